@@ -1,0 +1,237 @@
+//! Weight files on disk: which files a directory's weights are in, mapped into memory, with their headers checked.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors};
+use serde_json::Value;
+
+use crate::{Error, Result};
+
+pub(super) const SINGLE: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// Weights in formats that are not read: an arbitrary Python pickle, or other frameworks' own.
+const OTHER_FORMATS: [&str; 4] =
+    ["pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack"];
+
+/// One tensor of a mapped file.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The file it is in.
+    pub path: Arc<Path>,
+    /// Its name there.
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub bytes: Arc<Mmap>,
+    /// Where it lies in `bytes`; the header is checked, so this is inside.
+    pub range: Range<usize>,
+}
+
+/// All tensors of the directory's weight files, in no particular order, and the path that messages about all of them name.
+pub(super) fn read_directory(dir: &Path) -> Result<(PathBuf, Vec<Entry>)> {
+    let single = dir.join(SINGLE);
+    if single.exists() {
+        return Ok((single.clone(), read_file(&single)?));
+    }
+    let index = dir.join(INDEX);
+    if index.exists() {
+        return Ok((index.clone(), read_sharded(dir, &index)?));
+    }
+    let reason = match OTHER_FORMATS.iter().find(|name| dir.join(name).exists()) {
+        Some(other) => format!(
+            "there is no {SINGLE}, only {other}: convert it, in Python with \
+             AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)"
+        ),
+        None => format!("there is no {SINGLE} (nor {INDEX})"),
+    };
+    Err(Error::Weights { path: dir.into(), reason })
+}
+
+/// Maps one safetensors file and checks its header against its length.
+fn read_file(path: &Path) -> Result<Vec<Entry>> {
+    let weights = |reason: String| Error::Weights { path: path.into(), reason };
+    let file = File::open(path).map_err(Error::io(path))?;
+    let about = file.metadata().map_err(Error::io(path))?;
+    if !about.is_file() {
+        return Err(weights("not a regular file".into()));
+    }
+    if about.len() == 0 {
+        return Err(weights("the file is empty".into()));
+    }
+    // SAFETY: the map is read-only and nothing here writes to the file, so the one condition is that nobody else truncates
+    // or rewrites it in place while it is mapped (a read past its end would be a bus error; changed bytes, changed
+    // weights). No program can rule that out, but weight files are written once, and the hub clients and safetensors
+    // replace them by renaming, which leaves the mapped file alone. `Checkpoint` hands the condition on to its users.
+    let bytes = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
+    if bytes.starts_with(b"version https://git-lfs") {
+        return Err(weights("this is a Git LFS pointer, not the weights: run `git lfs pull` in its directory".into()));
+    }
+    let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
+        weights(format!(
+            "not a whole safetensors file ({error}; {} bytes): fetch it again if the download was cut short",
+            bytes.len()
+        ))
+    })?;
+    Ok(entries(path, Arc::new(bytes), header, &metadata))
+}
+
+fn entries(path: &Path, bytes: Arc<Mmap>, header: usize, metadata: &Metadata) -> Vec<Entry> {
+    let path: Arc<Path> = path.into();
+    // The data begin behind the header and the eight bytes that say how long it is.
+    let start = size_of::<u64>() + header;
+    let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| Entry {
+        path: path.clone(),
+        name,
+        dtype: info.dtype,
+        shape: info.shape.clone(),
+        bytes: bytes.clone(),
+        range: start + info.data_offsets.0..start + info.data_offsets.1,
+    };
+    metadata.tensors().into_iter().map(entry).collect()
+}
+
+/// The tensors of all shards that the index names.
+fn read_sharded(dir: &Path, index: &Path) -> Result<Vec<Entry>> {
+    let wrong = |reason: String| Error::Weights { path: index.into(), reason };
+    let json = fs::read(index).map_err(Error::io(index))?;
+    let json: Value = serde_json::from_slice(&json).map_err(|error| wrong(format!("not JSON: {error}")))?;
+    let map = json.get("weight_map").and_then(Value::as_object);
+    let map = map.ok_or_else(|| wrong("\"weight_map\" is missing or not an object".into()))?;
+    // Shard by shard, the tensors the index promises there.
+    let mut shards = BTreeMap::<&str, Vec<&str>>::new();
+    for (name, shard) in map {
+        // A shard is a file beside the index; nothing in an index may lead anywhere else.
+        let shard = shard.as_str().filter(|shard| Path::new(shard).file_name() == Some(OsStr::new(shard)));
+        let shard = shard.ok_or_else(|| wrong(format!("the shard of tensor {name} is not a file name")))?;
+        shards.entry(shard).or_default().push(name);
+    }
+    let mut all = Vec::with_capacity(map.len());
+    for (shard, promised) in shards {
+        let path = dir.join(shard);
+        let found = read_file(&path)?;
+        let names: HashSet<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
+        if let Some(name) = promised.into_iter().find(|name| !names.contains(name)) {
+            return Err(Error::MissingTensor { path, name: name.to_owned() });
+        }
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::testing::{Tiny, tempdir};
+
+    /// Writes `bytes` as the weights of an empty directory and returns why they are refused.
+    fn refusal(bytes: &[u8]) -> String {
+        let dir = tempdir();
+        fs::write(dir.path().join(SINGLE), bytes).unwrap();
+        let error = read_directory(dir.path()).unwrap_err();
+        assert!(matches!(error, Error::Weights { .. }), "{error:?}");
+        let message = error.to_string();
+        assert!(message.contains("model.safetensors: ") && !message.contains('\n'), "{message}");
+        message
+    }
+
+    #[test]
+    fn an_empty_file_is_refused() {
+        assert!(refusal(b"").ends_with("the file is empty"));
+    }
+
+    #[test]
+    fn a_file_cut_short_anywhere_is_refused() {
+        let whole = Tiny::new().bytes();
+        for len in [1, 7, 8, 9, 100, whole.len() / 2, whole.len() - 1] {
+            let message = refusal(&whole[..len]);
+            assert!(message.contains(&format!("{len} bytes")) && message.contains("cut short"), "{message}");
+        }
+        let mut longer = whole;
+        longer.push(0);
+        assert!(refusal(&longer).contains("not a whole safetensors file"));
+    }
+
+    #[test]
+    fn a_garbage_header_is_refused() {
+        let header = |json: &str| [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();
+        for bytes in [
+            vec![0xff; 64],
+            b"PK\x03\x04 a zip archive that calls itself safetensors".to_vec(),
+            header("{"),
+            header("[1, 2]"),
+            header("{\"a\": 1}"),
+            header(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,99999999999]}}"#),
+            header(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#),
+            header(r#"{"a":{"dtype":"F32","shape":[18446744073709551615,4],"data_offsets":[0,4]}}"#),
+            header(r#"{"a":{"dtype":"F99","shape":[0],"data_offsets":[0,0]}}"#),
+            header(r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#),
+            [&8u64.to_le_bytes()[..], &[0xc3, 0x28, 0, 0, 0, 0, 0, 0]].concat(),
+        ] {
+            assert!(refusal(&bytes).contains("not a whole safetensors file"));
+        }
+    }
+
+    #[test]
+    fn a_git_lfs_pointer_is_recognised() {
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 438000000\n";
+        assert!(refusal(pointer).contains("git lfs pull"));
+    }
+
+    #[test]
+    fn a_directory_without_safetensors_says_what_to_do() {
+        let dir = tempdir();
+        let message = read_directory(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("there is no model.safetensors"), "{message}");
+        fs::write(dir.path().join("pytorch_model.bin"), b"pickle").unwrap();
+        let message = read_directory(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("only pytorch_model.bin: convert it"), "{message}");
+        fs::create_dir(dir.path().join(SINGLE)).unwrap();
+        let message = read_directory(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("model.safetensors"), "{message}");
+    }
+
+    #[test]
+    fn an_index_cannot_lead_out_of_its_directory() {
+        for shard in ["../secret.safetensors", "/etc/passwd", "a/b.safetensors", "..", ".", ""] {
+            let dir = tempdir();
+            let index = serde_json::json!({"weight_map": {"a": shard}});
+            fs::write(dir.path().join(INDEX), index.to_string()).unwrap();
+            let message = read_directory(dir.path()).unwrap_err().to_string();
+            assert!(message.contains("not a file name"), "{shard}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_broken_index_is_refused() {
+        for (index, expected) in [
+            ("", "not JSON"),
+            ("{}", "weight_map"),
+            (r#"{"weight_map": [1]}"#, "weight_map"),
+            (r#"{"weight_map": {"a": 1}}"#, "not a file name"),
+            (r#"{"weight_map": {"a": "gone.safetensors"}}"#, "gone.safetensors"),
+        ] {
+            let dir = tempdir();
+            fs::write(dir.path().join(INDEX), index).unwrap();
+            let message = read_directory(dir.path()).unwrap_err().to_string();
+            assert!(message.contains(expected), "{index}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_shard_without_its_tensor_is_refused() {
+        let dir = tempdir();
+        Tiny::new().write(dir.path());
+        fs::rename(dir.path().join(SINGLE), dir.path().join("one.safetensors")).unwrap();
+        let index = serde_json::json!({"weight_map": {"embeddings.lost": "one.safetensors"}});
+        fs::write(dir.path().join(INDEX), index.to_string()).unwrap();
+        let error = read_directory(dir.path()).unwrap_err();
+        assert!(matches!(&error, Error::MissingTensor { name, .. } if name == "embeddings.lost"), "{error}");
+    }
+}

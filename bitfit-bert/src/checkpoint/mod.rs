@@ -1,0 +1,471 @@
+//! A checkpoint: a directory with `config.json` and safetensors, checked as a whole, read by canonical names.
+//!
+//! ```no_run
+//! # fn main() -> bitfit_bert::Result<()> {
+//! use bitfit_bert::Checkpoint;
+//!
+//! let base = Checkpoint::open("models/all-MiniLM-L6-v2".as_ref())?;
+//! let h = base.config().hidden_size;
+//! let bias = base.tensor("encoder.layer.0.attention.self.query.bias", &[h])?;
+//! assert_eq!(bias.data().len(), h);
+//! # Ok(()) }
+//! ```
+
+mod file;
+mod fingerprint;
+mod names;
+#[cfg(test)]
+pub(crate) mod testing;
+mod widen;
+
+use std::collections::{BTreeMap, HashSet, btree_map};
+use std::path::{Path, PathBuf};
+
+use bitfit_core::HostTensor;
+use safetensors::Dtype;
+
+use crate::config::BertConfig;
+use crate::{Error, Result};
+use file::Entry;
+
+pub use names::hf_name;
+
+/// The base model in a directory, memory-mapped and checked against its `config.json`.
+///
+/// Tensors have the names that `transformers.BertModel` gives them ("embeddings.word_embeddings.weight",
+/// "encoder.layer.0.attention.self.query.bias", "pooler.dense.weight") whatever variant the file has: [`hf_name`] leads
+/// from there to the names inside a model with a head. Heads of earlier tasks are left aside ([`Checkpoint::ignored`]).
+///
+/// The files must not be changed in place while a checkpoint, or a tensor that came from it, is alive: an f32 tensor is a
+/// view of the mapped file, not a copy.
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: PathBuf,
+    /// The weight file, or the index of the shards: what messages about all weights name.
+    path: PathBuf,
+    config: BertConfig,
+    /// The tensors of the base model by their canonical names. Complete, of supported types and of the right shapes.
+    entries: BTreeMap<String, Entry>,
+    ignored: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Opens `dir`: `config.json` and `model.safetensors`, or the shards of `model.safetensors.index.json`.
+    ///
+    /// No weight is read yet, but all are known to be there: what opens can be loaded.
+    ///
+    /// # Errors
+    /// What [`BertConfig::open`] says of the configuration; [`Error::Io`] and [`Error::Weights`] for files that are missing,
+    /// truncated or garbage, or hold another number of layers; [`Error::NoBiases`]; [`Error::MissingTensor`],
+    /// [`Error::ShapeMismatch`] and [`Error::Dtype`] for the first tensor that the configuration implies and the file does
+    /// not hold so.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let config = BertConfig::open(dir)?;
+        let (path, found) = file::read_directory(dir)?;
+        let mut entries = BTreeMap::new();
+        let mut ignored = Vec::new();
+        for entry in found {
+            let Some(name) = names::canonical(&entry.name) else {
+                ignored.push(entry.name);
+                continue;
+            };
+            match entries.entry(name.into_owned()) {
+                btree_map::Entry::Vacant(slot) => {
+                    slot.insert(entry);
+                }
+                btree_map::Entry::Occupied(slot) => {
+                    let reason = format!("the tensor {} is there twice, also as {}", entry.name, slot.get().name);
+                    return Err(Error::Weights { path, reason });
+                }
+            }
+        }
+        ignored.sort_unstable();
+        let mut checkpoint = Self { dir: dir.into(), path, config, entries, ignored };
+        checkpoint.validate()?;
+        checkpoint.keep_what_the_model_uses();
+        Ok(checkpoint)
+    }
+
+    /// The directory it was opened from.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &BertConfig {
+        &self.config
+    }
+
+    /// Whether the file holds a pooler. A model pre-trained on masked words alone has none.
+    pub fn has_pooler(&self) -> bool {
+        self.entries.contains_key(names::POOLER[0])
+    }
+
+    /// The canonical names of the base model's tensors, sorted. All can be asked for with [`Checkpoint::tensor`].
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The names, as in the file and sorted, of the tensors that are not part of the base model: pre-training heads, heads
+    /// of other tasks, buffers.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
+    /// How many parameters the base model has, its pooler included if it has one.
+    pub fn parameter_count(&self) -> usize {
+        self.entries.values().map(|entry| entry.shape.iter().product::<usize>()).sum()
+    }
+
+    /// The tensor of this canonical name, in f32: a view of the mapped file where it is stored so (and aligned), a widened
+    /// copy where it is F16 or BF16. Matrices of dense layers are `[out, in]`.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], or [`Error::ShapeMismatch`] if the shape is not the expected one.
+    pub fn tensor(&self, name: &str, expected_shape: &[usize]) -> Result<HostTensor> {
+        let entry = self.entries.get(name).ok_or_else(|| self.missing(name))?;
+        check_shape(entry, expected_shape)?;
+        let shape = entry.shape.clone();
+        Ok(match entry.dtype {
+            Dtype::F32 => HostTensor::from_shared(shape, entry.bytes.clone(), entry.range.clone())?,
+            dtype => HostTensor::new(shape, widen::widen(dtype, &entry.bytes[entry.range.clone()]))?,
+        })
+    }
+
+    /// SHA-256 over the names, shapes and f32 values of all tensors of the base model, as 64 hexadecimal digits: equal for
+    /// two files of the same weights however they are stored, so that it tells whether a task file belongs to this base.
+    ///
+    /// Reads every weight once, with all threads of the current rayon pool.
+    pub fn fingerprint(&self) -> String {
+        let tensors: Vec<_> = self.entries.iter().map(|(name, entry)| (name.clone(), entry)).collect();
+        fingerprint::fingerprint(&tensors)
+    }
+
+    /// Whether everything the configuration implies is there, of the right shape and type.
+    fn validate(&self) -> Result<()> {
+        self.check_layers()?;
+        let mut missing_biases = Vec::new();
+        let mut biases = 0;
+        for (name, shape) in names::required(&self.config) {
+            let is_bias = name.ends_with(".bias");
+            biases += usize::from(is_bias);
+            match self.entries.get(&name) {
+                Some(entry) => check(entry, &shape)?,
+                None if is_bias => missing_biases.push(name),
+                None => return Err(self.missing(&name)),
+            }
+        }
+        match missing_biases.first() {
+            None => {}
+            Some(first) if missing_biases.len() == biases => {
+                return Err(Error::NoBiases {
+                    path: self.path.clone(),
+                    what: format!("none of the {biases} bias vectors of a BERT is in the file (no {first}, …)"),
+                    advice: "take a checkpoint that has them, such as bert-base-uncased".into(),
+                });
+            }
+            Some(first) => return Err(self.missing(first)),
+        }
+        if names::POOLER.iter().any(|name| self.entries.contains_key(*name)) {
+            for (name, shape) in names::required_pooler(&self.config) {
+                check(self.entries.get(&name).ok_or_else(|| self.missing(&name))?, &shape)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this is a BERT at all, and of as many layers as the configuration says.
+    fn check_layers(&self) -> Result<()> {
+        let wrong = |reason| Err(Error::Weights { path: self.path.clone(), reason });
+        let expected = self.config.num_hidden_layers;
+        if self.entries.is_empty() {
+            let some: Vec<_> = self.ignored.iter().take(3).map(String::as_str).collect();
+            let some = if some.is_empty() { "no tensors at all".into() } else { format!("{}, …", some.join(", ")) };
+            return wrong(format!("no tensor has the name of a BERT's; the file holds {some}"));
+        }
+        let found = self.entries.keys().filter_map(|name| names::layer_number(name)).max();
+        // A hostile name can have the largest number there is.
+        let found = found.map_or(0, |last| last.saturating_add(1));
+        if found != expected {
+            return wrong(format!("the file holds {found} encoder layers, but config.json implies {expected}"));
+        }
+        Ok(())
+    }
+
+    /// Moves what merely has a name like the base model's (adapters, cross-attention) to the ignored tensors, so that
+    /// counts and the fingerprint are of the model that is computed.
+    fn keep_what_the_model_uses(&mut self) {
+        let used: HashSet<String> =
+            names::required(&self.config).chain(names::required_pooler(&self.config)).map(|(name, _)| name).collect();
+        for (_, entry) in self.entries.extract_if(.., |name, _| !used.contains(name)) {
+            self.ignored.push(entry.name);
+        }
+        self.ignored.sort_unstable();
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        Error::MissingTensor { path: self.path.clone(), name: name.into() }
+    }
+}
+
+fn check(entry: &Entry, shape: &[usize]) -> Result<()> {
+    check_shape(entry, shape)?;
+    if widen::is_supported(entry.dtype) {
+        return Ok(());
+    }
+    let dtype = entry.dtype.to_string();
+    Err(Error::Dtype { path: entry.path.to_path_buf(), tensor: entry.name.clone(), dtype })
+}
+
+fn check_shape(entry: &Entry, expected: &[usize]) -> Result<()> {
+    if entry.shape == expected {
+        return Ok(());
+    }
+    Err(Error::ShapeMismatch {
+        path: entry.path.to_path_buf(),
+        tensor: entry.name.clone(),
+        expected: expected.to_vec(),
+        found: entry.shape.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{Tiny, tempdir};
+    use super::*;
+    use std::fs;
+
+    const WORDS: &str = "embeddings.word_embeddings.weight";
+    const QUERY_BIAS: &str = "encoder.layer.0.attention.self.query.bias";
+
+    fn refusal(tiny: &Tiny) -> Error {
+        let dir = tempdir();
+        tiny.write(dir.path());
+        let error = Checkpoint::open(dir.path()).unwrap_err();
+        assert!(!error.to_string().contains('\n'), "{error}");
+        error
+    }
+
+    #[test]
+    fn tensors_come_out_as_they_went_in() {
+        let tiny = Tiny::new();
+        let base = tiny.open();
+        assert!(base.has_pooler() && base.ignored().is_empty());
+        assert_eq!(base.names().count(), tiny.tensors.len());
+        for (name, tensor) in &tiny.tensors {
+            let read = base.tensor(name, &tensor.shape).unwrap();
+            assert_eq!((read.shape(), read.data()), (&tensor.shape[..], &tensor.data[..]), "{name}");
+            assert!(read.is_shared(), "{name} is aligned in the file and need not be copied");
+        }
+        // embeddings (11 + 7 + 2) · 8 + 16, two layers of 4 · (64 + 8) + 2 · 96 + 12 + 8 + 32, pooler 72
+        assert_eq!(base.parameter_count(), 160 + 16 + 2 * 532 + 72);
+    }
+
+    #[test]
+    fn a_tensor_outlives_its_checkpoint() {
+        let tiny = Tiny::new();
+        let dir = tempdir();
+        tiny.write(dir.path());
+        let words = Checkpoint::open(dir.path()).unwrap().tensor(WORDS, &[11, 8]).unwrap();
+        drop(dir);
+        assert_eq!(words.data(), tiny.tensors[WORDS].data);
+    }
+
+    #[test]
+    fn prefix_gamma_heads_and_buffers_make_no_difference() {
+        let plain = Tiny::new();
+        let mut dressed = Tiny { tensors: BTreeMap::new(), ..Tiny::new() };
+        for (name, tensor) in &plain.tensors {
+            let name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+            dressed.tensors.insert(format!("bert.{name}"), tensor.clone());
+        }
+        dressed.add("cls.predictions.bias", &[11], Dtype::F32);
+        dressed.add("bert.embeddings.position_ids", &[1, 7], Dtype::I64);
+        let (plain, dressed) = (plain.open(), dressed.open());
+        assert!(plain.names().eq(dressed.names()));
+        for name in plain.names() {
+            let shape = &plain.entries[name].shape;
+            assert_eq!(plain.tensor(name, shape).unwrap().data(), dressed.tensor(name, shape).unwrap().data());
+        }
+        assert_eq!(dressed.ignored(), ["bert.embeddings.position_ids", "cls.predictions.bias"]);
+        assert_eq!(plain.fingerprint(), dressed.fingerprint());
+    }
+
+    #[test]
+    fn shards_make_no_difference() {
+        let dir = tempdir();
+        let mut index = serde_json::Map::new();
+        let whole = Tiny::new();
+        whole.write(dir.path());
+        for (number, parity) in [("1", 0), ("2", 1)] {
+            let mut shard = Tiny { tensors: BTreeMap::new(), ..Tiny::new() };
+            for (_, (name, tensor)) in whole.tensors.iter().enumerate().filter(|(i, _)| i % 2 == parity) {
+                let file = format!("model-0000{number}-of-00002.safetensors");
+                index.insert(name.clone(), file.into());
+                shard.tensors.insert(name.clone(), tensor.clone());
+            }
+            fs::write(dir.path().join(format!("model-0000{number}-of-00002.safetensors")), shard.bytes()).unwrap();
+        }
+        fs::remove_file(dir.path().join(file::SINGLE)).unwrap();
+        let index = serde_json::json!({"metadata": {}, "weight_map": index});
+        fs::write(dir.path().join(file::INDEX), index.to_string()).unwrap();
+        let base = Checkpoint::open(dir.path()).unwrap();
+        assert_eq!(base.names().count(), whole.tensors.len());
+        assert_eq!(base.fingerprint(), whole.open().fingerprint());
+    }
+
+    #[test]
+    fn half_types_are_widened_and_keep_the_fingerprint_of_their_values() {
+        for dtype in [Dtype::F16, Dtype::BF16] {
+            let mut halves = Tiny::new();
+            // Multiples of 1/8 below 16 are exact in either type.
+            for (i, tensor) in halves.tensors.values_mut().enumerate() {
+                tensor.data.iter_mut().enumerate().for_each(|(j, x)| *x = ((i + j) % 128) as f32 / 8.0 - 8.0);
+            }
+            let singles = halves.open();
+            halves.tensors.values_mut().for_each(|tensor| tensor.dtype = dtype);
+            let base = halves.open();
+            assert_eq!(base.tensor(WORDS, &[11, 8]).unwrap().data(), halves.tensors[WORDS].data);
+            assert_eq!(base.fingerprint(), singles.fingerprint());
+        }
+    }
+
+    #[test]
+    fn an_unaligned_file_reads_the_same() {
+        let tiny = Tiny::new();
+        let mut bytes = tiny.bytes();
+        // One more space in the header moves all data by one byte.
+        let header = u64::from_le_bytes(*bytes.first_chunk().unwrap());
+        bytes[..8].copy_from_slice(&(header + 1).to_le_bytes());
+        bytes.insert(8 + header as usize, b' ');
+        let dir = tempdir();
+        tiny.write(dir.path());
+        fs::write(dir.path().join(file::SINGLE), bytes).unwrap();
+        let base = Checkpoint::open(dir.path()).unwrap();
+        let words = base.tensor(WORDS, &[11, 8]).unwrap();
+        assert!(!words.is_shared());
+        assert_eq!(words.data(), tiny.tensors[WORDS].data);
+        assert_eq!(base.fingerprint(), tiny.open().fingerprint());
+    }
+
+    #[test]
+    fn the_fingerprint_sees_every_value() {
+        let original = Tiny::new().open().fingerprint();
+        for name in Tiny::new().tensors.keys() {
+            let mut changed = Tiny::new();
+            *changed.tensors.get_mut(name).unwrap().data.last_mut().unwrap() += 1.0;
+            assert_ne!(changed.open().fingerprint(), original, "{name}");
+        }
+        let mut without_pooler = Tiny::new();
+        without_pooler.tensors.retain(|name, _| !name.starts_with("pooler."));
+        assert_ne!(without_pooler.open().fingerprint(), original);
+    }
+
+    #[test]
+    fn a_checkpoint_without_a_pooler_opens() {
+        let mut tiny = Tiny::new();
+        tiny.tensors.retain(|name, _| !name.starts_with("pooler."));
+        let base = tiny.open();
+        assert!(!base.has_pooler());
+        assert!(matches!(base.tensor("pooler.dense.bias", &[8]), Err(Error::MissingTensor { .. })));
+        let mut half = Tiny::new();
+        half.tensors.remove("pooler.dense.bias");
+        assert!(matches!(refusal(&half), Error::MissingTensor { name, .. } if name == "pooler.dense.bias"));
+    }
+
+    #[test]
+    fn a_config_that_contradicts_the_weights_names_tensor_and_shapes() {
+        for (key, value, tensor, expected, found) in [
+            ("hidden_size", 4, WORDS, vec![11, 4], vec![11, 8]),
+            ("vocab_size", 12, WORDS, vec![12, 8], vec![11, 8]),
+            ("max_position_embeddings", 8, "embeddings.position_embeddings.weight", vec![8, 8], vec![7, 8]),
+            ("type_vocab_size", 1, "embeddings.token_type_embeddings.weight", vec![1, 8], vec![2, 8]),
+            ("intermediate_size", 13, "encoder.layer.0.intermediate.dense.weight", vec![13, 8], vec![12, 8]),
+        ] {
+            let mut tiny = Tiny::new();
+            tiny.config[key] = value.into();
+            let error = refusal(&tiny);
+            let message = error.to_string();
+            let Error::ShapeMismatch { tensor: t, expected: e, found: f, .. } = error else { panic!("{message}") };
+            assert_eq!((t.as_str(), e, f), (tensor, expected, found));
+            assert!(message.contains("model.safetensors") && message.contains("config.json implies"), "{message}");
+        }
+    }
+
+    #[test]
+    fn another_number_of_layers_is_refused() {
+        for layers in [1, 3, i32::MAX] {
+            let mut tiny = Tiny::new();
+            tiny.config["num_hidden_layers"] = layers.into();
+            let message = refusal(&tiny).to_string();
+            assert!(message.contains(&format!("2 encoder layers, but config.json implies {layers}")), "{message}");
+        }
+        let mut tiny = Tiny::new();
+        tiny.add(&format!("encoder.layer.{}.output.dense.bias", usize::MAX), &[8], Dtype::F32);
+        assert!(matches!(refusal(&tiny), Error::Weights { .. }));
+    }
+
+    #[test]
+    fn a_missing_tensor_is_named() {
+        for name in ["embeddings.LayerNorm.weight", "encoder.layer.1.output.dense.weight", QUERY_BIAS] {
+            let mut tiny = Tiny::new();
+            tiny.tensors.remove(name);
+            assert!(matches!(refusal(&tiny), Error::MissingTensor { name: n, .. } if n == name));
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_without_biases_is_told_so() {
+        let mut tiny = Tiny::new();
+        tiny.tensors.retain(|name, _| !name.ends_with(".bias"));
+        let error = refusal(&tiny);
+        assert!(matches!(error, Error::NoBiases { .. }), "{error}");
+        let message = error.to_string();
+        assert!(message.contains("none of the 17 bias vectors") && message.contains("take a checkpoint"), "{message}");
+    }
+
+    #[test]
+    fn other_types_are_refused_by_name() {
+        for dtype in [Dtype::F64, Dtype::I8] {
+            let mut tiny = Tiny::new();
+            tiny.tensors.get_mut(QUERY_BIAS).unwrap().dtype = dtype;
+            let error = refusal(&tiny);
+            assert!(matches!(&error, Error::Dtype { tensor, .. } if tensor == QUERY_BIAS), "{error}");
+            assert!(error.to_string().contains(&dtype.to_string()));
+        }
+    }
+
+    #[test]
+    fn two_tensors_of_one_name_are_refused() {
+        let mut tiny = Tiny::new();
+        tiny.add(&format!("bert.{QUERY_BIAS}"), &[8], Dtype::F32);
+        let message = refusal(&tiny).to_string();
+        assert!(message.contains("there twice") && message.contains(QUERY_BIAS), "{message}");
+    }
+
+    #[test]
+    fn a_file_of_another_model_is_refused() {
+        let mut tiny = Tiny { tensors: BTreeMap::new(), ..Tiny::new() };
+        assert!(refusal(&tiny).to_string().contains("no tensors at all"));
+        tiny.add("roberta.embeddings.word_embeddings.weight", &[11, 8], Dtype::F32);
+        let message = refusal(&tiny).to_string();
+        assert!(message.contains("no tensor has the name of a BERT's") && message.contains("roberta."), "{message}");
+    }
+
+    #[test]
+    fn what_only_looks_like_the_base_is_ignored() {
+        let mut tiny = Tiny::new();
+        let adapter = "encoder.layer.0.output.adapters.a.down.weight";
+        tiny.add(adapter, &[2, 8], Dtype::F32);
+        let base = tiny.open();
+        assert_eq!(base.ignored(), [adapter]);
+        assert_eq!(base.fingerprint(), Tiny::new().open().fingerprint());
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_named() {
+        let error = Checkpoint::open(Path::new("no/such/model")).unwrap_err();
+        assert!(matches!(&error, Error::Io { .. }), "{error}");
+        assert!(error.to_string().contains("no/such/model/config.json"), "{error}");
+    }
+}

@@ -1,0 +1,43 @@
+//! The element types that weights are stored in, and their exact widening to f32.
+
+use half::{bf16, f16};
+use safetensors::Dtype;
+
+/// The types that are read. Everything they can hold, f32 holds exactly.
+pub(super) fn is_supported(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
+}
+
+/// Bytes of one element of a supported type.
+pub(super) fn element_size(dtype: Dtype) -> usize {
+    dtype.bitsize() / 8
+}
+
+/// The little-endian elements of a supported type, as f32.
+pub(super) fn widen(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    let halves = || bytes.as_chunks::<2>().0.iter().copied();
+    match dtype {
+        Dtype::F16 => halves().map(|half| f16::from_le_bytes(half).to_f32()).collect(),
+        Dtype::BF16 => halves().map(|half| bf16::from_le_bytes(half).to_f32()).collect(),
+        Dtype::F32 => bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect(),
+        other => unreachable!("{other} was refused when the checkpoint was opened"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_finite_half_survives_the_way_there_and_back() {
+        for bits in 0..=u16::MAX {
+            let [wide] = widen(Dtype::F16, &bits.to_le_bytes())[..] else { panic!() };
+            assert!(f16::from_bits(bits).is_nan() || f16::from_f32(wide).to_bits() == bits);
+            let [wide] = widen(Dtype::BF16, &bits.to_le_bytes())[..] else { panic!() };
+            assert!(bf16::from_bits(bits).is_nan() || bf16::from_f32(wide).to_bits() == bits);
+        }
+        assert_eq!(widen(Dtype::F16, &[0x00, 0x3c, 0x00, 0xc0]), [1.0, -2.0]);
+        assert_eq!(widen(Dtype::BF16, &[0x80, 0x3f, 0x00, 0xc0]), [1.0, -2.0]);
+        assert_eq!(widen(Dtype::F32, &1.5f32.to_le_bytes()), [1.5]);
+    }
+}

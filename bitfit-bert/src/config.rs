@@ -1,0 +1,359 @@
+//! `config.json`: the architecture of a checkpoint, read the way Hugging Face writes it and checked before anything uses it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::{Error, Result};
+
+/// The file's name inside a model directory.
+pub const FILE_NAME: &str = "config.json";
+
+/// What is supported, for the messages that refuse something else.
+const SUPPORTED: &str = "BERT checkpoints are (model_type \"bert\", such as bert-base-uncased or all-MiniLM-L6-v2)";
+
+/// The largest extent a checkpoint may declare. Any two extents can be multiplied in a u64, and no BERT comes near.
+const MAX_EXTENT: u64 = i32::MAX as u64;
+
+/// The architecture of a BERT encoder, under the names of `transformers.BertConfig`.
+///
+/// Every extent is at least 1, `num_attention_heads` divides `hidden_size`, and every probability is in `[0, 1)`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BertConfig {
+    /// V: rows of the word embedding.
+    pub vocab_size: usize,
+    /// H: the width of the residual stream.
+    pub hidden_size: usize,
+    /// L: encoder layers.
+    pub num_hidden_layers: usize,
+    /// N: attention heads of `hidden_size / num_attention_heads` each.
+    pub num_attention_heads: usize,
+    /// F: the width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// The longest sequence, in tokens.
+    pub max_position_embeddings: usize,
+    /// Rows of the token type (segment) embedding. 2 where the file does not say.
+    pub type_vocab_size: usize,
+    /// Added to the variance in every layer norm. 1e-12 where the file does not say.
+    pub layer_norm_eps: f32,
+    /// The activation of the feed-forward layer and nothing else; the pooler's is always tanh.
+    pub hidden_act: Activation,
+    /// Dropout after the embeddings and after each dense layer that ends in a layer norm. 0.1 where the file does not say.
+    pub hidden_dropout_prob: f32,
+    /// Dropout of the attention probabilities. 0.1 where the file does not say.
+    pub attention_probs_dropout_prob: f32,
+    /// Dropout before the task head, where it differs from `hidden_dropout_prob`: see [`BertConfig::head_dropout_prob`].
+    pub classifier_dropout: Option<f32>,
+    /// The labels of a classification head, by class number, if the checkpoint names any.
+    pub id2label: Option<BTreeMap<usize, String>>,
+}
+
+/// An activation function of the feed-forward layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// The exact GELU, `x/2 (1 + erf(x/√2))`. Its tanh approximation differs by up to 5e-4 and is another function.
+    Gelu,
+}
+
+impl BertConfig {
+    /// Reads and checks `dir/config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, and what [`BertConfig::from_json`] says.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE_NAME);
+        Self::from_json(&path, &fs::read(&path).map_err(Error::io(&path))?)
+    }
+
+    /// Reads and checks the text of a `config.json`; `path` is for the messages. Unknown keys are ignored.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the key that is missing or impossible, [`Error::Unsupported`] what is well formed but not
+    /// implemented, [`Error::NoBiases`] an architecture without bias terms.
+    pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
+        let keys: Map<String, Value> = serde_json::from_slice(json)
+            .map_err(|error| Error::Config { path: path.into(), reason: format!("not a JSON object: {error}") })?;
+        let keys = Keys { path, keys: &keys };
+        keys.check_architecture()?;
+        let config = Self {
+            vocab_size: keys.extent("vocab_size", None)?,
+            hidden_size: keys.extent("hidden_size", None)?,
+            num_hidden_layers: keys.extent("num_hidden_layers", None)?,
+            num_attention_heads: keys.extent("num_attention_heads", None)?,
+            intermediate_size: keys.extent("intermediate_size", None)?,
+            max_position_embeddings: keys.extent("max_position_embeddings", None)?,
+            type_vocab_size: keys.extent("type_vocab_size", Some(2))?,
+            layer_norm_eps: keys.epsilon("layer_norm_eps", 1e-12)?,
+            hidden_act: keys.activation("hidden_act")?,
+            hidden_dropout_prob: keys.probability("hidden_dropout_prob")?.unwrap_or(0.1),
+            attention_probs_dropout_prob: keys.probability("attention_probs_dropout_prob")?.unwrap_or(0.1),
+            classifier_dropout: keys.probability("classifier_dropout")?,
+            id2label: keys.labels("id2label")?,
+        };
+        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+            return Err(keys.invalid(format!(
+                "\"hidden_size\" is {}, which \"num_attention_heads\" {} does not divide",
+                config.hidden_size, config.num_attention_heads
+            )));
+        }
+        Ok(config)
+    }
+
+    /// D: the width of one attention head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// The dropout before the task head, as `BertForSequenceClassification` chooses it: `classifier_dropout` where it is
+    /// given, `hidden_dropout_prob` elsewhere.
+    pub fn head_dropout_prob(&self) -> f32 {
+        self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
+    }
+}
+
+/// The keys of one file. A key that is `null` counts as absent, as it does in Python.
+struct Keys<'a> {
+    path: &'a Path,
+    keys: &'a Map<String, Value>,
+}
+
+impl Keys<'_> {
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.keys.get(key).filter(|value| !value.is_null())
+    }
+
+    fn invalid(&self, reason: String) -> Error {
+        Error::Config { path: self.path.into(), reason }
+    }
+
+    fn must_be(&self, key: &str, what: &str, found: &Value) -> Error {
+        // A hostile value can be a megabyte of JSON; its beginning says enough.
+        let found: String = found.to_string().chars().take(80).collect();
+        self.invalid(format!("\"{key}\" must be {what}, found {found}"))
+    }
+
+    fn unsupported(&self, feature: String, advice: &str) -> Error {
+        Error::Unsupported { path: self.path.into(), feature, advice: advice.into() }
+    }
+
+    fn extent(&self, key: &str, default: Option<usize>) -> Result<usize> {
+        match (self.get(key), default) {
+            (Some(value), _) => value
+                .as_u64()
+                .filter(|extent| (1..=MAX_EXTENT).contains(extent))
+                .map(|extent| extent as usize)
+                .ok_or_else(|| self.must_be(key, &format!("a whole number from 1 to {MAX_EXTENT}"), value)),
+            (None, Some(default)) => Ok(default),
+            (None, None) => Err(self.invalid(format!("\"{key}\" is missing"))),
+        }
+    }
+
+    fn epsilon(&self, key: &str, default: f32) -> Result<f32> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        // In f32, because that is what it will be added in: 1e-60 would be a zero.
+        let epsilon = value.as_f64().map(|epsilon| epsilon as f32).filter(|epsilon| *epsilon > 0.0 && *epsilon < 1.0);
+        epsilon.ok_or_else(|| self.must_be(key, "a number between 0 and 1, neither included", value))
+    }
+
+    fn probability(&self, key: &str) -> Result<Option<f32>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let probability = value.as_f64().map(|p| p as f32).filter(|p| (0.0..1.0).contains(p));
+        probability.map(Some).ok_or_else(|| self.must_be(key, "a probability from 0 to below 1", value))
+    }
+
+    fn activation(&self, key: &str) -> Result<Activation> {
+        match self.get(key) {
+            None => Ok(Activation::Gelu),
+            Some(Value::String(name)) if name == "gelu" => Ok(Activation::Gelu),
+            Some(Value::String(name)) => Err(self.unsupported(
+                format!("\"{key}\": {name:?}"),
+                "only the exact GELU is (\"gelu\"), which is another function than its tanh approximation",
+            )),
+            Some(value) => Err(self.must_be(key, "the name of an activation", value)),
+        }
+    }
+
+    fn labels(&self, key: &str) -> Result<Option<BTreeMap<usize, String>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let wrong = || self.must_be(key, "an object from class numbers to names", value);
+        let entries = value.as_object().ok_or_else(wrong)?;
+        let label = |(id, name): (&String, &Value)| Some((id.parse().ok()?, name.as_str()?.to_owned()));
+        entries.iter().map(label).collect::<Option<_>>().map(Some).ok_or_else(wrong)
+    }
+
+    /// The first name the file gives its architecture: `model_type`, or the first of `architectures`. Google's original
+    /// files give neither; their tensors' names decide.
+    fn check_architecture(&self) -> Result<()> {
+        let architecture = || self.get("architectures")?.as_array()?.first();
+        let Some(value) = self.get("model_type").or_else(architecture) else { return self.check_variant() };
+        let Some(name) = value.as_str() else { return Err(self.must_be("model_type", "a string", value)) };
+        let lower = name.to_ascii_lowercase();
+        if lower.starts_with("modernbert") {
+            return Err(Error::NoBiases {
+                path: self.path.into(),
+                what: "ModernBERT has no bias terms in its layers".into(),
+                advice:
+                    "take a checkpoint that has them (bert-base-uncased, all-MiniLM-L6-v2), or fine-tune this one by \
+                         another method (LoRA, full fine-tuning) elsewhere"
+                        .into(),
+            });
+        }
+        // The class names of the family are Bert, BertModel, BertForMaskedLM, BertForSequenceClassification…; those of its
+        // relatives (BertGeneration) start with the same four letters.
+        let is_bert = name == "bert" || name == "Bert" || name == "BertModel" || name.starts_with("BertFor");
+        if is_bert {
+            self.check_variant()
+        } else {
+            Err(self.unsupported(format!("the model type {name:?}"), SUPPORTED))
+        }
+    }
+
+    /// What a BERT can be switched to that would be computed differently.
+    fn check_variant(&self) -> Result<()> {
+        let key = "position_embedding_type";
+        if let Some(value) = self.get(key)
+            && value != "absolute"
+        {
+            return Err(self.unsupported(format!("\"{key}\": {value}"), "only \"absolute\" is"));
+        }
+        if self.get("is_decoder").is_some_and(|value| value != false) {
+            return Err(self.unsupported("\"is_decoder\": true".into(), "only encoders are, without a causal mask"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// bert-base-uncased, with the keys of `changes` replaced; a null removes the key.
+    fn parse(changes: Value) -> Result<BertConfig> {
+        let mut config = json!({
+            "architectures": ["BertForMaskedLM"], "attention_probs_dropout_prob": 0.1, "gradient_checkpointing": false,
+            "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "hidden_size": 768, "initializer_range": 0.02,
+            "intermediate_size": 3072, "layer_norm_eps": 1e-12, "max_position_embeddings": 512, "model_type": "bert",
+            "num_attention_heads": 12, "num_hidden_layers": 12, "pad_token_id": 0, "position_embedding_type": "absolute",
+            "transformers_version": "4.6.0.dev0", "type_vocab_size": 2, "use_cache": true, "vocab_size": 30522
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        BertConfig::from_json(Path::new("m/config.json"), config.to_string().as_bytes())
+    }
+
+    fn message(changes: Value) -> String {
+        let message = parse(changes).unwrap_err().to_string();
+        assert!(message.starts_with("m/config.json: ") && !message.contains('\n'), "{message}");
+        message
+    }
+
+    #[test]
+    fn bert_base_is_read_as_published() {
+        let config = parse(json!({})).unwrap();
+        assert_eq!((config.vocab_size, config.hidden_size, config.num_hidden_layers), (30522, 768, 12));
+        assert_eq!((config.num_attention_heads, config.head_dim(), config.intermediate_size), (12, 64, 3072));
+        assert_eq!((config.max_position_embeddings, config.type_vocab_size), (512, 2));
+        assert_eq!((config.layer_norm_eps, config.hidden_act), (1e-12, Activation::Gelu));
+        assert_eq!((config.hidden_dropout_prob, config.attention_probs_dropout_prob), (0.1, 0.1));
+        assert_eq!((config.classifier_dropout, config.id2label), (None, None));
+    }
+
+    #[test]
+    fn what_old_files_leave_out_takes_the_defaults_of_transformers() {
+        let config = parse(json!({
+            "architectures": null, "model_type": null, "layer_norm_eps": null, "type_vocab_size": null, "hidden_act": null,
+            "position_embedding_type": null, "hidden_dropout_prob": null, "attention_probs_dropout_prob": null
+        }));
+        assert_eq!(config.unwrap(), parse(json!({})).unwrap());
+        assert!(parse(json!({"model_type": null})).is_ok(), "the architecture says it is a BERT");
+    }
+
+    #[test]
+    fn the_head_falls_back_to_the_hidden_dropout() {
+        assert_eq!(parse(json!({"hidden_dropout_prob": 0.25})).unwrap().head_dropout_prob(), 0.25);
+        assert_eq!(parse(json!({"classifier_dropout": 0.0})).unwrap().head_dropout_prob(), 0.0);
+    }
+
+    #[test]
+    fn labels_are_sorted_by_number() {
+        let config = parse(json!({"id2label": {"10": "k", "1": "b", "0": "a"}})).unwrap();
+        assert_eq!(config.id2label.unwrap().into_values().collect::<Vec<_>>(), ["a", "b", "k"]);
+        assert!(message(json!({"id2label": {"x": "a"}})).contains("id2label"));
+        assert!(message(json!({"id2label": ["a"]})).contains("id2label"));
+    }
+
+    #[test]
+    fn impossible_values_are_refused_by_name() {
+        let extents = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"];
+        for key in extents.into_iter().chain(["max_position_embeddings"]) {
+            assert!(message(json!({key: null})).ends_with(&format!("\"{key}\" is missing")));
+            for value in [json!(0), json!(-5), json!(1e30), json!(u64::MAX), json!(76.8), json!("768"), json!([768])] {
+                let message = message(json!({key: value}));
+                assert!(message.contains(key) && message.contains("whole number"), "{message}");
+            }
+        }
+        for key in ["hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"] {
+            for value in [json!(1), json!(-0.1), json!(1e300), json!("0.1"), json!(0.999_999_999_999)] {
+                assert!(message(json!({key: value})).contains(key));
+            }
+        }
+        for value in [json!(0), json!(-1e-12), json!(1e-60), json!(1), json!("1e-12")] {
+            assert!(message(json!({"layer_norm_eps": value})).contains("layer_norm_eps"));
+        }
+        assert!(message(json!({"num_attention_heads": 7})).contains("768, which \"num_attention_heads\" 7"));
+        assert!(message(json!({"vocab_size": "x".repeat(1 << 20)})).len() < 300, "a long value is cut");
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused_with_its_place() {
+        let deep = "[".repeat(100_000);
+        for text in ["", "{", "[]", "null", "{\"vocab_size\": NaN}", "{\"a\": 1e}", "\u{feff}{}", &deep, "{\"a\":"] {
+            let error = BertConfig::from_json(Path::new("m/config.json"), text.as_bytes()).unwrap_err();
+            assert!(matches!(error, Error::Config { .. }), "{error}");
+            assert!(error.to_string().contains("line"), "{error}");
+        }
+        assert!(BertConfig::from_json(Path::new("c"), b"{\"\xff\": 1}").is_err());
+    }
+
+    #[test]
+    fn other_activations_are_named() {
+        for name in ["gelu_new", "gelu_pytorch_tanh", "relu", "silu"] {
+            let error = parse(json!({"hidden_act": name})).unwrap_err();
+            assert!(matches!(&error, Error::Unsupported { .. }) && error.to_string().contains(name), "{error}");
+        }
+        assert!(message(json!({"hidden_act": {"name": "gelu"}})).contains("hidden_act"));
+    }
+
+    #[test]
+    fn other_families_are_told_what_is_supported() {
+        for name in ["roberta", "distilbert", "bert-generation", "albert", "gpt2"] {
+            let error = parse(json!({"model_type": name})).unwrap_err();
+            assert!(matches!(&error, Error::Unsupported { .. }), "{error}");
+            assert!(error.to_string().contains(name) && error.to_string().contains("bert-base-uncased"), "{error}");
+        }
+        let by_class = json!({"model_type": null, "architectures": ["RobertaForMaskedLM"]});
+        assert!(matches!(parse(by_class), Err(Error::Unsupported { .. })));
+        assert!(matches!(parse(json!({"model_type": 3})), Err(Error::Config { .. })));
+    }
+
+    #[test]
+    fn modernbert_is_told_that_it_has_no_biases() {
+        let error = parse(json!({"model_type": "modernbert"})).unwrap_err();
+        assert!(matches!(&error, Error::NoBiases { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("ModernBERT has no bias terms") && text.contains("take a checkpoint"), "{text}");
+    }
+
+    #[test]
+    fn other_attentions_are_refused() {
+        assert!(message(json!({"position_embedding_type": "relative_key"})).contains("relative_key"));
+        assert!(message(json!({"is_decoder": true})).contains("is_decoder"));
+        assert!(parse(json!({"is_decoder": false})).is_ok());
+    }
+}

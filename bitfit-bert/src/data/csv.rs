@@ -1,0 +1,203 @@
+//! Comma-separated values as RFC 4180 has them, by the `csv` crate, and two checks that it leaves out: a quote that
+//! nothing closes, which would swallow the rest of the file into one field, and blank lines between rows.
+
+use std::io::{self, BufRead, Cursor, Read};
+use std::path::Path;
+
+use super::lines::{blank, not_utf8, without_bom};
+use super::table::Table;
+use super::{Dataset, ReadOptions};
+use crate::{Error, Result};
+
+/// Reads the records of a file.
+pub(super) fn read(mut reader: impl BufRead, path: &Path, options: &ReadOptions) -> Result<Dataset> {
+    let mut start = Vec::new();
+    reader.by_ref().take(3).read_to_end(&mut start).map_err(Error::io(path))?;
+    let watch = Watch { reader: Cursor::new(without_bom(&start).to_vec()).chain(reader), state: State::default() };
+    let mut records = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(watch);
+    let mut table = Table::new(path, options);
+    let mut record = csv::ByteRecord::new();
+    // Counted here, because the crate takes the LF of a CR LF for part of the next record.
+    let (mut line, mut height) = (1, 0);
+    let outcome = loop {
+        match records.read_byte_record(&mut record) {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(error) => return Err(csv_error(path, line + height, error)),
+        }
+        line += height;
+        height = 1 + record.as_slice().iter().filter(|&&byte| byte == b'\n').count();
+        let cells: Result<Vec<&str>, _> = record.iter().map(std::str::from_utf8).collect();
+        let result = match cells {
+            Ok(cells) => table.row(line, &cells),
+            Err(_) => Err(not_utf8(path, line)),
+        };
+        if result.is_err() {
+            break result;
+        }
+    };
+    let state = &records.get_ref().state;
+    // The crate passes over blank lines, so that the count is off from there on: say that first.
+    if let Some(line) = state.blank_between {
+        return Err(blank(path, line));
+    }
+    if state.ended && state.place == Place::Quoted {
+        let reason = "a quote is opened here and never closed; a quote inside a quoted field is written twice".into();
+        return Err(Error::DataRow { path: path.into(), line, reason });
+    }
+    outcome?;
+    table.finish()
+}
+
+fn csv_error(path: &Path, line: usize, error: csv::Error) -> Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(source) => Error::Io { path: path.into(), source },
+        other => Error::DataRow { path: path.into(), line, reason: format!("{other:?}") },
+    }
+}
+
+/// Passes bytes through and looks at them.
+struct Watch<R> {
+    reader: R,
+    state: State,
+}
+
+/// Where in a field the next byte stands.
+#[derive(Default, PartialEq)]
+enum Place {
+    #[default]
+    Start,
+    /// Inside quotes.
+    Quoted,
+    /// After a quote that either ends the field or is the first of two that stand for one.
+    Closed,
+    /// In a field without quotes, where a quote is a character like any other.
+    Plain,
+}
+
+/// What the bytes so far say.
+#[derive(Default)]
+struct State {
+    place: Place,
+    ended: bool,
+    lines: usize,
+    /// Whether the current line holds anything.
+    filled: bool,
+    /// The first blank line since the last that was not.
+    blank: Option<usize>,
+    /// The first blank line that another line followed.
+    blank_between: Option<usize>,
+}
+
+impl State {
+    fn byte(&mut self, byte: u8) {
+        let quoted = self.place == Place::Quoted;
+        self.place = match (&self.place, byte) {
+            (Place::Quoted, b'"') => Place::Closed,
+            (Place::Quoted, _) | (Place::Start | Place::Closed, b'"') => Place::Quoted,
+            (_, b',' | b'\n' | b'\r') => Place::Start,
+            _ => Place::Plain,
+        };
+        match byte {
+            b'\n' => {
+                self.lines += 1;
+                if !self.filled && !quoted {
+                    self.blank.get_or_insert(self.lines);
+                }
+                self.filled = false;
+            }
+            b'\r' => {}
+            _ => {
+                self.filled = true;
+                if let Some(line) = self.blank.take() {
+                    self.blank_between.get_or_insert(line);
+                }
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for Watch<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.state.ended |= count == 0 && !buffer.is_empty();
+        for &byte in &buffer[..count] {
+            self.state.byte(byte);
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn csv(bytes: &[u8]) -> Result<Dataset> {
+        read(bytes, Path::new("in.csv"), &ReadOptions::default())
+    }
+
+    fn message(bytes: &[u8]) -> String {
+        csv(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn quoted_fields_hold_commas_quotes_and_line_breaks() {
+        let set = csv(b"text,label\n\"a, \"\"b\"\"\n\nc\",1\nplain,0\n\"\",1\n").unwrap();
+        let read: Vec<_> = set.examples.iter().map(|e| (e.text.as_str(), e.line)).collect();
+        assert_eq!(read, [("a, \"b\"\n\nc", 2), ("plain", 5), ("", 6)]);
+    }
+
+    #[test]
+    fn marks_and_line_ends_do_not_matter() {
+        let plain = csv(b"text,label\na,1\nb,0\n").unwrap();
+        for same in [
+            &b"\xef\xbb\xbftext,label\r\na,1\r\nb,0\r\n"[..],
+            b"\xef\xbb\xbf\"text\",\"label\"\r\n\"a\",1\r\nb,0",
+            b"text,label\na,1\nb,0\n\n\r\n\n",
+        ] {
+            assert_eq!(csv(same).unwrap(), plain);
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_through_line_breaks_in_fields() {
+        assert_eq!(
+            message(b"text,label\r\n\"a\r\nb\",1\r\nc\r\n"),
+            "in.csv, line 4: 1 column, where the first row has 2"
+        );
+        assert_eq!(message(b"text,label\na,b,1\n"), "in.csv, line 2: 3 columns, where the first row has 2");
+        assert_eq!(message(b"text,label\n\"a\nb\",1\nc,\n"), "in.csv, line 4, column label: the label is empty");
+        assert!(message(b"text,label\na,1\ncaf\xe9,1\n").starts_with("in.csv, line 3: not valid UTF-8"));
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_refused() {
+        let message = message(b"text,label\na,1\nb,\"0\nc,1\nd,0\n");
+        assert!(message.starts_with("in.csv, line 3: a quote is opened here"), "{message}");
+        assert!(csv(b"text,label\na,1\nb,\"0").unwrap_err().to_string().contains("line 3: a quote"));
+        // A lone quote inside an unquoted field stands for itself, whatever is quoted after it.
+        let set = csv(b"text,label\n5\" pipe,1\n\"b\n\nc\",0\n").unwrap();
+        assert_eq!((set.examples[0].text.as_str(), set.examples[1].text.as_str()), ("5\" pipe", "b\n\nc"));
+    }
+
+    #[test]
+    fn a_broken_record_is_reported_for_itself_whatever_stands_behind_it() {
+        // The reader has seen bytes far beyond the record that it returns, up to the middle of a quoted field.
+        let file = format!("text,label\n\"a\nb\"\n\"{}\",1\n", "x".repeat(20_000));
+        assert_eq!(message(file.as_bytes()), "in.csv, line 2: 1 column, where the first row has 2");
+    }
+
+    #[test]
+    fn a_blank_line_between_records_is_refused() {
+        assert_eq!(message(b"text,label\na,1\n\nb,0\n"), "in.csv, line 3: a blank line between rows");
+        assert_eq!(message(b"text,label\r\n\r\nb,0,7\r\n"), "in.csv, line 2: a blank line between rows");
+    }
+
+    #[test]
+    fn a_record_longer_than_any_buffer_is_read() {
+        let long = "x, ".repeat(100_000);
+        let file = format!("text,label\n\"{long}\",1\nshort,0\n");
+        let set = csv(file.as_bytes()).unwrap();
+        assert_eq!((set.examples[0].text.len(), set.examples[1].line), (300_000, 3));
+    }
+}

@@ -1,0 +1,205 @@
+//! JSON lines: one object a line, the text and the label by key. A label may be a string, a number or a boolean.
+
+use std::io::BufRead;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::columns::{self, Plan};
+use super::lines::{Blanks, LineReader, blank};
+use super::{Dataset, Example, Label, ReadOptions, Task};
+use crate::{Error, Result};
+
+/// Reads the objects of a file. The keys of the first fix which are read; their order does not matter, nor do other keys.
+pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> Result<Dataset> {
+    let mut lines = LineReader::new(reader, path);
+    let mut blanks = Blanks::default();
+    let mut plan: Option<Plan> = None;
+    let (mut examples, mut skipped) = (Vec::new(), Vec::new());
+    let preset = options.task.map(Task::preset);
+    while let Some((line, text)) = lines.next()? {
+        if blanks.holds(line, text) {
+            continue;
+        }
+        if let Some(line) = blanks.before_row().next() {
+            return Err(blank(path, line));
+        }
+        let object = parse(path, line, text, plan.is_none())?;
+        let plan = match &mut plan {
+            Some(plan) => plan,
+            empty => {
+                let keys: Vec<&str> = object.keys().map(String::as_str).collect();
+                empty.insert(columns::resolve(path, &keys, true, options)?)
+            }
+        };
+        let row = Row { path, line, object: &object };
+        let label = match &plan.label_name {
+            Some(key) => row.label(key, options.require_labels)?,
+            None => None,
+        };
+        if let (Some(preset), Some(label)) = (preset, &label)
+            && preset.skip_labels.contains(&label.as_str())
+        {
+            skipped.push(line);
+            continue;
+        }
+        let text = row.text(&plan.text_names[0])?;
+        let pair = plan.text_names.get(1).map(|key| row.text(key)).transpose()?;
+        examples.push(Example { text, pair, label, line });
+    }
+    let (text_names, label_name) = plan.map(|plan| (plan.text_names, plan.label_name)).unwrap_or_default();
+    Dataset::assemble(path, examples, text_names, label_name, skipped)
+}
+
+fn parse(path: &Path, line: usize, text: &str, first: bool) -> Result<Map<String, Value>> {
+    let error = |reason: String| Error::DataRow { path: path.into(), line, reason };
+    if first && text.trim_start().starts_with('[') {
+        let reason = "a JSON array; write one object a line, for instance with jq -c '.[]'".into();
+        return Err(error(reason));
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(other) => Err(error(format!("{} where an object is expected", kind(&other)))),
+        // The parser sees one line only, so of its position the column is what counts.
+        Err(cause) => {
+            let message = cause.to_string();
+            let message = message.split(" at line ").next().unwrap_or(&message);
+            Err(error(format!("no JSON object: {message} at column {}", cause.column())))
+        }
+    }
+}
+
+/// One object and where it stands.
+struct Row<'a> {
+    path: &'a Path,
+    line: usize,
+    object: &'a Map<String, Value>,
+}
+
+impl Row<'_> {
+    fn error(&self, key: &str, reason: String) -> Error {
+        Error::DataField { path: self.path.into(), line: self.line, column: key.into(), reason }
+    }
+
+    fn text(&self, key: &str) -> Result<String> {
+        match self.object.get(key) {
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(other) => Err(self.error(key, format!("{} where a string is expected", kind(other)))),
+            None => Err(self.error(key, "the object does not have this key".into())),
+        }
+    }
+
+    fn label(&self, key: &str, required: bool) -> Result<Option<Label>> {
+        let (field, absence) = match self.object.get(key) {
+            Some(Value::String(text)) => (text.clone(), "the label is empty"),
+            Some(Value::Number(number)) => (number.to_string(), ""),
+            Some(Value::Bool(value)) => (value.to_string(), ""),
+            Some(Value::Null) => (String::new(), "the label is null"),
+            None => (String::new(), "the object does not have this key"),
+            Some(other) => {
+                let reason = format!("{} where a string, a number or a boolean is expected", kind(other));
+                return Err(self.error(key, reason));
+            }
+        };
+        match Label::new(&field) {
+            None if required => Err(self.error(key, absence.into())),
+            label => Ok(label),
+        }
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Columns;
+    use super::*;
+
+    fn jsonl(file: &str) -> Result<Dataset> {
+        read(file.as_bytes(), Path::new("in.jsonl"), &ReadOptions::default())
+    }
+
+    fn message(file: &str) -> String {
+        jsonl(file).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_label_is_a_string_a_number_or_a_boolean() {
+        let set = jsonl(
+            "\u{feff}{\"text\": \"a\\tb\", \"label\": \"x\"}\r\n{\"label\": 3, \"text\": \"\", \"id\": [1]}\n\
+             {\"text\": \"c\", \"label\": true}\n{\"text\": \"d\", \"label\": -0.5}\n\n",
+        )
+        .unwrap();
+        let labels: Vec<_> = set.examples.iter().map(|e| e.label.as_ref().unwrap().as_str()).collect();
+        assert_eq!(labels, ["x", "3", "true", "-0.5"]);
+        assert_eq!((set.examples[0].text.as_str(), set.examples[3].line), ("a\tb", 4));
+    }
+
+    #[test]
+    fn keys_are_recognised_or_named() {
+        let set = jsonl("{\"hypothesis\":\"b\",\"idx\":0,\"premise\":\"a\",\"label\":1}\n").unwrap();
+        assert_eq!((set.examples[0].text.as_str(), set.examples[0].pair.as_deref()), ("a", Some("b")));
+        let error = message("{\"body\":\"a\",\"label\":1}");
+        assert!(error.contains("\"body\", \"label\"") && error.contains("--text"), "{error}");
+        let columns = Columns { text: vec!["0".into()], label: Some("1".into()), ..Columns::default() };
+        let options = ReadOptions { columns, ..ReadOptions::default() };
+        let set = read(&b"{\"1\":\"x\",\"0\":\"a\"}"[..], Path::new("in.jsonl"), &options).unwrap();
+        assert_eq!(set.examples[0].text, "a");
+    }
+
+    #[test]
+    fn a_broken_object_is_refused_with_its_line() {
+        let good = "{\"text\":\"a\",\"label\":1}\n";
+        for (bad, reason) in [
+            ("{\"text\":\"a\",", "line 2: no JSON object: EOF"),
+            ("{\"text\":\"a\",\"label\":1} x", "line 2: no JSON object: trailing characters at column"),
+            ("[1]", "line 2: an array where an object is expected"),
+            ("\"a\"", "line 2: a string where an object"),
+            ("{\"text\":1,\"label\":1}", "line 2, column text: a number where a string"),
+            ("{\"label\":1}", "line 2, column text: the object does not have this key"),
+            ("{\"text\":\"a\"}", "line 2, column label: the object does not have this key"),
+            ("{\"text\":\"a\",\"label\":null}", "line 2, column label: the label is null"),
+            ("{\"text\":\"a\",\"label\":\" \"}", "line 2, column label: the label is empty"),
+            ("{\"text\":\"a\",\"label\":{}}", "line 2, column label: an object where"),
+            ("{\"text\":\"\\ud800\",\"label\":1}", "line 2: no JSON object"),
+            ("\n{\"text\":\"a\",\"label\":1}", "line 2: a blank line"),
+        ] {
+            let error = message(&format!("{good}{bad}\n"));
+            assert!(error.starts_with(&format!("in.jsonl, {reason}")), "{bad}: {error}");
+        }
+        let deep = format!("{good}{}", "[".repeat(100_000));
+        assert!(message(&deep).contains("recursion limit"));
+    }
+
+    #[test]
+    fn an_array_is_refused_with_the_way_out() {
+        assert!(message("[\n  {\"text\": \"a\", \"label\": 1}\n]\n").contains("one object a line"));
+    }
+
+    #[test]
+    fn labels_are_optional_to_predict() {
+        let options = ReadOptions { require_labels: false, ..ReadOptions::default() };
+        let file = "{\"text\":\"a\",\"label\":null}\n{\"text\":\"b\"}\n{\"text\":\"c\",\"label\":1}\n";
+        let set = read(file.as_bytes(), Path::new("in.jsonl"), &options).unwrap();
+        let labelled: Vec<_> = set.examples.iter().map(|e| e.label.is_some()).collect();
+        assert_eq!(labelled, [false, false, true]);
+    }
+
+    #[test]
+    fn multinli_objects_without_a_gold_label_are_left_out() {
+        let options = ReadOptions { task: Some(Task::Mnli), ..ReadOptions::default() };
+        let file = "{\"sentence1\":\"a\",\"sentence2\":\"b\",\"gold_label\":\"neutral\"}\n\
+                    {\"sentence1\":\"a\",\"sentence2\":\"b\",\"gold_label\":\"-\"}\n";
+        let set = read(file.as_bytes(), Path::new("in.jsonl"), &options).unwrap();
+        assert_eq!((set.examples.len(), set.skipped), (1, vec![2]));
+    }
+}

@@ -1,0 +1,163 @@
+//! The classes of a classification: fixed by the training set, in an order that does not depend on the order of its rows.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::Dataset;
+use crate::{Error, Result};
+
+/// The classes by name; a class's index is its place here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    names: Vec<String>,
+    indices: HashMap<String, usize>,
+}
+
+impl Labels {
+    /// The classes of a training set: sorted as text, or as numbers where all are integers (so that 10 follows 9).
+    ///
+    /// # Errors
+    /// [`Error::DataField`] for an example without a label, [`Error::DataFile`] if there are fewer than two classes.
+    pub fn of_training_set(dataset: &Dataset) -> Result<Self> {
+        let mut distinct = BTreeSet::new();
+        for example in &dataset.examples {
+            distinct.insert(dataset.label(example)?.as_str());
+        }
+        if distinct.len() < 2 {
+            let only = distinct.first().unwrap_or(&"");
+            let reason = format!("every label in it is {only:?}; a classifier needs two classes");
+            return Err(Error::DataFile { path: dataset.path.clone(), reason });
+        }
+        let mut names: Vec<String> = distinct.into_iter().map(str::to_owned).collect();
+        let numbers: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
+        if numbers.is_some() {
+            // Stable, so that 01 and 1 stay two classes in a fixed order.
+            names.sort_by_key(|name| name.parse::<i64>().unwrap_or(0));
+        }
+        Ok(Self::indexed(names))
+    }
+
+    /// Classes in a given order, as a task file has them; `None` if a name is given twice.
+    pub fn from_names(names: Vec<String>) -> Option<Self> {
+        let labels = Self::indexed(names);
+        (labels.indices.len() == labels.names.len()).then_some(labels)
+    }
+
+    fn indexed(names: Vec<String>) -> Self {
+        let indices = names.iter().cloned().enumerate().map(|(index, name)| (name, index)).collect();
+        Self { names, indices }
+    }
+
+    /// The names in order of their indices.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// How many classes there are (C).
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The name of a class.
+    pub fn name(&self, index: usize) -> Option<&str> {
+        self.names.get(index).map(String::as_str)
+    }
+
+    /// The index of a class.
+    pub fn index(&self, name: &str) -> Option<usize> {
+        self.indices.get(name).copied()
+    }
+
+    /// The class index of every example.
+    ///
+    /// # Errors
+    /// [`Error::UnknownLabel`] with the line of the first label that is not among these, [`Error::DataField`] for an
+    /// example without a label.
+    pub fn encode(&self, dataset: &Dataset) -> Result<Vec<usize>> {
+        dataset
+            .examples
+            .iter()
+            .map(|example| {
+                let label = dataset.label(example)?.as_str();
+                self.index(label).ok_or_else(|| Error::UnknownLabel {
+                    path: dataset.path.clone(),
+                    line: example.line,
+                    label: label.to_owned(),
+                    known: self.names.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::ReadOptions;
+    use super::*;
+
+    fn dataset(labels: &[&str]) -> Dataset {
+        let rows: String = labels.iter().map(|label| format!("some text\t{label}\n")).collect();
+        let file = format!("text\tlabel\n{rows}");
+        let options = ReadOptions { require_labels: false, ..ReadOptions::default() };
+        Dataset::from_reader(file.as_bytes(), Path::new("dev.tsv"), &options).unwrap()
+    }
+
+    fn names(labels: &[&str]) -> Vec<String> {
+        Labels::of_training_set(&dataset(labels)).unwrap().names().to_vec()
+    }
+
+    #[test]
+    fn classes_are_sorted_whatever_the_order_of_the_rows() {
+        assert_eq!(
+            names(&["neutral", "entailment", "neutral", "contradiction"]),
+            ["contradiction", "entailment", "neutral"]
+        );
+        assert_eq!(names(&["10", "9", "-1", "0"]), ["-1", "0", "9", "10"]);
+        assert_eq!(names(&["10", "9", "x"]), ["10", "9", "x"]);
+        assert_eq!(names(&["1", "01", "0"]), ["0", "01", "1"]);
+        assert_eq!(names(&["1.5", "10", "9"]), ["1.5", "10", "9"]);
+        assert_eq!(names(&["99999999999999999999", "3"]), ["3", "99999999999999999999"]);
+    }
+
+    #[test]
+    fn names_and_indices_go_both_ways() {
+        let labels = Labels::of_training_set(&dataset(&["b", "a", "c"])).unwrap();
+        for index in 0..labels.len() {
+            assert_eq!(labels.index(labels.name(index).unwrap()), Some(index));
+        }
+        assert_eq!(labels.encode(&dataset(&["c", "a"])).unwrap(), [2, 0]);
+        assert_eq!((labels.name(3), labels.index("d"), labels.is_empty()), (None, None, false));
+        assert_eq!(Labels::from_names(labels.names().to_vec()).unwrap(), labels);
+        assert_eq!(Labels::from_names(vec!["a".into(), "a".into()]), None);
+    }
+
+    #[test]
+    fn a_label_that_training_never_saw_is_refused() {
+        let labels = Labels::of_training_set(&dataset(&["yes", "no"])).unwrap();
+        let error = labels.encode(&dataset(&["yes", "maybe"])).unwrap_err();
+        assert!(matches!(&error, Error::UnknownLabel { line: 3, .. }));
+        let message = error.to_string();
+        assert!(message.starts_with("dev.tsv, line 3") && message.contains("\"maybe\""), "{message}");
+        assert!(message.ends_with("\"no\", \"yes\""), "{message}");
+    }
+
+    #[test]
+    fn many_known_labels_are_cut_in_the_message() {
+        let many: Vec<String> = (0..151).map(|i| format!("intent-{i}")).collect();
+        let labels = Labels::from_names(many).unwrap();
+        let message = labels.encode(&dataset(&["x"])).unwrap_err().to_string();
+        assert!(message.ends_with("and 131 more") && message.len() < 600, "{message}");
+    }
+
+    #[test]
+    fn a_set_with_one_class_or_no_labels_is_no_training_set() {
+        assert!(matches!(Labels::of_training_set(&dataset(&["a", "a"])), Err(Error::DataFile { .. })));
+        assert!(matches!(Labels::of_training_set(&dataset(&["a", ""])), Err(Error::DataField { line: 3, .. })));
+    }
+}

@@ -1,0 +1,372 @@
+//! Labelled texts from files: one [`Dataset`] from TSV, CSV, JSON lines or plain lines, with presets for the GLUE tasks.
+//!
+//! ```text
+//! file -> rows (tsv, csv, jsonl, lines) -> which columns (columns, glue) -> Dataset -> class indices (labels) or scores
+//! ```
+//!
+//! A file is refused with its name and line rather than read wrongly: a row of another width than the first, a blank
+//! line between rows, an empty label and a score that is no number are errors. A text may be empty. A UTF-8 byte-order
+//! mark is skipped, lines may end in CR LF, the last newline is optional, and blank lines at the end are ignored.
+//! Files are read one line at a time; what stays in memory is the examples.
+//!
+//! ```
+//! use bitfit_bert::data::{Dataset, Format, Labels, ReadOptions};
+//!
+//! let file = "text,intent\n\"wake me, please, at six\",alarm\nplay some jazz,music\n";
+//! let options = ReadOptions { format: Some(Format::Csv), ..ReadOptions::default() };
+//! let train = Dataset::from_reader(file.as_bytes(), "train.csv".as_ref(), &options)?;
+//! let labels = Labels::of_training_set(&train)?;
+//! assert_eq!(train.examples[0].text, "wake me, please, at six");
+//! assert_eq!(labels.names(), ["alarm", "music"]);
+//! assert_eq!(labels.encode(&train)?, [0, 1]);
+//! # Ok::<(), bitfit_bert::Error>(())
+//! ```
+
+mod columns;
+mod csv;
+mod format;
+mod glue;
+mod jsonl;
+mod labels;
+mod lines;
+mod table;
+mod tsv;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+pub use columns::{ColumnRef, Columns, Header};
+pub use format::Format;
+pub use glue::{Col, Layout, Preset, Task};
+pub use labels::Labels;
+pub use lines::{Lines, read_lines};
+
+use crate::{Error, Result};
+
+/// What is predicted for a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One of C classes.
+    Classify,
+    /// A number.
+    Regress,
+}
+
+/// A label as the file has it, without the blanks around it; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Label(String);
+
+impl Label {
+    /// The label of a field; `None` if there is nothing in it but blanks.
+    pub fn new(field: &str) -> Option<Self> {
+        let field = field.trim();
+        (!field.is_empty()).then(|| Self(field.to_owned()))
+    }
+
+    /// The label's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One text, or a pair of texts, with its label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// The text, exactly as the file has it.
+    pub text: String,
+    /// The second text of a pair.
+    pub pair: Option<String>,
+    /// The label; `None` where the file has none.
+    pub label: Option<Label>,
+    /// The line of the file that the example begins on, from 1.
+    pub line: usize,
+}
+
+/// How to read a file. The default reads labelled texts, takes the format from the extension and recognises the columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// The format; by default what the extension says ([`Format::of`]).
+    pub format: Option<Format>,
+    /// The preset whose columns to expect.
+    pub task: Option<Task>,
+    /// Columns by name or number. Whatever is given here wins over the preset.
+    pub columns: Columns,
+    /// Whether every row must have a label, as for training. Otherwise labels are read where they are.
+    pub require_labels: bool,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { format: None, task: None, columns: Columns::default(), require_labels: true }
+    }
+}
+
+/// The examples of one file, in the file's order; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// The file's name without its folders.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What was read.
+    pub examples: Vec<Example>,
+    /// The names of the one or two text columns, or their numbers from 0 where there is no header.
+    pub text_columns: Vec<String>,
+    /// The name or number of the label column.
+    pub label_column: Option<String>,
+    /// Lines that were left out because the preset says so: see [`Preset::skip_malformed`] and [`Preset::skip_labels`].
+    /// Empty for every other file; whoever reads must report them.
+    pub skipped: Vec<usize>,
+}
+
+impl Dataset {
+    /// Reads a file.
+    ///
+    /// A `.txt` file is tab-separated like `.tsv`; but where no labels are required, no columns are named and its first
+    /// line is no header, it is plain texts ([`Format::Lines`]).
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be read; [`Error::DataFile`] for an unknown extension or no rows;
+    /// [`Error::DataColumn`] for a column that is not there; [`Error::DataRow`] and [`Error::DataField`] for a row that
+    /// is broken, with its line.
+    pub fn read(path: &Path, options: &ReadOptions) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        let mut reader = BufReader::with_capacity(1 << 16, file);
+        let mut options = options.clone();
+        if options.format.is_none() && format::is_plain_text(path) && !options.require_labels {
+            let start = reader.fill_buf().map_err(Error::io(path))?;
+            if columns::is_unnamed(start, &options) {
+                options.format = Some(Format::Lines);
+            }
+        }
+        Self::from_reader(reader, path, &options)
+    }
+
+    /// Reads a stream. `path` names it in errors, and its extension gives the format where the options give none.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn from_reader(reader: impl Read, path: &Path, options: &ReadOptions) -> Result<Self> {
+        let format = match options.format {
+            Some(format) => format,
+            None => Format::of(path)?,
+        };
+        let reader = BufReader::with_capacity(1 << 16, reader);
+        match format {
+            Format::Tsv => tsv::read(reader, path, options),
+            Format::Csv => csv::read(reader, path, options),
+            Format::Jsonl => jsonl::read(reader, path, options),
+            Format::Lines => lines::read(reader, path, options),
+        }
+    }
+
+    /// The labels as numbers, for a regression.
+    ///
+    /// # Errors
+    /// [`Error::DataField`] with the line of the first label that is missing or is no finite f32.
+    pub fn scores(&self) -> Result<Vec<f32>> {
+        self.examples
+            .iter()
+            .map(|example| {
+                let label = self.label(example)?;
+                match label.as_str().parse::<f32>() {
+                    Ok(score) if score.is_finite() => Ok(score),
+                    _ => Err(self.label_error(example, format!("{:?} is no finite number", label.as_str()))),
+                }
+            })
+            .collect()
+    }
+
+    /// The label of an example, or the error that it has none.
+    fn label<'a>(&self, example: &'a Example) -> Result<&'a Label> {
+        example.label.as_ref().ok_or_else(|| self.label_error(example, "there is no label".into()))
+    }
+
+    fn label_error(&self, example: &Example, reason: String) -> Error {
+        let column = self.label_column.clone().unwrap_or_else(|| "label".into());
+        Error::DataField { path: self.path.clone(), line: example.line, column, reason }
+    }
+
+    /// The set of these examples; an error if there are none.
+    fn assemble(
+        path: &Path,
+        examples: Vec<Example>,
+        text_columns: Vec<String>,
+        label_column: Option<String>,
+        skipped: Vec<usize>,
+    ) -> Result<Self> {
+        if examples.is_empty() {
+            let reason = match skipped.len() {
+                0 => "there are no rows in it".into(),
+                n => format!("none of its rows can be used: all {n} are malformed or without a usable label"),
+            };
+            return Err(Error::DataFile { path: path.into(), reason });
+        }
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self { name, path: path.into(), examples, text_columns, label_column, skipped })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn write(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        File::create(&path).unwrap().write_all(bytes).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn the_extension_chooses_the_format() {
+        let files: [(&str, &[u8]); 6] = [
+            ("a.tsv", b"text\tlabel\nso \"good\t1\n"),
+            ("a.TXT", b"text\tlabel\nso \"good\t1\n"),
+            ("a.csv", b"text,label\n\"so \"\"good\",1\n"),
+            ("a.jsonl", b"{\"text\":\"so \\\"good\",\"label\":1}\n"),
+            ("a.ndjson", b"{\"text\":\"so \\\"good\",\"label\":\"1\"}\n"),
+            ("a.json", b"{\"label\":\" 1 \",\"text\":\"so \\\"good\"}"),
+        ];
+        for (name, bytes) in files {
+            let (_folder, path) = write(name, bytes);
+            let set = Dataset::read(&path, &ReadOptions::default()).unwrap();
+            assert_eq!(set.name, name);
+            assert_eq!(set.examples.len(), 1, "{name}");
+            assert_eq!(set.examples[0].text, "so \"good", "{name}");
+            assert_eq!(set.examples[0].label.as_ref().unwrap().as_str(), "1", "{name}");
+            assert_eq!((set.text_columns, set.label_column), (vec!["text".into()], Some("label".into())));
+        }
+    }
+
+    #[test]
+    fn a_forced_format_wins_over_the_extension() {
+        let (_folder, path) = write("a.data", b"text\tlabel\ngood\t1\n");
+        let error = Dataset::read(&path, &ReadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("a.data") && error.contains("--format"), "{error}");
+        let options = ReadOptions { format: Some(Format::Tsv), ..ReadOptions::default() };
+        assert_eq!(Dataset::read(&path, &options).unwrap().examples.len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let missing = Path::new("no-such-folder/train.tsv");
+        let error = Dataset::read(missing, &ReadOptions::default()).unwrap_err();
+        assert!(matches!(&error, Error::Io { path, .. } if path == missing), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("folder.tsv");
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(Dataset::read(&path, &ReadOptions::default()).unwrap_err(), Error::Io { .. }));
+    }
+
+    #[test]
+    fn a_file_without_rows_is_refused() {
+        let files: [(&str, &[u8]); 7] = [
+            ("a.tsv", b""),
+            ("a.tsv", b"\xef\xbb\xbf"),
+            ("a.tsv", b"\n\n"),
+            ("a.tsv", b"text\tlabel\n"),
+            ("a.csv", b"text,label\r\n\r\n"),
+            ("a.csv", b""),
+            ("a.jsonl", b" \n"),
+        ];
+        for (name, bytes) in files {
+            let (_folder, path) = write(name, bytes);
+            let error = Dataset::read(&path, &ReadOptions::default()).unwrap_err();
+            assert!(matches!(error, Error::DataFile { .. }), "{name} {bytes:?}: {error}");
+            assert!(error.to_string().contains("no rows"), "{error}");
+        }
+    }
+
+    #[test]
+    fn plain_text_needs_no_columns_to_predict() {
+        let (_folder, path) = write("a.txt", b"\xef\xbb\xbffirst text\nsecond text\r\n");
+        let options = ReadOptions { require_labels: false, ..ReadOptions::default() };
+        let set = Dataset::read(&path, &options).unwrap();
+        let texts: Vec<_> = set.examples.iter().map(|example| example.text.as_str()).collect();
+        assert_eq!(texts, ["first text", "second text"]);
+        // To train on it, columns must be known; and a header is still a header.
+        assert!(matches!(Dataset::read(&path, &ReadOptions::default()).unwrap_err(), Error::DataColumn { .. }));
+        let (_folder, path) = write("b.txt", b"\xef\xbb\xbfindex\tsentence\n7\tfirst text\n");
+        let set = Dataset::read(&path, &options).unwrap();
+        assert_eq!(set.examples[0].text, "first text");
+        assert_eq!(set.examples.len(), 1);
+    }
+
+    #[test]
+    fn scores_are_finite_numbers() {
+        let read = |file: &str| {
+            let options = ReadOptions { require_labels: false, ..ReadOptions::default() };
+            Dataset::from_reader(file.as_bytes(), Path::new("s.tsv"), &options).unwrap().scores()
+        };
+        assert_eq!(read("text\tscore\na\t5.000\nb\t -2e-1 \n").unwrap(), [5.0, -0.2]);
+        for bad in ["high", "nan", "inf", "1e39", "1,5", ""] {
+            let error = read(&format!("text\tscore\na\t1\nb\t{bad}\n")).unwrap_err();
+            assert!(
+                matches!(&error, Error::DataField { line: 3, column, .. } if column == "score"),
+                "{bad:?}: {error}"
+            );
+        }
+    }
+
+    /// The real GLUE files, where the variable names a folder that holds them.
+    #[test]
+    fn the_real_files_have_their_published_row_counts() {
+        let Some(root) = std::env::var_os("BITFIT_SHARED_DATA").map(PathBuf::from) else {
+            eprintln!("skipped: set BITFIT_SHARED_DATA to a folder with the GLUE files to read the real ones");
+            return;
+        };
+        let mnli = ["contradiction", "entailment", "neutral"];
+        type File = (&'static str, usize);
+        let files: [(&str, Task, [File; 2], &[&str]); 6] = [
+            ("glue/CoLA", Task::Cola, [("train.tsv", 8_551), ("dev.tsv", 1_043)], &["0", "1"]),
+            ("glue/RTE", Task::Rte, [("train.tsv", 2_490), ("dev.tsv", 277)], &["entailment", "not_entailment"]),
+            ("glue/SST-2", Task::Sst2, [("train.tsv", 67_349), ("dev.tsv", 872)], &["0", "1"]),
+            ("glue/STS-B", Task::Stsb, [("train.tsv", 5_749), ("dev.tsv", 1_500)], &[]),
+            ("mnli_sample", Task::Mnli, [("train.tsv", 8_999), ("dev.tsv", 1_000)], &mnli),
+            (
+                "mnli_sample",
+                Task::Mnli,
+                [("official_format_16shot_train.tsv", 48), ("official_format_16shot_dev_matched.tsv", 48)],
+                &mnli,
+            ),
+        ];
+        for (folder, task, [train, dev], classes) in files {
+            let read = |(name, rows): File, task| {
+                let options = ReadOptions { task, ..ReadOptions::default() };
+                let set = Dataset::read(&root.join(folder).join(name), &options).unwrap();
+                assert_eq!((set.examples.len(), set.skipped.len()), (rows, 0), "{folder}/{name}");
+                let paired = task.is_none_or(|task| task.preset().layouts[0].text.len() == 2);
+                assert!(set.examples.iter().all(|e| !paired || e.pair.is_some()), "{folder}/{name}");
+                set
+            };
+            let (train_set, dev_set) = (read(train, Some(task)), read(dev, Some(task)));
+            match task.preset().kind {
+                Kind::Classify => {
+                    let labels = Labels::of_training_set(&train_set).unwrap();
+                    assert_eq!(labels.names(), classes, "{folder}");
+                    assert_eq!(labels.encode(&dev_set).unwrap().len(), dev.1);
+                }
+                Kind::Regress => {
+                    for set in [&train_set, &dev_set] {
+                        assert!(set.scores().unwrap().iter().all(|score| (0.0..=5.0).contains(score)));
+                    }
+                }
+            }
+            // All but CoLA have headers that say it all.
+            if task != Task::Cola && task != Task::Sst2 {
+                assert_eq!(read(dev, None), dev_set, "{folder}");
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Rows of fields, from TSV or CSV, turned into examples: the first row fixes the columns and the width of all others.
+
+use std::path::Path;
+
+use super::columns::{self, Plan};
+use super::glue::{Preset, Task};
+use super::lines::blank;
+use super::{Dataset, Example, Label, ReadOptions};
+use crate::{Error, Result};
+
+/// The examples so far, and how to read the next row.
+pub(super) struct Table<'a> {
+    path: &'a Path,
+    options: &'a ReadOptions,
+    preset: Option<&'static Preset>,
+    plan: Option<(Plan, usize)>,
+    examples: Vec<Example>,
+    skipped: Vec<usize>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(path: &'a Path, options: &'a ReadOptions) -> Self {
+        let preset = options.task.map(Task::preset);
+        Self { path, options, preset, plan: None, examples: Vec::new(), skipped: Vec::new() }
+    }
+
+    /// A blank line that other rows follow.
+    pub(super) fn blank(&mut self, line: usize) -> Result<()> {
+        self.malformed(line, || blank(self.path, line))
+    }
+
+    /// The next row, which begins on `line`.
+    pub(super) fn row(&mut self, line: usize, cells: &[&str]) -> Result<()> {
+        if self.plan.is_none() {
+            let plan = columns::resolve(self.path, cells, false, self.options)?;
+            let header = plan.header;
+            self.plan = Some((plan, cells.len()));
+            if header {
+                return Ok(());
+            }
+        }
+        let Some((plan, width)) = &self.plan else { return Ok(()) };
+        // A row that is too long is as broken as one that is too short: a stray separator in a text would move the label.
+        if cells.len() != *width {
+            let width = *width;
+            return self.malformed(line, || {
+                let columns = if cells.len() == 1 { "column" } else { "columns" };
+                let reason = format!("{} {columns}, where the first row has {width}", cells.len());
+                Error::DataRow { path: self.path.into(), line, reason }
+            });
+        }
+        let label = plan.label.and_then(|position| Label::new(cells[position]));
+        if let (Some(preset), Some(label)) = (self.preset, &label)
+            && preset.skip_labels.contains(&label.as_str())
+        {
+            self.skipped.push(line);
+            return Ok(());
+        }
+        if label.is_none() && self.options.require_labels {
+            let column = plan.label_name.clone().unwrap_or_default();
+            return Err(Error::DataField { path: self.path.into(), line, column, reason: "the label is empty".into() });
+        }
+        let text = cells[plan.text[0]].to_owned();
+        let pair = plan.text.get(1).map(|&position| cells[position].to_owned());
+        self.examples.push(Example { text, pair, label, line });
+        Ok(())
+    }
+
+    /// Leaves the line out where the preset says so, otherwise refuses it.
+    fn malformed(&mut self, line: usize, error: impl FnOnce() -> Error) -> Result<()> {
+        if self.preset.is_none_or(|preset| !preset.skip_malformed) {
+            return Err(error());
+        }
+        self.skipped.push(line);
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Dataset> {
+        let (text, label) = match self.plan {
+            Some((plan, _)) => (plan.text_names, plan.label_name),
+            None => (Vec::new(), None),
+        };
+        Dataset::assemble(self.path, self.examples, text, label, self.skipped)
+    }
+}

@@ -1,0 +1,213 @@
+//! The one error type of the crate. Every message is one line that names the culprit and, where there is a way out, says it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong between a person's files and a trained task.
+///
+/// The message of every variant is complete, its cause included: print it with `{}`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be opened, read or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A `config.json` that is not JSON, lacks something, or says what cannot be.
+    #[error("{}: {reason}", .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Which key, and why it cannot be.
+        reason: String,
+    },
+    /// A well-formed `config.json` of a model that is not supported.
+    #[error("{}: {feature} is not supported: {advice}", .path.display())]
+    Unsupported {
+        /// The `config.json`.
+        path: PathBuf,
+        /// What it asks for, in its own words.
+        feature: String,
+        /// What is supported, or what to do instead.
+        advice: String,
+    },
+    /// A weight file that cannot be read as one, or does not belong to its `config.json`.
+    #[error("{}: {reason}", .path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The weight file lacks a tensor that the model needs.
+    #[error("{}: the tensor {name} is missing", .path.display())]
+    MissingTensor {
+        /// The weight file.
+        path: PathBuf,
+        /// The canonical name, without the `bert.` prefix.
+        name: String,
+    },
+    /// A tensor does not have the shape that `config.json` implies.
+    #[error("{}: the tensor {tensor} has shape {found:?}, but config.json implies {expected:?}", .path.display())]
+    ShapeMismatch {
+        /// The weight file.
+        path: PathBuf,
+        /// The name the tensor has in the file.
+        tensor: String,
+        /// The shape that follows from the configuration.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor of a type that cannot be read as f32.
+    #[error("{}: the tensor {tensor} is of type {dtype}; F32, F16 and BF16 are supported", .path.display())]
+    Dtype {
+        /// The weight file.
+        path: PathBuf,
+        /// The name the tensor has in the file.
+        tensor: String,
+        /// The type as safetensors calls it.
+        dtype: String,
+    },
+    /// The model has no bias terms, so there is nothing that BitFit could train.
+    #[error("{}: {what}, so BitFit has nothing to train; {advice}", .path.display())]
+    NoBiases {
+        /// The `config.json` or weight file that shows it.
+        path: PathBuf,
+        /// What has no biases.
+        what: String,
+        /// What to do instead.
+        advice: String,
+    },
+    /// A tokenizer that cannot be read, or a text that it cannot encode.
+    #[error("{}: {reason}", .path.display())]
+    Tokenizer {
+        /// The tokenizer's file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The name given for a model is neither a directory nor a model that can be fetched.
+    #[error("model {model:?}: {reason}")]
+    ModelNotFound {
+        /// The name as it was given.
+        model: String,
+        /// Why it was not found, and what to do.
+        reason: String,
+    },
+    /// A data file that cannot be used as a whole.
+    #[error("{}: {reason}", .path.display())]
+    DataFile {
+        /// The file, or `<stdin>`.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A data file lacks a column that was asked for, or none of its columns is recognised.
+    #[error("{}: {reason}; {found}; {advice}", .path.display())]
+    DataColumn {
+        /// The file.
+        path: PathBuf,
+        /// Which column is missing.
+        reason: String,
+        /// The columns that are there.
+        found: String,
+        /// Which flag names the right one.
+        advice: String,
+    },
+    /// A row of a data file is broken.
+    #[error("{}, line {line}: {reason}", .path.display())]
+    DataRow {
+        /// The file.
+        path: PathBuf,
+        /// The line it begins on, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// One field of a row cannot be used.
+    #[error("{}, line {line}, column {column}: {reason}", .path.display())]
+    DataField {
+        /// The file.
+        path: PathBuf,
+        /// The line its row begins on, from 1.
+        line: usize,
+        /// The column's name, or its number from 0 where there is no header.
+        column: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A label that the training set does not have.
+    #[error("{}, line {line}: the label {label:?} is not among those of the training set: {}", .path.display(), listed(.known))]
+    UnknownLabel {
+        /// The file.
+        path: PathBuf,
+        /// The line its row begins on, from 1.
+        line: usize,
+        /// The label.
+        label: String,
+        /// The training set's labels.
+        known: Vec<String>,
+    },
+    /// No preset has this name.
+    #[error("there is no task {name:?}; the presets are {known}")]
+    UnknownTask {
+        /// The name as it was given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Predictions that a metric cannot score.
+    #[error("the metric {metric}: {reason}")]
+    Metric {
+        /// The metric's name.
+        metric: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// An option that cannot be.
+    #[error("{name} is {value}: {reason}")]
+    Setting {
+        /// What a user calls it.
+        name: &'static str,
+        /// The value it was given.
+        value: String,
+        /// What it has to be.
+        reason: &'static str,
+    },
+    /// A task file that cannot be read as one, or does not belong to the base model.
+    #[error("{}: {reason}", .path.display())]
+    TaskFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The engine refused: see [`bitfit_core::Error`].
+    #[error(transparent)]
+    Core(#[from] bitfit_core::Error),
+}
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// For `map_err`: the system's error, with the file it happened to.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// The labels for a message: the first twenty, then how many more.
+fn listed(labels: &[String]) -> String {
+    let mut text = labels.iter().take(20).map(|label| format!("{label:?}")).collect::<Vec<_>>().join(", ");
+    if labels.len() > 20 {
+        text += &format!(" and {} more", labels.len() - 20);
+    }
+    text
+}

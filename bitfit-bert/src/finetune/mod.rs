@@ -1,0 +1,235 @@
+//! A whole fine-tuning run: files in, task file out. [`Finetune::prepare`] reads and checks everything, so that what can be
+//! refused is refused before the first step; [`Finetune::plan`] says what will happen; [`Finetune::run`] does it.
+
+mod log;
+mod plan;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bitfit_core::{Arena, Backend, HostTensor, Workspace};
+use serde_json::json;
+
+pub use plan::Plan;
+
+use crate::bias::Selection;
+use crate::checkpoint::Checkpoint;
+use crate::data::{Dataset, Kind, Labels, ReadOptions};
+use crate::metrics::Metric;
+use crate::model::{Bert, Head, HeadWeights, ModelOptions};
+use crate::task::{encode, targets};
+use crate::train::{self, Examples, Observer, Outcome, TrainOptions, Trainee};
+use crate::{Error, Result, TaskFile, Tokenizer};
+use log::MetricsLog;
+
+/// What to fine-tune, on what, and how.
+#[derive(Clone, Debug)]
+pub struct FinetuneOptions {
+    /// The base model as the user named it; it goes into the task file.
+    pub model: String,
+    /// The directory that holds it.
+    pub model_dir: PathBuf,
+    /// The training set.
+    pub train: PathBuf,
+    /// The set that chooses the best epoch.
+    pub eval: Option<PathBuf>,
+    /// How to read both.
+    pub read: ReadOptions,
+    /// Classes or scores.
+    pub kind: Kind,
+    /// What is reported; the first chooses the best epoch.
+    pub metrics: Vec<Metric>,
+    /// Which biases train beside the head; none for a frozen base.
+    pub selection: Selection,
+    /// How to train.
+    pub training: TrainOptions,
+    /// The longest sequence, in tokens.
+    pub max_length: usize,
+    /// Takes the place of every dropout probability of the checkpoint.
+    pub dropout: Option<f32>,
+    /// A safetensors file with the head's first weights.
+    pub init_head: Option<PathBuf>,
+    /// Write every so many steps to the log.
+    pub log_every: usize,
+    /// Where the task file and the log go.
+    pub out: PathBuf,
+}
+
+/// A run that is ready to start: everything is read, and nothing is written yet.
+#[derive(Debug)]
+pub struct Finetune<D: Backend> {
+    options: FinetuneOptions,
+    checkpoint: Checkpoint,
+    model: Bert<D>,
+    arena: Arena<D>,
+    workspace: Workspace<D>,
+    labels: Option<Labels>,
+    train: Examples,
+    eval: Option<Examples>,
+    plan: Plan,
+}
+
+/// What a run left.
+#[derive(Debug)]
+pub struct Finished {
+    /// What was reached.
+    pub outcome: Outcome,
+    /// The task file.
+    pub task_file: PathBuf,
+    /// Its size.
+    pub task_bytes: u64,
+}
+
+impl<D: Backend> Finetune<D> {
+    /// Reads the model and the data, and builds what will train.
+    ///
+    /// # Errors
+    /// Every error of reading a checkpoint, a tokenizer and data; [`Error::Setting`] for options that cannot be.
+    pub fn prepare(device: &D, options: FinetuneOptions) -> Result<Self> {
+        options.training.validate()?;
+        check_settings(&options)?;
+        let checkpoint = Checkpoint::open(&options.model_dir)?;
+        let longest = checkpoint.config().max_position_embeddings;
+        if options.max_length > longest {
+            let reason = "the model has fewer positions; see max_position_embeddings in its config.json";
+            return Err(Error::Setting { name: "the maximum length", value: options.max_length.to_string(), reason });
+        }
+        if let Some(layers) = options.selection.layers().filter(|layers| *layers.end() >= checkpoint.config().num_hidden_layers) {
+            let value = format!("{}-{}", layers.start(), layers.end());
+            return Err(Error::Setting { name: "the range of layers", value, reason: "the model has fewer; they count from 0" });
+        }
+        let tokenizer = Tokenizer::open(&options.model_dir, checkpoint.config())?;
+        let training_set = Dataset::read(&options.train, &options.read)?;
+        let labels = match options.kind {
+            Kind::Classify => Some(Labels::of_training_set(&training_set)?),
+            Kind::Regress => None,
+        };
+        let examples = |dataset: &Dataset| -> Result<Examples> {
+            let targets = targets(dataset, labels.as_ref())?;
+            Ok(Examples { encodings: encode(&tokenizer, dataset, options.max_length)?, targets })
+        };
+        let eval_set = options.eval.as_ref().map(|path| Dataset::read(path, &options.read)).transpose()?;
+        let (train, eval) = (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?);
+
+        let head = match &labels {
+            Some(labels) => Head::Classify { classes: labels.len() },
+            None => Head::Regress,
+        };
+        let seed = options.training.seed;
+        let head_weights = match &options.init_head {
+            Some(path) => HeadWeights::Given { tensors: read_head(path)?, seed },
+            None => HeadWeights::Fresh { seed },
+        };
+        let model_options =
+            ModelOptions { head, head_weights, selection: options.selection.clone(), dropout: options.dropout };
+        let (model, arena) = Bert::build(device, &checkpoint, &model_options)?;
+        let skipped = [Some(&training_set), eval_set.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|dataset| (dataset.name.clone(), dataset.skipped.len()))
+            .filter(|(_, lines)| *lines > 0)
+            .collect();
+        let plan = Plan::new(&options, &checkpoint, &model, labels.as_ref(), &train, eval.as_ref(), device.name(), skipped);
+        let workspace = Workspace::new(device.clone());
+        Ok(Self { options, checkpoint, model, arena, workspace, labels, train, eval, plan })
+    }
+
+    /// What will happen.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Trains, and writes `task.safetensors` and `metrics.jsonl` into the output directory.
+    ///
+    /// However the run ends, by its last epoch, by the observer or by a loss that is no number, the task file holds the best
+    /// that was reached; see [`Outcome::end`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the output directory cannot be written, and everything [`train::train`] refuses.
+    pub fn run(self, observer: &mut dyn Observer) -> Result<Finished> {
+        let Self { options, checkpoint, model, mut arena, workspace, labels, train, eval, .. } = self;
+        fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+        let task_file = options.out.join("task.safetensors");
+        let mut log = MetricsLog::create(&options.out.join("metrics.jsonl"), options.log_every, observer)?;
+        let trainee = Trainee { model: &model, arena: &mut arena, workspace: &workspace };
+        let evaluation = eval.as_ref().map(|examples| (examples, options.metrics.as_slice()));
+        let outcome = train::train(trainee, &train, evaluation, &options.training, &mut log)?;
+
+        let mut tensors = HashMap::new();
+        for (name, shape, values) in model.values(&arena)? {
+            tensors.insert(name, HostTensor::new(shape, values)?);
+        }
+        let best = outcome.best.as_ref().map(|best| json!({ "epoch": best.epoch, "scores": log::scores(&best.scores) }));
+        TaskFile {
+            base: options.model.clone(),
+            base_fingerprint: checkpoint.fingerprint(),
+            kind: options.kind,
+            labels,
+            biases: options.selection.to_string(),
+            seed: options.training.seed,
+            hyperparameters: hyperparameters(&options, &outcome),
+            best: best.unwrap_or_default(),
+            tensors,
+        }
+        .write(&task_file)?;
+        let task_bytes = fs::metadata(&task_file).map_err(Error::io(&task_file))?.len();
+        Ok(Finished { outcome, task_file, task_bytes })
+    }
+}
+
+/// Refuses settings that no model could satisfy.
+fn check_settings(options: &FinetuneOptions) -> Result<()> {
+    let refuse = |name, value: &dyn ToString, reason| Err(Error::Setting { name, value: value.to_string(), reason });
+    if let Some(dropout) = options.dropout.filter(|dropout| !(0.0..1.0).contains(dropout)) {
+        return refuse("the dropout", &dropout, "it is a probability, at least 0 and below 1");
+    }
+    if options.max_length < 3 {
+        return refuse("the maximum length", &options.max_length, "two places go to [CLS] and [SEP], so it must be at least 3");
+    }
+    if options.log_every == 0 {
+        return refuse("the logging interval", &0, "it counts steps, so it must be at least 1");
+    }
+    Ok(())
+}
+
+/// The head's first weights: `classifier.weight`, `classifier.bias`, and whatever else the file holds.
+fn read_head(path: &Path) -> Result<HashMap<String, HostTensor>> {
+    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let refuse = |reason: String| Error::Weights { path: path.into(), reason };
+    let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|error| refuse(format!("no whole safetensors file: {error}")))?;
+    let mut tensors = HashMap::new();
+    for (name, view) in file.iter() {
+        if view.dtype() != safetensors::Dtype::F32 {
+            return Err(Error::Dtype { path: path.into(), tensor: name.into(), dtype: view.dtype().to_string() });
+        }
+        tensors.insert(name.to_owned(), HostTensor::new(view.shape(), bytemuck::allocation::pod_collect_to_vec(view.data()))?);
+    }
+    for name in ["classifier.weight", "classifier.bias"] {
+        if !tensors.contains_key(name) {
+            return Err(Error::MissingTensor { path: path.into(), name: name.into() });
+        }
+    }
+    Ok(tensors)
+}
+
+/// What a task file says of how it came about.
+fn hyperparameters(options: &FinetuneOptions, outcome: &Outcome) -> serde_json::Value {
+    let training = &options.training;
+    json!({
+        "task": options.read.task.map(|task| task.to_string()),
+        "learning_rate": training.learning_rate,
+        "schedule": training.schedule.to_string(),
+        "warmup": training.warmup,
+        "epochs": training.epochs,
+        "steps": outcome.steps,
+        "batch_size": training.batch_size,
+        "max_length": options.max_length,
+        "weight_decay": training.weight_decay,
+        "max_grad_norm": training.max_grad_norm,
+        "dropout": options.dropout,
+        "shuffle": training.shuffle,
+        "limit": training.limit,
+        "metrics": options.metrics.iter().map(Metric::name).collect::<Vec<_>>(),
+    })
+}

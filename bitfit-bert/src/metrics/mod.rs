@@ -1,0 +1,176 @@
+//! Scores of predictions against a labelled set, the way GLUE and the BitFit paper report them.
+//!
+//! All arithmetic is f64 and every metric is "greater is better", so that a trainer can keep the best epoch by one
+//! comparison. A value is always finite: where a formula is 0/0 (one class only, a constant column) the result is 0, as
+//! scikit-learn does for F1 and Matthews; for the correlations scipy answers NaN, which JSON cannot hold and no
+//! comparison can rank, so they are 0 too.
+
+pub mod accuracy;
+pub mod f1;
+pub mod matthews;
+pub mod pearson;
+pub mod spearman;
+
+use std::fmt;
+
+use crate::{Error, Result};
+
+/// A score of predictions; greater is better for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Metric {
+    /// The share of right classes, 0 to 1 ([`accuracy`]).
+    Accuracy,
+    /// F1 of class 1 where there are two classes, otherwise macro F1; 0 to 1 ([`f1`]).
+    F1,
+    /// Matthews correlation, -1 to 1 ([`matthews`]).
+    Matthews,
+    /// Pearson's r, -1 to 1 ([`pearson`]).
+    Pearson,
+    /// Spearman's rho, -1 to 1 ([`spearman`]).
+    Spearman,
+}
+
+/// Predictions beside what was expected, row by row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Predictions<'a> {
+    /// Class indices, each below `classes`.
+    Classes {
+        /// The model's class of each row.
+        predicted: &'a [usize],
+        /// The true class of each row.
+        expected: &'a [usize],
+        /// How many classes the model has (C), not how many occur here.
+        classes: usize,
+    },
+    /// Scores of a regression.
+    Scores {
+        /// The model's score of each row.
+        predicted: &'a [f32],
+        /// The true score of each row.
+        expected: &'a [f32],
+    },
+}
+
+impl Metric {
+    /// Every metric.
+    pub const ALL: [Self; 5] = [Self::Accuracy, Self::F1, Self::Matthews, Self::Pearson, Self::Spearman];
+
+    /// The name in figures, logs and task files.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::F1 => "f1",
+            Self::Matthews => "matthews",
+            Self::Pearson => "pearson",
+            Self::Spearman => "spearman",
+        }
+    }
+
+    /// The metric of this [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|metric| metric.name() == name)
+    }
+
+    /// The score, always finite. The correlations are 0 where either column is constant or holds a number that is not
+    /// finite: a model that has diverged tells nothing about the order of the rows.
+    ///
+    /// # Errors
+    /// [`Error::Metric`] if there are no rows, the two sides differ in length, a class is out of range, or the metric
+    /// does not apply: accuracy, F1 and Matthews score classes; Pearson and Spearman score regressions.
+    pub fn compute(&self, predictions: &Predictions) -> Result<f64> {
+        let refuse = |reason: String| Err(Error::Metric { metric: self.name(), reason });
+        let (rows, truths) = match predictions {
+            Predictions::Classes { predicted, expected, .. } => (predicted.len(), expected.len()),
+            Predictions::Scores { predicted, expected } => (predicted.len(), expected.len()),
+        };
+        if rows != truths {
+            return refuse(format!("{rows} predictions for {truths} rows"));
+        }
+        if rows == 0 {
+            return refuse("there are no rows to score".into());
+        }
+        match (self, *predictions) {
+            (Self::Accuracy | Self::F1 | Self::Matthews, Predictions::Classes { predicted, expected, classes }) => {
+                if let Some(class) = predicted.iter().chain(expected).find(|&&class| class >= classes) {
+                    return refuse(format!("class {class} of a model with {classes} classes"));
+                }
+                Ok(match self {
+                    Self::Accuracy => accuracy::accuracy(predicted, expected),
+                    Self::Matthews => matthews::matthews(predicted, expected, classes),
+                    _ if classes == 2 => f1::binary(predicted, expected),
+                    _ => f1::macro_average(predicted, expected, classes),
+                })
+            }
+            (Self::Pearson, Predictions::Scores { predicted, expected }) => Ok(pearson::pearson(predicted, expected)),
+            (Self::Spearman, Predictions::Scores { predicted, expected }) => {
+                Ok(spearman::spearman(predicted, expected))
+            }
+            (_, Predictions::Classes { .. }) => refuse("it scores a regression, and these are classes".into()),
+            (_, Predictions::Scores { .. }) => refuse("it scores classes, and these are scores".into()),
+        }
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classes<'a>(predicted: &'a [usize], expected: &'a [usize], classes: usize) -> Predictions<'a> {
+        Predictions::Classes { predicted, expected, classes }
+    }
+
+    fn problem(metric: Metric, predictions: &Predictions) -> String {
+        metric.compute(predictions).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for metric in Metric::ALL {
+            assert_eq!(Metric::from_name(metric.name()), Some(metric));
+        }
+        assert_eq!(Metric::from_name("recall"), None);
+    }
+
+    #[test]
+    fn f1_is_binary_for_two_classes_and_macro_for_more() {
+        let (predicted, expected) = ([1, 1, 0, 0], [1, 0, 0, 0]);
+        let binary = Metric::F1.compute(&classes(&predicted, &expected, 2)).unwrap();
+        let averaged = Metric::F1.compute(&classes(&predicted, &expected, 3)).unwrap();
+        assert_eq!(binary, 2.0 / 3.0);
+        assert_eq!(averaged, (2.0 / 3.0 + 0.8) / 2.0);
+    }
+
+    #[test]
+    fn input_that_cannot_be_scored_is_refused() {
+        assert!(problem(Metric::Accuracy, &classes(&[], &[], 2)).contains("no rows"));
+        assert!(problem(Metric::Accuracy, &classes(&[0, 1], &[0], 2)).contains("2 predictions for 1 rows"));
+        assert!(problem(Metric::Matthews, &classes(&[0, 7], &[0, 1], 3)).contains("class 7"));
+        assert!(problem(Metric::F1, &classes(&[0, 1], &[0, 2], 2)).contains("class 2"));
+        let scores = Predictions::Scores { predicted: &[1.0], expected: &[1.0] };
+        assert!(problem(Metric::Matthews, &scores).contains("matthews"));
+        assert!(problem(Metric::Pearson, &classes(&[0], &[0], 1)).contains("regression"));
+    }
+
+    #[test]
+    fn no_metric_ever_answers_nan() {
+        for values in [[f32::NAN, 1.0, 2.0], [f32::INFINITY, 0.0, 1.0], [3.0; 3], [f32::MAX, f32::MIN, 0.0]] {
+            for metric in [Metric::Pearson, Metric::Spearman] {
+                for (predicted, expected) in [(values, [1.0, 2.0, 3.0]), ([1.0, 2.0, 3.0], values)] {
+                    let got =
+                        metric.compute(&Predictions::Scores { predicted: &predicted, expected: &expected }).unwrap();
+                    assert!(got.is_finite(), "{metric} {values:?}");
+                }
+            }
+        }
+        for metric in [Metric::Accuracy, Metric::F1, Metric::Matthews] {
+            assert!(metric.compute(&classes(&[0], &[0], 1)).unwrap().is_finite());
+            assert!(metric.compute(&classes(&[0, 0], &[1, 1], 2)).unwrap().is_finite());
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! BERT on the tape: the one definition of the network, for training and inference, on every device.
+//!
+//! Reference: `BertForSequenceClassification` of Hugging Face transformers (Devlin et al., arXiv 1810.04805). Activations
+//! are packed `[tokens, hidden]`; no padding exists. The last layer computes K and V of all tokens, and everything else of
+//! the [CLS] rows only, because nothing else of it is read.
+
+mod batch;
+mod build;
+mod layer;
+
+pub use batch::Batch;
+pub use build::{Head, HeadWeights, ModelOptions, Part, TrainablePart};
+
+use bitfit_core::{
+    Arena, Backend, Frozen, Param, Result, Tape, Var,
+    ops::linear::Weight,
+};
+
+use layer::Layer;
+
+/// A BERT with a head for one task.
+#[derive(Debug)]
+pub struct Bert<D: Backend> {
+    embeddings: Embeddings<D>,
+    layers: Vec<Layer<D>>,
+    pooler: Dense<D>,
+    classifier: Dense<D>,
+    head_dropout: f32,
+    outputs: usize,
+    parts: Vec<TrainablePart>,
+    total: usize,
+}
+
+/// Word, position and token type tables, and the LayerNorm over their sum.
+#[derive(Debug)]
+struct Embeddings<D: Backend> {
+    word: Frozen<D>,
+    position: Frozen<D>,
+    token_type: Frozen<D>,
+    norm: Norm<D>,
+    dropout: f32,
+}
+
+/// The two vectors of a LayerNorm, and its ε.
+#[derive(Debug)]
+struct Norm<D: Backend> {
+    weight: Param<D>,
+    bias: Param<D>,
+    eps: f32,
+}
+
+/// A linear with its bias.
+#[derive(Debug)]
+struct Dense<D: Backend> {
+    weight: Weight<D>,
+    bias: Param<D>,
+}
+
+impl<D: Backend> Bert<D> {
+    /// The head's output `[B, C]`: logits, or one score.
+    ///
+    /// # Errors
+    /// [`bitfit_core::Error`] when the batch is not of this model, or the device fails.
+    pub fn forward(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>) -> Result<Var<D>> {
+        let mut x = self.embeddings.forward(tape, batch)?;
+        for layer in &self.layers {
+            x = layer.forward(tape, &x, batch)?;
+        }
+        let pooled = tape.linear(&x, &self.pooler.weight, &[&self.pooler.bias])?;
+        let pooled = tape.tanh(&pooled)?;
+        let pooled = tape.dropout(&pooled, self.head_dropout)?;
+        tape.linear(&pooled, &self.classifier.weight, &[&self.classifier.bias])
+    }
+
+    /// C: classes, or 1 for a regression.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// What trains, tensor by tensor, the key biases included, in the order of the network.
+    pub fn parts(&self) -> &[TrainablePart] {
+        &self.parts
+    }
+
+    /// How many scalars train, counted as the literature does: with the key biases, whose gradient is zero.
+    pub fn trainable(&self) -> usize {
+        self.parts.iter().map(TrainablePart::count).sum()
+    }
+
+    /// How many parameters the model has, head included.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// The values of everything that trains, by Hugging Face name, as they stand in `arena`.
+    ///
+    /// # Errors
+    /// [`bitfit_core::Error::Device`] when the device fails.
+    pub fn values(&self, arena: &Arena<D>) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>> {
+        let values = arena.read()?;
+        let find = |name: &str| arena.entries().iter().find(|entry| entry.name == name);
+        let part = |part: &TrainablePart| {
+            let data = match (&part.fixed, find(&part.name)) {
+                (Some(fixed), _) => fixed.data().to_vec(),
+                (None, Some(entry)) => values[entry.range()].to_vec(),
+                (None, None) => unreachable!("{} trains, so the arena has it", part.name),
+            };
+            (part.name.clone(), part.shape.clone(), data)
+        };
+        Ok(self.parts.iter().map(part).collect())
+    }
+}
+
+impl<D: Backend> Embeddings<D> {
+    fn forward(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>) -> Result<Var<D>> {
+        let tables =
+            [(batch.ids(), &self.word), (batch.positions(), &self.position), (batch.token_types(), &self.token_type)];
+        let sum = tape.embedding_sum(&tables)?;
+        let normal = tape.layer_norm(&sum, &self.norm.weight, &self.norm.bias, self.norm.eps)?;
+        tape.dropout(&normal, self.dropout)
+    }
+}

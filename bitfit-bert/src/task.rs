@@ -1,0 +1,139 @@
+//! A finished task in use: the base model with a task file's tensors in place of its own.
+
+use std::path::Path;
+
+use bitfit_core::{Arena, Backend, Workspace};
+
+use crate::bias::Selection;
+use crate::data::{Dataset, Kind, Labels};
+use crate::metrics::Metric;
+use crate::model::{Bert, Head, HeadWeights, ModelOptions};
+use crate::tokenize::Encoding;
+use crate::train::{self, Examples, Score, Targets};
+use crate::{Checkpoint, Result, TaskFile, Tokenizer};
+
+/// A model that answers.
+#[derive(Debug)]
+pub struct Task<D: Backend> {
+    file: TaskFile,
+    model: Bert<D>,
+    arena: Arena<D>,
+    workspace: Workspace<D>,
+    tokenizer: Tokenizer,
+    max_length: usize,
+}
+
+/// What the model says of one text.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prediction {
+    /// A class.
+    Class {
+        /// Its number among the labels.
+        class: usize,
+        /// The softmax over all classes, in the order of the labels.
+        probabilities: Vec<f32>,
+    },
+    /// A score.
+    Score(f32),
+}
+
+impl<D: Backend> Task<D> {
+    /// Loads a task file onto the base model in `model_dir`.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`], [`TaskFile::read`] and [`Tokenizer::open`]; [`crate::Error::TaskFile`] when the task
+    /// belongs to another base model.
+    pub fn load(device: &D, model_dir: &Path, task_file: &Path) -> Result<Self> {
+        let file = TaskFile::read(task_file)?;
+        let checkpoint = Checkpoint::open(model_dir)?;
+        file.check_base(task_file, &checkpoint)?;
+        let tokenizer = Tokenizer::open(model_dir, checkpoint.config())?;
+        let head = match &file.labels {
+            Some(labels) => Head::Classify { classes: labels.len() },
+            None => Head::Regress,
+        };
+        let options = ModelOptions {
+            head,
+            head_weights: HeadWeights::Task { tensors: file.tensors.clone() },
+            selection: Selection::none(),
+            dropout: None,
+        };
+        let (model, arena) = Bert::build(device, &checkpoint, &options)?;
+        let longest = checkpoint.config().max_position_embeddings;
+        let trained = file.hyperparameters.get("max_length").and_then(serde_json::Value::as_u64);
+        let max_length = trained.map_or(longest, |length| longest.min(length as usize));
+        Ok(Self { file, model, arena, workspace: Workspace::new(device.clone()), tokenizer, max_length })
+    }
+
+    /// What the task file says.
+    pub fn file(&self) -> &TaskFile {
+        &self.file
+    }
+
+    /// The labels; `None` for a regression.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.file.labels.as_ref()
+    }
+
+    /// The longest sequence in tokens: what the task was trained with, unless set otherwise.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Sets the longest sequence in tokens.
+    #[must_use]
+    pub fn with_max_length(self, max_length: usize) -> Self {
+        Self { max_length, ..self }
+    }
+
+    /// Predicts for texts or pairs, in their order.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tokenizer`] when a text cannot be encoded; [`crate::Error::Core`] when the device fails.
+    pub fn predict(&self, texts: &[(&str, Option<&str>)]) -> Result<Vec<Prediction>> {
+        let encodings = self.tokenizer.encode_all(texts, self.max_length)?;
+        let outputs = train::outputs(&self.model, &self.arena, &self.workspace, &encodings)?;
+        let predict = |row: ndarray::ArrayView1<'_, f32>| match self.file.kind {
+            Kind::Classify => {
+                let probabilities = softmax(&row.to_vec());
+                Prediction::Class { class: train::argmax(&probabilities), probabilities }
+            }
+            Kind::Regress => Prediction::Score(row[0]),
+        };
+        Ok(outputs.rows().into_iter().map(predict).collect())
+    }
+
+    /// Scores the model on a labelled data set.
+    ///
+    /// # Errors
+    /// [`crate::Error::UnknownLabel`] and [`crate::Error::DataField`] for labels that are not the task's; otherwise as
+    /// [`Task::predict`].
+    pub fn evaluate(&self, dataset: &Dataset, metrics: &[Metric]) -> Result<(Vec<Score>, usize)> {
+        let targets = targets(dataset, self.labels())?;
+        let encodings = encode(&self.tokenizer, dataset, self.max_length)?;
+        let tokens = encodings.iter().map(|encoding| encoding.ids.len()).sum();
+        let examples = Examples { encodings, targets };
+        Ok((train::evaluate(&self.model, &self.arena, &self.workspace, &examples, metrics)?, tokens))
+    }
+}
+
+/// The texts of a data set as tokens.
+pub(crate) fn encode(tokenizer: &Tokenizer, dataset: &Dataset, max_length: usize) -> Result<Vec<Encoding>> {
+    let rows: Vec<_> = dataset.examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect();
+    tokenizer.encode_all(&rows, max_length)
+}
+
+/// The labels of a data set as classes, or as scores where there are no classes.
+pub(crate) fn targets(dataset: &Dataset, labels: Option<&Labels>) -> Result<Targets> {
+    Ok(match labels {
+        Some(labels) => Targets::Classes(labels.encode(dataset)?),
+        None => Targets::Scores(dataset.scores()?),
+    })
+}
+
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - max).exp()).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.into_iter().map(|e| (e / sum) as f32).collect()
+}

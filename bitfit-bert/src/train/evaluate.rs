@@ -1,0 +1,68 @@
+//! What a model says of texts, and how good that is.
+
+use bitfit_core::{Arena, Backend, Tape, Workspace};
+use ndarray::{Array2, Axis, concatenate};
+
+use super::{Examples, Targets};
+use crate::Result;
+use crate::metrics::{Metric, Predictions};
+use crate::model::{Batch, Bert};
+use crate::tokenize::Encoding;
+
+/// Sequences evaluated at once. They are packed, so the number changes memory and speed but no value.
+const BATCH: usize = 64;
+
+/// A metric's value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Which.
+    pub metric: Metric,
+    /// Greater is better.
+    pub value: f64,
+}
+
+/// The head's outputs `[rows, C]`, in the order of the texts.
+///
+/// # Errors
+/// [`crate::Error::Core`] when the device fails.
+pub fn outputs<D: Backend>(
+    model: &Bert<D>,
+    arena: &Arena<D>,
+    workspace: &Workspace<D>,
+    encodings: &[Encoding],
+) -> Result<Array2<f32>> {
+    let mut parts = vec![Array2::zeros((0, model.outputs()))];
+    for encodings in encodings.chunks(BATCH) {
+        let mut tape = Tape::infer(workspace, arena);
+        let batch = Batch::new(arena.device(), encodings)?;
+        parts.push(model.forward(&mut tape, &batch)?.tensor().to_array()?);
+    }
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    Ok(concatenate(Axis(0), &views).expect("every part has one column an output"))
+}
+
+/// The scores of a model on labelled texts.
+///
+/// # Errors
+/// [`crate::Error::Core`] when the device fails; [`crate::Error::Metric`] for a metric that does not fit the head.
+pub fn evaluate<D: Backend>(
+    model: &Bert<D>,
+    arena: &Arena<D>,
+    workspace: &Workspace<D>,
+    examples: &Examples,
+    metrics: &[Metric],
+) -> Result<Vec<Score>> {
+    let outputs = outputs(model, arena, workspace, &examples.encodings)?;
+    let classes: Vec<usize> = outputs.rows().into_iter().map(|row| argmax(&row.to_vec())).collect();
+    let scores = outputs.column(0).to_vec();
+    let predictions = match &examples.targets {
+        Targets::Classes(expected) => Predictions::Classes { predicted: &classes, expected, classes: model.outputs() },
+        Targets::Scores(expected) => Predictions::Scores { predicted: &scores, expected },
+    };
+    metrics.iter().map(|&metric| Ok(Score { metric, value: metric.compute(&predictions)? })).collect()
+}
+
+/// The first greatest.
+pub(crate) fn argmax(values: &[f32]) -> usize {
+    values.iter().enumerate().fold(0, |best, (i, value)| if *value > values[best] { i } else { best })
+}

@@ -1,0 +1,2 @@
+//! bitfit-cli
+fn main() {}

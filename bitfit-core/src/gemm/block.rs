@@ -1,0 +1,202 @@
+//! Blocks of a product, and the matrices that an epilogue writes beside it.
+//!
+//! The blocks of one product do not overlap, and a thread that works on one holds the only [`Block`] for it. That makes
+//! the block a ticket: whoever shows it may write the same rows and columns of a [`SideMatrix`], with no lock and no
+//! unsafe code outside this room. A side matrix serves one product, which it takes note of on first use.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    ops::Range,
+    slice,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::simd::Level;
+
+/// Rows of a block, but for the last: the unit in which column sums are made.
+pub const ROW_BLOCK: usize = 96;
+
+/// Columns of a block at most.
+pub const COL_BLOCK: usize = 192;
+
+/// A finished block of a product, still in the cache.
+pub struct Block<'a> {
+    level: Level,
+    /// Which product this is a block of.
+    product: u64,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    /// Element `(rows.start, cols.start)`.
+    data: *mut f32,
+    row_stride: usize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+impl Block<'_> {
+    /// # Safety
+    /// The elements at `data` must be writable for the block's life and used by nobody else, and no other block of
+    /// `product` may overlap this one while it lives.
+    pub(super) unsafe fn new(
+        level: Level,
+        product: u64,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        data: *mut f32,
+        row_stride: usize,
+    ) -> Self {
+        Self { level, product, rows, cols, data, row_stride, borrow: PhantomData }
+    }
+
+    /// The instruction set to work with.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Which rows of the product these are. Starts at a multiple of [`ROW_BLOCK`].
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Which columns of the product these are: [`COL_BLOCK`] at most.
+    pub fn cols(&self) -> Range<usize> {
+        self.cols.clone()
+    }
+
+    /// The block's columns of row `i` of the product.
+    ///
+    /// # Panics
+    /// Where the row is not the block's.
+    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+        assert!(self.rows.contains(&i));
+        // SAFETY: the row is inside the block, whose elements are its own, and the borrow of the block is exclusive.
+        unsafe { slice::from_raw_parts_mut(self.data.add((i - self.rows.start) * self.row_stride), self.cols.len()) }
+    }
+
+    /// The block's columns of row `i`, of the product and of a matrix beside it.
+    ///
+    /// # Panics
+    /// Where the row is not the block's, or the matrix has not the product's shape or serves another product.
+    pub fn row_and_side<T>(&mut self, i: usize, side: &SideMatrix<'_, T>) -> (&mut [f32], &mut [T]) {
+        assert!(self.rows.contains(&i) && i < side.rows && self.cols.end <= side.cols);
+        side.claim(self.product);
+        // SAFETY: as in `row_mut`. The matrix is the side matrix's own, apart from the product's memory since both were
+        // exclusively borrowed, serves this product alone, and of its blocks only this one covers these elements.
+        unsafe {
+            let row = self.data.add((i - self.rows.start) * self.row_stride);
+            let beside = side.data.add(i * side.row_stride + self.cols.start);
+            (slice::from_raw_parts_mut(row, self.cols.len()), slice::from_raw_parts_mut(beside, self.cols.len()))
+        }
+    }
+}
+
+impl fmt::Debug for Block<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("rows", &self.rows).field("cols", &self.cols).finish_non_exhaustive()
+    }
+}
+
+/// A number for a product, never given twice.
+pub(super) fn next_product() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A matrix that an epilogue writes block by block: of the product's shape, or with a row to each row of blocks.
+#[derive(Debug)]
+pub struct SideMatrix<'a, T = f32> {
+    data: *mut T,
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    /// The product it serves; 0 before the first block.
+    product: AtomicU64,
+    borrow: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: an exclusive borrow of its elements, which threads reach only through blocks that do not overlap.
+unsafe impl<T: Send> Send for SideMatrix<'_, T> {}
+// SAFETY: as above; the elements move between threads, so they must be `Send`.
+unsafe impl<T: Send> Sync for SideMatrix<'_, T> {}
+
+impl<'a, T> SideMatrix<'a, T> {
+    /// A matrix of the product's shape, to be written beside it.
+    pub fn new(matrix: super::MatMut<'a, T>) -> Self {
+        Self {
+            data: matrix.at(0, 0),
+            rows: matrix.rows(),
+            cols: matrix.cols(),
+            row_stride: matrix.row_stride(),
+            product: AtomicU64::new(0),
+            borrow: PhantomData,
+        }
+    }
+
+    /// Remembers the first product it is used with, and panics on any other: two products run at the same time have
+    /// blocks that overlap.
+    fn claim(&self, product: u64) {
+        if let Err(first) = self.product.compare_exchange(0, product, Ordering::Relaxed, Ordering::Relaxed) {
+            assert_eq!(first, product, "an epilogue's matrix serves one product");
+        }
+    }
+}
+
+/// Column sums of a product, made block by block and added up in the order of the rows.
+#[derive(Debug)]
+pub struct ColumnPartials {
+    cols: usize,
+    /// `[blocks, cols]`, as one allocation that `side` borrows for as long as this lives.
+    side: SideMatrix<'static, f32>,
+}
+
+impl ColumnPartials {
+    /// Zero sums for a product of shape `[rows, cols]`.
+    pub fn new(rows: usize, cols: usize) -> Self {
+        let blocks = rows.div_ceil(ROW_BLOCK);
+        let data = Box::leak(vec![0.0; blocks * cols].into_boxed_slice());
+        let side = SideMatrix {
+            data: data.as_mut_ptr(),
+            rows: blocks,
+            cols,
+            row_stride: cols,
+            product: AtomicU64::new(0),
+            borrow: PhantomData,
+        };
+        Self { cols, side }
+    }
+
+    /// The sums of a block's columns over its rows.
+    ///
+    /// # Panics
+    /// Where the block is outside the shape, or of another product than those before it.
+    pub fn of<'b>(&self, block: &'b mut Block<'_>) -> &'b mut [f32] {
+        let row = block.rows.start / ROW_BLOCK;
+        assert!(block.rows.start % ROW_BLOCK == 0 && row < self.side.rows && block.cols.end <= self.cols);
+        self.side.claim(block.product);
+        // SAFETY: the memory is this value's own; the product's blocks in a row of blocks differ in their columns, and no
+        // two rows of blocks share a row here, so nobody else holds these elements.
+        unsafe { slice::from_raw_parts_mut(self.side.data.add(row * self.cols + block.cols.start), block.cols.len()) }
+    }
+
+    /// Adds the sums over all rows to `to`, block after block.
+    ///
+    /// # Panics
+    /// Unless `to` has an element for each column.
+    pub fn add_to(self, to: &mut [f32]) {
+        assert_eq!(to.len(), self.cols, "column sums of another width");
+        // SAFETY: the allocation of `new`, which nobody else can reach: `self` is here by value.
+        let all = unsafe { slice::from_raw_parts(self.side.data, self.side.rows * self.cols) };
+        for row in all.chunks_exact(self.cols.max(1)) {
+            for (to, &sum) in to.iter_mut().zip(row) {
+                *to += sum;
+            }
+        }
+    }
+}
+
+impl Drop for ColumnPartials {
+    fn drop(&mut self) {
+        // SAFETY: the boxed slice that `new` leaked, of the same length, given back once.
+        drop(unsafe { Box::from_raw(slice::from_raw_parts_mut(self.side.data, self.side.rows * self.cols)) });
+    }
+}

@@ -1,0 +1,217 @@
+//! How a product is cut into blocks, which threads take, and how a block is walked through.
+//!
+//! Blocks are the same whatever the number of threads. Consecutive blocks share their columns, so that a thread finds
+//! its panels in the second cache; inside a block, k is cut so that a panel and the block's part of the left operand
+//! stay there, and a panel meets all rows before the next one does.
+
+use std::{cell::Cell, ops::Range};
+
+use rayon::prelude::*;
+
+use super::{
+    Block, COL_BLOCK, Epilogue, MatMut, MatRef, ROW_BLOCK,
+    block::next_product,
+    panels::Panels,
+    tile::{Kernels, Operand, Tile},
+};
+use crate::simd::Level;
+
+/// Steps of k that a block takes at a time, where it is cut at all.
+const K_BLOCK: usize = 512;
+
+/// Steps of k up to which it is not.
+const K_WHOLE: usize = 768;
+
+/// Fewer blocks than this, and they are made narrower.
+const MIN_BLOCKS: usize = 32;
+
+/// Multiply-adds below which a product is not worth waking a thread for.
+const SEQUENTIAL: usize = 1 << 18;
+
+/// Where a product goes.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// `y = product`.
+    Write(MatMut<'a>),
+    /// `y += product`; the epilogue sees the sum.
+    Accumulate(MatMut<'a>),
+    /// Nowhere but to the epilogue, which keeps what it wants of each block.
+    Discard,
+}
+
+/// Both operands of a product `[m, k] x [k, n]`, and how a block of it is computed.
+pub(super) trait Product: Sync {
+    /// `[m, n]` and k.
+    fn shape(&self) -> ([usize; 2], usize);
+    /// Block widths must be multiples of this.
+    fn col_step(&self) -> usize;
+    /// Computes a block to `c`, whose element `(rows.start, cols.start)` is there.
+    ///
+    /// # Safety
+    /// The block's elements must be writable at `c` and used by nobody else.
+    unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>, c: *mut f32, c_stride: usize, accumulate: bool);
+}
+
+/// Rows as they lie against panels.
+pub(super) struct PanelProduct<'a, T: 'static> {
+    pub kernels: Kernels<T>,
+    pub a: MatRef<'a, T>,
+    pub panels: &'a Panels,
+    pub n: usize,
+    pub scale: f32,
+}
+
+impl<T: Operand> Product for PanelProduct<'_, T> {
+    fn shape(&self) -> ([usize; 2], usize) {
+        ([self.a.rows(), self.n], self.a.cols())
+    }
+
+    fn col_step(&self) -> usize {
+        self.kernels.width()
+    }
+
+    unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>, c: *mut f32, c_stride: usize, accumulate: bool) {
+        let k = self.a.cols();
+        let [row_stride, col_stride] = self.a.strides();
+        let width = self.kernels.width();
+        for part in k_blocks::<T>(k) {
+            for panel in cols.start / width..cols.end.div_ceil(width) {
+                let panel = self.panels.get(panel);
+                let vectors = panel.stride / self.kernels.lanes;
+                let b = panel.data[part.start / T::PER_STEP * panel.stride..].as_ptr();
+                for (first, count) in row_tiles(&rows, self.kernels.rows) {
+                    let tile = Tile {
+                        k: part.len(),
+                        a: self.a.as_ptr().wrapping_add(first * row_stride + part.start * col_stride),
+                        a_strides: [row_stride, col_stride],
+                        b,
+                        b_stride: panel.stride,
+                        c: c.wrapping_add((first - rows.start) * c_stride + panel.cols.start - cols.start),
+                        c_stride,
+                        cols: panel.cols.len(),
+                        scale: self.scale,
+                        accumulate: accumulate || part.start > 0,
+                    };
+                    // SAFETY: the kernels are of a level the CPU has. Rows `first..first + count` and the columns in
+                    // `part` are inside a; the panel holds whole vectors for each step; c is the caller's promise.
+                    unsafe { self.kernels.get(count, vectors)(&tile) };
+                }
+            }
+        }
+    }
+}
+
+/// The parts that k is cut into: all of it, or about [`K_BLOCK`] steps at a time. One empty part where k is zero.
+fn k_blocks<T: Operand>(k: usize) -> impl Iterator<Item = Range<usize>> {
+    let steps = k.div_ceil(T::PER_STEP);
+    let parts = if steps <= K_WHOLE { 1 } else { steps.div_ceil(K_BLOCK) };
+    let size = steps.div_ceil(parts).next_multiple_of(16).max(1) * T::PER_STEP;
+    (0..k.max(1)).step_by(size).map(move |first| first..k.min(first + size))
+}
+
+/// Cuts rows into tiles of at most `most`, as even as they come: `(first, count)`.
+fn row_tiles(rows: &Range<usize>, most: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let tiles = rows.len().div_ceil(most).max(1);
+    let (start, len) = (rows.start, rows.len());
+    (0..tiles).map(move |i| (start + len * i / tiles, len * (i + 1) / tiles - len * i / tiles))
+}
+
+/// Columns of a block: as many as leave enough blocks to share out.
+fn block_width([m, n]: [usize; 2], step: usize) -> usize {
+    let row_blocks = m.div_ceil(ROW_BLOCK);
+    let mut width = COL_BLOCK / step * step;
+    while width > step && row_blocks * n.div_ceil(width) < MIN_BLOCKS {
+        width = (width / 2).next_multiple_of(step);
+    }
+    width
+}
+
+thread_local! {
+    /// The block of a product whose output is discarded.
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Computes a product block by block.
+///
+/// # Panics
+/// Where the output has not the product's shape.
+pub(super) fn run(level: Level, product: &impl Product, output: Output<'_>, epilogue: &impl Epilogue) {
+    let ([m, n], k) = product.shape();
+    let (y, accumulate) = match &output {
+        Output::Write(y) => (Some(y), false),
+        Output::Accumulate(y) => (Some(y), true),
+        Output::Discard => (None, false),
+    };
+    if let Some(y) = y {
+        assert_eq!([y.rows(), y.cols()], [m, n], "the output of a [{m}, {n}] product");
+    }
+    if m == 0 || n == 0 {
+        return;
+    }
+    let number = next_product();
+    let width = block_width([m, n], product.col_step());
+    let (row_blocks, col_blocks) = (m.div_ceil(ROW_BLOCK), n.div_ceil(width));
+
+    let block = |i: usize| {
+        let (row, col) = (i % row_blocks * ROW_BLOCK, i / row_blocks * width);
+        let (rows, cols) = (row..m.min(row + ROW_BLOCK), col..n.min(col + width));
+        let mut work = |data: *mut f32, stride: usize| {
+            // SAFETY: `data` is the block's part of the output, which is exclusively borrowed for this call, or this
+            // task's scratch. Each i makes one block, once, and blocks of different i do not overlap.
+            unsafe {
+                product.block(rows.clone(), cols.clone(), data, stride, accumulate);
+                epilogue.apply(&mut Block::new(level, number, rows.clone(), cols.clone(), data, stride));
+            }
+        };
+        match y {
+            Some(y) => work(y.at(row, col), y.row_stride()),
+            None => {
+                // Taken out while in use: an epilogue may itself run a product on this thread.
+                let mut scratch = SCRATCH.take();
+                scratch.resize(ROW_BLOCK * COL_BLOCK, 0.0);
+                work(scratch.as_mut_ptr(), width);
+                SCRATCH.set(scratch);
+            }
+        }
+    };
+    let blocks = row_blocks * col_blocks;
+    if blocks == 1 || m * n * k <= SEQUENTIAL {
+        (0..blocks).for_each(block);
+    } else {
+        (0..blocks).into_par_iter().with_max_len(1).for_each(block);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn k_is_covered_once_in_even_steps() {
+        for k in [0, 1, 15, 384, 768, 769, 1024, 3072, 4097] {
+            let parts: Vec<_> = k_blocks::<half::bf16>(k).collect();
+            assert_eq!(parts[0].start, 0);
+            assert_eq!(parts.last().unwrap().end, k);
+            assert!(parts.windows(2).all(|w| w[0].end == w[1].start && w[1].start % 2 == 0));
+        }
+    }
+
+    #[test]
+    fn row_tiles_cover_the_rows_evenly() {
+        for len in 1..100 {
+            let tiles: Vec<_> = row_tiles(&(96..96 + len), 8).collect();
+            assert_eq!(tiles[0].0, 96);
+            assert_eq!(tiles.iter().map(|t| t.1).sum::<usize>(), len);
+            assert!(tiles.windows(2).all(|w| w[0].0 + w[0].1 == w[1].0));
+            let counts = || tiles.iter().map(|t| t.1);
+            assert!(counts().max().unwrap() <= 8 && counts().max().unwrap() - counts().min().unwrap() <= 1);
+        }
+    }
+
+    #[test]
+    fn blocks_narrow_until_there_are_enough() {
+        assert_eq!(block_width([2048, 3072], 48), 192);
+        assert_eq!(block_width([16, 768], 48), 48);
+        assert_eq!(block_width([200, 768], 16), 64);
+    }
+}

@@ -1,0 +1,266 @@
+//! The micro-kernel: a tile of the output in registers, one step of k after the other.
+//!
+//! Written once over the vectors of [`Simd`] and the element type of the left operand, then compiled for each
+//! instruction set and tile size. Rows of the left operand are read as they lie, a broadcast per row and step; the right
+//! operand comes as panels, a few vectors per step. Every element is the sum of its products in the order of k, so it
+//! does not depend on the tile that holds it.
+
+use std::marker::PhantomData;
+
+use half::bf16;
+
+use crate::simd::{Level, Portable, Simd};
+
+/// Steps of k between two prefetches of the left operand: a cache line of it.
+const PREFETCH_STEPS: usize = 16;
+
+/// How far ahead a row of the left operand is asked for, in steps.
+const PREFETCH_AHEAD: usize = 32;
+
+/// One call of the micro-kernel: `c = scale * a·b`, or `c += scale * a·b`.
+pub(super) struct Tile<T> {
+    /// Columns of a and rows of b.
+    pub k: usize,
+    /// Element `(i, k)` of a is at `i * a_strides[0] + k * a_strides[1]`.
+    pub a: *const T,
+    pub a_strides: [usize; 2],
+    /// The panel: step after step, each `b_stride` f32 from the last.
+    pub b: *const f32,
+    pub b_stride: usize,
+    /// Element `(i, j)` of c is at `i * c_stride + j`.
+    pub c: *mut f32,
+    pub c_stride: usize,
+    /// Columns to write; the panel holds whole vectors.
+    pub cols: usize,
+    pub scale: f32,
+    pub accumulate: bool,
+}
+
+/// A compiled micro-kernel.
+///
+/// # Safety
+/// The CPU must have the instructions it is compiled for. a, b and c must be valid as the fields of [`Tile`] describe
+/// them, b for whole vectors, and nobody else may be using c.
+pub(super) type TileFn<T> = unsafe fn(&Tile<T>);
+
+/// An element type of the left operand, and how it meets the right one.
+pub(super) trait Operand: Copy + Send + Sync + 'static {
+    /// Elements that one step takes; the right operand's lanes hold as many.
+    const PER_STEP: usize;
+    /// One step's elements of a row, in every lane.
+    ///
+    /// # Safety
+    /// `PER_STEP` elements, `stride` apart, must be readable at `from`.
+    unsafe fn broadcast<S: Simd>(s: S, from: *const Self, stride: usize) -> S::F32;
+    /// The same where the row ends within the step: what is missing is zero.
+    ///
+    /// # Safety
+    /// One element must be readable at `from`.
+    unsafe fn broadcast_last<S: Simd>(s: S, from: *const Self) -> S::F32;
+    /// `c + a·b` of one step.
+    fn multiply<S: Simd>(s: S, a: S::F32, b: S::F32, c: S::F32) -> S::F32;
+}
+
+impl Operand for f32 {
+    const PER_STEP: usize = 1;
+    #[inline(always)]
+    unsafe fn broadcast<S: Simd>(s: S, from: *const f32, _stride: usize) -> S::F32 {
+        // SAFETY: the caller's promise.
+        s.splat(unsafe { *from })
+    }
+    #[inline(always)]
+    unsafe fn broadcast_last<S: Simd>(s: S, from: *const f32) -> S::F32 {
+        // SAFETY: the caller's promise.
+        s.splat(unsafe { *from })
+    }
+    #[inline(always)]
+    fn multiply<S: Simd>(s: S, a: S::F32, b: S::F32, c: S::F32) -> S::F32 {
+        s.fma(a, b, c)
+    }
+}
+
+impl Operand for bf16 {
+    const PER_STEP: usize = 2;
+    #[inline(always)]
+    unsafe fn broadcast<S: Simd>(s: S, from: *const bf16, stride: usize) -> S::F32 {
+        debug_assert_eq!(stride, 1);
+        // SAFETY: the caller's promise: two elements, side by side.
+        s.splat(f32::from_bits(unsafe { from.cast::<u32>().read_unaligned() }))
+    }
+    #[inline(always)]
+    unsafe fn broadcast_last<S: Simd>(s: S, from: *const bf16) -> S::F32 {
+        // SAFETY: the caller's promise.
+        s.splat(f32::from_bits(u32::from(unsafe { *from }.to_bits())))
+    }
+    #[inline(always)]
+    fn multiply<S: Simd>(s: S, a: S::F32, b: S::F32, c: S::F32) -> S::F32 {
+        s.dot_bf16(a, b, c)
+    }
+}
+
+/// A tile of `MR` rows and `NV` vectors.
+///
+/// # Safety
+/// As [`TileFn`].
+#[inline(always)]
+unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &Tile<T>) {
+    let [row_stride, col_stride] = t.a_strides;
+    let (mut a, mut b) = (t.a, t.b);
+    let mut sums = [[s.zero(); NV]; MR];
+
+    for i in 0..MR {
+        for j in 0..NV {
+            s.prefetch(t.c.wrapping_add(i * t.c_stride + j * S::LANES));
+        }
+    }
+
+    macro_rules! step {
+        ($a:expr) => {{
+            let mut right = [s.zero(); NV];
+            for j in 0..NV {
+                // SAFETY: b holds NV whole vectors for each of the k steps.
+                right[j] = unsafe { s.load_ptr(b.add(j * S::LANES)) };
+            }
+            for i in 0..MR {
+                let left = $a(i);
+                for j in 0..NV {
+                    sums[i][j] = T::multiply(s, left, right[j], sums[i][j]);
+                }
+            }
+            b = b.wrapping_add(t.b_stride);
+        }};
+    }
+
+    let steps = t.k / T::PER_STEP;
+    for _ in 0..steps / PREFETCH_STEPS {
+        for i in 0..MR {
+            let ahead = a.wrapping_add(i * row_stride + PREFETCH_AHEAD * T::PER_STEP * col_stride);
+            s.prefetch(ahead.cast());
+        }
+        for _ in 0..PREFETCH_STEPS / 4 {
+            for u in 0..4 {
+                // SAFETY: row i < MR of a, a step within k.
+                step!(|i| unsafe {
+                    T::broadcast(s, a.add(i * row_stride + u * T::PER_STEP * col_stride), col_stride)
+                });
+            }
+            a = a.wrapping_add(4 * T::PER_STEP * col_stride);
+        }
+    }
+    for _ in 0..steps % PREFETCH_STEPS {
+        // SAFETY: as above.
+        step!(|i| unsafe { T::broadcast(s, a.add(i * row_stride), col_stride) });
+        a = a.wrapping_add(T::PER_STEP * col_stride);
+    }
+    if t.k % T::PER_STEP != 0 {
+        // SAFETY: as above, and the row has one element left.
+        step!(|i| unsafe { T::broadcast_last(s, a.add(i * row_stride)) });
+    }
+
+    let scale = s.splat(t.scale);
+    for (i, sums) in sums.into_iter().enumerate() {
+        for (j, sum) in sums.into_iter().enumerate() {
+            let at = t.c.wrapping_add(i * t.c_stride + j * S::LANES);
+            let left = t.cols - (j * S::LANES).min(t.cols);
+            if left >= S::LANES {
+                // SAFETY: a whole vector of c's row is left at `at`.
+                unsafe {
+                    let value = if t.accumulate { s.fma(sum, scale, s.load_ptr(at)) } else { s.mul(sum, scale) };
+                    s.store_ptr(at, value);
+                }
+            } else if left > 0 {
+                // SAFETY: `left` elements of c's row are left at `at`, and nobody else uses them.
+                let to = unsafe { std::slice::from_raw_parts_mut(at, left) };
+                let value = if t.accumulate { s.fma(sum, scale, s.load_partial(to)) } else { s.mul(sum, scale) };
+                s.store_partial(to, value);
+            }
+        }
+    }
+}
+
+/// The micro-kernels of one instruction set: `table[rows - 1][vectors - 1]`.
+pub(super) struct Kernels<T: 'static> {
+    /// Lanes of a vector.
+    pub lanes: usize,
+    /// Rows of the largest tile.
+    pub rows: usize,
+    /// Vectors of the largest tile.
+    pub vectors: usize,
+    table: &'static [&'static [TileFn<T>]],
+}
+
+impl<T: Operand> Kernels<T> {
+    /// Those for a level that the CPU has.
+    pub fn of(level: Level) -> Self {
+        match level.available() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => Self { lanes: 16, rows: 8, vectors: 3, table: Compiled::<T>::AVX512 },
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => Self { lanes: 16, rows: 8, vectors: 3, table: Compiled::<T>::AVX512_BF16 },
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => Self { lanes: 8, rows: 6, vectors: 2, table: Compiled::<T>::AVX2 },
+            _ => Self { lanes: Portable::LANES, rows: 4, vectors: 1, table: Compiled::<T>::PORTABLE },
+        }
+    }
+
+    /// Columns of a whole panel.
+    pub fn width(&self) -> usize {
+        self.lanes * self.vectors
+    }
+
+    /// The kernel for a tile of so many rows and vectors.
+    pub fn get(&self, rows: usize, vectors: usize) -> TileFn<T> {
+        self.table[rows - 1][vectors - 1]
+    }
+}
+
+/// The tables, a type so that each element type has its own.
+struct Compiled<T>(PhantomData<T>);
+
+/// `MR` times `NV` instances of a kernel as a table.
+macro_rules! table {
+    ($kernel:ident; $($rows:literal)+; $vectors:tt) => {
+        &[$(table!(@row $kernel $rows $vectors)),+]
+    };
+    (@row $kernel:ident $rows:literal [$($vectors:literal)+]) => {
+        &[$($kernel::<T, $rows, $vectors>),+]
+    };
+}
+
+impl<T: Operand> Compiled<T> {
+    const PORTABLE: &'static [&'static [TileFn<T>]] = table!(portable; 1 2 3 4; [1]);
+    #[cfg(target_arch = "x86_64")]
+    const AVX2: &'static [&'static [TileFn<T>]] = table!(avx2; 1 2 3 4 5 6; [1 2]);
+    #[cfg(target_arch = "x86_64")]
+    const AVX512: &'static [&'static [TileFn<T>]] = table!(avx512; 1 2 3 4 5 6 7 8; [1 2 3]);
+    #[cfg(target_arch = "x86_64")]
+    const AVX512_BF16: &'static [&'static [TileFn<T>]] = table!(avx512_bf16; 1 2 3 4 5 6 7 8; [1 2 3]);
+}
+
+/// # Safety
+/// As [`TileFn`].
+unsafe fn portable<T: Operand, const MR: usize, const NV: usize>(t: &Tile<T>) {
+    // SAFETY: the caller's promise.
+    unsafe { tile::<_, T, MR, NV>(Portable, t) }
+}
+
+/// A kernel compiled for an instruction set.
+#[cfg(target_arch = "x86_64")]
+macro_rules! compiled {
+    ($name:ident, $token:ty, $features:literal) => {
+        /// # Safety
+        /// As [`TileFn`].
+        #[target_feature(enable = $features)]
+        unsafe fn $name<T: Operand, const MR: usize, const NV: usize>(t: &Tile<T>) {
+            // SAFETY: this function is only run where the CPU has its features; the rest is the caller's promise.
+            unsafe { tile::<_, T, MR, NV>(<$token>::assume(), t) }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+compiled!(avx2, crate::simd::Avx2, "avx2,fma");
+#[cfg(target_arch = "x86_64")]
+compiled!(avx512, crate::simd::Avx512<false>, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+#[cfg(target_arch = "x86_64")]
+compiled!(avx512_bf16, crate::simd::Avx512<true>, "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");

@@ -1,0 +1,152 @@
+//! Matrices that lie in somebody else's memory.
+
+use std::{marker::PhantomData, ops::Range};
+
+/// A `[rows, cols]` matrix to read, element `(i, j)` at `i * row_stride + j * col_stride`.
+#[derive(Clone, Copy, Debug)]
+pub struct MatRef<'a, T = f32> {
+    data: &'a [T],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a, T: Copy> MatRef<'a, T> {
+    /// Whole rows of `cols` elements, one after the other; a matrix without columns has no rows.
+    ///
+    /// # Panics
+    /// Where the last row is not whole.
+    pub fn new(data: &'a [T], cols: usize) -> Self {
+        let rows = data.len().checked_div(cols).unwrap_or(0);
+        assert_eq!(rows * cols, data.len(), "a matrix of {cols} columns over {} elements", data.len());
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// A matrix of any strides.
+    ///
+    /// # Panics
+    /// Where the last element lies past the end of `data`.
+    pub fn strided(data: &'a [T], [rows, cols]: [usize; 2], [row_stride, col_stride]: [usize; 2]) -> Self {
+        assert!(
+            rows == 0 || cols == 0 || (rows - 1) * row_stride + (cols - 1) * col_stride < data.len(),
+            "a [{rows}, {cols}] matrix of strides {row_stride}, {col_stride} over {} elements",
+            data.len()
+        );
+        Self { data, rows, cols, row_stride, col_stride }
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// From a row to the next and from a column to the next, in elements.
+    pub fn strides(&self) -> [usize; 2] {
+        [self.row_stride, self.col_stride]
+    }
+
+    /// The transpose.
+    pub fn t(self) -> Self {
+        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// The rows and columns in the ranges.
+    ///
+    /// # Panics
+    /// Where a range is not inside.
+    pub fn part(self, rows: Range<usize>, cols: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.rows && cols.start <= cols.end && cols.end <= self.cols);
+        let first = if rows.is_empty() || cols.is_empty() {
+            0
+        } else {
+            rows.start * self.row_stride + cols.start * self.col_stride
+        };
+        Self { data: &self.data[first..], rows: rows.len(), cols: cols.len(), ..self }
+    }
+
+    /// Row `i` of a matrix whose rows are contiguous.
+    ///
+    /// # Panics
+    /// Where they are not, or there is no such row.
+    pub fn row(&self, i: usize) -> &'a [T] {
+        assert!(self.col_stride == 1 && i < self.rows);
+        &self.data[i * self.row_stride..][..self.cols]
+    }
+
+    /// Element `(i, j)`.
+    pub fn at(&self, i: usize, j: usize) -> T {
+        assert!(i < self.rows && j < self.cols);
+        self.data[i * self.row_stride + j * self.col_stride]
+    }
+
+    pub(super) fn as_ptr(&self) -> *const T {
+        self.data.as_ptr()
+    }
+}
+
+/// A `[rows, cols]` matrix to write, whose rows are contiguous and `row_stride` apart.
+#[derive(Debug)]
+pub struct MatMut<'a, T = f32> {
+    data: *mut T,
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    borrow: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it is an exclusive borrow of its elements, as `&mut [T]` is.
+unsafe impl<T: Send> Send for MatMut<'_, T> {}
+// SAFETY: shared, it gives no access to its elements, as `&&mut [T]` would at most for reading.
+unsafe impl<T: Sync> Sync for MatMut<'_, T> {}
+
+impl<'a, T> MatMut<'a, T> {
+    /// Whole rows of `cols` elements, one after the other; a matrix without columns has no rows.
+    ///
+    /// # Panics
+    /// Where the last row is not whole.
+    pub fn new(data: &'a mut [T], cols: usize) -> Self {
+        let rows = data.len().checked_div(cols).unwrap_or(0);
+        assert_eq!(rows * cols, data.len(), "a matrix of {cols} columns over {} elements", data.len());
+        Self { data: data.as_mut_ptr(), rows, cols, row_stride: cols, borrow: PhantomData }
+    }
+
+    /// Rows that are `row_stride` apart.
+    ///
+    /// # Panics
+    /// Where rows overlap or the last one ends past the end of `data`.
+    pub fn strided(data: &'a mut [T], [rows, cols]: [usize; 2], row_stride: usize) -> Self {
+        assert!(
+            rows == 0 || cols == 0 || (cols <= row_stride && (rows - 1) * row_stride + cols <= data.len()),
+            "a [{rows}, {cols}] matrix of row stride {row_stride} over {} elements",
+            data.len()
+        );
+        Self { data: data.as_mut_ptr(), rows, cols, row_stride, borrow: PhantomData }
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// From a row to the next, in elements.
+    pub fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// The address of element `(i, j)`, which must be inside or one past the end.
+    pub(super) fn at(&self, i: usize, j: usize) -> *mut T {
+        debug_assert!(i <= self.rows && j <= self.cols);
+        self.data.wrapping_add(i * self.row_stride + j)
+    }
+}

@@ -1,0 +1,309 @@
+//! Buffers that are lent out and come back: after the first step of a shape, a step allocates no activation.
+//!
+//! A [`Workspace`] is a device and its free buffers. A [`Scratch`] is one buffer on loan, with one owner who may write
+//! it; a [`Tensor`] is a finished matrix that any number may read. When the last owner lets go, the buffer is free again:
+//! what a step keeps is exactly what the tape's nodes hold on to.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ndarray::{Array2, ArrayView2};
+
+use crate::{Device, Error, Result, Slice, SliceMut};
+
+/// A device and the buffers it has free.
+pub struct Workspace<D: Device> {
+    shelf: Arc<Shelf<D>>,
+}
+
+struct Shelf<D: Device> {
+    device: D,
+    free: Mutex<Free<D>>,
+}
+
+struct Free<D: Device> {
+    /// Free buffers by size class, a class at index `class(len)`.
+    classes: Vec<Vec<D::Buffer>>,
+    /// f32 that were ever asked of the device.
+    allocated: usize,
+}
+
+impl<D: Device> Clone for Workspace<D> {
+    fn clone(&self) -> Self {
+        Self { shelf: Arc::clone(&self.shelf) }
+    }
+}
+
+impl<D: Device> Workspace<D> {
+    /// An empty workspace on `device`.
+    pub fn new(device: D) -> Self {
+        let free = Free { classes: Vec::new(), allocated: 0 };
+        Self { shelf: Arc::new(Shelf { device, free: Mutex::new(free) }) }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &D {
+        &self.shelf.device
+    }
+
+    /// Bytes ever allocated on the device: constant from one step to the next once every shape has been seen.
+    pub fn allocated_bytes(&self) -> usize {
+        self.shelf.lock().allocated * size_of::<f32>()
+    }
+
+    /// Lends a buffer of `len` f32 with unspecified contents.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is out of memory.
+    pub fn scratch(&self, len: usize) -> Result<Scratch<D>> {
+        let class = class(len);
+        let reused = self.shelf.lock().classes.get_mut(class).and_then(Vec::pop);
+        let buffer = match reused {
+            Some(buffer) => buffer,
+            None => {
+                let buffer = self.shelf.device.allocate(class_len(class))?;
+                self.shelf.lock().allocated += class_len(class);
+                buffer
+            }
+        };
+        Ok(Scratch { buffer: Some(buffer), len, class, shelf: Arc::clone(&self.shelf) })
+    }
+
+    /// A tensor that holds a copy of `array`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is out of memory.
+    pub fn tensor(&self, array: ArrayView2<'_, f32>) -> Result<Tensor<D>> {
+        let mut scratch = self.scratch(array.len())?;
+        match array.as_slice() {
+            Some(data) => self.device().write(data, scratch.as_mut())?,
+            None => self.device().write(&array.iter().copied().collect::<Vec<_>>(), scratch.as_mut())?,
+        }
+        Ok(Tensor::new(scratch, array.nrows(), array.ncols()))
+    }
+}
+
+impl<D: Device> fmt::Debug for Workspace<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workspace").field("device", self.device()).field("bytes", &self.allocated_bytes()).finish()
+    }
+}
+
+impl<D: Device> Shelf<D> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Free<D>> {
+        // The lists are consistent after every push and pop, so a panic elsewhere cannot have broken them.
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Size classes, four to an octave: at most a quarter of a buffer lies idle, and a batch that is a few tokens longer
+/// than the last finds the last one's buffers.
+fn class(len: usize) -> usize {
+    let len = len.max(64);
+    let octave = (usize::BITS - 1 - len.leading_zeros()) as usize;
+    let step = 1 << (octave - 2);
+    let quarter = (len - (1 << octave)).div_ceil(step);
+    (octave - 6) * 4 + quarter
+}
+
+fn class_len(class: usize) -> usize {
+    let octave = class / 4 + 6;
+    (1 << octave) + (class % 4) * (1 << (octave - 2))
+}
+
+/// A buffer on loan from a [`Workspace`], with one owner who may write it. Goes back when dropped.
+pub struct Scratch<D: Device> {
+    /// `None` only while being dropped.
+    buffer: Option<D::Buffer>,
+    len: usize,
+    class: usize,
+    shelf: Arc<Shelf<D>>,
+}
+
+impl<D: Device> Scratch<D> {
+    /// The number of f32 asked for.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The buffer, for reading.
+    pub fn as_ref(&self) -> Slice<'_, D> {
+        Slice { buffer: self.buffer.as_ref().expect("a scratch holds its buffer until it is dropped"), offset: 0, len: self.len }
+    }
+
+    /// The buffer, for writing.
+    pub fn as_mut(&mut self) -> SliceMut<'_, D> {
+        SliceMut { buffer: self.buffer.as_mut().expect("a scratch holds its buffer until it is dropped"), offset: 0, len: self.len }
+    }
+}
+
+impl<D: Device> Drop for Scratch<D> {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            let mut free = self.shelf.lock();
+            if free.classes.len() <= self.class {
+                free.classes.resize_with(self.class + 1, Vec::new);
+            }
+            free.classes[self.class].push(buffer);
+        }
+    }
+}
+
+impl<D: Device> fmt::Debug for Scratch<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scratch").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// A finished matrix `[rows, cols]` on the device, row-major. Cloning shares it.
+pub struct Tensor<D: Device> {
+    data: Arc<Scratch<D>>,
+    rows: usize,
+    cols: usize,
+}
+
+impl<D: Device> Tensor<D> {
+    /// Makes a filled buffer readable to all as a `[rows, cols]` matrix.
+    ///
+    /// # Panics
+    /// When the buffer does not hold `rows * cols` elements.
+    pub fn new(data: Scratch<D>, rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "a [{rows}, {cols}] tensor over a buffer of {} f32", data.len());
+        Self { data: Arc::new(data), rows, cols }
+    }
+
+    /// Rows: tokens, sequences, table entries.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns: features, classes.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// `[rows, cols]`.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.rows, self.cols]
+    }
+
+    /// The elements, row by row.
+    pub fn slice(&self) -> Slice<'_, D> {
+        self.data.as_ref().as_ref()
+    }
+
+    /// A copy on the host, after everything that writes it is done.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when an earlier launch failed.
+    pub fn to_array(&self) -> Result<Array2<f32>> {
+        let mut array = Array2::zeros((self.rows, self.cols));
+        let to = array.as_slice_mut().ok_or_else(|| Error::invalid("to_array", "the new array is not contiguous"))?;
+        self.data.shelf.device.read(self.slice(), to)?;
+        Ok(array)
+    }
+}
+
+impl<D: Device> Clone for Tensor<D> {
+    fn clone(&self) -> Self {
+        Self { data: Arc::clone(&self.data), rows: self.rows, cols: self.cols }
+    }
+}
+
+impl<D: Device> fmt::Debug for Tensor<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tensor").field("rows", &self.rows).field("cols", &self.cols).finish_non_exhaustive()
+    }
+}
+
+/// A list of indices on the device whose bound is known on the host, so that an op can refuse it before it runs.
+pub struct Indices<D: Device> {
+    data: Arc<D::Indices>,
+    len: usize,
+    bound: usize,
+}
+
+impl<D: Device> Indices<D> {
+    /// Copies `indices` to the device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is out of memory.
+    pub fn new(device: &D, indices: &[u32]) -> Result<Self> {
+        let bound = indices.iter().max().map_or(0, |&max| max as usize + 1);
+        Ok(Self { data: Arc::new(device.indices(indices)?), len: indices.len(), bound })
+    }
+
+    /// The device's list.
+    pub fn data(&self) -> &D::Indices {
+        &self.data
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// One more than the greatest.
+    pub fn bound(&self) -> usize {
+        self.bound
+    }
+}
+
+impl<D: Device> Clone for Indices<D> {
+    fn clone(&self) -> Self {
+        Self { data: Arc::clone(&self.data), ..*self }
+    }
+}
+
+impl<D: Device> fmt::Debug for Indices<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Indices").field("len", &self.len).field("bound", &self.bound).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cpu;
+
+    #[test]
+    fn a_size_class_holds_its_lengths_and_wastes_at_most_a_quarter() {
+        for len in (1..5000).chain([1 << 20, (1 << 20) + 1, 786_432, 6_291_457]) {
+            let held = class_len(class(len));
+            assert!(held >= len, "{len} in {held}");
+            assert!(len <= 64 || held <= len + len / 4, "{len} in {held}");
+        }
+    }
+
+    #[test]
+    fn a_dropped_buffer_is_lent_again() {
+        let workspace = Workspace::new(Cpu::default());
+        drop(workspace.scratch(1000).unwrap());
+        let before = workspace.allocated_bytes();
+        let a = workspace.scratch(990).unwrap();
+        assert_eq!(workspace.allocated_bytes(), before);
+        let _b = workspace.scratch(990).unwrap();
+        assert!(workspace.allocated_bytes() > before);
+        assert_eq!(a.len(), 990);
+    }
+
+    #[test]
+    fn a_tensor_comes_back_as_it_was_given_transposed_or_not() {
+        let workspace = Workspace::new(Cpu::default());
+        let array = Array2::from_shape_fn((3, 5), |(i, j)| (i * 10 + j) as f32);
+        assert_eq!(workspace.tensor(array.view()).unwrap().to_array().unwrap(), array);
+        assert_eq!(workspace.tensor(array.t()).unwrap().to_array().unwrap(), array.t());
+    }
+}

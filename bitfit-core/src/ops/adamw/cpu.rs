@@ -1,0 +1,122 @@
+//! The step on the CPU: two passes over flat slices, one that sums squares and one that changes everything.
+//!
+//! Long slices are cut into blocks of a fixed length, so that threads change nothing of the result. The squares are summed
+//! in f64, in sixteen sums side by side whatever the vector's width: the norm is the same under every instruction set.
+
+use rayon::prelude::*;
+
+use super::{AdamWStep, Coefficients, Update, clip_factor};
+use crate::{
+    Cpu, Result,
+    cpu::{load, store},
+    simd::{self, Kernel, Level, Simd},
+};
+
+/// Elements a task takes: its four windows fit the second cache.
+const BLOCK: usize = 1 << 14;
+/// Up to here, sharing the work out costs more than it saves.
+const ALONE: usize = 1 << 16;
+
+impl AdamWStep for Cpu {
+    fn adamw(&self, update: Update<'_, Self>) -> Result<()> {
+        let coefficients = update.coefficients()?;
+        let grads = update.grads.f32();
+        let norm = norm(self.level(), grads) as f32;
+        update.norm.f32()[0] = norm;
+        if norm.is_finite() {
+            let factor = update.max_norm.map_or(1.0, |max_norm| clip_factor(norm, max_norm));
+            let elements = Elements { params: update.params.f32(), grads, m: update.m.f32(), v: update.v.f32() };
+            step(self.level(), elements, factor, coefficients);
+        }
+        Ok(())
+    }
+}
+
+/// The Euclidean norm. Finite exactly where every element is: the squares of f32 do not overflow in f64.
+pub(crate) fn norm(level: Level, x: &[f32]) -> f64 {
+    let block = |x| simd::dispatch(level, SumOfSquares(x));
+    let sum: f64 = if x.len() <= ALONE {
+        x.chunks(BLOCK).map(block).sum()
+    } else {
+        // Collected first: the order in which rayon itself would add depends on who steals what.
+        x.par_chunks(BLOCK).map(block).collect::<Vec<_>>().iter().sum()
+    };
+    sum.sqrt()
+}
+
+struct SumOfSquares<'a>(&'a [f32]);
+
+impl Kernel for SumOfSquares<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> f64 {
+        let mut sums = [0.0_f64; 16];
+        let (whole, rest) = self.0.as_chunks::<16>();
+        for x in whole {
+            for (sum, &x) in sums.iter_mut().zip(x) {
+                *sum += f64::from(x) * f64::from(x);
+            }
+        }
+        for (sum, &x) in sums.iter_mut().zip(rest) {
+            *sum += f64::from(x) * f64::from(x);
+        }
+        sums.iter().sum()
+    }
+}
+
+/// What a step reads and writes; all of the same length.
+pub(crate) struct Elements<'a> {
+    pub(crate) params: &'a mut [f32],
+    pub(crate) grads: &'a [f32],
+    pub(crate) m: &'a mut [f32],
+    pub(crate) v: &'a mut [f32],
+}
+
+/// One step with the gradients times `factor`.
+pub(crate) fn step(level: Level, elements: Elements<'_>, factor: f32, coefficients: Coefficients) {
+    if elements.params.len() <= ALONE {
+        return simd::dispatch(level, Step { elements, factor, coefficients });
+    }
+    let Elements { params, grads, m, v } = elements;
+    params
+        .par_chunks_mut(BLOCK)
+        .zip(grads.par_chunks(BLOCK))
+        .zip(m.par_chunks_mut(BLOCK).zip(v.par_chunks_mut(BLOCK)))
+        .for_each(|((params, grads), (m, v))| {
+            simd::dispatch(level, Step { elements: Elements { params, grads, m, v }, factor, coefficients });
+        });
+}
+
+struct Step<'a> {
+    elements: Elements<'a>,
+    factor: f32,
+    coefficients: Coefficients,
+}
+
+impl Kernel for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Elements { params, grads, m, v } = self.elements;
+        let c = self.coefficients;
+        let factor = s.splat(self.factor);
+        let from_m = c.one_minus_beta1 < 0.5;
+        let towards_g = s.splat(if from_m { c.one_minus_beta1 } else { c.one_minus_beta1 - 1.0 });
+        let (beta2, one_minus_beta2) = (s.splat(c.beta2), s.splat(c.one_minus_beta2));
+        let (root, eps) = (s.splat(c.root), s.splat(c.eps));
+        let (keep, step_size) = (s.splat(c.keep), s.splat(c.step_size));
+        for j in (0..params.len()).step_by(S::LANES) {
+            let g = s.mul(load(s, grads, j), factor);
+            let old = load(s, m, j);
+            let first = s.fma(towards_g, s.sub(g, old), if from_m { old } else { g });
+            let second = s.fma(s.mul(one_minus_beta2, g), g, s.mul(load(s, v, j), beta2));
+            let divisor = s.add(s.div(s.sqrt(second), root), eps);
+            let p = s.mul(load(s, params, j), keep);
+            store(s, m, j, first);
+            store(s, v, j, second);
+            store(s, params, j, s.sub(p, s.div(s.mul(step_size, first), divisor)));
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! `LN(r + m ∘ (x + b))` on the CPU: a block of rows to a task, a row three times through the first cache in forward and
+//! twice in backward.
+
+use rayon::prelude::*;
+
+use super::{AddNorm, BackwardInput, BackwardOutput, Input, Kept};
+use crate::{
+    Cpu, Dropout, Result, Slice, SliceMut,
+    cpu::{ROW_BLOCK, blocks, blocks_of, load, optional_blocks, store, sum_columns},
+    simd::{self, Kernel, Simd},
+};
+
+impl AddNorm for Cpu {
+    fn add_norm(&self, input: Input<'_, Self>, y: SliceMut<'_, Self>, kept: Option<Kept<'_, Self>>) -> Result<()> {
+        let cols = input.cols;
+        let x = input.x.f32();
+        let rows = x.len() / cols;
+        let bias = input.bias.as_ref().map(Slice::f32);
+        let residual = input.residual.as_ref().map(Slice::f32);
+        let (weight, beta) = (input.weight.f32(), input.beta.f32());
+        let (normal, rstd) = kept.map(|kept| (kept.normal.f32(), kept.rstd.f32())).unzip();
+        let tasks = blocks(y.f32(), cols)
+            .zip(optional_blocks(normal, rows, cols))
+            .zip(optional_blocks(rstd, rows, 1))
+            .zip(blocks_of(x, cols))
+            .enumerate();
+        tasks.for_each_init(
+            || vec![1.0; cols],
+            |factors, (block, (((y, mut normal), mut rstd), x))| {
+                let first = block * ROW_BLOCK;
+                for (i, (y, x)) in y.chunks_exact_mut(cols).zip(x.chunks_exact(cols)).enumerate() {
+                    let at = (first + i) * cols;
+                    draw(input.dropout, at, factors);
+                    let (mean, inverse) = simd::dispatch(
+                        self.level(),
+                        Moments { x, bias, residual: residual.map(|r| &r[at..at + cols]), factors, eps: input.eps, v: y },
+                    );
+                    let normal = normal.as_mut().map(|normal| &mut normal[i * cols..][..cols]);
+                    if let Some(rstd) = &mut rstd {
+                        rstd[i] = inverse;
+                    }
+                    simd::dispatch(self.level(), Normalise { mean, rstd: inverse, weight, beta, normal, y });
+                }
+            },
+        );
+        Ok(())
+    }
+
+    fn add_norm_backward(&self, input: BackwardInput<'_, Self>, output: BackwardOutput<'_, Self>) -> Result<()> {
+        let BackwardOutput { mut sums, residual, x } = output;
+        let cols = input.cols;
+        let dy = input.dy.f32();
+        let rows = dy.len() / cols;
+        let weight = input.weight.f32();
+        let kept = input.kept.map(|(normal, rstd)| (normal.f32(), rstd.f32()));
+        // The sums of one block of rows for β, b and γ, one behind the other.
+        let mut partial = vec![0.0; rows.div_ceil(ROW_BLOCK) * 3 * cols];
+        let tasks = partial
+            .par_chunks_exact_mut(3 * cols)
+            .zip(optional_blocks(residual.map(SliceMut::f32), rows, cols))
+            .zip(optional_blocks(x.map(SliceMut::f32), rows, cols))
+            .zip(blocks_of(dy, cols))
+            .enumerate();
+        tasks.for_each_init(
+            || vec![1.0; cols],
+            |factors, (block, (((partial, mut dr), mut dx), dy))| {
+                let (beta, rest) = partial.split_at_mut(cols);
+                let (bias, gamma) = rest.split_at_mut(cols);
+                for (i, dy) in dy.chunks_exact(cols).enumerate() {
+                    let row = block * ROW_BLOCK + i;
+                    let Some((normal, rstd)) = kept else {
+                        simd::dispatch(self.level(), Add { from: dy, to: beta });
+                        continue;
+                    };
+                    draw(input.dropout, row * cols, factors);
+                    simd::dispatch(
+                        self.level(),
+                        RowBackward {
+                            dy,
+                            normal: &normal[row * cols..][..cols],
+                            rstd: rstd[row],
+                            weight,
+                            factors,
+                            beta,
+                            bias,
+                            gamma,
+                            dr: dr.as_mut().map(|dr| &mut dr[i * cols..][..cols]),
+                            dx: dx.as_mut().map(|dx| &mut dx[i * cols..][..cols]),
+                        },
+                    );
+                }
+            },
+        );
+        for index in 0..3 {
+            if let Some(sum) = sums.part(index, cols) {
+                let sum = sum.f32();
+                for partial in partial.chunks_exact(3 * cols) {
+                    sum_columns(&partial[index * cols..][..cols], sum);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The dropout's factors for elements `at ..`; without dropout they stay 1.
+fn draw(dropout: Option<Dropout>, at: usize, factors: &mut [f32]) {
+    if let Some(dropout) = dropout {
+        dropout.factors(at as u64, factors);
+    }
+}
+
+/// `v = r + m ∘ (x + b)` of one row, its mean and rstd.
+struct Moments<'a> {
+    x: &'a [f32],
+    bias: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+    factors: &'a [f32],
+    eps: f32,
+    v: &'a mut [f32],
+}
+
+impl Kernel for Moments<'_> {
+    type Output = (f32, f32);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (f32, f32) {
+        let cols = self.x.len();
+        let mut sum = s.zero();
+        for j in (0..cols).step_by(S::LANES) {
+            let mut v = load(s, self.x, j);
+            if let Some(bias) = self.bias {
+                v = s.add(v, load(s, bias, j));
+            }
+            v = s.mul(v, load(s, self.factors, j));
+            if let Some(residual) = self.residual {
+                v = s.add(v, load(s, residual, j));
+            }
+            sum = s.add(sum, v);
+            store(s, self.v, j, v);
+        }
+        let mean = s.reduce_sum(sum) / cols as f32;
+        let mut squares = s.zero();
+        for j in (0..cols).step_by(S::LANES) {
+            let mut d = s.sub(load(s, self.v, j), s.splat(mean));
+            if j + S::LANES > cols {
+                // Lanes behind the row's end hold -mean; they must not count.
+                let mut row = [0.0; 16];
+                s.store_partial(&mut row[..cols - j], d);
+                d = s.load(&row);
+            }
+            squares = s.fma(d, d, squares);
+        }
+        let variance = s.reduce_sum(squares) / cols as f32;
+        (mean, 1.0 / (variance + self.eps).sqrt())
+    }
+}
+
+/// x̂ and y of one row, from v in y's place.
+struct Normalise<'a> {
+    mean: f32,
+    rstd: f32,
+    weight: &'a [f32],
+    beta: &'a [f32],
+    normal: Option<&'a mut [f32]>,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (mean, rstd) = (s.splat(self.mean), s.splat(self.rstd));
+        for j in (0..self.y.len()).step_by(S::LANES) {
+            let normal = s.mul(s.sub(load(s, self.y, j), mean), rstd);
+            if let Some(kept) = &mut self.normal {
+                store(s, kept, j, normal);
+            }
+            store(s, self.y, j, s.fma(load(s, self.weight, j), normal, load(s, self.beta, j)));
+        }
+    }
+}
+
+/// Everything backward makes of one row.
+struct RowBackward<'a> {
+    dy: &'a [f32],
+    normal: &'a [f32],
+    rstd: f32,
+    weight: &'a [f32],
+    factors: &'a [f32],
+    beta: &'a mut [f32],
+    bias: &'a mut [f32],
+    gamma: &'a mut [f32],
+    dr: Option<&'a mut [f32]>,
+    dx: Option<&'a mut [f32]>,
+}
+
+impl Kernel for RowBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let cols = self.dy.len();
+        let (mut sum, mut product) = (s.zero(), s.zero());
+        for j in (0..cols).step_by(S::LANES) {
+            let (dy, normal) = (load(s, self.dy, j), load(s, self.normal, j));
+            let g = s.mul(load(s, self.weight, j), dy);
+            sum = s.add(sum, g);
+            product = s.fma(g, normal, product);
+            store(s, self.beta, j, s.add(load(s, self.beta, j), dy));
+            store(s, self.gamma, j, s.fma(dy, normal, load(s, self.gamma, j)));
+        }
+        let mean = s.splat(s.reduce_sum(sum) / cols as f32);
+        let product = s.splat(s.reduce_sum(product) / cols as f32);
+        let rstd = s.splat(self.rstd);
+        for j in (0..cols).step_by(S::LANES) {
+            let g = s.mul(load(s, self.weight, j), load(s, self.dy, j));
+            let centred = s.fnma(load(s, self.normal, j), product, s.sub(g, mean));
+            let dr = s.mul(rstd, centred);
+            let dx = s.mul(dr, load(s, self.factors, j));
+            store(s, self.bias, j, s.add(load(s, self.bias, j), dx));
+            if let Some(out) = &mut self.dr {
+                store(s, out, j, dr);
+            }
+            if let Some(out) = &mut self.dx {
+                store(s, out, j, dx);
+            }
+        }
+    }
+}
+
+/// `to += from`.
+struct Add<'a> {
+    from: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl Kernel for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for j in (0..self.to.len()).step_by(S::LANES) {
+            store(s, self.to, j, s.add(load(s, self.to, j), load(s, self.from, j)));
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! `y = LN(r + drop(x + b))`: what stands behind every projection of a post-LN encoder, in one pass each way.
+//!
+//! x and the residual r are `[T, H]`, the bias b, γ and β `[H]`. Each of r, b and the dropout may be left out; with all of
+//! them left out it is layer norm (Ba, Kiros, Hinton: arXiv 1607.06450; the biased variance, as in PyTorch):
+//!
+//! ```text
+//! v = r + m ∘ (x + b)          m: 0 or 1/(1-p), drawn again in backward
+//! x̂ = (v - mean v) · rstd      rstd = 1 / √(var v + ε)
+//! y = γ ∘ x̂ + β
+//! ```
+//!
+//! The projection before leaves its bias to this op, because backward then has every gradient of this place in one pass:
+//!
+//! ```text
+//! dβ = Σₜ dy        dγ = Σₜ dy ∘ x̂       g = γ ∘ dy
+//! dr = rstd · (g - mean g - x̂ · mean(g ∘ x̂))
+//! dx = m ∘ dr       db = Σₜ dx
+//! ```
+//!
+//! Kept: x̂ and rstd, and nothing at all where only β trains and nothing below does.
+
+mod cpu;
+pub mod reference;
+
+use crate::{
+    Backend, Backward, ColumnSums, Device, Dropout, Error, Grads, Param, Result, Scratch, Slice, SliceMut, Slot, Tape,
+    Tensor, Trained, Var,
+};
+
+/// The device's half of the op.
+pub trait AddNorm: Device {
+    /// See the [module](self). Fills `kept` where backward will need it.
+    fn add_norm(&self, input: Input<'_, Self>, y: SliceMut<'_, Self>, kept: Option<Kept<'_, Self>>) -> Result<()>;
+
+    /// See the [module](self). Adds to the sums, writes the gradients of the matrices that ask for one.
+    fn add_norm_backward(&self, input: BackwardInput<'_, Self>, output: BackwardOutput<'_, Self>) -> Result<()>;
+}
+
+/// What forward reads. Matrices are `[T, cols]`, vectors `[cols]`.
+#[derive(Debug)]
+pub struct Input<'a, D: Device> {
+    /// The number of columns, H.
+    pub cols: usize,
+    /// The matrix to be added and normalised.
+    pub x: Slice<'a, D>,
+    /// Added to x.
+    pub bias: Option<Slice<'a, D>>,
+    /// Added after dropout.
+    pub residual: Option<Slice<'a, D>>,
+    /// γ.
+    pub weight: Slice<'a, D>,
+    /// β.
+    pub beta: Slice<'a, D>,
+    /// Of `x + bias`; element `t * cols + j`.
+    pub dropout: Option<Dropout>,
+    /// ε.
+    pub eps: f32,
+}
+
+/// What forward leaves for backward.
+#[derive(Debug)]
+pub struct Kept<'a, D: Device> {
+    /// x̂ `[T, cols]`.
+    pub normal: SliceMut<'a, D>,
+    /// rstd `[T]`.
+    pub rstd: SliceMut<'a, D>,
+}
+
+/// What backward reads.
+#[derive(Debug)]
+pub struct BackwardInput<'a, D: Device> {
+    /// The number of columns, H.
+    pub cols: usize,
+    /// The gradient of y.
+    pub dy: Slice<'a, D>,
+    /// γ.
+    pub weight: Slice<'a, D>,
+    /// x̂ and rstd; there unless only β's gradient is asked for.
+    pub kept: Option<(Slice<'a, D>, Slice<'a, D>)>,
+    /// As in forward.
+    pub dropout: Option<Dropout>,
+}
+
+/// What backward makes.
+pub struct BackwardOutput<'a, D: Device> {
+    /// The sums for β, b and γ, in this order.
+    pub sums: ColumnSums<'a, D, 3>,
+    /// dr, where it is asked for.
+    pub residual: Option<SliceMut<'a, D>>,
+    /// dx, where it is asked for.
+    pub x: Option<SliceMut<'a, D>>,
+}
+
+/// The parts of [`Tape::add_norm`] that may be left out, and the norm's own parameters.
+#[derive(Debug)]
+pub struct AddNormArgs<'a, D: Device> {
+    /// b.
+    pub bias: Option<&'a Param<D>>,
+    /// r.
+    pub residual: Option<&'a Var<D>>,
+    /// γ.
+    pub weight: &'a Param<D>,
+    /// β.
+    pub beta: &'a Param<D>,
+    /// The probability of dropping an element of `x + b`.
+    pub dropout: f32,
+    /// ε.
+    pub eps: f32,
+}
+
+impl<D: Backend> Tape<'_, D> {
+    /// `LN(r + drop(x + b))`; see the [module](self).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the residual is not of x's shape or a vector not of its columns; [`Error::Invalid`] for a
+    /// dropout probability outside `[0, 1)`.
+    pub fn add_norm(&mut self, x: &Var<D>, args: &AddNormArgs<'_, D>) -> Result<Var<D>> {
+        let [rows, cols] = x.tensor().shape();
+        let vectors = [("the bias", args.bias), ("the weight", Some(args.weight)), ("beta", Some(args.beta))];
+        for (what, param) in vectors {
+            if let Some(param) = param.filter(|param| param.len() != cols) {
+                return Err(Error::shape("add_norm", what, &[cols], param.shape()));
+            }
+        }
+        if let Some(residual) = args.residual.filter(|residual| residual.tensor().shape() != [rows, cols]) {
+            return Err(Error::shape("add_norm", "the residual", &[rows, cols], &residual.tensor().shape()));
+        }
+        let dropout = self.dropout_site(args.dropout)?;
+
+        let residual = args.residual.and_then(Var::slot);
+        let trains = |param: Option<&Param<D>>| param.and_then(|param| self.trains(param)).cloned();
+        let node = Node {
+            x: x.slot(),
+            residual,
+            shape: [rows, cols],
+            vectors: [trains(Some(args.beta)), trains(args.bias), trains(Some(args.weight))],
+            weight: args.weight.clone(),
+            dropout,
+            kept: None,
+        };
+        let mut y = self.scratch(rows * cols)?;
+        let mut kept = match node.needs_kept() {
+            true => Some((self.scratch(rows * cols)?, self.scratch(rows)?)),
+            false => None,
+        };
+        let input = Input {
+            cols,
+            x: x.slice(),
+            bias: args.bias.map(|bias| self.value(bias)),
+            residual: args.residual.map(Var::slice),
+            weight: self.value(args.weight),
+            beta: self.value(args.beta),
+            dropout,
+            eps: args.eps,
+        };
+        let keep = kept.as_mut().map(|(normal, rstd)| Kept { normal: normal.as_mut(), rstd: rstd.as_mut() });
+        self.device().add_norm(input, y.as_mut(), keep)?;
+        let y = Tensor::new(y, rows, cols);
+        if kept.is_none() && node.vectors[0].is_none() {
+            return Ok(self.constant(y));
+        }
+        Ok(self.record(y, Node { kept, ..node }))
+    }
+
+    /// Layer norm alone: `γ ∘ x̂ + β`; see the [module](self).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when γ or β has not x's columns.
+    pub fn layer_norm(&mut self, x: &Var<D>, weight: &Param<D>, beta: &Param<D>, eps: f32) -> Result<Var<D>> {
+        self.add_norm(x, &AddNormArgs { bias: None, residual: None, weight, beta, dropout: 0.0, eps })
+    }
+}
+
+struct Node<D: Device> {
+    x: Option<Slot>,
+    residual: Option<Slot>,
+    shape: [usize; 2],
+    /// β, b and γ, where they train.
+    vectors: [Option<Trained>; 3],
+    weight: Param<D>,
+    dropout: Option<Dropout>,
+    /// x̂ and rstd.
+    kept: Option<(Scratch<D>, Scratch<D>)>,
+}
+
+impl<D: Device> Node<D> {
+    /// Every gradient but β's reads x̂.
+    fn needs_kept(&self) -> bool {
+        self.x.is_some() || self.residual.is_some() || self.vectors[1..].iter().any(Option::is_some)
+    }
+}
+
+impl<D: Backend> Backward<D> for Node<D> {
+    fn name(&self) -> &'static str {
+        "add_norm"
+    }
+
+    fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
+        let [rows, cols] = self.shape;
+        let fresh = |wanted: bool| wanted.then(|| grads.scratch(rows * cols)).transpose();
+        let mut dx = fresh(self.x.is_some())?;
+        let mut dr = fresh(self.residual.is_some())?;
+        let vectors = self.vectors.each_ref().map(Option::as_ref);
+        let weight = grads.value(&self.weight);
+        grads.column_sums(vectors, |device, sums| {
+            let input = BackwardInput {
+                cols,
+                dy: dy.as_ref(),
+                weight,
+                kept: self.kept.as_ref().map(|(normal, rstd)| (normal.as_ref(), rstd.as_ref())),
+                dropout: self.dropout,
+            };
+            let (residual, x) = (dr.as_mut().map(Scratch::as_mut), dx.as_mut().map(Scratch::as_mut));
+            device.add_norm_backward(input, BackwardOutput { sums, residual, x })
+        })?;
+        for (slot, gradient) in [(self.residual, dr), (self.x, dx)] {
+            if let Some((slot, gradient)) = slot.zip(gradient) {
+                grads.add(slot, gradient)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! Sum and product on the CPU: bound by memory, so plain loops that the compiler turns into vectors.
+
+use rayon::prelude::*;
+
+use super::Arithmetic;
+use crate::{
+    Cpu, Result, Slice, SliceMut,
+    cpu::{ELEMENT_BLOCK, ROW_BLOCK, blocks, blocks_of, sum_columns},
+};
+
+impl Arithmetic for Cpu {
+    fn add(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>) -> Result<()> {
+        elementwise(a.f32(), b.f32(), y.f32(), |a, b, y| *y = a + b);
+        Ok(())
+    }
+
+    fn mul(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>, accumulate: bool) -> Result<()> {
+        match accumulate {
+            true => elementwise(a.f32(), b.f32(), y.f32(), |a, b, y| *y += a * b),
+            false => elementwise(a.f32(), b.f32(), y.f32(), |a, b, y| *y = a * b),
+        }
+        Ok(())
+    }
+
+    fn column_dot(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, sum: SliceMut<'_, Self>) -> Result<()> {
+        let (a, b, sum) = (a.f32(), b.f32(), sum.f32());
+        let cols = sum.len();
+        let mut partial = vec![0.0; a.len().div_ceil(ROW_BLOCK * cols) * cols];
+        let tasks = partial.par_chunks_exact_mut(cols).zip(blocks_of(a, cols)).zip(blocks_of(b, cols));
+        tasks.for_each(|((partial, a), b)| {
+            for (a, b) in a.chunks_exact(cols).zip(b.chunks_exact(cols)) {
+                for ((sum, a), b) in partial.iter_mut().zip(a).zip(b) {
+                    *sum += a * b;
+                }
+            }
+        });
+        sum_columns(&partial, sum);
+        Ok(())
+    }
+}
+
+/// `f` of every element of a, its partner in b, which is a row of a where it is shorter, and its place in y.
+fn elementwise(a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32, &mut f32) + Sync) {
+    let run = |y: &mut [f32], a: &[f32], b: &[f32]| y.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| f(a, b, y));
+    if b.len() == a.len() {
+        let tasks = y.par_chunks_mut(ELEMENT_BLOCK).zip(a.par_chunks(ELEMENT_BLOCK)).zip(b.par_chunks(ELEMENT_BLOCK));
+        tasks.for_each(|((y, a), b)| run(y, a, b));
+    } else {
+        let cols = b.len();
+        blocks(y, cols).zip(blocks_of(a, cols)).for_each(|(y, a)| {
+            y.chunks_exact_mut(cols).zip(a.chunks_exact(cols)).for_each(|(y, a)| run(y, a, b));
+        });
+    }
+}

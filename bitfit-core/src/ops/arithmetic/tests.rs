@@ -1,0 +1,122 @@
+//! The references against finite differences, every instruction set against the references, broadcasting, and what is kept.
+
+use super::{reference, *};
+use crate::{Arena, ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
+
+#[test]
+fn reference_gradients_are_those_of_finite_differences() {
+    let (a, dy) = (widen(&random(1, 12)), widen(&random(2, 12)));
+    for b in [widen(&random(3, 12)), widen(&random(3, 4))] {
+        let (da, db) = reference::add_backward(&dy, &b);
+        assert_gradient("add da", &a, &da, |a| dot(&reference::add(a, &b), &dy));
+        assert_gradient("add db", &b, &db, |b| dot(&reference::add(&a, b), &dy));
+        let (da, db) = reference::mul_backward(&dy, &a, &b);
+        assert_gradient("mul da", &a, &da, |a| dot(&reference::mul(a, &b), &dy));
+        assert_gradient("mul db", &b, &db, |b| dot(&reference::mul(&a, b), &dy));
+    }
+}
+
+#[test]
+fn every_instruction_set_agrees_with_the_reference() {
+    for device in cpus() {
+        for (rows, cols) in [(1, 1), (2, 1), (1, 17), (5, 33), (33, 15), (65, 384), (9, 1024)] {
+            for b_rows in [1, rows] {
+                let (a, b) = (random(1, rows * cols), random(2, b_rows * cols));
+                let inputs = [([rows, cols], a.as_slice()), ([b_rows, cols], b.as_slice())];
+                let what = format!("{} [{rows}, {cols}] [{b_rows}, {cols}]", device.level());
+                let (a, b) = (widen(&a), widen(&b));
+
+                let found = train(&device, inputs, |tape, [a, b]| tape.add(a, b));
+                let (da, db) = reference::add_backward(&widen(&found.dy), &b);
+                assert_close(&format!("add {what}"), &found.y, &reference::add(&a, &b), 1e-6);
+                assert_close(&format!("add da {what}"), &found.gradients[0], &da, 1e-6);
+                assert_close(&format!("add db {what}"), &found.gradients[1], &db, 1e-5);
+
+                let found = train(&device, inputs, |tape, [a, b]| tape.mul(a, b));
+                let (da, db) = reference::mul_backward(&widen(&found.dy), &a, &b);
+                assert_close(&format!("mul {what}"), &found.y, &reference::mul(&a, &b), 1e-6);
+                assert_close(&format!("mul da {what}"), &found.gradients[0], &da, 1e-6);
+                assert_close(&format!("mul db {what}"), &found.gradients[1], &db, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_add_up_also_where_both_sides_are_one_var() {
+    let device = Cpu::default();
+    let x = random(1, 35);
+    let row = random(2, 7);
+    for b in [([5, 7], x.as_slice()), ([1, 7], row.as_slice())] {
+        assert_accumulates(&device, [([5, 7], &x), b], |tape, [a, b]| tape.add(a, b));
+        assert_accumulates(&device, [([5, 7], &x), b], |tape, [a, b]| tape.mul(a, b));
+    }
+    let found = train(&device, [([5, 7], &x)], |tape, [x]| tape.add(x, x));
+    let expected: Vec<f64> = found.dy.iter().map(|&dy| 2.0 * f64::from(dy)).collect();
+    assert_close("x + x", &found.gradients[0], &expected, 1e-6);
+    let found = train(&device, [([5, 7], &x)], |tape, [x]| tape.mul(x, x));
+    let expected: Vec<f64> = found.dy.iter().zip(&x).map(|(&dy, &x)| 2.0 * f64::from(dy) * f64::from(x)).collect();
+    assert_close("x x", &found.gradients[0], &expected, 1e-6);
+}
+
+fn parameter(workspace: &Workspace<Cpu>) -> (Arena<Cpu>, crate::Trained) {
+    let mut builder = ArenaBuilder::new(workspace.device().clone());
+    let x = builder.train("x", HostTensor::new([64, 8], random(1, 512)).unwrap(), Mask::Whole).unwrap();
+    (builder.build().unwrap(), x)
+}
+
+/// Bytes that stay in use when every var is dropped, while the tape lives.
+fn kept(network: impl Fn(&mut Tape<'_, Cpu>, Var<Cpu>, Var<Cpu>) -> Result<Var<Cpu>>) -> usize {
+    let workspace = Workspace::new(Cpu::default());
+    let (arena, x) = parameter(&workspace);
+    let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
+    let x = tape.parameter(&x).unwrap();
+    let constant = tape.constant(Tensor::new(workspace.scratch(512).unwrap(), 64, 8));
+    drop(network(&mut tape, x, constant).unwrap());
+    // What is free is lent again without being allocated.
+    let in_all = workspace.allocated_bytes() / 2048;
+    let mut lent = Vec::new();
+    while workspace.allocated_bytes() / 2048 == in_all {
+        lent.push(workspace.scratch(512).unwrap());
+    }
+    in_all + 1 - lent.len()
+}
+
+#[test]
+fn a_side_is_kept_only_for_the_other_sides_gradient() {
+    assert_eq!(kept(|tape, x, c| tape.add(&x, &c)), 0);
+    assert_eq!(kept(|tape, x, _| tape.add(&x, &x)), 0);
+    assert_eq!(kept(|tape, x, c| tape.mul(&x, &c)), 1, "the constant, not x");
+    assert_eq!(kept(|tape, x, c| tape.mul(&c, &x)), 1, "the constant, not x");
+    assert_eq!(kept(|tape, x, _| tape.mul(&x, &x)), 1, "x, shared");
+    assert_eq!(kept(|tape, _, c| tape.mul(&c, &c)), 0);
+}
+
+#[test]
+fn constants_are_not_recorded() {
+    let workspace = Workspace::new(Cpu::default());
+    let (arena, _) = parameter(&workspace);
+    let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
+    let c = tape.constant(Tensor::new(workspace.scratch(512).unwrap(), 64, 8));
+    for y in [tape.add(&c, &c).unwrap(), tape.mul(&c, &c).unwrap()] {
+        assert!(y.slot().is_none());
+    }
+    assert_eq!(tape.recorded(), 0);
+}
+
+#[test]
+fn a_shape_that_does_not_fit_is_refused() {
+    let workspace = Workspace::new(Cpu::default());
+    let (arena, _) = parameter(&workspace);
+    let mut tape = Tape::infer(&workspace, &arena);
+    let var = |rows, cols| Tensor::new(workspace.scratch(rows * cols).unwrap(), rows, cols);
+    let a = tape.constant(var(3, 4));
+    for b in [var(3, 5), var(2, 4), var(3, 1), var(1, 5)] {
+        let shape = format!("{:?}", b.shape());
+        let b = tape.constant(b);
+        let message = tape.add(&a, &b).unwrap_err().to_string();
+        assert!(message.contains("add") && message.contains("[3, 4]") && message.contains(&shape), "{message}");
+        let message = tape.mul(&a, &b).unwrap_err().to_string();
+        assert!(message.contains("mul") && message.contains("[3, 4]") && message.contains(&shape), "{message}");
+    }
+}

@@ -1,0 +1,93 @@
+//! Where sequences begin and end in a packed `[T, H]`.
+
+use std::sync::Arc;
+
+use crate::{Device, Error, Indices, Result};
+
+/// The bounds of B sequences that lie one behind the other: `B + 1` offsets, known on the host and on the device.
+#[derive(Debug)]
+pub struct Sequences<D: Device> {
+    offsets: Indices<D>,
+    host: Arc<[u32]>,
+    longest: usize,
+}
+
+impl<D: Device> Sequences<D> {
+    /// Sequences of the given lengths.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is none, one is empty, or their tokens overflow 32 bits; [`Error::Device`] when the
+    /// device is out of memory.
+    pub fn new(device: &D, lengths: impl IntoIterator<Item = usize>) -> Result<Self> {
+        let mut host = vec![0u32];
+        let mut longest = 0;
+        for length in lengths {
+            let end = u32::try_from(length).ok().filter(|&length| length > 0).and_then(|length| host[host.len() - 1].checked_add(length));
+            let end = end.ok_or_else(|| Error::invalid("sequences", format!("sequence {} has length {length}", host.len() - 1)))?;
+            host.push(end);
+            longest = longest.max(length);
+        }
+        if host.len() == 1 {
+            return Err(Error::invalid("sequences", "a batch without a sequence"));
+        }
+        Ok(Self { offsets: Indices::new(device, &host)?, host: host.into(), longest })
+    }
+
+    /// B.
+    pub fn count(&self) -> usize {
+        self.host.len() - 1
+    }
+
+    /// T, the tokens of all of them.
+    pub fn tokens(&self) -> usize {
+        self.host[self.count()] as usize
+    }
+
+    /// The length of the longest.
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// The `B + 1` offsets on the host.
+    pub fn host(&self) -> &[u32] {
+        &self.host
+    }
+
+    /// The `B + 1` offsets on the device.
+    pub fn offsets(&self) -> &Indices<D> {
+        &self.offsets
+    }
+
+    /// The rows of one sequence.
+    pub fn range(&self, sequence: usize) -> std::ops::Range<usize> {
+        self.host[sequence] as usize..self.host[sequence + 1] as usize
+    }
+
+    /// The first row of every sequence: where [CLS] stands.
+    pub fn starts(&self) -> &[u32] {
+        &self.host[..self.count()]
+    }
+}
+
+impl<D: Device> Clone for Sequences<D> {
+    fn clone(&self) -> Self {
+        Self { offsets: self.offsets.clone(), host: Arc::clone(&self.host), longest: self.longest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cpu;
+
+    #[test]
+    fn offsets_follow_from_lengths_and_an_empty_sequence_or_batch_is_refused() {
+        let sequences = Sequences::new(&Cpu::default(), [3, 1, 5]).unwrap();
+        assert_eq!(sequences.host(), [0, 3, 4, 9]);
+        assert_eq!((sequences.count(), sequences.tokens(), sequences.longest()), (3, 9, 5));
+        assert_eq!(sequences.range(2), 4..9);
+        assert_eq!(sequences.starts(), [0, 3, 4]);
+        assert!(Sequences::new(&Cpu::default(), [2, 0]).unwrap_err().to_string().contains("sequence 1 has length 0"));
+        assert!(Sequences::new(&Cpu::default(), []).is_err());
+    }
+}

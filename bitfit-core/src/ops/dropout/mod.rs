@@ -1,0 +1,53 @@
+//! `y = m ∘ x` with a random mask m: 0 with probability p, else `1/(1-p)` (Srivastava et al., JMLR 15, 2014; scaled in
+//! training, so that inference does nothing).
+//!
+//! Backward is the same function, `dx = m ∘ dy`. m is a function of seed, step, site and element ([`Dropout`]), so that
+//! it is drawn again where it is needed and nothing is kept. In inference, or with p = 0, y is x itself, without a copy.
+
+mod cpu;
+pub mod reference;
+
+use crate::{Backend, Backward, Device, Dropout, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var};
+
+/// The device's half of the op.
+pub trait DropoutMask: Device {
+    /// `y = m ∘ x`, or `y += m ∘ x`; element i of x meets element i of `dropout`.
+    fn dropout(&self, dropout: Dropout, x: Slice<'_, Self>, y: SliceMut<'_, Self>, accumulate: bool) -> Result<()>;
+}
+
+impl<D: Backend> Tape<'_, D> {
+    /// Drops elements of x with probability p (rounded to 2⁻¹⁶); see the [module](self).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) unless `0 <= p < 1`.
+    pub fn dropout(&mut self, x: &Var<D>, p: f32) -> Result<Var<D>> {
+        let Some(dropout) = self.dropout_site(p)? else { return Ok(x.clone()) };
+        let [rows, cols] = x.tensor().shape();
+        let mut y = self.scratch(rows * cols)?;
+        self.device().dropout(dropout, x.slice(), y.as_mut(), false)?;
+        let y = Tensor::new(y, rows, cols);
+        let Some(x) = x.slot() else { return Ok(self.constant(y)) };
+        Ok(self.record(y, Node { x, dropout }))
+    }
+}
+
+struct Node {
+    x: Slot,
+    dropout: Dropout,
+}
+
+impl<D: Backend> Backward<D> for Node {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
+        let mut dx = grads.target(self.x, dy.len())?;
+        grads.device().dropout(self.dropout, dy.as_ref(), dx.scratch.as_mut(), dx.accumulate)?;
+        grads.put(dx);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! The specification of the feed-forward, from the linear's.
+
+use crate::ops::{Real, linear::reference as linear};
+
+/// x `[rows, H]`, W₁ `[F, H]`, b₁ `[F]`, W₂ `[H', F]`.
+#[derive(Clone, Debug)]
+pub struct Inputs<R> {
+    /// `[rows, H]`.
+    pub x: Vec<R>,
+    /// W₁.
+    pub up: Vec<R>,
+    /// b₁.
+    pub bias: Vec<R>,
+    /// W₂.
+    pub down: Vec<R>,
+}
+
+impl<R: Real> Inputs<R> {
+    fn width(&self) -> usize {
+        self.up.len() / self.bias.len()
+    }
+
+    fn z(&self) -> Vec<R> {
+        linear::forward(&self.x, &self.up, &self.bias, self.width())
+    }
+
+    fn no_bias(&self) -> Vec<R> {
+        vec![R::zero(); self.down.len() / self.bias.len()]
+    }
+}
+
+/// y `[rows, H']`.
+pub fn forward<R: Real>(inputs: &Inputs<R>) -> Vec<R> {
+    let a: Vec<R> = inputs.z().iter().map(|z| z.gelu().0).collect();
+    linear::forward(&a, &inputs.down, &inputs.no_bias(), inputs.bias.len())
+}
+
+/// dx and db₁ for a gradient `dy` of y.
+pub fn backward<R: Real>(inputs: &Inputs<R>, dy: &[R]) -> (Vec<R>, Vec<R>) {
+    let z = inputs.z();
+    let a: Vec<R> = z.iter().map(|z| z.gelu().0).collect();
+    let (da, _, _) = linear::backward(dy, &a, &inputs.down, inputs.bias.len());
+    let dz: Vec<R> = da.iter().zip(&z).map(|(&da, z)| da * z.gelu().1).collect();
+    let (dx, _, db) = linear::backward(&dz, &inputs.x, &inputs.up, inputs.width());
+    (dx, db)
+}

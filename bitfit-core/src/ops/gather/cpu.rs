@@ -1,0 +1,34 @@
+//! The row gather on the CPU: rows are copied, and their gradients added up row by row of x.
+
+use rayon::prelude::*;
+
+use super::{GatherRows, Positions};
+use crate::{
+    Cpu, Result, Slice, SliceMut,
+    cpu::{ROW_BLOCK, blocks},
+};
+
+impl GatherRows for Cpu {
+    fn gather_rows(&self, x: Slice<'_, Self>, at: &Vec<u32>, cols: usize, y: SliceMut<'_, Self>) -> Result<()> {
+        let x = x.f32();
+        blocks(y.f32(), cols).zip(at.par_chunks(ROW_BLOCK)).for_each(|(y, at)| {
+            for (y, &row) in y.chunks_exact_mut(cols).zip(at) {
+                y.copy_from_slice(&x[row as usize * cols..][..cols]);
+            }
+        });
+        Ok(())
+    }
+
+    fn scatter_rows(&self, dy: Slice<'_, Self>, at: &Vec<u32>, cols: usize, dx: SliceMut<'_, Self>) -> Result<()> {
+        let (dy, dx) = (dy.f32(), dx.f32());
+        let positions = Positions::new(at, dx.len() / cols.max(1));
+        blocks(dx, cols).enumerate().for_each(|(block, dx)| {
+            for (i, dx) in dx.chunks_exact_mut(cols).enumerate() {
+                for place in positions.of(block * ROW_BLOCK + i) {
+                    dx.iter_mut().zip(&dy[place * cols..][..cols]).for_each(|(dx, dy)| *dx += dy);
+                }
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! The linear on the CPU: frozen weights through the panels of [`crate::gemm`], trained ones as they lie.
+
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, linalg::general_mat_mul, s};
+use rayon::prelude::*;
+
+use super::{Dense, Linear};
+use crate::{
+    Cpu, Mask, Result, Slice, SliceMut,
+    cpu::{ROW_BLOCK, blocks, blocks_of, sum_columns},
+    gemm::{self, PackedWeight},
+};
+
+/// Rows of a weight's gradient that one task takes.
+const GRADIENT_ROWS: usize = 64;
+
+impl Linear for Cpu {
+    fn linear(&self, x: Slice<'_, Self>, weight: &PackedWeight, bias: &[Slice<'_, Self>], y: SliceMut<'_, Self>) -> Result<()> {
+        let bias: Vec<f32> = bias.iter().flat_map(|part| part.f32()).copied().collect();
+        let (x, y) = (x.f32(), y.f32());
+        match bias.as_slice() {
+            [] => gemm::forward(self.level(), x, weight, y, false, &gemm::NoEpilogue),
+            bias => gemm::forward(self.level(), x, weight, y, false, &gemm::Bias(bias)),
+        }
+        Ok(())
+    }
+
+    fn linear_input(&self, dy: Slice<'_, Self>, weight: &PackedWeight, dx: SliceMut<'_, Self>, accumulate: bool) -> Result<()> {
+        gemm::input_gradient(self.level(), dy.f32(), weight, dx.f32(), accumulate, &gemm::NoEpilogue);
+        Ok(())
+    }
+
+    fn linear_trained(&self, x: Slice<'_, Self>, weight: Dense<'_, Self>, bias: &[Slice<'_, Self>], y: SliceMut<'_, Self>) -> Result<()> {
+        let bias: Vec<f32> = bias.iter().flat_map(|part| part.f32()).copied().collect();
+        let w = matrix(weight.data.f32(), weight.in_features);
+        let out_features = weight.out_features;
+        blocks(y.f32(), out_features).zip(blocks_of(x.f32(), weight.in_features)).for_each(|(y, x)| {
+            for y in y.chunks_exact_mut(out_features) {
+                if bias.is_empty() { y.fill(0.0) } else { y.copy_from_slice(&bias) }
+            }
+            general_mat_mul(1.0, &matrix(x, weight.in_features), &w.t(), 1.0, &mut matrix_mut(y, out_features));
+        });
+        Ok(())
+    }
+
+    fn linear_trained_input(&self, dy: Slice<'_, Self>, weight: Dense<'_, Self>, dx: SliceMut<'_, Self>, accumulate: bool) -> Result<()> {
+        let w = matrix(weight.data.f32(), weight.in_features);
+        let beta = if accumulate { 1.0 } else { 0.0 };
+        blocks(dx.f32(), weight.in_features).zip(blocks_of(dy.f32(), weight.out_features)).for_each(|(dx, dy)| {
+            general_mat_mul(1.0, &matrix(dy, weight.out_features), &w, beta, &mut matrix_mut(dx, weight.in_features));
+        });
+        Ok(())
+    }
+
+    fn linear_weight(&self, dy: Slice<'_, Self>, x: Slice<'_, Self>, shape: [usize; 2], mask: &Mask, dw: SliceMut<'_, Self>) -> Result<()> {
+        let [out_features, in_features] = shape;
+        let (dy, x, dw) = (matrix(dy.f32(), out_features), matrix(x.f32(), in_features), dw.f32());
+        match mask {
+            Mask::None => {}
+            Mask::Whole => product_of_columns(dy, x, dw),
+            // The chosen columns side by side, then one product of the mask's size.
+            Mask::Rows(rows) => product_of_columns(select_columns(dy, rows).view(), x, dw),
+            Mask::Columns(cols) => product_of_columns(dy, select_columns(x, cols).view(), dw),
+            Mask::Elements(elements) => dw.par_iter_mut().zip(elements).for_each(|(dw, &element)| {
+                let (row, col) = (element as usize / in_features, element as usize % in_features);
+                *dw += dy.column(row).dot(&x.column(col));
+            }),
+        }
+        Ok(())
+    }
+
+    fn column_sum(&self, dy: Slice<'_, Self>, cols: usize, first: usize, sum: SliceMut<'_, Self>) -> Result<()> {
+        let (dy, sum) = (dy.f32(), sum.f32());
+        let width = sum.len();
+        let mut partial = vec![0.0; dy.len().div_ceil(ROW_BLOCK * cols) * width];
+        partial.par_chunks_exact_mut(width).zip(blocks_of(dy, cols)).for_each(|(partial, dy)| {
+            for dy in dy.chunks_exact(cols) {
+                for (sum, dy) in partial.iter_mut().zip(&dy[first..first + width]) {
+                    *sum += dy;
+                }
+            }
+        });
+        sum_columns(&partial, sum);
+        Ok(())
+    }
+}
+
+/// `c += aᵀ · b`; a `[T, m]`, b `[T, n]`, c `[m, n]`.
+fn product_of_columns(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, c: &mut [f32]) {
+    let cols = b.ncols();
+    c.par_chunks_mut(GRADIENT_ROWS * cols).enumerate().for_each(|(block, c)| {
+        let first = block * GRADIENT_ROWS;
+        let a = a.slice(s![.., first..first + c.len() / cols]);
+        general_mat_mul(1.0, &a.t(), &b, 1.0, &mut matrix_mut(c, cols));
+    });
+}
+
+fn select_columns(matrix: ArrayView2<'_, f32>, columns: &[u32]) -> ndarray::Array2<f32> {
+    let columns: Vec<usize> = columns.iter().map(|&column| column as usize).collect();
+    matrix.select(Axis(1), &columns)
+}
+
+/// A slice of whole rows as a matrix.
+fn matrix(data: &[f32], cols: usize) -> ArrayView2<'_, f32> {
+    ArrayView2::from_shape((data.len() / cols, cols), data).expect("a slice of whole rows")
+}
+
+fn matrix_mut(data: &mut [f32], cols: usize) -> ArrayViewMut2<'_, f32> {
+    ArrayViewMut2::from_shape((data.len() / cols, cols), data).expect("a slice of whole rows")
+}

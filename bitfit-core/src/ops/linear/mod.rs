@@ -1,0 +1,184 @@
+//! `y = x · Wᵀ + b`: x `[T, in]`, W `[out, in]` as Hugging Face and PyTorch store it, b `[out]`, y `[T, out]`.
+//!
+//! | gradient | formula | needs |
+//! |---|---|---|
+//! | of x | `dx = dy · W` | W |
+//! | of b | `db[o] = Σₜ dy[t, o]` | nothing |
+//! | of W | `dW[o, i] = Σₜ dy[t, o] x[t, i]`, the entries of W's mask only | x |
+//!
+//! So a linear with a frozen weight keeps nothing at all: of the three products that training a linear costs, the one for
+//! the weight's gradient does not exist, and neither does the copy of its input. The bias may be given in parts that lie
+//! side by side (query, key, value), each of which trains or does not.
+
+mod cpu;
+pub mod reference;
+
+use crate::{
+    Backend, Backward, Device, Error, FrozenMatrix, Grads, Mask, Param, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor,
+    Trained, Var,
+};
+
+/// The products of a linear layer.
+pub trait Linear: Device {
+    /// `y = x · Wᵀ + b` with a frozen W; `bias` holds `out` elements, or nothing for none.
+    fn linear(&self, x: Slice<'_, Self>, weight: &Self::Matrix, bias: &[Slice<'_, Self>], y: SliceMut<'_, Self>) -> Result<()>;
+
+    /// `dx = dy · W`, or `dx += dy · W`, with a frozen W.
+    fn linear_input(&self, dy: Slice<'_, Self>, weight: &Self::Matrix, dx: SliceMut<'_, Self>, accumulate: bool) -> Result<()>;
+
+    /// `y = x · Wᵀ + b` with a W `[out, in]` that trains.
+    fn linear_trained(&self, x: Slice<'_, Self>, weight: Dense<'_, Self>, bias: &[Slice<'_, Self>], y: SliceMut<'_, Self>) -> Result<()>;
+
+    /// `dx = dy · W`, or `dx += dy · W`, with a W `[out, in]` that trains.
+    fn linear_trained_input(&self, dy: Slice<'_, Self>, weight: Dense<'_, Self>, dx: SliceMut<'_, Self>, accumulate: bool) -> Result<()>;
+
+    /// `dw += ` the entries of `dyᵀ · x` that `mask` chooses, in the mask's order.
+    fn linear_weight(&self, dy: Slice<'_, Self>, x: Slice<'_, Self>, shape: [usize; 2], mask: &Mask, dw: SliceMut<'_, Self>) -> Result<()>;
+
+    /// `sum[j] += Σₜ dy[t, first + j]` over the rows of a matrix of `cols` columns, for as many j as `sum` has elements.
+    fn column_sum(&self, dy: Slice<'_, Self>, cols: usize, first: usize, sum: SliceMut<'_, Self>) -> Result<()>;
+}
+
+/// A weight as a plain `[out, in]` matrix.
+#[derive(Debug)]
+pub struct Dense<'a, D: Device> {
+    /// The elements, row-major.
+    pub data: Slice<'a, D>,
+    /// Rows.
+    pub out_features: usize,
+    /// Columns.
+    pub in_features: usize,
+}
+
+/// The weight of a linear: frozen and laid out for its products, or training under a mask.
+#[derive(Debug)]
+pub enum Weight<D: Device> {
+    /// Never changes, has no gradient.
+    Frozen(FrozenMatrix<D>),
+    /// Trains under its mask; its whole shape is `[out, in]`.
+    Trained(Trained),
+}
+
+impl<D: Device> Weight<D> {
+    /// `[out, in]`.
+    pub fn shape(&self) -> [usize; 2] {
+        match self {
+            Self::Frozen(weight) => [weight.out_features(), weight.in_features()],
+            Self::Trained(weight) => {
+                let (out, inner) = crate::params::matrix(weight.shape());
+                [out, inner]
+            }
+        }
+    }
+}
+
+impl<D: Device> Clone for Weight<D> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Frozen(weight) => Self::Frozen(weight.clone()),
+            Self::Trained(weight) => Self::Trained(weight.clone()),
+        }
+    }
+}
+
+impl<D: Device> From<FrozenMatrix<D>> for Weight<D> {
+    fn from(weight: FrozenMatrix<D>) -> Self {
+        Self::Frozen(weight)
+    }
+}
+
+impl<D: Device> From<Trained> for Weight<D> {
+    fn from(weight: Trained) -> Self {
+        Self::Trained(weight)
+    }
+}
+
+impl<D: Backend> Tape<'_, D> {
+    /// `y = x · Wᵀ + b`; see the [module](self). `bias` is empty, or its parts' lengths add up to `out`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when x has not W's columns or the bias not W's rows.
+    pub fn linear(&mut self, x: &Var<D>, weight: &Weight<D>, bias: &[&Param<D>]) -> Result<Var<D>> {
+        let [out_features, in_features] = weight.shape();
+        if x.cols() != in_features {
+            return Err(Error::shape("linear", "the input", &[x.rows(), in_features], &x.tensor().shape()));
+        }
+        let bias_len: usize = bias.iter().map(|part| part.len()).sum();
+        if !bias.is_empty() && bias_len != out_features {
+            return Err(Error::shape("linear", "the bias", &[out_features], &[bias_len]));
+        }
+
+        let device = self.device();
+        let mut y = self.scratch(x.rows() * out_features)?;
+        let parts: Vec<Slice<'_, D>> = bias.iter().map(|part| self.value(part)).collect();
+        match weight {
+            Weight::Frozen(weight) => device.linear(x.slice(), weight.matrix(), &parts, y.as_mut())?,
+            Weight::Trained(trained) => {
+                let weight = Dense { data: self.arena().value(trained), out_features, in_features };
+                device.linear_trained(x.slice(), weight, &parts, y.as_mut())?;
+            }
+        }
+        let y = Tensor::new(y, x.rows(), out_features);
+
+        let weight_trains = matches!(weight, Weight::Trained(_)) && self.is_training();
+        let bias_trains = bias.iter().any(|part| self.trains(part).is_some());
+        if x.slot().is_none() && !weight_trains && !bias_trains {
+            return Ok(self.constant(y));
+        }
+        let node = Node {
+            x: x.slot(),
+            kept_x: weight_trains.then(|| x.tensor().clone()),
+            rows: x.rows(),
+            weight: weight.clone(),
+            bias: bias.iter().map(|part| (self.trains(part).cloned(), part.len())).collect(),
+        };
+        Ok(self.record(y, node))
+    }
+}
+
+/// What backward reads. `kept_x` is there only where the weight trains.
+struct Node<D: Device> {
+    x: Option<Slot>,
+    kept_x: Option<Tensor<D>>,
+    rows: usize,
+    weight: Weight<D>,
+    bias: Vec<(Option<Trained>, usize)>,
+}
+
+impl<D: Backend> Backward<D> for Node<D> {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
+        let device = grads.device();
+        let [out_features, in_features] = self.weight.shape();
+        let mut first = 0;
+        for (part, len) in &self.bias {
+            if let Some(part) = part {
+                grads.column_sums([Some(part)], |device, mut sums| {
+                    sums.part(0, *len).map_or(Ok(()), |sum| device.column_sum(dy.as_ref(), out_features, first, sum))
+                })?;
+            }
+            first += len;
+        }
+        if let (Weight::Trained(weight), Some(x)) = (&self.weight, &self.kept_x) {
+            let dw = grads.masked(weight);
+            device.linear_weight(dy.as_ref(), x.slice(), [out_features, in_features], weight.mask(), dw)?;
+        }
+        if let Some(x) = self.x {
+            let mut target = grads.target(x, self.rows * in_features)?;
+            match &self.weight {
+                Weight::Frozen(weight) => {
+                    device.linear_input(dy.as_ref(), weight.matrix(), target.scratch.as_mut(), target.accumulate)?;
+                }
+                Weight::Trained(weight) => {
+                    let weight = Dense { data: grads.trained_value(weight), out_features, in_features };
+                    device.linear_trained_input(dy.as_ref(), weight, target.scratch.as_mut(), target.accumulate)?;
+                }
+            }
+            grads.put(target);
+        }
+        Ok(())
+    }
+}

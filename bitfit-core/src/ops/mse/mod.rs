@@ -1,0 +1,73 @@
+//! `loss = Σ (x - t)² / n` over all n elements; predictions x and targets t of one shape (`[B, 1]` for a regression),
+//! loss `[1, 1]`.
+//!
+//! ```text
+//! dx = 2 (x - t) / n · dloss
+//! ```
+//!
+//! Kept: x and t, both shared with whoever made them, and only where x needs a gradient.
+
+mod cpu;
+pub mod reference;
+
+use crate::{Backend, Backward, Device, Error, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var};
+
+/// The device's half of the op.
+pub trait MeanSquaredError: Device {
+    /// Writes the mean of `(x - t)²` to the one element of `loss`.
+    fn mse(&self, x: Slice<'_, Self>, targets: Slice<'_, Self>, loss: SliceMut<'_, Self>) -> Result<()>;
+
+    /// `dx = 2 (x - t) / n · dloss`, or `dx += `; `dloss` holds one element.
+    fn mse_backward(
+        &self,
+        dloss: Slice<'_, Self>,
+        x: Slice<'_, Self>,
+        targets: Slice<'_, Self>,
+        dx: SliceMut<'_, Self>,
+        accumulate: bool,
+    ) -> Result<()>;
+}
+
+impl<D: Backend> Tape<'_, D> {
+    /// The mean squared error of `predictions` against `targets`, `[1, 1]`; see the [module](self).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the shapes differ; [`Error::Invalid`] when there is no element.
+    pub fn mse(&mut self, predictions: &Var<D>, targets: &Tensor<D>) -> Result<Var<D>> {
+        let shape = predictions.tensor().shape();
+        if targets.shape() != shape {
+            return Err(Error::shape("mse", "the targets", &shape, &targets.shape()));
+        }
+        if predictions.slice().len == 0 {
+            return Err(Error::invalid("mse", "no element to take the mean of"));
+        }
+        let mut loss = self.scratch(1)?;
+        self.device().mse(predictions.slice(), targets.slice(), loss.as_mut())?;
+        let loss = Tensor::new(loss, 1, 1);
+        let Some(slot) = predictions.slot() else { return Ok(self.constant(loss)) };
+        Ok(self.record(loss, Node { slot, x: predictions.tensor().clone(), targets: targets.clone() }))
+    }
+}
+
+struct Node<D: Device> {
+    slot: Slot,
+    x: Tensor<D>,
+    targets: Tensor<D>,
+}
+
+impl<D: Backend> Backward<D> for Node<D> {
+    fn name(&self) -> &'static str {
+        "mse"
+    }
+
+    fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
+        let mut dx = grads.target(self.slot, self.x.slice().len)?;
+        let to = dx.scratch.as_mut();
+        grads.device().mse_backward(dy.as_ref(), self.x.slice(), self.targets.slice(), to, dx.accumulate)?;
+        grads.put(dx);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

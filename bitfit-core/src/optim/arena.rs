@@ -1,0 +1,220 @@
+//! AdamW over an arena: clipping and step are one op on the device where the arena lies, and the norm stays there until
+//! somebody asks.
+
+use super::{AdamW, adamw::check_state};
+use crate::{
+    Arena, Device, Error, Gradient, Result, Slice, SliceMut,
+    ops::adamw::{AdamWStep, Update},
+};
+
+/// The optimizer of an [`Arena`]: the moments of everything that trains, on the arena's device.
+#[derive(Debug)]
+pub struct ArenaOptimizer<D: Device> {
+    device: D,
+    hyper: AdamW,
+    m: D::Buffer,
+    v: D::Buffer,
+    /// One element: the last gradient's norm before clipping.
+    norm: D::Buffer,
+    len: usize,
+    step: u64,
+}
+
+impl<D: AdamWStep> ArenaOptimizer<D> {
+    /// An optimizer for `arena` that has not made a step.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] as [`AdamW::validate`]; [`Error::Device`] when the device is out of memory.
+    pub fn new(arena: &Arena<D>, hyper: AdamW) -> Result<Self> {
+        hyper.validate()?;
+        let device = arena.device().clone();
+        let zeros = |len: usize| {
+            let mut buffer = device.allocate(len)?;
+            device.fill(0.0, SliceMut { buffer: &mut buffer, offset: 0, len })?;
+            Ok::<_, Error>(buffer)
+        };
+        let len = arena.len();
+        let (m, v, norm) = (zeros(len)?, zeros(len)?, zeros(1)?);
+        Ok(Self { device, hyper, m, v, norm, len, step: 0 })
+    }
+
+    /// One step of `arena` along `gradient`, clipped to a norm of `max_norm` where there is one; see
+    /// [`crate::ops::adamw`]. The gradient stays as it is.
+    ///
+    /// A gradient whose norm is not finite changes neither arena nor moments. The host does not wait to learn of it: the
+    /// step is counted all the same, and [`ArenaOptimizer::norm`] tells.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when arena or gradient is not of the length this optimizer was made for; [`Error::Invalid`] for a
+    /// learning rate that is negative or not finite or a `max_norm` that is negative or NaN; [`Error::Device`] when a
+    /// launch failed.
+    pub fn step(&mut self, arena: &mut Arena<D>, gradient: &Gradient<D>, lr: f32, max_norm: Option<f32>) -> Result<()> {
+        let Self { hyper, m, v, norm, len, step, .. } = self;
+        if arena.len() != *len {
+            return Err(Error::shape("adamw", "the arena", &[*len], &[arena.len()]));
+        }
+        arena.update(|device, params| {
+            device.adamw(Update {
+                params,
+                grads: gradient.slice(),
+                m: SliceMut { buffer: m, offset: 0, len: *len },
+                v: SliceMut { buffer: v, offset: 0, len: *len },
+                hyper: *hyper,
+                lr,
+                step: *step + 1,
+                max_norm,
+                norm: SliceMut { buffer: norm, offset: 0, len: 1 },
+            })
+        })?;
+        *step += 1;
+        Ok(())
+    }
+
+    /// The norm of the last step's gradient before clipping, 0 before the first step. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when an earlier launch failed.
+    pub fn norm(&self) -> Result<f32> {
+        let mut norm = [0.0];
+        self.device.read(Slice { buffer: &self.norm, offset: 0, len: 1 }, &mut norm)?;
+        Ok(norm[0])
+    }
+
+    /// The hyper-parameters.
+    pub fn hyper(&self) -> &AdamW {
+        &self.hyper
+    }
+
+    /// The number of steps made.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// The first moment, the second, and the number of steps made, on the host, in the arena's order: what a checkpoint
+    /// must hold besides [`Arena::read`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] when an earlier launch failed.
+    pub fn state(&self) -> Result<(Vec<f32>, Vec<f32>, u64)> {
+        let read = |buffer| {
+            let mut values = vec![0.0; self.len];
+            self.device.read(Slice { buffer, offset: 0, len: self.len }, &mut values).map(|()| values)
+        };
+        Ok((read(&self.m)?, read(&self.v)?, self.step))
+    }
+
+    /// Goes on from what [`ArenaOptimizer::state`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when a moment has not the arena's length; [`Error::Invalid`] for moments that no step can leave:
+    /// not finite, or a negative second one. Nothing has changed then.
+    pub fn restore(&mut self, m: &[f32], v: &[f32], step: u64) -> Result<()> {
+        check_state(self.len, m, v)?;
+        self.device.write(m, SliceMut { buffer: &mut self.m, offset: 0, len: self.len })?;
+        self.device.write(v, SliceMut { buffer: &mut self.v, offset: 0, len: self.len })?;
+        self.step = step;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ArenaBuilder, Cpu, HostTensor, Mask, Trained,
+        ops::testing::random,
+        optim::{SparseAdamW, clip_grad_norm},
+    };
+
+    /// A bias of 7 and two of five rows of 3: 13 scalars.
+    fn arena() -> (Arena<Cpu>, Trained) {
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        builder.train("bias", HostTensor::new([7], random(1, 7)).unwrap(), Mask::Whole).unwrap();
+        let rows = HostTensor::new([5, 3], random(2, 15)).unwrap();
+        let rows = builder.train("rows", rows, Mask::Rows(vec![1, 3])).unwrap();
+        (builder.build().unwrap(), rows)
+    }
+
+    fn gradient(arena: &Arena<Cpu>, seed: u64) -> (Gradient<Cpu>, Vec<f32>) {
+        let values = random(seed, arena.len());
+        let mut gradient = arena.gradient().unwrap();
+        arena.device().write(&values, gradient.slice_mut()).unwrap();
+        (gradient, values)
+    }
+
+    #[test]
+    fn steps_of_an_arena_are_those_of_bare_slices() {
+        let (mut arena, rows) = arena();
+        let hyper = AdamW { weight_decay: 0.05, ..AdamW::default() };
+        let mut on_arena = ArenaOptimizer::new(&arena, hyper).unwrap();
+        let mut on_slices = SparseAdamW::new(13, hyper).unwrap();
+        let mut params = arena.read().unwrap();
+        for t in 0..5 {
+            let (gradient, mut grads) = gradient(&arena, t + 3);
+            on_arena.step(&mut arena, &gradient, 1e-2, Some(0.5)).unwrap();
+            let norm = clip_grad_norm(&mut grads, 0.5);
+            on_slices.step(1e-2, &mut params, &grads).unwrap();
+            assert_eq!(on_arena.norm().unwrap(), norm);
+            assert_eq!(arena.read().unwrap(), params);
+        }
+        let (m, v, step) = on_arena.state().unwrap();
+        assert_eq!((&*m, &*v, step), on_slices.state());
+        // The op's copy of the partly trained matrix has followed, its frozen rows have not moved.
+        let mut whole = [0.0; 15];
+        arena.device().read(arena.value(&rows), &mut whole).unwrap();
+        assert_eq!((&whole[3..6], &whole[9..12]), (&params[7..10], &params[10..13]));
+        assert_eq!((&whole[..3], &whole[12..]), (&random(2, 15)[..3], &random(2, 15)[12..]));
+    }
+
+    #[test]
+    fn a_restored_optimizer_goes_on_with_the_same_bits() {
+        let (mut arena, _) = arena();
+        let mut optimizer = ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
+        let (first, second) = (gradient(&arena, 3).0, gradient(&arena, 4).0);
+        optimizer.step(&mut arena, &first, 1e-2, None).unwrap();
+        let (m, v, step) = optimizer.state().unwrap();
+        let values = arena.read().unwrap();
+
+        let (mut again, _) = self::arena();
+        again.write(&values).unwrap();
+        let mut restored = ArenaOptimizer::new(&again, AdamW::default()).unwrap();
+        restored.restore(&m, &v, step).unwrap();
+        for (optimizer, arena) in [(&mut optimizer, &mut arena), (&mut restored, &mut again)] {
+            optimizer.step(arena, &second, 1e-2, Some(1.0)).unwrap();
+        }
+        assert_eq!(again.read().unwrap(), arena.read().unwrap());
+        assert_eq!(restored.state().unwrap(), optimizer.state().unwrap());
+        assert_eq!(restored.steps(), 2);
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_is_seen_in_the_norm_and_moves_nothing() {
+        let (mut arena, _) = arena();
+        let mut optimizer = ArenaOptimizer::new(&arena, AdamW { weight_decay: 0.1, ..AdamW::default() }).unwrap();
+        assert_eq!(optimizer.norm().unwrap(), 0.0);
+        let before = arena.read().unwrap();
+        let mut broken = arena.gradient().unwrap();
+        arena.device().fill(f32::NAN, broken.slice_mut()).unwrap();
+        optimizer.step(&mut arena, &broken, 1e-2, Some(1.0)).unwrap();
+        assert!(optimizer.norm().unwrap().is_nan());
+        assert_eq!(arena.read().unwrap(), before);
+        assert_eq!(optimizer.state().unwrap(), (vec![0.0; 13], vec![0.0; 13], 1));
+    }
+
+    #[test]
+    fn what_belongs_to_another_arena_is_refused_and_changes_nothing() {
+        let (mut arena, _) = arena();
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        builder.train("b", HostTensor::new([2], vec![1.0, 2.0]).unwrap(), Mask::Whole).unwrap();
+        let mut other = builder.build().unwrap();
+        let mut optimizer = ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
+        let (mine, theirs) = (gradient(&arena, 3).0, gradient(&other, 3).0);
+        assert!(matches!(optimizer.step(&mut other, &theirs, 1e-3, None), Err(Error::Shape { .. })));
+        assert!(matches!(optimizer.step(&mut arena, &theirs, 1e-3, None), Err(Error::Shape { .. })));
+        assert!(matches!(optimizer.step(&mut arena, &mine, -1.0, None), Err(Error::Invalid { .. })));
+        assert!(matches!(optimizer.step(&mut arena, &mine, 1e-3, Some(f32::NAN)), Err(Error::Invalid { .. })));
+        assert!(matches!(optimizer.restore(&[0.0; 13], &[0.0; 2], 1), Err(Error::Shape { .. })));
+        assert!(matches!(optimizer.restore(&[0.0; 13], &[-1.0; 13], 1), Err(Error::Invalid { .. })));
+        assert_eq!(optimizer.state().unwrap(), (vec![0.0; 13], vec![0.0; 13], 0));
+    }
+}

@@ -1,0 +1,31 @@
+//! The optimizer: AdamW over what trains and nothing else, clipping, and learning-rate schedules.
+//!
+//! [`SparseAdamW`], [`clip_grad_norm`] and [`LearningRate`] work on bare slices and need nothing else of this crate: a
+//! trainer with tensors of its own gathers the scalars that train, and scatters them back after the step (see
+//! `examples/optimizer_only.rs`). [`ArenaOptimizer`] does the same to an [`Arena`](crate::Arena) where it lies.
+//!
+//! ```
+//! use bitfit_core::optim::{AdamW, LearningRate, Schedule, SparseAdamW, clip_grad_norm};
+//!
+//! let mut bias = [3.0, -2.0];
+//! let rate = LearningRate { peak: 0.1, schedule: Schedule::Linear, warmup_steps: 10, total_steps: 200 };
+//! let mut optimizer = SparseAdamW::new(bias.len(), AdamW::default())?;
+//! for step in 0..200 {
+//!     let mut grads = bias.map(|b| b - 1.0); // of the loss Σ (b - 1)² / 2
+//!     clip_grad_norm(&mut grads, 1.0);
+//!     optimizer.step(rate.at(step), &mut bias, &grads)?;
+//! }
+//! assert!(bias.iter().all(|b| (b - 1.0).abs() < 0.1), "{bias:?}");
+//! # Ok::<(), bitfit_core::Error>(())
+//! ```
+
+mod adamw;
+mod arena;
+mod clip;
+mod schedule;
+
+pub use crate::ops::adamw::AdamW;
+pub use adamw::SparseAdamW;
+pub use arena::ArenaOptimizer;
+pub use clip::{clip_grad_norm, global_norm};
+pub use schedule::{LearningRate, Schedule};

@@ -1,0 +1,336 @@
+//! Everything that trains, in one flat f32 buffer with a table. Optimizer, clipping and checkpoint are each one pass over
+//! one slice.
+
+use std::sync::Arc;
+
+use super::{Frozen, Mask, Param, Trained};
+use crate::{Device, Error, HostTensor, Result, Slice, SliceMut};
+
+/// One row of the arena's table.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The name it was registered under.
+    pub name: String,
+    /// The shape of the whole tensor.
+    pub shape: Arc<[usize]>,
+    /// Which entries train.
+    pub mask: Arc<Mask>,
+    /// The first of its elements in the arena.
+    pub offset: usize,
+    /// The number of its elements in the arena: the mask's count.
+    pub len: usize,
+}
+
+impl Entry {
+    /// Its elements' range in the arena.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.len
+    }
+}
+
+/// Collects parameters; [`ArenaBuilder::build`] puts those that train side by side.
+#[derive(Debug)]
+pub struct ArenaBuilder<D: Device> {
+    device: D,
+    entries: Vec<Entry>,
+    tensors: Vec<HostTensor>,
+}
+
+impl<D: Device> ArenaBuilder<D> {
+    /// An empty table on `device`.
+    pub fn new(device: D) -> Self {
+        Self { device, entries: Vec::new(), tensors: Vec::new() }
+    }
+
+    /// Registers a parameter: frozen under [`Mask::None`], an entry of the arena otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the mask does not fit the shape or the name is taken; [`Error::Device`] when the device
+    /// is out of memory.
+    pub fn add(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Param<D>> {
+        if mask == Mask::None { self.freeze(&tensor).map(Param::Frozen) } else { self.train(name, tensor, mask).map(Param::Trained) }
+    }
+
+    /// Puts a tensor on the device that will never train.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is out of memory.
+    pub fn freeze(&self, tensor: &HostTensor) -> Result<Frozen<D>> {
+        Frozen::new(&self.device, tensor)
+    }
+
+    /// Registers a parameter that trains under `mask`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the mask does not fit the shape, chooses nothing, or the name is taken.
+    pub fn train(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Trained> {
+        let name = name.into();
+        mask.validate(&name, tensor.shape())?;
+        if mask == Mask::None || tensor.data().is_empty() {
+            return Err(Error::invalid("arena", format!("{name}: nothing of it would train")));
+        }
+        if self.entries.iter().any(|entry| entry.name == name) {
+            return Err(Error::invalid("arena", format!("{name} is registered twice")));
+        }
+        let shape: Arc<[usize]> = tensor.shape().into();
+        let mask = Arc::new(mask);
+        let offset = self.entries.last().map_or(0, |entry| entry.offset + entry.len);
+        let len = mask.count(&shape);
+        let entry = self.entries.len();
+        self.entries.push(Entry { name, shape: Arc::clone(&shape), mask: Arc::clone(&mask), offset, len });
+        self.tensors.push(tensor);
+        Ok(Trained { entry, shape, mask })
+    }
+
+    /// Lays the registered parameters out in one buffer.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is out of memory.
+    pub fn build(self) -> Result<Arena<D>> {
+        let Self { device, entries, tensors } = self;
+        let len = entries.last().map_or(0, |entry| entry.offset + entry.len);
+        let mut values = Vec::with_capacity(len);
+        let mut partial = Vec::with_capacity(entries.len());
+        for (entry, tensor) in entries.iter().zip(tensors) {
+            if *entry.mask == Mask::Whole {
+                values.extend_from_slice(tensor.data());
+                partial.push(None);
+                continue;
+            }
+            let indices = entry.mask.indices(&entry.shape);
+            values.extend(indices.iter().map(|&index| tensor.data()[index as usize]));
+            let mut working = device.allocate(tensor.data().len())?;
+            device.write(tensor.data(), SliceMut { buffer: &mut working, offset: 0, len: tensor.data().len() })?;
+            partial.push(Some(Partial { working, indices: device.indices(&indices)? }));
+        }
+        let mut buffer = device.allocate(len)?;
+        device.write(&values, SliceMut { buffer: &mut buffer, offset: 0, len })?;
+        Ok(Arena { device, entries, values: buffer, len, partial })
+    }
+}
+
+/// Everything that trains: a table, and one flat buffer of values.
+#[derive(Debug)]
+pub struct Arena<D: Device> {
+    device: D,
+    entries: Vec<Entry>,
+    values: D::Buffer,
+    len: usize,
+    /// For an entry of which only a part trains: the whole tensor as the ops read it, and where the part goes.
+    partial: Vec<Option<Partial<D>>>,
+}
+
+#[derive(Debug)]
+struct Partial<D: Device> {
+    working: D::Buffer,
+    indices: D::Indices,
+}
+
+impl<D: Device> Arena<D> {
+    /// The table, in the order of the buffer.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// How many scalars train.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing trains.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The device it lies on.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// The whole tensor of a parameter as it stands now, for an op to read.
+    pub fn value(&self, trained: &Trained) -> Slice<'_, D> {
+        let entry = &self.entries[trained.entry];
+        match &self.partial[trained.entry] {
+            None => Slice { buffer: &self.values, offset: entry.offset, len: entry.len },
+            Some(partial) => Slice { buffer: &partial.working, offset: 0, len: entry.shape.iter().product() },
+        }
+    }
+
+    /// Lets `update` change the trained scalars in place, then brings the tensors of which only a part trains up to date.
+    ///
+    /// # Errors
+    /// Whatever `update` returns.
+    pub fn update(&mut self, update: impl FnOnce(&D, SliceMut<'_, D>) -> Result<()>) -> Result<()> {
+        update(&self.device, SliceMut { buffer: &mut self.values, offset: 0, len: self.len })?;
+        for (entry, partial) in self.entries.iter().zip(&mut self.partial) {
+            if let Some(Partial { working, indices }) = partial {
+                let from = Slice { buffer: &self.values, offset: entry.offset, len: entry.len };
+                let len = entry.shape.iter().product();
+                self.device.scatter(from, indices, SliceMut { buffer: working, offset: 0, len })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The trained scalars on the host, in the order of the table.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when an earlier launch failed.
+    pub fn read(&self) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; self.len];
+        self.device.read(Slice { buffer: &self.values, offset: 0, len: self.len }, &mut values)?;
+        Ok(values)
+    }
+
+    /// Replaces the trained scalars, as [`Arena::read`] gave them.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `values` has another length.
+    pub fn write(&mut self, values: &[f32]) -> Result<()> {
+        if values.len() != self.len {
+            return Err(Error::shape("arena", "the values", &[self.len], &[values.len()]));
+        }
+        self.update(|device, to| device.write(values, to))
+    }
+
+    /// A gradient of the arena's length, all zero.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is out of memory.
+    pub fn gradient(&self) -> Result<Gradient<D>> {
+        let mut buffer = self.device.allocate(self.len)?;
+        self.device.fill(0.0, SliceMut { buffer: &mut buffer, offset: 0, len: self.len })?;
+        Ok(Gradient { buffer, len: self.len })
+    }
+
+    /// Where the entries of a partly trained tensor lie in the whole one; `None` where all of it trains.
+    pub(crate) fn indices(&self, trained: &Trained) -> Option<&D::Indices> {
+        self.partial[trained.entry].as_ref().map(|partial| &partial.indices)
+    }
+
+    /// Checks a gradient after one backward: every entry of the table must have one that is finite and not all zero.
+    ///
+    /// A network whose forward and backward disagree, or that cuts the path at some op, still trains what lies above the
+    /// cut and its loss still falls; this is how it is found before an epoch is spent on it.
+    ///
+    /// # Errors
+    /// [`Error::NoGradient`] with the names of the entries.
+    pub fn check_flow(&self, gradient: &Gradient<D>) -> Result<()> {
+        let values = gradient.read(&self.device)?;
+        let failing = |test: fn(&f32) -> bool, all: bool| -> Vec<String> {
+            let fails = |entry: &&Entry| {
+                let mut part = values[entry.range()].iter();
+                if all { part.all(test) } else { part.any(test) }
+            };
+            self.entries.iter().filter(fails).map(|entry| entry.name.clone()).collect()
+        };
+        let broken = failing(|g| !g.is_finite(), false);
+        if !broken.is_empty() {
+            return Err(Error::NoGradient { names: broken, reason: "it is not finite" });
+        }
+        let cut = failing(|g| *g == 0.0, true);
+        if !cut.is_empty() {
+            return Err(Error::NoGradient { names: cut, reason: "it is zero everywhere" });
+        }
+        Ok(())
+    }
+}
+
+/// The gradient of everything that trains: the arena's length, the arena's order. Ops add to it.
+#[derive(Debug)]
+pub struct Gradient<D: Device> {
+    buffer: D::Buffer,
+    len: usize,
+}
+
+impl<D: Device> Gradient<D> {
+    /// All of it, for reading.
+    pub fn slice(&self) -> Slice<'_, D> {
+        Slice { buffer: &self.buffer, offset: 0, len: self.len }
+    }
+
+    /// All of it, for writing.
+    pub fn slice_mut(&mut self) -> SliceMut<'_, D> {
+        SliceMut { buffer: &mut self.buffer, offset: 0, len: self.len }
+    }
+
+    /// The part that belongs to one entry of the table.
+    pub fn entry_mut(&mut self, entry: &Entry) -> SliceMut<'_, D> {
+        SliceMut { buffer: &mut self.buffer, offset: entry.offset, len: entry.len }
+    }
+
+    /// A copy on the host.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when an earlier launch failed.
+    pub fn read(&self, device: &D) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; self.len];
+        device.read(self.slice(), &mut values)?;
+        Ok(values)
+    }
+
+    /// Back to zero, for the next step.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when an earlier launch failed.
+    pub fn clear(&mut self, device: &D) -> Result<()> {
+        device.fill(0.0, self.slice_mut())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cpu;
+
+    fn tensor(shape: &[usize]) -> HostTensor {
+        let len: usize = shape.iter().product();
+        HostTensor::new(shape.to_vec(), (0..len).map(|i| i as f32).collect()).unwrap()
+    }
+
+    #[test]
+    fn gradient_and_arena_have_the_masks_size_and_frozen_tensors_none() {
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        assert!(builder.add("frozen", tensor(&[100, 100]), Mask::None).unwrap().trained().is_none());
+        builder.add("bias", tensor(&[7]), Mask::Whole).unwrap();
+        builder.add("rows", tensor(&[5, 3]), Mask::Rows(vec![4, 1])).unwrap();
+        let arena = builder.build().unwrap();
+        assert_eq!(arena.len(), 7 + 6);
+        assert_eq!(arena.gradient().unwrap().read(arena.device()).unwrap(), vec![0.0; 13]);
+        assert_eq!(arena.read().unwrap()[7..], [12.0, 13.0, 14.0, 3.0, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn an_update_reaches_the_masked_entries_of_the_tensor_the_ops_read() {
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        let param = builder.train("w", tensor(&[3, 2]), Mask::Columns(vec![1])).unwrap();
+        let mut arena = builder.build().unwrap();
+        arena.write(&[-1.0, -2.0, -3.0]).unwrap();
+        let mut whole = [0.0; 6];
+        arena.device().read(arena.value(&param), &mut whole).unwrap();
+        assert_eq!(whole, [0.0, -1.0, 2.0, -2.0, 4.0, -3.0]);
+    }
+
+    #[test]
+    fn a_name_registered_twice_is_refused() {
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        builder.add("b", tensor(&[2]), Mask::Whole).unwrap();
+        let message = builder.add("b", tensor(&[2]), Mask::Whole).unwrap_err().to_string();
+        assert!(message.contains("b is registered twice"), "{message}");
+    }
+
+    #[test]
+    fn the_flow_check_names_what_got_no_gradient_or_a_broken_one() {
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        builder.add("reached", tensor(&[2]), Mask::Whole).unwrap();
+        builder.add("cut", tensor(&[2]), Mask::Whole).unwrap();
+        let arena = builder.build().unwrap();
+        let mut gradient = arena.gradient().unwrap();
+        let mut set = |values: &[f32; 4]| arena.device().write(values, gradient.slice_mut()).map(|()| arena.check_flow(&gradient));
+        let message = set(&[0.0, 1.0, 0.0, 0.0]).unwrap().unwrap_err().to_string();
+        assert!(message.contains("reached cut") && message.contains("zero"), "{message}");
+        let message = set(&[f32::NAN, 1.0, 2.0, 0.0]).unwrap().unwrap_err().to_string();
+        assert!(message.contains("reached reached") && message.contains("finite"), "{message}");
+        assert!(set(&[0.0, 1.0, 2.0, 0.0]).unwrap().is_ok());
+    }
+}

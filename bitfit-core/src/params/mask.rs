@@ -1,0 +1,120 @@
+//! Which entries of a tensor train. A mask decides the size of everything that follows: the arena, the gradient and the
+//! optimizer's moments hold the chosen entries and nothing else.
+
+use std::collections::HashSet;
+
+use crate::{Error, Result};
+
+/// Which entries of a parameter train. Rows run over the first dimension, columns over all the others flattened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mask {
+    /// Nothing: the parameter is frozen.
+    None,
+    /// Every entry.
+    Whole,
+    /// These rows, in this order.
+    Rows(Vec<u32>),
+    /// These columns, in this order; kept as `[rows, chosen]`.
+    Columns(Vec<u32>),
+    /// These entries, by their flat row-major index.
+    Elements(Vec<u32>),
+}
+
+impl Mask {
+    /// How many entries of a tensor of `shape` train.
+    pub fn count(&self, shape: &[usize]) -> usize {
+        let (rows, cols) = matrix(shape);
+        match self {
+            Self::None => 0,
+            Self::Whole => rows * cols,
+            Self::Rows(chosen) => chosen.len() * cols,
+            Self::Columns(chosen) => rows * chosen.len(),
+            Self::Elements(chosen) => chosen.len(),
+        }
+    }
+
+    /// The flat row-major index of every entry that trains, in the order in which the arena keeps them.
+    pub fn indices(&self, shape: &[usize]) -> Vec<u32> {
+        let (rows, cols) = matrix(shape);
+        match self {
+            Self::None => Vec::new(),
+            Self::Whole => (0..(rows * cols) as u32).collect(),
+            Self::Rows(chosen) => {
+                chosen.iter().flat_map(|&row| (0..cols as u32).map(move |col| row * cols as u32 + col)).collect()
+            }
+            Self::Columns(chosen) => {
+                (0..rows as u32).flat_map(|row| chosen.iter().map(move |&col| row * cols as u32 + col)).collect()
+            }
+            Self::Elements(chosen) => chosen.clone(),
+        }
+    }
+
+    /// Checks the mask against the shape it will choose from.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when an index lies outside the tensor or stands twice, or when the mask is empty but not
+    /// [`Mask::None`].
+    pub fn validate(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let (rows, cols) = matrix(shape);
+        let (what, chosen, limit) = match self {
+            Self::None | Self::Whole => return Ok(()),
+            Self::Rows(chosen) => ("row", chosen, rows),
+            Self::Columns(chosen) => ("column", chosen, cols),
+            Self::Elements(chosen) => ("element", chosen, rows * cols),
+        };
+        if chosen.is_empty() {
+            return Err(Error::invalid("mask", format!("{name}: no {what} chosen; use Mask::None to freeze")));
+        }
+        if let Some(index) = chosen.iter().find(|&&index| index as usize >= limit) {
+            return Err(Error::invalid("mask", format!("{name}: {what} {index} of a tensor of shape {shape:?}")));
+        }
+        let mut seen = HashSet::with_capacity(chosen.len());
+        match chosen.iter().find(|index| !seen.insert(**index)) {
+            Some(index) => Err(Error::invalid("mask", format!("{name}: {what} {index} is chosen twice"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A shape seen as a matrix: the first dimension, and all the others.
+pub(crate) fn matrix(shape: &[usize]) -> (usize, usize) {
+    match shape {
+        [] => (1, 1),
+        [len] => (1, *len),
+        [rows, rest @ ..] => (*rows, rest.iter().product()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arena_holds_as_many_entries_as_the_mask_names() {
+        for mask in [
+            Mask::None,
+            Mask::Whole,
+            Mask::Rows(vec![2, 0]),
+            Mask::Columns(vec![3, 1]),
+            Mask::Elements(vec![11, 0, 5]),
+        ] {
+            assert_eq!(mask.count(&[3, 4]), mask.indices(&[3, 4]).len(), "{mask:?}");
+            assert!(mask.validate("w", &[3, 4]).is_ok());
+        }
+        assert_eq!(Mask::Rows(vec![2, 0]).indices(&[3, 2]), [4, 5, 0, 1]);
+        assert_eq!(Mask::Columns(vec![1]).indices(&[3, 2]), [1, 3, 5]);
+    }
+
+    #[test]
+    fn a_mask_outside_the_tensor_or_with_a_double_is_refused_by_name() {
+        for (mask, word) in [
+            (Mask::Rows(vec![3]), "row 3"),
+            (Mask::Columns(vec![1, 1]), "column 1 is chosen twice"),
+            (Mask::Elements(vec![12]), "element 12"),
+            (Mask::Rows(vec![]), "no row chosen"),
+        ] {
+            let message = mask.validate("query.weight", &[3, 4]).unwrap_err().to_string();
+            assert!(message.contains("query.weight") && message.contains(word), "{message}");
+        }
+    }
+}

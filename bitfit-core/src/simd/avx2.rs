@@ -1,0 +1,202 @@
+//! AVX2 and FMA: eight lanes.
+
+use std::arch::x86_64::*;
+
+use half::bf16;
+
+use super::{Kernel, Simd};
+
+/// Proof that the CPU has AVX2 and FMA; only [`run`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2(());
+
+/// Runs `kernel` compiled for AVX2 and FMA.
+///
+/// # Safety
+/// The CPU must have both.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx2(()))
+}
+
+/// Eight lanes on and eight off: the window that starts `8 - n` in has its first `n` lanes on.
+static WINDOW: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// A mask of the first `n.min(8)` lanes.
+#[inline(always)]
+fn first(_proof: Avx2, n: usize) -> __m256i {
+    let start = 8 - n.min(8);
+    // SAFETY: the CPU has AVX2, and 8 of the 16 entries from an offset of at most 8 are inside.
+    unsafe { _mm256_loadu_si256(WINDOW.as_ptr().add(start).cast()) }
+}
+
+/// A safe method for an intrinsic that only computes: sound because `self` proves the CPU has it.
+macro_rules! lanewise {
+    ($($name:ident($($arg:ident),+) = $body:expr;)+) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: __m256),+) -> __m256 {
+            // SAFETY: `self` is only made where the CPU has AVX2 and FMA; the intrinsic touches no memory.
+            unsafe { $body }
+        }
+    )+};
+}
+
+impl Avx2 {
+    /// The proof, for code that is itself compiled for AVX2 and FMA.
+    ///
+    /// # Safety
+    /// The CPU must have both.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Self {
+        Avx2(())
+    }
+}
+
+impl Simd for Avx2 {
+    type F32 = __m256;
+    type Mask = __m256;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> __m256 {
+        // SAFETY: `self` proves AVX2; no memory is touched.
+        unsafe { _mm256_set1_ps(v) }
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> __m256 {
+        assert!(from.len() >= 8);
+        // SAFETY: eight values are there; the load is unaligned.
+        unsafe { _mm256_loadu_ps(from.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32], v: __m256) {
+        assert!(to.len() >= 8);
+        // SAFETY: eight places are there; the store is unaligned.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn load_partial(self, from: &[f32]) -> __m256 {
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not read.
+        unsafe { _mm256_maskload_ps(from.as_ptr(), first(self, from.len())) }
+    }
+    #[inline(always)]
+    fn store_partial(self, to: &mut [f32], v: __m256) {
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not written.
+        unsafe { _mm256_maskstore_ps(to.as_mut_ptr(), first(self, to.len()), v) }
+    }
+    #[inline(always)]
+    fn load_bf16(self, from: &[bf16]) -> __m256 {
+        let mut whole = [bf16::ZERO; 8];
+        let bits = match from.first_chunk::<8>() {
+            Some(bits) => bits,
+            None => {
+                whole[..from.len()].copy_from_slice(from);
+                &whole
+            }
+        };
+        // SAFETY: `bits` is 16 bytes; `self` proves AVX2.
+        unsafe {
+            let narrow = _mm_loadu_si128(bits.as_ptr().cast());
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(narrow)))
+        }
+    }
+    #[inline(always)]
+    fn store_bf16(self, to: &mut [bf16], v: __m256) {
+        let mut bits = [bf16::ZERO; 8];
+        // SAFETY: `bits` takes the 16 bytes that are stored; `self` proves AVX2.
+        unsafe {
+            let wide = _mm256_castps_si256(v);
+            let high = _mm256_srli_epi32::<16>(wide);
+            let odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(wide, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+            let quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+            let narrow = _mm256_blendv_epi8(_mm256_srli_epi32::<16>(rounded), quiet, nan);
+            let packed = _mm_packus_epi32(_mm256_castsi256_si128(narrow), _mm256_extracti128_si256::<1>(narrow));
+            _mm_storeu_si128(bits.as_mut_ptr().cast(), packed);
+        }
+        match to.first_chunk_mut::<8>() {
+            Some(to) => *to = bits,
+            None => to.copy_from_slice(&bits[..to.len()]),
+        }
+    }
+
+    lanewise! {
+        add(a, b) = _mm256_add_ps(a, b);
+        sub(a, b) = _mm256_sub_ps(a, b);
+        mul(a, b) = _mm256_mul_ps(a, b);
+        div(a, b) = _mm256_div_ps(a, b);
+        fma(a, b, c) = _mm256_fmadd_ps(a, b, c);
+        fnma(a, b, c) = _mm256_fnmadd_ps(a, b, c);
+        neg(a) = _mm256_xor_ps(a, _mm256_set1_ps(-0.0));
+        abs(a) = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
+        sqrt(a) = _mm256_sqrt_ps(a);
+        max(a, b) = _mm256_max_ps(a, b);
+        min(a, b) = _mm256_min_ps(a, b);
+        copysign(a, sign) = _mm256_or_ps(
+            _mm256_andnot_ps(_mm256_set1_ps(-0.0), a),
+            _mm256_and_ps(_mm256_set1_ps(-0.0), sign)
+        );
+        round(a) = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        lt(a, b) = _mm256_cmp_ps::<_CMP_LT_OQ>(a, b);
+        select(mask, yes, no) = _mm256_blendv_ps(no, yes, mask);
+    }
+
+    #[inline(always)]
+    fn dot_bf16(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX2 and FMA; no memory is touched.
+        unsafe {
+            let low = |v| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(v)));
+            let high = |v| _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32)));
+            _mm256_fmadd_ps(low(a), low(b), _mm256_fmadd_ps(high(a), high(b), c))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_ptr(self, from: *const f32) -> __m256 {
+        // SAFETY: the caller's promise; the load is unaligned.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store_ptr(self, to: *mut f32, v: __m256) {
+        // SAFETY: the caller's promise; the store is unaligned.
+        unsafe { _mm256_storeu_ps(to, v) }
+    }
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn scale(self, a: __m256, n: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX2; no memory is touched.
+        unsafe {
+            let n = _mm256_cvtps_epi32(n);
+            // Two factors, since 2^n itself may be neither finite nor normal.
+            let half = _mm256_srai_epi32::<1>(n);
+            let bias = _mm256_set1_epi32(127);
+            let low = _mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias));
+            let high = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_sub_epi32(n, half), bias));
+            _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(low)), _mm256_castsi256_ps(high))
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_sum(self, a: __m256) -> f32 {
+        // SAFETY: `self` proves AVX2; no memory is touched.
+        unsafe {
+            let b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+            _mm_cvtss_f32(_mm_add_ss(c, _mm_shuffle_ps::<1>(c, c)))
+        }
+    }
+    #[inline(always)]
+    fn reduce_max(self, a: __m256) -> f32 {
+        // SAFETY: `self` proves AVX2; no memory is touched.
+        unsafe {
+            let b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let c = _mm_max_ps(b, _mm_movehl_ps(b, b));
+            _mm_cvtss_f32(_mm_max_ss(c, _mm_shuffle_ps::<1>(c, c)))
+        }
+    }
+}

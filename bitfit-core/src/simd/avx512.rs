@@ -1,0 +1,201 @@
+//! AVX-512 (F, BW, DQ, VL): sixteen lanes, with or without the bfloat16 instructions.
+
+use std::arch::x86_64::*;
+
+use half::bf16;
+
+use super::{Kernel, Simd};
+
+/// Proof that the CPU has AVX-512 F, BW, DQ and VL, and AVX512_BF16 where `BF16`; only [`run`] and [`run_bf16`] make one.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512<const BF16: bool>(());
+
+/// Runs `kernel` compiled for AVX-512.
+///
+/// # Safety
+/// The CPU must have AVX-512 F, BW, DQ and VL, AVX2 and FMA.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<false>(()))
+}
+
+/// Runs `kernel` compiled for AVX-512 with AVX512_BF16.
+///
+/// # Safety
+/// As [`run`], and the CPU must have AVX512_BF16.
+#[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(super) unsafe fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<true>(()))
+}
+
+/// A mask of the first `n.min(16)` lanes.
+#[inline(always)]
+fn first(n: usize) -> u16 {
+    if n >= 16 { u16::MAX } else { (1u16 << n) - 1 }
+}
+
+/// A safe method for an intrinsic that only computes: sound because `self` proves the CPU has it.
+macro_rules! lanewise {
+    ($($name:ident($($arg:ident),+) = $body:expr;)+) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: __m512),+) -> __m512 {
+            // SAFETY: `self` is only made where the CPU has AVX-512; the intrinsic touches no memory.
+            unsafe { $body }
+        }
+    )+};
+}
+
+impl<const BF16: bool> Avx512<BF16> {
+    /// The proof, for code that is itself compiled for these instructions.
+    ///
+    /// # Safety
+    /// The CPU must have what [`run`] asks for, and where `BF16` what [`run_bf16`] does.
+    #[inline(always)]
+    pub(crate) unsafe fn assume() -> Self {
+        Avx512(())
+    }
+}
+
+impl<const BF16: bool> Simd for Avx512<BF16> {
+    type F32 = __m512;
+    type Mask = __mmask16;
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    fn splat(self, v: f32) -> __m512 {
+        // SAFETY: `self` proves AVX-512; no memory is touched.
+        unsafe { _mm512_set1_ps(v) }
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> __m512 {
+        assert!(from.len() >= 16);
+        // SAFETY: sixteen values are there; the load is unaligned.
+        unsafe { _mm512_loadu_ps(from.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32], v: __m512) {
+        assert!(to.len() >= 16);
+        // SAFETY: sixteen places are there; the store is unaligned.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn load_partial(self, from: &[f32]) -> __m512 {
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not read.
+        unsafe { _mm512_maskz_loadu_ps(first(from.len()), from.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store_partial(self, to: &mut [f32], v: __m512) {
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not written.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), first(to.len()), v) }
+    }
+    #[inline(always)]
+    fn load_bf16(self, from: &[bf16]) -> __m512 {
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not read.
+        unsafe {
+            let narrow = _mm256_maskz_loadu_epi16(first(from.len()), from.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(narrow)))
+        }
+    }
+    #[inline(always)]
+    fn store_bf16(self, to: &mut [bf16], v: __m512) {
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not written. The bfloat16 instruction is
+        // used only where `BF16` proves it; its result is as wide as the integers it is taken for.
+        unsafe {
+            let narrow = if BF16 {
+                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
+            } else {
+                let wide = _mm512_castps_si512(v);
+                let high = _mm512_srli_epi32::<16>(wide);
+                let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+                let rounded = _mm512_add_epi32(wide, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+                let quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+                _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(_mm512_srli_epi32::<16>(rounded), nan, quiet))
+            };
+            _mm256_mask_storeu_epi16(to.as_mut_ptr().cast(), first(to.len()), narrow);
+        }
+    }
+
+    lanewise! {
+        add(a, b) = _mm512_add_ps(a, b);
+        sub(a, b) = _mm512_sub_ps(a, b);
+        mul(a, b) = _mm512_mul_ps(a, b);
+        div(a, b) = _mm512_div_ps(a, b);
+        fma(a, b, c) = _mm512_fmadd_ps(a, b, c);
+        fnma(a, b, c) = _mm512_fnmadd_ps(a, b, c);
+        neg(a) = _mm512_xor_ps(a, _mm512_set1_ps(-0.0));
+        abs(a) = _mm512_abs_ps(a);
+        sqrt(a) = _mm512_sqrt_ps(a);
+        max(a, b) = _mm512_max_ps(a, b);
+        min(a, b) = _mm512_min_ps(a, b);
+        copysign(a, sign) = _mm512_or_ps(
+            _mm512_andnot_ps(_mm512_set1_ps(-0.0), a),
+            _mm512_and_ps(_mm512_set1_ps(-0.0), sign)
+        );
+        round(a) = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        scale(a, n) = _mm512_scalef_ps(a, n);
+    }
+
+    #[inline(always)]
+    fn dot_bf16(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512, and the bfloat16 instruction is used only where `BF16` proves it; its operands
+        // are as wide as the floats whose bits hold them. No memory is touched.
+        unsafe {
+            if BF16 {
+                let pairs = |v| std::mem::transmute::<__m512, __m512bh>(v);
+                _mm512_dpbf16_ps(c, pairs(a), pairs(b))
+            } else {
+                let low = |v| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(v)));
+                let high = |v| _mm512_and_ps(v, _mm512_castsi512_ps(_mm512_set1_epi32(0xffff_0000_u32 as i32)));
+                _mm512_fmadd_ps(low(a), low(b), _mm512_fmadd_ps(high(a), high(b), c))
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_ptr(self, from: *const f32) -> __m512 {
+        // SAFETY: the caller's promise; the load is unaligned.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store_ptr(self, to: *mut f32, v: __m512) {
+        // SAFETY: the caller's promise; the store is unaligned.
+        unsafe { _mm512_storeu_ps(to, v) }
+    }
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
+    fn lt(self, a: __m512, b: __m512) -> __mmask16 {
+        // SAFETY: `self` proves AVX-512; no memory is touched.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
+    }
+    #[inline(always)]
+    fn select(self, mask: __mmask16, yes: __m512, no: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512; no memory is touched.
+        unsafe { _mm512_mask_blend_ps(mask, no, yes) }
+    }
+
+    #[inline(always)]
+    fn reduce_sum(self, a: __m512) -> f32 {
+        // SAFETY: `self` proves AVX-512; no memory is touched.
+        unsafe {
+            let b = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            let c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps::<1>(b));
+            let d = _mm_add_ps(c, _mm_movehl_ps(c, c));
+            _mm_cvtss_f32(_mm_add_ss(d, _mm_shuffle_ps::<1>(d, d)))
+        }
+    }
+    #[inline(always)]
+    fn reduce_max(self, a: __m512) -> f32 {
+        // SAFETY: `self` proves AVX-512; no memory is touched.
+        unsafe {
+            let b = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            let c = _mm_max_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps::<1>(b));
+            let d = _mm_max_ps(c, _mm_movehl_ps(c, c));
+            _mm_cvtss_f32(_mm_max_ss(d, _mm_shuffle_ps::<1>(d, d)))
+        }
+    }
+}

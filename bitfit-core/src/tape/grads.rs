@@ -1,0 +1,158 @@
+//! Gradients while backward runs: of matrices, in slots that are freed as soon as they are read; of parameters, straight
+//! into the arena's gradient. The rule everywhere: a parameter's gradient is added to, a matrix's is written by the first
+//! op that reaches it and added to by the next.
+
+use super::Slot;
+use crate::{Arena, Device, Gradient, Param, Result, Scratch, Slice, SliceMut, Trained, Workspace};
+
+/// The gradients under way in one backward pass.
+pub struct Grads<'a, D: Device> {
+    workspace: &'a Workspace<D>,
+    arena: &'a Arena<D>,
+    gradient: &'a mut Gradient<D>,
+    slots: Vec<Option<Scratch<D>>>,
+}
+
+/// Where an op puts the gradient of one of its inputs.
+pub struct Target<D: Device> {
+    /// The buffer to fill; give it back by [`Grads::put`].
+    pub scratch: Scratch<D>,
+    /// Whether another op has been there: add to the buffer then, write it otherwise.
+    pub accumulate: bool,
+    slot: Slot,
+}
+
+/// Where an op's column sums go, the gradients of its vector parameters: a buffer to add to, and for each parameter the
+/// first element of its sum, or `None` where it does not train.
+pub struct ColumnSums<'a, D: Device, const N: usize> {
+    /// The buffer that holds all of them.
+    pub buffer: SliceMut<'a, D>,
+    /// Each parameter's first element in it.
+    pub at: [Option<usize>; N],
+}
+
+impl<D: Device, const N: usize> ColumnSums<'_, D, N> {
+    /// The `len` elements to which the sum of parameter `index` is to be added; `None` where it does not train.
+    pub fn part(&mut self, index: usize, len: usize) -> Option<SliceMut<'_, D>> {
+        let offset = self.buffer.offset + self.at[index]?;
+        Some(SliceMut { buffer: &mut *self.buffer.buffer, offset, len })
+    }
+}
+
+impl<'a, D: Device> Grads<'a, D> {
+    pub(super) fn new(
+        workspace: &'a Workspace<D>,
+        arena: &'a Arena<D>,
+        gradient: &'a mut Gradient<D>,
+        slots: usize,
+    ) -> Self {
+        Self { workspace, arena, gradient, slots: (0..slots).map(|_| None).collect() }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &'a D {
+        self.workspace.device()
+    }
+
+    /// Lends a buffer of `len` f32 with unspecified contents.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when the device is out of memory.
+    pub fn scratch(&self, len: usize) -> Result<Scratch<D>> {
+        self.workspace.scratch(len)
+    }
+
+    /// A parameter's whole tensor as it stood in forward.
+    pub fn value<'b>(&self, param: &'b Param<D>) -> Slice<'b, D>
+    where
+        'a: 'b,
+    {
+        match param {
+            Param::Frozen(frozen) => frozen.slice(),
+            Param::Trained(trained) => self.arena.value(trained),
+        }
+    }
+
+    /// A trained parameter's whole tensor as it stood in forward.
+    pub fn trained_value(&self, trained: &Trained) -> Slice<'a, D> {
+        self.arena.value(trained)
+    }
+
+    pub(super) fn take(&mut self, slot: Slot) -> Option<Scratch<D>> {
+        self.slots[slot.0].take()
+    }
+
+    /// The buffer for an input's gradient of `len` elements, for an op that can write it or add to it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when the device is out of memory.
+    pub fn target(&mut self, slot: Slot, len: usize) -> Result<Target<D>> {
+        Ok(match self.take(slot) {
+            Some(scratch) => Target { scratch, accumulate: true, slot },
+            None => Target { scratch: self.workspace.scratch(len)?, accumulate: false, slot },
+        })
+    }
+
+    /// Gives a filled target back.
+    pub fn put(&mut self, target: Target<D>) {
+        self.slots[target.slot.0] = Some(target.scratch);
+    }
+
+    /// Adds a finished gradient to an input's, or makes it the input's if it is the first.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when a launch failed.
+    pub fn add(&mut self, slot: Slot, gradient: Scratch<D>) -> Result<()> {
+        match &mut self.slots[slot.0] {
+            Some(sum) => self.workspace.device().accumulate(gradient.as_ref(), sum.as_mut()),
+            empty => {
+                *empty = Some(gradient);
+                Ok(())
+            }
+        }
+    }
+
+    /// The part of the arena's gradient that belongs to a parameter: as many elements as its mask chooses. Add to it.
+    pub fn masked(&mut self, trained: &Trained) -> SliceMut<'_, D> {
+        self.gradient.entry_mut(&self.arena.entries()[trained.entry])
+    }
+
+    /// Lets `sum` add the gradients of up to `N` parameters at once. Where all of them train whole, it adds straight to the
+    /// arena's gradient; where only a part of one trains, to a buffer of the parameters' size whose chosen elements are
+    /// then added to the arena's. Does nothing when none trains.
+    ///
+    /// # Errors
+    /// Whatever `sum` returns; [`crate::Error::Device`] when the device is out of memory.
+    pub fn column_sums<const N: usize>(
+        &mut self,
+        params: [Option<&Trained>; N],
+        sum: impl FnOnce(&D, ColumnSums<'_, D, N>) -> Result<()>,
+    ) -> Result<()> {
+        let device = self.workspace.device();
+        let whole = |trained: &&Trained| self.arena.indices(trained).is_none();
+        if params.iter().flatten().all(|trained| whole(&trained)) {
+            let at = params.map(|param| param.map(|trained| self.arena.entries()[trained.entry].offset));
+            return sum(device, ColumnSums { buffer: self.gradient.slice_mut(), at });
+        }
+        let mut len = 0;
+        let at = params.map(|param| {
+            param.map(|trained| {
+                len += trained.shape().iter().product::<usize>();
+                len - trained.shape().iter().product::<usize>()
+            })
+        });
+        let mut dense = self.workspace.scratch(len)?;
+        device.fill(0.0, dense.as_mut())?;
+        sum(device, ColumnSums { buffer: dense.as_mut(), at })?;
+        for (trained, at) in params.iter().zip(at).filter_map(|(param, at)| param.zip(at)) {
+            let from =
+                Slice { buffer: dense.as_ref().buffer, offset: at, len: trained.shape().iter().product::<usize>() };
+            let to = self.gradient.entry_mut(&self.arena.entries()[trained.entry]);
+            match self.arena.indices(trained) {
+                Some(indices) => device.gather_accumulate(from, indices, to)?,
+                None => device.accumulate(from, to)?,
+            }
+        }
+        Ok(())
+    }
+}
