@@ -312,7 +312,10 @@ impl Examples {
     }
 
     /// The mean loss over these rows: cross-entropy, or the squared error.
-    fn loss<D: Backend>(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, rows: &[usize]) -> Result<Var<D>> {
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`] when the outputs have not a row for each, or the device fails.
+    pub fn loss<D: Backend>(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, rows: &[usize]) -> Result<Var<D>> {
         match &self.targets {
             Targets::Classes(classes) => {
                 let classes: Vec<u32> = rows.iter().map(|&row| classes[row] as u32).collect();

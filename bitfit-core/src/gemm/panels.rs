@@ -82,10 +82,6 @@ impl Panels {
         panels
     }
 
-    /// The number of panels.
-    pub fn len(&self) -> usize {
-        self.n.div_ceil(self.width)
-    }
 
     /// Bytes they take.
     pub fn bytes(&self) -> usize {

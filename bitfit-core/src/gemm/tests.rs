@@ -1,1 +1,241 @@
-//! t
+//! Every instruction set of this CPU against plain loops in double precision, over odd shapes and real ones.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::simd::{self, Level};
+
+/// Values in -1..1 that differ from one another, from a counter.
+fn values(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// `x · wᵀ` and, for the bound, the same of the absolute values.
+fn reference(x: &[f32], w: &[f32], k: usize, n: usize) -> Vec<(f64, f64)> {
+    let rows = if k == 0 { 0 } else { x.len() / k };
+    let mut y = Vec::with_capacity(rows * n);
+    for x in x.chunks_exact(k.max(1)).take(rows) {
+        for w in w.chunks_exact(k) {
+            let terms = || x.iter().zip(w).map(|(&x, &w)| f64::from(x) * f64::from(w));
+            y.push((terms().sum(), terms().map(f64::abs).sum()));
+        }
+    }
+    y
+}
+
+fn transpose(w: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    (0..rows * cols).map(|i| w[i % rows * cols + i / rows]).collect()
+}
+
+/// Sums of k terms of single precision differ from the true one by about k rounding errors at worst.
+fn assert_close(got: &[f32], want: impl IntoIterator<Item = (f64, f64)>, k: usize, what: &str) {
+    let want: Vec<_> = want.into_iter().collect();
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (i, (&got, (want, size))) in got.iter().zip(want).enumerate() {
+        let bound = (k as f64 + 8.0) * 6e-8 * size + 1e-12;
+        assert!((f64::from(got) - want).abs() <= bound, "{what}: element {i} is {got}, not {want}");
+    }
+}
+
+/// Rows, in and out features: all the small ones near tile and vector bounds, and the models' own.
+fn shapes() -> Vec<[usize; 3]> {
+    let small = [1, 2, 3, 5, 7, 8, 9, 13, 15, 16, 17, 24, 31, 32, 33];
+    let mut shapes = Vec::new();
+    for (i, &m) in small.iter().enumerate() {
+        for (j, &k) in small.iter().enumerate() {
+            shapes.push([m, k, small[(i * 7 + j * 4) % small.len()]]);
+        }
+    }
+    shapes.extend([[97, 384, 50], [100, 1000, 193], [200, 130, 400], [17, 768, 768], [130, 1536, 384], [33, 2304, 65]]);
+    shapes
+}
+
+#[test]
+fn both_products_agree_with_plain_loops_at_every_level() {
+    for [m, k, n] in shapes() {
+        let (x, w, dy) = (values(m * k, 1), values(n * k, 2), values(m * n, 3));
+        let (start_y, start_dx) = (values(m * n, 4), values(m * k, 5));
+        let (y_want, dx_want) = (reference(&x, &w, k, n), reference(&dy, &transpose(&w, n, k), n, k));
+        let (above, below) = w.split_at(n / 3 * k);
+        for level in Level::supported() {
+            let packed = PackedWeight::new(level, &[above, below], n, k);
+            let what = format!("{level} [{m}, {k}] x [{k}, {n}]");
+            let (mut y, mut dx) = (vec![f32::NAN; m * n], vec![f32::NAN; m * k]);
+            forward(level, &x, &packed, &mut y, false, &NoEpilogue);
+            assert_close(&y, y_want.iter().copied(), k, &what);
+            input_gradient(level, &dy, &packed, &mut dx, false, &NoEpilogue);
+            assert_close(&dx, dx_want.iter().copied(), n, &what);
+
+            let added = |want: &[(f64, f64)], start: &[f32]| -> Vec<(f64, f64)> {
+                let start = start.iter().map(|&v| f64::from(v));
+                want.iter().zip(start).map(|(&(want, size), start)| (want + start, size + start.abs())).collect()
+            };
+            let (mut y, mut dx) = (start_y.clone(), start_dx.clone());
+            forward(level, &x, &packed, &mut y, true, &NoEpilogue);
+            assert_close(&y, added(&y_want, &start_y), k, &what);
+            input_gradient(level, &dy, &packed, &mut dx, true, &NoEpilogue);
+            assert_close(&dx, added(&dx_want, &start_dx), n, &what);
+        }
+    }
+}
+
+#[test]
+fn no_rows_no_inputs_and_no_outputs_are_products_too() {
+    for level in Level::supported() {
+        let packed = PackedWeight::new(level, &[&[1.0; 6]], 2, 3);
+        forward(level, &[], &packed, &mut [], false, &Bias(&[1.0, 1.0]));
+        input_gradient(level, &[], &packed, &mut [], true, &NoEpilogue);
+        // Nothing to sum is zero, and zero outputs write nothing.
+        let mut y = [7.0; 4];
+        let empty = MatRef::strided(&[], [2, 0], [0, 1]);
+        let none = PackedWeight::new(level, &[], 0, 0);
+        forward_view(level, empty, &none, Output::Write(MatMut::strided(&mut y, [2, 0], 2)), &NoEpilogue);
+        assert_eq!(y, [7.0; 4]);
+    }
+}
+
+#[test]
+fn strides_are_kept_and_nothing_outside_is_written() {
+    let (m, k, n) = (29, 37, 53);
+    let (x, w) = (values(m * 50, 1), values(n * k, 2));
+    let dense: Vec<f32> = x.chunks_exact(50).flat_map(|row| &row[5..5 + k]).copied().collect();
+    let want = reference(&dense, &w, k, n);
+    for level in Level::supported() {
+        let packed = PackedWeight::new(level, &[&w], n, k);
+        let mut y = vec![f32::NAN; m * 60];
+        let views = MatRef::strided(&x[5..], [m, k], [50, 1]);
+        forward_view(level, views, &packed, Output::Write(MatMut::strided(&mut y[3..], [m, n], 60)), &NoEpilogue);
+        let inside: Vec<f32> = y.chunks_exact(60).flat_map(|row| &row[3..3 + n]).copied().collect();
+        assert_close(&inside, want.iter().copied(), k, level.name());
+        assert_eq!(y.iter().filter(|v| v.is_nan()).count(), m * (60 - n), "{level}");
+
+        // Columns of x that are not side by side.
+        let columns = transpose(&dense, m, k);
+        let mut y = vec![0.0; m * n];
+        let views = MatRef::strided(&columns, [m, k], [1, m]);
+        forward_view(level, views, &packed, Output::Write(MatMut::new(&mut y, n)), &NoEpilogue);
+        assert_close(&y, want.iter().copied(), k, level.name());
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let (m, k, n) = (250, 900, 500);
+    let (x, w, dy, bias) = (values(m * k, 1), values(n * k, 2), values(m * n, 3), values(n, 4));
+    for level in Level::supported() {
+        let packed = PackedWeight::new(level, &[&w], n, k);
+        let run = |threads: usize| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+                let (mut y, mut slope, mut dx) = (vec![0.0; m * n], vec![0.0; m * n], vec![0.0; m * k]);
+                forward(level, &x, &packed, &mut y, false, &BiasGelu::new(&bias, Some(&mut slope)));
+                let epilogue = MulColumnSum::new(&x, k);
+                input_gradient(level, &dy, &packed, &mut dx, false, &epilogue);
+                let mut sums = vec![0.0; k];
+                epilogue.add_to(&mut sums);
+                [y, slope, dx, sums].map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+            })
+        };
+        let one = run(1);
+        assert!(run(2) == one, "{level}: two threads");
+        assert!(run(4) == one, "{level}: four threads");
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_others() {
+    let (m, k, n) = (103, 800, 100);
+    let (x, w) = (values(m * k, 1), values(n * k, 2));
+    for level in Level::supported() {
+        let packed = PackedWeight::new(level, &[&w], n, k);
+        let mut all = vec![0.0; m * n];
+        forward(level, &x, &packed, &mut all, false, &NoEpilogue);
+        for i in [0, 7, 95, 96, 102] {
+            let mut alone = vec![0.0; n];
+            forward(level, &x[i * k..][..k], &packed, &mut alone, false, &NoEpilogue);
+            assert_eq!(alone, all[i * n..][..n], "{level}: row {i}");
+        }
+    }
+}
+
+#[test]
+fn epilogues_do_what_they_say() {
+    for [m, k, n] in [[1, 5, 1], [100, 20, 70], [97, 64, 400]] {
+        let (x, w, bias) = (values(m * k, 1), values(n * k, 2), values(n, 3));
+        for level in Level::supported() {
+            let packed = PackedWeight::new(level, &[&w], n, k);
+            let mut plain = vec![0.0; m * n];
+            forward(level, &x, &packed, &mut plain, false, &NoEpilogue);
+
+            let mut y = vec![0.0; m * n];
+            forward(level, &x, &packed, &mut y, false, &Bias(&bias));
+            let z: Vec<f32> = plain.iter().enumerate().map(|(i, y)| y + bias[i % n]).collect();
+            assert_eq!(y, z, "{level}");
+
+            let (mut y, mut slope) = (vec![0.0; m * n], vec![0.0; m * n]);
+            forward(level, &x, &packed, &mut y, false, &BiasGelu::new(&bias, Some(&mut slope)));
+            let (mut value_want, mut slope_want) = (vec![0.0; m * n], vec![0.0; m * n]);
+            simd::gelu_slice(level, &z, &mut value_want, Some(&mut slope_want));
+            assert_eq!((&y, &slope), (&value_want, &slope_want), "{level}");
+            let mut y = vec![0.0; m * n];
+            forward(level, &x, &packed, &mut y, false, &BiasGelu::<f32>::new(&bias, None));
+            assert_eq!(y, value_want, "{level}");
+
+            let epilogue = MulColumnSum::new(&slope, n);
+            forward(level, &x, &packed, &mut y, false, &epilogue);
+            let want: Vec<f32> = plain.iter().zip(&slope).map(|(y, f)| y * f).collect();
+            assert_eq!(y, want, "{level}");
+            let mut sums = vec![1.0; n];
+            epilogue.add_to(&mut sums);
+            for (j, sum) in sums.iter().enumerate() {
+                let column = || want.iter().skip(j).step_by(n).map(|&v| f64::from(v));
+                let bound = 1e-6 * (1.0 + column().map(f64::abs).sum::<f64>());
+                assert!((f64::from(*sum) - 1.0 - column().sum::<f64>()).abs() <= bound, "{level}: column {j}");
+            }
+        }
+    }
+}
+
+/// Notes which blocks it was given.
+#[derive(Default)]
+struct Cover(Mutex<Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>>);
+impl Epilogue for Cover {
+    fn apply(&self, block: &mut Block<'_>) {
+        assert!(block.rows().start % ROW_BLOCK == 0 && block.rows().len() <= ROW_BLOCK && block.cols().len() <= COL_BLOCK);
+        self.0.lock().unwrap().push((block.rows(), block.cols()));
+    }
+}
+
+#[test]
+fn an_epilogue_sees_every_element_once() {
+    for [m, k, n] in [[1, 3, 1], [300, 8, 500], [96, 8, 192], [97, 8, 193], [1000, 8, 1000]] {
+        let (x, w) = (values(m * k, 1), values(n * k, 2));
+        for level in Level::supported() {
+            let (packed, cover) = (PackedWeight::new(level, &[&w], n, k), Cover::default());
+            forward_view(level, MatRef::new(&x, k), &packed, Output::Discard, &cover);
+            let mut seen = vec![0; m * n];
+            for (rows, cols) in cover.0.into_inner().unwrap() {
+                rows.for_each(|i| cols.clone().for_each(|j| seen[i * n + j] += 1));
+            }
+            assert!(seen.iter().all(|&times| times == 1), "{level} [{m}, {n}]");
+        }
+    }
+}
+
+#[test]
+#[should_panic = "an epilogue's matrix serves one product"]
+fn a_side_matrix_refuses_a_second_product() {
+    let level = simd::level();
+    let packed = PackedWeight::new(level, &[&[1.0; 4]], 2, 2);
+    let (mut y, mut slope) = ([0.0; 2], [0.0; 2]);
+    let epilogue = BiasGelu::new(&[0.0; 2], Some(&mut slope));
+    for _ in 0..2 {
+        forward(level, &[1.0; 2], &packed, &mut y, false, &epilogue);
+    }
+}

@@ -17,6 +17,10 @@ const PREFETCH_STEPS: usize = 16;
 /// How far ahead a row of the left operand is asked for, in steps.
 const PREFETCH_AHEAD: usize = 32;
 
+/// How long before its end a tile asks for the output, in cache lines of the left operand. Much earlier, and the panel
+/// that streams through the first cache pushes it out again.
+const PREFETCH_OUTPUT: usize = 2;
+
 /// One call of the micro-kernel: `c = scale * a·b`, or `c += scale * a·b`.
 pub(super) struct Tile<T> {
     /// Columns of a and rows of b.
@@ -108,12 +112,6 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
     let (mut a, mut b) = (t.a, t.b);
     let mut sums = [[s.zero(); NV]; MR];
 
-    for i in 0..MR {
-        for j in 0..NV {
-            s.prefetch(t.c.wrapping_add(i * t.c_stride + j * S::LANES));
-        }
-    }
-
     macro_rules! step {
         ($a:expr) => {{
             let mut right = [s.zero(); NV];
@@ -127,12 +125,19 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
                     sums[i][j] = T::multiply(s, left, right[j], sums[i][j]);
                 }
             }
-            b = b.wrapping_add(t.b_stride);
         }};
     }
 
     let steps = t.k / T::PER_STEP;
-    for _ in 0..steps / PREFETCH_STEPS {
+    let chunks = steps / PREFETCH_STEPS;
+    for chunk in 0..chunks {
+        if chunk + PREFETCH_OUTPUT == chunks {
+            for i in 0..MR {
+                for j in 0..NV {
+                    s.prefetch(t.c.wrapping_add(i * t.c_stride + j * S::LANES));
+                }
+            }
+        }
         for i in 0..MR {
             let ahead = a.wrapping_add(i * row_stride + PREFETCH_AHEAD * T::PER_STEP * col_stride);
             s.prefetch(ahead.cast());
@@ -143,6 +148,7 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
                 step!(|i| unsafe {
                     T::broadcast(s, a.add(i * row_stride + u * T::PER_STEP * col_stride), col_stride)
                 });
+                b = b.wrapping_add(t.b_stride);
             }
             a = a.wrapping_add(4 * T::PER_STEP * col_stride);
         }
@@ -151,6 +157,7 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
         // SAFETY: as above.
         step!(|i| unsafe { T::broadcast(s, a.add(i * row_stride), col_stride) });
         a = a.wrapping_add(T::PER_STEP * col_stride);
+        b = b.wrapping_add(t.b_stride);
     }
     if t.k % T::PER_STEP != 0 {
         // SAFETY: as above, and the row has one element left.

@@ -13,7 +13,8 @@ pub trait Real: NdFloat {
     fn gelu(self) -> (Self, Self) {
         let half = Self::of(0.5);
         let phi = half * (Self::one() + (self * Self::of(std::f64::consts::FRAC_1_SQRT_2)).erf());
-        let density = (-half * self * self).exp() * Self::of(0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
+        let density = (-half * self * self).exp()
+            * Self::of(0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
         (self * phi, phi + self * density)
     }
 }

@@ -1,8 +1,6 @@
 //! What every op's tests share: a device of each instruction set, random matrices, closeness, finite differences.
 
-use crate::{
-    Arena, ArenaBuilder, Cpu, Device, HostTensor, Mask, Result, Seed, Tape, Var, Workspace, simd::Level,
-};
+use crate::{Arena, ArenaBuilder, Cpu, Device, HostTensor, Mask, Result, Seed, Tape, Var, Workspace, simd::Level};
 
 /// The CPU by every instruction set it has.
 pub(crate) fn cpus() -> impl Iterator<Item = Cpu> {

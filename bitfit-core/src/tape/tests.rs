@@ -1,1 +1,320 @@
-//! Placeholder while the ops are compiled.
+//! The tape as a whole: what it visits, how gradients add up, which entries a mask gets, where buffers go, and that a broken
+//! op is found.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::*;
+use crate::{
+    ArenaBuilder, Backend, Cpu, FrozenMatrix, HostTensor, Indices, Mask,
+    ops::{add_norm::AddNormArgs, linear::Weight, testing::*},
+};
+use ndarray::{Array2, ArrayView2};
+
+const SEED: Seed = Seed { run: 3, step: 5 };
+
+fn host(seed: u64, shape: &[usize]) -> HostTensor {
+    HostTensor::new(shape, random(seed, shape.iter().product())).unwrap()
+}
+
+fn tensor(workspace: &Workspace<Cpu>, seed: u64, shape: [usize; 2]) -> Tensor<Cpu> {
+    workspace.tensor(ArrayView2::from_shape(shape, &random(seed, shape[0] * shape[1])).unwrap()).unwrap()
+}
+
+/// The identity. Counts how often backward runs, and passes its gradient on or loses it.
+struct Identity {
+    x: Slot,
+    visits: Arc<AtomicUsize>,
+    loses_gradient: bool,
+}
+
+impl<D: Device> Backward<D> for Identity {
+    fn name(&self) -> &'static str {
+        "identity"
+    }
+
+    fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
+        self.visits.fetch_add(1, Ordering::Relaxed);
+        if self.loses_gradient { Ok(()) } else { grads.add(self.x, dy) }
+    }
+}
+
+fn identity(tape: &mut Tape<'_, Cpu>, x: &Var<Cpu>, visits: &Arc<AtomicUsize>, loses_gradient: bool) -> Var<Cpu> {
+    match x.slot() {
+        Some(slot) => tape.record(x.tensor().clone(), Identity { x: slot, visits: Arc::clone(visits), loses_gradient }),
+        None => tape.constant(x.tensor().clone()),
+    }
+}
+
+#[test]
+fn backward_visits_only_what_lies_between_something_that_trains_and_the_loss() {
+    let workspace = Workspace::new(Cpu::default());
+    let mut builder = ArenaBuilder::new(Cpu::default());
+    let frozen = Weight::from(FrozenMatrix::new(&Cpu::default(), &[host(1, &[4, 4])]).unwrap());
+    let bias = builder.add("bias", host(2, &[4]), Mask::Whole).unwrap();
+    let arena = builder.build().unwrap();
+    let mut tape = Tape::train(&workspace, &arena, SEED);
+    let [below, on_path, beside] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+
+    let x = tape.constant(tensor(&workspace, 3, [2, 4]));
+    let x = tape.linear(&x, &frozen, &[]).unwrap();
+    let x = tape.gelu(&x).unwrap();
+    let x = identity(&mut tape, &x, &below, false);
+    assert_eq!(tape.recorded(), 0, "below the lowest trained parameter nothing is recorded");
+
+    let y = tape.linear(&x, &frozen, &[&bias]).unwrap();
+    let loss = identity(&mut tape, &y, &on_path, false);
+    let unread = identity(&mut tape, &y, &beside, false);
+    let unread = tape.relu(&unread).unwrap();
+    assert_eq!(tape.recorded(), 4);
+
+    let dy = random(4, 8);
+    let gradient = backward_from(tape, &loss, &dy, &arena, &workspace);
+    let visits = [&below, &on_path, &beside].map(|visits| visits.load(Ordering::Relaxed));
+    assert_eq!(visits, [0, 1, 0]);
+    assert!(unread.slot().is_some());
+    assert_eq!(gradient, (0..4).map(|j| dy[j] + dy[4 + j]).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_var_read_twice_gets_the_sum_of_both_gradients() {
+    let x = random(1, 35);
+    let one = |network: fn(&mut Tape<'_, Cpu>, &Var<Cpu>) -> Result<Var<Cpu>>| {
+        train(&Cpu::default(), [([5, 7], &x)], |tape, [x]| network(tape, x)).gradients[0].clone()
+    };
+    let both = one(|tape, x| {
+        let (gelu, tanh) = (tape.gelu(x)?, tape.tanh(x)?);
+        tape.add(&gelu, &tanh)
+    });
+    let (gelu, tanh) = (one(|tape, x| tape.gelu(x)), one(|tape, x| tape.tanh(x)));
+    let sum: Vec<f64> = gelu.iter().zip(tanh).map(|(&gelu, tanh)| f64::from(gelu) + f64::from(tanh)).collect();
+    assert_close("dx", &both, &sum, 1e-6);
+}
+
+#[test]
+fn a_parameter_read_twice_gets_the_sum_of_both_gradients() {
+    let workspace = Workspace::new(Cpu::default());
+    for mask in [Mask::Whole, Mask::Rows(vec![2, 0]), Mask::Columns(vec![1]), Mask::Elements(vec![8, 3])] {
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        let weight = Weight::from(builder.train("w", host(1, &[3, 3]), mask.clone()).unwrap());
+        let arena = builder.build().unwrap();
+        let run = |first: bool, second: bool| {
+            let mut tape = Tape::train(&workspace, &arena, SEED);
+            let x = tape.constant(tensor(&workspace, 2, [4, 3]));
+            let y = tape.linear(&x, &weight, &[]).unwrap();
+            // The second use reads the first as it reads a constant, so that the two gradients are independent.
+            let seen = tape.constant(y.tensor().clone());
+            let z = tape.linear(&seen, &weight, &[]).unwrap();
+            let out = match (first, second) {
+                (true, true) => tape.add(&y, &z).unwrap(),
+                (true, false) => y,
+                _ => z,
+            };
+            backward_from(tape, &out, &random(3, 12), &arena, &workspace)
+        };
+        let (first, second, both) = (run(true, false), run(false, true), run(true, true));
+        let sum: Vec<f64> = first.iter().zip(second).map(|(&a, b)| f64::from(a) + f64::from(b)).collect();
+        assert_close(&format!("{mask:?}"), &both, &sum, 1e-6);
+    }
+}
+
+#[test]
+fn a_mask_gets_exactly_its_entries_of_the_whole_gradient() {
+    let workspace = Workspace::new(Cpu::default());
+    let run = |mask: &Mask, through_linear: bool| {
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        let param = builder.train("w", host(1, &[6, 5]), mask.clone()).unwrap();
+        let arena = builder.build().unwrap();
+        let mut tape = Tape::train(&workspace, &arena, SEED);
+        let x = tape.constant(tensor(&workspace, 2, [70, if through_linear { 5 } else { 6 }]));
+        let y = if through_linear {
+            tape.linear(&x, &Weight::from(param), &[]).unwrap()
+        } else {
+            let w = tape.parameter(&param).unwrap();
+            tape.matmul(&x, &w).unwrap()
+        };
+        let y = tape.gelu(&y).unwrap();
+        let dy = random(3, y.rows() * y.cols());
+        backward_from(tape, &y, &dy, &arena, &workspace)
+    };
+    for through_linear in [true, false] {
+        let whole = run(&Mask::Whole, through_linear);
+        assert_eq!(whole.len(), 30);
+        for mask in [Mask::Rows(vec![4, 1]), Mask::Columns(vec![3, 0]), Mask::Elements(vec![29, 2, 14, 0])] {
+            let chosen: Vec<f32> = mask.indices(&[6, 5]).iter().map(|&at| whole[at as usize]).collect();
+            let found = run(&mask, through_linear);
+            if through_linear {
+                // The products differ in shape, and so in the order of their sums.
+                assert_close(&format!("{mask:?}"), &found, &widen(&chosen), 1e-6);
+            } else {
+                assert_eq!(found, chosen, "{mask:?}");
+            }
+        }
+    }
+}
+
+/// A network with an op of each kind, over 100 rows: what trains are two biases, a norm, rows of a weight, a table's row.
+struct Network<D: Device> {
+    table: Param<D>,
+    frozen: Weight<D>,
+    bias: Param<D>,
+    norm: [Param<D>; 2],
+    partial: Weight<D>,
+    head: Weight<D>,
+    head_bias: Param<D>,
+}
+
+impl Network<Cpu> {
+    const ROWS: usize = 100;
+    const NAMES: [&str; 7] = ["table", "bias", "norm.weight", "norm.bias", "partial", "head", "head.bias"];
+
+    fn new() -> (Arena<Cpu>, Self) {
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        let network = Self {
+            table: builder.add("table", host(1, &[9, 16]), Mask::Rows(vec![3, 5])).unwrap(),
+            frozen: FrozenMatrix::new(&Cpu::default(), &[host(2, &[16, 16])]).unwrap().into(),
+            bias: builder.add("bias", host(3, &[16]), Mask::Whole).unwrap(),
+            norm: [("norm.weight", 4), ("norm.bias", 5)]
+                .map(|(name, seed)| builder.add(name, host(seed, &[16]), Mask::Whole).unwrap()),
+            partial: builder.train("partial", host(6, &[24, 16]), Mask::Rows(vec![0, 7, 8])).unwrap().into(),
+            head: builder.train("head", host(7, &[3, 24]), Mask::Whole).unwrap().into(),
+            head_bias: builder.add("head.bias", host(8, &[3]), Mask::Elements(vec![0, 2])).unwrap(),
+        };
+        (builder.build().unwrap(), network)
+    }
+}
+
+impl<D: Backend> Network<D> {
+    /// The loss. `between` stands above the norm and below `partial`.
+    fn loss(&self, tape: &mut Tape<'_, D>, between: impl Fn(&mut Tape<'_, D>, Var<D>) -> Var<D>) -> Result<Var<D>> {
+        let rows: Vec<u32> = (0..Network::ROWS as u32).collect();
+        let indices = |modulus| Indices::new(tape.device(), &rows.iter().map(|row| row % modulus).collect::<Vec<_>>());
+        let (tokens, labels) = (indices(9)?, indices(3)?);
+        let x = tape.embedding(&tokens, &self.table)?;
+        let y = tape.linear(&x, &self.frozen, &[&self.bias])?;
+        let [weight, beta] = &self.norm;
+        let norm = AddNormArgs { bias: None, residual: Some(&x), weight, beta, dropout: 0.1, eps: 1e-5 };
+        let y = tape.add_norm(&y, &norm)?;
+        let y = between(tape, y);
+        let y = tape.linear(&y, &self.partial, &[])?;
+        let y = tape.gelu(&y)?;
+        let y = tape.dropout(&y, 0.2)?;
+        let logits = tape.linear(&y, &self.head, &[&self.head_bias])?;
+        tape.cross_entropy(&logits, &labels)
+    }
+}
+
+fn gradient_of_network() -> Vec<f32> {
+    let (arena, network) = Network::new();
+    let workspace = Workspace::new(Cpu::default());
+    let mut gradient = arena.gradient().unwrap();
+    let mut tape = Tape::train(&workspace, &arena, SEED);
+    let loss = network.loss(&mut tape, |_, y| y).unwrap();
+    tape.backward(&loss, &mut gradient).unwrap();
+    arena.check_flow(&gradient).unwrap();
+    gradient.read(arena.device()).unwrap()
+}
+
+#[test]
+fn the_same_bits_come_from_any_number_of_threads() {
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(gradient_of_network).into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    let one = run(1);
+    for threads in [2, 4, 4] {
+        assert_eq!(run(threads), one, "{threads} threads");
+    }
+}
+
+#[test]
+fn the_gradient_of_a_whole_network_is_that_of_finite_differences() {
+    let (mut arena, network) = Network::new();
+    let workspace = Workspace::new(Cpu::default());
+    let gradient = gradient_of_network();
+    let values = arena.read().unwrap();
+    let mut loss_at = |values: &[f32]| {
+        arena.write(values).unwrap();
+        let mut tape = Tape::train(&workspace, &arena, SEED);
+        f64::from(network.loss(&mut tape, |_, y| y).unwrap().tensor().to_array().unwrap()[(0, 0)])
+    };
+    // Along the gradient itself every entry counts and f32 suffices: the slope is the gradient's squared norm.
+    let square: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();
+    let step = 1e-2 / square.sqrt();
+    let mut moved = |sign: f64| {
+        let at = |(&value, &g): (&f32, &f32)| (f64::from(value) + sign * step * f64::from(g)) as f32;
+        loss_at(&values.iter().zip(&gradient).map(at).collect::<Vec<_>>())
+    };
+    let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step);
+    assert!((slope / square - 1.0).abs() < 2e-3, "{slope} instead of {square}");
+}
+
+#[test]
+fn an_op_that_loses_its_gradient_is_found_by_what_lies_below_it() {
+    let (arena, network) = Network::new();
+    let workspace = Workspace::new(Cpu::default());
+    let visits = Arc::new(AtomicUsize::new(0));
+    for (loses_gradient, expected) in [(false, &[][..]), (true, &["table", "bias", "norm.weight", "norm.bias"])] {
+        let mut gradient = arena.gradient().unwrap();
+        let mut tape = Tape::train(&workspace, &arena, SEED);
+        let loss = network.loss(&mut tape, |tape, y| identity(tape, &y, &visits, loses_gradient)).unwrap();
+        tape.backward(&loss, &mut gradient).unwrap();
+        match arena.check_flow(&gradient) {
+            Ok(()) => assert!(expected.is_empty()),
+            Err(Error::NoGradient { names, .. }) => assert_eq!(names, expected),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let names: Vec<&str> = arena.entries().iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, Network::NAMES);
+    assert_eq!(visits.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn from_the_second_step_on_no_buffer_is_allocated() {
+    let (arena, network) = Network::new();
+    let workspace = Workspace::new(Cpu::default());
+    let mut gradient = arena.gradient().unwrap();
+    let mut bytes = Vec::new();
+    for step in 0..5 {
+        let mut tape = Tape::train(&workspace, &arena, Seed { run: 3, step });
+        let loss = network.loss(&mut tape, |_, y| y).unwrap();
+        tape.backward(&loss, &mut gradient).unwrap();
+        bytes.push(workspace.allocated_bytes());
+    }
+    assert!(bytes[0] > 0);
+    assert_eq!(bytes, vec![bytes[0]; 5]);
+
+    // Inference keeps nothing: it passes with less than training.
+    let small = Workspace::new(Cpu::default());
+    let mut tape = Tape::infer(&small, &arena);
+    let loss = network.loss(&mut tape, |_, y| y).unwrap();
+    assert!(loss.slot().is_none() && tape.recorded() == 0);
+    assert!(small.allocated_bytes() < bytes[0] / 2, "{} of {}", small.allocated_bytes(), bytes[0]);
+}
+
+#[test]
+fn what_has_no_gradient_is_refused() {
+    let workspace = Workspace::new(Cpu::default());
+    let mut builder = ArenaBuilder::new(Cpu::default());
+    let param = builder.train("w", host(1, &[2, 2]), Mask::Whole).unwrap();
+    let arena = builder.build().unwrap();
+    let mut gradient = arena.gradient().unwrap();
+
+    let mut tape = Tape::train(&workspace, &arena, SEED);
+    let matrix = tape.parameter(&param).unwrap();
+    assert!(matches!(tape.backward(&matrix, &mut gradient), Err(Error::Shape { .. })), "no scalar");
+
+    let tape = Tape::train(&workspace, &arena, SEED);
+    let constant = tape.constant(workspace.tensor(Array2::ones((1, 1)).view()).unwrap());
+    let message = tape.backward(&constant, &mut gradient).unwrap_err().to_string();
+    assert!(message.contains("nothing that trains"), "{message}");
+
+    let mut tape = Tape::train(&workspace, &arena, SEED);
+    let matrix = tape.parameter(&param).unwrap();
+    let short = workspace.scratch(3).unwrap();
+    assert!(matches!(tape.backward_from(&matrix, short, &mut gradient), Err(Error::Shape { .. })));
+    assert_eq!(gradient.read(arena.device()).unwrap(), [0.0; 4]);
+}

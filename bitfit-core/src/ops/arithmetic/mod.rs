@@ -10,7 +10,9 @@
 mod cpu;
 pub mod reference;
 
-use crate::{Backend, Backward, Device, Error, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Target, Tensor, Var};
+use crate::{
+    Backend, Backward, Device, Error, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Target, Tensor, Var,
+};
 
 /// The device's half of the ops. Where `b` is shorter than `a` it is one row of it.
 pub trait Arithmetic: Device {

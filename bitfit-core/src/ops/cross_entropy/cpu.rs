@@ -24,9 +24,7 @@ impl CrossEntropy for Cpu {
         tasks.zip(labels.par_chunks(ROW_BLOCK)).zip(kept).for_each_init(
             || vec![0.0; classes],
             |unkept, (((losses, z), labels), mut kept)| {
-                for (i, (loss, (z, &label))) in
-                    losses.iter_mut().zip(z.chunks_exact(classes).zip(labels)).enumerate()
-                {
+                for (i, (loss, (z, &label))) in losses.iter_mut().zip(z.chunks_exact(classes).zip(labels)).enumerate() {
                     let p = kept.as_mut().map_or(&mut unkept[..], |kept| &mut kept[i * classes..][..classes]);
                     let (max, log_sum) = softmax_row(self.level(), z, p);
                     *loss = f64::from(log_sum) - f64::from(z[label as usize] - max);

@@ -8,8 +8,8 @@ mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Backward, Device, Error, Frozen, Grads, Indices, Mask, Param, Result, Scratch, Slice, SliceMut, Tape, Tensor,
-    Trained, Var, params::matrix,
+    Backend, Backward, Device, Error, Frozen, Grads, Indices, Mask, Param, Result, Scratch, Slice, SliceMut, Tape,
+    Tensor, Trained, Var, params::matrix,
 };
 
 /// A table `[V, H]` and the rows of it that are asked for, one a token.

@@ -19,8 +19,7 @@ pub trait GatherRows: Device {
     fn gather_rows(&self, x: Slice<'_, Self>, at: &Self::Indices, cols: usize, y: SliceMut<'_, Self>) -> Result<()>;
 
     /// `dx[at[i]] += dy[i]`, row by row. `at` may name a row twice, and its rows are added in the list's order.
-    fn scatter_rows(&self, dy: Slice<'_, Self>, at: &Self::Indices, cols: usize, dx: SliceMut<'_, Self>)
-    -> Result<()>;
+    fn scatter_rows(&self, dy: Slice<'_, Self>, at: &Self::Indices, cols: usize, dx: SliceMut<'_, Self>) -> Result<()>;
 }
 
 impl<D: Backend> Tape<'_, D> {

@@ -14,7 +14,13 @@ use crate::{
 const GRADIENT_ROWS: usize = 64;
 
 impl Linear for Cpu {
-    fn linear(&self, x: Slice<'_, Self>, weight: &PackedWeight, bias: &[Slice<'_, Self>], y: SliceMut<'_, Self>) -> Result<()> {
+    fn linear(
+        &self,
+        x: Slice<'_, Self>,
+        weight: &PackedWeight,
+        bias: &[Slice<'_, Self>],
+        y: SliceMut<'_, Self>,
+    ) -> Result<()> {
         let bias: Vec<f32> = bias.iter().flat_map(|part| part.f32()).copied().collect();
         let (x, y) = (x.f32(), y.f32());
         match bias.as_slice() {
@@ -24,12 +30,24 @@ impl Linear for Cpu {
         Ok(())
     }
 
-    fn linear_input(&self, dy: Slice<'_, Self>, weight: &PackedWeight, dx: SliceMut<'_, Self>, accumulate: bool) -> Result<()> {
+    fn linear_input(
+        &self,
+        dy: Slice<'_, Self>,
+        weight: &PackedWeight,
+        dx: SliceMut<'_, Self>,
+        accumulate: bool,
+    ) -> Result<()> {
         gemm::input_gradient(self.level(), dy.f32(), weight, dx.f32(), accumulate, &gemm::NoEpilogue);
         Ok(())
     }
 
-    fn linear_trained(&self, x: Slice<'_, Self>, weight: Dense<'_, Self>, bias: &[Slice<'_, Self>], y: SliceMut<'_, Self>) -> Result<()> {
+    fn linear_trained(
+        &self,
+        x: Slice<'_, Self>,
+        weight: Dense<'_, Self>,
+        bias: &[Slice<'_, Self>],
+        y: SliceMut<'_, Self>,
+    ) -> Result<()> {
         let bias: Vec<f32> = bias.iter().flat_map(|part| part.f32()).copied().collect();
         let w = matrix(weight.data.f32(), weight.in_features);
         let out_features = weight.out_features;
@@ -42,7 +60,13 @@ impl Linear for Cpu {
         Ok(())
     }
 
-    fn linear_trained_input(&self, dy: Slice<'_, Self>, weight: Dense<'_, Self>, dx: SliceMut<'_, Self>, accumulate: bool) -> Result<()> {
+    fn linear_trained_input(
+        &self,
+        dy: Slice<'_, Self>,
+        weight: Dense<'_, Self>,
+        dx: SliceMut<'_, Self>,
+        accumulate: bool,
+    ) -> Result<()> {
         let w = matrix(weight.data.f32(), weight.in_features);
         let beta = if accumulate { 1.0 } else { 0.0 };
         blocks(dx.f32(), weight.in_features).zip(blocks_of(dy.f32(), weight.out_features)).for_each(|(dx, dy)| {
@@ -51,7 +75,14 @@ impl Linear for Cpu {
         Ok(())
     }
 
-    fn linear_weight(&self, dy: Slice<'_, Self>, x: Slice<'_, Self>, shape: [usize; 2], mask: &Mask, dw: SliceMut<'_, Self>) -> Result<()> {
+    fn linear_weight(
+        &self,
+        dy: Slice<'_, Self>,
+        x: Slice<'_, Self>,
+        shape: [usize; 2],
+        mask: &Mask,
+        dw: SliceMut<'_, Self>,
+    ) -> Result<()> {
         let [out_features, in_features] = shape;
         let (dy, x, dw) = (matrix(dy.f32(), out_features), matrix(x.f32(), in_features), dw.f32());
         match mask {

@@ -14,26 +14,57 @@ mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Backward, Device, Error, FrozenMatrix, Grads, Mask, Param, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor,
-    Trained, Var,
+    Backend, Backward, Device, Error, FrozenMatrix, Grads, Mask, Param, Result, Scratch, Slice, SliceMut, Slot, Tape,
+    Tensor, Trained, Var,
 };
 
 /// The products of a linear layer.
 pub trait Linear: Device {
     /// `y = x · Wᵀ + b` with a frozen W; `bias` holds `out` elements, or nothing for none.
-    fn linear(&self, x: Slice<'_, Self>, weight: &Self::Matrix, bias: &[Slice<'_, Self>], y: SliceMut<'_, Self>) -> Result<()>;
+    fn linear(
+        &self,
+        x: Slice<'_, Self>,
+        weight: &Self::Matrix,
+        bias: &[Slice<'_, Self>],
+        y: SliceMut<'_, Self>,
+    ) -> Result<()>;
 
     /// `dx = dy · W`, or `dx += dy · W`, with a frozen W.
-    fn linear_input(&self, dy: Slice<'_, Self>, weight: &Self::Matrix, dx: SliceMut<'_, Self>, accumulate: bool) -> Result<()>;
+    fn linear_input(
+        &self,
+        dy: Slice<'_, Self>,
+        weight: &Self::Matrix,
+        dx: SliceMut<'_, Self>,
+        accumulate: bool,
+    ) -> Result<()>;
 
     /// `y = x · Wᵀ + b` with a W `[out, in]` that trains.
-    fn linear_trained(&self, x: Slice<'_, Self>, weight: Dense<'_, Self>, bias: &[Slice<'_, Self>], y: SliceMut<'_, Self>) -> Result<()>;
+    fn linear_trained(
+        &self,
+        x: Slice<'_, Self>,
+        weight: Dense<'_, Self>,
+        bias: &[Slice<'_, Self>],
+        y: SliceMut<'_, Self>,
+    ) -> Result<()>;
 
     /// `dx = dy · W`, or `dx += dy · W`, with a W `[out, in]` that trains.
-    fn linear_trained_input(&self, dy: Slice<'_, Self>, weight: Dense<'_, Self>, dx: SliceMut<'_, Self>, accumulate: bool) -> Result<()>;
+    fn linear_trained_input(
+        &self,
+        dy: Slice<'_, Self>,
+        weight: Dense<'_, Self>,
+        dx: SliceMut<'_, Self>,
+        accumulate: bool,
+    ) -> Result<()>;
 
     /// `dw += ` the entries of `dyᵀ · x` that `mask` chooses, in the mask's order.
-    fn linear_weight(&self, dy: Slice<'_, Self>, x: Slice<'_, Self>, shape: [usize; 2], mask: &Mask, dw: SliceMut<'_, Self>) -> Result<()>;
+    fn linear_weight(
+        &self,
+        dy: Slice<'_, Self>,
+        x: Slice<'_, Self>,
+        shape: [usize; 2],
+        mask: &Mask,
+        dw: SliceMut<'_, Self>,
+    ) -> Result<()>;
 
     /// `sum[j] += Σₜ dy[t, first + j]` over the rows of a matrix of `cols` columns, for as many j as `sum` has elements.
     fn column_sum(&self, dy: Slice<'_, Self>, cols: usize, first: usize, sum: SliceMut<'_, Self>) -> Result<()>;
@@ -182,3 +213,6 @@ impl<D: Backend> Backward<D> for Node<D> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

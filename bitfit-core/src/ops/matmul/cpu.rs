@@ -10,7 +10,13 @@ use crate::{Cpu, Result, Slice, SliceMut};
 const PRODUCT_ROWS: usize = 64;
 
 impl Matmul for Cpu {
-    fn matmul(&self, [m, k, n]: [usize; 3], a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>) -> Result<()> {
+    fn matmul(
+        &self,
+        [m, k, n]: [usize; 3],
+        a: Slice<'_, Self>,
+        b: Slice<'_, Self>,
+        y: SliceMut<'_, Self>,
+    ) -> Result<()> {
         product(matrix(a.f32(), m, k), matrix(b.f32(), k, n), y.f32(), false);
         Ok(())
     }

@@ -17,13 +17,7 @@ use crate::{Backend, Backward, Device, Error, Grads, Result, Scratch, Slice, Sli
 /// The products of two matrices and of their gradients; `shape` is `[m, k, n]`.
 pub trait Matmul: Device {
     /// `y = a · b`.
-    fn matmul(
-        &self,
-        shape: [usize; 3],
-        a: Slice<'_, Self>,
-        b: Slice<'_, Self>,
-        y: SliceMut<'_, Self>,
-    ) -> Result<()>;
+    fn matmul(&self, shape: [usize; 3], a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>) -> Result<()>;
 
     /// `da = dy · bᵀ`, or `da += dy · bᵀ`.
     fn matmul_left(

@@ -16,7 +16,8 @@ fn every_instruction_set_agrees_with_the_reference() {
     for device in cpus() {
         for (rows, cols) in [(1, 1), (2, 1), (16, 1), (33, 1), (1000, 1), (5, 7)] {
             let (x, t) = (random(1, rows * cols), random(2, rows * cols));
-            let targets = Workspace::new(device.clone()).tensor(ArrayView2::from_shape((rows, cols), &t).unwrap()).unwrap();
+            let targets =
+                Workspace::new(device.clone()).tensor(ArrayView2::from_shape((rows, cols), &t).unwrap()).unwrap();
             let found = train(&device, [([rows, cols], &x)], |tape, [x]| tape.mse(x, &targets));
             let (x, t) = (widen(&x), widen(&t));
             let what = format!("{} [{rows}, {cols}]", device.level());
@@ -53,7 +54,9 @@ fn other_shapes_and_an_empty_batch_are_refused() {
     let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
     let mut tape = Tape::infer(&workspace, &arena);
     let tensor = |rows, cols| Tensor::new(workspace.scratch(rows * cols).unwrap(), rows, cols);
-    for (rows, targets, words) in [(3, tensor(1, 3), "[1, 3]"), (3, tensor(2, 1), "[2, 1]"), (0, tensor(0, 1), "no element")] {
+    for (rows, targets, words) in
+        [(3, tensor(1, 3), "[1, 3]"), (3, tensor(2, 1), "[2, 1]"), (0, tensor(0, 1), "no element")]
+    {
         let x = tape.constant(tensor(rows, 1));
         let message = tape.mse(&x, &targets).unwrap_err().to_string();
         assert!(message.contains("mse") && message.contains(words), "{message}");

@@ -36,7 +36,9 @@ fn large_elements_do_not_overflow_and_masked_ones_are_zero() {
                 assert_close("equal elements", &y, &vec![1.0 / cols as f64; cols], 1e-6);
             }
         }
-        let y = train(&device, [([1, 4], &[f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY, 2.0])], |tape, [x]| tape.softmax(x)).y;
+        let y =
+            train(&device, [([1, 4], &[f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY, 2.0])], |tape, [x]| tape.softmax(x))
+                .y;
         assert_eq!(y, [0.0, 0.5, 0.0, 0.5]);
         let y = train(&device, [([1, 19], &[&[f32::NAN; 1][..], &[1.0; 18]].concat())], |tape, [x]| tape.softmax(x)).y;
         assert!(y.iter().all(|y| y.is_nan()), "a NaN must not be lost: {y:?}");

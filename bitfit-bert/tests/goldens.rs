@@ -1,0 +1,143 @@
+//! Tiny random BERTs against PyTorch, on numbers that `goldens/generate.py` computed in float64: logits, losses, the
+//! gradient of every bias but the key's, ten AdamW steps. By every instruction set of this CPU.
+
+mod common;
+
+use std::collections::HashMap;
+
+use bitfit_bert::bias::{BiasKind, Selection};
+use bitfit_bert::model::{Batch, Bert, Head, HeadWeights, ModelOptions};
+use bitfit_bert::tokenize::Encoding;
+use bitfit_bert::train::{Examples, Targets};
+use bitfit_bert::{Checkpoint, train};
+use bitfit_core::optim::{AdamW, ArenaOptimizer, clip_grad_norm};
+use bitfit_core::simd::Level;
+use bitfit_core::{Arena, Cpu, HostTensor, Seed, Tape, Workspace};
+use common::{File, assert_close, goldens};
+
+const VARIANTS: [&str; 2] = ["bert-h32-l2", "bert-h24-l3"];
+
+struct Case {
+    golden: File,
+    json: serde_json::Value,
+    run: &'static str,
+    examples: Examples,
+    model: Bert<Cpu>,
+    arena: Arena<Cpu>,
+    workspace: Workspace<Cpu>,
+}
+
+impl Case {
+    fn new(variant: &str, run: &'static str, level: Level) -> Self {
+        let dir = goldens(variant);
+        let golden = File::read(&dir.join("golden.safetensors"));
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join("golden.json")).unwrap()).unwrap();
+        let head_file = if run == "regress" { "head_regression.safetensors" } else { "model.safetensors" };
+        let tensors: HashMap<String, HostTensor> =
+            File::read(&dir.join(head_file)).floats.into_iter().filter(|(name, _)| name.starts_with("classifier")).collect();
+        let device = Cpu::with_level(level);
+        let options = ModelOptions {
+            head: if run == "regress" { Head::Regress } else { Head::Classify { classes: 3 } },
+            head_weights: HeadWeights::Given { tensors, seed: 0 },
+            selection: match run {
+                "subset" => Selection::of([BiasKind::Query, BiasKind::Intermediate]),
+                _ => Selection::all(),
+            },
+            dropout: Some(0.0),
+        };
+        let (model, arena) = Bert::build(&device, &Checkpoint::open(&dir).unwrap(), &options).unwrap();
+        let examples = Examples { encodings: encodings(&golden), targets: targets(&golden, run) };
+        Self { golden, json, run, examples, model, arena, workspace: Workspace::new(device) }
+    }
+
+    fn expected(&self, kind: &str, name: &str) -> &[f32] {
+        self.golden.float(&format!("{}.{kind}.{name}", self.run))
+    }
+
+    fn losses(&self) -> Vec<f32> {
+        let losses = self.json["runs"][self.run]["losses"].as_array().unwrap();
+        losses.iter().map(|loss| loss.as_f64().unwrap() as f32).collect()
+    }
+
+    /// Loss and gradient of the whole batch.
+    fn step(&self) -> (f32, Vec<f32>) {
+        let rows: Vec<usize> = (0..self.examples.len()).collect();
+        let mut gradient = self.arena.gradient().unwrap();
+        let mut tape = Tape::train(&self.workspace, &self.arena, Seed { run: 0, step: 0 });
+        let batch = Batch::new(self.workspace.device(), &self.examples.encodings).unwrap();
+        let outputs = self.model.forward(&mut tape, &batch).unwrap();
+        let loss = self.examples.loss(&mut tape, &outputs, &rows).unwrap();
+        tape.backward(&loss, &mut gradient).unwrap();
+        let loss = loss.tensor().to_array().unwrap()[[0, 0]];
+        (loss, gradient.read(self.workspace.device()).unwrap())
+    }
+}
+
+fn encodings(golden: &File) -> Vec<Encoding> {
+    let [ids, types] = ["batch.input_ids", "batch.token_type_ids"]
+        .map(|name| golden.integer(name).iter().map(|&id| id as u32).collect::<Vec<_>>());
+    let mut first = 0;
+    let lengths = golden.integer("batch.lengths").iter().map(|&length| length as usize);
+    lengths
+        .map(|length| {
+            let range = first..first + length;
+            first += length;
+            Encoding { ids: ids[range.clone()].to_vec(), type_ids: types[range].to_vec() }
+        })
+        .collect()
+}
+
+fn targets(golden: &File, run: &str) -> Targets {
+    match run {
+        "regress" => Targets::Scores(golden.float("batch.targets").to_vec()),
+        _ => Targets::Classes(golden.integer("batch.labels").iter().map(|&label| label as usize).collect()),
+    }
+}
+
+/// Every variant, run and instruction set.
+fn cases() -> impl Iterator<Item = Case> {
+    let runs = VARIANTS.into_iter().flat_map(|variant| ["classify", "regress", "subset"].map(|run| (variant, run)));
+    runs.flat_map(|(variant, run)| Level::supported().map(move |level| Case::new(variant, run, level)))
+}
+
+#[test]
+fn logits_are_pytorchs() {
+    for case in cases() {
+        let outputs = train::outputs(&case.model, &case.arena, &case.workspace, &case.examples.encodings).unwrap();
+        let expected = case.golden.float(&format!("{}.logits", case.run));
+        assert_close(case.run, outputs.as_slice().unwrap(), expected, 1e-5, 0.0);
+    }
+}
+
+#[test]
+fn loss_and_every_gradient_are_pytorchs() {
+    for case in cases() {
+        let (loss, gradient) = case.step();
+        assert_close("loss", &[loss], &case.losses()[..1], 0.0, 1e-5);
+        for entry in case.arena.entries() {
+            assert_close(&entry.name, &gradient[entry.range()], case.expected("grad", &entry.name), 1e-7, 1e-4);
+        }
+        let trained = case.json["runs"][case.run]["trained_scalars"].as_u64().unwrap() as usize;
+        assert_eq!(case.arena.len(), trained, "the arena holds what PyTorch trained");
+    }
+}
+
+#[test]
+fn ten_adamw_steps_are_pytorchs() {
+    for mut case in cases() {
+        let mut optimizer = ArenaOptimizer::new(&case.arena, AdamW::default()).unwrap();
+        for (step, expected) in case.losses().into_iter().enumerate() {
+            let (loss, values) = case.step();
+            assert_close(&format!("loss of step {step}"), &[loss], &[expected], 0.0, 1e-5);
+            let expected = case.json["runs"][case.run]["grad_norms"][step].as_f64().unwrap() as f32;
+            assert_close("norm", &[clip_grad_norm(&mut values.clone(), 1.0)], &[expected], 0.0, 1e-4);
+            let mut gradient = case.arena.gradient().unwrap();
+            bitfit_core::Device::write(case.workspace.device(), &values, gradient.slice_mut()).unwrap();
+            optimizer.step(&mut case.arena, &gradient, 1e-3, Some(1.0)).unwrap();
+        }
+        let values = case.arena.read().unwrap();
+        for entry in case.arena.entries() {
+            assert_close(&entry.name, &values[entry.range()], case.expected("after", &entry.name), 1e-5, 0.0);
+        }
+    }
+}

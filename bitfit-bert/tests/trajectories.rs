@@ -1,0 +1,109 @@
+//! Thirty steps with all-MiniLM-L6-v2's real weights against PyTorch and transformers (`goldens/trajectories.py`): dropout 0,
+//! file order, batch 16; classification, regression and a subset of the biases.
+//!
+//! Needs the weights: `BITFIT_MINILM` names the model's directory (`scripts/fetch-minilm.sh` makes one). Skipped, with one
+//! line that says so, where it is not set.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use bitfit_bert::bias::{BiasKind, Selection};
+use bitfit_bert::data::{Columns, Kind, ReadOptions};
+use bitfit_bert::finetune::{Finetune, FinetuneOptions};
+use bitfit_bert::metrics::Metric;
+use bitfit_bert::train::{Observer, StepReport, TrainOptions};
+use bitfit_core::Cpu;
+use common::goldens;
+
+/// Collects losses, and ends the run after as many as PyTorch's.
+struct Losses {
+    losses: Vec<f32>,
+    tokens: usize,
+    steps: usize,
+}
+
+impl Observer for Losses {
+    fn step(&mut self, report: &StepReport) -> bitfit_bert::Result<()> {
+        self.losses.push(report.loss);
+        self.tokens += report.tokens;
+        Ok(())
+    }
+
+    fn should_stop(&self) -> bool {
+        self.losses.len() == self.steps
+    }
+}
+
+/// The model's directory, or a line that says what is skipped.
+fn minilm(what: &str) -> Option<PathBuf> {
+    let dir = std::env::var_os("BITFIT_MINILM").map(PathBuf::from);
+    if dir.is_none() {
+        eprintln!("skipped: {what} needs MiniLM's weights; set BITFIT_MINILM to their directory");
+    }
+    dir
+}
+
+fn follows(model: &Path, golden: &Path, head: &Path, data: &Path, columns: Columns, selection: Selection) {
+    let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+    let expected: Vec<f64> = golden["losses"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
+    let kind = if golden["config"]["kind"] == "regress" { Kind::Regress } else { Kind::Classify };
+    let out = tempfile::tempdir().unwrap();
+    let options = FinetuneOptions {
+        model: "all-MiniLM-L6-v2".into(),
+        model_dir: model.into(),
+        train: data.into(),
+        eval: None,
+        read: ReadOptions { columns, ..ReadOptions::default() },
+        kind,
+        metrics: vec![if kind == Kind::Regress { Metric::Spearman } else { Metric::Accuracy }],
+        selection,
+        training: TrainOptions { epochs: 1, shuffle: false, ..TrainOptions::default() },
+        max_length: 128,
+        dropout: Some(0.0),
+        init_head: Some(head.into()),
+        log_every: 1,
+        out: out.path().into(),
+    };
+    let mut observer = Losses { losses: Vec::new(), tokens: 0, steps: expected.len() };
+    Finetune::prepare(&Cpu::default(), options).unwrap().run(&mut observer).unwrap();
+    assert_eq!(observer.losses.len(), expected.len());
+    assert_eq!(observer.tokens as u64, golden["tokens"].as_u64().unwrap(), "real tokens");
+    let mut greatest: f64 = 0.0;
+    for (step, (&found, expected)) in observer.losses.iter().zip(expected).enumerate() {
+        let error = (f64::from(found) - expected).abs() / expected;
+        assert!(error < 1e-3, "step {}: loss {found} instead of {expected}", step + 1);
+        greatest = greatest.max(error);
+    }
+    println!("{}: losses within {greatest:.1e} of PyTorch's", data.display());
+}
+
+fn support_desk() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/support-desk/train.tsv")
+}
+
+fn columns(text: &[&str], label: &str) -> Columns {
+    Columns { text: text.iter().map(|&name| name.into()).collect(), label: Some(label.into()), ..Columns::default() }
+}
+
+#[test]
+fn classification_follows_pytorch() {
+    let Some(model) = minilm("the classification trajectory") else { return };
+    let [golden, head] = ["minilm/classify.json", "minilm/head_classify.safetensors"].map(goldens);
+    follows(&model, &golden, &head, &support_desk(), columns(&["text"], "label"), Selection::all());
+}
+
+#[test]
+fn a_subset_of_the_biases_follows_pytorch() {
+    let Some(model) = minilm("the trajectory of a subset") else { return };
+    let [golden, head] = ["minilm/classify_subset.json", "minilm/head_classify.safetensors"].map(goldens);
+    let selection = Selection::of([BiasKind::Query, BiasKind::Intermediate]);
+    follows(&model, &golden, &head, &support_desk(), columns(&["text"], "label"), selection);
+}
+
+#[test]
+fn regression_follows_pytorch() {
+    let Some(model) = minilm("the regression trajectory") else { return };
+    let [golden, head, data] = ["minilm/regress.json", "minilm/head_regress.safetensors", "minilm/pairs.tsv"].map(goldens);
+    follows(&model, &golden, &head, &data, columns(&["sentence1", "sentence2"], "score"), Selection::all());
+}
