@@ -119,7 +119,8 @@ impl<D: Backend> Task<D> {
 
 /// The texts of a data set as tokens.
 pub(crate) fn encode(tokenizer: &Tokenizer, dataset: &Dataset, max_length: usize) -> Result<Vec<Encoding>> {
-    let rows: Vec<_> = dataset.examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect();
+    let rows: Vec<_> =
+        dataset.examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect();
     tokenizer.encode_all(&rows, max_length)
 }
 

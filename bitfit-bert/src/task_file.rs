@@ -55,7 +55,10 @@ impl TaskFile {
             .map(|name| {
                 let tensor = &self.tensors[name];
                 let bytes = bytemuck::cast_slice(tensor.data());
-                (name.as_str(), TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytes).expect("a tensor has its shape's size"))
+                (
+                    name.as_str(),
+                    TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytes).expect("a tensor has its shape's size"),
+                )
             })
             .collect();
         let bytes = safetensors::serialize(views, Some(self.metadata()))
@@ -70,15 +73,20 @@ impl TaskFile {
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(Error::io(path))?;
         let refuse = |reason: String| Error::TaskFile { path: path.into(), reason };
-        let invalid = |error: safetensors::SafeTensorError| refuse(format!("this is no whole safetensors file: {error}"));
+        let invalid =
+            |error: safetensors::SafeTensorError| refuse(format!("this is no whole safetensors file: {error}"));
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(invalid)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let field = |name: &str| {
-            metadata.get(name).map(String::as_str).ok_or_else(|| refuse(format!("the metadata lacks {name:?}; this is no task file")))
+            metadata
+                .get(name)
+                .map(String::as_str)
+                .ok_or_else(|| refuse(format!("the metadata lacks {name:?}; this is no task file")))
         };
         let json = |name: &str| {
             field(name).and_then(|text| {
-                serde_json::from_str::<Value>(text).map_err(|error| refuse(format!("the metadata's {name:?} is no JSON: {error}")))
+                serde_json::from_str::<Value>(text)
+                    .map_err(|error| refuse(format!("the metadata's {name:?} is no JSON: {error}")))
             })
         };
         if field("format")? != FORMAT {
@@ -91,7 +99,10 @@ impl TaskFile {
             "classify" => {
                 let names: Option<Vec<String>> = serde_json::from_value(json("labels")?).ok();
                 let labels = names.and_then(Labels::from_names);
-                (Kind::Classify, Some(labels.ok_or_else(|| refuse("the metadata's \"labels\" are no list of names".into()))?))
+                (
+                    Kind::Classify,
+                    Some(labels.ok_or_else(|| refuse("the metadata's \"labels\" are no list of names".into()))?),
+                )
             }
             "regress" => (Kind::Regress, None),
             other => return Err(refuse(format!("its kind is {other:?}; this program knows classify and regress"))),
@@ -191,7 +202,9 @@ mod tests {
 
     fn task() -> TaskFile {
         let labels = Labels::from_names(vec!["no".into(), "yes".into()]).unwrap();
-        let tensor = |shape: &[usize]| HostTensor::new(shape, (0..shape.iter().product()).map(|i| i as f32 * 0.1).collect()).unwrap();
+        let tensor = |shape: &[usize]| {
+            HostTensor::new(shape, (0..shape.iter().product()).map(|i| i as f32 * 0.1).collect()).unwrap()
+        };
         TaskFile {
             base: "some/model".into(),
             base_fingerprint: "ab".repeat(32),
@@ -201,7 +214,8 @@ mod tests {
             seed: 7,
             hyperparameters: serde_json::json!({"learning_rate": 0.001}),
             best: Value::Null,
-            tensors: [("classifier.weight".to_owned(), tensor(&[2, 3])), ("classifier.bias".to_owned(), tensor(&[2]))].into(),
+            tensors: [("classifier.weight".to_owned(), tensor(&[2, 3])), ("classifier.bias".to_owned(), tensor(&[2]))]
+                .into(),
         }
     }
 

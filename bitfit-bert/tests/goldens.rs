@@ -33,8 +33,11 @@ impl Case {
         let golden = File::read(&dir.join("golden.safetensors"));
         let json: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join("golden.json")).unwrap()).unwrap();
         let head_file = if run == "regress" { "head_regression.safetensors" } else { "model.safetensors" };
-        let tensors: HashMap<String, HostTensor> =
-            File::read(&dir.join(head_file)).floats.into_iter().filter(|(name, _)| name.starts_with("classifier")).collect();
+        let tensors: HashMap<String, HostTensor> = File::read(&dir.join(head_file))
+            .floats
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("classifier"))
+            .collect();
         let device = Cpu::with_level(level);
         let options = ModelOptions {
             head: if run == "regress" { Head::Regress } else { Head::Classify { classes: 3 } },

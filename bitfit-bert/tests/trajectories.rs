@@ -104,6 +104,7 @@ fn a_subset_of_the_biases_follows_pytorch() {
 #[test]
 fn regression_follows_pytorch() {
     let Some(model) = minilm("the regression trajectory") else { return };
-    let [golden, head, data] = ["minilm/regress.json", "minilm/head_regress.safetensors", "minilm/pairs.tsv"].map(goldens);
+    let [golden, head, data] =
+        ["minilm/regress.json", "minilm/head_regress.safetensors", "minilm/pairs.tsv"].map(goldens);
     follows(&model, &golden, &head, &data, columns(&["sentence1", "sentence2"], "score"), Selection::all());
 }

@@ -1,2 +1,50 @@
-//! bitfit-cli
-fn main() {}
+//! `bitfit-cli`: fine-tunes a BERT by its biases, scores it and uses it.
+//!
+//! ```text
+//! arguments (args) -> the library's options -> library calls (finetune, eval, predict) -> one JSON object (report)
+//! ```
+//!
+//! Everything that is computed is computed in `bitfit-bert`. This is also the one place that prints an error: one line,
+//! `error: …`, on stderr. The exit code is 0, or 1 for an error, 2 for arguments that cannot be read, 130 for a run that was
+//! stopped.
+
+mod args;
+mod eval;
+mod finetune;
+mod interrupt;
+mod output;
+mod predict;
+mod progress;
+mod report;
+mod setup;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// Of a run that was stopped from outside: what a shell reports for SIGINT.
+const STOPPED: u8 = 130;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return args::refuse(&error),
+    };
+    let result = match cli.command {
+        Command::Finetune(args) => finetune::run(*args),
+        Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
+    };
+    match result {
+        Ok(code) => code,
+        // Whoever read the output has read enough.
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The library's messages are complete, their causes included.
+            report::say(format_args!("error: {}", report::one_line(&error.to_string())));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,10 +1,15 @@
 //! Dropout masks as a function of where they are drawn: seed, step, site and element. Nothing is stored; backward draws
 //! the same mask again, and every thread count and device draws the same.
 //!
-//! One block of 128 bits of [`Philox`](crate::Random) makes eight decisions of 16 bits, so the drop probability is rounded to a multiple of 2⁻¹⁶ and
-//! the kept elements are scaled by the rounded probability's inverse: the expectation is exact.
+//! The generator is [`Random`](crate::Random)'s Philox. An element is decided by 16 bits, so the drop probability is rounded
+//! to a multiple of 2⁻¹⁶, and the kept elements are scaled by the rounded probability's inverse: the expectation is exact.
+//!
+//! Sixteen blocks of the generator, a counter each, decide a group of 128 elements: of block l, half-word j decides element
+//! `16 j + l`. So a vector of sixteen counters makes eight vectors of sixteen elements, and no bits change lanes; a GPU's
+//! thread draws one block and decides eight elements that lie sixteen apart.
 
 use crate::random::philox;
+use crate::simd::{self, Kernel, Level, Simd};
 
 /// Where a training step draws its randomness from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +29,10 @@ pub struct Dropout {
     threshold: u32,
 }
 
-/// Elements decided by one Philox block.
-pub(crate) const GROUP: usize = 8;
+/// Blocks whose elements lie interleaved.
+const LANES: usize = 16;
+/// Elements that they decide.
+pub(crate) const GROUP: usize = 8 * LANES;
 
 impl Dropout {
     /// A site that drops with probability `p` (rounded to 2⁻¹⁶), or `None` where nothing would be dropped.
@@ -54,34 +61,83 @@ impl Dropout {
         self.threshold
     }
 
-    /// The factors (0 or `scale`) of the eight elements `8 * group ..`.
-    #[inline]
-    pub fn group(&self, group: u64) -> [f32; GROUP] {
-        let bits = philox([group as u32, (group >> 32) as u32, self.site, self.seed.step], self.seed.run);
-        let scale = self.scale();
-        let mut factors = [0.0; GROUP];
-        for (pair, word) in factors.chunks_exact_mut(2).zip(bits) {
-            pair[0] = if word & 0xffff >= self.threshold { scale } else { 0.0 };
-            pair[1] = if word >> 16 >= self.threshold { scale } else { 0.0 };
-        }
-        factors
-    }
-
-    /// The factor (0 or `scale`) of one element.
+    /// The factor (0 or `scale`) of one element: the specification.
     pub fn factor(&self, element: u64) -> f32 {
-        self.group(element / GROUP as u64)[(element % GROUP as u64) as usize]
+        let (group, within) = (element / GROUP as u64, (element % GROUP as u64) as usize);
+        let (lane, half_word) = (within % LANES, within / LANES);
+        let block = group * LANES as u64 + lane as u64;
+        let word = philox(self.counter(block), self.seed.run)[half_word / 2];
+        let bits = if half_word.is_multiple_of(2) { word & 0xffff } else { word >> 16 };
+        if bits >= self.threshold { self.scale() } else { 0.0 }
     }
 
-    /// Writes the factors of elements `first .. first + out.len()`.
-    #[inline]
-    pub fn factors(&self, first: u64, out: &mut [f32]) {
-        let mut at = first;
-        let mut rest = out;
+    /// Writes the factors of elements `first .. first + out.len()`, by the instruction set of `level`.
+    pub fn factors(&self, level: Level, first: u64, out: &mut [f32]) {
+        simd::dispatch(level, Factors { dropout: *self, first, out });
+    }
+
+    #[inline(always)]
+    fn counter(&self, block: u64) -> [u32; 4] {
+        [block as u32, (block >> 32) as u32, self.site, self.seed.step]
+    }
+
+    /// The factors of group `group`.
+    #[inline(always)]
+    fn group(&self, group: u64, out: &mut [f32; GROUP]) {
+        // Plain loops over lanes, which the compiler turns into the vectors of whatever it compiles this for.
+        let mut words = [[0u32; LANES]; 4];
+        for lane in 0..LANES {
+            let counter = self.counter(group * LANES as u64 + lane as u64);
+            (0..4).for_each(|i| words[i][lane] = counter[i]);
+        }
+        let [mut c0, mut c1, mut c2, mut c3] = words;
+        let (mut k0, mut k1) = (self.seed.run as u32, (self.seed.run >> 32) as u32);
+        for _ in 0..10 {
+            for lane in 0..LANES {
+                let p0 = u64::from(c0[lane]) * 0xD251_1F53;
+                let p1 = u64::from(c2[lane]) * 0xCD9E_8D57;
+                (c0[lane], c1[lane]) = ((p1 >> 32) as u32 ^ c1[lane] ^ k0, p1 as u32);
+                (c2[lane], c3[lane]) = ((p0 >> 32) as u32 ^ c3[lane] ^ k1, p0 as u32);
+            }
+            k0 = k0.wrapping_add(0x9E37_79B9);
+            k1 = k1.wrapping_add(0xBB67_AE85);
+        }
+        let scale = self.scale();
+        for (pair, word) in out.chunks_exact_mut(2 * LANES).zip([c0, c1, c2, c3]) {
+            let (low, high) = pair.split_at_mut(LANES);
+            for lane in 0..LANES {
+                low[lane] = if word[lane] & 0xffff >= self.threshold { scale } else { 0.0 };
+                high[lane] = if word[lane] >> 16 >= self.threshold { scale } else { 0.0 };
+            }
+        }
+    }
+}
+
+struct Factors<'a> {
+    dropout: Dropout,
+    first: u64,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Factors<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let mut at = self.first;
+        let mut rest = self.out;
         while !rest.is_empty() {
             let skip = (at % GROUP as u64) as usize;
             let take = (GROUP - skip).min(rest.len());
             let (head, tail) = rest.split_at_mut(take);
-            head.copy_from_slice(&self.group(at / GROUP as u64)[skip..skip + take]);
+            match <&mut [f32; GROUP]>::try_from(&mut *head) {
+                Ok(group) => self.dropout.group(at / GROUP as u64, group),
+                Err(_) => {
+                    let mut group = [0.0; GROUP];
+                    self.dropout.group(at / GROUP as u64, &mut group);
+                    head.copy_from_slice(&group[skip..skip + take]);
+                }
+            }
             at += take as u64;
             rest = tail;
         }
@@ -93,15 +149,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn factors_are_the_same_from_any_starting_point() {
-        let site = Dropout::new(Seed { run: 7, step: 3 }, 2, 0.1).unwrap();
-        let mut all = vec![0.0; 100];
-        site.factors(0, &mut all);
-        for first in 0..30 {
-            let mut part = vec![0.0; 41];
-            site.factors(first as u64, &mut part);
-            assert_eq!(part, all[first..first + 41]);
-            assert_eq!(site.factor(first as u64), all[first]);
+    fn every_instruction_set_draws_the_specified_factors_from_any_starting_point() {
+        let site = Dropout::new(Seed { run: 0x1234_5678_9abc, step: 3 }, 2, 0.1).unwrap();
+        for level in Level::supported() {
+            for first in [0, 1, 16, 100, 127, 128, (7 << 32) * GROUP as u64 + 5] {
+                let mut part = vec![0.0; 300];
+                site.factors(level, first, &mut part);
+                let expected: Vec<f32> = (0..300).map(|i| site.factor(first + i)).collect();
+                assert_eq!(part, expected, "{level} from {first}");
+            }
         }
     }
 
@@ -109,7 +165,7 @@ mod tests {
     fn drops_the_stated_share_and_keeps_the_mean() {
         let site = Dropout::new(Seed { run: 1, step: 0 }, 0, 0.1).unwrap();
         let mut factors = vec![0.0; 1 << 20];
-        site.factors(0, &mut factors);
+        site.factors(simd::level(), 0, &mut factors);
         let dropped = factors.iter().filter(|&&f| f == 0.0).count() as f64 / factors.len() as f64;
         let mean = factors.iter().map(|&f| f64::from(f)).sum::<f64>() / factors.len() as f64;
         // Six standard deviations of a binomial with 2²⁰ draws.
@@ -121,7 +177,7 @@ mod tests {
     fn seeds_steps_and_sites_draw_different_masks() {
         let draw = |run, step, site| {
             let mut out = vec![0.0; 64];
-            Dropout::new(Seed { run, step }, site, 0.5).unwrap().factors(0, &mut out);
+            Dropout::new(Seed { run, step }, site, 0.5).unwrap().factors(simd::level(), 0, &mut out);
             out
         };
         let base = draw(0, 0, 0);

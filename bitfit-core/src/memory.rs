@@ -135,12 +135,20 @@ impl<D: Device> Scratch<D> {
 
     /// The buffer, for reading.
     pub fn as_ref(&self) -> Slice<'_, D> {
-        Slice { buffer: self.buffer.as_ref().expect("a scratch holds its buffer until it is dropped"), offset: 0, len: self.len }
+        Slice {
+            buffer: self.buffer.as_ref().expect("a scratch holds its buffer until it is dropped"),
+            offset: 0,
+            len: self.len,
+        }
     }
 
     /// The buffer, for writing.
     pub fn as_mut(&mut self) -> SliceMut<'_, D> {
-        SliceMut { buffer: self.buffer.as_mut().expect("a scratch holds its buffer until it is dropped"), offset: 0, len: self.len }
+        SliceMut {
+            buffer: self.buffer.as_mut().expect("a scratch holds its buffer until it is dropped"),
+            offset: 0,
+            len: self.len,
+        }
     }
 }
 

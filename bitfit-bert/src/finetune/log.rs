@@ -65,5 +65,7 @@ impl Observer for MetricsLog<'_> {
 
 /// Scores as an object from metric to value.
 pub(super) fn scores(scores: &[Score]) -> Value {
-    Value::Object(scores.iter().map(|score| (score.metric.name().to_owned(), score.value.into())).collect::<Map<_, _>>())
+    Value::Object(
+        scores.iter().map(|score| (score.metric.name().to_owned(), score.value.into())).collect::<Map<_, _>>(),
+    )
 }

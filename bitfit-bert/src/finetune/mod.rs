@@ -95,9 +95,15 @@ impl<D: Backend> Finetune<D> {
             let reason = "the model has fewer positions; see max_position_embeddings in its config.json";
             return Err(Error::Setting { name: "the maximum length", value: options.max_length.to_string(), reason });
         }
-        if let Some(layers) = options.selection.layers().filter(|layers| *layers.end() >= checkpoint.config().num_hidden_layers) {
+        if let Some(layers) =
+            options.selection.layers().filter(|layers| *layers.end() >= checkpoint.config().num_hidden_layers)
+        {
             let value = format!("{}-{}", layers.start(), layers.end());
-            return Err(Error::Setting { name: "the range of layers", value, reason: "the model has fewer; they count from 0" });
+            return Err(Error::Setting {
+                name: "the range of layers",
+                value,
+                reason: "the model has fewer; they count from 0",
+            });
         }
         let tokenizer = Tokenizer::open(&options.model_dir, checkpoint.config())?;
         let training_set = Dataset::read(&options.train, &options.read)?;
@@ -130,7 +136,8 @@ impl<D: Backend> Finetune<D> {
             .map(|dataset| (dataset.name.clone(), dataset.skipped.len()))
             .filter(|(_, lines)| *lines > 0)
             .collect();
-        let plan = Plan::new(&options, &checkpoint, &model, labels.as_ref(), &train, eval.as_ref(), device.name(), skipped);
+        let plan =
+            Plan::new(&options, &checkpoint, &model, labels.as_ref(), &train, eval.as_ref(), device.name(), skipped);
         let workspace = Workspace::new(device.clone());
         Ok(Self { options, checkpoint, model, arena, workspace, labels, train, eval, plan })
     }
@@ -160,7 +167,8 @@ impl<D: Backend> Finetune<D> {
         for (name, shape, values) in model.values(&arena)? {
             tensors.insert(name, HostTensor::new(shape, values)?);
         }
-        let best = outcome.best.as_ref().map(|best| json!({ "epoch": best.epoch, "scores": log::scores(&best.scores) }));
+        let best =
+            outcome.best.as_ref().map(|best| json!({ "epoch": best.epoch, "scores": log::scores(&best.scores) }));
         TaskFile {
             base: options.model.clone(),
             base_fingerprint: checkpoint.fingerprint(),
@@ -185,7 +193,11 @@ fn check_settings(options: &FinetuneOptions) -> Result<()> {
         return refuse("the dropout", &dropout, "it is a probability, at least 0 and below 1");
     }
     if options.max_length < 3 {
-        return refuse("the maximum length", &options.max_length, "two places go to [CLS] and [SEP], so it must be at least 3");
+        return refuse(
+            "the maximum length",
+            &options.max_length,
+            "two places go to [CLS] and [SEP], so it must be at least 3",
+        );
     }
     if options.log_every == 0 {
         return refuse("the logging interval", &0, "it counts steps, so it must be at least 1");
@@ -197,13 +209,17 @@ fn check_settings(options: &FinetuneOptions) -> Result<()> {
 fn read_head(path: &Path) -> Result<HashMap<String, HostTensor>> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
     let refuse = |reason: String| Error::Weights { path: path.into(), reason };
-    let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|error| refuse(format!("no whole safetensors file: {error}")))?;
+    let file = safetensors::SafeTensors::deserialize(&bytes)
+        .map_err(|error| refuse(format!("no whole safetensors file: {error}")))?;
     let mut tensors = HashMap::new();
     for (name, view) in file.iter() {
         if view.dtype() != safetensors::Dtype::F32 {
             return Err(Error::Dtype { path: path.into(), tensor: name.into(), dtype: view.dtype().to_string() });
         }
-        tensors.insert(name.to_owned(), HostTensor::new(view.shape(), bytemuck::allocation::pod_collect_to_vec(view.data()))?);
+        tensors.insert(
+            name.to_owned(),
+            HostTensor::new(view.shape(), bytemuck::allocation::pod_collect_to_vec(view.data()))?,
+        );
     }
     for name in ["classifier.weight", "classifier.bias"] {
         if !tensors.contains_key(name) {

@@ -72,7 +72,8 @@ impl Plan {
             *sum = (sum.0 + 1, sum.1 + part.count());
         }
         let bias_scalars = kinds.values().map(|(_, scalars)| scalars).sum();
-        let mut parts: Vec<_> = kinds.into_iter().map(|(kind, (n, scalars))| (format!("{kind} bias"), n, scalars)).collect();
+        let mut parts: Vec<_> =
+            kinds.into_iter().map(|(kind, (n, scalars))| (format!("{kind} bias"), n, scalars)).collect();
         if pooler.0 > 0 {
             parts.push(("fresh pooler".into(), pooler.0, pooler.1));
         }
@@ -80,7 +81,8 @@ impl Plan {
         let config = checkpoint.config();
         let training = &options.training;
         let batches = Batches::new(train.len(), training);
-        let warmup = if training.warmup > 0.0 { format!(" after {} % warm-up", training.warmup * 100.0) } else { String::new() };
+        let warmup =
+            if training.warmup > 0.0 { format!(" after {} % warm-up", training.warmup * 100.0) } else { String::new() };
         let dropout = options.dropout.unwrap_or(config.hidden_dropout_prob);
         Self {
             model: options.model.clone(),
@@ -117,7 +119,8 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "model     {} ({})", self.model, self.architecture)?;
-        let eval = self.eval_rows.map_or(String::from("no evaluation set"), |rows| format!("{} to evaluate", grouped(rows)));
+        let eval =
+            self.eval_rows.map_or(String::from("no evaluation set"), |rows| format!("{} to evaluate", grouped(rows)));
         let kind = match &self.labels {
             Some(labels) => format!("{} classes", labels.len()),
             None => "regression".into(),
@@ -135,7 +138,8 @@ impl fmt::Display for Plan {
             self.biases
         )?;
         for (name, tensors, scalars) in &self.parts {
-            let note = if name == "key bias" { "  (counted; its gradient is exactly zero, so it never moves)" } else { "" };
+            let note =
+                if name == "key bias" { "  (counted; its gradient is exactly zero, so it never moves)" } else { "" };
             writeln!(f, "          {name:<27} {tensors:>3} tensors {:>10} scalars{note}", grouped(*scalars))?;
         }
         if self.fresh_pooler {

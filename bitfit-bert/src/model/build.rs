@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use bitfit_core::{
-    Arena, ArenaBuilder, Backend, FrozenMatrix, HostTensor, Mask, Param, Random, ops::linear::Weight,
-};
+use bitfit_core::{Arena, ArenaBuilder, Backend, FrozenMatrix, HostTensor, Mask, Param, Random, ops::linear::Weight};
 
-use super::{Bert, Dense, Embeddings, Norm, layer::{Layer, QueryKeyValue}};
+use super::{
+    Bert, Dense, Embeddings, Norm,
+    layer::{Layer, QueryKeyValue},
+};
 use crate::bias::{BiasKind, Selection};
 use crate::checkpoint::hf_name;
 use crate::{Checkpoint, Error, Result};
@@ -123,12 +124,16 @@ impl<D: Backend> Bert<D> {
         let mut layers = Vec::new();
         for layer in 0..config.num_hidden_layers {
             let at = |name: &str| format!("encoder.layer.{layer}.{name}.weight");
-            let [query, key, value] =
-                ["query", "key", "value"].map(|name| at(&format!("attention.self.{name}"))).map(|name| source.tensor(&name, &[h, h]));
+            let [query, key, value] = ["query", "key", "value"]
+                .map(|name| at(&format!("attention.self.{name}")))
+                .map(|name| source.tensor(&name, &[h, h]));
             let is_last = layer + 1 == config.num_hidden_layers;
             layers.push(Layer {
                 query_key_value: if is_last {
-                    QueryKeyValue::FirstTokens { query: source.weight(&[query?])?, key_value: source.weight(&[key?, value?])? }
+                    QueryKeyValue::FirstTokens {
+                        query: source.weight(&[query?])?,
+                        key_value: source.weight(&[key?, value?])?,
+                    }
                 } else {
                     QueryKeyValue::EveryToken(source.weight(&[query?, key?, value?])?)
                 },
@@ -146,7 +151,11 @@ impl<D: Backend> Bert<D> {
                 intermediate_bias: source.bias(BiasKind::Intermediate, layer, f)?,
                 output: source.matrix(&at("output.dense"), [h, f])?,
                 output_bias: source.bias(BiasKind::Output, layer, h)?,
-                output_norm: source.norm(&format!("encoder.layer.{layer}.output.LayerNorm"), BiasKind::OutputLayerNorm, layer)?,
+                output_norm: source.norm(
+                    &format!("encoder.layer.{layer}.output.LayerNorm"),
+                    BiasKind::OutputLayerNorm,
+                    layer,
+                )?,
                 heads: config.num_attention_heads,
                 hidden_dropout,
                 attention_dropout: options.dropout.unwrap_or(config.attention_probs_dropout_prob),
@@ -256,7 +265,10 @@ impl<'a, D: Backend> Source<'a, D> {
         if !self.checkpoint.has_pooler() {
             return self.head("pooler.dense", [h, h], Part::FreshPooler);
         }
-        Ok(Dense { weight: self.matrix("pooler.dense.weight", [h, h])?.into(), bias: self.bias(BiasKind::Pooler, 0, h)? })
+        Ok(Dense {
+            weight: self.matrix("pooler.dense.weight", [h, h])?.into(),
+            bias: self.bias(BiasKind::Pooler, 0, h)?,
+        })
     }
 
     /// A dense layer that the checkpoint does not have: given, or drawn, with a bias of zero.

@@ -49,7 +49,8 @@ impl<D: Backend> Layer<D> {
     /// `[T, H]` to `[T, H]`, or to `[B, H]` where only the [CLS] rows ask.
     pub(super) fn forward(&self, tape: &mut Tape<'_, D>, x: &Var<D>, batch: &Batch<D>) -> Result<Var<D>> {
         let sequences = batch.sequences();
-        let args = |queries| AttentionArgs { heads: self.heads, queries, keys: sequences, dropout: self.attention_dropout };
+        let args =
+            |queries| AttentionArgs { heads: self.heads, queries, keys: sequences, dropout: self.attention_dropout };
         let (attended, residual) = match &self.query_key_value {
             QueryKeyValue::EveryToken(weight) => {
                 let qkv = tape.linear(x, weight, &[&self.query_bias, &self.key_bias, &self.value_bias])?;
@@ -70,7 +71,14 @@ impl<D: Backend> Layer<D> {
         self.add_norm(tape, &y, &self.output_bias, &h, &self.output_norm)
     }
 
-    fn add_norm(&self, tape: &mut Tape<'_, D>, x: &Var<D>, bias: &Param<D>, residual: &Var<D>, norm: &Norm<D>) -> Result<Var<D>> {
+    fn add_norm(
+        &self,
+        tape: &mut Tape<'_, D>,
+        x: &Var<D>,
+        bias: &Param<D>,
+        residual: &Var<D>,
+        norm: &Norm<D>,
+    ) -> Result<Var<D>> {
         let args = AddNormArgs {
             bias: Some(bias),
             residual: Some(residual),

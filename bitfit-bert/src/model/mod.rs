@@ -11,10 +11,7 @@ mod layer;
 pub use batch::Batch;
 pub use build::{Head, HeadWeights, ModelOptions, Part, TrainablePart};
 
-use bitfit_core::{
-    Arena, Backend, Frozen, Param, Result, Tape, Var,
-    ops::linear::Weight,
-};
+use bitfit_core::{Arena, Backend, Frozen, Param, Result, Tape, Var, ops::linear::Weight};
 
 use layer::Layer;
 

@@ -62,7 +62,8 @@ fn flow<D: Backend>(
 
 /// The arena's table is the model's list of what trains, but for the key biases.
 fn check_arena<D: Backend>(model: &Bert<D>, arena: &Arena<D>) -> Result<()> {
-    let expected: Vec<&str> = model.parts().iter().filter(|part| part.fixed.is_none()).map(|part| part.name.as_str()).collect();
+    let expected: Vec<&str> =
+        model.parts().iter().filter(|part| part.fixed.is_none()).map(|part| part.name.as_str()).collect();
     let found: Vec<&str> = arena.entries().iter().map(|entry| entry.name.as_str()).collect();
     let stray = |from: &[&str], other: &[&str]| -> Vec<String> {
         from.iter().filter(|name| !other.contains(name)).map(ToString::to_string).collect()

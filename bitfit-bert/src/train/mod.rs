@@ -18,10 +18,10 @@ pub use evaluate::{Score, evaluate, outputs};
 pub use options::TrainOptions;
 pub use order::Batches;
 
+use crate::Result;
 use crate::metrics::Metric;
 use crate::model::{Batch, Bert};
 use crate::tokenize::Encoding;
-use crate::Result;
 
 /// Tokenised texts with what is to be predicted for each.
 #[derive(Clone, Debug)]
@@ -131,7 +131,15 @@ pub struct Best {
 impl Default for Outcome {
     /// Nothing done yet.
     fn default() -> Self {
-        Self { end: End::Finished, steps: 0, epochs: 0, tokens: 0, training: Duration::ZERO, best: None, last: Vec::new() }
+        Self {
+            end: End::Finished,
+            steps: 0,
+            epochs: 0,
+            tokens: 0,
+            training: Duration::ZERO,
+            best: None,
+            last: Vec::new(),
+        }
     }
 }
 
@@ -192,7 +200,9 @@ pub fn train<D: Backend>(
             Some((examples, metrics)) => evaluate(run.model, run.arena, run.workspace, examples, metrics)?,
             None => Vec::new(),
         };
-        let is_best = scores.first().is_some_and(|score| outcome.best.as_ref().is_none_or(|best| score.value > best.scores[0].value));
+        let is_best = scores
+            .first()
+            .is_some_and(|score| outcome.best.as_ref().is_none_or(|best| score.value > best.scores[0].value));
         if is_best {
             kept = Some(run.arena.read()?);
             outcome.best = Some(Best { epoch, scores: scores.clone() });
@@ -222,7 +232,12 @@ struct Run<'a, D: Backend> {
 }
 
 impl<'a, D: Backend> Run<'a, D> {
-    fn new(trainee: Trainee<'a, D>, examples: &'a Examples, options: &TrainOptions, steps_per_epoch: usize) -> Result<Self> {
+    fn new(
+        trainee: Trainee<'a, D>,
+        examples: &'a Examples,
+        options: &TrainOptions,
+        steps_per_epoch: usize,
+    ) -> Result<Self> {
         let Trainee { model, arena, workspace } = trainee;
         let total_steps = steps_per_epoch * options.epochs;
         let rate = LearningRate {
@@ -247,7 +262,13 @@ impl<'a, D: Backend> Run<'a, D> {
     }
 
     /// Steps through an epoch; returns the mean loss of its steps.
-    fn epoch(&mut self, epoch: usize, batches: &Batches, outcome: &mut Outcome, observer: &mut dyn Observer) -> Result<f64> {
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        batches: &Batches,
+        outcome: &mut Outcome,
+        observer: &mut dyn Observer,
+    ) -> Result<f64> {
         let mut losses = Vec::new();
         for batch in batches.epoch(epoch) {
             if observer.should_stop() {

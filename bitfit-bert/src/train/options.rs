@@ -57,7 +57,12 @@ impl TrainOptions {
         check("the learning rate", self.learning_rate, positive(self.learning_rate), "it must be a number above 0")?;
         check("the number of epochs", self.epochs, self.epochs > 0, "it must be at least 1")?;
         check("the batch size", self.batch_size, self.batch_size > 0, "it must be at least 1")?;
-        check("the warm-up", self.warmup, (0.0..=1.0).contains(&self.warmup), "it is a share of the steps, from 0 to 1")?;
+        check(
+            "the warm-up",
+            self.warmup,
+            (0.0..=1.0).contains(&self.warmup),
+            "it is a share of the steps, from 0 to 1",
+        )?;
         let decays = self.weight_decay.is_finite() && self.weight_decay >= 0.0;
         check("the weight decay", self.weight_decay, decays, "it must be a number, and not below 0")?;
         if let Some(norm) = self.max_grad_norm {

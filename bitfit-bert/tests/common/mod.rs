@@ -26,11 +26,13 @@ impl File {
         for (name, view) in SafeTensors::deserialize(&bytes).unwrap().iter() {
             match view.dtype() {
                 Dtype::F32 => {
-                    let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+                    let values =
+                        view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
                     file.floats.insert(name.to_owned(), HostTensor::new(view.shape(), values).unwrap());
                 }
                 Dtype::I64 => {
-                    let values = view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
+                    let values =
+                        view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect();
                     file.integers.insert(name.to_owned(), values);
                 }
                 other => panic!("{name} is of type {other}"),

@@ -1,7 +1,6 @@
 //! The GEMM room: matrix products on the CPU, row-major, f32 or bfloat16 in and f32 sums.
 //!
-//! - [`PackedWeight`] and [`PackedWeightBf16`]: a frozen weight, laid out once; [`forward`] and [`input_gradient`] read
-//!   the activations as they lie.
+//! - [`PackedWeight`]: a frozen weight, laid out once; [`forward`] and [`input_gradient`] read the activations as they lie.
 //! - [`Epilogue`]: what is done to each block of the result while it is in the cache.
 //!
 //! An element of a product is the sum of its terms in an order that depends on k and the instruction set alone: the same
@@ -30,7 +29,7 @@ mod view;
 pub use block::{Block, COL_BLOCK, ColumnPartials, ROW_BLOCK, SideMatrix};
 pub use driver::Output;
 pub use epilogue::{Bias, BiasGelu, Element, Epilogue, MulColumnSum, Narrow, NoEpilogue};
-pub use packed::{PackedWeight, forward, forward_view, input_gradient, input_gradient_view};
+pub use packed::{Operand, PackedWeight, forward, forward_view, input_gradient, input_gradient_view};
 pub use view::{MatMut, MatRef};
 
 #[cfg(test)]

@@ -1,17 +1,26 @@
 //! Frozen weights, laid out once for both products that read them.
 
-use std::fmt;
+use std::{any::type_name, fmt, marker::PhantomData};
+
+use half::bf16;
 
 use super::{
     Epilogue, MatMut, MatRef, Output,
     driver::{PanelProduct, run},
-    panels::Panels,
+    panels::{Packed, Panels},
     tile::Kernels,
 };
 use crate::simd::Level;
 
+/// An element type that weights are laid out in and activations come in: f32, or bfloat16 with f32 sums.
+#[expect(private_bounds, reason = "the layout of panels stays in this room")]
+pub trait Operand: Packed {}
+
+impl Operand for f32 {}
+impl Operand for bf16 {}
+
 /// A frozen `[out, in]` weight as panels, once for `x · Wᵀ` and once for `dy · W`.
-pub struct PackedWeight {
+pub struct PackedWeight<T = f32> {
     level: Level,
     out_features: usize,
     in_features: usize,
@@ -19,10 +28,12 @@ pub struct PackedWeight {
     forward: Panels,
     /// `[out, in]`.
     backward: Panels,
+    element: PhantomData<T>,
 }
 
-impl PackedWeight {
-    /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]` row-major, for `level`.
+impl<T: Operand> PackedWeight<T> {
+    /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]` row-major, for `level`, rounded to the element
+    /// type.
     ///
     /// # Panics
     /// Unless the parts hold `out_features` rows of `in_features` elements.
@@ -30,7 +41,8 @@ impl PackedWeight {
         let level = level.available();
         let rows: Vec<&[f32]> = parts.iter().flat_map(|part| part.chunks(in_features.max(1))).collect();
         assert!(
-            rows.len() == if in_features == 0 { 0 } else { out_features } && rows.iter().all(|row| row.len() == in_features),
+            rows.len() == if in_features == 0 { 0 } else { out_features }
+                && rows.iter().all(|row| row.len() == in_features),
             "the parts of a [{out_features}, {in_features}] weight hold {} elements",
             parts.iter().map(|part| part.len()).sum::<usize>()
         );
@@ -39,8 +51,9 @@ impl PackedWeight {
             level,
             out_features,
             in_features,
-            forward: Panels::pack::<f32>(&kernels, in_features, out_features, |k, n| rows[n][k]),
-            backward: Panels::pack::<f32>(&kernels, out_features, in_features, |k, n| rows[k][n]),
+            forward: Panels::pack::<T>(&kernels, in_features, out_features, |k, n| T::round(rows[n][k])),
+            backward: Panels::pack::<T>(&kernels, out_features, in_features, |k, n| T::round(rows[k][n])),
+            element: PhantomData,
         }
     }
 
@@ -65,9 +78,9 @@ impl PackedWeight {
     }
 }
 
-impl fmt::Debug for PackedWeight {
+impl<T> fmt::Debug for PackedWeight<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PackedWeight([{}, {}], {})", self.out_features, self.in_features, self.level)
+        write!(f, "PackedWeight<{}>([{}, {}], {})", type_name::<T>(), self.out_features, self.in_features, self.level)
     }
 }
 
@@ -75,7 +88,14 @@ impl fmt::Debug for PackedWeight {
 ///
 /// # Panics
 /// Where a slice is not of its shape, or the weight was laid out for another level.
-pub fn forward(level: Level, x: &[f32], w: &PackedWeight, y: &mut [f32], accumulate: bool, epilogue: &impl Epilogue) {
+pub fn forward<T: Operand>(
+    level: Level,
+    x: &[T],
+    w: &PackedWeight<T>,
+    y: &mut [f32],
+    accumulate: bool,
+    epilogue: &impl Epilogue,
+) {
     forward_view(level, MatRef::new(x, w.in_features), w, output(y, w.out_features, accumulate), epilogue);
 }
 
@@ -83,10 +103,10 @@ pub fn forward(level: Level, x: &[f32], w: &PackedWeight, y: &mut [f32], accumul
 ///
 /// # Panics
 /// As [`forward`].
-pub fn input_gradient(
+pub fn input_gradient<T: Operand>(
     level: Level,
-    dy: &[f32],
-    w: &PackedWeight,
+    dy: &[T],
+    w: &PackedWeight<T>,
     dx: &mut [f32],
     accumulate: bool,
     epilogue: &impl Epilogue,
@@ -103,7 +123,13 @@ fn output(y: &mut [f32], cols: usize, accumulate: bool) -> Output<'_> {
 ///
 /// # Panics
 /// As [`forward`].
-pub fn forward_view(level: Level, x: MatRef<'_>, w: &PackedWeight, y: Output<'_>, epilogue: &impl Epilogue) {
+pub fn forward_view<T: Operand>(
+    level: Level,
+    x: MatRef<'_, T>,
+    w: &PackedWeight<T>,
+    y: Output<'_>,
+    epilogue: &impl Epilogue,
+) {
     assert_eq!(x.cols(), w.in_features, "columns of x for {w:?}");
     multiply(level, x, w, &w.forward, w.out_features, y, epilogue);
 }
@@ -112,20 +138,27 @@ pub fn forward_view(level: Level, x: MatRef<'_>, w: &PackedWeight, y: Output<'_>
 ///
 /// # Panics
 /// As [`forward`].
-pub fn input_gradient_view(level: Level, dy: MatRef<'_>, w: &PackedWeight, dx: Output<'_>, epilogue: &impl Epilogue) {
+pub fn input_gradient_view<T: Operand>(
+    level: Level,
+    dy: MatRef<'_, T>,
+    w: &PackedWeight<T>,
+    dx: Output<'_>,
+    epilogue: &impl Epilogue,
+) {
     assert_eq!(dy.cols(), w.out_features, "columns of dy for {w:?}");
     multiply(level, dy, w, &w.backward, w.in_features, dx, epilogue);
 }
 
-fn multiply(
+fn multiply<T: Operand>(
     level: Level,
-    a: MatRef<'_>,
-    w: &PackedWeight,
+    a: MatRef<'_, T>,
+    w: &PackedWeight<T>,
     panels: &Panels,
     n: usize,
     output: Output<'_>,
     epilogue: &impl Epilogue,
 ) {
+    assert!(T::PER_STEP == 1 || a.strides()[1] == 1, "rows of pairs must be contiguous");
     assert_eq!(level.available(), w.level, "{w:?} used at {level}");
     let product = PanelProduct { kernels: Kernels::of(w.level), a, panels, n, scale: 1.0 };
     run(w.level, &product, output, epilogue);

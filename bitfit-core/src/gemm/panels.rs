@@ -19,10 +19,16 @@ pub(super) trait Packed: Operand {
     fn place(element: impl Fn(usize) -> Self) -> f32;
     /// Zero: what a step holds behind the end of k.
     const ZERO: Self;
+    /// The nearest value of the type.
+    fn round(v: f32) -> Self;
 }
 
 impl Packed for f32 {
     const ZERO: f32 = 0.0;
+    #[inline(always)]
+    fn round(v: f32) -> f32 {
+        v
+    }
     #[inline(always)]
     fn place(element: impl Fn(usize) -> f32) -> f32 {
         element(0)
@@ -31,6 +37,10 @@ impl Packed for f32 {
 
 impl Packed for bf16 {
     const ZERO: bf16 = bf16::ZERO;
+    #[inline(always)]
+    fn round(v: f32) -> bf16 {
+        bf16::from_f32(v)
+    }
     #[inline(always)]
     fn place(element: impl Fn(usize) -> bf16) -> f32 {
         f32::from_bits(u32::from(element(0).to_bits()) | u32::from(element(1).to_bits()) << 16)
@@ -58,7 +68,12 @@ pub(super) struct Panel<'a> {
 
 impl Panels {
     /// Lays out the `[k, n]` matrix whose elements are `element(k, n)`.
-    pub fn pack<T: Packed>(kernels: &Kernels<T>, k: usize, n: usize, element: impl Fn(usize, usize) -> T + Sync) -> Self {
+    pub fn pack<T: Packed>(
+        kernels: &Kernels<T>,
+        k: usize,
+        n: usize,
+        element: impl Fn(usize, usize) -> T + Sync,
+    ) -> Self {
         let width = kernels.width();
         let steps = k.div_ceil(T::PER_STEP);
         let last = n - n / width * width;
@@ -81,7 +96,6 @@ impl Panels {
         });
         panels
     }
-
 
     /// Bytes they take.
     pub fn bytes(&self) -> usize {

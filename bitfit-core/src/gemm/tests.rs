@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use half::bf16;
+
 use super::*;
 use crate::simd::{self, Level};
 
@@ -89,12 +91,12 @@ fn both_products_agree_with_plain_loops_at_every_level() {
 #[test]
 fn no_rows_no_inputs_and_no_outputs_are_products_too() {
     for level in Level::supported() {
-        let packed = PackedWeight::new(level, &[&[1.0; 6]], 2, 3);
+        let packed = PackedWeight::<f32>::new(level, &[&[1.0; 6]], 2, 3);
         forward(level, &[], &packed, &mut [], false, &Bias(&[1.0, 1.0]));
         input_gradient(level, &[], &packed, &mut [], true, &NoEpilogue);
         // Nothing to sum is zero, and zero outputs write nothing.
         let mut y = [7.0; 4];
-        let empty = MatRef::strided(&[], [2, 0], [0, 1]);
+        let empty: MatRef<'_> = MatRef::strided(&[], [2, 0], [0, 1]);
         let none = PackedWeight::new(level, &[], 0, 0);
         forward_view(level, empty, &none, Output::Write(MatMut::strided(&mut y, [2, 0], 2)), &NoEpilogue);
         assert_eq!(y, [7.0; 4]);
@@ -202,12 +204,68 @@ fn epilogues_do_what_they_say() {
     }
 }
 
+fn narrow(values: &[f32]) -> Vec<bf16> {
+    values.iter().map(|&v| bf16::from_f32(v)).collect()
+}
+
+fn widen(values: &[bf16]) -> Vec<f32> {
+    values.iter().map(|v| v.to_f32()).collect()
+}
+
+#[test]
+fn bfloat16_products_agree_with_plain_loops_at_every_level() {
+    for [m, k, n] in shapes() {
+        let (x, w, dy) = (narrow(&values(m * k, 1)), values(n * k, 2), narrow(&values(m * n, 3)));
+        let rounded = widen(&narrow(&w));
+        let y_want = reference(&widen(&x), &rounded, k, n);
+        let dx_want = reference(&widen(&dy), &transpose(&rounded, n, k), n, k);
+        for level in Level::supported() {
+            let packed = PackedWeight::new(level, &[&w], n, k);
+            let what = format!("{level} bf16 [{m}, {k}] x [{k}, {n}]");
+            let (mut y, mut dx) = (vec![f32::NAN; m * n], vec![1.0; m * k]);
+            forward(level, &x, &packed, &mut y, false, &NoEpilogue);
+            assert_close(&y, y_want.iter().copied(), k, &what);
+            input_gradient(level, &dy, &packed, &mut dx, true, &NoEpilogue);
+            assert_close(&dx, dx_want.iter().map(|&(want, size)| (want + 1.0, size + 1.0)), n, &what);
+        }
+    }
+}
+
+#[test]
+fn a_bfloat16_chain_never_stores_what_it_does_not_keep() {
+    let (m, k, n) = (111, 75, 210);
+    let (x, w, bias) = (narrow(&values(m * k, 1)), values(n * k, 2), values(n, 3));
+    for level in Level::supported() {
+        let packed = PackedWeight::new(level, &[&w], n, k);
+        let (mut y, mut slope) = (vec![0.0; m * n], vec![0.0; m * n]);
+        forward(level, &x, &packed, &mut y, false, &BiasGelu::new(&bias, Some(&mut slope)));
+
+        let (mut y16, mut slope16) = (vec![bf16::ZERO; m * n], vec![bf16::ZERO; m * n]);
+        let epilogue = Narrow::new(BiasGelu::new(&bias, Some(&mut slope16)), MatMut::new(&mut y16, n));
+        forward_view(level, MatRef::new(&x, k), &packed, Output::Discard, &epilogue);
+        assert_eq!((&y16, &slope16), (&narrow(&y), &narrow(&slope)), "{level}");
+
+        let mut dz = vec![bf16::ZERO; m * n];
+        let epilogue = Narrow::new(MulColumnSum::new(&slope16, n), MatMut::new(&mut dz, n));
+        forward_view(level, MatRef::new(&x, k), &packed, Output::Discard, &epilogue);
+        let mut sums = vec![0.0; n];
+        epilogue.into_first().add_to(&mut sums);
+        let epilogue = MulColumnSum::new(&slope16, n);
+        forward(level, &x, &packed, &mut y, false, &epilogue);
+        let mut want = vec![0.0; n];
+        epilogue.add_to(&mut want);
+        assert_eq!((dz, sums), (narrow(&y), want), "{level}");
+    }
+}
+
 /// Notes which blocks it was given.
 #[derive(Default)]
 struct Cover(Mutex<Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>>);
 impl Epilogue for Cover {
     fn apply(&self, block: &mut Block<'_>) {
-        assert!(block.rows().start % ROW_BLOCK == 0 && block.rows().len() <= ROW_BLOCK && block.cols().len() <= COL_BLOCK);
+        assert!(
+            block.rows().start % ROW_BLOCK == 0 && block.rows().len() <= ROW_BLOCK && block.cols().len() <= COL_BLOCK
+        );
         self.0.lock().unwrap().push((block.rows(), block.cols()));
     }
 }

@@ -145,9 +145,7 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
         for _ in 0..PREFETCH_STEPS / 4 {
             for u in 0..4 {
                 // SAFETY: row i < MR of a, a step within k.
-                step!(|i| unsafe {
-                    T::broadcast(s, a.add(i * row_stride + u * T::PER_STEP * col_stride), col_stride)
-                });
+                step!(|i| unsafe { T::broadcast(s, a.add(i * row_stride + u * T::PER_STEP * col_stride), col_stride) });
                 b = b.wrapping_add(t.b_stride);
             }
             a = a.wrapping_add(4 * T::PER_STEP * col_stride);

@@ -100,7 +100,16 @@ pub(crate) fn train<const N: usize>(
     let arena = builder.build().unwrap();
     let mut tape = Tape::train(&workspace, &arena, Seed { run: 9, step: 1 });
     let vars = params.map(|param| tape.parameter(&param).unwrap());
+    // Buffers come with whatever they held before, here NaN: an op that does not write all of its output shows.
+    let dirty = || {
+        for (_, data) in inputs {
+            let mut lent = [(); 4].map(|()| workspace.scratch(data.len()).unwrap());
+            lent.iter_mut().for_each(|scratch| device.fill(f32::NAN, scratch.as_mut()).unwrap());
+        }
+    };
+    dirty();
     let y = network(&mut tape, vars.each_ref()).unwrap();
+    dirty();
     let dy = random(77, y.rows() * y.cols());
     let gradient = backward_from(tape, &y, &dy, &arena, &workspace);
     let mut entries = arena.entries().iter();

@@ -48,7 +48,11 @@ impl<D: Device> ArenaBuilder<D> {
     /// [`Error::Invalid`] when the mask does not fit the shape or the name is taken; [`Error::Device`] when the device
     /// is out of memory.
     pub fn add(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Param<D>> {
-        if mask == Mask::None { self.freeze(&tensor).map(Param::Frozen) } else { self.train(name, tensor, mask).map(Param::Trained) }
+        if mask == Mask::None {
+            self.freeze(&tensor).map(Param::Frozen)
+        } else {
+            self.train(name, tensor, mask).map(Param::Trained)
+        }
     }
 
     /// Puts a tensor on the device that will never train.
@@ -326,7 +330,9 @@ mod tests {
         builder.add("cut", tensor(&[2]), Mask::Whole).unwrap();
         let arena = builder.build().unwrap();
         let mut gradient = arena.gradient().unwrap();
-        let mut set = |values: &[f32; 4]| arena.device().write(values, gradient.slice_mut()).map(|()| arena.check_flow(&gradient));
+        let mut set = |values: &[f32; 4]| {
+            arena.device().write(values, gradient.slice_mut()).map(|()| arena.check_flow(&gradient))
+        };
         let message = set(&[0.0, 1.0, 0.0, 0.0]).unwrap().unwrap_err().to_string();
         assert!(message.contains("reached cut") && message.contains("zero"), "{message}");
         let message = set(&[f32::NAN, 1.0, 2.0, 0.0]).unwrap().unwrap_err().to_string();

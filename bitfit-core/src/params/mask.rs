@@ -91,13 +91,9 @@ mod tests {
 
     #[test]
     fn the_arena_holds_as_many_entries_as_the_mask_names() {
-        for mask in [
-            Mask::None,
-            Mask::Whole,
-            Mask::Rows(vec![2, 0]),
-            Mask::Columns(vec![3, 1]),
-            Mask::Elements(vec![11, 0, 5]),
-        ] {
+        for mask in
+            [Mask::None, Mask::Whole, Mask::Rows(vec![2, 0]), Mask::Columns(vec![3, 1]), Mask::Elements(vec![11, 0, 5])]
+        {
             assert_eq!(mask.count(&[3, 4]), mask.indices(&[3, 4]).len(), "{mask:?}");
             assert!(mask.validate("w", &[3, 4]).is_ok());
         }

@@ -76,11 +76,17 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn load_partial(self, from: &[f32]) -> __m256 {
+        if from.len() >= 8 {
+            return self.load(from);
+        }
         // SAFETY: lanes outside the slice are masked off, and a masked lane is not read.
         unsafe { _mm256_maskload_ps(from.as_ptr(), first(self, from.len())) }
     }
     #[inline(always)]
     fn store_partial(self, to: &mut [f32], v: __m256) {
+        if to.len() >= 8 {
+            return self.store(to, v);
+        }
         // SAFETY: lanes outside the slice are masked off, and a masked lane is not written.
         unsafe { _mm256_maskstore_ps(to.as_mut_ptr(), first(self, to.len()), v) }
     }

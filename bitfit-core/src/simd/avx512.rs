@@ -80,11 +80,17 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     fn load_partial(self, from: &[f32]) -> __m512 {
+        if from.len() >= 16 {
+            return self.load(from);
+        }
         // SAFETY: lanes outside the slice are masked off, and a masked lane is not read.
         unsafe { _mm512_maskz_loadu_ps(first(from.len()), from.as_ptr()) }
     }
     #[inline(always)]
     fn store_partial(self, to: &mut [f32], v: __m512) {
+        if to.len() >= 16 {
+            return self.store(to, v);
+        }
         // SAFETY: lanes outside the slice are masked off, and a masked lane is not written.
         unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), first(to.len()), v) }
     }

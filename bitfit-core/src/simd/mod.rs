@@ -42,8 +42,8 @@ mod slices;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
-pub use level::{Level, UnsupportedLevel, init, level};
 use half::bf16;
+pub use level::{Level, UnsupportedLevel, init, level};
 pub use portable::Portable;
 pub use slices::{Map, exp_slice, from_bf16_slice, gelu_slice, map_slice, tanh_slice, to_bf16_slice};
 

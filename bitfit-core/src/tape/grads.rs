@@ -129,8 +129,7 @@ impl<'a, D: Device> Grads<'a, D> {
         sum: impl FnOnce(&D, ColumnSums<'_, D, N>) -> Result<()>,
     ) -> Result<()> {
         let device = self.workspace.device();
-        let whole = |trained: &&Trained| self.arena.indices(trained).is_none();
-        if params.iter().flatten().all(|trained| whole(&trained)) {
+        if params.iter().flatten().all(|trained| self.arena.indices(trained).is_none()) {
             let at = params.map(|param| param.map(|trained| self.arena.entries()[trained.entry].offset));
             return sum(device, ColumnSums { buffer: self.gradient.slice_mut(), at });
         }

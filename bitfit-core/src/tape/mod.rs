@@ -10,9 +10,7 @@ mod grads;
 
 pub use grads::{ColumnSums, Grads, Target};
 
-use crate::{
-    Arena, Device, Dropout, Error, Gradient, Param, Result, Scratch, Seed, Slice, Tensor, Trained, Workspace,
-};
+use crate::{Arena, Device, Dropout, Error, Gradient, Param, Result, Scratch, Seed, Slice, Tensor, Trained, Workspace};
 
 /// Where the gradient of a [`Var`] is collected during backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +130,10 @@ impl<'a, D: Device> Tape<'a, D> {
     /// [`Error::Invalid`] unless `0 <= p < 1`.
     pub fn dropout_site(&mut self, p: f32) -> Result<Option<Dropout>> {
         if !(0.0..1.0).contains(&p) {
-            return Err(Error::invalid("dropout", format!("the probability is {p}; it must be at least 0 and below 1")));
+            return Err(Error::invalid(
+                "dropout",
+                format!("the probability is {p}; it must be at least 0 and below 1"),
+            ));
         }
         let site = self.sites;
         self.sites += 1;

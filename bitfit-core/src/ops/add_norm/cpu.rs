@@ -7,7 +7,7 @@ use super::{AddNorm, BackwardInput, BackwardOutput, Input, Kept};
 use crate::{
     Cpu, Dropout, Result, Slice, SliceMut,
     cpu::{ROW_BLOCK, blocks, blocks_of, load, optional_blocks, store, sum_columns},
-    simd::{self, Kernel, Simd},
+    simd::{self, Kernel, Level, Simd},
 };
 
 impl AddNorm for Cpu {
@@ -30,10 +30,17 @@ impl AddNorm for Cpu {
                 let first = block * ROW_BLOCK;
                 for (i, (y, x)) in y.chunks_exact_mut(cols).zip(x.chunks_exact(cols)).enumerate() {
                     let at = (first + i) * cols;
-                    draw(input.dropout, at, factors);
+                    draw(self.level(), input.dropout, at, factors);
                     let (mean, inverse) = simd::dispatch(
                         self.level(),
-                        Moments { x, bias, residual: residual.map(|r| &r[at..at + cols]), factors, eps: input.eps, v: y },
+                        Moments {
+                            x,
+                            bias,
+                            residual: residual.map(|r| &r[at..at + cols]),
+                            factors,
+                            eps: input.eps,
+                            v: y,
+                        },
                     );
                     let normal = normal.as_mut().map(|normal| &mut normal[i * cols..][..cols]);
                     if let Some(rstd) = &mut rstd {
@@ -72,7 +79,7 @@ impl AddNorm for Cpu {
                         simd::dispatch(self.level(), Add { from: dy, to: beta });
                         continue;
                     };
-                    draw(input.dropout, row * cols, factors);
+                    draw(self.level(), input.dropout, row * cols, factors);
                     simd::dispatch(
                         self.level(),
                         RowBackward {
@@ -104,9 +111,9 @@ impl AddNorm for Cpu {
 }
 
 /// The dropout's factors for elements `at ..`; without dropout they stay 1.
-fn draw(dropout: Option<Dropout>, at: usize, factors: &mut [f32]) {
+fn draw(level: Level, dropout: Option<Dropout>, at: usize, factors: &mut [f32]) {
     if let Some(dropout) = dropout {
-        dropout.factors(at as u64, factors);
+        dropout.factors(level, at as u64, factors);
     }
 }
 

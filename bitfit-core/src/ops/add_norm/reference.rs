@@ -47,7 +47,9 @@ fn normalise<R: Real>(v: &[R], eps: R) -> (Vec<R>, R) {
 
 fn sum<R: Real>(inputs: &Inputs<R>) -> Vec<R> {
     let cols = inputs.weight.len();
-    (0..inputs.x.len()).map(|i| inputs.residual[i] + inputs.factors[i] * (inputs.x[i] + inputs.bias[i % cols])).collect()
+    (0..inputs.x.len())
+        .map(|i| inputs.residual[i] + inputs.factors[i] * (inputs.x[i] + inputs.bias[i % cols]))
+        .collect()
 }
 
 /// y `[T, H]`.

@@ -7,7 +7,7 @@ use ndarray::Array2;
 fn inputs(rows: usize, cols: usize, dropout: Option<Dropout>) -> reference::Inputs<f64> {
     let mut factors = vec![1.0; rows * cols];
     if let Some(dropout) = dropout {
-        dropout.factors(0, &mut factors);
+        dropout.factors(crate::simd::level(), 0, &mut factors);
     }
     reference::Inputs {
         x: widen(&random(1, rows * cols)),
@@ -68,7 +68,8 @@ fn agrees(device: &Cpu, rows: usize, cols: usize, p: f32) {
     let seed = Seed { run: 9, step: 1 };
     let mut tape = Tape::train(&workspace, &arena, seed);
     let (xv, rv) = (tape.parameter(&x).unwrap(), tape.parameter(&residual).unwrap());
-    let args = AddNormArgs { bias: Some(&bias), residual: Some(&rv), weight: &weight, beta: &beta, dropout: p, eps: 1e-12 };
+    let args =
+        AddNormArgs { bias: Some(&bias), residual: Some(&rv), weight: &weight, beta: &beta, dropout: p, eps: 1e-12 };
     let y = tape.add_norm(&xv, &args).unwrap();
 
     let expected = inputs(rows, cols, Dropout::new(seed, 0, p));
@@ -103,7 +104,8 @@ fn with_only_beta_training_nothing_is_kept_and_with_nothing_training_nothing_rec
         let (workspace, arena, [bias, weight, beta]) = vectors(train);
         let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
         let x = tape.constant(workspace.tensor(Array2::ones((64, 8)).view()).unwrap());
-        let args = AddNormArgs { bias: Some(&bias), residual: None, weight: &weight, beta: &beta, dropout: 0.1, eps: 1e-5 };
+        let args =
+            AddNormArgs { bias: Some(&bias), residual: None, weight: &weight, beta: &beta, dropout: 0.1, eps: 1e-5 };
         let before = workspace.allocated_bytes();
         let y = tape.add_norm(&x, &args).unwrap();
         assert_eq!(tape.recorded(), recorded);

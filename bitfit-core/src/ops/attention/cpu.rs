@@ -1,10 +1,12 @@
 //! Attention on the CPU: a sequence to a task, head after head, in tiles of a few queries against all keys of the
 //! sequence, so that a tile of scores stays in the second cache and a row of it is normalised in the first.
 
-use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, s, linalg::general_mat_mul};
+use std::ops::Range;
+
+use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, linalg::general_mat_mul, s};
 use rayon::prelude::*;
 
-use super::{Attention, Input, Projections};
+use super::{Attention, Input, Projections, dropout_element};
 use crate::{
     Cpu, Result, Slice, SliceMut,
     cpu::{load, store},
@@ -15,7 +17,12 @@ use crate::{
 const QUERY_TILE: usize = 64;
 
 impl Attention for Cpu {
-    fn attention(&self, input: &Input<'_, Self>, o: SliceMut<'_, Self>, log_sums: Option<SliceMut<'_, Self>>) -> Result<()> {
+    fn attention(
+        &self,
+        input: &Input<'_, Self>,
+        o: SliceMut<'_, Self>,
+        log_sums: Option<SliceMut<'_, Self>>,
+    ) -> Result<()> {
         let o = split(o.f32(), input.queries.host(), input.width());
         let log_sums = match log_sums {
             Some(log_sums) => split(log_sums.f32(), input.queries.host(), input.heads).into_iter().map(Some).collect(),
@@ -32,9 +39,9 @@ impl Attention for Cpu {
                     for first in (0..rows.len()).step_by(QUERY_TILE) {
                         let queries = first..rows.len().min(first + QUERY_TILE);
                         tile.product(scale, q.slice(s![queries.clone(), ..]), k.t());
+                        tile.draw(input, sequence, head, queries.clone());
                         for (i, row) in queries.clone().enumerate() {
                             let log_sum = tile.softmax(i);
-                            tile.draw(input, rows.start + row, head);
                             if let Some(log_sums) = &mut log_sums {
                                 log_sums[row * input.heads + head] = log_sum;
                             }
@@ -62,7 +69,9 @@ impl Attention for Cpu {
         let (queries, keys) = (input.queries.host(), input.keys.host());
         // Of each sequence its own rows of the gradients, to write without asking the others.
         let gradients: Vec<Projections<&mut [f32]>> = match gradient {
-            Projections::Packed(qkv) => split(qkv.f32(), queries, 3 * width).into_iter().map(Projections::Packed).collect(),
+            Projections::Packed(qkv) => {
+                split(qkv.f32(), queries, 3 * width).into_iter().map(Projections::Packed).collect()
+            }
             Projections::Split { query, key_value } => split(query.f32(), queries, width)
                 .into_iter()
                 .zip(split(key_value.f32(), keys, 2 * width))
@@ -84,8 +93,8 @@ impl Attention for Cpu {
                         let q = q.slice(s![tile.clone(), ..]);
                         p.product(scale, q, k.t());
                         dp.product(1.0, dy, v.t());
+                        p.draw(input, sequence, head, tile.clone());
                         for (i, row) in tile.clone().enumerate() {
-                            p.draw(input, rows.start + row, head);
                             let log_sum = log_sums[(rows.start + row) * heads + head];
                             p.softmax_backward(i, log_sum, dp);
                         }
@@ -128,9 +137,8 @@ fn split<'a>(mut data: &'a mut [f32], offsets: &[u32], cols: usize) -> Vec<&'a m
 fn operands<'a>(input: &Input<'a, Cpu>, sequence: usize, head: usize) -> [ArrayView2<'a, f32>; 3] {
     let (width, dim) = (input.width(), input.head_dim);
     let at = head * dim;
-    let rows = |data: &Slice<'a, Cpu>, range: std::ops::Range<usize>, cols: usize| {
-        &data.f32()[range.start * cols..range.end * cols]
-    };
+    let rows =
+        |data: &Slice<'a, Cpu>, range: Range<usize>, cols: usize| &data.f32()[range.start * cols..range.end * cols];
     let (queries, keys) = (input.queries.range(sequence), input.keys.range(sequence));
     match &input.projections {
         Projections::Packed(qkv) => {
@@ -162,7 +170,7 @@ struct Tile {
     level: Level,
     keys: usize,
     data: Vec<f32>,
-    /// The dropout's factors of one row.
+    /// The dropout's factors of the rows, each padded to a multiple of 16; of one row, all 1, where nothing is dropped.
     factors: Vec<f32>,
     drops: bool,
 }
@@ -170,8 +178,10 @@ struct Tile {
 impl Tile {
     fn new(level: Level, input: &Input<'_, Cpu>) -> Self {
         let longest = input.keys.longest();
-        let data = vec![0.0; QUERY_TILE.min(input.queries.longest()) * longest];
-        Self { level, keys: 0, data, factors: vec![1.0; longest], drops: input.dropout.is_some() }
+        let rows = QUERY_TILE.min(input.queries.longest());
+        let drops = input.dropout.is_some();
+        let factors = vec![1.0; if drops { rows * longest.next_multiple_of(16) } else { longest }];
+        Self { level, keys: 0, data: vec![0.0; rows * longest], factors, drops }
     }
 
     fn p(&self, rows: usize) -> ArrayView2<'_, f32> {
@@ -190,11 +200,19 @@ impl Tile {
         general_mat_mul(scale, &a, &b, 0.0, &mut to);
     }
 
-    /// Draws the dropout's factors of one row of p.
-    fn draw(&mut self, input: &Input<'_, Cpu>, query_row: usize, head: usize) {
+    /// Draws the dropout's factors of some rows of p.
+    fn draw(&mut self, input: &Input<'_, Cpu>, sequence: usize, head: usize, queries: Range<usize>) {
         if let Some(dropout) = input.dropout {
-            dropout.factors(input.dropout_row(query_row, head), &mut self.factors[..self.keys]);
+            let first = dropout_element(sequence, input.heads, head, queries.start, self.keys);
+            let stride = self.keys.next_multiple_of(16);
+            dropout.factors(self.level, first, &mut self.factors[..queries.len() * stride]);
         }
+    }
+
+    /// The drawn factors of one row.
+    fn row_factors(&self, i: usize) -> &[f32] {
+        let row = if self.drops { i * self.keys.next_multiple_of(16) } else { 0 };
+        &self.factors[row..][..self.keys]
     }
 
     /// Turns a row of scores into probabilities; returns their log-sum-exp.
@@ -206,8 +224,9 @@ impl Tile {
     /// Applies the drawn factors to a row.
     fn drop(&mut self, i: usize) {
         if self.drops {
+            let first = i * self.keys.next_multiple_of(16);
             let row = &mut self.data[i * self.keys..][..self.keys];
-            for (p, factor) in row.iter_mut().zip(&self.factors) {
+            for (p, factor) in row.iter_mut().zip(&self.factors[first..]) {
                 *p *= factor;
             }
         }
@@ -215,9 +234,10 @@ impl Tile {
 
     /// Turns a row of scores into `m ∘ p`, and the same row of `do · vᵀ` into ds.
     fn softmax_backward(&mut self, i: usize, log_sum: f32, dp: &mut Tile) {
-        let (keys, level) = (self.keys, self.level);
-        let row = &mut self.data[i * keys..][..keys];
-        simd::dispatch(level, SoftmaxRowBackward { row, dp: dp.row(i), factors: &self.factors[..keys], log_sum });
+        let mut data = std::mem::take(&mut self.data);
+        let row = &mut data[i * self.keys..][..self.keys];
+        simd::dispatch(self.level, SoftmaxRowBackward { row, dp: dp.row(i), factors: self.row_factors(i), log_sum });
+        self.data = data;
     }
 }
 

@@ -35,7 +35,12 @@ use crate::{
 pub trait Attention: Device {
     /// See the [module](self): o `[Tq, H]`, and per query row and head the log-sum-exp of its scores `[Tq, N]`, where
     /// backward will need it.
-    fn attention(&self, input: &Input<'_, Self>, o: SliceMut<'_, Self>, log_sums: Option<SliceMut<'_, Self>>) -> Result<()>;
+    fn attention(
+        &self,
+        input: &Input<'_, Self>,
+        o: SliceMut<'_, Self>,
+        log_sums: Option<SliceMut<'_, Self>>,
+    ) -> Result<()>;
 
     /// See the [module](self): writes the gradient of the projections, in their own layout.
     fn attention_backward(
@@ -74,7 +79,7 @@ pub struct Input<'a, D: Device> {
     pub queries: &'a Sequences<D>,
     /// The bounds of the sequences of keys; as many.
     pub keys: &'a Sequences<D>,
-    /// Of p: element `(query row · N + head) · 2³⁵ + key`, the key counted within its sequence.
+    /// Of p; see [`dropout_element`].
     pub dropout: Option<Dropout>,
 }
 
@@ -83,11 +88,12 @@ impl<D: Device> Input<'_, D> {
     pub fn width(&self) -> usize {
         self.heads * self.head_dim
     }
+}
 
-    /// The dropout's number of the first key in a row of p.
-    pub fn dropout_row(&self, query_row: usize, head: usize) -> u64 {
-        ((query_row * self.heads + head) as u64) << 35
-    }
+/// The dropout's number of p's element at a query and key 0 of a sequence and head; the query counts within its sequence.
+/// The rows of one matrix p follow each other, each padded to a multiple of 16 keys, so that short ones share a draw.
+pub fn dropout_element(sequence: usize, heads: usize, head: usize, query: usize, keys: usize) -> u64 {
+    (((sequence * heads + head) as u64) << 32) + (query * keys.next_multiple_of(16)) as u64
 }
 
 /// The shape of [`Tape::attention`] beside its inputs.
@@ -122,7 +128,12 @@ impl<D: Backend> Tape<'_, D> {
             return Err(Error::invalid("attention", format!("{} heads do not divide {width} columns", args.heads)));
         }
         if args.queries.count() != args.keys.count() {
-            return Err(Error::shape("attention", "the sequences of keys", &[args.queries.count()], &[args.keys.count()]));
+            return Err(Error::shape(
+                "attention",
+                "the sequences of keys",
+                &[args.queries.count()],
+                &[args.keys.count()],
+            ));
         }
         match projections {
             Projections::Packed(qkv) => {

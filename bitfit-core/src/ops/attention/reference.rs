@@ -48,10 +48,14 @@ pub fn forward<R: Real>(head: &Head<R>) -> Vec<R> {
 pub fn backward<R: Real>(head: &Head<R>, dy: &[R]) -> (Vec<R>, Vec<R>, Vec<R>) {
     let (dim, keys) = (head.dim, head.k.len() / head.dim);
     let scale = R::one() / R::of(dim as f64).sqrt();
-    let (mut dq, mut dk, mut dv) = (vec![R::zero(); head.q.len()], vec![R::zero(); head.k.len()], vec![R::zero(); head.v.len()]);
-    for (query, (p, factors)) in probabilities(head).chunks_exact(keys).zip(head.factors.chunks_exact(keys)).enumerate() {
+    let (mut dq, mut dk, mut dv) =
+        (vec![R::zero(); head.q.len()], vec![R::zero(); head.k.len()], vec![R::zero(); head.v.len()]);
+    for (query, (p, factors)) in probabilities(head).chunks_exact(keys).zip(head.factors.chunks_exact(keys)).enumerate()
+    {
         let dp: Vec<R> = (0..keys)
-            .map(|key| factors[key] * (0..dim).fold(R::zero(), |sum, d| sum + dy[query * dim + d] * head.v[key * dim + d]))
+            .map(|key| {
+                factors[key] * (0..dim).fold(R::zero(), |sum, d| sum + dy[query * dim + d] * head.v[key * dim + d])
+            })
             .collect();
         let mean = p.iter().zip(&dp).fold(R::zero(), |sum, (&p, &dp)| sum + p * dp);
         for key in 0..keys {

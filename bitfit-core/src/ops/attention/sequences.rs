@@ -22,8 +22,13 @@ impl<D: Device> Sequences<D> {
         let mut host = vec![0u32];
         let mut longest = 0;
         for length in lengths {
-            let end = u32::try_from(length).ok().filter(|&length| length > 0).and_then(|length| host[host.len() - 1].checked_add(length));
-            let end = end.ok_or_else(|| Error::invalid("sequences", format!("sequence {} has length {length}", host.len() - 1)))?;
+            let end = u32::try_from(length)
+                .ok()
+                .filter(|&length| length > 0)
+                .and_then(|length| host[host.len() - 1].checked_add(length));
+            let end = end.ok_or_else(|| {
+                Error::invalid("sequences", format!("sequence {} has length {length}", host.len() - 1))
+            })?;
             host.push(end);
             longest = longest.max(length);
         }

@@ -7,7 +7,7 @@ use crate::{Arena, ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::te
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
     let mut factors = vec![0.0; 6];
-    Dropout::new(Seed { run: 3, step: 1 }, 0, 0.4).unwrap().factors(0, &mut factors);
+    Dropout::new(Seed { run: 3, step: 1 }, 0, 0.4).unwrap().factors(crate::simd::level(), 0, &mut factors);
     let head = reference::Head {
         dim: 4,
         q: widen(&random(1, 8)),
@@ -26,7 +26,13 @@ fn reference_gradients_are_those_of_finite_differences() {
 #[test]
 fn a_bias_on_the_keys_has_no_gradient() {
     let factors = vec![1.0; 6];
-    let head = reference::Head { dim: 4, q: widen(&random(1, 8)), k: widen(&random(2, 12)), v: widen(&random(3, 12)), factors };
+    let head = reference::Head {
+        dim: 4,
+        q: widen(&random(1, 8)),
+        k: widen(&random(2, 12)),
+        v: widen(&random(3, 12)),
+        factors,
+    };
     let (_, dk, _) = reference::backward(&head, &widen(&random(4, 8)));
     for d in 0..4 {
         let sum: f64 = dk.iter().skip(d).step_by(4).sum();
@@ -49,7 +55,14 @@ fn columns(matrix: &[f32], cols: usize, rows: std::ops::Range<usize>, first: usi
 }
 
 /// Output and gradients of a packed projection by the reference: o `[Tq, H]`, dq `[Tq, H]`, dk and dv `[T, H]`.
-fn expected(case: &Case, q: &[f32], kv: &[f32], dy: &[f32], queries: &Sequences<Cpu>, keys: &Sequences<Cpu>) -> [Vec<f64>; 4] {
+fn expected(
+    case: &Case,
+    q: &[f32],
+    kv: &[f32],
+    dy: &[f32],
+    queries: &Sequences<Cpu>,
+    keys: &Sequences<Cpu>,
+) -> [Vec<f64>; 4] {
     let width = case.heads * case.dim;
     let dropout = Dropout::new(Seed { run: 5, step: 0 }, 0, case.p);
     let [mut o, mut dq] = [0, 1].map(|_| vec![0.0; queries.tokens() * width]);
@@ -59,8 +72,11 @@ fn expected(case: &Case, q: &[f32], kv: &[f32], dy: &[f32], queries: &Sequences<
             let (rows, key_rows) = (queries.range(sequence), keys.range(sequence));
             let mut factors = vec![1.0; rows.len() * key_rows.len()];
             if let Some(dropout) = dropout {
-                for (row, factors) in rows.clone().zip(factors.chunks_exact_mut(key_rows.len())) {
-                    dropout.factors(((row * case.heads + h) as u64) << 35, factors);
+                for (query, factors) in factors.chunks_exact_mut(key_rows.len()).enumerate() {
+                    let first = dropout_element(sequence, case.heads, h, query, key_rows.len());
+                    for (key, factor) in factors.iter_mut().enumerate() {
+                        *factor = dropout.factor(first + key as u64);
+                    }
                 }
             }
             let head = reference::Head {
@@ -90,7 +106,8 @@ fn run(case: &Case) {
     let width = case.heads * case.dim;
     let workspace = Workspace::new(case.device.clone());
     let keys = Sequences::new(&case.device, case.lengths.iter().copied()).unwrap();
-    let queries = if case.split { Sequences::new(&case.device, case.lengths.iter().map(|_| 1)).unwrap() } else { keys.clone() };
+    let queries =
+        if case.split { Sequences::new(&case.device, case.lengths.iter().map(|_| 1)).unwrap() } else { keys.clone() };
     // Scaled up, so that probabilities are not all alike.
     let grow = |values: Vec<f32>| values.into_iter().map(|v| 2.0 * v).collect::<Vec<_>>();
     let (q, kv) = (grow(random(1, queries.tokens() * width)), grow(random(2, keys.tokens() * 2 * width)));
@@ -101,7 +118,8 @@ fn run(case: &Case) {
     let params = if case.split {
         vec![train("q", queries.tokens(), q.clone()), train("kv", keys.tokens(), kv.clone())]
     } else {
-        let packed = q.chunks_exact(width).zip(kv.chunks_exact(2 * width)).flat_map(|(q, kv)| [q, kv].concat()).collect();
+        let packed =
+            q.chunks_exact(width).zip(kv.chunks_exact(2 * width)).flat_map(|(q, kv)| [q, kv].concat()).collect();
         vec![train("qkv", keys.tokens(), packed)]
     };
     let arena: Arena<Cpu> = builder.build().unwrap();
@@ -116,7 +134,8 @@ fn run(case: &Case) {
     let o = tape.attention(projections, &args).unwrap();
     let dy = random(3, queries.tokens() * width);
     let [expected_o, dq, dk, dv] = expected(case, &q, &kv, &dy, &queries, &keys);
-    let what = format!("{} {} heads of {}, {:?}, p {}", case.device.level(), case.heads, case.dim, case.lengths, case.p);
+    let what =
+        format!("{} {} heads of {}, {:?}, p {}", case.device.level(), case.heads, case.dim, case.lengths, case.p);
     assert_close(&format!("o {what}"), o.tensor().to_array().unwrap().as_slice().unwrap(), &expected_o, 1e-5);
     let gradient = backward_from(tape, &o, &dy, &arena, &workspace);
     let rows = |data: &[f64], row: usize| data[row * width..][..width].to_vec();

@@ -1,4 +1,4 @@
-//! Dropout on the CPU: a fixed run of elements to a task, eight to a draw of the generator.
+//! Dropout on the CPU: a fixed run of elements to a task, a group of the generator's at a time.
 
 use rayon::prelude::*;
 
@@ -9,11 +9,14 @@ impl DropoutMask for Cpu {
     fn dropout(&self, dropout: Dropout, x: Slice<'_, Self>, y: SliceMut<'_, Self>, accumulate: bool) -> Result<()> {
         let tasks = y.f32().par_chunks_mut(ELEMENT_BLOCK).zip(x.f32().par_chunks(ELEMENT_BLOCK)).enumerate();
         tasks.for_each(|(block, (y, x))| {
-            let first = block * (ELEMENT_BLOCK / GROUP);
-            for (group, (y, x)) in y.chunks_mut(GROUP).zip(x.chunks(GROUP)).enumerate() {
-                let factors = dropout.group((first + group) as u64);
+            let mut factors = [0.0; GROUP];
+            let mut first = (block * ELEMENT_BLOCK) as u64;
+            for (y, x) in y.chunks_mut(GROUP).zip(x.chunks(GROUP)) {
+                let factors = &mut factors[..y.len()];
+                dropout.factors(self.level(), first, factors);
+                first += GROUP as u64;
                 for ((y, x), factor) in y.iter_mut().zip(x).zip(factors) {
-                    *y = if accumulate { *y + factor * x } else { factor * x };
+                    *y = if accumulate { *y + *factor * x } else { *factor * x };
                 }
             }
         });

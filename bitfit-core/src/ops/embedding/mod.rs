@@ -67,7 +67,7 @@ impl<D: Backend> Tape<'_, D> {
         let (tokens, cols) = (first.len(), matrix(table.shape()).1);
         for (at, table) in lookups {
             if check(at, table.shape())? != cols {
-                return Err(Error::shape("embedding", "a table", &[table.shape()[0], cols], table.shape()));
+                return Err(Error::shape("embedding", "a table", &[matrix(table.shape()).0, cols], table.shape()));
             }
             if at.len() != tokens {
                 return Err(Error::shape("embedding", "a list of indices", &[tokens], &[at.len()]));

@@ -72,7 +72,13 @@ impl<D: Backend> Tape<'_, D> {
     ///
     /// # Errors
     /// [`Error::Shape`] when the shapes do not follow from one another.
-    pub fn feed_forward(&mut self, x: &Var<D>, up: &FrozenMatrix<D>, bias: &Param<D>, down: &FrozenMatrix<D>) -> Result<Var<D>> {
+    pub fn feed_forward(
+        &mut self,
+        x: &Var<D>,
+        up: &FrozenMatrix<D>,
+        bias: &Param<D>,
+        down: &FrozenMatrix<D>,
+    ) -> Result<Var<D>> {
         let (rows, ffn) = (x.rows(), up.out_features());
         if x.cols() != up.in_features() {
             return Err(Error::shape("feed_forward", "the input", &[rows, up.in_features()], &x.tensor().shape()));
@@ -94,9 +100,10 @@ impl<D: Backend> Tape<'_, D> {
         let y = Tensor::new(y, rows, down.out_features());
         Ok(match derivative {
             None => self.constant(y),
-            Some(derivative) => {
-                self.record(y, Node { x: x.slot(), derivative, rows, bias: bias_trains, up: up.clone(), down: down.clone() })
-            }
+            Some(derivative) => self.record(
+                y,
+                Node { x: x.slot(), derivative, rows, bias: bias_trains, up: up.clone(), down: down.clone() },
+            ),
         })
     }
 }

@@ -39,7 +39,12 @@ fn every_instruction_set_agrees_with_the_reference() {
             let y = tape.feed_forward(&x, &up, &bias, &down).unwrap();
             let expected = inputs(rows, width, ffn);
             let what = format!("{} [{rows}, {width}, {ffn}]", device.level());
-            assert_close(&format!("y {what}"), y.tensor().to_array().unwrap().as_slice().unwrap(), &reference::forward(&expected), 1e-5);
+            assert_close(
+                &format!("y {what}"),
+                y.tensor().to_array().unwrap().as_slice().unwrap(),
+                &reference::forward(&expected),
+                1e-5,
+            );
             let dy = random(5, rows * width);
             let gradient = backward_from(tape, &y, &dy, &arena, &workspace);
             let (dx, db) = reference::backward(&expected, &widen(&dy));
@@ -54,7 +59,9 @@ fn nothing_is_recorded_where_nothing_below_trains() {
     let workspace = Workspace::new(Cpu::default());
     let builder = ArenaBuilder::new(Cpu::default());
     let bias = Param::Frozen(builder.freeze(&HostTensor::new([6], random(3, 6)).unwrap()).unwrap());
-    let matrix = |out, inner| FrozenMatrix::new(&Cpu::default(), &[HostTensor::new([out, inner], random(2, out * inner)).unwrap()]);
+    let matrix = |out, inner| {
+        FrozenMatrix::new(&Cpu::default(), &[HostTensor::new([out, inner], random(2, out * inner)).unwrap()])
+    };
     let (up, down) = (matrix(6, 4).unwrap(), matrix(4, 6).unwrap());
     let arena = builder.build().unwrap();
     let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });

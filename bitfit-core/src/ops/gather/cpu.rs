@@ -21,7 +21,10 @@ impl GatherRows for Cpu {
 
     fn scatter_rows(&self, dy: Slice<'_, Self>, at: &Vec<u32>, cols: usize, dx: SliceMut<'_, Self>) -> Result<()> {
         let (dy, dx) = (dy.f32(), dx.f32());
-        let positions = Positions::new(at, dx.len() / cols.max(1));
+        if dx.is_empty() {
+            return Ok(());
+        }
+        let positions = Positions::new(at, dx.len() / cols);
         blocks(dx, cols).enumerate().for_each(|(block, dx)| {
             for (i, dx) in dx.chunks_exact_mut(cols).enumerate() {
                 for place in positions.of(block * ROW_BLOCK + i) {

@@ -1,4 +1,4 @@
-//! Chosen rows of a matrix: `y[i] = x[at[i]]`; x `[T, H]`, y `[|at|, H]`. BERT's [CLS] rows, for one.
+//! Chosen rows of a matrix: `y[i] = x[at[i]]`; x `[T, H]`, y `[|at|, H]`. BERT's `[CLS]` rows, for one.
 //!
 //! Backward gives every row of y back to where it came from, `dx[at[i]] += dy[i]`, and leaves the other rows at zero. A row
 //! chosen twice gets both gradients. Kept: the list, which is shared.

@@ -43,6 +43,18 @@ fn a_row_named_twice_gets_both_gradients_and_one_never_named_none() {
 }
 
 #[test]
+fn rows_without_columns_are_gathered_and_scattered() {
+    let device = Cpu::default();
+    let (indices, empty) = (Indices::new(&device, &[1, 1]).unwrap(), Workspace::new(device.clone()));
+    let found = train(&device, [([3, 2], &[1.0; 6])], |tape, [x]| {
+        let none = tape.constant(Tensor::new(empty.scratch(0)?, 2, 0));
+        let x = tape.matmul(x, &none)?;
+        tape.gather_rows(&x, &indices)
+    });
+    assert_eq!((found.y.len(), &found.gradients[0][..]), (0, &[0.0; 6][..]));
+}
+
+#[test]
 fn nothing_but_the_list_is_kept_and_a_constant_is_not_recorded() {
     let workspace = Workspace::new(Cpu::default());
     let mut builder = ArenaBuilder::new(Cpu::default());

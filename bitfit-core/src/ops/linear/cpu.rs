@@ -21,7 +21,7 @@ impl Linear for Cpu {
         bias: &[Slice<'_, Self>],
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
-        let bias: Vec<f32> = bias.iter().flat_map(|part| part.f32()).copied().collect();
+        let bias: Vec<f32> = bias.iter().flat_map(Slice::f32).copied().collect();
         let (x, y) = (x.f32(), y.f32());
         match bias.as_slice() {
             [] => gemm::forward(self.level(), x, weight, y, false, &gemm::NoEpilogue),
@@ -48,7 +48,7 @@ impl Linear for Cpu {
         bias: &[Slice<'_, Self>],
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
-        let bias: Vec<f32> = bias.iter().flat_map(|part| part.f32()).copied().collect();
+        let bias: Vec<f32> = bias.iter().flat_map(Slice::f32).copied().collect();
         let w = matrix(weight.data.f32(), weight.in_features);
         let out_features = weight.out_features;
         blocks(y.f32(), out_features).zip(blocks_of(x.f32(), weight.in_features)).for_each(|(y, x)| {

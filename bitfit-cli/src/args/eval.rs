@@ -1,0 +1,45 @@
+//! The arguments of `eval`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{MachineArgs, ReadArgs, values};
+
+const EXAMPLES: &str = "\
+Examples:
+  bitfit-cli eval --task-file intents/task.safetensors --data test.tsv
+  bitfit-cli eval --model ./bert-base-uncased --task-file stsb/task.safetensors --data STS-B/dev.tsv
+
+The scores are those the task was trained for. The last line on stdout is the result as one JSON object.";
+
+/// Score a task file on labelled texts
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct EvalArgs {
+    /// The base model the task was trained on: a directory or a hub id [default: what the task file names]
+    #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
+    pub model: Option<String>,
+
+    /// The task file that finetune wrote
+    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
+    pub task_file: PathBuf,
+
+    /// The labelled texts
+    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
+    pub data: PathBuf,
+
+    #[command(flatten)]
+    pub read: ReadArgs,
+
+    /// The column of the label: by name, or by number from 0 [default: recognised]
+    #[arg(long, value_name = "COL", help_heading = "Model and data")]
+    pub label: Option<String>,
+
+    /// The longest sequence in tokens; what is longer is cut [default: as in training]
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Model and data")]
+    pub max_length: Option<usize>,
+
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}

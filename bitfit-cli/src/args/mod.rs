@@ -1,0 +1,151 @@
+//! The arguments: raw flags as clap reads them, and from each command's one validated value of the library.
+
+mod eval;
+mod finetune;
+mod predict;
+mod values;
+
+use std::error::Error as _;
+use std::process::ExitCode;
+
+use bitfit_bert::data::{Columns, Format, Header, ReadOptions, Task};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Args, Parser, Subcommand};
+
+pub use eval::EvalArgs;
+pub use finetune::{FinetuneArgs, Method, flag_of};
+pub use predict::{OutputFormat, PredictArgs};
+
+use crate::report;
+
+const EXAMPLES: &str = "\
+Examples:
+  bitfit-cli finetune --model bert-base-uncased --train train.tsv --eval dev.tsv --out intents
+  bitfit-cli eval     --task-file intents/task.safetensors --data test.tsv
+  echo 'where is my parcel?' | bitfit-cli predict --task-file intents/task.safetensors
+
+Each command explains itself: bitfit-cli finetune --help";
+
+/// Fine-tune a BERT by training only its biases (BitFit)
+///
+/// BitFit trains the bias terms of a BERT, 0.1 % of its parameters, and a small head for the task. What comes out is a
+/// task file of some hundred kilobytes; the base model stays as it is, and any number of tasks can share it.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a task on labelled texts and write its task file
+    Finetune(Box<FinetuneArgs>),
+    /// Score a task file on labelled texts
+    Eval(EvalArgs),
+    /// Classify or score texts with a task file
+    Predict(PredictArgs),
+}
+
+/// How to read a data file.
+#[derive(Debug, Args)]
+pub struct ReadArgs {
+    /// A GLUE task: its columns, kind, metrics and learning rate
+    ///
+    /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. Every other flag goes before what the task implies.
+    #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
+    pub task: Option<Task>,
+
+    /// The column of the text, or the two of a pair: by name, or by number from 0 [default: recognised]
+    ///
+    /// Recognised in a header are text, sentence, sentence1 and sentence2, question1 and question2, premise and
+    /// hypothesis, question and sentence.
+    #[arg(long, value_name = "COL[,COL2]", value_delimiter = ',', help_heading = "Model and data")]
+    pub text: Vec<String>,
+
+    /// How rows are written: tsv, csv, jsonl or lines [default: by the file's extension]
+    ///
+    /// tsv has no quoting, as in GLUE's files; csv is RFC 4180; jsonl is one object a line; lines is one text a line, with
+    /// a tab between the two of a pair and no labels.
+    #[arg(long, value_name = "FORMAT", value_parser = values::format, help_heading = "Model and data")]
+    pub format: Option<Format>,
+
+    /// The first row names the columns, even where they are chosen by number
+    #[arg(long, conflicts_with = "no_header", help_heading = "Model and data")]
+    pub header: bool,
+
+    /// The first row is data; choose the columns by number
+    #[arg(long, help_heading = "Model and data")]
+    pub no_header: bool,
+}
+
+impl ReadArgs {
+    /// As the library takes them.
+    pub fn options(&self, label: Option<&str>, require_labels: bool) -> ReadOptions {
+        let header = match (self.header, self.no_header) {
+            (true, _) => Header::Yes,
+            (_, true) => Header::No,
+            _ => Header::Auto,
+        };
+        let text = self.text.iter().map(|column| column.as_str().into()).collect();
+        let columns = Columns { text, label: label.map(Into::into), header };
+        ReadOptions { format: self.format, task: self.task, columns, require_labels }
+    }
+}
+
+/// Where to compute, and how much to say.
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    /// Where to compute; this build has only the CPU
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = values::device, help_heading = "Machine")]
+    pub device: values::Device,
+
+    /// Threads, 1 to 1024; they change the speed and no result [default: all cores]
+    #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Machine")]
+    pub threads: Option<usize>,
+
+    /// Say nothing on stderr but errors
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+}
+
+/// Prints what clap has to say: help and version, one line for a value that cannot be, and clap's own words, with the usage,
+/// for a command line that it cannot make sense of.
+pub fn refuse(error: &clap::Error) -> ExitCode {
+    let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    let value = error.get(ContextKind::InvalidValue).map(ToString::to_string);
+    match (error.kind(), argument, value, error.source()) {
+        (ErrorKind::ValueValidation, Some(argument), Some(value), Some(reason)) => {
+            // "--lr <RATE>" is the flag and what it takes.
+            let flag = argument.split(' ').next().unwrap_or_default();
+            report::say(format_args!("error: {}", report::one_line(&format!("{flag} {value}: {reason}"))));
+        }
+        // Nobody is left to tell if this fails.
+        _ => _ = error.print(),
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_help_and_every_flag_of_finetune_a_heading() {
+        for command in Cli::command().get_subcommands() {
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+                assert!(arg.get_help_heading().is_some(), "{} {}", command.get_name(), arg.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `eval`: a task file's scores on labelled texts.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use bitfit_bert::data::{Dataset, Kind, ReadOptions};
+use bitfit_bert::metrics::Metric;
+
+use crate::args::EvalArgs;
+use crate::report::{self, EvalReport};
+use crate::setup::{self, Loaded};
+
+/// Runs the command.
+pub fn run(args: EvalArgs) -> Result<ExitCode> {
+    let device = setup::device(&args.machine)?;
+    let loaded = Loaded::open(&device, args.model.as_deref(), &args.task_file, args.max_length)?;
+    let kind = loaded.task.file().kind;
+    if let Some(task) = args.read.task
+        && task.preset().kind != kind
+    {
+        let (asked, found) = (report::kind(task.preset().kind), report::kind(kind));
+        bail!("--task {task} is of kind {asked}, but {} is of kind {found}", args.task_file.display());
+    }
+    let read = args.read.options(args.label.as_deref(), true);
+    let dataset = Dataset::read(&args.data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
+    let metrics = metrics(&args, &loaded);
+    let start = Instant::now();
+    let (scores, tokens) = loaded.task.evaluate(&dataset, &metrics)?;
+    let seconds = start.elapsed().as_secs_f64();
+
+    let rows = dataset.examples.len();
+    if !args.machine.quiet {
+        report::say_skipped(&dataset);
+        report::say(format_args!("{}  ({} rows, {seconds:.1} s)", report::scores(&scores), report::grouped(rows)));
+    }
+    report::print(&EvalReport {
+        command: "eval",
+        model: &loaded.model,
+        task_file: args.task_file.display().to_string(),
+        data: args.data.display().to_string(),
+        kind: report::kind(kind),
+        rows,
+        tokens,
+        metrics: report::metrics(&scores),
+        seconds: report::rounded(seconds, 3),
+        tokens_per_s: report::rate(tokens as f64, seconds),
+        peak_rss_bytes: report::peak_rss_bytes(),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The metrics of `--task`, otherwise those the task was trained for, otherwise those of its kind.
+fn metrics(args: &EvalArgs, loaded: &Loaded) -> Vec<Metric> {
+    if let Some(task) = args.read.task {
+        return task.preset().metrics.to_vec();
+    }
+    let file = loaded.task.file();
+    let names = file.hyperparameters.get("metrics").and_then(|names| names.as_array()).into_iter().flatten();
+    let trained: Vec<Metric> = names.filter_map(|name| Metric::from_name(name.as_str()?)).collect();
+    match (trained.is_empty(), file.kind) {
+        (false, _) => trained,
+        (true, Kind::Classify) => vec![Metric::Accuracy, Metric::F1],
+        (true, Kind::Regress) => vec![Metric::Spearman, Metric::Pearson],
+    }
+}

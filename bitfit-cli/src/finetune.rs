@@ -1,0 +1,120 @@
+//! `finetune`: from arguments to a task file.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+use bitfit_bert::finetune::{Finetune, Finished, Plan};
+use bitfit_bert::train::End;
+use bitfit_bert::{BertConfig, Error, hub};
+
+use crate::args::{FinetuneArgs, flag_of};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::report::{self, BestReport, FinetuneReport};
+use crate::{STOPPED, output, setup};
+
+/// Runs the command.
+pub fn run(args: FinetuneArgs) -> Result<ExitCode> {
+    let quiet = args.machine.quiet;
+    // What costs nothing to find out comes first, before a model is fetched or data is read.
+    let options = args.options(|model| {
+        output::check_directory(&args.out)?;
+        check_files(&args)?;
+        locate(model)
+    });
+    let options = options.map_err(name_the_flag)?;
+    let device = setup::device(&args.machine)?;
+
+    let finetune = Finetune::prepare(&device, options).map_err(|error| name_the_flag(error.into()))?;
+    let plan = finetune.plan().clone();
+    if !quiet {
+        report::say(format_args!("{plan}"));
+    }
+    let interrupt = Interrupt::install(quiet)?;
+    let mut progress = Progress::new(&plan, args.log_every, quiet, interrupt)?;
+    let finished = finetune.run(&mut progress);
+    progress.finish();
+    conclude(&args, &plan, &finished?)
+}
+
+/// Tells how a run ended.
+fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<ExitCode> {
+    let Finished { outcome, task_file, task_bytes } = finished;
+    let best = outcome.best.as_ref();
+    let seconds = outcome.training.as_secs_f64();
+    let end = match outcome.end {
+        End::Finished => "finished",
+        End::Stopped => "stopped",
+        End::Diverged { .. } => "diverged",
+    };
+    if !args.machine.quiet && !matches!(outcome.end, End::Diverged { .. }) {
+        let kept = match best {
+            Some(best) => format!(", epoch {}: {}", best.epoch, report::scores(&best.scores)),
+            None => String::new(),
+        };
+        report::say(format_args!(
+            "{end}: {} ({} bytes{kept})",
+            task_file.display(),
+            report::grouped(*task_bytes as usize)
+        ));
+    }
+    report::print(&FinetuneReport {
+        command: "finetune",
+        model: &args.model,
+        task: args.read.task.map(|task| task.preset().name),
+        method: args.method.name(),
+        trainable: plan.trainable,
+        biases: plan.bias_scalars,
+        total: plan.total,
+        epochs: outcome.epochs,
+        steps: outcome.steps,
+        tokens: outcome.tokens,
+        best: best.and_then(|best| {
+            let score = best.scores.first()?;
+            Some(BestReport { epoch: best.epoch, metric: score.metric.name(), value: score.value })
+        }),
+        metrics: report::metrics(best.map_or(&outcome.last, |best| &best.scores)),
+        seconds: report::rounded(seconds, 3),
+        tokens_per_s: report::rate(outcome.tokens as f64, seconds),
+        peak_rss_bytes: report::peak_rss_bytes(),
+        task_file: task_file.display().to_string(),
+        task_bytes: *task_bytes,
+        end,
+    })?;
+    match &outcome.end {
+        End::Finished => Ok(ExitCode::SUCCESS),
+        End::Stopped => Ok(ExitCode::from(STOPPED)),
+        End::Diverged { step, what } => Err(anyhow!(
+            "training diverged in step {step}: {what}; {} holds the last values that gave a loss; try a lower --lr",
+            task_file.display()
+        )),
+    }
+}
+
+/// Refuses files that are not there.
+fn check_files(args: &FinetuneArgs) -> Result<()> {
+    for path in [Some(&args.train), args.eval.as_ref(), args.init_head.as_ref()].into_iter().flatten() {
+        File::open(path).map_err(|source| Error::Io { path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// The directory of a model, and how many positions it has.
+fn locate(model: &str) -> Result<(PathBuf, usize)> {
+    let dir = hub::resolve(model)?;
+    let positions = BertConfig::open(&dir)?.max_position_embeddings;
+    Ok((dir, positions))
+}
+
+/// Says a setting that cannot be by the flag that sets it.
+fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(Error::Setting { name, value, reason }) => match flag_of(name) {
+            Some(flag) => anyhow!("{flag} {value}: {reason}"),
+            None => error,
+        },
+        _ => error,
+    }
+}

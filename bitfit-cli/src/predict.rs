@@ -1,0 +1,181 @@
+//! `predict`: a task file's answers to texts from a file, or from stdin as they come.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::{Result, anyhow};
+use bitfit_bert::data::{Dataset, Example, Format, ReadOptions, read_lines};
+use bitfit_bert::task::Prediction;
+use bitfit_core::Cpu;
+use serde::{Serialize, Serializer};
+
+use crate::args::{OutputFormat, PredictArgs};
+use crate::output::Sink;
+use crate::report;
+use crate::setup::{self, Loaded};
+
+/// Texts answered at once. Answers do not depend on it.
+const BATCH: usize = 64;
+
+type Task = bitfit_bert::task::Task<Cpu>;
+
+/// Runs the command.
+pub fn run(args: PredictArgs) -> Result<ExitCode> {
+    let device = setup::device(&args.machine)?;
+    let loaded = Loaded::open(&device, args.model.as_deref(), &args.task_file, args.max_length)?;
+    let is_stdin = args.input == Path::new("-");
+    let mut answers =
+        Answers { task: &loaded.task, format: args.output_format, sink: Sink::open(args.out.as_deref())? };
+    if is_stdin && matches!(args.read.format, None | Some(Format::Lines)) {
+        if !args.read.text.is_empty() {
+            return Err(anyhow!("--text chooses columns, but stdin is plain lines; say what it is with --format"));
+        }
+        answer_lines(&mut answers, args.machine.quiet)?;
+    } else {
+        let dataset = read(&args, &loaded, is_stdin)?;
+        if !args.machine.quiet {
+            report::say_skipped(&dataset);
+        }
+        for examples in dataset.examples.chunks(BATCH) {
+            answers.give(examples)?;
+        }
+    }
+    answers.sink.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The texts of a file, or of a table on stdin.
+fn read(args: &PredictArgs, loaded: &Loaded, is_stdin: bool) -> Result<Dataset> {
+    let read = args.read.options(None, false);
+    // Plain texts come as .txt, and no preset has columns for them; the preset's own files are .tsv.
+    let is_text = args.input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"));
+    let preset = loaded.preset().filter(|_| !is_text && read.format != Some(Format::Lines));
+    let options = ReadOptions { task: read.task.or(preset), ..read };
+    Ok(if is_stdin {
+        Dataset::from_reader(io::stdin().lock(), Path::new("<stdin>"), &options)?
+    } else {
+        Dataset::read(&args.input, &options)?
+    })
+}
+
+/// Answers lines as they come: whoever writes one and waits gets its answer, and many at once are answered together.
+fn answer_lines(answers: &mut Answers<'_>, quiet: bool) -> Result<()> {
+    if io::stdin().is_terminal() && !quiet {
+        report::say(format_args!("one text a line, a tab between the two of a pair; Ctrl-D ends"));
+    }
+    let (sender, lines) = mpsc::sync_channel(BATCH);
+    // The thread waits for lines, so that here it is known whether one is there. It ends with the stream or the process.
+    thread::Builder::new().name("stdin".into()).spawn(move || {
+        for line in read_lines(io::stdin().lock()) {
+            let is_last = line.is_err();
+            if sender.send(line).is_err() || is_last {
+                return;
+            }
+        }
+    })?;
+    while let Ok(first) = lines.recv() {
+        let (mut batch, mut failed) = (Vec::new(), None);
+        for line in std::iter::once(first).chain(lines.try_iter().take(BATCH - 1)) {
+            match line {
+                Ok(example) => batch.push(example),
+                Err(error) => failed = Some(error),
+            }
+        }
+        // What came before a broken line has an answer.
+        answers.give(&batch)?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// Gives answers in one format to one place.
+struct Answers<'a> {
+    task: &'a Task,
+    format: OutputFormat,
+    sink: Sink,
+}
+
+impl Answers<'_> {
+    /// Answers some texts, in their order.
+    fn give(&mut self, examples: &[Example]) -> Result<()> {
+        if examples.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<_> = examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect();
+        let mut lines = String::new();
+        for (example, prediction) in examples.iter().zip(self.task.predict(&texts)?) {
+            let answer = Answer::new(self.task, example, &prediction)?;
+            match self.format {
+                OutputFormat::Text => lines += &answer.to_text(),
+                OutputFormat::Jsonl => lines += &serde_json::to_string(&answer)?,
+            }
+            lines.push('\n');
+        }
+        self.sink.write(lines.as_bytes())
+    }
+}
+
+/// One line of output; its serialisation is the JSON that is promised.
+#[derive(Serialize)]
+struct Answer<'a> {
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pair: Option<&'a str>,
+    #[serde(flatten)]
+    verdict: Verdict<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Verdict<'a> {
+    Class {
+        label: &'a str,
+        probability: f32,
+        #[serde(serialize_with = "as_object")]
+        probabilities: Vec<(&'a str, f32)>,
+    },
+    Score {
+        score: f32,
+    },
+}
+
+impl<'a> Answer<'a> {
+    fn new(task: &'a Task, example: &'a Example, prediction: &Prediction) -> Result<Self> {
+        let verdict = match prediction {
+            Prediction::Class { class, probabilities } => {
+                let names = task.labels().map(|labels| labels.names()).unwrap_or_default();
+                let probabilities: Vec<_> =
+                    names.iter().map(String::as_str).zip(probabilities.iter().copied()).collect();
+                let &(label, probability) =
+                    probabilities.get(*class).ok_or_else(|| anyhow!("class {class} has no name"))?;
+                Verdict::Class { label, probability, probabilities }
+            }
+            Prediction::Score(score) => Verdict::Score { score: *score },
+        };
+        Ok(Self { text: &example.text, pair: example.pair.as_deref(), verdict })
+    }
+
+    fn to_text(&self) -> String {
+        let mut fields = match &self.verdict {
+            Verdict::Class { label, probability, .. } => vec![in_field(label), format!("{probability:.4}")],
+            Verdict::Score { score } => vec![format!("{score:.4}")],
+        };
+        fields.extend([Some(self.text), self.pair].into_iter().flatten().map(in_field));
+        fields.join("\t")
+    }
+}
+
+/// A text without what would end its field.
+fn in_field(text: &str) -> String {
+    text.replace("\r\n", " ").replace(['\t', '\n', '\r'], " ")
+}
+
+/// Pairs as an object, in their order.
+fn as_object<S: Serializer>(pairs: &[(&str, f32)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().copied())
+}

@@ -1,0 +1,168 @@
+//! What a person sees of a run: a bar on a terminal, plain lines elsewhere, nothing if quiet.
+
+use std::io::{self, IsTerminal};
+
+use anyhow::Result;
+use bitfit_bert::finetune::Plan;
+use bitfit_bert::train::{EpochReport, Observer, StepReport};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::interrupt::Interrupt;
+use crate::report::{self, grouped};
+
+/// How much of what the bar shows comes from the last step.
+const SMOOTHING: f64 = 0.05;
+
+/// Watches a run, and ends it when asked.
+pub struct Progress {
+    view: View,
+    steps_per_epoch: usize,
+    epochs: usize,
+    is_evaluated: bool,
+    interrupt: Interrupt,
+}
+
+enum View {
+    Quiet,
+    /// A line every so many steps: the steps that the log has.
+    Lines {
+        every: usize,
+        since: Interval,
+    },
+    Bar {
+        bar: ProgressBar,
+        recent: Recent,
+    },
+}
+
+/// Sums over the steps since the last line.
+#[derive(Default)]
+struct Interval {
+    steps: usize,
+    loss: f64,
+    tokens: f64,
+    seconds: f64,
+}
+
+/// Running means over the last steps or so.
+#[derive(Default)]
+struct Recent {
+    /// The share of all weight that has been given away: what the sums are to be divided by.
+    weight: f64,
+    loss: f64,
+    tokens: f64,
+    seconds: f64,
+}
+
+impl Progress {
+    /// For a run of this plan.
+    pub fn new(plan: &Plan, log_every: usize, quiet: bool, interrupt: Interrupt) -> Result<Self> {
+        let view = if quiet {
+            View::Quiet
+        } else if io::stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(Some(plan.steps() as u64), ProgressDrawTarget::stderr());
+            bar.set_style(
+                ProgressStyle::with_template("[{bar:24}] {pos}/{len}  {msg}  {eta} left")?.progress_chars("=> "),
+            );
+            View::Bar { bar, recent: Recent::default() }
+        } else {
+            View::Lines { every: log_every, since: Interval::default() }
+        };
+        let (steps_per_epoch, epochs, is_evaluated) = (plan.steps_per_epoch, plan.epochs, plan.eval_rows.is_some());
+        Ok(Self { view, steps_per_epoch, epochs, is_evaluated, interrupt })
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let View::Bar { bar, .. } = &self.view {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn step(&mut self, step: &StepReport) -> bitfit_bert::Result<()> {
+        let epoch = format!("epoch {}/{}", step.epoch, self.epochs);
+        match &mut self.view {
+            View::Quiet => {}
+            View::Lines { every, since } => {
+                since.add(step);
+                if step.step.is_multiple_of(*every) || step.step == 1 {
+                    let steps = self.steps_per_epoch * self.epochs;
+                    report::say(format_args!(
+                        "step {}/{steps}  {epoch}  loss {:.4}  lr {:.1e}  {} tokens/s",
+                        step.step,
+                        since.loss / since.steps as f64,
+                        step.learning_rate,
+                        grouped(report::rate(since.tokens, since.seconds) as usize)
+                    ));
+                    *since = Interval::default();
+                }
+            }
+            View::Bar { bar, recent } => {
+                recent.add(step);
+                let tokens = grouped(report::rate(recent.tokens, recent.seconds) as usize);
+                let mut message = format!("{epoch}  loss {:.4}  {tokens} tokens/s", recent.loss / recent.weight);
+                if self.is_evaluated && step.step.is_multiple_of(self.steps_per_epoch) {
+                    message += "  evaluating";
+                }
+                bar.set_message(message);
+                bar.set_position(step.step as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn epoch(&mut self, epoch: &EpochReport) -> bitfit_bert::Result<()> {
+        let scores =
+            if epoch.scores.is_empty() { String::new() } else { format!("  {}", report::scores(&epoch.scores)) };
+        let best = if epoch.is_best { "  (best so far)" } else { "" };
+        let line = format!("epoch {}/{}  mean loss {:.4}{scores}{best}", epoch.epoch, self.epochs, epoch.mean_loss);
+        match &self.view {
+            View::Quiet => {}
+            View::Lines { .. } => report::say(format_args!("{line}")),
+            View::Bar { bar, .. } => bar.println(line),
+        }
+        Ok(())
+    }
+
+    fn should_stop(&self) -> bool {
+        self.interrupt.is_set()
+    }
+}
+
+impl Interval {
+    fn add(&mut self, step: &StepReport) {
+        self.steps += 1;
+        self.loss += f64::from(step.loss);
+        self.tokens += step.tokens as f64;
+        self.seconds += step.seconds;
+    }
+}
+
+impl Recent {
+    fn add(&mut self, step: &StepReport) {
+        let values = [1.0, f64::from(step.loss), step.tokens as f64, step.seconds];
+        let means = [&mut self.weight, &mut self.loss, &mut self.tokens, &mut self.seconds];
+        for (mean, value) in means.into_iter().zip(values) {
+            *mean += SMOOTHING * (value - *mean);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_mean_of_equal_steps_is_that_step_from_the_first_on() {
+        let step =
+            StepReport { step: 1, epoch: 1, loss: 0.5, learning_rate: 1e-3, grad_norm: 1.0, tokens: 90, seconds: 3.0 };
+        let mut recent = Recent::default();
+        for _ in 0..7 {
+            recent.add(&step);
+            assert!((recent.loss / recent.weight - 0.5).abs() < 1e-12);
+            assert!((recent.tokens / recent.seconds - 30.0).abs() < 1e-12);
+        }
+    }
+}
