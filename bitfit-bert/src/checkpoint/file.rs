@@ -34,6 +34,21 @@ pub(super) struct Entry {
     pub range: Range<usize>,
 }
 
+impl Entry {
+    /// Gives the memory of the tensor's pages back; the next read finds them in the file again. Only a hint: a system that
+    /// knows none keeps them.
+    pub(super) fn release(&self) {
+        #[cfg(unix)]
+        {
+            use memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: the map is read-only and of a file, so a page that is dropped comes back with the same bytes (as
+            // long as nobody rewrites the file, the condition of the map itself): no reader can tell.
+            // It cannot fail in a way that matters: at worst the pages stay.
+            _ = unsafe { self.bytes.unchecked_advise_range(DontNeed, self.range.start, self.range.len()) };
+        }
+    }
+}
+
 /// All tensors of the directory's weight files, in no particular order, and the path that messages about all of them name.
 pub(super) fn read_directory(dir: &Path) -> Result<(PathBuf, Vec<Entry>)> {
     let single = dir.join(SINGLE);

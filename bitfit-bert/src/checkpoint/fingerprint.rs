@@ -44,6 +44,8 @@ fn tensor(name: &str, entry: &Entry) -> Hash {
     hash.update((entry.shape.len() as u64).to_le_bytes());
     entry.shape.iter().for_each(|&extent| hash.update((extent as u64).to_le_bytes()));
     leaves.iter().for_each(|leaf| hash.update(leaf));
+    // Hashing must not leave a second model's worth of memory behind.
+    entry.release();
     hash.finalize().into()
 }
 

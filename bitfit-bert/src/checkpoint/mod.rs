@@ -132,6 +132,14 @@ impl Checkpoint {
         })
     }
 
+    /// Gives back the memory through which the file was read, for a tensor that has been laid out elsewhere. A view of it
+    /// stays valid: whoever reads it again reads the file again.
+    pub fn release(&self, name: &str) {
+        if let Some(entry) = self.entries.get(name) {
+            entry.release();
+        }
+    }
+
     /// SHA-256 over the names, shapes and f32 values of all tensors of the base model, as 64 hexadecimal digits: equal for
     /// two files of the same weights however they are stored, so that it tells whether a task file belongs to this base.
     ///

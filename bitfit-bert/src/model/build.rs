@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bitfit_core::{Arena, ArenaBuilder, Backend, FrozenMatrix, HostTensor, Mask, Param, Random, ops::linear::Weight};
+use bitfit_core::{Arena, ArenaBuilder, Backend, FrozenMatrix, HostTensor, Mask, Param, Random};
 
 use super::{
     Bert, Dense, Embeddings, Norm,
@@ -124,32 +124,30 @@ impl<D: Backend> Bert<D> {
         let mut layers = Vec::new();
         for layer in 0..config.num_hidden_layers {
             let at = |name: &str| format!("encoder.layer.{layer}.{name}.weight");
-            let [query, key, value] = ["query", "key", "value"]
-                .map(|name| at(&format!("attention.self.{name}")))
-                .map(|name| source.tensor(&name, &[h, h]));
+            let [query, key, value] = ["query", "key", "value"].map(|name| at(&format!("attention.self.{name}")));
             let is_last = layer + 1 == config.num_hidden_layers;
             layers.push(Layer {
                 query_key_value: if is_last {
                     QueryKeyValue::FirstTokens {
-                        query: source.weight(&[query?])?,
-                        key_value: source.weight(&[key?, value?])?,
+                        query: source.matrix(&[&query], [h, h])?.into(),
+                        key_value: source.matrix(&[&key, &value], [h, h])?.into(),
                     }
                 } else {
-                    QueryKeyValue::EveryToken(source.weight(&[query?, key?, value?])?)
+                    QueryKeyValue::EveryToken(source.matrix(&[&query, &key, &value], [h, h])?.into())
                 },
                 query_bias: source.bias(BiasKind::Query, layer, h)?,
                 key_bias: source.bias(BiasKind::Key, layer, h)?,
                 value_bias: source.bias(BiasKind::Value, layer, h)?,
-                attention_output: source.matrix(&at("attention.output.dense"), [h, h])?.into(),
+                attention_output: source.matrix(&[&at("attention.output.dense")], [h, h])?.into(),
                 attention_output_bias: source.bias(BiasKind::AttentionOutput, layer, h)?,
                 attention_norm: source.norm(
                     &format!("encoder.layer.{layer}.attention.output.LayerNorm"),
                     BiasKind::AttentionLayerNorm,
                     layer,
                 )?,
-                intermediate: source.matrix(&at("intermediate.dense"), [f, h])?,
+                intermediate: source.matrix(&[&at("intermediate.dense")], [f, h])?,
                 intermediate_bias: source.bias(BiasKind::Intermediate, layer, f)?,
-                output: source.matrix(&at("output.dense"), [h, f])?,
+                output: source.matrix(&[&at("output.dense")], [h, f])?,
                 output_bias: source.bias(BiasKind::Output, layer, h)?,
                 output_norm: source.norm(
                     &format!("encoder.layer.{layer}.output.LayerNorm"),
@@ -232,12 +230,13 @@ impl<'a, D: Backend> Source<'a, D> {
         Ok(self.arena.freeze(&self.tensor(canonical, shape)?)?)
     }
 
-    fn matrix(&self, canonical: &str, shape: [usize; 2]) -> Result<FrozenMatrix<D>> {
-        Ok(FrozenMatrix::new(self.device, &[self.tensor(canonical, &shape)?])?)
-    }
-
-    fn weight(&self, parts: &[HostTensor]) -> Result<Weight<D>> {
-        Ok(FrozenMatrix::new(self.device, parts)?.into())
+    /// The row-wise concatenation of frozen weights, each of this shape, laid out for its products.
+    fn matrix(&self, canonical: &[&str], shape: [usize; 2]) -> Result<FrozenMatrix<D>> {
+        let parts = canonical.iter().map(|name| self.tensor(name, &shape)).collect::<Result<Vec<_>>>()?;
+        let matrix = FrozenMatrix::new(self.device, &parts)?;
+        // From here on only the layout is read.
+        canonical.iter().for_each(|name| self.checkpoint.release(name));
+        Ok(matrix)
     }
 
     fn norm(&mut self, prefix: &str, kind: BiasKind, layer: usize) -> Result<Norm<D>> {
@@ -266,7 +265,7 @@ impl<'a, D: Backend> Source<'a, D> {
             return self.head("pooler.dense", [h, h], Part::FreshPooler);
         }
         Ok(Dense {
-            weight: self.matrix("pooler.dense.weight", [h, h])?.into(),
+            weight: self.matrix(&["pooler.dense.weight"], [h, h])?.into(),
             bias: self.bias(BiasKind::Pooler, 0, h)?,
         })
     }
@@ -281,7 +280,8 @@ impl<'a, D: Backend> Source<'a, D> {
         ];
         if self.is_finished() {
             let [weight, bias] = values;
-            return Ok(Dense { weight: self.weight(&[weight])?, bias: self.arena.freeze(&bias)?.into() });
+            let weight = FrozenMatrix::new(self.device, &[weight])?.into();
+            return Ok(Dense { weight, bias: self.arena.freeze(&bias)?.into() });
         }
         let [weight, bias] = [(weight, &values[0]), (bias, &values[1])].map(|(canonical, tensor)| {
             let name = hf_name(&canonical);

@@ -158,6 +158,32 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
+        let mut rows: [__m256; 8] = std::array::from_fn(|i| self.load(&from[i * from_stride..]));
+        // SAFETY: `self` proves AVX2; no memory is touched.
+        unsafe {
+            // Four by four within each 128-bit lane: pairs of rows, then pairs of pairs.
+            for quad in rows.chunks_exact_mut(4) {
+                let [a, b, c, d] = [quad[0], quad[1], quad[2], quad[3]];
+                let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                quad[0] = _mm256_shuffle_ps::<0x44>(ab_low, cd_low);
+                quad[1] = _mm256_shuffle_ps::<0xee>(ab_low, cd_low);
+                quad[2] = _mm256_shuffle_ps::<0x44>(ab_high, cd_high);
+                quad[3] = _mm256_shuffle_ps::<0xee>(ab_high, cd_high);
+            }
+            // Then the 128-bit lanes themselves: the high one of the first quad changes with the low one of the second.
+            for i in 0..4 {
+                let (a, b) = (rows[i], rows[i + 4]);
+                rows[i] = _mm256_permute2f128_ps::<0x20>(a, b);
+                rows[i + 4] = _mm256_permute2f128_ps::<0x31>(a, b);
+            }
+        }
+        for (i, row) in rows.into_iter().enumerate() {
+            self.store(&mut to[i * to_stride..], row);
+        }
+    }
+    #[inline(always)]
     unsafe fn load_ptr(self, from: *const f32) -> __m256 {
         // SAFETY: the caller's promise; the load is unaligned.
         unsafe { _mm256_loadu_ps(from) }

@@ -158,6 +158,39 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
     #[inline(always)]
+    fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
+        let mut rows: [__m512; 16] = std::array::from_fn(|i| self.load(&from[i * from_stride..]));
+        // SAFETY: `self` proves AVX-512; no memory is touched.
+        unsafe {
+            // Four by four within each 128-bit lane: pairs of rows, then pairs of pairs.
+            for quad in rows.chunks_exact_mut(4) {
+                let [a, b, c, d] = [quad[0], quad[1], quad[2], quad[3]].map(|v| _mm512_castps_pd(v));
+                let pairs = |a, b| {
+                    let (a, b) = (_mm512_castpd_ps(a), _mm512_castpd_ps(b));
+                    [_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)].map(|v| _mm512_castps_pd(v))
+                };
+                let ([ab_low, ab_high], [cd_low, cd_high]) = (pairs(a, b), pairs(c, d));
+                quad[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_low, cd_low));
+                quad[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_low, cd_low));
+                quad[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high));
+                quad[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high));
+            }
+            // Then the 128-bit lanes themselves: lane q of quad p goes to lane p of quad q.
+            for i in 0..4 {
+                let [a, b, c, d] = [rows[i], rows[i + 4], rows[i + 8], rows[i + 12]];
+                let (ab_even, ab_odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+                let (cd_even, cd_odd) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
+                rows[i] = _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even);
+                rows[i + 4] = _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd);
+                rows[i + 8] = _mm512_shuffle_f32x4::<0xdd>(ab_even, cd_even);
+                rows[i + 12] = _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd);
+            }
+        }
+        for (i, row) in rows.into_iter().enumerate() {
+            self.store(&mut to[i * to_stride..], row);
+        }
+    }
+    #[inline(always)]
     unsafe fn load_ptr(self, from: *const f32) -> __m512 {
         // SAFETY: the caller's promise; the load is unaligned.
         unsafe { _mm512_loadu_ps(from) }

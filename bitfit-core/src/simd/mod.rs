@@ -135,6 +135,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller's promise.
         self.store(unsafe { std::slice::from_raw_parts_mut(to, Self::LANES) }, v);
     }
+    /// Writes the transpose of a square of `LANES` by `LANES`, rows of `from` and of `to` as far apart as given. Panics
+    /// where either is too short.
+    #[inline(always)]
+    fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
+        for i in 0..Self::LANES {
+            for (j, &v) in from[i * from_stride..][..Self::LANES].iter().enumerate() {
+                to[j * to_stride + i] = v;
+            }
+        }
+    }
     /// Asks for the cache line at an address, which need not be readable.
     #[inline(always)]
     fn prefetch(self, _at: *const f32) {}

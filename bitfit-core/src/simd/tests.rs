@@ -206,3 +206,28 @@ fn arithmetic_agrees_between_the_sets() {
         assert_eq!(got, [5.75, 7.0, 2.5f32.sqrt(), -2.0, 3.75, -8.75, 2.5], "{level}");
     }
 }
+
+struct Transpose<'a>(&'a [f32], &'a mut [f32], usize);
+impl Kernel for Transpose<'_> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> usize {
+        s.transpose(self.0, self.2, self.1, self.2 + 1);
+        S::LANES
+    }
+}
+
+#[test]
+fn a_transpose_changes_rows_and_columns_and_nothing_else() {
+    let from: Vec<f32> = (0..16 * 20).map(|i| i as f32).collect();
+    for level in Level::supported() {
+        let mut to = vec![-1.0; 16 * 21];
+        let lanes = dispatch(level, Transpose(&from, &mut to, 20));
+        assert_eq!(lanes, level.lanes());
+        for (at, &v) in to.iter().enumerate() {
+            let (i, j) = (at / 21, at % 21);
+            let want = if i < lanes && j < lanes { from[j * 20 + i] } else { -1.0 };
+            assert_eq!(v, want, "{level} at {i}, {j}");
+        }
+    }
+}
