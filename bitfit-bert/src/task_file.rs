@@ -61,8 +61,9 @@ impl TaskFile {
                 )
             })
             .collect();
-        let bytes = safetensors::serialize(views, Some(self.metadata()))
+        let mut bytes = safetensors::serialize(views, Some(self.metadata()))
             .map_err(|error| self.refuse(path, error.to_string()))?;
+        sort_metadata(&mut bytes).map_err(|error| self.refuse(path, error.to_string()))?;
         write_whole(path, &bytes)
     }
 
@@ -174,6 +175,22 @@ impl TaskFile {
     }
 }
 
+/// Puts the metadata of a safetensors file in the order of its keys. The crate keeps it in a hash map, whose order is another
+/// one in every process, but the same run has to give the same file, bit by bit.
+fn sort_metadata(file: &mut [u8]) -> serde_json::Result<()> {
+    // The length of the header, the header as JSON with blanks behind it, the tensors.
+    let Some((length, rest)) = file.split_first_chunk_mut::<8>() else { return Ok(()) };
+    let header = &mut rest[..u64::from_le_bytes(*length) as usize];
+    let mut json: serde_json::Map<String, Value> = serde_json::from_slice(header)?;
+    if let Some(Value::Object(metadata)) = json.get_mut("__metadata__") {
+        metadata.sort_keys();
+    }
+    let sorted = serde_json::to_vec(&json)?;
+    header.fill(b' ');
+    header[..sorted.len()].copy_from_slice(&sorted);
+    Ok(())
+}
+
 /// Writes a file beside its place and renames it: there is the old file, then the new one, and never half of either.
 ///
 /// # Errors
@@ -233,6 +250,18 @@ mod tests {
         }
         let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(files, ["task.safetensors"], "nothing is left beside it");
+    }
+
+    #[test]
+    fn the_same_task_is_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("task.safetensors");
+        let files = [(); 4].map(|()| {
+            task().write(&path).unwrap();
+            fs::read(&path).unwrap()
+        });
+        // Every call makes a new hash map, and every hash map has its own order.
+        assert!(files.iter().all(|file| *file == files[0]));
     }
 
     #[test]

@@ -72,7 +72,8 @@ fn follows(model: &Path, golden: &Path, head: &Path, data: &Path, columns: Colum
     let mut greatest: f64 = 0.0;
     for (step, (&found, expected)) in observer.losses.iter().zip(expected).enumerate() {
         let error = (f64::from(found) - expected).abs() / expected;
-        assert!(error < 1e-3, "step {}: loss {found} instead of {expected}", step + 1);
+        // The contract is 1e-3; a missing kind of bias would move these losses by 2e-4 only, and rounding does by 1e-6.
+        assert!(error < 2e-5, "step {}: loss {found} instead of {expected}", step + 1);
         greatest = greatest.max(error);
     }
     println!("{}: losses within {greatest:.1e} of PyTorch's", data.display());

@@ -1,6 +1,6 @@
 //! `finetune`: from arguments to a task file.
 
-use std::fs::File;
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -86,17 +86,22 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
     match &outcome.end {
         End::Finished => Ok(ExitCode::SUCCESS),
         End::Stopped => Ok(ExitCode::from(STOPPED)),
-        End::Diverged { step, what } => Err(anyhow!(
-            "training diverged in step {step}: {what}; {} holds the last values that gave a loss; try a lower --lr",
-            task_file.display()
-        )),
+        End::Diverged { step, what } => {
+            let kept =
+                best.map_or("the last good values".into(), |best| format!("epoch {}, the best before it", best.epoch));
+            Err(anyhow!(
+                "training diverged in step {step}: {what}; {} holds {kept}; try a lower --lr",
+                task_file.display()
+            ))
+        }
     }
 }
 
 /// Refuses files that are not there.
 fn check_files(args: &FinetuneArgs) -> Result<()> {
     for path in [Some(&args.train), args.eval.as_ref(), args.init_head.as_ref()].into_iter().flatten() {
-        File::open(path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        // Not opened: a named pipe can be opened only once.
+        fs::metadata(path).map_err(|source| Error::Io { path: path.clone(), source })?;
     }
     Ok(())
 }

@@ -106,8 +106,8 @@ impl Observer for Progress {
                 if self.is_evaluated && step.step.is_multiple_of(self.steps_per_epoch) {
                     message += "  evaluating";
                 }
-                bar.set_message(message);
                 bar.set_position(step.step as u64);
+                bar.set_message(message);
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ pub mod simd;
 mod tape;
 
 pub use cpu::Cpu;
-pub use device::{Device, Slice, SliceMut};
+pub use device::{DType, Device, Slice, SliceMut};
 pub use dropout::{Dropout, Seed};
 pub use error::{Error, Result};
 pub use host::{HostTensor, SharedBytes};

@@ -11,7 +11,7 @@ use std::{
 
 use ndarray::{Array2, ArrayView2};
 
-use crate::{Device, Error, Result, Slice, SliceMut};
+use crate::{DType, Device, Error, Result, Slice, SliceMut};
 
 /// A device and the buffers it has free.
 pub struct Workspace<D: Device> {
@@ -58,7 +58,15 @@ impl<D: Device> Workspace<D> {
     /// # Errors
     /// [`Error::Device`] when the device is out of memory.
     pub fn scratch(&self, len: usize) -> Result<Scratch<D>> {
-        let class = class(len);
+        self.scratch_of(DType::F32, len)
+    }
+
+    /// Lends a buffer of `len` elements of a type with unspecified contents.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is out of memory.
+    pub fn scratch_of(&self, dtype: DType, len: usize) -> Result<Scratch<D>> {
+        let class = class(dtype.words(len));
         let reused = self.shelf.lock().classes.get_mut(class).and_then(Vec::pop);
         let buffer = match reused {
             Some(buffer) => buffer,
@@ -68,7 +76,7 @@ impl<D: Device> Workspace<D> {
                 buffer
             }
         };
-        Ok(Scratch { buffer: Some(buffer), len, class, shelf: Arc::clone(&self.shelf) })
+        Ok(Scratch { buffer: Some(buffer), len, dtype, class, shelf: Arc::clone(&self.shelf) })
     }
 
     /// A tensor that holds a copy of `array`.
@@ -118,14 +126,20 @@ pub struct Scratch<D: Device> {
     /// `None` only while being dropped.
     buffer: Option<D::Buffer>,
     len: usize,
+    dtype: DType,
     class: usize,
     shelf: Arc<Shelf<D>>,
 }
 
 impl<D: Device> Scratch<D> {
-    /// The number of f32 asked for.
+    /// The number of elements asked for.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Their type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// Whether it holds nothing.
@@ -139,6 +153,7 @@ impl<D: Device> Scratch<D> {
             buffer: self.buffer.as_ref().expect("a scratch holds its buffer until it is dropped"),
             offset: 0,
             len: self.len,
+            dtype: self.dtype,
         }
     }
 
@@ -148,6 +163,7 @@ impl<D: Device> Scratch<D> {
             buffer: self.buffer.as_mut().expect("a scratch holds its buffer until it is dropped"),
             offset: 0,
             len: self.len,
+            dtype: self.dtype,
         }
     }
 }
@@ -200,6 +216,11 @@ impl<D: Device> Tensor<D> {
     /// `[rows, cols]`.
     pub fn shape(&self) -> [usize; 2] {
         [self.rows, self.cols]
+    }
+
+    /// The elements' type.
+    pub fn dtype(&self) -> DType {
+        self.data.dtype()
     }
 
     /// The elements, row by row.

@@ -94,7 +94,9 @@ def main():
     parser.add_argument("--label", required=True, help="column of the label or, with --regress, of the number")
     parser.add_argument("--regress", action="store_true", help="one output and mean squared error")
     parser.add_argument("--bias", default="all", help=f"all, or some of {','.join(BIASES)}")
-    parser.add_argument("--head", type=pathlib.Path, help="the head's first weights (default: OUT_DIR/head_classify.safetensors, or head_regress)")
+    parser.add_argument(
+        "--head", type=pathlib.Path, help="the head's first weights (default: OUT_DIR/head_classify.safetensors, or head_regress)"
+    )
     parser.add_argument("--head-seed", type=int, default=30, help="seed of a head that has to be written")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--batch", type=int, default=16)

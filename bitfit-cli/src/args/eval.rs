@@ -9,9 +9,12 @@ use super::{MachineArgs, ReadArgs, values};
 const EXAMPLES: &str = "\
 Examples:
   bitfit-cli eval --task-file intents/task.safetensors --data test.tsv
-  bitfit-cli eval --model ./bert-base-uncased --task-file stsb/task.safetensors --data STS-B/dev.tsv
 
-The scores are those the task was trained for. The last line on stdout is the result as one JSON object.";
+  bitfit-cli eval --model ./bert-base-uncased --task-file stsb/task.safetensors \\
+      --data STS-B/dev.tsv
+
+The metrics are those the task was trained for. The last line on stdout is the result as one
+JSON object.";
 
 /// Score a task file on labelled texts
 #[derive(Debug, Args)]

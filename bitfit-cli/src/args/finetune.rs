@@ -17,20 +17,22 @@ use super::{MachineArgs, ReadArgs};
 
 const EXAMPLES: &str = "\
 Examples:
-  # the intents of a support desk: train.tsv and dev.tsv begin with the header text<TAB>label
+  # the intents of a support desk; both files begin with the header text<TAB>label
   bitfit-cli finetune --model bert-base-uncased --train train.tsv --eval dev.tsv --out intents
 
-  # sentence similarity with GLUE's own files: columns, metrics and learning rate come with the task
-  bitfit-cli finetune --model bert-base-uncased --task stsb --train STS-B/train.tsv --eval STS-B/dev.tsv --out stsb
+  # sentence similarity, from GLUE's own files: the task brings columns, metrics and rate
+  bitfit-cli finetune --model bert-base-uncased --task stsb --train STS-B/train.tsv \\
+      --eval STS-B/dev.tsv --out stsb
 
-  # the two strongest kinds of bias of the upper half only, from a CSV file with columns of other names
+  # two kinds of bias in the upper half only, from a CSV file with columns of other names
   bitfit-cli finetune --model ./my-bert --train mails.csv --text body --label folder \\
       --bias query,intermediate --layers 6-11 --epochs 8 --out folders
 
-OUT/task.safetensors is the task: the trained tensors under Hugging Face's names. OUT/metrics.jsonl is the log. The last line
-on stdout is the result as one JSON object.
+OUT/task.safetensors is the task: what was trained, under Hugging Face's names.
+OUT/metrics.jsonl is the log. The last line on stdout is the result as one JSON object.
 
-Ctrl-C ends the run after the step at hand and saves what was reached; a second one quits at once.";
+Ctrl-C ends the run after the step at hand and saves what was reached; a second one quits
+at once, and saves nothing.";
 
 /// What trains beside the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,10 +119,12 @@ pub struct FinetuneArgs {
     /// The learning rate at its highest, above 0 [default: the task's, otherwise 1e-3]
     ///
     /// Biases need a rate some twenty times that of full fine-tuning. The paper tries 1e-4, 4e-4, 7e-4 and 1e-3.
-    #[arg(long, value_name = "RATE", value_parser = values::number::<f32>, allow_negative_numbers = true, help_heading = "Training")]
+    #[arg(long, value_name = "RATE", value_parser = values::number::<f32>, allow_hyphen_values = true, help_heading = "Training")]
     pub lr: Option<f32>,
 
     /// How often each row is seen, at least 1
+    ///
+    /// A few hundred rows want ten or more, a hundred thousand two or three. The paper takes up to 16.
     #[arg(
         long, value_name = "N", default_value_t = TrainOptions::default().epochs, value_parser = values::count,
         allow_negative_numbers = true, help_heading = "Training"
@@ -144,26 +148,26 @@ pub struct FinetuneArgs {
     /// The share of all steps in which the learning rate rises from 0, from 0 to 1
     #[arg(
         long, value_name = "SHARE", default_value_t = TrainOptions::default().warmup, value_parser = values::number::<f32>,
-        allow_negative_numbers = true, help_heading = "Training"
+        allow_hyphen_values = true, help_heading = "Training"
     )]
     pub warmup: f32,
 
     /// Decoupled weight decay, 0 or more
     #[arg(
         long, value_name = "DECAY", default_value_t = TrainOptions::default().weight_decay, value_parser = values::number::<f64>,
-        allow_negative_numbers = true, help_heading = "Training"
+        allow_hyphen_values = true, help_heading = "Training"
     )]
     pub weight_decay: f64,
 
     /// Clip the gradient to this norm; 0 or none leaves it
     #[arg(
-        long, value_name = "NORM", default_value = "1.0", value_parser = values::clip, allow_negative_numbers = true,
+        long, value_name = "NORM", default_value = "1.0", value_parser = values::clip, allow_hyphen_values = true,
         help_heading = "Training"
     )]
     pub clip: Clip,
 
     /// Every dropout probability, from 0 to below 1 [default: the checkpoint's]
-    #[arg(long, value_name = "P", value_parser = values::number::<f32>, allow_negative_numbers = true, help_heading = "Training")]
+    #[arg(long, value_name = "P", value_parser = values::number::<f32>, allow_hyphen_values = true, help_heading = "Training")]
     pub dropout: Option<f32>,
 
     /// The seed of the row order, dropout and the fresh head; the same seed gives the same task file, bit by bit

@@ -24,7 +24,8 @@ Examples:
   bitfit-cli eval     --task-file intents/task.safetensors --data test.tsv
   echo 'where is my parcel?' | bitfit-cli predict --task-file intents/task.safetensors
 
-Each command explains itself: bitfit-cli finetune --help";
+Each command explains itself: bitfit-cli finetune --help
+The exit code is 0, 1 for an error, 2 for wrong arguments, 130 for a run that was stopped.";
 
 /// Fine-tune a BERT by training only its biases (BitFit)
 ///

@@ -9,12 +9,13 @@ mod rows;
 use std::fmt;
 
 use bytemuck::{Pod, Zeroable};
+use half::bf16;
 
 pub(crate) use rows::{ELEMENT_BLOCK, ROW_BLOCK, blocks, blocks_of, load, optional_blocks, store, sum_columns};
 
 use crate::{
-    Device, Error, HostTensor, Result, Slice, SliceMut,
-    gemm::PackedWeight,
+    DType, Device, Error, HostTensor, Result, Slice, SliceMut,
+    gemm::{Element, PackedWeight},
     simd::{self, Level},
 };
 
@@ -67,12 +68,36 @@ impl fmt::Debug for Buffer {
 
 impl<'a> Slice<'a, Cpu> {
     /// The elements.
+    ///
+    /// # Panics
+    /// When they are of another type.
     pub fn f32(&self) -> &'a [f32] {
+        assert_eq!(self.dtype, DType::F32, "read as f32");
         let all: &[f32] = match &self.buffer.0 {
             Memory::Owned(lines) => bytemuck::cast_slice(lines),
             Memory::Shared(tensor) => tensor.data(),
         };
         &all[self.offset..self.offset + self.len]
+    }
+
+    /// The elements.
+    ///
+    /// # Panics
+    /// When they are of another type.
+    pub fn bf16(&self) -> &'a [bf16] {
+        assert_eq!(self.dtype, DType::Bf16, "read as bfloat16");
+        match &self.buffer.0 {
+            Memory::Owned(lines) => &bytemuck::cast_slice(lines)[self.offset..self.offset + self.len],
+            Memory::Shared(_) => unreachable!("tensors shared with the host are f32"),
+        }
+    }
+
+    /// The elements, of whichever type they are.
+    pub(crate) fn elements(&self) -> Elements<'a> {
+        match self.dtype {
+            DType::F32 => Elements::F32(self.f32()),
+            DType::Bf16 => Elements::Bf16(self.bf16()),
+        }
     }
 }
 
@@ -80,8 +105,9 @@ impl<'a> SliceMut<'a, Cpu> {
     /// The elements.
     ///
     /// # Panics
-    /// On memory shared with the host: only frozen tensors are, and nothing writes those.
+    /// When they are of another type, and on memory shared with the host: only frozen tensors are, and nothing writes those.
     pub fn f32(self) -> &'a mut [f32] {
+        assert_eq!(self.dtype, DType::F32, "written as f32");
         match &mut self.buffer.0 {
             Memory::Owned(lines) => {
                 let all: &mut [f32] = bytemuck::cast_slice_mut(lines);
@@ -90,6 +116,67 @@ impl<'a> SliceMut<'a, Cpu> {
             Memory::Shared(_) => unreachable!("a frozen tensor is never written"),
         }
     }
+
+    /// The elements.
+    ///
+    /// # Panics
+    /// When they are of another type.
+    pub fn bf16(self) -> &'a mut [bf16] {
+        assert_eq!(self.dtype, DType::Bf16, "written as bfloat16");
+        match &mut self.buffer.0 {
+            Memory::Owned(lines) => &mut bytemuck::cast_slice_mut(lines)[self.offset..self.offset + self.len],
+            Memory::Shared(_) => unreachable!("a frozen tensor is never written"),
+        }
+    }
+
+    /// The elements, of whichever type they are.
+    pub(crate) fn elements(self) -> ElementsMut<'a> {
+        match self.dtype {
+            DType::F32 => ElementsMut::F32(self.f32()),
+            DType::Bf16 => ElementsMut::Bf16(self.bf16()),
+        }
+    }
+}
+
+/// A matrix of either type, for an op that is written once for both.
+#[derive(Clone, Copy)]
+pub(crate) enum Elements<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
+}
+
+/// An element of either type.
+pub(crate) trait Stored: Element + 'static {
+    /// The elements of a slice of this type.
+    fn of<'a>(slice: &Slice<'a, Cpu>) -> &'a [Self];
+    /// The elements of a slice of this type, to write.
+    fn of_mut(slice: SliceMut<'_, Cpu>) -> &mut [Self];
+}
+
+impl Stored for f32 {
+    fn of<'a>(slice: &Slice<'a, Cpu>) -> &'a [f32] {
+        slice.f32()
+    }
+
+    fn of_mut(slice: SliceMut<'_, Cpu>) -> &mut [f32] {
+        slice.f32()
+    }
+}
+
+impl Stored for bf16 {
+    fn of<'a>(slice: &Slice<'a, Cpu>) -> &'a [bf16] {
+        slice.bf16()
+    }
+
+    fn of_mut(slice: SliceMut<'_, Cpu>) -> &mut [bf16] {
+        slice.bf16()
+    }
+}
+
+/// A matrix of either type, to write.
+pub(crate) enum ElementsMut<'a> {
+    F32(&'a mut [f32]),
+    Bf16(&'a mut [bf16]),
 }
 
 impl Device for Cpu {
@@ -131,7 +218,7 @@ impl Device for Cpu {
         Ok(data.to_vec())
     }
 
-    fn lay_out(&self, parts: &[HostTensor]) -> Result<PackedWeight> {
+    fn lay_out(&self, parts: &[HostTensor], _dtype: DType) -> Result<PackedWeight> {
         let in_features = parts.first().map_or(0, |part| part.shape()[1]);
         let data: Vec<&[f32]> = parts.iter().map(HostTensor::data).collect();
         let out_features = data.iter().map(|part| part.len()).sum::<usize>() / in_features.max(1);
@@ -144,13 +231,21 @@ impl Device for Cpu {
     }
 
     fn copy(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()> {
-        to.f32().copy_from_slice(from.f32());
+        match (from.elements(), to.elements()) {
+            (Elements::F32(from), ElementsMut::F32(to)) => to.copy_from_slice(from),
+            (Elements::Bf16(from), ElementsMut::Bf16(to)) => to.copy_from_slice(from),
+            (Elements::F32(from), ElementsMut::Bf16(to)) => simd::to_bf16_slice(self.level, from, to),
+            (Elements::Bf16(from), ElementsMut::F32(to)) => simd::from_bf16_slice(self.level, from, to),
+        }
         Ok(())
     }
 
     fn accumulate(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()> {
-        for (to, from) in to.f32().iter_mut().zip(from.f32()) {
-            *to += from;
+        match (from.elements(), to.elements()) {
+            (Elements::F32(from), ElementsMut::F32(to)) => accumulate(from, to),
+            (Elements::Bf16(from), ElementsMut::Bf16(to)) => accumulate(from, to),
+            (Elements::F32(from), ElementsMut::Bf16(to)) => accumulate(from, to),
+            (Elements::Bf16(from), ElementsMut::F32(to)) => accumulate(from, to),
         }
         Ok(())
     }
@@ -177,5 +272,38 @@ impl Device for Cpu {
             to[at as usize] = *from;
         }
         Ok(())
+    }
+}
+
+/// `to += from`, in f32.
+fn accumulate<A: Narrow, B: Narrow>(from: &[A], to: &mut [B]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = B::round(to.widen() + from.widen());
+    }
+}
+
+/// An element that is stored narrow and reckoned with in f32.
+trait Narrow: Copy {
+    fn widen(self) -> f32;
+    fn round(value: f32) -> Self;
+}
+
+impl Narrow for f32 {
+    fn widen(self) -> f32 {
+        self
+    }
+
+    fn round(value: f32) -> Self {
+        value
+    }
+}
+
+impl Narrow for bf16 {
+    fn widen(self) -> f32 {
+        self.to_f32()
+    }
+
+    fn round(value: f32) -> Self {
+        bf16::from_f32(value)
     }
 }

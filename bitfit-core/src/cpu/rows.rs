@@ -11,21 +11,21 @@ pub(crate) const ROW_BLOCK: usize = 32;
 pub(crate) const ELEMENT_BLOCK: usize = 8192;
 
 /// The blocks of a `[rows, cols]` matrix, for reading.
-pub(crate) fn blocks_of(data: &[f32], cols: usize) -> impl IndexedParallelIterator<Item = &[f32]> {
+pub(crate) fn blocks_of<T: Sync>(data: &[T], cols: usize) -> impl IndexedParallelIterator<Item = &[T]> {
     data.par_chunks(ROW_BLOCK * cols.max(1))
 }
 
 /// The blocks of a `[rows, cols]` matrix, for writing.
-pub(crate) fn blocks(data: &mut [f32], cols: usize) -> impl IndexedParallelIterator<Item = &mut [f32]> {
+pub(crate) fn blocks<T: Send>(data: &mut [T], cols: usize) -> impl IndexedParallelIterator<Item = &mut [T]> {
     data.par_chunks_mut(ROW_BLOCK * cols.max(1))
 }
 
 /// The blocks of a matrix that may not be asked for: as many empty ones as `rows` make where it is not.
-pub(crate) fn optional_blocks(
-    data: Option<&mut [f32]>,
+pub(crate) fn optional_blocks<T: Send>(
+    data: Option<&mut [T]>,
     rows: usize,
     cols: usize,
-) -> impl IndexedParallelIterator<Item = Option<&mut [f32]>> {
+) -> impl IndexedParallelIterator<Item = Option<&mut [T]>> {
     let blocks: Vec<_> = match data {
         Some(data) => data.chunks_mut(ROW_BLOCK * cols.max(1)).map(Some).collect(),
         None => (0..rows.div_ceil(ROW_BLOCK)).map(|_| None).collect(),

@@ -8,7 +8,7 @@ use std::{
     fmt,
     marker::PhantomData,
     ops::Range,
-    slice,
+    ptr, slice,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -171,7 +171,7 @@ impl ColumnPartials {
     /// Where the block is outside the shape, or of another product than those before it.
     pub fn of<'b>(&self, block: &'b mut Block<'_>) -> &'b mut [f32] {
         let row = block.rows.start / ROW_BLOCK;
-        assert!(block.rows.start % ROW_BLOCK == 0 && row < self.side.rows && block.cols.end <= self.cols);
+        assert!(block.rows.start.is_multiple_of(ROW_BLOCK) && row < self.side.rows && block.cols.end <= self.cols);
         self.side.claim(block.product);
         // SAFETY: the memory is this value's own; the product's blocks in a row of blocks differ in their columns, and no
         // two rows of blocks share a row here, so nobody else holds these elements.
@@ -197,6 +197,6 @@ impl ColumnPartials {
 impl Drop for ColumnPartials {
     fn drop(&mut self) {
         // SAFETY: the boxed slice that `new` leaked, of the same length, given back once.
-        drop(unsafe { Box::from_raw(slice::from_raw_parts_mut(self.side.data, self.side.rows * self.cols)) });
+        drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(self.side.data, self.side.rows * self.cols)) });
     }
 }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::{
     Block, COL_BLOCK, Epilogue, MatMut, MatRef, ROW_BLOCK,
     block::next_product,
-    panels::Panels,
+    panels::{Panel, Panels},
     tile::{Kernels, Operand, Tile},
 };
 use crate::simd::Level;
@@ -23,10 +23,11 @@ const K_BLOCK: usize = 512;
 const K_WHOLE: usize = 768;
 
 /// Fewer blocks than this, and they are made narrower.
-const MIN_BLOCKS: usize = 32;
+const MIN_BLOCKS: usize = 64;
 
-/// Multiply-adds below which a product is not worth waking a thread for.
-const SEQUENTIAL: usize = 1 << 18;
+/// Multiply-adds below which a product is not worth waking a thread for, a row counting as four: reading its weights
+/// takes as long.
+const SEQUENTIAL: usize = 1 << 21;
 
 /// Where a product goes.
 #[derive(Debug)]
@@ -52,13 +53,36 @@ pub(super) trait Product: Sync {
     unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>, c: *mut f32, c_stride: usize, accumulate: bool);
 }
 
-/// Rows as they lie against panels.
+/// The right operand of a product.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// Laid out.
+    Panels(&'a Panels),
+    /// As it lies: contiguous rows of whole vectors.
+    Rows(MatRef<'a>),
+}
+
+/// Rows as they lie against panels: `scale * a·b`.
 pub(super) struct PanelProduct<'a, T: 'static> {
     pub kernels: Kernels<T>,
     pub a: MatRef<'a, T>,
-    pub panels: &'a Panels,
+    pub b: Right<'a>,
     pub n: usize,
     pub scale: f32,
+}
+
+impl<T: Operand> PanelProduct<'_, T> {
+    fn panel(&self, i: usize) -> Panel<'_> {
+        match self.b {
+            Right::Panels(panels) => panels.get(i),
+            Right::Rows(b) => {
+                let width = self.kernels.width();
+                let cols = i * width..b.cols().min((i + 1) * width);
+                let data = if b.rows() == 0 { &[] } else { b.from(0, cols.start) };
+                Panel { data, stride: b.strides()[0], cols }
+            }
+        }
+    }
 }
 
 impl<T: Operand> Product for PanelProduct<'_, T> {
@@ -76,9 +100,9 @@ impl<T: Operand> Product for PanelProduct<'_, T> {
         let width = self.kernels.width();
         for part in k_blocks::<T>(k) {
             for panel in cols.start / width..cols.end.div_ceil(width) {
-                let panel = self.panels.get(panel);
-                let vectors = panel.stride / self.kernels.lanes;
-                let b = panel.data[part.start / T::PER_STEP * panel.stride..].as_ptr();
+                let panel = self.panel(panel);
+                let vectors = panel.cols.len().div_ceil(self.kernels.lanes);
+                let b = panel.data.as_ptr().wrapping_add(part.start / T::PER_STEP * panel.stride);
                 for (first, count) in row_tiles(&rows, self.kernels.rows) {
                     let tile = Tile {
                         k: part.len(),
@@ -93,7 +117,7 @@ impl<T: Operand> Product for PanelProduct<'_, T> {
                         accumulate: accumulate || part.start > 0,
                     };
                     // SAFETY: the kernels are of a level the CPU has. Rows `first..first + count` and the columns in
-                    // `part` are inside a; the panel holds whole vectors for each step; c is the caller's promise.
+                    // `part` are inside a; b holds whole vectors for each step; c is the caller's promise.
                     unsafe { self.kernels.get(count, vectors)(&tile) };
                 }
             }
@@ -175,7 +199,7 @@ pub(super) fn run(level: Level, product: &impl Product, output: Output<'_>, epil
         }
     };
     let blocks = row_blocks * col_blocks;
-    if blocks == 1 || m * n * k <= SEQUENTIAL {
+    if blocks == 1 || m.max(4) * n * k <= SEQUENTIAL {
         (0..blocks).for_each(block);
     } else {
         (0..blocks).into_par_iter().with_max_len(1).for_each(block);
@@ -212,6 +236,6 @@ mod tests {
     fn blocks_narrow_until_there_are_enough() {
         assert_eq!(block_width([2048, 3072], 48), 192);
         assert_eq!(block_width([16, 768], 48), 48);
-        assert_eq!(block_width([200, 768], 16), 48);
+        assert_eq!(block_width([600, 768], 16), 64);
     }
 }

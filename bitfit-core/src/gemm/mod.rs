@@ -1,6 +1,7 @@
 //! The GEMM room: matrix products on the CPU, row-major, f32 or bfloat16 in and f32 sums.
 //!
 //! - [`PackedWeight`]: a frozen weight, laid out once; [`forward`] and [`input_gradient`] read the activations as they lie.
+//! - [`gemm`] and [`RightOperand`]: any other product.
 //! - [`Epilogue`]: what is done to each block of the result while it is in the cache.
 //!
 //! An element of a product is the sum of its terms in an order that depends on k and the instruction set alone: the same
@@ -21,6 +22,7 @@
 mod block;
 mod driver;
 mod epilogue;
+mod general;
 mod packed;
 mod panels;
 mod tile;
@@ -29,6 +31,7 @@ mod view;
 pub use block::{Block, COL_BLOCK, ColumnPartials, ROW_BLOCK, SideMatrix};
 pub use driver::Output;
 pub use epilogue::{Bias, BiasGelu, Element, Epilogue, MulColumnSum, Narrow, NoEpilogue};
+pub use general::{RightOperand, gemm, multiply};
 pub use packed::{Operand, PackedWeight, forward, forward_view, input_gradient, input_gradient_view};
 pub use view::{MatMut, MatRef};
 

@@ -6,7 +6,11 @@ use bytemuck::{Pod, Zeroable};
 use half::bf16;
 use rayon::prelude::*;
 
-use super::tile::{Kernels, Operand};
+use super::{
+    MatRef,
+    tile::{Kernels, Operand},
+};
+use crate::simd::{self, Kernel, Level, Simd};
 
 /// A cache line of a panel, and the alignment of all of them.
 #[derive(Clone, Copy, Zeroable, Pod)]
@@ -47,7 +51,11 @@ impl Packed for bf16 {
     }
 }
 
+/// Places below which threads are not asked to help with the packing.
+const SEQUENTIAL: usize = 1 << 16;
+
 /// A `[k, n]` matrix in panels of [`Kernels::width`] columns, the last one as narrow as whole vectors allow.
+#[derive(Default)]
 pub(super) struct Panels {
     lines: Vec<Line>,
     /// Steps of k that a panel holds.
@@ -74,22 +82,13 @@ impl Panels {
         n: usize,
         element: impl Fn(usize, usize) -> T + Sync,
     ) -> Self {
-        let width = kernels.width();
-        let steps = k.div_ceil(T::PER_STEP);
-        let last = n - n / width * width;
-        let last_width = last.next_multiple_of(kernels.lanes);
-        let places = n / width * width * steps + last_width * steps;
-        let mut panels = Self { lines: vec![Line([0.0; 16]); places.div_ceil(16)], steps, n, width, last_width };
-        let places: &mut [f32] = bytemuck::cast_slice_mut(&mut panels.lines);
-        places.par_chunks_mut((width * steps).max(1)).enumerate().for_each(|(panel, places)| {
-            let first = panel * width;
-            let cols = width.min(n - first.min(n));
-            let stride = if cols == width { width } else { last_width };
-            for (step, places) in places.chunks_exact_mut(stride.max(1)).take(steps).enumerate() {
-                for (col, place) in places[..cols].iter_mut().enumerate() {
+        let mut panels = Self::default();
+        panels.fill(kernels, k, n, |cols, places, stride| {
+            for (step, places) in places.chunks_exact_mut(stride).enumerate() {
+                for (col, place) in cols.clone().zip(places) {
                     *place = T::place(|i| {
                         let k_at = step * T::PER_STEP + i;
-                        if k_at < k { element(k_at, first + col) } else { T::ZERO }
+                        if k_at < k { element(k_at, col) } else { T::ZERO }
                     });
                 }
             }
@@ -97,9 +96,68 @@ impl Panels {
         panels
     }
 
+    /// Lays out a matrix for the kernels of `level`, in the memory of the one before it.
+    pub fn pack_matrix(&mut self, level: Level, kernels: &Kernels<f32>, b: MatRef<'_>) {
+        self.fill(kernels, b.rows(), b.cols(), |cols, places, stride| {
+            let b = b.part(0..b.rows(), cols.clone());
+            match b.strides() {
+                [_, 1] => {
+                    for (k, places) in places.chunks_exact_mut(stride).enumerate() {
+                        places[..b.cols()].copy_from_slice(b.row(k));
+                    }
+                }
+                [1, _] => simd::dispatch(level, Transpose { rows: b.t(), places, stride }),
+                _ => {
+                    for (k, places) in places.chunks_exact_mut(stride).enumerate() {
+                        for (j, place) in places[..b.cols()].iter_mut().enumerate() {
+                            *place = b.at(k, j);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Takes on the shape of a `[k, n]` matrix and has `fill(columns, places, stride)` write each panel. Places that it
+    /// does not write hold anything.
+    fn fill<T: Operand>(
+        &mut self,
+        kernels: &Kernels<T>,
+        k: usize,
+        n: usize,
+        fill: impl Fn(Range<usize>, &mut [f32], usize) + Sync,
+    ) {
+        let width = kernels.width();
+        self.steps = k.div_ceil(T::PER_STEP);
+        (self.n, self.width) = (n, width);
+        self.last_width = (n % width).next_multiple_of(kernels.lanes);
+        let (steps, last_width) = (self.steps, self.last_width);
+        let places = (n / width * width + last_width) * steps;
+        if places == 0 {
+            return;
+        }
+        self.lines.resize(self.lines.len().max(places.div_ceil(16)), Line([0.0; 16]));
+        let all: &mut [f32] = &mut bytemuck::cast_slice_mut(&mut self.lines)[..places];
+        let panel = |(i, places): (usize, &mut [f32])| {
+            let cols = i * width..n.min((i + 1) * width);
+            let stride = if cols.len() == width { width } else { last_width };
+            fill(cols, places, stride);
+        };
+        if places <= SEQUENTIAL {
+            all.chunks_mut(width * steps).enumerate().for_each(panel);
+        } else {
+            all.par_chunks_mut(width * steps).enumerate().for_each(panel);
+        }
+    }
+
     /// Bytes they take.
     pub fn bytes(&self) -> usize {
         size_of_val(self.lines.as_slice())
+    }
+
+    /// `[k, n]`, with k in steps.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.steps, self.n]
     }
 
     /// Panel `i`.
@@ -108,5 +166,34 @@ impl Panels {
         let cols = i * self.width..self.n.min((i + 1) * self.width);
         let stride = if cols.len() == self.width { self.width } else { self.last_width };
         Panel { data: &places[i * self.width * self.steps..][..stride * self.steps], stride, cols }
+    }
+}
+
+/// Writes the rows of a matrix as columns, `stride` from one place to the next of a row.
+struct Transpose<'a> {
+    rows: MatRef<'a>,
+    places: &'a mut [f32],
+    stride: usize,
+}
+
+impl Kernel for Transpose<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { rows, places, stride } = self;
+        let [row_stride, _] = rows.strides();
+        let square = |len: usize| len / S::LANES * S::LANES;
+        let (whole_rows, whole_cols) = (square(rows.rows()), square(rows.cols()));
+        for i in (0..whole_rows).step_by(S::LANES) {
+            for j in (0..whole_cols).step_by(S::LANES) {
+                s.transpose(rows.from(i, j), row_stride, &mut places[j * stride + i..], stride);
+            }
+        }
+        for i in 0..rows.rows() {
+            let done = if i < whole_rows { whole_cols } else { 0 };
+            for (j, &v) in rows.row(i).iter().enumerate().skip(done) {
+                places[j * stride + i] = v;
+            }
+        }
     }
 }

@@ -204,6 +204,51 @@ fn epilogues_do_what_they_say() {
     }
 }
 
+#[test]
+fn general_products_agree_with_plain_loops_whatever_the_strides() {
+    let mut shapes = shapes();
+    shapes.extend([[64, 64, 128], [64, 128, 64], [66, 32, 77], [700, 300, 200], [8, 700, 256]]);
+    for [m, k, n] in shapes {
+        let (a, b, start) = (values(m * k, 1), values(n * k, 2), values(m * n, 3));
+        let want = reference(&a, &b, k, n);
+        let (a_t, b_t) = (transpose(&a, m, k), transpose(&b, n, k));
+        // Every other element of twice as many.
+        let sparse: Vec<f32> = b.iter().flat_map(|&v| [v, f32::NAN]).collect();
+        let lefts = [MatRef::new(&a, k), MatRef::new(&a_t, m).t()];
+        let rights = [MatRef::new(&b, k).t(), MatRef::new(&b_t, n), MatRef::strided(&sparse, [n, k], [2 * k, 2]).t()];
+        for level in Level::supported() {
+            for (i, left) in lefts.into_iter().enumerate() {
+                for (j, right) in rights.into_iter().enumerate() {
+                    let what = format!("{level} [{m}, {k}] x [{k}, {n}], left {i}, right {j}");
+                    let mut y = vec![f32::NAN; m * n];
+                    gemm(level, 0.5, left, right, Output::Write(MatMut::new(&mut y, n)));
+                    assert_close(&y, want.iter().map(|&(v, size)| (0.5 * v, size)), k, &what);
+                    let mut y = start.clone();
+                    gemm(level, -1.0, left, right, Output::Accumulate(MatMut::new(&mut y, n)));
+                    let sum = |(&(v, size), &start): (&(f64, f64), &f32)| (f64::from(start) - v, size + 1.0);
+                    assert_close(&y, want.iter().zip(&start).map(sum), k, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_right_operand_serves_one_matrix_after_another() {
+    for level in Level::supported() {
+        let mut right = RightOperand::new();
+        for [m, k, n] in [[9, 200, 300], [5, 7, 3], [4, 0, 5], [70, 64, 90]] {
+            let (a, b) = (values(m * k, 1), values(n * k, 2));
+            right.pack(level, MatRef::strided(&b, [n, k], [k, 1]).t());
+            let mut y = vec![f32::NAN; m * n];
+            let left = MatRef::strided(&a, [m, k], [k, 1]);
+            multiply(level, 1.0, left, &right, Output::Write(MatMut::new(&mut y, n)), &NoEpilogue);
+            let want = if k == 0 { vec![(0.0, 0.0); m * n] } else { reference(&a, &b, k, n) };
+            assert_close(&y, want, k, level.name());
+        }
+    }
+}
+
 fn narrow(values: &[f32]) -> Vec<bf16> {
     values.iter().map(|&v| bf16::from_f32(v)).collect()
 }

@@ -157,7 +157,7 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
         a = a.wrapping_add(T::PER_STEP * col_stride);
         b = b.wrapping_add(t.b_stride);
     }
-    if t.k % T::PER_STEP != 0 {
+    if !t.k.is_multiple_of(T::PER_STEP) {
         // SAFETY: as above, and the row has one element left.
         step!(|i| unsafe { T::broadcast_last(s, a.add(i * row_stride)) });
     }

@@ -29,7 +29,7 @@ impl<'a, T: Copy> MatRef<'a, T> {
     /// Where the last element lies past the end of `data`.
     pub fn strided(data: &'a [T], [rows, cols]: [usize; 2], [row_stride, col_stride]: [usize; 2]) -> Self {
         assert!(
-            rows == 0 || cols == 0 || (rows - 1) * row_stride + (cols - 1) * col_stride < data.len(),
+            rows == 0 || cols == 0 || span([rows, cols], [row_stride, col_stride]) <= data.len(),
             "a [{rows}, {cols}] matrix of strides {row_stride}, {col_stride} over {} elements",
             data.len()
         );
@@ -85,9 +85,20 @@ impl<'a, T: Copy> MatRef<'a, T> {
         self.data[i * self.row_stride + j * self.col_stride]
     }
 
+    /// The elements from `(i, j)` on, in memory's order.
+    pub(super) fn from(&self, i: usize, j: usize) -> &'a [T] {
+        &self.data[i * self.row_stride + j * self.col_stride..]
+    }
+
     pub(super) fn as_ptr(&self) -> *const T {
         self.data.as_ptr()
     }
+}
+
+/// Elements from the first to the last of a matrix that has any; more than there can be where that overflows.
+fn span([rows, cols]: [usize; 2], [row_stride, col_stride]: [usize; 2]) -> usize {
+    let last = (rows - 1).checked_mul(row_stride).zip((cols - 1).checked_mul(col_stride));
+    last.and_then(|(row, col)| row.checked_add(col)).map_or(usize::MAX, |last| last.saturating_add(1))
 }
 
 /// A `[rows, cols]` matrix to write, whose rows are contiguous and `row_stride` apart.
@@ -122,7 +133,9 @@ impl<'a, T> MatMut<'a, T> {
     /// Where rows overlap or the last one ends past the end of `data`.
     pub fn strided(data: &'a mut [T], [rows, cols]: [usize; 2], row_stride: usize) -> Self {
         assert!(
-            rows == 0 || cols == 0 || (cols <= row_stride && (rows - 1) * row_stride + cols <= data.len()),
+            rows == 0
+                || cols == 0
+                || ((rows == 1 || cols <= row_stride) && span([rows, cols], [row_stride, 1]) <= data.len()),
             "a [{rows}, {cols}] matrix of row stride {row_stride} over {} elements",
             data.len()
         );

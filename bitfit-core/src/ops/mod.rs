@@ -20,6 +20,7 @@ pub mod matmul;
 pub mod mse;
 pub mod parameter;
 pub mod softmax;
+pub mod widen;
 
 mod real;
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         let device = arena.device().clone();
         let zeros = |len: usize| {
             let mut buffer = device.allocate(len)?;
-            device.fill(0.0, SliceMut { buffer: &mut buffer, offset: 0, len })?;
+            device.fill(0.0, SliceMut::new(&mut buffer, 0, len))?;
             Ok::<_, Error>(buffer)
         };
         let len = arena.len();
@@ -57,13 +57,13 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
             device.adamw(Update {
                 params,
                 grads: gradient.slice(),
-                m: SliceMut { buffer: m, offset: 0, len: *len },
-                v: SliceMut { buffer: v, offset: 0, len: *len },
+                m: SliceMut::new(m, 0, *len),
+                v: SliceMut::new(v, 0, *len),
                 hyper: *hyper,
                 lr,
                 step: *step + 1,
                 max_norm,
-                norm: SliceMut { buffer: norm, offset: 0, len: 1 },
+                norm: SliceMut::new(norm, 0, 1),
             })
         })?;
         *step += 1;
@@ -76,7 +76,7 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// [`Error::Device`] when an earlier launch failed.
     pub fn norm(&self) -> Result<f32> {
         let mut norm = [0.0];
-        self.device.read(Slice { buffer: &self.norm, offset: 0, len: 1 }, &mut norm)?;
+        self.device.read(Slice::new(&self.norm, 0, 1), &mut norm)?;
         Ok(norm[0])
     }
 
@@ -98,7 +98,7 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     pub fn state(&self) -> Result<(Vec<f32>, Vec<f32>, u64)> {
         let read = |buffer| {
             let mut values = vec![0.0; self.len];
-            self.device.read(Slice { buffer, offset: 0, len: self.len }, &mut values).map(|()| values)
+            self.device.read(Slice::new(buffer, 0, self.len), &mut values).map(|()| values)
         };
         Ok((read(&self.m)?, read(&self.v)?, self.step))
     }
@@ -110,8 +110,8 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// not finite, or a negative second one. Nothing has changed then.
     pub fn restore(&mut self, m: &[f32], v: &[f32], step: u64) -> Result<()> {
         check_state(self.len, m, v)?;
-        self.device.write(m, SliceMut { buffer: &mut self.m, offset: 0, len: self.len })?;
-        self.device.write(v, SliceMut { buffer: &mut self.v, offset: 0, len: self.len })?;
+        self.device.write(m, SliceMut::new(&mut self.m, 0, self.len))?;
+        self.device.write(v, SliceMut::new(&mut self.v, 0, self.len))?;
         self.step = step;
         Ok(())
     }

@@ -104,11 +104,11 @@ impl<D: Device> ArenaBuilder<D> {
             let indices = entry.mask.indices(&entry.shape);
             values.extend(indices.iter().map(|&index| tensor.data()[index as usize]));
             let mut working = device.allocate(tensor.data().len())?;
-            device.write(tensor.data(), SliceMut { buffer: &mut working, offset: 0, len: tensor.data().len() })?;
+            device.write(tensor.data(), SliceMut::new(&mut working, 0, tensor.data().len()))?;
             partial.push(Some(Partial { working, indices: device.indices(&indices)? }));
         }
         let mut buffer = device.allocate(len)?;
-        device.write(&values, SliceMut { buffer: &mut buffer, offset: 0, len })?;
+        device.write(&values, SliceMut::new(&mut buffer, 0, len))?;
         Ok(Arena { device, entries, values: buffer, len, partial })
     }
 }
@@ -155,8 +155,8 @@ impl<D: Device> Arena<D> {
     pub fn value(&self, trained: &Trained) -> Slice<'_, D> {
         let entry = &self.entries[trained.entry];
         match &self.partial[trained.entry] {
-            None => Slice { buffer: &self.values, offset: entry.offset, len: entry.len },
-            Some(partial) => Slice { buffer: &partial.working, offset: 0, len: entry.shape.iter().product() },
+            None => Slice::new(&self.values, entry.offset, entry.len),
+            Some(partial) => Slice::new(&partial.working, 0, entry.shape.iter().product()),
         }
     }
 
@@ -165,12 +165,12 @@ impl<D: Device> Arena<D> {
     /// # Errors
     /// Whatever `update` returns.
     pub fn update(&mut self, update: impl FnOnce(&D, SliceMut<'_, D>) -> Result<()>) -> Result<()> {
-        update(&self.device, SliceMut { buffer: &mut self.values, offset: 0, len: self.len })?;
+        update(&self.device, SliceMut::new(&mut self.values, 0, self.len))?;
         for (entry, partial) in self.entries.iter().zip(&mut self.partial) {
             if let Some(Partial { working, indices }) = partial {
-                let from = Slice { buffer: &self.values, offset: entry.offset, len: entry.len };
+                let from = Slice::new(&self.values, entry.offset, entry.len);
                 let len = entry.shape.iter().product();
-                self.device.scatter(from, indices, SliceMut { buffer: working, offset: 0, len })?;
+                self.device.scatter(from, indices, SliceMut::new(working, 0, len))?;
             }
         }
         Ok(())
@@ -182,7 +182,7 @@ impl<D: Device> Arena<D> {
     /// [`Error::Device`] when an earlier launch failed.
     pub fn read(&self) -> Result<Vec<f32>> {
         let mut values = vec![0.0; self.len];
-        self.device.read(Slice { buffer: &self.values, offset: 0, len: self.len }, &mut values)?;
+        self.device.read(Slice::new(&self.values, 0, self.len), &mut values)?;
         Ok(values)
     }
 
@@ -203,7 +203,7 @@ impl<D: Device> Arena<D> {
     /// [`Error::Device`] when the device is out of memory.
     pub fn gradient(&self) -> Result<Gradient<D>> {
         let mut buffer = self.device.allocate(self.len)?;
-        self.device.fill(0.0, SliceMut { buffer: &mut buffer, offset: 0, len: self.len })?;
+        self.device.fill(0.0, SliceMut::new(&mut buffer, 0, self.len))?;
         Ok(Gradient { buffer, len: self.len })
     }
 
@@ -250,17 +250,17 @@ pub struct Gradient<D: Device> {
 impl<D: Device> Gradient<D> {
     /// All of it, for reading.
     pub fn slice(&self) -> Slice<'_, D> {
-        Slice { buffer: &self.buffer, offset: 0, len: self.len }
+        Slice::new(&self.buffer, 0, self.len)
     }
 
     /// All of it, for writing.
     pub fn slice_mut(&mut self) -> SliceMut<'_, D> {
-        SliceMut { buffer: &mut self.buffer, offset: 0, len: self.len }
+        SliceMut::new(&mut self.buffer, 0, self.len)
     }
 
     /// The part that belongs to one entry of the table.
     pub fn entry_mut(&mut self, entry: &Entry) -> SliceMut<'_, D> {
-        SliceMut { buffer: &mut self.buffer, offset: entry.offset, len: entry.len }
+        SliceMut::new(&mut self.buffer, entry.offset, entry.len)
     }
 
     /// A copy on the host.

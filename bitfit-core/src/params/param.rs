@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Mask;
-use crate::{Device, Error, HostTensor, Result, Slice};
+use crate::{DType, Device, Error, HostTensor, Result, Slice};
 
 /// A frozen tensor on a device: a LayerNorm weight, an embedding table, a bias that does not train.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl<D: Device> Frozen<D> {
 
     /// The elements, row-major.
     pub fn slice(&self) -> Slice<'_, D> {
-        Slice { buffer: &self.buffer, offset: 0, len: self.shape.iter().product() }
+        Slice::new(&*self.buffer, 0, self.shape.iter().product())
     }
 }
 
@@ -44,15 +44,25 @@ pub struct FrozenMatrix<D: Device> {
     matrix: Arc<D::Matrix>,
     out_features: usize,
     in_features: usize,
+    dtype: DType,
 }
 
 impl<D: Device> FrozenMatrix<D> {
-    /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]`: query, key and value as one product.
+    /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]`: query, key and value as one product. Its
+    /// products are of the device's narrow type ([`Device::narrow`]).
     ///
     /// # Errors
     /// [`Error::Shape`] when a part is no matrix or has other columns than the first; [`Error::Device`] when the device
     /// is out of memory.
     pub fn new(device: &D, parts: &[HostTensor]) -> Result<Self> {
+        Self::with_dtype(device, parts, device.narrow())
+    }
+
+    /// As [`FrozenMatrix::new`], with products of the given type.
+    ///
+    /// # Errors
+    /// As [`FrozenMatrix::new`].
+    pub fn with_dtype(device: &D, parts: &[HostTensor], dtype: DType) -> Result<Self> {
         let Some([_, in_features]) = parts.first().map(HostTensor::shape) else {
             let found = parts.first().map_or(&[][..], HostTensor::shape);
             return Err(Error::shape("lay out", "the weight", &[0, 0], found));
@@ -64,7 +74,8 @@ impl<D: Device> FrozenMatrix<D> {
                 found => return Err(Error::shape("lay out", "a part of the weight", &[found[0], *in_features], found)),
             }
         }
-        Ok(Self { matrix: Arc::new(device.lay_out(parts)?), out_features, in_features: *in_features })
+        let matrix = Arc::new(device.lay_out(parts, dtype)?);
+        Ok(Self { matrix, out_features, in_features: *in_features, dtype })
     }
 
     /// Rows of the weight: the features a product with it makes.
@@ -75,6 +86,11 @@ impl<D: Device> FrozenMatrix<D> {
     /// Columns of the weight: the features a product with it reads.
     pub fn in_features(&self) -> usize {
         self.in_features
+    }
+
+    /// The type of its products.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// The device's own layout.

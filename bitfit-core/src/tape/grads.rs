@@ -3,7 +3,7 @@
 //! op that reaches it and added to by the next.
 
 use super::Slot;
-use crate::{Arena, Device, Gradient, Param, Result, Scratch, Slice, SliceMut, Trained, Workspace};
+use crate::{Arena, DType, Device, Gradient, Param, Result, Scratch, Slice, SliceMut, Trained, Workspace};
 
 /// The gradients under way in one backward pass.
 pub struct Grads<'a, D: Device> {
@@ -35,7 +35,7 @@ impl<D: Device, const N: usize> ColumnSums<'_, D, N> {
     /// The `len` elements to which the sum of parameter `index` is to be added; `None` where it does not train.
     pub fn part(&mut self, index: usize, len: usize) -> Option<SliceMut<'_, D>> {
         let offset = self.buffer.offset + self.at[index]?;
-        Some(SliceMut { buffer: &mut *self.buffer.buffer, offset, len })
+        Some(SliceMut::new(&mut *self.buffer.buffer, offset, len))
     }
 }
 
@@ -62,6 +62,22 @@ impl<'a, D: Device> Grads<'a, D> {
         self.workspace.scratch(len)
     }
 
+    /// Lends a buffer of `len` elements of a type with unspecified contents.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when the device is out of memory.
+    pub fn scratch_of(&self, dtype: DType, len: usize) -> Result<Scratch<D>> {
+        self.workspace.scratch_of(dtype, len)
+    }
+
+    /// Lends a buffer for the gradient of a matrix: of its type.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when the device is out of memory.
+    pub fn scratch_for(&self, slot: Slot, len: usize) -> Result<Scratch<D>> {
+        self.workspace.scratch_of(slot.dtype, len)
+    }
+
     /// A parameter's whole tensor as it stood in forward.
     pub fn value<'b>(&self, param: &'b Param<D>) -> Slice<'b, D>
     where
@@ -79,7 +95,7 @@ impl<'a, D: Device> Grads<'a, D> {
     }
 
     pub(super) fn take(&mut self, slot: Slot) -> Option<Scratch<D>> {
-        self.slots[slot.0].take()
+        self.slots[slot.index].take()
     }
 
     /// The buffer for an input's gradient of `len` elements, for an op that can write it or add to it.
@@ -89,13 +105,13 @@ impl<'a, D: Device> Grads<'a, D> {
     pub fn target(&mut self, slot: Slot, len: usize) -> Result<Target<D>> {
         Ok(match self.take(slot) {
             Some(scratch) => Target { scratch, accumulate: true, slot },
-            None => Target { scratch: self.workspace.scratch(len)?, accumulate: false, slot },
+            None => Target { scratch: self.workspace.scratch_of(slot.dtype, len)?, accumulate: false, slot },
         })
     }
 
     /// Gives a filled target back.
     pub fn put(&mut self, target: Target<D>) {
-        self.slots[target.slot.0] = Some(target.scratch);
+        self.slots[target.slot.index] = Some(target.scratch);
     }
 
     /// Adds a finished gradient to an input's, or makes it the input's if it is the first.
@@ -103,7 +119,7 @@ impl<'a, D: Device> Grads<'a, D> {
     /// # Errors
     /// [`crate::Error::Device`] when a launch failed.
     pub fn add(&mut self, slot: Slot, gradient: Scratch<D>) -> Result<()> {
-        match &mut self.slots[slot.0] {
+        match &mut self.slots[slot.index] {
             Some(sum) => self.workspace.device().accumulate(gradient.as_ref(), sum.as_mut()),
             empty => {
                 *empty = Some(gradient);
@@ -144,8 +160,7 @@ impl<'a, D: Device> Grads<'a, D> {
         device.fill(0.0, dense.as_mut())?;
         sum(device, ColumnSums { buffer: dense.as_mut(), at })?;
         for (trained, at) in params.iter().zip(at).filter_map(|(param, at)| param.zip(at)) {
-            let from =
-                Slice { buffer: dense.as_ref().buffer, offset: at, len: trained.shape().iter().product::<usize>() };
+            let from = Slice::new(dense.as_ref().buffer, at, trained.shape().iter().product::<usize>());
             let to = self.gradient.entry_mut(&self.arena.entries()[trained.entry]);
             match self.arena.indices(trained) {
                 Some(indices) => device.gather_accumulate(from, indices, to)?,

@@ -10,11 +10,17 @@ mod grads;
 
 pub use grads::{ColumnSums, Grads, Target};
 
-use crate::{Arena, Device, Dropout, Error, Gradient, Param, Result, Scratch, Seed, Slice, Tensor, Trained, Workspace};
+use crate::{
+    Arena, DType, Device, Dropout, Error, Gradient, Param, Result, Scratch, Seed, Slice, Tensor, Trained, Workspace,
+};
 
 /// Where the gradient of a [`Var`] is collected during backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(usize);
+pub struct Slot {
+    index: usize,
+    /// A gradient is of the type of what it is the gradient of.
+    dtype: DType,
+}
 
 /// A matrix on the tape. Cloning shares it; dropping the last clone frees the buffer unless a node keeps it.
 #[derive(Debug)]
@@ -37,6 +43,11 @@ impl<D: Device> Var<D> {
     /// Columns: features or classes.
     pub fn cols(&self) -> usize {
         self.tensor.cols()
+    }
+
+    /// The elements' type.
+    pub fn dtype(&self) -> DType {
+        self.tensor.dtype()
     }
 
     /// The elements, row by row.
@@ -158,10 +169,18 @@ impl<'a, D: Device> Tape<'a, D> {
         self.workspace.scratch(len)
     }
 
+    /// Lends a buffer of `len` elements of a type with unspecified contents.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is out of memory.
+    pub fn scratch_of(&self, dtype: DType, len: usize) -> Result<Scratch<D>> {
+        self.workspace.scratch_of(dtype, len)
+    }
+
     /// Records an op that has run: its output, and the half that runs backward. To be called only when a gradient of one
     /// of the op's inputs or parameters is needed; otherwise its output is a [`Tape::constant`].
     pub fn record(&mut self, output: Tensor<D>, op: impl Backward<D> + 'static) -> Var<D> {
-        let slot = Slot(self.slots);
+        let slot = Slot { index: self.slots, dtype: output.dtype() };
         self.slots += 1;
         self.nodes.push(Node { output: slot, op: Box::new(op) });
         Var { tensor: output, slot: Some(slot) }
@@ -180,6 +199,9 @@ impl<'a, D: Device> Tape<'a, D> {
     pub fn backward(self, loss: &Var<D>, gradient: &mut Gradient<D>) -> Result<()> {
         if loss.tensor.shape() != [1, 1] {
             return Err(Error::shape("backward", "the loss", &[1, 1], &loss.tensor.shape()));
+        }
+        if loss.dtype() != DType::F32 {
+            return Err(Error::invalid("backward", "the loss is not f32"));
         }
         let mut dy = self.scratch(1)?;
         self.device().fill(1.0, dy.as_mut())?;

@@ -84,6 +84,7 @@ impl<D: Backend> Tape<'_, D> {
     }
 
     fn activate(&mut self, f: Activation, x: &Var<D>) -> Result<Var<D>> {
+        let x = &self.widen(x)?;
         let [rows, cols] = x.tensor().shape();
         let mut y = self.scratch(rows * cols)?;
         let mut slope = match (f, x.slot()) {

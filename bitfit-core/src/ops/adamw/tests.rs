@@ -24,7 +24,7 @@ impl Buffers {
         let zeros = vec![0.0; len];
         let buffer = |values: &[f32]| {
             let mut buffer = device.allocate(values.len()).unwrap();
-            device.write(values, SliceMut { buffer: &mut buffer, offset: 0, len: values.len() }).unwrap();
+            device.write(values, SliceMut::new(&mut buffer, 0, values.len())).unwrap();
             buffer
         };
         let [grads, m, v] = [(); 3].map(|()| buffer(&zeros));
@@ -33,20 +33,20 @@ impl Buffers {
 
     fn step(&mut self, grads: &[f32], lr: f32, step: u64, max_norm: Option<f32>, hyper: AdamW) -> Result<f32> {
         let len = self.len;
-        self.device.write(grads, SliceMut { buffer: &mut self.grads, offset: 0, len })?;
+        self.device.write(grads, SliceMut::new(&mut self.grads, 0, len))?;
         self.device.adamw(Update {
-            params: SliceMut { buffer: &mut self.params, offset: 0, len },
-            grads: Slice { buffer: &self.grads, offset: 0, len },
-            m: SliceMut { buffer: &mut self.m, offset: 0, len },
-            v: SliceMut { buffer: &mut self.v, offset: 0, len },
+            params: SliceMut::new(&mut self.params, 0, len),
+            grads: Slice::new(&self.grads, 0, len),
+            m: SliceMut::new(&mut self.m, 0, len),
+            v: SliceMut::new(&mut self.v, 0, len),
             hyper,
             lr,
             step,
             max_norm,
-            norm: SliceMut { buffer: &mut self.norm, offset: 0, len: 1 },
+            norm: SliceMut::new(&mut self.norm, 0, 1),
         })?;
         let mut norm = [0.0];
-        self.device.read(Slice { buffer: &self.norm, offset: 0, len: 1 }, &mut norm)?;
+        self.device.read(Slice::new(&self.norm, 0, 1), &mut norm)?;
         Ok(norm[0])
     }
 
@@ -54,7 +54,7 @@ impl Buffers {
     fn read(&self) -> [Vec<f32>; 3] {
         [&self.params, &self.m, &self.v].map(|buffer| {
             let mut values = vec![0.0; self.len];
-            self.device.read(Slice { buffer, offset: 0, len: self.len }, &mut values).unwrap();
+            self.device.read(Slice::new(buffer, 0, self.len), &mut values).unwrap();
             values
         })
     }
@@ -264,15 +264,15 @@ fn windows_of_other_lengths_are_refused() {
             Buffers::new(&Cpu::default(), &[1.0; 3]);
         let len = |window| if window == wrong { 2 } else { 3 };
         let update = Update {
-            params: SliceMut { buffer: &mut params, offset: 0, len: 3 },
-            grads: Slice { buffer: &grads, offset: 0, len: len(0) },
-            m: SliceMut { buffer: &mut m, offset: 0, len: len(1) },
-            v: SliceMut { buffer: &mut v, offset: 0, len: len(2) },
+            params: SliceMut::new(&mut params, 0, 3),
+            grads: Slice::new(&grads, 0, len(0)),
+            m: SliceMut::new(&mut m, 0, len(1)),
+            v: SliceMut::new(&mut v, 0, len(2)),
             hyper: AdamW::default(),
             lr: 1e-3,
             step: 1,
             max_norm: None,
-            norm: SliceMut { buffer: &mut norm, offset: 0, len: if wrong == 3 { 0 } else { 1 } },
+            norm: SliceMut::new(&mut norm, 0, if wrong == 3 { 0 } else { 1 }),
         };
         assert!(matches!(device.adamw(update), Err(Error::Shape { op: "adamw", .. })), "{wrong}");
     }

@@ -1,24 +1,55 @@
 //! `LN(r + m ∘ (x + b))` on the CPU: a block of rows to a task, a row three times through the first cache in forward and
 //! twice in backward.
 
+use half::bf16;
 use rayon::prelude::*;
 
 use super::{AddNorm, BackwardInput, BackwardOutput, Input, Kept};
 use crate::{
-    Cpu, Dropout, Result, Slice, SliceMut,
-    cpu::{ROW_BLOCK, blocks, blocks_of, load, optional_blocks, store, sum_columns},
+    Cpu, DType, Dropout, Result, Slice, SliceMut,
+    cpu::{ROW_BLOCK, Stored, blocks, blocks_of, load, optional_blocks, store, sum_columns},
     simd::{self, Kernel, Level, Simd},
 };
 
 impl AddNorm for Cpu {
     fn add_norm(&self, input: Input<'_, Self>, y: SliceMut<'_, Self>, kept: Option<Kept<'_, Self>>) -> Result<()> {
+        let narrow = kept.as_ref().map_or(DType::F32, |kept| kept.normal.dtype);
+        match (input.x.dtype, narrow) {
+            (DType::F32, DType::F32) => self.add_norm_of::<f32, f32>(input, y, kept),
+            (DType::F32, DType::Bf16) => self.add_norm_of::<f32, bf16>(input, y, kept),
+            (DType::Bf16, DType::F32) => self.add_norm_of::<bf16, f32>(input, y, kept),
+            (DType::Bf16, DType::Bf16) => self.add_norm_of::<bf16, bf16>(input, y, kept),
+        }
+        Ok(())
+    }
+
+    fn add_norm_backward(&self, input: BackwardInput<'_, Self>, output: BackwardOutput<'_, Self>) -> Result<()> {
+        let narrow = input.kept.as_ref().map_or(DType::F32, |(normal, _)| normal.dtype);
+        match (output.x.as_ref().map_or(DType::F32, |dx| dx.dtype), narrow) {
+            (DType::F32, DType::F32) => self.add_norm_backward_of::<f32, f32>(input, output),
+            (DType::F32, DType::Bf16) => self.add_norm_backward_of::<f32, bf16>(input, output),
+            (DType::Bf16, DType::F32) => self.add_norm_backward_of::<bf16, f32>(input, output),
+            (DType::Bf16, DType::Bf16) => self.add_norm_backward_of::<bf16, bf16>(input, output),
+        }
+        Ok(())
+    }
+}
+
+impl Cpu {
+    /// For x of type X, keeping x̂ as K.
+    fn add_norm_of<X: Stored, K: Stored>(
+        &self,
+        input: Input<'_, Self>,
+        y: SliceMut<'_, Self>,
+        kept: Option<Kept<'_, Self>>,
+    ) {
         let cols = input.cols;
-        let x = input.x.f32();
+        let x = X::of(&input.x);
         let rows = x.len() / cols;
         let bias = input.bias.as_ref().map(Slice::f32);
         let residual = input.residual.as_ref().map(Slice::f32);
         let (weight, beta) = (input.weight.f32(), input.beta.f32());
-        let (normal, rstd) = kept.map(|kept| (kept.normal.f32(), kept.rstd.f32())).unzip();
+        let (normal, rstd) = kept.map(|kept| (K::of_mut(kept.normal), kept.rstd.f32())).unzip();
         let tasks = blocks(y.f32(), cols)
             .zip(optional_blocks(normal, rows, cols))
             .zip(optional_blocks(rstd, rows, 1))
@@ -31,17 +62,9 @@ impl AddNorm for Cpu {
                 for (i, (y, x)) in y.chunks_exact_mut(cols).zip(x.chunks_exact(cols)).enumerate() {
                     let at = (first + i) * cols;
                     draw(self.level(), input.dropout, at, factors);
-                    let (mean, inverse) = simd::dispatch(
-                        self.level(),
-                        Moments {
-                            x,
-                            bias,
-                            residual: residual.map(|r| &r[at..at + cols]),
-                            factors,
-                            eps: input.eps,
-                            v: y,
-                        },
-                    );
+                    let residual = residual.map(|r| &r[at..at + cols]);
+                    let moments = Moments { x, bias, residual, factors, eps: input.eps, v: y };
+                    let (mean, inverse) = simd::dispatch(self.level(), moments);
                     let normal = normal.as_mut().map(|normal| &mut normal[i * cols..][..cols]);
                     if let Some(rstd) = &mut rstd {
                         rstd[i] = inverse;
@@ -50,22 +73,26 @@ impl AddNorm for Cpu {
                 }
             },
         );
-        Ok(())
     }
 
-    fn add_norm_backward(&self, input: BackwardInput<'_, Self>, output: BackwardOutput<'_, Self>) -> Result<()> {
+    /// For dx of type X, with x̂ kept as K.
+    fn add_norm_backward_of<X: Stored, K: Stored>(
+        &self,
+        input: BackwardInput<'_, Self>,
+        output: BackwardOutput<'_, Self>,
+    ) {
         let BackwardOutput { mut sums, residual, x } = output;
         let cols = input.cols;
         let dy = input.dy.f32();
         let rows = dy.len() / cols;
         let weight = input.weight.f32();
-        let kept = input.kept.map(|(normal, rstd)| (normal.f32(), rstd.f32()));
+        let kept = input.kept.map(|(normal, rstd)| (K::of(&normal), rstd.f32()));
         // The sums of one block of rows for β, b and γ, one behind the other.
         let mut partial = vec![0.0; rows.div_ceil(ROW_BLOCK) * 3 * cols];
         let tasks = partial
             .par_chunks_exact_mut(3 * cols)
             .zip(optional_blocks(residual.map(SliceMut::f32), rows, cols))
-            .zip(optional_blocks(x.map(SliceMut::f32), rows, cols))
+            .zip(optional_blocks(x.map(X::of_mut), rows, cols))
             .zip(blocks_of(dy, cols))
             .enumerate();
         tasks.for_each_init(
@@ -80,21 +107,19 @@ impl AddNorm for Cpu {
                         continue;
                     };
                     draw(self.level(), input.dropout, row * cols, factors);
-                    simd::dispatch(
-                        self.level(),
-                        RowBackward {
-                            dy,
-                            normal: &normal[row * cols..][..cols],
-                            rstd: rstd[row],
-                            weight,
-                            factors,
-                            beta,
-                            bias,
-                            gamma,
-                            dr: dr.as_mut().map(|dr| &mut dr[i * cols..][..cols]),
-                            dx: dx.as_mut().map(|dx| &mut dx[i * cols..][..cols]),
-                        },
-                    );
+                    let backward = RowBackward {
+                        dy,
+                        normal: &normal[row * cols..][..cols],
+                        rstd: rstd[row],
+                        weight,
+                        factors,
+                        beta,
+                        bias,
+                        gamma,
+                        dr: dr.as_mut().map(|dr| &mut dr[i * cols..][..cols]),
+                        dx: dx.as_mut().map(|dx| &mut dx[i * cols..][..cols]),
+                    };
+                    simd::dispatch(self.level(), backward);
                 }
             },
         );
@@ -106,7 +131,6 @@ impl AddNorm for Cpu {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -118,8 +142,8 @@ fn draw(level: Level, dropout: Option<Dropout>, at: usize, factors: &mut [f32]) 
 }
 
 /// `v = r + m ∘ (x + b)` of one row, its mean and rstd.
-struct Moments<'a> {
-    x: &'a [f32],
+struct Moments<'a, X> {
+    x: &'a [X],
     bias: Option<&'a [f32]>,
     residual: Option<&'a [f32]>,
     factors: &'a [f32],
@@ -127,7 +151,7 @@ struct Moments<'a> {
     v: &'a mut [f32],
 }
 
-impl Kernel for Moments<'_> {
+impl<X: Stored> Kernel for Moments<'_, X> {
     type Output = (f32, f32);
 
     #[inline(always)]
@@ -135,7 +159,7 @@ impl Kernel for Moments<'_> {
         let cols = self.x.len();
         let mut sum = s.zero();
         for j in (0..cols).step_by(S::LANES) {
-            let mut v = load(s, self.x, j);
+            let mut v = X::load(s, &self.x[j..]);
             if let Some(bias) = self.bias {
                 v = s.add(v, load(s, bias, j));
             }
@@ -164,16 +188,16 @@ impl Kernel for Moments<'_> {
 }
 
 /// x̂ and y of one row, from v in y's place.
-struct Normalise<'a> {
+struct Normalise<'a, K> {
     mean: f32,
     rstd: f32,
     weight: &'a [f32],
     beta: &'a [f32],
-    normal: Option<&'a mut [f32]>,
+    normal: Option<&'a mut [K]>,
     y: &'a mut [f32],
 }
 
-impl Kernel for Normalise<'_> {
+impl<K: Stored> Kernel for Normalise<'_, K> {
     type Output = ();
 
     #[inline(always)]
@@ -182,7 +206,7 @@ impl Kernel for Normalise<'_> {
         for j in (0..self.y.len()).step_by(S::LANES) {
             let normal = s.mul(s.sub(load(s, self.y, j), mean), rstd);
             if let Some(kept) = &mut self.normal {
-                store(s, kept, j, normal);
+                K::store(s, &mut kept[j..], normal);
             }
             store(s, self.y, j, s.fma(load(s, self.weight, j), normal, load(s, self.beta, j)));
         }
@@ -190,9 +214,9 @@ impl Kernel for Normalise<'_> {
 }
 
 /// Everything backward makes of one row.
-struct RowBackward<'a> {
+struct RowBackward<'a, X, K> {
     dy: &'a [f32],
-    normal: &'a [f32],
+    normal: &'a [K],
     rstd: f32,
     weight: &'a [f32],
     factors: &'a [f32],
@@ -200,10 +224,10 @@ struct RowBackward<'a> {
     bias: &'a mut [f32],
     gamma: &'a mut [f32],
     dr: Option<&'a mut [f32]>,
-    dx: Option<&'a mut [f32]>,
+    dx: Option<&'a mut [X]>,
 }
 
-impl Kernel for RowBackward<'_> {
+impl<X: Stored, K: Stored> Kernel for RowBackward<'_, X, K> {
     type Output = ();
 
     #[inline(always)]
@@ -211,7 +235,7 @@ impl Kernel for RowBackward<'_> {
         let cols = self.dy.len();
         let (mut sum, mut product) = (s.zero(), s.zero());
         for j in (0..cols).step_by(S::LANES) {
-            let (dy, normal) = (load(s, self.dy, j), load(s, self.normal, j));
+            let (dy, normal) = (load(s, self.dy, j), K::load(s, &self.normal[j..]));
             let g = s.mul(load(s, self.weight, j), dy);
             sum = s.add(sum, g);
             product = s.fma(g, normal, product);
@@ -223,7 +247,7 @@ impl Kernel for RowBackward<'_> {
         let rstd = s.splat(self.rstd);
         for j in (0..cols).step_by(S::LANES) {
             let g = s.mul(load(s, self.weight, j), load(s, self.dy, j));
-            let centred = s.fnma(load(s, self.normal, j), product, s.sub(g, mean));
+            let centred = s.fnma(K::load(s, &self.normal[j..]), product, s.sub(g, mean));
             let dr = s.mul(rstd, centred);
             let dx = s.mul(dr, load(s, self.factors, j));
             store(s, self.bias, j, s.add(load(s, self.bias, j), dx));
@@ -231,7 +255,7 @@ impl Kernel for RowBackward<'_> {
                 store(s, out, j, dr);
             }
             if let Some(out) = &mut self.dx {
-                store(s, out, j, dx);
+                X::store(s, &mut out[j..], dx);
             }
         }
     }

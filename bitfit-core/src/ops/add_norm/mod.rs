@@ -17,14 +17,14 @@
 //! dx = m ∘ dr       db = Σₜ dx
 //! ```
 //!
-//! Kept: x̂ and rstd, and nothing at all where only β trains and nothing below does.
+//! x may be narrow; the sum, its statistics, r and y are f32. Kept: x̂, narrow where the device keeps narrow, and rstd; and nothing at all where only β trains and nothing below does.
 
 mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Backward, ColumnSums, Device, Dropout, Error, Grads, Param, Result, Scratch, Slice, SliceMut, Slot, Tape,
-    Tensor, Trained, Var,
+    Backend, Backward, ColumnSums, DType, Device, Dropout, Error, Grads, Param, Result, Scratch, Slice, SliceMut, Slot,
+    Tape, Tensor, Trained, Var,
 };
 
 /// The device's half of the op.
@@ -125,6 +125,12 @@ impl<D: Backend> Tape<'_, D> {
         if let Some(residual) = args.residual.filter(|residual| residual.tensor().shape() != [rows, cols]) {
             return Err(Error::shape("add_norm", "the residual", &[rows, cols], &residual.tensor().shape()));
         }
+        if let Some(residual) = args.residual.filter(|residual| residual.dtype() != DType::F32) {
+            return Err(Error::invalid(
+                "add_norm",
+                format!("the residual is {:?}; the residual stream is f32", residual.dtype()),
+            ));
+        }
         let dropout = self.dropout_site(args.dropout)?;
 
         let residual = args.residual.and_then(Var::slot);
@@ -140,7 +146,7 @@ impl<D: Backend> Tape<'_, D> {
         };
         let mut y = self.scratch(rows * cols)?;
         let mut kept = match node.needs_kept() {
-            true => Some((self.scratch(rows * cols)?, self.scratch(rows)?)),
+            true => Some((self.scratch_of(self.device().narrow(), rows * cols)?, self.scratch(rows)?)),
             false => None,
         };
         let input = Input {
@@ -197,9 +203,8 @@ impl<D: Backend> Backward<D> for Node<D> {
 
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
         let [rows, cols] = self.shape;
-        let fresh = |wanted: bool| wanted.then(|| grads.scratch(rows * cols)).transpose();
-        let mut dx = fresh(self.x.is_some())?;
-        let mut dr = fresh(self.residual.is_some())?;
+        let fresh = |slot: Option<Slot>| slot.map(|slot| grads.scratch_for(slot, rows * cols)).transpose();
+        let (mut dx, mut dr) = (fresh(self.x)?, fresh(self.residual)?);
         let vectors = self.vectors.each_ref().map(Option::as_ref);
         let weight = grads.value(&self.weight);
         grads.column_sums(vectors, |device, sums| {

@@ -33,6 +33,7 @@ impl<D: Backend> Tape<'_, D> {
     /// [`Error::Shape`] when b is neither of a's shape nor a row of it.
     pub fn add(&mut self, a: &Var<D>, b: &Var<D>) -> Result<Var<D>> {
         let [rows, cols] = check("add", a, b)?;
+        let (a, b) = (&self.widen(a)?, &self.widen(b)?);
         let mut y = self.scratch(rows * cols)?;
         self.device().add(a.slice(), b.slice(), y.as_mut())?;
         let y = Tensor::new(y, rows, cols);
@@ -48,6 +49,7 @@ impl<D: Backend> Tape<'_, D> {
     /// [`Error::Shape`] when b is neither of a's shape nor a row of it.
     pub fn mul(&mut self, a: &Var<D>, b: &Var<D>) -> Result<Var<D>> {
         let [rows, cols] = check("mul", a, b)?;
+        let (a, b) = (&self.widen(a)?, &self.widen(b)?);
         let mut y = self.scratch(rows * cols)?;
         self.device().mul(a.slice(), b.slice(), y.as_mut(), false)?;
         let y = Tensor::new(y, rows, cols);

@@ -1,20 +1,27 @@
-//! Attention on the CPU: a sequence to a task, head after head, in tiles of a few queries against all keys of the
-//! sequence, so that a tile of scores stays in the second cache and a row of it is normalised in the first.
+//! Attention on the CPU: the sequences and their heads side by side, each head in tiles of a few queries against all keys of
+//! its sequence, so that a tile of scores stays in the second cache and never exists as a whole.
+//!
+//! A head's queries, keys and values are gathered into rows of their own first, in f32 whatever the projections are: the
+//! products read each of them many times.
 
+use std::cell::Cell;
 use std::ops::Range;
 
-use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, linalg::general_mat_mul, s};
 use rayon::prelude::*;
 
 use super::{Attention, Input, Projections, dropout_element};
 use crate::{
-    Cpu, Result, Slice, SliceMut,
-    cpu::{load, store},
+    Cpu, DType, Result, Slice, SliceMut,
+    cpu::{Elements, ElementsMut, load, store},
+    gemm::{MatMut, MatRef, NoEpilogue, Output, RightOperand, gemm, multiply},
     simd::{self, Kernel, Level, Simd, math},
 };
 
 /// Queries of one tile.
-const QUERY_TILE: usize = 64;
+const QUERY_TILE: usize = 32;
+
+/// Scores of a sequence, all heads together, below which its heads are not worth sharing out.
+const SHARED_SCORES: usize = 1 << 16;
 
 impl Attention for Cpu {
     fn attention(
@@ -23,33 +30,30 @@ impl Attention for Cpu {
         o: SliceMut<'_, Self>,
         log_sums: Option<SliceMut<'_, Self>>,
     ) -> Result<()> {
-        let o = split(o.f32(), input.queries.host(), input.width());
-        let log_sums = match log_sums {
-            Some(log_sums) => split(log_sums.f32(), input.queries.host(), input.heads).into_iter().map(Some).collect(),
-            None => (0..o.len()).map(|_| None).collect::<Vec<_>>(),
+        let (level, width, dim) = (self.level(), input.width(), input.head_dim);
+        let o = split(o, input.queries.host(), width);
+        let log_sums: Vec<Option<&mut [f32]>> = match log_sums {
+            Some(log_sums) => {
+                split_slice(log_sums.f32(), input.queries.host(), input.heads).into_iter().map(Some).collect()
+            }
+            None => o.iter().map(|_| None).collect(),
         };
-        let tile = Tile::new(self.level(), input);
-        let scale = 1.0 / (input.head_dim as f32).sqrt();
         o.into_par_iter().zip(log_sums).enumerate().for_each_init(
-            || tile.clone(),
-            |tile, (sequence, (o, mut log_sums))| {
-                let rows = input.queries.range(sequence);
-                for head in 0..input.heads {
-                    let [q, k, v] = operands(input, sequence, head);
-                    for first in (0..rows.len()).step_by(QUERY_TILE) {
-                        let queries = first..rows.len().min(first + QUERY_TILE);
-                        tile.product(scale, q.slice(s![queries.clone(), ..]), k.t());
-                        tile.draw(input, sequence, head, queries.clone());
-                        for (i, row) in queries.clone().enumerate() {
-                            let log_sum = tile.softmax(i);
-                            if let Some(log_sums) = &mut log_sums {
-                                log_sums[row * input.heads + head] = log_sum;
-                            }
-                            tile.drop(i);
-                        }
-                        let mut o = head_of_mut(o, input.width(), head * input.head_dim, input.head_dim);
-                        let mut o = o.slice_mut(s![queries.clone(), ..]);
-                        general_mat_mul(1.0, &tile.p(queries.len()), &v, 0.0, &mut o);
+            Vec::new,
+            |heads, (sequence, (mut o, mut log_sums))| {
+                let queries = input.queries.range(sequence).len();
+                let scores = queries * input.keys.range(sequence).len();
+                // Head after head: o [queries, D], then the log-sums [queries].
+                heads.resize(input.heads * queries * (dim + 1), 0.0);
+                for_each_head(input.heads * scores, heads, queries * (dim + 1), |head, out| {
+                    let (o, log_sums) = out.split_at_mut(queries * dim);
+                    with_scratch(|scratch| scratch.forward(level, input, sequence, head, o, log_sums));
+                });
+                for (head, out) in heads.chunks_exact(queries * (dim + 1)).enumerate() {
+                    let (from, sums) = out.split_at(queries * dim);
+                    put_columns(level, &mut o, width, head * dim, from, dim);
+                    if let Some(log_sums) = &mut log_sums {
+                        sums.iter().enumerate().for_each(|(row, sum)| log_sums[row * input.heads + head] = *sum);
                     }
                 }
             },
@@ -64,66 +68,66 @@ impl Attention for Cpu {
         dy: Slice<'_, Self>,
         gradient: Projections<SliceMut<'_, Self>>,
     ) -> Result<()> {
-        let (width, heads, dim) = (input.width(), input.heads, input.head_dim);
-        let (log_sums, dy) = (log_sums.f32(), dy.f32());
+        let (level, width, dim) = (self.level(), input.width(), input.head_dim);
+        let log_sums = log_sums.f32();
         let (queries, keys) = (input.queries.host(), input.keys.host());
         // Of each sequence its own rows of the gradients, to write without asking the others.
-        let gradients: Vec<Projections<&mut [f32]>> = match gradient {
-            Projections::Packed(qkv) => {
-                split(qkv.f32(), queries, 3 * width).into_iter().map(Projections::Packed).collect()
-            }
-            Projections::Split { query, key_value } => split(query.f32(), queries, width)
+        let gradients: Vec<Projections<ElementsMut<'_>>> = match gradient {
+            Projections::Packed(qkv) => split(qkv, queries, 3 * width).into_iter().map(Projections::Packed).collect(),
+            Projections::Split { query, key_value } => split(query, queries, width)
                 .into_iter()
-                .zip(split(key_value.f32(), keys, 2 * width))
+                .zip(split(key_value, keys, 2 * width))
                 .map(|(query, key_value)| Projections::Split { query, key_value })
                 .collect(),
         };
-        let scale = 1.0 / (dim as f32).sqrt();
-        gradients.into_par_iter().enumerate().for_each_init(
-            || (Tile::new(self.level(), input), Tile::new(self.level(), input), KeyGradients::default()),
-            |(p, dp, sums), (sequence, mut gradient)| {
-                let rows = input.queries.range(sequence);
-                for head in 0..heads {
-                    let [q, k, v] = operands(input, sequence, head);
-                    let dy = head_of(&dy[rows.start * width..rows.end * width], width, head * dim, dim);
-                    sums.clear(k.nrows(), dim);
-                    for first in (0..rows.len()).step_by(QUERY_TILE) {
-                        let tile = first..rows.len().min(first + QUERY_TILE);
-                        let dy = dy.slice(s![tile.clone(), ..]);
-                        let q = q.slice(s![tile.clone(), ..]);
-                        p.product(scale, q, k.t());
-                        dp.product(1.0, dy, v.t());
-                        p.draw(input, sequence, head, tile.clone());
-                        for (i, row) in tile.clone().enumerate() {
-                            let log_sum = log_sums[(rows.start + row) * heads + head];
-                            p.softmax_backward(i, log_sum, dp);
+        gradients.into_par_iter().enumerate().for_each_init(Vec::new, |heads, (sequence, mut gradient)| {
+            let (queries, keys) = (input.queries.range(sequence).len(), input.keys.range(sequence).len());
+            // Head after head: dq [queries, D], dk and dv [keys, D].
+            let size = (queries + 2 * keys) * dim;
+            heads.resize(input.heads * size, 0.0);
+            for_each_head(input.heads * queries * keys, heads, size, |head, out| {
+                with_scratch(|scratch| scratch.backward(level, input, sequence, head, log_sums, &dy, out));
+            });
+            for (head, out) in heads.chunks_exact(size).enumerate() {
+                let (dq, rest) = out.split_at(queries * dim);
+                let (dk, dv) = rest.split_at(keys * dim);
+                let at = head * dim;
+                match &mut gradient {
+                    Projections::Packed(qkv) => {
+                        for (part, from) in [dq, dk, dv].into_iter().enumerate() {
+                            put_columns(level, qkv, 3 * width, part * width + at, from, dim);
                         }
-                        // `p` now holds m ∘ p, `dp` holds ds.
-                        let (p, ds) = (p.p(tile.len()), dp.p(tile.len()));
-                        general_mat_mul(1.0, &p.t(), &dy, 1.0, &mut sums.value(dim));
-                        general_mat_mul(scale, &ds.t(), &q, 1.0, &mut sums.key(dim));
-                        let (dq, stride) = match &mut gradient {
-                            Projections::Packed(qkv) => (&mut **qkv, 3 * width),
-                            Projections::Split { query, .. } => (&mut **query, width),
-                        };
-                        let mut dq = head_of_mut(dq, stride, head * dim, dim);
-                        general_mat_mul(scale, &ds, &k, 0.0, &mut dq.slice_mut(s![tile, ..]));
                     }
-                    let (dkv, stride, first) = match &mut gradient {
-                        Projections::Packed(qkv) => (&mut **qkv, 3 * width, width),
-                        Projections::Split { key_value, .. } => (&mut **key_value, 2 * width, 0),
-                    };
-                    head_of_mut(dkv, stride, first + head * dim, dim).assign(&sums.key(dim));
-                    head_of_mut(dkv, stride, first + width + head * dim, dim).assign(&sums.value(dim));
+                    Projections::Split { query, key_value } => {
+                        put_columns(level, query, width, at, dq, dim);
+                        put_columns(level, key_value, 2 * width, at, dk, dim);
+                        put_columns(level, key_value, 2 * width, width + at, dv, dim);
+                    }
                 }
-            },
-        );
+            }
+        });
         Ok(())
     }
 }
 
+/// Runs `work` for every head's part of `out`, `size` elements each; side by side where there are scores enough.
+fn for_each_head(scores: usize, out: &mut [f32], size: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    if scores < SHARED_SCORES {
+        out.chunks_exact_mut(size).enumerate().for_each(|(head, out)| work(head, out));
+    } else {
+        out.par_chunks_exact_mut(size).enumerate().for_each(|(head, out)| work(head, out));
+    }
+}
+
 /// A matrix of rows cut at the sequences' bounds.
-fn split<'a>(mut data: &'a mut [f32], offsets: &[u32], cols: usize) -> Vec<&'a mut [f32]> {
+fn split<'a>(data: SliceMut<'a, Cpu>, offsets: &[u32], cols: usize) -> Vec<ElementsMut<'a>> {
+    match data.dtype {
+        DType::F32 => split_slice(data.f32(), offsets, cols).into_iter().map(ElementsMut::F32).collect(),
+        DType::Bf16 => split_slice(data.bf16(), offsets, cols).into_iter().map(ElementsMut::Bf16).collect(),
+    }
+}
+
+fn split_slice<'a, T>(mut data: &'a mut [T], offsets: &[u32], cols: usize) -> Vec<&'a mut [T]> {
     let mut parts = Vec::with_capacity(offsets.len() - 1);
     for bounds in offsets.windows(2) {
         let (part, rest) = data.split_at_mut((bounds[1] - bounds[0]) as usize * cols);
@@ -133,201 +137,262 @@ fn split<'a>(mut data: &'a mut [f32], offsets: &[u32], cols: usize) -> Vec<&'a m
     parts
 }
 
-/// q, k and v of one sequence and head.
-fn operands<'a>(input: &Input<'a, Cpu>, sequence: usize, head: usize) -> [ArrayView2<'a, f32>; 3] {
-    let (width, dim) = (input.width(), input.head_dim);
-    let at = head * dim;
-    let rows =
-        |data: &Slice<'a, Cpu>, range: Range<usize>, cols: usize| &data.f32()[range.start * cols..range.end * cols];
-    let (queries, keys) = (input.queries.range(sequence), input.keys.range(sequence));
-    match &input.projections {
-        Projections::Packed(qkv) => {
-            let rows = rows(qkv, queries, 3 * width);
-            [0, width, 2 * width].map(|first| head_of(rows, 3 * width, first + at, dim))
+/// Writes rows of `dim` elements to columns `first ..` of rows of `stride`.
+fn put_columns(level: Level, to: &mut ElementsMut<'_>, stride: usize, first: usize, from: &[f32], dim: usize) {
+    let rows = from.chunks_exact(dim);
+    match to {
+        ElementsMut::F32(to) => {
+            rows.zip(to.chunks_exact_mut(stride)).for_each(|(from, to)| to[first..first + dim].copy_from_slice(from));
         }
-        Projections::Split { query, key_value } => {
-            let query = head_of(rows(query, queries, width), width, at, dim);
-            let rows = rows(key_value, keys, 2 * width);
-            [query, head_of(rows, 2 * width, at, dim), head_of(rows, 2 * width, width + at, dim)]
-        }
+        ElementsMut::Bf16(to) => rows.zip(to.chunks_exact_mut(stride)).for_each(|(from, to)| {
+            simd::to_bf16_slice(level, from, &mut to[first..first + dim]);
+        }),
     }
 }
 
-/// Columns `first .. first + dim` of rows of `stride` elements.
-fn head_of(rows: &[f32], stride: usize, first: usize, dim: usize) -> ArrayView2<'_, f32> {
-    let shape = (rows.len() / stride, dim).strides((stride, 1));
-    ArrayView2::from_shape(shape, &rows[first..]).expect("the columns lie within the row")
-}
-
-fn head_of_mut(rows: &mut [f32], stride: usize, first: usize, dim: usize) -> ArrayViewMut2<'_, f32> {
-    let shape = (rows.len() / stride, dim).strides((stride, 1));
-    ArrayViewMut2::from_shape(shape, &mut rows[first..]).expect("the columns lie within the row")
-}
-
-/// Some queries against all keys of a sequence: scores, then probabilities, in place.
-#[derive(Clone)]
-struct Tile {
+/// Reads columns `first .. first + dim` of some rows of `stride` elements.
+fn take_columns(
     level: Level,
-    keys: usize,
-    data: Vec<f32>,
-    /// The dropout's factors of the rows, each padded to a multiple of 16; of one row, all 1, where nothing is dropped.
-    factors: Vec<f32>,
-    drops: bool,
+    from: &Slice<'_, Cpu>,
+    rows: Range<usize>,
+    stride: usize,
+    first: usize,
+    dim: usize,
+    to: &mut Vec<f32>,
+) {
+    to.resize(rows.len() * dim, 0.0);
+    let range = rows.start * stride..rows.end * stride;
+    let to = to.chunks_exact_mut(dim);
+    match from.elements() {
+        Elements::F32(from) => {
+            to.zip(from[range].chunks_exact(stride))
+                .for_each(|(to, from)| to.copy_from_slice(&from[first..first + dim]));
+        }
+        Elements::Bf16(from) => to.zip(from[range].chunks_exact(stride)).for_each(|(to, from)| {
+            simd::from_bf16_slice(level, &from[first..first + dim], to);
+        }),
+    }
 }
 
-impl Tile {
-    fn new(level: Level, input: &Input<'_, Cpu>) -> Self {
-        let longest = input.keys.longest();
-        let rows = QUERY_TILE.min(input.queries.longest());
-        let drops = input.dropout.is_some();
-        let factors = vec![1.0; if drops { rows * longest.next_multiple_of(16) } else { longest }];
-        Self { level, keys: 0, data: vec![0.0; rows * longest], factors, drops }
-    }
+thread_local! {
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
 
-    fn p(&self, rows: usize) -> ArrayView2<'_, f32> {
-        ArrayView2::from_shape((rows, self.keys), &self.data[..rows * self.keys]).expect("a tile of whole rows")
-    }
+/// This thread's scratch. Taken out while in use: a thread that waits for others may be handed a head of its own.
+fn with_scratch(work: impl FnOnce(&mut Scratch)) {
+    let mut scratch = SCRATCH.take().unwrap_or_default();
+    work(&mut scratch);
+    SCRATCH.set(Some(scratch));
+}
 
-    fn row(&mut self, i: usize) -> &mut [f32] {
-        &mut self.data[i * self.keys..][..self.keys]
-    }
+/// One head of one sequence, and a tile of its scores.
+#[derive(Default)]
+struct Scratch {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    dy: Vec<f32>,
+    /// kᵀ and vᵀ, laid out for the products that make scores and dp.
+    k_transposed: RightOperand,
+    v_transposed: RightOperand,
+    /// Scores, then p.
+    p: Vec<f32>,
+    /// dp, then ds.
+    ds: Vec<f32>,
+    /// The dropout's factors, rows padded to a multiple of 16.
+    factors: Vec<f32>,
+}
 
-    /// `scale · a · b`.
-    fn product(&mut self, scale: f32, a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) {
-        self.keys = b.ncols();
-        let data = &mut self.data[..a.nrows() * self.keys];
-        let mut to = ArrayViewMut2::from_shape((a.nrows(), self.keys), data).expect("a tile of whole rows");
-        general_mat_mul(scale, &a, &b, 0.0, &mut to);
-    }
-
-    /// Draws the dropout's factors of some rows of p.
-    fn draw(&mut self, input: &Input<'_, Cpu>, sequence: usize, head: usize, queries: Range<usize>) {
-        if let Some(dropout) = input.dropout {
-            let first = dropout_element(sequence, input.heads, head, queries.start, self.keys);
-            let stride = self.keys.next_multiple_of(16);
-            dropout.factors(self.level, first, &mut self.factors[..queries.len() * stride]);
-        }
-    }
-
-    /// The drawn factors of one row.
-    fn row_factors(&self, i: usize) -> &[f32] {
-        let row = if self.drops { i * self.keys.next_multiple_of(16) } else { 0 };
-        &self.factors[row..][..self.keys]
-    }
-
-    /// Turns a row of scores into probabilities; returns their log-sum-exp.
-    fn softmax(&mut self, i: usize) -> f32 {
-        let level = self.level;
-        simd::dispatch(level, SoftmaxRow { row: self.row(i) })
-    }
-
-    /// Applies the drawn factors to a row.
-    fn drop(&mut self, i: usize) {
-        if self.drops {
-            let first = i * self.keys.next_multiple_of(16);
-            let row = &mut self.data[i * self.keys..][..self.keys];
-            for (p, factor) in row.iter_mut().zip(&self.factors[first..]) {
-                *p *= factor;
+impl Scratch {
+    fn gather(&mut self, level: Level, input: &Input<'_, Cpu>, sequence: usize, head: usize) {
+        let (width, dim) = (input.width(), input.head_dim);
+        let (queries, keys) = (input.queries.range(sequence), input.keys.range(sequence));
+        let at = head * dim;
+        match &input.projections {
+            Projections::Packed(qkv) => {
+                for (part, to) in [&mut self.q, &mut self.k, &mut self.v].into_iter().enumerate() {
+                    take_columns(level, qkv, queries.clone(), 3 * width, part * width + at, dim, to);
+                }
+            }
+            Projections::Split { query, key_value } => {
+                take_columns(level, query, queries, width, at, dim, &mut self.q);
+                take_columns(level, key_value, keys.clone(), 2 * width, at, dim, &mut self.k);
+                take_columns(level, key_value, keys, 2 * width, width + at, dim, &mut self.v);
             }
         }
+        self.k_transposed.pack(level, MatRef::new(&self.k, dim).t());
     }
 
-    /// Turns a row of scores into `m ∘ p`, and the same row of `do · vᵀ` into ds.
-    fn softmax_backward(&mut self, i: usize, log_sum: f32, dp: &mut Tile) {
-        let mut data = std::mem::take(&mut self.data);
-        let row = &mut data[i * self.keys..][..self.keys];
-        simd::dispatch(self.level, SoftmaxRowBackward { row, dp: dp.row(i), factors: self.row_factors(i), log_sum });
-        self.data = data;
-    }
-}
-
-/// Gradients of k and v of one sequence and head, summed over the tiles of queries.
-#[derive(Default)]
-struct KeyGradients {
-    key: Vec<f32>,
-    value: Vec<f32>,
-}
-
-impl KeyGradients {
-    fn clear(&mut self, keys: usize, dim: usize) {
-        for sum in [&mut self.key, &mut self.value] {
-            sum.clear();
-            sum.resize(keys * dim, 0.0);
+    /// The scores of some queries, `q · kᵀ / √D`, to `p`, and the factors of their dropout.
+    fn scores(&mut self, level: Level, input: &Input<'_, Cpu>, sequence: usize, head: usize, tile: &Range<usize>) {
+        let (dim, keys) = (input.head_dim, self.k.len() / input.head_dim);
+        self.p.resize(tile.len() * keys, 0.0);
+        let q = MatRef::new(&self.q, dim).part(tile.clone(), 0..dim);
+        let to = Output::Write(MatMut::new(&mut self.p, keys));
+        multiply(level, 1.0 / (dim as f32).sqrt(), q, &self.k_transposed, to, &NoEpilogue);
+        if let Some(dropout) = input.dropout {
+            self.factors.resize(tile.len() * keys.next_multiple_of(16), 0.0);
+            let first = dropout_element(sequence, input.heads, head, tile.start, keys);
+            dropout.factors(level, first, &mut self.factors);
+        } else {
+            self.factors.clear();
         }
     }
 
-    fn key(&mut self, dim: usize) -> ArrayViewMut2<'_, f32> {
-        head_of_mut(&mut self.key, dim, 0, dim)
+    fn forward(
+        &mut self,
+        level: Level,
+        input: &Input<'_, Cpu>,
+        sequence: usize,
+        head: usize,
+        o: &mut [f32],
+        log_sums: &mut [f32],
+    ) {
+        let dim = input.head_dim;
+        self.gather(level, input, sequence, head);
+        let keys = self.k.len() / dim;
+        for tile in tiles(log_sums.len()) {
+            self.scores(level, input, sequence, head, &tile);
+            let (p, factors) = (&mut self.p, &self.factors);
+            simd::dispatch(level, SoftmaxTile { p, keys, factors, log_sums: &mut log_sums[tile.clone()] });
+            let o = MatMut::new(&mut o[tile.start * dim..tile.end * dim], dim);
+            gemm(level, 1.0, MatRef::new(&self.p, keys), MatRef::new(&self.v, dim), Output::Write(o));
+        }
     }
 
-    fn value(&mut self, dim: usize) -> ArrayViewMut2<'_, f32> {
-        head_of_mut(&mut self.value, dim, 0, dim)
+    fn backward(
+        &mut self,
+        level: Level,
+        input: &Input<'_, Cpu>,
+        sequence: usize,
+        head: usize,
+        log_sums: &[f32],
+        dy: &Slice<'_, Cpu>,
+        out: &mut [f32],
+    ) {
+        let (width, dim) = (input.width(), input.head_dim);
+        let scale = 1.0 / (dim as f32).sqrt();
+        let rows = input.queries.range(sequence);
+        self.gather(level, input, sequence, head);
+        take_columns(level, dy, rows.clone(), width, head * dim, dim, &mut self.dy);
+        self.v_transposed.pack(level, MatRef::new(&self.v, dim).t());
+        let keys = self.k.len() / dim;
+        let (dq, rest) = out.split_at_mut(rows.len() * dim);
+        let (dk, dv) = rest.split_at_mut(keys * dim);
+        for tile in tiles(rows.len()) {
+            self.scores(level, input, sequence, head, &tile);
+            self.ds.resize(tile.len() * keys, 0.0);
+            let dy = MatRef::new(&self.dy, dim).part(tile.clone(), 0..dim);
+            multiply(level, 1.0, dy, &self.v_transposed, Output::Write(MatMut::new(&mut self.ds, keys)), &NoEpilogue);
+            let (p, ds, factors) = (&mut self.p, &mut self.ds, &self.factors);
+            let log_sums = tile.clone().map(|row| log_sums[(rows.start + row) * input.heads + head]);
+            simd::dispatch(level, SoftmaxTileBackward { p, ds, keys, factors, log_sums });
+            // `p` now holds m ∘ p.
+            let [p, ds] = [&self.p, &self.ds].map(|tile| MatRef::new(tile, keys));
+            let q = MatRef::new(&self.q, dim).part(tile.clone(), 0..dim);
+            let sum = |to| if tile.start == 0 { Output::Write(to) } else { Output::Accumulate(to) };
+            gemm(level, 1.0, p.t(), dy, sum(MatMut::new(dv, dim)));
+            gemm(level, scale, ds.t(), q, sum(MatMut::new(dk, dim)));
+            let dq = MatMut::new(&mut dq[tile.start * dim..tile.end * dim], dim);
+            gemm(level, scale, ds, MatRef::new(&self.k, dim), Output::Write(dq));
+        }
     }
 }
 
-struct SoftmaxRow<'a> {
-    row: &'a mut [f32],
+/// The tiles of so many queries.
+fn tiles(queries: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..queries).step_by(QUERY_TILE).map(move |first| first..queries.min(first + QUERY_TILE))
 }
 
-impl Kernel for SoftmaxRow<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let max = self.row.iter().fold(f32::NEG_INFINITY, |max, &score| max.max(score));
-        let at = s.splat(max);
-        let mut sum = s.zero();
-        let whole = self.row.len() / S::LANES * S::LANES;
-        for j in (0..whole).step_by(S::LANES) {
-            let e = math::exp(s, s.sub(load(s, self.row, j), at));
-            sum = s.add(sum, e);
-            store(s, self.row, j, e);
-        }
-        let mut total = s.reduce_sum(sum);
-        if whole < self.row.len() {
-            // Lanes behind the row's end hold exp(-max); only those within are stored and summed.
-            let e = math::exp(s, s.sub(load(s, self.row, whole), at));
-            store(s, self.row, whole, e);
-            total += self.row[whole..].iter().sum::<f32>();
-        }
-        let inverse = s.splat(1.0 / total);
-        for j in (0..self.row.len()).step_by(S::LANES) {
-            let p = s.mul(load(s, self.row, j), inverse);
-            store(s, self.row, j, p);
-        }
-        max + total.ln()
-    }
+/// The factors of row i of a tile, where there is dropout.
+fn row_factors(factors: &[f32], i: usize, keys: usize) -> Option<&[f32]> {
+    (!factors.is_empty()).then(|| &factors[i * keys.next_multiple_of(16)..][..keys])
 }
 
-struct SoftmaxRowBackward<'a> {
-    row: &'a mut [f32],
-    dp: &'a mut [f32],
+/// Rows of scores to `m ∘ p`, with their log-sum-exps.
+struct SoftmaxTile<'a> {
+    p: &'a mut [f32],
+    keys: usize,
     factors: &'a [f32],
-    log_sum: f32,
+    log_sums: &'a mut [f32],
 }
 
-impl Kernel for SoftmaxRowBackward<'_> {
+impl Kernel for SoftmaxTile<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let log_sum = s.splat(self.log_sum);
-        let mut sum = s.zero();
-        for j in (0..self.row.len()).step_by(S::LANES) {
-            let p = math::exp(s, s.sub(load(s, self.row, j), log_sum));
-            let dp = s.mul(load(s, self.dp, j), load(s, self.factors, j));
-            store(s, self.row, j, p);
-            store(s, self.dp, j, dp);
-            // Lanes behind the row's end hold exp(-L), which may be infinite; read again, they are zero.
-            let p = if j + S::LANES > self.row.len() { load(s, self.row, j) } else { p };
-            sum = s.fma(p, dp, sum);
+        for (i, (row, log_sum)) in self.p.chunks_exact_mut(self.keys).zip(self.log_sums).enumerate() {
+            let mut greatest = s.splat(f32::NEG_INFINITY);
+            let whole = row.len() / S::LANES * S::LANES;
+            for j in (0..whole).step_by(S::LANES) {
+                greatest = s.max(load(s, row, j), greatest);
+            }
+            let max = row[whole..].iter().fold(s.reduce_max(greatest), |max, &score| max.max(score));
+            let at = s.splat(max);
+            let mut sum = s.zero();
+            for j in (0..row.len()).step_by(S::LANES) {
+                let e = math::exp(s, s.sub(load(s, row, j), at));
+                store(s, row, j, e);
+                // Lanes behind the row's end hold exp(-max); read again, they are zero.
+                let e = if j == whole { load(s, row, j) } else { e };
+                sum = s.add(sum, e);
+            }
+            let total = s.reduce_sum(sum);
+            *log_sum = max + total.ln();
+            let inverse = s.splat(1.0 / total);
+            let factors = row_factors(self.factors, i, self.keys);
+            for j in (0..row.len()).step_by(S::LANES) {
+                let mut p = s.mul(load(s, row, j), inverse);
+                if let Some(factors) = factors {
+                    p = s.mul(p, load(s, factors, j));
+                }
+                store(s, row, j, p);
+            }
         }
-        let mean = s.splat(s.reduce_sum(sum));
-        for j in (0..self.row.len()).step_by(S::LANES) {
-            let p = load(s, self.row, j);
-            let ds = s.mul(p, s.sub(load(s, self.dp, j), mean));
-            store(s, self.dp, j, ds);
-            store(s, self.row, j, s.mul(p, load(s, self.factors, j)));
+    }
+}
+
+/// Rows of scores to `m ∘ p`, and the same rows of `do · vᵀ` to ds.
+struct SoftmaxTileBackward<'a, L> {
+    p: &'a mut [f32],
+    ds: &'a mut [f32],
+    keys: usize,
+    factors: &'a [f32],
+    log_sums: L,
+}
+
+impl<L: Iterator<Item = f32>> Kernel for SoftmaxTileBackward<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let rows = self.p.chunks_exact_mut(self.keys).zip(self.ds.chunks_exact_mut(self.keys)).zip(self.log_sums);
+        for (i, ((row, ds), log_sum)) in rows.enumerate() {
+            let log_sum = s.splat(log_sum);
+            let factors = row_factors(self.factors, i, self.keys);
+            let whole = row.len() / S::LANES * S::LANES;
+            let mut sum = s.zero();
+            for j in (0..row.len()).step_by(S::LANES) {
+                let p = math::exp(s, s.sub(load(s, row, j), log_sum));
+                store(s, row, j, p);
+                // Lanes behind the row's end hold exp(-L), which may be infinite; read again, they are zero.
+                let p = if j == whole { load(s, row, j) } else { p };
+                let mut dp = load(s, ds, j);
+                if let Some(factors) = factors {
+                    dp = s.mul(dp, load(s, factors, j));
+                    store(s, ds, j, dp);
+                }
+                sum = s.fma(p, dp, sum);
+            }
+            let mean = s.splat(s.reduce_sum(sum));
+            for j in (0..row.len()).step_by(S::LANES) {
+                let p = load(s, row, j);
+                store(s, ds, j, s.mul(p, s.sub(load(s, ds, j), mean)));
+                if let Some(factors) = factors {
+                    store(s, row, j, s.mul(p, load(s, factors, j)));
+                }
+            }
         }
     }
 }

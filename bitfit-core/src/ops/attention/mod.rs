@@ -28,7 +28,7 @@ mod sequences;
 pub use sequences::Sequences;
 
 use crate::{
-    Backend, Backward, Device, Dropout, Error, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var,
+    Backend, Backward, DType, Device, Dropout, Error, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var,
 };
 
 /// The device's half of the op.
@@ -141,6 +141,9 @@ impl<D: Backend> Tape<'_, D> {
                 check("the projection of the keys", qkv, args.keys.tokens(), 3 * width)?;
             }
             Projections::Split { query, key_value } => {
+                if query.dtype() != key_value.dtype() {
+                    return Err(Error::invalid("attention", "the projections are of different types"));
+                }
                 check("the projection of the queries", query, args.queries.tokens(), width)?;
                 check("the projection of the keys", key_value, args.keys.tokens(), 2 * width)?;
             }
@@ -158,7 +161,7 @@ impl<D: Backend> Tape<'_, D> {
         };
         let needs = node.slots.any(|slot| slot.is_some());
         let rows = args.queries.tokens();
-        let mut o = self.scratch(rows * width)?;
+        let mut o = self.scratch_of(node.dtype(), rows * width)?;
         node.log_sums = needs.then(|| self.scratch(rows * args.heads)).transpose()?;
         let mut log_sums = node.log_sums.take();
         self.device().attention(&node.input(), o.as_mut(), log_sums.as_mut().map(Scratch::as_mut))?;
@@ -197,6 +200,14 @@ struct Node<D: Device> {
 }
 
 impl<D: Device> Node<D> {
+    /// The type of the projections, and so of o and of all gradients.
+    fn dtype(&self) -> DType {
+        match &self.tensors {
+            Projections::Packed(qkv) => qkv.dtype(),
+            Projections::Split { query, .. } => query.dtype(),
+        }
+    }
+
     fn input(&self) -> Input<'_, D> {
         Input {
             projections: self.tensors.map(Tensor::slice),
@@ -215,7 +226,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
-        let fresh = |tensor: &Tensor<D>| grads.scratch(tensor.rows() * tensor.cols());
+        let fresh = |tensor: &Tensor<D>| grads.scratch_of(tensor.dtype(), tensor.rows() * tensor.cols());
         let mut gradients = match &self.tensors {
             Projections::Packed(qkv) => Projections::Packed(fresh(qkv)?),
             Projections::Split { query, key_value } => {

@@ -47,6 +47,7 @@ impl<D: Backend> Tape<'_, D> {
     /// [`Error::Shape`] when there are not as many labels as rows; [`Error::Invalid`] when there is no row, or a label is
     /// not below C.
     pub fn cross_entropy(&mut self, logits: &Var<D>, labels: &Indices<D>) -> Result<Var<D>> {
+        let logits = &self.widen(logits)?;
         const OP: &str = "cross_entropy";
         let [rows, classes] = logits.tensor().shape();
         if labels.len() != rows {

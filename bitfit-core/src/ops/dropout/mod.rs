@@ -21,6 +21,7 @@ impl<D: Backend> Tape<'_, D> {
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) unless `0 <= p < 1`.
     pub fn dropout(&mut self, x: &Var<D>, p: f32) -> Result<Var<D>> {
+        let x = &self.widen(x)?;
         let Some(dropout) = self.dropout_site(p)? else { return Ok(x.clone()) };
         let [rows, cols] = x.tensor().shape();
         let mut y = self.scratch(rows * cols)?;

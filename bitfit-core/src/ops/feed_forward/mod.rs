@@ -86,15 +86,18 @@ impl<D: Backend> Tape<'_, D> {
         if bias.len() != ffn {
             return Err(Error::shape("feed_forward", "the bias", &[ffn], bias.shape()));
         }
+        if up.dtype() != down.dtype() {
+            return Err(Error::invalid("feed_forward", "the weights are laid out for different types"));
+        }
         if down.in_features() != ffn {
             let found = [down.out_features(), down.in_features()];
             return Err(Error::shape("feed_forward", "the second weight", &[down.out_features(), ffn], &found));
         }
         let bias_trains = self.trains(bias).cloned();
         let needs = x.slot().is_some() || bias_trains.is_some();
-        let mut derivative = needs.then(|| self.scratch(rows * ffn)).transpose()?;
-        let mut y = self.scratch(rows * down.out_features())?;
-        let mut hidden = self.scratch(rows * ffn)?;
+        let mut derivative = needs.then(|| self.scratch_of(up.dtype(), rows * ffn)).transpose()?;
+        let mut y = self.scratch_of(down.dtype(), rows * down.out_features())?;
+        let mut hidden = self.scratch_of(up.dtype(), rows * ffn)?;
         let input = Input { x: x.slice(), up: up.matrix(), bias: self.value(bias), down: down.matrix() };
         self.device().feed_forward(input, hidden.as_mut(), derivative.as_mut().map(Scratch::as_mut), y.as_mut())?;
         let y = Tensor::new(y, rows, down.out_features());
@@ -123,7 +126,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
-        let mut hidden = grads.scratch(self.rows * self.up.out_features())?;
+        let mut hidden = grads.scratch_of(self.up.dtype(), self.rows * self.up.out_features())?;
         let mut target = self.x.map(|x| grads.target(x, self.rows * self.up.in_features())).transpose()?;
         grads.column_sums([self.bias.as_ref()], |device, sums| {
             let input = BackwardInput {

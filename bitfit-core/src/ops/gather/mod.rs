@@ -28,6 +28,7 @@ impl<D: Backend> Tape<'_, D> {
     /// # Errors
     /// [`Error::Invalid`] when `at` names a row that x has not.
     pub fn gather_rows(&mut self, x: &Var<D>, at: &Indices<D>) -> Result<Var<D>> {
+        let x = &self.widen(x)?;
         let [rows, cols] = x.tensor().shape();
         if at.bound() > rows {
             let reason = format!("row {} of a matrix of {rows} rows", at.bound() - 1);

@@ -8,14 +8,15 @@
 //!
 //! So a linear with a frozen weight keeps nothing at all: of the three products that training a linear costs, the one for
 //! the weight's gradient does not exist, and neither does the copy of its input. The bias may be given in parts that lie
-//! side by side (query, key, value), each of which trains or does not.
+//! side by side (query, key, value), each of which trains or does not. y has the type of a frozen weight's products; x may
+//! have any.
 
 mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Backward, Device, Error, FrozenMatrix, Grads, Mask, Param, Result, Scratch, Slice, SliceMut, Slot, Tape,
-    Tensor, Trained, Var,
+    Backend, Backward, DType, Device, Error, FrozenMatrix, Grads, Mask, Param, Result, Scratch, Slice, SliceMut, Slot,
+    Tape, Tensor, Trained, Var,
 };
 
 /// The products of a linear layer.
@@ -139,8 +140,12 @@ impl<D: Backend> Tape<'_, D> {
             return Err(Error::shape("linear", "the bias", &[out_features], &[bias_len]));
         }
 
+        let (x, dtype) = match weight {
+            Weight::Frozen(weight) => (x.clone(), weight.dtype()),
+            Weight::Trained(_) => (self.widen(x)?, DType::F32),
+        };
         let device = self.device();
-        let mut y = self.scratch(x.rows() * out_features)?;
+        let mut y = self.scratch_of(dtype, x.rows() * out_features)?;
         let parts: Vec<Slice<'_, D>> = bias.iter().map(|part| self.value(part)).collect();
         match weight {
             Weight::Frozen(weight) => device.linear(x.slice(), weight.matrix(), &parts, y.as_mut())?,

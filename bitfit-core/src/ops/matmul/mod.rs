@@ -46,6 +46,7 @@ impl<D: Backend> Tape<'_, D> {
     /// # Errors
     /// [`Error::Shape`] when b has not as many rows as a has columns.
     pub fn matmul(&mut self, a: &Var<D>, b: &Var<D>) -> Result<Var<D>> {
+        let (a, b) = (&self.widen(a)?, &self.widen(b)?);
         let shape = [a.rows(), a.cols(), b.cols()];
         let [m, k, n] = shape;
         if b.rows() != k {

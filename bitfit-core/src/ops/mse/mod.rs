@@ -34,6 +34,7 @@ impl<D: Backend> Tape<'_, D> {
     /// # Errors
     /// [`Error::Shape`] when the shapes differ; [`Error::Invalid`] when there is no element.
     pub fn mse(&mut self, predictions: &Var<D>, targets: &Tensor<D>) -> Result<Var<D>> {
+        let predictions = &self.widen(predictions)?;
         let shape = predictions.tensor().shape();
         if targets.shape() != shape {
             return Err(Error::shape("mse", "the targets", &shape, &targets.shape()));

@@ -44,6 +44,7 @@ impl<D: Backend> Tape<'_, D> {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) when the device is out of memory.
     pub fn softmax(&mut self, x: &Var<D>) -> Result<Var<D>> {
+        let x = &self.widen(x)?;
         let [rows, cols] = x.tensor().shape();
         let mut y = self.scratch(rows * cols)?;
         self.device().softmax(x.slice(), cols, y.as_mut())?;

@@ -1,0 +1,161 @@
+//! How near the products of frozen weights come to what the CPU could do at most.
+//!
+//! First a table: for each shape the rate of both products, and their share of the rate at which the same number of
+//! threads runs nothing but multiply-adds in registers, measured in turns with them (absolute rates of a shared machine
+//! say little). Then criterion's statistics for a few of the shapes. `BITFIT_ISA` forces an instruction set.
+
+use std::{hint::black_box, time::Instant};
+
+use bitfit_core::{
+    gemm::{self, NoEpilogue, Operand, PackedWeight},
+    simd::{self, Kernel, Level, Simd},
+};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use half::bf16;
+use rayon::prelude::*;
+
+/// Rows of the activations, in and out features: MiniLM, BERT-base and BERT-large, and a few small batches.
+const SHAPES: [[usize; 3]; 16] = [
+    [2048, 384, 384],
+    [2048, 384, 1152],
+    [2048, 384, 1536],
+    [2048, 1536, 384],
+    [2048, 768, 768],
+    [2048, 768, 2304],
+    [2048, 768, 3072],
+    [2048, 3072, 768],
+    [2048, 1024, 1024],
+    [2048, 1024, 4096],
+    [2048, 4096, 1024],
+    [512, 768, 768],
+    [512, 3072, 768],
+    [128, 768, 768],
+    [16, 768, 3072],
+    [16, 3072, 768],
+];
+
+/// Multiply-adds in registers, `rounds` times `SUMS`.
+struct Peak<const SUMS: usize> {
+    rounds: usize,
+    pairs: bool,
+}
+
+impl<const SUMS: usize> Kernel for Peak<SUMS> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(1e-3)));
+        let mut sums = [s.zero(); SUMS];
+        for _ in 0..self.rounds {
+            for sum in &mut sums {
+                *sum = if self.pairs { s.dot_bf16(a, b, *sum) } else { s.fma(*sum, a, b) };
+            }
+        }
+        s.reduce_sum(sums.into_iter().fold(s.zero(), |all, sum| s.add(all, sum)))
+    }
+}
+
+/// GFLOP/s of all threads at nothing but multiply-adds. Pairs of bfloat16 count where the CPU has the instruction.
+fn peak(level: Level, pairs: bool) -> f64 {
+    let pairs = pairs && level == Level::Avx512Bf16;
+    let (tasks, rounds) = (4 * rayon::current_num_threads(), 500_000);
+    // Enough sums in flight to hide an instruction's latency, few enough for the registers.
+    let sums = if level.lanes() == 16 { 24 } else { 12 };
+    let start = Instant::now();
+    (0..tasks).into_par_iter().with_max_len(1).for_each(|_| {
+        black_box(match sums {
+            24 => simd::dispatch(level, Peak::<24> { rounds, pairs }),
+            _ => simd::dispatch(level, Peak::<12> { rounds, pairs }),
+        });
+    });
+    let operations = tasks * rounds * sums * level.lanes() * if pairs { 4 } else { 2 };
+    operations as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// One weight with activations and room for both products.
+struct Case<T> {
+    level: Level,
+    flops: f64,
+    weight: PackedWeight<T>,
+    x: Vec<T>,
+    dy: Vec<T>,
+    y: Vec<f32>,
+    dx: Vec<f32>,
+}
+
+impl<T: Operand> Case<T> {
+    fn new(level: Level, [rows, inputs, outputs]: [usize; 3], round: impl Fn(f32) -> T) -> Self {
+        let values = |n: usize| (0..n).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0);
+        let weight: Vec<f32> = values(inputs * outputs).collect();
+        Self {
+            level,
+            flops: 2.0 * rows as f64 * inputs as f64 * outputs as f64,
+            weight: PackedWeight::new(level, &[&weight], outputs, inputs),
+            x: values(rows * inputs).map(&round).collect(),
+            dy: values(rows * outputs).map(&round).collect(),
+            y: vec![0.0; rows * outputs],
+            dx: vec![0.0; rows * inputs],
+        }
+    }
+
+    fn forward(&mut self) {
+        gemm::forward(self.level, &self.x, &self.weight, &mut self.y, false, &NoEpilogue);
+    }
+
+    fn input_gradient(&mut self) {
+        gemm::input_gradient(self.level, &self.dy, &self.weight, &mut self.dx, false, &NoEpilogue);
+    }
+
+    /// The best GFLOP/s of a few turns.
+    fn rate(&mut self, work: fn(&mut Self)) -> f64 {
+        let repeats = (2e9 / self.flops).ceil() as usize;
+        let start = Instant::now();
+        (0..repeats).for_each(|_| work(self));
+        repeats as f64 * self.flops / start.elapsed().as_secs_f64() / 1e9
+    }
+}
+
+/// One line of the table, from the best of several turns of each measurement.
+fn line<T: Operand>(shape: [usize; 3], kind: &str, pairs: bool, round: impl Fn(f32) -> T) {
+    let level = simd::level();
+    let mut case = Case::new(level, shape, round);
+    let mut best = [0.0f64; 3];
+    for _ in 0..8 {
+        let turn = [peak(level, pairs), case.rate(Case::forward), case.rate(Case::input_gradient)];
+        best = std::array::from_fn(|i| best[i].max(turn[i]));
+    }
+    let [peak, forward, gradient] = best;
+    let [rows, inputs, outputs] = shape;
+    println!(
+        "{kind:4} {rows:5} x {inputs:4} -> {outputs:4}   forward {forward:7.1} ({:.3})   input gradient {gradient:7.1} ({:.3})   peak {peak:7.1}",
+        forward / peak,
+        gradient / peak
+    );
+}
+
+fn shares(_: &mut Criterion) {
+    println!("GFLOP/s at {} with {} threads, and the share of the peak:", simd::level(), rayon::current_num_threads());
+    for shape in SHAPES {
+        line(shape, "f32", false, |v| v);
+    }
+    for shape in SHAPES {
+        line(shape, "bf16", true, bf16::from_f32);
+    }
+}
+
+fn products(c: &mut Criterion) {
+    let level = simd::level();
+    for [rows, inputs, outputs] in [[2048, 768, 768], [2048, 768, 3072], [128, 768, 768], [16, 768, 3072]] {
+        let mut group = c.benchmark_group(format!("gemm/{rows}x{inputs}x{outputs}"));
+        let mut f32_case = Case::new(level, [rows, inputs, outputs], |v| v);
+        let mut bf16_case = Case::new(level, [rows, inputs, outputs], bf16::from_f32);
+        group.throughput(Throughput::Elements(f32_case.flops as u64)).sample_size(20);
+        group.bench_function(BenchmarkId::new("forward", "f32"), |b| b.iter(|| f32_case.forward()));
+        group.bench_function(BenchmarkId::new("input_gradient", "f32"), |b| b.iter(|| f32_case.input_gradient()));
+        group.bench_function(BenchmarkId::new("forward", "bf16"), |b| b.iter(|| bf16_case.forward()));
+        group.bench_function(BenchmarkId::new("input_gradient", "bf16"), |b| b.iter(|| bf16_case.input_gradient()));
+    }
+}
+
+criterion_group!(benches, shares, products);
+criterion_main!(benches);

@@ -1,0 +1,73 @@
+//! `eval` that succeeds.
+
+use serde_json::json;
+
+use crate::world::{World, keys};
+
+#[test]
+fn it_finds_the_scores_that_training_found() {
+    let world = World::new();
+    let trained = world.finetune("--eval dev.tsv --lr 1e-2 --epochs 4 --batch-size 8");
+    let run = world.run("eval --task-file out/task.safetensors --data dev.tsv");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let result = run.json();
+    assert_eq!(
+        keys(&result),
+        [
+            "command",
+            "model",
+            "task_file",
+            "data",
+            "kind",
+            "rows",
+            "tokens",
+            "metrics",
+            "seconds",
+            "tokens_per_s",
+            "peak_rss_bytes"
+        ]
+    );
+    assert_eq!(result["metrics"], trained["metrics"]);
+    assert_eq!(
+        (&result["command"], &result["model"], &result["kind"]),
+        (&json!("eval"), &json!("model"), &json!("classify"))
+    );
+    assert_eq!((&result["rows"], &result["tokens"]), (&json!(32), &json!(320)));
+    assert!(run.stderr.starts_with("accuracy ") && run.stderr.lines().count() == 1, "{}", run.stderr);
+}
+
+#[test]
+fn the_model_may_have_moved() {
+    let world = World::new();
+    world.finetune("--epochs 1");
+    std::fs::rename(world.path("model"), world.path("elsewhere")).unwrap();
+    let run = world.run("eval -q --model elsewhere --task-file out/task.safetensors --data dev.tsv");
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    assert_eq!(run.json()["model"], "elsewhere");
+}
+
+#[test]
+fn the_metrics_are_the_tasks_unless_another_preset_is_named() {
+    let world = World::new();
+    world.write("train.tsv", world.read("train.tsv").replace("text\tlabel", "sentence\tlabel"));
+    world.finetune("--task sst2 --epochs 1");
+    let metrics = |flags: &str| {
+        let run = world.run(&format!("eval -q --task-file out/task.safetensors --data train.tsv {flags}"));
+        keys(&run.json()["metrics"]).join(" ")
+    };
+    assert_eq!(
+        (metrics(""), metrics("--task cola"), metrics("--task mrpc")),
+        ("accuracy".into(), "matthews".into(), "accuracy f1".into())
+    );
+}
+
+#[test]
+fn rows_that_a_preset_leaves_out_are_told() {
+    let world = World::new();
+    world.write("train.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tyes\nbad\tday\tno\n");
+    world.finetune("--task mnli --epochs 1");
+    world.write("dev.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tyes\nbad\tday\t-\nsad\tday\tno\n");
+    let run = world.run("eval --task-file out/task.safetensors --data dev.tsv");
+    assert_eq!(run.json()["rows"], 2);
+    assert!(run.stderr.starts_with("dev.tsv: left out one line") && run.stderr.contains("line 3"), "{}", run.stderr);
+}

@@ -1,0 +1,40 @@
+//! Signals: the first ends a run with what was reached.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::world::World;
+
+#[test]
+fn a_signal_ends_the_run_and_what_was_reached_is_kept() {
+    for (signal, flags) in [("-INT", "--eval dev.tsv"), ("-TERM", "")] {
+        let world = World::new();
+        let line = format!("finetune --model model --train train.tsv --out out --epochs 1000000 --log-every 1 {flags}");
+        let mut child = world
+            .command()
+            .args(line.split_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        // With an evaluation set, only an evaluated epoch is the best one.
+        let awaited = if flags.is_empty() { "step " } else { "epoch 1/" };
+        assert!(stderr.any(|line| line.unwrap().starts_with(awaited)));
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let said: Vec<String> = stderr.map(Result::unwrap).collect();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{said:?}");
+        assert!(said.iter().any(|line| line.starts_with("stopping after this step")), "{said:?}");
+        assert!(said.iter().any(|line| line.starts_with("stopped: out/task.safetensors")), "{said:?}");
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(result["end"], "stopped");
+        assert!(result["steps"].as_u64().unwrap() > 0, "{result}");
+        assert_eq!(result["best"].is_object(), !flags.is_empty(), "{result}");
+        assert_eq!(world.names("out"), ["metrics.jsonl", "task.safetensors"]);
+        let answers = world.run_with("predict --task-file out/task.safetensors", "good day\n").succeeded();
+        assert_eq!(answers.lines().count(), 1);
+    }
+}

@@ -1,0 +1,10 @@
+//! The binary from outside: what it prints, what it writes, how it ends. Each test makes its own tiny model and data.
+
+mod eval;
+mod finetune;
+mod help;
+#[cfg(unix)]
+mod interrupt;
+mod predict;
+mod refusals;
+mod world;

@@ -1,0 +1,151 @@
+//! `predict` that succeeds: formats, files, streams.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Stdio;
+
+use crate::world::{World, keys, lines, table, texts};
+
+const PREDICT: &str = "predict -q --task-file out/task.safetensors";
+
+/// A world with a task that tells praise from blame.
+fn trained() -> World {
+    let world = World::new();
+    world.finetune("--lr 1e-2 --epochs 6 --batch-size 8");
+    world
+}
+
+#[test]
+fn it_answers_a_file_as_well_as_it_scored() {
+    let world = trained();
+    let score = world.run("eval -q --task-file out/task.safetensors --data dev.tsv").json()["metrics"]["accuracy"]
+        .as_f64()
+        .unwrap();
+    let answers = world.run(&format!("{PREDICT} --input dev.tsv")).succeeded();
+    let mut right = 0;
+    for (answer, row) in answers.lines().zip(world.read("dev.tsv").lines().skip(1)) {
+        let [label, probability, text] = answer.split('\t').collect::<Vec<_>>()[..] else { panic!("{answer}") };
+        let (expected_text, expected) = row.split_once('\t').unwrap();
+        assert_eq!(text, expected_text);
+        assert!((0.5..=1.0).contains(&probability.parse::<f32>().unwrap()), "{answer}");
+        right += usize::from(label == expected);
+    }
+    assert_eq!(answers.lines().count(), 32);
+    assert_eq!(right as f64 / 32.0, score);
+    assert!(score > 0.9, "{score}");
+}
+
+#[test]
+fn json_lines_hold_every_probability() {
+    let world = trained();
+    let answers =
+        world.run_with(&format!("{PREDICT} --output-format jsonl"), "the day was good\nawful\troom\n").succeeded();
+    let answers = lines(&answers);
+    assert_eq!(keys(&answers[0]), ["text", "label", "probability", "probabilities"]);
+    assert_eq!(keys(&answers[1]), ["text", "pair", "label", "probability", "probabilities"]);
+    assert_eq!((&answers[1]["text"], &answers[1]["pair"]), (&"awful".into(), &"room".into()));
+    for answer in &answers {
+        assert_eq!(keys(&answer["probabilities"]), ["blame", "praise"]);
+        assert_eq!(answer["probability"], answer["probabilities"][answer["label"].as_str().unwrap()]);
+        let sum: f64 = answer["probabilities"].as_object().unwrap().values().map(|p| p.as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-6, "{answer}");
+    }
+}
+
+#[test]
+fn a_regression_answers_with_scores() {
+    let world = World::new();
+    world.write("train.tsv", table("text\tscore", &texts(64, 1), |class| format!("{}", 4 * class + 1)));
+    world.finetune("--kind regress --lr 1e-2 --epochs 20");
+    let input = "good great lovely happy\nbad awful nasty sad\n";
+    let answers = world.run_with(PREDICT, input).succeeded();
+    let scores: Vec<f32> = answers.lines().map(|line| line.split_once('\t').unwrap().0.parse().unwrap()).collect();
+    assert!(scores[0] > 3.0 && scores[1] < 3.0, "{answers}");
+    let json = lines(&world.run_with(&format!("{PREDICT} --output-format jsonl"), input).succeeded());
+    assert_eq!(keys(&json[0]), ["text", "score"]);
+    assert!((json[0]["score"].as_f64().unwrap() - f64::from(scores[0])).abs() < 1e-4);
+}
+
+#[test]
+fn the_answer_to_a_line_comes_before_the_next_line_is_written() {
+    let world = trained();
+    let mut child =
+        world.command().args(PREDICT.split(' ')).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, mut output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    for (text, label) in [("good great happy", "praise"), ("bad awful cruel", "blame"), ("", "")] {
+        writeln!(input, "{text}").unwrap();
+        let mut answer = String::new();
+        output.read_line(&mut answer).unwrap();
+        assert!(answer.starts_with(label) && answer.ends_with(&format!("\t{text}\n")), "{answer}");
+    }
+    drop(input);
+    assert_eq!(output.read_line(&mut String::new()).unwrap(), 0);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn answers_do_not_depend_on_how_texts_come() {
+    let world = trained();
+    let plain: String = texts(150, 9).into_iter().map(|(text, _)| text + "\n").collect();
+    world.write("plain.txt", &plain);
+    let file = world.run(&format!("{PREDICT} --input plain.txt")).succeeded();
+    assert_eq!(file.lines().count(), 150);
+    assert_eq!(world.run_with(PREDICT, plain.as_str()).succeeded(), file);
+    let quoted: String = plain.lines().map(|line| format!("7,\"{line}\"\n")).collect();
+    let csv = world.run_with(&format!("{PREDICT} --input - --format csv --text 1 --no-header"), quoted).succeeded();
+    assert_eq!(csv, file);
+    let jsonl: String = plain.lines().map(|line| format!("{{\"body\": \"{line}\"}}\n")).collect();
+    assert_eq!(world.run_with(&format!("{PREDICT} --format jsonl --text body"), jsonl).succeeded(), file);
+}
+
+#[test]
+fn a_text_with_tabs_and_line_breaks_stays_one_line() {
+    let world = trained();
+    world.write("mails.csv", "text\n\"good\tday\r\nvery\nfine\"\n");
+    let answer = world.run(&format!("{PREDICT} --input mails.csv")).succeeded();
+    assert!(answer.starts_with("praise\t") && answer.ends_with("\tgood day very fine\n"), "{answer}");
+}
+
+#[test]
+fn an_output_file_is_whole_or_as_it_was() {
+    let world = trained();
+    world.write("answers", "as it was");
+    let broken = world.run_with(&format!("{PREDICT} --out answers"), b"good\n\xff\n".as_slice());
+    assert_eq!(broken.code, Some(1));
+    assert!(broken.stderr.contains("<stdin>, line 2") && broken.stdout.is_empty(), "{}", broken.stderr);
+    assert_eq!(world.read("answers"), "as it was");
+    let before = world.names(".");
+    assert_eq!(world.run_with(&format!("{PREDICT} --out answers"), "good\nbad\n").succeeded(), "");
+    assert_eq!(world.read("answers").lines().count(), 2);
+    assert_eq!(world.names("."), before, "nothing is left beside it");
+}
+
+#[test]
+fn a_preset_finds_its_columns_again_and_plain_texts_need_none() {
+    let world = World::new();
+    let rows: String = texts(32, 3).iter().map(|(text, class)| format!("gj04\t{class}\t\t{text}\n")).collect();
+    world.write("train.tsv", rows);
+    world.finetune("--task cola --epochs 1");
+    assert_eq!(world.run(&format!("{PREDICT} --input train.tsv")).succeeded().lines().count(), 32);
+    world.write("plain.txt", "one day\nanother\n");
+    assert_eq!(world.run(&format!("{PREDICT} --input plain.txt")).succeeded().lines().count(), 2);
+}
+
+#[test]
+fn whoever_stops_reading_ends_it_quietly() {
+    let world = trained();
+    // Far more answers than a pipe holds.
+    world.write("plain.txt", "good day\n".repeat(20_000));
+    let mut child = world
+        .command()
+        .args(PREDICT.split(' '))
+        .args(["--input", "plain.txt"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 6];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"praise");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
