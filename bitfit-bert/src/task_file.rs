@@ -287,11 +287,12 @@ mod tests {
         fs::write(&path, safetensors::serialize([("x", view)], None).unwrap()).unwrap();
         let message = TaskFile::read(&path).unwrap_err().to_string();
         assert!(message.contains("no task file"), "{message}");
-        let text = String::from_utf8_lossy(&bytes).replace(r#""version":"1""#, r#""version":"9""#).into_owned();
-        if text.len() == bytes.len() {
-            fs::write(&path, text.as_bytes()).unwrap();
-            let message = TaskFile::read(&path).unwrap_err().to_string();
-            assert!(message.contains("version 9"), "{message}");
-        }
+        let version = br#""version":"1""#;
+        let at = bytes.windows(version.len()).position(|window| window == version).unwrap();
+        let mut bytes = bytes;
+        bytes[at + version.len() - 2] = b'9';
+        fs::write(&path, bytes).unwrap();
+        let message = TaskFile::read(&path).unwrap_err().to_string();
+        assert!(message.contains("version 9"), "{message}");
     }
 }

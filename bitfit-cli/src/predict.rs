@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Result, anyhow};
-use bitfit_bert::data::{Dataset, Example, Format, ReadOptions, read_lines};
+use bitfit_bert::data::{Dataset, Example, Format, Labels, ReadOptions, read_lines};
 use bitfit_bert::task::Prediction;
 use bitfit_core::Cpu;
 use serde::{Serialize, Serializer};
@@ -148,7 +148,7 @@ impl<'a> Answer<'a> {
     fn new(task: &'a Task, example: &'a Example, prediction: &Prediction) -> Result<Self> {
         let verdict = match prediction {
             Prediction::Class { class, probabilities } => {
-                let names = task.labels().map(|labels| labels.names()).unwrap_or_default();
+                let names = task.labels().map(Labels::names).unwrap_or_default();
                 let probabilities: Vec<_> =
                     names.iter().map(String::as_str).zip(probabilities.iter().copied()).collect();
                 let &(label, probability) =

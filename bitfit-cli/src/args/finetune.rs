@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use bitfit_bert::Selection;
-use bitfit_bert::data::Kind;
+use bitfit_bert::data::{Kind, Task};
 use bitfit_bert::finetune::FinetuneOptions;
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::train::TrainOptions;
@@ -203,7 +203,7 @@ impl FinetuneArgs {
     /// # Errors
     /// For flags that contradict each other, for a value out of its range, and whatever `model` says.
     pub fn options(&self, model: impl FnOnce(&str) -> Result<(PathBuf, usize)>) -> Result<FinetuneOptions> {
-        let preset = self.read.task.map(|task| task.preset());
+        let preset = self.read.task.map(Task::preset);
         if let (Some(preset), Some(kind)) = (preset, self.kind)
             && preset.kind != kind
         {

@@ -236,6 +236,6 @@ mod tests {
     fn blocks_narrow_until_there_are_enough() {
         assert_eq!(block_width([2048, 3072], 48), 192);
         assert_eq!(block_width([16, 768], 48), 48);
-        assert_eq!(block_width([600, 768], 16), 64);
+        assert_eq!(block_width([600, 768], 16), 48);
     }
 }

@@ -21,7 +21,7 @@ fn values(n: usize, seed: u64) -> Vec<f32> {
 
 /// `x · wᵀ` and, for the bound, the same of the absolute values.
 fn reference(x: &[f32], w: &[f32], k: usize, n: usize) -> Vec<(f64, f64)> {
-    let rows = if k == 0 { 0 } else { x.len() / k };
+    let rows = x.len().checked_div(k).unwrap_or(0);
     let mut y = Vec::with_capacity(rows * n);
     for x in x.chunks_exact(k.max(1)).take(rows) {
         for w in w.chunks_exact(k) {
@@ -309,7 +309,9 @@ struct Cover(Mutex<Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>>);
 impl Epilogue for Cover {
     fn apply(&self, block: &mut Block<'_>) {
         assert!(
-            block.rows().start % ROW_BLOCK == 0 && block.rows().len() <= ROW_BLOCK && block.cols().len() <= COL_BLOCK
+            block.rows().start.is_multiple_of(ROW_BLOCK)
+                && block.rows().len() <= ROW_BLOCK
+                && block.cols().len() <= COL_BLOCK
         );
         self.0.lock().unwrap().push((block.rows(), block.cols()));
     }
