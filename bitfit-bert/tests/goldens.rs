@@ -12,7 +12,7 @@ use bitfit_bert::train::{Examples, Targets};
 use bitfit_bert::{Checkpoint, train};
 use bitfit_core::optim::{AdamW, ArenaOptimizer, clip_grad_norm};
 use bitfit_core::simd::Level;
-use bitfit_core::{Arena, Cpu, HostTensor, Seed, Tape, Workspace};
+use bitfit_core::{Arena, Cpu, DType, HostTensor, Seed, Tape, Workspace};
 use common::{File, assert_close, goldens};
 
 const VARIANTS: [&str; 2] = ["bert-h32-l2", "bert-h24-l3"];
@@ -29,6 +29,10 @@ struct Case {
 
 impl Case {
     fn new(variant: &str, run: &'static str, level: Level) -> Self {
+        Self::on(Cpu::with_level(level), variant, run)
+    }
+
+    fn on(device: Cpu, variant: &str, run: &'static str) -> Self {
         let dir = goldens(variant);
         let golden = File::read(&dir.join("golden.safetensors"));
         let json: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join("golden.json")).unwrap()).unwrap();
@@ -38,7 +42,6 @@ impl Case {
             .into_iter()
             .filter(|(name, _)| name.starts_with("classifier"))
             .collect();
-        let device = Cpu::with_level(level);
         let options = ModelOptions {
             head: if run == "regress" { Head::Regress } else { Head::Classify { classes: 3 } },
             head_weights: HeadWeights::Given { tensors, seed: 0 },
@@ -97,10 +100,13 @@ fn targets(golden: &File, run: &str) -> Targets {
     }
 }
 
+fn runs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    VARIANTS.into_iter().flat_map(|variant| ["classify", "regress", "subset"].map(|run| (variant, run)))
+}
+
 /// Every variant, run and instruction set.
 fn cases() -> impl Iterator<Item = Case> {
-    let runs = VARIANTS.into_iter().flat_map(|variant| ["classify", "regress", "subset"].map(|run| (variant, run)));
-    runs.flat_map(|(variant, run)| Level::supported().map(move |level| Case::new(variant, run, level)))
+    runs().flat_map(|(variant, run)| Level::supported().map(move |level| Case::new(variant, run, level)))
 }
 
 #[test]
@@ -141,6 +147,26 @@ fn ten_adamw_steps_are_pytorchs() {
         let values = case.arena.read().unwrap();
         for entry in case.arena.entries() {
             assert_close(&entry.name, &values[entry.range()], case.expected("after", &entry.name), 1e-5, 0.0);
+        }
+    }
+}
+
+#[test]
+fn in_bfloat16_logits_and_gradients_are_pytorchs_within_its_rounding() {
+    for (variant, run) in runs() {
+        for level in Level::supported() {
+            let case = Case::on(Cpu::with_level(level).with_precision(DType::Bf16), variant, run);
+            let outputs = train::outputs(&case.model, &case.arena, &case.workspace, &case.examples.encodings).unwrap();
+            let expected = case.golden.float(&format!("{run}.logits"));
+            assert_close(run, outputs.as_slice().unwrap(), expected, 0.0, 4e-2);
+            let (loss, gradient) = case.step();
+            assert_close("loss", &[loss], &case.losses()[..1], 0.0, 1e-2);
+            let expected = case.arena.entries().iter().flat_map(|entry| case.expected("grad", &entry.name));
+            let (error, norm) = gradient.iter().zip(expected).fold((0.0, 0.0), |(error, norm), (g, e)| {
+                (error + f64::from(g - e).powi(2), norm + f64::from(*e).powi(2))
+            });
+            let error = (error / norm).sqrt();
+            assert!(error < 2e-2, "{variant} {run} {level}: the gradient is off by {error:.1e} of its norm");
         }
     }
 }

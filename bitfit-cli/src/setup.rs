@@ -16,7 +16,7 @@ pub fn device(machine: &MachineArgs) -> Result<Cpu> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|error| anyhow!("--threads {threads}: {error}"))?;
     }
-    Ok(Cpu::default())
+    Ok(Cpu::default().with_precision(machine.precision))
 }
 
 /// A task file on its base model, ready to answer.

@@ -46,9 +46,9 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn allocate(&self, len: usize) -> Result<Self::Buffer>;
     /// A read-only buffer that holds `data`; shares the memory where the device can.
     fn upload(&self, data: &HostTensor) -> Result<Self::Buffer>;
-    /// Copies from the host into a buffer of the same length.
+    /// Copies from the host into a buffer of the same length, rounding where it is narrow.
     fn write(&self, data: &[f32], to: SliceMut<'_, Self>) -> Result<()>;
-    /// Copies a buffer to the host, after everything that writes it is done.
+    /// Copies a buffer to the host, widening where it is narrow, after everything that writes it is done.
     fn read(&self, from: Slice<'_, Self>, to: &mut [f32]) -> Result<()>;
     /// A list of indices on the device.
     fn indices(&self, data: &[u32]) -> Result<Self::Indices>;

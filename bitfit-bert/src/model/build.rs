@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bitfit_core::{Arena, ArenaBuilder, Backend, FrozenMatrix, HostTensor, Mask, Param, Random};
+use bitfit_core::{Arena, ArenaBuilder, Backend, DType, FrozenMatrix, HostTensor, Mask, Param, Random};
 
 use super::{
     Bert, Dense, Embeddings, Norm,
@@ -264,8 +264,10 @@ impl<'a, D: Backend> Source<'a, D> {
         if !self.checkpoint.has_pooler() {
             return self.head("pooler.dense", [h, h], Part::FreshPooler);
         }
+        // A few rows only, read by an activation that reckons in f32: narrow products would save nothing here.
+        let weight = self.tensor("pooler.dense.weight", &[h, h])?;
         Ok(Dense {
-            weight: self.matrix(&["pooler.dense.weight"], [h, h])?.into(),
+            weight: FrozenMatrix::with_dtype(self.device, &[weight], DType::F32)?.into(),
             bias: self.bias(BiasKind::Pooler, 0, h)?,
         })
     }
@@ -280,7 +282,7 @@ impl<'a, D: Backend> Source<'a, D> {
         ];
         if self.is_finished() {
             let [weight, bias] = values;
-            let weight = FrozenMatrix::new(self.device, &[weight])?.into();
+            let weight = FrozenMatrix::with_dtype(self.device, &[weight], DType::F32)?.into();
             return Ok(Dense { weight, bias: self.arena.freeze(&bias)?.into() });
         }
         let [weight, bias] = [(weight, &values[0]), (bias, &values[1])].map(|(canonical, tensor)| {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use bitfit_bert::BiasKind;
 use bitfit_bert::data::{Format, Kind, Task};
+use bitfit_core::DType;
 use bitfit_core::optim::Schedule;
 
 use super::{Method, OutputFormat};
@@ -62,6 +63,10 @@ pub fn method(text: &str) -> Result<Method, String> {
 
 pub fn schedule(text: &str) -> Result<Schedule, String> {
     one_of(text, &Schedule::ALL.map(|schedule| (schedule.name(), schedule)))
+}
+
+pub fn precision(text: &str) -> Result<DType, String> {
+    one_of(text, &[("f32", DType::F32), ("bf16", DType::Bf16)])
 }
 
 pub fn output_format(text: &str) -> Result<OutputFormat, String> {

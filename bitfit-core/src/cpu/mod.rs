@@ -6,10 +6,11 @@
 
 mod rows;
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use bytemuck::{Pod, Zeroable};
 use half::bf16;
+use rayon::prelude::*;
 
 pub(crate) use rows::{ELEMENT_BLOCK, ROW_BLOCK, blocks, blocks_of, load, optional_blocks, store, sum_columns};
 
@@ -19,16 +20,33 @@ use crate::{
     simd::{self, Level},
 };
 
-/// The CPU, with the instruction set it uses.
+/// The CPU, with the instruction set and the precision it uses.
 #[derive(Clone, Debug)]
 pub struct Cpu {
     level: Level,
+    narrow: DType,
+}
+
+/// A frozen weight laid out for products of either type.
+#[derive(Debug)]
+pub enum Matrix {
+    /// f32 in, f32 out.
+    F32(PackedWeight),
+    /// bfloat16 in, f32 sums, bfloat16 out.
+    Bf16(PackedWeight<bf16>),
 }
 
 impl Cpu {
     /// The CPU by a given instruction set, or the best it has where it lacks that one.
     pub fn with_level(level: Level) -> Self {
-        Self { level: level.available() }
+        Self { level: level.available(), narrow: DType::F32 }
+    }
+
+    /// The same CPU making its products with frozen weights, and keeping what backward reads, in the given type: f32 for
+    /// parity with other frameworks, bfloat16 for half the memory and, with its instructions, twice the speed.
+    #[must_use]
+    pub fn with_precision(self, narrow: DType) -> Self {
+        Self { narrow, ..self }
     }
 
     /// The instruction set in use.
@@ -182,11 +200,19 @@ pub(crate) enum ElementsMut<'a> {
 impl Device for Cpu {
     type Buffer = Buffer;
     type Indices = Vec<u32>;
-    type Matrix = PackedWeight;
+    type Matrix = Matrix;
 
     fn name(&self) -> String {
         let threads = rayon::current_num_threads();
-        format!("cpu ({}, {threads} thread{})", self.level, if threads == 1 { "" } else { "s" })
+        let precision = match self.narrow {
+            DType::F32 => "f32",
+            DType::Bf16 => "bf16",
+        };
+        format!("cpu ({}, {precision}, {threads} thread{})", self.level, if threads == 1 { "" } else { "s" })
+    }
+
+    fn narrow(&self) -> DType {
+        self.narrow
     }
 
     fn allocate(&self, len: usize) -> Result<Buffer> {
@@ -205,12 +231,18 @@ impl Device for Cpu {
     }
 
     fn write(&self, data: &[f32], to: SliceMut<'_, Self>) -> Result<()> {
-        to.f32().copy_from_slice(data);
+        match to.elements() {
+            ElementsMut::F32(to) => to.copy_from_slice(data),
+            ElementsMut::Bf16(to) => simd::to_bf16_slice(self.level, data, to),
+        }
         Ok(())
     }
 
     fn read(&self, from: Slice<'_, Self>, to: &mut [f32]) -> Result<()> {
-        to.copy_from_slice(from.f32());
+        match from.elements() {
+            Elements::F32(from) => to.copy_from_slice(from),
+            Elements::Bf16(from) => simd::from_bf16_slice(self.level, from, to),
+        }
         Ok(())
     }
 
@@ -218,11 +250,14 @@ impl Device for Cpu {
         Ok(data.to_vec())
     }
 
-    fn lay_out(&self, parts: &[HostTensor], _dtype: DType) -> Result<PackedWeight> {
+    fn lay_out(&self, parts: &[HostTensor], dtype: DType) -> Result<Matrix> {
         let in_features = parts.first().map_or(0, |part| part.shape()[1]);
         let data: Vec<&[f32]> = parts.iter().map(HostTensor::data).collect();
         let out_features = data.iter().map(|part| part.len()).sum::<usize>() / in_features.max(1);
-        Ok(PackedWeight::new(self.level, &data, out_features, in_features))
+        Ok(match dtype {
+            DType::F32 => Matrix::F32(PackedWeight::new(self.level, &data, out_features, in_features)),
+            DType::Bf16 => Matrix::Bf16(PackedWeight::new(self.level, &data, out_features, in_features)),
+        })
     }
 
     fn fill(&self, value: f32, to: SliceMut<'_, Self>) -> Result<()> {
@@ -272,6 +307,29 @@ impl Device for Cpu {
             to[at as usize] = *from;
         }
         Ok(())
+    }
+}
+
+thread_local! {
+    static NARROWED: Cell<Vec<bf16>> = const { Cell::new(Vec::new()) };
+}
+
+impl Cpu {
+    /// Lets `work` read a matrix in bfloat16, rounded first where it is f32.
+    pub(crate) fn narrowed<R>(&self, x: &Slice<'_, Self>, work: impl FnOnce(&[bf16]) -> R) -> R {
+        let from = match x.elements() {
+            Elements::Bf16(x) => return work(x),
+            Elements::F32(x) => x,
+        };
+        // Taken out while in use: a thread that waits for others may be handed work of its own.
+        let mut to = NARROWED.take();
+        to.resize(from.len(), bf16::ZERO);
+        to.par_chunks_mut(ELEMENT_BLOCK)
+            .zip(from.par_chunks(ELEMENT_BLOCK))
+            .for_each(|(to, from)| simd::to_bf16_slice(self.level, from, to));
+        let result = work(&to);
+        NARROWED.set(to);
+        result
     }
 }
 

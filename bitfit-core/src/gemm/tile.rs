@@ -204,7 +204,11 @@ impl<T: Operand> Kernels<T> {
             Level::Avx512Bf16 => Self { lanes: 16, rows: 8, vectors: 3, table: Compiled::<T>::AVX512_BF16 },
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => Self { lanes: 8, rows: 6, vectors: 2, table: Compiled::<T>::AVX2 },
-            _ => Self { lanes: Portable::LANES, rows: 4, vectors: 1, table: Compiled::<T>::PORTABLE },
+            // Eight lanes are two registers of NEON, which has 32 of them, or of SSE, which has 16.
+            _ => {
+                let rows = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
+                Self { lanes: Portable::LANES, rows, vectors: 1, table: Compiled::<T>::PORTABLE }
+            }
         }
     }
 
@@ -233,7 +237,7 @@ macro_rules! table {
 }
 
 impl<T: Operand> Compiled<T> {
-    const PORTABLE: &'static [&'static [TileFn<T>]] = table!(portable; 1 2 3 4; [1]);
+    const PORTABLE: &'static [&'static [TileFn<T>]] = table!(portable; 1 2 3 4 5 6 7 8; [1]);
     #[cfg(target_arch = "x86_64")]
     const AVX2: &'static [&'static [TileFn<T>]] = table!(avx2; 1 2 3 4 5 6; [1 2]);
     #[cfg(target_arch = "x86_64")]

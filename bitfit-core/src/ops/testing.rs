@@ -68,7 +68,7 @@ pub(crate) fn backward_from<D: Device>(
     workspace: &Workspace<D>,
 ) -> Vec<f32> {
     let mut gradient = arena.gradient().unwrap();
-    let mut scratch = workspace.scratch(dy.len()).unwrap();
+    let mut scratch = workspace.scratch_of(y.dtype(), dy.len()).unwrap();
     workspace.device().write(dy, scratch.as_mut()).unwrap();
     tape.backward_from(y, scratch, &mut gradient).unwrap();
     gradient.read(workspace.device()).unwrap()

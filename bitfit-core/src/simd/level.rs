@@ -8,7 +8,7 @@ const VARIABLE: &str = "BITFIT_ISA";
 /// A family of instructions, each containing the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// Plain Rust that the compiler turns into what the target always has (SSE2, NEON).
+    /// What every CPU of the target has: SSE2 on x86-64, NEON on aarch64, plain floats elsewhere.
     Portable,
     /// AVX2 and FMA: 8 lanes.
     Avx2,

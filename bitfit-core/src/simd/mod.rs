@@ -36,6 +36,7 @@ mod avx512;
 mod level;
 pub mod math;
 mod portable;
+mod quad;
 mod slices;
 
 #[cfg(target_arch = "x86_64")]
@@ -50,7 +51,7 @@ pub use slices::{Map, exp_slice, from_bf16_slice, gelu_slice, map_slice, tanh_sl
 /// An instruction set that this CPU has: a value of an implementing type is the proof, so its methods are safe.
 ///
 /// Lanewise arithmetic is IEEE single precision, round to nearest even. The sets agree lane for lane but for
-/// [`fma`](Simd::fma), which the portable one rounds twice.
+/// [`fma`](Simd::fma), which the portable one rounds twice where the target has no instruction for it.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// A vector of [`LANES`](Simd::LANES) `f32`.
     type F32: Copy;
@@ -98,7 +99,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The magnitude of `a` with the sign of `sign`.
     fn copysign(self, a: Self::F32, sign: Self::F32) -> Self::F32;
-    /// The nearest whole number, ties to even. For `|a| < 2^22`.
+    /// The nearest whole number, ties to even; a zero may have either sign. For `|a| < 2^22`.
     fn round(self, a: Self::F32) -> Self::F32;
     /// `a * 2^n` for whole `n` in `-252..=252`, rounded at most once more than the exact product would be.
     fn scale(self, a: Self::F32, n: Self::F32) -> Self::F32;

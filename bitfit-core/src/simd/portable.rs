@@ -1,155 +1,134 @@
-//! Eight lanes in plain Rust: the set every target has, and what NEON gets.
+//! Eight lanes by what every CPU of the target has: two [`quad`]s.
 
 use half::bf16;
 
-use super::Simd;
+use super::{Simd, quad};
 
-/// The instruction set of plain Rust.
+/// The instruction set that needs no asking: SSE2 on x86-64, NEON on aarch64, plain floats elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Portable;
 
-/// Adding and taking away 1.5 * 2^23 leaves no fraction bits, so the sum is rounded to a whole number.
-const ROUNDER: f32 = 12_582_912.0;
-
-type V = [f32; 8];
+type V = [quad::Quad; 2];
 
 #[inline(always)]
-fn map(a: V, f: impl Fn(f32) -> f32) -> V {
-    std::array::from_fn(|i| f(a[i]))
+fn from_array(v: [f32; 8]) -> V {
+    let [a, b, c, d, e, f, g, h] = v;
+    [quad::load(&[a, b, c, d]), quad::load(&[e, f, g, h])]
 }
 
 #[inline(always)]
-fn zip(a: V, b: V, f: impl Fn(f32, f32) -> f32) -> V {
-    std::array::from_fn(|i| f(a[i], b[i]))
+fn to_array([low, high]: V) -> [f32; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (quad::store(low), quad::store(high));
+    [a, b, c, d, e, f, g, h]
 }
 
-/// 2^n for whole n in -126..=127.
-#[inline(always)]
-fn power_of_two(n: f32) -> f32 {
-    // The low bits of n + ROUNDER are n itself; no float to integer conversion, which saturates and does not vectorise.
-    let n = (n + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits());
-    f32::from_bits(n.wrapping_add(127) << 23)
+/// A method for a function of quads, half by half.
+macro_rules! lanewise {
+    ($($name:ident($($arg:ident),+);)+) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: V),+) -> V {
+            [quad::$name($($arg[0]),+), quad::$name($($arg[1]),+)]
+        }
+    )+};
 }
 
 impl Simd for Portable {
     type F32 = V;
-    type Mask = [bool; 8];
+    type Mask = [quad::Mask; 2];
     const LANES: usize = 8;
 
     #[inline(always)]
     fn splat(self, v: f32) -> V {
-        [v; 8]
+        [quad::splat(v); 2]
     }
     #[inline(always)]
     fn load(self, from: &[f32]) -> V {
-        *from.first_chunk().expect("a full vector")
+        let (halves, _) = from.as_chunks::<4>();
+        [quad::load(&halves[0]), quad::load(&halves[1])]
     }
     #[inline(always)]
     fn store(self, to: &mut [f32], v: V) {
-        *to.first_chunk_mut().expect("a full vector") = v;
+        let (halves, _) = to.as_chunks_mut::<4>();
+        (halves[0], halves[1]) = (quad::store(v[0]), quad::store(v[1]));
     }
     #[inline(always)]
     fn load_partial(self, from: &[f32]) -> V {
-        std::array::from_fn(|i| from.get(i).copied().unwrap_or(0.0))
+        if from.len() >= 8 {
+            return self.load(from);
+        }
+        let mut whole = [0.0; 8];
+        whole[..from.len()].copy_from_slice(from);
+        from_array(whole)
     }
     #[inline(always)]
     fn store_partial(self, to: &mut [f32], v: V) {
-        to.iter_mut().zip(v).for_each(|(to, v)| *to = v);
+        if to.len() >= 8 {
+            return self.store(to, v);
+        }
+        to.copy_from_slice(&to_array(v)[..to.len()]);
     }
     #[inline(always)]
     fn load_bf16(self, from: &[bf16]) -> V {
-        std::array::from_fn(|i| from.get(i).map_or(0.0, |v| v.to_f32()))
+        let mut whole = [0.0; 8];
+        whole.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32());
+        from_array(whole)
     }
     #[inline(always)]
     fn store_bf16(self, to: &mut [bf16], v: V) {
-        to.iter_mut().zip(v).for_each(|(to, v)| *to = bf16::from_f32(v));
+        to.iter_mut().zip(to_array(v)).for_each(|(to, v)| *to = bf16::from_f32(v));
+    }
+
+    lanewise! {
+        add(a, b);
+        sub(a, b);
+        mul(a, b);
+        div(a, b);
+        fma(a, b, c);
+        neg(a);
+        abs(a);
+        sqrt(a);
+        max(a, b);
+        min(a, b);
+        copysign(a, sign);
+        round(a);
     }
 
     #[inline(always)]
-    fn add(self, a: V, b: V) -> V {
-        zip(a, b, |a, b| a + b)
-    }
-    #[inline(always)]
-    fn sub(self, a: V, b: V) -> V {
-        zip(a, b, |a, b| a - b)
-    }
-    #[inline(always)]
-    fn mul(self, a: V, b: V) -> V {
-        zip(a, b, |a, b| a * b)
-    }
-    #[inline(always)]
-    fn div(self, a: V, b: V) -> V {
-        zip(a, b, |a, b| a / b)
-    }
-    #[inline(always)]
-    fn fma(self, a: V, b: V, c: V) -> V {
-        // Not f32::mul_add: without the instruction that is a call into libm.
-        std::array::from_fn(|i| a[i] * b[i] + c[i])
-    }
-    #[inline(always)]
     fn fnma(self, a: V, b: V, c: V) -> V {
-        std::array::from_fn(|i| c[i] - a[i] * b[i])
-    }
-    #[inline(always)]
-    fn neg(self, a: V) -> V {
-        map(a, |a| -a)
-    }
-    #[inline(always)]
-    fn abs(self, a: V) -> V {
-        map(a, f32::abs)
-    }
-    #[inline(always)]
-    fn sqrt(self, a: V) -> V {
-        map(a, f32::sqrt)
-    }
-    #[inline(always)]
-    fn max(self, a: V, b: V) -> V {
-        zip(a, b, |a, b| if a > b { a } else { b })
-    }
-    #[inline(always)]
-    fn min(self, a: V, b: V) -> V {
-        zip(a, b, |a, b| if a < b { a } else { b })
-    }
-    #[inline(always)]
-    fn copysign(self, a: V, sign: V) -> V {
-        zip(a, sign, f32::copysign)
-    }
-    #[inline(always)]
-    fn round(self, a: V) -> V {
-        map(a, |a| (a + ROUNDER) - ROUNDER)
+        self.fma(self.neg(a), b, c)
     }
     #[inline(always)]
     fn scale(self, a: V, n: V) -> V {
         // Two factors, since 2^n itself may be neither finite nor normal.
-        zip(a, n, |a, n| {
-            let half = (n * 0.5 + ROUNDER) - ROUNDER;
-            a * power_of_two(half) * power_of_two(n - half)
-        })
+        let half = self.round(self.mul(n, self.splat(0.5)));
+        let power = |n: V| [quad::power_of_two(n[0]), quad::power_of_two(n[1])];
+        self.mul(self.mul(a, power(half)), power(self.sub(n, half)))
     }
-
     #[inline(always)]
     fn dot_bf16(self, a: V, b: V, c: V) -> V {
-        let low = |v: f32| f32::from_bits(v.to_bits() << 16);
-        let high = |v: f32| f32::from_bits(v.to_bits() & 0xffff_0000);
-        std::array::from_fn(|i| (c[i] + high(a[i]) * high(b[i])) + low(a[i]) * low(b[i]))
+        let low = |v: V| [quad::low_bf16(v[0]), quad::low_bf16(v[1])];
+        let high = |v: V| [quad::high_bf16(v[0]), quad::high_bf16(v[1])];
+        self.fma(low(a), low(b), self.fma(high(a), high(b), c))
     }
 
     #[inline(always)]
-    fn lt(self, a: V, b: V) -> [bool; 8] {
-        std::array::from_fn(|i| a[i] < b[i])
+    fn lt(self, a: V, b: V) -> [quad::Mask; 2] {
+        [quad::lt(a[0], b[0]), quad::lt(a[1], b[1])]
     }
     #[inline(always)]
-    fn select(self, mask: [bool; 8], yes: V, no: V) -> V {
-        std::array::from_fn(|i| if mask[i] { yes[i] } else { no[i] })
+    fn select(self, mask: [quad::Mask; 2], yes: V, no: V) -> V {
+        [quad::select(mask[0], yes[0], no[0]), quad::select(mask[1], yes[1], no[1])]
     }
 
     #[inline(always)]
     fn reduce_sum(self, a: V) -> f32 {
-        let b: [f32; 4] = std::array::from_fn(|i| a[i] + a[i + 4]);
-        (b[0] + b[2]) + (b[1] + b[3])
+        let [a, b, c, d] = quad::store(quad::add(a[0], a[1]));
+        (a + c) + (b + d)
     }
     #[inline(always)]
     fn reduce_max(self, a: V) -> f32 {
-        a.into_iter().fold(f32::NEG_INFINITY, |m, v| if v > m { v } else { m })
+        let [a, b, c, d] = quad::store(quad::max(a[0], a[1]));
+        let greater = |a: f32, b: f32| if a > b { a } else { b };
+        greater(greater(a, c), greater(b, d))
     }
 }

@@ -109,6 +109,23 @@ impl<'a, D: Device> Grads<'a, D> {
         })
     }
 
+    /// A buffer of its own for an input's gradient, whether or not another op has been there; give it to
+    /// [`Grads::merge`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when the device is out of memory.
+    pub fn fresh_target(&mut self, slot: Slot, len: usize) -> Result<Target<D>> {
+        Ok(Target { scratch: self.scratch_for(slot, len)?, accumulate: false, slot })
+    }
+
+    /// Gives a filled target back, adding to what may be there.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when a launch failed.
+    pub fn merge(&mut self, target: Target<D>) -> Result<()> {
+        self.add(target.slot, target.scratch)
+    }
+
     /// Gives a filled target back.
     pub fn put(&mut self, target: Target<D>) {
         self.slots[target.slot.index] = Some(target.scratch);

@@ -211,10 +211,14 @@ impl<'a, D: Device> Tape<'a, D> {
     /// As [`Tape::backward`], from any matrix and the gradient of some loss with respect to it.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `dy` is not of y's size; [`Error::Invalid`] when nothing y depends on trains.
+    /// [`Error::Shape`] when `dy` is not of y's size; [`Error::Invalid`] when it is not of y's type or nothing y
+    /// depends on trains.
     pub fn backward_from(self, y: &Var<D>, dy: Scratch<D>, gradient: &mut Gradient<D>) -> Result<()> {
         if dy.len() != y.rows() * y.cols() {
             return Err(Error::shape("backward", "the gradient", &y.tensor.shape(), &[dy.len()]));
+        }
+        if dy.dtype() != y.dtype() {
+            return Err(Error::invalid("backward", format!("a {:?} gradient of a {:?} matrix", dy.dtype(), y.dtype())));
         }
         let slot = y.slot.ok_or_else(|| Error::invalid("backward", "the loss depends on nothing that trains"))?;
         let mut grads = Grads::new(self.workspace, self.arena, gradient, self.slots);

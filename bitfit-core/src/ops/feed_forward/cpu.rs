@@ -1,7 +1,12 @@
-//! The feed-forward on the CPU: two products, with the activation and its derivative in their epilogues.
+//! The feed-forward on the CPU: two products, with the activation and its derivative in their epilogues. In bfloat16 the
+//! hidden matrix leaves the epilogue narrow, and the next product reads it as it is.
 
 use super::{BackwardInput, FeedForward, Input};
-use crate::{ColumnSums, Cpu, Result, SliceMut, gemm};
+use crate::{
+    ColumnSums, Cpu, Result, SliceMut,
+    cpu::Matrix,
+    gemm::{self, BiasGelu, MatMut, MatRef, MulColumnSum, Narrow, NoEpilogue, Output},
+};
 
 impl FeedForward for Cpu {
     fn feed_forward(
@@ -11,10 +16,27 @@ impl FeedForward for Cpu {
         derivative: Option<SliceMut<'_, Self>>,
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
-        let hidden = hidden.f32();
-        let epilogue = gemm::BiasGelu::new(input.bias.f32(), derivative.map(SliceMut::f32));
-        gemm::forward(self.level(), input.x.f32(), input.up, hidden, false, &epilogue);
-        gemm::forward(self.level(), hidden, input.down, y.f32(), false, &gemm::NoEpilogue);
+        let (level, bias) = (self.level(), input.bias.f32());
+        match (input.up, input.down) {
+            (Matrix::F32(up), Matrix::F32(down)) => {
+                let hidden = hidden.f32();
+                let gelu = BiasGelu::new(bias, derivative.map(SliceMut::f32));
+                gemm::forward(level, input.x.f32(), up, hidden, false, &gelu);
+                gemm::forward(level, hidden, down, y.f32(), false, &NoEpilogue);
+            }
+            (Matrix::Bf16(up), Matrix::Bf16(down)) => {
+                let hidden = hidden.bf16();
+                let gelu = BiasGelu::new(bias, derivative.map(SliceMut::bf16));
+                let gelu = Narrow::new(gelu, MatMut::new(&mut *hidden, up.out_features()));
+                self.narrowed(&input.x, |x| {
+                    gemm::forward_view(level, MatRef::new(x, up.in_features()), up, Output::Discard, &gelu);
+                });
+                drop(gelu);
+                let y = Narrow::new(NoEpilogue, MatMut::new(y.bf16(), down.out_features()));
+                gemm::forward_view(level, MatRef::new(hidden, down.in_features()), down, Output::Discard, &y);
+            }
+            _ => unreachable!("the tape refuses weights of different types"),
+        }
         Ok(())
     }
 
@@ -25,14 +47,41 @@ impl FeedForward for Cpu {
         mut sums: ColumnSums<'_, Self, 1>,
         dx: Option<(SliceMut<'_, Self>, bool)>,
     ) -> Result<()> {
-        let hidden = hidden.f32();
-        let epilogue = gemm::MulColumnSum::new(input.derivative.f32(), input.down.in_features());
-        gemm::input_gradient(self.level(), input.dy.f32(), input.down, hidden, false, &epilogue);
-        if let Some(sum) = sums.part(0, input.down.in_features()) {
-            epilogue.add_to(sum.f32());
-        }
-        if let Some((dx, accumulate)) = dx {
-            gemm::input_gradient(self.level(), hidden, input.up, dx.f32(), accumulate, &gemm::NoEpilogue);
+        let level = self.level();
+        match (input.up, input.down) {
+            (Matrix::F32(up), Matrix::F32(down)) => {
+                let hidden = hidden.f32();
+                let slopes = MulColumnSum::new(input.derivative.f32(), down.in_features());
+                gemm::input_gradient(level, input.dy.f32(), down, hidden, false, &slopes);
+                if let Some(sum) = sums.part(0, down.in_features()) {
+                    slopes.add_to(sum.f32());
+                }
+                if let Some((dx, accumulate)) = dx {
+                    gemm::input_gradient(level, hidden, up, dx.f32(), accumulate, &NoEpilogue);
+                }
+            }
+            (Matrix::Bf16(up), Matrix::Bf16(down)) => {
+                let hidden = hidden.bf16();
+                let slopes = MulColumnSum::new(input.derivative.bf16(), down.in_features());
+                let slopes = Narrow::new(slopes, MatMut::new(&mut *hidden, down.in_features()));
+                self.narrowed(&input.dy, |dy| {
+                    gemm::input_gradient_view(
+                        level,
+                        MatRef::new(dy, down.out_features()),
+                        down,
+                        Output::Discard,
+                        &slopes,
+                    );
+                });
+                let slopes = slopes.into_first();
+                if let Some(sum) = sums.part(0, down.in_features()) {
+                    slopes.add_to(sum.f32());
+                }
+                if let Some((dx, accumulate)) = dx {
+                    gemm::input_gradient(level, hidden, up, dx.f32(), accumulate, &NoEpilogue);
+                }
+            }
+            _ => unreachable!("the tape refuses weights of different types"),
         }
         Ok(())
     }

@@ -86,6 +86,8 @@ impl<D: Backend> Tape<'_, D> {
         if bias.len() != ffn {
             return Err(Error::shape("feed_forward", "the bias", &[ffn], bias.shape()));
         }
+        // Its gradient is added to the residual stream's, which is f32.
+        let x = &self.widen(x)?;
         if up.dtype() != down.dtype() {
             return Err(Error::invalid("feed_forward", "the weights are laid out for different types"));
         }

@@ -6,8 +6,9 @@ use rayon::prelude::*;
 use super::{Dense, Linear};
 use crate::{
     Cpu, Mask, Result, Slice, SliceMut,
-    cpu::{ROW_BLOCK, blocks, blocks_of, sum_columns},
-    gemm::{self, PackedWeight},
+    cpu::{Elements, ElementsMut, Matrix, ROW_BLOCK, Stored, blocks, blocks_of, load, store, sum_columns},
+    gemm::{self, Bias, MatMut, MatRef, Narrow, NoEpilogue, Output},
+    simd::{self, Kernel, Level, Simd},
 };
 
 /// Rows of a weight's gradient that one task takes.
@@ -17,15 +18,23 @@ impl Linear for Cpu {
     fn linear(
         &self,
         x: Slice<'_, Self>,
-        weight: &PackedWeight,
+        weight: &Matrix,
         bias: &[Slice<'_, Self>],
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
         let bias: Vec<f32> = bias.iter().flat_map(Slice::f32).copied().collect();
-        let (x, y) = (x.f32(), y.f32());
-        match bias.as_slice() {
-            [] => gemm::forward(self.level(), x, weight, y, false, &gemm::NoEpilogue),
-            bias => gemm::forward(self.level(), x, weight, y, false, &gemm::Bias(bias)),
+        let level = self.level();
+        match (weight, bias.as_slice()) {
+            (Matrix::F32(w), []) => gemm::forward(level, x.f32(), w, y.f32(), false, &NoEpilogue),
+            (Matrix::F32(w), bias) => gemm::forward(level, x.f32(), w, y.f32(), false, &Bias(bias)),
+            (Matrix::Bf16(w), bias) => self.narrowed(&x, |x| {
+                let x = MatRef::new(x, w.in_features());
+                let y = MatMut::new(y.bf16(), w.out_features());
+                match bias {
+                    [] => gemm::forward_view(level, x, w, Output::Discard, &Narrow::new(NoEpilogue, y)),
+                    bias => gemm::forward_view(level, x, w, Output::Discard, &Narrow::new(Bias(bias), y)),
+                }
+            }),
         }
         Ok(())
     }
@@ -33,11 +42,24 @@ impl Linear for Cpu {
     fn linear_input(
         &self,
         dy: Slice<'_, Self>,
-        weight: &PackedWeight,
+        weight: &Matrix,
         dx: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()> {
-        gemm::input_gradient(self.level(), dy.f32(), weight, dx.f32(), accumulate, &gemm::NoEpilogue);
+        let level = self.level();
+        match (weight, dx.elements()) {
+            (Matrix::F32(w), ElementsMut::F32(dx)) => {
+                gemm::input_gradient(level, dy.f32(), w, dx, accumulate, &NoEpilogue);
+            }
+            (Matrix::Bf16(w), ElementsMut::F32(dx)) => {
+                self.narrowed(&dy, |dy| gemm::input_gradient(level, dy, w, dx, accumulate, &NoEpilogue));
+            }
+            (Matrix::Bf16(w), ElementsMut::Bf16(dx)) => self.narrowed(&dy, |dy| {
+                let to = Narrow::new(NoEpilogue, MatMut::new(dx, w.in_features()));
+                gemm::input_gradient_view(level, MatRef::new(dy, w.out_features()), w, Output::Discard, &to);
+            }),
+            (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape widens what meets a wide weight"),
+        }
         Ok(())
     }
 
@@ -100,18 +122,40 @@ impl Linear for Cpu {
     }
 
     fn column_sum(&self, dy: Slice<'_, Self>, cols: usize, first: usize, sum: SliceMut<'_, Self>) -> Result<()> {
-        let (dy, sum) = (dy.f32(), sum.f32());
-        let width = sum.len();
-        let mut partial = vec![0.0; dy.len().div_ceil(ROW_BLOCK * cols) * width];
-        partial.par_chunks_exact_mut(width).zip(blocks_of(dy, cols)).for_each(|(partial, dy)| {
-            for dy in dy.chunks_exact(cols) {
-                for (sum, dy) in partial.iter_mut().zip(&dy[first..first + width]) {
-                    *sum += dy;
-                }
-            }
-        });
-        sum_columns(&partial, sum);
+        match dy.elements() {
+            Elements::F32(dy) => column_sum(self.level(), dy, cols, first, sum.f32()),
+            Elements::Bf16(dy) => column_sum(self.level(), dy, cols, first, sum.f32()),
+        }
         Ok(())
+    }
+}
+
+fn column_sum<T: Stored>(level: Level, dy: &[T], cols: usize, first: usize, sum: &mut [f32]) {
+    let width = sum.len();
+    let mut partial = vec![0.0; dy.len().div_ceil(ROW_BLOCK * cols) * width];
+    partial.par_chunks_exact_mut(width).zip(blocks_of(dy, cols)).for_each(|(sum, dy)| {
+        simd::dispatch(level, AddRows { rows: dy.chunks_exact(cols).map(|dy| &dy[first..first + width]), sum });
+    });
+    sum_columns(&partial, sum);
+}
+
+/// `sum += ` each of some rows.
+struct AddRows<'a, I> {
+    rows: I,
+    sum: &'a mut [f32],
+}
+
+impl<'b, T: Stored, I: Iterator<Item = &'b [T]>> Kernel for AddRows<'_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for row in self.rows {
+            for j in (0..row.len()).step_by(S::LANES) {
+                let sum = s.add(load(s, self.sum, j), T::load(s, &row[j..]));
+                store(s, self.sum, j, sum);
+            }
+        }
     }
 }
 

@@ -141,8 +141,8 @@ impl<D: Backend> Tape<'_, D> {
         }
 
         let (x, dtype) = match weight {
-            Weight::Frozen(weight) => (x.clone(), weight.dtype()),
-            Weight::Trained(_) => (self.widen(x)?, DType::F32),
+            Weight::Frozen(weight) if weight.dtype() == DType::Bf16 => (x.clone(), DType::Bf16),
+            _ => (self.widen(x)?, DType::F32),
         };
         let device = self.device();
         let mut y = self.scratch_of(dtype, x.rows() * out_features)?;
@@ -204,6 +204,11 @@ impl<D: Backend> Backward<D> for Node<D> {
         }
         if let Some(x) = self.x {
             let mut target = grads.target(x, self.rows * in_features)?;
+            if target.accumulate && target.scratch.dtype() == DType::Bf16 {
+                // Sums in bfloat16 are a rare case: a second gradient that is added, instead of a product that adds.
+                grads.put(target);
+                target = grads.fresh_target(x, self.rows * in_features)?;
+            }
             match &self.weight {
                 Weight::Frozen(weight) => {
                     device.linear_input(dy.as_ref(), weight.matrix(), target.scratch.as_mut(), target.accumulate)?;
@@ -213,7 +218,7 @@ impl<D: Backend> Backward<D> for Node<D> {
                     device.linear_trained_input(dy.as_ref(), weight, target.scratch.as_mut(), target.accumulate)?;
                 }
             }
-            grads.put(target);
+            grads.merge(target)?;
         }
         Ok(())
     }
