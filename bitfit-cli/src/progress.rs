@@ -16,9 +16,9 @@ const SMOOTHING: f64 = 0.05;
 /// Watches a run, and ends it when asked.
 pub struct Progress {
     view: View,
-    steps_per_epoch: usize,
+    /// Of the whole run.
+    steps: usize,
     epochs: usize,
-    is_evaluated: bool,
     interrupt: Interrupt,
 }
 
@@ -60,7 +60,7 @@ impl Progress {
         let view = if quiet {
             View::Quiet
         } else if io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(Some(plan.steps() as u64), ProgressDrawTarget::stderr());
+            let bar = ProgressBar::with_draw_target(Some(plan.steps as u64), ProgressDrawTarget::stderr());
             bar.set_style(
                 ProgressStyle::with_template("[{bar:24}] {pos}/{len}  {msg}  {eta} left")?.progress_chars("=> "),
             );
@@ -68,8 +68,7 @@ impl Progress {
         } else {
             View::Lines { every: log_every, since: Interval::default() }
         };
-        let (steps_per_epoch, epochs, is_evaluated) = (plan.steps_per_epoch, plan.epochs, plan.eval_rows.is_some());
-        Ok(Self { view, steps_per_epoch, epochs, is_evaluated, interrupt })
+        Ok(Self { view, steps: plan.steps, epochs: plan.epochs, interrupt })
     }
 
     /// Takes the bar away.
@@ -88,7 +87,7 @@ impl Observer for Progress {
             View::Lines { every, since } => {
                 since.add(step);
                 if step.step.is_multiple_of(*every) || step.step == 1 {
-                    let steps = self.steps_per_epoch * self.epochs;
+                    let steps = self.steps;
                     report::say(format_args!(
                         "step {}/{steps}  {epoch}  loss {:.4}  lr {:.1e}  {} tokens/s",
                         step.step,
@@ -102,15 +101,17 @@ impl Observer for Progress {
             View::Bar { bar, recent } => {
                 recent.add(step);
                 let tokens = grouped(report::rate(recent.tokens, recent.seconds) as usize);
-                let mut message = format!("{epoch}  loss {:.4}  {tokens} tokens/s", recent.loss / recent.weight);
-                if self.is_evaluated && step.step.is_multiple_of(self.steps_per_epoch) {
-                    message += "  evaluating";
-                }
                 bar.set_position(step.step as u64);
-                bar.set_message(message);
+                bar.set_message(format!("{epoch}  loss {:.4}  {tokens} tokens/s", recent.loss / recent.weight));
             }
         }
         Ok(())
+    }
+
+    fn evaluating(&mut self, epoch: usize) {
+        if let View::Bar { bar, .. } = &self.view {
+            bar.set_message(format!("epoch {epoch}/{}  evaluating", self.epochs));
+        }
     }
 
     fn epoch(&mut self, epoch: &EpochReport) -> bitfit_bert::Result<()> {

@@ -88,7 +88,9 @@ impl Dropout {
         let mut words = [[0u32; LANES]; 4];
         for lane in 0..LANES {
             let counter = self.counter(group * LANES as u64 + lane as u64);
-            (0..4).for_each(|i| words[i][lane] = counter[i]);
+            for (words, counter) in words.iter_mut().zip(counter) {
+                words[lane] = counter;
+            }
         }
         let [mut c0, mut c1, mut c2, mut c3] = words;
         let (mut k0, mut k1) = (self.seed.run as u32, (self.seed.run >> 32) as u32);

@@ -35,7 +35,7 @@ impl Observer for MetricsLog<'_> {
     fn step(&mut self, report: &StepReport) -> Result<()> {
         self.tokens += report.tokens;
         self.seconds += report.seconds;
-        if report.step % self.every == 0 || report.step == 1 {
+        if report.step.is_multiple_of(self.every) || report.step == 1 {
             let line = json!({
                 "step": report.step,
                 "epoch": report.epoch,
@@ -56,6 +56,10 @@ impl Observer for MetricsLog<'_> {
             self.write(&json!({ "epoch": report.epoch, "eval": scores(&report.scores) }))?;
         }
         self.inner.epoch(report)
+    }
+
+    fn evaluating(&mut self, epoch: usize) {
+        self.inner.evaluating(epoch);
     }
 
     fn should_stop(&self) -> bool {

@@ -19,7 +19,7 @@ use crate::data::{Dataset, Kind, Labels, ReadOptions};
 use crate::metrics::Metric;
 use crate::model::{Bert, Head, HeadWeights, ModelOptions};
 use crate::task::{encode, targets};
-use crate::train::{self, Examples, Observer, Outcome, TrainOptions, Trainee};
+use crate::train::{self, BatchSize, Examples, Observer, Outcome, TrainOptions, Trainee};
 use crate::{Error, Result, TaskFile, Tokenizer};
 use log::MetricsLog;
 
@@ -239,7 +239,15 @@ fn hyperparameters(options: &FinetuneOptions, outcome: &Outcome) -> serde_json::
         "warmup": training.warmup,
         "epochs": training.epochs,
         "steps": outcome.steps,
-        "batch_size": training.batch_size,
+        "batch_size": match training.batch_size {
+            BatchSize::Sequences(size) => Some(size),
+            BatchSize::Tokens(_) => None,
+        },
+        "batch_tokens": match training.batch_size {
+            BatchSize::Sequences(_) => None,
+            BatchSize::Tokens(size) => Some(size),
+        },
+        "group_by_length": training.group_by_length,
         "max_length": options.max_length,
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,

@@ -10,7 +10,7 @@ use crate::Checkpoint;
 use crate::bias::BiasKind;
 use crate::data::Labels;
 use crate::model::{Bert, Part};
-use crate::train::{Batches, Examples};
+use crate::train::{BatchSize, Batches, Examples};
 
 /// What trains, on what, for how long. Its `Display` is the text shown before a run.
 #[derive(Clone, Debug)]
@@ -31,14 +31,16 @@ pub struct Plan {
     pub total: usize,
     /// Whether the checkpoint lacks a pooler, so that a fresh one trains whole.
     pub fresh_pooler: bool,
-    /// Rows trained on, and their tokens over one epoch if all rows are.
+    /// Rows trained on.
     pub rows: usize,
     /// Rows of the evaluation set.
     pub eval_rows: Option<usize>,
     /// The classes, or none for a regression.
     pub labels: Option<Vec<String>>,
-    /// Steps of an epoch.
-    pub steps_per_epoch: usize,
+    /// Tokens of an epoch; none is padding.
+    pub tokens: usize,
+    /// Steps of the whole run.
+    pub steps: usize,
     /// Epochs.
     pub epochs: usize,
     /// Batch, rate and the rest in words.
@@ -80,10 +82,15 @@ impl Plan {
         parts.push(("task head".into(), head.0, head.1));
         let config = checkpoint.config();
         let training = &options.training;
-        let batches = Batches::new(train.len(), training);
+        let batches = Batches::new(train.lengths(), training);
         let warmup =
             if training.warmup > 0.0 { format!(" after {} % warm-up", training.warmup * 100.0) } else { String::new() };
         let dropout = options.dropout.unwrap_or(config.hidden_dropout_prob);
+        let grouped = if training.group_by_length { " of like lengths" } else { "" };
+        let batch = match training.batch_size {
+            BatchSize::Sequences(size) => format!("{size}{grouped}"),
+            BatchSize::Tokens(size) => format!("of {size} tokens{grouped}"),
+        };
         Self {
             model: options.model.clone(),
             architecture: format!(
@@ -99,20 +106,16 @@ impl Plan {
             rows: batches.rows(),
             eval_rows: eval.map(Examples::len),
             labels: labels.map(|labels| labels.names().to_vec()),
-            steps_per_epoch: batches.per_epoch(),
+            tokens: batches.tokens(),
+            steps: batches.steps(training.epochs),
             epochs: training.epochs,
             training: format!(
-                "batch {}, learning rate {} {}{warmup}, dropout {dropout}, at most {} tokens a row, seed {}",
-                training.batch_size, training.learning_rate, training.schedule, options.max_length, training.seed
+                "batch {batch}, learning rate {} {}{warmup}, dropout {dropout}, at most {} tokens a row, seed {}",
+                training.learning_rate, training.schedule, options.max_length, training.seed
             ),
             device,
             skipped,
         }
-    }
-
-    /// Steps of the whole run.
-    pub fn steps(&self) -> usize {
-        self.steps_per_epoch * self.epochs
     }
 }
 
@@ -125,7 +128,8 @@ impl fmt::Display for Plan {
             Some(labels) => format!("{} classes", labels.len()),
             None => "regression".into(),
         };
-        writeln!(f, "data      {} rows to train, {eval}; {kind}", grouped(self.rows))?;
+        let (rows, tokens) = (grouped(self.rows), grouped(self.tokens));
+        writeln!(f, "data      {rows} rows ({tokens} tokens) to train, {eval}; {kind}")?;
         for (file, lines) in &self.skipped {
             writeln!(f, "          {file}: {lines} lines left out: broken, or labelled with no class")?;
         }
@@ -147,10 +151,10 @@ impl fmt::Display for Plan {
         }
         writeln!(
             f,
-            "schedule  {} epochs of {} steps = {} steps; {}",
+            "schedule  {} epoch{}, {} steps; {}",
             self.epochs,
-            grouped(self.steps_per_epoch),
-            grouped(self.steps()),
+            if self.epochs == 1 { "" } else { "s" },
+            grouped(self.steps),
             self.training
         )?;
         write!(f, "device    {}", self.device)

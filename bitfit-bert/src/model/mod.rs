@@ -11,7 +11,9 @@ mod layer;
 pub use batch::Batch;
 pub use build::{Head, HeadWeights, ModelOptions, Part, TrainablePart};
 
-use bitfit_core::{Arena, Backend, Frozen, Param, Result, Tape, Var, ops::linear::Weight};
+use std::collections::HashMap;
+
+use bitfit_core::{Arena, Backend, Frozen, HostTensor, Param, Result, Tape, Var, ops::linear::Weight};
 
 use layer::Layer;
 
@@ -89,22 +91,19 @@ impl<D: Backend> Bert<D> {
         self.total
     }
 
-    /// The values of everything that trains, by Hugging Face name, as they stand in `arena`.
+    /// Everything that trains, by Hugging Face name, as it stands in `arena`.
     ///
     /// # Errors
     /// [`bitfit_core::Error::Device`] when the device fails.
-    pub fn values(&self, arena: &Arena<D>) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>> {
+    pub fn values(&self, arena: &Arena<D>) -> Result<HashMap<String, HostTensor>> {
         let values = arena.read()?;
-        let find = |name: &str| arena.entries().iter().find(|entry| entry.name == name);
-        let part = |part: &TrainablePart| {
-            let data = match (&part.fixed, find(&part.name)) {
-                (Some(fixed), _) => fixed.data().to_vec(),
-                (None, Some(entry)) => values[entry.range()].to_vec(),
-                (None, None) => unreachable!("{} trains, so the arena has it", part.name),
-            };
-            (part.name.clone(), part.shape.clone(), data)
+        let trained = |name: &str| arena.entries().iter().find(|entry| entry.name == name);
+        let tensor = |part: &TrainablePart| match (&part.fixed, trained(&part.name)) {
+            (Some(fixed), _) => Ok(fixed.clone()),
+            (None, Some(entry)) => HostTensor::new(part.shape.clone(), values[entry.range()].to_vec()),
+            (None, None) => unreachable!("{} trains, so the arena has it", part.name),
         };
-        Ok(self.parts.iter().map(part).collect())
+        self.parts.iter().map(|part| Ok((part.name.clone(), tensor(part)?))).collect()
     }
 }
 

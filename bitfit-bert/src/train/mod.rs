@@ -15,7 +15,7 @@ use ndarray::Array2;
 pub use check::check_gradients;
 pub(crate) use evaluate::argmax;
 pub use evaluate::{Score, evaluate, outputs};
-pub use options::TrainOptions;
+pub use options::{BatchSize, TrainOptions};
 pub use order::Batches;
 
 use crate::Result;
@@ -82,6 +82,9 @@ pub trait Observer {
     fn step(&mut self, _report: &StepReport) -> Result<()> {
         Ok(())
     }
+
+    /// After the last step of an epoch, where an evaluation follows.
+    fn evaluating(&mut self, _epoch: usize) {}
 
     /// After every epoch.
     ///
@@ -185,9 +188,9 @@ pub fn train<D: Backend>(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     options.validate()?;
-    let batches = Batches::new(examples.encodings.len(), options);
+    let batches = Batches::new(examples.lengths(), options);
     check_gradients(trainee.model, trainee.arena, trainee.workspace, examples, &batches.first(), options.seed)?;
-    let mut run = Run::new(trainee, examples, options, batches.per_epoch())?;
+    let mut run = Run::new(trainee, examples, options, batches.steps(options.epochs))?;
     let mut outcome = Outcome::default();
     let mut kept = None;
     for epoch in 1..=options.epochs {
@@ -197,7 +200,10 @@ pub fn train<D: Backend>(
         }
         outcome.epochs = epoch;
         let scores = match evaluation {
-            Some((examples, metrics)) => evaluate(run.model, run.arena, run.workspace, examples, metrics)?,
+            Some((examples, metrics)) => {
+                observer.evaluating(epoch);
+                evaluate(run.model, run.arena, run.workspace, examples, metrics)?
+            }
             None => Vec::new(),
         };
         let is_best = scores
@@ -236,10 +242,9 @@ impl<'a, D: Backend> Run<'a, D> {
         trainee: Trainee<'a, D>,
         examples: &'a Examples,
         options: &TrainOptions,
-        steps_per_epoch: usize,
+        total_steps: usize,
     ) -> Result<Self> {
         let Trainee { model, arena, workspace } = trainee;
-        let total_steps = steps_per_epoch * options.epochs;
         let rate = LearningRate {
             peak: options.learning_rate,
             schedule: options.schedule,
@@ -287,7 +292,7 @@ impl<'a, D: Backend> Run<'a, D> {
                 break;
             }
             self.good = Some(self.arena.read()?);
-            self.optimizer.step(self.arena, &mut self.gradient, learning_rate, self.max_grad_norm)?;
+            self.optimizer.step(self.arena, &self.gradient, learning_rate, self.max_grad_norm)?;
             let grad_norm = self.optimizer.norm()?;
             if !grad_norm.is_finite() {
                 outcome.end = End::Diverged { step, what: format!("the gradient's norm is {grad_norm}") };
@@ -325,6 +330,11 @@ impl Examples {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.encodings.is_empty()
+    }
+
+    /// The tokens of each.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.encodings.iter().map(|encoding| encoding.ids.len())
     }
 
     /// The texts of these rows, on the device.

@@ -4,6 +4,15 @@ use bitfit_core::optim::Schedule;
 
 use crate::{Error, Result};
 
+/// How much goes into a batch. Nothing is padded, so either way a batch costs what its tokens cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchSize {
+    /// So many sequences, as in the paper; the last batch of an epoch may have fewer.
+    Sequences(usize),
+    /// As many sequences as fit into so many tokens; a longer sequence is a batch of its own.
+    Tokens(usize),
+}
+
 /// How to train. The default is the official code's: constant rate, no warm-up, no decay, the gradient clipped to norm 1;
 /// with the paper's batch size, 16.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,8 +21,11 @@ pub struct TrainOptions {
     pub learning_rate: f32,
     /// How often each row is seen.
     pub epochs: usize,
-    /// Sequences of a batch; the last of an epoch may have fewer.
-    pub batch_size: usize,
+    /// What goes into a batch.
+    pub batch_size: BatchSize,
+    /// Whether the sequences of a batch are of like lengths: each epoch's rows are sorted by length, cut into batches, and
+    /// the batches shuffled. Others do it to save padding; there is none here, but it changes which rows meet in a batch.
+    pub group_by_length: bool,
     /// How the learning rate goes over the run.
     pub schedule: Schedule,
     /// The share of all steps in which the learning rate rises from 0.
@@ -35,7 +47,8 @@ impl Default for TrainOptions {
         Self {
             learning_rate: 1e-3,
             epochs: 3,
-            batch_size: 16,
+            batch_size: BatchSize::Sequences(16),
+            group_by_length: false,
             schedule: Schedule::Constant,
             warmup: 0.0,
             weight_decay: 0.0,
@@ -56,7 +69,11 @@ impl TrainOptions {
         let positive = |value: f32| value.is_finite() && value > 0.0;
         check("the learning rate", self.learning_rate, positive(self.learning_rate), "it must be a number above 0")?;
         check("the number of epochs", self.epochs, self.epochs > 0, "it must be at least 1")?;
-        check("the batch size", self.batch_size, self.batch_size > 0, "it must be at least 1")?;
+        let (name, size) = match self.batch_size {
+            BatchSize::Sequences(size) => ("the batch size", size),
+            BatchSize::Tokens(size) => ("the batch's tokens", size),
+        };
+        check(name, size, size > 0, "it must be at least 1")?;
         check(
             "the warm-up",
             self.warmup,
@@ -96,7 +113,8 @@ mod tests {
             (TrainOptions { learning_rate: f32::NAN, ..good.clone() }, "learning rate is NaN"),
             (TrainOptions { learning_rate: 0.0, ..good.clone() }, "learning rate is 0"),
             (TrainOptions { epochs: 0, ..good.clone() }, "epochs is 0"),
-            (TrainOptions { batch_size: 0, ..good.clone() }, "batch size is 0"),
+            (TrainOptions { batch_size: BatchSize::Sequences(0), ..good.clone() }, "batch size is 0"),
+            (TrainOptions { batch_size: BatchSize::Tokens(0), ..good.clone() }, "batch's tokens is 0"),
             (TrainOptions { warmup: 1.5, ..good.clone() }, "warm-up is 1.5"),
             (TrainOptions { weight_decay: -1.0, ..good.clone() }, "weight decay is -1"),
             (TrainOptions { max_grad_norm: Some(0.0), ..good.clone() }, "clipping norm is 0"),

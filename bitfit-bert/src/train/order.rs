@@ -2,38 +2,43 @@
 
 use bitfit_core::Random;
 
-use super::TrainOptions;
+use super::{BatchSize, TrainOptions};
 
 /// Streams of the seed: 0 draws the head's first weights.
 const SUBSET_STREAM: u32 = 1;
 const EPOCH_STREAM: u32 = 2;
 
-/// The batches of a run. The same options give the same batches.
+/// The batches of a run. The same lengths and options give the same batches.
 #[derive(Clone, Debug)]
 pub struct Batches {
-    /// The rows that are trained on.
-    rows: Vec<usize>,
-    batch_size: usize,
+    /// The rows that are trained on, and their tokens.
+    rows: Vec<(usize, usize)>,
+    size: BatchSize,
+    group_by_length: bool,
     shuffle: bool,
     seed: u64,
 }
 
 impl Batches {
-    /// The batches of `rows` rows.
-    pub fn new(rows: usize, options: &TrainOptions) -> Self {
-        let mut all: Vec<usize> = (0..rows).collect();
-        if let Some(limit) = options.limit.filter(|&limit| limit < rows) {
+    /// The batches of rows of so many tokens each.
+    pub fn new(lengths: impl IntoIterator<Item = usize>, options: &TrainOptions) -> Self {
+        let mut rows: Vec<(usize, usize)> = lengths.into_iter().enumerate().collect();
+        if let Some(limit) = options.limit.filter(|&limit| limit < rows.len()) {
             if options.shuffle {
-                Random::new(options.seed, SUBSET_STREAM).shuffle(&mut all);
+                Random::new(options.seed, SUBSET_STREAM).shuffle(&mut rows);
             }
-            all.truncate(limit);
+            rows.truncate(limit);
         }
-        Self { rows: all, batch_size: options.batch_size, shuffle: options.shuffle, seed: options.seed }
+        let TrainOptions { batch_size: size, group_by_length, shuffle, seed, .. } = *options;
+        Self { rows, size, group_by_length, shuffle, seed }
     }
 
-    /// Steps of an epoch.
-    pub fn per_epoch(&self) -> usize {
-        self.rows.len().div_ceil(self.batch_size)
+    /// Steps of so many epochs. By tokens, one epoch may have a few more than another.
+    pub fn steps(&self, epochs: usize) -> usize {
+        match self.size {
+            BatchSize::Sequences(size) => self.rows.len().div_ceil(size) * epochs,
+            BatchSize::Tokens(_) => (1..=epochs).map(|epoch| self.epoch(epoch).len()).sum(),
+        }
     }
 
     /// Rows of an epoch.
@@ -41,19 +46,55 @@ impl Batches {
         self.rows.len()
     }
 
+    /// Tokens of an epoch.
+    pub fn tokens(&self) -> usize {
+        self.rows.iter().map(|(_, tokens)| tokens).sum()
+    }
+
     /// The first batch of the first epoch.
     pub fn first(&self) -> Vec<usize> {
-        self.epoch(1).next().unwrap_or_default()
+        self.epoch(1).swap_remove(0)
     }
 
     /// The batches of an epoch, counted from 1.
-    pub fn epoch(&self, epoch: usize) -> impl Iterator<Item = Vec<usize>> + use<> {
+    pub fn epoch(&self, epoch: usize) -> Vec<Vec<usize>> {
         let mut rows = self.rows.clone();
+        let mut random = Random::new(self.seed, EPOCH_STREAM + epoch as u32);
         if self.shuffle {
-            Random::new(self.seed, EPOCH_STREAM + epoch as u32).shuffle(&mut rows);
+            random.shuffle(&mut rows);
         }
-        let size = self.batch_size;
-        (0..rows.len()).step_by(size).map(move |first| rows[first..rows.len().min(first + size)].to_vec())
+        if self.group_by_length {
+            // Stable, so rows of one length stay in the epoch's order.
+            rows.sort_by_key(|&(_, tokens)| tokens);
+        }
+        let mut batches = self.cut(&rows);
+        if self.group_by_length && self.shuffle {
+            random.shuffle(&mut batches);
+        }
+        batches
+    }
+
+    fn cut(&self, rows: &[(usize, usize)]) -> Vec<Vec<usize>> {
+        let numbers = |rows: &[(usize, usize)]| rows.iter().map(|&(row, _)| row).collect();
+        match self.size {
+            BatchSize::Sequences(size) => rows.chunks(size).map(numbers).collect(),
+            BatchSize::Tokens(budget) => {
+                let mut left = 0;
+                rows.iter().fold(Vec::new(), |mut batches: Vec<Vec<usize>>, &(row, tokens)| {
+                    match batches.last_mut().filter(|_| tokens <= left) {
+                        Some(batch) => {
+                            batch.push(row);
+                            left -= tokens;
+                        }
+                        None => {
+                            batches.push(vec![row]);
+                            left = budget.saturating_sub(tokens);
+                        }
+                    }
+                    batches
+                })
+            }
+        }
     }
 }
 
@@ -61,30 +102,42 @@ impl Batches {
 mod tests {
     use super::*;
 
+    /// 37 rows of 1 to 9 tokens.
+    fn lengths() -> Vec<usize> {
+        (0..37).map(|row| row * 7 % 9 + 1).collect()
+    }
+
     fn rows(batches: &Batches, epoch: usize) -> Vec<usize> {
-        batches.epoch(epoch).flatten().collect()
+        batches.epoch(epoch).into_iter().flatten().collect()
     }
 
     #[test]
     fn every_row_is_seen_once_an_epoch_in_another_order_each_time() {
-        let batches = Batches::new(37, &TrainOptions { batch_size: 5, ..TrainOptions::default() });
-        assert_eq!((batches.per_epoch(), batches.epoch(1).count()), (8, 8));
-        assert_ne!(rows(&batches, 1), rows(&batches, 2));
-        let mut sorted = rows(&batches, 3);
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..37).collect::<Vec<_>>());
+        for (size, group_by_length) in
+            [(BatchSize::Sequences(5), false), (BatchSize::Sequences(5), true), (BatchSize::Tokens(20), false)]
+        {
+            let options = TrainOptions { batch_size: size, group_by_length, ..TrainOptions::default() };
+            let batches = Batches::new(lengths(), &options);
+            assert_ne!(rows(&batches, 1), rows(&batches, 2));
+            let mut sorted = rows(&batches, 3);
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..37).collect::<Vec<_>>());
+            let steps: usize = (1..=3).map(|epoch| batches.epoch(epoch).len()).sum();
+            assert_eq!(batches.steps(3), steps);
+        }
     }
 
     #[test]
     fn without_shuffling_the_order_is_the_files_and_a_limit_takes_its_first_rows() {
-        let options = TrainOptions { shuffle: false, limit: Some(6), batch_size: 4, ..TrainOptions::default() };
-        let batches = Batches::new(10, &options);
-        assert_eq!(batches.epoch(2).collect::<Vec<_>>(), [vec![0, 1, 2, 3], vec![4, 5]]);
+        let batch_size = BatchSize::Sequences(4);
+        let options = TrainOptions { shuffle: false, limit: Some(6), batch_size, ..TrainOptions::default() };
+        let batches = Batches::new(lengths(), &options);
+        assert_eq!(batches.epoch(2), [vec![0, 1, 2, 3], vec![4, 5]]);
     }
 
     #[test]
     fn a_limit_chooses_the_same_rows_in_every_epoch() {
-        let batches = Batches::new(1000, &TrainOptions { limit: Some(20), ..TrainOptions::default() });
+        let batches = Batches::new(vec![3; 1000], &TrainOptions { limit: Some(20), ..TrainOptions::default() });
         let sorted = |epoch| {
             let mut rows = rows(&batches, epoch);
             rows.sort_unstable();
@@ -92,5 +145,24 @@ mod tests {
         };
         assert_eq!(sorted(1), sorted(2));
         assert_ne!(sorted(1), (0..20).collect::<Vec<_>>());
+        assert_eq!((batches.rows(), batches.tokens()), (20, 60));
+    }
+
+    #[test]
+    fn a_budget_of_tokens_is_kept_but_for_a_row_that_is_longer() {
+        let options = TrainOptions { batch_size: BatchSize::Tokens(10), shuffle: false, ..TrainOptions::default() };
+        let batches = Batches::new([4, 6, 1, 12, 3, 7, 1], &options);
+        assert_eq!(batches.epoch(1), [vec![0, 1], vec![2], vec![3], vec![4, 5], vec![6]]);
+    }
+
+    #[test]
+    fn grouped_rows_of_a_batch_have_like_lengths() {
+        let options =
+            TrainOptions { batch_size: BatchSize::Sequences(4), group_by_length: true, ..TrainOptions::default() };
+        let all = lengths();
+        for batch in Batches::new(all.clone(), &options).epoch(1) {
+            let of = |row: &usize| all[*row];
+            assert!(batch.iter().map(of).max().unwrap() - batch.iter().map(of).min().unwrap() <= 1);
+        }
     }
 }

@@ -8,7 +8,7 @@ use bitfit_bert::Selection;
 use bitfit_bert::data::{Kind, Task};
 use bitfit_bert::finetune::FinetuneOptions;
 use bitfit_bert::metrics::Metric;
-use bitfit_bert::train::TrainOptions;
+use bitfit_bert::train::{BatchSize, TrainOptions};
 use bitfit_core::optim::Schedule;
 use clap::Args;
 
@@ -131,12 +131,25 @@ pub struct FinetuneArgs {
     )]
     pub epochs: usize,
 
-    /// Texts of a step, at least 1
+    /// Texts of a step, at least 1 [default: 16]
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training")]
+    pub batch_size: Option<usize>,
+
+    /// Tokens of a step instead: as many texts as fit, a longer one alone
+    ///
+    /// Nothing is padded, so a step of so many tokens takes the same time and memory whatever the texts' lengths.
     #[arg(
-        long, value_name = "N", default_value_t = TrainOptions::default().batch_size, value_parser = values::count,
-        allow_negative_numbers = true, help_heading = "Training"
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, conflicts_with = "batch_size",
+        help_heading = "Training"
     )]
-    pub batch_size: usize,
+    pub batch_tokens: Option<usize>,
+
+    /// Put texts of like lengths into one step
+    ///
+    /// Rows are sorted by length, cut into batches, and the batches shuffled. It saves nothing here, where nothing is
+    /// padded, but it is how others train.
+    #[arg(long, help_heading = "Training")]
+    pub group_by_length: bool,
 
     /// How the learning rate goes on after warm-up: constant, linear or cosine
     #[arg(
@@ -220,7 +233,12 @@ impl FinetuneArgs {
         let training = TrainOptions {
             learning_rate: self.lr.or(preset.map(|preset| preset.learning_rate)).unwrap_or(defaults.learning_rate),
             epochs: self.epochs,
-            batch_size: self.batch_size,
+            batch_size: match (self.batch_size, self.batch_tokens) {
+                (_, Some(tokens)) => BatchSize::Tokens(tokens),
+                (Some(size), None) => BatchSize::Sequences(size),
+                (None, None) => defaults.batch_size,
+            },
+            group_by_length: self.group_by_length,
             schedule: self.schedule,
             warmup: self.warmup,
             weight_decay: self.weight_decay,
@@ -273,6 +291,7 @@ pub fn flag_of(setting: &str) -> Option<&'static str> {
         ("the learning rate", "--lr"),
         ("the number of epochs", "--epochs"),
         ("the batch size", "--batch-size"),
+        ("the batch's tokens", "--batch-tokens"),
         ("the warm-up", "--warmup"),
         ("the weight decay", "--weight-decay"),
         ("the clipping norm", "--clip"),

@@ -6,7 +6,7 @@ use half::bf16;
 
 use super::{Kernel, Simd};
 
-/// Proof that the CPU has AVX2 and FMA; only [`run`] makes one.
+/// Proof that the CPU has AVX2 and FMA; only [`dispatch`](super::dispatch) makes one.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2(());
 

@@ -6,7 +6,8 @@ use half::bf16;
 
 use super::{Kernel, Simd};
 
-/// Proof that the CPU has AVX-512 F, BW, DQ and VL, and AVX512_BF16 where `BF16`; only [`run`] and [`run_bf16`] make one.
+/// Proof that the CPU has AVX-512 F, BW, DQ and VL, and AVX512_BF16 where `BF16`; only
+/// [`dispatch`](super::dispatch) makes one.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx512<const BF16: bool>(());
 

@@ -47,7 +47,8 @@ impl Attention for Cpu {
                 heads.resize(input.heads * queries * (dim + 1), 0.0);
                 for_each_head(input.heads * scores, heads, queries * (dim + 1), |head, out| {
                     let (o, log_sums) = out.split_at_mut(queries * dim);
-                    with_scratch(|scratch| scratch.forward(level, input, sequence, head, o, log_sums));
+                    let at = Head { level, input, sequence, head };
+                    with_scratch(|scratch| scratch.forward(&at, o, log_sums));
                 });
                 for (head, out) in heads.chunks_exact(queries * (dim + 1)).enumerate() {
                     let (from, sums) = out.split_at(queries * dim);
@@ -86,7 +87,8 @@ impl Attention for Cpu {
             let size = (queries + 2 * keys) * dim;
             heads.resize(input.heads * size, 0.0);
             for_each_head(input.heads * queries * keys, heads, size, |head, out| {
-                with_scratch(|scratch| scratch.backward(level, input, sequence, head, log_sums, &dy, out));
+                let at = Head { level, input, sequence, head };
+                with_scratch(|scratch| scratch.backward(&at, log_sums, &dy, out));
             });
             for (head, out) in heads.chunks_exact(size).enumerate() {
                 let (dq, rest) = out.split_at(queries * dim);
@@ -185,6 +187,14 @@ fn with_scratch(work: impl FnOnce(&mut Scratch)) {
     SCRATCH.set(Some(scratch));
 }
 
+/// Which head of which sequence.
+struct Head<'a, 'b> {
+    level: Level,
+    input: &'a Input<'b, Cpu>,
+    sequence: usize,
+    head: usize,
+}
+
 /// One head of one sequence, and a tile of its scores.
 #[derive(Default)]
 struct Scratch {
@@ -204,27 +214,29 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn gather(&mut self, level: Level, input: &Input<'_, Cpu>, sequence: usize, head: usize) {
+    fn gather(&mut self, at: &Head<'_, '_>) {
+        let &Head { level, input, sequence, head } = at;
         let (width, dim) = (input.width(), input.head_dim);
         let (queries, keys) = (input.queries.range(sequence), input.keys.range(sequence));
-        let at = head * dim;
+        let first = head * dim;
         match &input.projections {
             Projections::Packed(qkv) => {
                 for (part, to) in [&mut self.q, &mut self.k, &mut self.v].into_iter().enumerate() {
-                    take_columns(level, qkv, queries.clone(), 3 * width, part * width + at, dim, to);
+                    take_columns(level, qkv, queries.clone(), 3 * width, part * width + first, dim, to);
                 }
             }
             Projections::Split { query, key_value } => {
-                take_columns(level, query, queries, width, at, dim, &mut self.q);
-                take_columns(level, key_value, keys.clone(), 2 * width, at, dim, &mut self.k);
-                take_columns(level, key_value, keys, 2 * width, width + at, dim, &mut self.v);
+                take_columns(level, query, queries, width, first, dim, &mut self.q);
+                take_columns(level, key_value, keys.clone(), 2 * width, first, dim, &mut self.k);
+                take_columns(level, key_value, keys, 2 * width, width + first, dim, &mut self.v);
             }
         }
         self.k_transposed.pack(level, MatRef::new(&self.k, dim).t());
     }
 
     /// The scores of some queries, `q · kᵀ / √D`, to `p`, and the factors of their dropout.
-    fn scores(&mut self, level: Level, input: &Input<'_, Cpu>, sequence: usize, head: usize, tile: &Range<usize>) {
+    fn scores(&mut self, at: &Head<'_, '_>, tile: &Range<usize>) {
+        let &Head { level, input, sequence, head } = at;
         let (dim, keys) = (input.head_dim, self.k.len() / input.head_dim);
         self.p.resize(tile.len() * keys, 0.0);
         let q = MatRef::new(&self.q, dim).part(tile.clone(), 0..dim);
@@ -239,20 +251,13 @@ impl Scratch {
         }
     }
 
-    fn forward(
-        &mut self,
-        level: Level,
-        input: &Input<'_, Cpu>,
-        sequence: usize,
-        head: usize,
-        o: &mut [f32],
-        log_sums: &mut [f32],
-    ) {
+    fn forward(&mut self, at: &Head<'_, '_>, o: &mut [f32], log_sums: &mut [f32]) {
+        let &Head { level, input, .. } = at;
         let dim = input.head_dim;
-        self.gather(level, input, sequence, head);
+        self.gather(at);
         let keys = self.k.len() / dim;
         for tile in tiles(log_sums.len()) {
-            self.scores(level, input, sequence, head, &tile);
+            self.scores(at, &tile);
             let (p, factors) = (&mut self.p, &self.factors);
             simd::dispatch(level, SoftmaxTile { p, keys, factors, log_sums: &mut log_sums[tile.clone()] });
             let o = MatMut::new(&mut o[tile.start * dim..tile.end * dim], dim);
@@ -260,27 +265,19 @@ impl Scratch {
         }
     }
 
-    fn backward(
-        &mut self,
-        level: Level,
-        input: &Input<'_, Cpu>,
-        sequence: usize,
-        head: usize,
-        log_sums: &[f32],
-        dy: &Slice<'_, Cpu>,
-        out: &mut [f32],
-    ) {
+    fn backward(&mut self, at: &Head<'_, '_>, log_sums: &[f32], dy: &Slice<'_, Cpu>, out: &mut [f32]) {
+        let &Head { level, input, sequence, head } = at;
         let (width, dim) = (input.width(), input.head_dim);
         let scale = 1.0 / (dim as f32).sqrt();
         let rows = input.queries.range(sequence);
-        self.gather(level, input, sequence, head);
+        self.gather(at);
         take_columns(level, dy, rows.clone(), width, head * dim, dim, &mut self.dy);
         self.v_transposed.pack(level, MatRef::new(&self.v, dim).t());
         let keys = self.k.len() / dim;
         let (dq, rest) = out.split_at_mut(rows.len() * dim);
         let (dk, dv) = rest.split_at_mut(keys * dim);
         for tile in tiles(rows.len()) {
-            self.scores(level, input, sequence, head, &tile);
+            self.scores(at, &tile);
             self.ds.resize(tile.len() * keys, 0.0);
             let dy = MatRef::new(&self.dy, dim).part(tile.clone(), 0..dim);
             multiply(level, 1.0, dy, &self.v_transposed, Output::Write(MatMut::new(&mut self.ds, keys)), &NoEpilogue);

@@ -7,7 +7,7 @@
 //!
 //! per sequence and head: q `[queries, D]`, k and v `[keys, D]`. The sequences lie one behind the other in `[T, H]`, their
 //! bounds in a list of `B + 1` offsets. Queries, keys and values come from one packed projection `[T, 3H]`, or, where only
-//! some rows ask ([CLS] in the last layer), from a projection of those rows `[Tq, H]` and one of all rows `[T, 2H]`.
+//! some rows ask (`[CLS]` in the last layer), from a projection of those rows `[Tq, H]` and one of all rows `[T, 2H]`.
 //!
 //! Backward computes p again from the scores and the row's log-sum-exp L, the way of FlashAttention (Dao et al., arXiv
 //! 2205.14135, section 3.1): what is kept is q, k, v and one scalar a row and head, and no matrix of scores ever exists
@@ -159,7 +159,7 @@ impl<D: Backend> Tape<'_, D> {
             dropout: self.dropout_site(args.dropout)?,
             log_sums: None,
         };
-        let needs = node.slots.any(|slot| slot.is_some());
+        let needs = node.slots.any(Option::is_some);
         let rows = args.queries.tokens();
         let mut o = self.scratch_of(node.dtype(), rows * width)?;
         node.log_sums = needs.then(|| self.scratch(rows * args.heads)).transpose()?;

@@ -68,7 +68,7 @@ impl<D: Device> Sequences<D> {
         self.host[sequence] as usize..self.host[sequence + 1] as usize
     }
 
-    /// The first row of every sequence: where [CLS] stands.
+    /// The first row of every sequence: where `[CLS]` stands.
     pub fn starts(&self) -> &[u32] {
         &self.host[..self.count()]
     }

@@ -31,7 +31,6 @@ impl FeedForward for Cpu {
                 self.narrowed(&input.x, |x| {
                     gemm::forward_view(level, MatRef::new(x, up.in_features()), up, Output::Discard, &gelu);
                 });
-                drop(gelu);
                 let y = Narrow::new(NoEpilogue, MatMut::new(y.bf16(), down.out_features()));
                 gemm::forward_view(level, MatRef::new(hidden, down.in_features()), down, Output::Discard, &y);
             }
