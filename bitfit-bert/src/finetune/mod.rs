@@ -163,10 +163,6 @@ impl<D: Backend> Finetune<D> {
         let evaluation = eval.as_ref().map(|examples| (examples, options.metrics.as_slice()));
         let outcome = train::train(trainee, &train, evaluation, &options.training, &mut log)?;
 
-        let mut tensors = HashMap::new();
-        for (name, shape, values) in model.values(&arena)? {
-            tensors.insert(name, HostTensor::new(shape, values)?);
-        }
         let best =
             outcome.best.as_ref().map(|best| json!({ "epoch": best.epoch, "scores": log::scores(&best.scores) }));
         TaskFile {
@@ -178,7 +174,7 @@ impl<D: Backend> Finetune<D> {
             seed: options.training.seed,
             hyperparameters: hyperparameters(&options, &outcome),
             best: best.unwrap_or_default(),
-            tensors,
+            tensors: model.values(&arena)?,
         }
         .write(&task_file)?;
         let task_bytes = fs::metadata(&task_file).map_err(Error::io(&task_file))?.len();
