@@ -4,15 +4,15 @@
 //! threads runs nothing but multiply-adds in registers, measured in turns with them (absolute rates of a shared machine
 //! say little). Then criterion's statistics for a few of the shapes. `BITFIT_ISA` forces an instruction set.
 
-use std::{hint::black_box, time::Instant};
+use std::time::Instant;
 
+use benches::peak;
 use bitfit_core::{
     gemm::{self, NoEpilogue, Operand, PackedWeight},
-    simd::{self, Kernel, Level, Simd},
+    simd::{self, Level},
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use half::bf16;
-use rayon::prelude::*;
 
 /// Rows of the activations, in and out features: MiniLM, BERT-base and BERT-large, and a few small batches.
 const SHAPES: [[usize; 3]; 16] = [
@@ -33,44 +33,6 @@ const SHAPES: [[usize; 3]; 16] = [
     [16, 768, 3072],
     [16, 3072, 768],
 ];
-
-/// Multiply-adds in registers, `rounds` times `SUMS`.
-struct Peak<const SUMS: usize> {
-    rounds: usize,
-    pairs: bool,
-}
-
-impl<const SUMS: usize> Kernel for Peak<SUMS> {
-    type Output = f32;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(1e-3)));
-        let mut sums = [s.zero(); SUMS];
-        for _ in 0..self.rounds {
-            for sum in &mut sums {
-                *sum = if self.pairs { s.dot_bf16(a, b, *sum) } else { s.fma(*sum, a, b) };
-            }
-        }
-        s.reduce_sum(sums.into_iter().fold(s.zero(), |all, sum| s.add(all, sum)))
-    }
-}
-
-/// GFLOP/s of all threads at nothing but multiply-adds. Pairs of bfloat16 count where the CPU has the instruction.
-fn peak(level: Level, pairs: bool) -> f64 {
-    let pairs = pairs && level == Level::Avx512Bf16;
-    let (tasks, rounds) = (4 * rayon::current_num_threads(), 500_000);
-    // Enough sums in flight to hide an instruction's latency, few enough for the registers.
-    let sums = if level.lanes() == 16 { 24 } else { 12 };
-    let start = Instant::now();
-    (0..tasks).into_par_iter().with_max_len(1).for_each(|_| {
-        black_box(match sums {
-            24 => simd::dispatch(level, Peak::<24> { rounds, pairs }),
-            _ => simd::dispatch(level, Peak::<12> { rounds, pairs }),
-        });
-    });
-    let operations = tasks * rounds * sums * level.lanes() * if pairs { 4 } else { 2 };
-    operations as f64 / start.elapsed().as_secs_f64() / 1e9
-}
 
 /// One weight with activations and room for both products.
 struct Case<T> {
@@ -120,8 +82,8 @@ fn line<T: Operand>(shape: [usize; 3], kind: &str, pairs: bool, round: impl Fn(f
     let level = simd::level();
     let mut case = Case::new(level, shape, round);
     let mut best = [0.0f64; 3];
-    for _ in 0..8 {
-        let turn = [peak(level, pairs), case.rate(Case::forward), case.rate(Case::input_gradient)];
+    for _ in 0..if benches::is_test() { 1 } else { 8 } {
+        let turn = [peak::gflops(level, pairs), case.rate(Case::forward), case.rate(Case::input_gradient)];
         best = std::array::from_fn(|i| best[i].max(turn[i]));
     }
     let [peak, forward, gradient] = best;

@@ -84,35 +84,54 @@ impl Dropout {
     /// The factors of group `group`.
     #[inline(always)]
     fn group(&self, group: u64, out: &mut [f32; GROUP]) {
-        // Plain loops over lanes, which the compiler turns into the vectors of whatever it compiles this for.
-        let mut words = [[0u32; LANES]; 4];
-        for lane in 0..LANES {
-            let counter = self.counter(group * LANES as u64 + lane as u64);
-            for (words, counter) in words.iter_mut().zip(counter) {
-                words[lane] = counter;
-            }
+        // A group is a multiple of sixteen blocks, so its counters differ in the lowest word alone.
+        let [first, c1, c2, c3] = self.counter(group * LANES as u64);
+        let mut c0 = [0; PAIRS];
+        for (i, pair) in c0.iter_mut().enumerate() {
+            *pair = u64::from(first + 2 * i as u32) | u64::from(first + 2 * i as u32 + 1) << 32;
         }
-        let [mut c0, mut c1, mut c2, mut c3] = words;
+        let [mut c1, mut c2, mut c3] = [c1, c2, c3].map(|word| [both(word); PAIRS]);
         let (mut k0, mut k1) = (self.seed.run as u32, (self.seed.run >> 32) as u32);
         for _ in 0..10 {
-            for lane in 0..LANES {
-                let p0 = u64::from(c0[lane]) * 0xD251_1F53;
-                let p1 = u64::from(c2[lane]) * 0xCD9E_8D57;
-                (c0[lane], c1[lane]) = ((p1 >> 32) as u32 ^ c1[lane] ^ k0, p1 as u32);
-                (c2[lane], c3[lane]) = ((p0 >> 32) as u32 ^ c3[lane] ^ k1, p0 as u32);
+            for i in 0..PAIRS {
+                let (high0, low0) = multiply(c0[i], 0xD251_1F53);
+                let (high1, low1) = multiply(c2[i], 0xCD9E_8D57);
+                (c0[i], c1[i]) = (high1 ^ c1[i] ^ both(k0), low1);
+                (c2[i], c3[i]) = (high0 ^ c3[i] ^ both(k1), low0);
             }
             k0 = k0.wrapping_add(0x9E37_79B9);
             k1 = k1.wrapping_add(0xBB67_AE85);
         }
-        let scale = self.scale();
-        for (pair, word) in out.chunks_exact_mut(2 * LANES).zip([c0, c1, c2, c3]) {
-            let (low, high) = pair.split_at_mut(LANES);
-            for lane in 0..LANES {
-                low[lane] = if word[lane] & 0xffff >= self.threshold { scale } else { 0.0 };
-                high[lane] = if word[lane] >> 16 >= self.threshold { scale } else { 0.0 };
+        let (scale, threshold) = (self.scale(), self.threshold);
+        for (halves, pairs) in out.chunks_exact_mut(2 * LANES).zip([c0, c1, c2, c3]) {
+            let mut words = [0u32; LANES];
+            for (words, pair) in words.chunks_exact_mut(2).zip(pairs) {
+                (words[0], words[1]) = (pair as u32, (pair >> 32) as u32);
+            }
+            let (low, high) = halves.split_at_mut(LANES);
+            for ((low, high), word) in low.iter_mut().zip(high).zip(words) {
+                *low = if word & 0xffff >= threshold { scale } else { 0.0 };
+                *high = if word >> 16 >= threshold { scale } else { 0.0 };
             }
         }
     }
+}
+
+/// Two lanes of 32 bits in one of 64, the form in which the vector instructions multiply 32 bits by 32.
+const PAIRS: usize = LANES / 2;
+
+/// A word in both lanes of a pair.
+#[inline(always)]
+fn both(word: u32) -> u64 {
+    u64::from(word) | u64::from(word) << 32
+}
+
+/// The upper and lower halves of each lane's product with a word.
+#[inline(always)]
+fn multiply(pair: u64, word: u64) -> (u64, u64) {
+    const LOW: u64 = 0xffff_ffff;
+    let (even, odd) = ((pair & LOW) * word, (pair >> 32) * word);
+    (even >> 32 | odd & !LOW, even & LOW | odd << 32)
 }
 
 struct Factors<'a> {

@@ -212,10 +212,24 @@ impl<'a, E: Epilogue> Narrow<'a, E> {
 impl<E: Epilogue> Epilogue for Narrow<'_, E> {
     fn apply(&self, block: &mut Block<'_>) {
         self.first.apply(block);
-        for i in block.rows() {
-            let level = block.level();
-            let (row, to) = block.row_and_side(i, &self.to);
-            simd::to_bf16_slice(level, row, to);
+        simd::dispatch(block.level(), Round { to: &self.to, block });
+    }
+}
+
+struct Round<'a, 'b> {
+    to: &'a SideMatrix<'a, bf16>,
+    block: &'a mut Block<'b>,
+}
+
+impl Kernel for Round<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for i in self.block.rows() {
+            let (row, to) = self.block.row_and_side(i, self.to);
+            for (from, to) in row.chunks(S::LANES).zip(to.chunks_mut(S::LANES)) {
+                s.store_bf16(to, s.load_partial(from));
+            }
         }
     }
 }

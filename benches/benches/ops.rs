@@ -1,0 +1,473 @@
+//! Each fused op forward and backward, at the shapes of MiniLM and BERT-base, in f32 and bf16.
+//!
+//! First a table: what the op does a second, and its share of a ceiling that is measured in turns with it by the same
+//! threads. For ops that are products it is the rate of nothing but multiply-adds; attention reckons in f32 in either
+//! precision and is compared with that. For ops that read and write, it is a copy of as many bytes. Then criterion's
+//! statistics. `BITFIT_ISA` forces an instruction set.
+
+use std::time::Duration;
+
+use benches::{BASE, MINILM, Size, least_seconds, peak};
+use bitfit_core::{
+    ColumnSums, Cpu, DType, Device, Dropout, FrozenMatrix, HostTensor, Random, Scratch, Seed, Sequences, Workspace,
+    ops::{
+        activation::{Activation, Activations},
+        adamw::{AdamW, AdamWStep, Update},
+        add_norm::{self, AddNorm},
+        attention::{self, Attention, Projections},
+        feed_forward::{self, FeedForward},
+    },
+};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rayon::prelude::*;
+
+/// Tokens of a step: 16 sequences of RTE's mean length, and 16 of 128.
+const TOKENS: [usize; 2] = [1056, 2048];
+const PRECISIONS: [(&str, DType); 2] = [("f32", DType::F32), ("bf16", DType::Bf16)];
+/// What trains in BERT-base.
+const BIASES: usize = 102_912;
+
+/// What an op costs, forward and backward.
+#[derive(Clone, Copy)]
+enum Cost {
+    /// Multiplications and additions; whether its products take pairs of bfloat16.
+    Flops([f64; 2], bool),
+    /// Bytes read and written.
+    Bytes([usize; 2]),
+}
+
+/// An op with its inputs and outputs.
+trait Op {
+    fn forward(&mut self);
+    /// Ends without doing anything for ops that have no such half.
+    fn backward(&mut self) {}
+}
+
+/// One line of the table.
+struct Case {
+    op: &'static str,
+    shape: String,
+    cost: Cost,
+    run: Box<dyn Op>,
+}
+
+/// A device in one precision, and its buffers.
+struct Room {
+    device: Cpu,
+    workspace: Workspace<Cpu>,
+}
+
+impl Room {
+    fn new(precision: DType) -> Self {
+        let device = Cpu::default().with_precision(precision);
+        Self { workspace: Workspace::new(device.clone()), device }
+    }
+
+    /// Random elements, about as large as activations are.
+    fn random(&self, dtype: DType, len: usize) -> Scratch<Cpu> {
+        let mut random = Random::new(3, 0);
+        let values: Vec<f32> = (0..len).map(|_| random.uniform() as f32 * 2.0 - 1.0).collect();
+        let mut scratch = self.workspace.scratch_of(dtype, len).expect("memory");
+        self.device.write(&values, scratch.as_mut()).expect("a buffer");
+        scratch
+    }
+
+    /// A frozen weight of random elements.
+    fn weight(&self, out_features: usize, in_features: usize) -> FrozenMatrix<Cpu> {
+        let mut random = Random::new(4, 0);
+        let values = (0..out_features * in_features).map(|_| (random.uniform() as f32 - 0.5) * 0.07).collect();
+        let tensor = HostTensor::new([out_features, in_features], values).expect("a matrix");
+        FrozenMatrix::new(&self.device, &[tensor]).expect("a weight")
+    }
+}
+
+fn dropout() -> Option<Dropout> {
+    Dropout::new(Seed { run: 5, step: 1 }, 0, 0.1)
+}
+
+fn bytes(dtype: DType) -> usize {
+    match dtype {
+        DType::F32 => 4,
+        DType::Bf16 => 2,
+    }
+}
+
+/// Bias, dropout, residual and layer norm.
+struct AddNormOp {
+    room: Room,
+    cols: usize,
+    x: Scratch<Cpu>,
+    residual: Scratch<Cpu>,
+    vectors: [Scratch<Cpu>; 3],
+    y: Scratch<Cpu>,
+    normal: Scratch<Cpu>,
+    rstd: Scratch<Cpu>,
+    sums: Scratch<Cpu>,
+    dr: Scratch<Cpu>,
+    dx: Scratch<Cpu>,
+}
+
+impl AddNormOp {
+    fn case(tokens: usize, size: Size, (name, dtype): (&str, DType)) -> Case {
+        let (room, cols) = (Room::new(dtype), size.hidden);
+        let len = tokens * cols;
+        let run = Self {
+            cols,
+            x: room.random(dtype, len),
+            residual: room.random(DType::F32, len),
+            vectors: std::array::from_fn(|_| room.random(DType::F32, cols)),
+            y: room.random(DType::F32, len),
+            normal: room.random(dtype, len),
+            rstd: room.random(DType::F32, tokens),
+            sums: room.random(DType::F32, 3 * cols),
+            dr: room.random(DType::F32, len),
+            dx: room.random(dtype, len),
+            room,
+        };
+        // x, r, y, x̂; then dy, x̂, dr, dx.
+        let cost = Cost::Bytes([len * (2 * bytes(dtype) + 8); 2]);
+        Case { op: "add_norm", shape: format!("{tokens}x{cols} {name}"), cost, run: Box::new(run) }
+    }
+}
+
+impl Op for AddNormOp {
+    fn forward(&mut self) {
+        let [bias, weight, beta] = self.vectors.each_ref().map(Scratch::as_ref);
+        let input = add_norm::Input {
+            cols: self.cols,
+            x: self.x.as_ref(),
+            bias: Some(bias),
+            residual: Some(self.residual.as_ref()),
+            weight,
+            beta,
+            dropout: dropout(),
+            eps: 1e-12,
+        };
+        let kept = add_norm::Kept { normal: self.normal.as_mut(), rstd: self.rstd.as_mut() };
+        self.room.device.add_norm(input, self.y.as_mut(), Some(kept)).expect("a pass");
+    }
+
+    fn backward(&mut self) {
+        let input = add_norm::BackwardInput {
+            cols: self.cols,
+            dy: self.residual.as_ref(),
+            weight: self.vectors[1].as_ref(),
+            kept: Some((self.normal.as_ref(), self.rstd.as_ref())),
+            dropout: dropout(),
+        };
+        // As in BitFit: β and b train, γ does not.
+        let sums = ColumnSums { buffer: self.sums.as_mut(), at: [Some(0), Some(self.cols), None] };
+        let output = add_norm::BackwardOutput { sums, residual: Some(self.dr.as_mut()), x: Some(self.dx.as_mut()) };
+        self.room.device.add_norm_backward(input, output).expect("a pass");
+    }
+}
+
+/// Attention over packed projections.
+struct AttentionOp {
+    room: Room,
+    size: Size,
+    sequences: Sequences<Cpu>,
+    qkv: Scratch<Cpu>,
+    o: Scratch<Cpu>,
+    log_sums: Scratch<Cpu>,
+    dy: Scratch<Cpu>,
+    dqkv: Scratch<Cpu>,
+}
+
+impl AttentionOp {
+    fn case([count, length]: [usize; 2], size: Size, (name, dtype): (&str, DType)) -> Case {
+        let (room, tokens) = (Room::new(dtype), count * length);
+        let run = Self {
+            sequences: Sequences::new(&room.device, vec![length; count]).expect("sequences"),
+            qkv: room.random(dtype, tokens * 3 * size.hidden),
+            o: room.random(dtype, tokens * size.hidden),
+            log_sums: room.random(DType::F32, tokens * size.heads),
+            dy: room.random(dtype, tokens * size.hidden),
+            dqkv: room.random(dtype, tokens * 3 * size.hidden),
+            size,
+            room,
+        };
+        // Two products forward; five backward, the first of them made again.
+        let product = 2.0 * (tokens * length * size.hidden) as f64;
+        let cost = Cost::Flops([2.0 * product, 5.0 * product], false);
+        let shape = format!("{count}x{length}x{}h{} {name}", size.heads, size.hidden / size.heads);
+        Case { op: "attention", shape, cost, run: Box::new(run) }
+    }
+
+    fn input(&self) -> attention::Input<'_, Cpu> {
+        attention::Input {
+            projections: Projections::Packed(self.qkv.as_ref()),
+            heads: self.size.heads,
+            head_dim: self.size.hidden / self.size.heads,
+            queries: &self.sequences,
+            keys: &self.sequences,
+            dropout: dropout(),
+        }
+    }
+}
+
+impl Op for AttentionOp {
+    fn forward(&mut self) {
+        // Lent to each other through a copy of the handles: the input borrows all of self.
+        let mut o = std::mem::replace(&mut self.o, self.room.workspace.scratch(0).expect("memory"));
+        let mut log_sums = std::mem::replace(&mut self.log_sums, self.room.workspace.scratch(0).expect("memory"));
+        self.room.device.attention(&self.input(), o.as_mut(), Some(log_sums.as_mut())).expect("a pass");
+        (self.o, self.log_sums) = (o, log_sums);
+    }
+
+    fn backward(&mut self) {
+        let mut dqkv = std::mem::replace(&mut self.dqkv, self.room.workspace.scratch(0).expect("memory"));
+        let gradient = Projections::Packed(dqkv.as_mut());
+        let (log_sums, dy) = (self.log_sums.as_ref(), self.dy.as_ref());
+        self.room.device.attention_backward(&self.input(), log_sums, dy, gradient).expect("a pass");
+        self.dqkv = dqkv;
+    }
+}
+
+/// Both products of a feed-forward, with the GELU between them.
+struct FeedForwardOp {
+    room: Room,
+    up: FrozenMatrix<Cpu>,
+    down: FrozenMatrix<Cpu>,
+    bias: Scratch<Cpu>,
+    x: Scratch<Cpu>,
+    hidden: Scratch<Cpu>,
+    derivative: Scratch<Cpu>,
+    y: Scratch<Cpu>,
+    sums: Scratch<Cpu>,
+    dx: Scratch<Cpu>,
+}
+
+impl FeedForwardOp {
+    fn case(tokens: usize, size: Size, (name, dtype): (&str, DType)) -> Case {
+        let (room, h, f) = (Room::new(dtype), size.hidden, size.ffn);
+        let run = Self {
+            up: room.weight(f, h),
+            down: room.weight(h, f),
+            bias: room.random(DType::F32, f),
+            x: room.random(DType::F32, tokens * h),
+            hidden: room.random(dtype, tokens * f),
+            derivative: room.random(dtype, tokens * f),
+            y: room.random(dtype, tokens * h),
+            sums: room.random(DType::F32, f),
+            dx: room.random(DType::F32, tokens * h),
+            room,
+        };
+        let cost = Cost::Flops([4.0 * (tokens * h * f) as f64; 2], dtype == DType::Bf16);
+        Case { op: "feed_forward", shape: format!("{tokens}x{h}x{f} {name}"), cost, run: Box::new(run) }
+    }
+}
+
+impl Op for FeedForwardOp {
+    fn forward(&mut self) {
+        let input = feed_forward::Input {
+            x: self.x.as_ref(),
+            up: self.up.matrix(),
+            bias: self.bias.as_ref(),
+            down: self.down.matrix(),
+        };
+        let derivative = Some(self.derivative.as_mut());
+        self.room.device.feed_forward(input, self.hidden.as_mut(), derivative, self.y.as_mut()).expect("a pass");
+    }
+
+    fn backward(&mut self) {
+        let input = feed_forward::BackwardInput {
+            dy: self.y.as_ref(),
+            derivative: self.derivative.as_ref(),
+            up: self.up.matrix(),
+            down: self.down.matrix(),
+        };
+        let sums = ColumnSums { buffer: self.sums.as_mut(), at: [Some(0)] };
+        // The gradient of the residual stream is there already, and is added to.
+        let dx = Some((self.dx.as_mut(), true));
+        self.room.device.feed_forward_backward(input, self.hidden.as_mut(), sums, dx).expect("a pass");
+    }
+}
+
+/// The GELU by itself.
+struct Gelu {
+    room: Room,
+    x: Scratch<Cpu>,
+    y: Scratch<Cpu>,
+    slope: Scratch<Cpu>,
+}
+
+impl Gelu {
+    fn case(tokens: usize, size: Size) -> Case {
+        let (room, len) = (Room::new(DType::F32), tokens * size.ffn);
+        let [x, y, slope] = std::array::from_fn(|_| room.random(DType::F32, len));
+        let shape = format!("{tokens}x{} f32", size.ffn);
+        // x, y, the derivative; then dy, the derivative, dx.
+        Case { op: "gelu", shape, cost: Cost::Bytes([12 * len; 2]), run: Box::new(Self { room, x, y, slope }) }
+    }
+}
+
+impl Op for Gelu {
+    fn forward(&mut self) {
+        let slope = Some(self.slope.as_mut());
+        self.room.device.activate(Activation::Gelu, self.x.as_ref(), self.y.as_mut(), slope).expect("a pass");
+    }
+
+    fn backward(&mut self) {
+        let (dy, kept, dx) = (self.x.as_ref(), self.slope.as_ref(), self.y.as_mut());
+        self.room.device.activate_backward(Activation::Gelu, dy, kept, dx, false).expect("a pass");
+    }
+}
+
+/// The drawing of a dropout mask, which add_norm and attention do as they go.
+struct Factors {
+    device: Cpu,
+    out: Vec<f32>,
+}
+
+impl Factors {
+    /// Elements drawn at once.
+    const BLOCK: usize = 1 << 13;
+
+    fn case(tokens: usize, size: Size) -> Case {
+        let len = tokens * size.hidden;
+        let run = Self { device: Cpu::default(), out: vec![0.0; len] };
+        let shape = format!("{tokens}x{} f32", size.hidden);
+        Case { op: "dropout_factors", shape, cost: Cost::Bytes([4 * len, 0]), run: Box::new(run) }
+    }
+}
+
+impl Op for Factors {
+    fn forward(&mut self) {
+        let (level, dropout) = (self.device.level(), dropout().expect("a tenth is dropped"));
+        self.out
+            .par_chunks_mut(Self::BLOCK)
+            .enumerate()
+            .for_each(|(block, out)| dropout.factors(level, (block * Self::BLOCK) as u64, out));
+    }
+}
+
+/// The optimizer's step over everything that trains, with clipping.
+struct AdamWOp {
+    room: Room,
+    windows: [Scratch<Cpu>; 4],
+    norm: Scratch<Cpu>,
+    step: u64,
+}
+
+impl AdamWOp {
+    fn case() -> Case {
+        let room = Room::new(DType::F32);
+        let zeros = |len| {
+            let mut scratch = room.random(DType::F32, len);
+            room.device.fill(0.0, scratch.as_mut()).expect("a buffer");
+            scratch
+        };
+        let windows = [zeros(BIASES), room.random(DType::F32, BIASES), zeros(BIASES), zeros(BIASES)];
+        let norm = zeros(1);
+        let run = Self { windows, norm, room, step: 0 };
+        // g for its norm; then p, g, m, v, and p, m, v again.
+        let cost = Cost::Bytes([32 * BIASES, 0]);
+        Case { op: "adamw", shape: format!("{BIASES} f32"), cost, run: Box::new(run) }
+    }
+}
+
+impl Op for AdamWOp {
+    fn forward(&mut self) {
+        self.step += 1;
+        let [params, grads, m, v] = &mut self.windows;
+        let update = Update {
+            params: params.as_mut(),
+            grads: grads.as_ref(),
+            m: m.as_mut(),
+            v: v.as_mut(),
+            hyper: AdamW::default(),
+            lr: 1e-3,
+            step: self.step,
+            max_norm: Some(1.0),
+            norm: self.norm.as_mut(),
+        };
+        self.room.device.adamw(update).expect("a step");
+    }
+}
+
+/// Makes every case in turn, so that one's buffers are free before the next one's are made.
+fn for_each_case(mut work: impl FnMut(Case)) {
+    for size in [MINILM, BASE] {
+        for tokens in TOKENS {
+            PRECISIONS.into_iter().for_each(|precision| work(AddNormOp::case(tokens, size, precision)));
+        }
+        for shape in [[16, 66], [16, 128], [1, 512]] {
+            PRECISIONS.into_iter().for_each(|precision| work(AttentionOp::case(shape, size, precision)));
+        }
+        for tokens in TOKENS {
+            PRECISIONS.into_iter().for_each(|precision| work(FeedForwardOp::case(tokens, size, precision)));
+        }
+        TOKENS.into_iter().for_each(|tokens| work(Gelu::case(tokens, size)));
+        TOKENS.into_iter().for_each(|tokens| work(Factors::case(tokens, size)));
+    }
+    work(AdamWOp::case());
+}
+
+fn shares(_: &mut Criterion) {
+    if benches::is_test() {
+        return; // criterion runs every op once
+    }
+    let device = Cpu::default();
+    println!("{}: GFLOP/s or GB/s, and the share of the ceiling:", device.name());
+    for_each_case(|mut case| {
+        let (amounts, unit) = match case.cost {
+            Cost::Flops(flops, _) => (flops, "GFLOP/s"),
+            Cost::Bytes(bytes) => (bytes.map(|bytes| bytes as f64), "GB/s"),
+        };
+        let mut copies = match case.cost {
+            Cost::Flops(..) => None,
+            Cost::Bytes(bytes) => Some(peak::Copy::of_bytes(bytes[0])),
+        };
+        // Forward, backward, ceiling.
+        let mut best = [0.0f64; 3];
+        for _ in 0..8 {
+            let turn = [
+                amounts[0] / least_seconds(2, || case.run.forward()) / 1e9,
+                if amounts[1] > 0.0 { amounts[1] / least_seconds(2, || case.run.backward()) / 1e9 } else { 0.0 },
+                match (case.cost, &mut copies) {
+                    (_, Some(copy)) => copy.gbytes(),
+                    (Cost::Flops(_, pairs), None) => peak::gflops(device.level(), pairs),
+                    (Cost::Bytes(_), None) => unreachable!("made above"),
+                },
+            ];
+            best = std::array::from_fn(|i| best[i].max(turn[i]));
+        }
+        let [forward, backward, ceiling] = best;
+        let half = |rate: f64| match rate {
+            0.0 => format!("{:>15}", "-"),
+            rate => format!("{rate:7.1} ({:.3})", rate / ceiling),
+        };
+        println!(
+            "{:15} {:20} forward {}   backward {}   ceiling {ceiling:7.1} {unit}",
+            case.op,
+            case.shape,
+            half(forward),
+            half(backward)
+        );
+    });
+}
+
+fn statistics(c: &mut Criterion) {
+    for_each_case(|mut case| {
+        let mut group = c.benchmark_group(case.op);
+        group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500));
+        for (half, name) in ["forward", "backward"].into_iter().enumerate() {
+            let amount = match case.cost {
+                Cost::Flops(flops, _) => Throughput::Elements(flops[half] as u64),
+                Cost::Bytes(bytes) => Throughput::Bytes(bytes[half] as u64),
+            };
+            if matches!(amount, Throughput::Bytes(0)) {
+                continue;
+            }
+            group.throughput(amount);
+            group.bench_function(BenchmarkId::new(name, &case.shape), |b| match half {
+                0 => b.iter(|| case.run.forward()),
+                _ => b.iter(|| case.run.backward()),
+            });
+        }
+    });
+}
+
+criterion_group!(benches, shares, statistics);
+criterion_main!(benches);

@@ -1,0 +1,136 @@
+//! Checkpoints of the usual sizes with random weights: what a bench needs is their shapes.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use bitfit_core::Random;
+use safetensors::{Dtype, View};
+
+/// The extents of a BERT.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// For reports and file names.
+    pub name: &'static str,
+    /// L.
+    pub layers: usize,
+    /// H.
+    pub hidden: usize,
+    /// N.
+    pub heads: usize,
+    /// F.
+    pub ffn: usize,
+}
+
+/// all-MiniLM-L6-v2.
+pub const MINILM: Size = Size { name: "minilm", layers: 6, hidden: 384, heads: 12, ffn: 1536 };
+/// bert-base-uncased.
+pub const BASE: Size = Size { name: "bert-base", layers: 12, hidden: 768, heads: 12, ffn: 3072 };
+/// bert-large-uncased.
+pub const LARGE: Size = Size { name: "bert-large", layers: 24, hidden: 1024, heads: 16, ffn: 4096 };
+
+const VOCAB: usize = 30_522;
+
+/// A checkpoint of this size with random weights, written once into `dir` and found there again.
+///
+/// Tensors are drawn as they are written, one at a time, so that writing leaves no mark on a peak of memory.
+///
+/// # Panics
+/// When `dir` cannot be written.
+pub fn checkpoint(size: Size, dir: &Path) -> PathBuf {
+    let dir = dir.join(format!("bench-{}", size.name));
+    if dir.join("model.safetensors").exists() {
+        return dir;
+    }
+    std::fs::create_dir_all(&dir).expect("a place for the bench's model");
+    let config = serde_json::json!({
+        "model_type": "bert", "architectures": ["BertModel"], "vocab_size": VOCAB, "hidden_size": size.hidden,
+        "num_hidden_layers": size.layers, "num_attention_heads": size.heads, "intermediate_size": size.ffn,
+        "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+    });
+    std::fs::write(dir.join("config.json"), config.to_string()).expect("config.json");
+    // Written under another name first: a half of it is never found as the whole.
+    let partial = dir.join(format!("partial-{}", std::process::id()));
+    // Transformers wants to know which framework a file is from.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(tensors(size), Some(metadata), &partial).expect("model.safetensors");
+    std::fs::rename(partial, dir.join("model.safetensors")).expect("model.safetensors");
+    dir
+}
+
+/// Every tensor of an encoder with its pooler, under Hugging Face's names.
+fn tensors(size: Size) -> Vec<(String, Weights)> {
+    let (h, f) = (size.hidden, size.ffn);
+    let mut shapes: Vec<(String, Vec<usize>, Values)> = vec![
+        ("embeddings.word_embeddings.weight".into(), vec![VOCAB, h], Values::Random),
+        ("embeddings.position_embeddings.weight".into(), vec![512, h], Values::Random),
+        ("embeddings.token_type_embeddings.weight".into(), vec![2, h], Values::Random),
+        ("pooler.dense.weight".into(), vec![h, h], Values::Random),
+        ("pooler.dense.bias".into(), vec![h], Values::Random),
+    ];
+    let mut norms = vec!["embeddings.LayerNorm".to_owned()];
+    for layer in 0..size.layers {
+        let at = |name: &str| format!("encoder.layer.{layer}.{name}");
+        for (name, out, inner) in [
+            ("attention.self.query", h, h),
+            ("attention.self.key", h, h),
+            ("attention.self.value", h, h),
+            ("attention.output.dense", h, h),
+            ("intermediate.dense", f, h),
+            ("output.dense", h, f),
+        ] {
+            shapes.push((at(&format!("{name}.weight")), vec![out, inner], Values::Random));
+            shapes.push((at(&format!("{name}.bias")), vec![out], Values::Random));
+        }
+        norms.extend([at("attention.output.LayerNorm"), at("output.LayerNorm")]);
+    }
+    for norm in norms {
+        shapes.push((format!("{norm}.weight"), vec![h], Values::All(1.0)));
+        shapes.push((format!("{norm}.bias"), vec![h], Values::All(0.0)));
+    }
+    let weights = |(stream, (name, shape, values))| (name, Weights { stream: stream as u32, shape, values });
+    shapes.into_iter().enumerate().map(weights).collect()
+}
+
+#[derive(Clone, Copy)]
+enum Values {
+    /// Uniform with the deviation of BERT's own initialisation; a bench needs no more of them.
+    Random,
+    All(f32),
+}
+
+/// One tensor, made when its bytes are asked for.
+struct Weights {
+    stream: u32,
+    shape: Vec<usize>,
+    values: Values,
+}
+
+impl View for Weights {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let mut random = Random::new(1, self.stream);
+        let mut value = || match self.values {
+            Values::Random => (random.uniform() as f32 - 0.5) * 0.07,
+            Values::All(value) => value,
+        };
+        let len: usize = self.shape.iter().product();
+        let mut bytes = Vec::with_capacity(self.data_len());
+        (0..len).for_each(|_| bytes.extend(value().to_le_bytes()));
+        bytes.into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * size_of::<f32>()
+    }
+}

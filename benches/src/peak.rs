@@ -1,0 +1,71 @@
+//! Ceilings measured on the machine, by the threads that run the ops: absolute rates of a shared machine say little.
+
+use std::{hint::black_box, time::Instant};
+
+use bitfit_core::simd::{self, Kernel, Level, Simd};
+use rayon::prelude::*;
+
+/// Multiply-adds in registers, `rounds` times `SUMS`.
+struct MultiplyAdds<const SUMS: usize> {
+    rounds: usize,
+    pairs: bool,
+}
+
+impl<const SUMS: usize> Kernel for MultiplyAdds<SUMS> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(1e-3)));
+        let mut sums = [s.zero(); SUMS];
+        for _ in 0..self.rounds {
+            for sum in &mut sums {
+                *sum = if self.pairs { s.dot_bf16(a, b, *sum) } else { s.fma(*sum, a, b) };
+            }
+        }
+        s.reduce_sum(sums.into_iter().fold(s.zero(), |all, sum| s.add(all, sum)))
+    }
+}
+
+/// GFLOP/s of all threads at nothing but multiply-adds. Pairs of bfloat16 count where the CPU has the instruction.
+pub fn gflops(level: Level, pairs: bool) -> f64 {
+    let pairs = pairs && level == Level::Avx512Bf16;
+    let (tasks, rounds) = (4 * rayon::current_num_threads(), 500_000);
+    // Enough sums in flight to hide an instruction's latency, few enough for the registers.
+    let sums = if level.lanes() == 16 { 24 } else { 12 };
+    let start = Instant::now();
+    (0..tasks).into_par_iter().with_max_len(1).for_each(|_| {
+        black_box(match sums {
+            24 => simd::dispatch(level, MultiplyAdds::<24> { rounds, pairs }),
+            _ => simd::dispatch(level, MultiplyAdds::<12> { rounds, pairs }),
+        });
+    });
+    let operations = tasks * rounds * sums * level.lanes() * if pairs { 4 } else { 2 };
+    operations as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// Two buffers to copy between: the ceiling of an op that does little with much.
+pub struct Copy {
+    from: Vec<f32>,
+    to: Vec<f32>,
+}
+
+impl Copy {
+    /// A copy that moves as many bytes as an op does, half of them read and half of them written, so that it finds the same
+    /// cache as the op.
+    pub fn of_bytes(bytes: usize) -> Self {
+        let len = (bytes / 2 / size_of::<f32>()).max(1);
+        Self { from: vec![1.0; len], to: vec![0.0; len] }
+    }
+
+    /// GB/s of all threads, read and written, in the best of a few copies.
+    pub fn gbytes(&mut self) -> f64 {
+        let block = 1 << 13;
+        let bytes = 2 * self.from.len() * size_of::<f32>();
+        let seconds = crate::least_seconds(4, || {
+            let to = self.to.par_chunks_mut(block);
+            to.zip(self.from.par_chunks(block)).for_each(|(to, from)| to.copy_from_slice(from));
+            black_box(&self.to);
+        });
+        bytes as f64 / seconds / 1e9
+    }
+}
