@@ -194,13 +194,13 @@ impl AttentionOp {
         Case { op: "attention", shape, cost, run: Box::new(run) }
     }
 
-    fn input(&self) -> attention::Input<'_, Cpu> {
+    fn input<'a>(size: Size, sequences: &'a Sequences<Cpu>, qkv: &'a Scratch<Cpu>) -> attention::Input<'a, Cpu> {
         attention::Input {
-            projections: Projections::Packed(self.qkv.as_ref()),
-            heads: self.size.heads,
-            head_dim: self.size.hidden / self.size.heads,
-            queries: &self.sequences,
-            keys: &self.sequences,
+            projections: Projections::Packed(qkv.as_ref()),
+            heads: size.heads,
+            head_dim: size.hidden / size.heads,
+            queries: sequences,
+            keys: sequences,
             dropout: dropout(),
         }
     }
@@ -208,19 +208,15 @@ impl AttentionOp {
 
 impl Op for AttentionOp {
     fn forward(&mut self) {
-        // Lent to each other through a copy of the handles: the input borrows all of self.
-        let mut o = std::mem::replace(&mut self.o, self.room.workspace.scratch(0).expect("memory"));
-        let mut log_sums = std::mem::replace(&mut self.log_sums, self.room.workspace.scratch(0).expect("memory"));
-        self.room.device.attention(&self.input(), o.as_mut(), Some(log_sums.as_mut())).expect("a pass");
-        (self.o, self.log_sums) = (o, log_sums);
+        let input = Self::input(self.size, &self.sequences, &self.qkv);
+        self.room.device.attention(&input, self.o.as_mut(), Some(self.log_sums.as_mut())).expect("a pass");
     }
 
     fn backward(&mut self) {
-        let mut dqkv = std::mem::replace(&mut self.dqkv, self.room.workspace.scratch(0).expect("memory"));
-        let gradient = Projections::Packed(dqkv.as_mut());
+        let input = Self::input(self.size, &self.sequences, &self.qkv);
         let (log_sums, dy) = (self.log_sums.as_ref(), self.dy.as_ref());
-        self.room.device.attention_backward(&self.input(), log_sums, dy, gradient).expect("a pass");
-        self.dqkv = dqkv;
+        let gradient = Projections::Packed(self.dqkv.as_mut());
+        self.room.device.attention_backward(&input, log_sums, dy, gradient).expect("a pass");
     }
 }
 

@@ -43,12 +43,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The weight file lacks a tensor that the model needs.
+    /// The weight file, or a head's or a task's, lacks a tensor that the model needs.
     #[error("{}: the tensor {name} is missing", .path.display())]
     MissingTensor {
-        /// The weight file.
+        /// The file.
         path: PathBuf,
-        /// The canonical name, without the `bert.` prefix.
+        /// The canonical name, without the `bert.` prefix; with it in the file of a head or a task.
         name: String,
     },
     /// A tensor does not have the shape that `config.json` implies.
@@ -178,6 +178,12 @@ pub enum Error {
         value: String,
         /// What it has to be.
         reason: &'static str,
+    },
+    /// The model's answer to a text is NaN or infinite: it diverged in training.
+    #[error("the model's answer to text {row} is no number")]
+    NotANumber {
+        /// The text's place among those asked about, from 1.
+        row: usize,
     },
     /// A task file that cannot be read as one, or does not belong to the base model.
     #[error("{}: {reason}", .path.display())]

@@ -10,7 +10,7 @@ use crate::metrics::Metric;
 use crate::model::{Bert, Head, HeadWeights, ModelOptions};
 use crate::tokenize::Encoding;
 use crate::train::{self, Examples, Score, Targets};
-use crate::{Checkpoint, Result, TaskFile, Tokenizer};
+use crate::{Checkpoint, Error, Result, TaskFile, Tokenizer};
 
 /// A model that answers.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Task<D: Backend> {
     workspace: Workspace<D>,
     tokenizer: Tokenizer,
     max_length: usize,
+    /// How many the model has.
+    positions: usize,
 }
 
 /// What the model says of one text.
@@ -42,7 +44,7 @@ impl<D: Backend> Task<D> {
     ///
     /// # Errors
     /// Those of [`Checkpoint::open`], [`TaskFile::read`] and [`Tokenizer::open`]; [`crate::Error::TaskFile`] when the task
-    /// belongs to another base model.
+    /// belongs to another base model, and [`crate::Error::MissingTensor`] when it lacks its head.
     pub fn load(device: &D, model_dir: &Path, task_file: &Path) -> Result<Self> {
         let file = TaskFile::read(task_file)?;
         let checkpoint = Checkpoint::open(model_dir)?;
@@ -54,15 +56,15 @@ impl<D: Backend> Task<D> {
         };
         let options = ModelOptions {
             head,
-            head_weights: HeadWeights::Task { tensors: file.tensors.clone() },
+            head_weights: HeadWeights::Task { path: task_file.into(), tensors: file.tensors.clone() },
             selection: Selection::none(),
             dropout: None,
         };
         let (model, arena) = Bert::build(device, &checkpoint, &options)?;
-        let longest = checkpoint.config().max_position_embeddings;
+        let positions = checkpoint.config().max_position_embeddings;
         let trained = file.hyperparameters.get("max_length").and_then(serde_json::Value::as_u64);
-        let max_length = trained.map_or(longest, |length| longest.min(length as usize));
-        Ok(Self { file, model, arena, workspace: Workspace::new(device.clone()), tokenizer, max_length })
+        let max_length = trained.map_or(positions, |length| positions.min(length as usize));
+        Ok(Self { file, model, arena, workspace: Workspace::new(device.clone()), tokenizer, max_length, positions })
     }
 
     /// What the task file says.
@@ -81,9 +83,12 @@ impl<D: Backend> Task<D> {
     }
 
     /// Sets the longest sequence in tokens.
-    #[must_use]
-    pub fn with_max_length(self, max_length: usize) -> Self {
-        Self { max_length, ..self }
+    ///
+    /// # Errors
+    /// [`crate::Error::Setting`] for more than the model has positions, or too few for any text: less than 3.
+    pub fn with_max_length(self, max_length: usize) -> Result<Self> {
+        check_max_length(max_length, self.positions)?;
+        Ok(Self { max_length, ..self })
     }
 
     /// Predicts for texts or pairs, in their order.
@@ -117,6 +122,16 @@ impl<D: Backend> Task<D> {
     }
 }
 
+/// Refuses a longest sequence that holds no text, or for which the model has not enough positions.
+pub(crate) fn check_max_length(max_length: usize, positions: usize) -> Result<()> {
+    let reason = match max_length {
+        0..3 => "two places go to [CLS] and [SEP], so it must be at least 3",
+        _ if max_length > positions => "the model has fewer positions; see max_position_embeddings in its config.json",
+        _ => return Ok(()),
+    };
+    Err(Error::Setting { name: "the maximum length", value: max_length.to_string(), reason })
+}
+
 /// The texts of a data set as tokens.
 pub(crate) fn encode(tokenizer: &Tokenizer, dataset: &Dataset, max_length: usize) -> Result<Vec<Encoding>> {
     let rows: Vec<_> =
@@ -137,4 +152,19 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
     let exponentials: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - max).exp()).collect();
     let sum: f64 = exponentials.iter().sum();
     exponentials.into_iter().map(|e| (e / sum) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_has_room_for_text_and_not_more_than_the_model() {
+        for (max_length, word) in [(0, "at least 3"), (2, "at least 3"), (9, "fewer positions")] {
+            let message = check_max_length(max_length, 8).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("the maximum length is {max_length}: ")), "{message}");
+            assert!(message.contains(word), "{message}");
+        }
+        assert!(check_max_length(3, 8).is_ok() && check_max_length(8, 8).is_ok());
+    }
 }

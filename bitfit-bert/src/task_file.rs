@@ -2,14 +2,17 @@
 //! `model.load_state_dict(safetensors.torch.load_file(file), strict=False)` is all it takes to use it. The metadata says
 //! which base model it belongs to and how it came about.
 
+mod partial;
+
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bitfit_core::HostTensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
+
+pub use partial::PartialFile;
 
 use crate::data::{Kind, Labels};
 use crate::{Checkpoint, Error, Result};
@@ -64,7 +67,9 @@ impl TaskFile {
         let mut bytes = safetensors::serialize(views, Some(self.metadata()))
             .map_err(|error| self.refuse(path, error.to_string()))?;
         sort_metadata(&mut bytes).map_err(|error| self.refuse(path, error.to_string()))?;
-        write_whole(path, &bytes)
+        let mut file = PartialFile::create(path)?;
+        file.write(&bytes)?;
+        file.finish()
     }
 
     /// Reads a file that [`TaskFile::write`] wrote.
@@ -96,17 +101,14 @@ impl TaskFile {
         if field("version")? != VERSION {
             return Err(refuse(format!("it has version {}; this program reads version {VERSION}", field("version")?)));
         }
-        let (kind, labels) = match field("kind")? {
-            "classify" => {
+        let kind = field("kind")?.parse().map_err(|reason| refuse(format!("the metadata's \"kind\": {reason}")))?;
+        let labels = match kind {
+            Kind::Classify => {
                 let names: Option<Vec<String>> = serde_json::from_value(json("labels")?).ok();
                 let labels = names.and_then(Labels::from_names);
-                (
-                    Kind::Classify,
-                    Some(labels.ok_or_else(|| refuse("the metadata's \"labels\" are no list of names".into()))?),
-                )
+                Some(labels.ok_or_else(|| refuse("the metadata's \"labels\" are no list of names".into()))?)
             }
-            "regress" => (Kind::Regress, None),
-            other => return Err(refuse(format!("its kind is {other:?}; this program knows classify and regress"))),
+            Kind::Regress => None,
         };
         let mut tensors = HashMap::new();
         for (name, view) in SafeTensors::deserialize(&bytes).map_err(invalid)?.iter() {
@@ -154,16 +156,12 @@ impl TaskFile {
 
     fn metadata(&self) -> HashMap<String, String> {
         let labels = self.labels.as_ref().map_or(Value::Null, |labels| labels.names().into());
-        let kind = match self.kind {
-            Kind::Classify => "classify",
-            Kind::Regress => "regress",
-        };
         [
             ("format", FORMAT.to_owned()),
             ("version", VERSION.to_owned()),
             ("base", self.base.clone()),
             ("base_fingerprint", self.base_fingerprint.clone()),
-            ("kind", kind.to_owned()),
+            ("kind", self.kind.to_string()),
             ("labels", labels.to_string()),
             ("biases", self.biases.clone()),
             ("seed", self.seed.to_string()),
@@ -189,28 +187,6 @@ fn sort_metadata(file: &mut [u8]) -> serde_json::Result<()> {
     header.fill(b' ');
     header[..sorted.len()].copy_from_slice(&sorted);
     Ok(())
-}
-
-/// Writes a file beside its place and renames it: there is the old file, then the new one, and never half of either.
-///
-/// # Errors
-/// [`Error::Io`] when the disk is full or the place cannot be written; nothing is left behind then.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let beside: PathBuf = path.with_file_name(name);
-    let write = || {
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(bytes)?;
-        // A full disk may show only when the data has to leave the cache.
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(|source| {
-        // It may not exist; the first error is the one to report.
-        _ = fs::remove_file(&beside);
-        Error::Io { path: path.into(), source }
-    })
 }
 
 #[cfg(test)]
@@ -289,10 +265,20 @@ mod tests {
         assert!(message.contains("no task file"), "{message}");
         let version = br#""version":"1""#;
         let at = bytes.windows(version.len()).position(|window| window == version).unwrap();
-        let mut bytes = bytes;
-        bytes[at + version.len() - 2] = b'9';
-        fs::write(&path, bytes).unwrap();
+        let mut future = bytes.clone();
+        future[at + version.len() - 2] = b'9';
+        fs::write(&path, future).unwrap();
         let message = TaskFile::read(&path).unwrap_err().to_string();
         assert!(message.contains("version 9"), "{message}");
+        let kind = b"classify";
+        let at = bytes.windows(kind.len()).position(|window| window == kind).unwrap();
+        let mut foreign = bytes;
+        foreign[at..at + kind.len()].copy_from_slice(b"sequence");
+        fs::write(&path, foreign).unwrap();
+        let message = TaskFile::read(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("task.safetensors: the metadata's \"kind\": there is no kind \"sequence\""),
+            "{message}"
+        );
     }
 }

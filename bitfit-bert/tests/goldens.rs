@@ -44,7 +44,7 @@ impl Case {
             .collect();
         let options = ModelOptions {
             head: if run == "regress" { Head::Regress } else { Head::Classify { classes: 3 } },
-            head_weights: HeadWeights::Given { tensors, seed: 0 },
+            head_weights: HeadWeights::Given { path: dir.join(head_file), tensors, seed: 0 },
             selection: match run {
                 "subset" => Selection::of([BiasKind::Query, BiasKind::Intermediate]),
                 _ => Selection::all(),

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use bitfit_bert::data::{Dataset, Kind, ReadOptions};
+use bitfit_bert::finetune::grouped;
 use bitfit_bert::metrics::Metric;
 
 use crate::args::EvalArgs;
@@ -16,13 +17,12 @@ pub fn run(args: EvalArgs) -> Result<ExitCode> {
     let device = setup::device(&args.machine)?;
     let loaded = Loaded::open(&device, args.model.as_deref(), &args.task_file, args.max_length)?;
     let kind = loaded.task.file().kind;
-    if let Some(task) = args.read.task
+    if let Some(task) = args.task
         && task.preset().kind != kind
     {
-        let (asked, found) = (report::kind(task.preset().kind), report::kind(kind));
-        bail!("--task {task} is of kind {asked}, but {} is of kind {found}", args.task_file.display());
+        bail!("--task {task} is of kind {}, but {} is of kind {kind}", task.preset().kind, args.task_file.display());
     }
-    let read = args.read.options(args.label.as_deref(), true);
+    let read = args.read.options(args.task, args.label.as_deref(), true);
     let dataset = Dataset::read(&args.data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
     let metrics = metrics(&args, &loaded);
     let start = Instant::now();
@@ -32,14 +32,14 @@ pub fn run(args: EvalArgs) -> Result<ExitCode> {
     let rows = dataset.examples.len();
     if !args.machine.quiet {
         report::say_skipped(&dataset);
-        report::say(format_args!("{}  ({} rows, {seconds:.1} s)", report::scores(&scores), report::grouped(rows)));
+        report::say(format_args!("{}  ({} rows, {seconds:.1} s)", report::scores(&scores), grouped(rows)));
     }
     report::print(&EvalReport {
         command: "eval",
         model: &loaded.model,
         task_file: args.task_file.display().to_string(),
         data: args.data.display().to_string(),
-        kind: report::kind(kind),
+        kind: kind.name(),
         rows,
         tokens,
         metrics: report::metrics(&scores),
@@ -52,7 +52,7 @@ pub fn run(args: EvalArgs) -> Result<ExitCode> {
 
 /// The metrics of `--task`, otherwise those the task was trained for, otherwise those of its kind.
 fn metrics(args: &EvalArgs, loaded: &Loaded) -> Vec<Metric> {
-    if let Some(task) = args.read.task {
+    if let Some(task) = args.task {
         return task.preset().metrics.to_vec();
     }
     let file = loaded.task.file();

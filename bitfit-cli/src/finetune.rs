@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-use bitfit_bert::finetune::{Finetune, Finished, Plan};
+use bitfit_bert::finetune::{Finetune, Finished, Plan, grouped};
 use bitfit_bert::train::End;
 use bitfit_bert::{BertConfig, Error, hub};
 
-use crate::args::{FinetuneArgs, flag_of};
+use crate::args::FinetuneArgs;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{self, BestReport, FinetuneReport};
@@ -23,11 +23,10 @@ pub fn run(args: FinetuneArgs) -> Result<ExitCode> {
         output::check_directory(&args.out)?;
         check_files(&args)?;
         locate(model)
-    });
-    let options = options.map_err(name_the_flag)?;
+    })?;
     let device = setup::device(&args.machine)?;
 
-    let finetune = Finetune::prepare(&device, options).map_err(|error| name_the_flag(error.into()))?;
+    let finetune = Finetune::prepare(&device, options)?;
     let plan = finetune.plan().clone();
     if !quiet {
         report::say(format_args!("{plan}"));
@@ -41,7 +40,7 @@ pub fn run(args: FinetuneArgs) -> Result<ExitCode> {
 
 /// Tells how a run ended.
 fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<ExitCode> {
-    let Finished { outcome, task_file, task_bytes } = finished;
+    let Finished { outcome, task } = finished;
     let best = outcome.best.as_ref();
     let seconds = outcome.training.as_secs_f64();
     let end = match outcome.end {
@@ -54,16 +53,19 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
             Some(best) => format!(", epoch {}: {}", best.epoch, report::scores(&best.scores)),
             None => String::new(),
         };
-        report::say(format_args!(
-            "{end}: {} ({} bytes{kept})",
-            task_file.display(),
-            report::grouped(*task_bytes as usize)
-        ));
+        match task {
+            Some(task) => report::say(format_args!(
+                "{end}: {} ({} bytes{kept})",
+                task.path.display(),
+                grouped(task.bytes as usize)
+            )),
+            None => report::say(format_args!("{end} before the first step: nothing is written")),
+        }
     }
     report::print(&FinetuneReport {
         command: "finetune",
         model: &args.model,
-        task: args.read.task.map(|task| task.preset().name),
+        task: args.task.map(|task| task.preset().name),
         method: args.method.name(),
         trainable: plan.trainable,
         biases: plan.bias_scalars,
@@ -79,20 +81,22 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
         seconds: report::rounded(seconds, 3),
         tokens_per_s: report::rate(outcome.tokens as f64, seconds),
         peak_rss_bytes: report::peak_rss_bytes(),
-        task_file: task_file.display().to_string(),
-        task_bytes: *task_bytes,
+        task_file: task.as_ref().map(|task| task.path.display().to_string()),
+        task_bytes: task.as_ref().map(|task| task.bytes),
         end,
     })?;
     match &outcome.end {
         End::Finished => Ok(ExitCode::SUCCESS),
         End::Stopped => Ok(ExitCode::from(STOPPED)),
         End::Diverged { step, what } => {
-            let kept =
-                best.map_or("the last good values".into(), |best| format!("epoch {}, the best before it", best.epoch));
-            Err(anyhow!(
-                "training diverged in step {step}: {what}; {} holds {kept}; try a lower --lr",
-                task_file.display()
-            ))
+            let kept = match (task, best) {
+                (Some(task), Some(best)) => {
+                    format!("{} holds epoch {}, the best before it", task.path.display(), best.epoch)
+                }
+                (Some(task), None) => format!("{} holds the last good values", task.path.display()),
+                (None, _) => "nothing is written".into(),
+            };
+            Err(anyhow!("training diverged in step {step}: {what}; {kept}; try a lower --lr"))
         }
     }
 }
@@ -111,15 +115,4 @@ fn locate(model: &str) -> Result<(PathBuf, usize)> {
     let dir = hub::resolve(model)?;
     let positions = BertConfig::open(&dir)?.max_position_embeddings;
     Ok((dir, positions))
-}
-
-/// Says a setting that cannot be by the flag that sets it.
-fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref() {
-        Some(Error::Setting { name, value, reason }) => match flag_of(name) {
-            Some(flag) => anyhow!("{flag} {value}: {reason}"),
-            None => error,
-        },
-        _ => error,
-    }
 }

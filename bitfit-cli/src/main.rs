@@ -43,7 +43,8 @@ fn main() -> ExitCode {
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // The library's messages are complete, their causes included.
-            report::say(format_args!("error: {}", report::one_line(&error.to_string())));
+            let message = args::name_the_flag(error).to_string();
+            report::say(format_args!("error: {}", report::one_line(&message)));
             ExitCode::FAILURE
         }
     }

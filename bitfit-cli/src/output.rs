@@ -1,11 +1,11 @@
-//! Places to write: whether a directory takes files, answers to stdout or to a file that is whole or not there, and which
-//! failures of stdout are none.
+//! Places to write: whether a directory takes files, answers to stdout or to a file, and which failures of stdout are none.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use bitfit_bert::task_file::PartialFile;
 
 /// Refuses a directory that cannot be written, or could not be made, before any work is done for it. Nothing is left
 /// behind, and a directory that is not there is not made.
@@ -46,7 +46,7 @@ impl Sink {
     /// Stdout, or the file of this path.
     pub fn open(path: Option<&Path>) -> Result<Self> {
         Ok(match path {
-            Some(path) => Self::File(PartialFile::create(path)?),
+            Some(path) => Self::File(PartialFile::create(path).map_err(refuse)?),
             None => Self::Stdout(io::stdout()),
         })
     }
@@ -55,7 +55,7 @@ impl Sink {
     pub fn write(&mut self, lines: &[u8]) -> Result<()> {
         match self {
             Self::Stdout(stdout) => stdout.write_all(lines).and_then(|()| stdout.flush()).map_err(stdout_error),
-            Self::File(file) => file.write(lines),
+            Self::File(file) => file.write(lines).map_err(refuse),
         }
     }
 
@@ -63,61 +63,14 @@ impl Sink {
     pub fn finish(self) -> Result<()> {
         match self {
             Self::Stdout(_) => Ok(()),
-            Self::File(file) => file.finish(),
+            Self::File(file) => file.finish().map_err(refuse),
         }
     }
 }
 
-/// A file that is written beside its place and renamed when whole; dropped before, it vanishes.
-pub struct PartialFile {
-    path: PathBuf,
-    /// `None` where the path itself is written: a device or a pipe cannot be replaced.
-    partial: Option<PathBuf>,
-    writer: BufWriter<File>,
-}
-
-impl PartialFile {
-    fn create(path: &Path) -> Result<Self> {
-        let replaceable = fs::metadata(path).map_or(true, |metadata| metadata.is_file());
-        let partial = replaceable.then(|| {
-            let mut name = path.file_name().unwrap_or_default().to_owned();
-            name.push(".partial");
-            path.with_file_name(name)
-        });
-        let file = File::create(partial.as_deref().unwrap_or(path)).map_err(refuse(path))?;
-        Ok(Self { path: path.into(), partial, writer: BufWriter::new(file) })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer.write_all(bytes).map_err(refuse(&self.path))
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.writer.flush().map_err(refuse(&self.path))?;
-        if let Some(partial) = &self.partial {
-            // A full disk may show only when the data has to leave the cache.
-            self.writer
-                .get_ref()
-                .sync_all()
-                .and_then(|()| fs::rename(partial, &self.path))
-                .map_err(refuse(&self.path))?;
-        }
-        self.partial = None;
-        Ok(())
-    }
-}
-
-impl Drop for PartialFile {
-    fn drop(&mut self) {
-        if let Some(partial) = &self.partial {
-            // The error that led here is the one to report.
-            _ = fs::remove_file(partial);
-        }
-    }
-}
-
-fn refuse(path: &Path) -> impl FnOnce(io::Error) -> anyhow::Error {
-    move |error| anyhow!("--out {}: {error}", path.display())
+/// For `map_err`: the library names the file, this the flag.
+fn refuse(error: bitfit_bert::Error) -> anyhow::Error {
+    anyhow!("--out {error}")
 }
 
 /// For `map_err`: a closed pipe stays recognisable for [`is_closed_pipe`].
@@ -159,30 +112,5 @@ mod tests {
             assert!(message.starts_with("--out ") && message.contains(below), "{message}");
         }
         assert_eq!(names(dir.path()), ["file"]);
-    }
-
-    #[test]
-    fn a_file_appears_only_when_it_is_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("answers");
-        fs::write(&path, "old").unwrap();
-        let mut sink = Sink::open(Some(&path)).unwrap();
-        sink.write(b"new").unwrap();
-        drop(sink);
-        assert_eq!((fs::read_to_string(&path).unwrap(), names(dir.path())), ("old".into(), vec!["answers".into()]));
-        let mut sink = Sink::open(Some(&path)).unwrap();
-        sink.write(b"new").unwrap();
-        sink.finish().unwrap();
-        assert_eq!((fs::read_to_string(&path).unwrap(), names(dir.path())), ("new".into(), vec!["answers".into()]));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_device_is_written_and_not_replaced() {
-        use std::os::unix::fs::FileTypeExt;
-        let mut sink = Sink::open(Some(Path::new("/dev/null"))).unwrap();
-        sink.write(b"gone").unwrap();
-        sink.finish().unwrap();
-        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     }
 }

@@ -49,7 +49,7 @@ pub fn run(args: PredictArgs) -> Result<ExitCode> {
 
 /// The texts of a file, or of a table on stdin.
 fn read(args: &PredictArgs, loaded: &Loaded, is_stdin: bool) -> Result<Dataset> {
-    let read = args.read.options(None, false);
+    let read = args.read.options(args.task, None, false);
     // Plain texts come as .txt, and no preset has columns for them; the preset's own files are .tsv.
     let is_text = args.input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"));
     let preset = loaded.preset().filter(|_| !is_text && read.format != Some(Format::Lines));

@@ -3,12 +3,12 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::Result;
-use bitfit_bert::finetune::Plan;
+use bitfit_bert::finetune::{Plan, grouped};
 use bitfit_bert::train::{EpochReport, Observer, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::interrupt::Interrupt;
-use crate::report::{self, grouped};
+use crate::report;
 
 /// How much of what the bar shows comes from the last step.
 const SMOOTHING: f64 = 0.05;

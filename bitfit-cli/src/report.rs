@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 
 use anyhow::Result;
-use bitfit_bert::data::{Dataset, Kind};
+use bitfit_bert::data::Dataset;
+use bitfit_bert::finetune::grouped;
 use bitfit_bert::train::Score;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -36,8 +37,9 @@ pub struct FinetuneReport<'a> {
     pub seconds: f64,
     pub tokens_per_s: f64,
     pub peak_rss_bytes: Option<u64>,
-    pub task_file: String,
-    pub task_bytes: u64,
+    /// Null where the run ended before its first step.
+    pub task_file: Option<String>,
+    pub task_bytes: Option<u64>,
     /// `finished`, `stopped` or `diverged`.
     pub end: &'static str,
 }
@@ -90,14 +92,6 @@ pub fn say_skipped(dataset: &Dataset) {
     }
 }
 
-/// The name of a kind.
-pub fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Classify => "classify",
-        Kind::Regress => "regress",
-    }
-}
-
 /// Scores as an object from metric to value.
 pub fn metrics(scores: &[Score]) -> Value {
     Value::Object(
@@ -119,14 +113,6 @@ pub fn rate(tokens: f64, seconds: f64) -> f64 {
 pub fn rounded(value: f64, places: i32) -> f64 {
     let scale = 10f64.powi(places);
     (value * scale).round() / scale
-}
-
-/// 109482240 as 109,482,240.
-pub fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap_or("")).collect();
-    groups.join(",")
 }
 
 /// A message on one line, whatever names are in it.
@@ -155,11 +141,6 @@ pub fn peak_rss_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        assert_eq!([0, 999, 1000, 109_482_240].map(grouped), ["0", "999", "1,000", "109,482,240"]);
-    }
 
     #[test]
     fn a_message_is_one_line() {

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 use bitfit_bert::task::Task;
-use bitfit_bert::{BertConfig, TaskFile, data, hub};
+use bitfit_bert::{TaskFile, data, hub};
 use bitfit_core::{Cpu, simd};
 
 use crate::args::MachineArgs;
@@ -34,13 +34,9 @@ impl Loaded {
             Some(model) => (model.to_owned(), hub::resolve(model)?),
             None => base(task_file)?,
         };
-        if let Some(max_length) = max_length {
-            let positions = BertConfig::open(&dir)?.max_position_embeddings;
-            ensure!(max_length <= positions, "--max-length {max_length}: the model has {positions} positions");
-        }
         let task = Task::load(device, &dir, task_file)?;
         let task = match max_length {
-            Some(max_length) => task.with_max_length(max_length),
+            Some(max_length) => task.with_max_length(max_length)?,
             None => task,
         };
         Ok(Self { model, task })

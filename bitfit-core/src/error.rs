@@ -25,7 +25,7 @@ pub enum Error {
         reason: String,
     },
     /// Something that trains received no gradient, or a gradient that is zero everywhere.
-    #[error("no gradient reached {}: {reason}", .names.join(", "))]
+    #[error("no gradient reached {}: {reason}", listed(.names))]
     NoGradient {
         /// The names of the parameters, as registered in the arena.
         names: Vec<String>,
@@ -50,7 +50,45 @@ impl Error {
         Self::Shape { op, what: what.into(), expected: expected.to_vec(), found: found.to_vec() }
     }
 
+    /// The same error, saying that it came from the backward of `op`: an op's backward calls what others share.
+    pub(crate) fn in_backward(mut self, op: &str) -> Self {
+        match &mut self {
+            Self::Shape { what: words, .. }
+            | Self::Invalid { reason: words, .. }
+            | Self::Device { reason: words, .. } => {
+                words.insert_str(0, &format!("in the backward of {op}: "));
+            }
+            // Names parameters, not an op.
+            Self::NoGradient { .. } => {}
+        }
+        self
+    }
+
     pub(crate) fn invalid(op: &'static str, reason: impl Into<String>) -> Self {
         Self::Invalid { op, reason: reason.into() }
+    }
+}
+
+/// The names for a message: the first three, then how many more.
+fn listed(names: &[String]) -> String {
+    match names.get(..3) {
+        Some(first) if names.len() > 3 => format!("{} and {} more", first.join(", "), names.len() - 3),
+        _ => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_names_is_cut() {
+        let message = |count: usize| {
+            let names = (1..=count).map(|n| format!("bias{n}")).collect();
+            Error::NoGradient { names, reason: "it is zero" }.to_string()
+        };
+        assert_eq!(message(1), "no gradient reached bias1: it is zero");
+        assert_eq!(message(3), "no gradient reached bias1, bias2, bias3: it is zero");
+        assert_eq!(message(45), "no gradient reached bias1, bias2, bias3 and 42 more: it is zero");
     }
 }

@@ -36,6 +36,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 pub use columns::{ColumnRef, Columns, Header};
 pub use format::Format;
@@ -52,6 +53,37 @@ pub enum Kind {
     Classify,
     /// A number.
     Regress,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Classify, Self::Regress];
+
+    /// The kind's name, as [`FromStr`] reads it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classify => "classify",
+            Self::Regress => "regress",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    /// Reads a [`name`](Self::name); the error says which there are.
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| format!("there is no kind {name:?}; there are classify and regress"))
+    }
 }
 
 /// A label as the file has it, without the blanks around it; never empty.

@@ -1,7 +1,7 @@
 //! `metrics.jsonl`: one object a line, for every logged step and every evaluation, written as the run goes.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -10,9 +10,14 @@ use crate::train::{EpochReport, Observer, Score, StepReport};
 use crate::{Error, Result};
 
 /// Writes the log, and passes everything on to the caller's observer.
+///
+/// The file takes an earlier one's place with its first line, so a run that is refused before its first step leaves the
+/// earlier one alone. A log that cannot be written ends the run, but not before what was reached is saved:
+/// [`MetricsLog::finish`].
 pub(super) struct MetricsLog<'a> {
     path: PathBuf,
-    file: File,
+    file: Option<File>,
+    failed: Option<Error>,
     every: usize,
     tokens: usize,
     seconds: f64,
@@ -20,14 +25,28 @@ pub(super) struct MetricsLog<'a> {
 }
 
 impl<'a> MetricsLog<'a> {
-    /// Starts an empty log in the place of an earlier one.
-    pub(super) fn create(path: &Path, every: usize, inner: &'a mut dyn Observer) -> Result<Self> {
-        let file = File::create(path).map_err(Error::io(path))?;
-        Ok(Self { path: path.into(), file, every, tokens: 0, seconds: 0.0, inner })
+    /// A log at `path` with every so many steps.
+    pub(super) fn new(path: &Path, every: usize, inner: &'a mut dyn Observer) -> Self {
+        Self { path: path.into(), file: None, failed: None, every, tokens: 0, seconds: 0.0, inner }
     }
 
-    fn write(&mut self, line: &Value) -> Result<()> {
-        writeln!(self.file, "{line}").map_err(Error::io(&self.path))
+    /// Reports what kept the log from being written, if anything did.
+    pub(super) fn finish(self) -> Result<()> {
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    fn write(&mut self, line: &Value) {
+        if self.failed.is_none() {
+            self.failed = self.try_write(line).map_err(Error::io(&self.path)).err();
+        }
+    }
+
+    fn try_write(&mut self, line: &Value) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::create(&self.path)?),
+        };
+        writeln!(file, "{line}")
     }
 }
 
@@ -36,7 +55,7 @@ impl Observer for MetricsLog<'_> {
         self.tokens += report.tokens;
         self.seconds += report.seconds;
         if report.step.is_multiple_of(self.every) || report.step == 1 {
-            let line = json!({
+            self.write(&json!({
                 "step": report.step,
                 "epoch": report.epoch,
                 "loss": report.loss,
@@ -44,8 +63,7 @@ impl Observer for MetricsLog<'_> {
                 "grad_norm": report.grad_norm,
                 "tokens": report.tokens,
                 "tokens_per_s": (self.tokens as f64 / self.seconds).round(),
-            });
-            self.write(&line)?;
+            }));
             (self.tokens, self.seconds) = (0, 0.0);
         }
         self.inner.step(report)
@@ -53,7 +71,7 @@ impl Observer for MetricsLog<'_> {
 
     fn epoch(&mut self, report: &EpochReport) -> Result<()> {
         if !report.scores.is_empty() {
-            self.write(&json!({ "epoch": report.epoch, "eval": scores(&report.scores) }))?;
+            self.write(&json!({ "epoch": report.epoch, "eval": scores(&report.scores) }));
         }
         self.inner.epoch(report)
     }
@@ -63,7 +81,7 @@ impl Observer for MetricsLog<'_> {
     }
 
     fn should_stop(&self) -> bool {
-        self.inner.should_stop()
+        self.failed.is_some() || self.inner.should_stop()
     }
 }
 

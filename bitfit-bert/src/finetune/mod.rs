@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use bitfit_core::{Arena, Backend, HostTensor, Workspace};
 use serde_json::json;
 
-pub use plan::Plan;
+pub use plan::{Plan, grouped};
 
 use crate::bias::Selection;
 use crate::checkpoint::Checkpoint;
@@ -75,10 +75,17 @@ pub struct Finetune<D: Backend> {
 pub struct Finished {
     /// What was reached.
     pub outcome: Outcome,
-    /// The task file.
-    pub task_file: PathBuf,
+    /// The task file; none where the run ended before its first step.
+    pub task: Option<Written>,
+}
+
+/// A task file that was written.
+#[derive(Debug)]
+pub struct Written {
+    /// Where.
+    pub path: PathBuf,
     /// Its size.
-    pub task_bytes: u64,
+    pub bytes: u64,
 }
 
 impl<D: Backend> Finetune<D> {
@@ -124,7 +131,9 @@ impl<D: Backend> Finetune<D> {
         };
         let seed = options.training.seed;
         let head_weights = match &options.init_head {
-            Some(path) => HeadWeights::Given { tensors: read_head(path)?, seed },
+            Some(path) => {
+                HeadWeights::Given { path: path.clone(), tensors: read_head(path, checkpoint.has_pooler())?, seed }
+            }
             None => HeadWeights::Fresh { seed },
         };
         let model_options =
@@ -150,21 +159,24 @@ impl<D: Backend> Finetune<D> {
     /// Trains, and writes `task.safetensors` and `metrics.jsonl` into the output directory.
     ///
     /// However the run ends, by its last epoch, by the observer or by a loss that is no number, the task file holds the best
-    /// that was reached; see [`Outcome::end`].
+    /// that was reached; see [`Outcome::end`]. A run that ends before its first step writes nothing.
     ///
     /// # Errors
     /// [`Error::Io`] when the output directory cannot be written, and everything [`train::train`] refuses.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Finished> {
         let Self { options, checkpoint, model, mut arena, workspace, labels, train, eval, .. } = self;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
-        let task_file = options.out.join("task.safetensors");
-        let mut log = MetricsLog::create(&options.out.join("metrics.jsonl"), options.log_every, observer)?;
+        let mut log = MetricsLog::new(&options.out.join("metrics.jsonl"), options.log_every, observer);
         let trainee = Trainee { model: &model, arena: &mut arena, workspace: &workspace };
         let evaluation = eval.as_ref().map(|examples| (examples, options.metrics.as_slice()));
         let outcome = train::train(trainee, &train, evaluation, &options.training, &mut log)?;
+        if outcome.steps == 0 {
+            return log.finish().map(|()| Finished { outcome, task: None });
+        }
 
         let best =
             outcome.best.as_ref().map(|best| json!({ "epoch": best.epoch, "scores": log::scores(&best.scores) }));
+        let path = options.out.join("task.safetensors");
         TaskFile {
             base: options.model.clone(),
             base_fingerprint: checkpoint.fingerprint(),
@@ -176,9 +188,9 @@ impl<D: Backend> Finetune<D> {
             best: best.unwrap_or_default(),
             tensors: model.values(&arena)?,
         }
-        .write(&task_file)?;
-        let task_bytes = fs::metadata(&task_file).map_err(Error::io(&task_file))?.len();
-        Ok(Finished { outcome, task_file, task_bytes })
+        .write(&path)?;
+        let bytes = fs::metadata(&path).map_err(Error::io(&path))?.len();
+        log.finish().map(|()| Finished { outcome, task: Some(Written { path, bytes }) })
     }
 }
 
@@ -201,14 +213,19 @@ fn check_settings(options: &FinetuneOptions) -> Result<()> {
     Ok(())
 }
 
-/// The head's first weights: `classifier.weight`, `classifier.bias`, and whatever else the file holds.
-fn read_head(path: &Path) -> Result<HashMap<String, HostTensor>> {
+/// The head's first weights: `classifier.weight` and `classifier.bias`, and a pooler where the checkpoint has none and the
+/// file has one. Nothing else is looked at: the file may be a whole model.
+fn read_head(path: &Path, has_pooler: bool) -> Result<HashMap<String, HostTensor>> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
     let refuse = |reason: String| Error::Weights { path: path.into(), reason };
     let file = safetensors::SafeTensors::deserialize(&bytes)
         .map_err(|error| refuse(format!("no whole safetensors file: {error}")))?;
     let mut tensors = HashMap::new();
     for (name, view) in file.iter() {
+        let is_head = name.starts_with("classifier.") || (!has_pooler && name.starts_with("bert.pooler."));
+        if !is_head {
+            continue;
+        }
         if view.dtype() != safetensors::Dtype::F32 {
             return Err(Error::Dtype { path: path.into(), tensor: name.into(), dtype: view.dtype().to_string() });
         }

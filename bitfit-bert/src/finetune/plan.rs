@@ -161,8 +161,8 @@ impl fmt::Display for Plan {
     }
 }
 
-/// 109482240 as 109,482,240.
-fn grouped(number: usize) -> String {
+/// A number for people: 109482240 as 109,482,240.
+pub fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -1,6 +1,7 @@
 //! From a checkpoint to a model: which tensor is frozen, which trains, and where each comes from.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use bitfit_core::{Arena, ArenaBuilder, Backend, DType, FrozenMatrix, HostTensor, Mask, Param, Random};
 
@@ -45,15 +46,22 @@ pub enum HeadWeights {
         /// The run's seed.
         seed: u64,
     },
-    /// `classifier.weight` and `classifier.bias` as given, everything else as in [`HeadWeights::Fresh`]; the head trains.
+    /// `classifier.weight` and `classifier.bias`, and those of a pooler that the checkpoint lacks, as far as they are given;
+    /// the rest as in [`HeadWeights::Fresh`]. Any other tensor is left aside: the base model stays the checkpoint's. The head
+    /// trains.
     Given {
+        /// The file they are from, for messages.
+        path: PathBuf,
         /// Tensors by Hugging Face name.
         tensors: HashMap<String, HostTensor>,
         /// The run's seed, for what is not given.
         seed: u64,
     },
-    /// A finished task: its tensors take the place of the checkpoint's, and nothing trains.
+    /// A finished task: its tensors take the place of the checkpoint's, and nothing trains. The head's have to be there, and
+    /// those of a pooler that the checkpoint lacks.
     Task {
+        /// The task file they are from, for messages.
+        path: PathBuf,
         /// Tensors by Hugging Face name.
         tensors: HashMap<String, HostTensor>,
     },
@@ -107,8 +115,8 @@ impl<D: Backend> Bert<D> {
     /// Builds the model that `options` ask for from a checkpoint, and the arena of what trains.
     ///
     /// # Errors
-    /// [`Error::Weights`] when a given tensor has another shape than the model's; [`Error::Core`] when the device is out
-    /// of memory.
+    /// [`Error::Weights`] when a given tensor has another shape than the model's, [`Error::TaskFile`] when a task's has, and
+    /// [`Error::MissingTensor`] when a task lacks one of its head's; [`Error::Core`] when the device is out of memory.
     pub fn build(device: &D, checkpoint: &Checkpoint, options: &ModelOptions) -> Result<(Self, Arena<D>)> {
         let config = checkpoint.config();
         let mut source = Source::new(device, checkpoint, options);
@@ -172,6 +180,9 @@ impl<D: Backend> Bert<D> {
             head_dropout: options.dropout.unwrap_or_else(|| config.head_dropout_prob()),
             outputs: options.head.outputs(),
             parts,
+            selection: options.selection.clone(),
+            fresh_pooler: !checkpoint.has_pooler(),
+            is_finished: matches!(options.head_weights, HeadWeights::Task { .. }),
             total: checkpoint.parameter_count() + head_parameters + pooler_parameters,
         };
         Ok((model, arena.build()?))
@@ -198,19 +209,23 @@ impl<'a, D: Backend> Source<'a, D> {
         Self { device, checkpoint, options, arena, parts: Vec::new(), random: Random::new(seed, 0) }
     }
 
-    /// A tensor that was given with the head, if it has the right shape.
+    /// A tensor of the head's or the task's file, if it has the right shape.
     fn given(&self, canonical: &str, shape: &[usize]) -> Result<Option<HostTensor>> {
-        let (HeadWeights::Given { tensors, .. } | HeadWeights::Task { tensors }) = &self.options.head_weights else {
+        let (HeadWeights::Given { path, tensors, .. } | HeadWeights::Task { path, tensors }) =
+            &self.options.head_weights
+        else {
             return Ok(None);
         };
-        let Some(tensor) = tensors.get(&hf_name(canonical)) else { return Ok(None) };
+        let name = hf_name(canonical);
+        let Some(tensor) = tensors.get(&name) else { return Ok(None) };
         if tensor.shape() != shape {
-            let reason = format!(
-                "the given tensor {} has shape {:?}, but the model's has {shape:?}",
-                hf_name(canonical),
-                tensor.shape()
-            );
-            return Err(Error::Weights { path: self.checkpoint.dir().into(), reason });
+            let reason = format!("the tensor {name} has shape {:?}, but the model's has {shape:?}", tensor.shape());
+            let path = path.clone();
+            return Err(if self.is_finished() {
+                Error::TaskFile { path, reason }
+            } else {
+                Error::Weights { path, reason }
+            });
         }
         Ok(Some(tensor.clone()))
     }
@@ -219,10 +234,21 @@ impl<'a, D: Backend> Source<'a, D> {
         matches!(self.options.head_weights, HeadWeights::Task { .. })
     }
 
+    /// A tensor of the base model: the checkpoint's, unless a finished task has it.
     fn tensor(&self, canonical: &str, shape: &[usize]) -> Result<HostTensor> {
-        match self.given(canonical, shape)? {
-            Some(tensor) => Ok(tensor),
-            None => self.checkpoint.tensor(canonical, shape),
+        // A file of a head's first weights may be a whole model, but a task file could not say that the base was another.
+        let task = if self.is_finished() { self.given(canonical, shape)? } else { None };
+        task.map_or_else(|| self.checkpoint.tensor(canonical, shape), Ok)
+    }
+
+    /// A tensor that the checkpoint does not have: given, or else `drawn`; but a finished task is never made up.
+    fn given_or(&self, canonical: &str, shape: &[usize], drawn: Vec<f32>) -> Result<HostTensor> {
+        match (self.given(canonical, shape)?, &self.options.head_weights) {
+            (Some(tensor), _) => Ok(tensor),
+            (None, HeadWeights::Task { path, .. }) => {
+                Err(Error::MissingTensor { path: path.clone(), name: hf_name(canonical) })
+            }
+            (None, _) => Ok(HostTensor::new(shape, drawn)?),
         }
     }
 
@@ -276,10 +302,7 @@ impl<'a, D: Backend> Source<'a, D> {
     fn head(&mut self, prefix: &str, shape: [usize; 2], part: Part) -> Result<Dense<D>> {
         let [weight, bias] = [format!("{prefix}.weight"), format!("{prefix}.bias")];
         let drawn = (0..shape[0] * shape[1]).map(|_| (self.random.normal() * INITIALIZER_RANGE) as f32).collect();
-        let values = [
-            self.given(&weight, &shape)?.map_or_else(|| HostTensor::new(shape, drawn), Ok)?,
-            self.given(&bias, &shape[..1])?.map_or_else(|| HostTensor::new([shape[0]], vec![0.0; shape[0]]), Ok)?,
-        ];
+        let values = [self.given_or(&weight, &shape, drawn)?, self.given_or(&bias, &shape[..1], vec![0.0; shape[0]])?];
         if self.is_finished() {
             let [weight, bias] = values;
             let weight = FrozenMatrix::with_dtype(self.device, &[weight], DType::F32)?.into();
@@ -291,5 +314,119 @@ impl<'a, D: Backend> Source<'a, D> {
             self.arena.train(name, tensor.clone(), Mask::Whole)
         });
         Ok(Dense { weight: weight?.into(), bias: bias?.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitfit_core::Cpu;
+
+    use super::*;
+    use crate::checkpoint::testing::Tiny;
+
+    const WORDS: &str = "bert.embeddings.word_embeddings.weight";
+    const NORM: &str = "bert.encoder.layer.1.output.LayerNorm.bias";
+    const POOLER: [&str; 2] = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"];
+    const CLASSIFIER: [&str; 2] = ["classifier.weight", "classifier.bias"];
+
+    /// H of [`Tiny`].
+    const H: usize = 8;
+
+    /// Tensors of sevens.
+    fn sevens(shapes: &[(&str, &[usize])]) -> HashMap<String, HostTensor> {
+        let seven = |shape: &[usize]| HostTensor::new(shape, vec![7.0; shape.iter().product()]).unwrap();
+        shapes.iter().map(|&(name, shape)| (name.to_owned(), seven(shape))).collect()
+    }
+
+    fn whole_model() -> HashMap<String, HostTensor> {
+        sevens(&[
+            (WORDS, &[11, H]),
+            (NORM, &[H]),
+            (POOLER[0], &[H, H]),
+            (POOLER[1], &[H]),
+            (CLASSIFIER[0], &[2, H]),
+            (CLASSIFIER[1], &[2]),
+        ])
+    }
+
+    fn given(tensors: HashMap<String, HostTensor>) -> HeadWeights {
+        HeadWeights::Given { path: "heads/first.safetensors".into(), tensors, seed: 0 }
+    }
+
+    fn task(tensors: HashMap<String, HostTensor>) -> HeadWeights {
+        HeadWeights::Task { path: "out/task.safetensors".into(), tensors }
+    }
+
+    fn without_pooler() -> Tiny {
+        let mut tiny = Tiny::new();
+        tiny.tensors.retain(|name, _| !name.starts_with("pooler"));
+        tiny
+    }
+
+    fn options(head_weights: HeadWeights) -> ModelOptions {
+        let head = Head::Classify { classes: 2 };
+        ModelOptions { head, head_weights, selection: Selection::all(), dropout: None }
+    }
+
+    /// What trains, and the word embeddings, which do not.
+    fn build(tiny: &Tiny, head_weights: HeadWeights) -> Result<HashMap<String, HostTensor>> {
+        let checkpoint = tiny.open();
+        let options = options(head_weights);
+        let (model, arena) = Bert::build(&Cpu::default(), &checkpoint, &options)?;
+        let mut values = model.values(&arena)?;
+        let source = Source::new(arena.device(), &checkpoint, &options);
+        values.insert(WORDS.into(), source.tensor("embeddings.word_embeddings.weight", &[11, H])?);
+        Ok(values)
+    }
+
+    fn is_given(tensor: &HostTensor) -> bool {
+        tensor.data().iter().all(|&value| value == 7.0)
+    }
+
+    #[test]
+    fn a_head_from_a_whole_model_brings_nothing_but_the_head() {
+        let values = build(&Tiny::new(), given(whole_model())).unwrap();
+        for name in [WORDS, NORM, POOLER[1]] {
+            assert!(!is_given(&values[name]), "{name} is the checkpoint's");
+        }
+        assert!(CLASSIFIER.iter().all(|name| is_given(&values[*name])));
+        let values = build(&without_pooler(), given(whole_model())).unwrap();
+        assert!(!is_given(&values[WORDS]) && !is_given(&values[NORM]));
+        assert!(CLASSIFIER.iter().chain(&POOLER).all(|name| is_given(&values[*name])));
+    }
+
+    #[test]
+    fn a_finished_task_takes_the_place_of_the_checkpoint() {
+        assert!(is_given(&build(&Tiny::new(), task(whole_model())).unwrap()[WORDS]));
+    }
+
+    #[test]
+    fn a_finished_task_without_its_head_is_refused_by_file_and_tensor() {
+        for (tiny, missing) in
+            [(Tiny::new(), &CLASSIFIER[..]), (without_pooler(), &CLASSIFIER), (without_pooler(), &POOLER)]
+        {
+            for name in missing {
+                let mut tensors = whole_model();
+                tensors.remove(*name);
+                let message = build(&tiny, task(tensors)).unwrap_err().to_string();
+                assert_eq!(message, format!("out/task.safetensors: the tensor {name} is missing"));
+            }
+        }
+        // The checkpoint has a pooler, so the task need not.
+        let mut tensors = whole_model();
+        POOLER.iter().for_each(|name| _ = tensors.remove(*name));
+        build(&Tiny::new(), task(tensors)).unwrap();
+    }
+
+    #[test]
+    fn a_head_of_another_shape_is_refused_by_the_file_it_is_from() {
+        let head = sevens(&[(CLASSIFIER[0], &[3, H]), (CLASSIFIER[1], &[3])]);
+        for (head_weights, file) in
+            [(given(head.clone()), "heads/first.safetensors"), (task(head), "out/task.safetensors")]
+        {
+            let message = build(&Tiny::new(), head_weights).unwrap_err().to_string();
+            let reason = "the tensor classifier.weight has shape [3, 8], but the model's has [2, 8]";
+            assert_eq!(message, format!("{file}: {reason}"));
+        }
     }
 }

@@ -11,10 +11,12 @@ mod layer;
 pub use batch::Batch;
 pub use build::{Head, HeadWeights, ModelOptions, Part, TrainablePart};
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bitfit_core::{Arena, Backend, Frozen, HostTensor, Param, Result, Tape, Var, ops::linear::Weight};
 
+use crate::bias::{BiasKind, Selection};
+use crate::checkpoint::hf_name;
 use layer::Layer;
 
 /// A BERT with a head for one task.
@@ -27,6 +29,10 @@ pub struct Bert<D: Backend> {
     head_dropout: f32,
     outputs: usize,
     parts: Vec<TrainablePart>,
+    /// What was asked for, to check the parts against.
+    selection: Selection,
+    fresh_pooler: bool,
+    is_finished: bool,
     total: usize,
 }
 
@@ -79,6 +85,25 @@ impl<D: Backend> Bert<D> {
     /// What trains, tensor by tensor, the key biases included, in the order of the network.
     pub fn parts(&self) -> &[TrainablePart] {
         &self.parts
+    }
+
+    /// The names of what has to have a gradient: from the selection, the architecture and the head alone, whatever was
+    /// built. The key biases, whose gradient is zero, are not among them.
+    pub(crate) fn expected_to_train(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        if self.is_finished {
+            return names;
+        }
+        for kind in self.selection.kinds().filter(|&kind| kind != BiasKind::Key) {
+            let layers = if kind.is_in_layers() { self.layers.len() } else { 1 };
+            let trained = (0..layers).filter(|&layer| self.selection.contains(kind, layer));
+            names.extend(trained.map(|layer| hf_name(&kind.tensor(layer))));
+        }
+        if self.fresh_pooler {
+            names.extend(["weight", "bias"].map(|part| hf_name(&format!("pooler.dense.{part}"))));
+        }
+        names.extend(["weight", "bias"].map(|part| format!("classifier.{part}")));
+        names
     }
 
     /// How many scalars train, counted as the literature does: with the key biases, whose gradient is zero.

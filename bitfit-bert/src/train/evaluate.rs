@@ -4,10 +4,10 @@ use bitfit_core::{Arena, Backend, Tape, Workspace};
 use ndarray::{Array2, Axis, concatenate};
 
 use super::{Examples, Targets};
-use crate::Result;
 use crate::metrics::{Metric, Predictions};
 use crate::model::{Batch, Bert};
 use crate::tokenize::Encoding;
+use crate::{Error, Result};
 
 /// Sequences evaluated at once. They are packed, so the number changes memory and speed but no value.
 const BATCH: usize = 64;
@@ -24,27 +24,20 @@ pub struct Score {
 /// The head's outputs `[rows, C]`, in the order of the texts.
 ///
 /// # Errors
-/// [`crate::Error::Core`] when the device fails.
+/// [`Error::NotANumber`] for a model that diverged; [`Error::Core`] when the device fails.
 pub fn outputs<D: Backend>(
     model: &Bert<D>,
     arena: &Arena<D>,
     workspace: &Workspace<D>,
     encodings: &[Encoding],
 ) -> Result<Array2<f32>> {
-    let mut parts = vec![Array2::zeros((0, model.outputs()))];
-    for encodings in encodings.chunks(BATCH) {
-        let mut tape = Tape::infer(workspace, arena);
-        let batch = Batch::new(arena.device(), encodings)?;
-        parts.push(model.forward(&mut tape, &batch)?.tensor().to_array()?);
-    }
-    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-    Ok(concatenate(Axis(0), &views).expect("every part has one column an output"))
+    Ok(outputs_unless(&|| false, model, arena, workspace, encodings)?.expect("nobody stops it"))
 }
 
 /// The scores of a model on labelled texts.
 ///
 /// # Errors
-/// [`crate::Error::Core`] when the device fails; [`crate::Error::Metric`] for a metric that does not fit the head.
+/// As [`outputs`]; [`Error::Metric`] for a metric that does not fit the head.
 pub fn evaluate<D: Backend>(
     model: &Bert<D>,
     arena: &Arena<D>,
@@ -52,14 +45,55 @@ pub fn evaluate<D: Backend>(
     examples: &Examples,
     metrics: &[Metric],
 ) -> Result<Vec<Score>> {
-    let outputs = outputs(model, arena, workspace, &examples.encodings)?;
+    Ok(evaluate_unless(&|| false, model, arena, workspace, examples, metrics)?.expect("nobody stops it"))
+}
+
+/// As [`evaluate`]; `None` when `stop` says so between two batches.
+pub(super) fn evaluate_unless<D: Backend>(
+    stop: &dyn Fn() -> bool,
+    model: &Bert<D>,
+    arena: &Arena<D>,
+    workspace: &Workspace<D>,
+    examples: &Examples,
+    metrics: &[Metric],
+) -> Result<Option<Vec<Score>>> {
+    let Some(outputs) = outputs_unless(stop, model, arena, workspace, &examples.encodings)? else { return Ok(None) };
     let classes: Vec<usize> = outputs.rows().into_iter().map(|row| argmax(&row.to_vec())).collect();
     let scores = outputs.column(0).to_vec();
     let predictions = match &examples.targets {
         Targets::Classes(expected) => Predictions::Classes { predicted: &classes, expected, classes: model.outputs() },
         Targets::Scores(expected) => Predictions::Scores { predicted: &scores, expected },
     };
-    metrics.iter().map(|&metric| Ok(Score { metric, value: metric.compute(&predictions)? })).collect()
+    metrics
+        .iter()
+        .map(|&metric| Ok(Score { metric, value: metric.compute(&predictions)? }))
+        .collect::<Result<_>>()
+        .map(Some)
+}
+
+fn outputs_unless<D: Backend>(
+    stop: &dyn Fn() -> bool,
+    model: &Bert<D>,
+    arena: &Arena<D>,
+    workspace: &Workspace<D>,
+    encodings: &[Encoding],
+) -> Result<Option<Array2<f32>>> {
+    let mut parts = vec![Array2::zeros((0, model.outputs()))];
+    for encodings in encodings.chunks(BATCH) {
+        if stop() {
+            return Ok(None);
+        }
+        let mut tape = Tape::infer(workspace, arena);
+        let batch = Batch::new(arena.device(), encodings)?;
+        parts.push(model.forward(&mut tape, &batch)?.tensor().to_array()?);
+    }
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    let outputs = concatenate(Axis(0), &views).expect("every part has one column an output");
+    // NaN would be ranked like a number by every metric and by the choice of a class.
+    match outputs.rows().into_iter().position(|row| row.iter().any(|value| !value.is_finite())) {
+        Some(row) => Err(Error::NotANumber { row: row + 1 }),
+        None => Ok(Some(outputs)),
+    }
 }
 
 /// The first greatest.

@@ -14,14 +14,15 @@ use ndarray::Array2;
 
 pub use check::check_gradients;
 pub(crate) use evaluate::argmax;
+use evaluate::evaluate_unless;
 pub use evaluate::{Score, evaluate, outputs};
 pub use options::{BatchSize, TrainOptions};
 pub use order::Batches;
 
-use crate::Result;
 use crate::metrics::Metric;
 use crate::model::{Batch, Bert};
 use crate::tokenize::Encoding;
+use crate::{Error, Result};
 
 /// Tokenised texts with what is to be predicted for each.
 #[derive(Clone, Debug)]
@@ -188,6 +189,7 @@ pub fn train<D: Backend>(
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     options.validate()?;
+    examples.validate()?;
     let batches = Batches::new(examples.lengths(), options);
     check_gradients(trainee.model, trainee.arena, trainee.workspace, examples, &batches.first(), options.seed)?;
     let mut run = Run::new(trainee, examples, options, batches.steps(options.epochs))?;
@@ -202,10 +204,13 @@ pub fn train<D: Backend>(
         let scores = match evaluation {
             Some((examples, metrics)) => {
                 observer.evaluating(epoch);
-                evaluate(run.model, run.arena, run.workspace, examples, metrics)?
+                run.evaluate(examples, metrics, &mut outcome, observer)?
             }
             None => Vec::new(),
         };
+        if outcome.end != End::Finished {
+            break;
+        }
         let is_best = scores
             .first()
             .is_some_and(|score| outcome.best.as_ref().is_none_or(|best| score.value > best.scores[0].value));
@@ -306,7 +311,38 @@ impl<'a, D: Backend> Run<'a, D> {
             let seconds = elapsed.as_secs_f64();
             observer.step(&StepReport { step, epoch, loss, learning_rate, grad_norm, tokens, seconds })?;
         }
+        // A step's loss tells of the values before it; those after the last one are looked at themselves.
+        if outcome.end == End::Finished && self.arena.read()?.iter().any(|value| !value.is_finite()) {
+            self.diverge(outcome, "what trains is no number any more".into())?;
+        }
         Ok(losses.iter().sum::<f64>() / losses.len().max(1) as f64)
+    }
+
+    /// The scores after an epoch; none where the observer ends the run meanwhile, or the model's answers are no numbers.
+    fn evaluate(
+        &mut self,
+        examples: &Examples,
+        metrics: &[Metric],
+        outcome: &mut Outcome,
+        observer: &dyn Observer,
+    ) -> Result<Vec<Score>> {
+        let stop = || observer.should_stop();
+        match evaluate_unless(&stop, self.model, self.arena, self.workspace, examples, metrics) {
+            Ok(Some(scores)) => return Ok(scores),
+            Ok(None) => outcome.end = End::Stopped,
+            Err(Error::NotANumber { .. }) => self.diverge(outcome, "the model's answers are no numbers".into())?,
+            Err(error) => return Err(error),
+        }
+        Ok(Vec::new())
+    }
+
+    /// Ends the run at the last step, with the values that last gave a loss.
+    fn diverge(&mut self, outcome: &mut Outcome, what: String) -> Result<()> {
+        outcome.end = End::Diverged { step: outcome.steps, what };
+        if let Some(good) = &self.good {
+            self.arena.write(good)?;
+        }
+        Ok(())
     }
 
     /// Loss and gradient of a batch; returns the loss and the batch's tokens.
@@ -335,6 +371,22 @@ impl Examples {
     /// The tokens of each.
     pub fn lengths(&self) -> impl Iterator<Item = usize> {
         self.encodings.iter().map(|encoding| encoding.ids.len())
+    }
+
+    /// Refuses what cannot be trained on.
+    fn validate(&self) -> Result<()> {
+        let targets = match &self.targets {
+            Targets::Classes(classes) => classes.len(),
+            Targets::Scores(scores) => scores.len(),
+        };
+        let refuse = |value, reason| Err(Error::Setting { name: "the training set", value, reason });
+        match self.len() {
+            0 => refuse("empty".into(), "there must be at least one text"),
+            texts if texts != targets => {
+                refuse(format!("{texts} texts and {targets} targets"), "each text needs one target")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The texts of these rows, on the device.

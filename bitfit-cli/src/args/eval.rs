@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bitfit_bert::data::Task;
 use clap::Args;
 
 use super::{MachineArgs, ReadArgs, values};
@@ -31,6 +32,13 @@ pub struct EvalArgs {
     /// The labelled texts
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub data: PathBuf,
+
+    /// A GLUE task: its columns and metrics [default: the one the task file was trained for]
+    ///
+    /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. It has to be of the task file's kind, classes or scores. --text and --label go
+    /// before its columns.
+    #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
+    pub task: Option<Task>,
 
     #[command(flatten)]
     pub read: ReadArgs,

@@ -72,6 +72,12 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub eval: Option<PathBuf>,
 
+    /// A GLUE task: its columns, kind, metrics and learning rate
+    ///
+    /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. Every other flag goes before what the task implies.
+    #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
+    pub task: Option<Task>,
+
     #[command(flatten)]
     pub read: ReadArgs,
 
@@ -113,6 +119,9 @@ pub struct FinetuneArgs {
     pub layers: Option<RangeInclusive<usize>>,
 
     /// Take the head's first weights from a safetensors file: classifier.weight and classifier.bias
+    ///
+    /// And those of the pooler, bert.pooler.dense.weight and .bias, if the file has them and the base model does not. Whatever
+    /// else is in the file is left aside.
     #[arg(long, value_name = "FILE", help_heading = "What trains")]
     pub init_head: Option<PathBuf>,
 
@@ -122,11 +131,11 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "RATE", value_parser = values::number::<f32>, allow_hyphen_values = true, help_heading = "Training")]
     pub lr: Option<f32>,
 
-    /// How often each row is seen, at least 1
+    /// How often each row is seen, 1 to 100000
     ///
     /// A few hundred rows want ten or more, a hundred thousand two or three. The paper takes up to 16.
     #[arg(
-        long, value_name = "N", default_value_t = TrainOptions::default().epochs, value_parser = values::count,
+        long, value_name = "N", default_value_t = TrainOptions::default().epochs, value_parser = values::epochs,
         allow_negative_numbers = true, help_heading = "Training"
     )]
     pub epochs: usize,
@@ -216,12 +225,11 @@ impl FinetuneArgs {
     /// # Errors
     /// For flags that contradict each other, for a value out of its range, and whatever `model` says.
     pub fn options(&self, model: impl FnOnce(&str) -> Result<(PathBuf, usize)>) -> Result<FinetuneOptions> {
-        let preset = self.read.task.map(Task::preset);
+        let preset = self.task.map(Task::preset);
         if let (Some(preset), Some(kind)) = (preset, self.kind)
             && preset.kind != kind
         {
-            let name = |kind| if kind == Kind::Classify { "classify" } else { "regress" };
-            bail!("--kind {} contradicts --task {}, which is of kind {}", name(kind), preset.name, name(preset.kind));
+            bail!("--kind {kind} contradicts --task {}, which is of kind {}", preset.name, preset.kind);
         }
         let kind = self.kind.or(preset.map(|preset| preset.kind)).unwrap_or(Kind::Classify);
         let metrics = match (preset, kind) {
@@ -255,7 +263,7 @@ impl FinetuneArgs {
             model_dir,
             train: self.train.clone(),
             eval: self.eval.clone(),
-            read: self.read.options(self.label.as_deref(), true),
+            read: self.read.options(self.task, self.label.as_deref(), true),
             kind,
             metrics: metrics.to_vec(),
             selection,

@@ -8,13 +8,14 @@ mod values;
 use std::error::Error as _;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use bitfit_bert::data::{Columns, Format, Header, ReadOptions, Task};
 use bitfit_core::DType;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 pub use eval::EvalArgs;
-pub use finetune::{FinetuneArgs, Method, flag_of};
+pub use finetune::{FinetuneArgs, Method};
 pub use predict::{OutputFormat, PredictArgs};
 
 use crate::report;
@@ -54,12 +55,6 @@ pub enum Command {
 /// How to read a data file.
 #[derive(Debug, Args)]
 pub struct ReadArgs {
-    /// A GLUE task: its columns, kind, metrics and learning rate
-    ///
-    /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. Every other flag goes before what the task implies.
-    #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
-    pub task: Option<Task>,
-
     /// The column of the text, or the two of a pair: by name, or by number from 0 [default: recognised]
     ///
     /// Recognised in a header are text, sentence, sentence1 and sentence2, question1 and question2, premise and
@@ -84,8 +79,8 @@ pub struct ReadArgs {
 }
 
 impl ReadArgs {
-    /// As the library takes them.
-    pub fn options(&self, label: Option<&str>, require_labels: bool) -> ReadOptions {
+    /// As the library takes them, with the command's `--task` and `--label`.
+    pub fn options(&self, task: Option<Task>, label: Option<&str>, require_labels: bool) -> ReadOptions {
         let header = match (self.header, self.no_header) {
             (true, _) => Header::Yes,
             (_, true) => Header::No,
@@ -93,7 +88,7 @@ impl ReadArgs {
         };
         let text = self.text.iter().map(|column| column.as_str().into()).collect();
         let columns = Columns { text, label: label.map(Into::into), header };
-        ReadOptions { format: self.format, task: self.task, columns, require_labels }
+        ReadOptions { format: self.format, task, columns, require_labels }
     }
 }
 
@@ -119,6 +114,17 @@ pub struct MachineArgs {
     /// Say nothing on stderr but errors
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
+}
+
+/// Says a setting that cannot be by the flag that sets it.
+pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(bitfit_bert::Error::Setting { name, value, reason }) => match finetune::flag_of(name) {
+            Some(flag) => anyhow!("{flag} {value}: {reason}"),
+            None => error,
+        },
+        _ => error,
+    }
 }
 
 /// Prints what clap has to say: help and version, one line for a value that cannot be, and clap's own words, with the usage,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bitfit_bert::data::Task;
 use clap::Args;
 
 use super::{MachineArgs, ReadArgs, values};
@@ -45,6 +46,12 @@ pub struct PredictArgs {
     /// The texts; labels need not be there. - is stdin
     #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Model and data")]
     pub input: PathBuf,
+
+    /// A GLUE task: the columns of its texts [default: the one the task file was trained for]
+    ///
+    /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. --text goes before its columns; plain lines have none.
+    #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
+    pub task: Option<Task>,
 
     #[command(flatten)]
     pub read: ReadArgs,

@@ -16,6 +16,9 @@ use super::{Method, OutputFormat};
 /// More threads than any machine has cores would only exhaust it.
 const MAX_THREADS: usize = 1024;
 
+/// More epochs than this are a slip, such as steps for epochs: the paper takes up to 16.
+const MAX_EPOCHS: u32 = 100_000;
+
 /// Where to compute.
 #[derive(Clone, Copy, Debug)]
 pub enum Device {
@@ -54,7 +57,7 @@ pub fn format(text: &str) -> Result<Format, String> {
 }
 
 pub fn kind(text: &str) -> Result<Kind, String> {
-    one_of(text, &[("classify", Kind::Classify), ("regress", Kind::Regress)])
+    text.parse()
 }
 
 pub fn method(text: &str) -> Result<Method, String> {
@@ -86,7 +89,16 @@ pub fn device(text: &str) -> Result<Device, String> {
 
 /// A count. Over four billion of anything is a slip, and far from where sums of counts overflow.
 pub fn count(text: &str) -> Result<usize, String> {
-    text.parse::<u32>().map(|count| count as usize).map_err(|_| "it must be a whole number, at most 4294967295".into())
+    at_most(text, u32::MAX)
+}
+
+pub fn epochs(text: &str) -> Result<usize, String> {
+    at_most(text, MAX_EPOCHS)
+}
+
+fn at_most(text: &str, most: u32) -> Result<usize, String> {
+    let count = text.parse::<u32>().ok().filter(|count| *count <= most);
+    count.map(|count| count as usize).ok_or_else(|| format!("it must be a whole number, at most {most}"))
 }
 
 pub fn seed(text: &str) -> Result<u64, String> {
@@ -181,10 +193,14 @@ mod tests {
             assert_eq!(super::schedule(schedule.name()), Ok(schedule));
         }
         assert!(format("xml").unwrap_err().contains("jsonl"));
-        assert_eq!(kind("tag").unwrap_err(), "it must be one of classify, regress");
+        for kind in Kind::ALL {
+            assert_eq!(super::kind(kind.name()), Ok(kind));
+        }
+        assert!(kind("tag").unwrap_err().contains("classify and regress"));
         assert_eq!(task("SST-2"), Ok(Task::Sst2));
         assert!(task("squad").unwrap_err().contains("mnli"));
         assert!(count("-1").is_err() && count("4294967296").is_err() && count("7") == Ok(7));
+        assert_eq!((epochs("100000"), epochs("100001").is_err()), (Ok(100_000), true));
         assert!(threads("0").is_err() && threads("1025").is_err() && threads("2") == Ok(2));
     }
 }

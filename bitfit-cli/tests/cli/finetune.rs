@@ -203,6 +203,28 @@ fn the_first_weights_of_the_head_can_be_given() {
 }
 
 #[test]
+fn a_head_from_a_whole_model_leaves_the_base_as_it_is() {
+    let world = World::new();
+    let seven = |shape: &Vec<usize>| 7f32.to_le_bytes().repeat(shape.iter().product());
+    let mut shapes: std::collections::BTreeMap<_, _> = world
+        .tensors("model/model.safetensors")
+        .into_iter()
+        .map(|(name, shape)| (format!("bert.{name}"), shape))
+        .collect();
+    shapes.retain(|name, _| !name.contains("word_embeddings"));
+    let (bias, weight) = ("classifier.bias".to_owned(), "classifier.weight".to_owned());
+    shapes.extend([(bias, vec![2]), (weight, vec![2, HIDDEN])]);
+    let mut tasks = Vec::new();
+    for only_head in [false, true] {
+        shapes.retain(|name, _| !only_head || name.starts_with("classifier"));
+        world.write_tensors("head.safetensors", &shapes, &shapes.values().map(seven).collect::<Vec<_>>());
+        world.finetune("--init-head head.safetensors --epochs 1");
+        tasks.push(world.bytes("out/task.safetensors"));
+    }
+    assert!(tasks[0] == tasks[1], "what is not the head's makes no difference");
+}
+
+#[test]
 fn a_checkpoint_without_a_pooler_gets_one_that_trains_whole() {
     let world = World::new();
     world.remove_tensors(|name| name.starts_with("pooler"));

@@ -25,6 +25,23 @@ fn help_goes_to_stdout_and_shows_examples() {
 }
 
 #[test]
+fn each_command_says_what_a_preset_brings_to_it() {
+    let world = World::new();
+    for (command, brings, not) in [
+        ("finetune", "its columns, kind, metrics and learning rate", None),
+        ("eval", "its columns and metrics", Some("learning rate")),
+        ("predict", "the columns of its texts", Some("metrics")),
+    ] {
+        let help = world.run(&format!("{command} --help")).succeeded();
+        // However wide the terminal is.
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains(&format!("A GLUE task: {brings}")), "{command}: {help}");
+        assert!(help.contains("cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli"), "{command}: {help}");
+        assert!(not.is_none_or(|not| !help.contains(not)), "{command}: {help}");
+    }
+}
+
+#[test]
 fn the_version_is_the_crates() {
     assert_eq!(World::new().run("-V").succeeded(), concat!("bitfit-cli ", env!("CARGO_PKG_VERSION"), "\n"));
 }

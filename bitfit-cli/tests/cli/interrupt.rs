@@ -11,7 +11,7 @@ use crate::world::World;
 fn a_signal_ends_the_run_and_what_was_reached_is_kept() {
     for (signal, flags) in [("-INT", "--eval dev.tsv"), ("-TERM", "")] {
         let world = World::new();
-        let line = format!("finetune --model model --train train.tsv --out out --epochs 1000000 --log-every 1 {flags}");
+        let line = format!("finetune --model model --train train.tsv --out out --epochs 100000 --log-every 1 {flags}");
         let mut child = world
             .command()
             .args(line.split_whitespace())

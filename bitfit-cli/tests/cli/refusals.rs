@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{HIDDEN, World, exists};
+use crate::world::{HIDDEN, World};
 
 /// Something that cannot be.
 struct Refusal {
@@ -162,6 +162,12 @@ const FINETUNE: &[Refusal] = &[
         names: &["--lr fast", "number"],
     },
     Refusal { what: "no epochs", spoil: NOTHING, flags: &["--epochs", "0"], names: &["--epochs 0"] },
+    Refusal {
+        what: "more epochs than anyone means",
+        spoil: NOTHING,
+        flags: &["--epochs", "100001"],
+        names: &["--epochs 100001", "at most 100000"],
+    },
     Refusal { what: "an empty batch", spoil: NOTHING, flags: &["--batch-size", "0"], names: &["--batch-size 0"] },
     Refusal { what: "half a row", spoil: NOTHING, flags: &["--limit", "0.5"], names: &["--limit 0.5", "whole number"] },
     Refusal { what: "no rows", spoil: NOTHING, flags: &["--limit", "0"], names: &["--limit 0"] },
@@ -252,7 +258,7 @@ const FINETUNE: &[Refusal] = &[
             world.write_tensors("head", &shapes, &[vec![0; 12], vec![0; 12 * HIDDEN]]);
         },
         flags: &["--init-head", "head"],
-        names: &["classifier.weight", "[3, 16]", "[2, 16]"],
+        names: &["error: head: the tensor classifier.weight", "[3, 16]", "[2, 16]"],
     },
     // the output
     Refusal {
@@ -342,20 +348,39 @@ fn a_loss_that_is_no_number_keeps_the_last_good_values() {
     assert!(!answer.contains("null"), "every probability is a number: {answer}");
 }
 
-/// A file that takes nothing, in the place where the run writes.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_named_and_an_earlier_task_file_stays() {
-    for full in ["task.safetensors.partial", "metrics.jsonl"] {
+    let earlier = || {
         let world = World::new();
         std::fs::create_dir(world.path("out")).unwrap();
         world.write("out/task.safetensors", "an earlier one");
-        std::os::unix::fs::symlink("/dev/full", world.path("out").join(full)).unwrap();
-        let message = refused(&world, &finetune(&["--epochs", "1"]), full);
-        assert!(message.contains("out/") && message.contains("No space left"), "{message}");
-        assert_eq!(world.read("out/task.safetensors"), "an earlier one");
-        assert!(!exists(&world.path("out/task.safetensors.partial")));
-    }
+        world
+    };
+    // A log that takes nothing.
+    let world = earlier();
+    std::os::unix::fs::symlink("/dev/full", world.path("out/metrics.jsonl")).unwrap();
+    let message = refused(&world, &finetune(&["--epochs", "1"]), "a full log");
+    assert!(message.contains("out/") && message.contains("No space left"), "{message}");
+    assert_eq!(world.read("out/task.safetensors"), "an earlier one");
+
+    // No file may be larger than one block: the log may be written, the task file may not.
+    let world = earlier();
+    let program = world.command();
+    let output = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""])
+        .arg(program.get_program())
+        .args(finetune(&["--epochs", "1"]).split_whitespace())
+        .current_dir(world.path("."))
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+    assert!(message.starts_with("error: out/task.safetensors: File too large"), "{message}");
+    assert_eq!(world.read("out/task.safetensors"), "an earlier one");
+    assert_eq!(world.names("out"), ["metrics.jsonl", "task.safetensors"]);
+
     let world = World::new();
     world.finetune("--epochs 1");
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -390,6 +415,10 @@ fn eval_and_predict_refuse_what_does_not_fit() {
     });
     let whole = world.bytes("out/task.safetensors");
     world.write("cut.safetensors", &whole[..whole.len() - 1]);
+    // Another name of the same length.
+    let name = b"\"classifier.bias\"";
+    let at = whole.windows(name.len()).position(|window| window == name).unwrap();
+    world.write("headless.safetensors", [&whole[..at], b"\"classifier.base\"", &whole[at + name.len()..]].concat());
     world.write("unseen.tsv", "text\tlabel\ngood\tdoubt\n");
     world.write("bare.tsv", "text\ngood\n");
     let other = other.path("model").display().to_string();
@@ -402,7 +431,9 @@ fn eval_and_predict_refuse_what_does_not_fit() {
         (format!("{eval} dev.tsv --task stsb"), &["--task stsb", "regress", "out/task.safetensors", "classify"]),
         (format!("{eval} unseen.tsv"), &["unseen.tsv, line 2", "\"doubt\""]),
         (format!("{eval} bare.tsv"), &["bare.tsv", "label", "--label"]),
-        (format!("{eval} dev.tsv --max-length 49"), &["--max-length 49", "48 positions"]),
+        (format!("{eval} dev.tsv --max-length 49"), &["--max-length 49: the model has fewer positions"]),
+        (format!("{predict} out/task.safetensors --max-length 2"), &["--max-length 2: ", "at least 3"]),
+        (format!("{predict} headless.safetensors"), &["headless.safetensors: the tensor classifier.bias is missing"]),
         (format!("{predict} gone.safetensors"), &["gone.safetensors"]),
         (format!("{predict} cut.safetensors"), &["cut.safetensors", "no whole safetensors file"]),
         (format!("{predict} model/model.safetensors"), &["model/model.safetensors", "no task file"]),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use assert_cmd::Command;
 use bitfit_core::Random;
@@ -247,9 +247,4 @@ fn shapes(vocabulary: usize) -> Shapes {
         both(&format!("encoder.layer.{layer}.output.LayerNorm"), HIDDEN, None);
     }
     shapes
-}
-
-/// Whether a path is there, as anything at all.
-pub fn exists(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
 }

@@ -4,19 +4,23 @@
 //! Work is split by fixed blocks of rows, never by the number of threads, and sums over blocks are added in their order:
 //! the same bits come out whether one thread runs or many.
 
+mod buffer;
+mod elements;
 mod rows;
 
-use std::{cell::Cell, fmt};
+use std::cell::Cell;
 
-use bytemuck::{Pod, Zeroable};
 use half::bf16;
 use rayon::prelude::*;
 
+pub use buffer::Buffer;
+use elements::accumulate;
+pub(crate) use elements::{Elements, ElementsMut, Stored};
 pub(crate) use rows::{ELEMENT_BLOCK, ROW_BLOCK, blocks, blocks_of, load, optional_blocks, store, sum_columns};
 
 use crate::{
     DType, Device, Error, HostTensor, Result, Slice, SliceMut,
-    gemm::{Element, PackedWeight},
+    gemm::PackedWeight,
     simd::{self, Level},
 };
 
@@ -62,141 +66,6 @@ impl Default for Cpu {
     }
 }
 
-/// One cache line: buffers start at one, so that no vector straddles two.
-#[derive(Clone, Copy, Zeroable, Pod)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
-
-/// f32 on the CPU: its own, or shared with whoever loaded them.
-pub struct Buffer(Memory);
-
-enum Memory {
-    Owned(Vec<Line>),
-    Shared(HostTensor),
-}
-
-impl fmt::Debug for Buffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Memory::Owned(lines) => write!(f, "Buffer({} lines)", lines.len()),
-            Memory::Shared(tensor) => write!(f, "Buffer(shared {:?})", tensor.shape()),
-        }
-    }
-}
-
-impl<'a> Slice<'a, Cpu> {
-    /// The elements.
-    ///
-    /// # Panics
-    /// When they are of another type.
-    pub fn f32(&self) -> &'a [f32] {
-        assert_eq!(self.dtype, DType::F32, "read as f32");
-        let all: &[f32] = match &self.buffer.0 {
-            Memory::Owned(lines) => bytemuck::cast_slice(lines),
-            Memory::Shared(tensor) => tensor.data(),
-        };
-        &all[self.offset..self.offset + self.len]
-    }
-
-    /// The elements.
-    ///
-    /// # Panics
-    /// When they are of another type.
-    pub fn bf16(&self) -> &'a [bf16] {
-        assert_eq!(self.dtype, DType::Bf16, "read as bfloat16");
-        match &self.buffer.0 {
-            Memory::Owned(lines) => &bytemuck::cast_slice(lines)[self.offset..self.offset + self.len],
-            Memory::Shared(_) => unreachable!("tensors shared with the host are f32"),
-        }
-    }
-
-    /// The elements, of whichever type they are.
-    pub(crate) fn elements(&self) -> Elements<'a> {
-        match self.dtype {
-            DType::F32 => Elements::F32(self.f32()),
-            DType::Bf16 => Elements::Bf16(self.bf16()),
-        }
-    }
-}
-
-impl<'a> SliceMut<'a, Cpu> {
-    /// The elements.
-    ///
-    /// # Panics
-    /// When they are of another type, and on memory shared with the host: only frozen tensors are, and nothing writes those.
-    pub fn f32(self) -> &'a mut [f32] {
-        assert_eq!(self.dtype, DType::F32, "written as f32");
-        match &mut self.buffer.0 {
-            Memory::Owned(lines) => {
-                let all: &mut [f32] = bytemuck::cast_slice_mut(lines);
-                &mut all[self.offset..self.offset + self.len]
-            }
-            Memory::Shared(_) => unreachable!("a frozen tensor is never written"),
-        }
-    }
-
-    /// The elements.
-    ///
-    /// # Panics
-    /// When they are of another type.
-    pub fn bf16(self) -> &'a mut [bf16] {
-        assert_eq!(self.dtype, DType::Bf16, "written as bfloat16");
-        match &mut self.buffer.0 {
-            Memory::Owned(lines) => &mut bytemuck::cast_slice_mut(lines)[self.offset..self.offset + self.len],
-            Memory::Shared(_) => unreachable!("a frozen tensor is never written"),
-        }
-    }
-
-    /// The elements, of whichever type they are.
-    pub(crate) fn elements(self) -> ElementsMut<'a> {
-        match self.dtype {
-            DType::F32 => ElementsMut::F32(self.f32()),
-            DType::Bf16 => ElementsMut::Bf16(self.bf16()),
-        }
-    }
-}
-
-/// A matrix of either type, for an op that is written once for both.
-#[derive(Clone, Copy)]
-pub(crate) enum Elements<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [bf16]),
-}
-
-/// An element of either type.
-pub(crate) trait Stored: Element + 'static {
-    /// The elements of a slice of this type.
-    fn of<'a>(slice: &Slice<'a, Cpu>) -> &'a [Self];
-    /// The elements of a slice of this type, to write.
-    fn of_mut(slice: SliceMut<'_, Cpu>) -> &mut [Self];
-}
-
-impl Stored for f32 {
-    fn of<'a>(slice: &Slice<'a, Cpu>) -> &'a [f32] {
-        slice.f32()
-    }
-
-    fn of_mut(slice: SliceMut<'_, Cpu>) -> &mut [f32] {
-        slice.f32()
-    }
-}
-
-impl Stored for bf16 {
-    fn of<'a>(slice: &Slice<'a, Cpu>) -> &'a [bf16] {
-        slice.bf16()
-    }
-
-    fn of_mut(slice: SliceMut<'_, Cpu>) -> &mut [bf16] {
-        slice.bf16()
-    }
-}
-
-/// A matrix of either type, to write.
-pub(crate) enum ElementsMut<'a> {
-    F32(&'a mut [f32]),
-    Bf16(&'a mut [bf16]),
-}
-
 impl Device for Cpu {
     type Buffer = Buffer;
     type Indices = Vec<u32>;
@@ -216,18 +85,14 @@ impl Device for Cpu {
     }
 
     fn allocate(&self, len: usize) -> Result<Buffer> {
-        let lines = len.div_ceil(16);
-        let mut memory = Vec::new();
-        memory.try_reserve_exact(lines).map_err(|_| Error::Device {
+        Buffer::zeros(len).ok_or_else(|| Error::Device {
             device: self.name(),
             reason: format!("out of memory for a buffer of {len} f32"),
-        })?;
-        memory.resize(lines, Line([0.0; 16]));
-        Ok(Buffer(Memory::Owned(memory)))
+        })
     }
 
     fn upload(&self, data: &HostTensor) -> Result<Buffer> {
-        Ok(Buffer(Memory::Shared(data.clone())))
+        Ok(Buffer::shared(data.clone()))
     }
 
     fn write(&self, data: &[f32], to: SliceMut<'_, Self>) -> Result<()> {
@@ -330,38 +195,5 @@ impl Cpu {
         let result = work(&to);
         NARROWED.set(to);
         result
-    }
-}
-
-/// `to += from`, in f32.
-fn accumulate<A: Narrow, B: Narrow>(from: &[A], to: &mut [B]) {
-    for (to, &from) in to.iter_mut().zip(from) {
-        *to = B::round(to.widen() + from.widen());
-    }
-}
-
-/// An element that is stored narrow and reckoned with in f32.
-trait Narrow: Copy {
-    fn widen(self) -> f32;
-    fn round(value: f32) -> Self;
-}
-
-impl Narrow for f32 {
-    fn widen(self) -> f32 {
-        self
-    }
-
-    fn round(value: f32) -> Self {
-        value
-    }
-}
-
-impl Narrow for bf16 {
-    fn widen(self) -> f32 {
-        self.to_f32()
-    }
-
-    fn round(value: f32) -> Self {
-        bf16::from_f32(value)
     }
 }

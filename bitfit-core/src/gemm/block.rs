@@ -77,11 +77,24 @@ impl Block<'_> {
     ///
     /// # Panics
     /// Where the row is not the block's, or the matrix has not the product's shape or serves another product.
-    pub fn row_and_side<T>(&mut self, i: usize, side: &SideMatrix<'_, T>) -> (&mut [f32], &mut [T]) {
+    ///
+    /// The side's part lives no longer than the side:
+    ///
+    /// ```compile_fail,E0515
+    /// use bitfit_core::gemm::{Block, MatMut, SideMatrix};
+    ///
+    /// fn dangling<'b>(block: &'b mut Block<'_>) -> &'b mut [f32] {
+    ///     let mut data = vec![0.0_f32; 4];
+    ///     let side = SideMatrix::new(MatMut::new(&mut data, 2));
+    ///     block.row_and_side(0, &side).1
+    /// }
+    /// ```
+    pub fn row_and_side<'b, T>(&'b mut self, i: usize, side: &'b SideMatrix<'_, T>) -> (&'b mut [f32], &'b mut [T]) {
         assert!(self.rows.contains(&i) && i < side.rows && self.cols.end <= side.cols);
         side.claim(self.product);
-        // SAFETY: as in `row_mut`. The matrix is the side matrix's own, apart from the product's memory since both were
-        // exclusively borrowed, serves this product alone, and of its blocks only this one covers these elements.
+        // SAFETY: the row as in `row_mut`. The side's elements are exclusively borrowed for a time that outlasts `'b`, so
+        // they live and lie apart from the product's. The side serves this product alone; of the product's blocks only
+        // this one covers these elements, and it stays exclusively borrowed for as long as the slices are in use.
         unsafe {
             let row = self.data.add((i - self.rows.start) * self.row_stride);
             let beside = side.data.add(i * side.row_stride + self.cols.start);
@@ -173,12 +186,24 @@ impl ColumnPartials {
     ///
     /// # Panics
     /// Where the block is outside the shape, or of another product than those before it.
-    pub fn of<'b>(&self, block: &'b mut Block<'_>) -> &'b mut [f32] {
+    ///
+    /// They live no longer than the sums of the whole product:
+    ///
+    /// ```compile_fail,E0515
+    /// use bitfit_core::gemm::{Block, ColumnPartials};
+    ///
+    /// fn dangling<'b>(block: &'b mut Block<'_>) -> &'b mut [f32] {
+    ///     let sums = ColumnPartials::new(2, 2);
+    ///     sums.of(block)
+    /// }
+    /// ```
+    pub fn of<'b>(&'b self, block: &'b mut Block<'_>) -> &'b mut [f32] {
         let row = block.rows.start / ROW_BLOCK;
         assert!(block.rows.start.is_multiple_of(ROW_BLOCK) && row < self.side.rows && block.cols.end <= self.cols);
         self.side.claim(block.product);
-        // SAFETY: the memory is this value's own; the product's blocks in a row of blocks differ in their columns, and no
-        // two rows of blocks share a row here, so nobody else holds these elements.
+        // SAFETY: the memory is this value's own, which is borrowed for as long as the slice is in use, and so is neither
+        // dropped nor added up meanwhile. The product's blocks in a row of blocks differ in their columns and no two rows
+        // of blocks share a row here; this block is exclusively borrowed as long: nobody else holds these elements.
         unsafe { slice::from_raw_parts_mut(self.side.data.add(row * self.cols + block.cols.start), block.cols.len()) }
     }
 

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use bytemuck::{Pod, Zeroable};
 use half::bf16;
 use rayon::prelude::*;
 
@@ -10,12 +9,7 @@ use super::{
     MatRef,
     tile::{Kernels, Operand},
 };
-use crate::simd::{self, Kernel, Level, Simd};
-
-/// A cache line of a panel, and the alignment of all of them.
-#[derive(Clone, Copy, Zeroable, Pod)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+use crate::simd::{self, Kernel, Level, Line, Simd};
 
 /// An operand type that panels hold: one or more elements to an f32's place.
 pub(super) trait Packed: Operand {
@@ -136,7 +130,7 @@ impl Panels {
         if places == 0 {
             return;
         }
-        self.lines.resize(self.lines.len().max(places.div_ceil(16)), Line([0.0; 16]));
+        self.lines.resize(self.lines.len().max(places.div_ceil(Line::LEN)), Line::ZERO);
         let all: &mut [f32] = &mut bytemuck::cast_slice_mut(&mut self.lines)[..places];
         let panel = |(i, places): (usize, &mut [f32])| {
             let cols = i * width..n.min((i + 1) * width);

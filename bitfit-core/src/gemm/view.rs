@@ -102,6 +102,13 @@ fn span([rows, cols]: [usize; 2], [row_stride, col_stride]: [usize; 2]) -> usize
 }
 
 /// A `[rows, cols]` matrix to write, whose rows are contiguous and `row_stride` apart.
+///
+/// Threads that share one write its elements, so they must be [`Send`]; that they are [`Sync`] is not enough:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>() {}
+/// shared::<bitfit_core::gemm::MatMut<'static, std::sync::MutexGuard<'static, f32>>>();
+/// ```
 #[derive(Debug)]
 pub struct MatMut<'a, T = f32> {
     data: *mut T,
@@ -113,8 +120,9 @@ pub struct MatMut<'a, T = f32> {
 
 // SAFETY: it is an exclusive borrow of its elements, as `&mut [T]` is.
 unsafe impl<T: Send> Send for MatMut<'_, T> {}
-// SAFETY: shared, it gives no access to its elements, as `&&mut [T]` would at most for reading.
-unsafe impl<T: Sync> Sync for MatMut<'_, T> {}
+// SAFETY: shared, it gives safe code its shape alone. Inside this room `at` gives out the elements' addresses, and threads
+// that share the matrix write blocks that do not overlap: the elements move between threads, so they must be `Send`.
+unsafe impl<T: Send> Sync for MatMut<'_, T> {}
 
 impl<'a, T> MatMut<'a, T> {
     /// Whole rows of `cols` elements, one after the other; a matrix without columns has no rows.

@@ -52,9 +52,17 @@ impl Mask {
     /// Checks the mask against the shape it will choose from.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when an index lies outside the tensor or stands twice, or when the mask is empty but not
-    /// [`Mask::None`].
+    /// [`Error::Invalid`] when an index lies outside the tensor or stands twice, when the mask is empty but not
+    /// [`Mask::None`], or when the tensor has more elements than 32 bits can number.
     pub fn validate(&self, name: &str, shape: &[usize]) -> Result<()> {
+        if *self == Self::None {
+            return Ok(());
+        }
+        let elements = shape.iter().try_fold(1usize, |elements, &len| elements.checked_mul(len));
+        if elements.is_none_or(|elements| u32::try_from(elements).is_err()) {
+            let reason = format!("{name}: a tensor of shape {shape:?} is too large to train: an index has 32 bits");
+            return Err(Error::invalid("mask", reason));
+        }
         let (rows, cols) = matrix(shape);
         let (what, chosen, limit) = match self {
             Self::None | Self::Whole => return Ok(()),
@@ -99,6 +107,19 @@ mod tests {
         }
         assert_eq!(Mask::Rows(vec![2, 0]).indices(&[3, 2]), [4, 5, 0, 1]);
         assert_eq!(Mask::Columns(vec![1]).indices(&[3, 2]), [1, 3, 5]);
+    }
+
+    #[test]
+    fn a_tensor_whose_elements_32_bits_cannot_number_may_only_be_frozen() {
+        let rows = 1 << 16;
+        for mask in [Mask::Whole, Mask::Rows(vec![1]), Mask::Columns(vec![1]), Mask::Elements(vec![1])] {
+            assert!(mask.validate("w", &[rows, rows - 1]).is_ok(), "{mask:?}");
+            for shape in [&[rows, rows][..], &[rows, 2, rows], &[usize::MAX, 2]] {
+                let error = mask.validate("w", shape).unwrap_err();
+                assert!(matches!(error, Error::Invalid { op: "mask", .. }), "{mask:?} {shape:?}: {error}");
+            }
+        }
+        assert!(Mask::None.validate("w", &[rows, rows]).is_ok());
     }
 
     #[test]

@@ -71,7 +71,10 @@ impl<D: Device> FrozenMatrix<D> {
         for part in parts {
             match part.shape() {
                 [rows, cols] if cols == in_features => out_features += rows,
-                found => return Err(Error::shape("lay out", "a part of the weight", &[found[0], *in_features], found)),
+                found => {
+                    let rows = found.first().copied().unwrap_or(0);
+                    return Err(Error::shape("lay out", "a part of the weight", &[rows, *in_features], found));
+                }
             }
         }
         let matrix = Arc::new(device.lay_out(parts, dtype)?);
@@ -180,5 +183,25 @@ impl<D: Device> From<Trained> for Param<D> {
 impl<D: Device> From<Frozen<D>> for Param<D> {
     fn from(frozen: Frozen<D>) -> Self {
         Self::Frozen(frozen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cpu;
+
+    #[test]
+    fn parts_that_make_no_matrix_are_refused() {
+        let part = |shape: &[usize]| HostTensor::new(shape, vec![1.0; shape.iter().product()]).unwrap();
+        let lay_out = |parts: &[HostTensor]| FrozenMatrix::new(&Cpu::default(), parts);
+        for other in [&[][..], &[3], &[2, 4], &[2, 3, 1]] {
+            for parts in [[part(&[2, 3]), part(other)], [part(other), part(&[2, 3])]] {
+                assert!(matches!(lay_out(&parts), Err(Error::Shape { .. })), "{other:?}");
+            }
+        }
+        assert!(matches!(lay_out(&[]), Err(Error::Shape { .. })));
+        let whole = lay_out(&[part(&[2, 3]), part(&[4, 3])]).unwrap();
+        assert_eq!((whole.out_features(), whole.in_features()), (6, 3));
     }
 }

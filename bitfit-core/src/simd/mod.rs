@@ -34,6 +34,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod level;
+mod line;
 pub mod math;
 mod portable;
 mod quad;
@@ -45,6 +46,7 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 use half::bf16;
 pub use level::{Level, UnsupportedLevel, init, level};
+pub(crate) use line::Line;
 pub use portable::Portable;
 pub use slices::{Map, exp_slice, from_bf16_slice, gelu_slice, map_slice, tanh_slice, to_bf16_slice};
 

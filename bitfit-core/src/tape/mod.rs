@@ -98,12 +98,17 @@ pub struct Tape<'a, D: Device> {
 impl<'a, D: Device> Tape<'a, D> {
     /// A pass whose gradient will be asked for; dropout draws from `seed`.
     pub fn train(workspace: &'a Workspace<D>, arena: &'a Arena<D>, seed: Seed) -> Self {
-        Self { workspace, arena, seed: Some(seed), nodes: Vec::new(), slots: 0, sites: 0 }
+        Self::new(workspace, arena, Some(seed))
     }
 
     /// A pass that keeps nothing and drops nothing.
     pub fn infer(workspace: &'a Workspace<D>, arena: &'a Arena<D>) -> Self {
-        Self { workspace, arena, seed: None, nodes: Vec::new(), slots: 0, sites: 0 }
+        Self::new(workspace, arena, None)
+    }
+
+    fn new(workspace: &'a Workspace<D>, arena: &'a Arena<D>, seed: Option<Seed>) -> Self {
+        workspace.begin_pass();
+        Self { workspace, arena, seed, nodes: Vec::new(), slots: 0, sites: 0 }
     }
 
     /// The device it runs on.
@@ -195,7 +200,8 @@ impl<'a, D: Device> Tape<'a, D> {
     /// to the loss, and frees what each kept as it goes.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `loss` is no scalar; [`Error::Invalid`] when nothing it depends on trains.
+    /// [`Error::Shape`] when `loss` is no scalar; [`Error::Invalid`] when nothing it depends on trains; what an op's
+    /// backward returns, with the op's name.
     pub fn backward(self, loss: &Var<D>, gradient: &mut Gradient<D>) -> Result<()> {
         if loss.tensor.shape() != [1, 1] {
             return Err(Error::shape("backward", "the loss", &[1, 1], &loss.tensor.shape()));
@@ -212,7 +218,7 @@ impl<'a, D: Device> Tape<'a, D> {
     ///
     /// # Errors
     /// [`Error::Shape`] when `dy` is not of y's size; [`Error::Invalid`] when it is not of y's type or nothing y
-    /// depends on trains.
+    /// depends on trains; what an op's backward returns, with the op's name.
     pub fn backward_from(self, y: &Var<D>, dy: Scratch<D>, gradient: &mut Gradient<D>) -> Result<()> {
         if dy.len() != y.rows() * y.cols() {
             return Err(Error::shape("backward", "the gradient", &y.tensor.shape(), &[dy.len()]));
@@ -226,7 +232,8 @@ impl<'a, D: Device> Tape<'a, D> {
         for node in self.nodes.into_iter().rev() {
             // A recorded op whose output did not reach the loss has no gradient and is passed over.
             if let Some(dy) = grads.take(node.output) {
-                node.op.backward(dy, &mut grads)?;
+                let name = node.op.name();
+                node.op.backward(dy, &mut grads).map_err(|error| error.in_backward(name))?;
             }
         }
         Ok(())

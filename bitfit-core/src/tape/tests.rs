@@ -293,6 +293,40 @@ fn from_the_second_step_on_no_buffer_is_allocated() {
 }
 
 #[test]
+fn steps_of_any_length_hold_little_more_than_the_longest_alone() {
+    let mut builder = ArenaBuilder::new(Cpu::default());
+    let frozen = Weight::from(FrozenMatrix::new(&Cpu::default(), &[host(1, &[64, 16])]).unwrap());
+    let bias = builder.add("bias", host(2, &[64]), Mask::Whole).unwrap();
+    let arena = builder.build().unwrap();
+    let mut gradient = arena.gradient().unwrap();
+    // Matrices of 16 and 64 columns, some of which live until backward and some that do not.
+    let mut step = |workspace: &Workspace<Cpu>, rows: usize| {
+        let mut tape = Tape::train(workspace, &arena, SEED);
+        let x = tape.constant(tensor(workspace, 3, [rows, 16]));
+        let x = tape.tanh(&x).unwrap();
+        let mut y = tape.linear(&x, &frozen, &[&bias]).unwrap();
+        for _ in 0..4 {
+            let gelu = tape.gelu(&y).unwrap();
+            y = tape.add(&y, &gelu).unwrap();
+        }
+        let mut dy = workspace.scratch(rows * 64).unwrap();
+        workspace.device().fill(1.0, dy.as_mut()).unwrap();
+        tape.backward_from(&y, dy, &mut gradient).unwrap();
+        workspace.allocated_bytes()
+    };
+    let alone = step(&Workspace::new(Cpu::default()), 1000);
+    let workspace = Workspace::new(Cpu::default());
+    let mut random = crate::Random::new(5, 0);
+    let ascending: Vec<usize> = (1..=40).map(|i| 25 * i).collect();
+    let any = (0..60).map(|_| 1 + random.below(1000) as usize).collect::<Vec<_>>();
+    for (i, &rows) in ascending.iter().chain(&any).enumerate() {
+        let first = step(&workspace, rows);
+        assert!(2 * first <= 3 * alone, "{first} bytes in step {i} of {rows} rows, {alone} for 1000 alone");
+        assert_eq!(step(&workspace, rows), first);
+    }
+}
+
+#[test]
 fn memory_grows_with_depth_in_training_and_not_in_inference() {
     let mut builder = ArenaBuilder::new(Cpu::default());
     let param = builder.train("x", host(1, &[64, 8]), Mask::Whole).unwrap();
@@ -337,4 +371,35 @@ fn what_has_no_gradient_is_refused() {
     let short = workspace.scratch(3).unwrap();
     assert!(matches!(tape.backward_from(&matrix, short, &mut gradient), Err(Error::Shape { .. })));
     assert_eq!(gradient.read(arena.device()).unwrap(), [0.0; 4]);
+}
+
+/// Passes nothing on: its device is out of order.
+struct Failing(fn() -> Error);
+
+impl<D: Device> Backward<D> for Failing {
+    fn name(&self) -> &'static str {
+        "failing"
+    }
+
+    fn backward(self: Box<Self>, _: Scratch<D>, _: &mut Grads<'_, D>) -> Result<()> {
+        Err((self.0)())
+    }
+}
+
+#[test]
+fn an_error_in_backward_says_in_which_op() {
+    let (arena, network) = Network::new();
+    let workspace = Workspace::new(Cpu::default());
+    let device: fn() -> Error = || Error::Device { device: "cpu".into(), reason: "no memory".into() };
+    let fails: [(_, &str); 3] = [
+        (device, "device cpu: in the backward of failing: no memory"),
+        (|| Error::invalid("gather", "index 9"), "gather: in the backward of failing: index 9"),
+        (|| Error::shape("add", "b", &[1], &[2]), "add: in the backward of failing: b has shape [2], expected [1]"),
+    ];
+    for (error, expected) in fails {
+        let mut gradient = arena.gradient().unwrap();
+        let mut tape = Tape::train(&workspace, &arena, SEED);
+        let loss = network.loss(&mut tape, |tape, y| tape.record(y.tensor().clone(), Failing(error))).unwrap();
+        assert_eq!(tape.backward(&loss, &mut gradient).unwrap_err().to_string(), expected);
+    }
 }

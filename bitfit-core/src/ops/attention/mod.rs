@@ -113,8 +113,8 @@ impl<D: Backend> Tape<'_, D> {
     /// Attention; see the [module](self). Makes `[Tq, H]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] when rows and sequences or columns and heads do not fit; [`Error::Invalid`] for a dropout
-    /// probability outside `[0, 1)`.
+    /// [`Error::Shape`] when rows and sequences or columns and heads do not fit; [`Error::Invalid`] for packed projections
+    /// whose queries and keys are of different sequences, and for a dropout probability outside `[0, 1)`.
     pub fn attention(&mut self, projections: Projections<&Var<D>>, args: &AttentionArgs<'_, D>) -> Result<Var<D>> {
         let width = match projections {
             Projections::Packed(qkv) => qkv.cols() / 3,
@@ -138,7 +138,10 @@ impl<D: Backend> Tape<'_, D> {
         match projections {
             Projections::Packed(qkv) => {
                 check("the projection of the queries", qkv, args.queries.tokens(), 3 * width)?;
-                check("the projection of the keys", qkv, args.keys.tokens(), 3 * width)?;
+                if args.queries.host() != args.keys.host() {
+                    let reason = "packed projections, but the sequences of queries and keys have different bounds";
+                    return Err(Error::invalid("attention", reason));
+                }
             }
             Projections::Split { query, key_value } => {
                 if query.dtype() != key_value.dtype() {

@@ -197,3 +197,16 @@ fn rows_that_are_not_the_sequences_are_refused() {
     assert!(attend(2).contains("[5, 12], expected [4, 12]"), "{}", attend(2));
     assert!(attend(3).contains("3 heads do not divide 4 columns"), "{}", attend(3));
 }
+
+#[test]
+fn packed_projections_with_other_sequences_for_the_keys_are_refused() {
+    let workspace = Workspace::new(Cpu::default());
+    let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
+    let mut tape = Tape::infer(&workspace, &arena);
+    let qkv = tape.constant(workspace.tensor(ndarray::Array2::ones((4, 12)).view()).unwrap());
+    // As many sequences and tokens, but the first query would look at a key of the second sequence.
+    let [queries, keys] = [[1, 3], [2, 2]].map(|lengths| Sequences::new(workspace.device(), lengths).unwrap());
+    let args = AttentionArgs { heads: 2, queries: &queries, keys: &keys, dropout: 0.0 };
+    let error = tape.attention(Projections::Packed(&qkv), &args).unwrap_err();
+    assert!(matches!(error, Error::Invalid { op: "attention", .. }), "{error}");
+}

@@ -1,0 +1,47 @@
+"""What both PyTorch peers share: which parameters train, and what a process tells of itself.
+
+BitFit as bitfit does it: every bias of the encoder and the pooler, the classifier with its weight, AdamW without decay, the
+gradient clipped to a norm of 1. Dropout is the checkpoint's.
+"""
+
+import contextlib
+import json
+
+import torch
+
+
+def freeze_all_but_biases(model):
+    """Lets biases and the classifier train, nothing else; returns what trains."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name.endswith(".bias") or name.startswith("classifier.")
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def precision(name):
+    """The context of a forward pass: bf16 is autocast, the way PyTorch documents mixed precision on a CPU."""
+    if name == "bf16":
+        return torch.autocast("cpu", dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def update(loss, trained, optimizer):
+    """Backward, clipping and AdamW."""
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(trained, 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def peak_rss_bytes():
+    """The most memory this process has had resident; None where there is no /proc."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            lines = [line for line in status if line.startswith("VmHWM:")]
+    except OSError:
+        return None
+    return int(lines[0].split()[1]) * 1024 if lines else None
+
+
+def say(**fields):
+    """One JSON object a line on stdout; without fields it says that the first step is done."""
+    print(json.dumps(fields), flush=True)

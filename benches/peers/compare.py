@@ -1,0 +1,242 @@
+"""PyTorch and bitfit one after the other on the same work, as a Markdown table with ratios.
+
+    python3 benches/peers/compare.py --python PYTHON --minilm DIR --rte DIR --bitfit-bin target/release [--quick]
+
+PYTHON is an interpreter that has torch and transformers; this script itself needs only the standard library. DIR of --minilm
+is all-MiniLM-L6-v2 (scripts/fetch-minilm.sh), that of --rte holds GLUE's train.tsv and dev.tsv of RTE. The binaries are
+those of `cargo build --release -p benches -p bitfit-cli`. BERT-base comes with random weights, which the first run writes
+beside the binaries' directory (440 MB); PyTorch reads the same file.
+
+Every measurement is a process of its own, PyTorch's and bitfit's in turns, and both use --threads threads. What other
+processes took of the CPU meanwhile is measured too and stands below the table: above a few percent, repeat. Progress goes to
+stderr. Takes some ten minutes on two cores; --quick is for trying out: few steps, and figures that mean little.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SEQUENCES, TOKENS, BATCH = 16, 128, 16
+
+
+@dataclass
+class Run:
+    """What a process did."""
+
+    result: dict  # the last line of its stdout
+    first: float | None  # seconds from its start to its first line
+    whole: float  # seconds from its start to its end
+
+
+def busy_ticks():
+    """CPU time that all processes have used since the system started, in ticks; None where there is no /proc."""
+    try:
+        with open("/proc/stat", encoding="ascii") as stat:
+            user, nice, system, _idle, _wait, irq, softirq, *_ = map(int, stat.readline().split()[1:])
+    except OSError:
+        return None
+    return user + nice + system + irq + softirq
+
+
+def children_seconds():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+class Bench:
+    """Runs both sides, and keeps count of who else was running."""
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.binaries = Path(arguments.bitfit_bin).resolve()
+        self.models = self.binaries.parent
+        self.threads = arguments.threads
+        self.steps = 2 if arguments.quick else arguments.steps
+        self.limit = ["--limit", "160"] if arguments.quick else []
+        self.others = 0.0  # the greatest share of all CPUs that others took during a run
+        self.environment = dict(
+            os.environ,
+            CARGO_TARGET_DIR=str(self.models),
+            RAYON_NUM_THREADS=str(self.threads),
+            OMP_NUM_THREADS=str(self.threads),
+            HF_HUB_OFFLINE="1",
+            TOKENIZERS_PARALLELISM="true",
+        )
+
+    def wait(self):
+        """Waits until others leave the CPUs alone, for --wait seconds at most."""
+        deadline = time.monotonic() + self.arguments.wait
+        while time.monotonic() < deadline:
+            before, start = busy_ticks(), time.monotonic()
+            time.sleep(2)
+            after = busy_ticks()
+            if before is None or self.share(after - before, time.monotonic() - start) < 0.05:
+                return
+        if self.arguments.wait:
+            print("compare: the machine is not idle; going on", file=sys.stderr)
+
+    @staticmethod
+    def share(ticks, seconds):
+        return ticks / os.sysconf("SC_CLK_TCK") / seconds / os.cpu_count()
+
+    def run(self, command, counted=True):
+        """One process, to its end."""
+        command = [str(word) for word in command]
+        self.wait()
+        ticks, own, start = busy_ticks(), children_seconds(), time.monotonic()
+        first, last = None, ""
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if not self.arguments.verbose else None,
+            text=True, env=self.environment,
+        ) as process:
+            # What goes to stderr is little: it fits the pipe until stdout ends.
+            for line in process.stdout:
+                first = first or time.monotonic() - start
+                last = line
+            errors = process.stderr.read() if process.stderr else ""
+        whole = time.monotonic() - start
+        if process.returncode:
+            sys.exit(f"compare: {' '.join(command)} failed with {process.returncode}\n{errors}")
+        if ticks is not None and counted:
+            used = (children_seconds() - own) * os.sysconf("SC_CLK_TCK")
+            self.others = max(self.others, self.share(busy_ticks() - ticks - used, whole))
+        run = Run(json.loads(last), first, whole)
+        print(f"{' '.join(command)}\n    {last.strip()} first {first:.2f} s, whole {whole:.2f} s", file=sys.stderr)
+        return run
+
+    def torch(self, script, *words):
+        return self.run([self.arguments.python, HERE / script, *words, "--threads", self.threads])
+
+    def torch_step(self, precision, *more):
+        model = self.models / "bench-bert-base"
+        return self.torch("torch_step.py", model, precision, SEQUENCES, TOKENS, "--steps", self.steps, *more)
+
+    def step(self, precision, steps=None, counted=True):
+        command = [self.binaries / "step", "base", precision, SEQUENCES, TOKENS, steps or self.steps]
+        return self.run(command, counted)
+
+    def torch_epoch(self, precision, *more):
+        words = [self.arguments.minilm, self.arguments.rte, precision, "--batch-size", BATCH, *self.limit, *more]
+        return self.torch("torch_epoch.py", *words)
+
+    def bitfit(self, command, precision, *words):
+        return self.run([
+            self.binaries / "bitfit-cli", command, "--model", self.arguments.minilm, "--task", "rte",
+            "--precision", precision, "--threads", self.threads, "--quiet", *words,
+        ])
+
+    def finetune(self, precision, out, *more):
+        return self.bitfit(
+            "finetune", precision, "--train", Path(self.arguments.rte) / "train.tsv", "--batch-size", BATCH,
+            "--epochs", 1, "--lr", "1e-3", "--out", out, *more,
+        )
+
+    def evaluate(self, precision, out):
+        data = Path(self.arguments.rte) / "dev.tsv"
+        return self.bitfit("eval", precision, "--task-file", Path(out) / "task.safetensors", "--data", data)
+
+
+def row(what, unit, torch, bitfit, higher_is_better=False, digits=2):
+    """A line of the table; the ratio says how many times better bitfit is."""
+    ratio = bitfit / torch if higher_is_better else torch / bitfit
+    return f"| {what} | {torch:,.{digits}f} {unit} | {bitfit:,.{digits}f} {unit} | {ratio:.2f} |"
+
+
+def steps(bench):
+    """BERT-base, one step at a time."""
+    bench.step("f32", steps=1, counted=False)  # writes the weights where they are missing, and warms the disk
+    runs = {precision: (bench.torch_step(precision), bench.step(precision)) for precision in ("f32", "bf16")}
+    what = f"BERT-base step, {SEQUENCES} × {TOKENS}"
+    for precision, (torch, bitfit) in runs.items():
+        yield row(f"{what}, {precision}", "s", torch.result["median_s"], bitfit.result["median_s"])
+        if bench.arguments.compile:
+            compiled = bench.torch_step(precision, "--compile")
+            yield row(f"{what}, {precision}, torch.compile", "s", compiled.result["median_s"], bitfit.result["median_s"])
+    for precision, (torch, bitfit) in runs.items():
+        peaks = [run.result["peak_rss_bytes"] for run in (torch, bitfit)]
+        if None not in peaks:
+            yield row(f"the same, {precision}: peak RSS", "GB", *(peak / 1e9 for peak in peaks))
+    torch, bitfit = runs["f32"]
+    yield row("BERT-base, f32: start to end of first step", "s", torch.first, bitfit.first)
+
+
+def epochs(bench):
+    """RTE on MiniLM: training, evaluation, and how soon it begins."""
+    with tempfile.TemporaryDirectory(prefix="bitfit-compare-") as out:
+        one = bench.finetune("f32", out, "--limit", BATCH)
+        padded = bench.torch_epoch("f32")
+        f32 = bench.finetune("f32", out, *bench.limit)
+        f32_scores = bench.evaluate("f32", out)
+        sorted_ = bench.torch_epoch("bf16", "--sort")
+        bf16 = bench.finetune("bf16", out, *bench.limit)
+        bf16_scores = bench.evaluate("bf16", out)
+    pairs = [("f32, PyTorch padded to 128", padded, f32), ("bf16, PyTorch sorted by length", sorted_, bf16)]
+    for what, torch, bitfit in pairs:
+        yield row(f"MiniLM on RTE, one epoch, {what}", "s", torch.result["seconds"], bitfit.result["seconds"], digits=1)
+        rates = [run.result["tokens_per_s"] for run in (torch, bitfit)]
+        yield row("the same, real tokens", "/s", *rates, higher_is_better=True, digits=0)
+        peaks = [run.result["peak_rss_bytes"] for run in (torch, bitfit)]
+        if None not in peaks:
+            yield row("the same, peak RSS", "GB", *(peak / 1e9 for peak in peaks))
+    for precision, torch, bitfit in [("f32", padded, f32_scores), ("bf16", sorted_, bf16_scores)]:
+        rates = (torch.result["eval_tokens_per_s"], bitfit.result["tokens_per_s"])
+        what = f"MiniLM on RTE's dev set, evaluation, {precision}, PyTorch sorted by length"
+        yield row(what, "tokens/s", *rates, higher_is_better=True, digits=0)
+    # bitfit's whole process: it also saves the task file after its one step.
+    yield row("MiniLM on RTE, f32: start to end of first step", "s", padded.first, one.whole)
+
+
+def versions(python):
+    code = "import torch, transformers; print('PyTorch', torch.__version__, '· transformers', transformers.__version__)"
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def cpu():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            return next(line.split(":", 1)[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", default=sys.executable, help="an interpreter with torch and transformers")
+    parser.add_argument("--minilm", help="the directory of all-MiniLM-L6-v2; without it BERT-base alone is measured")
+    parser.add_argument("--rte", help="the directory of RTE's train.tsv and dev.tsv")
+    parser.add_argument("--bitfit-bin", default="target/release", help="the directory of the release binaries")
+    parser.add_argument("--only", choices=["step", "epoch"], help="measure BERT-base's steps, or RTE's epochs, alone")
+    parser.add_argument("--steps", type=int, default=5, help="steps counted of BERT-base (5)")
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile as well; compiling takes a minute")
+    parser.add_argument("--quick", action="store_true", help="two steps, and ten of the epoch")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of either side (all)")
+    parser.add_argument("--wait", type=float, default=0, help="wait up to so many seconds for an idle machine, each time")
+    parser.add_argument("--verbose", action="store_true", help="let what the processes say on stderr through")
+    arguments = parser.parse_args()
+    if bool(arguments.minilm) != bool(arguments.rte) or (arguments.only == "epoch" and not arguments.minilm):
+        parser.error("the epoch needs both --minilm and --rte")
+
+    bench = Bench(arguments)
+    rows = []
+    if arguments.only != "epoch":
+        rows += steps(bench)
+    if arguments.only != "step" and arguments.minilm:
+        rows += epochs(bench)
+    print("| measure | PyTorch | bitfit | times better |", "|---|---:|---:|---:|", *rows, sep="\n")
+    print(
+        f"\n{time.strftime('%Y-%m-%d')} · {cpu()}, {bench.threads} threads · {versions(arguments.python)} · other processes"
+        f" took {100 * bench.others:.0f} % of the CPUs at most{' · --quick' if arguments.quick else ''}"
+    )
+
+
+if __name__ == "__main__":
+    main()
