@@ -56,7 +56,7 @@ fn it_learns_and_reports_what_the_contract_says() {
     let said = &run.stderr;
     for part in [
         "model     model",
-        "64 rows to train, 32 to evaluate; 2 classes",
+        "64 rows (640 tokens) to train, 32 to evaluate; 2 classes",
         "step 1/48  epoch 1/6  loss ",
         "step 40/48  epoch 5/6",
         "lr 1.0e-2",
