@@ -67,7 +67,7 @@ impl<D: Device> Batch<D> {
         &self.sequences
     }
 
-    /// The row of each sequence's first token, [CLS] `[B]`.
+    /// The row of each sequence's first token, `[CLS]` `[B]`.
     pub fn first_tokens(&self) -> &Indices<D> {
         &self.first_tokens
     }

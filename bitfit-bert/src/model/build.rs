@@ -16,7 +16,7 @@ use crate::{Checkpoint, Error, Result};
 /// The deviation of fresh weights, as in BERT's own initialisation.
 const INITIALIZER_RANGE: f64 = 0.02;
 
-/// What stands on the pooled [CLS] row.
+/// What stands on the pooled `[CLS]` row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
     /// One logit a class.

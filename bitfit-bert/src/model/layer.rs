@@ -36,7 +36,7 @@ pub(super) struct Layer<D: Backend> {
     pub(super) attention_dropout: f32,
 }
 
-/// The three projections: one product, or two where only the [CLS] rows ask.
+/// The three projections: one product, or two where only the `[CLS]` rows ask.
 #[derive(Debug)]
 pub(super) enum QueryKeyValue<D: Backend> {
     /// `[3H, H]`: every token asks.
@@ -46,7 +46,7 @@ pub(super) enum QueryKeyValue<D: Backend> {
 }
 
 impl<D: Backend> Layer<D> {
-    /// `[T, H]` to `[T, H]`, or to `[B, H]` where only the [CLS] rows ask.
+    /// `[T, H]` to `[T, H]`, or to `[B, H]` where only the `[CLS]` rows ask.
     pub(super) fn forward(&self, tape: &mut Tape<'_, D>, x: &Var<D>, batch: &Batch<D>) -> Result<Var<D>> {
         let sequences = batch.sequences();
         let args =

@@ -2,7 +2,7 @@
 //!
 //! Reference: `BertForSequenceClassification` of Hugging Face transformers (Devlin et al., arXiv 1810.04805). Activations
 //! are packed `[tokens, hidden]`; no padding exists. The last layer computes K and V of all tokens, and everything else of
-//! the [CLS] rows only, because nothing else of it is read.
+//! the `[CLS]` rows only, because nothing else of it is read.
 
 mod batch;
 mod build;
