@@ -8,14 +8,15 @@ use std::time::Instant;
 
 use benches::peak;
 use bitfit_core::{
+    Cpu, Device,
     gemm::{self, NoEpilogue, Operand, PackedWeight},
     simd::{self, Level},
 };
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use half::bf16;
 
 /// Rows of the activations, in and out features: MiniLM, BERT-base and BERT-large, and a few small batches.
-const SHAPES: [[usize; 3]; 16] = [
+const SHAPES: [[usize; 3]; 22] = [
     [2048, 384, 384],
     [2048, 384, 1152],
     [2048, 384, 1536],
@@ -29,9 +30,15 @@ const SHAPES: [[usize; 3]; 16] = [
     [2048, 4096, 1024],
     [512, 768, 768],
     [512, 3072, 768],
+    [512, 384, 1536],
     [128, 768, 768],
+    [128, 768, 3072],
+    [64, 768, 3072],
+    [64, 3072, 768],
+    [32, 768, 3072],
     [16, 768, 3072],
     [16, 3072, 768],
+    [16, 384, 1536],
 ];
 
 /// One weight with activations and room for both products.
@@ -120,4 +127,11 @@ fn products(c: &mut Criterion) {
 }
 
 criterion_group!(benches, shares, products);
-criterion_main!(benches);
+
+// Installed as a training loop is.
+fn main() {
+    Cpu::default().install(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    });
+}

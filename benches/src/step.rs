@@ -7,7 +7,7 @@ use bitfit_bert::tokenize::Encoding;
 use bitfit_bert::train::{Examples, Targets};
 use bitfit_bert::{Checkpoint, Selection};
 use bitfit_core::optim::{AdamW, ArenaOptimizer};
-use bitfit_core::{Arena, Cpu, DType, Gradient, Random, Seed, Tape, Workspace};
+use bitfit_core::{Arena, Cpu, DType, Device, Gradient, Random, Seed, Tape, Workspace};
 
 use crate::{Size, checkpoint};
 
@@ -68,6 +68,10 @@ impl Step {
     /// # Panics
     /// When the device fails.
     pub fn run(&mut self) -> f32 {
+        self.workspace.device().clone().install(|| self.run_installed())
+    }
+
+    fn run_installed(&mut self) -> f32 {
         self.gradient.clear(self.workspace.device()).expect("a gradient");
         let mut tape = Tape::train(&self.workspace, &self.arena, Seed { run: 0, step: self.step });
         let batch = Batch::new(self.workspace.device(), &self.examples.encodings).expect("a batch");

@@ -42,6 +42,11 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn narrow(&self) -> DType {
         DType::F32
     }
+    /// Runs `work` where the device likes to be called from. Nothing depends on it but time: whoever makes many calls, such
+    /// as a training loop, makes them from in here.
+    fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
     /// A buffer of `len` f32 with unspecified (but initialised) contents.
     fn allocate(&self, len: usize) -> Result<Self::Buffer>;
     /// A read-only buffer that holds `data`; shares the memory where the device can.

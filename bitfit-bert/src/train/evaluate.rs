@@ -31,7 +31,8 @@ pub fn outputs<D: Backend>(
     workspace: &Workspace<D>,
     encodings: &[Encoding],
 ) -> Result<Array2<f32>> {
-    Ok(outputs_unless(&|| false, model, arena, workspace, encodings)?.expect("nobody stops it"))
+    let outputs = arena.device().install(|| outputs_unless(&|| false, model, arena, workspace, encodings))?;
+    Ok(outputs.expect("nobody stops it"))
 }
 
 /// The scores of a model on labelled texts.
@@ -45,7 +46,8 @@ pub fn evaluate<D: Backend>(
     examples: &Examples,
     metrics: &[Metric],
 ) -> Result<Vec<Score>> {
-    Ok(evaluate_unless(&|| false, model, arena, workspace, examples, metrics)?.expect("nobody stops it"))
+    let scores = arena.device().install(|| evaluate_unless(&|| false, model, arena, workspace, examples, metrics))?;
+    Ok(scores.expect("nobody stops it"))
 }
 
 /// As [`evaluate`]; `None` when `stop` says so between two batches.

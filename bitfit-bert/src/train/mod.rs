@@ -74,8 +74,8 @@ pub struct EpochReport {
     pub is_best: bool,
 }
 
-/// Watches a run. Every method has a default that does nothing.
-pub trait Observer {
+/// Watches a run, from the thread that trains. Every method has a default that does nothing.
+pub trait Observer: Send {
     /// After every step.
     ///
     /// # Errors
@@ -190,6 +190,17 @@ pub fn train<D: Backend>(
 ) -> Result<Outcome> {
     options.validate()?;
     examples.validate()?;
+    let device = trainee.workspace.device();
+    device.install(|| train_installed(trainee, examples, evaluation, options, observer))
+}
+
+fn train_installed<D: Backend>(
+    trainee: Trainee<'_, D>,
+    examples: &Examples,
+    evaluation: Option<(&Examples, &[Metric])>,
+    options: &TrainOptions,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
     let batches = Batches::new(examples.lengths(), options);
     check_gradients(trainee.model, trainee.arena, trainee.workspace, examples, &batches.first(), options.seed)?;
     let mut run = Run::new(trainee, examples, options, batches.steps(options.epochs))?;

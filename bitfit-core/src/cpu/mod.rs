@@ -84,6 +84,12 @@ impl Device for Cpu {
         self.narrow
     }
 
+    /// In a thread of the pool. A thread outside hands each op over and sleeps until it is done, and waking up takes as long
+    /// as a small op.
+    fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        rayon::scope(|_| work())
+    }
+
     fn allocate(&self, len: usize) -> Result<Buffer> {
         Buffer::zeros(len).ok_or_else(|| Error::Device {
             device: self.name(),

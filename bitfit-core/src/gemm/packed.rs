@@ -1,6 +1,10 @@
-//! Frozen weights, laid out once for both products that read them.
+//! Frozen weights, laid out once for the products that read them.
+//!
+//! `x · Wᵀ` and `dy · W` read panels of different orientation. A bfloat16 weight is kept in both, and so is a small f32
+//! weight. A large one is kept in the first, and the second is made from it for each `dy · W`, in memory that all weights
+//! share: one pass over the weight in front of a product that meets each of its elements T times.
 
-use std::{any::type_name, fmt, marker::PhantomData};
+use std::{any::type_name, cell::Cell, fmt, marker::PhantomData};
 
 use half::bf16;
 
@@ -14,20 +18,73 @@ use crate::simd::Level;
 
 /// An element type that weights are laid out in and activations come in: f32, or bfloat16 with f32 sums.
 #[expect(private_bounds, reason = "the layout of panels stays in this room")]
-pub trait Operand: Packed {}
+pub trait Operand: Packed + Backward {}
 
 impl Operand for f32 {}
 impl Operand for bf16 {}
 
-/// A frozen `[out, in]` weight as panels, once for `x · Wᵀ` and once for `dy · W`.
+/// Where the panels for `dy · W` come from.
+trait Backward: Packed {
+    /// The panels to keep of a `[out, in]` weight, where they are kept.
+    fn keep(kernels: &Kernels<Self>, shape: [usize; 2], weight: impl Fn(usize, usize) -> Self + Sync)
+    -> Option<Panels>;
+    /// Lets `product` read the panels of a weight.
+    fn with_panels(w: &PackedWeight<Self>, product: impl FnOnce(&Panels));
+}
+
+thread_local! {
+    /// The panels for `dy · W` of the f32 weight that was last asked for.
+    static TRANSPOSED: Cell<Panels> = const { Cell::new(Panels::EMPTY) };
+}
+
+/// Elements of the largest f32 weight that is kept in both orientations: those of a model whose weights are small beside what
+/// a step keeps, and whose batches often are too small to pay for another pass over them.
+const SMALL: usize = 1 << 20;
+
+impl Backward for f32 {
+    fn keep(
+        kernels: &Kernels<f32>,
+        [out, inner]: [usize; 2],
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Option<Panels> {
+        (out * inner <= SMALL).then(|| Panels::pack(kernels, out, inner, weight))
+    }
+
+    fn with_panels(w: &PackedWeight<f32>, product: impl FnOnce(&Panels)) {
+        if let Some(panels) = &w.backward {
+            return product(panels);
+        }
+        // Taken out while in use: a thread that waits for others may be handed a product of its own.
+        let mut panels = TRANSPOSED.take();
+        panels.pack_transpose(w.level, &Kernels::of(w.level), &w.forward);
+        product(&panels);
+        TRANSPOSED.set(panels);
+    }
+}
+
+impl Backward for bf16 {
+    fn keep(
+        kernels: &Kernels<bf16>,
+        [out, inner]: [usize; 2],
+        weight: impl Fn(usize, usize) -> bf16 + Sync,
+    ) -> Option<Panels> {
+        Some(Panels::pack(kernels, out, inner, weight))
+    }
+
+    fn with_panels(w: &PackedWeight<bf16>, product: impl FnOnce(&Panels)) {
+        product(w.backward.as_ref().expect("kept of every bfloat16 weight"));
+    }
+}
+
+/// A frozen `[out, in]` weight as panels.
 pub struct PackedWeight<T = f32> {
     level: Level,
     out_features: usize,
     in_features: usize,
     /// `[in, out]`.
     forward: Panels,
-    /// `[out, in]`.
-    backward: Panels,
+    /// `[out, in]`, where it is kept.
+    backward: Option<Panels>,
     element: PhantomData<T>,
 }
 
@@ -52,7 +109,7 @@ impl<T: Operand> PackedWeight<T> {
             out_features,
             in_features,
             forward: Panels::pack::<T>(&kernels, in_features, out_features, |k, n| T::round(rows[n][k])),
-            backward: Panels::pack::<T>(&kernels, out_features, in_features, |k, n| T::round(rows[k][n])),
+            backward: T::keep(&kernels, [out_features, in_features], |k, n| T::round(rows[k][n])),
             element: PhantomData,
         }
     }
@@ -72,9 +129,9 @@ impl<T: Operand> PackedWeight<T> {
         self.in_features
     }
 
-    /// Bytes that both layouts take.
+    /// Bytes it takes.
     pub fn bytes(&self) -> usize {
-        self.forward.bytes() + self.backward.bytes()
+        self.forward.bytes() + self.backward.as_ref().map_or(0, Panels::bytes)
     }
 }
 
@@ -146,7 +203,7 @@ pub fn input_gradient_view<T: Operand>(
     epilogue: &impl Epilogue,
 ) {
     assert_eq!(dy.cols(), w.out_features, "columns of dy for {w:?}");
-    multiply(level, dy, w, &w.backward, w.in_features, dx, epilogue);
+    T::with_panels(w, |panels| multiply(level, dy, w, panels, w.in_features, dx, epilogue));
 }
 
 fn multiply<T: Operand>(

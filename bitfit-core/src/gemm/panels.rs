@@ -69,6 +69,9 @@ pub(super) struct Panel<'a> {
 }
 
 impl Panels {
+    /// No matrix.
+    pub const EMPTY: Self = Self { lines: Vec::new(), steps: 0, n: 0, width: 0, last_width: 0 };
+
     /// Lays out the `[k, n]` matrix whose elements are `element(k, n)`.
     pub fn pack<T: Packed>(
         kernels: &Kernels<T>,
@@ -108,6 +111,19 @@ impl Panels {
                         }
                     }
                 }
+            }
+        });
+    }
+
+    /// Lays out the transpose of a matrix that panels for the kernels of `level` hold, in the memory of the one before it.
+    pub fn pack_transpose(&mut self, level: Level, kernels: &Kernels<f32>, from: &Self) {
+        let [rows, _] = from.shape();
+        self.fill(kernels, from.n, rows, |cols, places, stride| {
+            for i in 0..from.n.div_ceil(from.width) {
+                let panel = from.get(i);
+                let all = MatRef::strided(panel.data, [rows, panel.cols.len()], [panel.stride, 1]);
+                let rows = all.part(cols.clone(), 0..panel.cols.len());
+                simd::dispatch(level, Transpose { rows, places: &mut places[panel.cols.start * stride..], stride });
             }
         });
     }
