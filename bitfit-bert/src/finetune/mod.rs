@@ -265,6 +265,7 @@ fn hyperparameters(options: &FinetuneOptions, outcome: &Outcome) -> serde_json::
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
         "dropout": options.dropout,
+        "frozen_dropout": training.frozen_dropout,
         "shuffle": training.shuffle,
         "limit": training.limit,
         "metrics": options.metrics.iter().map(Metric::name).collect::<Vec<_>>(),

@@ -10,7 +10,7 @@ use crate::Checkpoint;
 use crate::bias::BiasKind;
 use crate::data::Labels;
 use crate::model::{Bert, Part};
-use crate::train::{BatchSize, Batches, Examples};
+use crate::train::{BatchSize, Batches, Examples, TrainOptions, reuse_bytes};
 
 /// What trains, on what, for how long. Its `Display` is the text shown before a run.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub struct Plan {
     pub epochs: usize,
     /// Batch, rate and the rest in words.
     pub training: String,
+    /// What is computed once a row, in words; none where something trains from the bottom up, or dropout is drawn there.
+    pub reused: Option<String>,
     /// The device.
     pub device: String,
     /// Lines that were left out of a file, as its preset asks.
@@ -113,10 +115,34 @@ impl Plan {
                 "batch {batch}, learning rate {} {}{warmup}, dropout {dropout}, at most {} tokens a row, seed {}",
                 training.learning_rate, training.schedule, options.max_length, training.seed
             ),
+            reused: reused(model, training, &batches, checkpoint.config().num_hidden_layers),
             device,
             skipped,
         }
     }
+}
+
+/// What a run computes once a row, and how much of it it keeps.
+fn reused<D: Backend>(model: &Bert<D>, training: &TrainOptions, batches: &Batches, layers: usize) -> Option<String> {
+    let stages = model.frozen_stages();
+    if stages == 0 || training.frozen_dropout {
+        return None;
+    }
+    let what = match stages - 1 {
+        0 => "the embeddings".into(),
+        1 => "the embeddings and layer 0".into(),
+        frozen => format!("the embeddings and layers 0-{}", frozen.min(layers) - 1),
+    };
+    let needed = reuse_bytes(model, batches.lengths());
+    let kept = match needed > training.reuse_bytes {
+        true => format!("{} of {} MB fit", grouped(megabytes(training.reuse_bytes)), grouped(megabytes(needed))),
+        false => format!("{} MB", grouped(megabytes(needed))),
+    };
+    Some(format!("{what}, frozen and without dropout: computed once a row and kept, {kept}"))
+}
+
+fn megabytes(bytes: usize) -> usize {
+    bytes.div_ceil(1_000_000)
 }
 
 impl fmt::Display for Plan {
@@ -157,6 +183,9 @@ impl fmt::Display for Plan {
             grouped(self.steps),
             self.training
         )?;
+        if let Some(reused) = &self.reused {
+            writeln!(f, "reuses    {reused}")?;
+        }
         write!(f, "device    {}", self.device)
     }
 }

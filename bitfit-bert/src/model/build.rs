@@ -178,6 +178,7 @@ impl<D: Backend> Bert<D> {
             pooler,
             classifier,
             head_dropout: options.dropout.unwrap_or_else(|| config.head_dropout_prob()),
+            hidden: h,
             outputs: options.head.outputs(),
             parts,
             selection: options.selection.clone(),

@@ -46,6 +46,26 @@ pub(super) enum QueryKeyValue<D: Backend> {
 }
 
 impl<D: Backend> Layer<D> {
+    /// Whether anything of it trains.
+    pub(super) fn trains(&self) -> bool {
+        let weights = match &self.query_key_value {
+            QueryKeyValue::EveryToken(weight) => [Some(weight), None],
+            QueryKeyValue::FirstTokens { query, key_value } => [Some(query), Some(key_value)],
+        };
+        let biases = [
+            &self.query_bias,
+            &self.key_bias,
+            &self.value_bias,
+            &self.attention_output_bias,
+            &self.intermediate_bias,
+            &self.output_bias,
+        ];
+        weights.into_iter().flatten().chain([&self.attention_output]).any(|w| matches!(w, Weight::Trained(_)))
+            || biases.into_iter().any(|bias| bias.trained().is_some())
+            || self.attention_norm.trains()
+            || self.output_norm.trains()
+    }
+
     /// `[T, H]` to `[T, H]`, or to `[B, H]` where only the `[CLS]` rows ask.
     pub(super) fn forward(&self, tape: &mut Tape<'_, D>, x: &Var<D>, batch: &Batch<D>) -> Result<Var<D>> {
         let sequences = batch.sequences();

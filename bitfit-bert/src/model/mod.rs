@@ -7,6 +7,7 @@
 mod batch;
 mod build;
 mod layer;
+mod stages;
 
 pub use batch::Batch;
 pub use build::{Head, HeadWeights, ModelOptions, Part, TrainablePart};
@@ -27,6 +28,7 @@ pub struct Bert<D: Backend> {
     pooler: Dense<D>,
     classifier: Dense<D>,
     head_dropout: f32,
+    hidden: usize,
     outputs: usize,
     parts: Vec<TrainablePart>,
     /// What was asked for, to check the parts against.
@@ -67,14 +69,13 @@ impl<D: Backend> Bert<D> {
     /// # Errors
     /// [`bitfit_core::Error`] when the batch is not of this model, or the device fails.
     pub fn forward(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>) -> Result<Var<D>> {
-        let mut x = self.embeddings.forward(tape, batch)?;
-        for layer in &self.layers {
-            x = layer.forward(tape, &x, batch)?;
-        }
-        let pooled = tape.linear(&x, &self.pooler.weight, &[&self.pooler.bias])?;
-        let pooled = tape.tanh(&pooled)?;
-        let pooled = tape.dropout(&pooled, self.head_dropout)?;
-        tape.linear(&pooled, &self.classifier.weight, &[&self.classifier.bias])
+        let x = self.below(tape, batch, 1)?;
+        self.above(tape, batch, x, 1)
+    }
+
+    /// H.
+    pub fn hidden(&self) -> usize {
+        self.hidden
     }
 
     /// C: classes, or 1 for a regression.
@@ -129,6 +130,18 @@ impl<D: Backend> Bert<D> {
             (None, None) => unreachable!("{} trains, so the arena has it", part.name),
         };
         self.parts.iter().map(|part| Ok((part.name.clone(), tensor(part)?))).collect()
+    }
+}
+
+impl<D: Backend> Norm<D> {
+    fn trains(&self) -> bool {
+        self.weight.trained().or(self.bias.trained()).is_some()
+    }
+}
+
+impl<D: Backend> Dense<D> {
+    fn trains(&self) -> bool {
+        matches!(self.weight, Weight::Trained(_)) || self.bias.trained().is_some()
     }
 }
 

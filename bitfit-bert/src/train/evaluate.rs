@@ -3,7 +3,7 @@
 use bitfit_core::{Arena, Backend, Tape, Workspace};
 use ndarray::{Array2, Axis, concatenate};
 
-use super::{Examples, Targets};
+use super::{Examples, Targets, reuse::Reuse};
 use crate::metrics::{Metric, Predictions};
 use crate::model::{Batch, Bert};
 use crate::tokenize::Encoding;
@@ -31,7 +31,7 @@ pub fn outputs<D: Backend>(
     workspace: &Workspace<D>,
     encodings: &[Encoding],
 ) -> Result<Array2<f32>> {
-    let outputs = arena.device().install(|| outputs_unless(&|| false, model, arena, workspace, encodings))?;
+    let outputs = arena.device().install(|| outputs_unless(&|| false, model, arena, workspace, encodings, None))?;
     Ok(outputs.expect("nobody stops it"))
 }
 
@@ -46,11 +46,12 @@ pub fn evaluate<D: Backend>(
     examples: &Examples,
     metrics: &[Metric],
 ) -> Result<Vec<Score>> {
-    let scores = arena.device().install(|| evaluate_unless(&|| false, model, arena, workspace, examples, metrics))?;
+    let scores =
+        arena.device().install(|| evaluate_unless(&|| false, model, arena, workspace, examples, metrics, None))?;
     Ok(scores.expect("nobody stops it"))
 }
 
-/// As [`evaluate`]; `None` when `stop` says so between two batches.
+/// As [`evaluate`], with what is kept of the frozen stages; `None` when `stop` says so between two batches.
 pub(super) fn evaluate_unless<D: Backend>(
     stop: &dyn Fn() -> bool,
     model: &Bert<D>,
@@ -58,8 +59,11 @@ pub(super) fn evaluate_unless<D: Backend>(
     workspace: &Workspace<D>,
     examples: &Examples,
     metrics: &[Metric],
+    reuse: Option<&mut Reuse>,
 ) -> Result<Option<Vec<Score>>> {
-    let Some(outputs) = outputs_unless(stop, model, arena, workspace, &examples.encodings)? else { return Ok(None) };
+    let Some(outputs) = outputs_unless(stop, model, arena, workspace, &examples.encodings, reuse)? else {
+        return Ok(None);
+    };
     let classes: Vec<usize> = outputs.rows().into_iter().map(|row| argmax(&row.to_vec())).collect();
     let scores = outputs.column(0).to_vec();
     let predictions = match &examples.targets {
@@ -79,15 +83,21 @@ fn outputs_unless<D: Backend>(
     arena: &Arena<D>,
     workspace: &Workspace<D>,
     encodings: &[Encoding],
+    mut reuse: Option<&mut Reuse>,
 ) -> Result<Option<Array2<f32>>> {
     let mut parts = vec![Array2::zeros((0, model.outputs()))];
-    for encodings in encodings.chunks(BATCH) {
+    for first in (0..encodings.len()).step_by(BATCH) {
         if stop() {
             return Ok(None);
         }
+        let rows: Vec<usize> = (first..encodings.len().min(first + BATCH)).collect();
         let mut tape = Tape::infer(workspace, arena);
-        let batch = Batch::new(arena.device(), encodings)?;
-        parts.push(model.forward(&mut tape, &batch)?.tensor().to_array()?);
+        let batch = Batch::new(arena.device(), rows.iter().map(|&row| &encodings[row]))?;
+        let outputs = match reuse.as_deref_mut() {
+            Some(reuse) => reuse.forward(model, &mut tape, &batch, encodings, &rows)?,
+            None => model.forward(&mut tape, &batch)?,
+        };
+        parts.push(outputs.tensor().to_array()?);
     }
     let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
     let outputs = concatenate(Axis(0), &views).expect("every part has one column an output");

@@ -5,6 +5,7 @@ mod check;
 mod evaluate;
 mod options;
 mod order;
+mod reuse;
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ use crate::metrics::Metric;
 use crate::model::{Batch, Bert};
 use crate::tokenize::Encoding;
 use crate::{Error, Result};
+use reuse::Reuse;
+pub use reuse::reuse_bytes;
 
 /// Tokenised texts with what is to be predicted for each.
 #[derive(Clone, Debug)]
@@ -204,6 +207,12 @@ fn train_installed<D: Backend>(
     let batches = Batches::new(examples.lengths(), options);
     check_gradients(trainee.model, trainee.arena, trainee.workspace, examples, &batches.first(), options.seed)?;
     let mut run = Run::new(trainee, examples, options, batches.steps(options.epochs))?;
+    let mut budget = options.reuse_bytes;
+    if !options.frozen_dropout {
+        run.reuse = Reuse::new(run.model, examples.len(), budget);
+        budget = budget.saturating_sub(reuse_bytes(run.model, batches.lengths()));
+    }
+    let mut evaluation_reuse = evaluation.and_then(|(examples, _)| Reuse::new(run.model, examples.len(), budget));
     let mut outcome = Outcome::default();
     let mut kept = None;
     for epoch in 1..=options.epochs {
@@ -215,7 +224,7 @@ fn train_installed<D: Backend>(
         let scores = match evaluation {
             Some((examples, metrics)) => {
                 observer.evaluating(epoch);
-                run.evaluate(examples, metrics, &mut outcome, observer)?
+                run.evaluate(examples, metrics, evaluation_reuse.as_mut(), &mut outcome, observer)?
             }
             None => Vec::new(),
         };
@@ -249,6 +258,8 @@ struct Run<'a, D: Backend> {
     rate: LearningRate,
     max_grad_norm: Option<f32>,
     seed: u64,
+    /// Of the frozen stages, where there are some and they drop nothing.
+    reuse: Option<Reuse>,
     /// The values that last gave a loss.
     good: Option<Vec<f32>>,
 }
@@ -278,6 +289,7 @@ impl<'a, D: Backend> Run<'a, D> {
             rate,
             max_grad_norm: options.max_grad_norm,
             seed: options.seed,
+            reuse: None,
             good: None,
         })
     }
@@ -334,11 +346,12 @@ impl<'a, D: Backend> Run<'a, D> {
         &mut self,
         examples: &Examples,
         metrics: &[Metric],
+        reuse: Option<&mut Reuse>,
         outcome: &mut Outcome,
         observer: &dyn Observer,
     ) -> Result<Vec<Score>> {
         let stop = || observer.should_stop();
-        match evaluate_unless(&stop, self.model, self.arena, self.workspace, examples, metrics) {
+        match evaluate_unless(&stop, self.model, self.arena, self.workspace, examples, metrics, reuse) {
             Ok(Some(scores)) => return Ok(scores),
             Ok(None) => outcome.end = End::Stopped,
             Err(Error::NotANumber { .. }) => self.diverge(outcome, "the model's answers are no numbers".into())?,
@@ -361,7 +374,10 @@ impl<'a, D: Backend> Run<'a, D> {
         self.gradient.clear(self.arena.device())?;
         let mut tape = Tape::train(self.workspace, self.arena, Seed { run: self.seed, step });
         let batch = self.examples.batch(self.arena.device(), rows)?;
-        let logits = self.model.forward(&mut tape, &batch)?;
+        let logits = match &mut self.reuse {
+            Some(reuse) => reuse.forward(self.model, &mut tape, &batch, &self.examples.encodings, rows)?,
+            None => self.model.forward(&mut tape, &batch)?,
+        };
         let loss = self.examples.loss(&mut tape, &logits, rows)?;
         tape.backward(&loss, &mut self.gradient)?;
         Ok((loss.tensor().to_array()?[[0, 0]], batch.tokens()))

@@ -38,6 +38,11 @@ pub struct TrainOptions {
     pub seed: u64,
     /// Whether each epoch has its own order; otherwise the file's.
     pub shuffle: bool,
+    /// Whether dropout is also drawn in the layers below the lowest one that trains, as PyTorch does in training mode. They
+    /// are then computed in every step; otherwise once a row, since nothing changes there.
+    pub frozen_dropout: bool,
+    /// Memory for what those layers made of the rows, in bytes; what does not fit is computed anew.
+    pub reuse_bytes: usize,
     /// Train on so many rows only: the first of the shuffled order, the same in every epoch; of the file if not shuffled.
     pub limit: Option<usize>,
 }
@@ -55,6 +60,8 @@ impl Default for TrainOptions {
             max_grad_norm: Some(1.0),
             seed: 0,
             shuffle: true,
+            frozen_dropout: false,
+            reuse_bytes: 1 << 30,
             limit: None,
         }
     }

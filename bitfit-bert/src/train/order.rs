@@ -48,7 +48,12 @@ impl Batches {
 
     /// Tokens of an epoch.
     pub fn tokens(&self) -> usize {
-        self.rows.iter().map(|(_, tokens)| tokens).sum()
+        self.lengths().sum()
+    }
+
+    /// The tokens of each row that is trained on.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.rows.iter().map(|&(_, tokens)| tokens)
     }
 
     /// The first batch of the first epoch.

@@ -192,6 +192,12 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "P", value_parser = values::number::<f32>, allow_hyphen_values = true, help_heading = "Training")]
     pub dropout: Option<f32>,
 
+    /// Draw dropout in the layers below the lowest one that trains too, as PyTorch does
+    ///
+    /// By default they run as in prediction: nothing changes there, so they are computed once for each text and kept.
+    #[arg(long, help_heading = "Training")]
+    pub frozen_dropout: bool,
+
     /// The seed of the row order, dropout and the fresh head; the same seed gives the same task file, bit by bit
     #[arg(
         long, value_name = "N", default_value_t = TrainOptions::default().seed, value_parser = values::seed,
@@ -213,6 +219,13 @@ pub struct FinetuneArgs {
         help_heading = "Output"
     )]
     pub log_every: usize,
+
+    /// Memory for what frozen lower layers make of the texts, such as 512M or 2G; what does not fit is computed anew
+    #[arg(
+        long, value_name = "SIZE", default_value = "1G", value_parser = values::bytes, allow_hyphen_values = true,
+        help_heading = "Machine"
+    )]
+    pub reuse_memory: usize,
 
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -253,6 +266,8 @@ impl FinetuneArgs {
             max_grad_norm: self.clip.0,
             seed: self.seed,
             shuffle: !self.no_shuffle,
+            frozen_dropout: self.frozen_dropout,
+            reuse_bytes: self.reuse_memory,
             limit: self.limit,
         };
         training.validate()?;

@@ -101,6 +101,19 @@ fn at_most(text: &str, most: u32) -> Result<usize, String> {
     count.map(|count| count as usize).ok_or_else(|| format!("it must be a whole number, at most {most}"))
 }
 
+/// An amount of memory: a whole number with K, M, G or T behind it, which stand for powers of 1024.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 'K' | 'k')) => (&text[..at], 10),
+        Some((at, 'M' | 'm')) => (&text[..at], 20),
+        Some((at, 'G' | 'g')) => (&text[..at], 30),
+        Some((at, 'T' | 't')) => (&text[..at], 40),
+        _ => (text, 0),
+    };
+    let bytes = number.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << unit));
+    bytes.ok_or_else(|| "it must be a number of bytes, such as 512M or 2G".into())
+}
+
 pub fn seed(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "it must be a whole number from 0 to 18446744073709551615".into())
 }
