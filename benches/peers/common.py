@@ -43,5 +43,5 @@ def peak_rss_bytes():
 
 
 def say(**fields):
-    """One JSON object a line on stdout; without fields it says that the first step is done."""
+    """One JSON object a line on stdout; without fields it marks a moment."""
     print(json.dumps(fields), flush=True)

@@ -33,7 +33,7 @@ class Run:
     """What a process did."""
 
     result: dict  # the last line of its stdout
-    first: float | None  # seconds from its start to its first line
+    lines: list  # seconds from its start to each line of its stdout
     whole: float  # seconds from its start to its end
 
 
@@ -93,14 +93,14 @@ class Bench:
         command = [str(word) for word in command]
         self.wait()
         ticks, own, start = busy_ticks(), children_seconds(), time.monotonic()
-        first, last = None, ""
+        lines, last = [], ""
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if not self.arguments.verbose else None,
             text=True, env=self.environment,
         ) as process:
             # What goes to stderr is little: it fits the pipe until stdout ends.
             for line in process.stdout:
-                first = first or time.monotonic() - start
+                lines.append(time.monotonic() - start)
                 last = line
             errors = process.stderr.read() if process.stderr else ""
         whole = time.monotonic() - start
@@ -109,8 +109,9 @@ class Bench:
         if ticks is not None and counted:
             used = (children_seconds() - own) * os.sysconf("SC_CLK_TCK")
             self.others = max(self.others, self.share(busy_ticks() - ticks - used, whole))
-        run = Run(json.loads(last), first, whole)
-        print(f"{' '.join(command)}\n    {last.strip()} first {first:.2f} s, whole {whole:.2f} s", file=sys.stderr)
+        run = Run(json.loads(last), lines, whole)
+        stamps = " ".join(f"{seconds:.2f}" for seconds in lines)
+        print(f"{' '.join(command)}\n    {last.strip()[:400]} lines at {stamps}, whole {whole:.2f} s", file=sys.stderr)
         return run
 
     def torch(self, script, *words):
@@ -166,7 +167,8 @@ def steps(bench):
         if None not in peaks:
             yield row(f"the same, {precision}: peak RSS", "GB", *(peak / 1e9 for peak in peaks))
     torch, bitfit = runs["f32"]
-    yield row("BERT-base, f32: start to end of first step", "s", torch.first, bitfit.first)
+    yield row("BERT-base, f32: start to begin of first step", "s", torch.lines[0], bitfit.lines[0])
+    yield row("BERT-base, f32: start to end of first step", "s", torch.lines[1], bitfit.lines[1])
 
 
 def epochs(bench):
@@ -192,7 +194,21 @@ def epochs(bench):
         what = f"MiniLM on RTE's dev set, evaluation, {precision}, PyTorch sorted by length"
         yield row(what, "tokens/s", *rates, higher_is_better=True, digits=0)
     # bitfit's whole process: it also saves the task file after its one step.
-    yield row("MiniLM on RTE, f32: start to end of first step", "s", padded.first, one.whole)
+    yield row("MiniLM on RTE, f32: start to end of first step", "s", padded.lines[0], one.whole)
+
+
+def products(bench):
+    """Products with few rows, as in serving."""
+    seconds = 0.02 if bench.arguments.quick else 0.5
+    torch = bench.torch("torch_products.py", "--seconds", seconds).result["products"]
+    bitfit = bench.run([bench.binaries / "products", seconds]).result["products"]
+    for ours, theirs in zip(bitfit, torch, strict=True):
+        gflop = 2e-9 * ours["rows"] * ours["in"] * ours["out"]
+        cells = []
+        for kind in ("same_s", "turns_s"):
+            rates = gflop / theirs[kind], gflop / ours[kind]
+            cells += [f"{rates[0]:.0f}", f"{rates[1]:.0f}", f"{rates[1] / rates[0]:.2f}"]
+        yield f"| {ours['precision']} | {ours['rows']} × {ours['in']} → {ours['out']} | {' | '.join(cells)} |"
 
 
 def versions(python):
@@ -214,7 +230,8 @@ def main():
     parser.add_argument("--minilm", help="the directory of all-MiniLM-L6-v2; without it BERT-base alone is measured")
     parser.add_argument("--rte", help="the directory of RTE's train.tsv and dev.tsv")
     parser.add_argument("--bitfit-bin", default="target/release", help="the directory of the release binaries")
-    parser.add_argument("--only", choices=["step", "epoch"], help="measure BERT-base's steps, or RTE's epochs, alone")
+    parser.add_argument("--only", choices=["step", "epoch", "product"],
+                        help="measure BERT-base's steps, RTE's epochs, or products with few rows alone")
     parser.add_argument("--steps", type=int, default=5, help="steps counted of BERT-base (5)")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile as well; compiling takes a minute")
     parser.add_argument("--quick", action="store_true", help="two steps, and ten of the epoch")
@@ -227,13 +244,18 @@ def main():
 
     bench = Bench(arguments)
     rows = []
-    if arguments.only != "epoch":
+    if arguments.only in (None, "step"):
         rows += steps(bench)
-    if arguments.only != "step" and arguments.minilm:
+    if arguments.only in (None, "epoch") and arguments.minilm:
         rows += epochs(bench)
-    print("| measure | PyTorch | bitfit | times better |", "|---|---:|---:|---:|", *rows, sep="\n")
+    if rows:
+        print("| measure | PyTorch | bitfit | times better |", "|---|---:|---:|---:|", *rows, "", sep="\n")
+    if arguments.only in (None, "product"):
+        print("GFLOP/s of `x · Wᵀ + b`:\n")
+        print("| precision | product | PyTorch, one weight | bitfit | ratio | PyTorch, 12 in turn | bitfit | ratio |")
+        print("|---|---|---:|---:|---:|---:|---:|---:|", *products(bench), "", sep="\n")
     print(
-        f"\n{time.strftime('%Y-%m-%d')} · {cpu()}, {bench.threads} threads · {versions(arguments.python)} · other processes"
+        f"{time.strftime('%Y-%m-%d')} · {cpu()}, {bench.threads} threads · {versions(arguments.python)} · other processes"
         f" took {100 * bench.others:.0f} % of the CPUs at most{' · --quick' if arguments.quick else ''}"
     )
 

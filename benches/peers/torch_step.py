@@ -4,7 +4,7 @@
 
 MODEL is a directory with config.json and model.safetensors; `step` of the benches writes such ones with random weights to
 `target/bench-*`. All sequences have the same length, so that nothing is padded. Dropout is on. Prints an empty JSON object
-when the first step is done, and the result as another: the median and the least of the steps after it, and the peak of
+before the first step and when it is done, and the result as another: the median and the least of the steps after it, and the peak of
 resident memory. Needs torch and transformers.
 """
 
@@ -51,6 +51,7 @@ def main():
         common.update(loss, trained, optimizer)
         return time.perf_counter() - start, loss.item()
 
+    common.say()
     step()
     common.say()
     taken = [step() for _ in range(arguments.steps)]

@@ -1,6 +1,7 @@
 //! `step MODEL PRECISION SEQUENCES TOKENS [STEPS]`: BitFit training steps on random tokens, dropout on, the first one not
 //! counted. MODEL is minilm, base or large, PRECISION f32 or bf16. The counterpart of `peers/torch_step.py`, with the same
-//! output: an empty object on stdout when the first step is done, the result as another; a line for people on stderr.
+//! output: an empty object on stdout before the first step and when it is done, the result as another; a line for people on
+//! stderr.
 //!
 //! The model's random weights lie in `bench-*` of cargo's target directory; the first run writes them.
 
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     };
     let models = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let mut step = Step::new(size, &models, &vec![tokens; sequences], precision);
+    println!("{{}}");
     step.run();
     println!("{{}}");
 

@@ -1,0 +1,65 @@
+"""`x · Wᵀ + b` with few rows in PyTorch: the counterpart of `benches/src/bin/products.rs`, which says what is measured.
+
+    python torch_products.py [--seconds S] [--threads N]
+
+bf16 is a bfloat16 input with bfloat16 weights: no conversion is counted. Needs torch.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+
+import common
+
+WEIGHTS = [(768, 768), (768, 3072), (3072, 768), (384, 1536), (1536, 384)]
+ROWS = [16, 32, 64, 128]
+LAYERS = 12
+
+
+def median(seconds, work):
+    """The median of so many seconds' calls, after a few that are not counted."""
+    for _ in range(LAYERS):
+        work()
+    taken = []
+    while len(taken) < 7 or sum(taken) < seconds:
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--threads", type=int, help="PyTorch's own choice if not given")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+
+    products = []
+    for name, dtype in [("f32", torch.float32), ("bf16", torch.bfloat16)]:
+        for inputs, outputs in WEIGHTS:
+            layers = [torch.nn.Linear(inputs, outputs, dtype=dtype) for _ in range(LAYERS)]
+            for rows in ROWS:
+                x = torch.randn(rows, inputs, dtype=dtype)
+                turn = 0
+
+                def product(weights, x=x):
+                    nonlocal turn
+                    weights[turn % len(weights)](x)
+                    turn += 1
+
+                with torch.inference_mode():
+                    same = median(arguments.seconds, lambda: product(layers[:1]))
+                    turns = median(arguments.seconds, lambda: product(layers))
+                products.append(
+                    {"precision": name, "rows": rows, "in": inputs, "out": outputs, "same_s": same, "turns_s": turns}
+                )
+    common.say(products=products)
+
+
+if __name__ == "__main__":
+    main()
