@@ -6,6 +6,7 @@ mod dropout;
 mod error;
 pub mod gemm;
 mod host;
+mod lent;
 mod memory;
 pub mod ops;
 pub mod optim;

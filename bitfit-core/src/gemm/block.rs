@@ -8,11 +8,11 @@ use std::{
     fmt,
     marker::PhantomData,
     ops::Range,
-    ptr, slice,
+    slice,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::simd::Level;
+use crate::{lent::Lent, simd::Level};
 
 /// Rows of a block, but for the last: the unit in which column sums are made.
 pub const ROW_BLOCK: usize = 96;
@@ -162,7 +162,8 @@ impl<'a, T> SideMatrix<'a, T> {
 #[derive(Debug)]
 pub struct ColumnPartials {
     cols: usize,
-    /// `[blocks, cols]`, as one allocation that `side` borrows for as long as this lives.
+    /// `[blocks, cols]`, reached through `side` alone until all blocks are done.
+    memory: Lent,
     side: SideMatrix<'static, f32>,
 }
 
@@ -170,16 +171,16 @@ impl ColumnPartials {
     /// Zero sums for a product of shape `[rows, cols]`.
     pub fn new(rows: usize, cols: usize) -> Self {
         let blocks = rows.div_ceil(ROW_BLOCK);
-        let data = Box::leak(vec![0.0; blocks * cols].into_boxed_slice());
+        let mut memory = Lent::filled(blocks * cols, 0.0);
         let side = SideMatrix {
-            data: data.as_mut_ptr(),
+            data: memory.as_mut_ptr(),
             rows: blocks,
             cols,
             row_stride: cols,
             product: AtomicU64::new(0),
             borrow: PhantomData,
         };
-        Self { cols, side }
+        Self { cols, memory, side }
     }
 
     /// The sums of a block's columns over its rows.
@@ -213,19 +214,10 @@ impl ColumnPartials {
     /// Unless `to` has an element for each column.
     pub fn add_to(self, to: &mut [f32]) {
         assert_eq!(to.len(), self.cols, "column sums of another width");
-        // SAFETY: the allocation of `new`, which nobody else can reach: `self` is here by value.
-        let all = unsafe { slice::from_raw_parts(self.side.data, self.side.rows * self.cols) };
-        for row in all.chunks_exact(self.cols.max(1)) {
+        for row in self.memory.chunks_exact(self.cols.max(1)) {
             for (to, &sum) in to.iter_mut().zip(row) {
                 *to += sum;
             }
         }
-    }
-}
-
-impl Drop for ColumnPartials {
-    fn drop(&mut self) {
-        // SAFETY: the boxed slice that `new` leaked, of the same length, given back once.
-        drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(self.side.data, self.side.rows * self.cols)) });
     }
 }

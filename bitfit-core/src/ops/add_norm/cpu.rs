@@ -8,6 +8,7 @@ use super::{AddNorm, BackwardInput, BackwardOutput, Input, Kept};
 use crate::{
     Cpu, DType, Dropout, Result, Slice, SliceMut,
     cpu::{ROW_BLOCK, Stored, blocks, blocks_of, load, optional_blocks, store, sum_columns},
+    lent::Lent,
     simd::{self, Kernel, Level, Simd},
 };
 
@@ -56,7 +57,7 @@ impl Cpu {
             .zip(blocks_of(x, cols))
             .enumerate();
         tasks.for_each_init(
-            || vec![1.0; cols],
+            || Lent::filled(cols, 1.0),
             |factors, (block, (((y, mut normal), mut rstd), x))| {
                 let first = block * ROW_BLOCK;
                 for (i, (y, x)) in y.chunks_exact_mut(cols).zip(x.chunks_exact(cols)).enumerate() {
@@ -88,7 +89,7 @@ impl Cpu {
         let weight = input.weight.f32();
         let kept = input.kept.map(|(normal, rstd)| (K::of(&normal), rstd.f32()));
         // The sums of one block of rows for β, b and γ, one behind the other.
-        let mut partial = vec![0.0; rows.div_ceil(ROW_BLOCK) * 3 * cols];
+        let mut partial = Lent::filled(rows.div_ceil(ROW_BLOCK) * 3 * cols, 0.0);
         let tasks = partial
             .par_chunks_exact_mut(3 * cols)
             .zip(optional_blocks(residual.map(SliceMut::f32), rows, cols))
@@ -96,7 +97,7 @@ impl Cpu {
             .zip(blocks_of(dy, cols))
             .enumerate();
         tasks.for_each_init(
-            || vec![1.0; cols],
+            || Lent::filled(cols, 1.0),
             |factors, (block, (((partial, mut dr), mut dx), dy))| {
                 let (beta, rest) = partial.split_at_mut(cols);
                 let (bias, gamma) = rest.split_at_mut(cols);

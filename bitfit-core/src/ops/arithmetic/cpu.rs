@@ -6,6 +6,7 @@ use super::Arithmetic;
 use crate::{
     Cpu, Result, Slice, SliceMut,
     cpu::{ELEMENT_BLOCK, ROW_BLOCK, blocks, blocks_of, sum_columns},
+    lent::Lent,
 };
 
 impl Arithmetic for Cpu {
@@ -25,7 +26,7 @@ impl Arithmetic for Cpu {
     fn column_dot(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, sum: SliceMut<'_, Self>) -> Result<()> {
         let (a, b, sum) = (a.f32(), b.f32(), sum.f32());
         let cols = sum.len();
-        let mut partial = vec![0.0; a.len().div_ceil(ROW_BLOCK * cols) * cols];
+        let mut partial = Lent::filled(a.len().div_ceil(ROW_BLOCK * cols) * cols, 0.0);
         let tasks = partial.par_chunks_exact_mut(cols).zip(blocks_of(a, cols)).zip(blocks_of(b, cols));
         tasks.for_each(|((partial, a), b)| {
             for (a, b) in a.chunks_exact(cols).zip(b.chunks_exact(cols)) {

@@ -14,6 +14,7 @@ use crate::{
     Cpu, DType, Result, Slice, SliceMut,
     cpu::{Elements, ElementsMut, load, store},
     gemm::{MatMut, MatRef, NoEpilogue, Output, RightOperand, gemm, multiply},
+    lent::Lent,
     simd::{self, Kernel, Level, Simd, math},
 };
 
@@ -38,27 +39,24 @@ impl Attention for Cpu {
             }
             None => o.iter().map(|_| None).collect(),
         };
-        o.into_par_iter().zip(log_sums).enumerate().for_each_init(
-            Vec::new,
-            |heads, (sequence, (mut o, mut log_sums))| {
-                let queries = input.queries.range(sequence).len();
-                let scores = queries * input.keys.range(sequence).len();
-                // Head after head: o [queries, D], then the log-sums [queries].
-                heads.resize(input.heads * queries * (dim + 1), 0.0);
-                for_each_head(input.heads * scores, heads, queries * (dim + 1), |head, out| {
-                    let (o, log_sums) = out.split_at_mut(queries * dim);
-                    let at = Head { level, input, sequence, head };
-                    with_scratch(|scratch| scratch.forward(&at, o, log_sums));
-                });
-                for (head, out) in heads.chunks_exact(queries * (dim + 1)).enumerate() {
-                    let (from, sums) = out.split_at(queries * dim);
-                    put_columns(level, &mut o, width, head * dim, from, dim);
-                    if let Some(log_sums) = &mut log_sums {
-                        sums.iter().enumerate().for_each(|(row, sum)| log_sums[row * input.heads + head] = *sum);
-                    }
+        o.into_par_iter().zip(log_sums).enumerate().for_each(|(sequence, (mut o, mut log_sums))| {
+            let queries = input.queries.range(sequence).len();
+            let scores = queries * input.keys.range(sequence).len();
+            // Head after head: o [queries, D], then the log-sums [queries].
+            let mut heads = Lent::any(input.heads * queries * (dim + 1));
+            for_each_head(input.heads * scores, &mut heads, queries * (dim + 1), |head, out| {
+                let (o, log_sums) = out.split_at_mut(queries * dim);
+                let at = Head { level, input, sequence, head };
+                with_scratch(|scratch| scratch.forward(&at, o, log_sums));
+            });
+            for (head, out) in heads.chunks_exact(queries * (dim + 1)).enumerate() {
+                let (from, sums) = out.split_at(queries * dim);
+                put_columns(level, &mut o, width, head * dim, from, dim);
+                if let Some(log_sums) = &mut log_sums {
+                    sums.iter().enumerate().for_each(|(row, sum)| log_sums[row * input.heads + head] = *sum);
                 }
-            },
-        );
+            }
+        });
         Ok(())
     }
 
@@ -81,12 +79,12 @@ impl Attention for Cpu {
                 .map(|(query, key_value)| Projections::Split { query, key_value })
                 .collect(),
         };
-        gradients.into_par_iter().enumerate().for_each_init(Vec::new, |heads, (sequence, mut gradient)| {
+        gradients.into_par_iter().enumerate().for_each(|(sequence, mut gradient)| {
             let (queries, keys) = (input.queries.range(sequence).len(), input.keys.range(sequence).len());
             // Head after head: dq [queries, D], dk and dv [keys, D].
             let size = (queries + 2 * keys) * dim;
-            heads.resize(input.heads * size, 0.0);
-            for_each_head(input.heads * queries * keys, heads, size, |head, out| {
+            let mut heads = Lent::any(input.heads * size);
+            for_each_head(input.heads * queries * keys, &mut heads, size, |head, out| {
                 let at = Head { level, input, sequence, head };
                 with_scratch(|scratch| scratch.backward(&at, log_sums, &dy, out));
             });

@@ -6,6 +6,7 @@ use super::CrossEntropy;
 use crate::{
     Cpu, Result, Slice, SliceMut,
     cpu::{ROW_BLOCK, blocks, blocks_of, optional_blocks},
+    lent::Lent,
     ops::softmax::softmax_row,
 };
 
@@ -22,7 +23,7 @@ impl CrossEntropy for Cpu {
         let kept = optional_blocks(probabilities.map(SliceMut::f32), labels.len(), classes);
         let tasks = losses.par_chunks_mut(ROW_BLOCK).zip(blocks_of(logits.f32(), classes));
         tasks.zip(labels.par_chunks(ROW_BLOCK)).zip(kept).for_each_init(
-            || vec![0.0; classes],
+            || Lent::filled(classes, 0.0),
             |unkept, (((losses, z), labels), mut kept)| {
                 for (i, (loss, (z, &label))) in losses.iter_mut().zip(z.chunks_exact(classes).zip(labels)).enumerate() {
                     let p = kept.as_mut().map_or(&mut unkept[..], |kept| &mut kept[i * classes..][..classes]);

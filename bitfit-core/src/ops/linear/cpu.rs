@@ -8,6 +8,7 @@ use crate::{
     Cpu, Mask, Result, Slice, SliceMut,
     cpu::{Elements, ElementsMut, Matrix, ROW_BLOCK, Stored, blocks, blocks_of, load, store, sum_columns},
     gemm::{self, Bias, MatMut, MatRef, Narrow, NoEpilogue, Output},
+    lent::Lent,
     simd::{self, Kernel, Level, Simd},
 };
 
@@ -22,9 +23,9 @@ impl Linear for Cpu {
         bias: &[Slice<'_, Self>],
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
-        let bias: Vec<f32> = bias.iter().flat_map(Slice::f32).copied().collect();
+        let bias = Lent::concat(bias.iter().map(Slice::f32));
         let level = self.level();
-        match (weight, bias.as_slice()) {
+        match (weight, &*bias) {
             (Matrix::F32(w), []) => gemm::forward(level, x.f32(), w, y.f32(), false, &NoEpilogue),
             (Matrix::F32(w), bias) => gemm::forward(level, x.f32(), w, y.f32(), false, &Bias(bias)),
             (Matrix::Bf16(w), bias) => self.narrowed(&x, |x| {
@@ -70,7 +71,7 @@ impl Linear for Cpu {
         bias: &[Slice<'_, Self>],
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
-        let bias: Vec<f32> = bias.iter().flat_map(Slice::f32).copied().collect();
+        let bias = Lent::concat(bias.iter().map(Slice::f32));
         let w = matrix(weight.data.f32(), weight.in_features);
         let out_features = weight.out_features;
         blocks(y.f32(), out_features).zip(blocks_of(x.f32(), weight.in_features)).for_each(|(y, x)| {
@@ -132,7 +133,7 @@ impl Linear for Cpu {
 
 fn column_sum<T: Stored>(level: Level, dy: &[T], cols: usize, first: usize, sum: &mut [f32]) {
     let width = sum.len();
-    let mut partial = vec![0.0; dy.len().div_ceil(ROW_BLOCK * cols) * width];
+    let mut partial = Lent::filled(dy.len().div_ceil(ROW_BLOCK * cols) * width, 0.0);
     partial.par_chunks_exact_mut(width).zip(blocks_of(dy, cols)).for_each(|(sum, dy)| {
         simd::dispatch(level, AddRows { rows: dy.chunks_exact(cols).map(|dy| &dy[first..first + width]), sum });
     });
