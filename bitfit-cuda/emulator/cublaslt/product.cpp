@@ -94,8 +94,16 @@ void multiply(const Product& product) {
         for (int64_t panel = first; panel < first + PASS && panel * columns < n; ++panel) {
             int64_t j0 = panel * columns;
             kernel().run(k, left.data() + i0 * k, right.data() + j0 * k, tile.data());
-            for (int64_t j = 0; j < std::min(columns, n - j0); ++j)
-                for (int64_t i = 0; i < std::min(rows, m - i0); ++i) {
+            int64_t full_i = std::min(rows, m - i0), full_j = std::min(columns, n - j0);
+            if (beta == 0 && d.type == Element::F32 && d.row == 1) {
+                for (int64_t j = 0; j < full_j; ++j) {
+                    float* to = static_cast<float*>(const_cast<void*>(d.data)) + i0 + (j0 + j) * d.column;
+                    for (int64_t i = 0; i < full_i; ++i) to[i] = alpha * tile[static_cast<size_t>(j * rows + i)];
+                }
+                continue;
+            }
+            for (int64_t j = 0; j < full_j; ++j)
+                for (int64_t i = 0; i < full_i; ++i) {
                     float value = alpha * tile[static_cast<size_t>(j * rows + i)];
                     if (beta != 0) value += beta * load(c, (i0 + i) * c.row + (j0 + j) * c.column);
                     store(d, (i0 + i) * d.row + (j0 + j) * d.column, value);

@@ -150,7 +150,7 @@ const unsigned long long* BlockRunner::meet(EmulatedThread* thread, const char* 
         snprintf(text, sizeof text, "%s by the lanes 0x%08x; only the full mask is emulated", what, mask);
         runner.stuck(text);
     }
-    if (warp.came > 0 && strcmp(warp.what, what) != 0) runner.stuck(std::string("a lane calls ") + what + " while others of its warp wait in " + warp.what);
+    if (warp.came > 0 && warp.what != what && strcmp(warp.what, what) != 0) runner.stuck(std::string("a lane calls ") + what + " while others of its warp wait in " + warp.what);
     warp.what = what;
     unsigned long long* values = warp.values[warp.sequence % 2];
     values[lane.lane] = value;

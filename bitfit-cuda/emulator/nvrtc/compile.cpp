@@ -27,8 +27,8 @@ static const char* compiler() {
 static std::string flags() {
     std::string flags = "-std=gnu++17 -O2 -fPIC -w -Wno-register -fno-exceptions -fno-rtti -fno-gnu-unique -fvisibility=hidden -fno-math-errno -fno-trapping-math";
     flags += __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? " -march=x86-64-v3" : " -march=x86-64";
-    // An index beyond a shared or local array of known size ends the kernel.
-    flags += " -fsanitize=bounds -fsanitize-undefined-trap-on-error";
+    // An index beyond a shared or local array of known size ends the kernel, as does an address that is no multiple of its type's size.
+    flags += " -fsanitize=bounds,alignment -fsanitize-undefined-trap-on-error";
     return flags;
 }
 

@@ -32,6 +32,7 @@ void writes_past_an_odd_end();
 void writes_just_before_the_beginning();
 void uses_freed_memory();
 void leaves_a_shared_array();
+void reads_a_vector_between_two();
 void leaves_dynamic_shared_memory();
 void ends_before_a_barrier();
 void misses_a_shuffle();

@@ -50,6 +50,10 @@ extern "C" __global__ void kernel(float* to, int at) {
 })"), 1, 1, 0, room(4), 5);
 }
 
+void reads_a_vector_between_two() {
+    launch(kernel("extern \"C\" __global__ void kernel(float* to) { *to = reinterpret_cast<float2*>(to + 1)->y; }"), 1, 1, 0, room(64));
+}
+
 void leaves_dynamic_shared_memory() {
     launch(kernel(R"(
 extern "C" __global__ void kernel(float* to) {

@@ -32,6 +32,7 @@ static const Case CASES[] = {
     {"a write just before an allocation", writes_just_before_the_beginning, "", "kernel kernel wrote just outside of an allocation of 64 bytes"},
     {"a use of freed memory", uses_freed_memory, "", "a write to byte 0 of an allocation of 64 bytes that was freed"},
     {"an index beyond a shared array", leaves_a_shared_array, "", "an index beyond its array"},
+    {"a vector at an address that is no multiple of its size", reads_a_vector_between_two, "", "an address that is no multiple"},
     {"an access beyond dynamic shared memory", leaves_dynamic_shared_memory, "", "behind the end of dynamic shared memory"},
     {"a thread that ends before a barrier", ends_before_a_barrier, "", "32 threads of the block ended while 32 wait at __syncthreads"},
     {"a lane that is missing from a shuffle", misses_a_shuffle, "", "31 lanes of the warp wait in __shfl_xor_sync for the others, of which 0 wait at __syncthreads and 1 have ended"},
