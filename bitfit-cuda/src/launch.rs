@@ -83,6 +83,11 @@ impl Shape {
         Self { grid: [blocks, 1, 1], block, shared: 0 }
     }
 
+    /// For a kernel that gives each of `rows` rows to a warp, four to a block.
+    pub fn warps(rows: usize) -> Self {
+        Self::blocks(rows.div_ceil(4), 128)
+    }
+
     /// The same with dynamic shared memory.
     #[must_use]
     pub fn with_shared(self, bytes: usize) -> Self {
@@ -142,6 +147,14 @@ impl<'a> Arguments<'a> {
     /// A pointer to a list of indices, `const u32*`.
     pub fn indices(&mut self, indices: &'a Indices) -> &mut Self {
         self.push(indices.pointer())
+    }
+
+    /// The same, null where there is none.
+    pub fn optional_indices(&mut self, indices: Option<&'a Indices>) -> &mut Self {
+        match indices {
+            Some(indices) => self.indices(indices),
+            None => self.push(0),
+        }
     }
 
     /// A count, `u64`.

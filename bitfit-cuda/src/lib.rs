@@ -23,7 +23,9 @@ mod launch;
 mod library;
 mod memory;
 mod ops;
+mod products;
 mod staging;
+mod sums;
 
 pub use device::{Cuda, Matrix, Precision};
 pub use error::{Error, Result};

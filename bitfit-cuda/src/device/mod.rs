@@ -1,5 +1,6 @@
 //! The device: a GPU, one stream of work on it, and what belongs to it for its life.
 
+mod lists;
 mod matrix;
 pub(crate) mod transfer;
 
@@ -10,7 +11,7 @@ use cudarc::driver::{CudaContext, CudaStream, sys::CUdevice_attribute};
 
 pub use matrix::Matrix;
 
-use crate::{Error, Result, kernels::Kernels, library, memory::Pool, staging::Staging};
+use crate::{Error, Result, kernels::Kernels, library, memory::Pool, products::Products, staging::Staging};
 
 /// The arithmetic of products, and the type in which what backward reads is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +55,8 @@ struct Shared {
     stream: Arc<CudaStream>,
     kernels: Kernels,
     pool: Arc<Pool>,
+    products: Products,
+    lists: lists::Lists,
     staging: Staging,
 }
 
@@ -96,6 +99,8 @@ impl Cuda {
                 most_shared: attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?
                     as usize,
                 kernels: Kernels::new(capability)?,
+                products: Products::new(&stream)?,
+                lists: lists::Lists::default(),
                 pool: Pool::new(Arc::clone(&stream)),
                 staging: Staging::new(Arc::clone(&context)),
                 context,
@@ -136,6 +141,10 @@ impl Cuda {
 
     pub(crate) fn kernels(&self) -> &Kernels {
         &self.shared.kernels
+    }
+
+    pub(crate) fn products(&self) -> &Products {
+        &self.shared.products
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {

@@ -1,7 +1,35 @@
 //! The ops of [`bitfit_core::ops`] on the GPU, one folder each under core's name: `mod.rs` launches, `<op>.cu` computes.
-//! What an op computes, what it keeps and why is said in core, once for all devices.
+//! What an op computes, what it keeps and why is said in core, once for all devices. Ops that core builds on other ops and on
+//! the device's memory have no folder.
 
-use crate::{device::transfer, launch::Source};
+mod activation;
+mod adamw;
+mod arithmetic;
+mod cross_entropy;
+mod dropout;
+mod embedding;
+mod feed_forward;
+mod gather;
+mod linear;
+mod matmul;
+mod mse;
+mod softmax;
+
+use crate::{device::transfer, launch::Source, sums};
 
 /// The sources of all kernels, for those who compile them without running any.
-pub(crate) static SOURCES: [&Source; 1] = [&transfer::SOURCE];
+pub(crate) static SOURCES: &[&Source] = &[
+    &transfer::SOURCE,
+    &sums::SOURCE,
+    &activation::SOURCE,
+    &adamw::SOURCE,
+    &arithmetic::SOURCE,
+    &cross_entropy::SOURCE,
+    &dropout::SOURCE,
+    &embedding::SOURCE,
+    &feed_forward::SOURCE,
+    &gather::SOURCE,
+    &linear::SOURCE,
+    &mse::SOURCE,
+    &softmax::SOURCE,
+];
