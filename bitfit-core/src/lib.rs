@@ -12,6 +12,8 @@ pub mod optim;
 mod params;
 mod random;
 pub mod simd;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 mod tape;
 
 pub use cpu::Cpu;
