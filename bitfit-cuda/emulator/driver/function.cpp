@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "launch.h"
+#include "memory.h"
 #include "state.h"
 
 EXPORT CUresult cuModuleLoadData(CUmodule* module, const void* image) {
@@ -85,6 +86,20 @@ EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunct
     return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, threads, dynamic_shared, 0);
 }
 
+// A device would take any bits. But a pointer that is none, or a number that is one, was meant for another parameter.
+static CUresult check_arguments(const EmulatedKernel& kernel, const Arguments& arguments) {
+    for (unsigned i = 0; i < kernel.parameter_count; ++i) {
+        auto* value = reinterpret_cast<void*>(arguments.values[2 * i]);
+        memory::Allocation in;
+        if (kernel.parameters[i].pointer && value && !memory::find(value, &in))
+            return fail(CUDA_ERROR_INVALID_VALUE, "argument %u of kernel %s is a pointer, but %s", i, kernel.name,
+                        memory::describe(reinterpret_cast<uintptr_t>(value)).c_str());
+        if (!kernel.parameters[i].pointer && kernel.parameters[i].bytes == 8 && memory::owns(value))
+            return fail(CUDA_ERROR_INVALID_VALUE, "argument %u of kernel %s is a number, but was given an address of device memory", i, kernel.name);
+    }
+    return CUDA_SUCCESS;
+}
+
 EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
                                unsigned block_z, unsigned shared_bytes, CUstream, void** parameters, void** extra) {
     ENTER("cuLaunchKernel %s grid (%u, %u, %u) block (%u, %u, %u) shared %u", function ? function->kernel->name : "?", grid_x, grid_y, grid_z,
@@ -104,6 +119,7 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned gr
                     shared_bytes, function->max_dynamic_shared);
     if (extra || (kernel.parameter_count > 0 && !parameters)) return CUDA_ERROR_NOT_SUPPORTED;
     auto arguments = std::make_shared<Arguments>(kernel, parameters);
+    if (CUresult result = check_arguments(kernel, *arguments); result != CUDA_SUCCESS) return result;
     queue::submit([=] { run_kernel(*function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, *arguments); });
     return CUDA_SUCCESS;
 }

@@ -90,7 +90,7 @@ bool holds(const void* address, size_t bytes) {
     return find(address, &in) && static_cast<size_t>(static_cast<const uint8_t*>(address) - in.base) + bytes <= in.bytes;
 }
 
-bool owns(const void* address) { return static_cast<const uint8_t*>(address) - device().start < static_cast<ptrdiff_t>(RESERVED) && address >= device().start; }
+bool owns(const void* address) { return reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(device().start) < RESERVED; }
 
 std::string describe(uintptr_t address) {
     Device& on = device();

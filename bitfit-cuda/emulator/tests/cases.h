@@ -16,6 +16,7 @@ void adds_vectors();
 void sums_a_block();
 void shuffles();
 void multiplies_by_mma();
+void multiplies_by_shuffles();
 void uses_dynamic_shared_memory();
 void finds_kernels_of_macros();
 void reports_compile_errors();
@@ -26,6 +27,7 @@ void multiplies_narrow_matrices();
 void refuses_products();
 // faults.cpp
 void refuses_copies();
+void refuses_pointers();
 void writes_past_the_end();
 void reads_before_the_beginning();
 void writes_past_an_odd_end();

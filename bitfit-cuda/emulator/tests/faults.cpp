@@ -16,6 +16,18 @@ void refuses_copies() {
     CHECK(cuMemAlloc_v2(&pointer, size_t(1) << 40) == CUDA_ERROR_OUT_OF_MEMORY);
 }
 
+void refuses_pointers() {
+    CUfunction none = kernel("extern \"C\" __global__ void kernel(float* optional, unsigned long long n) {}");
+    CUdeviceptr four = room(4), freed = room(4);
+    SUCCEEDS(cuMemFree_v2(freed));
+    SUCCEEDS(launch(none, 1, 1, 0, four, uint64_t{1}));
+    SUCCEEDS(launch(none, 1, 1, 0, four + 4, uint64_t{0}));
+    SUCCEEDS(launch(none, 1, 1, 0, CUdeviceptr{0}, uint64_t{0}));
+    CHECK(launch(none, 1, 1, 0, uint64_t{1}, four) == CUDA_ERROR_INVALID_VALUE);
+    CHECK(launch(none, 1, 1, 0, CUdeviceptr{0}, four) == CUDA_ERROR_INVALID_VALUE);
+    CHECK(launch(none, 1, 1, 0, freed, uint64_t{1}) == CUDA_ERROR_INVALID_VALUE);
+}
+
 void writes_past_the_end() {
     launch(kernel("extern \"C\" __global__ void kernel(float* to) { to[threadIdx.x] = 1.0f; }"), 1, 32, 0, room(64));
 }
@@ -33,12 +45,11 @@ void writes_just_before_the_beginning() {
     launch(kernel("extern \"C\" __global__ void kernel(float* to) { to[-3] = 1.0f; }"), 1, 1, 0, room(64));
 }
 
+// Through memory: a freed pointer among the arguments is refused before.
 void uses_freed_memory() {
-    CUdeviceptr to;
-    CUfunction write = kernel("extern \"C\" __global__ void kernel(float* to) { to[threadIdx.x] = 1.0f; }");
-    to = room(64);
+    CUdeviceptr to = room(64), pointers = upload(std::vector<CUdeviceptr>{to});
     SUCCEEDS(cuMemFree_v2(to));
-    launch(write, 1, 1, 0, to);
+    launch(kernel("extern \"C\" __global__ void kernel(float** to) { **to = 1.0f; }"), 1, 1, 0, pointers);
 }
 
 void leaves_a_shared_array() {

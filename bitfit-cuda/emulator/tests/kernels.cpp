@@ -2,6 +2,9 @@
 
 #include "cases.h"
 
+#include <fstream>
+#include <sstream>
+
 void adds_vectors() {
     CUfunction add = kernel(R"(
 extern "C" __global__ void kernel(const float* __restrict__ a, const float* b, float* sum, unsigned n) {
@@ -86,21 +89,8 @@ static float from_bf16(uint16_t bits) {
     return value;
 }
 
-void multiplies_by_mma() {
-    // The fragments are loaded as a kernel loads them that follows the PTX ISA's pictures: row-major a, column-major b.
-    CUfunction multiply = kernel(R"(
-extern "C" __global__ void kernel(const unsigned short* a, const unsigned short* b, float* c) {
-    unsigned group = threadIdx.x / 4, member = threadIdx.x % 4;
-    auto pair = [](const unsigned short* at) { return (unsigned)at[0] | (unsigned)at[1] << 16; };
-    unsigned fragment_a[4] = {pair(a + group * 16 + 2 * member), pair(a + (group + 8) * 16 + 2 * member),
-                              pair(a + group * 16 + 2 * member + 8), pair(a + (group + 8) * 16 + 2 * member + 8)};
-    unsigned fragment_b[2] = {pair(b + group * 16 + 2 * member), pair(b + group * 16 + 2 * member + 8)};
-    float* upper = c + group * 8 + 2 * member;
-    float* lower = upper + 64;
-    float fragment_c[4] = {upper[0], upper[1], lower[0], lower[1]};
-    mma_bf16_m16n8k16(fragment_c, fragment_a, fragment_b);
-    upper[0] = fragment_c[0], upper[1] = fragment_c[1], lower[0] = fragment_c[2], lower[1] = fragment_c[3];
-})");
+// One tile through a kernel of the parameters (a, b, c), against a plain loop.
+static void check_mma(CUfunction multiply) {
     std::vector<uint16_t> a(16 * 16), b(8 * 16);
     std::vector<float> c(16 * 8);
     uint32_t random = 1;
@@ -120,6 +110,32 @@ extern "C" __global__ void kernel(const unsigned short* a, const unsigned short*
             for (size_t k = 0; k < 16; ++k) sum += double(from_bf16(a[i * 16 + k])) * from_bf16(b[j * 16 + k]);
             CHECK(std::abs(got[i * 8 + j] - sum) <= 1e-5 * (1 + std::abs(sum)));
         }
+}
+
+// The fragments are loaded as a kernel loads them that follows the PTX ISA's pictures: row-major a, column-major b.
+static const char MMA_KERNEL[] = R"(
+extern "C" __global__ void kernel(const unsigned short* a, const unsigned short* b, float* c) {
+    unsigned group = threadIdx.x / 4, member = threadIdx.x % 4;
+    auto pair = [](const unsigned short* at) { return (unsigned)at[0] | (unsigned)at[1] << 16; };
+    unsigned fragment_a[4] = {pair(a + group * 16 + 2 * member), pair(a + (group + 8) * 16 + 2 * member),
+                              pair(a + group * 16 + 2 * member + 8), pair(a + (group + 8) * 16 + 2 * member + 8)};
+    unsigned fragment_b[2] = {pair(b + group * 16 + 2 * member), pair(b + group * 16 + 2 * member + 8)};
+    float* upper = c + group * 8 + 2 * member;
+    float* lower = upper + 64;
+    float fragment_c[4] = {upper[0], upper[1], lower[0], lower[1]};
+    mma_bf16_m16n8k16(fragment_c, fragment_a, fragment_b);
+    upper[0] = fragment_c[0], upper[1] = fragment_c[1], lower[0] = fragment_c[2], lower[1] = fragment_c[3];
+})";
+
+void multiplies_by_mma() { check_mma(kernel(MMA_KERNEL)); }
+
+// What common.cuh has for Turing, which stands behind the emulator's own.
+void multiplies_by_shuffles() {
+    std::ifstream file(COMMON);
+    std::stringstream common;
+    CHECK(file && common << file.rdbuf());
+    std::string source = "#undef BITFIT_EMULATOR\n#define mma_bf16_m16n8k16 mma_by_shuffles\n" + common.str() + MMA_KERNEL;
+    check_mma(kernel(source.c_str()));
 }
 
 void uses_dynamic_shared_memory() {

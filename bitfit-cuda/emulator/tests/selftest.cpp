@@ -17,6 +17,7 @@ static const Case CASES[] = {
     {"shuffles in reverse order", shuffles, "BITFIT_EMULATOR_ORDER=reverse", ""},
     {"mma multiplies as a plain loop does", multiplies_by_mma, "", ""},
     {"mma in shuffled order", multiplies_by_mma, "BITFIT_EMULATOR_ORDER=shuffle:1", ""},
+    {"what common.cuh has in place of mma for sm_75 does too", multiplies_by_shuffles, "BITFIT_EMULATOR_ARCH=75", ""},
     {"dynamic shared memory has the size of the launch", uses_dynamic_shared_memory, "", ""},
     {"kernels made by macros are found, with their launch bounds", finds_kernels_of_macros, "", ""},
     {"a fault of the source is in the log, with its line", reports_compile_errors, "", ""},
@@ -25,6 +26,7 @@ static const Case CASES[] = {
     {"products in bfloat16 and TF32 round as the device does", multiplies_narrow_matrices, "", ""},
     {"a product that cuBLASLt does not know is refused", refuses_products, "", ""},
     {"a copy past an allocation is refused", refuses_copies, "", ""},
+    {"arguments in the wrong order are refused", refuses_pointers, "", ""},
 
     {"a write past an allocation", writes_past_the_end, "", "kernel kernel, block (0, 0, 0), thread (16, 0, 0): a write to 0 bytes behind the end of an allocation of 64 bytes"},
     {"a read before an allocation", reads_before_the_beginning, "", "kernel kernel, block (0, 0, 0), thread (0, 0, 0): a read of 4160 bytes before an allocation of 64 bytes"},
