@@ -7,7 +7,10 @@ pub(crate) mod transfer;
 use std::{fmt, sync::Arc};
 
 use bitfit_core::DType;
-use cudarc::driver::{CudaContext, CudaStream, sys::CUdevice_attribute};
+use cudarc::driver::{
+    CudaContext, CudaStream, DriverError,
+    sys::{CUdevice_attribute, CUresult},
+};
 
 pub use matrix::Matrix;
 
@@ -64,11 +67,14 @@ impl Cuda {
     /// How many devices the driver shows.
     ///
     /// # Errors
-    /// [`Error::NoDriver`]; [`Error::Driver`] when it does not start, as where there is no device at all.
+    /// [`Error::NoDriver`]; [`Error::Driver`] when it does not start.
     pub fn count() -> Result<usize> {
         library::driver()?;
-        let count = CudaContext::device_count().map_err(Error::driver("cuDeviceGetCount"))?;
-        Ok(usize::try_from(count).unwrap_or(0))
+        match CudaContext::device_count() {
+            Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+            Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => Ok(0),
+            Err(error) => Err(Error::driver("cuInit")(error)),
+        }
     }
 
     /// Device `ordinal` in the driver's order, in full precision.
