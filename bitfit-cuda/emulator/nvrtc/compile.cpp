@@ -23,12 +23,20 @@ static const char* compiler() {
     return named && *named ? named : "g++";
 }
 
+// BITFIT_EMULATOR_CHECK is the driver's to understand; one word of it is the compiler's.
+static bool inexact() {
+    const char* text = getenv("BITFIT_EMULATOR_CHECK");
+    std::string checks = std::string(",") + (text ? text : "") + ",";
+    return checks.find(",ulps,") != std::string::npos;
+}
+
 // A fixed set of instructions, so that results are the same on every machine that has it; what has not runs baseline x86-64.
 static std::string flags() {
     std::string flags = "-std=gnu++17 -O2 -fPIC -w -Wno-register -fno-exceptions -fno-rtti -fno-gnu-unique -fvisibility=hidden -fno-math-errno -fno-trapping-math";
     flags += __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? " -march=x86-64-v3" : " -march=x86-64";
     // An index beyond a shared or local array of known size ends the kernel, as does an address that is no multiple of its type's size.
     flags += " -fsanitize=bounds,alignment -fsanitize-undefined-trap-on-error";
+    if (inexact()) flags += " -DEMULATED_ULPS";
     return flags;
 }
 

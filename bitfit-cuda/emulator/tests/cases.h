@@ -18,6 +18,7 @@ void shuffles();
 void multiplies_by_mma();
 void multiplies_by_shuffles();
 void uses_dynamic_shared_memory();
+void is_off_by_ulps();
 void finds_kernels_of_macros();
 void reports_compile_errors();
 void waits();

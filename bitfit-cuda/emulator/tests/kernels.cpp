@@ -161,6 +161,29 @@ extern "C" __global__ void kernel(float* values, bool* untouched) {
     CHECK(cuFuncSetAttribute(reverse, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 300 << 10) == CUDA_ERROR_INVALID_VALUE);
 }
 
+void is_off_by_ulps() {
+    CUfunction exponentials = kernel(R"(
+extern "C" __global__ void kernel(float* x) {
+    float last = expf(x[threadIdx.x]);
+    x[threadIdx.x] = last;
+})");
+    std::vector<float> x(1024);
+    for (size_t i = 1; i < x.size(); ++i) x[i] = float(i) / 100;
+    CUdeviceptr on_device = upload(x);
+    SUCCEEDS(launch(exponentials, 1, 1024, 0, on_device));
+    std::vector<float> got = download<float>(on_device, x.size());
+    CHECK(got[0] == 1);
+    int off[3] = {};
+    for (size_t i = 1; i < x.size(); ++i) {
+        float exact = expf(x[i]);
+        int32_t bits[2];
+        memcpy(&bits[0], &exact, 4), memcpy(&bits[1], &got[i], 4);
+        CHECK(std::abs(bits[1] - bits[0]) <= 1);
+        ++off[bits[1] - bits[0] + 1];
+    }
+    for (int count : off) CHECK(count > 200);
+}
+
 void finds_kernels_of_macros() {
     std::vector<char> image = compile(R"(
 // __global__ void not_this_one(
