@@ -104,6 +104,17 @@ __device__ __forceinline__ double block_sum_f64(double x, double* shared) {
     return shared[0];
 }
 
+// -------------------------------------------------------------------------------------------------------------------- GELU
+//
+// The exact one, z Φ(z) with Φ the normal distribution, and its derivative Φ(z) + z φ(z).
+
+// Φ by erfc: 1 + erf would leave nothing of it where z is far below zero.
+__device__ __forceinline__ float normal_distribution(float z) { return 0.5f * erfcf(z * -0.70710678118654752f); }
+
+__device__ __forceinline__ float gelu_slope(float z, float distribution) {
+    return distribution + z * (0.39894228040143268f * expf(-0.5f * z * z));
+}
+
 // ----------------------------------------------------------------------------------------------------------------- dropout
 //
 // The draws of bitfit-core/src/dropout.rs. Philox-4x32-10 (Salmon et al., SC 2011); a block of 128 bits decides eight elements:

@@ -13,9 +13,9 @@ extern "C" __global__ void bitfit_tanh(const float* x, float* y, u64 len) {
 extern "C" __global__ void bitfit_gelu(const float* x, float* y, float* slope, u64 len) {
     FOR_EACH_ELEMENT(i, len) {
         float z = x[i];
-        float normal = 0.5f * (1.0f + erff(z * 0.70710678118654752f));
-        y[i] = z * normal;
-        if (slope) slope[i] = normal + z * 0.39894228040143268f * expf(-0.5f * z * z);
+        float distribution = normal_distribution(z);
+        y[i] = z * distribution;
+        if (slope) slope[i] = gelu_slope(z, distribution);
     }
 }
 

@@ -1,15 +1,15 @@
 // What happens to the hidden matrix [rows, cols] of the feed-forward between its products, in one pass each way. Hidden and
 // derivative are of one type.
 
-// z + b to gelu(z + b) in place, the exact GELU z Φ(z) by erf, and its derivative Φ(z) + z φ(z) where it is asked for.
+// z + b to gelu(z + b) in place, and the derivative where it is asked for.
 // Launch: Shape::elements(rows * cols).
 template <class T>
 __device__ __forceinline__ void bias_gelu(const float* bias, T* hidden, T* derivative, u64 cols, u64 len) {
     FOR_EACH_ELEMENT(i, len) {
         float z = load(hidden, i) + bias[i % cols];
-        float normal = 0.5f * (1.0f + erff(z * 0.70710678118654752f));
-        store(hidden, i, z * normal);
-        if (derivative) store(derivative, i, normal + z * 0.39894228040143268f * expf(-0.5f * z * z));
+        float distribution = normal_distribution(z);
+        store(hidden, i, z * distribution);
+        if (derivative) store(derivative, i, gelu_slope(z, distribution));
     }
 }
 
