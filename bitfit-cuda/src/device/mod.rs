@@ -52,6 +52,8 @@ struct Shared {
     short_name: String,
     /// The card's name and architecture.
     description: String,
+    /// Compute capability, ten times major plus minor.
+    capability: u32,
     multiprocessors: u32,
     most_shared: usize,
     context: Arc<CudaContext>,
@@ -101,6 +103,7 @@ impl Cuda {
             shared: Arc::new(Shared {
                 short_name: format!("cuda:{ordinal}"),
                 description: format!("{name}, sm_{capability}"),
+                capability,
                 multiprocessors: attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
                 most_shared: attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?
                     as usize,
@@ -125,6 +128,11 @@ impl Cuda {
     /// The precision it reckons in.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// Compute capability, ten times major plus minor.
+    pub(crate) fn capability(&self) -> u32 {
+        self.shared.capability
     }
 
     /// Streaming multiprocessors.

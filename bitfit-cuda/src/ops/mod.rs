@@ -4,7 +4,9 @@
 
 mod activation;
 mod adamw;
+mod add_norm;
 mod arithmetic;
+mod attention;
 mod cross_entropy;
 mod dropout;
 mod embedding;
@@ -23,7 +25,11 @@ pub(crate) static SOURCES: &[&Source] = &[
     &sums::SOURCE,
     &activation::SOURCE,
     &adamw::SOURCE,
+    &add_norm::SOURCE,
     &arithmetic::SOURCE,
+    &attention::SOURCE,
+    &attention::SINGLE,
+    &attention::MMA,
     &cross_entropy::SOURCE,
     &dropout::SOURCE,
     &embedding::SOURCE,
