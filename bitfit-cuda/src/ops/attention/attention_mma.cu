@@ -367,6 +367,10 @@ __device__ __forceinline__ void attention_dkv(
         attention_dkv<DIM>(ATTENTION_INPUT(bf16), log_sums, dy, means, dkv, dkv_stride, k_at, v_at, shared);                         \
     }
 
+// Turing has no tensor cores for bfloat16 and is sent to attention.cu. The stand-in for them that common.cuh has, unrolled as often
+// as here, would take the compiler minutes.
+#if __CUDA_ARCH__ >= 800
 OF_DIM(32)
 OF_DIM(64)
 OF_DIM(128)
+#endif
