@@ -98,23 +98,34 @@ void BlockRunner::run(const Launch& launch, uint64_t block) {
     launch_ = nullptr;
 }
 
+// The next lane of the warp's round that can run, if there is one; with a stack, if it had not begun.
+BlockRunner::Lane* BlockRunner::next_lane() {
+    for (; turn_ < WARP; ++turn_) {
+        if (lane_order_[turn_] >= lanes_of_warp_) continue;
+        Lane& lane = first_of_warp_[lane_order_[turn_]];
+        if (lane.state != State::Ready) continue;
+        if (!lane.started) {
+            lane.started = true;
+            lane.stack = stacks_.take();
+            lane.sp = prepare(lane.stack, &lane, launch_->kernel->call, launch_->arguments);
+        }
+        ++turn_;
+        running_ = &lane;
+        return &lane;
+    }
+    return nullptr;
+}
+
 void BlockRunner::run_warp(unsigned index) {
     Warp& warp = warps_[index];
-    for (bool ran = true; ran;) {
-        ran = false;
-        for (uint16_t i : lane_order_) {
-            if (i >= warp.lanes) continue;
-            Lane& lane = lanes_[index * WARP + i];
-            if (lane.state != State::Ready) continue;
-            ran = true;
-            if (!lane.started) {
-                lane.started = true;
-                lane.stack = stacks_.take();
-                lane.sp = prepare(lane.stack, &lane, launch_->kernel->call, launch_->arguments);
-            }
-            running_ = &lane;
-            emulated_switch(&scheduler_, lane.sp);
-        }
+    first_of_warp_ = &lanes_[index * WARP];
+    lanes_of_warp_ = warp.lanes;
+    // Rounds, until one finds nobody. Within a round each lane hands over to the next (`leave`).
+    for (;;) {
+        turn_ = 0;
+        Lane* lane = next_lane();
+        if (!lane) break;
+        emulated_switch(&scheduler_, lane->sp);
     }
     if (warp.came > 0) {
         running_ = &lanes_[index * WARP];
@@ -131,7 +142,10 @@ void BlockRunner::run_warp(unsigned index) {
     for (unsigned i = 0; i < warp.lanes; ++i) waiting_ += lanes_[index * WARP + i].state == State::AtBarrier;
 }
 
-void BlockRunner::leave(Lane& lane) { emulated_switch(&lane.sp, scheduler_); }
+void BlockRunner::leave(Lane& lane) {
+    Lane* next = next_lane();
+    emulated_switch(&lane.sp, next ? next->sp : scheduler_);
+}
 
 void BlockRunner::barrier(EmulatedThread* thread) {
     Lane& lane = *static_cast<Lane*>(thread);
@@ -173,9 +187,10 @@ extern "C" void emulated_thread_ends(EmulatedThread* thread) {
     BlockRunner& runner = *lane.runner;
     lane.state = BlockRunner::State::Ended;
     ++runner.ended_;
-    // Nobody else runs on this OS thread before the switch, so the stack may be given away while it is stood on.
+    // The stack is stood on until the switch: whoever comes next must have another, whoever comes then may have this one.
+    BlockRunner::Lane* next = runner.next_lane();
     runner.stacks_.give(lane.stack);
-    runner.leave(lane);
+    emulated_switch(&lane.sp, next ? next->sp : runner.scheduler_);
     __builtin_unreachable();
 }
 

@@ -61,6 +61,7 @@ private:
                                           void (*leader)(unsigned long long*));
     friend void emulated_thread_ends(EmulatedThread*);
 
+    Lane* next_lane();
     void leave(Lane& lane);
     void run_warp(unsigned warp);
     void set_order(size_t count, std::vector<uint16_t>* order);
@@ -74,6 +75,9 @@ private:
     std::vector<Warp> warps_;
     std::vector<uint16_t> warp_order_, lane_order_;
     unsigned ended_ = 0, waiting_ = 0;
+    // The warp under way: its lanes, and how many of `lane_order_` this round has passed.
+    Lane* first_of_warp_ = nullptr;
+    unsigned lanes_of_warp_ = 0, turn_ = 0;
     uint64_t random_ = 0;
     Stacks stacks_;
     uint8_t* dynamic_ = nullptr;
