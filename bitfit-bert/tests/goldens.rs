@@ -151,7 +151,8 @@ fn check_adamw<D: Backend>(device: &D) {
     }
 }
 
-fn check_bfloat16<D: Backend>(device: &D) {
+/// The gradient may be off by a share of its norm.
+fn check_bfloat16<D: Backend>(device: &D, share: f64) {
     for case in cases(device) {
         let outputs = train::outputs(&case.model, &case.arena, &case.workspace, &case.examples.encodings).unwrap();
         let expected = case.golden.float(&format!("{}.logits", case.run));
@@ -163,7 +164,7 @@ fn check_bfloat16<D: Backend>(device: &D) {
             (error + f64::from(g - e).powi(2), norm + f64::from(*e).powi(2))
         });
         let error = (error / norm).sqrt();
-        assert!(error < 2e-2, "{} on {}: the gradient is off by {error:.1e} of its norm", case.run, device.name());
+        assert!(error < share, "{} on {}: the gradient is off by {error:.1e} of its norm", case.run, device.name());
     }
 }
 
@@ -184,7 +185,7 @@ fn ten_adamw_steps_are_pytorchs() {
 
 #[test]
 fn in_bfloat16_logits_and_gradients_are_pytorchs_within_its_rounding() {
-    cpus(DType::Bf16).for_each(|cpu| check_bfloat16(&cpu));
+    cpus(DType::Bf16).for_each(|cpu| check_bfloat16(&cpu, 2e-2));
 }
 
 #[test]
@@ -199,7 +200,8 @@ fn on_a_gpu_logits_gradients_and_adamw_steps_are_pytorchs() {
 #[test]
 fn on_a_gpu_in_bfloat16_logits_and_gradients_are_pytorchs_within_its_rounding() {
     if let Some(gpu) = gpu(Precision::Bf16) {
-        check_bfloat16(&gpu);
+        // A little more than on the CPU: z is rounded before its bias and the GELU, and p and ds before their products.
+        check_bfloat16(&gpu, 3e-2);
     }
 }
 
