@@ -1,5 +1,5 @@
-// The form in which a compiled module is handed from the emulated NVRTC to the emulated driver: text, closed by a NUL as PTX is, so that
-// whoever keeps it as a string, or in a file, may do so.
+// The form in which a compiled module is handed from the emulated NVRTC to the emulated driver: text, closed by a NUL as PTX is,
+// so that whoever keeps it as a string, or in a file, may do so.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@ namespace image {
 inline constexpr char HEAD[] = "// kernels for the emulated CUDA driver of bitfit: no GPU runs this\n";
 inline constexpr char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-// `bytes` in base 64 behind the head line; a last group that is not full is filled with zeros, which a shared library does not mind.
+// `bytes` in base 64 behind the head line; a last group that is not full is filled with zeros, which a shared library does not
+// mind.
 inline std::string encode(const std::string& bytes) {
     std::string text = HEAD;
     text.reserve(text.size() + bytes.size() / 3 * 4 + 4);

@@ -11,15 +11,17 @@
 #include "kernel.h"
 
 static const ProductKernel& kernel() {
-    static const ProductKernel& best = __builtin_cpu_supports("avx512f")                                       ? product_kernel_avx512
-                                       : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? product_kernel_avx2
-                                                                                                          : product_kernel_baseline;
+    static const ProductKernel& best = __builtin_cpu_supports("avx512f") ? product_kernel_avx512
+                                       : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
+                                           ? product_kernel_avx2
+                                           : product_kernel_baseline;
     return best;
 }
 
 static void parallel(int64_t count, const std::function<void(int64_t)>& work) {
     bitfit_emulator_parallel(
-        static_cast<uint64_t>(count), [](void* data, uint64_t i) { (*static_cast<const std::function<void(int64_t)>*>(data))(static_cast<int64_t>(i)); },
+        static_cast<uint64_t>(count),
+        [](void* data, uint64_t i) { (*static_cast<const std::function<void(int64_t)>*>(data))(static_cast<int64_t>(i)); },
         const_cast<std::function<void(int64_t)>*>(&work));
 }
 

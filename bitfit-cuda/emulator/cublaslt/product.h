@@ -15,9 +15,9 @@ struct Matrix {
 
 struct Product {
     int64_t m, n, k;
-    Matrix a, b, c, d;   // [m, k], [k, n], [m, n], [m, n]; d is written
-    float alpha, beta;   // c is not read where beta is 0
-    bool tf32;           // round a and b to TF32
+    Matrix a, b, c, d;  // [m, k], [k, n], [m, n], [m, n]; d is written
+    float alpha, beta;  // c is not read where beta is 0
+    bool tf32;          // round a and b to TF32
 };
 
 // Each element is the sum of its k terms in their order, whatever the number of OS threads.

@@ -1,16 +1,16 @@
 // The scheduler of a block.
 //
-// A warp is run until each of its threads waits at a barrier or has ended; then the next. Within a warp a thread is run until it waits
-// for the others of its warp; then the next. So whatever one thread must not see of another before they met, it sees or does not see
-// according to the order, and another order shows it.
+// A warp is run until each of its threads waits at a barrier or has ended; then the next. Within a warp a thread is run until it
+// waits for the others of its warp; then the next. So whatever one thread must not see of another before they met, it sees or
+// does not see according to the order, and another order shows it.
 
 #include "block.h"
 
+#include <sys/mman.h>
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <sys/mman.h>
 
 static constexpr size_t PAGE = 4096;
 // More than any device's shared memory of a block.
@@ -35,7 +35,9 @@ BlockRunner::BlockRunner() {
 
 BlockRunner::~BlockRunner() { munmap(dynamic_, DYNAMIC_BYTES + PAGE); }
 
-bool BlockRunner::beyond_shared(uintptr_t address) const { return address - reinterpret_cast<uintptr_t>(dynamic_ + DYNAMIC_BYTES) < PAGE; }
+bool BlockRunner::beyond_shared(uintptr_t address) const {
+    return address - reinterpret_cast<uintptr_t>(dynamic_ + DYNAMIC_BYTES) < PAGE;
+}
 
 void BlockRunner::set_order(size_t count, std::vector<uint16_t>* order) {
     order->resize(count);
@@ -77,7 +79,8 @@ void BlockRunner::run(const Launch& launch, uint64_t block) {
         lane.started = false;
     }
     for (size_t w = 0; w < warps_.size(); ++w)
-        warps_[w].lanes = static_cast<unsigned>(std::min<size_t>(WARP, threads - w * WARP)), warps_[w].came = warps_[w].sequence = 0;
+        warps_[w].lanes = static_cast<unsigned>(std::min<size_t>(WARP, threads - w * WARP)),
+        warps_[w].came = warps_[w].sequence = 0;
 
     ended_ = 0;
     set_order(warps_.size(), &warp_order_);
@@ -87,7 +90,8 @@ void BlockRunner::run(const Launch& launch, uint64_t block) {
         for (uint16_t warp : warp_order_) run_warp(warp);
         if (ended_ == threads) break;
         if (ended_ > 0)
-            stuck(std::to_string(ended_) + " threads of the block ended while " + std::to_string(waiting_) + " wait at __syncthreads");
+            stuck(std::to_string(ended_) + " threads of the block ended while " + std::to_string(waiting_) +
+                  " wait at __syncthreads");
         for (Lane& lane : lanes_) lane.state = State::Ready;
         if (launch.order == Order::Shuffle) {
             set_order(warps_.size(), &warp_order_);
@@ -136,8 +140,8 @@ void BlockRunner::run_warp(unsigned index) {
             barrier += lanes_[index * WARP + i].state == State::AtBarrier;
             ended += lanes_[index * WARP + i].state == State::Ended;
         }
-        stuck(std::to_string(warp.came) + " lanes of the warp wait in " + warp.what + " for the others, of which " + std::to_string(barrier) +
-              " wait at __syncthreads and " + std::to_string(ended) + " have ended");
+        stuck(std::to_string(warp.came) + " lanes of the warp wait in " + warp.what + " for the others, of which " +
+              std::to_string(barrier) + " wait at __syncthreads and " + std::to_string(ended) + " have ended");
     }
     for (unsigned i = 0; i < warp.lanes; ++i) waiting_ += lanes_[index * WARP + i].state == State::AtBarrier;
 }
@@ -164,7 +168,8 @@ const unsigned long long* BlockRunner::meet(EmulatedThread* thread, const char* 
         snprintf(text, sizeof text, "%s by the lanes 0x%08x; only the full mask is emulated", what, mask);
         runner.stuck(text);
     }
-    if (warp.came > 0 && warp.what != what && strcmp(warp.what, what) != 0) runner.stuck(std::string("a lane calls ") + what + " while others of its warp wait in " + warp.what);
+    if (warp.came > 0 && warp.what != what && strcmp(warp.what, what) != 0)
+        runner.stuck(std::string("a lane calls ") + what + " while others of its warp wait in " + warp.what);
     warp.what = what;
     unsigned long long* values = warp.values[warp.sequence % 2];
     values[lane.lane] = value;
@@ -173,7 +178,8 @@ const unsigned long long* BlockRunner::meet(EmulatedThread* thread, const char* 
         runner.leave(lane);
         return values;
     }
-    // The last to come. The values of a meeting stand until the next but one, and there no lane can be before all have left this one.
+    // The last to come. The values of a meeting stand until the next but one, and there no lane can be before all have left this
+    // one.
     warp.came = 0;
     ++warp.sequence;
     if (leader) leader(values);
@@ -198,7 +204,8 @@ std::string BlockRunner::where() const {
     if (!launch_ || !running_) return "";
     const EmulatedIndex &b = running_->block_idx, &t = running_->thread_idx;
     char text[320];
-    snprintf(text, sizeof text, "kernel %s, block (%u, %u, %u), thread (%u, %u, %u)", launch_->kernel->name, b.x, b.y, b.z, t.x, t.y, t.z);
+    snprintf(text, sizeof text, "kernel %s, block (%u, %u, %u), thread (%u, %u, %u)", launch_->kernel->name, b.x, b.y, b.z, t.x,
+             t.y, t.z);
     return text;
 }
 

@@ -20,7 +20,7 @@ struct Launch {
     // Shared variables of static size, as an OS thread finds its own: their bytes, 0 if the module has none.
     void* (*shared)();
     size_t shared_bytes;
-    ptrdiff_t shared_offset;   // from what `shared` answers to their beginning
+    ptrdiff_t shared_offset;  // from what `shared` answers to their beginning
 };
 
 // What an OS thread needs to run blocks, one at a time.

@@ -24,7 +24,8 @@ Context*& current_context() {
 
 static const char* error_name(CUresult error) {
     switch (error) {
-#define NAME(error) case error: return #error
+#define NAME(error) \
+    case error: return #error
         NAME(CUDA_SUCCESS);
         NAME(CUDA_ERROR_INVALID_VALUE);
         NAME(CUDA_ERROR_OUT_OF_MEMORY);
@@ -59,7 +60,8 @@ EXPORT CUresult cuInit(unsigned flags) {
     std::lock_guard entered(queue::mutex());
     if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
     unsigned major = options().architecture / 10;
-    if (major < 5 || major > 12) return fail(CUDA_ERROR_INVALID_DEVICE, "BITFIT_EMULATOR_ARCH=%u is no architecture", options().architecture);
+    if (major < 5 || major > 12)
+        return fail(CUDA_ERROR_INVALID_DEVICE, "BITFIT_EMULATOR_ARCH=%u is no architecture", options().architecture);
     catch_faults();
     is_initialized = true;
     return CUDA_SUCCESS;
@@ -105,14 +107,20 @@ EXPORT CUresult cuDeviceTotalMem_v2(size_t* bytes, CUdevice device) {
     return CUDA_SUCCESS;
 }
 
-// Table "Technical Specifications per Compute Capability" of the CUDA C++ Programming Guide, less the KiB a block that is reserved.
+// Table "Technical Specifications per Compute Capability" of the CUDA C++ Programming Guide, less the KiB a block that is
+// reserved.
 size_t max_shared_per_block() {
     switch (options().architecture) {
         case 70: return 96 << 10;
         case 75: return 64 << 10;
-        case 80: case 87: return 163 << 10;
-        case 86: case 89: case 120: return 99 << 10;
-        case 90: case 100: case 103: return 227 << 10;
+        case 80:
+        case 87: return 163 << 10;
+        case 86:
+        case 89:
+        case 120: return 99 << 10;
+        case 90:
+        case 100:
+        case 103: return 227 << 10;
         default: return 48 << 10;
     }
 }
@@ -130,7 +138,9 @@ EXPORT CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, C
         case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z: *value = 65535; break;
         case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK: *value = 48 << 10; break;
         case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: *value = static_cast<int>(max_shared_per_block()); break;
-        case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR: *value = static_cast<int>(max_shared_per_block() + (1 << 10)); break;
+        case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR:
+            *value = static_cast<int>(max_shared_per_block() + (1 << 10));
+            break;
         case CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK: *value = 1 << 10; break;
         case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *value = 32; break;
         case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK:

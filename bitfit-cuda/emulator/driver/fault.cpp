@@ -2,12 +2,12 @@
 
 #include "fault.h"
 
+#include <sys/mman.h>
+#include <ucontext.h>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
-#include <sys/mman.h>
-#include <ucontext.h>
 
 #include "block.h"
 #include "memory.h"
@@ -21,14 +21,16 @@ static void handle(int signal, siginfo_t* info, void* context) {
     bool memory_fault = signal == SIGSEGV || signal == SIGBUS;
     if (where.empty() && !(memory_fault && memory::owns(info->si_addr))) {
         sigaction(signal, &before[signal], nullptr);
-        return;   // to the same instruction, and so to the handler before
+        return;  // to the same instruction, and so to the handler before
     }
     std::string what;
-    if (signal == SIGILL) what = "an index beyond its array, or an address that is no multiple of what is read or written there, or __trap";
+    if (signal == SIGILL)
+        what = "an index beyond its array, or an address that is no multiple of what is read or written there, or __trap";
     else if (signal == SIGFPE) what = "a division of whole numbers by zero";
     else if (BlockRunner::own().stacks().guards(address)) what = "the thread's local variables need more than its stack";
     else if (BlockRunner::own().beyond_shared(address)) what = "an access behind the end of dynamic shared memory";
-    else if (info->si_code == SI_KERNEL || address == 0) what = "an access through a null pointer, or one that is no address at all";
+    else if (info->si_code == SI_KERNEL || address == 0)
+        what = "an access through a null pointer, or one that is no address at all";
     else {
         const auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
         what = std::string(registers[REG_ERR] & 2 ? "a write to " : "a read of ") + memory::describe(address);
@@ -42,7 +44,7 @@ static void handle(int signal, siginfo_t* info, void* context) {
 void catch_faults() {
     static std::once_flag once;
     std::call_once(once, [] {
-        struct sigaction action {};
+        struct sigaction action{};
         action.sa_sigaction = handle;
         action.sa_flags = SA_SIGINFO | SA_ONSTACK;
         for (int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) sigaction(signal, &action, &before[signal]);

@@ -2,12 +2,12 @@
 
 #include "fiber.h"
 
+#include <sys/mman.h>
 #include <cstdio>
 #include <cstdlib>
-#include <sys/mman.h>
 
-// What a function must leave as it was is pushed; the rest is gone after a call anyway. The control words of the floating-point units are
-// the same in all fibers.
+// What a function must leave as it was is pushed; the rest is gone after a call anyway. The control words of the floating-point
+// units are the same in all fibers.
 asm(R"(
     .text
     .globl emulated_switch
@@ -79,11 +79,11 @@ void* prepare(uint8_t* top, EmulatedThread* thread, void (*call)(void**), void**
     *--sp = 0;
     *--sp = 0;
     *--sp = reinterpret_cast<uint64_t>(&emulated_fiber_starts);
-    *--sp = 0;                                        // rbp
-    *--sp = reinterpret_cast<uint64_t>(call);         // rbx
-    *--sp = reinterpret_cast<uint64_t>(arguments);    // r12
-    *--sp = 0;                                        // r13
-    *--sp = 0;                                        // r14
-    *--sp = reinterpret_cast<uint64_t>(thread);       // r15
+    *--sp = 0;                                      // rbp
+    *--sp = reinterpret_cast<uint64_t>(call);       // rbx
+    *--sp = reinterpret_cast<uint64_t>(arguments);  // r12
+    *--sp = 0;                                      // r13
+    *--sp = 0;                                      // r14
+    *--sp = reinterpret_cast<uint64_t>(thread);     // r15
     return sp;
 }

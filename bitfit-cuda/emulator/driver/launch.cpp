@@ -15,7 +15,8 @@
 #include "options.h"
 #include "pool.h"
 
-Arguments::Arguments(const EmulatedKernel& kernel, void** given) : values(2 * kernel.parameter_count), pointers(kernel.parameter_count) {
+Arguments::Arguments(const EmulatedKernel& kernel, void** given)
+    : values(2 * kernel.parameter_count), pointers(kernel.parameter_count) {
     for (unsigned i = 0; i < kernel.parameter_count; ++i) {
         pointers[i] = &values[2 * i];
         memcpy(pointers[i], given[i], std::min<size_t>(kernel.parameters[i].bytes, 16));
@@ -41,7 +42,9 @@ static void run_blocks(const Launch& launch) {
         prepare_thread_for_faults();
         BlockRunner& runner = BlockRunner::own();
         for (uint64_t i = part * chunk; i < std::min(blocks, (part + 1) * chunk); ++i)
-            runner.run(launch, launch.order == Order::Shuffle ? shuffled[i] : launch.order == Order::Reverse ? blocks - 1 - i : i);
+            runner.run(launch, launch.order == Order::Shuffle   ? shuffled[i]
+                               : launch.order == Order::Reverse ? blocks - 1 - i
+                                                                : i);
     });
 }
 
@@ -68,7 +71,10 @@ static void run_for_races(Launch launch, const Arguments& arguments) {
         Order order;
         uint64_t seed;
     };
-    static constexpr Run runs[] = {{"forward", Order::Forward, 0}, {"reverse", Order::Reverse, 0}, {"shuffle:1", Order::Shuffle, 1}, {"shuffle:2", Order::Shuffle, 2}};
+    static constexpr Run runs[] = {{"forward", Order::Forward, 0},
+                                   {"reverse", Order::Reverse, 0},
+                                   {"shuffle:1", Order::Shuffle, 1},
+                                   {"shuffle:2", Order::Shuffle, 2}};
     Snapshot before = snapshot(*launch.kernel, arguments), expected;
     for (const Run& run : runs) {
         if (&run != runs) restore(before);
@@ -89,7 +95,8 @@ static void run_for_races(Launch launch, const Arguments& arguments) {
                 float floats[2];
                 memcpy(floats, words, sizeof floats);
                 fprintf(stderr,
-                        "bitfit emulator: kernel %s is a race: run %s and run %s it leaves 0x%08x (%g) and 0x%08x (%g) at byte %zu of an allocation "
+                        "bitfit emulator: kernel %s is a race: run %s and run %s it leaves 0x%08x (%g) and 0x%08x (%g) at byte "
+                        "%zu of an allocation "
                         "of %zu bytes\n",
                         launch.kernel->name, runs[0].name, run.name, words[0], floats[0], words[1], floats[1], at, bytes.size());
                 abort();
@@ -99,13 +106,22 @@ static void run_for_races(Launch launch, const Arguments& arguments) {
 
 void run_kernel(const Function& function, EmulatedIndex grid, EmulatedIndex block, size_t dynamic_shared, Arguments& arguments) {
     const Module& module = *function.module;
-    Launch launch{function.kernel,       grid, block, dynamic_shared, arguments.pointers.data(), options().order, options().seed,
-                  module.table->shared, module.shared_bytes, module.shared_offset};
+    Launch launch{function.kernel,
+                  grid,
+                  block,
+                  dynamic_shared,
+                  arguments.pointers.data(),
+                  options().order,
+                  options().seed,
+                  module.table->shared,
+                  module.shared_bytes,
+                  module.shared_offset};
     if (options().races) run_for_races(launch, arguments);
     else run_blocks(launch);
     memory::Allocation past;
     if (memory::damaged(&past)) {
-        fprintf(stderr, "bitfit emulator: kernel %s wrote just outside of an allocation of %zu bytes\n", function.kernel->name, past.bytes);
+        fprintf(stderr, "bitfit emulator: kernel %s wrote just outside of an allocation of %zu bytes\n", function.kernel->name,
+                past.bytes);
         abort();
     }
 }

@@ -2,12 +2,12 @@
 
 #include "memory.h"
 
+#include <sys/mman.h>
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
-#include <sys/mman.h>
 
 #include "options.h"
 
@@ -26,7 +26,7 @@ struct Device {
     uint8_t* start = nullptr;
     size_t next = PAGE;
     uint64_t used = 0;
-    std::map<uintptr_t, Record> alive, freed;   // by the allocation's first byte; what was freed is kept for `describe`
+    std::map<uintptr_t, Record> alive, freed;  // by the allocation's first byte; what was freed is kept for `describe`
 };
 }
 
@@ -90,7 +90,9 @@ bool holds(const void* address, size_t bytes) {
     return find(address, &in) && static_cast<size_t>(static_cast<const uint8_t*>(address) - in.base) + bytes <= in.bytes;
 }
 
-bool owns(const void* address) { return reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(device().start) < RESERVED; }
+bool owns(const void* address) {
+    return reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(device().start) < RESERVED;
+}
 
 std::string describe(uintptr_t address) {
     Device& on = device();
@@ -129,7 +131,9 @@ bool damaged(Allocation* found) {
     for (const auto& [base, record] : device().alive) {
         auto* start = reinterpret_cast<uint8_t*>(base);
         size_t full = round_up(record.bytes, 16), before = std::min<size_t>(64, record.mapped - full);
-        auto whole = [](const uint8_t* from, size_t bytes) { return std::all_of(from, from + bytes, [](uint8_t byte) { return byte == POISON; }); };
+        auto whole = [](const uint8_t* from, size_t bytes) {
+            return std::all_of(from, from + bytes, [](uint8_t byte) { return byte == POISON; });
+        };
         if (whole(start - before, before) && whole(start + record.bytes, full - record.bytes)) continue;
         *found = {start, record.bytes};
         return true;

@@ -12,7 +12,8 @@ struct Allocation {
     size_t bytes;
 };
 
-// `bytes` of NaNs, or null where the device has no room. The end lies at the end of a page, but for what is missing to a multiple of 16.
+// `bytes` of NaNs, or null where the device has no room. The end lies at the end of a page, but for what is missing to a multiple
+// of 16.
 uint8_t* allocate(size_t bytes);
 
 // False if there is no such allocation. What was freed is never handed out again, so that a later use of it faults.
@@ -33,8 +34,8 @@ std::string describe(uintptr_t address);
 // Bytes that are allocated.
 uint64_t used();
 
-// An allocation just outside of which somebody wrote: into the bytes that fill it up to 16, or the 64 before it, where no guard page is.
-// False if there is none.
+// An allocation just outside of which somebody wrote: into the bytes that fill it up to 16, or the 64 before it, where no guard
+// page is. False if there is none.
 bool damaged(Allocation* found);
 
 }

@@ -2,13 +2,13 @@
 
 #include "module.h"
 
-#include <cstdio>
-#include <cstdlib>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
-#include <string>
 #include <unistd.h>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
 
 #include "../image.h"
 #include "options.h"
@@ -46,7 +46,12 @@ CUresult load_module(const char* text, std::unique_ptr<Module>* loaded) {
     std::string bytes;
     if (!image::decode(text, &bytes)) {
         fprintf(stderr, "bitfit emulator: cuModuleLoadData: this is no image of the emulated NVRTC\n");
-        return strncmp(text, "\x7f" "ELF", 4) == 0 ? CUDA_ERROR_NO_BINARY_FOR_GPU : CUDA_ERROR_INVALID_PTX;
+        return strncmp(text,
+                       "\x7f"
+                       "ELF",
+                       4) == 0
+                   ? CUDA_ERROR_NO_BINARY_FOR_GPU
+                   : CUDA_ERROR_INVALID_PTX;
     }
     // A file with a name of its own: dlopen takes what has the same name for the same library, so a memfd's path would not do.
     const char* directory = getenv("TMPDIR");
@@ -71,8 +76,8 @@ CUresult load_module(const char* text, std::unique_ptr<Module>* loaded) {
         return CUDA_ERROR_INVALID_IMAGE;
     }
     if (module->table->architecture / 10 > options().architecture / 10 || module->table->architecture > options().architecture) {
-        fprintf(stderr, "bitfit emulator: cuModuleLoadData: the image is for sm_%u, the device is sm_%u\n", module->table->architecture,
-                options().architecture);
+        fprintf(stderr, "bitfit emulator: cuModuleLoadData: the image is for sm_%u, the device is sm_%u\n",
+                module->table->architecture, options().architecture);
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
     }
     find_shared(module.get());

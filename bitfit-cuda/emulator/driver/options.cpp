@@ -1,4 +1,5 @@
-// Reading the environment. A value that is not understood ends the program: a check that silently did not happen is worth nothing.
+// Reading the environment. A value that is not understood ends the program: a check that silently did not happen is worth
+// nothing.
 
 #include "options.h"
 
@@ -26,7 +27,8 @@ static Options read() {
     options.architecture = static_cast<unsigned>(number("BITFIT_EMULATOR_ARCH", 90));
     unsigned cores = std::thread::hardware_concurrency();
     options.threads = static_cast<unsigned>(number("BITFIT_EMULATOR_THREADS", cores < 1 ? 1 : cores > 4 ? 4 : cores));
-    if (options.threads < 1 || options.threads > 64) refuse("BITFIT_EMULATOR_THREADS", std::to_string(options.threads), "1 to 64");
+    if (options.threads < 1 || options.threads > 64)
+        refuse("BITFIT_EMULATOR_THREADS", std::to_string(options.threads), "1 to 64");
     options.memory = number("BITFIT_EMULATOR_MEMORY", uint64_t{8} << 30);
     options.trace = number("BITFIT_EMULATOR_TRACE", 0) != 0;
 
@@ -47,7 +49,8 @@ static Options read() {
         std::string one = checks.substr(at, end - at);
         if (one == "races") options.races = true;
         else if (one == "lazy") options.lazy = true;
-        else if (one != "ulps") refuse("BITFIT_EMULATOR_CHECK", one, "a list of races, lazy and ulps");   // ulps is for the compiler
+        else if (one != "ulps")
+            refuse("BITFIT_EMULATOR_CHECK", one, "a list of races, lazy and ulps");  // ulps is for the compiler
         at = end + 1;
     }
     return options;

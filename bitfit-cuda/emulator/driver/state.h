@@ -42,9 +42,9 @@ __attribute__((format(printf, 2, 3))) inline CUresult fail(CUresult error, const
 }
 
 // One call at a time, and none without a context, as the driver has it.
-#define ENTER_WITHOUT_CONTEXT(...)                              \
-    std::lock_guard entered(queue::mutex());                    \
-    if (!initialized()) return CUDA_ERROR_NOT_INITIALIZED;      \
+#define ENTER_WITHOUT_CONTEXT(...)                         \
+    std::lock_guard entered(queue::mutex());               \
+    if (!initialized()) return CUDA_ERROR_NOT_INITIALIZED; \
     trace(__VA_ARGS__)
 #define ENTER(...)                      \
     ENTER_WITHOUT_CONTEXT(__VA_ARGS__); \

@@ -106,9 +106,12 @@ EXPORT CUresult cuEventQuery(CUevent event) {
 
 EXPORT CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent from, CUevent to) {
     ENTER("cuEventElapsedTime");
-    if (!from || !to || !from->recorded || !to->recorded || (from->flags | to->flags) & CU_EVENT_DISABLE_TIMING) return CUDA_ERROR_INVALID_HANDLE;
+    if (!from || !to || !from->recorded || !to->recorded || (from->flags | to->flags) & CU_EVENT_DISABLE_TIMING)
+        return CUDA_ERROR_INVALID_HANDLE;
     if (!from->happened || !to->happened) return CUDA_ERROR_NOT_READY;
     *milliseconds = std::chrono::duration<float, std::milli>(to->at - from->at).count();
     return CUDA_SUCCESS;
 }
-EXPORT CUresult cuEventElapsedTime(float* milliseconds, CUevent from, CUevent to) { return cuEventElapsedTime_v2(milliseconds, from, to); }
+EXPORT CUresult cuEventElapsedTime(float* milliseconds, CUevent from, CUevent to) {
+    return cuEventElapsedTime_v2(milliseconds, from, to);
+}

@@ -19,13 +19,16 @@ EXPORT CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
 }
 
 EXPORT CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream) { return cuMemAlloc_v2(pointer, bytes); }
-EXPORT CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool, CUstream) { return cuMemAlloc_v2(pointer, bytes); }
+EXPORT CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool, CUstream) {
+    return cuMemAlloc_v2(pointer, bytes);
+}
 
 EXPORT CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream) {
     ENTER("cuMemFree");
     auto* base = reinterpret_cast<uint8_t*>(pointer);
     memory::Allocation in;
-    if (!memory::find(base, &in) || in.base != base) return fail(CUDA_ERROR_INVALID_VALUE, "cuMemFree: %s", memory::describe(pointer).c_str());
+    if (!memory::find(base, &in) || in.base != base)
+        return fail(CUDA_ERROR_INVALID_VALUE, "cuMemFree: %s", memory::describe(pointer).c_str());
     queue::submit([=] { memory::release(base); });
     return CUDA_SUCCESS;
 }
@@ -155,9 +158,15 @@ static CUresult finished(CUresult result) {
     return result;
 }
 
-EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) { return finished(cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr)); }
-EXPORT CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) { return finished(cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr)); }
-EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) { return finished(cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr)); }
+EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) {
+    return finished(cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr));
+}
+EXPORT CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) {
+    return finished(cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr));
+}
+EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
+    return finished(cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr));
+}
 
 // Fills.
 

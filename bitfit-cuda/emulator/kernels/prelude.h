@@ -1,5 +1,5 @@
-// CUDA's language for g++: what stands in front of a kernel's source when the emulated NVRTC compiles it (behind abi.h). It defines what
-// NVRTC defines of itself and nothing more, so that a kernel which needs more fails here too.
+// CUDA's language for g++: what stands in front of a kernel's source when the emulated NVRTC compiles it (behind abi.h). It
+// defines what NVRTC defines of itself and nothing more, so that a kernel which needs more fails here too.
 
 #define BITFIT_EMULATOR 1
 #define __CUDACC__ 1
@@ -11,8 +11,8 @@
 #define __noinline__ __attribute__((noinline))
 #define __align__(n) __attribute__((aligned(n)))
 #define __constant__ static
-// A block runs on one OS thread from beginning to end, so its shared variables are that thread's own. The driver fills them with NaNs
-// before each block.
+// A block runs on one OS thread from beginning to end, so its shared variables are that thread's own. The driver fills them with
+// NaNs before each block.
 #define __shared__ static thread_local
 #define DYNAMIC_SHARED(type, name) type* const name = static_cast<type*>(emulated_thread->dynamic_shared)
 
@@ -28,12 +28,14 @@ register EmulatedThread* emulated_thread asm("r15");
 
 // Vectors.
 
-#define EMULATED_VECTORS(scalar, name)                                                                                         \
-    struct name##2 { scalar x, y; } __attribute__((aligned(2 * sizeof(scalar))));                                              \
-    struct name##3 { scalar x, y, z; };                                                                                        \
-    struct name##4 { scalar x, y, z, w; } __attribute__((aligned(4 * sizeof(scalar) > 16 ? 16 : 4 * sizeof(scalar))));         \
-    inline name##2 make_##name##2(scalar x, scalar y) { return {x, y}; }                                                       \
-    inline name##3 make_##name##3(scalar x, scalar y, scalar z) { return {x, y, z}; }                                          \
+#define EMULATED_VECTORS(scalar, name)                                                \
+    struct name##2 { scalar x, y; }                                                   \
+    __attribute__((aligned(2 * sizeof(scalar))));                                     \
+    struct name##3 { scalar x, y, z; };                                               \
+    struct name##4 { scalar x, y, z, w; }                                             \
+    __attribute__((aligned(4 * sizeof(scalar) > 16 ? 16 : 4 * sizeof(scalar))));      \
+    inline name##2 make_##name##2(scalar x, scalar y) { return {x, y}; }              \
+    inline name##3 make_##name##3(scalar x, scalar y, scalar z) { return {x, y, z}; } \
     inline name##4 make_##name##4(scalar x, scalar y, scalar z, scalar w) { return {x, y, z, w}; }
 EMULATED_VECTORS(signed char, char)
 EMULATED_VECTORS(unsigned char, uchar)
@@ -50,12 +52,40 @@ EMULATED_VECTORS(unsigned long long, ulonglong)
 // Mathematics. libm for the functions, the machine's own for the rest.
 
 extern "C" {
-float erff(float); float erfcf(float); float expf(float); float exp2f(float); float expm1f(float); float logf(float); float log2f(float);
-float log1pf(float); float tanhf(float); float sqrtf(float); float powf(float, float); float sinf(float); float cosf(float);
-float fmaf(float, float, float); float fmaxf(float, float); float fminf(float, float); float fabsf(float); float floorf(float);
-float ceilf(float); float rintf(float); float truncf(float); float copysignf(float, float); float fmodf(float, float);
-double erf(double); double exp(double); double log(double); double tanh(double); double sqrt(double); double pow(double, double);
-double fma(double, double, double); double fmax(double, double); double fmin(double, double); double fabs(double); double floor(double);
+float erff(float);
+float erfcf(float);
+float expf(float);
+float exp2f(float);
+float expm1f(float);
+float logf(float);
+float log2f(float);
+float log1pf(float);
+float tanhf(float);
+float sqrtf(float);
+float powf(float, float);
+float sinf(float);
+float cosf(float);
+float fmaf(float, float, float);
+float fmaxf(float, float);
+float fminf(float, float);
+float fabsf(float);
+float floorf(float);
+float ceilf(float);
+float rintf(float);
+float truncf(float);
+float copysignf(float, float);
+float fmodf(float, float);
+double erf(double);
+double exp(double);
+double log(double);
+double tanh(double);
+double sqrt(double);
+double pow(double, double);
+double fma(double, double, double);
+double fmax(double, double);
+double fmin(double, double);
+double fabs(double);
+double floor(double);
 int abs(int);
 void* memcpy(void*, const void*, size_t);
 void* memset(void*, int, size_t);
@@ -64,8 +94,9 @@ inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 
 #ifdef EMULATED_ULPS
-// BITFIT_EMULATOR_CHECK=ulps: each function is off by what CUDA's own may be off ("Mathematical Functions Appendix" of the Programming
-// Guide), up or down by the bits of its result. What every implementation gets right, 0, 1 and what is not finite, stays.
+// BITFIT_EMULATOR_CHECK=ulps: each function is off by what CUDA's own may be off ("Mathematical Functions Appendix" of the
+// Programming Guide), up or down by the bits of its result. What every implementation gets right, 0, 1 and what is not finite,
+// stays.
 inline float emulated_off(float x, unsigned most) {
     unsigned bits;
     __builtin_memcpy(&bits, &x, sizeof bits);
@@ -97,8 +128,8 @@ inline bool isinf(double x) { return __builtin_isinf(x); }
 inline bool isfinite(float x) { return __builtin_isfinite(x); }
 inline bool isfinite(double x) { return __builtin_isfinite(x); }
 
-#define EMULATED_MIN_MAX(type)                                            \
-    inline type min(type a, type b) { return b < a ? b : a; }             \
+#define EMULATED_MIN_MAX(type)                                \
+    inline type min(type a, type b) { return b < a ? b : a; } \
     inline type max(type a, type b) { return a < b ? b : a; }
 EMULATED_MIN_MAX(int)
 EMULATED_MIN_MAX(unsigned)
@@ -148,17 +179,20 @@ inline int __float2int_rz(float x) { return static_cast<int>(x); }
 inline float __int2float_rn(int x) { return static_cast<float>(x); }
 inline float __uint2float_rn(unsigned x) { return static_cast<float>(x); }
 template <typename T>
-inline T __ldg(const T* from) { return *from; }
+inline T __ldg(const T* from) {
+    return *from;
+}
 
 // Whole numbers only: an atomic sum of floats has no order, and so no place in these kernels.
-#define EMULATED_ATOMICS(type)                                                                                       \
-    inline type atomicAdd(type* at, type value) { return __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST); }          \
-    inline type atomicExch(type* at, type value) { return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST); }        \
-    inline type atomicOr(type* at, type value) { return __atomic_fetch_or(at, value, __ATOMIC_SEQ_CST); }            \
-    inline type atomicMax(type* at, type value) {                                                                    \
-        type seen = __atomic_load_n(at, __ATOMIC_SEQ_CST);                                                           \
-        while (seen < value && !__atomic_compare_exchange_n(at, &seen, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {} \
-        return seen;                                                                                                 \
+#define EMULATED_ATOMICS(type)                                                                                              \
+    inline type atomicAdd(type* at, type value) { return __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST); }                 \
+    inline type atomicExch(type* at, type value) { return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST); }               \
+    inline type atomicOr(type* at, type value) { return __atomic_fetch_or(at, value, __ATOMIC_SEQ_CST); }                   \
+    inline type atomicMax(type* at, type value) {                                                                           \
+        type seen = __atomic_load_n(at, __ATOMIC_SEQ_CST);                                                                  \
+        while (seen < value && !__atomic_compare_exchange_n(at, &seen, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) { \
+        }                                                                                                                   \
+        return seen;                                                                                                        \
     }
 EMULATED_ATOMICS(int)
 EMULATED_ATOMICS(unsigned)
@@ -204,11 +238,13 @@ inline T emulated_unpack(unsigned long long packed) {
 template <typename T>
 inline T __shfl_sync(unsigned mask, T value, int from, int width = 32) {
     unsigned lane = emulated_thread->lane, segment = lane & ~(static_cast<unsigned>(width) - 1);
-    return emulated_unpack<T>(emulated_meet("__shfl_sync", mask, emulated_pack(value))[segment | (static_cast<unsigned>(from) & (width - 1))]);
+    return emulated_unpack<T>(
+        emulated_meet("__shfl_sync", mask, emulated_pack(value))[segment | (static_cast<unsigned>(from) & (width - 1))]);
 }
 template <typename T>
 inline T __shfl_xor_sync(unsigned mask, T value, int with, int width = 32) {
-    unsigned lane = emulated_thread->lane, end = (lane & ~(static_cast<unsigned>(width) - 1)) + width, from = lane ^ static_cast<unsigned>(with);
+    unsigned lane = emulated_thread->lane, end = (lane & ~(static_cast<unsigned>(width) - 1)) + width,
+             from = lane ^ static_cast<unsigned>(with);
     return emulated_unpack<T>(emulated_meet("__shfl_xor_sync", mask, emulated_pack(value))[from < end ? from : lane]);
 }
 template <typename T>
@@ -219,7 +255,8 @@ inline T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32) {
 template <typename T>
 inline T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32) {
     unsigned lane = emulated_thread->lane, segment = lane & ~(static_cast<unsigned>(width) - 1);
-    return emulated_unpack<T>(emulated_meet("__shfl_up_sync", mask, emulated_pack(value))[lane - segment >= by ? lane - by : lane]);
+    return emulated_unpack<T>(
+        emulated_meet("__shfl_up_sync", mask, emulated_pack(value))[lane - segment >= by ? lane - by : lane]);
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate) {
     const unsigned long long* values = emulated_meet("__ballot_sync", mask, predicate != 0);
@@ -232,8 +269,8 @@ inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask,
 
 // mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32: c += a · b, by the whole warp.
 //
-// Which lane holds what is from the PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type". With group = lane / 4 and
-// member = lane % 4, the low half of a register standing before its high half:
+// Which lane holds what is from the PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type". With group = lane / 4
+// and member = lane % 4, the low half of a register standing before its high half:
 //
 //     a (16x16)   register r: row group + 8 (r % 2), columns 2 member + 8 (r / 2) and the next
 //     b (16x8)    register r: rows 2 member + 8 r and the next, column group

@@ -1,18 +1,18 @@
 // From a kernel's source to an image, by way of g++.
 //
-// The source is preprocessed behind the prelude first. Only then are the kernels looked for, so that those are found that a macro makes.
-// Then it is compiled together with a table of them.
+// The source is preprocessed behind the prelude first. Only then are the kernels looked for, so that those are found that a macro
+// makes. Then it is compiled together with a table of them.
 
 #include "compile.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <sstream>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "../image.h"
 #include "../kernels/abi.h"
@@ -32,9 +32,12 @@ static bool inexact() {
 
 // A fixed set of instructions, so that results are the same on every machine that has it; what has not runs baseline x86-64.
 static std::string flags() {
-    std::string flags = "-std=gnu++17 -O2 -fPIC -w -Wno-register -fno-exceptions -fno-rtti -fno-gnu-unique -fvisibility=hidden -fno-math-errno -fno-trapping-math";
+    std::string flags =
+        "-std=gnu++17 -O2 -fPIC -w -Wno-register -fno-exceptions -fno-rtti -fno-gnu-unique -fvisibility=hidden -fno-math-errno "
+        "-fno-trapping-math";
     flags += __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? " -march=x86-64-v3" : " -march=x86-64";
-    // An index beyond a shared or local array of known size ends the kernel, as does an address that is no multiple of its type's size.
+    // An index beyond a shared or local array of known size ends the kernel, as does an address that is no multiple of its type's
+    // size.
     flags += " -fsanitize=bounds,alignment -fsanitize-undefined-trap-on-error";
     if (inexact()) flags += " -DEMULATED_ULPS";
     return flags;
@@ -52,10 +55,30 @@ uint64_t toolchain_hash() {
 
 bool parse_options(const std::vector<std::string>& given, CompileOptions* options, std::string* log) {
     // Without effect on the CPU.
-    static const char* const passed_over[] = {"--std=", "-std=", "--device-debug", "-G", "--generate-line-info", "-lineinfo", "--maxrregcount=", "--ftz=",
-                                              "--prec-sqrt=", "--prec-div=", "--extra-device-vectorization", "--restrict", "--default-device", "-default-device",
-                                              "--device-as-default-execution-space", "--use_fast_math", "--disable-warnings", "-w", "--diag-suppress=",
-                                              "--relocatable-device-code=", "--ptxas-options", "--split-compile=", "-I", "--include-path="};
+    static const char* const passed_over[] = {"--std=",
+                                              "-std=",
+                                              "--device-debug",
+                                              "-G",
+                                              "--generate-line-info",
+                                              "-lineinfo",
+                                              "--maxrregcount=",
+                                              "--ftz=",
+                                              "--prec-sqrt=",
+                                              "--prec-div=",
+                                              "--extra-device-vectorization",
+                                              "--restrict",
+                                              "--default-device",
+                                              "-default-device",
+                                              "--device-as-default-execution-space",
+                                              "--use_fast_math",
+                                              "--disable-warnings",
+                                              "-w",
+                                              "--diag-suppress=",
+                                              "--relocatable-device-code=",
+                                              "--ptxas-options",
+                                              "--split-compile=",
+                                              "-I",
+                                              "--include-path="};
     for (size_t i = 0; i < given.size(); ++i) {
         const std::string& option = given[i];
         auto is = [&](const char* prefix) { return option.rfind(prefix, 0) == 0; };
@@ -63,7 +86,8 @@ bool parse_options(const std::vector<std::string>& given, CompileOptions* option
         if (is("--gpu-architecture=") || is("-arch=")) {
             options->real_architecture = value.rfind("sm_", 0) == 0;
             size_t digits = options->real_architecture ? 3 : 8;
-            if ((!options->real_architecture && value.rfind("compute_", 0) != 0) || (options->architecture = static_cast<unsigned>(atoi(value.c_str() + digits))) < 75) {
+            if ((!options->real_architecture && value.rfind("compute_", 0) != 0) ||
+                (options->architecture = static_cast<unsigned>(atoi(value.c_str() + digits))) < 75) {
                 *log = "nvrtc: error: invalid value for --gpu-architecture (-arch)\n";
                 return false;
             }
@@ -134,7 +158,8 @@ static size_t closed(const std::string& text, size_t open) {
     return text.size();
 }
 
-// Finds each `__global__ … NAME(` of the preprocessed text, and blanks out __global__ and __launch_bounds__(…), whose first number it keeps.
+// Finds each `__global__ … NAME(` of the preprocessed text, and blanks out __global__ and __launch_bounds__(…), whose first
+// number it keeps.
 static std::vector<Kernel> find_kernels(std::string* text) {
     static const std::string global = "__global__", bounds = "__launch_bounds__";
     std::vector<Kernel> kernels;
@@ -153,7 +178,8 @@ static std::vector<Kernel> find_kernels(std::string* text) {
             std::string inner = text->substr(begin + 1, past - begin - 2);
             // The second number, blocks a multiprocessor, is behind a comma that is in no parenthesis.
             size_t comma = 0;
-            for (int depth = 0; comma < inner.size() && (inner[comma] != ',' || depth > 0); ++comma) depth += (inner[comma] == '(') - (inner[comma] == ')');
+            for (int depth = 0; comma < inner.size() && (inner[comma] != ',' || depth > 0); ++comma)
+                depth += (inner[comma] == '(') - (inner[comma] == ')');
             kernel.bounds = inner.substr(0, comma);
             for (size_t i = start; i < past; ++i)
                 if ((*text)[i] != '\n') (*text)[i] = ' ';
@@ -168,7 +194,9 @@ static std::vector<Kernel> find_kernels(std::string* text) {
 static std::string cached_path(uint64_t key) {
     const char* named = getenv("BITFIT_EMULATOR_CACHE");
     const char* base = getenv("TMPDIR");
-    std::string directory = named && *named ? named : std::string(base && *base ? base : "/tmp") + "/bitfit-emulator-cache-" + std::to_string(getuid());
+    std::string directory =
+        named && *named ? named
+                        : std::string(base && *base ? base : "/tmp") + "/bitfit-emulator-cache-" + std::to_string(getuid());
     mkdir(directory.c_str(), 0700);
     char name[32];
     snprintf(name, sizeof name, "/%016llx", static_cast<unsigned long long>(key));
@@ -196,18 +224,24 @@ Compiled compile(const std::string& source, const std::string& name, const Compi
         *log += "bitfit emulator: no temporary file can be written\n";
         return compiled;
     }
-    if (!run(std::string(compiler()) + " " + flags() + definitions + " -E -x c++ " + quoted(in("kernel.cu")) + " -o " + quoted(in("kernel.ii")))) return compiled;
+    if (!run(std::string(compiler()) + " " + flags() + definitions + " -E -x c++ " + quoted(in("kernel.cu")) + " -o " +
+             quoted(in("kernel.ii"))))
+        return compiled;
 
     std::string text = read(in("kernel.ii"));
     std::vector<Kernel> kernels = find_kernels(&text);
     std::string table = "\nstatic const EmulatedKernel emulated_kernels[] = {\n";
     for (const Kernel& kernel : kernels) table += "EMULATED_KERNEL(" + kernel.name + ", (" + kernel.bounds + "))\n";
-    table += "{}};\nextern \"C\" __attribute__((visibility(\"default\"))) const EmulatedModule emulated_module = {EMULATED_ABI, " +
-             std::to_string(options.architecture) + ", " + std::to_string(kernels.size()) + ", emulated_kernels, emulated_shared};\n";
-    // Macros are gone from `text`, and none of its words are to be replaced again: what is behind it has the few names it needs from here.
-    std::string epilogue = "\n#line 1 \"epilogue.h\"\n#define EMULATED_ABI " + std::to_string(EMULATED_ABI) + "\n" + EMBEDDED_EPILOGUE;
+    table +=
+        "{}};\nextern \"C\" __attribute__((visibility(\"default\"))) const EmulatedModule emulated_module = {EMULATED_ABI, " +
+        std::to_string(options.architecture) + ", " + std::to_string(kernels.size()) + ", emulated_kernels, emulated_shared};\n";
+    // Macros are gone from `text`, and none of its words are to be replaced again: what is behind it has the few names it needs
+    // from here.
+    std::string epilogue =
+        "\n#line 1 \"epilogue.h\"\n#define EMULATED_ABI " + std::to_string(EMULATED_ABI) + "\n" + EMBEDDED_EPILOGUE;
     if (!write(in("kernel.cu"), text + epilogue + table)) return compiled;
-    if (!run(std::string(compiler()) + " " + flags() + contract + " -x c++ -shared " + quoted(in("kernel.cu")) + " -o " + quoted(in("kernel.so")) + " -lm"))
+    if (!run(std::string(compiler()) + " " + flags() + contract + " -x c++ -shared " + quoted(in("kernel.cu")) + " -o " +
+             quoted(in("kernel.so")) + " -lm"))
         return compiled;
     std::string library = read(in("kernel.so"));
     if (library.empty()) return compiled;

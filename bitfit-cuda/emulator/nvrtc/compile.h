@@ -9,11 +9,11 @@ struct CompileOptions {
     unsigned architecture = 75;
     bool real_architecture = false;
     bool fmad = true;
-    std::vector<std::string> definitions;   // -D…
+    std::vector<std::string> definitions;  // -D…
 };
 
 struct Compiled {
-    std::string image;   // see image.h; empty where the compiler found faults
+    std::string image;  // see image.h; empty where the compiler found faults
     bool real_architecture = false;
 };
 

@@ -36,8 +36,8 @@ EXPORT const char* nvrtcGetErrorString(nvrtcResult result) {
     return "NVRTC_ERROR unknown";
 }
 
-// A minor version that no NVRTC has and that changes with the emulator: who keeps images by the version finds neither NVRTC's under ours
-// nor an old emulator's under the new one's.
+// A minor version that no NVRTC has and that changes with the emulator: who keeps images by the version finds neither NVRTC's
+// under ours nor an old emulator's under the new one's.
 EXPORT nvrtcResult nvrtcVersion(int* major, int* minor) {
     *major = 13;
     *minor = static_cast<int>(1000 + toolchain_hash() % 1000000);
@@ -55,7 +55,8 @@ EXPORT nvrtcResult nvrtcGetSupportedArchs(int* architectures) {
     return NVRTC_SUCCESS;
 }
 
-EXPORT nvrtcResult nvrtcCreateProgram(nvrtcProgram* program, const char* source, const char* name, int headers, const char* const*, const char* const*) {
+EXPORT nvrtcResult nvrtcCreateProgram(nvrtcProgram* program, const char* source, const char* name, int headers,
+                                      const char* const*, const char* const*) {
     if (!program || !source || headers != 0) return NVRTC_ERROR_INVALID_INPUT;
     *program = new Program{source, name ? name : "default_program", "", {}};
     return NVRTC_SUCCESS;
@@ -73,7 +74,8 @@ EXPORT nvrtcResult nvrtcCompileProgram(nvrtcProgram program, int count, const ch
     CompileOptions options;
     program->log.clear();
     program->compiled = {};
-    if (!parse_options(std::vector<std::string>(given, given + count), &options, &program->log)) return NVRTC_ERROR_INVALID_OPTION;
+    if (!parse_options(std::vector<std::string>(given, given + count), &options, &program->log))
+        return NVRTC_ERROR_INVALID_OPTION;
     program->compiled = compile(program->source, program->name, options, &program->log);
     return program->compiled.image.empty() ? NVRTC_ERROR_COMPILATION : NVRTC_SUCCESS;
 }
@@ -88,15 +90,21 @@ static nvrtcResult copy(const std::string& text, char* to) {
     return NVRTC_SUCCESS;
 }
 
-EXPORT nvrtcResult nvrtcGetProgramLogSize(nvrtcProgram program, size_t* size) { return program ? size_of(program->log, size) : NVRTC_ERROR_INVALID_PROGRAM; }
-EXPORT nvrtcResult nvrtcGetProgramLog(nvrtcProgram program, char* log) { return program ? copy(program->log, log) : NVRTC_ERROR_INVALID_PROGRAM; }
+EXPORT nvrtcResult nvrtcGetProgramLogSize(nvrtcProgram program, size_t* size) {
+    return program ? size_of(program->log, size) : NVRTC_ERROR_INVALID_PROGRAM;
+}
+EXPORT nvrtcResult nvrtcGetProgramLog(nvrtcProgram program, char* log) {
+    return program ? copy(program->log, log) : NVRTC_ERROR_INVALID_PROGRAM;
+}
 
 static bool compiled(nvrtcProgram program) { return program && !program->compiled.image.empty(); }
 
 EXPORT nvrtcResult nvrtcGetPTXSize(nvrtcProgram program, size_t* size) {
     return compiled(program) ? size_of(program->compiled.image, size) : NVRTC_ERROR_INVALID_PROGRAM;
 }
-EXPORT nvrtcResult nvrtcGetPTX(nvrtcProgram program, char* ptx) { return compiled(program) ? copy(program->compiled.image, ptx) : NVRTC_ERROR_INVALID_PROGRAM; }
+EXPORT nvrtcResult nvrtcGetPTX(nvrtcProgram program, char* ptx) {
+    return compiled(program) ? copy(program->compiled.image, ptx) : NVRTC_ERROR_INVALID_PROGRAM;
+}
 
 // A virtual architecture has PTX only.
 EXPORT nvrtcResult nvrtcGetCUBINSize(nvrtcProgram program, size_t* size) {

@@ -58,11 +58,13 @@ extern "C" __global__ void kernel(float* to, int at) {
     __shared__ float inside[4], beside[4];
     inside[at] = beside[0] = 1.0f;
     to[0] = inside[0];
-})"), 1, 1, 0, room(4), 5);
+})"),
+           1, 1, 0, room(4), 5);
 }
 
 void reads_a_vector_between_two() {
-    launch(kernel("extern \"C\" __global__ void kernel(float* to) { *to = reinterpret_cast<float2*>(to + 1)->y; }"), 1, 1, 0, room(64));
+    launch(kernel("extern \"C\" __global__ void kernel(float* to) { *to = reinterpret_cast<float2*>(to + 1)->y; }"), 1, 1, 0,
+           room(64));
 }
 
 void leaves_dynamic_shared_memory() {
@@ -71,7 +73,8 @@ extern "C" __global__ void kernel(float* to) {
     DYNAMIC_SHARED(float, buffer);
     buffer[threadIdx.x] = 1.0f;
     to[threadIdx.x] = buffer[threadIdx.x];
-})"), 1, 32, 64, room(128));
+})"),
+           1, 32, 64, room(128));
 }
 
 void ends_before_a_barrier() {
@@ -79,7 +82,8 @@ void ends_before_a_barrier() {
 extern "C" __global__ void kernel() {
     if (threadIdx.x >= 32) return;
     __syncthreads();
-})"), 1, 64, 0);
+})"),
+           1, 64, 0);
 }
 
 void misses_a_shuffle() {
@@ -87,7 +91,8 @@ void misses_a_shuffle() {
 extern "C" __global__ void kernel(float* to) {
     if (threadIdx.x == 3) return;
     to[threadIdx.x] = __shfl_xor_sync(0xffffffffu, 1.0f, 1);
-})"), 1, 32, 0, room(128));
+})"),
+           1, 32, 0, room(128));
 }
 
 void mixes_shuffles() {
@@ -95,7 +100,8 @@ void mixes_shuffles() {
 extern "C" __global__ void kernel(float* to) {
     if (threadIdx.x < 16) to[threadIdx.x] = __shfl_xor_sync(0xffffffffu, 1.0f, 1);
     else __syncwarp();
-})"), 1, 32, 0, room(128));
+})"),
+           1, 32, 0, room(128));
 }
 
 void races_between_warps() {
@@ -105,7 +111,8 @@ extern "C" __global__ void kernel(float* to) {
     last = (float)(threadIdx.x / 32);
     __syncthreads();
     to[threadIdx.x] = last;
-})"), 1, 64, 0, room(256));
+})"),
+           1, 64, 0, room(256));
 }
 
 void races_between_lanes() {
@@ -114,7 +121,8 @@ extern "C" __global__ void kernel(float* to) {
     __shared__ float first[1];
     if (threadIdx.x == 0) first[0] = 2.0f;
     to[threadIdx.x] = first[0];
-})"), 1, 32, 0, room(128));
+})"),
+           1, 32, 0, room(128));
 }
 
 void races_between_blocks() {
@@ -127,5 +135,6 @@ extern "C" __global__ void kernel(float* to, int n) {
     volatile float large[80000];
     for (int i = n; i >= 0; i--) large[i] = 1.0f;
     to[0] = large[n / 2];
-})"), 1, 1, 0, room(4), 79999);
+})"),
+           1, 1, 0, room(4), 79999);
 }

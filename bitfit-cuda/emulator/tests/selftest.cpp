@@ -29,27 +29,36 @@ static const Case CASES[] = {
     {"a copy past an allocation is refused", refuses_copies, "", ""},
     {"arguments in the wrong order are refused", refuses_pointers, "", ""},
 
-    {"a write past an allocation", writes_past_the_end, "", "kernel kernel, block (0, 0, 0), thread (16, 0, 0): a write to 0 bytes behind the end of an allocation of 64 bytes"},
-    {"a read before an allocation", reads_before_the_beginning, "", "kernel kernel, block (0, 0, 0), thread (0, 0, 0): a read of 4160 bytes before an allocation of 64 bytes"},
-    {"a write into the last bytes up to 16", writes_past_an_odd_end, "", "kernel kernel wrote just outside of an allocation of 20 bytes"},
-    {"a write just before an allocation", writes_just_before_the_beginning, "", "kernel kernel wrote just outside of an allocation of 64 bytes"},
+    {"a write past an allocation", writes_past_the_end, "",
+     "kernel kernel, block (0, 0, 0), thread (16, 0, 0): a write to 0 bytes behind the end of an allocation of 64 bytes"},
+    {"a read before an allocation", reads_before_the_beginning, "",
+     "kernel kernel, block (0, 0, 0), thread (0, 0, 0): a read of 4160 bytes before an allocation of 64 bytes"},
+    {"a write into the last bytes up to 16", writes_past_an_odd_end, "",
+     "kernel kernel wrote just outside of an allocation of 20 bytes"},
+    {"a write just before an allocation", writes_just_before_the_beginning, "",
+     "kernel kernel wrote just outside of an allocation of 64 bytes"},
     {"a use of freed memory", uses_freed_memory, "", "a write to byte 0 of an allocation of 64 bytes that was freed"},
     {"an index beyond a shared array", leaves_a_shared_array, "", "an index beyond its array"},
     {"a vector at an address that is no multiple of its size", reads_a_vector_between_two, "", "an address that is no multiple"},
     {"an access beyond dynamic shared memory", leaves_dynamic_shared_memory, "", "behind the end of dynamic shared memory"},
-    {"a thread that ends before a barrier", ends_before_a_barrier, "", "32 threads of the block ended while 32 wait at __syncthreads"},
-    {"a lane that is missing from a shuffle", misses_a_shuffle, "", "31 lanes of the warp wait in __shfl_xor_sync for the others, of which 0 wait at __syncthreads and 1 have ended"},
-    {"lanes of a warp in different shuffles", mixes_shuffles, "", "a lane calls __syncwarp while others of its warp wait in __shfl_xor_sync"},
+    {"a thread that ends before a barrier", ends_before_a_barrier, "",
+     "32 threads of the block ended while 32 wait at __syncthreads"},
+    {"a lane that is missing from a shuffle", misses_a_shuffle, "",
+     "31 lanes of the warp wait in __shfl_xor_sync for the others, of which 0 wait at __syncthreads and 1 have ended"},
+    {"lanes of a warp in different shuffles", mixes_shuffles, "",
+     "a lane calls __syncwarp while others of its warp wait in __shfl_xor_sync"},
     {"a race between warps", races_between_warps, "BITFIT_EMULATOR_CHECK=races", "kernel kernel is a race"},
     {"a race between lanes", races_between_lanes, "BITFIT_EMULATOR_CHECK=races", "kernel kernel is a race"},
     {"a race between blocks", races_between_blocks, "BITFIT_EMULATOR_CHECK=races", "kernel kernel is a race"},
     {"a variable that is too large for a stack", overflows_the_stack, "", "need more than its stack"},
-    {"an order that is not understood", adds_vectors, "BITFIT_EMULATOR_ORDER=sideways", "BITFIT_EMULATOR_ORDER=sideways is not understood"},
+    {"an order that is not understood", adds_vectors, "BITFIT_EMULATOR_ORDER=sideways",
+     "BITFIT_EMULATOR_ORDER=sideways is not understood"},
 };
 
 // Runs one case in a process of its own; false if it did not come out as it should.
 static bool passes(const char* self, const Case& one) {
-    std::string command = std::string("env ") + one.environment + " '" + self + "' " + std::to_string(&one - CASES) + " 2>&1", output;
+    std::string command = std::string("env ") + one.environment + " '" + self + "' " + std::to_string(&one - CASES) + " 2>&1",
+                output;
     FILE* pipe = popen(command.c_str(), "r");
     CHECK(pipe);
     char piece[4096];
