@@ -160,9 +160,10 @@ fn check_bfloat16<D: Backend>(device: &D, share: f64) {
         let (loss, gradient) = case.step();
         assert_close("loss", &[loss], &case.losses()[..1], 0.0, 1e-2);
         let expected = case.arena.entries().iter().flat_map(|entry| case.expected("grad", &entry.name));
-        let (error, norm) = gradient.iter().zip(expected).fold((0.0, 0.0), |(error, norm), (g, e)| {
-            (error + f64::from(g - e).powi(2), norm + f64::from(*e).powi(2))
-        });
+        let (error, norm) = gradient
+            .iter()
+            .zip(expected)
+            .fold((0.0, 0.0), |(error, norm), (g, e)| (error + f64::from(g - e).powi(2), norm + f64::from(*e).powi(2)));
         let error = (error / norm).sqrt();
         assert!(error < share, "{} on {}: the gradient is off by {error:.1e} of its norm", case.run, device.name());
     }

@@ -46,6 +46,9 @@ __device__ __forceinline__ float high_bf16(u32 pair) { return __uint_as_float(pa
 #define FOR_EACH_ELEMENT(i, n) \
     for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += (u64)gridDim.x * blockDim.x)
 
+// i / n, of 32 bits where both fit, which takes a fraction of the time.
+__device__ __forceinline__ u64 quotient(u64 i, u64 n) { return (i | n) >> 32 ? i / n : (u32)i / (u32)n; }
+
 // ------------------------------------------------------------------------------------------------------------------ memory
 
 #ifndef BITFIT_EMULATOR

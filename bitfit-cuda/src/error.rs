@@ -13,7 +13,9 @@ pub enum Error {
     #[error("NVRTC was not found: libnvrtc, of CUDA 12 or later, must be installed where the loader looks for it")]
     NoCompiler,
     /// The products of matrices have no library.
-    #[error("cuBLASLt was not found: libcublasLt, of CUDA 12 or later, must be installed where the loader looks for it")]
+    #[error(
+        "cuBLASLt was not found: libcublasLt, of CUDA 12 or later, must be installed where the loader looks for it"
+    )]
     NoProducts,
     /// There is a driver, but not the device asked for.
     #[error("there is no CUDA device {ordinal}: the driver shows {count}")]

@@ -272,11 +272,7 @@ impl Cuda {
     /// When the windows do not hold the shape's elements, or the factors are of different types.
     pub(crate) fn multiply(&self, product: Product<'_>, c: SliceMut<'_, Self>) -> bitfit_core::Result<()> {
         let Product { m, k, n, a, b, accumulate } = product;
-        assert_eq!(
-            [a.data.len, b.data.len, c.len],
-            [m * k, k * n, m * n],
-            "a product of [{m}, {k}] and [{k}, {n}]"
-        );
+        assert_eq!([a.data.len, b.data.len, c.len], [m * k, k * n, m * n], "a product of [{m}, {k}] and [{k}, {n}]");
         assert_eq!(a.data.dtype, b.data.dtype, "a product of two types");
         if m == 0 || n == 0 {
             return Ok(());
@@ -302,7 +298,9 @@ impl Cuda {
         self.context()
             .bind_to_thread()
             .map_err(Error::driver("cuCtxSetCurrent"))
-            .and_then(|()| self.products().multiply(self.stream(), key, a_at as *const _, b_at as *const _, c_at as *mut _))
+            .and_then(|()| {
+                self.products().multiply(self.stream(), key, a_at as *const _, b_at as *const _, c_at as *mut _)
+            })
             .map_err(|error| self.error(error))
     }
 }

@@ -31,7 +31,7 @@ impl Matrix {
         if dtype == DType::Bf16 {
             // Rounded on the host, which halves what is copied: this happens once.
             let narrow: Vec<bf16> =
-                parts.iter().flat_map(|part| part.data()).map(|&value| bf16::from_f32(value)).collect();
+                parts.iter().flat_map(HostTensor::data).map(|&value| bf16::from_f32(value)).collect();
             let (pairs, last) = narrow.as_chunks::<2>();
             let pair = |low: bf16, high: bf16| u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16;
             let mut words: Vec<u32> = pairs.iter().map(|&[low, high]| pair(low, high)).collect();

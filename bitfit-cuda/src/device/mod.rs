@@ -7,10 +7,7 @@ pub(crate) mod transfer;
 use std::{fmt, sync::Arc};
 
 use bitfit_core::DType;
-use cudarc::driver::{
-    CudaContext, CudaStream, DriverError,
-    sys::{CUdevice_attribute, CUresult},
-};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, sys::CUresult};
 
 pub use matrix::Matrix;
 
@@ -54,8 +51,6 @@ struct Shared {
     description: String,
     /// Compute capability, ten times major plus minor.
     capability: u32,
-    multiprocessors: u32,
-    most_shared: usize,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     kernels: Kernels,
@@ -96,7 +91,6 @@ impl Cuda {
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(Error::driver("cuStreamCreate"))?;
         let (major, minor) = context.compute_capability().map_err(Error::driver("cuDeviceGetAttribute"))?;
-        let attribute = |attribute| context.attribute(attribute).map_err(Error::driver("cuDeviceGetAttribute"));
         let capability = (10 * major + minor) as u32;
         let name = context.name().map_err(Error::driver("cuDeviceGetName"))?;
         Ok(Self {
@@ -104,9 +98,6 @@ impl Cuda {
                 short_name: format!("cuda:{ordinal}"),
                 description: format!("{name}, sm_{capability}"),
                 capability,
-                multiprocessors: attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
-                most_shared: attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?
-                    as usize,
                 kernels: Kernels::new(capability)?,
                 products: Products::new(&stream)?,
                 lists: lists::Lists::default(),
@@ -133,16 +124,6 @@ impl Cuda {
     /// Compute capability, ten times major plus minor.
     pub(crate) fn capability(&self) -> u32 {
         self.shared.capability
-    }
-
-    /// Streaming multiprocessors.
-    pub(crate) fn multiprocessors(&self) -> usize {
-        self.shared.multiprocessors as usize
-    }
-
-    /// Bytes of shared memory that a block may have.
-    pub(crate) fn most_shared(&self) -> usize {
-        self.shared.most_shared
     }
 
     pub(crate) fn context(&self) -> &Arc<CudaContext> {

@@ -2,12 +2,12 @@
 // Launch: Shape::elements(len).
 
 extern "C" __global__ void bitfit_add(const float* a, const float* b, float* y, u64 b_len, u64 len) {
-    FOR_EACH_ELEMENT(i, len) y[i] = a[i] + b[b_len == len ? i : i % b_len];
+    FOR_EACH_ELEMENT(i, len) y[i] = a[i] + b[i - quotient(i, b_len) * b_len];
 }
 
 extern "C" __global__ void bitfit_mul(const float* a, const float* b, float* y, u32 accumulate, u64 b_len, u64 len) {
     FOR_EACH_ELEMENT(i, len) {
-        float product = a[i] * b[b_len == len ? i : i % b_len];
+        float product = a[i] * b[i - quotient(i, b_len) * b_len];
         y[i] = accumulate ? y[i] + product : product;
     }
 }

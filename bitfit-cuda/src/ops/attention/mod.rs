@@ -59,7 +59,7 @@ impl Tiled {
     fn tensor_cores(dim: usize) -> Self {
         let [forward, dq, dkv] = match dim {
             ..=32 => names!("bitfit_attention_mma", 32, ""),
-            ..=64 => names!("bitfit_attention_mma", 64, ""),
+            33..=64 => names!("bitfit_attention_mma", 64, ""),
             _ => names!("bitfit_attention_mma", 128, ""),
         };
         Self { source: &MMA, forward, dq, dkv, tiles: [64, 64], shared: 0 }
@@ -68,15 +68,15 @@ impl Tiled {
     fn multiply_adds(dtype: DType, dim: usize) -> Self {
         let [forward, dq, dkv] = match (dtype, dim) {
             (DType::F32, ..=32) => names!("bitfit_attention", 32, "_f32"),
-            (DType::F32, ..=64) => names!("bitfit_attention", 64, "_f32"),
+            (DType::F32, 33..=64) => names!("bitfit_attention", 64, "_f32"),
             (DType::F32, _) => names!("bitfit_attention", 128, "_f32"),
             (DType::Bf16, ..=32) => names!("bitfit_attention", 32, "_bf16"),
-            (DType::Bf16, ..=64) => names!("bitfit_attention", 64, "_bf16"),
+            (DType::Bf16, 33..=64) => names!("bitfit_attention", 64, "_bf16"),
             (DType::Bf16, _) => names!("bitfit_attention", 128, "_bf16"),
         };
         let (columns, tiles) = match dim {
             ..=32 => (32, [64, 32]),
-            ..=64 => (64, [64, 32]),
+            33..=64 => (64, [64, 32]),
             _ => (128, [32, 16]),
         };
         let shared = (2 * tiles[0] * (columns + 1) + tiles[0] * tiles[0]) * size_of::<f32>();
@@ -91,7 +91,8 @@ enum Way {
 }
 
 impl Way {
-    fn of(device: &Cuda, input: &Input<'_, Cuda>) -> Result<Self> {
+    /// For an input, and the offsets of what else is read and written.
+    fn of(device: &Cuda, input: &Input<'_, Cuda>, offsets: &[usize]) -> Result<Self> {
         let dim = input.head_dim;
         if dim > MOST_COLUMNS {
             let reason = format!("heads of {dim} columns; on a GPU they have at most {MOST_COLUMNS}");
@@ -100,7 +101,7 @@ impl Way {
         let Rows { q, k, .. } = Rows::of(input);
         let dtype = q.dtype;
         // Eight elements are read at once. Matrices have buffers of their own, but need not.
-        let aligned = dim.is_multiple_of(8) && q.offset.is_multiple_of(8) && k.offset.is_multiple_of(8);
+        let aligned = [dim, q.offset, k.offset].iter().chain(offsets).all(|count| count.is_multiple_of(8));
         Ok(if input.queries.longest() == 1 {
             Self::Single(dtype)
         } else if dtype == DType::Bf16 && device.capability() >= 80 && aligned {
@@ -129,20 +130,12 @@ impl<'a> Rows<'a> {
             Slice { offset: slice.offset + columns, len: slice.len - columns, ..slice }
         };
         match input.projections {
-            Projections::Packed(qkv) => Self {
-                q: qkv,
-                q_stride: 3 * width,
-                k: from(qkv, width),
-                v: from(qkv, 2 * width),
-                kv_stride: 3 * width,
-            },
-            Projections::Split { query, key_value } => Self {
-                q: query,
-                q_stride: width,
-                k: key_value,
-                v: from(key_value, width),
-                kv_stride: 2 * width,
-            },
+            Projections::Packed(qkv) => {
+                Self { q: qkv, q_stride: 3 * width, k: from(qkv, width), v: from(qkv, 2 * width), kv_stride: 3 * width }
+            }
+            Projections::Split { query, key_value } => {
+                Self { q: query, q_stride: width, k: key_value, v: from(key_value, width), kv_stride: 2 * width }
+            }
         }
     }
 }
@@ -160,7 +153,8 @@ fn arguments<'a>(input: &Input<'a, Cuda>) -> Arguments<'a> {
 
 /// Sequences along x, heads along y, and along z the tiles of the longest sequence.
 fn shape(input: &Input<'_, Cuda>, tiles: usize, block: u32) -> Shape {
-    let [sequences, heads, tiles] = [input.queries.count(), input.heads, tiles].map(|count| Shape::blocks(count, block));
+    let [sequences, heads, tiles] =
+        [input.queries.count(), input.heads, tiles].map(|count| Shape::blocks(count, block));
     Shape { grid: [sequences.grid[0], heads.grid[0], tiles.grid[0]], ..sequences }
 }
 
@@ -182,9 +176,10 @@ impl Attention for Cuda {
         o: SliceMut<'_, Self>,
         log_sums: Option<SliceMut<'_, Self>>,
     ) -> Result<()> {
+        let way = Way::of(self, input, &[o.offset])?;
         let mut arguments = arguments(input);
         arguments.output(o).optional_output(log_sums);
-        match Way::of(self, input)? {
+        match way {
             Way::Single(dtype) => {
                 let name = kernel!("bitfit_attention_single", dtype);
                 self.launch(&SINGLE, name, shape(input, 1, THREADS), &arguments)
@@ -209,7 +204,11 @@ impl Attention for Cuda {
             Projections::Packed(_) => (3 * width, 3 * width, width, 2 * width),
             Projections::Split { .. } => (width, 2 * width, 0, width),
         };
-        match Way::of(self, input)? {
+        let offsets = match &gradient {
+            Projections::Packed(qkv) => [dy.offset, qkv.offset, qkv.offset],
+            Projections::Split { query, key_value } => [dy.offset, query.offset, key_value.offset],
+        };
+        match Way::of(self, input, &offsets)? {
             Way::Single(dtype) => {
                 let mut arguments = arguments(input);
                 arguments.input(log_sums).input(dy);

@@ -36,7 +36,7 @@ extern "C" __global__ void bitfit_cross_entropy_backward(
     const float* dloss, const float* probabilities, const u32* labels, float* dlogits, u32 accumulate, u64 rows, u64 classes) {
     float scale = dloss[0] / (float)rows;
     FOR_EACH_ELEMENT(i, rows * classes) {
-        u64 row = i / classes;
+        u64 row = quotient(i, classes);
         float hit = i - row * classes == labels[row] ? 1.0f : 0.0f;
         float gradient = scale * (probabilities[i] - hit);
         dlogits[i] = accumulate ? dlogits[i] + gradient : gradient;

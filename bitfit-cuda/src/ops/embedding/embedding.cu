@@ -6,7 +6,7 @@ extern "C" __global__ void bitfit_embedding(
     const u32* at0, const float* table0, const u32* at1, const float* table1, const u32* at2, const float* table2,
     const u32* at3, const float* table3, float* y, u32 accumulate, u64 cols, u64 len) {
     FOR_EACH_ELEMENT(i, len) {
-        u64 token = i / cols, column = i - token * cols;
+        u64 token = quotient(i, cols), column = i - token * cols;
         float sum = table0[at0[token] * cols + column];
         if (accumulate) sum = y[i] + sum;
         if (at1) sum += table1[at1[token] * cols + column];
@@ -45,8 +45,8 @@ extern "C" __global__ void bitfit_embedding_backward_rows(
 extern "C" __global__ void bitfit_embedding_backward_chosen(
     const float* dy, const u32* at, const u32* chosen, u32 whole_rows, float* dtable, u64 tokens, u64 cols, u64 len) {
     FOR_EACH_ELEMENT(i, len) {
-        u64 row = whole_rows ? chosen[i / cols] : chosen[i] / cols;
-        u64 column = whole_rows ? i % cols : chosen[i] % cols;
+        u64 element = whole_rows ? i : chosen[i], line = quotient(element, cols), column = element - line * cols;
+        u64 row = whole_rows ? chosen[line] : line;
         float sum = dtable[i];
         for (u64 token = 0; token < tokens; token++) {
             if (at[token] == row) sum += dy[token * cols + column];

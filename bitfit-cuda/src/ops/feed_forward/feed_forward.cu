@@ -6,7 +6,7 @@
 template <class T>
 __device__ __forceinline__ void bias_gelu(const float* bias, T* hidden, T* derivative, u64 cols, u64 len) {
     FOR_EACH_ELEMENT(i, len) {
-        float z = load(hidden, i) + bias[i % cols];
+        float z = load(hidden, i) + bias[i - quotient(i, cols) * cols];
         float distribution = normal_distribution(z);
         store(hidden, i, z * distribution);
         if (derivative) store(derivative, i, gelu_slope(z, distribution));

@@ -3,7 +3,7 @@
 // y[i] = x[at[i]], row by row. Launch: Shape::elements(len), the elements of y.
 extern "C" __global__ void bitfit_gather_rows(const float* x, const u32* at, float* y, u64 cols, u64 len) {
     FOR_EACH_ELEMENT(i, len) {
-        u64 place = i / cols;
+        u64 place = quotient(i, cols);
         y[i] = x[at[place] * cols + (i - place * cols)];
     }
 }

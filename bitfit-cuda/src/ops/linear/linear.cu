@@ -4,7 +4,7 @@
 template <class T>
 __device__ __forceinline__ void add_bias(const float* bias, u64 first, u64 width, T* y, u64 rows, u64 cols) {
     FOR_EACH_ELEMENT(i, rows * width) {
-        u64 row = i / width, column = i - row * width, at = row * cols + first + column;
+        u64 row = quotient(i, width), column = i - row * width, at = row * cols + first + column;
         store(y, at, load(y, at) + bias[column]);
     }
 }
@@ -38,7 +38,7 @@ OF_TYPE(bf16, bf16)
 extern "C" __global__ void bitfit_linear_select_columns(
     const float* from, const u32* at, float* to, u64 rows, u64 cols, u64 chosen) {
     FOR_EACH_ELEMENT(i, rows * chosen) {
-        u64 row = i / chosen;
+        u64 row = quotient(i, chosen);
         to[i] = from[row * cols + at[i - row * chosen]];
     }
 }
