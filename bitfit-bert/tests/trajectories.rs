@@ -1,5 +1,5 @@
 //! Thirty steps with all-MiniLM-L6-v2's real weights against PyTorch and transformers (`goldens/trajectories.py`): dropout 0,
-//! file order, batch 16; classification, regression and a subset of the biases.
+//! file order, batch 16; classification, regression and a subset of the biases. On the CPU, and on a GPU where there is one.
 //!
 //! Needs the weights: `BITFIT_MINILM` names the model's directory (`scripts/fetch-minilm.sh` makes one). Skipped, with one
 //! line that says so, where it is not set.
@@ -13,8 +13,9 @@ use bitfit_bert::data::{Columns, Kind, ReadOptions};
 use bitfit_bert::finetune::{Finetune, FinetuneOptions};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::train::{Observer, StepReport, TrainOptions};
-use bitfit_core::Cpu;
-use common::goldens;
+use bitfit_core::{Backend, Cpu};
+use bitfit_cuda::Precision;
+use common::{goldens, gpu};
 
 /// Collects losses, and ends the run after as many as PyTorch's.
 struct Losses {
@@ -44,7 +45,17 @@ fn minilm(what: &str) -> Option<PathBuf> {
     dir
 }
 
-fn follows(model: &Path, golden: &Path, head: &Path, data: &Path, columns: Columns, selection: Selection) {
+/// A run that PyTorch made too.
+struct Run {
+    golden: PathBuf,
+    head: PathBuf,
+    data: PathBuf,
+    columns: Columns,
+    selection: Selection,
+}
+
+fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
+    let Run { golden, head, data, columns, selection } = run;
     let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
     let expected: Vec<f64> = golden["losses"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
     let kind = if golden["config"]["kind"] == "regress" { Kind::Regress } else { Kind::Classify };
@@ -52,7 +63,7 @@ fn follows(model: &Path, golden: &Path, head: &Path, data: &Path, columns: Colum
     let options = FinetuneOptions {
         model: "all-MiniLM-L6-v2".into(),
         model_dir: model.into(),
-        train: data.into(),
+        train: data.clone(),
         eval: None,
         read: ReadOptions { columns, ..ReadOptions::default() },
         kind,
@@ -61,12 +72,12 @@ fn follows(model: &Path, golden: &Path, head: &Path, data: &Path, columns: Colum
         training: TrainOptions { epochs: 1, shuffle: false, ..TrainOptions::default() },
         max_length: 128,
         dropout: Some(0.0),
-        init_head: Some(head.into()),
+        init_head: Some(head),
         log_every: 1,
         out: out.path().into(),
     };
     let mut observer = Losses { losses: Vec::new(), tokens: 0, steps: expected.len() };
-    Finetune::prepare(&Cpu::default(), options).unwrap().run(&mut observer).unwrap();
+    Finetune::prepare(device, options).unwrap().run(&mut observer).unwrap();
     assert_eq!(observer.losses.len(), expected.len());
     assert_eq!(observer.tokens as u64, golden["tokens"].as_u64().unwrap(), "real tokens");
     let mut greatest: f64 = 0.0;
@@ -76,7 +87,7 @@ fn follows(model: &Path, golden: &Path, head: &Path, data: &Path, columns: Colum
         assert!(error < 2e-5, "step {}: loss {found} instead of {expected}", step + 1);
         greatest = greatest.max(error);
     }
-    println!("{}: losses within {greatest:.1e} of PyTorch's", data.display());
+    println!("{} on {}: losses within {greatest:.1e} of PyTorch's", data.display(), device.name());
 }
 
 fn support_desk() -> PathBuf {
@@ -87,25 +98,46 @@ fn columns(text: &[&str], label: &str) -> Columns {
     Columns { text: text.iter().map(|&name| name.into()).collect(), label: Some(label.into()), ..Columns::default() }
 }
 
+fn classification() -> Run {
+    let [golden, head] = ["minilm/classify.json", "minilm/head_classify.safetensors"].map(goldens);
+    Run { golden, head, data: support_desk(), columns: columns(&["text"], "label"), selection: Selection::all() }
+}
+
+fn subset() -> Run {
+    let selection = Selection::of([BiasKind::Query, BiasKind::Intermediate]);
+    Run { golden: goldens("minilm/classify_subset.json"), selection, ..classification() }
+}
+
+fn regression() -> Run {
+    let [golden, head, data] =
+        ["minilm/regress.json", "minilm/head_regress.safetensors", "minilm/pairs.tsv"].map(goldens);
+    let columns = columns(&["sentence1", "sentence2"], "score");
+    Run { golden, head, data, columns, selection: Selection::all() }
+}
+
 #[test]
 fn classification_follows_pytorch() {
     let Some(model) = minilm("the classification trajectory") else { return };
-    let [golden, head] = ["minilm/classify.json", "minilm/head_classify.safetensors"].map(goldens);
-    follows(&model, &golden, &head, &support_desk(), columns(&["text"], "label"), Selection::all());
+    follows(&Cpu::default(), &model, classification());
 }
 
 #[test]
 fn a_subset_of_the_biases_follows_pytorch() {
     let Some(model) = minilm("the trajectory of a subset") else { return };
-    let [golden, head] = ["minilm/classify_subset.json", "minilm/head_classify.safetensors"].map(goldens);
-    let selection = Selection::of([BiasKind::Query, BiasKind::Intermediate]);
-    follows(&model, &golden, &head, &support_desk(), columns(&["text"], "label"), selection);
+    follows(&Cpu::default(), &model, subset());
 }
 
 #[test]
 fn regression_follows_pytorch() {
     let Some(model) = minilm("the regression trajectory") else { return };
-    let [golden, head, data] =
-        ["minilm/regress.json", "minilm/head_regress.safetensors", "minilm/pairs.tsv"].map(goldens);
-    follows(&model, &golden, &head, &data, columns(&["sentence1", "sentence2"], "score"), Selection::all());
+    follows(&Cpu::default(), &model, regression());
+}
+
+#[test]
+fn all_of_them_follow_pytorch_on_a_gpu() {
+    let Some(gpu) = gpu(Precision::F32) else { return };
+    let Some(model) = minilm("the trajectories on a GPU") else { return };
+    for run in [classification(), subset(), regression()] {
+        follows(&gpu, &model, run);
+    }
 }

@@ -7,15 +7,28 @@ use anyhow::{Result, bail};
 use bitfit_bert::data::{Dataset, Kind, ReadOptions};
 use bitfit_bert::finetune::grouped;
 use bitfit_bert::metrics::Metric;
+use bitfit_core::Backend;
 
 use crate::args::EvalArgs;
 use crate::report::{self, EvalReport};
-use crate::setup::{self, Loaded};
+use crate::setup::{self, Job, Loaded};
 
 /// Runs the command.
 pub fn run(args: EvalArgs) -> Result<ExitCode> {
-    let device = setup::device(&args.machine)?;
-    let loaded = Loaded::open(&device, args.model.as_deref(), &args.task_file, args.max_length)?;
+    setup::on_device(&args.machine, Scoring(&args))
+}
+
+/// The command, up to its device.
+struct Scoring<'a>(&'a EvalArgs);
+
+impl Job for Scoring<'_> {
+    fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
+        score(self.0, device)
+    }
+}
+
+fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
+    let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length)?;
     let kind = loaded.task.file().kind;
     if let Some(task) = args.task
         && task.preset().kind != kind
@@ -24,7 +37,7 @@ pub fn run(args: EvalArgs) -> Result<ExitCode> {
     }
     let read = args.read.options(args.task, args.label.as_deref(), true);
     let dataset = Dataset::read(&args.data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
-    let metrics = metrics(&args, &loaded);
+    let metrics = metrics(args, &loaded);
     let start = Instant::now();
     let (scores, tokens) = loaded.task.evaluate(&dataset, &metrics)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -51,7 +64,7 @@ pub fn run(args: EvalArgs) -> Result<ExitCode> {
 }
 
 /// The metrics of `--task`, otherwise those the task was trained for, otherwise those of its kind.
-fn metrics(args: &EvalArgs, loaded: &Loaded) -> Vec<Metric> {
+fn metrics<D: Backend>(args: &EvalArgs, loaded: &Loaded<D>) -> Vec<Metric> {
     if let Some(task) = args.task {
         return task.preset().metrics.to_vec();
     }

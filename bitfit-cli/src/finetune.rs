@@ -5,37 +5,50 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-use bitfit_bert::finetune::{Finetune, Finished, Plan, grouped};
+use bitfit_bert::finetune::{Finetune, FinetuneOptions, Finished, Plan, grouped};
 use bitfit_bert::train::End;
 use bitfit_bert::{BertConfig, Error, hub};
+use bitfit_core::Backend;
 
 use crate::args::FinetuneArgs;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{self, BestReport, FinetuneReport};
-use crate::{STOPPED, output, setup};
+use crate::setup::{self, Job};
+use crate::{STOPPED, output};
 
 /// Runs the command.
 pub fn run(args: FinetuneArgs) -> Result<ExitCode> {
-    let quiet = args.machine.quiet;
     // What costs nothing to find out comes first, before a model is fetched or data is read.
     let options = args.options(|model| {
         output::check_directory(&args.out)?;
         check_files(&args)?;
         locate(model)
     })?;
-    let device = setup::device(&args.machine)?;
+    setup::on_device(&args.machine, Training { args: &args, options })
+}
 
-    let finetune = Finetune::prepare(&device, options)?;
-    let plan = finetune.plan().clone();
-    if !quiet {
-        report::say(format_args!("{plan}"));
+/// The command, up to its device.
+struct Training<'a> {
+    args: &'a FinetuneArgs,
+    options: FinetuneOptions,
+}
+
+impl Job for Training<'_> {
+    fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
+        let Self { args, options } = self;
+        let quiet = args.machine.quiet;
+        let finetune = Finetune::prepare(device, options)?;
+        let plan = finetune.plan().clone();
+        if !quiet {
+            report::say(format_args!("{plan}"));
+        }
+        let interrupt = Interrupt::install(quiet)?;
+        let mut progress = Progress::new(&plan, args.log_every, quiet, interrupt)?;
+        let finished = finetune.run(&mut progress);
+        progress.finish();
+        conclude(args, &plan, &finished?)
     }
-    let interrupt = Interrupt::install(quiet)?;
-    let mut progress = Progress::new(&plan, args.log_every, quiet, interrupt)?;
-    let finished = finetune.run(&mut progress);
-    progress.finish();
-    conclude(&args, &plan, &finished?)
 }
 
 /// Tells how a run ended.

@@ -8,24 +8,34 @@ use std::thread;
 
 use anyhow::{Result, anyhow};
 use bitfit_bert::data::{Dataset, Example, Format, Labels, ReadOptions, read_lines};
-use bitfit_bert::task::Prediction;
-use bitfit_core::Cpu;
+use bitfit_bert::task::{Prediction, Task};
+use bitfit_core::Backend;
 use serde::{Serialize, Serializer};
 
 use crate::args::{OutputFormat, PredictArgs};
 use crate::output::Sink;
 use crate::report;
-use crate::setup::{self, Loaded};
+use crate::setup::{self, Job, Loaded};
 
 /// Texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;
 
-type Task = bitfit_bert::task::Task<Cpu>;
-
 /// Runs the command.
 pub fn run(args: PredictArgs) -> Result<ExitCode> {
-    let device = setup::device(&args.machine)?;
-    let loaded = Loaded::open(&device, args.model.as_deref(), &args.task_file, args.max_length)?;
+    setup::on_device(&args.machine, Answering(&args))
+}
+
+/// The command, up to its device.
+struct Answering<'a>(&'a PredictArgs);
+
+impl Job for Answering<'_> {
+    fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
+        answer(self.0, device)
+    }
+}
+
+fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
+    let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length)?;
     let is_stdin = args.input == Path::new("-");
     let mut answers =
         Answers { task: &loaded.task, format: args.output_format, sink: Sink::open(args.out.as_deref())? };
@@ -35,7 +45,7 @@ pub fn run(args: PredictArgs) -> Result<ExitCode> {
         }
         answer_lines(&mut answers, args.machine.quiet)?;
     } else {
-        let dataset = read(&args, &loaded, is_stdin)?;
+        let dataset = read(args, &loaded, is_stdin)?;
         if !args.machine.quiet {
             report::say_skipped(&dataset);
         }
@@ -48,7 +58,7 @@ pub fn run(args: PredictArgs) -> Result<ExitCode> {
 }
 
 /// The texts of a file, or of a table on stdin.
-fn read(args: &PredictArgs, loaded: &Loaded, is_stdin: bool) -> Result<Dataset> {
+fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> Result<Dataset> {
     let read = args.read.options(args.task, None, false);
     // Plain texts come as .txt, and no preset has columns for them; the preset's own files are .tsv.
     let is_text = args.input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"));
@@ -62,7 +72,7 @@ fn read(args: &PredictArgs, loaded: &Loaded, is_stdin: bool) -> Result<Dataset> 
 }
 
 /// Answers lines as they come: whoever writes one and waits gets its answer, and many at once are answered together.
-fn answer_lines(answers: &mut Answers<'_>, quiet: bool) -> Result<()> {
+fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result<()> {
     if io::stdin().is_terminal() && !quiet {
         report::say(format_args!("one text a line, a tab between the two of a pair; Ctrl-D ends"));
     }
@@ -94,13 +104,13 @@ fn answer_lines(answers: &mut Answers<'_>, quiet: bool) -> Result<()> {
 }
 
 /// Gives answers in one format to one place.
-struct Answers<'a> {
-    task: &'a Task,
+struct Answers<'a, D: Backend> {
+    task: &'a Task<D>,
     format: OutputFormat,
     sink: Sink,
 }
 
-impl Answers<'_> {
+impl<D: Backend> Answers<'_, D> {
     /// Answers some texts, in their order.
     fn give(&mut self, examples: &[Example]) -> Result<()> {
         if examples.is_empty() {
@@ -145,7 +155,7 @@ enum Verdict<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn new(task: &'a Task, example: &'a Example, prediction: &Prediction) -> Result<Self> {
+    fn new<D: Backend>(task: &'a Task<D>, example: &'a Example, prediction: &Prediction) -> Result<Self> {
         let verdict = match prediction {
             Prediction::Class { class, probabilities } => {
                 let names = task.labels().map(Labels::names).unwrap_or_default();

@@ -1,35 +1,60 @@
-//! What every command does before it computes: instruction set, threads, and where the base model of a task file is.
+//! What every command does before it computes: the device, threads, and where the base model of a task file is.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use bitfit_bert::task::Task;
 use bitfit_bert::{TaskFile, data, hub};
-use bitfit_core::{Cpu, simd};
+use bitfit_core::{Backend, Cpu, DType, simd};
+use bitfit_cuda::{Cuda, Precision};
 
-use crate::args::MachineArgs;
+use crate::args::{Device, MachineArgs};
 
-/// The device, with its threads started.
-pub fn device(machine: &MachineArgs) -> Result<Cpu> {
+/// What a command does once it has its device, whichever that is.
+pub trait Job {
+    /// Does it.
+    fn run<D: Backend>(self, device: &D) -> Result<ExitCode>;
+}
+
+/// Runs a command on the device that was asked for: the one place where devices are told apart.
+pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
     simd::init()?;
     if let Some(threads) = machine.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|error| anyhow!("--threads {threads}: {error}"))?;
     }
-    Ok(Cpu::default().with_precision(machine.precision))
+    match machine.device {
+        Device::Cpu => job.run(&cpu(machine.precision)?),
+        Device::Cuda(ordinal) => job.run(&cuda(ordinal, machine.precision)?),
+    }
+}
+
+fn cpu(precision: Precision) -> Result<Cpu> {
+    let narrow = match precision {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::Bf16,
+        Precision::Tf32 => bail!("--precision tf32: only a GPU has it; take --device cuda, or f32 or bf16"),
+    };
+    Ok(Cpu::default().with_precision(narrow))
+}
+
+fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
+    let device = Cuda::new(ordinal).map_err(|error| anyhow!("--device cuda:{ordinal}: {error}"))?;
+    Ok(device.with_precision(precision))
 }
 
 /// A task file on its base model, ready to answer.
-pub struct Loaded {
+pub struct Loaded<D: Backend> {
     /// The base model as it was named.
     pub model: String,
     /// The task.
-    pub task: Task<Cpu>,
+    pub task: Task<D>,
 }
 
-impl Loaded {
+impl<D: Backend> Loaded<D> {
     /// Loads the task onto the base model `model`, or onto the one that the task file names.
-    pub fn open(device: &Cpu, model: Option<&str>, task_file: &Path, max_length: Option<usize>) -> Result<Self> {
+    pub fn open(device: &D, model: Option<&str>, task_file: &Path, max_length: Option<usize>) -> Result<Self> {
         let (model, dir) = match model {
             Some(model) => (model.to_owned(), hub::resolve(model)?),
             None => base(task_file)?,

@@ -13,6 +13,8 @@ pub mod optim;
 mod params;
 mod random;
 pub mod simd;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 mod tape;
 
 pub use cpu::Cpu;
@@ -22,6 +24,6 @@ pub use error::{Error, Result};
 pub use host::{HostTensor, SharedBytes};
 pub use memory::{Indices, Scratch, Tensor, Workspace};
 pub use ops::{Backend, attention::Sequences};
-pub use params::{Arena, ArenaBuilder, Entry, Frozen, FrozenMatrix, Gradient, Mask, Param, Trained};
+pub use params::{Arena, ArenaBuilder, Entry, Frozen, FrozenMatrix, Gradient, Mask, Param, Snapshot, Trained};
 pub use random::Random;
 pub use tape::{Backward, ColumnSums, Grads, Slot, Tape, Target, Var};

@@ -1,28 +1,33 @@
-//! The CUDA backend of bitfit. **There is none yet**: this crate is its place in the house, and [`available`] says so.
+//! The CUDA backend of bitfit: [`Cuda`] is a `bitfit_core::Device` with all the op traits that `bitfit_core::ops::Backend`
+//! sums. The model, the training loop and the optimizer are written against those traits and run on it as they are.
 //!
-//! What belongs here is a device type that implements `bitfit_core::Device` and the op traits that `bitfit_core::ops::Backend`
-//! sums, one folder for each op under the op's name in core, its kernels in a `.cu` file beside the Rust that launches them.
-//! The model, the training loop and the optimizer are written against those traits and need no change. The libraries of CUDA
-//! are to be found at run time, so that the crate goes on building on a machine that has none of them.
+//! Nothing of CUDA is needed to build this crate. The driver, NVRTC and cuBLASLt are looked up when a device is first asked
+//! for, and one that is missing is an [`Error`] that says so:
 //!
 //! ```
-//! let error = bitfit_cuda::available().unwrap_err();
-//! assert_eq!(error.to_string(), "the CUDA backend is not built yet; the CPU is the only device");
+//! match bitfit_cuda::Cuda::new(0) {
+//!     Ok(device) => println!("{device:?}"),
+//!     Err(error) => println!("no GPU: {error}"),
+//! }
 //! ```
+//!
+//! Kernels stand in `.cu` files beside the Rust that launches them, `ops/<op>/<op>.cu` under core's names of ops. NVRTC
+//! compiles a file when its op first runs, for the very device, and the result is kept on disk.
 
-/// Why there is no CUDA device.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// No build of this version holds the backend, whatever the machine has.
-    #[error("the CUDA backend is not built yet; the CPU is the only device")]
-    NotBuilt,
-}
+mod cache;
+mod compile;
+mod device;
+mod error;
+mod kernels;
+mod launch;
+mod library;
+mod memory;
+mod ops;
+mod products;
+mod staging;
+mod sums;
 
-/// Whether a CUDA device can be used: not in this version, on any machine.
-///
-/// # Errors
-/// [`Error::NotBuilt`], always.
-pub fn available() -> Result<(), Error> {
-    Err(Error::NotBuilt)
-}
+pub use device::{Cuda, Matrix, Precision};
+pub use error::{Error, Result};
+pub use kernels::{compile_all, source_names};
+pub use memory::{Buffer, Indices};

@@ -3,13 +3,13 @@
 
 use bitfit_core::{Backend, Result, Tape, Var};
 
-use super::{Batch, Bert};
+use super::{Batch, Bert, layer::Layer};
 
 impl<D: Backend> Bert<D> {
     /// How many stages from the first on hold nothing that trains.
     pub fn frozen_stages(&self) -> usize {
         let embeddings = std::iter::once(self.embeddings.norm.trains());
-        let layers = self.layers.iter().map(|layer| layer.trains());
+        let layers = self.layers.iter().map(Layer::trains);
         embeddings.chain(layers).chain([self.pooler.trains()]).take_while(|trains| !trains).count()
     }
 

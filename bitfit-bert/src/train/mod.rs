@@ -10,7 +10,7 @@ mod reuse;
 use std::time::{Duration, Instant};
 
 use bitfit_core::optim::{AdamW, ArenaOptimizer, LearningRate};
-use bitfit_core::{Arena, Backend, Gradient, Indices, Seed, Tape, Var, Workspace};
+use bitfit_core::{Arena, Backend, Gradient, Indices, Seed, Snapshot, Tape, Var, Workspace};
 use ndarray::Array2;
 
 pub use check::check_gradients;
@@ -260,8 +260,10 @@ struct Run<'a, D: Backend> {
     seed: u64,
     /// Of the frozen stages, where there are some and they drop nothing.
     reuse: Option<Reuse>,
-    /// The values that last gave a loss.
-    good: Option<Vec<f32>>,
+    /// The values that last gave a loss; the first ones before any has.
+    good: Snapshot<D>,
+    /// The values before the step under way.
+    before: Snapshot<D>,
 }
 
 impl<'a, D: Backend> Run<'a, D> {
@@ -282,6 +284,8 @@ impl<'a, D: Backend> Run<'a, D> {
         Ok(Self {
             optimizer: ArenaOptimizer::new(arena, hyper)?,
             gradient: arena.gradient()?,
+            good: arena.snapshot()?,
+            before: arena.snapshot()?,
             model,
             arena,
             workspace,
@@ -290,7 +294,6 @@ impl<'a, D: Backend> Run<'a, D> {
             max_grad_norm: options.max_grad_norm,
             seed: options.seed,
             reuse: None,
-            good: None,
         })
     }
 
@@ -312,15 +315,16 @@ impl<'a, D: Backend> Run<'a, D> {
             let step = outcome.steps + 1;
             let learning_rate = self.rate.at(outcome.steps as u64);
             let (loss, tokens) = self.backward(&batch, outcome.steps as u32)?;
+            // The whole step is queued before the first number is waited for; a step that should not have been is undone.
+            self.arena.save(&mut self.before)?;
+            self.optimizer.step(self.arena, &self.gradient, learning_rate, self.max_grad_norm)?;
+            let loss = loss.tensor().to_array()?[[0, 0]];
             if !loss.is_finite() {
                 outcome.end = End::Diverged { step, what: format!("the loss is {loss}") };
-                if let Some(good) = &self.good {
-                    self.arena.write(good)?;
-                }
+                self.arena.restore(&self.good)?;
                 break;
             }
-            self.good = Some(self.arena.read()?);
-            self.optimizer.step(self.arena, &self.gradient, learning_rate, self.max_grad_norm)?;
+            std::mem::swap(&mut self.good, &mut self.before);
             let grad_norm = self.optimizer.norm()?;
             if !grad_norm.is_finite() {
                 outcome.end = End::Diverged { step, what: format!("the gradient's norm is {grad_norm}") };
@@ -363,14 +367,11 @@ impl<'a, D: Backend> Run<'a, D> {
     /// Ends the run at the last step, with the values that last gave a loss.
     fn diverge(&mut self, outcome: &mut Outcome, what: String) -> Result<()> {
         outcome.end = End::Diverged { step: outcome.steps, what };
-        if let Some(good) = &self.good {
-            self.arena.write(good)?;
-        }
-        Ok(())
+        Ok(self.arena.restore(&self.good)?)
     }
 
-    /// Loss and gradient of a batch; returns the loss and the batch's tokens.
-    fn backward(&mut self, rows: &[usize], step: u32) -> Result<(f32, usize)> {
+    /// Loss and gradient of a batch; returns the loss, which may still be under way, and the batch's tokens.
+    fn backward(&mut self, rows: &[usize], step: u32) -> Result<(Var<D>, usize)> {
         self.gradient.clear(self.arena.device())?;
         let mut tape = Tape::train(self.workspace, self.arena, Seed { run: self.seed, step });
         let batch = self.examples.batch(self.arena.device(), rows)?;
@@ -380,7 +381,7 @@ impl<'a, D: Backend> Run<'a, D> {
         };
         let loss = self.examples.loss(&mut tape, &logits, rows)?;
         tape.backward(&loss, &mut self.gradient)?;
-        Ok((loss.tensor().to_array()?[[0, 0]], batch.tokens()))
+        Ok((loss, batch.tokens()))
     }
 }
 

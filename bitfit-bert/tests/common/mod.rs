@@ -1,16 +1,33 @@
-//! What the tests against PyTorch share: reading safetensors, closeness.
+//! What the tests against PyTorch share: reading safetensors, closeness, a GPU where there is one.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bitfit_core::HostTensor;
+use bitfit_cuda::{Cuda, Error, Precision};
 use safetensors::{Dtype, SafeTensors};
 
 /// A folder of the goldens.
 pub fn goldens(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
+}
+
+/// The first GPU; `None`, and a line on the terminal that says so, where there is none or a library of CUDA is missing.
+pub fn gpu(precision: Precision) -> Option<Cuda> {
+    match Cuda::new(0) {
+        Ok(device) => Some(device.with_precision(precision)),
+        Err(error @ (Error::NoDriver | Error::NoCompiler | Error::NoProducts | Error::NoDevice { .. })) => {
+            let required = std::env::var("BITFIT_REQUIRE").unwrap_or_default();
+            assert!(!required.split(',').any(|name| name == "GPU"), "a GPU is required: {error}");
+            // Past the test runner's capture.
+            let _ = writeln!(std::io::stderr(), "SKIPPED for want of a GPU: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// The F32 tensors and the I64 lists of a safetensors file.

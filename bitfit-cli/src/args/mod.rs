@@ -10,13 +10,14 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use bitfit_bert::data::{Columns, Format, Header, ReadOptions, Task};
-use bitfit_core::DType;
+use bitfit_cuda::Precision;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 pub use eval::EvalArgs;
 pub use finetune::{FinetuneArgs, Method};
 pub use predict::{OutputFormat, PredictArgs};
+pub use values::Device;
 
 use crate::report;
 
@@ -98,14 +99,18 @@ pub struct MachineArgs {
     /// The type of the products with frozen weights and of what is kept between forward and backward
     ///
     /// f32 is the precision of PyTorch's default and follows it to the last digits. bf16 halves the memory and, on a CPU with
-    /// avx512_bf16, more than halves the time; sums, statistics, the residual stream and everything that trains stay f32,
-    /// and scores are the same within the noise of a seed.
-    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = values::precision, help_heading = "Machine")]
-    pub precision: DType,
+    /// avx512_bf16 or on a GPU, more than halves the time; sums, statistics, the residual stream and everything that trains
+    /// stay f32, and scores are the same within the noise of a seed. tf32, on a GPU only, is f32 whose products take 10 bits
+    /// of each factor's mantissa.
+    #[arg(long, value_name = "f32|tf32|bf16", default_value = "f32", value_parser = values::precision, help_heading = "Machine")]
+    pub precision: Precision,
 
-    /// Where to compute; this build has only the CPU
+    /// Where to compute: cpu, cuda, or cuda:N for GPU number N
+    ///
+    /// A GPU needs NVIDIA's driver, NVRTC and cuBLASLt, which are looked for when it is asked for; the first run compiles the
+    /// kernels. Dropout draws the same masks on every device.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = values::device, help_heading = "Machine")]
-    pub device: values::Device,
+    pub device: Device,
 
     /// Threads, 1 to 1024; they change the speed and no result [default: all cores]
     #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Machine")]

@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use bitfit_bert::BiasKind;
 use bitfit_bert::data::{Format, Kind, Task};
-use bitfit_core::DType;
 use bitfit_core::optim::Schedule;
+use bitfit_cuda::Precision;
 
 use super::{Method, OutputFormat};
 
@@ -20,10 +20,12 @@ const MAX_THREADS: usize = 1024;
 const MAX_EPOCHS: u32 = 100_000;
 
 /// Where to compute.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
     /// This machine's processor.
     Cpu,
+    /// A GPU, by the driver's number.
+    Cuda(usize),
 }
 
 /// The kinds of bias that were listed.
@@ -68,8 +70,8 @@ pub fn schedule(text: &str) -> Result<Schedule, String> {
     one_of(text, &Schedule::ALL.map(|schedule| (schedule.name(), schedule)))
 }
 
-pub fn precision(text: &str) -> Result<DType, String> {
-    one_of(text, &[("f32", DType::F32), ("bf16", DType::Bf16)])
+pub fn precision(text: &str) -> Result<Precision, String> {
+    one_of(text, &[Precision::F32, Precision::Tf32, Precision::Bf16].map(|precision| (precision.name(), precision)))
 }
 
 pub fn output_format(text: &str) -> Result<OutputFormat, String> {
@@ -77,13 +79,12 @@ pub fn output_format(text: &str) -> Result<OutputFormat, String> {
 }
 
 pub fn device(text: &str) -> Result<Device, String> {
-    let index = text
-        .strip_prefix("cuda")
-        .map(|rest| rest.strip_prefix(':').map_or(rest.is_empty(), |n| n.parse::<u16>().is_ok()));
-    match (text, index) {
+    let ordinal = text.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse::<u16>().ok());
+    match (text, ordinal) {
         ("cpu", _) => Ok(Device::Cpu),
-        (_, Some(true)) => Err("this build computes on the CPU only; take --device cpu".into()),
-        _ => Err("it must be cpu".into()),
+        ("cuda", _) => Ok(Device::Cuda(0)),
+        (_, Some(ordinal)) => Ok(Device::Cuda(ordinal.into())),
+        _ => Err("it must be cpu, cuda, or cuda:N with N the number of a GPU, counted from 0".into()),
     }
 }
 
@@ -187,13 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_cpu_is_there_and_a_gpu_is_told_from_a_slip() {
-        assert!(device("cpu").is_ok());
-        for gpu in ["cuda", "cuda:1"] {
-            assert!(device(gpu).unwrap_err().contains("CPU only"));
-        }
-        for slip in ["cuda:", "cuda:x", "gpu", ""] {
-            assert_eq!(device(slip).unwrap_err(), "it must be cpu");
+    fn a_device_is_the_cpu_or_a_gpu_by_its_number() {
+        assert_eq!(device("cpu"), Ok(Device::Cpu));
+        assert_eq!(device("cuda"), Ok(Device::Cuda(0)));
+        assert_eq!(device("cuda:1"), Ok(Device::Cuda(1)));
+        for slip in ["cuda:", "cuda:x", "cuda:-1", "gpu", ""] {
+            assert!(device(slip).unwrap_err().starts_with("it must be cpu, cuda"), "{slip}");
         }
     }
 

@@ -222,7 +222,25 @@ const FINETUNE: &[Refusal] = &[
     },
     Refusal { what: "an unknown kind", spoil: NOTHING, flags: &["--kind", "rank"], names: &["--kind rank", "regress"] },
     Refusal { what: "no threads", spoil: NOTHING, flags: &["--threads", "0"], names: &["--threads 0"] },
-    Refusal { what: "a GPU", spoil: NOTHING, flags: &["--device", "cuda:0"], names: &["--device cuda:0", "CPU only"] },
+    Refusal {
+        what: "a device that is none",
+        spoil: NOTHING,
+        flags: &["--device", "gpu"],
+        names: &["--device gpu", "cuda:N"],
+    },
+    // For want of a driver, of a library, or of so many GPUs.
+    Refusal {
+        what: "a GPU that is not there",
+        spoil: NOTHING,
+        flags: &["--device", "cuda:999"],
+        names: &["--device cuda:999"],
+    },
+    Refusal {
+        what: "a precision that the CPU has not",
+        spoil: NOTHING,
+        flags: &["--precision", "tf32"],
+        names: &["--precision tf32", "--device cuda"],
+    },
     Refusal {
         what: "a kind against the task",
         spoil: NOTHING,

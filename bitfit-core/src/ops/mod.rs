@@ -23,7 +23,7 @@ pub mod softmax;
 pub mod widen;
 
 mod real;
-#[cfg(test)]
+#[cfg(any(test, feature = "suite"))]
 pub(crate) mod testing;
 
 pub use real::Real;

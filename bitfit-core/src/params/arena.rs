@@ -197,6 +197,34 @@ impl<D: Device> Arena<D> {
         self.update(|device, to| device.write(values, to))
     }
 
+    /// The values as they stand, to come back to. Nothing leaves the device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device is out of memory.
+    pub fn snapshot(&self) -> Result<Snapshot<D>> {
+        let mut snapshot = Snapshot { buffer: self.device.allocate(self.len)?, len: self.len };
+        self.save(&mut snapshot)?;
+        Ok(snapshot)
+    }
+
+    /// Takes a snapshot again, of this arena's values as they stand now.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the snapshot is one of an arena of another length; [`Error::Device`] when a launch failed.
+    pub fn save(&self, to: &mut Snapshot<D>) -> Result<()> {
+        to.check(self.len)?;
+        self.device.copy(Slice::new(&self.values, 0, self.len), SliceMut::new(&mut to.buffer, 0, self.len))
+    }
+
+    /// Goes back to the values of a snapshot.
+    ///
+    /// # Errors
+    /// As [`Arena::save`].
+    pub fn restore(&mut self, from: &Snapshot<D>) -> Result<()> {
+        from.check(self.len)?;
+        self.update(|device, to| device.copy(Slice::new(&from.buffer, 0, from.len), to))
+    }
+
     /// A gradient of the arena's length, all zero.
     ///
     /// # Errors
@@ -237,6 +265,19 @@ impl<D: Device> Arena<D> {
             return Err(Error::NoGradient { names: cut, reason: "it is zero everywhere" });
         }
         Ok(())
+    }
+}
+
+/// An arena's values at some time, on its device; see [`Arena::snapshot`].
+#[derive(Debug)]
+pub struct Snapshot<D: Device> {
+    buffer: D::Buffer,
+    len: usize,
+}
+
+impl<D: Device> Snapshot<D> {
+    fn check(&self, len: usize) -> Result<()> {
+        if self.len == len { Ok(()) } else { Err(Error::shape("arena", "the snapshot", &[len], &[self.len])) }
     }
 }
 
@@ -313,6 +354,29 @@ mod tests {
         let mut whole = [0.0; 6];
         arena.device().read(arena.value(&param), &mut whole).unwrap();
         assert_eq!(whole, [0.0, -1.0, 2.0, -2.0, 4.0, -3.0]);
+    }
+
+    #[test]
+    fn a_snapshot_is_come_back_to_in_what_the_ops_read_too() {
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        let param = builder.train("w", tensor(&[3, 2]), Mask::Columns(vec![1])).unwrap();
+        let mut arena = builder.build().unwrap();
+        let mut snapshot = arena.snapshot().unwrap();
+        arena.write(&[-1.0, -2.0, -3.0]).unwrap();
+        arena.restore(&snapshot).unwrap();
+        let mut whole = [0.0; 6];
+        arena.device().read(arena.value(&param), &mut whole).unwrap();
+        assert_eq!((arena.read().unwrap(), whole), (vec![1.0, 3.0, 5.0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
+        arena.write(&[7.0, 8.0, 9.0]).unwrap();
+        arena.save(&mut snapshot).unwrap();
+        arena.write(&[0.0; 3]).unwrap();
+        arena.restore(&snapshot).unwrap();
+        assert_eq!(arena.read().unwrap(), [7.0, 8.0, 9.0]);
+
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        builder.add("b", tensor(&[2]), Mask::Whole).unwrap();
+        let mut other = builder.build().unwrap();
+        assert!(matches!(other.restore(&snapshot), Err(Error::Shape { .. })));
     }
 
     #[test]

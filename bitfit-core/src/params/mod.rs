@@ -4,7 +4,7 @@ mod arena;
 mod mask;
 mod param;
 
-pub use arena::{Arena, ArenaBuilder, Entry, Gradient};
+pub use arena::{Arena, ArenaBuilder, Entry, Gradient, Snapshot};
 pub use mask::Mask;
 pub(crate) use mask::matrix;
 pub use param::{Frozen, FrozenMatrix, Param, Trained};

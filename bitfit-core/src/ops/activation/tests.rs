@@ -1,9 +1,7 @@
-//! The reference against finite differences, every instruction set against the reference, and what is kept.
+//! The reference against finite differences, the suite on the CPU, and what is kept.
 
-use super::{reference, *};
+use super::{reference, suite::ALL, *};
 use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
-
-const ALL: [Activation; 3] = [Activation::Relu, Activation::Gelu, Activation::Tanh];
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -17,33 +15,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_agrees_with_the_reference() {
-    for device in cpus() {
-        for f in ALL {
-            for (rows, cols) in [(1, 1), (1, 15), (3, 7), (2, 16), (17, 33), (5, 3072), (40, 384)] {
-                let x: Vec<f32> = random(1, rows * cols).iter().map(|x| 4.0 * x).collect();
-                let found = train(&device, [([rows, cols], &x)], |tape, [x]| tape.activate(f, x));
-                let what = format!("{} {} [{rows}, {cols}]", device.level(), f.name());
-                assert_close(&format!("y {what}"), &found.y, &reference::forward(f, &widen(&x)), 1e-6);
-                let dx = reference::backward(f, &widen(&x), &widen(&found.dy));
-                assert_close(&format!("dx {what}"), &found.gradients[0], &dx, 1e-6);
-            }
-            assert_accumulates(&device, [([9, 13], &random(3, 117))], |tape, [x]| tape.activate(f, x));
-        }
-    }
-}
-
-#[test]
-fn nan_passes_and_large_values_saturate() {
-    for device in cpus() {
-        for (f, top, bottom) in
-            [(Activation::Relu, 1e30, 0.0), (Activation::Gelu, 1e30, 0.0), (Activation::Tanh, 1.0, -1.0)]
-        {
-            let y = train(&device, [([1, 4], &[f32::NAN, 1e30, -1e30, 0.0])], |tape, [x]| tape.activate(f, x)).y;
-            assert!(y[0].is_nan(), "{f:?}");
-            assert_eq!(y[1..], [top, bottom, 0.0], "{f:?}");
-        }
-    }
+fn every_instruction_set_passes_the_suite() {
+    pass_on_every_cpu(suite::checks);
 }
 
 #[test]

@@ -175,5 +175,7 @@ pub fn clip_factor(norm: f32, max_norm: f32) -> f32 {
     (max_norm.max(0.0) / (norm + 1e-6)).min(1.0)
 }
 
+#[cfg(any(test, feature = "suite"))]
+pub(crate) mod suite;
 #[cfg(test)]
 mod tests;

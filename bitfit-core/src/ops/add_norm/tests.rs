@@ -1,28 +1,12 @@
-//! The reference against finite differences, every instruction set against the reference, and what is kept for what trains.
+//! The reference against finite differences, the suite on the CPU, and what is kept for what trains.
 
-use super::{reference, *};
+use super::{reference, suite::inputs, *};
 use crate::{Arena, ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
 use ndarray::Array2;
 
-fn inputs(rows: usize, cols: usize, dropout: Option<Dropout>) -> reference::Inputs<f64> {
-    let mut factors = vec![1.0; rows * cols];
-    if let Some(dropout) = dropout {
-        dropout.factors(crate::simd::level(), 0, &mut factors);
-    }
-    reference::Inputs {
-        x: widen(&random(1, rows * cols)),
-        bias: widen(&random(2, cols)),
-        residual: widen(&random(3, rows * cols)),
-        weight: widen(&random(4, cols)),
-        beta: widen(&random(5, cols)),
-        factors: widen(&factors),
-        eps: 1e-12,
-    }
-}
-
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
-    let inputs = inputs(3, 5, Dropout::new(Seed { run: 1, step: 2 }, 0, 0.3));
+    let inputs = inputs(DType::F32, 3, 5, Dropout::new(Seed { run: 1, step: 2 }, 0, 0.3));
     let dy = widen(&random(6, 15));
     let gradients = reference::backward(&inputs, &dy);
     let loss = |inputs: &reference::Inputs<f64>| dot(&reference::forward(inputs), &dy);
@@ -42,50 +26,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_agrees_with_the_reference() {
-    for device in cpus() {
-        for (rows, cols) in [(1, 1), (1, 2), (2, 15), (3, 16), (5, 17), (31, 33), (70, 48), (33, 384), (40, 768)] {
-            for p in [0.0, 0.1] {
-                agrees(&device, rows, cols, p);
-            }
-        }
-    }
-}
-
-fn agrees(device: &Cpu, rows: usize, cols: usize, p: f32) {
-    let workspace = Workspace::new(device.clone());
-    let mut builder = ArenaBuilder::new(device.clone());
-    let mut vector = |name: &str, seed| {
-        builder.add(name, HostTensor::new([cols], random(seed, cols)).unwrap(), Mask::Whole).unwrap()
-    };
-    let (bias, weight, beta) = (vector("bias", 2), vector("weight", 4), vector("beta", 5));
-    let whole = |builder: &mut ArenaBuilder<Cpu>, name, seed| {
-        let tensor = HostTensor::new([rows, cols], random(seed, rows * cols)).unwrap();
-        builder.train(name, tensor, Mask::Whole).unwrap()
-    };
-    let (x, residual) = (whole(&mut builder, "x", 1), whole(&mut builder, "residual", 3));
-    let arena = builder.build().unwrap();
-    let seed = Seed { run: 9, step: 1 };
-    let mut tape = Tape::train(&workspace, &arena, seed);
-    let (xv, rv) = (tape.parameter(&x).unwrap(), tape.parameter(&residual).unwrap());
-    let args =
-        AddNormArgs { bias: Some(&bias), residual: Some(&rv), weight: &weight, beta: &beta, dropout: p, eps: 1e-12 };
-    let y = tape.add_norm(&xv, &args).unwrap();
-
-    let expected = inputs(rows, cols, Dropout::new(seed, 0, p));
-    // One column normalises to zero whatever goes in; its gradient is rounding.
-    let tolerance = if cols < 3 { 2e-2 } else { 2e-5 };
-    assert_close("y", y.tensor().to_array().unwrap().as_slice().unwrap(), &reference::forward(&expected), 1e-5);
-    let dy = random(6, rows * cols);
-    let gradient = backward_from(tape, &y, &dy, &arena, &workspace);
-    let reference = reference::backward(&expected, &widen(&dy));
-    let expected = [&reference.bias, &reference.weight, &reference.beta, &reference.x, &reference.residual];
-    let what = format!("{} [{rows}, {cols}] p {p}", device.level());
-    if cols > 1 {
-        for (entry, expected) in arena.entries().iter().zip(expected) {
-            assert_close(&format!("{} {what}", entry.name), &gradient[entry.range()], expected, tolerance);
-        }
-    }
+fn every_instruction_set_passes_the_suite() {
+    pass_on_every_cpu(suite::checks);
 }
 
 fn vectors(train: [bool; 3]) -> (Workspace<Cpu>, Arena<Cpu>, [Param<Cpu>; 3]) {

@@ -151,5 +151,7 @@ fn zeroed_target<D: Device>(grads: &mut Grads<'_, D>, slot: Slot, len: usize) ->
     Ok(target)
 }
 
+#[cfg(any(test, feature = "suite"))]
+pub(crate) mod suite;
 #[cfg(test)]
 mod tests;

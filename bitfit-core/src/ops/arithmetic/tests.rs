@@ -1,4 +1,4 @@
-//! The references against finite differences, every instruction set against the references, broadcasting, and what is kept.
+//! The references against finite differences, the suite on the CPU, what is kept, and shapes that do not fit.
 
 use super::{reference, *};
 use crate::{Arena, ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
@@ -17,46 +17,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_agrees_with_the_reference() {
-    for device in cpus() {
-        for (rows, cols) in [(1, 1), (2, 1), (1, 17), (5, 33), (33, 15), (65, 384), (9, 1024)] {
-            for b_rows in [1, rows] {
-                let (a, b) = (random(1, rows * cols), random(2, b_rows * cols));
-                let inputs = [([rows, cols], a.as_slice()), ([b_rows, cols], b.as_slice())];
-                let what = format!("{} [{rows}, {cols}] [{b_rows}, {cols}]", device.level());
-                let (a, b) = (widen(&a), widen(&b));
-
-                let found = train(&device, inputs, |tape, [a, b]| tape.add(a, b));
-                let (da, db) = reference::add_backward(&widen(&found.dy), &b);
-                assert_close(&format!("add {what}"), &found.y, &reference::add(&a, &b), 1e-6);
-                assert_close(&format!("add da {what}"), &found.gradients[0], &da, 1e-6);
-                assert_close(&format!("add db {what}"), &found.gradients[1], &db, 1e-5);
-
-                let found = train(&device, inputs, |tape, [a, b]| tape.mul(a, b));
-                let (da, db) = reference::mul_backward(&widen(&found.dy), &a, &b);
-                assert_close(&format!("mul {what}"), &found.y, &reference::mul(&a, &b), 1e-6);
-                assert_close(&format!("mul da {what}"), &found.gradients[0], &da, 1e-6);
-                assert_close(&format!("mul db {what}"), &found.gradients[1], &db, 1e-5);
-            }
-        }
-    }
-}
-
-#[test]
-fn gradients_add_up_also_where_both_sides_are_one_var() {
-    let device = Cpu::default();
-    let x = random(1, 35);
-    let row = random(2, 7);
-    for b in [([5, 7], x.as_slice()), ([1, 7], row.as_slice())] {
-        assert_accumulates(&device, [([5, 7], &x), b], |tape, [a, b]| tape.add(a, b));
-        assert_accumulates(&device, [([5, 7], &x), b], |tape, [a, b]| tape.mul(a, b));
-    }
-    let found = train(&device, [([5, 7], &x)], |tape, [x]| tape.add(x, x));
-    let expected: Vec<f64> = found.dy.iter().map(|&dy| 2.0 * f64::from(dy)).collect();
-    assert_close("x + x", &found.gradients[0], &expected, 1e-6);
-    let found = train(&device, [([5, 7], &x)], |tape, [x]| tape.mul(x, x));
-    let expected: Vec<f64> = found.dy.iter().zip(&x).map(|(&dy, &x)| 2.0 * f64::from(dy) * f64::from(x)).collect();
-    assert_close("x x", &found.gradients[0], &expected, 1e-6);
+fn every_instruction_set_passes_the_suite() {
+    pass_on_every_cpu(suite::checks);
 }
 
 fn parameter(workspace: &Workspace<Cpu>) -> (Arena<Cpu>, crate::Trained) {

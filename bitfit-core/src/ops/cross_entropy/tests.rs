@@ -1,17 +1,18 @@
-//! The reference against finite differences and a case done by hand, the fast path against the reference, hard logits, errors.
+//! The reference against finite differences and a case done by hand, the suite on the CPU, what is kept, errors.
 
-use super::{reference, *};
+use super::{reference, suite::some_labels, *};
 use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
-
-fn some_labels(rows: usize, classes: usize) -> Vec<u32> {
-    (0..rows).map(|i| ((i * 5 + i * i) % classes) as u32).collect()
-}
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
     let (z, labels) = (widen(&random(1, 20)), [3, 0, 3, 4]);
     let dz = reference::backward(&z, &labels, 5, 0.7);
     assert_gradient("dz", &z, &dz, |z| 0.7 * reference::forward(z, &labels, 5));
+}
+
+#[test]
+fn every_instruction_set_passes_the_suite() {
+    pass_on_every_cpu(suite::checks);
 }
 
 #[test]
@@ -23,38 +24,6 @@ fn equal_logits_cost_the_logarithm_of_the_classes() {
     // p = (1/4, 3/4): -ln(3/4).
     let loss = reference::forward(&[0.0, 3f64.ln()], &[1], 2);
     assert!((loss - (4.0f64 / 3.0).ln()).abs() < 1e-12, "{loss}");
-}
-
-#[test]
-fn every_instruction_set_agrees_with_the_reference() {
-    for device in cpus() {
-        for (rows, classes) in [(1, 1), (1, 2), (16, 2), (33, 3), (100, 17), (65, 31), (7, 1000)] {
-            let z: Vec<f32> = random(1, rows * classes).iter().map(|z| 4.0 * z).collect();
-            let labels = some_labels(rows, classes);
-            let indices = Indices::new(&device, &labels).unwrap();
-            let found = train(&device, [([rows, classes], &z)], |tape, [z]| tape.cross_entropy(z, &indices));
-            let what = format!("{} [{rows}, {classes}]", device.level());
-            let z = widen(&z);
-            assert_close(&format!("loss {what}"), &found.y, &[reference::forward(&z, &labels, classes)], 1e-6);
-            let dz = reference::backward(&z, &labels, classes, found.dy[0].into());
-            assert_close(&format!("dz {what}"), &found.gradients[0], &dz, 2e-6);
-        }
-        let labels = Indices::new(&device, &some_labels(9, 3)).unwrap();
-        assert_accumulates(&device, [([9, 3], &random(3, 27))], |tape, [z]| tape.cross_entropy(z, &labels));
-    }
-}
-
-#[test]
-fn far_logits_neither_overflow_nor_lose_the_loss() {
-    for device in cpus() {
-        let labels = Indices::new(&device, &[0, 1, 1]).unwrap();
-        let z = [1e4, -1e4, 1e4, -1e4, -1e30, 1e30];
-        let found = train(&device, [([3, 2], &z)], |tape, [z]| tape.cross_entropy(z, &labels));
-        // Only the second row is wrong, by 2e4; its probability underflows, its loss does not.
-        assert_close("loss", &found.y, &[2e4 / 3.0], 1e-6);
-        let dloss = f64::from(found.dy[0]) / 3.0;
-        assert_close("dz", &found.gradients[0], &[0.0, 0.0, dloss, -dloss, 0.0, 0.0], 1e-6);
-    }
 }
 
 #[test]

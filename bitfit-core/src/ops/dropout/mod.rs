@@ -50,5 +50,7 @@ impl<D: Backend> Backward<D> for Node {
     }
 }
 
+#[cfg(any(test, feature = "suite"))]
+pub(crate) mod suite;
 #[cfg(test)]
 mod tests;

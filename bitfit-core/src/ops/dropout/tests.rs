@@ -1,9 +1,7 @@
-//! The reference against finite differences, the fast path against the reference, and that identity costs nothing.
+//! The reference against finite differences and the factors, the suite on the CPU, and that identity costs nothing.
 
 use super::{reference, *};
-use crate::{ArenaBuilder, Cpu, Error, HostTensor, Mask, Seed, Workspace, ops::testing::*};
-
-const SEED: Seed = Seed { run: 9, step: 1 };
+use crate::{ArenaBuilder, Cpu, Error, HostTensor, Mask, Workspace, ops::testing::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -13,34 +11,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_agrees_with_the_reference() {
-    for device in cpus() {
-        for (rows, cols) in [(1, 1), (3, 5), (1, 33), (17, 31), (33, 768), (3, 8192)] {
-            let x = random(1, rows * cols);
-            // The helper's seed; the first site of the tape is number 0.
-            let dropout = Dropout::new(SEED, 0, 0.3).unwrap();
-            let found = train(&device, [([rows, cols], &x)], |tape, [x]| tape.dropout(x, 0.3));
-            let what = format!("{} [{rows}, {cols}]", device.level());
-            assert_close(&format!("y {what}"), &found.y, &reference::forward(dropout, &widen(&x)), 1e-6);
-            let dx = reference::forward(dropout, &widen(&found.dy));
-            assert_close(&format!("dx {what}"), &found.gradients[0], &dx, 1e-6);
-        }
-    }
-}
-
-#[test]
-fn two_sites_draw_two_masks_and_their_gradients_add_up() {
-    let x = vec![1.0; 512];
-    let found = train(&Cpu::default(), [([64, 8], &x)], |tape, [x]| {
-        let (first, second) = (tape.dropout(x, 0.5)?, tape.dropout(x, 0.5)?);
-        tape.add(&first, &second)
-    });
-    let mask = |site| reference::forward(Dropout::new(SEED, site, 0.5).unwrap(), &[1.0; 512]);
-    let sum: Vec<f64> = mask(0).iter().zip(mask(1)).map(|(first, second)| first + second).collect();
-    assert!(sum.contains(&0.0) && sum.contains(&2.0) && sum.contains(&4.0), "the masks are independent");
-    assert_close("y", &found.y, &sum, 1e-6);
-    let dx: Vec<f64> = sum.iter().zip(&found.dy).map(|(&mask, &dy)| mask * f64::from(dy)).collect();
-    assert_close("dx", &found.gradients[0], &dx, 1e-6);
+fn every_instruction_set_passes_the_suite() {
+    pass_on_every_cpu(suite::checks);
 }
 
 #[test]

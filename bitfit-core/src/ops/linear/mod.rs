@@ -224,5 +224,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 }
 
+#[cfg(any(test, feature = "suite"))]
+pub(crate) mod suite;
 #[cfg(test)]
 mod tests;

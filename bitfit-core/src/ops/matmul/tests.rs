@@ -1,4 +1,4 @@
-//! The reference against finite differences, every instruction set against the reference, and what is kept.
+//! The reference against finite differences, the suite on the CPU, and what is kept.
 
 use super::{reference, *};
 use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
@@ -13,46 +13,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_agrees_with_the_reference() {
-    for device in cpus() {
-        for shape in [[1, 1, 1], [2, 3, 1], [1, 17, 5], [33, 15, 7], [64, 31, 33], [130, 65, 48], [70, 384, 16]] {
-            let [m, k, n] = shape;
-            let (a, b) = (random(1, m * k), random(2, k * n));
-            let found = train(&device, [([m, k], &a), ([k, n], &b)], |tape, [a, b]| tape.matmul(a, b));
-            let (a, b) = (widen(&a), widen(&b));
-            let (da, db) = reference::backward(shape, &a, &b, &widen(&found.dy));
-            let what = format!("{} {shape:?}", device.level());
-            assert_close(&format!("y {what}"), &found.y, &reference::forward(shape, &a, &b), 2e-6);
-            assert_close(&format!("da {what}"), &found.gradients[0], &da, 2e-6);
-            assert_close(&format!("db {what}"), &found.gradients[1], &db, 2e-6);
-        }
-        let (a, b) = (random(1, 15), random(2, 10));
-        assert_accumulates(&device, [([3, 5], &a), ([5, 2], &b)], |tape, [a, b]| tape.matmul(a, b));
-    }
-}
-
-#[test]
-fn a_square_has_the_gradient_of_both_sides() {
-    let x = random(1, 25);
-    let found = train(&Cpu::default(), [([5, 5], &x)], |tape, [x]| tape.matmul(x, x));
-    let x = widen(&x);
-    let (left, right) = reference::backward([5, 5, 5], &x, &x, &widen(&found.dy));
-    let sum: Vec<f64> = left.iter().zip(right).map(|(left, right)| left + right).collect();
-    assert_close("dx", &found.gradients[0], &sum, 1e-6);
-}
-
-#[test]
-fn an_empty_inner_dimension_gives_zeros_whatever_the_buffer_held() {
-    let workspace = Workspace::new(Cpu::default());
-    let mut used = [(); 3].map(|()| workspace.scratch(6).unwrap());
-    used.iter_mut().for_each(|used| workspace.device().fill(f32::NAN, used.as_mut()).unwrap());
-    drop(used);
-    let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
-    let mut tape = Tape::infer(&workspace, &arena);
-    let a = tape.constant(Tensor::new(workspace.scratch(0).unwrap(), 2, 0));
-    let b = tape.constant(Tensor::new(workspace.scratch(0).unwrap(), 0, 3));
-    let y = tape.matmul(&a, &b).unwrap();
-    assert_eq!(y.tensor().to_array().unwrap().into_raw_vec_and_offset().0, [0.0; 6]);
+fn every_instruction_set_passes_the_suite() {
+    pass_on_every_cpu(suite::checks);
 }
 
 #[test]

@@ -1,8 +1,7 @@
-//! The reference against finite differences and by hand, the fast path against the reference, what is kept, errors.
+//! The reference against finite differences and by hand, the suite on the CPU, what is kept, errors.
 
 use super::{reference, *};
 use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
-use ndarray::ArrayView2;
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -12,22 +11,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_agrees_with_the_reference() {
-    for device in cpus() {
-        for (rows, cols) in [(1, 1), (2, 1), (16, 1), (33, 1), (1000, 1), (5, 7)] {
-            let (x, t) = (random(1, rows * cols), random(2, rows * cols));
-            let targets =
-                Workspace::new(device.clone()).tensor(ArrayView2::from_shape((rows, cols), &t).unwrap()).unwrap();
-            let found = train(&device, [([rows, cols], &x)], |tape, [x]| tape.mse(x, &targets));
-            let (x, t) = (widen(&x), widen(&t));
-            let what = format!("{} [{rows}, {cols}]", device.level());
-            assert_close(&format!("loss {what}"), &found.y, &[reference::forward(&x, &t)], 1e-6);
-            let dx = reference::backward(&x, &t, found.dy[0].into());
-            assert_close(&format!("dx {what}"), &found.gradients[0], &dx, 1e-6);
-        }
-        let targets = Workspace::new(device.clone()).tensor(ArrayView2::from(&[[1.0], [2.0]])).unwrap();
-        assert_accumulates(&device, [([2, 1], &[0.5, -1.0])], |tape, [x]| tape.mse(x, &targets));
-    }
+fn every_instruction_set_passes_the_suite() {
+    pass_on_every_cpu(suite::checks);
 }
 
 #[test]

@@ -35,5 +35,7 @@ impl<D: Device> Backward<D> for Node {
     }
 }
 
+#[cfg(any(test, feature = "suite"))]
+pub(crate) mod suite;
 #[cfg(test)]
 mod tests;

@@ -1,28 +1,11 @@
-//! The value, the gradient under each mask, and that a parameter in inference is a constant.
+//! The suite on the CPU, shapes, and that a parameter in inference is a constant.
 
 use super::*;
-use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
+use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Workspace, ops::testing::*};
 
 #[test]
-fn the_gradient_holds_the_entries_that_the_mask_chooses() {
-    for mask in [Mask::Whole, Mask::Rows(vec![3, 0]), Mask::Columns(vec![5, 1, 2]), Mask::Elements(vec![27, 3, 4])] {
-        let workspace = Workspace::new(Cpu::default());
-        let mut builder = ArenaBuilder::new(Cpu::default());
-        // In front of the parameter, so that an offset that is not added shows.
-        builder.train("other", HostTensor::new([3], vec![9.0; 3]).unwrap(), Mask::Whole).unwrap();
-        let values = random(1, 28);
-        let param = builder.train("w", HostTensor::new([4, 7], values.clone()).unwrap(), mask.clone()).unwrap();
-        let arena = builder.build().unwrap();
-        let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
-        let y = tape.parameter(&param).unwrap();
-        assert_eq!(y.tensor().shape(), [4, 7]);
-        assert_eq!(y.tensor().to_array().unwrap().as_slice().unwrap(), values, "the whole tensor is there");
-        let dy = random(2, 28);
-        let gradient = backward_from(tape, &y, &dy, &arena, &workspace);
-        assert_eq!(gradient[..3], [0.0; 3]);
-        let chosen: Vec<f32> = mask.indices(&[4, 7]).iter().map(|&at| dy[at as usize]).collect();
-        assert_eq!(gradient[3..], chosen, "{mask:?}");
-    }
+fn every_instruction_set_passes_the_suite() {
+    pass_on_every_cpu(suite::checks);
 }
 
 #[test]

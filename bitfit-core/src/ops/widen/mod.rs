@@ -38,3 +38,8 @@ impl<D: Backend> Backward<D> for Node {
         grads.add(self.x, dx)
     }
 }
+
+#[cfg(any(test, feature = "suite"))]
+pub(crate) mod suite;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+// One queue for all streams: the order of the calls is an order that every device may choose.
+
+#include "queue.h"
+
+#include <deque>
+
+#include "options.h"
+
+namespace queue {
+
+static std::deque<std::function<void()>>& pending() {
+    static auto* works = new std::deque<std::function<void()>>;
+    return *works;
+}
+
+std::recursive_mutex& mutex() {
+    static auto* one = new std::recursive_mutex;
+    return *one;
+}
+
+void submit(std::function<void()> work) {
+    if (options().lazy) pending().push_back(std::move(work));
+    else work();
+}
+
+void finish() {
+    while (!pending().empty()) {
+        auto work = std::move(pending().front());
+        pending().pop_front();
+        work();
+    }
+}
+
+}

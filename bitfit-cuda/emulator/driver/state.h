@@ -1,0 +1,51 @@
+// What every call of the API begins with.
+#pragma once
+
+#include <cstdarg>
+#include <cstdio>
+#include <mutex>
+
+#include "api.h"
+#include "options.h"
+#include "queue.h"
+
+struct Context {
+    int references = 0;
+};
+
+// The one device has one primary context.
+Context* primary_context();
+// Of the calling OS thread.
+Context*& current_context();
+bool initialized();
+
+// Prints the call where BITFIT_EMULATOR_TRACE is set.
+__attribute__((format(printf, 1, 2))) inline void trace(const char* format, ...) {
+    if (!options().trace) return;
+    char line[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "bitfit emulator: %s\n", line);
+}
+
+// What was wrong, before an error code that says it in one word.
+__attribute__((format(printf, 2, 3))) inline CUresult fail(CUresult error, const char* format, ...) {
+    char line[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "bitfit emulator: %s\n", line);
+    return error;
+}
+
+// One call at a time, and none without a context, as the driver has it.
+#define ENTER_WITHOUT_CONTEXT(...)                         \
+    std::lock_guard entered(queue::mutex());               \
+    if (!initialized()) return CUDA_ERROR_NOT_INITIALIZED; \
+    trace(__VA_ARGS__)
+#define ENTER(...)                      \
+    ENTER_WITHOUT_CONTEXT(__VA_ARGS__); \
+    if (!current_context()) return CUDA_ERROR_INVALID_CONTEXT

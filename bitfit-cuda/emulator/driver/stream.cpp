@@ -1,0 +1,117 @@
+// The API's calls for streams and events. Streams have an identity and nothing else; see queue.h.
+
+#include <chrono>
+#include <memory>
+
+#include "state.h"
+
+struct Stream {
+    unsigned flags;
+};
+
+struct Event {
+    unsigned flags;
+    bool recorded = false, happened = false;
+    std::chrono::steady_clock::time_point at;
+};
+
+static constexpr unsigned CU_EVENT_DISABLE_TIMING = 2;
+
+EXPORT CUresult cuStreamCreate(CUstream* stream, unsigned flags) {
+    ENTER("cuStreamCreate");
+    if (flags > 1) return CUDA_ERROR_INVALID_VALUE;
+    *stream = new Stream{flags};
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned flags, int) { return cuStreamCreate(stream, flags); }
+
+EXPORT CUresult cuStreamDestroy_v2(CUstream stream) {
+    ENTER("cuStreamDestroy");
+    if (!stream) return CUDA_ERROR_INVALID_HANDLE;
+    queue::finish();
+    delete stream;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuStreamSynchronize(CUstream) {
+    ENTER("cuStreamSynchronize");
+    queue::finish();
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuStreamQuery(CUstream) {
+    ENTER("cuStreamQuery");
+    queue::finish();
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuStreamWaitEvent(CUstream, CUevent event, unsigned) {
+    ENTER("cuStreamWaitEvent");
+    return event ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+EXPORT CUresult cuStreamIsCapturing(CUstream, unsigned* status) {
+    ENTER("cuStreamIsCapturing");
+    *status = 0;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuLaunchHostFunc(CUstream, CUhostFn function, void* data) {
+    ENTER("cuLaunchHostFunc");
+    queue::submit([=] { function(data); });
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuEventCreate(CUevent* event, unsigned flags) {
+    ENTER("cuEventCreate");
+    *event = new Event{};
+    (*event)->flags = flags;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuEventDestroy_v2(CUevent event) {
+    ENTER("cuEventDestroy");
+    if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    // Recordings that were put off still write to it.
+    queue::submit([=] { delete event; });
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuEventRecord(CUevent event, CUstream) {
+    ENTER("cuEventRecord");
+    if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    event->recorded = true;
+    event->happened = false;
+    queue::submit([=] {
+        event->happened = true;
+        event->at = std::chrono::steady_clock::now();
+    });
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuEventSynchronize(CUevent event) {
+    ENTER("cuEventSynchronize");
+    if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    queue::finish();
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuEventQuery(CUevent event) {
+    ENTER("cuEventQuery");
+    if (!event) return CUDA_ERROR_INVALID_HANDLE;
+    queue::finish();
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent from, CUevent to) {
+    ENTER("cuEventElapsedTime");
+    if (!from || !to || !from->recorded || !to->recorded || (from->flags | to->flags) & CU_EVENT_DISABLE_TIMING)
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (!from->happened || !to->happened) return CUDA_ERROR_NOT_READY;
+    *milliseconds = std::chrono::duration<float, std::milli>(to->at - from->at).count();
+    return CUDA_SUCCESS;
+}
+EXPORT CUresult cuEventElapsedTime(float* milliseconds, CUevent from, CUevent to) {
+    return cuEventElapsedTime_v2(milliseconds, from, to);
+}

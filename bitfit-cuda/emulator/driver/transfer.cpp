@@ -1,0 +1,191 @@
+// The API's calls for memory: allocating, copying and filling it.
+
+#include <cstring>
+#include <map>
+#include <memory>
+
+#include "memory.h"
+#include "state.h"
+
+// Allocations.
+
+EXPORT CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
+    ENTER("cuMemAlloc %zu", bytes);
+    if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+    uint8_t* base = memory::allocate(bytes);
+    if (!base) return CUDA_ERROR_OUT_OF_MEMORY;
+    *pointer = reinterpret_cast<CUdeviceptr>(base);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream) { return cuMemAlloc_v2(pointer, bytes); }
+EXPORT CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool, CUstream) {
+    return cuMemAlloc_v2(pointer, bytes);
+}
+
+EXPORT CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream) {
+    ENTER("cuMemFree");
+    auto* base = reinterpret_cast<uint8_t*>(pointer);
+    memory::Allocation in;
+    if (!memory::find(base, &in) || in.base != base)
+        return fail(CUDA_ERROR_INVALID_VALUE, "cuMemFree: %s", memory::describe(pointer).c_str());
+    queue::submit([=] { memory::release(base); });
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemFree_v2(CUdeviceptr pointer) {
+    if (pointer == 0) return CUDA_SUCCESS;
+    CUresult result = cuMemFreeAsync(pointer, nullptr);
+    if (result == CUDA_SUCCESS) {
+        std::lock_guard entered(queue::mutex());
+        queue::finish();
+    }
+    return result;
+}
+
+EXPORT CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
+    ENTER("cuMemGetInfo");
+    *total = options().memory;
+    *free = options().memory - memory::used();
+    return CUDA_SUCCESS;
+}
+
+// Pools are accepted and without effect.
+
+struct Pool {
+    uint64_t release_threshold = 0;
+};
+
+static Pool* default_pool() {
+    static Pool pool;
+    return &pool;
+}
+
+EXPORT CUresult cuDeviceGetDefaultMemPool(CUmemoryPool* pool, CUdevice) {
+    ENTER_WITHOUT_CONTEXT("cuDeviceGetDefaultMemPool");
+    *pool = default_pool();
+    return CUDA_SUCCESS;
+}
+EXPORT CUresult cuDeviceGetMemPool(CUmemoryPool* pool, CUdevice device) { return cuDeviceGetDefaultMemPool(pool, device); }
+
+EXPORT CUresult cuMemPoolSetAttribute(CUmemoryPool pool, unsigned attribute, void* value) {
+    ENTER_WITHOUT_CONTEXT("cuMemPoolSetAttribute %u", attribute);
+    constexpr unsigned CU_MEMPOOL_ATTR_RELEASE_THRESHOLD = 4;
+    if (attribute == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD) pool->release_threshold = *static_cast<uint64_t*>(value);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemPoolTrimTo(CUmemoryPool, size_t) {
+    ENTER_WITHOUT_CONTEXT("cuMemPoolTrimTo");
+    return CUDA_SUCCESS;
+}
+
+// The host's pinned memory.
+
+static std::map<uintptr_t, size_t>& pinned() {
+    static auto* allocations = new std::map<uintptr_t, size_t>;
+    return *allocations;
+}
+
+static bool is_pinned(const void* address) {
+    auto at = pinned().upper_bound(reinterpret_cast<uintptr_t>(address));
+    return at != pinned().begin() && reinterpret_cast<uintptr_t>(address) - std::prev(at)->first < std::prev(at)->second;
+}
+
+EXPORT CUresult cuMemHostAlloc(void** pointer, size_t bytes, unsigned flags) {
+    ENTER("cuMemHostAlloc %zu", bytes);
+    if (bytes == 0 || flags > 7) return CUDA_ERROR_INVALID_VALUE;
+    *pointer = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    if (!*pointer) return CUDA_ERROR_OUT_OF_MEMORY;
+    memset(*pointer, 0xff, bytes);
+    pinned()[reinterpret_cast<uintptr_t>(*pointer)] = bytes;
+    return CUDA_SUCCESS;
+}
+EXPORT CUresult cuMemAllocHost_v2(void** pointer, size_t bytes) { return cuMemHostAlloc(pointer, bytes, 0); }
+
+EXPORT CUresult cuMemFreeHost(void* pointer) {
+    ENTER("cuMemFreeHost");
+    if (pinned().erase(reinterpret_cast<uintptr_t>(pointer)) == 0) return CUDA_ERROR_INVALID_VALUE;
+    queue::finish();
+    free(pointer);
+    return CUDA_SUCCESS;
+}
+
+// Copies.
+
+static CUresult check(const char* call, CUdeviceptr pointer, size_t bytes) {
+    if (memory::holds(reinterpret_cast<void*>(pointer), bytes)) return CUDA_SUCCESS;
+    return fail(CUDA_ERROR_INVALID_VALUE, "%s of %zu bytes from or to %s", call, bytes, memory::describe(pointer).c_str());
+}
+
+EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream) {
+    ENTER("cuMemcpyHtoD %zu", bytes);
+    if (bytes == 0) return CUDA_SUCCESS;
+    if (CUresult result = check("cuMemcpyHtoD", to, bytes); result != CUDA_SUCCESS) return result;
+    // Pageable memory is read before the call returns; pinned memory is the caller's to keep until the copy was made.
+    std::shared_ptr<uint8_t[]> staged;
+    if (options().lazy && !is_pinned(from)) {
+        staged.reset(new uint8_t[bytes]);
+        memcpy(staged.get(), from, bytes);
+    }
+    queue::submit([=] { memcpy(reinterpret_cast<void*>(to), staged ? staged.get() : from, bytes); });
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream) {
+    ENTER("cuMemcpyDtoH %zu", bytes);
+    if (bytes == 0) return CUDA_SUCCESS;
+    if (CUresult result = check("cuMemcpyDtoH", from, bytes); result != CUDA_SUCCESS) return result;
+    queue::submit([=] { memcpy(to, reinterpret_cast<const void*>(from), bytes); });
+    if (!is_pinned(to)) queue::finish();
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
+    ENTER("cuMemcpyDtoD %zu", bytes);
+    if (bytes == 0) return CUDA_SUCCESS;
+    if (CUresult result = check("cuMemcpyDtoD", to, bytes); result != CUDA_SUCCESS) return result;
+    if (CUresult result = check("cuMemcpyDtoD", from, bytes); result != CUDA_SUCCESS) return result;
+    if (to < from + bytes && from < to + bytes) return fail(CUDA_ERROR_INVALID_VALUE, "cuMemcpyDtoD between ranges that overlap");
+    queue::submit([=] { memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes); });
+    return CUDA_SUCCESS;
+}
+
+// What the calls without a stream do besides: they wait.
+static CUresult finished(CUresult result) {
+    std::lock_guard entered(queue::mutex());
+    queue::finish();
+    return result;
+}
+
+EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) {
+    return finished(cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr));
+}
+EXPORT CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) {
+    return finished(cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr));
+}
+EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
+    return finished(cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr));
+}
+
+// Fills.
+
+template <typename T>
+static CUresult fill(CUdeviceptr to, T value, size_t count) {
+    ENTER("cuMemsetD%zu %zu", 8 * sizeof(T), count);
+    if (count == 0) return CUDA_SUCCESS;
+    if (to % sizeof(T) != 0) return CUDA_ERROR_INVALID_VALUE;
+    if (CUresult result = check("cuMemset", to, count * sizeof(T)); result != CUDA_SUCCESS) return result;
+    queue::submit([=] {
+        auto* at = reinterpret_cast<T*>(to);
+        for (size_t i = 0; i < count; ++i) at[i] = value;
+    });
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemsetD8Async(CUdeviceptr to, uint8_t value, size_t count, CUstream) { return fill(to, value, count); }
+EXPORT CUresult cuMemsetD16Async(CUdeviceptr to, uint16_t value, size_t count, CUstream) { return fill(to, value, count); }
+EXPORT CUresult cuMemsetD32Async(CUdeviceptr to, uint32_t value, size_t count, CUstream) { return fill(to, value, count); }
+EXPORT CUresult cuMemsetD8_v2(CUdeviceptr to, uint8_t value, size_t count) { return finished(fill(to, value, count)); }
+EXPORT CUresult cuMemsetD16_v2(CUdeviceptr to, uint16_t value, size_t count) { return finished(fill(to, value, count)); }
+EXPORT CUresult cuMemsetD32_v2(CUdeviceptr to, uint32_t value, size_t count) { return finished(fill(to, value, count)); }

@@ -1,0 +1,47 @@
+// The form in which a compiled module is handed from the emulated NVRTC to the emulated driver: text, closed by a NUL as PTX is,
+// so that whoever keeps it as a string, or in a file, may do so.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+namespace image {
+
+inline constexpr char HEAD[] = "// kernels for the emulated CUDA driver of bitfit: no GPU runs this\n";
+inline constexpr char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+// `bytes` in base 64 behind the head line; a last group that is not full is filled with zeros, which a shared library does not
+// mind.
+inline std::string encode(const std::string& bytes) {
+    std::string text = HEAD;
+    text.reserve(text.size() + bytes.size() / 3 * 4 + 4);
+    for (size_t i = 0; i < bytes.size(); i += 3) {
+        uint32_t group = 0;
+        for (size_t k = 0; k < 3; ++k) group = group << 8 | (i + k < bytes.size() ? static_cast<uint8_t>(bytes[i + k]) : 0);
+        for (int shift = 18; shift >= 0; shift -= 6) text += DIGITS[group >> shift & 63];
+    }
+    return text;
+}
+
+// False if `text` has not the head line or something else than digits behind it.
+inline bool decode(const char* text, std::string* bytes) {
+    if (strncmp(text, HEAD, sizeof HEAD - 1) != 0) return false;
+    int8_t value[256];
+    memset(value, -1, sizeof value);
+    for (int i = 0; i < 64; ++i) value[static_cast<uint8_t>(DIGITS[i])] = static_cast<int8_t>(i);
+    uint32_t group = 0;
+    unsigned digits = 0;
+    for (const char* at = text + sizeof HEAD - 1; *at; ++at) {
+        int8_t digit = value[static_cast<uint8_t>(*at)];
+        if (digit < 0) return false;
+        group = group << 6 | static_cast<uint32_t>(digit);
+        if (++digits % 4 == 0) {
+            for (int shift = 16; shift >= 0; shift -= 8) *bytes += static_cast<char>(group >> shift);
+            group = 0;
+        }
+    }
+    return digits % 4 == 0;
+}
+
+}

@@ -1,0 +1,170 @@
+//! The device: a GPU, one stream of work on it, and what belongs to it for its life.
+
+mod lists;
+mod matrix;
+pub(crate) mod transfer;
+
+use std::{fmt, sync::Arc};
+
+use bitfit_core::DType;
+use cudarc::driver::{CudaContext, CudaStream, DriverError, sys::CUresult};
+
+pub use matrix::Matrix;
+
+use crate::{Error, Result, kernels::Kernels, library, memory::Pool, products::Products, staging::Staging};
+
+/// The arithmetic of products, and the type in which what backward reads is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 throughout: for parity with the CPU and with other frameworks.
+    #[default]
+    F32,
+    /// f32, but that tensor cores round what products take to TF32's 10 bits of mantissa.
+    Tf32,
+    /// Products with frozen weights in bfloat16 with sums in f32; half the memory.
+    Bf16,
+}
+
+impl Precision {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+/// A GPU. Clones share its stream and its memory.
+#[derive(Clone)]
+pub struct Cuda {
+    shared: Arc<Shared>,
+    precision: Precision,
+}
+
+/// What all clones of a device share.
+struct Shared {
+    /// Given to devices in messages: `cuda:0`.
+    short_name: String,
+    /// The card's name and architecture.
+    description: String,
+    /// Compute capability, ten times major plus minor.
+    capability: u32,
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    kernels: Kernels,
+    pool: Arc<Pool>,
+    products: Products,
+    lists: lists::Lists,
+    staging: Staging,
+}
+
+impl Cuda {
+    /// How many devices the driver shows.
+    ///
+    /// # Errors
+    /// [`Error::NoDriver`]; [`Error::Driver`] when it does not start.
+    pub fn count() -> Result<usize> {
+        library::driver()?;
+        match CudaContext::device_count() {
+            Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+            Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => Ok(0),
+            Err(error) => Err(Error::driver("cuInit")(error)),
+        }
+    }
+
+    /// Device `ordinal` in the driver's order, in full precision.
+    ///
+    /// # Errors
+    /// [`Error::NoDriver`], [`Error::NoCompiler`] or [`Error::NoProducts`] for a library that is missing;
+    /// [`Error::NoDevice`]; [`Error::Driver`] when the driver refuses.
+    pub fn new(ordinal: usize) -> Result<Self> {
+        let count = Self::count()?;
+        library::compiler()?;
+        library::products()?;
+        if ordinal >= count {
+            return Err(Error::NoDevice { ordinal, count });
+        }
+        let context = CudaContext::new(ordinal).map_err(Error::driver("cuDevicePrimaryCtxRetain"))?;
+        // SAFETY: the events would order work of several streams. There is one, and everything goes to it.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().map_err(Error::driver("cuStreamCreate"))?;
+        let (major, minor) = context.compute_capability().map_err(Error::driver("cuDeviceGetAttribute"))?;
+        let capability = (10 * major + minor) as u32;
+        let name = context.name().map_err(Error::driver("cuDeviceGetName"))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                short_name: format!("cuda:{ordinal}"),
+                description: format!("{name}, sm_{capability}"),
+                capability,
+                kernels: Kernels::new(capability)?,
+                products: Products::new(&stream)?,
+                lists: lists::Lists::default(),
+                pool: Pool::new(Arc::clone(&stream)),
+                staging: Staging::new(Arc::clone(&context)),
+                context,
+                stream,
+            }),
+            precision: Precision::F32,
+        })
+    }
+
+    /// The same device reckoning in another precision.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// The precision it reckons in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Compute capability, ten times major plus minor.
+    pub(crate) fn capability(&self) -> u32 {
+        self.shared.capability
+    }
+
+    pub(crate) fn context(&self) -> &Arc<CudaContext> {
+        &self.shared.context
+    }
+
+    pub(crate) fn stream(&self) -> &Arc<CudaStream> {
+        &self.shared.stream
+    }
+
+    pub(crate) fn kernels(&self) -> &Kernels {
+        &self.shared.kernels
+    }
+
+    pub(crate) fn products(&self) -> &Products {
+        &self.shared.products
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.shared.pool
+    }
+
+    /// An error of this device's as core has it.
+    pub(crate) fn error(&self, error: Error) -> bitfit_core::Error {
+        bitfit_core::Error::Device { device: self.shared.short_name.clone(), reason: error.to_string() }
+    }
+
+    fn dtype(&self) -> DType {
+        match self.precision {
+            Precision::F32 | Precision::Tf32 => DType::F32,
+            Precision::Bf16 => DType::Bf16,
+        }
+    }
+
+    fn full_name(&self) -> String {
+        format!("{} ({}, {})", self.shared.short_name, self.shared.description, self.precision.name())
+    }
+}
+
+impl fmt::Debug for Cuda {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cuda").field(&self.full_name()).finish()
+    }
+}

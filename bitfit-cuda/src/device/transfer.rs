@@ -1,0 +1,136 @@
+//! What is done to whole buffers: allocation, copies between host and device, and the simplest kernels.
+
+use bitfit_core::{DType, Device, HostTensor, Result, Slice, SliceMut};
+
+use super::{Cuda, Matrix};
+use crate::{
+    Buffer, Error, Indices,
+    launch::{Arguments, Shape, Source, kernel, source},
+};
+
+/// The kernels of this file.
+pub(crate) static SOURCE: Source = source!("transfer");
+
+impl Device for Cuda {
+    type Buffer = Buffer;
+    type Indices = Indices;
+    type Matrix = Matrix;
+
+    fn name(&self) -> String {
+        self.full_name()
+    }
+
+    fn narrow(&self) -> DType {
+        self.dtype()
+    }
+
+    fn allocate(&self, len: usize) -> Result<Buffer> {
+        Buffer::new(self.stream(), len).map_err(|error| self.error(error))
+    }
+
+    fn upload(&self, data: &HostTensor) -> Result<Buffer> {
+        let mut buffer = self.allocate(data.len())?;
+        self.write(data.data(), SliceMut::new(&mut buffer, 0, data.len()))?;
+        Ok(buffer)
+    }
+
+    fn write(&self, data: &[f32], to: SliceMut<'_, Self>) -> Result<()> {
+        assert_eq!(data.len(), to.len, "a copy to a window of another length");
+        match to.dtype {
+            DType::F32 => self.stage(bytemuck::cast_slice(data), to.buffer, to.offset),
+            DType::Bf16 => {
+                let mut wide = self.temporary(DType::F32, data.len())?;
+                self.write(data, wide.as_mut())?;
+                self.copy(wide.as_ref(), to)
+            }
+        }
+    }
+
+    fn read(&self, from: Slice<'_, Self>, to: &mut [f32]) -> Result<()> {
+        assert_eq!(from.len, to.len(), "a copy from a window of another length");
+        if from.len == 0 {
+            return Ok(());
+        }
+        if from.dtype == DType::Bf16 {
+            let mut wide = self.temporary(DType::F32, from.len)?;
+            self.copy(from, wide.as_mut())?;
+            return self.read(wide.as_ref(), to);
+        }
+        let words = from.buffer.memory().slice(from.offset..from.offset + from.len);
+        let to: &mut [u32] = bytemuck::cast_slice_mut(to);
+        self.stream().memcpy_dtoh(&words, to).map_err(|error| self.error(Error::driver("cuMemcpyDtoHAsync")(error)))?;
+        // What failed in a kernel shows here.
+        self.stream().synchronize().map_err(|error| self.error(Error::driver("cuStreamSynchronize")(error)))
+    }
+
+    fn indices(&self, data: &[u32]) -> Result<Indices> {
+        let mut lent = self.pool().lend(data.len()).map_err(|error| self.error(error))?;
+        self.stage(data, lent.buffer_mut(), 0)?;
+        Ok(Indices::new(lent, data.len()))
+    }
+
+    fn lay_out(&self, parts: &[HostTensor], dtype: DType) -> Result<Matrix> {
+        Matrix::new(self, parts, dtype)
+    }
+
+    fn fill(&self, value: f32, to: SliceMut<'_, Self>) -> Result<()> {
+        let (len, dtype) = (to.len, to.dtype);
+        let mut arguments = Arguments::new();
+        arguments.f32(value).output(to).usize(len);
+        self.launch(&SOURCE, kernel!("bitfit_fill", dtype), Shape::elements(len), &arguments)
+    }
+
+    fn copy(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()> {
+        let (len, shape) = same_length(&from, &to);
+        let name = kernel!("bitfit_copy", from.dtype, to.dtype);
+        let mut arguments = Arguments::new();
+        arguments.input(from).output(to).usize(len);
+        self.launch(&SOURCE, name, shape, &arguments)
+    }
+
+    fn accumulate(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()> {
+        let (len, shape) = same_length(&from, &to);
+        let name = kernel!("bitfit_accumulate", from.dtype, to.dtype);
+        let mut arguments = Arguments::new();
+        arguments.input(from).output(to).usize(len);
+        self.launch(&SOURCE, name, shape, &arguments)
+    }
+
+    fn gather(&self, from: Slice<'_, Self>, at: &Indices, to: SliceMut<'_, Self>) -> Result<()> {
+        self.by_indices("bitfit_gather", from, at, to)
+    }
+
+    fn gather_accumulate(&self, from: Slice<'_, Self>, at: &Indices, to: SliceMut<'_, Self>) -> Result<()> {
+        self.by_indices("bitfit_gather_accumulate", from, at, to)
+    }
+
+    fn scatter(&self, from: Slice<'_, Self>, at: &Indices, to: SliceMut<'_, Self>) -> Result<()> {
+        self.by_indices("bitfit_scatter", from, at, to)
+    }
+}
+
+/// The length of a window that is copied to another, and a shape for as many elements.
+fn same_length(from: &Slice<'_, Cuda>, to: &SliceMut<'_, Cuda>) -> (usize, Shape) {
+    assert_eq!(from.len, to.len, "a copy to a window of another length");
+    (to.len, Shape::elements(to.len))
+}
+
+impl Cuda {
+    /// Copies words from the host without waiting.
+    pub(super) fn stage(&self, data: &[u32], to: &mut Buffer, offset: usize) -> Result<()> {
+        self.shared.staging.copy(self.stream(), data, to, offset).map_err(|error| self.error(error))
+    }
+
+    /// One of the kernels that take an f32 for every index.
+    fn by_indices(
+        &self,
+        kernel: &'static str,
+        from: Slice<'_, Self>,
+        at: &Indices,
+        to: SliceMut<'_, Self>,
+    ) -> Result<()> {
+        let mut arguments = Arguments::new();
+        arguments.input(from).indices(at).output(to).usize(at.len());
+        self.launch(&SOURCE, kernel, Shape::elements(at.len()), &arguments)
+    }
+}

@@ -1,0 +1,107 @@
+//! The kernels of a device: each source is compiled or fetched from the cache at its first use, and loaded once.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use cudarc::{
+    driver::{CudaContext, CudaFunction, CudaModule, sys::CUfunction_attribute},
+    nvrtc::Ptx,
+};
+
+use crate::{
+    Error, Result,
+    cache::Cache,
+    compile::{self, Target},
+    launch::Source,
+    ops,
+};
+
+/// Dynamic shared memory that a kernel may have without being allowed more.
+const SHARED_BY_DEFAULT: u32 = 48 * 1024;
+
+/// What is loaded, and how more is.
+#[derive(Debug)]
+pub(crate) struct Kernels {
+    target: Target,
+    version: String,
+    cache: Cache,
+    loaded: Mutex<Loaded>,
+}
+
+#[derive(Debug, Default)]
+struct Loaded {
+    modules: HashMap<&'static str, Arc<CudaModule>>,
+    functions: HashMap<&'static str, Function>,
+}
+
+#[derive(Debug)]
+struct Function {
+    function: CudaFunction,
+    /// Bytes of dynamic shared memory that it is allowed.
+    shared: u32,
+}
+
+impl Kernels {
+    /// For a device of this compute capability.
+    pub fn new(capability: u32) -> Result<Self> {
+        let target = Target::of(capability)?;
+        Ok(Self { target, version: compile::version()?, cache: Cache::of_user(), loaded: Mutex::default() })
+    }
+
+    /// A kernel, allowed `shared` bytes of dynamic shared memory. Names of kernels are unique over all sources.
+    pub fn function(
+        &self,
+        context: &Arc<CudaContext>,
+        source: &'static Source,
+        kernel: &'static str,
+        shared: u32,
+    ) -> Result<CudaFunction> {
+        // What is loaded is whole after every change, so a panic elsewhere cannot have broken it.
+        let loaded = &mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if !loaded.functions.contains_key(kernel) {
+            let module = match loaded.modules.get(source.name) {
+                Some(module) => module,
+                None => loaded.modules.entry(source.name).or_insert(self.load(context, source)?),
+            };
+            let function = module.load_function(kernel).map_err(Error::driver("cuModuleGetFunction"))?;
+            loaded.functions.insert(kernel, Function { function, shared: SHARED_BY_DEFAULT });
+        }
+        let found = loaded.functions.get_mut(kernel).expect("the function was just put there");
+        if shared > found.shared {
+            let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            found.function.set_attribute(attribute, shared as i32).map_err(Error::driver("cuFuncSetAttribute"))?;
+            found.shared = shared;
+        }
+        Ok(found.function.clone())
+    }
+
+    fn load(&self, context: &Arc<CudaContext>, source: &'static Source) -> Result<Arc<CudaModule>> {
+        let cached = self.cache.read(source, self.target, &self.version);
+        if let Some(module) = cached.and_then(|code| context.load_module(Ptx::from_binary(code)).ok()) {
+            return Ok(module);
+        }
+        let code = compile::compile(source, self.target)?;
+        self.cache.write(source, self.target, &self.version, &code);
+        context.load_module(Ptx::from_binary(code)).map_err(Error::driver("cuModuleLoadData"))
+    }
+}
+
+/// The names of all sources of kernels: the ops'.
+pub fn source_names() -> Vec<&'static str> {
+    ops::SOURCES.iter().map(|source| source.name).collect()
+}
+
+/// Compiles every kernel of every op for a compute capability, such as 90, with NVRTC alone: no driver and no device is
+/// needed. Returns each source's name and the size of its machine code.
+///
+/// # Errors
+/// [`Error::NoCompiler`] where there is no NVRTC; [`Error::Compile`] with the compiler's messages for the first source that
+/// does not compile.
+pub fn compile_all(capability: u32) -> Result<Vec<(&'static str, usize)>> {
+    let compile = |source: &&'static Source| {
+        compile::compile(source, Target::Machine(capability)).map(|code| (source.name, code.len()))
+    };
+    ops::SOURCES.iter().map(compile).collect()
+}

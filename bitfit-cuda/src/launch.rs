@@ -1,0 +1,243 @@
+//! How an op runs a kernel: a [`Source`], a [`Shape`], [`Arguments`], and [`Cuda::launch`].
+//!
+//! ```text
+//! pub(crate) static SOURCE: Source = source!("softmax");           // softmax.cu, beside the mod.rs; listed in ops/mod.rs
+//! let mut arguments = Arguments::new();
+//! arguments.input(x).output(y).usize(cols);
+//! self.launch(&SOURCE, kernel!("bitfit_softmax", x.dtype), Shape::blocks(rows, 256), &arguments)
+//! ```
+//!
+//! Everything goes to one stream, so that what is queued first is done first: a kernel may read what the one before it
+//! writes, and a buffer that is given back may be lent again, with no synchronisation anywhere.
+
+use std::marker::PhantomData;
+
+use bitfit_core::{DType, Dropout, Slice, SliceMut};
+use cudarc::driver::{LaunchConfig, PushKernelArg};
+
+use crate::{Cuda, Error, Indices};
+
+/// The kernels of an op: a file of CUDA C++, compiled as one behind `common.cuh`.
+#[derive(Debug)]
+pub struct Source {
+    /// The op's name.
+    pub(crate) name: &'static str,
+    /// The file.
+    pub(crate) code: &'static str,
+}
+
+/// The source in the `.cu` file of this name, beside the file that names it.
+macro_rules! source {
+    ($name:literal) => {
+        $crate::launch::Source { name: $name, code: include_str!(concat!($name, ".cu")) }
+    };
+}
+pub(crate) use source;
+
+/// A kernel's name: a stem, and a suffix `_f32` or `_bf16` for each matrix whose type it is made for, in the order of
+/// the arguments.
+macro_rules! kernel {
+    ($stem:literal, $a:expr) => {
+        match $a {
+            bitfit_core::DType::F32 => concat!($stem, "_f32"),
+            bitfit_core::DType::Bf16 => concat!($stem, "_bf16"),
+        }
+    };
+    ($stem:literal, $a:expr, $b:expr) => {
+        match ($a, $b) {
+            (bitfit_core::DType::F32, bitfit_core::DType::F32) => concat!($stem, "_f32_f32"),
+            (bitfit_core::DType::F32, bitfit_core::DType::Bf16) => concat!($stem, "_f32_bf16"),
+            (bitfit_core::DType::Bf16, bitfit_core::DType::F32) => concat!($stem, "_bf16_f32"),
+            (bitfit_core::DType::Bf16, bitfit_core::DType::Bf16) => concat!($stem, "_bf16_bf16"),
+        }
+    };
+}
+pub(crate) use kernel;
+
+/// Blocks, threads of a block, and bytes of dynamic shared memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub grid: [u32; 3],
+    /// A multiple of 32, at most 1024.
+    pub block: u32,
+    pub shared: u32,
+}
+
+/// Threads of a block of kernels that take elements one by one.
+const ELEMENT_THREADS: u32 = 256;
+/// Blocks that are launched at the most along x; kernels stride over what is more.
+const MOST_BLOCKS: usize = 1 << 20;
+
+impl Shape {
+    /// For a kernel that strides over `len` elements (`for_each_element` of `common.cuh`).
+    pub fn elements(len: usize) -> Self {
+        Self::blocks(len.div_ceil(ELEMENT_THREADS as usize).min(MOST_BLOCKS), ELEMENT_THREADS)
+    }
+
+    /// So many blocks of so many threads.
+    ///
+    /// # Panics
+    /// For more blocks than a grid has along x.
+    pub fn blocks(blocks: usize, block: u32) -> Self {
+        let blocks = i32::try_from(blocks).expect("no more blocks than a grid has") as u32;
+        Self { grid: [blocks, 1, 1], block, shared: 0 }
+    }
+
+    /// For a kernel that gives each of `rows` rows to a warp, four to a block.
+    pub fn warps(rows: usize) -> Self {
+        Self::blocks(rows.div_ceil(4), 128)
+    }
+
+    /// The same with dynamic shared memory.
+    #[must_use]
+    pub fn with_shared(self, bytes: usize) -> Self {
+        Self { shared: u32::try_from(bytes).expect("no more shared memory than a block has"), ..self }
+    }
+}
+
+/// Arguments that a kernel has at the most.
+const MOST_ARGUMENTS: usize = 32;
+
+/// What a kernel is called with. Borrows the buffers until the launch is queued.
+#[derive(Debug)]
+pub(crate) struct Arguments<'a> {
+    /// Each in the low bytes: pointers and scalars of 8 or 4 bytes, on little-endian hosts, which all hosts of CUDA are.
+    values: [u64; MOST_ARGUMENTS],
+    len: usize,
+    buffers: PhantomData<&'a ()>,
+}
+
+impl<'a> Arguments<'a> {
+    pub fn new() -> Self {
+        Self { values: [0; MOST_ARGUMENTS], len: 0, buffers: PhantomData }
+    }
+
+    fn push(&mut self, value: u64) -> &mut Self {
+        self.values[self.len] = value;
+        self.len += 1;
+        self
+    }
+
+    /// A pointer to a window's first element, `const T*`.
+    pub fn input(&mut self, slice: Slice<'a, Cuda>) -> &mut Self {
+        self.push(slice.buffer.pointer(slice.offset, slice.len, slice.dtype))
+    }
+
+    /// The same, null where there is none.
+    pub fn optional_input(&mut self, slice: Option<Slice<'a, Cuda>>) -> &mut Self {
+        match slice {
+            Some(slice) => self.input(slice),
+            None => self.push(0),
+        }
+    }
+
+    /// A pointer to a window's first element, `T*`.
+    pub fn output(&mut self, slice: SliceMut<'a, Cuda>) -> &mut Self {
+        self.push(slice.buffer.pointer(slice.offset, slice.len, slice.dtype))
+    }
+
+    /// The same, null where there is none.
+    pub fn optional_output(&mut self, slice: Option<SliceMut<'a, Cuda>>) -> &mut Self {
+        match slice {
+            Some(slice) => self.output(slice),
+            None => self.push(0),
+        }
+    }
+
+    /// A pointer to a list of indices, `const u32*`.
+    pub fn indices(&mut self, indices: &'a Indices) -> &mut Self {
+        self.push(indices.pointer())
+    }
+
+    /// The same, null where there is none.
+    pub fn optional_indices(&mut self, indices: Option<&'a Indices>) -> &mut Self {
+        match indices {
+            Some(indices) => self.indices(indices),
+            None => self.push(0),
+        }
+    }
+
+    /// A count, `u64`.
+    pub fn usize(&mut self, value: usize) -> &mut Self {
+        self.push(value as u64)
+    }
+
+    /// A `u32`.
+    pub fn u32(&mut self, value: u32) -> &mut Self {
+        self.push(u64::from(value))
+    }
+
+    /// A flag, `u32`.
+    pub fn flag(&mut self, value: bool) -> &mut Self {
+        self.push(u64::from(value))
+    }
+
+    /// A `float`.
+    pub fn f32(&mut self, value: f32) -> &mut Self {
+        self.push(u64::from(value.to_bits()))
+    }
+
+    /// A dropout site, or none: the six arguments that `DROPOUT_PARAMETERS` of `common.cuh` names.
+    pub fn dropout(&mut self, dropout: Option<Dropout>) -> &mut Self {
+        match dropout {
+            // Nothing lies below a threshold of zero: every factor is 1.
+            None => self.u32(0).u32(0).u32(0).u32(0).u32(0).f32(1.0),
+            Some(dropout) => {
+                let seed = dropout.seed();
+                self.u32(seed.run as u32).u32((seed.run >> 32) as u32).u32(seed.step);
+                self.u32(dropout.site()).u32(dropout.threshold()).f32(dropout.scale())
+            }
+        }
+    }
+}
+
+impl Cuda {
+    /// Queues a kernel behind all that is queued; compiles and loads it where it is the first use of its source.
+    ///
+    /// # Errors
+    /// [`bitfit_core::Error::Device`] when it does not compile, or the driver refuses.
+    pub(crate) fn launch(
+        &self,
+        source: &'static Source,
+        kernel: &'static str,
+        shape: Shape,
+        arguments: &Arguments<'_>,
+    ) -> bitfit_core::Result<()> {
+        if shape.grid.contains(&0) {
+            return Ok(());
+        }
+        self.queue(source, kernel, shape, arguments).map_err(|error| self.error(error))
+    }
+
+    fn queue(
+        &self,
+        source: &'static Source,
+        kernel: &'static str,
+        shape: Shape,
+        arguments: &Arguments<'_>,
+    ) -> crate::Result<()> {
+        let function = self.kernels().function(self.context(), source, kernel, shape.shared)?;
+        let mut launch = self.stream().launch_builder(&function);
+        for value in &arguments.values[..arguments.len] {
+            launch.arg(value);
+        }
+        let config = LaunchConfig {
+            grid_dim: shape.grid.into(),
+            block_dim: (shape.block, 1, 1),
+            shared_mem_bytes: shape.shared,
+        };
+        // SAFETY: the kernel is one of this crate's, and the op beside its source hands over what its parameters name:
+        // windows that lie inside their buffers (`Buffer::pointer` checks it) and their true sizes. The buffers live until
+        // the kernel has run, because they are freed and lent again in the order of the same stream.
+        unsafe { launch.launch(config) }.map_err(Error::driver("cuLaunchKernel"))?;
+        Ok(())
+    }
+}
+
+/// Bytes of an element.
+pub(crate) fn bytes_of(dtype: DType) -> usize {
+    match dtype {
+        DType::F32 => 4,
+        DType::Bf16 => 2,
+    }
+}

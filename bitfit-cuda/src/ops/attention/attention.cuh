@@ -1,0 +1,74 @@
+// What the kernels of attention share: their arguments, which rows are a block's, the dropout of a tile. Put in front of each of
+// the three files, behind common.cuh.
+//
+// Queries, keys and values lie in rows of q_stride and kv_stride elements, H = heads · dim columns of them each; `k` and `v` point
+// to key's and value's columns of row 0. The sequences' rows are bounded by `query_offsets` and `key_offsets`, B + 1 each, on the
+// device: a grid is as large as the longest sequence needs, and blocks that find themselves behind a shorter one's end leave, all
+// threads together. Sequences along x, of which there may be any number, heads along y, tiles along z.
+
+#define ATTENTION_PARAMETERS(T)                                                                                                     \
+    const T *q, u64 q_stride, const T *k, const T *v, u64 kv_stride, const u32 *query_offsets, const u32 *key_offsets, u32 heads, u32 dim, \
+        float scale, DROPOUT_PARAMETERS
+#define ATTENTION_INPUT(T) \
+    Input<T> { q, k, v, q_stride, kv_stride, query_offsets, key_offsets, heads, dim, scale, DROPOUT_SITE }
+
+template <class T>
+struct Input {
+    const T *q, *k, *v;
+    u64 q_stride, kv_stride;
+    const u32 *query_offsets, *key_offsets;
+    u32 heads, dim;
+    // 1 / √D.
+    float scale;
+    Dropout dropout;
+};
+
+// One head of one sequence: the first rows, how many, and the first of the head's columns.
+struct Head {
+    u64 first_query, first_key;
+    u32 queries, keys, head, column;
+    // The dropout's number of p's first element, and how many elements a row of p takes (`dropout_element` of the op in core).
+    u64 first_element;
+    u32 pitch;
+};
+
+template <class T>
+__device__ __forceinline__ Head head_of_block(const Input<T>& input) {
+    u32 sequence = blockIdx.x, head = blockIdx.y;
+    u32 first_query = input.query_offsets[sequence], first_key = input.key_offsets[sequence];
+    u32 keys = input.key_offsets[sequence + 1] - first_key;
+    return Head{
+        first_query, first_key, input.query_offsets[sequence + 1] - first_query, keys, head, head * input.dim,
+        ((u64)sequence * input.heads + head) << 32, (keys + 15) / 16 * 16};
+}
+
+// What a tile of p keeps: bit b of byte 16 r + c says whether row r keeps column 16 b + c. A draw decides eight elements of a row
+// that lie sixteen apart, and so is made once for them, by one thread, whoever asks for them later. For `columns` columns, a
+// multiple of 16 and at most 128, from element `first` on; without dropout nothing is written, and nothing read.
+__device__ __forceinline__ void draw_tile(
+    const Dropout& dropout, u64 first, u32 pitch, u32 rows, u32 columns, unsigned char* kept) {
+    if (dropout.threshold == 0) return;
+    for (u32 i = threadIdx.x; i < 16 * rows; i += blockDim.x) {
+        u64 element = first + (u64)(i / 16) * pitch + i % 16;
+        u64 block = draw_block(element);
+        Draw draw = philox(dropout, block);
+        u32 bits = 0;
+        for (u32 b = 0; b < columns / 16; b++, element += 16) {
+            if (draw_block(element) != block) {
+                block = draw_block(element);
+                draw = philox(dropout, block);
+            }
+            bits |= (draw_factor(dropout, draw, draw_half_word(element)) > 0.0f ? 1u : 0u) << b;
+        }
+        kept[i] = (unsigned char)bits;
+    }
+}
+
+// The factor of an element of a tile.
+__device__ __forceinline__ float tile_factor(const Dropout& dropout, const unsigned char* kept, u32 row, u32 column) {
+    if (dropout.threshold == 0) return 1.0f;
+    return (kept[16 * row + column % 16] >> (column / 16)) & 1 ? dropout.scale : 0.0f;
+}
+
+// The log of nothing: where a maximum begins.
+#define MINUS_INFINITY (-__uint_as_float(0x7f800000u))

@@ -1,0 +1,376 @@
+// Attention in bfloat16 on tensor cores, for heads of at most 128 columns, a multiple of eight; sums and the softmax in f32.
+//
+// A block of four warps takes 64 queries (or keys), sixteen a warp, and walks over the keys (or queries) in steps. A warp's rows lie
+// in registers as the left operand of every product (FlashAttention-2: Dao, arXiv 2307.08691, section 3), and what a product makes
+// of scores is, rounded, the left operand of the next as it lies: of lane 4 g + t, c[0 1] of two neighbouring products of eight
+// columns are a[0] and a[2], c[2 3] are a[1] and a[3] (see `mma_bf16_m16n8k16`). The right operands come from shared memory, a
+// 32-bit word a register: pairs along the sum must lie side by side, so that a matrix which is summed over its rows is laid out
+// transposed. Lines in shared memory are eight elements longer than the tile, which puts the eight lines that a warp reads at once
+// in different banks. A head of fewer columns than DIM is filled up with zeros.
+//
+// Registers set the steps: what a warp holds of its own rows, and sums for, grows with DIM. 64 keys in forward; in backward 64
+// keys to a step for the queries' gradient, 32 of DIM = 128; 32 queries for the keys' and values', 16 of DIM = 128.
+
+#define WARPS 4
+#define THREADS (32 * WARPS)
+// Rows of a block.
+#define TILE (16 * WARPS)
+// Elements that a line in shared memory is longer than the tile.
+#define PAD 8
+
+template <int DIM>
+struct Steps {
+    static const int FORWARD = 64;
+    static const int DQ = DIM > 64 ? 32 : 64;
+    static const int DKV = DIM > 64 ? 16 : 32;
+};
+
+// Eight elements of a row, zeros where it is no row of the tile or the head has no such columns.
+__device__ __forceinline__ uint4 load_eight(const bf16* from, u64 stride, u64 row, bool there) {
+    return there ? *reinterpret_cast<const uint4*>(from + row * stride) : make_uint4(0, 0, 0, 0);
+}
+
+// Rows `first ..` of a head's columns, of which there are `rows`, as they lie: to [ROWS, DIM].
+template <int DIM, int ROWS>
+__device__ __forceinline__ void load_rows(const bf16* from, u64 stride, u64 first, u32 rows, u32 column, u32 dim, bf16* to) {
+    for (u32 i = threadIdx.x; i < ROWS * DIM / 8; i += THREADS) {
+        u32 row = i / (DIM / 8), d = 8 * (i % (DIM / 8));
+        uint4 eight = load_eight(from + column + d, stride, first + row, row < rows && d < dim);
+        *reinterpret_cast<uint4*>(to + row * (DIM + PAD) + d) = eight;
+    }
+}
+
+// The same transposed: to [DIM, ROWS]. A thread takes eight columns of two rows, and its neighbours the next rows, so that the
+// warp writes words side by side.
+template <int DIM, int ROWS>
+__device__ __forceinline__ void load_columns(const bf16* from, u64 stride, u64 first, u32 rows, u32 column, u32 dim, bf16* to) {
+    for (u32 i = threadIdx.x; i < ROWS / 2 * DIM / 8; i += THREADS) {
+        u32 row = 2 * (i % (ROWS / 2)), d = 8 * (i / (ROWS / 2));
+        uint4 even = load_eight(from + column + d, stride, first + row, row < rows && d < dim);
+        uint4 odd = load_eight(from + column + d, stride, first + row + 1, row + 1 < rows && d < dim);
+        u32 evens[4] = {even.x, even.y, even.z, even.w}, odds[4] = {odd.x, odd.y, odd.z, odd.w};
+#pragma unroll
+        for (u32 pair = 0; pair < 4; pair++) {
+            u32* words = reinterpret_cast<u32*>(to + (d + 2 * pair) * (ROWS + PAD) + row);
+            words[0] = (evens[pair] & 0xffffu) | odds[pair] << 16;
+            words[(ROWS + PAD) / 2] = evens[pair] >> 16 | (odds[pair] & 0xffff0000u);
+        }
+    }
+}
+
+// A warp's sixteen rows of a head's columns as left operands, straight from memory: they are read once.
+template <int DIM>
+__device__ __forceinline__ void load_left(
+    const bf16* from, u64 stride, u64 first, u32 rows, u32 column, u32 dim, u32 (&a)[DIM / 16][4]) {
+    u32 row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4, pair = 2 * (threadIdx.x % 4);
+#pragma unroll
+    for (u32 step = 0; step < DIM / 16; step++) {
+#pragma unroll
+        for (u32 i = 0; i < 4; i++) {
+            u32 r = row + i % 2 * 8, d = 16 * step + i / 2 * 8 + pair;
+            bool there = r < rows && d < dim;
+            a[step][i] = there ? *reinterpret_cast<const u32*>(from + (first + r) * stride + column + d) : 0;
+        }
+    }
+}
+
+// c += a · bᵀ over the sixteen columns of a `step`: b lies in lines of LINE elements, eight lines to each of c's products.
+template <int COLUMNS, int LINE>
+__device__ __forceinline__ void multiply_step(const u32 (&a)[4], const bf16* b, u32 step, float (&c)[COLUMNS / 8][4]) {
+    u32 lane = threadIdx.x % 32;
+#pragma unroll
+    for (u32 n = 0; n < COLUMNS / 8; n++) {
+        const u32* line = reinterpret_cast<const u32*>(b + (8 * n + lane / 4) * LINE + 16 * step + 2 * (lane % 4));
+        u32 right[2] = {line[0], line[4]};
+        mma_bf16_m16n8k16(c[n], a, right);
+    }
+}
+
+// c = a · bᵀ: a [16, DIM] in registers, b [COLUMNS, DIM] in lines of DIM + PAD.
+template <int DIM, int COLUMNS>
+__device__ __forceinline__ void multiply_left(const u32 (&a)[DIM / 16][4], const bf16* b, float (&c)[COLUMNS / 8][4]) {
+#pragma unroll
+    for (u32 n = 0; n < COLUMNS / 8; n++) c[n][0] = c[n][1] = c[n][2] = c[n][3] = 0.0f;
+#pragma unroll
+    for (u32 step = 0; step < DIM / 16; step++) multiply_step<COLUMNS, DIM + PAD>(a[step], b, step, c);
+}
+
+// c += a · bᵀ: a [16, SUM] as a product left it, rounded; b [DIM, SUM] in lines of SUM + PAD.
+template <int DIM, int SUM>
+__device__ __forceinline__ void multiply_again(const float (&a)[SUM / 8][4], const bf16* b, float (&c)[DIM / 8][4]) {
+#pragma unroll
+    for (u32 step = 0; step < SUM / 16; step++) {
+        const float(&low)[4] = a[2 * step], (&high)[4] = a[2 * step + 1];
+        u32 left[4] = {pack_bf16(low[0], low[1]), pack_bf16(low[2], low[3]), pack_bf16(high[0], high[1]), pack_bf16(high[2], high[3])};
+        multiply_step<DIM, SUM + PAD>(left, b, step, c);
+    }
+}
+
+template <int DIM>
+__device__ __forceinline__ void clear(float (&c)[DIM / 8][4]) {
+#pragma unroll
+    for (u32 n = 0; n < DIM / 8; n++) c[n][0] = c[n][1] = c[n][2] = c[n][3] = 0.0f;
+}
+
+// Writes a warp's sixteen rows, times a factor for the upper and one for the lower eight, to rows `first ..` of which the block
+// has `rows`.
+template <int DIM>
+__device__ __forceinline__ void store_rows(
+    bf16* to, u64 stride, u64 first, u32 rows, u64 column, u32 dim, const float (&c)[DIM / 8][4], float upper, float lower) {
+    u32 row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4, pair = 2 * (threadIdx.x % 4);
+#pragma unroll
+    for (u32 n = 0; n < DIM / 8; n++) {
+        u32 d = 8 * n + pair;
+        u64 at = (first + row) * stride + column + d;
+        if (row < rows && d < dim) *reinterpret_cast<u32*>(to + at) = pack_bf16(c[n][0] * upper, c[n][1] * upper);
+        if (row + 8 < rows && d < dim) *reinterpret_cast<u32*>(to + at + 8 * stride) = pack_bf16(c[n][2] * lower, c[n][3] * lower);
+    }
+}
+
+// The sum and the greatest over the four lanes that share rows, in each of them.
+__device__ __forceinline__ float sum_of_four(float x) {
+    x += __shfl_xor_sync(FULL_WARP, x, 2);
+    return x + __shfl_xor_sync(FULL_WARP, x, 1);
+}
+__device__ __forceinline__ float max_of_four(float x) {
+    x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 2));
+    return fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 1));
+}
+
+template <int DIM>
+struct ForwardShared {
+    static const int KEYS = Steps<DIM>::FORWARD;
+    __align__(16) bf16 keys[KEYS * (DIM + PAD)];
+    __align__(16) bf16 values[DIM * (KEYS + PAD)];
+    unsigned char kept[TILE * 16];
+};
+
+// o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps where `log_sums` is not null; the softmax as the keys come, as in
+// attention.cu. Launch: blocks of TILE queries along z.
+template <int DIM>
+__device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, float* log_sums, ForwardShared<DIM>& shared) {
+    const int KEYS = Steps<DIM>::FORWARD;
+    Head at = head_of_block(input);
+    u32 query0 = blockIdx.z * TILE;
+    if (query0 >= at.queries) return;
+    u32 queries = at.queries - query0, lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+    u32 q[DIM / 16][4];
+    load_left<DIM>(input.q, input.q_stride, at.first_query + query0, queries, at.column, input.dim, q);
+    float c[DIM / 8][4], greatest[2] = {MINUS_INFINITY, MINUS_INFINITY}, sums[2] = {0.0f, 0.0f};
+    clear<DIM>(c);
+    for (u32 key0 = 0; key0 < at.keys; key0 += KEYS) {
+        __syncthreads();
+        u32 keys = at.keys - key0;
+        load_rows<DIM, KEYS>(input.k, input.kv_stride, at.first_key + key0, keys, at.column, input.dim, shared.keys);
+        load_columns<DIM, KEYS>(input.v, input.kv_stride, at.first_key + key0, keys, at.column, input.dim, shared.values);
+        draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, TILE, KEYS, shared.kept);
+        __syncthreads();
+        float s[KEYS / 8][4], max[2] = {greatest[0], greatest[1]};
+        multiply_left<DIM, KEYS>(q, shared.keys, s);
+#pragma unroll
+        for (u32 n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+            for (u32 i = 0; i < 4; i++) {
+                s[n][i] = 8 * n + 2 * (lane % 4) + i % 2 < keys ? s[n][i] * input.scale : MINUS_INFINITY;
+                max[i / 2] = fmaxf(max[i / 2], s[n][i]);
+            }
+        }
+        float correction[2];
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            // Finite: every step has a key.
+            max[half] = max_of_four(max[half]);
+            correction[half] = expf(greatest[half] - max[half]);
+            greatest[half] = max[half];
+            // A lane's own columns; those of the other three are added at the end.
+            sums[half] *= correction[half];
+        }
+#pragma unroll
+        for (u32 n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+            for (u32 i = 0; i < 4; i++) {
+                float e = expf(s[n][i] - max[i / 2]);
+                sums[i / 2] += e;
+                s[n][i] = e * tile_factor(input.dropout, shared.kept, row + i / 2 * 8, 8 * n + 2 * (lane % 4) + i % 2);
+            }
+        }
+#pragma unroll
+        for (u32 n = 0; n < DIM / 8; n++) {
+#pragma unroll
+            for (u32 i = 0; i < 4; i++) c[n][i] *= correction[i / 2];
+        }
+        multiply_again<DIM, KEYS>(s, shared.values, c);
+    }
+    for (u32 half = 0; half < 2; half++) {
+        sums[half] = sum_of_four(sums[half]);
+        u32 r = row + 8 * half;
+        if (log_sums && lane % 4 == 0 && r < queries)
+            log_sums[(at.first_query + query0 + r) * input.heads + at.head] = greatest[half] + logf(sums[half]);
+    }
+    u64 stride = (u64)input.heads * input.dim;
+    store_rows<DIM>(o, stride, at.first_query + query0, queries, at.column, input.dim, c, 1.0f / sums[0], 1.0f / sums[1]);
+}
+
+template <int DIM>
+struct DqShared {
+    static const int KEYS = Steps<DIM>::DQ;
+    __align__(16) bf16 keys[KEYS * (DIM + PAD)];
+    __align__(16) bf16 values[KEYS * (DIM + PAD)];
+    __align__(16) bf16 keys_transposed[DIM * (KEYS + PAD)];
+    unsigned char kept[TILE * 16];
+};
+
+// dq = ds · k / √D, and the rows' Σⱼ p dp to `means` [Tq, heads], which the kernel behind this one reads. Goes over the keys
+// twice: for the sum, then for ds. Launch: blocks of TILE queries along z.
+template <int DIM>
+__device__ __forceinline__ void attention_dq(
+    const Input<bf16>& input, const float* log_sums, const bf16* dy, float* means, bf16* dq, u64 dq_stride, DqShared<DIM>& shared) {
+    const int KEYS = Steps<DIM>::DQ;
+    Head at = head_of_block(input);
+    u32 query0 = blockIdx.z * TILE;
+    if (query0 >= at.queries) return;
+    u32 queries = at.queries - query0, lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+    u64 stride = (u64)input.heads * input.dim, first = at.first_query + query0;
+    u32 q[DIM / 16][4], g[DIM / 16][4];
+    load_left<DIM>(input.q, input.q_stride, first, queries, at.column, input.dim, q);
+    load_left<DIM>(dy, stride, first, queries, at.column, input.dim, g);
+    float c[DIM / 8][4], log_sum[2], mean[2] = {0.0f, 0.0f};
+    clear<DIM>(c);
+    for (u32 half = 0; half < 2; half++) {
+        u32 r = row + 8 * half;
+        log_sum[half] = r < queries ? log_sums[(first + r) * input.heads + at.head] : 0.0f;
+    }
+    for (u32 pass = 0; pass < 2; pass++) {
+        for (u32 key0 = 0; key0 < at.keys; key0 += KEYS) {
+            __syncthreads();
+            u32 keys = at.keys - key0;
+            // Where one step takes all keys, they are still there in the second pass.
+            if (pass == 0 || at.keys > KEYS) {
+                load_rows<DIM, KEYS>(input.k, input.kv_stride, at.first_key + key0, keys, at.column, input.dim, shared.keys);
+                load_rows<DIM, KEYS>(input.v, input.kv_stride, at.first_key + key0, keys, at.column, input.dim, shared.values);
+                draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, TILE, KEYS, shared.kept);
+            }
+            if (pass == 1) {
+                load_columns<DIM, KEYS>(
+                    input.k, input.kv_stride, at.first_key + key0, keys, at.column, input.dim, shared.keys_transposed);
+            }
+            __syncthreads();
+            float p[KEYS / 8][4], dp[KEYS / 8][4];
+            multiply_left<DIM, KEYS>(q, shared.keys, p);
+            multiply_left<DIM, KEYS>(g, shared.values, dp);
+#pragma unroll
+            for (u32 n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+                for (u32 i = 0; i < 4; i++) {
+                    u32 key = 8 * n + 2 * (lane % 4) + i % 2;
+                    p[n][i] = key < keys ? expf(p[n][i] * input.scale - log_sum[i / 2]) : 0.0f;
+                    dp[n][i] *= tile_factor(input.dropout, shared.kept, row + i / 2 * 8, key);
+                    if (pass == 0)
+                        mean[i / 2] = fmaf(p[n][i], dp[n][i], mean[i / 2]);
+                    else
+                        p[n][i] *= dp[n][i] - mean[i / 2];
+                }
+            }
+            if (pass == 1) multiply_again<DIM, KEYS>(p, shared.keys_transposed, c);
+        }
+        if (pass == 0) {
+            for (u32 half = 0; half < 2; half++) {
+                mean[half] = sum_of_four(mean[half]);
+                u32 r = row + 8 * half;
+                if (lane % 4 == 0 && r < queries) means[(first + r) * input.heads + at.head] = mean[half];
+            }
+        }
+    }
+    store_rows<DIM>(dq, dq_stride, first, queries, at.column, input.dim, c, input.scale, input.scale);
+}
+
+template <int DIM>
+struct DkvShared {
+    static const int QUERIES = Steps<DIM>::DKV;
+    __align__(16) bf16 queries[QUERIES * (DIM + PAD)];
+    __align__(16) bf16 gradients[QUERIES * (DIM + PAD)];
+    __align__(16) bf16 queries_transposed[DIM * (QUERIES + PAD)];
+    __align__(16) bf16 gradients_transposed[DIM * (QUERIES + PAD)];
+    float log_sums[QUERIES], means[QUERIES];
+    unsigned char kept[QUERIES * 16];
+};
+
+// dk = dsᵀ · q / √D and dv = (m ∘ p)ᵀ · dy, to columns `k_at ..` and `v_at ..` of rows of dkv. Everything is transposed here: a
+// warp's rows are keys, and a score's columns queries. Launch: blocks of TILE keys along z.
+template <int DIM>
+__device__ __forceinline__ void attention_dkv(
+    const Input<bf16>& input, const float* log_sums, const bf16* dy, const float* means, bf16* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
+    DkvShared<DIM>& shared) {
+    const int QUERIES = Steps<DIM>::DKV;
+    Head at = head_of_block(input);
+    u32 key0 = blockIdx.z * TILE;
+    if (key0 >= at.keys) return;
+    u32 keys = at.keys - key0, lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+    u64 stride = (u64)input.heads * input.dim, first = at.first_key + key0;
+    u32 k[DIM / 16][4], v[DIM / 16][4];
+    load_left<DIM>(input.k, input.kv_stride, first, keys, at.column, input.dim, k);
+    load_left<DIM>(input.v, input.kv_stride, first, keys, at.column, input.dim, v);
+    float dk[DIM / 8][4], dv[DIM / 8][4];
+    clear<DIM>(dk);
+    clear<DIM>(dv);
+    for (u32 query0 = 0; query0 < at.queries; query0 += QUERIES) {
+        u32 queries = at.queries - query0;
+        u64 row0 = at.first_query + query0;
+        __syncthreads();
+        load_rows<DIM, QUERIES>(input.q, input.q_stride, row0, queries, at.column, input.dim, shared.queries);
+        load_rows<DIM, QUERIES>(dy, stride, row0, queries, at.column, input.dim, shared.gradients);
+        load_columns<DIM, QUERIES>(input.q, input.q_stride, row0, queries, at.column, input.dim, shared.queries_transposed);
+        load_columns<DIM, QUERIES>(dy, stride, row0, queries, at.column, input.dim, shared.gradients_transposed);
+        draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, QUERIES, TILE, shared.kept);
+        if (threadIdx.x < QUERIES) {
+            u64 i = (row0 + threadIdx.x) * input.heads + at.head;
+            shared.log_sums[threadIdx.x] = threadIdx.x < queries ? log_sums[i] : 0.0f;
+            shared.means[threadIdx.x] = threadIdx.x < queries ? means[i] : 0.0f;
+        }
+        __syncthreads();
+        float p[QUERIES / 8][4], ds[QUERIES / 8][4];
+        multiply_left<DIM, QUERIES>(k, shared.queries, p);
+        multiply_left<DIM, QUERIES>(v, shared.gradients, ds);
+#pragma unroll
+        for (u32 n = 0; n < QUERIES / 8; n++) {
+#pragma unroll
+            for (u32 i = 0; i < 4; i++) {
+                u32 query = 8 * n + 2 * (lane % 4) + i % 2;
+                float factor = tile_factor(input.dropout, shared.kept, query, row + i / 2 * 8);
+                float probability = query < queries ? expf(p[n][i] * input.scale - shared.log_sums[query]) : 0.0f;
+                p[n][i] = probability * factor;
+                ds[n][i] = probability * (ds[n][i] * factor - shared.means[query]);
+            }
+        }
+        multiply_again<DIM, QUERIES>(p, shared.gradients_transposed, dv);
+        multiply_again<DIM, QUERIES>(ds, shared.queries_transposed, dk);
+    }
+    store_rows<DIM>(dkv, dkv_stride, first, keys, k_at + at.column, input.dim, dk, input.scale, input.scale);
+    store_rows<DIM>(dkv, dkv_stride, first, keys, v_at + at.column, input.dim, dv, 1.0f, 1.0f);
+}
+
+#define OF_DIM(DIM)                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(THREADS) bitfit_attention_mma_##DIM(                                                \
+        ATTENTION_PARAMETERS(bf16), bf16* o, float* log_sums) {                                                                      \
+        __shared__ ForwardShared<DIM> shared;                                                                                        \
+        attention<DIM>(ATTENTION_INPUT(bf16), o, log_sums, shared);                                                                  \
+    }                                                                                                                                \
+    extern "C" __global__ void __launch_bounds__(THREADS) bitfit_attention_mma_dq_##DIM(                                             \
+        ATTENTION_PARAMETERS(bf16), const float* log_sums, const bf16* dy, float* means, bf16* dq, u64 dq_stride) {                  \
+        __shared__ DqShared<DIM> shared;                                                                                             \
+        attention_dq<DIM>(ATTENTION_INPUT(bf16), log_sums, dy, means, dq, dq_stride, shared);                                        \
+    }                                                                                                                                \
+    extern "C" __global__ void __launch_bounds__(THREADS) bitfit_attention_mma_dkv_##DIM(                                            \
+        ATTENTION_PARAMETERS(bf16), const float* log_sums, const bf16* dy, const float* means, bf16* dkv, u64 dkv_stride, u64 k_at,  \
+        u64 v_at) {                                                                                                                  \
+        __shared__ DkvShared<DIM> shared;                                                                                            \
+        attention_dkv<DIM>(ATTENTION_INPUT(bf16), log_sums, dy, means, dkv, dkv_stride, k_at, v_at, shared);                         \
+    }
+
+// Turing has no tensor cores for bfloat16 and is sent to attention.cu. The stand-in for them that common.cuh has, unrolled as often
+// as here, would take the compiler minutes.
+#if __CUDA_ARCH__ >= 800
+OF_DIM(32)
+OF_DIM(64)
+OF_DIM(128)
+#endif

@@ -1,0 +1,249 @@
+//! Attention on the GPU, for heads of at most 128 columns. Three ways, of which the shapes and the device choose one:
+//!
+//! | kernels | for |
+//! |---|---|
+//! | `attention_single.cu` | one query a sequence: `[CLS]` in the last layer |
+//! | `attention_mma.cu` | bfloat16 from compute capability 8.0 on, heads of a multiple of eight columns |
+//! | `attention.cu` | all else, in f32 arithmetic |
+//!
+//! Backward is one kernel for a single query. Otherwise it is two, one by queries and one by keys, so that every element of a
+//! gradient is summed by one thread: nothing is added to memory that others write. The first leaves each row's `Σⱼ p dp` for
+//! the second.
+
+use bitfit_core::{
+    DType, Error, Result, Slice, SliceMut,
+    ops::attention::{Attention, Input, Projections},
+};
+
+use crate::{
+    Cuda,
+    launch::{Arguments, Shape, Source, kernel},
+};
+
+/// A file of kernels, behind what the three share.
+macro_rules! source {
+    ($name:literal) => {
+        Source { name: $name, code: concat!(include_str!("attention.cuh"), include_str!(concat!($name, ".cu"))) }
+    };
+}
+
+pub(crate) static SOURCE: Source = source!("attention");
+pub(crate) static SINGLE: Source = source!("attention_single");
+pub(crate) static MMA: Source = source!("attention_mma");
+
+/// Columns of a head at the most.
+const MOST_COLUMNS: usize = 128;
+
+/// Kernels that take tiles of queries and keys.
+struct Tiled {
+    source: &'static Source,
+    forward: &'static str,
+    /// The gradient of the queries.
+    dq: &'static str,
+    /// The gradients of the keys and values.
+    dkv: &'static str,
+    /// Rows of a block in forward, and in backward.
+    tiles: [usize; 2],
+    /// Bytes of dynamic shared memory in forward.
+    shared: usize,
+}
+
+/// The three kernels for heads that are filled up to so many columns.
+macro_rules! names {
+    ($stem:literal, $dim:literal, $type:literal) => {
+        [concat!($stem, "_", $dim, $type), concat!($stem, "_dq_", $dim, $type), concat!($stem, "_dkv_", $dim, $type)]
+    };
+}
+
+impl Tiled {
+    fn tensor_cores(dim: usize) -> Self {
+        let [forward, dq, dkv] = match dim {
+            ..=32 => names!("bitfit_attention_mma", 32, ""),
+            33..=64 => names!("bitfit_attention_mma", 64, ""),
+            _ => names!("bitfit_attention_mma", 128, ""),
+        };
+        Self { source: &MMA, forward, dq, dkv, tiles: [64, 64], shared: 0 }
+    }
+
+    fn multiply_adds(dtype: DType, dim: usize) -> Self {
+        let [forward, dq, dkv] = match (dtype, dim) {
+            (DType::F32, ..=32) => names!("bitfit_attention", 32, "_f32"),
+            (DType::F32, 33..=64) => names!("bitfit_attention", 64, "_f32"),
+            (DType::F32, _) => names!("bitfit_attention", 128, "_f32"),
+            (DType::Bf16, ..=32) => names!("bitfit_attention", 32, "_bf16"),
+            (DType::Bf16, 33..=64) => names!("bitfit_attention", 64, "_bf16"),
+            (DType::Bf16, _) => names!("bitfit_attention", 128, "_bf16"),
+        };
+        let (columns, tiles) = match dim {
+            ..=32 => (32, [64, 32]),
+            33..=64 => (64, [64, 32]),
+            _ => (128, [32, 16]),
+        };
+        let shared = (2 * tiles[0] * (columns + 1) + tiles[0] * tiles[0]) * size_of::<f32>();
+        Self { source: &SOURCE, forward, dq, dkv, tiles, shared }
+    }
+}
+
+/// Which kernels.
+enum Way {
+    Single(DType),
+    Tiled(Tiled),
+}
+
+impl Way {
+    /// For an input, and the offsets of what else is read and written.
+    fn of(device: &Cuda, input: &Input<'_, Cuda>, offsets: &[usize]) -> Result<Self> {
+        let dim = input.head_dim;
+        if dim > MOST_COLUMNS {
+            let reason = format!("heads of {dim} columns; on a GPU they have at most {MOST_COLUMNS}");
+            return Err(Error::Invalid { op: "attention", reason });
+        }
+        let Rows { q, k, .. } = Rows::of(input);
+        let dtype = q.dtype;
+        // Eight elements are read at once. Matrices have buffers of their own, but need not.
+        let aligned = [dim, q.offset, k.offset].iter().chain(offsets).all(|count| count.is_multiple_of(8));
+        Ok(if input.queries.longest() == 1 {
+            Self::Single(dtype)
+        } else if dtype == DType::Bf16 && device.capability() >= 80 && aligned {
+            Self::Tiled(Tiled::tensor_cores(dim))
+        } else {
+            Self::Tiled(Tiled::multiply_adds(dtype, dim))
+        })
+    }
+}
+
+/// Where queries, keys and values begin, and how far their rows are apart.
+struct Rows<'a> {
+    q: Slice<'a, Cuda>,
+    q_stride: usize,
+    k: Slice<'a, Cuda>,
+    v: Slice<'a, Cuda>,
+    kv_stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn of(input: &Input<'a, Cuda>) -> Self {
+        let width = input.width();
+        let from = |slice: Slice<'a, Cuda>, columns: usize| {
+            // A batch without tokens has no columns either.
+            let columns = columns.min(slice.len);
+            Slice { offset: slice.offset + columns, len: slice.len - columns, ..slice }
+        };
+        match input.projections {
+            Projections::Packed(qkv) => {
+                Self { q: qkv, q_stride: 3 * width, k: from(qkv, width), v: from(qkv, 2 * width), kv_stride: 3 * width }
+            }
+            Projections::Split { query, key_value } => {
+                Self { q: query, q_stride: width, k: key_value, v: from(key_value, width), kv_stride: 2 * width }
+            }
+        }
+    }
+}
+
+/// What all kernels read: `ATTENTION_PARAMETERS` of the source.
+fn arguments<'a>(input: &Input<'a, Cuda>) -> Arguments<'a> {
+    let Rows { q, q_stride, k, v, kv_stride } = Rows::of(input);
+    let mut arguments = Arguments::new();
+    arguments.input(q).usize(q_stride).input(k).input(v).usize(kv_stride);
+    arguments.indices(input.queries.offsets().data()).indices(input.keys.offsets().data());
+    arguments.u32(input.heads as u32).u32(input.head_dim as u32).f32(1.0 / (input.head_dim as f32).sqrt());
+    arguments.dropout(input.dropout);
+    arguments
+}
+
+/// Sequences along x, heads along y, and along z the tiles of the longest sequence.
+fn shape(input: &Input<'_, Cuda>, tiles: usize, block: u32) -> Shape {
+    let [sequences, heads, tiles] =
+        [input.queries.count(), input.heads, tiles].map(|count| Shape::blocks(count, block));
+    Shape { grid: [sequences.grid[0], heads.grid[0], tiles.grid[0]], ..sequences }
+}
+
+/// Threads of a block: of the kernels in tiles by multiply-adds and the single one, and of those on tensor cores.
+const THREADS: u32 = 256;
+const TENSOR_THREADS: u32 = 128;
+
+impl Tiled {
+    fn shape(&self, input: &Input<'_, Cuda>, longest: usize, tile: usize) -> Shape {
+        let block = if std::ptr::eq(self.source, &MMA) { TENSOR_THREADS } else { THREADS };
+        shape(input, longest.div_ceil(tile), block)
+    }
+}
+
+impl Attention for Cuda {
+    fn attention(
+        &self,
+        input: &Input<'_, Self>,
+        o: SliceMut<'_, Self>,
+        log_sums: Option<SliceMut<'_, Self>>,
+    ) -> Result<()> {
+        let way = Way::of(self, input, &[o.offset])?;
+        let mut arguments = arguments(input);
+        arguments.output(o).optional_output(log_sums);
+        match way {
+            Way::Single(dtype) => {
+                let name = kernel!("bitfit_attention_single", dtype);
+                self.launch(&SINGLE, name, shape(input, 1, THREADS), &arguments)
+            }
+            Way::Tiled(tiled) => {
+                let shape = tiled.shape(input, input.queries.longest(), tiled.tiles[0]).with_shared(tiled.shared);
+                self.launch(tiled.source, tiled.forward, shape, &arguments)
+            }
+        }
+    }
+
+    fn attention_backward(
+        &self,
+        input: &Input<'_, Self>,
+        log_sums: Slice<'_, Self>,
+        dy: Slice<'_, Self>,
+        mut gradient: Projections<SliceMut<'_, Self>>,
+    ) -> Result<()> {
+        let width = input.width();
+        // Where the gradients lie: a row's length, and the columns of dk and dv.
+        let (dq_stride, dkv_stride, k_at, v_at) = match gradient {
+            Projections::Packed(_) => (3 * width, 3 * width, width, 2 * width),
+            Projections::Split { .. } => (width, 2 * width, 0, width),
+        };
+        let offsets = match &gradient {
+            Projections::Packed(qkv) => [dy.offset, qkv.offset, qkv.offset],
+            Projections::Split { query, key_value } => [dy.offset, query.offset, key_value.offset],
+        };
+        match Way::of(self, input, &offsets)? {
+            Way::Single(dtype) => {
+                let mut arguments = arguments(input);
+                arguments.input(log_sums).input(dy);
+                match gradient {
+                    Projections::Packed(qkv) => arguments.output(qkv).usize(dq_stride).optional_output(None),
+                    Projections::Split { query, key_value } => {
+                        arguments.output(query).usize(dq_stride).output(key_value)
+                    }
+                };
+                arguments.usize(dkv_stride).usize(k_at).usize(v_at);
+                let name = kernel!("bitfit_attention_single_backward", dtype);
+                self.launch(&SINGLE, name, shape(input, 1, THREADS), &arguments)
+            }
+            Way::Tiled(tiled) => {
+                let mut means = self.temporary(DType::F32, log_sums.len)?;
+                let mut first = arguments(input);
+                first.input(log_sums).input(dy).output(means.as_mut());
+                first.output(part(&mut gradient, false)).usize(dq_stride);
+                let shape = tiled.shape(input, input.queries.longest(), tiled.tiles[1]);
+                self.launch(tiled.source, tiled.dq, shape, &first)?;
+                let mut second = arguments(input);
+                second.input(log_sums).input(dy).input(means.as_ref());
+                second.output(part(&mut gradient, true)).usize(dkv_stride).usize(k_at).usize(v_at);
+                let shape = tiled.shape(input, input.keys.longest(), tiled.tiles[1]);
+                self.launch(tiled.source, tiled.dkv, shape, &second)
+            }
+        }
+    }
+}
+
+/// The matrix that holds the gradient of the queries, or of the keys and values.
+fn part<'a>(gradient: &'a mut Projections<SliceMut<'_, Cuda>>, keys: bool) -> SliceMut<'a, Cuda> {
+    match gradient {
+        Projections::Packed(qkv) => qkv.reborrow(),
+        Projections::Split { key_value, .. } if keys => key_value.reborrow(),
+        Projections::Split { query, .. } => query.reborrow(),
+    }
+}

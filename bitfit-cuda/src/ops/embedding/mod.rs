@@ -1,0 +1,65 @@
+//! The embedding on the GPU. Backward adds up a row of the table in one place, in the tokens' order: each token's block looks
+//! whether it is the first of its row, or, where a mask chooses, each chosen element looks for its tokens.
+
+use bitfit_core::{
+    Mask, Result, Slice, SliceMut,
+    ops::embedding::{Embedding, Lookup},
+};
+
+use crate::{
+    Cuda, Indices,
+    launch::{Arguments, Shape, Source, source},
+};
+
+pub(crate) static SOURCE: Source = source!("embedding");
+
+/// Lookups that one launch sums.
+const TOGETHER: usize = 4;
+
+impl Embedding for Cuda {
+    fn embedding(&self, lookups: &[Lookup<'_, Self>], cols: usize, mut y: SliceMut<'_, Self>) -> Result<()> {
+        let len = y.len;
+        for (turn, lookups) in lookups.chunks(TOGETHER).enumerate() {
+            let mut arguments = Arguments::new();
+            for i in 0..TOGETHER {
+                let lookup = lookups.get(i);
+                arguments.optional_indices(lookup.map(|lookup| lookup.at));
+                arguments.optional_input(lookup.map(|lookup| lookup.table));
+            }
+            arguments.output(y.reborrow()).flag(turn > 0).usize(cols).usize(len);
+            self.launch(&SOURCE, "bitfit_embedding", Shape::elements(len), &arguments)?;
+        }
+        Ok(())
+    }
+
+    fn embedding_backward(
+        &self,
+        dy: Slice<'_, Self>,
+        at: &Indices,
+        [_, cols]: [usize; 2],
+        mask: &Mask,
+        dtable: SliceMut<'_, Self>,
+    ) -> Result<()> {
+        let (tokens, len) = (at.len(), dtable.len);
+        let mut arguments = Arguments::new();
+        arguments.input(dy).indices(at);
+        match mask {
+            Mask::None => Ok(()),
+            Mask::Whole | Mask::Columns(_) => {
+                let columns = match mask {
+                    Mask::Columns(chosen) => Some(self.lasting_indices(chosen)?),
+                    _ => None,
+                };
+                let width = columns.as_ref().map_or(cols, |columns| columns.len());
+                arguments.optional_indices(columns.as_deref()).output(dtable).usize(tokens).usize(cols).usize(width);
+                self.launch(&SOURCE, "bitfit_embedding_backward_rows", Shape::blocks(tokens, 128), &arguments)
+            }
+            Mask::Rows(chosen) | Mask::Elements(chosen) => {
+                let list = self.lasting_indices(chosen)?;
+                arguments.indices(&list).flag(matches!(mask, Mask::Rows(_))).output(dtable);
+                arguments.usize(tokens).usize(cols).usize(len);
+                self.launch(&SOURCE, "bitfit_embedding_backward_chosen", Shape::elements(len), &arguments)
+            }
+        }
+    }
+}

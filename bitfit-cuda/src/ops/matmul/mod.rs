@@ -1,0 +1,44 @@
+//! The product of two matrices and of their gradients on the GPU: cuBLASLt's, and no kernel of ours.
+
+use bitfit_core::{Result, Slice, SliceMut, ops::matmul::Matmul};
+
+use crate::{
+    Cuda,
+    products::{Operand, Product},
+};
+
+impl Matmul for Cuda {
+    fn matmul(
+        &self,
+        [m, k, n]: [usize; 3],
+        a: Slice<'_, Self>,
+        b: Slice<'_, Self>,
+        y: SliceMut<'_, Self>,
+    ) -> Result<()> {
+        self.multiply(Product { m, k, n, a: Operand::plain(a), b: Operand::plain(b), accumulate: false }, y)
+    }
+
+    fn matmul_left(
+        &self,
+        [m, k, n]: [usize; 3],
+        dy: Slice<'_, Self>,
+        b: Slice<'_, Self>,
+        da: SliceMut<'_, Self>,
+        accumulate: bool,
+    ) -> Result<()> {
+        let (a, b) = (Operand::plain(dy), Operand::transposed(b));
+        self.multiply(Product { m, k: n, n: k, a, b, accumulate }, da)
+    }
+
+    fn matmul_right(
+        &self,
+        [m, k, n]: [usize; 3],
+        a: Slice<'_, Self>,
+        dy: Slice<'_, Self>,
+        db: SliceMut<'_, Self>,
+        accumulate: bool,
+    ) -> Result<()> {
+        let (a, b) = (Operand::transposed(a), Operand::plain(dy));
+        self.multiply(Product { m: k, k: m, n, a, b, accumulate }, db)
+    }
+}

@@ -1,0 +1,27 @@
+//! What the tests share: a device where there is one, and how a test is skipped where there is none.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::io::Write;
+
+use bitfit_cuda::{Cuda, Error, Precision};
+
+/// The first GPU; `None`, and a line that says so, where there is none or a library is missing.
+pub fn device(precision: Precision) -> Option<Cuda> {
+    match Cuda::new(0) {
+        Ok(device) => Some(device.with_precision(precision)),
+        Err(error @ (Error::NoDriver | Error::NoCompiler | Error::NoProducts | Error::NoDevice { .. })) => {
+            skip("GPU", &error.to_string());
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Says on the terminal, past the test runner's capture, that a test did not run because `what` is missing. Where the
+/// environment's `BITFIT_REQUIRE` names it, that is a failure.
+pub fn skip(what: &str, reason: &str) {
+    let required = std::env::var("BITFIT_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|name| name == what), "{what} is required: {reason}");
+    let _ = writeln!(std::io::stderr(), "SKIPPED for want of a {what}: {reason}");
+}

@@ -1,0 +1,102 @@
+//! What the suite does not ask: what is said where there is no device, and what belongs to this one alone.
+
+use bitfit_core::ops::{linear::Linear, matmul::Matmul};
+use bitfit_core::{Device, Mask, Random, Slice, SliceMut};
+use bitfit_cuda::{Buffer, Cuda, Error, Precision};
+
+mod common;
+
+fn random(seed: u64, len: usize) -> Vec<f32> {
+    let mut random = Random::new(seed, 0);
+    (0..len).map(|_| random.normal() as f32).collect()
+}
+
+fn upload(device: &Cuda, data: &[f32]) -> Buffer {
+    let mut buffer = device.allocate(data.len()).unwrap();
+    device.write(data, SliceMut::new(&mut buffer, 0, data.len())).unwrap();
+    buffer
+}
+
+fn read(device: &Cuda, buffer: &Buffer, len: usize) -> Vec<f32> {
+    let mut data = vec![0.0; len];
+    device.read(Slice::new(buffer, 0, len), &mut data).unwrap();
+    data
+}
+
+#[test]
+fn what_is_missing_is_an_error_that_names_it() {
+    match Cuda::new(usize::MAX).unwrap_err() {
+        Error::NoDevice { ordinal, count } => assert!(ordinal == usize::MAX && Cuda::count() == Ok(count)),
+        error @ Error::NoDriver => assert!(error.to_string().contains("libcuda")),
+        error @ Error::NoCompiler => assert!(error.to_string().contains("libnvrtc")),
+        error @ Error::NoProducts => assert!(error.to_string().contains("libcublasLt")),
+        error => panic!("{error}"),
+    }
+}
+
+#[test]
+fn the_name_says_which_gpu_and_which_precision() {
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        let Some(device) = common::device(precision) else { return };
+        let name = device.name();
+        assert!(name.starts_with("cuda:0 (") && name.ends_with(&format!(", {})", precision.name())), "{name}");
+    }
+}
+
+#[test]
+fn many_copies_under_way_do_not_meet() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    // More than there are blocks of pinned memory, of lengths that make them grow.
+    let data: Vec<_> = (0..100).map(|i| random(i, 1 + (i as usize * 997) % 5000)).collect();
+    let buffers: Vec<_> = data.iter().map(|data| upload(&device, data)).collect();
+    for (data, buffer) in data.iter().zip(&buffers) {
+        assert_eq!(&read(&device, buffer, data.len()), data);
+    }
+    // So long that it does not go through pinned memory.
+    let long = random(7, (1 << 20) + 3);
+    assert_eq!(read(&device, &upload(&device, &long), long.len()), long);
+}
+
+#[test]
+fn a_masks_list_is_the_one_it_holds_now() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    let (rows, out, inner) = (5, 3, 4);
+    let (dy, x) = (random(1, rows * out), random(2, rows * inner));
+    let (dy_there, x_there) = (upload(&device, &dy), upload(&device, &x));
+    let mut mask = Mask::Elements(vec![0, 7]);
+    for chosen in [[0, 7], [11, 5]] {
+        // In place: the list lies where the one before it lay.
+        if let Mask::Elements(list) = &mut mask {
+            list.copy_from_slice(&chosen);
+        }
+        let mut dw = upload(&device, &[0.0; 2]);
+        let [dy_slice, x_slice] = [Slice::new(&dy_there, 0, dy.len()), Slice::new(&x_there, 0, x.len())];
+        device.linear_weight(dy_slice, x_slice, [out, inner], &mask, SliceMut::new(&mut dw, 0, 2)).unwrap();
+        for (found, element) in read(&device, &dw, 2).into_iter().zip(chosen) {
+            let (o, i) = (element as usize / inner, element as usize % inner);
+            let expected: f32 = (0..rows).map(|row| dy[row * out + o] * x[row * inner + i]).sum();
+            assert!((found - expected).abs() < 1e-5, "{element}: {found} instead of {expected}");
+        }
+    }
+}
+
+#[test]
+fn tf32_is_near_f32_and_is_not_f32() {
+    let [Some(exact), Some(rounded)] = [Precision::F32, Precision::Tf32].map(common::device) else { return };
+    let size = 64;
+    let [a, b] = [1, 2].map(|seed| random(seed, size * size));
+    let product = |device: &Cuda| {
+        let (a, b, mut y) = (upload(device, &a), upload(device, &b), device.allocate(size * size).unwrap());
+        let whole = |buffer| Slice::new(buffer, 0, size * size);
+        device.matmul([size; 3], whole(&a), whole(&b), SliceMut::new(&mut y, 0, size * size)).unwrap();
+        read(device, &y, size * size)
+    };
+    let (exact, rounded) = (product(&exact), product(&rounded));
+    let scale = exact.iter().fold(0.0f32, |max, value| max.max(value.abs()));
+    let error = exact.iter().zip(&rounded).fold(0.0f32, |max, (exact, rounded)| max.max((exact - rounded).abs()));
+    assert!(error < 2e-3 * scale, "{error} of {scale}");
+    // Turing's tensor cores have no TF32, and none of its products is rounded.
+    if !common::device(Precision::F32).is_some_and(|device| device.name().contains("sm_75")) {
+        assert!(error > 0.0, "the products are those of f32");
+    }
+}
