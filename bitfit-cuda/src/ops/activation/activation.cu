@@ -5,8 +5,9 @@ extern "C" __global__ void bitfit_relu(const float* x, float* y, u64 len) {
     FOR_EACH_ELEMENT(i, len) y[i] = x[i] <= 0.0f ? 0.0f : x[i];
 }
 
+// In f64, rounded once: backward takes 1 - y, and near saturation little more is left of it than the last bits of y.
 extern "C" __global__ void bitfit_tanh(const float* x, float* y, u64 len) {
-    FOR_EACH_ELEMENT(i, len) y[i] = tanhf(x[i]);
+    FOR_EACH_ELEMENT(i, len) y[i] = (float)tanh((double)x[i]);
 }
 
 // The exact GELU, x Φ(x), and its derivative Φ(x) + x φ(x) where it is asked for.
