@@ -183,27 +183,12 @@ __device__ __forceinline__ float dropout_factor(const Dropout& dropout, u64 elem
 //
 // (PTX ISA, "Matrix Fragments for mma.m16n8k16"). All 32 lanes take part.
 
-#ifndef BITFIT_EMULATOR
+// Before sm_80 tensor cores do not take bfloat16, and there is no such function.
+#if !defined(BITFIT_EMULATOR) && __CUDA_ARCH__ >= 800
 __device__ __forceinline__ void mma_bf16_m16n8k16(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-#if __CUDA_ARCH__ >= 800
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-    // Turing's tensor cores do not take bfloat16: the same sums by shuffles.
-    u32 lane = threadIdx.x % 32, row = lane / 4 * 4, column = lane % 4 * 2;
-    for (u32 half = 0; half < 2; half++) {
-        for (u32 t = 0; t < 4; t++) {
-            u32 upper = __shfl_sync(FULL_WARP, a[2 * half], row + t), lower = __shfl_sync(FULL_WARP, a[2 * half + 1], row + t);
-            u32 left = __shfl_sync(FULL_WARP, b[half], 4 * column + t);
-            u32 right = __shfl_sync(FULL_WARP, b[half], 4 * column + 4 + t);
-            c[0] += low_bf16(upper) * low_bf16(left) + high_bf16(upper) * high_bf16(left);
-            c[1] += low_bf16(upper) * low_bf16(right) + high_bf16(upper) * high_bf16(right);
-            c[2] += low_bf16(lower) * low_bf16(left) + high_bf16(lower) * high_bf16(left);
-            c[3] += low_bf16(lower) * low_bf16(right) + high_bf16(lower) * high_bf16(right);
-        }
-    }
-#endif
 }
 #endif

@@ -16,7 +16,6 @@ void adds_vectors();
 void sums_a_block();
 void shuffles();
 void multiplies_by_mma();
-void multiplies_by_shuffles();
 void uses_dynamic_shared_memory();
 void is_off_by_ulps();
 void finds_kernels_of_macros();

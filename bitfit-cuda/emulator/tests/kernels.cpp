@@ -2,8 +2,6 @@
 
 #include "cases.h"
 
-#include <fstream>
-#include <sstream>
 
 void adds_vectors() {
     CUfunction add = kernel(R"(
@@ -128,15 +126,6 @@ extern "C" __global__ void kernel(const unsigned short* a, const unsigned short*
 })";
 
 void multiplies_by_mma() { check_mma(kernel(MMA_KERNEL)); }
-
-// What common.cuh has for Turing, which stands behind the emulator's own.
-void multiplies_by_shuffles() {
-    std::ifstream file(COMMON);
-    std::stringstream common;
-    CHECK(file && common << file.rdbuf());
-    std::string source = "#undef BITFIT_EMULATOR\n#define mma_bf16_m16n8k16 mma_by_shuffles\n" + common.str() + MMA_KERNEL;
-    check_mma(kernel(source.c_str()));
-}
 
 void uses_dynamic_shared_memory() {
     CUfunction reverse = kernel(R"(

@@ -17,7 +17,6 @@ static const Case CASES[] = {
     {"shuffles in reverse order", shuffles, "BITFIT_EMULATOR_ORDER=reverse", ""},
     {"mma multiplies as a plain loop does", multiplies_by_mma, "", ""},
     {"mma in shuffled order", multiplies_by_mma, "BITFIT_EMULATOR_ORDER=shuffle:1", ""},
-    {"what common.cuh has in place of mma for sm_75 does too", multiplies_by_shuffles, "BITFIT_EMULATOR_ARCH=75", ""},
     {"dynamic shared memory has the size of the launch", uses_dynamic_shared_memory, "", ""},
     {"functions are off by what CUDA's may be", is_off_by_ulps, "BITFIT_EMULATOR_CHECK=ulps", ""},
     {"kernels made by macros are found, with their launch bounds", finds_kernels_of_macros, "", ""},

@@ -11,6 +11,9 @@
 // Registers set the steps: what a warp holds of its own rows, and sums for, grows with DIM. 64 keys in forward; in backward 64
 // keys to a step for the queries' gradient, 32 of DIM = 128; 32 queries for the keys' and values', 16 of DIM = 128.
 
+// Turing has no tensor cores for bfloat16 and is sent to attention.cu.
+#if __CUDA_ARCH__ >= 800
+
 #define WARPS 4
 #define THREADS (32 * WARPS)
 // Rows of a block.
@@ -367,9 +370,6 @@ __device__ __forceinline__ void attention_dkv(
         attention_dkv<DIM>(ATTENTION_INPUT(bf16), log_sums, dy, means, dkv, dkv_stride, k_at, v_at, shared);                         \
     }
 
-// Turing has no tensor cores for bfloat16 and is sent to attention.cu. The stand-in for them that common.cuh has, unrolled as often
-// as here, would take the compiler minutes.
-#if __CUDA_ARCH__ >= 800
 OF_DIM(32)
 OF_DIM(64)
 OF_DIM(128)
