@@ -182,6 +182,12 @@ const FINETUNE: &[Refusal] = &[
     Refusal { what: "dropout of everything", spoil: NOTHING, flags: &["--dropout", "1"], names: &["--dropout 1"] },
     Refusal { what: "no logging interval", spoil: NOTHING, flags: &["--log-every", "0"], names: &["--log-every 0"] },
     Refusal {
+        what: "memory in no known unit",
+        spoil: NOTHING,
+        flags: &["--reuse-memory", "1Q"],
+        names: &["--reuse-memory", "1Q", "512M"],
+    },
+    Refusal {
         what: "a length over the model's positions",
         spoil: NOTHING,
         flags: &["--max-length", "49"],
