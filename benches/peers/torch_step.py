@@ -4,8 +4,8 @@
 
 MODEL is a directory with config.json and model.safetensors; `step` of the benches writes such ones with random weights to
 `target/bench-*`. All sequences have the same length, so that nothing is padded. Dropout is on. Prints an empty JSON object
-before the first step and when it is done, and the result as another: the median and the least of the steps after it, and the peak of
-resident memory. Needs torch and transformers.
+before the first step and when it is done, and the result as another: the median and the least of the steps after it, and the
+peak of resident memory. Needs torch and transformers.
 """
 
 import argparse

@@ -129,7 +129,6 @@ fn reused<D: Backend>(model: &Bert<D>, training: &TrainOptions, batches: &Batche
         return None;
     }
     let what = match stages - 1 {
-        0 => "the embeddings".into(),
         1 => "the embeddings and layer 0".into(),
         frozen => format!("the embeddings and layers 0-{}", frozen.min(layers) - 1),
     };

@@ -6,11 +6,13 @@ use bitfit_core::{Backend, Result, Tape, Var};
 use super::{Batch, Bert, layer::Layer};
 
 impl<D: Backend> Bert<D> {
-    /// How many stages from the first on hold nothing that trains.
+    /// How many stages from the first on hold nothing that trains, where a layer is among them. The embeddings alone count for
+    /// none: to look them up again costs less than to keep them.
     pub fn frozen_stages(&self) -> usize {
         let embeddings = std::iter::once(self.embeddings.norm.trains());
         let layers = self.layers.iter().map(Layer::trains);
-        embeddings.chain(layers).chain([self.pooler.trains()]).take_while(|trains| !trains).count()
+        let frozen = embeddings.chain(layers).chain([self.pooler.trains()]).take_while(|trains| !trains).count();
+        if frozen > 1 { frozen } else { 0 }
     }
 
     /// Elements that the first `stages` stages make of a sequence of so many tokens: those of all tokens, or of `[CLS]` alone

@@ -154,11 +154,19 @@ mod tests {
     }
 
     #[test]
+    fn with_no_layer_frozen_the_embeddings_drop_as_ever() {
+        let with = |frozen_dropout| {
+            run(Selection::of([BiasKind::Query]), 0.3, TrainOptions { frozen_dropout, ..TrainOptions::default() })
+        };
+        assert_eq!(with(false), with(true));
+    }
+
+    #[test]
     fn the_frozen_stages_end_below_the_lowest_one_that_trains() {
         let stages = |selection| build(selection, 0.0).0.frozen_stages();
         assert_eq!(stages(Selection::all()), 0);
-        assert_eq!(stages(Selection::of([BiasKind::Query])), 1, "the embeddings");
-        assert_eq!(stages(Selection::of([BiasKind::Value]).in_layers(1..=1)), 2, "and layer 0");
+        assert_eq!(stages(Selection::of([BiasKind::Query])), 0, "the embeddings are not worth it");
+        assert_eq!(stages(Selection::of([BiasKind::Value]).in_layers(1..=1)), 2, "the embeddings and layer 0");
         assert_eq!(stages(Selection::of([BiasKind::Pooler])), 3, "both layers");
         assert_eq!(stages(Selection::none()), 4, "and the pooler");
         // A key bias trains in name only, so that nothing depends on the stage that has it.
