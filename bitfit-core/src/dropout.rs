@@ -8,7 +8,7 @@
 //! `16 j + l`. So a vector of sixteen counters makes eight vectors of sixteen elements, and no bits change lanes; a GPU's
 //! thread draws one block and decides eight elements that lie sixteen apart.
 
-use crate::random::philox;
+use crate::random::{philox, philox_lanes};
 use crate::simd::{self, Kernel, Level, Simd};
 
 /// Where a training step draws its randomness from.
@@ -83,55 +83,22 @@ impl Dropout {
 
     /// The factors of group `group`.
     #[inline(always)]
-    fn group(&self, group: u64, out: &mut [f32; GROUP]) {
+    fn group<S: Simd>(&self, s: S, group: u64, out: &mut [f32; GROUP]) {
         // A group is a multiple of sixteen blocks, so its counters differ in the lowest word alone.
         let [first, c1, c2, c3] = self.counter(group * LANES as u64);
-        let mut c0 = [0; PAIRS];
-        for (i, pair) in c0.iter_mut().enumerate() {
-            *pair = u64::from(first + 2 * i as u32) | u64::from(first + 2 * i as u32 + 1) << 32;
-        }
-        let [mut c1, mut c2, mut c3] = [c1, c2, c3].map(|word| [both(word); PAIRS]);
-        let (mut k0, mut k1) = (self.seed.run as u32, (self.seed.run >> 32) as u32);
-        for _ in 0..10 {
-            for i in 0..PAIRS {
-                let (high0, low0) = multiply(c0[i], 0xD251_1F53);
-                let (high1, low1) = multiply(c2[i], 0xCD9E_8D57);
-                (c0[i], c1[i]) = (high1 ^ c1[i] ^ both(k0), low1);
-                (c2[i], c3[i]) = (high0 ^ c3[i] ^ both(k1), low0);
-            }
-            k0 = k0.wrapping_add(0x9E37_79B9);
-            k1 = k1.wrapping_add(0xBB67_AE85);
-        }
-        let (scale, threshold) = (self.scale(), self.threshold);
-        for (halves, pairs) in out.chunks_exact_mut(2 * LANES).zip([c0, c1, c2, c3]) {
-            let mut words = [0u32; LANES];
-            for (words, pair) in words.chunks_exact_mut(2).zip(pairs) {
-                (words[0], words[1]) = (pair as u32, (pair >> 32) as u32);
-            }
-            let (low, high) = halves.split_at_mut(LANES);
-            for ((low, high), word) in low.iter_mut().zip(high).zip(words) {
-                *low = if word & 0xffff >= threshold { scale } else { 0.0 };
-                *high = if word >> 16 >= threshold { scale } else { 0.0 };
+        let (threshold, scale) = (s.splat(self.threshold as f32), s.splat(self.scale()));
+        for lane in (0..LANES).step_by(S::LANES) {
+            let [c1, c2, c3] = [c1, c2, c3].map(|word| s.splat_u32(word));
+            let words = philox_lanes(s, [s.count_u32(first + lane as u32), c1, c2, c3], self.seed.run);
+            for (i, word) in words.into_iter().enumerate() {
+                let (high, low) = s.halves_u32(word);
+                for (j, bits) in [low, high].into_iter().enumerate() {
+                    let factor = s.select(s.lt(bits, threshold), s.zero(), scale);
+                    s.store(&mut out[(2 * i + j) * LANES + lane..], factor);
+                }
             }
         }
     }
-}
-
-/// Two lanes of 32 bits in one of 64, the form in which the vector instructions multiply 32 bits by 32.
-const PAIRS: usize = LANES / 2;
-
-/// A word in both lanes of a pair.
-#[inline(always)]
-fn both(word: u32) -> u64 {
-    u64::from(word) | u64::from(word) << 32
-}
-
-/// The upper and lower halves of each lane's product with a word.
-#[inline(always)]
-fn multiply(pair: u64, word: u64) -> (u64, u64) {
-    const LOW: u64 = 0xffff_ffff;
-    let (even, odd) = ((pair & LOW) * word, (pair >> 32) * word);
-    (even >> 32 | odd & !LOW, even & LOW | odd << 32)
 }
 
 struct Factors<'a> {
@@ -144,7 +111,7 @@ impl Kernel for Factors<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, s: S) {
         let mut at = self.first;
         let mut rest = self.out;
         while !rest.is_empty() {
@@ -152,10 +119,10 @@ impl Kernel for Factors<'_> {
             let take = (GROUP - skip).min(rest.len());
             let (head, tail) = rest.split_at_mut(take);
             match <&mut [f32; GROUP]>::try_from(&mut *head) {
-                Ok(group) => self.dropout.group(at / GROUP as u64, group),
+                Ok(group) => self.dropout.group(s, at / GROUP as u64, group),
                 Err(_) => {
                     let mut group = [0.0; GROUP];
-                    self.dropout.group(at / GROUP as u64, &mut group);
+                    self.dropout.group(s, at / GROUP as u64, &mut group);
                     head.copy_from_slice(&group[skip..skip + take]);
                 }
             }

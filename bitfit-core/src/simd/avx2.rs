@@ -55,6 +55,7 @@ impl Avx2 {
 impl Simd for Avx2 {
     type F32 = __m256;
     type Mask = __m256;
+    type U32 = __m256i;
     const LANES: usize = 8;
 
     #[inline(always)]
@@ -210,6 +211,42 @@ impl Simd for Avx2 {
             let low = _mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias));
             let high = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_sub_epi32(n, half), bias));
             _mm256_mul_ps(_mm256_mul_ps(a, _mm256_castsi256_ps(low)), _mm256_castsi256_ps(high))
+        }
+    }
+
+    #[inline(always)]
+    fn splat_u32(self, v: u32) -> __m256i {
+        // SAFETY: `self` proves AVX2; no memory is touched.
+        unsafe { _mm256_set1_epi32(v.cast_signed()) }
+    }
+    #[inline(always)]
+    fn count_u32(self, first: u32) -> __m256i {
+        // SAFETY: `self` proves AVX2; no memory is touched.
+        unsafe { _mm256_add_epi32(self.splat_u32(first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
+    }
+    #[inline(always)]
+    fn xor_u32(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2; no memory is touched.
+        unsafe { _mm256_xor_si256(a, b) }
+    }
+    #[inline(always)]
+    fn multiply_u32(self, a: __m256i, b: __m256i) -> (__m256i, __m256i) {
+        // SAFETY: `self` proves AVX2; no memory is touched.
+        unsafe {
+            // The instruction takes the even lanes; their products of 64 bits lie where a pair of lanes does.
+            let even = _mm256_mul_epu32(a, b);
+            let odd = _mm256_mul_epu32(_mm256_srli_epi64::<32>(a), _mm256_srli_epi64::<32>(b));
+            let high = _mm256_blend_epi32::<0xaa>(_mm256_srli_epi64::<32>(even), odd);
+            let low = _mm256_blend_epi32::<0xaa>(even, _mm256_slli_epi64::<32>(odd));
+            (high, low)
+        }
+    }
+    #[inline(always)]
+    fn halves_u32(self, a: __m256i) -> (__m256, __m256) {
+        // SAFETY: `self` proves AVX2; no memory is touched.
+        unsafe {
+            let low = _mm256_and_si256(a, _mm256_set1_epi32(0xffff));
+            (_mm256_cvtepi32_ps(_mm256_srli_epi32::<16>(a)), _mm256_cvtepi32_ps(low))
         }
     }
 

@@ -60,6 +60,7 @@ impl<const BF16: bool> Avx512<BF16> {
 impl<const BF16: bool> Simd for Avx512<BF16> {
     type F32 = __m512;
     type Mask = __mmask16;
+    type U32 = __m512i;
     const LANES: usize = 16;
 
     #[inline(always)]
@@ -216,6 +217,45 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     fn select(self, mask: __mmask16, yes: __m512, no: __m512) -> __m512 {
         // SAFETY: `self` proves AVX-512; no memory is touched.
         unsafe { _mm512_mask_blend_ps(mask, no, yes) }
+    }
+
+    #[inline(always)]
+    fn splat_u32(self, v: u32) -> __m512i {
+        // SAFETY: `self` proves AVX-512; no memory is touched.
+        unsafe { _mm512_set1_epi32(v.cast_signed()) }
+    }
+    #[inline(always)]
+    fn count_u32(self, first: u32) -> __m512i {
+        // SAFETY: `self` proves AVX-512; no memory is touched.
+        unsafe {
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            _mm512_add_epi32(self.splat_u32(first), lanes)
+        }
+    }
+    #[inline(always)]
+    fn xor_u32(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512; no memory is touched.
+        unsafe { _mm512_xor_si512(a, b) }
+    }
+    #[inline(always)]
+    fn multiply_u32(self, a: __m512i, b: __m512i) -> (__m512i, __m512i) {
+        // SAFETY: `self` proves AVX-512; no memory is touched.
+        unsafe {
+            // The instruction takes the even lanes; their products of 64 bits lie where a pair of lanes does.
+            let even = _mm512_mul_epu32(a, b);
+            let odd = _mm512_mul_epu32(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b));
+            let high = _mm512_mask_shuffle_epi32::<_MM_PERM_DDBB>(odd, 0x5555, even);
+            let low = _mm512_mask_shuffle_epi32::<_MM_PERM_CCAA>(even, 0xaaaa, odd);
+            (high, low)
+        }
+    }
+    #[inline(always)]
+    fn halves_u32(self, a: __m512i) -> (__m512, __m512) {
+        // SAFETY: `self` proves AVX-512; no memory is touched.
+        unsafe {
+            let low = _mm512_and_si512(a, _mm512_set1_epi32(0xffff));
+            (_mm512_cvtepi32_ps(_mm512_srli_epi32::<16>(a)), _mm512_cvtepi32_ps(low))
+        }
     }
 
     #[inline(always)]

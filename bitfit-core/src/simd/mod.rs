@@ -59,6 +59,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type F32: Copy;
     /// One truth value per lane.
     type Mask: Copy;
+    /// A vector of [`LANES`](Simd::LANES) `u32`.
+    type U32: Copy;
     /// Lanes of a vector.
     const LANES: usize;
 
@@ -114,6 +116,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn lt(self, a: Self::F32, b: Self::F32) -> Self::Mask;
     /// `yes` where the mask holds, else `no`.
     fn select(self, mask: Self::Mask, yes: Self::F32, no: Self::F32) -> Self::F32;
+
+    /// `v` in every lane.
+    fn splat_u32(self, v: u32) -> Self::U32;
+    /// `first`, `first + 1` and so on, lane by lane, wrapping.
+    fn count_u32(self, first: u32) -> Self::U32;
+    /// `a ^ b`.
+    fn xor_u32(self, a: Self::U32, b: Self::U32) -> Self::U32;
+    /// The upper and the lower 32 bits of `a * b`.
+    fn multiply_u32(self, a: Self::U32, b: Self::U32) -> (Self::U32, Self::U32);
+    /// The upper and the lower 16 bits of each lane, as numbers.
+    fn halves_u32(self, a: Self::U32) -> (Self::F32, Self::F32);
 
     /// The sum of all lanes, halves added to halves.
     fn reduce_sum(self, a: Self::F32) -> f32;

@@ -35,6 +35,7 @@ macro_rules! lanewise {
 impl Simd for Portable {
     type F32 = V;
     type Mask = [quad::Mask; 2];
+    type U32 = [u32; 8];
     const LANES: usize = 8;
 
     #[inline(always)]
@@ -118,6 +119,28 @@ impl Simd for Portable {
     #[inline(always)]
     fn select(self, mask: [quad::Mask; 2], yes: V, no: V) -> V {
         [quad::select(mask[0], yes[0], no[0]), quad::select(mask[1], yes[1], no[1])]
+    }
+
+    #[inline(always)]
+    fn splat_u32(self, v: u32) -> [u32; 8] {
+        [v; 8]
+    }
+    #[inline(always)]
+    fn count_u32(self, first: u32) -> [u32; 8] {
+        std::array::from_fn(|lane| first.wrapping_add(lane as u32))
+    }
+    #[inline(always)]
+    fn xor_u32(self, a: [u32; 8], b: [u32; 8]) -> [u32; 8] {
+        std::array::from_fn(|lane| a[lane] ^ b[lane])
+    }
+    #[inline(always)]
+    fn multiply_u32(self, a: [u32; 8], b: [u32; 8]) -> ([u32; 8], [u32; 8]) {
+        let product = |lane: usize| u64::from(a[lane]) * u64::from(b[lane]);
+        (std::array::from_fn(|lane| (product(lane) >> 32) as u32), std::array::from_fn(|lane| product(lane) as u32))
+    }
+    #[inline(always)]
+    fn halves_u32(self, a: [u32; 8]) -> (V, V) {
+        (from_array(a.map(|v| (v >> 16) as f32)), from_array(a.map(|v| (v & 0xffff) as f32)))
     }
 
     #[inline(always)]
