@@ -12,7 +12,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::{lent::Lent, simd::Level};
+use crate::{
+    lent::Lent,
+    simd::{Level, Simd},
+};
 
 /// Rows of a block, but for the last: the unit in which column sums are made.
 pub const ROW_BLOCK: usize = 96;
@@ -143,6 +146,12 @@ impl<'a, T> SideMatrix<'a, T> {
             product: AtomicU64::new(0),
             borrow: PhantomData,
         }
+    }
+
+    /// Asks for columns of a row, which need not be there.
+    #[inline(always)]
+    pub(super) fn prefetch<S: Simd>(&self, s: S, row: usize, cols: Range<usize>) {
+        s.prefetch_all(self.data.wrapping_add(row.wrapping_mul(self.row_stride) + cols.start).cast_const(), cols.len());
     }
 
     /// Remembers the first product it is used with, and panics on any other: two products run at the same time have

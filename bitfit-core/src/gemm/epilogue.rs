@@ -9,6 +9,10 @@ use half::bf16;
 use super::{Block, COL_BLOCK, ColumnPartials, MatMut, MatRef, SideMatrix};
 use crate::simd::{self, Kernel, Simd, math};
 
+/// How many rows ahead a matrix beside the product is asked for. A block's rows of it are short pieces far apart, which the CPU
+/// does not foresee.
+const ROWS_AHEAD: usize = 4;
+
 /// Work on the blocks of a product.
 pub trait Epilogue: Sync {
     /// Called once with each block, when its values are final.
@@ -116,6 +120,7 @@ impl<T: Element> Kernel for ApplyGelu<'_, '_, T> {
         for i in self.block.rows() {
             match self.derivative {
                 Some(derivative) => {
+                    derivative.prefetch(s, i + ROWS_AHEAD, self.block.cols());
                     let (row, slopes) = self.block.row_and_side(i, derivative);
                     let chunks = row.chunks_mut(S::LANES).zip(slopes.chunks_mut(S::LANES));
                     for ((y, slope), b) in chunks.zip(self.bias.chunks(S::LANES)) {
@@ -177,6 +182,7 @@ impl<T: Element> Kernel for Multiply<'_, '_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for i in self.block.rows() {
+            self.factor.prefetch(s, i + ROWS_AHEAD, self.block.cols());
             let factor = &self.factor.row(i)[self.block.cols()];
             let row = self.block.row_mut(i);
             let chunks = row.chunks_mut(S::LANES).zip(factor.chunks(S::LANES));
@@ -226,6 +232,7 @@ impl Kernel for Round<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for i in self.block.rows() {
+            self.to.prefetch(s, i + ROWS_AHEAD, self.block.cols());
             let (row, to) = self.block.row_and_side(i, self.to);
             for (from, to) in row.chunks(S::LANES).zip(to.chunks_mut(S::LANES)) {
                 s.store_bf16(to, s.load_partial(from));

@@ -2,6 +2,8 @@
 
 use std::{marker::PhantomData, ops::Range};
 
+use crate::simd::Simd;
+
 /// A `[rows, cols]` matrix to read, element `(i, j)` at `i * row_stride + j * col_stride`.
 #[derive(Clone, Copy, Debug)]
 pub struct MatRef<'a, T = f32> {
@@ -92,6 +94,12 @@ impl<'a, T: Copy> MatRef<'a, T> {
 
     pub(super) fn as_ptr(&self) -> *const T {
         self.data.as_ptr()
+    }
+
+    /// Asks for columns of a row, which need not be there, of a matrix whose rows are contiguous.
+    #[inline(always)]
+    pub(super) fn prefetch<S: Simd>(&self, s: S, row: usize, cols: Range<usize>) {
+        s.prefetch_all(self.data.as_ptr().wrapping_add(row.wrapping_mul(self.row_stride) + cols.start), cols.len());
     }
 }
 

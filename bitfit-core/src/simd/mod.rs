@@ -165,6 +165,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn prefetch(self, _at: *const f32) {}
 
+    /// [`prefetch`](Simd::prefetch) for each line of `len` elements.
+    #[inline(always)]
+    fn prefetch_all<T>(self, first: *const T, len: usize) {
+        for byte in (0..len * size_of::<T>()).step_by(64) {
+            self.prefetch(first.wrapping_byte_add(byte).cast());
+        }
+    }
+
     /// Zero in every lane.
     #[inline(always)]
     fn zero(self) -> Self::F32 {

@@ -9,10 +9,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Attention, Input, Projections, dropout_element};
+use super::{
+    Attention, Input, Projections,
+    columns::{Columns, put, take},
+    dropout_element,
+};
 use crate::{
     Cpu, DType, Result, Slice, SliceMut,
-    cpu::{Elements, ElementsMut, load, store},
+    cpu::{ElementsMut, load, store},
     gemm::{MatMut, MatRef, NoEpilogue, Output, RightOperand, gemm, multiply},
     lent::Lent,
     simd::{self, Kernel, Level, Simd, math},
@@ -51,7 +55,7 @@ impl Attention for Cpu {
             });
             for (head, out) in heads.chunks_exact(queries * (dim + 1)).enumerate() {
                 let (from, sums) = out.split_at(queries * dim);
-                put_columns(level, &mut o, width, head * dim, from, dim);
+                put(level, &mut o, Columns { stride: width, first: head * dim, count: dim }, from);
                 if let Some(log_sums) = &mut log_sums {
                     sums.iter().enumerate().for_each(|(row, sum)| log_sums[row * input.heads + head] = *sum);
                 }
@@ -91,17 +95,17 @@ impl Attention for Cpu {
             for (head, out) in heads.chunks_exact(size).enumerate() {
                 let (dq, rest) = out.split_at(queries * dim);
                 let (dk, dv) = rest.split_at(keys * dim);
-                let at = head * dim;
+                let columns = |stride, part| Columns { stride, first: part + head * dim, count: dim };
                 match &mut gradient {
                     Projections::Packed(qkv) => {
                         for (part, from) in [dq, dk, dv].into_iter().enumerate() {
-                            put_columns(level, qkv, 3 * width, part * width + at, from, dim);
+                            put(level, qkv, columns(3 * width, part * width), from);
                         }
                     }
                     Projections::Split { query, key_value } => {
-                        put_columns(level, query, width, at, dq, dim);
-                        put_columns(level, key_value, 2 * width, at, dk, dim);
-                        put_columns(level, key_value, 2 * width, width + at, dv, dim);
+                        put(level, query, columns(width, 0), dq);
+                        put(level, key_value, columns(2 * width, 0), dk);
+                        put(level, key_value, columns(2 * width, width), dv);
                     }
                 }
             }
@@ -135,43 +139,6 @@ fn split_slice<'a, T>(mut data: &'a mut [T], offsets: &[u32], cols: usize) -> Ve
         data = rest;
     }
     parts
-}
-
-/// Writes rows of `dim` elements to columns `first ..` of rows of `stride`.
-fn put_columns(level: Level, to: &mut ElementsMut<'_>, stride: usize, first: usize, from: &[f32], dim: usize) {
-    let rows = from.chunks_exact(dim);
-    match to {
-        ElementsMut::F32(to) => {
-            rows.zip(to.chunks_exact_mut(stride)).for_each(|(from, to)| to[first..first + dim].copy_from_slice(from));
-        }
-        ElementsMut::Bf16(to) => rows.zip(to.chunks_exact_mut(stride)).for_each(|(from, to)| {
-            simd::to_bf16_slice(level, from, &mut to[first..first + dim]);
-        }),
-    }
-}
-
-/// Reads columns `first .. first + dim` of some rows of `stride` elements.
-fn take_columns(
-    level: Level,
-    from: &Slice<'_, Cpu>,
-    rows: Range<usize>,
-    stride: usize,
-    first: usize,
-    dim: usize,
-    to: &mut Vec<f32>,
-) {
-    to.resize(rows.len() * dim, 0.0);
-    let range = rows.start * stride..rows.end * stride;
-    let to = to.chunks_exact_mut(dim);
-    match from.elements() {
-        Elements::F32(from) => {
-            to.zip(from[range].chunks_exact(stride))
-                .for_each(|(to, from)| to.copy_from_slice(&from[first..first + dim]));
-        }
-        Elements::Bf16(from) => to.zip(from[range].chunks_exact(stride)).for_each(|(to, from)| {
-            simd::from_bf16_slice(level, &from[first..first + dim], to);
-        }),
-    }
 }
 
 thread_local! {
@@ -216,17 +183,17 @@ impl Scratch {
         let &Head { level, input, sequence, head } = at;
         let (width, dim) = (input.width(), input.head_dim);
         let (queries, keys) = (input.queries.range(sequence), input.keys.range(sequence));
-        let first = head * dim;
+        let columns = |stride, part| Columns { stride, first: part + head * dim, count: dim };
         match &input.projections {
             Projections::Packed(qkv) => {
                 for (part, to) in [&mut self.q, &mut self.k, &mut self.v].into_iter().enumerate() {
-                    take_columns(level, qkv, queries.clone(), 3 * width, part * width + first, dim, to);
+                    take(level, qkv, queries.clone(), columns(3 * width, part * width), to);
                 }
             }
             Projections::Split { query, key_value } => {
-                take_columns(level, query, queries, width, first, dim, &mut self.q);
-                take_columns(level, key_value, keys.clone(), 2 * width, first, dim, &mut self.k);
-                take_columns(level, key_value, keys, 2 * width, width + first, dim, &mut self.v);
+                take(level, query, queries, columns(width, 0), &mut self.q);
+                take(level, key_value, keys.clone(), columns(2 * width, 0), &mut self.k);
+                take(level, key_value, keys, columns(2 * width, width), &mut self.v);
             }
         }
         self.k_transposed.pack(level, MatRef::new(&self.k, dim).t());
@@ -269,7 +236,8 @@ impl Scratch {
         let scale = 1.0 / (dim as f32).sqrt();
         let rows = input.queries.range(sequence);
         self.gather(at);
-        take_columns(level, dy, rows.clone(), width, head * dim, dim, &mut self.dy);
+        let columns = Columns { stride: width, first: head * dim, count: dim };
+        take(level, dy, rows.clone(), columns, &mut self.dy);
         self.v_transposed.pack(level, MatRef::new(&self.v, dim).t());
         let keys = self.k.len() / dim;
         let (dq, rest) = out.split_at_mut(rows.len() * dim);

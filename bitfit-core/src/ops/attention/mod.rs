@@ -21,6 +21,7 @@
 //! A bias on k adds the same amount to a whole row of s, so that p does not change: its gradient is zero. Nothing here or
 //! above computes it.
 
+mod columns;
 mod cpu;
 pub mod reference;
 mod sequences;
