@@ -35,7 +35,7 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     /// A frozen `[out, in]` weight, laid out once for the products that read it.
     type Matrix: Debug + Send + Sync;
 
-    /// A short name for plans and error messages, such as `cpu (avx512, 2 threads)`.
+    /// A short name for plans and error messages, such as `cpu (avx512, f32, 2 threads)`.
     fn name(&self) -> String;
     /// The type in which products with frozen weights are made and what backward reads is kept: f32 in full precision,
     /// which is what every device starts with.
@@ -59,7 +59,7 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn indices(&self, data: &[u32]) -> Result<Self::Indices>;
     /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]`, for products of the given type.
     fn lay_out(&self, parts: &[HostTensor], dtype: DType) -> Result<Self::Matrix>;
-    /// Sets every element to `value`.
+    /// Sets every element to `value`. f32 alone, as the lists below.
     fn fill(&self, value: f32, to: SliceMut<'_, Self>) -> Result<()>;
     /// `to = from`, rounded where `to` is narrower; both of the same length.
     fn copy(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()>;
@@ -67,9 +67,9 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn accumulate(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()>;
     /// `to[i] = from[at[i]]`.
     fn gather(&self, from: Slice<'_, Self>, at: &Self::Indices, to: SliceMut<'_, Self>) -> Result<()>;
-    /// `to[i] += from[at[i]]`.
+    /// `to[i] += from[at[i]]`, `to` being as long as `at`.
     fn gather_accumulate(&self, from: Slice<'_, Self>, at: &Self::Indices, to: SliceMut<'_, Self>) -> Result<()>;
-    /// `to[at[i]] = from[i]`; `at` names no element twice.
+    /// `to[at[i]] = from[i]`, `from` being as long as `at`, which names no element twice.
     fn scatter(&self, from: Slice<'_, Self>, at: &Self::Indices, to: SliceMut<'_, Self>) -> Result<()>;
 }
 

@@ -36,7 +36,11 @@ pub(crate) const GROUP: usize = 8 * LANES;
 
 impl Dropout {
     /// A site that drops with probability `p` (rounded to 2⁻¹⁶), or `None` where nothing would be dropped.
+    ///
+    /// # Panics
+    /// Unless `0 <= p < 1`.
     pub fn new(seed: Seed, site: u32, p: f32) -> Option<Self> {
+        assert!((0.0..1.0).contains(&p), "a dropout probability of {p}");
         let threshold = (p * 65536.0).round() as u32;
         (threshold > 0).then_some(Self { seed, site, threshold: threshold.min(65535) })
     }

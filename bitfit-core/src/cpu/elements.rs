@@ -48,6 +48,7 @@ impl Stored for bf16 {
 
 /// `to += from`, in f32.
 pub(super) fn accumulate<A: Narrow, B: Narrow>(from: &[A], to: &mut [B]) {
+    assert_eq!(from.len(), to.len(), "accumulate: lengths differ");
     for (to, &from) in to.iter_mut().zip(from) {
         *to = B::round(to.widen() + from.widen());
     }

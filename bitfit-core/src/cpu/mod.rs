@@ -165,16 +165,18 @@ impl Device for Cpu {
     }
 
     fn gather_accumulate(&self, from: Slice<'_, Self>, at: &Vec<u32>, to: SliceMut<'_, Self>) -> Result<()> {
-        let from = from.f32();
-        for (to, &at) in to.f32().iter_mut().zip(at) {
+        let (from, to) = (from.f32(), to.f32());
+        assert_eq!(to.len(), at.len(), "gather_accumulate: lengths differ");
+        for (to, &at) in to.iter_mut().zip(at) {
             *to += from[at as usize];
         }
         Ok(())
     }
 
     fn scatter(&self, from: Slice<'_, Self>, at: &Vec<u32>, to: SliceMut<'_, Self>) -> Result<()> {
-        let to = to.f32();
-        for (from, &at) in from.f32().iter().zip(at) {
+        let (from, to) = (from.f32(), to.f32());
+        assert_eq!(from.len(), at.len(), "scatter: lengths differ");
+        for (from, &at) in from.iter().zip(at) {
             to[at as usize] = *from;
         }
         Ok(())

@@ -79,7 +79,7 @@ impl Block<'_> {
     /// The block's columns of row `i`, of the product and of a matrix beside it.
     ///
     /// # Panics
-    /// Where the row is not the block's, or the matrix has not the product's shape or serves another product.
+    /// Where the row is not the block's, or the matrix is smaller than the product or serves another one.
     ///
     /// The side's part lives no longer than the side:
     ///
@@ -168,7 +168,6 @@ impl<'a, T> SideMatrix<'a, T> {
 }
 
 /// Column sums of a product, made block by block and added up in the order of the rows.
-#[derive(Debug)]
 pub struct ColumnPartials {
     cols: usize,
     /// `[blocks, cols]`, reached through `side` alone until all blocks are done.
@@ -176,11 +175,23 @@ pub struct ColumnPartials {
     side: SideMatrix<'static, f32>,
 }
 
+/// Without the sums, which other threads may be writing.
+impl fmt::Debug for ColumnPartials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ColumnPartials").field("cols", &self.cols).finish_non_exhaustive()
+    }
+}
+
 impl ColumnPartials {
     /// Zero sums for a product of shape `[rows, cols]`.
+    ///
+    /// # Panics
+    /// For a shape that no memory could hold.
     pub fn new(rows: usize, cols: usize) -> Self {
         let blocks = rows.div_ceil(ROW_BLOCK);
-        let mut memory = Lent::filled(blocks * cols, 0.0);
+        // Not a product that wraps: `of` trusts the shape.
+        let len = blocks.checked_mul(cols).expect("column sums that fit the address space");
+        let mut memory = Lent::filled(len, 0.0);
         let side = SideMatrix {
             data: memory.as_mut_ptr(),
             rows: blocks,

@@ -1,7 +1,8 @@
 //! Products of matrices that are not frozen: a trained weight, attention's tiles, anything small.
 //!
 //! The left operand is read as it lies, whatever its strides. The right one is too where its rows are whole vectors and
-//! it is small enough to stay in the first cache; otherwise it is laid out in panels first, which costs a pass over it.
+//! it is small, or so few rows meet it that laying it out would cost as much as the product; otherwise it is laid out in
+//! panels first, a pass over it.
 
 use std::cell::Cell;
 
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::simd::Level;
 
-/// Elements of a right operand that are read as they lie.
+/// Elements of a right operand that are read as they lie: 128 KiB, which the second cache holds beside the rest.
 const SMALL: usize = 1 << 15;
 
 /// The right operand of a product, laid out once for several left ones. Its memory serves the next matrix too.
@@ -68,7 +69,7 @@ pub fn gemm(level: Level, scale: f32, a: MatRef<'_>, b: MatRef<'_>, y: Output<'_
     let level = level.available();
     assert_eq!(a.cols(), b.rows(), "columns of a and rows of b");
     let whole_vectors = b.strides()[1] == 1 && b.cols().is_multiple_of(level.lanes());
-    if whole_vectors && (b.rows() * b.cols() <= SMALL || a.rows() <= 8) {
+    if whole_vectors && (b.rows().saturating_mul(b.cols()) <= SMALL || a.rows() <= 8) {
         let product = PanelProduct { kernels: Kernels::of(level), a, b: Right::Rows(b), n: b.cols(), scale };
         return run(level, &product, y, &NoEpilogue);
     }

@@ -1,8 +1,8 @@
 //! Frozen weights, laid out once for the products that read them.
 //!
 //! `x · Wᵀ` and `dy · W` read panels of different orientation. A bfloat16 weight is kept in both, and so is a small f32
-//! weight. A large one is kept in the first, and the second is made from it for each `dy · W`, in memory that all weights
-//! share: one pass over the weight in front of a product that meets each of its elements T times.
+//! weight. A large one is kept in the first, and the second is made from it for each `dy · W`, in memory that the calling
+//! thread's weights share: one pass over the weight in front of a product that meets each of its elements T times.
 
 use std::{any::type_name, cell::Cell, fmt, marker::PhantomData};
 

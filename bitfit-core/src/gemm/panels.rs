@@ -142,7 +142,8 @@ impl Panels {
         (self.n, self.width) = (n, width);
         self.last_width = (n % width).next_multiple_of(kernels.lanes);
         let (steps, last_width) = (self.steps, self.last_width);
-        let places = (n / width * width + last_width) * steps;
+        // Not a product that wraps: the kernels trust the shape.
+        let places = (n / width * width + last_width).checked_mul(steps).expect("panels that fit the address space");
         if places == 0 {
             return;
         }

@@ -56,6 +56,8 @@ fn shapes() -> Vec<[usize; 3]> {
         }
     }
     shapes.extend([[97, 384, 50], [100, 1000, 193], [200, 130, 400], [17, 768, 768], [130, 1536, 384], [33, 2304, 65]]);
+    // An f32 weight of more than 2²⁰ elements is kept in one orientation.
+    shapes.push([3, 1031, 1033]);
     shapes
 }
 
@@ -100,6 +102,8 @@ fn no_rows_no_inputs_and_no_outputs_are_products_too() {
         let none = PackedWeight::new(level, &[], 0, 0);
         forward_view(level, empty, &none, Output::Write(MatMut::strided(&mut y, [2, 0], 2)), &NoEpilogue);
         assert_eq!(y, [7.0; 4]);
+        gemm(level, 1.0, empty, MatRef::strided(&[], [0, 2], [2, 1]), Output::Write(MatMut::new(&mut y, 2)));
+        assert_eq!(y, [0.0; 4]);
     }
 }
 

@@ -35,7 +35,7 @@ impl SparseAdamW {
     /// that no step can leave: not finite, or a negative second one.
     pub fn from_state(hyper: AdamW, m: Vec<f32>, v: Vec<f32>, step: u64) -> Result<Self> {
         hyper.validate()?;
-        check_state(m.len(), &m, &v)?;
+        check_state(m.len(), &m, &v, step)?;
         Ok(Self { hyper, m, v, step })
     }
 
@@ -81,8 +81,11 @@ impl SparseAdamW {
     }
 }
 
-/// Refuses moments that do not have `len` elements or that no step can have left.
-pub(super) fn check_state(len: usize, m: &[f32], v: &[f32]) -> Result<()> {
+/// Refuses moments that do not have `len` elements or that no step can have left, and a number of steps with none after it.
+pub(super) fn check_state(len: usize, m: &[f32], v: &[f32], step: u64) -> Result<()> {
+    if step == u64::MAX {
+        return Err(Error::invalid("adamw", format!("{step} steps: there is no next one")));
+    }
     for (what, moment) in [("m", m), ("v", v)] {
         if moment.len() != len {
             return Err(Error::shape("adamw", what, &[len], &[moment.len()]));
@@ -191,6 +194,10 @@ mod tests {
     #[test]
     fn a_state_that_no_step_leaves_is_refused() {
         let from = |m: &[f32], v: &[f32]| SparseAdamW::from_state(AdamW::default(), m.to_vec(), v.to_vec(), 3);
+        assert!(matches!(
+            SparseAdamW::from_state(AdamW::default(), vec![], vec![], u64::MAX),
+            Err(Error::Invalid { .. })
+        ));
         assert!(from(&[-1.0, 2.0], &[0.0, 1.0]).is_ok());
         assert!(matches!(from(&[1.0], &[0.0, 1.0]), Err(Error::Shape { .. })));
         let message = from(&[1.0], &[-1.0]).unwrap_err().to_string();

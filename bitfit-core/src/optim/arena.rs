@@ -107,9 +107,9 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     ///
     /// # Errors
     /// [`Error::Shape`] when a moment has not the arena's length; [`Error::Invalid`] for moments that no step can leave:
-    /// not finite, or a negative second one. Nothing has changed then.
+    /// not finite, or a negative second one; and for a number of steps with none after it. Nothing has changed then.
     pub fn restore(&mut self, m: &[f32], v: &[f32], step: u64) -> Result<()> {
-        check_state(self.len, m, v)?;
+        check_state(self.len, m, v, step)?;
         self.device.write(m, SliceMut::new(&mut self.m, 0, self.len))?;
         self.device.write(v, SliceMut::new(&mut self.v, 0, self.len))?;
         self.step = step;

@@ -1,7 +1,10 @@
 //! Everything that trains, in one flat f32 buffer with a table. Optimizer, clipping and checkpoint are each one pass over
 //! one slice.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::{Frozen, Mask, Param, Trained};
 use crate::{Device, Error, HostTensor, Result, Slice, SliceMut};
@@ -32,6 +35,8 @@ impl Entry {
 #[derive(Debug)]
 pub struct ArenaBuilder<D: Device> {
     device: D,
+    /// Tells this arena's parameters from another's.
+    id: u64,
     entries: Vec<Entry>,
     tensors: Vec<HostTensor>,
 }
@@ -39,7 +44,8 @@ pub struct ArenaBuilder<D: Device> {
 impl<D: Device> ArenaBuilder<D> {
     /// An empty table on `device`.
     pub fn new(device: D) -> Self {
-        Self { device, entries: Vec::new(), tensors: Vec::new() }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { device, id: NEXT.fetch_add(1, Ordering::Relaxed), entries: Vec::new(), tensors: Vec::new() }
     }
 
     /// Registers a parameter: frozen under [`Mask::None`], an entry of the arena otherwise.
@@ -83,7 +89,7 @@ impl<D: Device> ArenaBuilder<D> {
         let entry = self.entries.len();
         self.entries.push(Entry { name, shape: Arc::clone(&shape), mask: Arc::clone(&mask), offset, len });
         self.tensors.push(tensor);
-        Ok(Trained { entry, shape, mask })
+        Ok(Trained { arena: self.id, entry, shape, mask })
     }
 
     /// Lays the registered parameters out in one buffer.
@@ -91,7 +97,7 @@ impl<D: Device> ArenaBuilder<D> {
     /// # Errors
     /// [`Error::Device`] when the device is out of memory.
     pub fn build(self) -> Result<Arena<D>> {
-        let Self { device, entries, tensors } = self;
+        let Self { device, id, entries, tensors } = self;
         let len = entries.last().map_or(0, |entry| entry.offset + entry.len);
         let mut values = Vec::with_capacity(len);
         let mut partial = Vec::with_capacity(entries.len());
@@ -109,7 +115,7 @@ impl<D: Device> ArenaBuilder<D> {
         }
         let mut buffer = device.allocate(len)?;
         device.write(&values, SliceMut::new(&mut buffer, 0, len))?;
-        Ok(Arena { device, entries, values: buffer, len, partial })
+        Ok(Arena { device, id, entries, values: buffer, len, partial })
     }
 }
 
@@ -117,6 +123,7 @@ impl<D: Device> ArenaBuilder<D> {
 #[derive(Debug)]
 pub struct Arena<D: Device> {
     device: D,
+    id: u64,
     entries: Vec<Entry>,
     values: D::Buffer,
     len: usize,
@@ -151,9 +158,21 @@ impl<D: Device> Arena<D> {
         &self.device
     }
 
+    /// A parameter's row of the table.
+    ///
+    /// # Panics
+    /// When another arena made it.
+    pub fn entry(&self, trained: &Trained) -> &Entry {
+        assert_eq!(trained.arena, self.id, "a parameter of shape {:?} of another arena", trained.shape);
+        &self.entries[trained.entry]
+    }
+
     /// The whole tensor of a parameter as it stands now, for an op to read.
+    ///
+    /// # Panics
+    /// When another arena made the parameter.
     pub fn value(&self, trained: &Trained) -> Slice<'_, D> {
-        let entry = &self.entries[trained.entry];
+        let entry = self.entry(trained);
         match &self.partial[trained.entry] {
             None => Slice::new(&self.values, entry.offset, entry.len),
             Some(partial) => Slice::new(&partial.working, 0, entry.shape.iter().product()),
@@ -232,11 +251,21 @@ impl<D: Device> Arena<D> {
     pub fn gradient(&self) -> Result<Gradient<D>> {
         let mut buffer = self.device.allocate(self.len)?;
         self.device.fill(0.0, SliceMut::new(&mut buffer, 0, self.len))?;
-        Ok(Gradient { buffer, len: self.len })
+        Ok(Gradient { arena: self.id, buffer, len: self.len })
+    }
+
+    /// Refuses the gradient of another arena.
+    pub(crate) fn check_gradient(&self, gradient: &Gradient<D>) -> Result<()> {
+        if gradient.arena == self.id {
+            Ok(())
+        } else {
+            Err(Error::invalid("backward", "the gradient is of another arena"))
+        }
     }
 
     /// Where the entries of a partly trained tensor lie in the whole one; `None` where all of it trains.
     pub(crate) fn indices(&self, trained: &Trained) -> Option<&D::Indices> {
+        self.entry(trained);
         self.partial[trained.entry].as_ref().map(|partial| &partial.indices)
     }
 
@@ -284,6 +313,7 @@ impl<D: Device> Snapshot<D> {
 /// The gradient of everything that trains: the arena's length, the arena's order. Ops add to it.
 #[derive(Debug)]
 pub struct Gradient<D: Device> {
+    arena: u64,
     buffer: D::Buffer,
     len: usize,
 }

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use crate::{Error, Result};
 
-/// Which entries of a parameter train. Rows run over the first dimension, columns over all the others flattened.
+/// Which entries of a parameter train. Rows run over the first dimension, columns over all the others flattened; a vector is
+/// one row, whose entries are chosen by `Columns` or `Elements`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mask {
     /// Nothing: the parameter is frozen.
@@ -33,7 +34,8 @@ impl Mask {
         }
     }
 
-    /// The flat row-major index of every entry that trains, in the order in which the arena keeps them.
+    /// The flat row-major index of every entry that trains, in the order in which the arena keeps them. For a mask
+    /// that [`Mask::validate`] lets pass.
     pub fn indices(&self, shape: &[usize]) -> Vec<u32> {
         let (rows, cols) = matrix(shape);
         match self {

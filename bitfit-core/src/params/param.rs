@@ -52,8 +52,8 @@ impl<D: Device> FrozenMatrix<D> {
     /// products are of the device's narrow type ([`Device::narrow`]).
     ///
     /// # Errors
-    /// [`Error::Shape`] when a part is no matrix or has other columns than the first; [`Error::Device`] when the device
-    /// is out of memory.
+    /// [`Error::Shape`] when a part is no matrix or has other columns than the first, or there are no rows or columns;
+    /// [`Error::Device`] when the device is out of memory.
     pub fn new(device: &D, parts: &[HostTensor]) -> Result<Self> {
         Self::with_dtype(device, parts, device.narrow())
     }
@@ -76,6 +76,9 @@ impl<D: Device> FrozenMatrix<D> {
                     return Err(Error::shape("lay out", "a part of the weight", &[rows, *in_features], found));
                 }
             }
+        }
+        if out_features == 0 || *in_features == 0 {
+            return Err(Error::shape("lay out", "the weight", &[1, 1], &[out_features, *in_features]));
         }
         let matrix = Arc::new(device.lay_out(parts, dtype)?);
         Ok(Self { matrix, out_features, in_features: *in_features, dtype })
@@ -111,6 +114,8 @@ impl<D: Device> Clone for FrozenMatrix<D> {
 /// A parameter that trains under a mask: an entry of the [`Arena`](super::Arena) that made it.
 #[derive(Clone, Debug)]
 pub struct Trained {
+    /// The arena that made it.
+    pub(crate) arena: u64,
     pub(crate) entry: usize,
     pub(crate) shape: Arc<[usize]>,
     pub(crate) mask: Arc<Mask>,
@@ -201,6 +206,9 @@ mod tests {
             }
         }
         assert!(matches!(lay_out(&[]), Err(Error::Shape { .. })));
+        for empty in [[0, 3], [2, 0]] {
+            assert!(matches!(lay_out(&[part(&empty)]), Err(Error::Shape { .. })), "{empty:?}");
+        }
         let whole = lay_out(&[part(&[2, 3]), part(&[4, 3])]).unwrap();
         assert_eq!((whole.out_features(), whole.in_features()), (6, 3));
     }

@@ -10,6 +10,7 @@ pub struct Grads<'a, D: Device> {
     workspace: &'a Workspace<D>,
     arena: &'a Arena<D>,
     gradient: &'a mut Gradient<D>,
+    tape: u64,
     slots: Vec<Option<Scratch<D>>>,
 }
 
@@ -44,9 +45,10 @@ impl<'a, D: Device> Grads<'a, D> {
         workspace: &'a Workspace<D>,
         arena: &'a Arena<D>,
         gradient: &'a mut Gradient<D>,
+        tape: u64,
         slots: usize,
     ) -> Self {
-        Self { workspace, arena, gradient, slots: (0..slots).map(|_| None).collect() }
+        Self { workspace, arena, gradient, tape, slots: (0..slots).map(|_| None).collect() }
     }
 
     /// The device.
@@ -95,7 +97,13 @@ impl<'a, D: Device> Grads<'a, D> {
     }
 
     pub(super) fn take(&mut self, slot: Slot) -> Option<Scratch<D>> {
-        self.slots[slot.index].take()
+        self.at(slot).take()
+    }
+
+    /// What has been collected of a gradient.
+    fn at(&mut self, slot: Slot) -> &mut Option<Scratch<D>> {
+        assert_eq!(slot.tape, self.tape, "a matrix of another tape");
+        &mut self.slots[slot.index]
     }
 
     /// The buffer for an input's gradient of `len` elements, for an op that can write it or add to it.
@@ -128,16 +136,21 @@ impl<'a, D: Device> Grads<'a, D> {
 
     /// Gives a filled target back.
     pub fn put(&mut self, target: Target<D>) {
-        self.slots[target.slot.index] = Some(target.scratch);
+        *self.at(target.slot) = Some(target.scratch);
     }
 
     /// Adds a finished gradient to an input's, or makes it the input's if it is the first.
     ///
+    /// # Panics
+    /// When it is not of the input's size.
+    ///
     /// # Errors
     /// [`crate::Error::Device`] when a launch failed.
     pub fn add(&mut self, slot: Slot, gradient: Scratch<D>) -> Result<()> {
-        match &mut self.slots[slot.index] {
-            Some(sum) => self.workspace.device().accumulate(gradient.as_ref(), sum.as_mut()),
+        assert_eq!(gradient.len(), slot.len, "elements of a matrix and of its gradient");
+        let device = self.workspace.device();
+        match self.at(slot) {
+            Some(sum) => device.accumulate(gradient.as_ref(), sum.as_mut()),
             empty => {
                 *empty = Some(gradient);
                 Ok(())
@@ -147,12 +160,12 @@ impl<'a, D: Device> Grads<'a, D> {
 
     /// The part of the arena's gradient that belongs to a parameter: as many elements as its mask chooses. Add to it.
     pub fn masked(&mut self, trained: &Trained) -> SliceMut<'_, D> {
-        self.gradient.entry_mut(&self.arena.entries()[trained.entry])
+        self.gradient.entry_mut(self.arena.entry(trained))
     }
 
     /// Lets `sum` add the gradients of up to `N` parameters at once. Where all of them train whole, it adds straight to the
     /// arena's gradient; where only a part of one trains, to a buffer of the parameters' size whose chosen elements are
-    /// then added to the arena's. Does nothing when none trains.
+    /// then added to the arena's. `sum` is called in any case: where nothing trains, no parameter has a place.
     ///
     /// # Errors
     /// Whatever `sum` returns; [`crate::Error::Device`] when the device is out of memory.
@@ -163,7 +176,7 @@ impl<'a, D: Device> Grads<'a, D> {
     ) -> Result<()> {
         let device = self.workspace.device();
         if params.iter().flatten().all(|trained| self.arena.indices(trained).is_none()) {
-            let at = params.map(|param| param.map(|trained| self.arena.entries()[trained.entry].offset));
+            let at = params.map(|param| param.map(|trained| self.arena.entry(trained).offset));
             return sum(device, ColumnSums { buffer: self.gradient.slice_mut(), at });
         }
         let mut len = 0;
@@ -178,7 +191,7 @@ impl<'a, D: Device> Grads<'a, D> {
         sum(device, ColumnSums { buffer: dense.as_mut(), at })?;
         for (trained, at) in params.iter().zip(at).filter_map(|(param, at)| param.zip(at)) {
             let from = Slice::new(dense.as_ref().buffer, at, trained.shape().iter().product::<usize>());
-            let to = self.gradient.entry_mut(&self.arena.entries()[trained.entry]);
+            let to = self.gradient.entry_mut(self.arena.entry(trained));
             match self.arena.indices(trained) {
                 Some(indices) => device.gather_accumulate(from, indices, to)?,
                 None => device.accumulate(from, to)?,

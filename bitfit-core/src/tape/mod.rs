@@ -8,6 +8,8 @@
 
 mod grads;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 pub use grads::{ColumnSums, Grads, Target};
 
 use crate::{
@@ -17,7 +19,11 @@ use crate::{
 /// Where the gradient of a [`Var`] is collected during backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
+    /// The tape that made it.
+    tape: u64,
     index: usize,
+    /// Elements of the matrix.
+    len: usize,
     /// A gradient is of the type of what it is the gradient of.
     dtype: DType,
 }
@@ -86,6 +92,8 @@ struct Node<D: Device> {
 
 /// One pass through a network. See the module's documentation.
 pub struct Tape<'a, D: Device> {
+    /// Tells its matrices from those of another.
+    id: u64,
     workspace: &'a Workspace<D>,
     arena: &'a Arena<D>,
     /// `None` in inference.
@@ -107,8 +115,9 @@ impl<'a, D: Device> Tape<'a, D> {
     }
 
     fn new(workspace: &'a Workspace<D>, arena: &'a Arena<D>, seed: Option<Seed>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         workspace.begin_pass();
-        Self { workspace, arena, seed, nodes: Vec::new(), slots: 0, sites: 0 }
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), workspace, arena, seed, nodes: Vec::new(), slots: 0, sites: 0 }
     }
 
     /// The device it runs on.
@@ -185,7 +194,7 @@ impl<'a, D: Device> Tape<'a, D> {
     /// Records an op that has run: its output, and the half that runs backward. To be called only when a gradient of one
     /// of the op's inputs or parameters is needed; otherwise its output is a [`Tape::constant`].
     pub fn record(&mut self, output: Tensor<D>, op: impl Backward<D> + 'static) -> Var<D> {
-        let slot = Slot { index: self.slots, dtype: output.dtype() };
+        let slot = Slot { tape: self.id, index: self.slots, len: output.rows() * output.cols(), dtype: output.dtype() };
         self.slots += 1;
         self.nodes.push(Node { output: slot, op: Box::new(op) });
         Var { tensor: output, slot: Some(slot) }
@@ -217,8 +226,8 @@ impl<'a, D: Device> Tape<'a, D> {
     /// As [`Tape::backward`], from any matrix and the gradient of some loss with respect to it.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `dy` is not of y's size; [`Error::Invalid`] when it is not of y's type or nothing y
-    /// depends on trains; what an op's backward returns, with the op's name.
+    /// [`Error::Shape`] when `dy` is not of y's size; [`Error::Invalid`] when it is not of y's type, nothing y
+    /// depends on trains, or y or `gradient` belongs to another tape or arena; what an op's backward returns, with the op's name.
     pub fn backward_from(self, y: &Var<D>, dy: Scratch<D>, gradient: &mut Gradient<D>) -> Result<()> {
         if dy.len() != y.rows() * y.cols() {
             return Err(Error::shape("backward", "the gradient", &y.tensor.shape(), &[dy.len()]));
@@ -227,7 +236,11 @@ impl<'a, D: Device> Tape<'a, D> {
             return Err(Error::invalid("backward", format!("a {:?} gradient of a {:?} matrix", dy.dtype(), y.dtype())));
         }
         let slot = y.slot.ok_or_else(|| Error::invalid("backward", "the loss depends on nothing that trains"))?;
-        let mut grads = Grads::new(self.workspace, self.arena, gradient, self.slots);
+        self.arena.check_gradient(gradient)?;
+        if slot.tape != self.id {
+            return Err(Error::invalid("backward", "the loss is of another tape"));
+        }
+        let mut grads = Grads::new(self.workspace, self.arena, gradient, self.id, self.slots);
         grads.add(slot, dy)?;
         for node in self.nodes.into_iter().rev() {
             // A recorded op whose output did not reach the loss has no gradient and is passed over.

@@ -159,7 +159,7 @@ fn a_mask_gets_exactly_its_entries_of_the_whole_gradient() {
     }
 }
 
-/// A network with an op of each kind, over 100 rows: what trains are two biases, a norm, rows of a weight, a table's row.
+/// A network of embedding, products, norm and classifier, over 100 rows: what trains are two biases, a norm, rows of a weight, a table's row.
 struct Network<D: Device> {
     table: Param<D>,
     frozen: Weight<D>,
@@ -219,6 +219,33 @@ fn gradient_of_network() -> Vec<f32> {
     tape.backward(&loss, &mut gradient).unwrap();
     arena.check_flow(&gradient).unwrap();
     gradient.read(arena.device()).unwrap()
+}
+
+#[test]
+fn a_gradient_and_a_loss_of_something_else_are_refused() {
+    let (arena, network) = Network::new();
+    let (other, _) = Network::new();
+    let workspace = Workspace::new(Cpu::default());
+    let loss = |tape: &mut Tape<'_, Cpu>| network.loss(tape, |_, y| y).unwrap();
+
+    let mut tape = Tape::train(&workspace, &arena, SEED);
+    let of_the_first = loss(&mut tape);
+    let error = tape.backward(&of_the_first, &mut other.gradient().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("another arena"), "{error}");
+
+    let mut tape = Tape::train(&workspace, &arena, SEED);
+    loss(&mut tape);
+    let error = tape.backward(&of_the_first, &mut arena.gradient().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("another tape"), "{error}");
+}
+
+#[test]
+#[should_panic(expected = "of another arena")]
+fn a_parameter_of_another_arena_is_not_taken_for_one_of_this() {
+    let (_, network) = Network::new();
+    let (other, _) = Network::new();
+    let workspace = Workspace::new(Cpu::default());
+    let _ = network.loss(&mut Tape::train(&workspace, &other, SEED), |_, y| y);
 }
 
 #[test]

@@ -112,10 +112,13 @@ impl<D: Backend> Tape<'_, D> {
     /// `LN(r + drop(x + b))`; see the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] when the residual is not of x's shape or a vector not of its columns; [`Error::Invalid`] for a
-    /// dropout probability outside `[0, 1)`.
+    /// [`Error::Shape`] when x has no columns, the residual is not of x's shape or a vector not of its columns;
+    /// [`Error::Invalid`] for a residual that is not f32 and for a dropout probability outside `[0, 1)`.
     pub fn add_norm(&mut self, x: &Var<D>, args: &AddNormArgs<'_, D>) -> Result<Var<D>> {
         let [rows, cols] = x.tensor().shape();
+        if cols == 0 {
+            return Err(Error::shape("add_norm", "the input", &[rows, 1], &[rows, 0]));
+        }
         let vectors = [("the bias", args.bias), ("the weight", Some(args.weight)), ("beta", Some(args.beta))];
         for (what, param) in vectors {
             if let Some(param) = param.filter(|param| param.len() != cols) {

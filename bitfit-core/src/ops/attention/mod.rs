@@ -92,7 +92,8 @@ impl<D: Device> Input<'_, D> {
 }
 
 /// The dropout's number of p's element at a query and key 0 of a sequence and head; the query counts within its sequence.
-/// The rows of one matrix p follow each other, each padded to a multiple of 16 keys, so that short ones share a draw.
+/// The rows of one matrix p follow each other, each padded to a multiple of 16 keys, so that short ones share a draw. Matrices
+/// lie 2³² apart: a larger one would draw what the next one draws.
 pub fn dropout_element(sequence: usize, heads: usize, head: usize, query: usize, keys: usize) -> u64 {
     (((sequence * heads + head) as u64) << 32) + (query * keys.next_multiple_of(16)) as u64
 }
@@ -114,8 +115,9 @@ impl<D: Backend> Tape<'_, D> {
     /// Attention; see the [module](self). Makes `[Tq, H]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] when rows and sequences or columns and heads do not fit; [`Error::Invalid`] for packed projections
-    /// whose queries and keys are of different sequences, and for a dropout probability outside `[0, 1)`.
+    /// [`Error::Shape`] when rows and sequences do not fit; [`Error::Invalid`] when the heads do not divide the columns, for
+    /// packed projections whose queries and keys are of different sequences, for projections of different types, for a
+    /// dropout probability outside `[0, 1)`, and for dropout in a sequence with more than 2³² scores a head.
     pub fn attention(&mut self, projections: Projections<&Var<D>>, args: &AttentionArgs<'_, D>) -> Result<Var<D>> {
         let width = match projections {
             Projections::Packed(qkv) => qkv.cols() / 3,
@@ -153,6 +155,11 @@ impl<D: Backend> Tape<'_, D> {
             }
         }
 
+        let scores = |i| args.queries.range(i).len() as u64 * args.keys.range(i).len().next_multiple_of(16) as u64;
+        if args.dropout > 0.0 && (0..args.keys.count()).any(|i| scores(i) > 1 << 32) {
+            return Err(Error::invalid("attention", "dropout in a sequence with more than 2^32 scores a head"));
+        }
+
         let mut node = Node {
             slots: projections.map(|var| var.slot()),
             tensors: projections.map(|var| var.tensor().clone()),
@@ -166,8 +173,7 @@ impl<D: Backend> Tape<'_, D> {
         let needs = node.slots.any(Option::is_some);
         let rows = args.queries.tokens();
         let mut o = self.scratch_of(node.dtype(), rows * width)?;
-        node.log_sums = needs.then(|| self.scratch(rows * args.heads)).transpose()?;
-        let mut log_sums = node.log_sums.take();
+        let mut log_sums = needs.then(|| self.scratch(rows * args.heads)).transpose()?;
         self.device().attention(&node.input(), o.as_mut(), log_sums.as_mut().map(Scratch::as_mut))?;
         node.log_sums = log_sums;
         let o = Tensor::new(o, rows, width);

@@ -21,18 +21,18 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
 }
 
 /// Sequences of queries and of keys.
-struct Case {
-    dtype: DType,
-    heads: usize,
-    dim: usize,
-    keys: Vec<usize>,
+pub(super) struct Case {
+    pub dtype: DType,
+    pub heads: usize,
+    pub dim: usize,
+    pub keys: Vec<usize>,
     /// `None` for packed projections, whose queries are those of the keys.
-    queries: Option<Vec<usize>>,
-    p: f32,
+    pub queries: Option<Vec<usize>>,
+    pub p: f32,
 }
 
 /// What is multiplied: q `[Tq, H]` and, side by side, k and v `[T, 2H]`, as the case's type holds them.
-struct Values {
+pub(super) struct Values {
     q: Vec<f32>,
     kv: Vec<f32>,
     dy: Vec<f32>,
@@ -52,7 +52,7 @@ impl Case {
         [self.queries.as_deref().unwrap_or(&self.keys), &self.keys]
     }
 
-    fn values(&self) -> Values {
+    pub fn values(&self) -> Values {
         let [queries, keys] = self.lengths().map(|lengths| lengths.iter().sum::<usize>());
         // Scaled up, so that probabilities are not all alike.
         let grown = |seed, len| {
@@ -126,7 +126,7 @@ fn expected(case: &Case, values: &Values) -> [Vec<f64>; 4] {
 }
 
 /// o, dq, dk and dv as [`expected`] gives them; the gradients `times` over, from as many reads of the projections.
-fn found<D: Backend>(device: &D, case: &Case, values: &Values, times: usize) -> [Vec<f32>; 4] {
+pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times: usize) -> [Vec<f32>; 4] {
     let width = case.width();
     let workspace = Workspace::new(device.clone());
     let keys = Sequences::new(device, case.keys.iter().copied()).unwrap();
@@ -228,6 +228,8 @@ fn agrees_with_the_reference<D: Backend>(device: &D) {
         (2, 33, &[31, 2, 16]),
         (1, 96, &[33, 48]),
         (1, 128, &[70, 1, 15]),
+        // Enough scores for a sequence's heads to be shared out.
+        (4, 8, &[130, 3]),
     ] {
         every_way(device, heads, dim, lengths);
     }

@@ -23,6 +23,25 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
+fn the_same_bits_come_from_any_number_of_threads() {
+    for dtype in [DType::F32, DType::Bf16] {
+        let device = Cpu::default().with_precision(dtype);
+        let case = suite::Case { dtype, heads: 4, dim: 8, keys: vec![130, 3, 60], queries: None, p: 0.25 };
+        let values = case.values();
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| suite::found(&device, &case, &values, 1))
+        };
+        let one = run(1);
+        for threads in [2, 4, 4] {
+            for (found, one) in run(threads).iter().zip(&one) {
+                assert_same_bits(&format!("{dtype:?}, {threads} threads"), found, one);
+            }
+        }
+    }
+}
+
+#[test]
 fn every_instruction_set_passes_the_suite() {
     pass_on_every_cpu(suite::checks);
 }

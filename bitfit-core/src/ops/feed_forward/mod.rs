@@ -71,7 +71,8 @@ impl<D: Backend> Tape<'_, D> {
     /// `gelu(x · upᵀ + bias) · downᵀ`; see the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] when the shapes do not follow from one another.
+    /// [`Error::Shape`] when the shapes do not follow from one another; [`Error::Invalid`] when the weights are laid out for
+    /// different types.
     pub fn feed_forward(
         &mut self,
         x: &Var<D>,
