@@ -1,8 +1,7 @@
 //! Each fused op forward and backward, at the shapes of MiniLM and BERT-base, in f32 and bf16.
 //!
 //! First a table: what the op does a second, and its share of a ceiling that is measured in turns with it by the same
-//! threads. For ops that are products it is the rate of nothing but multiply-adds; attention reckons in f32 in either
-//! precision and is compared with that. For ops that read and write, it is a copy of as many bytes. Then criterion's
+//! threads. For ops that are products it is the rate of nothing but multiply-adds. For ops that read and write, it is a copy of as many bytes. Then criterion's
 //! statistics. `BITFIT_ISA` forces an instruction set.
 
 use std::time::Duration;
@@ -189,7 +188,7 @@ impl AttentionOp {
         };
         // Two products forward; five backward, the first of them made again.
         let product = 2.0 * (tokens * length * size.hidden) as f64;
-        let cost = Cost::Flops([2.0 * product, 5.0 * product], false);
+        let cost = Cost::Flops([2.0 * product, 5.0 * product], dtype == DType::Bf16);
         let shape = format!("{count}x{length}x{}h{} {name}", size.heads, size.hidden / size.heads);
         Case { op: "attention", shape, cost, run: Box::new(run) }
     }

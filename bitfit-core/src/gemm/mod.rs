@@ -31,8 +31,9 @@ mod view;
 pub use block::{Block, COL_BLOCK, ColumnPartials, ROW_BLOCK, SideMatrix};
 pub use driver::Output;
 pub use epilogue::{Bias, BiasGelu, Element, Epilogue, MulColumnSum, Narrow, NoEpilogue};
-pub use general::{RightOperand, gemm, multiply};
+pub use general::{RightOperand, Step, gemm, multiply};
 pub use packed::{Operand, PackedWeight, forward, forward_view, input_gradient, input_gradient_view};
+pub use tile::Pair;
 pub use view::{MatMut, MatRef};
 
 #[cfg(test)]

@@ -83,6 +83,36 @@ impl Operand for f32 {
     }
 }
 
+/// Two bfloat16 side by side, in an f32's place: one step of a product whose matrices hold pairs, whatever their strides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(transparent)]
+pub struct Pair(u32);
+
+impl Pair {
+    /// From both halves.
+    pub fn new(low: bf16, high: bf16) -> Self {
+        Self(u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16)
+    }
+}
+
+impl Operand for Pair {
+    const PER_STEP: usize = 1;
+    #[inline(always)]
+    unsafe fn broadcast<S: Simd>(s: S, from: *const Self, _stride: usize) -> S::F32 {
+        // SAFETY: the caller's promise.
+        s.splat(f32::from_bits(unsafe { *from }.0))
+    }
+    #[inline(always)]
+    unsafe fn broadcast_last<S: Simd>(s: S, from: *const Self) -> S::F32 {
+        // SAFETY: the caller's promise.
+        s.splat(f32::from_bits(unsafe { *from }.0))
+    }
+    #[inline(always)]
+    fn multiply<S: Simd>(s: S, a: S::F32, b: S::F32, c: S::F32) -> S::F32 {
+        s.dot_bf16(a, b, c)
+    }
+}
+
 impl Operand for bf16 {
     const PER_STEP: usize = 2;
     #[inline(always)]

@@ -103,6 +103,19 @@ impl<'a, T: Copy> MatRef<'a, T> {
     }
 }
 
+impl<'a, T: bytemuck::Pod> MatRef<'a, T> {
+    /// The same matrix of f32 places, whose bits are the elements'; they are as large.
+    pub(super) fn places(self) -> MatRef<'a> {
+        MatRef {
+            data: bytemuck::cast_slice(self.data),
+            rows: self.rows,
+            cols: self.cols,
+            row_stride: self.row_stride,
+            col_stride: self.col_stride,
+        }
+    }
+}
+
 /// Elements from the first to the last of a matrix that has any; more than there can be where that overflows.
 fn span([rows, cols]: [usize; 2], [row_stride, col_stride]: [usize; 2]) -> usize {
     let last = (rows - 1).checked_mul(row_stride).zip((cols - 1).checked_mul(col_stride));

@@ -35,6 +35,21 @@ fn first(n: usize) -> u16 {
     if n >= 16 { u16::MAX } else { (1u16 << n) - 1 }
 }
 
+/// The bits of the nearest bfloat16 in each lane, without the instruction for it.
+#[inline(always)]
+fn round_bf16<const BF16: bool>(_proof: Avx512<BF16>, v: __m512) -> __m512i {
+    // SAFETY: the CPU has AVX-512; no memory is touched.
+    unsafe {
+        let wide = _mm512_castps_si512(v);
+        let high = _mm512_srli_epi32::<16>(wide);
+        let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+        let rounded = _mm512_add_epi32(wide, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+        let quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+        _mm512_mask_mov_epi32(_mm512_srli_epi32::<16>(rounded), nan, quiet)
+    }
+}
+
 /// A safe method for an intrinsic that only computes: sound because `self` proves the CPU has it.
 macro_rules! lanewise {
     ($($name:ident($($arg:ident),+) = $body:expr;)+) => {$(
@@ -112,13 +127,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
             let narrow = if BF16 {
                 std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
             } else {
-                let wide = _mm512_castps_si512(v);
-                let high = _mm512_srli_epi32::<16>(wide);
-                let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-                let rounded = _mm512_add_epi32(wide, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-                let quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
-                _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(_mm512_srli_epi32::<16>(rounded), nan, quiet))
+                _mm512_cvtepi32_epi16(round_bf16(self, v))
             };
             _mm256_mask_storeu_epi16(to.as_mut_ptr().cast(), first(to.len()), narrow);
         }
@@ -157,6 +166,20 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
                 let high = |v| _mm512_and_ps(v, _mm512_castsi512_ps(_mm512_set1_epi32(0xffff_0000_u32 as i32)));
                 _mm512_fmadd_ps(low(a), low(b), _mm512_fmadd_ps(high(a), high(b), c))
             }
+        }
+    }
+    #[inline(always)]
+    fn pair_bf16(self, low: __m512, high: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512, and the bfloat16 instruction is used only where `BF16` proves it; its result is as wide
+        // as the floats it is taken for. No memory is touched.
+        unsafe {
+            let (low, high) = if BF16 {
+                let wide = |v| _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)));
+                (wide(low), wide(high))
+            } else {
+                (round_bf16(self, low), round_bf16(self, high))
+            };
+            _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high)))
         }
     }
     #[inline(always)]

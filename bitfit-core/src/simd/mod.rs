@@ -112,6 +112,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// products are added, and whether the first sum is rounded, is the instruction set's choice.
     fn dot_bf16(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
 
+    /// The bits of a pair of bfloat16 in each lane, as [`dot_bf16`](Simd::dot_bf16) takes them: `low` and `high`, each rounded as by
+    /// [`store_bf16`](Simd::store_bf16).
+    fn pair_bf16(self, low: Self::F32, high: Self::F32) -> Self::F32;
+
     /// `a < b`, false where either is NaN.
     fn lt(self, a: Self::F32, b: Self::F32) -> Self::Mask;
     /// `yes` where the mask holds, else `no`.

@@ -113,6 +113,13 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn pair_bf16(self, low: V, high: V) -> V {
+        let (low, high) = (to_array(low), to_array(high));
+        let bits = |v: f32| u32::from(bf16::from_f32(v).to_bits());
+        from_array(std::array::from_fn(|lane| f32::from_bits(bits(low[lane]) | bits(high[lane]) << 16)))
+    }
+
+    #[inline(always)]
     fn lt(self, a: V, b: V) -> [quad::Mask; 2] {
         [quad::lt(a[0], b[0]), quad::lt(a[1], b[1])]
     }

@@ -178,6 +178,30 @@ fn bfloat16_rounds_to_nearest_even_in_any_length() {
     }
 }
 
+/// Pairs of bfloat16 of two vectors, as bits.
+struct Pairs<'a>(&'a [f32], &'a [f32]);
+impl Kernel for Pairs<'_> {
+    type Output = Vec<u32>;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Vec<u32> {
+        let mut bits = vec![0.0; S::LANES];
+        s.store(&mut bits, s.pair_bf16(s.load(self.0), s.load(self.1)));
+        bits.into_iter().map(f32::to_bits).collect()
+    }
+}
+
+#[test]
+fn a_pair_of_bfloat16_holds_both_rounded_the_first_below() {
+    let low: Vec<f32> = (0..16).map(|i| (i as f32 - 7.3) / 3.0).collect();
+    let high: Vec<f32> = low.iter().map(|v| v * v - 1.7).collect();
+    for level in Level::supported() {
+        for (lane, bits) in dispatch(level, Pairs(&low, &high)).into_iter().enumerate() {
+            let [low, high] = [low[lane], high[lane]].map(|v| u32::from(bf16::from_f32(v).to_bits()));
+            assert_eq!(bits, low | high << 16, "{level}, lane {lane}");
+        }
+    }
+}
+
 /// Runs the operations the functions above do not cover and returns what they gave.
 struct Operations<'a>(&'a [f32]);
 impl Kernel for Operations<'_> {

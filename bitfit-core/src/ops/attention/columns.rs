@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::{
     Cpu, Slice,
-    cpu::{Elements, ElementsMut, Stored, store},
+    cpu::{Elements, ElementsMut, Stored},
     simd::{self, Kernel, Level, Simd},
 };
 
@@ -25,13 +25,13 @@ pub(super) struct Columns {
     pub count: usize,
 }
 
-/// Reads columns of some rows, as f32.
-pub(super) fn take(level: Level, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut Vec<f32>) {
-    to.resize(rows.len() * columns.count, 0.0);
+/// Reads columns of some rows to rows of their own, `to.len() / rows.len()` apart; what lies behind a row's end is zero.
+pub(super) fn take<T: Stored>(level: Level, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut [T]) {
     let range = rows.start * columns.stride..rows.end * columns.stride;
+    let to_stride = to.len().checked_div(rows.len()).unwrap_or(columns.count);
     match from.elements() {
-        Elements::F32(from) => simd::dispatch(level, Take { from: &from[range], columns, to }),
-        Elements::Bf16(from) => simd::dispatch(level, Take { from: &from[range], columns, to }),
+        Elements::F32(from) => simd::dispatch(level, Take { from: &from[range], columns, to, to_stride }),
+        Elements::Bf16(from) => simd::dispatch(level, Take { from: &from[range], columns, to, to_stride }),
     }
 }
 
@@ -43,23 +43,24 @@ pub(super) fn put(level: Level, to: &mut ElementsMut<'_>, columns: Columns, from
     }
 }
 
-struct Take<'a, T> {
+struct Take<'a, T, U> {
     from: &'a [T],
     columns: Columns,
-    to: &'a mut [f32],
+    to: &'a mut [U],
+    to_stride: usize,
 }
 
-impl<T: Stored> Kernel for Take<'_, T> {
+impl<T: Stored, U: Stored> Kernel for Take<'_, T, U> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Columns { stride, first, count } = self.columns;
-        for (i, to) in self.to.chunks_exact_mut(count).enumerate() {
+        for (i, to) in self.to.chunks_exact_mut(self.to_stride).enumerate() {
             s.prefetch_all(self.from.as_ptr().wrapping_add((i + ROWS_AHEAD) * stride + first), count);
             let from = &self.from[i * stride + first..][..count];
-            for j in (0..count).step_by(S::LANES) {
-                store(s, to, j, T::load(s, &from[j..]));
+            for (from, to) in from.chunks(S::LANES).zip(to.chunks_mut(S::LANES)) {
+                U::store(s, to, T::load(s, from));
             }
         }
     }

@@ -1,23 +1,23 @@
 //! Attention on the CPU: the sequences and their heads side by side, each head in tiles of a few queries against all keys of
 //! its sequence, so that a tile of scores stays in the second cache and never exists as a whole.
 //!
-//! A head's queries, keys and values are gathered into rows of their own first, in f32 whatever the projections are: the
-//! products read each of them many times.
+//! A head's queries, keys and values are gathered into rows of their own first: the products read each of them many times. In
+//! bfloat16 p and ds are rounded as well, for the products that read them; sums, scores and statistics are f32.
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::{
     Attention, Input, Projections,
-    columns::{Columns, put, take},
+    columns::{Columns, put},
     dropout_element,
+    form::Form,
 };
 use crate::{
     Cpu, DType, Result, Slice, SliceMut,
     cpu::{ElementsMut, load, store},
-    gemm::{MatMut, MatRef, NoEpilogue, Output, RightOperand, gemm, multiply},
+    gemm::{MatMut, MatRef, NoEpilogue, Output, Pair, RightOperand, gemm, multiply},
     lent::Lent,
     simd::{self, Kernel, Level, Simd, math},
 };
@@ -35,32 +35,10 @@ impl Attention for Cpu {
         o: SliceMut<'_, Self>,
         log_sums: Option<SliceMut<'_, Self>>,
     ) -> Result<()> {
-        let (level, width, dim) = (self.level(), input.width(), input.head_dim);
-        let o = split(o, input.queries.host(), width);
-        let log_sums: Vec<Option<&mut [f32]>> = match log_sums {
-            Some(log_sums) => {
-                split_slice(log_sums.f32(), input.queries.host(), input.heads).into_iter().map(Some).collect()
-            }
-            None => o.iter().map(|_| None).collect(),
-        };
-        o.into_par_iter().zip(log_sums).enumerate().for_each(|(sequence, (mut o, mut log_sums))| {
-            let queries = input.queries.range(sequence).len();
-            let scores = queries * input.keys.range(sequence).len();
-            // Head after head: o [queries, D], then the log-sums [queries].
-            let mut heads = Lent::any(input.heads * queries * (dim + 1));
-            for_each_head(input.heads * scores, &mut heads, queries * (dim + 1), |head, out| {
-                let (o, log_sums) = out.split_at_mut(queries * dim);
-                let at = Head { level, input, sequence, head };
-                with_scratch(|scratch| scratch.forward(&at, o, log_sums));
-            });
-            for (head, out) in heads.chunks_exact(queries * (dim + 1)).enumerate() {
-                let (from, sums) = out.split_at(queries * dim);
-                put(level, &mut o, Columns { stride: width, first: head * dim, count: dim }, from);
-                if let Some(log_sums) = &mut log_sums {
-                    sums.iter().enumerate().for_each(|(row, sum)| log_sums[row * input.heads + head] = *sum);
-                }
-            }
-        });
+        match input.dtype() {
+            DType::F32 => attention::<f32>(self.level(), input, o, log_sums),
+            DType::Bf16 => attention::<Pair>(self.level(), input, o, log_sums),
+        }
         Ok(())
     }
 
@@ -71,47 +49,89 @@ impl Attention for Cpu {
         dy: Slice<'_, Self>,
         gradient: Projections<SliceMut<'_, Self>>,
     ) -> Result<()> {
-        let (level, width, dim) = (self.level(), input.width(), input.head_dim);
-        let log_sums = log_sums.f32();
-        let (queries, keys) = (input.queries.host(), input.keys.host());
-        // Of each sequence its own rows of the gradients, to write without asking the others.
-        let gradients: Vec<Projections<ElementsMut<'_>>> = match gradient {
-            Projections::Packed(qkv) => split(qkv, queries, 3 * width).into_iter().map(Projections::Packed).collect(),
-            Projections::Split { query, key_value } => split(query, queries, width)
-                .into_iter()
-                .zip(split(key_value, keys, 2 * width))
-                .map(|(query, key_value)| Projections::Split { query, key_value })
-                .collect(),
-        };
-        gradients.into_par_iter().enumerate().for_each(|(sequence, mut gradient)| {
-            let (queries, keys) = (input.queries.range(sequence).len(), input.keys.range(sequence).len());
-            // Head after head: dq [queries, D], dk and dv [keys, D].
-            let size = (queries + 2 * keys) * dim;
-            let mut heads = Lent::any(input.heads * size);
-            for_each_head(input.heads * queries * keys, &mut heads, size, |head, out| {
-                let at = Head { level, input, sequence, head };
-                with_scratch(|scratch| scratch.backward(&at, log_sums, &dy, out));
-            });
-            for (head, out) in heads.chunks_exact(size).enumerate() {
-                let (dq, rest) = out.split_at(queries * dim);
-                let (dk, dv) = rest.split_at(keys * dim);
-                let columns = |stride, part| Columns { stride, first: part + head * dim, count: dim };
-                match &mut gradient {
-                    Projections::Packed(qkv) => {
-                        for (part, from) in [dq, dk, dv].into_iter().enumerate() {
-                            put(level, qkv, columns(3 * width, part * width), from);
-                        }
-                    }
-                    Projections::Split { query, key_value } => {
-                        put(level, query, columns(width, 0), dq);
-                        put(level, key_value, columns(2 * width, 0), dk);
-                        put(level, key_value, columns(2 * width, width), dv);
-                    }
-                }
-            }
-        });
+        match input.dtype() {
+            DType::F32 => attention_backward::<f32>(self.level(), input, log_sums, dy, gradient),
+            DType::Bf16 => attention_backward::<Pair>(self.level(), input, log_sums, dy, gradient),
+        }
         Ok(())
     }
+}
+
+fn attention<T: Form>(level: Level, input: &Input<'_, Cpu>, o: SliceMut<'_, Cpu>, log_sums: Option<SliceMut<'_, Cpu>>) {
+    let (width, dim) = (input.width(), input.head_dim);
+    let o = split(o, input.queries.host(), width);
+    let log_sums: Vec<Option<&mut [f32]>> = match log_sums {
+        Some(log_sums) => {
+            split_slice(log_sums.f32(), input.queries.host(), input.heads).into_iter().map(Some).collect()
+        }
+        None => o.iter().map(|_| None).collect(),
+    };
+    o.into_par_iter().zip(log_sums).enumerate().for_each(|(sequence, (mut o, mut log_sums))| {
+        let queries = input.queries.range(sequence).len();
+        let scores = queries * input.keys.range(sequence).len();
+        // Head after head: o [queries, D], then the log-sums [queries].
+        let mut heads = Lent::any(input.heads * queries * (dim + 1));
+        for_each_head(input.heads * scores, &mut heads, queries * (dim + 1), |head, out| {
+            let (o, log_sums) = out.split_at_mut(queries * dim);
+            let at = Head { level, input, sequence, head };
+            with_scratch::<T>(|scratch| scratch.forward(&at, o, log_sums));
+        });
+        for (head, out) in heads.chunks_exact(queries * (dim + 1)).enumerate() {
+            let (from, sums) = out.split_at(queries * dim);
+            put(level, &mut o, Columns { stride: width, first: head * dim, count: dim }, from);
+            if let Some(log_sums) = &mut log_sums {
+                sums.iter().enumerate().for_each(|(row, sum)| log_sums[row * input.heads + head] = *sum);
+            }
+        }
+    });
+}
+
+fn attention_backward<T: Form>(
+    level: Level,
+    input: &Input<'_, Cpu>,
+    log_sums: Slice<'_, Cpu>,
+    dy: Slice<'_, Cpu>,
+    gradient: Projections<SliceMut<'_, Cpu>>,
+) {
+    let (width, dim) = (input.width(), input.head_dim);
+    let log_sums = log_sums.f32();
+    let (queries, keys) = (input.queries.host(), input.keys.host());
+    // Of each sequence its own rows of the gradients, to write without asking the others.
+    let gradients: Vec<Projections<ElementsMut<'_>>> = match gradient {
+        Projections::Packed(qkv) => split(qkv, queries, 3 * width).into_iter().map(Projections::Packed).collect(),
+        Projections::Split { query, key_value } => split(query, queries, width)
+            .into_iter()
+            .zip(split(key_value, keys, 2 * width))
+            .map(|(query, key_value)| Projections::Split { query, key_value })
+            .collect(),
+    };
+    gradients.into_par_iter().enumerate().for_each(|(sequence, mut gradient)| {
+        let (queries, keys) = (input.queries.range(sequence).len(), input.keys.range(sequence).len());
+        // Head after head: dq [queries, D], dk and dv [keys, D].
+        let size = (queries + 2 * keys) * dim;
+        let mut heads = Lent::any(input.heads * size);
+        for_each_head(input.heads * queries * keys, &mut heads, size, |head, out| {
+            let at = Head { level, input, sequence, head };
+            with_scratch::<T>(|scratch| scratch.backward(&at, log_sums, &dy, out));
+        });
+        for (head, out) in heads.chunks_exact(size).enumerate() {
+            let (dq, rest) = out.split_at(queries * dim);
+            let (dk, dv) = rest.split_at(keys * dim);
+            let columns = |stride, part| Columns { stride, first: part + head * dim, count: dim };
+            match &mut gradient {
+                Projections::Packed(qkv) => {
+                    for (part, from) in [dq, dk, dv].into_iter().enumerate() {
+                        put(level, qkv, columns(3 * width, part * width), from);
+                    }
+                }
+                Projections::Split { query, key_value } => {
+                    put(level, query, columns(width, 0), dq);
+                    put(level, key_value, columns(2 * width, 0), dk);
+                    put(level, key_value, columns(2 * width, width), dv);
+                }
+            }
+        }
+    });
 }
 
 /// Runs `work` for every head's part of `out`, `size` elements each; side by side where there are scores enough.
@@ -141,15 +161,11 @@ fn split_slice<'a, T>(mut data: &'a mut [T], offsets: &[u32], cols: usize) -> Ve
     parts
 }
 
-thread_local! {
-    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
-}
-
-/// This thread's scratch. Taken out while in use: a thread that waits for others may be handed a head of its own.
-fn with_scratch(work: impl FnOnce(&mut Scratch)) {
-    let mut scratch = SCRATCH.take().unwrap_or_default();
+/// Lets `work` use this thread's scratch. Taken out while in use: a thread that waits for others may be handed a head of its own.
+fn with_scratch<T: Form>(work: impl FnOnce(&mut Scratch<T>)) {
+    let mut scratch = T::scratch().take().unwrap_or_default();
     work(&mut scratch);
-    SCRATCH.set(Some(scratch));
+    T::scratch().set(Some(scratch));
 }
 
 /// Which head of which sequence.
@@ -160,73 +176,76 @@ struct Head<'a, 'b> {
     head: usize,
 }
 
-/// One head of one sequence, and a tile of its scores.
+impl Head<'_, '_> {
+    /// The head's columns of a matrix of `stride` columns, from `part` on.
+    fn columns(&self, stride: usize, part: usize) -> Columns {
+        let dim = self.input.head_dim;
+        Columns { stride, first: part + self.head * dim, count: dim }
+    }
+}
+
+/// A head of a sequence in one form or the other, and a tile of its scores.
 #[derive(Default)]
-struct Scratch {
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    dy: Vec<f32>,
+pub(super) struct Scratch<T> {
+    q: Vec<T>,
+    k: Vec<T>,
+    v: Vec<T>,
+    dy: Vec<T>,
     /// kᵀ and vᵀ, laid out for the products that make scores and dp.
-    k_transposed: RightOperand,
-    v_transposed: RightOperand,
-    /// Scores, then p.
-    p: Vec<f32>,
+    k_transposed: RightOperand<T>,
+    v_transposed: RightOperand<T>,
+    /// In a form that pairs, down the columns: v forward; q, k and dy backward.
+    stacked: [Vec<T>; 3],
+    scores: Scores,
     /// dp, then ds.
     ds: Vec<f32>,
+    /// In a form that pairs, p or ds along the rows, and both down the columns.
+    along: Vec<T>,
+    p_down: Vec<T>,
+    ds_down: Vec<T>,
+}
+
+/// A tile of scores, then of p.
+#[derive(Default)]
+struct Scores {
+    p: Vec<f32>,
     /// The dropout's factors, rows padded to a multiple of 16.
     factors: Vec<f32>,
 }
 
-impl Scratch {
+impl<T: Form> Scratch<T> {
     fn gather(&mut self, at: &Head<'_, '_>) {
-        let &Head { level, input, sequence, head } = at;
-        let (width, dim) = (input.width(), input.head_dim);
+        let &Head { level, input, sequence, .. } = at;
+        let width = input.width();
         let (queries, keys) = (input.queries.range(sequence), input.keys.range(sequence));
-        let columns = |stride, part| Columns { stride, first: part + head * dim, count: dim };
         match &input.projections {
             Projections::Packed(qkv) => {
                 for (part, to) in [&mut self.q, &mut self.k, &mut self.v].into_iter().enumerate() {
-                    take(level, qkv, queries.clone(), columns(3 * width, part * width), to);
+                    T::take(level, qkv, queries.clone(), at.columns(3 * width, part * width), to);
                 }
             }
             Projections::Split { query, key_value } => {
-                take(level, query, queries, columns(width, 0), &mut self.q);
-                take(level, key_value, keys.clone(), columns(2 * width, 0), &mut self.k);
-                take(level, key_value, keys, columns(2 * width, width), &mut self.v);
+                T::take(level, query, queries, at.columns(width, 0), &mut self.q);
+                T::take(level, key_value, keys.clone(), at.columns(2 * width, 0), &mut self.k);
+                T::take(level, key_value, keys, at.columns(2 * width, width), &mut self.v);
             }
         }
-        self.k_transposed.pack(level, MatRef::new(&self.k, dim).t());
-    }
-
-    /// The scores of some queries, `q · kᵀ / √D`, to `p`, and the factors of their dropout.
-    fn scores(&mut self, at: &Head<'_, '_>, tile: &Range<usize>) {
-        let &Head { level, input, sequence, head } = at;
-        let (dim, keys) = (input.head_dim, self.k.len() / input.head_dim);
-        self.p.resize(tile.len() * keys, 0.0);
-        let q = MatRef::new(&self.q, dim).part(tile.clone(), 0..dim);
-        let to = Output::Write(MatMut::new(&mut self.p, keys));
-        multiply(level, 1.0 / (dim as f32).sqrt(), q, &self.k_transposed, to, &NoEpilogue);
-        if let Some(dropout) = input.dropout {
-            self.factors.resize(tile.len() * keys.next_multiple_of(16), 0.0);
-            let first = dropout_element(sequence, input.heads, head, tile.start, keys);
-            dropout.factors(level, first, &mut self.factors);
-        } else {
-            self.factors.clear();
-        }
+        self.k_transposed.pack(level, MatRef::new(&self.k, T::places(input.head_dim)).t());
     }
 
     fn forward(&mut self, at: &Head<'_, '_>, o: &mut [f32], log_sums: &mut [f32]) {
-        let &Head { level, input, .. } = at;
-        let dim = input.head_dim;
+        let &Head { level, input, sequence, .. } = at;
+        let (dim, keys) = (input.head_dim, input.keys.range(sequence).len());
         self.gather(at);
-        let keys = self.k.len() / dim;
+        let Self { q, v, k_transposed, scores, stacked: [v_stacked, ..], along, .. } = self;
+        let q = MatRef::new(q, T::places(dim));
+        let v = T::stack(level, v, dim, v_stacked);
         for tile in tiles(log_sums.len()) {
-            self.scores(at, &tile);
-            let (p, factors) = (&mut self.p, &self.factors);
+            scores.compute(at, &tile, q, k_transposed);
+            let Scores { p, factors } = scores;
             simd::dispatch(level, SoftmaxTile { p, keys, factors, log_sums: &mut log_sums[tile.clone()] });
             let o = MatMut::new(&mut o[tile.start * dim..tile.end * dim], dim);
-            gemm(level, 1.0, MatRef::new(&self.p, keys), MatRef::new(&self.v, dim), Output::Write(o));
+            gemm(level, 1.0, T::along(level, p, keys, along), v, Output::Write(o));
         }
     }
 
@@ -234,30 +253,52 @@ impl Scratch {
         let &Head { level, input, sequence, head } = at;
         let (width, dim) = (input.width(), input.head_dim);
         let scale = 1.0 / (dim as f32).sqrt();
-        let rows = input.queries.range(sequence);
+        let (rows, keys) = (input.queries.range(sequence), input.keys.range(sequence).len());
         self.gather(at);
-        let columns = Columns { stride: width, first: head * dim, count: dim };
-        take(level, dy, rows.clone(), columns, &mut self.dy);
-        self.v_transposed.pack(level, MatRef::new(&self.v, dim).t());
-        let keys = self.k.len() / dim;
+        T::take(level, dy, rows.clone(), at.columns(width, 0), &mut self.dy);
+        let Self { q, k, v, dy, k_transposed, v_transposed, scores, ds, stacked, along, p_down, ds_down } = self;
+        let [q_stacked, k_stacked, dy_stacked] = stacked;
+        v_transposed.pack(level, MatRef::new(v, T::places(dim)).t());
+        let [q_stacked, k_stacked, dy_stacked] =
+            [(&*q, q_stacked), (&*k, k_stacked), (&*dy, dy_stacked)].map(|(rows, to)| T::stack(level, rows, dim, to));
+        let [q, dy] = [&*q, &*dy].map(|rows| MatRef::new(rows, T::places(dim)));
         let (dq, rest) = out.split_at_mut(rows.len() * dim);
         let (dk, dv) = rest.split_at_mut(keys * dim);
         for tile in tiles(rows.len()) {
-            self.scores(at, &tile);
-            self.ds.resize(tile.len() * keys, 0.0);
-            let dy = MatRef::new(&self.dy, dim).part(tile.clone(), 0..dim);
-            multiply(level, 1.0, dy, &self.v_transposed, Output::Write(MatMut::new(&mut self.ds, keys)), &NoEpilogue);
-            let (p, ds, factors) = (&mut self.p, &mut self.ds, &self.factors);
+            scores.compute(at, &tile, q, k_transposed);
+            ds.resize(tile.len() * keys, 0.0);
+            let dy = dy.part(tile.clone(), 0..T::places(dim));
+            multiply(level, 1.0, dy, v_transposed, Output::Write(MatMut::new(ds, keys)), &NoEpilogue);
+            let Scores { p, factors } = scores;
             let log_sums = tile.clone().map(|row| log_sums[(rows.start + row) * input.heads + head]);
             simd::dispatch(level, SoftmaxTileBackward { p, ds, keys, factors, log_sums });
-            // `p` now holds m ∘ p.
-            let [p, ds] = [&self.p, &self.ds].map(|tile| MatRef::new(tile, keys));
-            let q = MatRef::new(&self.q, dim).part(tile.clone(), 0..dim);
+            // `p` now holds m ∘ p. A tile begins with the first row of a pair.
+            let own = T::places(tile.start)..T::places(tile.end);
+            let [q, dy] = [q_stacked, dy_stacked].map(|stacked| stacked.part(own.clone(), 0..dim));
             let sum = |to| if tile.start == 0 { Output::Write(to) } else { Output::Accumulate(to) };
-            gemm(level, 1.0, p.t(), dy, sum(MatMut::new(dv, dim)));
-            gemm(level, scale, ds.t(), q, sum(MatMut::new(dk, dim)));
+            gemm(level, 1.0, T::down(level, p, keys, p_down).t(), dy, sum(MatMut::new(dv, dim)));
+            gemm(level, scale, T::down(level, ds, keys, ds_down).t(), q, sum(MatMut::new(dk, dim)));
             let dq = MatMut::new(&mut dq[tile.start * dim..tile.end * dim], dim);
-            gemm(level, scale, ds, MatRef::new(&self.k, dim), Output::Write(dq));
+            gemm(level, scale, T::along(level, ds, keys, along), k_stacked, Output::Write(dq));
+        }
+    }
+}
+
+impl Scores {
+    /// The scores of some queries, `q · kᵀ / √D`, and the factors of their dropout.
+    fn compute<T: Form>(&mut self, at: &Head<'_, '_>, tile: &Range<usize>, q: MatRef<'_, T>, k: &RightOperand<T>) {
+        let &Head { level, input, sequence, head } = at;
+        let keys = input.keys.range(sequence).len();
+        self.p.resize(tile.len() * keys, 0.0);
+        let q = q.part(tile.clone(), 0..q.cols());
+        let to = Output::Write(MatMut::new(&mut self.p, keys));
+        multiply(level, 1.0 / (input.head_dim as f32).sqrt(), q, k, to, &NoEpilogue);
+        if let Some(dropout) = input.dropout {
+            self.factors.resize(tile.len() * keys.next_multiple_of(16), 0.0);
+            let first = dropout_element(sequence, input.heads, head, tile.start, keys);
+            dropout.factors(level, first, &mut self.factors);
+        } else {
+            self.factors.clear();
         }
     }
 }

@@ -23,6 +23,7 @@
 
 mod columns;
 mod cpu;
+mod form;
 pub mod reference;
 mod sequences;
 
@@ -85,6 +86,14 @@ pub struct Input<'a, D: Device> {
 }
 
 impl<D: Device> Input<'_, D> {
+    /// The projections' type.
+    pub fn dtype(&self) -> DType {
+        match &self.projections {
+            Projections::Packed(qkv) => qkv.dtype,
+            Projections::Split { query, .. } => query.dtype,
+        }
+    }
+
     /// H.
     pub fn width(&self) -> usize {
         self.heads * self.head_dim
