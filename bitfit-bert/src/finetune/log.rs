@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::train::{EpochReport, Observer, Score, StepReport};
+use crate::train::{EpochReport, Observer, Outcome, Score, StepReport};
 use crate::{Error, Result};
 
 /// Writes the log, and passes everything on to the caller's observer.
@@ -78,6 +78,10 @@ impl Observer for MetricsLog<'_> {
 
     fn evaluating(&mut self, epoch: usize) {
         self.inner.evaluating(epoch);
+    }
+
+    fn keep(&mut self, outcome: &Outcome, values: &[f32]) -> Result<()> {
+        self.inner.keep(outcome, values)
     }
 
     fn should_stop(&self) -> bool {

@@ -3,14 +3,13 @@
 
 mod log;
 mod plan;
+mod save;
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bitfit_core::{Arena, Backend, HostTensor, Workspace};
-use serde_json::json;
-
 pub use plan::{Plan, grouped};
 
 use crate::bias::Selection;
@@ -19,9 +18,10 @@ use crate::data::{Dataset, Kind, Labels, ReadOptions};
 use crate::metrics::Metric;
 use crate::model::{Bert, Head, HeadWeights, ModelOptions};
 use crate::task::{encode, targets};
-use crate::train::{self, BatchSize, Examples, Observer, Outcome, TrainOptions, Trainee};
-use crate::{Error, Result, TaskFile, Tokenizer};
+use crate::train::{self, Examples, Observer, Outcome, TrainOptions, Trainee};
+use crate::{Error, Result, Tokenizer};
 use log::MetricsLog;
+use save::Saving;
 
 /// What to fine-tune, on what, and how.
 #[derive(Clone, Debug)]
@@ -60,7 +60,8 @@ pub struct FinetuneOptions {
 #[derive(Debug)]
 pub struct Finetune<D: Backend> {
     options: FinetuneOptions,
-    checkpoint: Checkpoint,
+    /// Of the base model.
+    fingerprint: String,
     model: Bert<D>,
     arena: Arena<D>,
     workspace: Workspace<D>,
@@ -138,6 +139,7 @@ impl<D: Backend> Finetune<D> {
         };
         let model_options =
             ModelOptions { head, head_weights, selection: options.selection.clone(), dropout: options.dropout };
+        let fingerprint = checkpoint.fingerprint();
         let (model, arena) = Bert::build(device, &checkpoint, &model_options)?;
         let skipped = [Some(&training_set), eval_set.as_ref()]
             .into_iter()
@@ -148,7 +150,7 @@ impl<D: Backend> Finetune<D> {
         let plan =
             Plan::new(&options, &checkpoint, &model, labels.as_ref(), &train, eval.as_ref(), device.name(), skipped);
         let workspace = Workspace::new(device.clone());
-        Ok(Self { options, checkpoint, model, arena, workspace, labels, train, eval, plan })
+        Ok(Self { options, fingerprint, model, arena, workspace, labels, train, eval, plan })
     }
 
     /// What will happen.
@@ -158,39 +160,24 @@ impl<D: Backend> Finetune<D> {
 
     /// Trains, and writes `task.safetensors` and `metrics.jsonl` into the output directory.
     ///
-    /// However the run ends, by its last epoch, by the observer or by a loss that is no number, the task file holds the best
-    /// that was reached; see [`Outcome::end`]. A run that ends before its first step writes nothing.
+    /// The task file is written anew after every epoch that is the best so far, or after every epoch where there is no
+    /// evaluation set, so that it is there however the run ends, by a power cut too. A run that ends by itself, by the observer
+    /// or by a loss that is no number, leaves the best that was reached; see [`Outcome::end`]. A run that ends before its first
+    /// step writes nothing.
     ///
     /// # Errors
     /// [`Error::Io`] when the output directory cannot be written, and everything [`train::train`] refuses.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Finished> {
-        let Self { options, checkpoint, model, mut arena, workspace, labels, train, eval, .. } = self;
+        let Self { options, fingerprint, model, mut arena, workspace, labels, train, eval, .. } = self;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
         let mut log = MetricsLog::new(&options.out.join("metrics.jsonl"), options.log_every, observer);
+        let entries = arena.entries().to_vec();
+        let mut saving = Saving { options: &options, fingerprint, labels, model: &model, entries, inner: &mut log };
         let trainee = Trainee { model: &model, arena: &mut arena, workspace: &workspace };
         let evaluation = eval.as_ref().map(|examples| (examples, options.metrics.as_slice()));
-        let outcome = train::train(trainee, &train, evaluation, &options.training, &mut log)?;
-        if outcome.steps == 0 {
-            return log.finish().map(|()| Finished { outcome, task: None });
-        }
-
-        let best =
-            outcome.best.as_ref().map(|best| json!({ "epoch": best.epoch, "scores": log::scores(&best.scores) }));
-        let path = options.out.join("task.safetensors");
-        TaskFile {
-            base: options.model.clone(),
-            base_fingerprint: checkpoint.fingerprint(),
-            kind: options.kind,
-            labels,
-            biases: options.selection.to_string(),
-            seed: options.training.seed,
-            hyperparameters: hyperparameters(&options, &outcome),
-            best: best.unwrap_or_default(),
-            tensors: model.values(&arena)?,
-        }
-        .write(&path)?;
-        let bytes = fs::metadata(&path).map_err(Error::io(&path))?.len();
-        log.finish().map(|()| Finished { outcome, task: Some(Written { path, bytes }) })
+        let outcome = train::train(trainee, &train, evaluation, &options.training, &mut saving)?;
+        let task = if outcome.steps > 0 { Some(saving.save(&outcome, &arena.read()?)?) } else { None };
+        log.finish().map(|()| Finished { outcome, task })
     }
 }
 
@@ -240,34 +227,4 @@ fn read_head(path: &Path, has_pooler: bool) -> Result<HashMap<String, HostTensor
         }
     }
     Ok(tensors)
-}
-
-/// What a task file says of how it came about.
-fn hyperparameters(options: &FinetuneOptions, outcome: &Outcome) -> serde_json::Value {
-    let training = &options.training;
-    json!({
-        "task": options.read.task.map(|task| task.to_string()),
-        "learning_rate": training.learning_rate,
-        "schedule": training.schedule.to_string(),
-        "warmup": training.warmup,
-        "epochs": training.epochs,
-        "steps": outcome.steps,
-        "batch_size": match training.batch_size {
-            BatchSize::Sequences(size) => Some(size),
-            BatchSize::Tokens(_) => None,
-        },
-        "batch_tokens": match training.batch_size {
-            BatchSize::Sequences(_) => None,
-            BatchSize::Tokens(size) => Some(size),
-        },
-        "group_by_length": training.group_by_length,
-        "max_length": options.max_length,
-        "weight_decay": training.weight_decay,
-        "max_grad_norm": training.max_grad_norm,
-        "dropout": options.dropout,
-        "frozen_dropout": training.frozen_dropout,
-        "shuffle": training.shuffle,
-        "limit": training.limit,
-        "metrics": options.metrics.iter().map(Metric::name).collect::<Vec<_>>(),
-    })
 }

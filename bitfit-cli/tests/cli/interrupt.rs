@@ -1,4 +1,4 @@
-//! Signals: the first ends a run with what was reached.
+//! Signals: the first ends a run with what was reached, and what was reached survives those that no program can catch.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -36,5 +36,22 @@ fn a_signal_ends_the_run_and_what_was_reached_is_kept() {
         assert_eq!(world.names("out"), ["metrics.jsonl", "task.safetensors"]);
         let answers = world.run_with("predict --task-file out/task.safetensors", "good day\n").succeeded();
         assert_eq!(answers.lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_the_best_epoch_so_far() {
+    for flags in ["--eval dev.tsv", ""] {
+        let world = World::new();
+        let line = format!("finetune --model model --train train.tsv --out out --epochs 100000 {flags}");
+        let mut child = world.command().args(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(stderr.any(|line| line.unwrap().starts_with("epoch 1/")));
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().code(), None);
+        let answers = world.run_with("predict --task-file out/task.safetensors", "good day\n").succeeded();
+        assert_eq!(answers.lines().count(), 1);
+        let best: Value = serde_json::from_str(&world.metadata("out/task.safetensors")["best"]).unwrap();
+        assert_eq!(best["epoch"].is_number(), !flags.is_empty(), "{best}");
     }
 }
