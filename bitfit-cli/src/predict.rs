@@ -14,8 +14,8 @@ use serde::{Serialize, Serializer};
 
 use crate::args::{OutputFormat, PredictArgs};
 use crate::output::Sink;
-use crate::report;
 use crate::setup::{self, Job, Loaded};
+use crate::{interrupt, report};
 
 /// Texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;
@@ -37,6 +37,9 @@ impl Job for Answering<'_> {
 fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length)?;
     let is_stdin = args.input == Path::new("-");
+    if args.out.is_some() {
+        interrupt::quit_on_signal()?;
+    }
     let mut answers =
         Answers { task: &loaded.task, format: args.output_format, sink: Sink::open(args.out.as_deref())? };
     if is_stdin && matches!(args.read.format, None | Some(Format::Lines)) {
