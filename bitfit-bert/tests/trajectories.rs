@@ -70,7 +70,7 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         metrics: vec![if kind == Kind::Regress { Metric::Spearman } else { Metric::Accuracy }],
         selection,
         training: TrainOptions { epochs: 1, shuffle: false, ..TrainOptions::default() },
-        max_length: 128,
+        max_length: Some(128),
         dropout: Some(0.0),
         init_head: Some(head),
         log_every: 1,

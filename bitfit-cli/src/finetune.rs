@@ -1,13 +1,12 @@
 //! `finetune`: from arguments to a task file.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-use bitfit_bert::finetune::{Finetune, FinetuneOptions, Finished, Plan, grouped};
+use bitfit_bert::finetune::{Finetune, Finished, Plan, grouped};
 use bitfit_bert::train::End;
-use bitfit_bert::{BertConfig, Error, hub};
+use bitfit_bert::{Error, hub};
 use bitfit_core::Backend;
 
 use crate::args::FinetuneArgs;
@@ -19,24 +18,21 @@ use crate::{STOPPED, output};
 
 /// Runs the command.
 pub fn run(args: FinetuneArgs) -> Result<ExitCode> {
-    // What costs nothing to find out comes first, before a model is fetched or data is read.
-    let options = args.options(|model| {
-        output::check_directory(&args.out)?;
-        check_files(&args)?;
-        locate(model)
-    })?;
-    setup::on_device(&args.machine, Training { args: &args, options })
+    setup::on_device(&args.machine, Training(&args))
 }
 
 /// The command, up to its device.
-struct Training<'a> {
-    args: &'a FinetuneArgs,
-    options: FinetuneOptions,
-}
+struct Training<'a>(&'a FinetuneArgs);
 
 impl Job for Training<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
-        let Self { args, options } = self;
+        let Self(args) = self;
+        // What costs nothing to find out comes first, as the device did, before a model is fetched or data is read.
+        let options = args.options(|model| {
+            output::check_directory(&args.out)?;
+            check_files(args)?;
+            Ok(hub::resolve(model)?)
+        })?;
         let quiet = args.machine.quiet;
         let finetune = Finetune::prepare(device, options)?;
         let plan = finetune.plan().clone();
@@ -121,11 +117,4 @@ fn check_files(args: &FinetuneArgs) -> Result<()> {
         fs::metadata(path).map_err(|source| Error::Io { path: path.clone(), source })?;
     }
     Ok(())
-}
-
-/// The directory of a model, and how many positions it has.
-fn locate(model: &str) -> Result<(PathBuf, usize)> {
-    let dir = hub::resolve(model)?;
-    let positions = BertConfig::open(&dir)?.max_position_embeddings;
-    Ok((dir, positions))
 }

@@ -17,11 +17,14 @@ use crate::checkpoint::Checkpoint;
 use crate::data::{Dataset, Kind, Labels, ReadOptions};
 use crate::metrics::Metric;
 use crate::model::{Bert, Head, HeadWeights, ModelOptions};
-use crate::task::{encode, targets};
+use crate::task::{check_max_length, encode, targets};
 use crate::train::{self, Examples, Observer, Outcome, TrainOptions, Trainee};
 use crate::{Error, Result, Tokenizer};
 use log::MetricsLog;
 use save::Saving;
+
+/// The longest sequence in tokens where nothing else is said.
+const DEFAULT_LENGTH: usize = 128;
 
 /// What to fine-tune, on what, and how.
 #[derive(Clone, Debug)]
@@ -44,8 +47,8 @@ pub struct FinetuneOptions {
     pub selection: Selection,
     /// How to train.
     pub training: TrainOptions,
-    /// The longest sequence, in tokens.
-    pub max_length: usize,
+    /// The longest sequence, in tokens; by default 128, or as long as the model has positions.
+    pub max_length: Option<usize>,
     /// Takes the place of every dropout probability of the checkpoint.
     pub dropout: Option<f32>,
     /// A safetensors file with the head's first weights.
@@ -56,12 +59,31 @@ pub struct FinetuneOptions {
     pub out: PathBuf,
 }
 
+impl FinetuneOptions {
+    /// Refuses settings that no model could satisfy, before there is one.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the first.
+    pub fn validate(&self) -> Result<()> {
+        self.training.validate()?;
+        let refuse = |name, value: String, reason| Err(Error::Setting { name, value, reason });
+        if let Some(dropout) = self.dropout.filter(|dropout| !(0.0..1.0).contains(dropout)) {
+            return refuse("the dropout", dropout.to_string(), "it is a probability, at least 0 and below 1");
+        }
+        if self.log_every == 0 {
+            return refuse("the logging interval", "0".into(), "it counts steps, so it must be at least 1");
+        }
+        self.max_length.map_or(Ok(()), |max_length| check_max_length(max_length, usize::MAX))
+    }
+}
+
 /// A run that is ready to start: everything is read, and nothing is written yet.
 #[derive(Debug)]
 pub struct Finetune<D: Backend> {
     options: FinetuneOptions,
     /// Of the base model.
     fingerprint: String,
+    max_length: usize,
     model: Bert<D>,
     arena: Arena<D>,
     workspace: Workspace<D>,
@@ -95,14 +117,11 @@ impl<D: Backend> Finetune<D> {
     /// # Errors
     /// Every error of reading a checkpoint, a tokenizer and data; [`Error::Setting`] for options that cannot be.
     pub fn prepare(device: &D, options: FinetuneOptions) -> Result<Self> {
-        options.training.validate()?;
-        check_settings(&options)?;
+        options.validate()?;
         let checkpoint = Checkpoint::open(&options.model_dir)?;
-        let longest = checkpoint.config().max_position_embeddings;
-        if options.max_length > longest {
-            let reason = "the model has fewer positions; see max_position_embeddings in its config.json";
-            return Err(Error::Setting { name: "the maximum length", value: options.max_length.to_string(), reason });
-        }
+        let positions = checkpoint.config().max_position_embeddings;
+        let max_length = options.max_length.unwrap_or(positions.min(DEFAULT_LENGTH));
+        check_max_length(max_length, positions)?;
         if let Some(layers) =
             options.selection.layers().filter(|layers| *layers.end() >= checkpoint.config().num_hidden_layers)
         {
@@ -121,7 +140,7 @@ impl<D: Backend> Finetune<D> {
         };
         let examples = |dataset: &Dataset| -> Result<Examples> {
             let targets = targets(dataset, labels.as_ref())?;
-            Ok(Examples { encodings: encode(&tokenizer, dataset, options.max_length)?, targets })
+            Ok(Examples { encodings: encode(&tokenizer, dataset, max_length)?, targets })
         };
         let eval_set = options.eval.as_ref().map(|path| Dataset::read(path, &options.read)).transpose()?;
         let (train, eval) = (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?);
@@ -147,10 +166,19 @@ impl<D: Backend> Finetune<D> {
             .map(|dataset| (dataset.name.clone(), dataset.skipped.len()))
             .filter(|(_, lines)| *lines > 0)
             .collect();
-        let plan =
-            Plan::new(&options, &checkpoint, &model, labels.as_ref(), &train, eval.as_ref(), device.name(), skipped);
+        let plan = Plan::new(
+            &options,
+            max_length,
+            &checkpoint,
+            &model,
+            labels.as_ref(),
+            &train,
+            eval.as_ref(),
+            device.name(),
+            skipped,
+        );
         let workspace = Workspace::new(device.clone());
-        Ok(Self { options, fingerprint, model, arena, workspace, labels, train, eval, plan })
+        Ok(Self { options, fingerprint, max_length, model, arena, workspace, labels, train, eval, plan })
     }
 
     /// What will happen.
@@ -168,36 +196,18 @@ impl<D: Backend> Finetune<D> {
     /// # Errors
     /// [`Error::Io`] when the output directory cannot be written, and everything [`train::train`] refuses.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Finished> {
-        let Self { options, fingerprint, model, mut arena, workspace, labels, train, eval, .. } = self;
+        let Self { options, fingerprint, max_length, model, mut arena, workspace, labels, train, eval, .. } = self;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
         let mut log = MetricsLog::new(&options.out.join("metrics.jsonl"), options.log_every, observer);
         let entries = arena.entries().to_vec();
-        let mut saving = Saving { options: &options, fingerprint, labels, model: &model, entries, inner: &mut log };
+        let mut saving =
+            Saving { options: &options, fingerprint, max_length, labels, model: &model, entries, inner: &mut log };
         let trainee = Trainee { model: &model, arena: &mut arena, workspace: &workspace };
         let evaluation = eval.as_ref().map(|examples| (examples, options.metrics.as_slice()));
         let outcome = train::train(trainee, &train, evaluation, &options.training, &mut saving)?;
         let task = if outcome.steps > 0 { Some(saving.save(&outcome, &arena.read()?)?) } else { None };
         log.finish().map(|()| Finished { outcome, task })
     }
-}
-
-/// Refuses settings that no model could satisfy.
-fn check_settings(options: &FinetuneOptions) -> Result<()> {
-    let refuse = |name, value: &dyn ToString, reason| Err(Error::Setting { name, value: value.to_string(), reason });
-    if let Some(dropout) = options.dropout.filter(|dropout| !(0.0..1.0).contains(dropout)) {
-        return refuse("the dropout", &dropout, "it is a probability, at least 0 and below 1");
-    }
-    if options.max_length < 3 {
-        return refuse(
-            "the maximum length",
-            &options.max_length,
-            "two places go to [CLS] and [SEP], so it must be at least 3",
-        );
-    }
-    if options.log_every == 0 {
-        return refuse("the logging interval", &0, "it counts steps, so it must be at least 1");
-    }
-    Ok(())
 }
 
 /// The head's first weights: `classifier.weight` and `classifier.bias`, and a pooler where the checkpoint has none and the

@@ -17,6 +17,7 @@ pub(super) struct Saving<'a, D: Backend> {
     pub(super) options: &'a FinetuneOptions,
     /// Of the base model.
     pub(super) fingerprint: String,
+    pub(super) max_length: usize,
     pub(super) labels: Option<Labels>,
     pub(super) model: &'a Bert<D>,
     /// The arena's table.
@@ -38,7 +39,7 @@ impl<D: Backend> Saving<'_, D> {
             labels: self.labels.clone(),
             biases: options.selection.to_string(),
             seed: options.training.seed,
-            hyperparameters: hyperparameters(options, outcome),
+            hyperparameters: hyperparameters(options, self.max_length, outcome),
             best: best.unwrap_or_default(),
             tensors: self.model.named(&self.entries, values)?,
         }
@@ -72,7 +73,7 @@ impl<D: Backend> Observer for Saving<'_, D> {
 }
 
 /// What a task file says of how it came about.
-fn hyperparameters(options: &FinetuneOptions, outcome: &Outcome) -> serde_json::Value {
+fn hyperparameters(options: &FinetuneOptions, max_length: usize, outcome: &Outcome) -> serde_json::Value {
     let training = &options.training;
     json!({
         "task": options.read.task.map(|task| task.to_string()),
@@ -90,7 +91,7 @@ fn hyperparameters(options: &FinetuneOptions, outcome: &Outcome) -> serde_json::
             BatchSize::Tokens(size) => Some(size),
         },
         "group_by_length": training.group_by_length,
-        "max_length": options.max_length,
+        "max_length": max_length,
         "weight_decay": training.weight_decay,
         "max_grad_norm": training.max_grad_norm,
         "dropout": options.dropout,

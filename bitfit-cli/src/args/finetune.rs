@@ -232,12 +232,12 @@ pub struct FinetuneArgs {
 }
 
 impl FinetuneArgs {
-    /// The library's options, validated as far as they can be without model and data. The model's directory and, where no
-    /// flag gives it, the length are those of `model`, which is asked for only when everything else is in order.
+    /// The library's options, validated as far as they can be without model and data. The model's directory is what `model`
+    /// says, which is asked only when everything else is in order.
     ///
     /// # Errors
     /// For flags that contradict each other, for a value out of its range, and whatever `model` says.
-    pub fn options(&self, model: impl FnOnce(&str) -> Result<(PathBuf, usize)>) -> Result<FinetuneOptions> {
+    pub fn options(&self, model: impl FnOnce(&str) -> Result<PathBuf>) -> Result<FinetuneOptions> {
         let preset = self.task.map(Task::preset);
         if let (Some(preset), Some(kind)) = (preset, self.kind)
             && preset.kind != kind
@@ -270,25 +270,25 @@ impl FinetuneArgs {
             reuse_bytes: self.reuse_memory,
             limit: self.limit,
         };
-        training.validate()?;
-        let selection = self.selection()?;
-        let (model_dir, longest) = model(&self.model)?;
-        Ok(FinetuneOptions {
+        let mut options = FinetuneOptions {
             model: self.model.clone(),
-            model_dir,
+            model_dir: PathBuf::new(),
             train: self.train.clone(),
             eval: self.eval.clone(),
             read: self.read.options(self.task, self.label.as_deref(), true),
             kind,
             metrics: metrics.to_vec(),
-            selection,
+            selection: self.selection()?,
             training,
-            max_length: self.max_length.unwrap_or(longest.min(128)),
+            max_length: self.max_length,
             dropout: self.dropout,
             init_head: self.init_head.clone(),
             log_every: self.log_every,
             out: self.out.clone(),
-        })
+        };
+        options.validate()?;
+        options.model_dir = model(&self.model)?;
+        Ok(options)
     }
 
     fn selection(&self) -> Result<Selection> {

@@ -350,6 +350,28 @@ fn an_unknown_instruction_set_is_refused() {
 }
 
 #[test]
+fn what_costs_nothing_to_find_out_comes_before_the_model() {
+    let world = World::new();
+    for (flags, named) in [
+        (&["--precision", "tf32"][..], "--precision tf32"),
+        (&["--device", "cuda:999"], "--device cuda:999"),
+        (&["--dropout", "1"], "--dropout 1"),
+        (&["--log-every", "0"], "--log-every 0"),
+        (&["--max-length", "2"], "--max-length 2"),
+        (&["--lr", "0"], "--lr 0"),
+        (&["--method", "frozen", "--layers", "1"], "--layers"),
+        (&["--out", "train.tsv"], "--out train.tsv"),
+        (&["--train", "gone.tsv"], "gone.tsv"),
+    ] {
+        let message = refused(&world, &finetune(&[&["--model", "some/model"], flags].concat()), named);
+        assert!(message.contains(named) && !message.contains("some/model"), "{message}");
+    }
+    let line = finetune(&["--model", "some/model"]);
+    let output = world.command().args(line.split_whitespace()).env("BITFIT_ISA", "sse9").output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: BITFIT_ISA"));
+}
+
+#[test]
 fn an_output_directory_is_refused_before_the_data_is_read() {
     let world = World::new();
     world.write("file", "");
