@@ -131,7 +131,8 @@ pub struct ReadOptions {
     pub task: Option<Task>,
     /// Columns by name or number. Whatever is given here wins over the preset.
     pub columns: Columns,
-    /// Whether every row must have a label, as for training. Otherwise labels are read where they are.
+    /// Whether every row must have a label, as for training. Otherwise labels are read where they are, and no row is left out
+    /// because of its label or its width.
     pub require_labels: bool,
 }
 
@@ -139,6 +140,18 @@ impl Default for ReadOptions {
     fn default() -> Self {
         Self { format: None, task: None, columns: Columns::default(), require_labels: true }
     }
+}
+
+impl ReadOptions {
+    /// Whether a label that cannot be used is as good as none: no row needs one, and nobody named the column.
+    fn labels_are_optional(&self) -> bool {
+        !self.require_labels && self.columns.label.is_none()
+    }
+}
+
+/// Whether a label is one by which the preset says "no label".
+fn means_none(preset: Option<&Preset>, label: Option<&Label>) -> bool {
+    preset.zip(label).is_some_and(|(preset, label)| preset.skip_labels.contains(&label.as_str()))
 }
 
 /// The examples of one file, in the file's order; never empty.
@@ -150,12 +163,15 @@ pub struct Dataset {
     pub path: PathBuf,
     /// What was read.
     pub examples: Vec<Example>,
+    /// Whether the first row was taken for an example without being told so: columns were chosen by number, and nothing in it
+    /// looks like a column's name.
+    pub header_is_unsure: bool,
     /// The names of the one or two text columns, or their numbers from 0 where there is no header.
     pub text_columns: Vec<String>,
     /// The name or number of the label column.
     pub label_column: Option<String>,
     /// Lines that were left out because the preset says so: see [`Preset::skip_malformed`] and [`Preset::skip_labels`].
-    /// Empty for every other file; whoever reads must report them.
+    /// Empty for every other file, and where no labels are required; whoever reads must report them.
     pub skipped: Vec<usize>,
 }
 
@@ -200,6 +216,11 @@ impl Dataset {
         }
     }
 
+    /// Whether its texts are pairs.
+    pub fn is_paired(&self) -> bool {
+        self.text_columns.len() == 2
+    }
+
     /// The labels as numbers, for a regression.
     ///
     /// # Errors
@@ -211,6 +232,9 @@ impl Dataset {
                 let label = self.label(example)?;
                 match label.as_str().parse::<f32>() {
                     Ok(score) if score.is_finite() => Ok(score),
+                    _ if self.may_be_header(example) => {
+                        Err(self.header_error(example, format!("{:?} is no finite number", label.as_str())))
+                    }
                     _ => Err(self.label_error(example, format!("{:?} is no finite number", label.as_str()))),
                 }
             })
@@ -222,6 +246,16 @@ impl Dataset {
         example.label.as_ref().ok_or_else(|| self.label_error(example, "there is no label".into()))
     }
 
+    /// Whether the example is a first row that may as well be a header.
+    fn may_be_header(&self, example: &Example) -> bool {
+        self.header_is_unsure && self.examples.first().is_some_and(|first| first.line == example.line)
+    }
+
+    /// The error of a first row that may as well be a header.
+    fn header_error(&self, example: &Example, reason: String) -> Error {
+        self.label_error(example, reason + "; say whether this row names the columns: --header or --no-header")
+    }
+
     fn label_error(&self, example: &Example, reason: String) -> Error {
         let column = self.label_column.clone().unwrap_or_else(|| "label".into());
         Error::DataField { path: self.path.clone(), line: example.line, column, reason }
@@ -231,6 +265,7 @@ impl Dataset {
     fn assemble(
         path: &Path,
         examples: Vec<Example>,
+        header_is_unsure: bool,
         text_columns: Vec<String>,
         label_column: Option<String>,
         skipped: Vec<usize>,
@@ -243,8 +278,27 @@ impl Dataset {
             return Err(Error::DataFile { path: path.into(), reason });
         }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { name, path: path.into(), examples, text_columns, label_column, skipped })
+        Ok(Self { name, path: path.into(), examples, header_is_unsure, text_columns, label_column, skipped })
     }
+}
+
+/// Refuses single texts where pairs are asked for, and the other way round; `path` is where the examples are from.
+///
+/// # Errors
+/// [`Error::DataRow`] with the line of the first that is not as it should be.
+pub fn check_pairs(path: &Path, examples: &[Example], paired: bool) -> Result<()> {
+    let Some(example) = examples.iter().find(|example| example.pair.is_some() != paired) else { return Ok(()) };
+    let reason = match paired {
+        true => {
+            "a single text, but the task is one of pairs; name the two columns with --text, or put a tab between \
+                 the two texts of a line"
+        }
+        false => {
+            "a pair of texts, but the task is one of single texts; name the column with --text, and for a table \
+                  on stdin give its --format"
+        }
+    };
+    Err(Error::DataRow { path: path.into(), line: example.line, reason: reason.into() })
 }
 
 #[cfg(test)]
