@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
+use std::slice;
 use std::sync::mpsc;
 use std::thread;
 
@@ -49,9 +50,7 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
         answer_lines(&mut answers, args.machine.quiet)?;
     } else {
         let dataset = read(args, &loaded, is_stdin)?;
-        if !args.machine.quiet {
-            report::say_skipped(&dataset);
-        }
+        loaded.task.check_pairs(&dataset.path, &dataset.examples)?;
         for examples in dataset.examples.chunks(BATCH) {
             answers.give(examples)?;
         }
@@ -92,9 +91,15 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
     while let Ok(first) = lines.recv() {
         let (mut batch, mut failed) = (Vec::new(), None);
         for line in std::iter::once(first).chain(lines.try_iter().take(BATCH - 1)) {
-            match line {
+            let checked = line.and_then(|example| {
+                answers.task.check_pairs(Path::new("<stdin>"), slice::from_ref(&example)).map(|()| example)
+            });
+            match checked {
                 Ok(example) => batch.push(example),
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
         }
         // What came before a broken line has an answer.

@@ -14,7 +14,7 @@ pub use plan::{Plan, grouped};
 
 use crate::bias::Selection;
 use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, Kind, Labels, ReadOptions};
+use crate::data::{Dataset, Kind, Labels, ReadOptions, check_pairs};
 use crate::metrics::Metric;
 use crate::model::{Bert, Head, HeadWeights, ModelOptions};
 use crate::task::{check_max_length, encode, targets};
@@ -25,6 +25,8 @@ use save::Saving;
 
 /// The longest sequence in tokens where nothing else is said.
 const DEFAULT_LENGTH: usize = 128;
+/// The special tokens around a text, as nearly every BERT has them.
+const FRAME: usize = 2;
 
 /// What to fine-tune, on what, and how.
 #[derive(Clone, Debug)]
@@ -73,7 +75,7 @@ impl FinetuneOptions {
         if self.log_every == 0 {
             return refuse("the logging interval", "0".into(), "it counts steps, so it must be at least 1");
         }
-        self.max_length.map_or(Ok(()), |max_length| check_max_length(max_length, usize::MAX))
+        self.max_length.map_or(Ok(()), |max_length| check_max_length(max_length, usize::MAX, FRAME))
     }
 }
 
@@ -84,6 +86,8 @@ pub struct Finetune<D: Backend> {
     /// Of the base model.
     fingerprint: String,
     max_length: usize,
+    /// Whether the texts are pairs.
+    pairs: bool,
     model: Bert<D>,
     arena: Arena<D>,
     workspace: Workspace<D>,
@@ -121,7 +125,6 @@ impl<D: Backend> Finetune<D> {
         let checkpoint = Checkpoint::open(&options.model_dir)?;
         let positions = checkpoint.config().max_position_embeddings;
         let max_length = options.max_length.unwrap_or(positions.min(DEFAULT_LENGTH));
-        check_max_length(max_length, positions)?;
         if let Some(layers) =
             options.selection.layers().filter(|layers| *layers.end() >= checkpoint.config().num_hidden_layers)
         {
@@ -134,6 +137,7 @@ impl<D: Backend> Finetune<D> {
         }
         let tokenizer = Tokenizer::open(&options.model_dir, checkpoint.config())?;
         let training_set = Dataset::read(&options.train, &options.read)?;
+        check_max_length(max_length, positions, tokenizer.special_tokens(training_set.is_paired()))?;
         let labels = match options.kind {
             Kind::Classify => Some(Labels::of_training_set(&training_set)?),
             Kind::Regress => None,
@@ -143,6 +147,10 @@ impl<D: Backend> Finetune<D> {
             Ok(Examples { encodings: encode(&tokenizer, dataset, max_length)?, targets })
         };
         let eval_set = options.eval.as_ref().map(|path| Dataset::read(path, &options.read)).transpose()?;
+        let pairs = training_set.is_paired();
+        if let Some(eval_set) = &eval_set {
+            check_pairs(&eval_set.path, &eval_set.examples, pairs)?;
+        }
         let (train, eval) = (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?);
 
         let head = match &labels {
@@ -178,7 +186,7 @@ impl<D: Backend> Finetune<D> {
             skipped,
         );
         let workspace = Workspace::new(device.clone());
-        Ok(Self { options, fingerprint, max_length, model, arena, workspace, labels, train, eval, plan })
+        Ok(Self { options, fingerprint, max_length, pairs, model, arena, workspace, labels, train, eval, plan })
     }
 
     /// What will happen.
@@ -196,12 +204,21 @@ impl<D: Backend> Finetune<D> {
     /// # Errors
     /// [`Error::Io`] when the output directory cannot be written, and everything [`train::train`] refuses.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Finished> {
-        let Self { options, fingerprint, max_length, model, mut arena, workspace, labels, train, eval, .. } = self;
+        let Self { options, fingerprint, max_length, pairs, model, mut arena, workspace, labels, train, eval, .. } =
+            self;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
         let mut log = MetricsLog::new(&options.out.join("metrics.jsonl"), options.log_every, observer);
         let entries = arena.entries().to_vec();
-        let mut saving =
-            Saving { options: &options, fingerprint, max_length, labels, model: &model, entries, inner: &mut log };
+        let mut saving = Saving {
+            options: &options,
+            fingerprint,
+            max_length,
+            pairs,
+            labels,
+            model: &model,
+            entries,
+            inner: &mut log,
+        };
         let trainee = Trainee { model: &model, arena: &mut arena, workspace: &workspace };
         let evaluation = eval.as_ref().map(|examples| (examples, options.metrics.as_slice()));
         let outcome = train::train(trainee, &train, evaluation, &options.training, &mut saving)?;

@@ -18,6 +18,7 @@ pub(super) struct Saving<'a, D: Backend> {
     /// Of the base model.
     pub(super) fingerprint: String,
     pub(super) max_length: usize,
+    pub(super) pairs: bool,
     pub(super) labels: Option<Labels>,
     pub(super) model: &'a Bert<D>,
     /// The arena's table.
@@ -37,6 +38,7 @@ impl<D: Backend> Saving<'_, D> {
             base_fingerprint: self.fingerprint.clone(),
             kind: options.kind,
             labels: self.labels.clone(),
+            pairs: Some(self.pairs),
             biases: options.selection.to_string(),
             seed: options.training.seed,
             hyperparameters: hyperparameters(options, self.max_length, outcome),
