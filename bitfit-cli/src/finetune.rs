@@ -4,7 +4,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-use bitfit_bert::finetune::{Finetune, Finished, Plan, grouped};
+use bitfit_bert::finetune::{Finetune, Finished, Plan, grouped, scores_as_json};
 use bitfit_bert::train::End;
 use bitfit_bert::{Error, hub};
 use bitfit_core::Backend;
@@ -31,7 +31,7 @@ impl Job for Training<'_> {
         let options = args.options(|model| {
             output::check_directory(&args.out)?;
             check_files(args)?;
-            Ok(hub::resolve(model)?)
+            Ok(hub::resolve(model, args.machine.quiet)?)
         })?;
         let quiet = args.machine.quiet;
         let finetune = Finetune::prepare(device, options)?;
@@ -86,10 +86,12 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
             let score = best.scores.first()?;
             Some(BestReport { epoch: best.epoch, metric: score.metric.name(), value: score.value })
         }),
-        metrics: report::metrics(best.map_or(&outcome.last, |best| &best.scores)),
+        metrics: scores_as_json(best.map_or(&outcome.last, |best| &best.scores)),
         seconds: report::rounded(seconds, 3),
         tokens_per_s: report::rate(outcome.tokens as f64, seconds),
         peak_rss_bytes: report::peak_rss_bytes(),
+        device: args.machine.device.to_string(),
+        precision: args.machine.precision.name(),
         task_file: task.as_ref().map(|task| task.path.display().to_string()),
         task_bytes: task.as_ref().map(|task| task.bytes),
         end,

@@ -7,7 +7,7 @@ use std::slice;
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use bitfit_bert::data::{Dataset, Example, Format, Labels, ReadOptions, read_lines};
 use bitfit_bert::task::{Prediction, Task};
 use bitfit_core::Backend;
@@ -36,7 +36,7 @@ impl Job for Answering<'_> {
 }
 
 fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
-    let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length)?;
+    let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length, args.machine.quiet)?;
     let is_stdin = args.input == Path::new("-");
     if args.out.is_some() {
         interrupt::quit_on_signal()?;
@@ -44,9 +44,7 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     let mut answers =
         Answers { task: &loaded.task, format: args.output_format, sink: Sink::open(args.out.as_deref())? };
     if is_stdin && matches!(args.read.format, None | Some(Format::Lines)) {
-        if !args.read.text.is_empty() {
-            return Err(anyhow!("--text chooses columns, but stdin is plain lines; say what it is with --format"));
-        }
+        refuse_columns(args)?;
         answer_lines(&mut answers, args.machine.quiet)?;
     } else {
         let dataset = read(args, &loaded, is_stdin)?;
@@ -57,6 +55,20 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     }
     answers.sink.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses flags that choose columns, where there are none.
+fn refuse_columns(args: &PredictArgs) -> Result<()> {
+    let flags = [
+        ("--text", !args.read.text.is_empty()),
+        ("--header", args.read.header),
+        ("--no-header", args.read.no_header),
+        ("--task", args.task.is_some()),
+    ];
+    match flags.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((flag, _)) => bail!("{flag} is about columns, but stdin is plain lines; say what it is with --format"),
+    }
 }
 
 /// The texts of a file, or of a table on stdin.

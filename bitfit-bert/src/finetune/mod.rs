@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bitfit_core::{Arena, Backend, HostTensor, Workspace};
+pub use log::scores_as_json;
 pub use plan::{Plan, grouped};
 
 use crate::bias::Selection;
@@ -49,6 +50,10 @@ pub struct FinetuneOptions {
     pub selection: Selection,
     /// How to train.
     pub training: TrainOptions,
+    /// The device as the user named it, and the precision; they go into the task file, since the last bits depend on them.
+    pub device: String,
+    /// See `device`.
+    pub precision: String,
     /// The longest sequence, in tokens; by default 128, or as long as the model has positions.
     pub max_length: Option<usize>,
     /// Takes the place of every dropout probability of the checkpoint.

@@ -5,7 +5,8 @@ use std::fs;
 use bitfit_core::{Backend, Entry};
 use serde_json::json;
 
-use super::{FinetuneOptions, Written, log};
+use super::log::{scores_as_json, shortest};
+use super::{FinetuneOptions, Written};
 use crate::data::Labels;
 use crate::metrics::Metric;
 use crate::model::Bert;
@@ -31,7 +32,7 @@ impl<D: Backend> Saving<'_, D> {
     pub(super) fn save(&self, outcome: &Outcome, values: &[f32]) -> Result<Written> {
         let options = self.options;
         let best =
-            outcome.best.as_ref().map(|best| json!({ "epoch": best.epoch, "scores": log::scores(&best.scores) }));
+            outcome.best.as_ref().map(|best| json!({ "epoch": best.epoch, "scores": scores_as_json(&best.scores) }));
         let path = options.out.join("task.safetensors");
         TaskFile {
             base: options.model.clone(),
@@ -79,9 +80,9 @@ fn hyperparameters(options: &FinetuneOptions, max_length: usize, outcome: &Outco
     let training = &options.training;
     json!({
         "task": options.read.task.map(|task| task.to_string()),
-        "learning_rate": training.learning_rate,
+        "learning_rate": shortest(training.learning_rate),
         "schedule": training.schedule.to_string(),
-        "warmup": training.warmup,
+        "warmup": shortest(training.warmup),
         "epochs": training.epochs,
         "steps": outcome.steps,
         "batch_size": match training.batch_size {
@@ -95,11 +96,13 @@ fn hyperparameters(options: &FinetuneOptions, max_length: usize, outcome: &Outco
         "group_by_length": training.group_by_length,
         "max_length": max_length,
         "weight_decay": training.weight_decay,
-        "max_grad_norm": training.max_grad_norm,
-        "dropout": options.dropout,
+        "max_grad_norm": training.max_grad_norm.map(shortest),
+        "dropout": options.dropout.map(shortest),
         "frozen_dropout": training.frozen_dropout,
         "shuffle": training.shuffle,
         "limit": training.limit,
+        "device": options.device,
+        "precision": options.precision,
         "metrics": options.metrics.iter().map(Metric::name).collect::<Vec<_>>(),
     })
 }

@@ -521,6 +521,9 @@ fn eval_and_predict_refuse_what_does_not_fit() {
         (format!("{predict} out/task.safetensors --input gone.txt"), &["gone.txt"]),
         (format!("{predict} out/task.safetensors --input dev.tsv --text body"), &["dev.tsv", "\"body\"", "--text"]),
         (format!("{predict} out/task.safetensors --text body"), &["--text", "stdin", "--format"]),
+        (format!("{predict} out/task.safetensors --header"), &["--header", "stdin", "--format"]),
+        (format!("{predict} out/task.safetensors --no-header --format lines"), &["--no-header", "stdin", "--format"]),
+        (format!("{predict} out/task.safetensors --task sst2"), &["--task", "stdin", "--format"]),
         (format!("{predict} out/task.safetensors --out gone/answers"), &["--out gone/answers"]),
     ] {
         let message = refused(&world, &line, &line);
