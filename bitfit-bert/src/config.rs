@@ -1,6 +1,5 @@
 //! `config.json`: the architecture of a checkpoint, read the way Hugging Face writes it and checked before anything uses it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -47,8 +46,6 @@ pub struct BertConfig {
     pub attention_probs_dropout_prob: f32,
     /// Dropout before the task head, where it differs from `hidden_dropout_prob`: see [`BertConfig::head_dropout_prob`].
     pub classifier_dropout: Option<f32>,
-    /// The labels of a classification head, by class number, if the checkpoint names any.
-    pub id2label: Option<BTreeMap<usize, String>>,
 }
 
 /// An activation function of the feed-forward layer.
@@ -92,7 +89,6 @@ impl BertConfig {
             hidden_dropout_prob: keys.probability("hidden_dropout_prob")?.unwrap_or(0.1),
             attention_probs_dropout_prob: keys.probability("attention_probs_dropout_prob")?.unwrap_or(0.1),
             classifier_dropout: keys.probability("classifier_dropout")?,
-            id2label: keys.labels("id2label")?,
         };
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(keys.invalid(format!(
@@ -101,11 +97,6 @@ impl BertConfig {
             )));
         }
         Ok(config)
-    }
-
-    /// D: the width of one attention head.
-    pub fn head_dim(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
     }
 
     /// The dropout before the task head, as `BertForSequenceClassification` chooses it: `classifier_dropout` where it is
@@ -175,14 +166,6 @@ impl Keys<'_> {
             )),
             Some(value) => Err(self.must_be(key, "the name of an activation", value)),
         }
-    }
-
-    fn labels(&self, key: &str) -> Result<Option<BTreeMap<usize, String>>> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let wrong = || self.must_be(key, "an object from class numbers to names", value);
-        let entries = value.as_object().ok_or_else(wrong)?;
-        let label = |(id, name): (&String, &Value)| Some((id.parse().ok()?, name.as_str()?.to_owned()));
-        entries.iter().map(label).collect::<Option<_>>().map(Some).ok_or_else(wrong)
     }
 
     /// The first name the file gives its architecture: `model_type`, or the first of `architectures`. Google's original
@@ -257,11 +240,11 @@ mod tests {
     fn bert_base_is_read_as_published() {
         let config = parse(json!({})).unwrap();
         assert_eq!((config.vocab_size, config.hidden_size, config.num_hidden_layers), (30522, 768, 12));
-        assert_eq!((config.num_attention_heads, config.head_dim(), config.intermediate_size), (12, 64, 3072));
+        assert_eq!((config.num_attention_heads, config.intermediate_size), (12, 3072));
         assert_eq!((config.max_position_embeddings, config.type_vocab_size), (512, 2));
         assert_eq!((config.layer_norm_eps, config.hidden_act), (1e-12, Activation::Gelu));
         assert_eq!((config.hidden_dropout_prob, config.attention_probs_dropout_prob), (0.1, 0.1));
-        assert_eq!((config.classifier_dropout, config.id2label), (None, None));
+        assert_eq!(config.classifier_dropout, None);
     }
 
     #[test]
@@ -272,20 +255,14 @@ mod tests {
         }));
         assert_eq!(config.unwrap(), parse(json!({})).unwrap());
         assert!(parse(json!({"model_type": null})).is_ok(), "the architecture says it is a BERT");
+        // What is not computed with may be anything.
+        assert!(parse(json!({"id2label": ["a"], "use_cache": "perhaps"})).is_ok());
     }
 
     #[test]
     fn the_head_falls_back_to_the_hidden_dropout() {
         assert_eq!(parse(json!({"hidden_dropout_prob": 0.25})).unwrap().head_dropout_prob(), 0.25);
         assert_eq!(parse(json!({"classifier_dropout": 0.0})).unwrap().head_dropout_prob(), 0.0);
-    }
-
-    #[test]
-    fn labels_are_sorted_by_number() {
-        let config = parse(json!({"id2label": {"10": "k", "1": "b", "0": "a"}})).unwrap();
-        assert_eq!(config.id2label.unwrap().into_values().collect::<Vec<_>>(), ["a", "b", "k"]);
-        assert!(message(json!({"id2label": {"x": "a"}})).contains("id2label"));
-        assert!(message(json!({"id2label": ["a"]})).contains("id2label"));
     }
 
     #[test]

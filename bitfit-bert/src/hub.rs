@@ -5,24 +5,23 @@
 //! connection.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::file::{INDEX, SINGLE, shards};
+use crate::config::FILE_NAME as CONFIG;
 use crate::{Error, Result};
-
-/// Every model has these two; the weights may be in shards instead.
-const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// The directory of the model called `model`: an existing directory as it is; otherwise the hub id "organisation/name" or
 /// "name", looked up in the cache (`HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `HF_HOME`, `~/.cache/huggingface/hub`) and then,
-/// with the feature `hub`, on the hub (`HF_ENDPOINT`, `HF_TOKEN`), which shows its progress on a terminal's stderr.
+/// with the feature `hub`, on the hub (`HF_ENDPOINT`, `HF_TOKEN`). A variable that is empty counts as not set. A download
+/// shows bars on stderr, unless it is to be `quiet`.
 ///
 /// # Errors
 /// [`Error::ModelNotFound`] says why, and what to do.
-pub fn resolve(model: &str) -> Result<PathBuf> {
-    Hub::from_env().resolve(model)
+pub fn resolve(model: &str, quiet: bool) -> Result<PathBuf> {
+    Hub::new(|key| env::var_os(key), quiet).resolve(model)
 }
 
 /// What the environment says about the hub.
@@ -30,6 +29,9 @@ struct Hub {
     /// The directory of `models--organisation--name`, `None` on a machine without a home directory.
     cache: Option<PathBuf>,
     offline: bool,
+    /// Whether a download shows nothing.
+    #[cfg(feature = "hub")]
+    quiet: bool,
     /// Another server than the hub's own, and the token to show it.
     #[cfg(feature = "hub")]
     endpoint: Option<String>,
@@ -38,8 +40,14 @@ struct Hub {
 }
 
 impl Hub {
-    fn from_env() -> Self {
-        let set = |key: &str| env::var_os(key).filter(|value| !value.is_empty()).map(PathBuf::from);
+    /// What these variables say.
+    #[cfg_attr(not(feature = "hub"), allow(unused_variables, reason = "without downloads nothing is shown"))]
+    fn new(variable: impl Fn(&str) -> Option<OsString>, quiet: bool) -> Self {
+        let set = |key: &str| variable(key).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let text = |key: &str| {
+            let text = variable(key)?.into_string().ok()?.trim().to_owned();
+            Some(text).filter(|text| !text.is_empty())
+        };
         let home = env::home_dir();
         let expand = |path: PathBuf| match (path.strip_prefix("~"), &home) {
             (Ok(rest), Some(home)) => home.join(rest),
@@ -51,14 +59,16 @@ impl Hub {
             .or_else(|| Some(set("XDG_CACHE_HOME")?.join("huggingface/hub")))
             .or_else(|| Some(home.as_ref()?.join(".cache/huggingface/hub")));
         let yes = |value: String| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str());
-        let offline = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].iter().any(|key| env::var(key).is_ok_and(yes));
+        let offline = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].iter().any(|key| text(key).is_some_and(yes));
         Self {
             cache: cache.map(expand),
             offline,
             #[cfg(feature = "hub")]
-            endpoint: env::var("HF_ENDPOINT").ok(),
+            quiet,
             #[cfg(feature = "hub")]
-            token: env::var("HF_TOKEN").ok(),
+            endpoint: text("HF_ENDPOINT"),
+            #[cfg(feature = "hub")]
+            token: text("HF_TOKEN"),
         }
     }
 
@@ -124,23 +134,26 @@ impl Hub {
         use hf_hub::api::sync::ApiBuilder;
         use hf_hub::{Cache, Repo};
 
-        let mut api = ApiBuilder::from_cache(Cache::new(cache.into()));
+        let mut api = ApiBuilder::from_cache(Cache::new(cache.into())).with_progress(!self.quiet);
         if let Some(endpoint) = &self.endpoint {
             api = api.with_endpoint(endpoint.trim_end_matches('/').to_owned());
         }
         if let Some(token) = &self.token {
-            api = api.with_token(Some(token.trim().to_owned()));
+            api = api.with_token(Some(token.clone()));
         }
         let repository = api.build()?.repo(Repo::model(model.into()));
         let listing = repository.info()?;
         let has = |file: &str| listing.siblings.iter().any(|sibling| sibling.rfilename == file);
         // The weights last, so that a model that cannot be used says so before they are fetched.
-        let weights = if has(WEIGHTS) { WEIGHTS } else { INDEX };
+        let weights = if has(SINGLE) { SINGLE } else { INDEX };
         let files = [CONFIG, "tokenizer_config.json", "tokenizer.json", "vocab.txt", weights];
         for file in files.into_iter().filter(|file| has(file)) {
             let path = repository.get(file)?;
-            for shard in (file == INDEX).then(|| shards(&path)).flatten().unwrap_or_default() {
-                repository.get(&shard)?;
+            // An index that cannot be read makes the model an incomplete one.
+            for shard in
+                Some(&path).filter(|_| file == INDEX).and_then(|index| shards(index).ok()).unwrap_or_default().keys()
+            {
+                repository.get(shard)?;
             }
         }
         Ok(())
@@ -179,22 +192,9 @@ fn is_hub_id(model: &str) -> bool {
 /// Whether a snapshot holds what a checkpoint needs. The Python libraries fetch file by file, so it may hold less.
 fn is_complete(dir: &Path) -> bool {
     let has_tokenizer = dir.join("tokenizer.json").exists() || dir.join("vocab.txt").exists();
-    let has_weights = dir.join(WEIGHTS).exists()
-        || shards(&dir.join(INDEX)).is_some_and(|shards| shards.iter().all(|shard| dir.join(shard).exists()));
+    let has_weights = dir.join(SINGLE).exists()
+        || shards(&dir.join(INDEX)).is_ok_and(|shards| shards.keys().all(|shard| dir.join(shard).exists()));
     dir.join(CONFIG).exists() && has_weights && has_tokenizer
-}
-
-/// The file names of the shards that an index lists, `None` if it cannot be read or names a place elsewhere.
-fn shards(index: &Path) -> Option<Vec<String>> {
-    let index: serde_json::Value = serde_json::from_slice(&fs::read(index).ok()?).ok()?;
-    let file_name = |shard: &serde_json::Value| {
-        let shard = shard.as_str()?;
-        (Path::new(shard).file_name() == Some(shard.as_ref())).then(|| shard.to_owned())
-    };
-    let mut shards: Vec<String> = index["weight_map"].as_object()?.values().map(file_name).collect::<Option<_>>()?;
-    shards.sort_unstable();
-    shards.dedup();
-    Some(shards)
 }
 
 #[cfg(test)]
@@ -217,6 +217,8 @@ mod tests {
         let hub = Hub {
             cache: Some(root.path().into()),
             offline: true,
+            #[cfg(feature = "hub")]
+            quiet: true,
             // Nothing listens there.
             #[cfg(feature = "hub")]
             endpoint: Some("http://127.0.0.1:9".into()),
@@ -235,6 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_variable_is_one_that_is_not_set() {
+        let of = |value: &'static str| Hub::new(move |key| key.starts_with("HF_").then(|| value.into()), true);
+        for empty in ["", "  "] {
+            let hub = of(empty);
+            assert!(!hub.offline);
+            #[cfg(feature = "hub")]
+            assert_eq!((hub.endpoint, hub.token), (None, None));
+        }
+        let hub = of(" 1 ");
+        assert!(hub.offline);
+        #[cfg(feature = "hub")]
+        assert_eq!((hub.endpoint, hub.token), (Some("1".into()), Some("1".into())));
+    }
+
+    #[test]
     fn a_directory_is_used_as_it_is() {
         let (root, hub) = cache("models--a--b", &[]);
         let dir = root.path().to_str().unwrap();
@@ -244,11 +261,11 @@ mod tests {
 
     #[test]
     fn a_cached_model_is_found_without_a_network() {
-        let files = [CONFIG, WEIGHTS, "tokenizer.json"];
+        let files = [CONFIG, SINGLE, "tokenizer.json"];
         let (root, hub) = cache("models--sentence-transformers--all-MiniLM-L6-v2", &files);
         let dir = hub.resolve("sentence-transformers/all-MiniLM-L6-v2").unwrap();
         assert!(dir.starts_with(root.path()) && dir.ends_with(COMMIT));
-        let (_root, hub) = cache("models--bert-base-uncased", &[CONFIG, WEIGHTS, "vocab.txt"]);
+        let (_root, hub) = cache("models--bert-base-uncased", &[CONFIG, SINGLE, "vocab.txt"]);
         assert!(hub.resolve("bert-base-uncased").unwrap().ends_with(COMMIT));
     }
 
@@ -265,7 +282,7 @@ mod tests {
 
     #[test]
     fn an_incomplete_snapshot_is_not_used() {
-        for files in [&[CONFIG, WEIGHTS][..], &[CONFIG, "tokenizer.json"], &[WEIGHTS, "tokenizer.json"]] {
+        for files in [&[CONFIG, SINGLE][..], &[CONFIG, "tokenizer.json"], &[SINGLE, "tokenizer.json"]] {
             let (_root, hub) = cache("models--a--b", files);
             let message = refusal(&hub, "a/b");
             assert!(message.contains("HF_HUB_OFFLINE") && message.contains("pass --model DIR"), "{message}");
@@ -274,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_reference_cannot_lead_out_of_the_cache() {
-        let (root, hub) = cache("models--a--b", &[CONFIG, WEIGHTS, "vocab.txt"]);
+        let (root, hub) = cache("models--a--b", &[CONFIG, SINGLE, "vocab.txt"]);
         for reference in ["../snapshots/0123456789abcdef0123456789abcdef01234567", "/", "..", ""] {
             fs::write(root.path().join("models--a--b/refs/main"), reference).unwrap();
             assert!(hub.resolve("a/b").is_err(), "{reference}");
@@ -355,7 +372,7 @@ mod tests {
     fn a_model_is_fetched_into_the_cache_once() {
         let index = r#"{"weight_map": {"x": "one.safetensors", "y": "two.safetensors"}}"#;
         for weights in
-            [&[(WEIGHTS, "weights")][..], &[(INDEX, index), ("one.safetensors", "1"), ("two.safetensors", "2")]]
+            [&[(SINGLE, "weights")][..], &[(INDEX, index), ("one.safetensors", "1"), ("two.safetensors", "2")]]
         {
             let (_root, mut hub) = cache("unused", &[]);
             hub.offline = false;

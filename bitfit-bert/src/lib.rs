@@ -24,3 +24,8 @@ pub use config::BertConfig;
 pub use error::{Error, Result};
 pub use task_file::TaskFile;
 pub use tokenize::Tokenizer;
+
+/// The examples of the read-me, which need no more than this crate has.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadMe;

@@ -5,7 +5,7 @@ use std::path::Path;
 use bitfit_core::{Arena, Backend, Workspace};
 
 use crate::bias::Selection;
-use crate::data::{Dataset, Kind, Labels};
+use crate::data::{Dataset, Example, Kind, Labels, check_pairs};
 use crate::metrics::Metric;
 use crate::model::{Bert, Head, HeadWeights, ModelOptions};
 use crate::tokenize::Encoding;
@@ -85,13 +85,24 @@ impl<D: Backend> Task<D> {
     /// Sets the longest sequence in tokens.
     ///
     /// # Errors
-    /// [`crate::Error::Setting`] for more than the model has positions, or too few for any text: less than 3.
+    /// [`crate::Error::Setting`] for more than the model has positions, or for so few that the special tokens leave no room for
+    /// text: less than 3, for pairs less than 4.
     pub fn with_max_length(self, max_length: usize) -> Result<Self> {
-        check_max_length(max_length, self.positions)?;
+        let special = self.tokenizer.special_tokens(self.file.pairs == Some(true));
+        check_max_length(max_length, self.positions, special)?;
         Ok(Self { max_length, ..self })
     }
 
-    /// Predicts for texts or pairs, in their order.
+    /// Refuses texts where the task was trained on pairs, and the other way round, as far as the task file says which.
+    ///
+    /// # Errors
+    /// [`crate::Error::DataRow`] with `path`, which the examples are from, and the line of the first.
+    pub fn check_pairs(&self, path: &Path, examples: &[Example]) -> Result<()> {
+        self.file.pairs.map_or(Ok(()), |pairs| check_pairs(path, examples, pairs))
+    }
+
+    /// Predicts for texts or pairs, in their order. What has no line to be refused by goes unchecked: see
+    /// [`Task::check_pairs`].
     ///
     /// # Errors
     /// [`crate::Error::Tokenizer`] when a text cannot be encoded; [`crate::Error::Core`] when the device fails.
@@ -112,8 +123,9 @@ impl<D: Backend> Task<D> {
     ///
     /// # Errors
     /// [`crate::Error::UnknownLabel`] and [`crate::Error::DataField`] for labels that are not the task's; otherwise as
-    /// [`Task::predict`].
+    /// [`Task::check_pairs`] and [`Task::predict`].
     pub fn evaluate(&self, dataset: &Dataset, metrics: &[Metric]) -> Result<(Vec<Score>, usize)> {
+        self.check_pairs(&dataset.path, &dataset.examples)?;
         let targets = targets(dataset, self.labels())?;
         let encodings = encode(&self.tokenizer, dataset, self.max_length)?;
         let tokens = encodings.iter().map(|encoding| encoding.ids.len()).sum();
@@ -122,10 +134,12 @@ impl<D: Backend> Task<D> {
     }
 }
 
-/// Refuses a longest sequence that holds no text, or for which the model has not enough positions.
-pub(crate) fn check_max_length(max_length: usize, positions: usize) -> Result<()> {
-    let reason = match max_length {
-        0..3 => "two places go to [CLS] and [SEP], so it must be at least 3",
+/// Refuses a longest sequence that holds no text beside so many special tokens, or for which the model has not enough positions.
+pub(crate) fn check_max_length(max_length: usize, positions: usize, special: usize) -> Result<()> {
+    let reason = match special {
+        2 if max_length < 3 => "two places go to [CLS] and [SEP], so it must be at least 3",
+        3 if max_length < 4 => "of a pair, three places go to [CLS] and two [SEP], so it must be at least 4",
+        _ if max_length <= special => "the tokenizer's special tokens leave no room for text",
         _ if max_length > positions => "the model has fewer positions; see max_position_embeddings in its config.json",
         _ => return Ok(()),
     };
@@ -160,11 +174,22 @@ mod tests {
 
     #[test]
     fn a_length_has_room_for_text_and_not_more_than_the_model() {
-        for (max_length, word) in [(0, "at least 3"), (2, "at least 3"), (9, "fewer positions")] {
-            let message = check_max_length(max_length, 8).unwrap_err().to_string();
+        for (max_length, special, word) in [
+            (0, 2, "at least 3"),
+            (2, 2, "at least 3"),
+            (3, 3, "at least 4"),
+            (4, 4, "no room for text"),
+            (0, 0, "no room for text"),
+            (9, 2, "fewer positions"),
+        ] {
+            let message = check_max_length(max_length, 8, special).unwrap_err().to_string();
             assert!(message.starts_with(&format!("the maximum length is {max_length}: ")), "{message}");
             assert!(message.contains(word), "{message}");
         }
-        assert!(check_max_length(3, 8).is_ok() && check_max_length(8, 8).is_ok());
+        assert!(
+            [(1, 0), (3, 2), (4, 3), (8, 2)]
+                .into_iter()
+                .all(|(length, special)| check_max_length(length, 8, special).is_ok())
+        );
     }
 }

@@ -33,6 +33,8 @@ pub struct TaskFile {
     pub kind: Kind,
     /// The classes in the order of the head's outputs; `None` for a regression.
     pub labels: Option<Labels>,
+    /// Whether it was trained on pairs of texts; `None` in a file that does not say, from before it was written down.
+    pub pairs: Option<bool>,
     /// Which biases were trained, in words.
     pub biases: String,
     /// The run's seed.
@@ -105,8 +107,9 @@ impl TaskFile {
         let labels = match kind {
             Kind::Classify => {
                 let names: Option<Vec<String>> = serde_json::from_value(json("labels")?).ok();
-                let labels = names.and_then(Labels::from_names);
-                Some(labels.ok_or_else(|| refuse("the metadata's \"labels\" are no list of names".into()))?)
+                let labels = names.and_then(Labels::from_names).filter(|labels| labels.len() >= 2);
+                let reason = "the metadata's \"labels\" are no list of two different names or more";
+                Some(labels.ok_or_else(|| refuse(reason.into()))?)
             }
             Kind::Regress => None,
         };
@@ -123,6 +126,12 @@ impl TaskFile {
             base_fingerprint: field("base_fingerprint")?.into(),
             kind,
             labels,
+            pairs: match metadata.get("pairs").map(String::as_str) {
+                None => None,
+                Some("true") => Some(true),
+                Some("false") => Some(false),
+                Some(_) => return Err(refuse("the metadata's \"pairs\" is neither true nor false".into())),
+            },
             biases: field("biases")?.into(),
             seed: field("seed")?.parse().map_err(|_| refuse("the metadata's \"seed\" is no number".into()))?,
             hyperparameters: json("hyperparameters")?,
@@ -156,7 +165,7 @@ impl TaskFile {
 
     fn metadata(&self) -> HashMap<String, String> {
         let labels = self.labels.as_ref().map_or(Value::Null, |labels| labels.names().into());
-        [
+        let fields = [
             ("format", FORMAT.to_owned()),
             ("version", VERSION.to_owned()),
             ("base", self.base.clone()),
@@ -167,9 +176,9 @@ impl TaskFile {
             ("seed", self.seed.to_string()),
             ("hyperparameters", self.hyperparameters.to_string()),
             ("best", self.best.to_string()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        ];
+        let pairs = self.pairs.map(|pairs| ("pairs", pairs.to_string()));
+        fields.into_iter().chain(pairs).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
@@ -203,6 +212,7 @@ mod tests {
             base_fingerprint: "ab".repeat(32),
             kind: Kind::Classify,
             labels: Some(labels),
+            pairs: Some(true),
             biases: "all".into(),
             seed: 7,
             hyperparameters: serde_json::json!({"learning_rate": 0.001}),
@@ -218,7 +228,7 @@ mod tests {
         let path = dir.path().join("task.safetensors");
         task().write(&path).unwrap();
         let read = TaskFile::read(&path).unwrap();
-        assert_eq!(read.labels, task().labels);
+        assert_eq!((read.labels, read.pairs), (task().labels, Some(true)));
         assert_eq!((read.seed, read.kind, read.hyperparameters), (7, Kind::Classify, task().hyperparameters));
         for (name, tensor) in task().tensors {
             assert_eq!(read.tensors[&name].shape(), tensor.shape());
@@ -226,6 +236,14 @@ mod tests {
         }
         let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(files, ["task.safetensors"], "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_file_from_before_pairs_were_told_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("task.safetensors");
+        TaskFile { pairs: None, ..task() }.write(&path).unwrap();
+        assert_eq!(TaskFile::read(&path).unwrap().pairs, None);
     }
 
     #[test]
@@ -270,6 +288,11 @@ mod tests {
         fs::write(&path, future).unwrap();
         let message = TaskFile::read(&path).unwrap_err().to_string();
         assert!(message.contains("version 9"), "{message}");
+        for few in [vec![], vec!["a".to_owned()]] {
+            TaskFile { labels: Labels::from_names(few), ..task() }.write(&path).unwrap();
+            let message = TaskFile::read(&path).unwrap_err().to_string();
+            assert!(message.contains("task.safetensors: the metadata's \"labels\""), "{message}");
+        }
         let kind = b"classify";
         let at = bytes.windows(kind.len()).position(|window| window == kind).unwrap();
         let mut foreign = bytes;

@@ -1,8 +1,8 @@
 //! Thirty steps with all-MiniLM-L6-v2's real weights against PyTorch and transformers (`goldens/trajectories.py`): dropout 0,
 //! file order, batch 16; classification, regression and a subset of the biases. On the CPU, and on a GPU where there is one.
 //!
-//! Needs the weights: `BITFIT_MINILM` names the model's directory (`scripts/fetch-minilm.sh` makes one). Skipped, with one
-//! line that says so, where it is not set.
+//! Needs the weights: `BITFIT_MINILM` names the model's directory (`scripts/fetch-minilm.sh` makes one). Skipped where it is not
+//! set, with a line that says so, unless `BITFIT_REQUIRE` names MINILM.
 
 mod common;
 
@@ -15,7 +15,7 @@ use bitfit_bert::metrics::Metric;
 use bitfit_bert::train::{Observer, StepReport, TrainOptions};
 use bitfit_core::{Backend, Cpu};
 use bitfit_cuda::Precision;
-use common::{goldens, gpu};
+use common::{goldens, gpu, minilm};
 
 /// Collects losses, and ends the run after as many as PyTorch's.
 struct Losses {
@@ -34,15 +34,6 @@ impl Observer for Losses {
     fn should_stop(&self) -> bool {
         self.losses.len() == self.steps
     }
-}
-
-/// The model's directory, or a line that says what is skipped.
-fn minilm(what: &str) -> Option<PathBuf> {
-    let dir = std::env::var_os("BITFIT_MINILM").map(PathBuf::from);
-    if dir.is_none() {
-        eprintln!("skipped: {what} needs MiniLM's weights; set BITFIT_MINILM to their directory");
-    }
-    dir
 }
 
 /// A run that PyTorch made too.
@@ -70,7 +61,9 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         metrics: vec![if kind == Kind::Regress { Metric::Spearman } else { Metric::Accuracy }],
         selection,
         training: TrainOptions { epochs: 1, shuffle: false, ..TrainOptions::default() },
-        max_length: 128,
+        device: device.name(),
+        precision: "f32".into(),
+        max_length: Some(128),
         dropout: Some(0.0),
         init_head: Some(head),
         log_every: 1,
@@ -83,7 +76,7 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
     let mut greatest: f64 = 0.0;
     for (step, (&found, expected)) in observer.losses.iter().zip(expected).enumerate() {
         let error = (f64::from(found) - expected).abs() / expected;
-        // The contract is 1e-3; a missing kind of bias would move these losses by 2e-4 only, and rounding does by 1e-6.
+        // Rounding moves these losses by 1e-6, and a missing kind of bias would by as little as 2e-4.
         assert!(error < 2e-5, "step {}: loss {found} instead of {expected}", step + 1);
         greatest = greatest.max(error);
     }
@@ -117,26 +110,26 @@ fn regression() -> Run {
 
 #[test]
 fn classification_follows_pytorch() {
-    let Some(model) = minilm("the classification trajectory") else { return };
+    let Some(model) = minilm() else { return };
     follows(&Cpu::default(), &model, classification());
 }
 
 #[test]
 fn a_subset_of_the_biases_follows_pytorch() {
-    let Some(model) = minilm("the trajectory of a subset") else { return };
+    let Some(model) = minilm() else { return };
     follows(&Cpu::default(), &model, subset());
 }
 
 #[test]
 fn regression_follows_pytorch() {
-    let Some(model) = minilm("the regression trajectory") else { return };
+    let Some(model) = minilm() else { return };
     follows(&Cpu::default(), &model, regression());
 }
 
 #[test]
 fn all_of_them_follow_pytorch_on_a_gpu() {
     let Some(gpu) = gpu(Precision::F32) else { return };
-    let Some(model) = minilm("the trajectories on a GPU") else { return };
+    let Some(model) = minilm() else { return };
     for run in [classification(), subset(), regression()] {
         follows(&gpu, &model, run);
     }

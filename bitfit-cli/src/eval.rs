@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use bitfit_bert::data::{Dataset, Kind, ReadOptions};
-use bitfit_bert::finetune::grouped;
+use bitfit_bert::finetune::{grouped, scores_as_json};
 use bitfit_bert::metrics::Metric;
 use bitfit_core::Backend;
 
@@ -28,7 +28,7 @@ impl Job for Scoring<'_> {
 }
 
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
-    let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length)?;
+    let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length, args.machine.quiet)?;
     let kind = loaded.task.file().kind;
     if let Some(task) = args.task
         && task.preset().kind != kind
@@ -55,10 +55,12 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         kind: kind.name(),
         rows,
         tokens,
-        metrics: report::metrics(&scores),
+        metrics: scores_as_json(&scores),
         seconds: report::rounded(seconds, 3),
         tokens_per_s: report::rate(tokens as f64, seconds),
         peak_rss_bytes: report::peak_rss_bytes(),
+        device: args.machine.device.to_string(),
+        precision: args.machine.precision.name(),
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,13 +1,12 @@
 //! `finetune`: from arguments to a task file.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-use bitfit_bert::finetune::{Finetune, FinetuneOptions, Finished, Plan, grouped};
+use bitfit_bert::finetune::{Finetune, Finished, Plan, grouped, scores_as_json};
 use bitfit_bert::train::End;
-use bitfit_bert::{BertConfig, Error, hub};
+use bitfit_bert::{Error, hub};
 use bitfit_core::Backend;
 
 use crate::args::FinetuneArgs;
@@ -19,24 +18,21 @@ use crate::{STOPPED, output};
 
 /// Runs the command.
 pub fn run(args: FinetuneArgs) -> Result<ExitCode> {
-    // What costs nothing to find out comes first, before a model is fetched or data is read.
-    let options = args.options(|model| {
-        output::check_directory(&args.out)?;
-        check_files(&args)?;
-        locate(model)
-    })?;
-    setup::on_device(&args.machine, Training { args: &args, options })
+    setup::on_device(&args.machine, Training(&args))
 }
 
 /// The command, up to its device.
-struct Training<'a> {
-    args: &'a FinetuneArgs,
-    options: FinetuneOptions,
-}
+struct Training<'a>(&'a FinetuneArgs);
 
 impl Job for Training<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
-        let Self { args, options } = self;
+        let Self(args) = self;
+        // What costs nothing to find out comes first, as the device did, before a model is fetched or data is read.
+        let options = args.options(|model| {
+            output::check_directory(&args.out)?;
+            check_files(args)?;
+            Ok(hub::resolve(model, args.machine.quiet)?)
+        })?;
         let quiet = args.machine.quiet;
         let finetune = Finetune::prepare(device, options)?;
         let plan = finetune.plan().clone();
@@ -90,10 +86,12 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
             let score = best.scores.first()?;
             Some(BestReport { epoch: best.epoch, metric: score.metric.name(), value: score.value })
         }),
-        metrics: report::metrics(best.map_or(&outcome.last, |best| &best.scores)),
+        metrics: scores_as_json(best.map_or(&outcome.last, |best| &best.scores)),
         seconds: report::rounded(seconds, 3),
         tokens_per_s: report::rate(outcome.tokens as f64, seconds),
         peak_rss_bytes: report::peak_rss_bytes(),
+        device: args.machine.device.to_string(),
+        precision: args.machine.precision.name(),
         task_file: task.as_ref().map(|task| task.path.display().to_string()),
         task_bytes: task.as_ref().map(|task| task.bytes),
         end,
@@ -121,11 +119,4 @@ fn check_files(args: &FinetuneArgs) -> Result<()> {
         fs::metadata(path).map_err(|source| Error::Io { path: path.clone(), source })?;
     }
     Ok(())
-}
-
-/// The directory of a model, and how many positions it has.
-fn locate(model: &str) -> Result<(PathBuf, usize)> {
-    let dir = hub::resolve(model)?;
-    let positions = BertConfig::open(&dir)?.max_position_embeddings;
-    Ok((dir, positions))
 }

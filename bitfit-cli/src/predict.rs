@@ -3,10 +3,11 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
+use std::slice;
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use bitfit_bert::data::{Dataset, Example, Format, Labels, ReadOptions, read_lines};
 use bitfit_bert::task::{Prediction, Task};
 use bitfit_core::Backend;
@@ -14,8 +15,8 @@ use serde::{Serialize, Serializer};
 
 use crate::args::{OutputFormat, PredictArgs};
 use crate::output::Sink;
-use crate::report;
 use crate::setup::{self, Job, Loaded};
+use crate::{interrupt, report};
 
 /// Texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;
@@ -35,26 +36,39 @@ impl Job for Answering<'_> {
 }
 
 fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
-    let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length)?;
+    let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length, args.machine.quiet)?;
     let is_stdin = args.input == Path::new("-");
+    if args.out.is_some() {
+        interrupt::quit_on_signal()?;
+    }
     let mut answers =
         Answers { task: &loaded.task, format: args.output_format, sink: Sink::open(args.out.as_deref())? };
     if is_stdin && matches!(args.read.format, None | Some(Format::Lines)) {
-        if !args.read.text.is_empty() {
-            return Err(anyhow!("--text chooses columns, but stdin is plain lines; say what it is with --format"));
-        }
+        refuse_columns(args)?;
         answer_lines(&mut answers, args.machine.quiet)?;
     } else {
         let dataset = read(args, &loaded, is_stdin)?;
-        if !args.machine.quiet {
-            report::say_skipped(&dataset);
-        }
+        loaded.task.check_pairs(&dataset.path, &dataset.examples)?;
         for examples in dataset.examples.chunks(BATCH) {
             answers.give(examples)?;
         }
     }
     answers.sink.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses flags that choose columns, where there are none.
+fn refuse_columns(args: &PredictArgs) -> Result<()> {
+    let flags = [
+        ("--text", !args.read.text.is_empty()),
+        ("--header", args.read.header),
+        ("--no-header", args.read.no_header),
+        ("--task", args.task.is_some()),
+    ];
+    match flags.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((flag, _)) => bail!("{flag} is about columns, but stdin is plain lines; say what it is with --format"),
+    }
 }
 
 /// The texts of a file, or of a table on stdin.
@@ -89,9 +103,15 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
     while let Ok(first) = lines.recv() {
         let (mut batch, mut failed) = (Vec::new(), None);
         for line in std::iter::once(first).chain(lines.try_iter().take(BATCH - 1)) {
-            match line {
+            let checked = line.and_then(|example| {
+                answers.task.check_pairs(Path::new("<stdin>"), slice::from_ref(&example)).map(|()| example)
+            });
+            match checked {
                 Ok(example) => batch.push(example),
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
         }
         // What came before a broken line has an answer.

@@ -8,7 +8,7 @@ use bitfit_bert::data::Dataset;
 use bitfit_bert::finetune::grouped;
 use bitfit_bert::train::Score;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::output;
 
@@ -37,6 +37,9 @@ pub struct FinetuneReport<'a> {
     pub seconds: f64,
     pub tokens_per_s: f64,
     pub peak_rss_bytes: Option<u64>,
+    /// As `--device` and `--precision` have them.
+    pub device: String,
+    pub precision: &'static str,
     /// Null where the run ended before its first step.
     pub task_file: Option<String>,
     pub task_bytes: Option<u64>,
@@ -66,6 +69,9 @@ pub struct EvalReport<'a> {
     pub seconds: f64,
     pub tokens_per_s: f64,
     pub peak_rss_bytes: Option<u64>,
+    /// As `--device` and `--precision` have them.
+    pub device: String,
+    pub precision: &'static str,
 }
 
 /// A line on stderr. Where nobody reads it, the work goes on.
@@ -90,13 +96,6 @@ pub fn say_skipped(dataset: &Dataset) {
             if lines == 1 { "one line that is".into() } else { format!("{} lines that are", grouped(lines)) }
         ));
     }
-}
-
-/// Scores as an object from metric to value.
-pub fn metrics(scores: &[Score]) -> Value {
-    Value::Object(
-        scores.iter().map(|score| (score.metric.name().to_owned(), score.value.into())).collect::<Map<_, _>>(),
-    )
 }
 
 /// Scores as words: `accuracy 0.9123  f1 0.9011`.

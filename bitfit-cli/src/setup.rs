@@ -40,7 +40,7 @@ fn cpu(precision: Precision) -> Result<Cpu> {
 }
 
 fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
-    let device = Cuda::new(ordinal).map_err(|error| anyhow!("--device cuda:{ordinal}: {error}"))?;
+    let device = Cuda::new(ordinal).map_err(|error| anyhow!("--device {}: {error}", Device::Cuda(ordinal)))?;
     Ok(device.with_precision(precision))
 }
 
@@ -54,10 +54,16 @@ pub struct Loaded<D: Backend> {
 
 impl<D: Backend> Loaded<D> {
     /// Loads the task onto the base model `model`, or onto the one that the task file names.
-    pub fn open(device: &D, model: Option<&str>, task_file: &Path, max_length: Option<usize>) -> Result<Self> {
+    pub fn open(
+        device: &D,
+        model: Option<&str>,
+        task_file: &Path,
+        max_length: Option<usize>,
+        quiet: bool,
+    ) -> Result<Self> {
         let (model, dir) = match model {
-            Some(model) => (model.to_owned(), hub::resolve(model)?),
-            None => base(task_file)?,
+            Some(model) => (model.to_owned(), hub::resolve(model, quiet)?),
+            None => base(task_file, quiet)?,
         };
         let task = Task::load(device, &dir, task_file)?;
         let task = match max_length {
@@ -74,9 +80,9 @@ impl<D: Backend> Loaded<D> {
 }
 
 /// The base model that a task file names, and its directory.
-fn base(task_file: &Path) -> Result<(String, PathBuf)> {
+fn base(task_file: &Path, quiet: bool) -> Result<(String, PathBuf)> {
     let base = TaskFile::read(task_file)?.base;
-    let dir = hub::resolve(&base).map_err(|error| {
+    let dir = hub::resolve(&base, quiet).map_err(|error| {
         anyhow!("{}: its base model is not found, say where it is with --model: {error}", task_file.display())
     })?;
     Ok((base, dir))

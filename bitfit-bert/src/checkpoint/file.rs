@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::{Error, Result};
 
-pub(super) const SINGLE: &str = "model.safetensors";
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const SINGLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// Weights in formats that are not read: an arbitrary Python pickle, or other frameworks' own.
 const OTHER_FORMATS: [&str; 4] =
@@ -112,28 +112,32 @@ fn entries(path: &Path, bytes: Arc<Mmap>, header: usize, metadata: &Metadata) ->
     metadata.tensors().into_iter().map(entry).collect()
 }
 
-/// The tensors of all shards that the index names.
-fn read_sharded(dir: &Path, index: &Path) -> Result<Vec<Entry>> {
+/// The shards that an index names: the file of each, and the tensors that the index promises there.
+pub(crate) fn shards(index: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     let wrong = |reason: String| Error::Weights { path: index.into(), reason };
     let json = fs::read(index).map_err(Error::io(index))?;
     let json: Value = serde_json::from_slice(&json).map_err(|error| wrong(format!("not JSON: {error}")))?;
     let map = json.get("weight_map").and_then(Value::as_object);
     let map = map.ok_or_else(|| wrong("\"weight_map\" is missing or not an object".into()))?;
-    // Shard by shard, the tensors the index promises there.
-    let mut shards = BTreeMap::<&str, Vec<&str>>::new();
+    let mut shards = BTreeMap::<String, Vec<String>>::new();
     for (name, shard) in map {
         // A shard is a file beside the index; nothing in an index may lead anywhere else.
         let shard = shard.as_str().filter(|shard| Path::new(shard).file_name() == Some(OsStr::new(shard)));
         let shard = shard.ok_or_else(|| wrong(format!("the shard of tensor {name} is not a file name")))?;
-        shards.entry(shard).or_default().push(name);
+        shards.entry(shard.to_owned()).or_default().push(name.clone());
     }
-    let mut all = Vec::with_capacity(map.len());
-    for (shard, promised) in shards {
+    Ok(shards)
+}
+
+/// The tensors of all shards that the index names.
+fn read_sharded(dir: &Path, index: &Path) -> Result<Vec<Entry>> {
+    let mut all = Vec::new();
+    for (shard, promised) in shards(index)? {
         let path = dir.join(shard);
         let found = read_file(&path)?;
         let names: HashSet<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
-        if let Some(name) = promised.into_iter().find(|name| !names.contains(name)) {
-            return Err(Error::MissingTensor { path, name: name.to_owned() });
+        if let Some(name) = promised.into_iter().find(|name| !names.contains(name.as_str())) {
+            return Err(Error::MissingTensor { path, name });
         }
         all.extend(found);
     }

@@ -11,7 +11,7 @@
 //! # Ok(()) }
 //! ```
 
-mod file;
+pub(crate) mod file;
 mod fingerprint;
 mod names;
 #[cfg(test)]
@@ -34,7 +34,7 @@ pub use names::hf_name;
 ///
 /// Tensors have the names that `transformers.BertModel` gives them ("embeddings.word_embeddings.weight",
 /// "encoder.layer.0.attention.self.query.bias", "pooler.dense.weight") whatever variant the file has: [`hf_name`] leads
-/// from there to the names inside a model with a head. Heads of earlier tasks are left aside ([`Checkpoint::ignored`]).
+/// from there to the names inside a model with a head. Heads of earlier tasks are left aside.
 ///
 /// The files must not be changed in place while a checkpoint, or a tensor that came from it, is alive: an f32 tensor is a
 /// view of the mapped file, not a copy.
@@ -46,6 +46,7 @@ pub struct Checkpoint {
     config: BertConfig,
     /// The tensors of the base model by their canonical names. Complete, of supported types and of the right shapes.
     entries: BTreeMap<String, Entry>,
+    /// The names, as in the file and sorted, of what is not part of the base model: heads, buffers.
     ignored: Vec<String>,
 }
 
@@ -104,12 +105,6 @@ impl Checkpoint {
     /// The canonical names of the base model's tensors, sorted. All can be asked for with [`Checkpoint::tensor`].
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
-    }
-
-    /// The names, as in the file and sorted, of the tensors that are not part of the base model: pre-training heads, heads
-    /// of other tasks, buffers.
-    pub fn ignored(&self) -> &[String] {
-        &self.ignored
     }
 
     /// How many parameters the base model has, its pooler included if it has one.
@@ -258,7 +253,7 @@ mod tests {
     fn tensors_come_out_as_they_went_in() {
         let tiny = Tiny::new();
         let base = tiny.open();
-        assert!(base.has_pooler() && base.ignored().is_empty());
+        assert!(base.has_pooler() && base.ignored.is_empty());
         assert_eq!(base.names().count(), tiny.tensors.len());
         for (name, tensor) in &tiny.tensors {
             let read = base.tensor(name, &tensor.shape).unwrap();
@@ -295,7 +290,7 @@ mod tests {
             let shape = &plain.entries[name].shape;
             assert_eq!(plain.tensor(name, shape).unwrap().data(), dressed.tensor(name, shape).unwrap().data());
         }
-        assert_eq!(dressed.ignored(), ["bert.embeddings.position_ids", "cls.predictions.bias"]);
+        assert_eq!(dressed.ignored, ["bert.embeddings.position_ids", "cls.predictions.bias"]);
         assert_eq!(plain.fingerprint(), dressed.fingerprint());
     }
 
@@ -466,7 +461,7 @@ mod tests {
         let adapter = "encoder.layer.0.output.adapters.a.down.weight";
         tiny.add(adapter, &[2, 8], Dtype::F32);
         let base = tiny.open();
-        assert_eq!(base.ignored(), [adapter]);
+        assert_eq!(base.ignored, [adapter]);
         assert_eq!(base.fingerprint(), Tiny::new().open().fingerprint());
     }
 

@@ -109,8 +109,12 @@ pub(super) fn resolve(path: &Path, cells: &[&str], keyed: bool, options: &ReadOp
             break;
         }
         for candidate in &candidates {
-            if let Some(plan) = row.fit(candidate, labelled)? {
-                return Ok(plan);
+            match row.fit(candidate, labelled) {
+                Ok(Some(plan)) => return Ok(plan),
+                Ok(None) => {}
+                // Where it is the text that cannot be told, the second look says so.
+                Err(_) if labelled && options.labels_are_optional() => {}
+                Err(error) => return Err(error),
             }
         }
     }
@@ -392,6 +396,8 @@ mod tests {
         let unlabelled = ReadOptions { require_labels: false, ..ReadOptions::default() };
         assert_eq!(plan(&["text"], &unlabelled).unwrap().label, None);
         assert_eq!(plan(&["text", "label"], &unlabelled).unwrap().label, Some(1));
+        assert_eq!(plan(&["text", "label", "label"], &unlabelled).unwrap().label, None);
+        assert!(refusal(&["text", "text", "label"], &unlabelled).contains("2 columns are called \"text\""));
         assert!(plan(&["utterance"], &unlabelled).is_err());
     }
 

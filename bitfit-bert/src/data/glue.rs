@@ -69,11 +69,11 @@ pub struct Preset {
     pub learning_rate: f32,
     /// The layouts, in the order they are tried.
     pub layouts: &'static [Layout],
-    /// Whether rows of another width than the header are left out and reported, instead of refused. Only for QQP: its
-    /// official files have rows that a line break inside a question cuts in two.
+    /// Whether rows of another width than the header are left out and reported, instead of refused, where labels are required.
+    /// Only for QQP: its official files have rows that a line break inside a question cuts in two.
     pub skip_malformed: bool,
-    /// Labels that mean "no label": their rows are left out and reported. Only for MNLI, whose `-` says that the
-    /// annotators did not agree (in MultiNLI's own files; GLUE's have none).
+    /// Labels that mean "no label": their rows are left out and reported where labels are required. Only for MNLI, whose `-`
+    /// says that the annotators did not agree (in MultiNLI's own files; GLUE's have none).
     pub skip_labels: &'static [&'static str],
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::columns::{self, Plan};
 use super::lines::{Blanks, LineReader, blank};
-use super::{Dataset, Example, Label, ReadOptions, Task};
+use super::{Dataset, Example, Label, ReadOptions, Task, means_none};
 use crate::{Error, Result};
 
 /// Reads the objects of a file. The keys of the first fix which are read; their order does not matter, nor do other keys.
@@ -33,22 +33,23 @@ pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> 
             }
         };
         let row = Row { path, line, object: &object };
-        let label = match &plan.label_name {
-            Some(key) => row.label(key, options.require_labels)?,
+        let mut label = match &plan.label_name {
+            Some(key) => row.label(key, options)?,
             None => None,
         };
-        if let (Some(preset), Some(label)) = (preset, &label)
-            && preset.skip_labels.contains(&label.as_str())
-        {
-            skipped.push(line);
-            continue;
+        if means_none(preset, label.as_ref()) {
+            if options.require_labels {
+                skipped.push(line);
+                continue;
+            }
+            label = None;
         }
         let text = row.text(&plan.text_names[0])?;
         let pair = plan.text_names.get(1).map(|key| row.text(key)).transpose()?;
         examples.push(Example { text, pair, label, line });
     }
     let (text_names, label_name) = plan.map(|plan| (plan.text_names, plan.label_name)).unwrap_or_default();
-    Dataset::assemble(path, examples, text_names, label_name, skipped)
+    Dataset::assemble(path, examples, false, text_names, label_name, skipped)
 }
 
 fn parse(path: &Path, line: usize, text: &str, first: bool) -> Result<Map<String, Value>> {
@@ -89,20 +90,22 @@ impl Row<'_> {
         }
     }
 
-    fn label(&self, key: &str, required: bool) -> Result<Option<Label>> {
+    fn label(&self, key: &str, options: &ReadOptions) -> Result<Option<Label>> {
         let (field, absence) = match self.object.get(key) {
             Some(Value::String(text)) => (text.clone(), "the label is empty"),
             Some(Value::Number(number)) => (number.to_string(), ""),
             Some(Value::Bool(value)) => (value.to_string(), ""),
             Some(Value::Null) => (String::new(), "the label is null"),
             None => (String::new(), "the object does not have this key"),
+            // Nobody asked for it.
+            Some(_) if options.labels_are_optional() => return Ok(None),
             Some(other) => {
                 let reason = format!("{} where a string, a number or a boolean is expected", kind(other));
                 return Err(self.error(key, reason));
             }
         };
         match Label::new(&field) {
-            None if required => Err(self.error(key, absence.into())),
+            None if options.require_labels => Err(self.error(key, absence.into())),
             label => Ok(label),
         }
     }
@@ -188,10 +191,14 @@ mod tests {
     #[test]
     fn labels_are_optional_to_predict() {
         let options = ReadOptions { require_labels: false, ..ReadOptions::default() };
-        let file = "{\"text\":\"a\",\"label\":null}\n{\"text\":\"b\"}\n{\"text\":\"c\",\"label\":1}\n";
+        let file = "{\"text\":\"a\",\"label\":null}\n{\"text\":\"b\"}\n{\"text\":\"c\",\"label\":1}\n{\"text\":\"d\",\"label\":[1,2]}\n";
         let set = read(file.as_bytes(), Path::new("in.jsonl"), &options).unwrap();
         let labelled: Vec<_> = set.examples.iter().map(|e| e.label.is_some()).collect();
-        assert_eq!(labelled, [false, false, true]);
+        assert_eq!(labelled, [false, false, true, false]);
+        // A label that is asked for by name is not passed over.
+        let columns = Columns { label: Some("label".into()), ..Columns::default() };
+        let named = read(file.as_bytes(), Path::new("in.jsonl"), &ReadOptions { columns, ..options }).unwrap_err();
+        assert!(named.to_string().contains("line 4, column label: an array"), "{named}");
     }
 
     #[test]
@@ -201,5 +208,9 @@ mod tests {
                     {\"sentence1\":\"a\",\"sentence2\":\"b\",\"gold_label\":\"-\"}\n";
         let set = read(file.as_bytes(), Path::new("in.jsonl"), &options).unwrap();
         assert_eq!((set.examples.len(), set.skipped), (1, vec![2]));
+        // Who asks for answers gets one for every row.
+        let options = ReadOptions { require_labels: false, ..options };
+        let set = read(file.as_bytes(), Path::new("in.jsonl"), &options).unwrap();
+        assert_eq!((set.examples[1].label.as_ref(), set.examples.len(), set.skipped), (None, 2, Vec::new()));
     }
 }

@@ -16,11 +16,20 @@ impl Labels {
     /// The classes of a training set: sorted as text, or as numbers where all are integers (so that 10 follows 9).
     ///
     /// # Errors
-    /// [`Error::DataField`] for an example without a label, [`Error::DataFile`] if there are fewer than two classes.
+    /// [`Error::DataField`] for an example without a label, and for a first row that nobody said is an example and whose label
+    /// no other has: it may be a header. [`Error::DataFile`] if there are fewer than two classes.
     pub fn of_training_set(dataset: &Dataset) -> Result<Self> {
         let mut distinct = BTreeSet::new();
         for example in &dataset.examples {
             distinct.insert(dataset.label(example)?.as_str());
+        }
+        if let [first, others @ ..] = &dataset.examples[..]
+            && dataset.may_be_header(first)
+            && !others.is_empty()
+            && others.iter().all(|other| other.label != first.label)
+        {
+            let label = dataset.label(first)?;
+            return Err(dataset.header_error(first, format!("no other row has the label {:?}", label.as_str())));
         }
         if distinct.len() < 2 {
             let only = distinct.first().unwrap_or(&"");
@@ -98,7 +107,7 @@ impl Labels {
 mod tests {
     use std::path::Path;
 
-    use super::super::ReadOptions;
+    use super::super::{Columns, Header, ReadOptions};
     use super::*;
 
     fn dataset(labels: &[&str]) -> Dataset {
@@ -153,6 +162,27 @@ mod tests {
         let labels = Labels::from_names(many).unwrap();
         let message = labels.encode(&dataset(&["x"])).unwrap_err().to_string();
         assert!(message.ends_with("and 131 more") && message.len() < 600, "{message}");
+    }
+
+    #[test]
+    fn a_first_row_that_may_be_a_header_is_asked_about() {
+        let read = |file: &str, header| {
+            let columns = Columns { text: vec!["0".into()], label: Some("1".into()), header };
+            let options = ReadOptions { columns, ..ReadOptions::default() };
+            Dataset::from_reader(file.as_bytes(), Path::new("train.tsv"), &options).unwrap()
+        };
+        let headed = "utterance\tmood\na\tx\nb\ty\nc\tx\n";
+        let message = Labels::of_training_set(&read(headed, Header::Auto)).unwrap_err().to_string();
+        assert!(message.starts_with("train.tsv, line 1, column 1: no other row has the label \"mood\""), "{message}");
+        assert!(message.contains("--header or --no-header"), "{message}");
+        assert_eq!(Labels::of_training_set(&read(headed, Header::Yes)).unwrap().names(), ["x", "y"]);
+        assert_eq!(Labels::of_training_set(&read(headed, Header::No)).unwrap().names(), ["mood", "x", "y"]);
+        let message = read(headed, Header::Auto).scores().unwrap_err().to_string();
+        assert!(message.contains("line 1") && message.contains("--header or --no-header"), "{message}");
+        // Another row has the first one's label, or none is in doubt.
+        assert_eq!(Labels::of_training_set(&read("a\tx\nb\ty\nc\tx\n", Header::Auto)).unwrap().names(), ["x", "y"]);
+        let message = read("a\t1\nb\ty\n", Header::Auto).scores().unwrap_err().to_string();
+        assert!(message.contains("line 2") && !message.contains("--header"), "{message}");
     }
 
     #[test]

@@ -141,7 +141,7 @@ pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> 
     }
     let examples = Lines::new(reader, path).collect::<Result<Vec<_>>>()?;
     let columns = if examples.iter().any(|example| example.pair.is_some()) { 2 } else { 1 };
-    Dataset::assemble(path, examples, (0..columns).map(|i| i.to_string()).collect(), None, Vec::new())
+    Dataset::assemble(path, examples, false, (0..columns).map(|i| i.to_string()).collect(), None, Vec::new())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::columns::{self, Plan};
 use super::glue::{Preset, Task};
 use super::lines::blank;
-use super::{Dataset, Example, Label, ReadOptions};
+use super::{Dataset, Example, Header, Label, ReadOptions, means_none};
 use crate::{Error, Result};
 
 /// The examples so far, and how to read the next row.
@@ -49,12 +49,13 @@ impl<'a> Table<'a> {
                 Error::DataRow { path: self.path.into(), line, reason }
             });
         }
-        let label = plan.label.and_then(|position| Label::new(cells[position]));
-        if let (Some(preset), Some(label)) = (self.preset, &label)
-            && preset.skip_labels.contains(&label.as_str())
-        {
-            self.skipped.push(line);
-            return Ok(());
+        let mut label = plan.label.and_then(|position| Label::new(cells[position]));
+        if means_none(self.preset, label.as_ref()) {
+            if self.options.require_labels {
+                self.skipped.push(line);
+                return Ok(());
+            }
+            label = None;
         }
         if label.is_none() && self.options.require_labels {
             let column = plan.label_name.clone().unwrap_or_default();
@@ -66,9 +67,10 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Leaves the line out where the preset says so, otherwise refuses it.
+    /// Leaves the line out where the preset says so and labels are what is read for, otherwise refuses it: who asks for
+    /// answers gets one for every row.
     fn malformed(&mut self, line: usize, error: impl FnOnce() -> Error) -> Result<()> {
-        if self.preset.is_none_or(|preset| !preset.skip_malformed) {
+        if !self.options.require_labels || self.preset.is_none_or(|preset| !preset.skip_malformed) {
             return Err(error());
         }
         self.skipped.push(line);
@@ -76,10 +78,11 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn finish(self) -> Result<Dataset> {
-        let (text, label) = match self.plan {
-            Some((plan, _)) => (plan.text_names, plan.label_name),
-            None => (Vec::new(), None),
+        let (header, text, label) = match self.plan {
+            Some((plan, _)) => (plan.header, plan.text_names, plan.label_name),
+            None => (true, Vec::new(), None),
         };
-        Dataset::assemble(self.path, self.examples, text, label, self.skipped)
+        let is_unsure = !header && self.options.columns.header == Header::Auto;
+        Dataset::assemble(self.path, self.examples, is_unsure, text, label, self.skipped)
     }
 }

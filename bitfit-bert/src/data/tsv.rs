@@ -98,6 +98,10 @@ mod tests {
         let set = read(&file[..], Path::new("train.tsv"), &qqp).unwrap();
         assert_eq!(set.skipped, [3, 4, 5]);
         assert_eq!(set.examples.iter().map(|e| e.line).collect::<Vec<_>>(), [2, 6]);
+        // Answers would not line up with the rows, so where no labels are required the line is refused.
+        let answered = ReadOptions { require_labels: false, ..qqp };
+        let error = read(&file[..], Path::new("train.tsv"), &answered).unwrap_err();
+        assert!(matches!(error, Error::DataRow { line: 3, .. }), "{error}");
         // Only this preset is so lenient.
         let mut plain = ReadOptions::default();
         plain.columns.label = Some("is_duplicate".into());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::train::{EpochReport, Observer, Score, StepReport};
+use crate::train::{EpochReport, Observer, Outcome, Score, StepReport};
 use crate::{Error, Result};
 
 /// Writes the log, and passes everything on to the caller's observer.
@@ -58,9 +58,9 @@ impl Observer for MetricsLog<'_> {
             self.write(&json!({
                 "step": report.step,
                 "epoch": report.epoch,
-                "loss": report.loss,
-                "lr": report.learning_rate,
-                "grad_norm": report.grad_norm,
+                "loss": shortest(report.loss),
+                "lr": shortest(report.learning_rate),
+                "grad_norm": shortest(report.grad_norm),
                 "tokens": report.tokens,
                 "tokens_per_s": (self.tokens as f64 / self.seconds).round(),
             }));
@@ -71,7 +71,7 @@ impl Observer for MetricsLog<'_> {
 
     fn epoch(&mut self, report: &EpochReport) -> Result<()> {
         if !report.scores.is_empty() {
-            self.write(&json!({ "epoch": report.epoch, "eval": scores(&report.scores) }));
+            self.write(&json!({ "epoch": report.epoch, "eval": scores_as_json(&report.scores) }));
         }
         self.inner.epoch(report)
     }
@@ -80,14 +80,40 @@ impl Observer for MetricsLog<'_> {
         self.inner.evaluating(epoch);
     }
 
+    fn keep(&mut self, outcome: &Outcome, values: &[f32]) -> Result<()> {
+        self.inner.keep(outcome, values)
+    }
+
     fn should_stop(&self) -> bool {
         self.failed.is_some() || self.inner.should_stop()
     }
 }
 
 /// Scores as an object from metric to value.
-pub(super) fn scores(scores: &[Score]) -> Value {
+pub fn scores_as_json(scores: &[Score]) -> Value {
     Value::Object(
         scores.iter().map(|score| (score.metric.name().to_owned(), score.value.into())).collect::<Map<_, _>>(),
     )
+}
+
+/// The number with the fewest digits that is `value` in f32: JSON would have 0.01 as 0.009999999776482582, the f64 of the same bits.
+pub(super) fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_as_short_as_it_is_read() {
+        for (value, text) in
+            [(0.01, "0.01"), (1e-4, "0.0001"), (0.1, "0.1"), (1.0, "1.0"), (16_777_216.0, "16777216.0")]
+        {
+            assert_eq!(json!(shortest(value)).to_string(), text);
+        }
+        for value in [f32::MIN_POSITIVE, f32::MAX, 1.0 / 3.0, -0.7] {
+            assert_eq!(shortest(value) as f32, value);
+        }
+    }
 }

@@ -3,25 +3,31 @@
 
 mod log;
 mod plan;
+mod save;
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bitfit_core::{Arena, Backend, HostTensor, Workspace};
-use serde_json::json;
-
+pub use log::scores_as_json;
 pub use plan::{Plan, grouped};
 
 use crate::bias::Selection;
 use crate::checkpoint::Checkpoint;
-use crate::data::{Dataset, Kind, Labels, ReadOptions};
+use crate::data::{Dataset, Kind, Labels, ReadOptions, check_pairs};
 use crate::metrics::Metric;
 use crate::model::{Bert, Head, HeadWeights, ModelOptions};
-use crate::task::{encode, targets};
-use crate::train::{self, BatchSize, Examples, Observer, Outcome, TrainOptions, Trainee};
-use crate::{Error, Result, TaskFile, Tokenizer};
+use crate::task::{check_max_length, encode, targets};
+use crate::train::{self, Examples, Observer, Outcome, TrainOptions, Trainee};
+use crate::{Error, Result, Tokenizer};
 use log::MetricsLog;
+use save::Saving;
+
+/// The longest sequence in tokens where nothing else is said.
+const DEFAULT_LENGTH: usize = 128;
+/// The special tokens around a text, as nearly every BERT has them.
+const FRAME: usize = 2;
 
 /// What to fine-tune, on what, and how.
 #[derive(Clone, Debug)]
@@ -44,8 +50,12 @@ pub struct FinetuneOptions {
     pub selection: Selection,
     /// How to train.
     pub training: TrainOptions,
-    /// The longest sequence, in tokens.
-    pub max_length: usize,
+    /// The device as the user named it, and the precision; they go into the task file, since the last bits depend on them.
+    pub device: String,
+    /// See `device`.
+    pub precision: String,
+    /// The longest sequence, in tokens; by default 128, or as long as the model has positions.
+    pub max_length: Option<usize>,
     /// Takes the place of every dropout probability of the checkpoint.
     pub dropout: Option<f32>,
     /// A safetensors file with the head's first weights.
@@ -56,11 +66,33 @@ pub struct FinetuneOptions {
     pub out: PathBuf,
 }
 
+impl FinetuneOptions {
+    /// Refuses settings that no model could satisfy, before there is one.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the first.
+    pub fn validate(&self) -> Result<()> {
+        self.training.validate()?;
+        let refuse = |name, value: String, reason| Err(Error::Setting { name, value, reason });
+        if let Some(dropout) = self.dropout.filter(|dropout| !(0.0..1.0).contains(dropout)) {
+            return refuse("the dropout", dropout.to_string(), "it is a probability, at least 0 and below 1");
+        }
+        if self.log_every == 0 {
+            return refuse("the logging interval", "0".into(), "it counts steps, so it must be at least 1");
+        }
+        self.max_length.map_or(Ok(()), |max_length| check_max_length(max_length, usize::MAX, FRAME))
+    }
+}
+
 /// A run that is ready to start: everything is read, and nothing is written yet.
 #[derive(Debug)]
 pub struct Finetune<D: Backend> {
     options: FinetuneOptions,
-    checkpoint: Checkpoint,
+    /// Of the base model.
+    fingerprint: String,
+    max_length: usize,
+    /// Whether the texts are pairs.
+    pairs: bool,
     model: Bert<D>,
     arena: Arena<D>,
     workspace: Workspace<D>,
@@ -94,14 +126,10 @@ impl<D: Backend> Finetune<D> {
     /// # Errors
     /// Every error of reading a checkpoint, a tokenizer and data; [`Error::Setting`] for options that cannot be.
     pub fn prepare(device: &D, options: FinetuneOptions) -> Result<Self> {
-        options.training.validate()?;
-        check_settings(&options)?;
+        options.validate()?;
         let checkpoint = Checkpoint::open(&options.model_dir)?;
-        let longest = checkpoint.config().max_position_embeddings;
-        if options.max_length > longest {
-            let reason = "the model has fewer positions; see max_position_embeddings in its config.json";
-            return Err(Error::Setting { name: "the maximum length", value: options.max_length.to_string(), reason });
-        }
+        let positions = checkpoint.config().max_position_embeddings;
+        let max_length = options.max_length.unwrap_or(positions.min(DEFAULT_LENGTH));
         if let Some(layers) =
             options.selection.layers().filter(|layers| *layers.end() >= checkpoint.config().num_hidden_layers)
         {
@@ -114,15 +142,20 @@ impl<D: Backend> Finetune<D> {
         }
         let tokenizer = Tokenizer::open(&options.model_dir, checkpoint.config())?;
         let training_set = Dataset::read(&options.train, &options.read)?;
+        check_max_length(max_length, positions, tokenizer.special_tokens(training_set.is_paired()))?;
         let labels = match options.kind {
             Kind::Classify => Some(Labels::of_training_set(&training_set)?),
             Kind::Regress => None,
         };
         let examples = |dataset: &Dataset| -> Result<Examples> {
             let targets = targets(dataset, labels.as_ref())?;
-            Ok(Examples { encodings: encode(&tokenizer, dataset, options.max_length)?, targets })
+            Ok(Examples { encodings: encode(&tokenizer, dataset, max_length)?, targets })
         };
         let eval_set = options.eval.as_ref().map(|path| Dataset::read(path, &options.read)).transpose()?;
+        let pairs = training_set.is_paired();
+        if let Some(eval_set) = &eval_set {
+            check_pairs(&eval_set.path, &eval_set.examples, pairs)?;
+        }
         let (train, eval) = (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?);
 
         let head = match &labels {
@@ -138,6 +171,7 @@ impl<D: Backend> Finetune<D> {
         };
         let model_options =
             ModelOptions { head, head_weights, selection: options.selection.clone(), dropout: options.dropout };
+        let fingerprint = checkpoint.fingerprint();
         let (model, arena) = Bert::build(device, &checkpoint, &model_options)?;
         let skipped = [Some(&training_set), eval_set.as_ref()]
             .into_iter()
@@ -145,10 +179,19 @@ impl<D: Backend> Finetune<D> {
             .map(|dataset| (dataset.name.clone(), dataset.skipped.len()))
             .filter(|(_, lines)| *lines > 0)
             .collect();
-        let plan =
-            Plan::new(&options, &checkpoint, &model, labels.as_ref(), &train, eval.as_ref(), device.name(), skipped);
+        let plan = Plan::new(
+            &options,
+            max_length,
+            &checkpoint,
+            &model,
+            labels.as_ref(),
+            &train,
+            eval.as_ref(),
+            device.name(),
+            skipped,
+        );
         let workspace = Workspace::new(device.clone());
-        Ok(Self { options, checkpoint, model, arena, workspace, labels, train, eval, plan })
+        Ok(Self { options, fingerprint, max_length, pairs, model, arena, workspace, labels, train, eval, plan })
     }
 
     /// What will happen.
@@ -158,59 +201,35 @@ impl<D: Backend> Finetune<D> {
 
     /// Trains, and writes `task.safetensors` and `metrics.jsonl` into the output directory.
     ///
-    /// However the run ends, by its last epoch, by the observer or by a loss that is no number, the task file holds the best
-    /// that was reached; see [`Outcome::end`]. A run that ends before its first step writes nothing.
+    /// The task file is written anew after every epoch that is the best so far, or after every epoch where there is no
+    /// evaluation set, so that it is there however the run ends, by a power cut too. A run that ends by itself, by the observer
+    /// or by a loss that is no number, leaves the best that was reached; see [`Outcome::end`]. A run that ends before its first
+    /// step writes nothing.
     ///
     /// # Errors
     /// [`Error::Io`] when the output directory cannot be written, and everything [`train::train`] refuses.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Finished> {
-        let Self { options, checkpoint, model, mut arena, workspace, labels, train, eval, .. } = self;
+        let Self { options, fingerprint, max_length, pairs, model, mut arena, workspace, labels, train, eval, .. } =
+            self;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
         let mut log = MetricsLog::new(&options.out.join("metrics.jsonl"), options.log_every, observer);
+        let entries = arena.entries().to_vec();
+        let mut saving = Saving {
+            options: &options,
+            fingerprint,
+            max_length,
+            pairs,
+            labels,
+            model: &model,
+            entries,
+            inner: &mut log,
+        };
         let trainee = Trainee { model: &model, arena: &mut arena, workspace: &workspace };
         let evaluation = eval.as_ref().map(|examples| (examples, options.metrics.as_slice()));
-        let outcome = train::train(trainee, &train, evaluation, &options.training, &mut log)?;
-        if outcome.steps == 0 {
-            return log.finish().map(|()| Finished { outcome, task: None });
-        }
-
-        let best =
-            outcome.best.as_ref().map(|best| json!({ "epoch": best.epoch, "scores": log::scores(&best.scores) }));
-        let path = options.out.join("task.safetensors");
-        TaskFile {
-            base: options.model.clone(),
-            base_fingerprint: checkpoint.fingerprint(),
-            kind: options.kind,
-            labels,
-            biases: options.selection.to_string(),
-            seed: options.training.seed,
-            hyperparameters: hyperparameters(&options, &outcome),
-            best: best.unwrap_or_default(),
-            tensors: model.values(&arena)?,
-        }
-        .write(&path)?;
-        let bytes = fs::metadata(&path).map_err(Error::io(&path))?.len();
-        log.finish().map(|()| Finished { outcome, task: Some(Written { path, bytes }) })
+        let outcome = train::train(trainee, &train, evaluation, &options.training, &mut saving)?;
+        let task = if outcome.steps > 0 { Some(saving.save(&outcome, &arena.read()?)?) } else { None };
+        log.finish().map(|()| Finished { outcome, task })
     }
-}
-
-/// Refuses settings that no model could satisfy.
-fn check_settings(options: &FinetuneOptions) -> Result<()> {
-    let refuse = |name, value: &dyn ToString, reason| Err(Error::Setting { name, value: value.to_string(), reason });
-    if let Some(dropout) = options.dropout.filter(|dropout| !(0.0..1.0).contains(dropout)) {
-        return refuse("the dropout", &dropout, "it is a probability, at least 0 and below 1");
-    }
-    if options.max_length < 3 {
-        return refuse(
-            "the maximum length",
-            &options.max_length,
-            "two places go to [CLS] and [SEP], so it must be at least 3",
-        );
-    }
-    if options.log_every == 0 {
-        return refuse("the logging interval", &0, "it counts steps, so it must be at least 1");
-    }
-    Ok(())
 }
 
 /// The head's first weights: `classifier.weight` and `classifier.bias`, and a pooler where the checkpoint has none and the
@@ -240,34 +259,4 @@ fn read_head(path: &Path, has_pooler: bool) -> Result<HashMap<String, HostTensor
         }
     }
     Ok(tensors)
-}
-
-/// What a task file says of how it came about.
-fn hyperparameters(options: &FinetuneOptions, outcome: &Outcome) -> serde_json::Value {
-    let training = &options.training;
-    json!({
-        "task": options.read.task.map(|task| task.to_string()),
-        "learning_rate": training.learning_rate,
-        "schedule": training.schedule.to_string(),
-        "warmup": training.warmup,
-        "epochs": training.epochs,
-        "steps": outcome.steps,
-        "batch_size": match training.batch_size {
-            BatchSize::Sequences(size) => Some(size),
-            BatchSize::Tokens(_) => None,
-        },
-        "batch_tokens": match training.batch_size {
-            BatchSize::Sequences(_) => None,
-            BatchSize::Tokens(size) => Some(size),
-        },
-        "group_by_length": training.group_by_length,
-        "max_length": options.max_length,
-        "weight_decay": training.weight_decay,
-        "max_grad_norm": training.max_grad_norm,
-        "dropout": options.dropout,
-        "frozen_dropout": training.frozen_dropout,
-        "shuffle": training.shuffle,
-        "limit": training.limit,
-        "metrics": options.metrics.iter().map(Metric::name).collect::<Vec<_>>(),
-    })
 }

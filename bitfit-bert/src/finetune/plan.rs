@@ -57,6 +57,7 @@ impl Plan {
     #[allow(clippy::too_many_arguments, reason = "called once, from where all of it was just made")]
     pub(super) fn new<D: Backend>(
         options: &FinetuneOptions,
+        max_length: usize,
         checkpoint: &Checkpoint,
         model: &Bert<D>,
         labels: Option<&Labels>,
@@ -112,8 +113,8 @@ impl Plan {
             steps: batches.steps(training.epochs),
             epochs: training.epochs,
             training: format!(
-                "batch {batch}, learning rate {} {}{warmup}, dropout {dropout}, at most {} tokens a row, seed {}",
-                training.learning_rate, training.schedule, options.max_length, training.seed
+                "batch {batch}, learning rate {} {}{warmup}, dropout {dropout}, at most {max_length} tokens a row, seed {}",
+                training.learning_rate, training.schedule, training.seed
             ),
             reused: reused(model, training, &batches, checkpoint.config().num_hidden_layers),
             device,

@@ -1,7 +1,7 @@
 //! From a checkpoint to a model: which tensor is frozen, which trains, and where each comes from.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use bitfit_core::{Arena, ArenaBuilder, Backend, DType, FrozenMatrix, HostTensor, Mask, Param, Random};
 
@@ -115,10 +115,14 @@ impl<D: Backend> Bert<D> {
     /// Builds the model that `options` ask for from a checkpoint, and the arena of what trains.
     ///
     /// # Errors
-    /// [`Error::Weights`] when a given tensor has another shape than the model's, [`Error::TaskFile`] when a task's has, and
-    /// [`Error::MissingTensor`] when a task lacks one of its head's; [`Error::Core`] when the device is out of memory.
+    /// [`Error::Weights`] when a given tensor has another shape than the model's; [`Error::TaskFile`] when a task's has, or when
+    /// a task has a tensor that the model has not; [`Error::MissingTensor`] when a task lacks one of its head's;
+    /// [`Error::Core`] when the device is out of memory.
     pub fn build(device: &D, checkpoint: &Checkpoint, options: &ModelOptions) -> Result<(Self, Arena<D>)> {
         let config = checkpoint.config();
+        if let HeadWeights::Task { path, tensors } = &options.head_weights {
+            check_names(path, tensors, checkpoint)?;
+        }
         let mut source = Source::new(device, checkpoint, options);
         let [h, f] = [config.hidden_size, config.intermediate_size];
         let hidden_dropout = options.dropout.unwrap_or(config.hidden_dropout_prob);
@@ -187,6 +191,20 @@ impl<D: Backend> Bert<D> {
             total: checkpoint.parameter_count() + head_parameters + pooler_parameters,
         };
         Ok((model, arena.build()?))
+    }
+}
+
+/// Refuses a task with a tensor that the model would not read: a name that is misspelt must not go unnoticed.
+fn check_names(path: &Path, tensors: &HashMap<String, HostTensor>, checkpoint: &Checkpoint) -> Result<()> {
+    let head = ["classifier", "pooler.dense"].map(|layer| ["weight", "bias"].map(|part| format!("{layer}.{part}")));
+    let known: HashSet<String> =
+        checkpoint.names().map(str::to_owned).chain(head.into_iter().flatten()).map(|name| hf_name(&name)).collect();
+    match tensors.keys().filter(|name| !known.contains(*name)).min() {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!("it has the tensor {name}, which the model has not");
+            Err(Error::TaskFile { path: path.into(), reason })
+        }
     }
 }
 
@@ -417,6 +435,16 @@ mod tests {
         let mut tensors = whole_model();
         POOLER.iter().for_each(|name| _ = tensors.remove(*name));
         build(&Tiny::new(), task(tensors)).unwrap();
+    }
+
+    #[test]
+    fn a_finished_task_with_a_tensor_of_no_name_is_refused_by_file_and_tensor() {
+        for name in ["bert.encoder.layer.0.output.dense.bais", "encoder.layer.0.output.dense.bias", "dropout"] {
+            let mut tensors = whole_model();
+            tensors.insert(name.into(), HostTensor::new([H], vec![7.0; H]).unwrap());
+            let message = build(&Tiny::new(), task(tensors)).unwrap_err().to_string();
+            assert_eq!(message, format!("out/task.safetensors: it has the tensor {name}, which the model has not"));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use build::{Head, HeadWeights, ModelOptions, Part, TrainablePart};
 
 use std::collections::{BTreeSet, HashMap};
 
-use bitfit_core::{Arena, Backend, Frozen, HostTensor, Param, Result, Tape, Var, ops::linear::Weight};
+use bitfit_core::{Arena, Backend, Entry, Frozen, HostTensor, Param, Result, Tape, Var, ops::linear::Weight};
 
 use crate::bias::{BiasKind, Selection};
 use crate::checkpoint::hf_name;
@@ -122,8 +122,12 @@ impl<D: Backend> Bert<D> {
     /// # Errors
     /// [`bitfit_core::Error::Device`] when the device fails.
     pub fn values(&self, arena: &Arena<D>) -> Result<HashMap<String, HostTensor>> {
-        let values = arena.read()?;
-        let trained = |name: &str| arena.entries().iter().find(|entry| entry.name == name);
+        self.named(arena.entries(), &arena.read()?)
+    }
+
+    /// [`Bert::values`] of an arena with this table and these values.
+    pub(crate) fn named(&self, entries: &[Entry], values: &[f32]) -> Result<HashMap<String, HostTensor>> {
+        let trained = |name: &str| entries.iter().find(|entry| entry.name == name);
         let tensor = |part: &TrainablePart| match (&part.fixed, trained(&part.name)) {
             (Some(fixed), _) => Ok(fixed.clone()),
             (None, Some(entry)) => HostTensor::new(part.shape.clone(), values[entry.range()].to_vec()),
@@ -131,6 +135,11 @@ impl<D: Backend> Bert<D> {
         };
         self.parts.iter().map(|part| Ok((part.name.clone(), tensor(part)?))).collect()
     }
+}
+
+/// Whether a weight trains.
+fn weight_trains<D: Backend>(weight: &Weight<D>) -> bool {
+    matches!(weight, Weight::Trained(_))
 }
 
 impl<D: Backend> Norm<D> {
@@ -141,7 +150,7 @@ impl<D: Backend> Norm<D> {
 
 impl<D: Backend> Dense<D> {
     fn trains(&self) -> bool {
-        matches!(self.weight, Weight::Trained(_)) || self.bias.trained().is_some()
+        weight_trains(&self.weight) || self.bias.trained().is_some()
     }
 }
 

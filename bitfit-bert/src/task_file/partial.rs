@@ -1,14 +1,26 @@
 //! Files that are whole or not there: written beside their place, and renamed when the last byte is on the disk.
+//!
+//! What a process has under way is on a list, so that one that quits in the middle can take it away first.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{Error, Result};
 
 /// How many names are tried. One is taken only by what a killed process of the same number left, or by another machine's.
 const NAMES: u32 = 1000;
+
+/// The files that are under way, by the names they have until they are finished.
+static UNDER_WAY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// The list, for as long as no name may come to be or go.
+fn under_way() -> MutexGuard<'static, Vec<PathBuf>> {
+    // A path is pushed or removed whole, so the list is sound whoever panicked.
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A file on its way: in its place is the old one, then the new one, and never half of either. Dropped before
 /// [`PartialFile::finish`], it vanishes.
@@ -31,7 +43,9 @@ impl PartialFile {
     pub fn create(path: &Path) -> Result<Self> {
         let is_replaceable = fs::metadata(path).map_or(true, |metadata| metadata.is_file());
         let (file, partial) = if is_replaceable {
+            let mut under_way = under_way();
             let (file, partial) = create_beside(path).map_err(Error::io(path))?;
+            under_way.push(partial.clone());
             (file, Some(partial))
         } else {
             (File::create(path).map_err(Error::io(path))?, None)
@@ -52,9 +66,17 @@ impl PartialFile {
     /// # Errors
     /// [`Error::Io`] with the file's path; nothing is left behind then.
     pub fn finish(mut self) -> Result<()> {
-        self.put_in_place().map_err(Error::io(&self.path))?;
-        self.partial = None;
-        Ok(())
+        self.put_in_place().map_err(Error::io(&self.path))
+    }
+
+    /// Takes every file of this process away that is under way, for a process that is about to exit: whoever would begin or
+    /// finish another one from now on waits until it has.
+    pub fn abandon_all() {
+        let mut under_way = under_way();
+        for partial in under_way.drain(..) {
+            _ = fs::remove_file(partial);
+        }
+        std::mem::forget(under_way);
     }
 
     fn put_in_place(&mut self) -> io::Result<()> {
@@ -62,15 +84,21 @@ impl PartialFile {
         let Some(partial) = &self.partial else { return Ok(()) };
         // A full disk may show only when the data has to leave the cache.
         self.writer.get_ref().sync_all()?;
-        fs::rename(partial, &self.path)
+        let mut under_way = under_way();
+        fs::rename(partial, &self.path)?;
+        under_way.retain(|path| path != partial);
+        self.partial = None;
+        Ok(())
     }
 }
 
 impl Drop for PartialFile {
     fn drop(&mut self) {
         if let Some(partial) = &self.partial {
+            let mut under_way = under_way();
             // The error that led here is the one to report.
             _ = fs::remove_file(partial);
+            under_way.retain(|path| path != partial);
         }
     }
 }

@@ -99,6 +99,11 @@ impl Tokenizer {
         rows.par_iter().map(encode).collect::<Vec<_>>().into_iter().collect()
     }
 
+    /// How many special tokens are put around a text, or around the two of a pair.
+    pub fn special_tokens(&self, is_pair: bool) -> usize {
+        self.template.special_count(is_pair)
+    }
+
     /// How many tokens of text fit beside the special tokens.
     fn room(&self, is_pair: bool, max_length: usize) -> Result<usize> {
         if max_length > self.max_position_embeddings {
@@ -108,7 +113,7 @@ impl Tokenizer {
                 format!("a length of {max_length} is over the model's {positions} positions"),
             ));
         }
-        let special = self.template.special_count(is_pair);
+        let special = self.special_tokens(is_pair);
         max_length.checked_sub(special).filter(|room| *room > 0).ok_or_else(|| {
             wrong(
                 &self.path,

@@ -98,6 +98,15 @@ pub trait Observer: Send {
         Ok(())
     }
 
+    /// When there is something new to keep, before [`Observer::epoch`]: after every epoch that is the best so far, or after
+    /// every epoch where there is no evaluation set. `values` is the whole arena; `outcome` is what the run reached with it.
+    ///
+    /// # Errors
+    /// Whatever keeps the observer from saving it; the run ends with it.
+    fn keep(&mut self, _outcome: &Outcome, _values: &[f32]) -> Result<()> {
+        Ok(())
+    }
+
     /// Asked before every step: whether to end the run with what was reached.
     fn should_stop(&self) -> bool {
         false
@@ -235,10 +244,16 @@ fn train_installed<D: Backend>(
             .first()
             .is_some_and(|score| outcome.best.as_ref().is_none_or(|best| score.value > best.scores[0].value));
         if is_best {
-            kept = Some(run.arena.read()?);
             outcome.best = Some(Best { epoch, scores: scores.clone() });
         }
         outcome.last.clone_from(&scores);
+        if is_best || evaluation.is_none() {
+            let values = run.arena.read()?;
+            observer.keep(&outcome, &values)?;
+            if is_best {
+                kept = Some(values);
+            }
+        }
         observer.epoch(&EpochReport { epoch, mean_loss, scores, is_best })?;
     }
     if let Some(kept) = kept {

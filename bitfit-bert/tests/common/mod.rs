@@ -1,4 +1,4 @@
-//! What the tests against PyTorch share: reading safetensors, closeness, a GPU where there is one.
+//! What the tests against PyTorch share: reading safetensors, closeness, a GPU and MiniLM's weights where they are there.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -20,14 +20,28 @@ pub fn gpu(precision: Precision) -> Option<Cuda> {
     match Cuda::new(0) {
         Ok(device) => Some(device.with_precision(precision)),
         Err(error @ (Error::NoDriver | Error::NoCompiler | Error::NoProducts | Error::NoDevice { .. })) => {
-            let required = std::env::var("BITFIT_REQUIRE").unwrap_or_default();
-            assert!(!required.split(',').any(|name| name == "GPU"), "a GPU is required: {error}");
-            // Past the test runner's capture.
-            let _ = writeln!(std::io::stderr(), "SKIPPED for want of a GPU: {error}");
+            skip("GPU", &error.to_string());
             None
         }
         Err(error) => panic!("{error}"),
     }
+}
+
+/// The directory of MiniLM's weights; `None`, and a line on the terminal that says so, where `BITFIT_MINILM` names none.
+pub fn minilm() -> Option<PathBuf> {
+    let dir = std::env::var_os("BITFIT_MINILM").map(PathBuf::from);
+    if dir.is_none() {
+        skip("MINILM", "BITFIT_MINILM does not name the directory of its weights");
+    }
+    dir
+}
+
+/// Says on the terminal, past the test runner's capture, that a test did not run because `what` is missing. Where the
+/// environment's `BITFIT_REQUIRE`, a list with commas, names it, that is a failure.
+fn skip(what: &str, reason: &str) {
+    let required = std::env::var("BITFIT_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|name| name == what), "{what} is required: {reason}");
+    _ = writeln!(std::io::stderr(), "SKIPPED for want of {what}: {reason}");
 }
 
 /// The F32 tensors and the I64 lists of a safetensors file.

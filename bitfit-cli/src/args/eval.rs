@@ -11,11 +11,11 @@ const EXAMPLES: &str = "\
 Examples:
   bitfit-cli eval --task-file intents/task.safetensors --data test.tsv
 
-  bitfit-cli eval --model ./bert-base-uncased --task-file stsb/task.safetensors \\
-      --data STS-B/dev.tsv
+  bitfit-cli eval --model ./bert-base-uncased \\
+      --task-file stsb/task.safetensors --data STS-B/dev.tsv
 
-The metrics are those the task was trained for. The last line on stdout is the result as one
-JSON object.";
+The metrics are those the task was trained for. The last line on stdout is the
+result as one JSON object.";
 
 /// Score a task file on labelled texts
 #[derive(Debug, Args)]

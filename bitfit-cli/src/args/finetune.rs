@@ -17,22 +17,28 @@ use super::{MachineArgs, ReadArgs};
 
 const EXAMPLES: &str = "\
 Examples:
-  # the intents of a support desk; both files begin with the header text<TAB>label
-  bitfit-cli finetune --model bert-base-uncased --train train.tsv --eval dev.tsv --out intents
+  # the intents of a support desk; both files have the header text<TAB>label
+  bitfit-cli finetune --model bert-base-uncased --train train.tsv \\
+      --eval dev.tsv --out intents
 
-  # sentence similarity, from GLUE's own files: the task brings columns, metrics and rate
-  bitfit-cli finetune --model bert-base-uncased --task stsb --train STS-B/train.tsv \\
-      --eval STS-B/dev.tsv --out stsb
+  # sentence similarity, from GLUE's own files: the task brings columns,
+  # metrics and rate
+  bitfit-cli finetune --model bert-base-uncased --task stsb \\
+      --train STS-B/train.tsv --eval STS-B/dev.tsv --out stsb
 
-  # two kinds of bias in the upper half only, from a CSV file with columns of other names
-  bitfit-cli finetune --model ./my-bert --train mails.csv --text body --label folder \\
-      --bias query,intermediate --layers 6-11 --epochs 8 --out folders
+  # two kinds of bias in the upper half only, from a CSV file with columns of
+  # other names
+  bitfit-cli finetune --model ./my-bert --train mails.csv --text body \\
+      --label folder --bias query,intermediate --layers 6-11 --epochs 8 \\
+      --out folders
 
-OUT/task.safetensors is the task: what was trained, under Hugging Face's names.
-OUT/metrics.jsonl is the log. The last line on stdout is the result as one JSON object.
+OUT/task.safetensors is the task: what was trained, under Hugging Face's
+names. It is written after every epoch that is the best so far, or after every
+epoch without --eval. OUT/metrics.jsonl is the log. The last line on stdout is
+the result as one JSON object.
 
-Ctrl-C ends the run after the step at hand and saves what was reached; a second one quits
-at once, and saves nothing.";
+Ctrl-C ends the run after the step at hand and saves what was reached; a
+second one quits at once, with what the last epoch saved.";
 
 /// What trains beside the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +100,7 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "KIND", value_parser = values::kind, help_heading = "Model and data")]
     pub kind: Option<Kind>,
 
-    /// The longest sequence in tokens, at least 3; what is longer is cut [default: 128, or the model's]
+    /// The longest sequence in tokens, at least 3, for pairs 4; what is longer is cut [default: 128, or the model's]
     #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Model and data")]
     pub max_length: Option<usize>,
 
@@ -115,6 +121,9 @@ pub struct FinetuneArgs {
     pub bias: Option<Biases>,
 
     /// Biases of these layers only: one, such as 5, or a range, such as 6-11; they count from 0
+    ///
+    /// The pooler, above all layers, trains its bias too. That of the embeddings' norm, below them, then trains only where
+    /// --bias names it.
     #[arg(long, value_name = "LAYERS", value_parser = values::layers, allow_hyphen_values = true, help_heading = "What trains")]
     pub layers: Option<RangeInclusive<usize>>,
 
@@ -232,12 +241,12 @@ pub struct FinetuneArgs {
 }
 
 impl FinetuneArgs {
-    /// The library's options, validated as far as they can be without model and data. The model's directory and, where no
-    /// flag gives it, the length are those of `model`, which is asked for only when everything else is in order.
+    /// The library's options, validated as far as they can be without model and data. The model's directory is what `model`
+    /// says, which is asked only when everything else is in order.
     ///
     /// # Errors
     /// For flags that contradict each other, for a value out of its range, and whatever `model` says.
-    pub fn options(&self, model: impl FnOnce(&str) -> Result<(PathBuf, usize)>) -> Result<FinetuneOptions> {
+    pub fn options(&self, model: impl FnOnce(&str) -> Result<PathBuf>) -> Result<FinetuneOptions> {
         let preset = self.task.map(Task::preset);
         if let (Some(preset), Some(kind)) = (preset, self.kind)
             && preset.kind != kind
@@ -270,25 +279,27 @@ impl FinetuneArgs {
             reuse_bytes: self.reuse_memory,
             limit: self.limit,
         };
-        training.validate()?;
-        let selection = self.selection()?;
-        let (model_dir, longest) = model(&self.model)?;
-        Ok(FinetuneOptions {
+        let mut options = FinetuneOptions {
             model: self.model.clone(),
-            model_dir,
+            model_dir: PathBuf::new(),
             train: self.train.clone(),
             eval: self.eval.clone(),
             read: self.read.options(self.task, self.label.as_deref(), true),
             kind,
             metrics: metrics.to_vec(),
-            selection,
+            selection: self.selection()?,
             training,
-            max_length: self.max_length.unwrap_or(longest.min(128)),
+            device: self.machine.device.to_string(),
+            precision: self.machine.precision.name().into(),
+            max_length: self.max_length,
             dropout: self.dropout,
             init_head: self.init_head.clone(),
             log_every: self.log_every,
             out: self.out.clone(),
-        })
+        };
+        options.validate()?;
+        options.model_dir = model(&self.model)?;
+        Ok(options)
     }
 
     fn selection(&self) -> Result<Selection> {

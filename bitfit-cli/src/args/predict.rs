@@ -9,18 +9,22 @@ use super::{MachineArgs, ReadArgs, values};
 
 const EXAMPLES: &str = "\
 Examples:
-  echo 'where is my parcel?' | bitfit-cli predict --task-file intents/task.safetensors
+  echo 'where is my parcel?' | \\
+      bitfit-cli predict --task-file intents/task.safetensors
 
-  bitfit-cli predict --task-file intents/task.safetensors --input mails.csv --text body \\
-      --output-format jsonl --out mails.jsonl
+  bitfit-cli predict --task-file intents/task.safetensors --input mails.csv \\
+      --text body --output-format jsonl --out mails.jsonl
 
-Without --input, texts are read from stdin, one a line, with a tab between the two of a pair;
-each is answered as it comes.
+Without --input, texts are read from stdin, one a line, with a tab between the
+two of a pair; each is answered as it comes. Answers line up with the rows of
+the input.
 
-text:   label<TAB>probability<TAB>text, or score<TAB>text; a tab and the second text of a pair
-        follow. A tab or line break inside a text is written as a space.
-jsonl:  {\"text\", \"pair\", \"label\", \"probability\", \"probabilities\": {label: p}}, or
-        {\"text\", \"pair\", \"score\"}; pair only where there is one.";
+text:   label<TAB>probability<TAB>text, or score<TAB>text; a tab and the
+        second text of a pair follow. A tab or line break inside a text is
+        written as a space.
+jsonl:  {\"text\", \"pair\", \"label\", \"probability\",
+        \"probabilities\": {label: p}}, or {\"text\", \"pair\", \"score\"};
+        pair only where there is one.";
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //!
 //! Whether a number is in its range is the library's business, which has to check it anyway.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -26,6 +27,16 @@ pub enum Device {
     Cpu,
     /// A GPU, by the driver's number.
     Cuda(usize),
+}
+
+impl fmt::Display for Device {
+    /// As [`device`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
 }
 
 /// The kinds of bias that were listed.
@@ -192,6 +203,9 @@ mod tests {
         assert_eq!(device("cpu"), Ok(Device::Cpu));
         assert_eq!(device("cuda"), Ok(Device::Cuda(0)));
         assert_eq!(device("cuda:1"), Ok(Device::Cuda(1)));
+        for asked in [Device::Cpu, Device::Cuda(2)] {
+            assert_eq!(device(&asked.to_string()), Ok(asked));
+        }
         for slip in ["cuda:", "cuda:x", "cuda:-1", "gpu", ""] {
             assert!(device(slip).unwrap_err().starts_with("it must be cpu, cuda"), "{slip}");
         }

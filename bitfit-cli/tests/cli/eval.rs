@@ -24,7 +24,9 @@ fn it_finds_the_scores_that_training_found() {
             "metrics",
             "seconds",
             "tokens_per_s",
-            "peak_rss_bytes"
+            "peak_rss_bytes",
+            "device",
+            "precision"
         ]
     );
     assert_eq!(result["metrics"], trained["metrics"]);

@@ -8,7 +8,7 @@ use crate::world::{HIDDEN, LAYERS, World, keys, lines};
 const LEARN: &str = "--eval dev.tsv --lr 1e-2 --epochs 6 --batch-size 8";
 
 #[test]
-fn it_learns_and_reports_what_the_contract_says() {
+fn it_learns_and_reports_what_it_did() {
     let world = World::new();
     let run = world.run(&format!("finetune --model model --train train.tsv --out out {LEARN} --log-every 20"));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
@@ -31,6 +31,8 @@ fn it_learns_and_reports_what_the_contract_says() {
             "seconds",
             "tokens_per_s",
             "peak_rss_bytes",
+            "device",
+            "precision",
             "task_file",
             "task_bytes",
             "end"
@@ -50,6 +52,7 @@ fn it_learns_and_reports_what_the_contract_says() {
     assert_eq!(result["best"]["value"], result["metrics"]["accuracy"]);
     assert_eq!(keys(&result["metrics"]), ["accuracy", "f1"]);
     assert!(result["metrics"]["accuracy"].as_f64().unwrap() > 0.9, "{result}");
+    assert_eq!((&result["device"], &result["precision"]), (&json!("cpu"), &json!("f32")));
     assert!(result["peak_rss_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{result}");
     assert_eq!(result["task_bytes"], world.bytes("out/task.safetensors").len());
 
@@ -77,6 +80,7 @@ fn the_log_has_logged_steps_and_every_evaluation() {
     let result = world.finetune("--eval dev.tsv --epochs 2 --batch-size 8 --log-every 6 --schedule linear");
     let log = lines(&world.read("out/metrics.jsonl"));
     let (steps, evaluations): (Vec<_>, Vec<_>) = log.iter().partition(|line| line.get("step").is_some());
+    assert_eq!(log[0]["lr"].to_string(), "0.001");
     assert_eq!(steps.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 6, 12]);
     for step in steps {
         assert_eq!(keys(step), ["step", "epoch", "loss", "lr", "grad_norm", "tokens", "tokens_per_s"]);
@@ -115,6 +119,8 @@ fn the_task_file_has_every_bias_and_the_head_under_hugging_face_names() {
         (&settings["epochs"], &settings["batch_size"], &settings["max_length"]),
         (&json!(1), &json!(16), &json!(48))
     );
+    assert_eq!((&settings["device"], &settings["precision"]), (&json!("cpu"), &json!("f32")));
+    assert_eq!(settings["learning_rate"].to_string(), "0.001", "and not the f64 of the same bits");
 }
 
 #[test]

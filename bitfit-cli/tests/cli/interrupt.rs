@@ -1,4 +1,4 @@
-//! Signals: the first ends a run with what was reached.
+//! Signals: the first ends a run with what was reached, and what was reached survives those that no program can catch.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -37,4 +37,76 @@ fn a_signal_ends_the_run_and_what_was_reached_is_kept() {
         let answers = world.run_with("predict --task-file out/task.safetensors", "good day\n").succeeded();
         assert_eq!(answers.lines().count(), 1);
     }
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_the_best_epoch_so_far() {
+    for flags in ["--eval dev.tsv", ""] {
+        let world = World::new();
+        let line = format!("finetune --model model --train train.tsv --out out --epochs 100000 {flags}");
+        let mut child = world.command().args(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(stderr.any(|line| line.unwrap().starts_with("epoch 1/")));
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().code(), None);
+        let answers = world.run_with("predict --task-file out/task.safetensors", "good day\n").succeeded();
+        assert_eq!(answers.lines().count(), 1);
+        let best: Value = serde_json::from_str(&world.metadata("out/task.safetensors")["best"]).unwrap();
+        assert_eq!(best["epoch"].is_number(), !flags.is_empty(), "{best}");
+    }
+}
+
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_so() {
+    for signal in ["HUP", "INT", "TERM"] {
+        let world = World::new();
+        let program = world.command();
+        let line = "finetune --model model --train train.tsv --out out --epochs 200";
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("trap '' {signal}; exec \"$0\" \"$@\"")])
+            .arg(program.get_program())
+            .args(line.split(' '))
+            .current_dir(world.path("."))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(stderr.any(|line| line.unwrap().starts_with("step 1/")));
+        assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
+        let said: Vec<String> = stderr.map(Result::unwrap).collect();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{signal}: {said:?}");
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&result["end"], &result["epochs"]), (&"finished".into(), &200.into()), "{signal}");
+    }
+}
+
+#[test]
+fn a_signal_takes_away_the_answers_that_are_not_whole() {
+    let world = World::new();
+    world.finetune("--epochs 1");
+    world.write("answers", "as they were");
+    let before = world.names(".");
+    let mut child = world
+        .command()
+        .args("predict --task-file out/task.safetensors --out answers".split(' '))
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It waits for a text that never comes, with its file begun.
+    while world.names(".") == before {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    // The pipe stays open until then.
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(status.code(), Some(130));
+    assert_eq!((world.names("."), world.read("answers")), (before, "as they were".into()));
 }

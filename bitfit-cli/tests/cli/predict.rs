@@ -14,6 +14,50 @@ fn trained() -> World {
     world
 }
 
+/// A world with a task of pairs, by a preset that knows a label for none.
+fn trained_on_pairs() -> World {
+    let world = World::new();
+    world.write("train.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tpraise\nbad\tday\tblame\n");
+    world.finetune("--task mnli --epochs 1");
+    world
+}
+
+#[test]
+fn every_row_has_an_answer_whatever_stands_in_its_label() {
+    let world = trained_on_pairs();
+    world.write("dev.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\t-\nbad\tmeal\tpraise\nsad\tfilm\t-\n");
+    let answers = world.run(&format!("{PREDICT} --input dev.tsv")).succeeded();
+    let texts: Vec<_> = answers.lines().map(|line| line.split('\t').nth(2).unwrap()).collect();
+    assert_eq!(texts, ["good", "bad", "sad"]);
+    let world = trained();
+    world.write("in.jsonl", "{\"text\": \"good\", \"label\": {\"x\": 1}}\n{\"text\": \"bad\", \"label\": [1]}\n");
+    assert_eq!(world.run(&format!("{PREDICT} --input in.jsonl")).succeeded().lines().count(), 2);
+    world.write("twice.tsv", "text\tlabel\tlabel\ngood\t1\t2\n");
+    assert_eq!(world.run(&format!("{PREDICT} --input twice.tsv")).succeeded().lines().count(), 1);
+}
+
+#[test]
+fn a_pair_for_a_task_of_single_texts_is_refused_with_its_line_and_the_other_way_round() {
+    let (single, pairs) = (trained(), trained_on_pairs());
+    for (world, input, reason) in [
+        (&single, "good day\nbad day\tblame\n", "line 2: a pair of texts"),
+        (&pairs, "good\tday\nbad day\n", "line 2: a single text"),
+    ] {
+        let run = world.run_with(PREDICT, input);
+        assert_eq!(
+            (run.code, run.stdout.lines().count()),
+            (Some(1), 1),
+            "what came before has an answer: {}",
+            run.stderr
+        );
+        assert!(run.stderr.starts_with(&format!("error: <stdin>, {reason}")), "{}", run.stderr);
+        world.write("in.txt", input);
+        let run = world.run(&format!("{PREDICT} --input in.txt"));
+        assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{}", run.stderr);
+        assert!(run.stderr.starts_with(&format!("error: in.txt, {reason}")), "{}", run.stderr);
+    }
+}
+
 #[test]
 fn it_answers_a_file_as_well_as_it_scored() {
     let world = trained();
@@ -36,10 +80,10 @@ fn it_answers_a_file_as_well_as_it_scored() {
 
 #[test]
 fn json_lines_hold_every_probability() {
-    let world = trained();
-    let answers =
-        world.run_with(&format!("{PREDICT} --output-format jsonl"), "the day was good\nawful\troom\n").succeeded();
-    let answers = lines(&answers);
+    let answer = |world: &World, text: &str| {
+        lines(&world.run_with(&format!("{PREDICT} --output-format jsonl"), text).succeeded()).remove(0)
+    };
+    let answers = [answer(&trained(), "the day was good\n"), answer(&trained_on_pairs(), "awful\troom\n")];
     assert_eq!(keys(&answers[0]), ["text", "label", "probability", "probabilities"]);
     assert_eq!(keys(&answers[1]), ["text", "pair", "label", "probability", "probabilities"]);
     assert_eq!((&answers[1]["text"], &answers[1]["pair"]), (&"awful".into(), &"room".into()));

@@ -129,6 +129,28 @@ const FINETUNE: &[Refusal] = &[
         names: &["dev.tsv, line 3", "\"doubt\"", "\"blame\", \"praise\""],
     },
     Refusal {
+        what: "pairs to evaluate a task of single texts",
+        spoil: |world| world.write("dev.tsv", "sentence1\tsentence2\tlabel\ngood\tday\tpraise\n"),
+        flags: &[],
+        names: &["dev.tsv, line 2", "a pair of texts"],
+    },
+    Refusal {
+        what: "single texts to evaluate a task of pairs",
+        spoil: |world| {
+            world.write("train.tsv", "sentence1\tsentence2\tlabel\ngood\tday\tpraise\nbad\tday\tblame\n");
+        },
+        flags: &[],
+        names: &["dev.tsv, line 2", "a single text"],
+    },
+    Refusal {
+        what: "a header that is taken for data",
+        spoil: |world| {
+            world.write("train.tsv", world.read("train.tsv").replace("text\tlabel", "utterance\tmood"));
+        },
+        flags: &["--text", "0", "--label", "1"],
+        names: &["train.tsv, line 1", "\"mood\"", "--header or --no-header"],
+    },
+    Refusal {
         what: "one class alone",
         spoil: |world| world.write("train.tsv", "text\tlabel\ngood\tpraise\n"),
         flags: &[],
@@ -198,6 +220,17 @@ const FINETUNE: &[Refusal] = &[
         spoil: NOTHING,
         flags: &["--max-length", "2"],
         names: &["--max-length 2"],
+    },
+    Refusal {
+        what: "a length without room for pairs",
+        spoil: |world| {
+            let pairs = "sentence1\tsentence2\tlabel\ngood\tday\tpraise\nbad\tday\tblame\n";
+            for file in ["train.tsv", "dev.tsv"] {
+                world.write(file, pairs);
+            }
+        },
+        flags: &["--max-length", "3"],
+        names: &["error: --max-length 3: ", "at least 4"],
     },
     Refusal { what: "layers over the model's", spoil: NOTHING, flags: &["--layers", "1-2"], names: &["--layers 1-2"] },
     Refusal { what: "layers backwards", spoil: NOTHING, flags: &["--layers", "1-0"], names: &["--layers 1-0"] },
@@ -350,6 +383,28 @@ fn an_unknown_instruction_set_is_refused() {
 }
 
 #[test]
+fn what_costs_nothing_to_find_out_comes_before_the_model() {
+    let world = World::new();
+    for (flags, named) in [
+        (&["--precision", "tf32"][..], "--precision tf32"),
+        (&["--device", "cuda:999"], "--device cuda:999"),
+        (&["--dropout", "1"], "--dropout 1"),
+        (&["--log-every", "0"], "--log-every 0"),
+        (&["--max-length", "2"], "--max-length 2"),
+        (&["--lr", "0"], "--lr 0"),
+        (&["--method", "frozen", "--layers", "1"], "--layers"),
+        (&["--out", "train.tsv"], "--out train.tsv"),
+        (&["--train", "gone.tsv"], "gone.tsv"),
+    ] {
+        let message = refused(&world, &finetune(&[&["--model", "some/model"], flags].concat()), named);
+        assert!(message.contains(named) && !message.contains("some/model"), "{message}");
+    }
+    let line = finetune(&["--model", "some/model"]);
+    let output = world.command().args(line.split_whitespace()).env("BITFIT_ISA", "sse9").output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: BITFIT_ISA"));
+}
+
+#[test]
 fn an_output_directory_is_refused_before_the_data_is_read() {
     let world = World::new();
     world.write("file", "");
@@ -442,7 +497,8 @@ fn eval_and_predict_refuse_what_does_not_fit() {
     // Another name of the same length.
     let name = b"\"classifier.bias\"";
     let at = whole.windows(name.len()).position(|window| window == name).unwrap();
-    world.write("headless.safetensors", [&whole[..at], b"\"classifier.base\"", &whole[at + name.len()..]].concat());
+    world.write("misspelt.safetensors", [&whole[..at], b"\"classifier.base\"", &whole[at + name.len()..]].concat());
+    world.write("pairs.tsv", "sentence1\tsentence2\tlabel\ngood\tday\tpraise\n");
     world.write("unseen.tsv", "text\tlabel\ngood\tdoubt\n");
     world.write("bare.tsv", "text\ngood\n");
     let other = other.path("model").display().to_string();
@@ -457,13 +513,17 @@ fn eval_and_predict_refuse_what_does_not_fit() {
         (format!("{eval} bare.tsv"), &["bare.tsv", "label", "--label"]),
         (format!("{eval} dev.tsv --max-length 49"), &["--max-length 49: the model has fewer positions"]),
         (format!("{predict} out/task.safetensors --max-length 2"), &["--max-length 2: ", "at least 3"]),
-        (format!("{predict} headless.safetensors"), &["headless.safetensors: the tensor classifier.bias is missing"]),
+        (format!("{predict} misspelt.safetensors"), &["misspelt.safetensors: it has the tensor classifier.base,"]),
+        (format!("{eval} pairs.tsv"), &["pairs.tsv, line 2: a pair of texts"]),
         (format!("{predict} gone.safetensors"), &["gone.safetensors"]),
         (format!("{predict} cut.safetensors"), &["cut.safetensors", "no whole safetensors file"]),
         (format!("{predict} model/model.safetensors"), &["model/model.safetensors", "no task file"]),
         (format!("{predict} out/task.safetensors --input gone.txt"), &["gone.txt"]),
         (format!("{predict} out/task.safetensors --input dev.tsv --text body"), &["dev.tsv", "\"body\"", "--text"]),
         (format!("{predict} out/task.safetensors --text body"), &["--text", "stdin", "--format"]),
+        (format!("{predict} out/task.safetensors --header"), &["--header", "stdin", "--format"]),
+        (format!("{predict} out/task.safetensors --no-header --format lines"), &["--no-header", "stdin", "--format"]),
+        (format!("{predict} out/task.safetensors --task sst2"), &["--task", "stdin", "--format"]),
         (format!("{predict} out/task.safetensors --out gone/answers"), &["--out gone/answers"]),
     ] {
         let message = refused(&world, &line, &line);
