@@ -14,7 +14,7 @@ use bitfit_core::{
     },
 };
 
-use super::{Batch, Norm, weight_trains};
+use super::{Batch, Norm};
 
 /// One encoder layer.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl<D: Backend> Layer<D> {
             &self.intermediate_bias,
             &self.output_bias,
         ];
-        weights.into_iter().flatten().chain([&self.attention_output]).any(weight_trains)
+        weights.into_iter().flatten().chain([&self.attention_output]).any(|weight| weight.trained().is_some())
             || biases.into_iter().any(|bias| bias.trained().is_some())
             || self.attention_norm.trains()
             || self.output_norm.trains()

@@ -137,11 +137,6 @@ impl<D: Backend> Bert<D> {
     }
 }
 
-/// Whether a weight trains.
-fn weight_trains<D: Backend>(weight: &Weight<D>) -> bool {
-    matches!(weight, Weight::Trained(_))
-}
-
 impl<D: Backend> Norm<D> {
     fn trains(&self) -> bool {
         self.weight.trained().or(self.bias.trained()).is_some()
@@ -150,7 +145,7 @@ impl<D: Backend> Norm<D> {
 
 impl<D: Backend> Dense<D> {
     fn trains(&self) -> bool {
-        weight_trains(&self.weight) || self.bias.trained().is_some()
+        self.weight.trained().is_some() || self.bias.trained().is_some()
     }
 }
 

@@ -102,6 +102,14 @@ impl<D: Device> Weight<D> {
             }
         }
     }
+
+    /// The handle by which a gradient is asked for, if there is one.
+    pub fn trained(&self) -> Option<&Trained> {
+        match self {
+            Self::Frozen(_) => None,
+            Self::Trained(trained) => Some(trained),
+        }
+    }
 }
 
 impl<D: Device> Clone for Weight<D> {
