@@ -83,17 +83,11 @@ impl Operand for f32 {
     }
 }
 
-/// Two bfloat16 side by side, in an f32's place: one step of a product whose matrices hold pairs, whatever their strides.
+/// Two bfloat16 side by side, in an f32's place: one step of a product whose matrices hold pairs, whatever their strides. A slice
+/// of bfloat16 is cast to pairs and back (`bytemuck::cast_slice`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(transparent)]
 pub struct Pair(u32);
-
-impl Pair {
-    /// From both halves.
-    pub fn new(low: bf16, high: bf16) -> Self {
-        Self(u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16)
-    }
-}
 
 impl Operand for Pair {
     const PER_STEP: usize = 1;
