@@ -21,6 +21,7 @@ void is_off_by_ulps();
 void finds_kernels_of_macros();
 void reports_compile_errors();
 void waits();
+void waits_for_events();
 // products.cpp
 void multiplies_matrices();
 void multiplies_narrow_matrices();
@@ -28,6 +29,9 @@ void refuses_products();
 // faults.cpp
 void refuses_copies();
 void refuses_pointers();
+void frees_pinned_memory_too_early();
+void writes_pinned_memory_too_early();
+void writes_pageable_memory_too_early();
 void writes_past_the_end();
 void reads_before_the_beginning();
 void writes_past_an_odd_end();
