@@ -26,6 +26,7 @@ void waits_for_events();
 void multiplies_matrices();
 void multiplies_narrow_matrices();
 void refuses_products();
+void has_no_algorithm();
 // faults.cpp
 void refuses_copies();
 void refuses_pointers();

@@ -26,6 +26,7 @@ static const Case CASES[] = {
     {"products of all layouts agree with a plain loop", multiplies_matrices, "", ""},
     {"products in bfloat16 and TF32 round as the device does", multiplies_narrow_matrices, "", ""},
     {"a product that cuBLASLt does not know is refused", refuses_products, "", ""},
+    {"any product is refused if it is to be", has_no_algorithm, "BITFIT_EMULATOR_CUBLASLT=refuses", ""},
     {"a copy past an allocation is refused", refuses_copies, "", ""},
     {"arguments in the wrong order are refused", refuses_pointers, "", ""},
 

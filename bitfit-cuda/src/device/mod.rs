@@ -41,6 +41,8 @@ impl Precision {
 pub struct Cuda {
     shared: Arc<Shared>,
     precision: Precision,
+    /// Whether products are made by this crate's own kernel alone.
+    plain: bool,
 }
 
 /// What all clones of a device share.
@@ -107,6 +109,7 @@ impl Cuda {
                 stream,
             }),
             precision: Precision::F32,
+            plain: false,
         })
     }
 
@@ -114,6 +117,23 @@ impl Cuda {
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// The same device multiplying matrices by this crate's own kernel alone, as it else does only where cuBLASLt has no
+    /// algorithm. Slower by far, and never in TF32; it shows whether cuBLASLt is at fault when results are.
+    #[must_use]
+    pub fn without_cublaslt(self) -> Self {
+        Self { plain: true, ..self }
+    }
+
+    /// How many kinds of products, by shape, types and alignment, were asked for that cuBLASLt had no algorithm for. They
+    /// are multiplied all the same, by this crate's own kernel.
+    pub fn products_refused(&self) -> usize {
+        self.shared.products.refused()
+    }
+
+    pub(crate) fn asks_cublaslt(&self) -> bool {
+        !self.plain
     }
 
     /// The precision it reckons in.

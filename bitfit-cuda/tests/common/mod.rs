@@ -4,6 +4,7 @@
 
 use std::io::Write;
 
+use bitfit_core::Device;
 use bitfit_cuda::{Cuda, Error, Precision};
 
 /// The first GPU; `None`, and a line that says so, where there is none or a library is missing.
@@ -16,6 +17,11 @@ pub fn device(precision: Precision) -> Option<Cuda> {
         }
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Whether a device is the emulated one, whose cuBLASLt is known to the last algorithm.
+pub fn is_emulated(device: &Cuda) -> bool {
+    device.name().contains("bitfit emulated GPU")
 }
 
 /// Says on the terminal, past the test runner's capture, that a test did not run because `what` is missing. Where the
