@@ -51,8 +51,6 @@ struct Shared {
     short_name: String,
     /// The card's name and architecture.
     description: String,
-    /// Compute capability, ten times major plus minor.
-    capability: u32,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     kernels: Kernels,
@@ -80,11 +78,12 @@ impl Cuda {
     ///
     /// # Errors
     /// [`Error::NoDriver`], [`Error::NoCompiler`] or [`Error::NoProducts`] for a library that is missing;
-    /// [`Error::NoDevice`]; [`Error::Driver`] when the driver refuses.
+    /// [`Error::OldDriver`], [`Error::OldCompiler`] or [`Error::OldProducts`] for one that is too old;
+    /// [`Error::NoDevice`]; [`Error::NoTarget`] for a device that kernels cannot be compiled for; [`Error::Driver`] when the
+    /// driver refuses.
     pub fn new(ordinal: usize) -> Result<Self> {
+        library::fit(library::driver()?, library::compiler()?, library::products()?)?;
         let count = Self::count()?;
-        library::compiler()?;
-        library::products()?;
         if ordinal >= count {
             return Err(Error::NoDevice { ordinal, count });
         }
@@ -99,7 +98,6 @@ impl Cuda {
             shared: Arc::new(Shared {
                 short_name: format!("cuda:{ordinal}"),
                 description: format!("{name}, sm_{capability}"),
-                capability,
                 kernels: Kernels::new(capability)?,
                 products: Products::new(&stream)?,
                 lists: lists::Lists::default(),
@@ -141,9 +139,10 @@ impl Cuda {
         self.precision
     }
 
-    /// Compute capability, ten times major plus minor.
+    /// The compute capability that the kernels are compiled for, ten times major plus minor: what they can use of the
+    /// device.
     pub(crate) fn capability(&self) -> u32 {
-        self.shared.capability
+        self.shared.kernels.capability()
     }
 
     pub(crate) fn context(&self) -> &Arc<CudaContext> {
