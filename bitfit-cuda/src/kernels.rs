@@ -64,6 +64,7 @@ impl Kernels {
         shared: u32,
     ) -> Result<CudaFunction> {
         // The driver looks functions up in the thread's current context, and this may be the thread's first call.
+        context.bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"))?;
         // What is loaded is whole after every change, so a panic elsewhere cannot have broken it.
         let loaded = &mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if !loaded.functions.contains_key(kernel) {

@@ -1,7 +1,7 @@
 //! What the suite does not ask: what is said where there is no device, and what belongs to this one alone.
 
 use bitfit_core::ops::{linear::Linear, matmul::Matmul};
-use bitfit_core::{Device, Mask, Random, Slice, SliceMut};
+use bitfit_core::{DType, Device, Mask, Random, Slice, SliceMut};
 use bitfit_cuda::{Buffer, Cuda, Error, Precision};
 
 mod common;
@@ -41,6 +41,18 @@ fn the_name_says_which_gpu_and_which_precision() {
         let name = device.name();
         assert!(name.starts_with("cuda:0 (") && name.ends_with(&format!(", {})", precision.name())), "{name}");
     }
+}
+
+#[test]
+fn a_threads_first_call_may_be_a_kernel() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    let mut buffer = upload(&device, &[0.0; 8]);
+    // Loads the kernels of filling, but has not looked for the one that fills with bfloat16.
+    device.fill(1.0, SliceMut::new(&mut buffer, 0, 8)).unwrap();
+    let narrow = SliceMut { buffer: &mut buffer, offset: 0, len: 8, dtype: DType::Bf16 };
+    std::thread::scope(|scope| scope.spawn(|| device.fill(-2.0, narrow)).join()).unwrap().unwrap();
+    let pair = f32::from_bits(0xc000_c000); // twice -2 in bfloat16
+    assert_eq!(read(&device, &buffer, 8), [[pair; 4], [1.0; 4]].concat());
 }
 
 #[test]
