@@ -11,7 +11,14 @@ use cudarc::driver::{CudaContext, CudaStream, DriverError, sys::CUresult};
 
 pub use matrix::Matrix;
 
-use crate::{Error, Result, kernels::Kernels, library, memory::Pool, products::Products, staging::Staging};
+use crate::{
+    Error, Result,
+    kernels::Kernels,
+    library,
+    memory::{self, Pool},
+    products::Products,
+    staging::Staging,
+};
 
 /// The arithmetic of products, and the type in which what backward reads is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +97,7 @@ impl Cuda {
         let context = CudaContext::new(ordinal).map_err(Error::driver("cuDevicePrimaryCtxRetain"))?;
         // SAFETY: the events would order work of several streams. There is one, and everything goes to it.
         unsafe { context.disable_event_tracking() };
+        memory::keep_what_is_freed(&context)?;
         let stream = context.new_stream().map_err(Error::driver("cuStreamCreate"))?;
         let (major, minor) = context.compute_capability().map_err(Error::driver("cuDeviceGetAttribute"))?;
         let capability = (10 * major + minor) as u32;
