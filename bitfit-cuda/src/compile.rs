@@ -14,7 +14,7 @@ const COMMON: &str = include_str!("common.cuh");
 
 /// What kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub enum Target {
     /// Machine code for this compute capability, ten times major plus minor.
     Machine(u32),
     /// PTX for this compute capability, which the driver compiles for a device that this NVRTC does not know yet.
@@ -38,7 +38,7 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::NoTarget`] where this NVRTC makes nothing that runs on it, or the kernels need a newer device.
-    pub fn of(capability: u32) -> Result<Self> {
+    pub(crate) fn of(capability: u32) -> Result<Self> {
         let compiler = library::compiler()?;
         let known = supported()?;
         Self::choose(capability, &known).ok_or_else(|| Error::NoTarget {
@@ -56,7 +56,7 @@ impl Target {
     }
 
     /// The compute capability whose instructions the kernels may use.
-    pub fn capability(self) -> u32 {
+    pub(crate) fn capability(self) -> u32 {
         match self {
             Self::Machine(capability) | Self::Virtual(capability) => capability,
         }

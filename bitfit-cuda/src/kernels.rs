@@ -100,15 +100,13 @@ pub fn source_names() -> Vec<&'static str> {
     ops::SOURCES.iter().map(|source| source.name).collect()
 }
 
-/// Compiles every kernel of every op for a compute capability, such as 90, with NVRTC alone: no driver and no device is
-/// needed. Returns each source's name and the size of its machine code.
+/// Compiles every kernel of every op with NVRTC alone: no driver and no device is needed. Returns each source's name and what
+/// a driver would load.
 ///
 /// # Errors
-/// [`Error::NoCompiler`] where there is no NVRTC; [`Error::Compile`] with the compiler's messages for the first source that
-/// does not compile.
-pub fn compile_all(capability: u32) -> Result<Vec<(&'static str, usize)>> {
-    let compile = |source: &&'static Source| {
-        compile::compile(source, Target::Machine(capability)).map(|code| (source.name, code.len()))
-    };
+/// [`Error::NoCompiler`] where there is no NVRTC, [`Error::OldCompiler`] where it is too old; [`Error::Compile`] with the
+/// compiler's messages for the first source that does not compile.
+pub fn compile_all(target: Target) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let compile = |source: &&'static Source| compile::compile(source, target).map(|code| (source.name, code));
     ops::SOURCES.iter().map(compile).collect()
 }
