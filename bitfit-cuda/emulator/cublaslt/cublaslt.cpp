@@ -317,8 +317,9 @@ static cublasStatus_t check(const char* name, const void* data, size_t bytes, ui
     if (offset + bytes > size)
         return fail(CUBLAS_STATUS_INVALID_VALUE, "%s ends %zu bytes behind its allocation of %zu bytes", name,
                     offset + bytes - size, size);
+    // Not NOT_SUPPORTED, which a caller may take for a reason to multiply in another way.
     if (alignment && offset % alignment != 0)
-        return fail(CUBLAS_STATUS_NOT_SUPPORTED,
+        return fail(CUBLAS_STATUS_INVALID_VALUE,
                     "%s lies at byte %zu of its allocation, and the algorithm was asked for with an alignment of %zu", name,
                     offset, static_cast<size_t>(alignment));
     return CUBLAS_STATUS_SUCCESS;
