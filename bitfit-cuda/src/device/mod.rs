@@ -95,7 +95,8 @@ impl Cuda {
             return Err(Error::NoDevice { ordinal, count });
         }
         let context = CudaContext::new(ordinal).map_err(Error::driver("cuDevicePrimaryCtxRetain"))?;
-        // SAFETY: the events would order work of several streams. There is one, and everything goes to it.
+        // SAFETY: the events would order work of several streams. There is one, and everything goes to it. What the host must wait
+        // for, pinned memory, has events of its own (`staging`).
         unsafe { context.disable_event_tracking() };
         memory::keep_what_is_freed(&context)?;
         let stream = context.new_stream().map_err(Error::driver("cuStreamCreate"))?;
