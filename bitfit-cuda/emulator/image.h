@@ -8,13 +8,13 @@
 
 namespace image {
 
-inline constexpr char HEAD[] = "// kernels for the emulated CUDA driver of bitfit: no GPU runs this\n";
+inline constexpr char HEAD[] = "// kernels for the emulated CUDA driver of bitfit: no GPU runs this. They are\n";
 inline constexpr char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-// `bytes` in base 64 behind the head line; a last group that is not full is filled with zeros, which a shared library does not
-// mind.
-inline std::string encode(const std::string& bytes) {
-    std::string text = HEAD;
+// `bytes` in base 64 behind the head line and a line of the kernels' names, which can be read in it as they can in a real image. A
+// last group that is not full is filled with zeros, which a shared library does not mind.
+inline std::string encode(const std::string& bytes, const std::string& names) {
+    std::string text = HEAD + ("// " + names) + "\n";
     text.reserve(text.size() + bytes.size() / 3 * 4 + 4);
     for (size_t i = 0; i < bytes.size(); i += 3) {
         uint32_t group = 0;
@@ -24,15 +24,17 @@ inline std::string encode(const std::string& bytes) {
     return text;
 }
 
-// False if `text` has not the head line or something else than digits behind it.
+// False if `text` has not these lines, or something else than digits behind them.
 inline bool decode(const char* text, std::string* bytes) {
     if (strncmp(text, HEAD, sizeof HEAD - 1) != 0) return false;
+    const char* line = strchr(text + sizeof HEAD - 1, '\n');
+    if (!line) return false;
     int8_t value[256];
     memset(value, -1, sizeof value);
     for (int i = 0; i < 64; ++i) value[static_cast<uint8_t>(DIGITS[i])] = static_cast<int8_t>(i);
     uint32_t group = 0;
     unsigned digits = 0;
-    for (const char* at = text + sizeof HEAD - 1; *at; ++at) {
+    for (const char* at = line + 1; *at; ++at) {
         int8_t digit = value[static_cast<uint8_t>(*at)];
         if (digit < 0) return false;
         group = group << 6 | static_cast<uint32_t>(digit);

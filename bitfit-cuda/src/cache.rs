@@ -5,9 +5,12 @@
 //! the caller: what cannot be read is compiled, what cannot be written is compiled again the next time.
 
 use std::{
-    env, fs, io,
+    env,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
     process,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use sha2::{Digest, Sha256};
@@ -16,6 +19,9 @@ use crate::{
     compile::{OPTIONS, Target, text},
     launch::Source,
 };
+
+/// Entries that this process began to write.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes of an entry's checksum, which stands before the code.
 const CHECKSUM: usize = 32;
@@ -70,15 +76,18 @@ impl Cache {
     }
 }
 
-/// Writes an entry beside its place and moves it there: whoever reads meanwhile finds all of it or nothing.
+/// Writes an entry beside its place and moves it there: whoever reads meanwhile finds all of it or nothing. The file beside it
+/// is this call's alone, by process and by number within the process.
 fn write_whole(entry: &Path, code: &[u8]) -> io::Result<()> {
     let directory = entry.parent().ok_or(io::ErrorKind::NotFound)?;
     fs::create_dir_all(directory)?;
     let name = entry.file_name().ok_or(io::ErrorKind::NotFound)?.to_string_lossy();
-    let partial = directory.join(format!(".{name}.{}", process::id()));
-    let mut bytes = Sha256::digest(code).to_vec();
-    bytes.extend_from_slice(code);
-    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, entry));
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let partial = directory.join(format!(".{name}.{}.{number}", process::id()));
+    let mut file = File::create_new(&partial)?;
+    let written = file.write_all(&Sha256::digest(code)).and_then(|()| file.write_all(code));
+    drop(file);
+    let written = written.and_then(|()| fs::rename(&partial, entry));
     if written.is_err() {
         let _ = fs::remove_file(&partial);
     }
@@ -126,6 +135,27 @@ mod tests {
         cache.write(&SOURCE, TARGET, "13.0", b"code");
         assert_eq!(cache.read(&SOURCE, TARGET, "13.0").as_deref(), Some(&b"code"[..]));
         assert_eq!(files(directory.path()), [entry], "nothing else is left behind");
+    }
+
+    #[test]
+    fn threads_that_write_one_entry_leave_a_whole_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path());
+        // Of lengths that show where two were written to one file.
+        let codes: Vec<_> = (1..9u8).map(|byte| vec![byte; 20_000 * usize::from(byte)]).collect();
+        std::thread::scope(|scope| {
+            for code in &codes {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        cache.write(&SOURCE, TARGET, "13.0", code);
+                        let found = cache.read(&SOURCE, TARGET, "13.0").expect("an entry is there, and whole");
+                        assert!(found.iter().all(|&byte| byte == found[0]), "parts of two entries");
+                    }
+                });
+            }
+        });
+        assert_eq!(files(directory.path()).len(), 1, "nothing else is left behind");
     }
 
     #[test]

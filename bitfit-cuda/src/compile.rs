@@ -14,7 +14,7 @@ const COMMON: &str = include_str!("common.cuh");
 
 /// What kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub enum Target {
     /// Machine code for this compute capability, ten times major plus minor.
     Machine(u32),
     /// PTX for this compute capability, which the driver compiles for a device that this NVRTC does not know yet.
@@ -30,15 +30,36 @@ impl fmt::Display for Target {
     }
 }
 
+/// The oldest compute capability that the kernels are written for: Turing's.
+const OLDEST: u32 = 75;
+
 impl Target {
-    /// For a device of this compute capability: its machine code, or PTX of the newest that NVRTC knows.
-    pub fn of(capability: u32) -> Result<Self> {
-        library::compiler()?;
+    /// For a device of this compute capability.
+    ///
+    /// # Errors
+    /// [`Error::NoTarget`] where this NVRTC makes nothing that runs on it, or the kernels need a newer device.
+    pub(crate) fn of(capability: u32) -> Result<Self> {
+        let compiler = library::compiler()?;
         let known = supported()?;
-        Ok(match known.iter().max() {
-            Some(&newest) if !known.contains(&capability) && newest < capability => Self::Virtual(newest),
-            _ => Self::Machine(capability),
+        Self::choose(capability, &known).ok_or_else(|| Error::NoTarget {
+            capability,
+            compiler: compiler.to_string(),
+            oldest: known.iter().copied().min().unwrap_or(0),
         })
+    }
+
+    /// Machine code where NVRTC knows the device's architecture. Otherwise PTX of the newest before it, of which the driver
+    /// makes machine code: the device may be newer than NVRTC, or lie between two that it knows.
+    fn choose(capability: u32, known: &[u32]) -> Option<Self> {
+        let newest = known.iter().copied().filter(|known| (OLDEST..=capability).contains(known)).max()?;
+        Some(if newest == capability { Self::Machine(capability) } else { Self::Virtual(newest) })
+    }
+
+    /// The compute capability whose instructions the kernels may use.
+    pub(crate) fn capability(self) -> u32 {
+        match self {
+            Self::Machine(capability) | Self::Virtual(capability) => capability,
+        }
     }
 }
 
@@ -51,15 +72,6 @@ fn supported() -> Result<Vec<u32>> {
     // SAFETY: the list has room for as many as there are.
     call("nvrtcGetSupportedArchs", unsafe { sys::nvrtcGetSupportedArchs(known.as_mut_ptr()) })?;
     Ok(known.into_iter().filter_map(|capability| u32::try_from(capability).ok()).collect())
-}
-
-/// NVRTC's version, such as `13.0`.
-pub(crate) fn version() -> Result<String> {
-    library::compiler()?;
-    let (mut major, mut minor) = (0, 0);
-    // SAFETY: the library is there, and the pointers lead to ints, as it wants.
-    call("nvrtcVersion", unsafe { sys::nvrtcVersion(&mut major, &mut minor) })?;
-    Ok(format!("{major}.{minor}"))
 }
 
 /// The options of every compilation, but for the target. Line numbers are for compute-sanitizer, and cost no time.
@@ -84,7 +96,14 @@ pub(crate) fn compile(source: &Source, target: Target) -> Result<Vec<u8>> {
         Err(nvrtc::NvrtcError(sys::nvrtcResult::NVRTC_ERROR_COMPILATION)) => {
             Err(Error::Compile { source_name: source.name, target: target.to_string(), log: program.log()? })
         }
-        Err(error) => Err(failed("nvrtcCompileProgram", error)),
+        Err(error) => {
+            // An option that it does not know, a directory that it cannot write: it says which.
+            let log = program.log().unwrap_or_default();
+            Err(Error::Compiler {
+                call: "nvrtcCompileProgram",
+                reason: format!("{:?}\n{log}", error.0).trim_end().to_string(),
+            })
+        }
     }
 }
 
@@ -132,4 +151,37 @@ fn call(name: &'static str, result: sys::nvrtcResult) -> Result<()> {
 
 fn failed(call: &'static str, error: nvrtc::NvrtcError) -> Error {
     Error::Compiler { call, reason: format!("{:?}", error.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of NVRTC 13.0.
+    const KNOWN: [u32; 12] = [75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121];
+
+    #[test]
+    fn a_device_that_the_compiler_knows_gets_machine_code() {
+        for capability in KNOWN {
+            assert_eq!(Target::choose(capability, &KNOWN), Some(Target::Machine(capability)));
+        }
+    }
+
+    #[test]
+    fn a_device_that_it_does_not_know_gets_ptx_of_the_newest_before_it() {
+        for (capability, newest) in [(122, 121), (101, 100), (99, 90), (76, 75)] {
+            assert_eq!(Target::choose(capability, &KNOWN), Some(Target::Virtual(newest)));
+        }
+        // Whatever the order in which it names them.
+        assert_eq!(Target::choose(89, &[90, 75, 86, 80]), Some(Target::Virtual(86)));
+    }
+
+    #[test]
+    fn a_device_that_is_too_old_gets_nothing() {
+        for (capability, known) in [(72, &KNOWN[..]), (70, &[50, 60, 70]), (80, &[90, 100]), (90, &[])] {
+            assert_eq!(Target::choose(capability, known), None, "{capability} of {known:?}");
+        }
+        // Kernels are not compiled for what is older than they are written for, though it would run.
+        assert_eq!(Target::choose(75, &[70, 72]), None);
+    }
 }

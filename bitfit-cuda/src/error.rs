@@ -17,6 +17,44 @@ pub enum Error {
         "cuBLASLt was not found: libcublasLt, of CUDA 12 or later, must be installed where the loader looks for it"
     )]
     NoProducts,
+    /// There is an NVRTC, of before CUDA 12.
+    #[error("NVRTC {version} is too old: libnvrtc of CUDA 12 or later is needed")]
+    OldCompiler {
+        /// The one that was found.
+        version: String,
+    },
+    /// There is a cuBLASLt, of before CUDA 12.
+    #[error("cuBLASLt {version} is too old: libcublasLt of CUDA 12 or later is needed")]
+    OldProducts {
+        /// The one that was found.
+        version: String,
+    },
+    /// The driver does not run what a library of a newer major version makes.
+    #[error(
+        "the driver is made for CUDA {driver} and does not run what {library} makes: it takes a newer driver, or \
+         libraries of CUDA {}",
+        .driver.split('.').next().unwrap_or_default()
+    )]
+    OldDriver {
+        /// The version of CUDA that it is made for.
+        driver: String,
+        /// The library, and its version.
+        library: String,
+    },
+    /// Kernels cannot be compiled for the device.
+    #[error(
+        "no kernels for compute capability {}.{}: it takes 7.5 (Turing) or newer, and an NVRTC that knows it or one before \
+         it; this one, {compiler}, begins at {}.{}",
+        .capability / 10, .capability % 10, .oldest / 10, .oldest % 10
+    )]
+    NoTarget {
+        /// The device's, ten times major plus minor.
+        capability: u32,
+        /// NVRTC's version.
+        compiler: String,
+        /// The oldest compute capability that this NVRTC compiles for.
+        oldest: u32,
+    },
     /// There is a driver, but not the device asked for.
     #[error("there is no CUDA device {ordinal}: the driver shows {count}")]
     NoDevice {

@@ -15,7 +15,7 @@ use crate::{
     cache::Cache,
     compile::{self, Target},
     launch::Source,
-    ops,
+    library, ops,
 };
 
 /// Dynamic shared memory that a kernel may have without being allowed more.
@@ -46,8 +46,13 @@ struct Function {
 impl Kernels {
     /// For a device of this compute capability.
     pub fn new(capability: u32) -> Result<Self> {
-        let target = Target::of(capability)?;
-        Ok(Self { target, version: compile::version()?, cache: Cache::of_user(), loaded: Mutex::default() })
+        let (target, version) = (Target::of(capability)?, library::compiler()?.to_string());
+        Ok(Self { target, version, cache: Cache::of_user(), loaded: Mutex::default() })
+    }
+
+    /// The compute capability that the kernels are compiled for. An older one than the device's where NVRTC does not know it.
+    pub fn capability(&self) -> u32 {
+        self.target.capability()
     }
 
     /// A kernel, allowed `shared` bytes of dynamic shared memory. Names of kernels are unique over all sources.
@@ -58,6 +63,8 @@ impl Kernels {
         kernel: &'static str,
         shared: u32,
     ) -> Result<CudaFunction> {
+        // The driver looks functions up in the thread's current context, and this may be the thread's first call.
+        context.bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"))?;
         // What is loaded is whole after every change, so a panic elsewhere cannot have broken it.
         let loaded = &mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if !loaded.functions.contains_key(kernel) {
@@ -93,15 +100,13 @@ pub fn source_names() -> Vec<&'static str> {
     ops::SOURCES.iter().map(|source| source.name).collect()
 }
 
-/// Compiles every kernel of every op for a compute capability, such as 90, with NVRTC alone: no driver and no device is
-/// needed. Returns each source's name and the size of its machine code.
+/// Compiles every kernel of every op with NVRTC alone: no driver and no device is needed. Returns each source's name and what
+/// a driver would load.
 ///
 /// # Errors
-/// [`Error::NoCompiler`] where there is no NVRTC; [`Error::Compile`] with the compiler's messages for the first source that
-/// does not compile.
-pub fn compile_all(capability: u32) -> Result<Vec<(&'static str, usize)>> {
-    let compile = |source: &&'static Source| {
-        compile::compile(source, Target::Machine(capability)).map(|code| (source.name, code.len()))
-    };
+/// [`Error::NoCompiler`] where there is no NVRTC, [`Error::OldCompiler`] where it is too old; [`Error::Compile`] with the
+/// compiler's messages for the first source that does not compile.
+pub fn compile_all(target: Target) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let compile = |source: &&'static Source| compile::compile(source, target).map(|code| (source.name, code));
     ops::SOURCES.iter().map(compile).collect()
 }

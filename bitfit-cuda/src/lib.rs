@@ -27,6 +27,7 @@ mod products;
 mod staging;
 mod sums;
 
+pub use compile::Target;
 pub use device::{Cuda, Matrix, Precision};
 pub use error::{Error, Result};
 pub use kernels::{compile_all, source_names};

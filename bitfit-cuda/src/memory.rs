@@ -6,7 +6,7 @@ use std::{
 };
 
 use bitfit_core::{DType, Slice, SliceMut};
-use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result, sys::CUmemPool_attribute};
 
 use crate::{Cuda, Error, Result, launch::bytes_of};
 
@@ -59,6 +59,23 @@ impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Buffer({} words)", self.words())
     }
+}
+
+/// Lets the driver keep what is freed for the allocations to come. Without it, it gives the memory back to the system whenever
+/// the host waits for the device, which it does in every step, and fetches it again where a batch is larger than those before.
+pub(crate) fn keep_what_is_freed(context: &CudaContext) -> Result<()> {
+    // A device without pools allocates the other way.
+    if !context.has_async_alloc() {
+        return Ok(());
+    }
+    // SAFETY: the device is the context's.
+    let pool = unsafe { result::device::get_mem_pool(context.cu_device()) };
+    let pool = pool.map_err(Error::driver("cuDeviceGetMemPool"))?;
+    let mut everything = u64::MAX;
+    let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the pool is the device's, and the attribute is a u64.
+    unsafe { result::mem_pool::set_attribute(pool, attribute, (&raw mut everything).cast()) }
+        .map_err(Error::driver("cuMemPoolSetAttribute"))
 }
 
 /// Buffers that the backend needs for itself, and that come back: sums of blocks, matrices rounded for a product, the lists

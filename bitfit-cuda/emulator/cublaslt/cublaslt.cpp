@@ -268,7 +268,8 @@ static cublasStatus_t understand(const Description& description, const Layout* c
                 matrix(*d, false),
                 1,
                 0,
-                compute == CUBLAS_COMPUTE_32F_FAST_TF32};
+                // Turing's tensor cores have no TF32.
+                compute == CUBLAS_COMPUTE_32F_FAST_TF32 && bitfit_emulator_architecture() >= 80};
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -295,6 +296,7 @@ EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cu
     Product product;
     cublasStatus_t status = understand(*description, layouts, &product);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
+    if (bitfit_emulator_refuses(false)) return CUBLAS_STATUS_NOT_SUPPORTED;
     uint64_t alignments = 0;
     for (int i = 0; i < 4; ++i) alignments |= static_cast<uint64_t>(std::min(preference->alignments[i], 256u)) << 16 * i;
     uint64_t workspace = std::min(preference->workspace, WORKSPACE);
@@ -315,8 +317,9 @@ static cublasStatus_t check(const char* name, const void* data, size_t bytes, ui
     if (offset + bytes > size)
         return fail(CUBLAS_STATUS_INVALID_VALUE, "%s ends %zu bytes behind its allocation of %zu bytes", name,
                     offset + bytes - size, size);
+    // Not NOT_SUPPORTED, which a caller may take for a reason to multiply in another way.
     if (alignment && offset % alignment != 0)
-        return fail(CUBLAS_STATUS_NOT_SUPPORTED,
+        return fail(CUBLAS_STATUS_INVALID_VALUE,
                     "%s lies at byte %zu of its allocation, and the algorithm was asked for with an alignment of %zu", name,
                     offset, static_cast<size_t>(alignment));
     return CUBLAS_STATUS_SUCCESS;
@@ -365,6 +368,7 @@ EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
     auto work = std::make_unique<Work>();
     cublasStatus_t status = understand(*description, layouts, &work->product);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
+    if (bitfit_emulator_refuses(true)) return CUBLAS_STATUS_NOT_SUPPORTED;
     memcpy(&work->product.alpha, alpha, sizeof(float));
     memcpy(&work->product.beta, beta, sizeof(float));
 

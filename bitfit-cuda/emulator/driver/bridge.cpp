@@ -6,6 +6,7 @@
 
 #include "api.h"
 #include "memory.h"
+#include "options.h"
 #include "pool.h"
 #include "queue.h"
 
@@ -28,3 +29,7 @@ EXPORT bool bitfit_emulator_find(const void* address, const void** base, size_t*
     *bytes = in.bytes;
     return true;
 }
+
+EXPORT bool bitfit_emulator_refuses(bool late) { return options().refusal == (late ? Refusal::Product : Refusal::Heuristic); }
+
+EXPORT unsigned bitfit_emulator_architecture() { return options().architecture; }

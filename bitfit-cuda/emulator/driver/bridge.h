@@ -14,4 +14,8 @@ void bitfit_emulator_submit(void (*work)(void*), void (*release)(void*), void* d
 void bitfit_emulator_parallel(uint64_t count, void (*work)(void*, uint64_t), void* data);
 // The living allocation that `address` lies in: false if in none.
 bool bitfit_emulator_find(const void* address, const void** base, size_t* bytes);
+// Whether a product is refused for once: when an algorithm is asked for, or (`late`) when it is to be made.
+bool bitfit_emulator_refuses(bool late);
+// 10 times the compute capability.
+unsigned bitfit_emulator_architecture();
 }

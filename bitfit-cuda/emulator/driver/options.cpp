@@ -53,6 +53,12 @@ static Options read() {
             refuse("BITFIT_EMULATOR_CHECK", one, "a list of races, lazy and ulps");  // ulps is for the compiler
         at = end + 1;
     }
+
+    const char* refusal = getenv("BITFIT_EMULATOR_CUBLASLT");
+    std::string wanted = refusal ? refusal : "";
+    if (wanted == "refuses") options.refusal = Refusal::Heuristic;
+    else if (wanted == "refuses-late") options.refusal = Refusal::Product;
+    else if (!wanted.empty()) refuse("BITFIT_EMULATOR_CUBLASLT", wanted, "refuses or refuses-late");
     return options;
 }
 

@@ -4,6 +4,8 @@
 #include <cstdint>
 
 enum class Order { Forward, Reverse, Shuffle };
+// When cuBLASLt refuses products: never, when it is asked for an algorithm, or only when it is to multiply.
+enum class Refusal { Never, Heuristic, Product };
 
 struct Options {
     unsigned architecture;  // BITFIT_EMULATOR_ARCH: 10 times the compute capability
@@ -14,6 +16,7 @@ struct Options {
     bool races;             // BITFIT_EMULATOR_CHECK has `races`
     bool lazy;              // BITFIT_EMULATOR_CHECK has `lazy`
     bool trace;             // BITFIT_EMULATOR_TRACE
+    Refusal refusal;        // BITFIT_EMULATOR_CUBLASLT
 };
 
 const Options& options();

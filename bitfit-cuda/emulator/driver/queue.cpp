@@ -24,7 +24,11 @@ void submit(std::function<void()> work) {
 }
 
 void finish() {
-    while (!pending().empty()) {
+    finish([] { return false; });
+}
+
+void finish(const std::function<bool()>& enough) {
+    while (!pending().empty() && !enough()) {
         auto work = std::move(pending().front());
         pending().pop_front();
         work();

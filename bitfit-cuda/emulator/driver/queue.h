@@ -12,7 +12,8 @@ std::recursive_mutex& mutex();
 // Does `work` at once; with BITFIT_EMULATOR_CHECK=lazy, not before the host waits for the device, as late as a device may be.
 void submit(std::function<void()> work);
 
-// Does what was put off.
+// Does what was put off, all of it or until `enough` says so.
 void finish();
+void finish(const std::function<bool()>& enough);
 
 }

@@ -11,8 +11,12 @@ struct Stream {
 
 struct Event {
     unsigned flags;
-    bool recorded = false, happened = false;
+    // How often it was recorded, and which of the recordings was the last to happen.
+    uint64_t recorded = 0, happened = 0;
     std::chrono::steady_clock::time_point at;
+
+    // An event that was never recorded has nothing to wait for.
+    bool complete() const { return happened == recorded; }
 };
 
 static constexpr unsigned CU_EVENT_DISABLE_TIMING = 2;
@@ -81,10 +85,9 @@ EXPORT CUresult cuEventDestroy_v2(CUevent event) {
 EXPORT CUresult cuEventRecord(CUevent event, CUstream) {
     ENTER("cuEventRecord");
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
-    event->recorded = true;
-    event->happened = false;
+    uint64_t recording = ++event->recorded;
     queue::submit([=] {
-        event->happened = true;
+        event->happened = recording;
         event->at = std::chrono::steady_clock::now();
     });
     return CUDA_SUCCESS;
@@ -93,14 +96,14 @@ EXPORT CUresult cuEventRecord(CUevent event, CUstream) {
 EXPORT CUresult cuEventSynchronize(CUevent event) {
     ENTER("cuEventSynchronize");
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
-    queue::finish();
+    queue::finish([=] { return event->complete(); });
     return CUDA_SUCCESS;
 }
 
 EXPORT CUresult cuEventQuery(CUevent event) {
     ENTER("cuEventQuery");
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
-    queue::finish();
+    queue::finish([=] { return event->complete(); });
     return CUDA_SUCCESS;
 }
 
@@ -108,7 +111,7 @@ EXPORT CUresult cuEventElapsedTime_v2(float* milliseconds, CUevent from, CUevent
     ENTER("cuEventElapsedTime");
     if (!from || !to || !from->recorded || !to->recorded || (from->flags | to->flags) & CU_EVENT_DISABLE_TIMING)
         return CUDA_ERROR_INVALID_HANDLE;
-    if (!from->happened || !to->happened) return CUDA_ERROR_NOT_READY;
+    if (!from->complete() || !to->complete()) return CUDA_ERROR_NOT_READY;
     *milliseconds = std::chrono::duration<float, std::milli>(to->at - from->at).count();
     return CUDA_SUCCESS;
 }

@@ -1,5 +1,8 @@
 // The API's calls for memory: allocating, copying and filling it.
 
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -82,14 +85,34 @@ EXPORT CUresult cuMemPoolTrimTo(CUmemoryPool, size_t) {
 
 // The host's pinned memory.
 
-static std::map<uintptr_t, size_t>& pinned() {
-    static auto* allocations = new std::map<uintptr_t, size_t>;
+struct Pinned {
+    size_t bytes;
+    // Copies under way out of it or into it.
+    unsigned copies = 0;
+};
+
+static std::map<uintptr_t, Pinned>& pinned() {
+    static auto* allocations = new std::map<uintptr_t, Pinned>;
     return *allocations;
 }
 
-static bool is_pinned(const void* address) {
-    auto at = pinned().upper_bound(reinterpret_cast<uintptr_t>(address));
-    return at != pinned().begin() && reinterpret_cast<uintptr_t>(address) - std::prev(at)->first < std::prev(at)->second;
+// The pinned block that an address lies in; null for pageable memory. A block stays where it is until it is freed.
+static Pinned* pinned_at(const void* address) {
+    auto wanted = reinterpret_cast<uintptr_t>(address);
+    auto at = pinned().upper_bound(wanted);
+    if (at == pinned().begin() || wanted - (--at)->first >= at->second.bytes) return nullptr;
+    return &at->second;
+}
+
+// After this the process ends: on a device there would be other bytes now and then, and no error.
+[[noreturn]] __attribute__((format(printf, 1, 2))) static void caught(const char* format, ...) {
+    char line[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "bitfit emulator: %s\n", line);
+    abort();
 }
 
 EXPORT CUresult cuMemHostAlloc(void** pointer, size_t bytes, unsigned flags) {
@@ -98,15 +121,18 @@ EXPORT CUresult cuMemHostAlloc(void** pointer, size_t bytes, unsigned flags) {
     *pointer = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     if (!*pointer) return CUDA_ERROR_OUT_OF_MEMORY;
     memset(*pointer, 0xff, bytes);
-    pinned()[reinterpret_cast<uintptr_t>(*pointer)] = bytes;
+    pinned()[reinterpret_cast<uintptr_t>(*pointer)] = {bytes};
     return CUDA_SUCCESS;
 }
 EXPORT CUresult cuMemAllocHost_v2(void** pointer, size_t bytes) { return cuMemHostAlloc(pointer, bytes, 0); }
 
 EXPORT CUresult cuMemFreeHost(void* pointer) {
     ENTER("cuMemFreeHost");
-    if (pinned().erase(reinterpret_cast<uintptr_t>(pointer)) == 0) return CUDA_ERROR_INVALID_VALUE;
-    queue::finish();
+    auto at = pinned().find(reinterpret_cast<uintptr_t>(pointer));
+    if (at == pinned().end()) return CUDA_ERROR_INVALID_VALUE;
+    // The driver waits for nothing here that it promises to wait for.
+    if (at->second.copies > 0) caught("cuMemFreeHost of %zu bytes that a copy under way still uses", at->second.bytes);
+    pinned().erase(at);
     free(pointer);
     return CUDA_SUCCESS;
 }
@@ -122,13 +148,21 @@ EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t by
     ENTER("cuMemcpyHtoD %zu", bytes);
     if (bytes == 0) return CUDA_SUCCESS;
     if (CUresult result = check("cuMemcpyHtoD", to, bytes); result != CUDA_SUCCESS) return result;
-    // Pageable memory is read before the call returns; pinned memory is the caller's to keep until the copy was made.
-    std::shared_ptr<uint8_t[]> staged;
-    if (options().lazy && !is_pinned(from)) {
-        staged.reset(new uint8_t[bytes]);
-        memcpy(staged.get(), from, bytes);
+    Pinned* block = pinned_at(from);
+    if (block) ++block->copies;
+    // Read when it is copied, be it pinned or pageable: that pageable memory is read before the call returns is how drivers do
+    // it, and not promised.
+    std::shared_ptr<uint8_t[]> queued;
+    if (options().lazy) {
+        queued.reset(new uint8_t[bytes]);
+        memcpy(queued.get(), from, bytes);
     }
-    queue::submit([=] { memcpy(reinterpret_cast<void*>(to), staged ? staged.get() : from, bytes); });
+    queue::submit([=] {
+        if (queued && memcmp(queued.get(), from, bytes) != 0)
+            caught("%s memory was written while a copy of %zu bytes out of it was under way", block ? "pinned" : "pageable", bytes);
+        memcpy(reinterpret_cast<void*>(to), from, bytes);
+        if (block) --block->copies;
+    });
     return CUDA_SUCCESS;
 }
 
@@ -136,8 +170,13 @@ EXPORT CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, C
     ENTER("cuMemcpyDtoH %zu", bytes);
     if (bytes == 0) return CUDA_SUCCESS;
     if (CUresult result = check("cuMemcpyDtoH", from, bytes); result != CUDA_SUCCESS) return result;
-    queue::submit([=] { memcpy(to, reinterpret_cast<const void*>(from), bytes); });
-    if (!is_pinned(to)) queue::finish();
+    Pinned* block = pinned_at(to);
+    if (block) ++block->copies;
+    queue::submit([=] {
+        memcpy(to, reinterpret_cast<const void*>(from), bytes);
+        if (block) --block->copies;
+    });
+    if (!block) queue::finish();
     return CUDA_SUCCESS;
 }
 

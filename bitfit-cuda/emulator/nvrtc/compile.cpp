@@ -49,7 +49,7 @@ static uint64_t hash(const std::string& text, uint64_t seed = 0xcbf29ce484222325
 }
 
 uint64_t toolchain_hash() {
-    static const uint64_t value = hash(std::string(EMBEDDED_PRELUDE) + EMBEDDED_EPILOGUE + flags() + compiler());
+    static const uint64_t value = hash(std::string(EMBEDDED_PRELUDE) + EMBEDDED_EPILOGUE + image::HEAD + flags() + compiler());
     return value;
 }
 
@@ -231,6 +231,8 @@ Compiled compile(const std::string& source, const std::string& name, const Compi
     std::string text = read(in("kernel.ii"));
     std::vector<Kernel> kernels = find_kernels(&text);
     std::string table = "\nstatic const EmulatedKernel emulated_kernels[] = {\n";
+    std::string names;
+    for (const Kernel& kernel : kernels) names += (names.empty() ? "" : " ") + kernel.name;
     for (const Kernel& kernel : kernels) table += "EMULATED_KERNEL(" + kernel.name + ", (" + kernel.bounds + "))\n";
     table +=
         "{}};\nextern \"C\" __attribute__((visibility(\"default\"))) const EmulatedModule emulated_module = {EMULATED_ABI, " +
@@ -245,7 +247,7 @@ Compiled compile(const std::string& source, const std::string& name, const Compi
         return compiled;
     std::string library = read(in("kernel.so"));
     if (library.empty()) return compiled;
-    compiled.image = image::encode(library);
+    compiled.image = image::encode(library, names);
 
     // Whole or not at all: several processes may be at it.
     std::string partial = path + "." + std::to_string(getpid());

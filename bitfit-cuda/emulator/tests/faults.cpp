@@ -28,6 +28,38 @@ void refuses_pointers() {
     CHECK(launch(none, 1, 1, 0, freed, uint64_t{1}) == CUDA_ERROR_INVALID_VALUE);
 }
 
+static float* pinned(size_t bytes) {
+    void* memory;
+    SUCCEEDS(cuMemHostAlloc(&memory, bytes, 0));
+    memset(memory, 0, bytes);
+    return static_cast<float*>(memory);
+}
+
+// Behind an event that was never recorded, and so is no reason to wait.
+void frees_pinned_memory_too_early() {
+    float* memory = pinned(64);
+    SUCCEEDS(cuMemcpyHtoDAsync_v2(room(16), memory + 4, 16, nullptr));
+    CUevent event;
+    SUCCEEDS(cuEventCreate(&event, 0));
+    SUCCEEDS(cuEventSynchronize(event));
+    cuMemFreeHost(memory);
+}
+
+void writes_pinned_memory_too_early() {
+    float* memory = pinned(64);
+    SUCCEEDS(cuMemcpyHtoDAsync_v2(room(16), memory, 16, nullptr));
+    memory[4] = 1.0f;
+    memory[3] = 1.0f;
+    cuCtxSynchronize();
+}
+
+void writes_pageable_memory_too_early() {
+    std::vector<float> memory(4);
+    SUCCEEDS(cuMemcpyHtoDAsync_v2(room(16), memory.data(), 16, nullptr));
+    memory[0] = 1.0f;
+    cuCtxSynchronize();
+}
+
 void writes_past_the_end() {
     launch(kernel("extern \"C\" __global__ void kernel(float* to) { to[threadIdx.x] = 1.0f; }"), 1, 32, 0, room(64));
 }

@@ -213,9 +213,27 @@ void waits() {
     CHECK(got == 1);
     SUCCEEDS(cuCtxSynchronize());
     CHECK(got == 5);
-    // Pinned memory is read when the copy is made, not when it is asked for.
-    got = 6;
-    SUCCEEDS(cuMemcpyHtoDAsync_v2(to, pinned, 4, nullptr));
-    got = 7;
-    CHECK(download<int>(to, 1)[0] == 7);
+}
+
+// As far as its last recording, and not at all before the first: what it does not wait for is done later here.
+void waits_for_events() {
+    CUdeviceptr one = upload(std::vector<float>{1.0f}), two = upload(std::vector<float>{2.0f});
+    void* memory;
+    SUCCEEDS(cuMemHostAlloc(&memory, 8, 0));
+    float* to = static_cast<float*>(memory);
+    to[0] = to[1] = 0.0f;
+    CUevent event;
+    SUCCEEDS(cuEventCreate(&event, 0));
+    SUCCEEDS(cuMemcpyDtoHAsync_v2(to, one, 4, nullptr));
+    SUCCEEDS(cuEventSynchronize(event));
+    CHECK(to[0] == 0.0f);
+    SUCCEEDS(cuEventRecord(event, nullptr));
+    SUCCEEDS(cuMemcpyDtoHAsync_v2(to + 1, one, 4, nullptr));
+    SUCCEEDS(cuEventSynchronize(event));
+    CHECK(to[0] == 1.0f && to[1] == 0.0f);
+    SUCCEEDS(cuMemcpyDtoHAsync_v2(to, two, 4, nullptr));
+    SUCCEEDS(cuEventRecord(event, nullptr));
+    SUCCEEDS(cuEventSynchronize(event));
+    CHECK(to[0] == 2.0f && to[1] == 1.0f);
+    SUCCEEDS(cuMemFreeHost(memory));
 }

@@ -167,3 +167,5 @@ void refuses_products() {
     narrow_tf32.type_a = narrow_tf32.type_b = BF16;
     CHECK(!run(narrow_tf32, 0));
 }
+
+void has_no_algorithm() { CHECK(!run(Problem{}, 0)); }

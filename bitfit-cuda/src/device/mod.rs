@@ -11,7 +11,14 @@ use cudarc::driver::{CudaContext, CudaStream, DriverError, sys::CUresult};
 
 pub use matrix::Matrix;
 
-use crate::{Error, Result, kernels::Kernels, library, memory::Pool, products::Products, staging::Staging};
+use crate::{
+    Error, Result,
+    kernels::Kernels,
+    library,
+    memory::{self, Pool},
+    products::Products,
+    staging::Staging,
+};
 
 /// The arithmetic of products, and the type in which what backward reads is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +48,8 @@ impl Precision {
 pub struct Cuda {
     shared: Arc<Shared>,
     precision: Precision,
+    /// Whether products are made by this crate's own kernel alone.
+    plain: bool,
 }
 
 /// What all clones of a device share.
@@ -49,8 +58,6 @@ struct Shared {
     short_name: String,
     /// The card's name and architecture.
     description: String,
-    /// Compute capability, ten times major plus minor.
-    capability: u32,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     kernels: Kernels,
@@ -78,17 +85,20 @@ impl Cuda {
     ///
     /// # Errors
     /// [`Error::NoDriver`], [`Error::NoCompiler`] or [`Error::NoProducts`] for a library that is missing;
-    /// [`Error::NoDevice`]; [`Error::Driver`] when the driver refuses.
+    /// [`Error::OldDriver`], [`Error::OldCompiler`] or [`Error::OldProducts`] for one that is too old;
+    /// [`Error::NoDevice`]; [`Error::NoTarget`] for a device that kernels cannot be compiled for; [`Error::Driver`] when the
+    /// driver refuses.
     pub fn new(ordinal: usize) -> Result<Self> {
+        library::fit(library::driver()?, library::compiler()?, library::products()?)?;
         let count = Self::count()?;
-        library::compiler()?;
-        library::products()?;
         if ordinal >= count {
             return Err(Error::NoDevice { ordinal, count });
         }
         let context = CudaContext::new(ordinal).map_err(Error::driver("cuDevicePrimaryCtxRetain"))?;
-        // SAFETY: the events would order work of several streams. There is one, and everything goes to it.
+        // SAFETY: the events would order work of several streams. There is one, and everything goes to it. What the host must wait
+        // for, pinned memory, has events of its own (`staging`).
         unsafe { context.disable_event_tracking() };
+        memory::keep_what_is_freed(&context)?;
         let stream = context.new_stream().map_err(Error::driver("cuStreamCreate"))?;
         let (major, minor) = context.compute_capability().map_err(Error::driver("cuDeviceGetAttribute"))?;
         let capability = (10 * major + minor) as u32;
@@ -97,7 +107,6 @@ impl Cuda {
             shared: Arc::new(Shared {
                 short_name: format!("cuda:{ordinal}"),
                 description: format!("{name}, sm_{capability}"),
-                capability,
                 kernels: Kernels::new(capability)?,
                 products: Products::new(&stream)?,
                 lists: lists::Lists::default(),
@@ -107,6 +116,7 @@ impl Cuda {
                 stream,
             }),
             precision: Precision::F32,
+            plain: false,
         })
     }
 
@@ -116,14 +126,32 @@ impl Cuda {
         Self { precision, ..self }
     }
 
+    /// The same device multiplying matrices by this crate's own kernel alone, as it else does only where cuBLASLt has no
+    /// algorithm. Slower by far, and never in TF32; it shows whether cuBLASLt is at fault when results are.
+    #[must_use]
+    pub fn without_cublaslt(self) -> Self {
+        Self { plain: true, ..self }
+    }
+
+    /// How many kinds of products, by shape, types and alignment, were asked for that cuBLASLt had no algorithm for. They
+    /// are multiplied all the same, by this crate's own kernel.
+    pub fn products_refused(&self) -> usize {
+        self.shared.products.refused()
+    }
+
+    pub(crate) fn asks_cublaslt(&self) -> bool {
+        !self.plain
+    }
+
     /// The precision it reckons in.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Compute capability, ten times major plus minor.
+    /// The compute capability that the kernels are compiled for, ten times major plus minor: what they can use of the
+    /// device.
     pub(crate) fn capability(&self) -> u32 {
-        self.shared.capability
+        self.shared.kernels.capability()
     }
 
     pub(crate) fn context(&self) -> &Arc<CudaContext> {

@@ -17,12 +17,13 @@ mod matmul;
 mod mse;
 mod softmax;
 
-use crate::{device::transfer, launch::Source, sums};
+use crate::{device::transfer, launch::Source, products, sums};
 
 /// The sources of all kernels, for those who compile them without running any.
 pub(crate) static SOURCES: &[&Source] = &[
     &transfer::SOURCE,
     &sums::SOURCE,
+    &products::SOURCE,
     &activation::SOURCE,
     &adamw::SOURCE,
     &add_norm::SOURCE,

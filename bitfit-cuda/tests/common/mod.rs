@@ -4,18 +4,33 @@
 
 use std::io::Write;
 
+use bitfit_core::Device;
 use bitfit_cuda::{Cuda, Error, Precision};
 
-/// The first GPU; `None`, and a line that says so, where there is none or a library is missing.
+/// The first GPU; `None`, and a line that says so, where there is none, or a library is missing or too old.
 pub fn device(precision: Precision) -> Option<Cuda> {
     match Cuda::new(0) {
         Ok(device) => Some(device.with_precision(precision)),
-        Err(error @ (Error::NoDriver | Error::NoCompiler | Error::NoProducts | Error::NoDevice { .. })) => {
+        Err(
+            error @ (Error::NoDriver
+            | Error::NoCompiler
+            | Error::NoProducts
+            | Error::NoDevice { .. }
+            | Error::OldDriver { .. }
+            | Error::OldCompiler { .. }
+            | Error::OldProducts { .. }
+            | Error::NoTarget { .. }),
+        ) => {
             skip("GPU", &error.to_string());
             None
         }
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Whether a device is the emulated one, whose cuBLASLt is known to the last algorithm.
+pub fn is_emulated(device: &Cuda) -> bool {
+    device.name().contains("bitfit emulated GPU")
 }
 
 /// Says on the terminal, past the test runner's capture, that a test did not run because `what` is missing. Where the

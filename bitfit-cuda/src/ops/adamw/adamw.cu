@@ -19,7 +19,8 @@ extern "C" __global__ void bitfit_adamw_norm(const double* partial, u64 blocks, 
     if (threadIdx.x == 0) norm[0] = (float)sqrt(sum);
 }
 
-// The step of bitfit-core/src/ops/adamw/mod.rs, in its order and rounding. Does nothing where the norm is not finite.
+// The step of bitfit-core/src/ops/adamw/mod.rs, in its order and rounding. Does nothing where the norm is not finite. The compiler
+// fuses a product with the sum behind it where it may; __fmul_rn is for those that the CPU and PyTorch round by themselves.
 // Launch: Shape::elements(len).
 extern "C" __global__ void bitfit_adamw_step(
     float* p, const float* g, float* m, float* v, const float* norm, u32 clips, float max_norm, float keep, float one_minus_beta1,
@@ -31,12 +32,12 @@ extern "C" __global__ void bitfit_adamw_step(
     bool from_m = one_minus_beta1 < 0.5f;
     float towards_g = from_m ? one_minus_beta1 : one_minus_beta1 - 1.0f;
     FOR_EACH_ELEMENT(i, len) {
-        float gradient = g[i] * factor, old = m[i];
+        float gradient = __fmul_rn(g[i], factor), old = m[i];
         float first = fmaf(towards_g, gradient - old, from_m ? old : gradient);
-        float second = fmaf(one_minus_beta2 * gradient, gradient, v[i] * beta2);
+        float second = fmaf(__fmul_rn(one_minus_beta2, gradient), gradient, __fmul_rn(v[i], beta2));
         float divisor = sqrtf(second) / root + eps;
         m[i] = first;
         v[i] = second;
-        p[i] = p[i] * keep - step_size * first / divisor;
+        p[i] = __fmul_rn(p[i], keep) - __fmul_rn(step_size, first) / divisor;
     }
 }

@@ -1,4 +1,4 @@
-//! The product of two matrices and of their gradients on the GPU: cuBLASLt's, and no kernel of ours.
+//! The product of two matrices and of their gradients on the GPU, as all products: `products` makes them.
 
 use bitfit_core::{Result, Slice, SliceMut, ops::matmul::Matmul};
 

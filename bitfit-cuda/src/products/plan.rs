@@ -1,4 +1,4 @@
-//! Products of matrices through cuBLASLt, with a cache of plans.
+//! How cuBLASLt multiplies matrices of one shape: its descriptors of them, and the algorithm that its heuristic finds.
 //!
 //! cuBLASLt takes matrices as columns one behind the other; ours lie row by row. A row-major `[r, c]` is, byte for byte, a
 //! column-major `[c, r]`: its transpose. So instead of `C = op(A) · op(B)` it is asked for `Cᵀ = op(B)ᵀ · op(A)ᵀ`, B first,
@@ -12,77 +12,40 @@
 //! A stored [k, m]                                        columns of m, transposed
 //! ```
 //!
-//! What cuBLASLt's heuristic finds for a product is kept with its descriptors, and is asked for once for each shape. It is
-//! kept from algorithms that add parts of a sum in the order in which they come to be done, or round them to less than f32:
-//! the same product has the same bits every time.
+//! It is kept from algorithms that add parts of a sum in the order in which they come to be done, or round them to less than
+//! f32: the same product has the same bits every time.
 
-use std::{
-    collections::HashMap,
-    ffi::c_void,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{ffi::c_void, fmt, sync::Arc};
 
-use bitfit_core::{DType, Slice, SliceMut};
+use bitfit_core::DType;
 use cudarc::{
     cublaslt::{
         result::{self as lt, CublasError},
-        sys,
+        sys::{self, cublasStatus_t as Status},
     },
     driver::CudaStream,
 };
 
-use crate::{Buffer, Cuda, Error, Precision, Result, launch::bytes_of};
+use crate::{Buffer, Error, Result};
 
 /// Room for what an algorithm keeps between its parts: what NVIDIA advises for its newer devices.
 const WORKSPACE_BYTES: usize = 32 << 20;
 
-/// One factor of a product.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Operand<'a> {
-    pub data: Slice<'a, Cuda>,
-    /// Whether it is stored as the transpose of what is multiplied.
-    pub transposed: bool,
-}
-
-impl<'a> Operand<'a> {
-    /// A factor that lies as it is multiplied.
-    pub fn plain(data: Slice<'a, Cuda>) -> Self {
-        Self { data, transposed: false }
-    }
-
-    /// A factor whose transpose is stored.
-    pub fn transposed(data: Slice<'a, Cuda>) -> Self {
-        Self { data, transposed: true }
-    }
-}
-
-/// `C = A · B`, or `C += A · B`: A `[m, k]` and B `[k, n]` of one type, C `[m, n]`, all row-major.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Product<'a> {
+/// What a plan depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
     pub m: usize,
     pub k: usize,
     pub n: usize,
-    pub a: Operand<'a>,
-    pub b: Operand<'a>,
-    pub accumulate: bool,
-}
-
-/// What a plan depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    m: usize,
-    k: usize,
-    n: usize,
-    a_transposed: bool,
-    b_transposed: bool,
+    pub a_transposed: bool,
+    pub b_transposed: bool,
     /// Of both factors.
-    factors: DType,
-    output: DType,
-    accumulate: bool,
-    tf32: bool,
+    pub factors: DType,
+    pub output: DType,
+    pub accumulate: bool,
+    pub tf32: bool,
     /// Powers of two of which the places of A, B and C are multiples; parts of the arena begin anywhere.
-    alignments: [u32; 3],
+    pub alignments: [u32; 3],
 }
 
 impl fmt::Display for Key {
@@ -93,53 +56,42 @@ impl fmt::Display for Key {
     }
 }
 
-/// cuBLASLt and the plans that it made.
-pub(crate) struct Products {
+/// cuBLASLt, and the memory that it works in.
+pub(super) struct Library {
     handle: Handle,
     workspace: Buffer,
-    plans: Mutex<HashMap<Key, Plan>>,
 }
 
-impl Products {
+impl Library {
     /// For a stream, whose context is the thread's current one.
     pub fn new(stream: &Arc<CudaStream>) -> Result<Self> {
         let handle = lt::create_handle().map_err(failed("cublasLtCreate", &"the library"))?;
-        let handle = Handle(handle);
-        Ok(Self { handle, workspace: Buffer::new(stream, WORKSPACE_BYTES / 4)?, plans: Mutex::default() })
+        Ok(Self { handle: Handle(handle), workspace: Buffer::new(stream, WORKSPACE_BYTES / 4)? })
     }
 
-    fn multiply(
-        &self,
-        stream: &CudaStream,
-        key: Key,
-        a: *const c_void,
-        b: *const c_void,
-        c: *mut c_void,
-    ) -> Result<()> {
-        // Plans are whole when they are put there, so a panic elsewhere cannot have broken one.
-        let plans = &mut *self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = match plans.get(&key) {
-            Some(plan) => plan,
-            None => plans.entry(key).or_insert(Plan::new(&self.handle, &key)?),
-        };
+    /// Queues a product; false, and nothing queued, where the library does not take it after all.
+    ///
+    /// # Safety
+    /// `a`, `b` and `c` are addresses on the device of matrices as the plan's key describes them, of that alignment, which
+    /// live until the stream is through with the product.
+    pub unsafe fn multiply(&self, stream: &CudaStream, key: &Key, plan: &Plan, [a, b, c]: [u64; 3]) -> Result<bool> {
         let (alpha, beta) = (1.0f32, if key.accumulate { 1.0f32 } else { 0.0 });
         let workspace = self.workspace.pointer(0, WORKSPACE_BYTES / 4, DType::F32) as *mut c_void;
-        // SAFETY: the descriptors live in the plan and describe matrices of the key's shape, for which `Cuda::multiply` checked
-        // that the windows hold as many elements and have the alignment; the windows and the workspace are freed and lent
-        // again in the order of this stream.
+        // SAFETY: the descriptors live in the plan and describe what the caller promises of the matrices. The workspace is
+        // this library's alone, and is used in the order of the stream.
         let done = unsafe {
             lt::matmul(
                 self.handle.0,
                 plan.product.0,
                 (&raw const alpha).cast(),
                 (&raw const beta).cast(),
-                b,
+                b as *const c_void,
                 plan.first.0,
-                a,
+                a as *const c_void,
                 plan.second.0,
-                c,
+                c as *const c_void,
                 plan.output.0,
-                c,
+                c as *mut c_void,
                 plan.output.0,
                 &plan.algorithm,
                 workspace,
@@ -147,18 +99,16 @@ impl Products {
                 stream.cu_stream().cast(),
             )
         };
-        done.map_err(failed("cublasLtMatmul", &key))
-    }
-}
-
-impl fmt::Debug for Products {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Products").finish_non_exhaustive()
+        match done {
+            Ok(()) => Ok(true),
+            Err(CublasError(Status::CUBLAS_STATUS_NOT_SUPPORTED | Status::CUBLAS_STATUS_ARCH_MISMATCH)) => Ok(false),
+            Err(error) => Err(failed("cublasLtMatmul", key)(error)),
+        }
     }
 }
 
 /// The descriptors of a product, and the algorithm for it.
-struct Plan {
+pub(super) struct Plan {
     product: Description,
     first: Layout,
     second: Layout,
@@ -167,7 +117,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(handle: &Handle, key: &Key) -> Result<Self> {
+    /// `None` where the heuristic has no algorithm: the library may lack the types on this architecture, or the alignment.
+    pub fn new(library: &Library, key: &Key) -> Result<Option<Self>> {
         use sys::{cublasLtMatmulDescAttributes_t as D, cublasLtMatmulPreferenceAttributes_t as P};
         let Key { m, k, n, .. } = *key;
         let compute = match key.tf32 {
@@ -202,10 +153,18 @@ impl Plan {
         preference.set(key, P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c)?;
         // SAFETY: all of them live until the end of this function.
         let found = unsafe {
-            lt::get_matmul_algo_heuristic(handle.0, product.0, first.0, second.0, output.0, output.0, preference.0)
+            lt::get_matmul_algo_heuristic(
+                library.handle.0,
+                product.0,
+                first.0,
+                second.0,
+                output.0,
+                output.0,
+                preference.0,
+            )
         };
-        let algorithm = found.map_err(failed("cublasLtMatmulAlgoGetHeuristic", key))?.algo;
-        Ok(Self { product, first, second, output, algorithm })
+        // Its other errors too: whatever is wrong with the question, there is no algorithm, and there is another way.
+        Ok(found.ok().map(|found| Self { product, first, second, output, algorithm: found.algo }))
     }
 }
 
@@ -259,48 +218,5 @@ impl Preference {
         // SAFETY: it lives, and the value is of the size that is said.
         unsafe { lt::set_matmul_pref_attribute(self.0, attribute, (&raw const value).cast(), size_of::<T>()) }
             .map_err(failed("cublasLtMatmulPreferenceSetAttribute", key))
-    }
-}
-
-impl Cuda {
-    /// Queues a product.
-    ///
-    /// # Errors
-    /// [`bitfit_core::Error::Device`] when cuBLASLt has no algorithm for it or the driver refuses.
-    ///
-    /// # Panics
-    /// When the windows do not hold the shape's elements, or the factors are of different types.
-    pub(crate) fn multiply(&self, product: Product<'_>, c: SliceMut<'_, Self>) -> bitfit_core::Result<()> {
-        let Product { m, k, n, a, b, accumulate } = product;
-        assert_eq!([a.data.len, b.data.len, c.len], [m * k, k * n, m * n], "a product of [{m}, {k}] and [{k}, {n}]");
-        assert_eq!(a.data.dtype, b.data.dtype, "a product of two types");
-        if m == 0 || n == 0 {
-            return Ok(());
-        }
-        if k == 0 {
-            return if accumulate { Ok(()) } else { bitfit_core::Device::fill(self, 0.0, c) };
-        }
-        let windows = [a.data, b.data, c.as_slice()];
-        let [a_at, b_at, c_at] = windows.map(|window| window.buffer.pointer(window.offset, window.len, window.dtype));
-        let key = Key {
-            m,
-            k,
-            n,
-            a_transposed: a.transposed,
-            b_transposed: b.transposed,
-            factors: a.data.dtype,
-            output: c.dtype,
-            accumulate,
-            tf32: self.precision() == Precision::Tf32 && a.data.dtype == DType::F32,
-            // Buffers begin at multiples of 256 bytes.
-            alignments: windows.map(|window| 1 << (window.offset * bytes_of(window.dtype)).trailing_zeros().min(8)),
-        };
-        self.context()
-            .bind_to_thread()
-            .map_err(Error::driver("cuCtxSetCurrent"))
-            .and_then(|()| {
-                self.products().multiply(self.stream(), key, a_at as *const _, b_at as *const _, c_at as *mut _)
-            })
-            .map_err(|error| self.error(error))
     }
 }
