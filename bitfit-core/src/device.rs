@@ -65,8 +65,6 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn copy(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()>;
     /// `to += from`; both of the same length, of whatever types.
     fn accumulate(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()>;
-    /// `to[i] = from[at[i]]`.
-    fn gather(&self, from: Slice<'_, Self>, at: &Self::Indices, to: SliceMut<'_, Self>) -> Result<()>;
     /// `to[i] += from[at[i]]`, `to` being as long as `at`.
     fn gather_accumulate(&self, from: Slice<'_, Self>, at: &Self::Indices, to: SliceMut<'_, Self>) -> Result<()>;
     /// `to[at[i]] = from[i]`, `from` being as long as `at`, which names no element twice.

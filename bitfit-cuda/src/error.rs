@@ -111,6 +111,22 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Whether there is no GPU here that could be used, as opposed to one that failed: the driver, a library or the device is
+    /// missing, or one of them is too old.
+    pub fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::NoDriver
+                | Self::NoCompiler
+                | Self::NoProducts
+                | Self::NoDevice { .. }
+                | Self::OldDriver { .. }
+                | Self::OldCompiler { .. }
+                | Self::OldProducts { .. }
+                | Self::NoTarget { .. }
+        )
+    }
+
     /// A failed call of the driver's.
     pub(crate) fn driver(call: &'static str) -> impl Fn(DriverError) -> Self {
         move |error| Self::Driver { call, reason: words(error) }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bitfit_core::HostTensor;
-use bitfit_cuda::{Cuda, Error, Precision};
+use bitfit_cuda::{Cuda, Precision};
 use safetensors::{Dtype, SafeTensors};
 
 /// A folder of the goldens.
@@ -15,11 +15,11 @@ pub fn goldens(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
 }
 
-/// The first GPU; `None`, and a line on the terminal that says so, where there is none or a library of CUDA is missing.
+/// The first GPU; `None`, and a line on the terminal that says so, where there is none, or a library of CUDA is missing or too old.
 pub fn gpu(precision: Precision) -> Option<Cuda> {
     match Cuda::new(0) {
         Ok(device) => Some(device.with_precision(precision)),
-        Err(error @ (Error::NoDriver | Error::NoCompiler | Error::NoProducts | Error::NoDevice { .. })) => {
+        Err(error) if error.is_absence() => {
             skip("GPU", &error.to_string());
             None
         }

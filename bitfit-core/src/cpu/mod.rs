@@ -156,14 +156,6 @@ impl Device for Cpu {
         Ok(())
     }
 
-    fn gather(&self, from: Slice<'_, Self>, at: &Vec<u32>, to: SliceMut<'_, Self>) -> Result<()> {
-        let from = from.f32();
-        for (to, &at) in to.f32().iter_mut().zip(at) {
-            *to = from[at as usize];
-        }
-        Ok(())
-    }
-
     fn gather_accumulate(&self, from: Slice<'_, Self>, at: &Vec<u32>, to: SliceMut<'_, Self>) -> Result<()> {
         let (from, to) = (from.f32(), to.f32());
         assert_eq!(to.len(), at.len(), "gather_accumulate: lengths differ");

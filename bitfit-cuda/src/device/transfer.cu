@@ -31,11 +31,6 @@ OF_TYPES(bf16, float, bf16_f32)
 OF_TYPES(bf16, bf16, bf16_bf16)
 
 // to[i] = from[at[i]]; len indices.
-extern "C" __global__ void bitfit_gather(const float* from, const u32* at, float* to, u64 len) {
-    FOR_EACH_ELEMENT(i, len) to[i] = from[at[i]];
-}
-
-// to[i] += from[at[i]].
 extern "C" __global__ void bitfit_gather_accumulate(const float* from, const u32* at, float* to, u64 len) {
     FOR_EACH_ELEMENT(i, len) to[i] += from[at[i]];
 }

@@ -96,10 +96,6 @@ impl Device for Cuda {
         self.launch(&SOURCE, name, shape, &arguments)
     }
 
-    fn gather(&self, from: Slice<'_, Self>, at: &Indices, to: SliceMut<'_, Self>) -> Result<()> {
-        self.by_indices("bitfit_gather", from, at, to)
-    }
-
     fn gather_accumulate(&self, from: Slice<'_, Self>, at: &Indices, to: SliceMut<'_, Self>) -> Result<()> {
         self.by_indices("bitfit_gather_accumulate", from, at, to)
     }

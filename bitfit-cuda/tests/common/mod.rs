@@ -5,22 +5,13 @@
 use std::io::Write;
 
 use bitfit_core::Device;
-use bitfit_cuda::{Cuda, Error, Precision};
+use bitfit_cuda::{Cuda, Precision};
 
 /// The first GPU; `None`, and a line that says so, where there is none, or a library is missing or too old.
 pub fn device(precision: Precision) -> Option<Cuda> {
     match Cuda::new(0) {
         Ok(device) => Some(device.with_precision(precision)),
-        Err(
-            error @ (Error::NoDriver
-            | Error::NoCompiler
-            | Error::NoProducts
-            | Error::NoDevice { .. }
-            | Error::OldDriver { .. }
-            | Error::OldCompiler { .. }
-            | Error::OldProducts { .. }
-            | Error::NoTarget { .. }),
-        ) => {
+        Err(error) if error.is_absence() => {
             skip("GPU", &error.to_string());
             None
         }
