@@ -22,8 +22,9 @@ use crate::{
     simd::{self, Kernel, Level, Simd, math},
 };
 
-/// Queries of one tile.
-const QUERY_TILE: usize = 32;
+/// Queries of one tile: enough that the products which sum over them, dk and dv, are not all loads and stores; few enough that a
+/// tile of long sequences stays in the second cache. Even, so that a pair of rows is in one tile.
+const QUERY_TILE: usize = 64;
 
 /// Scores of a sequence, all heads together, below which its heads are not worth sharing out.
 const SHARED_SCORES: usize = 1 << 16;
