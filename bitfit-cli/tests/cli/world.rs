@@ -143,6 +143,7 @@ impl World {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bitfit-cli"));
         command.current_dir(self.directory.path()).env("HF_HUB_OFFLINE", "1").env_remove("BITFIT_ISA");
         command.env("HF_HOME", self.path("no-cache")).env_remove("HF_HUB_CACHE").env_remove("HUGGINGFACE_HUB_CACHE");
+        heed_signals(&mut command);
         command
     }
 
@@ -248,3 +249,23 @@ fn shapes(vocabulary: usize) -> Shapes {
     }
     shapes
 }
+
+/// Has a program heed the signals that end it, even where the tests run with some ignored, as in a script's background.
+#[cfg(unix)]
+fn heed_signals(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+
+    let reset = || {
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            // SAFETY: no function is installed that could run at the wrong moment.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes only calls that are safe in a signal handler.
+    unsafe { command.pre_exec(reset) };
+}
+
+/// There is nothing to reset.
+#[cfg(not(unix))]
+fn heed_signals(_: &mut std::process::Command) {}

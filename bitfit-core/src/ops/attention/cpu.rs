@@ -4,7 +4,7 @@
 //! A head's queries, keys and values are gathered into rows of their own first: the products read each of them many times. In
 //! bfloat16 p and ds are rounded as well, for the products that read them; sums, scores and statistics are f32.
 
-use std::ops::Range;
+use std::{cell::Cell, ops::Range, thread::LocalKey};
 
 use rayon::prelude::*;
 
@@ -13,13 +13,14 @@ use super::{
     columns::{Columns, put},
     dropout_element,
     form::Form,
+    softmax::{SoftmaxTile, SoftmaxTileBackward},
 };
 use crate::{
     Cpu, DType, Result, Slice, SliceMut,
-    cpu::{ElementsMut, load, store},
+    cpu::ElementsMut,
     gemm::{MatMut, MatRef, NoEpilogue, Output, Pair, RightOperand, gemm, multiply},
     lent::Lent,
-    simd::{self, Kernel, Level, Simd, math},
+    simd::{self, Level},
 };
 
 /// Queries of one tile: enough that the products which sum over them, dk and dv, are not all loads and stores; few enough that a
@@ -58,7 +59,7 @@ impl Attention for Cpu {
     }
 }
 
-fn attention<T: Form>(level: Level, input: &Input<'_, Cpu>, o: SliceMut<'_, Cpu>, log_sums: Option<SliceMut<'_, Cpu>>) {
+fn attention<T: Kept>(level: Level, input: &Input<'_, Cpu>, o: SliceMut<'_, Cpu>, log_sums: Option<SliceMut<'_, Cpu>>) {
     let (width, dim) = (input.width(), input.head_dim);
     let o = split(o, input.queries.host(), width);
     let log_sums: Vec<Option<&mut [f32]>> = match log_sums {
@@ -87,7 +88,7 @@ fn attention<T: Form>(level: Level, input: &Input<'_, Cpu>, o: SliceMut<'_, Cpu>
     });
 }
 
-fn attention_backward<T: Form>(
+fn attention_backward<T: Kept>(
     level: Level,
     input: &Input<'_, Cpu>,
     log_sums: Slice<'_, Cpu>,
@@ -162,8 +163,31 @@ fn split_slice<'a, T>(mut data: &'a mut [T], offsets: &[u32], cols: usize) -> Ve
     parts
 }
 
+/// A form whose scratch a thread keeps.
+trait Kept: Form {
+    fn scratch() -> &'static LocalKey<Cell<Option<Box<Scratch<Self>>>>>;
+}
+
+/// A thread's scratch in a form.
+macro_rules! kept {
+    ($form:ty, $scratch:ident) => {
+        thread_local! {
+            static $scratch: Cell<Option<Box<Scratch<$form>>>> = const { Cell::new(None) };
+        }
+
+        impl Kept for $form {
+            fn scratch() -> &'static LocalKey<Cell<Option<Box<Scratch<$form>>>>> {
+                &$scratch
+            }
+        }
+    };
+}
+
+kept!(f32, F32_SCRATCH);
+kept!(Pair, PAIR_SCRATCH);
+
 /// Lets `work` use this thread's scratch. Taken out while in use: a thread that waits for others may be handed a head of its own.
-fn with_scratch<T: Form>(work: impl FnOnce(&mut Scratch<T>)) {
+fn with_scratch<T: Kept>(work: impl FnOnce(&mut Scratch<T>)) {
     let mut scratch = T::scratch().take().unwrap_or_default();
     work(&mut scratch);
     T::scratch().set(Some(scratch));
@@ -187,7 +211,7 @@ impl Head<'_, '_> {
 
 /// A head of a sequence in one form or the other, and a tile of its scores.
 #[derive(Default)]
-pub(super) struct Scratch<T> {
+struct Scratch<T> {
     q: Vec<T>,
     k: Vec<T>,
     v: Vec<T>,
@@ -307,97 +331,4 @@ impl Scores {
 /// The tiles of so many queries.
 fn tiles(queries: usize) -> impl Iterator<Item = Range<usize>> {
     (0..queries).step_by(QUERY_TILE).map(move |first| first..queries.min(first + QUERY_TILE))
-}
-
-/// The factors of row i of a tile, where there is dropout.
-fn row_factors(factors: &[f32], i: usize, keys: usize) -> Option<&[f32]> {
-    (!factors.is_empty()).then(|| &factors[i * keys.next_multiple_of(16)..][..keys])
-}
-
-/// Rows of scores to `m ∘ p`, with their log-sum-exps.
-struct SoftmaxTile<'a> {
-    p: &'a mut [f32],
-    keys: usize,
-    factors: &'a [f32],
-    log_sums: &'a mut [f32],
-}
-
-impl Kernel for SoftmaxTile<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for (i, (row, log_sum)) in self.p.chunks_exact_mut(self.keys).zip(self.log_sums).enumerate() {
-            let mut greatest = s.splat(f32::NEG_INFINITY);
-            let whole = row.len() / S::LANES * S::LANES;
-            for j in (0..whole).step_by(S::LANES) {
-                greatest = s.max(load(s, row, j), greatest);
-            }
-            let max = row[whole..].iter().fold(s.reduce_max(greatest), |max, &score| max.max(score));
-            let at = s.splat(max);
-            let mut sum = s.zero();
-            for j in (0..row.len()).step_by(S::LANES) {
-                let e = math::exp(s, s.sub(load(s, row, j), at));
-                store(s, row, j, e);
-                // Lanes behind the row's end hold exp(-max); read again, they are zero.
-                let e = if j == whole { load(s, row, j) } else { e };
-                sum = s.add(sum, e);
-            }
-            let total = s.reduce_sum(sum);
-            *log_sum = max + total.ln();
-            let inverse = s.splat(1.0 / total);
-            let factors = row_factors(self.factors, i, self.keys);
-            for j in (0..row.len()).step_by(S::LANES) {
-                let mut p = s.mul(load(s, row, j), inverse);
-                if let Some(factors) = factors {
-                    p = s.mul(p, load(s, factors, j));
-                }
-                store(s, row, j, p);
-            }
-        }
-    }
-}
-
-/// Rows of scores to `m ∘ p`, and the same rows of `do · vᵀ` to ds.
-struct SoftmaxTileBackward<'a, L> {
-    p: &'a mut [f32],
-    ds: &'a mut [f32],
-    keys: usize,
-    factors: &'a [f32],
-    log_sums: L,
-}
-
-impl<L: Iterator<Item = f32>> Kernel for SoftmaxTileBackward<'_, L> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let rows = self.p.chunks_exact_mut(self.keys).zip(self.ds.chunks_exact_mut(self.keys)).zip(self.log_sums);
-        for (i, ((row, ds), log_sum)) in rows.enumerate() {
-            let log_sum = s.splat(log_sum);
-            let factors = row_factors(self.factors, i, self.keys);
-            let whole = row.len() / S::LANES * S::LANES;
-            let mut sum = s.zero();
-            for j in (0..row.len()).step_by(S::LANES) {
-                let p = math::exp(s, s.sub(load(s, row, j), log_sum));
-                store(s, row, j, p);
-                // Lanes behind the row's end hold exp(-L), which may be infinite; read again, they are zero.
-                let p = if j == whole { load(s, row, j) } else { p };
-                let mut dp = load(s, ds, j);
-                if let Some(factors) = factors {
-                    dp = s.mul(dp, load(s, factors, j));
-                    store(s, ds, j, dp);
-                }
-                sum = s.fma(p, dp, sum);
-            }
-            let mean = s.splat(s.reduce_sum(sum));
-            for j in (0..row.len()).step_by(S::LANES) {
-                let p = load(s, row, j);
-                store(s, ds, j, s.mul(p, s.sub(load(s, ds, j), mean)));
-                if let Some(factors) = factors {
-                    store(s, row, j, s.mul(p, load(s, factors, j)));
-                }
-            }
-        }
-    }
 }

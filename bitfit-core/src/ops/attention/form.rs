@@ -3,14 +3,11 @@
 //! Pairs lie side by side in a row where the sum runs along it (`q · kᵀ`, and the left operand of `p · v`), and come from two rows
 //! where it runs down the columns (the right operand of `p · v`). Behind an odd end the pair's other half is zero.
 
-use std::{cell::Cell, ops::Range, thread::LocalKey};
+use std::ops::Range;
 
 use half::bf16;
 
-use super::{
-    columns::{self, Columns},
-    cpu::Scratch,
-};
+use super::columns::{self, Columns};
 use crate::{
     Cpu, Slice,
     cpu::Stored,
@@ -30,8 +27,6 @@ pub(super) trait Form: Step + Default {
     fn down<'a>(level: Level, rows: &'a [f32], cols: usize, memory: &'a mut Vec<Self>) -> MatRef<'a, Self>;
     /// Rows of `cols` elements that [`Form::take`] made, in pairs down the columns.
     fn stack<'a>(level: Level, rows: &'a [Self], cols: usize, memory: &'a mut Vec<Self>) -> MatRef<'a, Self>;
-    /// Where a thread keeps its scratch.
-    fn scratch() -> &'static LocalKey<Cell<Option<Box<Scratch<Self>>>>>;
 }
 
 impl Form for f32 {
@@ -54,13 +49,6 @@ impl Form for f32 {
 
     fn stack<'a>(_: Level, rows: &'a [f32], cols: usize, _: &'a mut Vec<f32>) -> MatRef<'a> {
         MatRef::new(rows, cols)
-    }
-
-    fn scratch() -> &'static LocalKey<Cell<Option<Box<Scratch<f32>>>>> {
-        thread_local! {
-            static SCRATCH: Cell<Option<Box<Scratch<f32>>>> = const { Cell::new(None) };
-        }
-        &SCRATCH
     }
 }
 
@@ -86,13 +74,6 @@ impl Form for Pair {
 
     fn stack<'a>(level: Level, rows: &'a [Pair], cols: usize, memory: &'a mut Vec<Pair>) -> MatRef<'a, Pair> {
         pair_rows::<bf16>(level, bytemuck::cast_slice(rows), 2 * Self::places(cols), cols, memory)
-    }
-
-    fn scratch() -> &'static LocalKey<Cell<Option<Box<Scratch<Pair>>>>> {
-        thread_local! {
-            static SCRATCH: Cell<Option<Box<Scratch<Pair>>>> = const { Cell::new(None) };
-        }
-        &SCRATCH
     }
 }
 

@@ -26,6 +26,7 @@ mod cpu;
 mod form;
 pub mod reference;
 mod sequences;
+mod softmax;
 
 pub use sequences::Sequences;
 
