@@ -19,25 +19,27 @@ Context* primary_context();
 Context*& current_context();
 bool initialized();
 
+inline void say(const char* format, va_list arguments) {
+    char line[256];
+    vsnprintf(line, sizeof line, format, arguments);
+    fprintf(stderr, "bitfit emulator: %s\n", line);
+}
+
 // Prints the call where BITFIT_EMULATOR_TRACE is set.
 __attribute__((format(printf, 1, 2))) inline void trace(const char* format, ...) {
     if (!options().trace) return;
-    char line[256];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    say(format, arguments);
     va_end(arguments);
-    fprintf(stderr, "bitfit emulator: %s\n", line);
 }
 
 // What was wrong, before an error code that says it in one word.
 __attribute__((format(printf, 2, 3))) inline CUresult fail(CUresult error, const char* format, ...) {
-    char line[256];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    say(format, arguments);
     va_end(arguments);
-    fprintf(stderr, "bitfit emulator: %s\n", line);
     return error;
 }
 

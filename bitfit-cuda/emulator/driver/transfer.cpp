@@ -106,12 +106,10 @@ static Pinned* pinned_at(const void* address) {
 
 // After this the process ends: on a device there would be other bytes now and then, and no error.
 [[noreturn]] __attribute__((format(printf, 1, 2))) static void caught(const char* format, ...) {
-    char line[256];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    say(format, arguments);
     va_end(arguments);
-    fprintf(stderr, "bitfit emulator: %s\n", line);
     abort();
 }
 

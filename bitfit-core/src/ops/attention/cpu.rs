@@ -80,7 +80,7 @@ fn attention<T: Kept>(level: Level, input: &Input<'_, Cpu>, o: SliceMut<'_, Cpu>
         });
         for (head, out) in heads.chunks_exact(queries * (dim + 1)).enumerate() {
             let (from, sums) = out.split_at(queries * dim);
-            put(level, &mut o, Columns { stride: width, first: head * dim, count: dim }, from);
+            put(level, &mut o, Head { level, input, sequence, head }.columns(width, 0), from);
             if let Some(log_sums) = &mut log_sums {
                 sums.iter().enumerate().for_each(|(row, sum)| log_sums[row * input.heads + head] = *sum);
             }
@@ -119,17 +119,17 @@ fn attention_backward<T: Kept>(
         for (head, out) in heads.chunks_exact(size).enumerate() {
             let (dq, rest) = out.split_at(queries * dim);
             let (dk, dv) = rest.split_at(keys * dim);
-            let columns = |stride, part| Columns { stride, first: part + head * dim, count: dim };
+            let at = Head { level, input, sequence, head };
             match &mut gradient {
                 Projections::Packed(qkv) => {
                     for (part, from) in [dq, dk, dv].into_iter().enumerate() {
-                        put(level, qkv, columns(3 * width, part * width), from);
+                        put(level, qkv, at.columns(3 * width, part * width), from);
                     }
                 }
                 Projections::Split { query, key_value } => {
-                    put(level, query, columns(width, 0), dq);
-                    put(level, key_value, columns(2 * width, 0), dk);
-                    put(level, key_value, columns(2 * width, width), dv);
+                    put(level, query, at.columns(width, 0), dq);
+                    put(level, key_value, at.columns(2 * width, 0), dk);
+                    put(level, key_value, at.columns(2 * width, width), dv);
                 }
             }
         }

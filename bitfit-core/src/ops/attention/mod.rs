@@ -182,7 +182,7 @@ impl<D: Backend> Tape<'_, D> {
         };
         let needs = node.slots.any(Option::is_some);
         let rows = args.queries.tokens();
-        let mut o = self.scratch_of(node.dtype(), rows * width)?;
+        let mut o = self.scratch_of(node.input().dtype(), rows * width)?;
         let mut log_sums = needs.then(|| self.scratch(rows * args.heads)).transpose()?;
         self.device().attention(&node.input(), o.as_mut(), log_sums.as_mut().map(Scratch::as_mut))?;
         node.log_sums = log_sums;
@@ -221,13 +221,6 @@ struct Node<D: Device> {
 
 impl<D: Device> Node<D> {
     /// The type of the projections, and so of o and of all gradients.
-    fn dtype(&self) -> DType {
-        match &self.tensors {
-            Projections::Packed(qkv) => qkv.dtype(),
-            Projections::Split { query, .. } => query.dtype(),
-        }
-    }
-
     fn input(&self) -> Input<'_, D> {
         Input {
             projections: self.tensors.map(Tensor::slice),
