@@ -7,23 +7,29 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
+use crate::simd::Line;
+
 /// Vectors that a thread keeps. Ops nest a few deep at most.
 const KEPT: usize = 8;
 
 thread_local! {
-    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// f32 on loan from the thread that made it; they go to the thread that drops it.
+/// f32 on loan from the thread that made it, the first at the beginning of a cache line; they go to the thread that drops it.
 #[derive(Debug)]
-pub(crate) struct Lent(Vec<f32>);
+pub(crate) struct Lent {
+    lines: Vec<Line>,
+    len: usize,
+}
 
 impl Lent {
     /// `len` elements that hold anything.
     pub fn any(len: usize) -> Self {
-        let mut data = FREE.with_borrow_mut(|free| take(free, len));
-        data.resize(len, 0.0);
-        Self(data)
+        let count = len.div_ceil(Line::LEN);
+        let mut lines = FREE.with_borrow_mut(|free| take(free, count));
+        lines.resize(count, Line::ZERO);
+        Self { lines, len }
     }
 
     /// `len` times `value`.
@@ -46,13 +52,13 @@ impl Lent {
     }
 
     fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
     }
 }
 
 /// The smallest that is large enough, or else the largest.
-fn take(free: &mut Vec<Vec<f32>>, len: usize) -> Vec<f32> {
-    let fits = |vector: &Vec<f32>| vector.capacity() >= len;
+fn take<T>(free: &mut Vec<Vec<T>>, len: usize) -> Vec<T> {
+    let fits = |vector: &Vec<T>| vector.capacity() >= len;
     let best = (0..free.len()).min_by_key(|&i| match fits(&free[i]) {
         true => (0, free[i].capacity()),
         false => (1, usize::MAX - free[i].capacity()),
@@ -64,24 +70,24 @@ impl Deref for Lent {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &bytemuck::cast_slice(&self.lines)[..self.len]
     }
 }
 
 impl DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        self.as_mut_slice()
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let data = mem::take(&mut self.0);
+        let lines = mem::take(&mut self.lines);
         // A thread that is ending has no list any more.
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
             if free.len() < KEPT {
-                free.push(data);
+                free.push(lines);
             }
         });
     }
@@ -103,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_smallest_that_fits_is_taken_and_otherwise_the_largest() {
-        let mut free: Vec<Vec<f32>> = [30, 10, 20].map(Vec::with_capacity).into();
+        let mut free: Vec<Vec<u8>> = [30, 10, 20].map(Vec::with_capacity).into();
         assert_eq!(take(&mut free, 15).capacity(), 20);
         assert_eq!(take(&mut free, 40).capacity(), 30);
         assert_eq!(take(&mut free, 1).capacity(), 10);

@@ -21,7 +21,7 @@ pub(crate) use rows::{ELEMENT_BLOCK, ROW_BLOCK, blocks, blocks_of, load, optiona
 use crate::{
     DType, Device, Error, HostTensor, Result, Slice, SliceMut,
     gemm::PackedWeight,
-    simd::{self, Level},
+    simd::{self, Level, Line},
 };
 
 /// The CPU, with the instruction set and the precision it uses.
@@ -176,7 +176,7 @@ impl Device for Cpu {
 }
 
 thread_local! {
-    static NARROWED: Cell<Vec<bf16>> = const { Cell::new(Vec::new()) };
+    static NARROWED: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
 impl Cpu {
@@ -187,13 +187,14 @@ impl Cpu {
             Elements::F32(x) => x,
         };
         // Taken out while in use: a thread that waits for others may be handed work of its own.
-        let mut to = NARROWED.take();
-        to.resize(from.len(), bf16::ZERO);
+        let mut lines = NARROWED.take();
+        lines.resize(from.len().div_ceil(2 * Line::LEN), Line::ZERO);
+        let to: &mut [bf16] = &mut bytemuck::cast_slice_mut(&mut lines)[..from.len()];
         to.par_chunks_mut(ELEMENT_BLOCK)
             .zip(from.par_chunks(ELEMENT_BLOCK))
             .for_each(|(to, from)| simd::to_bf16_slice(self.level, from, to));
-        let result = work(&to);
-        NARROWED.set(to);
+        let result = work(to);
+        NARROWED.set(lines);
         result
     }
 }

@@ -8,11 +8,13 @@ use std::{cell::Cell, ops::Range};
 
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::{
     Block, COL_BLOCK, Epilogue, MatMut, MatRef, ROW_BLOCK,
     block::next_product,
     panels::{Panel, Panels},
-    tile::{Kernels, Operand, Tile},
+    tile::{Form, Kernels, Operand, Tile},
 };
 use crate::simd::Level;
 
@@ -72,7 +74,7 @@ pub(super) struct PanelProduct<'a, T: 'static> {
 }
 
 impl<T: Operand> PanelProduct<'_, T> {
-    fn panel(&self, i: usize) -> Panel<'_> {
+    pub fn panel(&self, i: usize) -> Panel<'_> {
         match self.b {
             Right::Panels(panels) => panels.get(i),
             Right::Rows(b) => {
@@ -95,6 +97,12 @@ impl<T: Operand> Product for PanelProduct<'_, T> {
     }
 
     unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>, c: *mut f32, c_stride: usize, accumulate: bool) {
+        let table = match self.kernels.form {
+            Form::Vectors(table) => table,
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the caller's promise.
+            Form::Amx => return unsafe { amx::block(self, rows, cols, c, c_stride, accumulate) },
+        };
         let k = self.a.cols();
         let [row_stride, col_stride] = self.a.strides();
         let width = self.kernels.width();
@@ -103,7 +111,7 @@ impl<T: Operand> Product for PanelProduct<'_, T> {
                 let panel = self.panel(panel);
                 let vectors = panel.cols.len().div_ceil(self.kernels.lanes);
                 let b = panel.data.as_ptr().wrapping_add(part.start / T::PER_STEP * panel.stride);
-                for (first, count) in row_tiles(&rows, self.kernels.rows) {
+                for (first, count) in row_tiles(&rows, table.len()) {
                     let tile = Tile {
                         k: part.len(),
                         a: self.a.as_ptr().wrapping_add(first * row_stride + part.start * col_stride),
@@ -118,7 +126,7 @@ impl<T: Operand> Product for PanelProduct<'_, T> {
                     };
                     // SAFETY: the kernels are of a level the CPU has. Rows `first..first + count` and the columns in
                     // `part` are inside a; b holds whole vectors for each step; c is the caller's promise.
-                    unsafe { self.kernels.get(count, vectors)(&tile) };
+                    unsafe { table[count - 1][vectors - 1](&tile) };
                 }
             }
         }
@@ -126,7 +134,7 @@ impl<T: Operand> Product for PanelProduct<'_, T> {
 }
 
 /// The parts that k is cut into: all of it, or about [`K_BLOCK`] steps at a time. One empty part where k is zero.
-fn k_blocks<T: Operand>(k: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn k_blocks<T: Operand>(k: usize) -> impl Iterator<Item = Range<usize>> {
     let steps = k.div_ceil(T::PER_STEP);
     let parts = if steps <= K_WHOLE { 1 } else { steps.div_ceil(K_BLOCK) };
     let size = steps.div_ceil(parts).next_multiple_of(16).max(1) * T::PER_STEP;

@@ -16,7 +16,7 @@ use crate::simd::Level;
 
 /// An element of either operand that fills one place and is one step of the sum: an f32, or a [`Pair`] of bfloat16.
 #[expect(private_bounds, reason = "how a step is computed stays in this room")]
-pub trait Step: Operand + bytemuck::Pod {}
+pub trait Step: Operand {}
 
 impl Step for f32 {}
 impl Step for Pair {}
@@ -47,7 +47,7 @@ impl<T: Step> RightOperand<T> {
     pub fn pack(&mut self, level: Level, b: MatRef<'_, T>) {
         let level = level.available();
         self.level = Some(level);
-        self.panels.pack_matrix(level, &Kernels::of(level), b.places());
+        self.panels.pack_matrix(level, b);
     }
 }
 
@@ -89,15 +89,16 @@ thread_local! {
 pub fn gemm<T: Step>(level: Level, scale: f32, a: MatRef<'_, T>, b: MatRef<'_, T>, y: Output<'_>) {
     let level = level.available();
     assert_eq!(a.cols(), b.rows(), "columns of a and rows of b");
-    let (n, b) = (b.cols(), b.places());
-    let product = |b| PanelProduct { kernels: Kernels::of(level), a, b, n, scale };
-    let whole_vectors = b.strides()[1] == 1 && n.is_multiple_of(level.lanes());
-    if whole_vectors && (b.rows().saturating_mul(n) <= SMALL || a.rows() <= 8) {
-        return run(level, &product(Right::Rows(b)), y, &NoEpilogue);
+    let (n, kernels) = (b.cols(), Kernels::<T>::of(level));
+    let whole_vectors = b.strides()[1] == 1 && n.is_multiple_of(kernels.lanes);
+    let as_it_lies = whole_vectors && kernels.steps == 1;
+    let product = |b| PanelProduct { kernels, a, b, n, scale };
+    if as_it_lies && (b.rows().saturating_mul(n) <= SMALL || a.rows() <= 8) {
+        return run(level, &product(Right::Rows(b.places())), y, &NoEpilogue);
     }
     // Taken out while in use: a thread that waits for others may be handed a product of its own.
     let mut panels = RIGHT.take();
-    panels.pack_matrix(level, &Kernels::of(level), b);
+    panels.pack_matrix(level, b);
     run(level, &product(Right::Panels(&panels)), y, &NoEpilogue);
     RIGHT.set(panels);
 }

@@ -19,6 +19,8 @@
 //! assert_eq!(y, [7.5, 5.0, 0.5, 1.0]);
 //! ```
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod block;
 mod driver;
 mod epilogue;

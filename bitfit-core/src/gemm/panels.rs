@@ -6,7 +6,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::{
-    MatRef,
+    MatRef, Step,
     tile::{Kernels, Operand},
 };
 use crate::simd::{self, Kernel, Level, Line, Simd};
@@ -52,8 +52,10 @@ const SEQUENTIAL: usize = 1 << 16;
 #[derive(Default)]
 pub(super) struct Panels {
     lines: Vec<Line>,
-    /// Steps of k that a panel holds.
+    /// Steps of k.
     steps: usize,
+    /// Steps that a panel holds, those behind the end of k zero.
+    depth: usize,
     n: usize,
     /// Columns of a panel but the last.
     width: usize,
@@ -70,7 +72,7 @@ pub(super) struct Panel<'a> {
 
 impl Panels {
     /// No matrix.
-    pub const EMPTY: Self = Self { lines: Vec::new(), steps: 0, n: 0, width: 0, last_width: 0 };
+    pub const EMPTY: Self = Self { lines: Vec::new(), steps: 0, depth: 0, n: 0, width: 0, last_width: 0 };
 
     /// Lays out the `[k, n]` matrix whose elements are `element(k, n)`.
     pub fn pack<T: Packed>(
@@ -94,24 +96,11 @@ impl Panels {
     }
 
     /// Lays out a matrix for the kernels of `level`, in the memory of the one before it.
-    pub fn pack_matrix(&mut self, level: Level, kernels: &Kernels<f32>, b: MatRef<'_>) {
-        self.fill(kernels, b.rows(), b.cols(), |cols, places, stride| {
-            let b = b.part(0..b.rows(), cols.clone());
-            match b.strides() {
-                [_, 1] => {
-                    for (k, places) in places.chunks_exact_mut(stride).enumerate() {
-                        places[..b.cols()].copy_from_slice(b.row(k));
-                    }
-                }
-                [1, _] => simd::dispatch(level, Transpose { rows: b.t(), places, stride }),
-                _ => {
-                    for (k, places) in places.chunks_exact_mut(stride).enumerate() {
-                        for (j, place) in places[..b.cols()].iter_mut().enumerate() {
-                            *place = b.at(k, j);
-                        }
-                    }
-                }
-            }
+    pub fn pack_matrix<T: Step>(&mut self, level: Level, b: MatRef<'_, T>) {
+        self.fill(&Kernels::<T>::of(level), b.rows(), b.cols(), |cols, places, stride| {
+            let (rows, rest) = places.split_at_mut(b.rows() * stride);
+            copy_rows(level, b.part(0..b.rows(), cols), rows, stride);
+            rest.fill(0.0);
         });
     }
 
@@ -128,8 +117,8 @@ impl Panels {
         });
     }
 
-    /// Takes on the shape of a `[k, n]` matrix and has `fill(columns, places, stride)` write each panel. Places that it
-    /// does not write hold anything.
+    /// Takes on the shape of a `[k, n]` matrix and has `fill(columns, places, stride)` write each panel, the steps behind the end
+    /// of k too. Places that it does not write hold anything.
     fn fill<T: Operand>(
         &mut self,
         kernels: &Kernels<T>,
@@ -139,11 +128,12 @@ impl Panels {
     ) {
         let width = kernels.width();
         self.steps = k.div_ceil(T::PER_STEP);
+        self.depth = self.steps.next_multiple_of(kernels.steps);
         (self.n, self.width) = (n, width);
         self.last_width = (n % width).next_multiple_of(kernels.lanes);
-        let (steps, last_width) = (self.steps, self.last_width);
+        let (depth, last_width) = (self.depth, self.last_width);
         // Not a product that wraps: the kernels trust the shape.
-        let places = (n / width * width + last_width).checked_mul(steps).expect("panels that fit the address space");
+        let places = (n / width * width + last_width).checked_mul(depth).expect("panels that fit the address space");
         if places == 0 {
             return;
         }
@@ -155,9 +145,9 @@ impl Panels {
             fill(cols, places, stride);
         };
         if places <= SEQUENTIAL {
-            all.chunks_mut(width * steps).enumerate().for_each(panel);
+            all.chunks_mut(width * depth).enumerate().for_each(panel);
         } else {
-            all.par_chunks_mut(width * steps).enumerate().for_each(panel);
+            all.par_chunks_mut(width * depth).enumerate().for_each(panel);
         }
     }
 
@@ -176,7 +166,25 @@ impl Panels {
         let places: &[f32] = bytemuck::cast_slice(&self.lines);
         let cols = i * self.width..self.n.min((i + 1) * self.width);
         let stride = if cols.len() == self.width { self.width } else { self.last_width };
-        Panel { data: &places[i * self.width * self.steps..][..stride * self.steps], stride, cols }
+        Panel { data: &places[i * self.width * self.depth..][..stride * self.depth], stride, cols }
+    }
+}
+
+/// Copies the rows of a matrix to rows of `stride` places each; what is behind a row's end is zero.
+pub(super) fn copy_rows<T: Operand>(level: Level, from: MatRef<'_, T>, places: &mut [f32], stride: usize) {
+    let [_, col_stride] = from.strides();
+    let columns_lie = from.strides()[0] == 1 && size_of::<T>() == size_of::<f32>();
+    if col_stride != 1 && columns_lie {
+        simd::dispatch(level, Transpose { rows: from.places().t(), places, stride });
+    }
+    for (i, places) in places.chunks_exact_mut(stride).enumerate() {
+        let (to, rest) = bytemuck::cast_slice_mut::<f32, T>(places).split_at_mut(from.cols());
+        if col_stride == 1 {
+            to.copy_from_slice(from.row(i));
+        } else if !columns_lie {
+            to.iter_mut().enumerate().for_each(|(j, to)| *to = from.at(i, j));
+        }
+        rest.fill(T::zeroed());
     }
 }
 

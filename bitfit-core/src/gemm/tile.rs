@@ -7,8 +7,11 @@
 
 use std::marker::PhantomData;
 
+use bytemuck::Pod;
 use half::bf16;
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use crate::simd::{Level, Portable, Simd};
 
 /// Steps of k between two prefetches of the left operand: a cache line of it.
@@ -48,7 +51,9 @@ pub(super) struct Tile<T> {
 pub(super) type TileFn<T> = unsafe fn(&Tile<T>);
 
 /// An element type of the left operand, and how it meets the right one.
-pub(super) trait Operand: Copy + Send + Sync + 'static {
+pub(super) trait Operand: Pod + Send + Sync {
+    /// Whether the elements are bfloat16.
+    const BFLOAT16: bool;
     /// Elements that one step takes; the right operand's lanes hold as many.
     const PER_STEP: usize;
     /// One step's elements of a row, in every lane.
@@ -66,6 +71,7 @@ pub(super) trait Operand: Copy + Send + Sync + 'static {
 }
 
 impl Operand for f32 {
+    const BFLOAT16: bool = false;
     const PER_STEP: usize = 1;
     #[inline(always)]
     unsafe fn broadcast<S: Simd>(s: S, from: *const f32, _stride: usize) -> S::F32 {
@@ -85,11 +91,12 @@ impl Operand for f32 {
 
 /// Two bfloat16 side by side, in an f32's place: one step of a product whose matrices hold pairs, whatever their strides. A slice
 /// of bfloat16 is cast to pairs and back (`bytemuck::cast_slice`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, bytemuck::Zeroable)]
 #[repr(transparent)]
 pub struct Pair(u32);
 
 impl Operand for Pair {
+    const BFLOAT16: bool = true;
     const PER_STEP: usize = 1;
     #[inline(always)]
     unsafe fn broadcast<S: Simd>(s: S, from: *const Self, _stride: usize) -> S::F32 {
@@ -108,6 +115,7 @@ impl Operand for Pair {
 }
 
 impl Operand for bf16 {
+    const BFLOAT16: bool = true;
     const PER_STEP: usize = 2;
     #[inline(always)]
     unsafe fn broadcast<S: Simd>(s: S, from: *const bf16, stride: usize) -> S::F32 {
@@ -207,43 +215,49 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
     }
 }
 
-/// The micro-kernels of one instruction set: `table[rows - 1][vectors - 1]`.
+/// The micro-kernels of one instruction set.
+#[derive(Clone, Copy)]
 pub(super) struct Kernels<T: 'static> {
     /// Lanes of a vector.
     pub lanes: usize,
-    /// Rows of the largest tile.
-    pub rows: usize,
     /// Vectors of the largest tile.
     pub vectors: usize,
-    table: &'static [&'static [TileFn<T>]],
+    /// Steps of k that a panel holds a multiple of.
+    pub steps: usize,
+    pub form: Form<T>,
+}
+
+/// How a tile is computed.
+#[derive(Clone, Copy)]
+pub(super) enum Form<T: 'static> {
+    /// In vectors, by the kernel at `table[rows - 1][vectors - 1]`.
+    Vectors(&'static [&'static [TileFn<T>]]),
+    /// In tile registers.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 impl<T: Operand> Kernels<T> {
     /// Those for a level that the CPU has.
     pub fn of(level: Level) -> Self {
+        let of_vectors = |lanes, vectors, table| Self { lanes, vectors, steps: 1, form: Form::Vectors(table) };
         match level.available() {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => Self { lanes: 16, rows: 8, vectors: 3, table: Compiled::<T>::AVX512 },
+            Level::Amx if T::BFLOAT16 => Self { lanes: 16, vectors: 2, steps: amx::STEPS, form: Form::Amx },
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512Bf16 => Self { lanes: 16, rows: 8, vectors: 3, table: Compiled::<T>::AVX512_BF16 },
+            Level::Avx512Bf16 | Level::Amx => of_vectors(16, 3, Compiled::<T>::AVX512_BF16),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => Self { lanes: 8, rows: 6, vectors: 2, table: Compiled::<T>::AVX2 },
+            Level::Avx512 => of_vectors(16, 3, Compiled::<T>::AVX512),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => of_vectors(8, 2, Compiled::<T>::AVX2),
             // Eight lanes are two registers of NEON, which has 32 of them, or of SSE, which has 16.
-            _ => {
-                let rows = if cfg!(target_arch = "aarch64") { 8 } else { 4 };
-                Self { lanes: Portable::LANES, rows, vectors: 1, table: Compiled::<T>::PORTABLE }
-            }
+            _ => of_vectors(Portable::LANES, 1, Compiled::<T>::PORTABLE),
         }
     }
 
     /// Columns of a whole panel.
     pub fn width(&self) -> usize {
         self.lanes * self.vectors
-    }
-
-    /// The kernel for a tile of so many rows and vectors.
-    pub fn get(&self, rows: usize, vectors: usize) -> TileFn<T> {
-        self.table[rows - 1][vectors - 1]
     }
 }
 
@@ -261,7 +275,10 @@ macro_rules! table {
 }
 
 impl<T: Operand> Compiled<T> {
+    #[cfg(target_arch = "aarch64")]
     const PORTABLE: &'static [&'static [TileFn<T>]] = table!(portable; 1 2 3 4 5 6 7 8; [1]);
+    #[cfg(not(target_arch = "aarch64"))]
+    const PORTABLE: &'static [&'static [TileFn<T>]] = table!(portable; 1 2 3 4; [1]);
     #[cfg(target_arch = "x86_64")]
     const AVX2: &'static [&'static [TileFn<T>]] = table!(avx2; 1 2 3 4 5 6; [1 2]);
     #[cfg(target_arch = "x86_64")]

@@ -171,6 +171,14 @@ impl<'a, T> MatMut<'a, T> {
         Self { data: data.as_mut_ptr(), rows, cols, row_stride, borrow: PhantomData }
     }
 
+    /// The matrix at an address.
+    ///
+    /// # Safety
+    /// Its elements must be valid for `'a` and used by nobody else meanwhile, and rows must not overlap.
+    pub(super) unsafe fn from_raw(data: *mut T, [rows, cols]: [usize; 2], row_stride: usize) -> Self {
+        Self { data, rows, cols, row_stride, borrow: PhantomData }
+    }
+
     /// Rows.
     pub fn rows(&self) -> usize {
         self.rows
@@ -179,6 +187,13 @@ impl<'a, T> MatMut<'a, T> {
     /// Columns.
     pub fn cols(&self) -> usize {
         self.cols
+    }
+
+    /// Row `i`.
+    pub(super) fn row_mut(&mut self, i: usize) -> &mut [T] {
+        assert!(i < self.rows);
+        // SAFETY: the row is inside the matrix, which is exclusively borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.at(i, 0), self.cols) }
     }
 
     /// From a row to the next, in elements.

@@ -2,7 +2,7 @@
 
 use std::{env, fmt, str::FromStr, sync::OnceLock};
 
-/// The environment variable that forces a level: `portable`, `avx2`, `avx512` or `avx512bf16`.
+/// The environment variable that forces a level, by its [name](Level::name).
 const VARIABLE: &str = "BITFIT_ISA";
 
 /// A family of instructions, each containing the ones before it.
@@ -16,13 +16,15 @@ pub enum Level {
     Avx512,
     /// The same and `vdpbf16ps`, which multiplies pairs of bfloat16.
     Avx512Bf16,
+    /// The same and AMX, whose tile registers multiply matrices of bfloat16.
+    Amx,
 }
 
 /// `BITFIT_ISA` asks for something that is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsupportedLevel {
     /// No such name.
-    #[error("BITFIT_ISA={0:?}: no such instruction set; one of portable, avx2, avx512, avx512bf16")]
+    #[error("BITFIT_ISA={0:?}: no such instruction set; one of {names}", names = names())]
     Unknown(String),
     /// This CPU does not have it.
     #[error("BITFIT_ISA={asked}: this CPU has no more than {best}")]
@@ -36,7 +38,7 @@ pub enum UnsupportedLevel {
 
 impl Level {
     /// Every level, the plainest first.
-    pub const ALL: [Level; 4] = [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Bf16];
+    pub const ALL: [Level; 5] = [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Bf16, Level::Amx];
 
     /// The best level of this CPU.
     pub fn detect() -> Level {
@@ -62,6 +64,7 @@ impl Level {
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
             Level::Avx512Bf16 => "avx512bf16",
+            Level::Amx => "amx",
         }
     }
 
@@ -69,7 +72,7 @@ impl Level {
     pub fn lanes(self) -> usize {
         match self {
             Level::Portable | Level::Avx2 => 8,
-            Level::Avx512 | Level::Avx512Bf16 => 16,
+            Level::Avx512 | Level::Avx512Bf16 | Level::Amx => 16,
         }
     }
 }
@@ -117,6 +120,11 @@ fn forced(name: &str, best: Level) -> Result<Level, UnsupportedLevel> {
     if asked > best { Err(UnsupportedLevel::Missing { asked, best }) } else { Ok(asked) }
 }
 
+/// All names, for a message.
+fn names() -> String {
+    Level::ALL.map(Level::name).join(", ")
+}
+
 #[cfg(target_arch = "x86_64")]
 fn probe() -> Level {
     let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -125,10 +133,12 @@ fn probe() -> Level {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
-    match (avx2, avx512, avx512 && is_x86_feature_detected!("avx512bf16")) {
-        (_, _, true) => Level::Avx512Bf16,
-        (_, true, _) => Level::Avx512,
-        (true, _, _) => Level::Avx2,
+    let bfloat16 = avx512 && is_x86_feature_detected!("avx512bf16");
+    match (avx2, avx512, bfloat16, bfloat16 && super::amx::available()) {
+        (_, _, _, true) => Level::Amx,
+        (_, _, true, _) => Level::Avx512Bf16,
+        (_, true, _, _) => Level::Avx512,
+        (true, _, _, _) => Level::Avx2,
         _ => Level::Portable,
     }
 }

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// One cache line of f32.
-#[derive(Clone, Copy, Zeroable, Pod)]
+#[derive(Clone, Copy, Debug, Zeroable, Pod)]
 #[repr(C, align(64))]
 pub(crate) struct Line([f32; Line::LEN]);
 

@@ -30,6 +30,8 @@
 //! ```
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -207,7 +209,7 @@ pub fn dispatch<K: Kernel>(level: Level, kernel: K) -> K::Output {
             unsafe { avx512::run(kernel) }
         }
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512Bf16 => {
+        Level::Avx512Bf16 | Level::Amx => {
             // SAFETY: as above.
             unsafe { avx512::run_bf16(kernel) }
         }
