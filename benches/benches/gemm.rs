@@ -46,33 +46,57 @@ struct Case<T> {
     level: Level,
     flops: f64,
     weight: PackedWeight<T>,
-    x: Vec<T>,
-    dy: Vec<T>,
-    y: Vec<f32>,
-    dx: Vec<f32>,
+    x: Aligned<T>,
+    dy: Aligned<T>,
+    y: Aligned<f32>,
+    dx: Aligned<f32>,
+}
+
+/// Values from the beginning of a cache line on, as the engine's own buffers are.
+struct Aligned<T> {
+    memory: Vec<T>,
+    len: usize,
+}
+
+impl<T: Copy> Aligned<T> {
+    fn new(values: impl Iterator<Item = T> + Clone) -> Self {
+        let len = values.clone().count();
+        let first = values.clone().next().expect("a matrix has elements");
+        let mut aligned = Self { memory: vec![first; len + 64], len };
+        aligned.values().iter_mut().zip(values).for_each(|(to, value)| *to = value);
+        aligned
+    }
+
+    fn values(&mut self) -> &mut [T] {
+        let start = self.memory.as_ptr().align_offset(64);
+        &mut self.memory[start..start + self.len]
+    }
 }
 
 impl<T: Operand> Case<T> {
     fn new(level: Level, [rows, inputs, outputs]: [usize; 3], round: impl Fn(f32) -> T) -> Self {
         let values = |n: usize| (0..n).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0);
+        let zeros = |n| Aligned::new(std::iter::repeat_n(0.0, n));
         let weight: Vec<f32> = values(inputs * outputs).collect();
         Self {
             level,
             flops: 2.0 * rows as f64 * inputs as f64 * outputs as f64,
             weight: PackedWeight::new(level, &[&weight], outputs, inputs),
-            x: values(rows * inputs).map(&round).collect(),
-            dy: values(rows * outputs).map(&round).collect(),
-            y: vec![0.0; rows * outputs],
-            dx: vec![0.0; rows * inputs],
+            x: Aligned::new(values(rows * inputs).map(&round)),
+            dy: Aligned::new(values(rows * outputs).map(&round)),
+            y: zeros(rows * outputs),
+            dx: zeros(rows * inputs),
         }
     }
 
     fn forward(&mut self) {
-        gemm::forward(self.level, &self.x, &self.weight, &mut self.y, false, &NoEpilogue);
+        let (x, y) = (self.x.values(), self.y.values());
+        gemm::forward(self.level, x, &self.weight, y, false, &NoEpilogue);
     }
 
     fn input_gradient(&mut self) {
-        gemm::input_gradient(self.level, &self.dy, &self.weight, &mut self.dx, false, &NoEpilogue);
+        let (dy, dx) = (self.dy.values(), self.dx.values());
+        gemm::input_gradient(self.level, dy, &self.weight, dx, false, &NoEpilogue);
     }
 
     /// The best GFLOP/s of a few turns.

@@ -1,5 +1,8 @@
 //! Ceilings measured on the machine, by the threads that run the ops: absolute rates of a shared machine say little.
 
+#[cfg(target_arch = "x86_64")]
+mod tiles;
+
 use std::{hint::black_box, time::Instant};
 
 use bitfit_core::simd::{self, Kernel, Level, Simd};
@@ -26,8 +29,12 @@ impl<const SUMS: usize> Kernel for MultiplyAdds<SUMS> {
     }
 }
 
-/// GFLOP/s of all threads at nothing but multiply-adds. Pairs of bfloat16 count where the CPU has the instruction.
+/// GFLOP/s of all threads at nothing but multiply-adds. Pairs of bfloat16 count where the CPU has an instruction for them.
 pub fn gflops(level: Level, pairs: bool) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if pairs && level.available() == Level::Amx {
+        return tiles::gflops();
+    }
     let pairs = pairs && level == Level::Avx512Bf16;
     let (tasks, rounds) = (4 * rayon::current_num_threads(), 500_000);
     // Enough sums in flight to hide an instruction's latency, few enough for the registers.

@@ -1,18 +1,18 @@
-//! A block of a product of bfloat16 by AMX's tile registers, each sixteen rows of 64 bytes.
+//! Products of bfloat16 by AMX's tile registers, each sixteen rows of 64 bytes.
 //!
-//! Four registers hold the sums of 32 rows and 32 columns, two the left operand's rows and two the right one's columns: sixteen
-//! steps of k, 32 bfloat16 of a row, at a time. A panel has the layout that the instruction asks for: two neighbours along k in an
-//! f32's place. The left operand is read as it lies where each of a tile's rows is a cache line of its own; otherwise the block's
-//! rows are copied first, to whole tiles.
+//! Four registers hold the sums of 32 rows and 32 columns, two the left operand's rows and two the right one's columns: a round of
+//! sixteen steps of k, 32 bfloat16 of a row, at a time. A panel has the layout that the instruction asks for: two neighbours along k
+//! in an f32's place. The left operand's rows are read as they lie where each round of each is a cache line of its own; what is not
+//! so is copied first.
 //!
 //! The registers flush subnormals to zero, in what they read and in what they add up.
 
 use std::{arch::asm, marker::PhantomData, ops::Range};
 
 use super::{
-    MatMut, MatRef,
-    driver::{PanelProduct, k_blocks},
-    panels,
+    COL_BLOCK, MatMut, MatRef, ROW_BLOCK,
+    driver::{PanelProduct, Product, block_width},
+    panels::copy_rows,
     tile::Operand,
 };
 use crate::{
@@ -21,13 +21,25 @@ use crate::{
 };
 
 /// Rows of a register.
-pub(super) const ROWS: usize = 16;
+const ROWS: usize = 16;
 
 /// Steps of k that a register holds: four bytes each.
 pub(super) const STEPS: usize = 16;
 
+/// Columns of a panel, in vectors: those of two registers.
+pub(super) const VECTORS: usize = 2;
+
 /// Bytes of a register's row.
 const ROW_BYTES: usize = 64;
+
+/// Rows and columns of a block at most, and rounds that it takes at a time: few enough that the left operand's rows, the sums and the
+/// panel that streams by stay in the second cache, and as many as that allows. What streams comes from the third cache, at a fifth of
+/// the second's speed.
+const BLOCK: [usize; 2] = [2 * ROW_BLOCK, 2 * COL_BLOCK];
+const ROUNDS: usize = 72;
+
+/// Blocks that each thread should find at least.
+const BLOCKS_PER_THREAD: usize = 8;
 
 /// What `ldtilecfg` reads: the shape of each register.
 #[repr(C, align(64))]
@@ -72,16 +84,14 @@ impl Drop for Tiles {
     }
 }
 
-/// One call of the kernel: up to 32 rows and 32 columns of the sums.
+/// One call of a kernel: up to 32 rows and 32 columns of the sums.
 struct Tile {
-    /// Times that [`STEPS`] steps are taken.
     rounds: usize,
-    /// The left operand's rows, `a_stride` bytes apart.
-    a: *const u8,
+    /// Sixteen rows of the left operand and the sixteen after them, rows `a_stride` bytes apart.
+    a: [*const u8; 2],
     a_stride: usize,
-    /// The panel's steps, `b_stride` bytes apart.
+    /// The panel's steps, one behind the other.
     b: *const u8,
-    b_stride: usize,
     /// The sums' rows, `c_stride` bytes apart.
     c: *mut u8,
     c_stride: usize,
@@ -89,14 +99,14 @@ struct Tile {
     accumulate: bool,
 }
 
-/// A kernel for one or two registers of rows and of columns. What is not there is left out.
+/// A kernel for one or two registers of rows and of columns: what would need the second of them is prefixed with `$row`, `$col` or
+/// `$both`. A step of the panel is `$step` bytes.
 macro_rules! kernel {
-    ($name:ident, $row:literal, $col:literal, $both:literal) => {
+    ($name:ident, $row:literal, $col:literal, $both:literal, $step:literal) => {
         /// # Safety
         /// The tile registers must be configured. a, b and c must be valid as the fields of [`Tile`] describe them for this many whole
         /// registers, and nobody else may be using c.
         unsafe fn $name(t: &Tile) {
-            let (second_a, second_c) = (t.a.wrapping_add(ROWS * t.a_stride), t.c.wrapping_add(ROWS * t.c_stride));
             // SAFETY: reads and writes what the caller promised; the registers and the flags it changes are all named.
             unsafe {
                 asm!(
@@ -116,17 +126,17 @@ macro_rules! kernel {
                     "test {rounds}, {rounds}",
                     "jz 5f",
                     "4:",
-                    "tileloadd tmm6, [{b} + {b_stride}]",
+                    "tileloadd tmm6, [{b} + {step}]",
                     "tileloadd tmm4, [{a} + {a_stride}]",
                     "tdpbf16ps tmm0, tmm4, tmm6",
-                    concat!($col, "tileloadd tmm7, [{b} + {b_stride} + 64]"),
+                    concat!($col, "tileloadd tmm7, [{b} + {step} + 64]"),
                     concat!($col, "tdpbf16ps tmm1, tmm4, tmm7"),
                     concat!($row, "tileloadd tmm5, [{second_a} + {a_stride}]"),
                     concat!($row, "tdpbf16ps tmm2, tmm5, tmm6"),
                     concat!($both, "tdpbf16ps tmm3, tmm5, tmm7"),
                     "add {a}, 64",
                     "add {second_a}, 64",
-                    "add {b}, {b_step}",
+                    concat!("add {b}, 16 * ", $step),
                     "dec {rounds}",
                     "jnz 4b",
                     "5:",
@@ -136,14 +146,13 @@ macro_rules! kernel {
                     concat!($both, "tilestored [{second_c} + {c_stride} + 64], tmm3"),
                     accumulate = in(reg) u32::from(t.accumulate),
                     rounds = inout(reg) t.rounds => _,
-                    a = inout(reg) t.a => _,
-                    second_a = inout(reg) second_a => _,
+                    a = inout(reg) t.a[0] => _,
+                    second_a = inout(reg) t.a[1] => _,
                     a_stride = in(reg) t.a_stride,
                     b = inout(reg) t.b => _,
-                    b_stride = in(reg) t.b_stride,
-                    b_step = in(reg) STEPS * t.b_stride,
+                    step = in(reg) $step as usize,
                     c = in(reg) t.c,
-                    second_c = in(reg) second_c,
+                    second_c = in(reg) t.c.wrapping_add(ROWS * t.c_stride),
                     c_stride = in(reg) t.c_stride,
                     out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                     out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
@@ -155,59 +164,74 @@ macro_rules! kernel {
 }
 
 // "#" makes a comment of a line.
-kernel!(two_by_two, "", "", "");
-kernel!(two_by_one, "", "#", "#");
-kernel!(one_by_two, "#", "", "#");
-kernel!(one_by_one, "#", "#", "#");
+kernel!(two_by_two, "", "", "", 128);
+kernel!(two_by_one, "", "#", "#", 64);
+kernel!(one_by_two, "#", "", "#", 128);
+kernel!(one_by_one, "#", "#", "#", 64);
 
-/// [`Product::block`](super::driver::Product::block) of a product whose kernels are of [`Level::Amx`].
-///
-/// # Safety
-/// As there.
-pub(super) unsafe fn block<T: Operand>(
-    product: &PanelProduct<'_, T>,
-    rows: Range<usize>,
-    cols: Range<usize>,
-    c: *mut f32,
-    c_stride: usize,
-    accumulate: bool,
-) {
-    let width = product.kernels.width();
-    // SAFETY: kernels of this level are only made where the CPU has AMX and the system permits it (`Level::available`).
-    let _tiles = unsafe { Tiles::configure() };
-    for part in k_blocks::<T>(product.a.cols()) {
-        let left = Left::new(product.a.part(rows.clone(), part.clone()));
-        let rounds = part.len().div_ceil(STEPS * T::PER_STEP);
-        for panel in cols.start / width..cols.end.div_ceil(width) {
-            let panel = product.panel(panel);
-            for first in (0..rows.len()).step_by(2 * ROWS) {
-                let count = rows.len().min(first + 2 * ROWS) - first;
-                let to = c.wrapping_add(first * c_stride + panel.cols.start - cols.start);
-                let tile = Tile {
-                    rounds,
-                    a: left.row(first),
-                    a_stride: left.stride,
-                    b: panel.data.as_ptr().wrapping_add(part.start / T::PER_STEP * panel.stride).cast(),
-                    b_stride: panel.stride * size_of::<f32>(),
-                    c: to.cast(),
-                    c_stride: c_stride * size_of::<f32>(),
-                    accumulate: accumulate || part.start > 0,
-                };
-                // SAFETY: the registers are configured. `left` has whole registers of rows from `first` on, of `rounds` rounds; the panel
-                // holds whole vectors, and its steps are a multiple of `STEPS`; the part of c is the caller's promise.
-                unsafe { sums(&tile, [count, panel.cols.len()], product.scale) };
+/// A product by these kernels.
+pub(super) struct InTiles<'a, 'b, T: 'static> {
+    pub product: &'a PanelProduct<'b, T>,
+}
+
+impl<T: Operand> Product for InTiles<'_, '_, T> {
+    fn shape(&self) -> ([usize; 2], usize) {
+        self.product.shape()
+    }
+
+    fn block_shape(&self) -> [usize; 2] {
+        let [rows, cols] = BLOCK;
+        // What is computed does not depend on where blocks end, so that they may be as many as there are threads for.
+        let least = BLOCKS_PER_THREAD * rayon::current_num_threads();
+        let row_blocks = self.product.a.rows().div_ceil(rows);
+        [rows, block_width(row_blocks, self.product.n, self.product.kernels.width(), cols, least)]
+    }
+
+    unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>, c: *mut f32, c_stride: usize, accumulate: bool) {
+        let PanelProduct { kernels, a, scale, .. } = self.product;
+        let width = kernels.width();
+        // SAFETY: these kernels are only made where the CPU has AMX and the system permits it (`Level::available`).
+        let _tiles = unsafe { Tiles::configure() };
+        for part in parts::<T>(a.cols()) {
+            let left = Left::new(a.part(rows.clone(), part.clone()));
+            for panel in cols.start / width..cols.end.div_ceil(width) {
+                let panel = self.product.panel(panel);
+                let b = panel.data.as_ptr().wrapping_add(part.start / T::PER_STEP * panel.stride);
+                for first in (0..rows.len()).step_by(2 * ROWS) {
+                    let count = rows.len().min(first + 2 * ROWS) - first;
+                    let tile = Tile {
+                        rounds: part.len().div_ceil(STEPS * T::PER_STEP),
+                        a: [0, 1].map(|i| left.at(first / ROWS + i)),
+                        a_stride: left.stride,
+                        b: b.cast(),
+                        c: c.wrapping_add(first * c_stride + panel.cols.start - cols.start).cast(),
+                        c_stride: c_stride * size_of::<f32>(),
+                        accumulate: accumulate || part.start > 0,
+                    };
+                    // SAFETY: the registers are configured. `left` has whole registers of rows from `first` on, and the panel of
+                    // steps, for all rounds; the panel's stride is one register where it has one of columns, else two. The part
+                    // of c is the caller's promise.
+                    unsafe { sums(&tile, [count, panel.cols.len()], *scale) };
+                }
             }
         }
     }
 }
 
+/// The parts that k is cut into, of [`ROUNDS`] rounds at most; one empty part where it is zero.
+fn parts<T: Operand>(k: usize) -> impl Iterator<Item = Range<usize>> {
+    let round = STEPS * T::PER_STEP;
+    let rounds = k.div_ceil(round);
+    let size = rounds.div_ceil(rounds.div_ceil(ROUNDS).max(1)).max(1) * round;
+    (0..k.max(1)).step_by(size).map(move |first| first..k.min(first + size))
+}
+
 /// Computes `[rows, cols]` of the sums, by way of memory of its own where they are no whole registers or must be scaled.
 ///
 /// # Safety
-/// The tile registers must be configured; a and b of the tile must be valid for whole registers, c for as many elements as given, and
-/// nobody else may be using c.
+/// As for the kernels, of the size given; but c need be valid for as many elements as given only.
 unsafe fn sums(tile: &Tile, [rows, cols]: [usize; 2], scale: f32) {
-    let run = match (rows > ROWS, cols > STEPS) {
+    let kernel = match (rows > ROWS, cols > STEPS) {
         (true, true) => two_by_two,
         (true, false) => two_by_one,
         (false, true) => one_by_two,
@@ -215,7 +239,7 @@ unsafe fn sums(tile: &Tile, [rows, cols]: [usize; 2], scale: f32) {
     };
     if rows.is_multiple_of(ROWS) && cols.is_multiple_of(STEPS) && scale == 1.0 {
         // SAFETY: the caller's promise, and c has whole registers.
-        return unsafe { run(tile) };
+        return unsafe { kernel(tile) };
     }
     // SAFETY: the caller's promise.
     let mut to = unsafe { MatMut::from_raw(tile.c.cast(), [rows, cols], tile.c_stride / size_of::<f32>()) };
@@ -230,7 +254,7 @@ unsafe fn sums(tile: &Tile, [rows, cols]: [usize; 2], scale: f32) {
     }
     let staged = Tile { c: own.as_mut_ptr().cast(), c_stride: OWN_STRIDE * size_of::<f32>(), accumulate, ..*tile };
     // SAFETY: the caller's promise, and c is memory for whole registers.
-    unsafe { run(&staged) };
+    unsafe { kernel(&staged) };
     simd::dispatch(Level::Amx, Deliver { from: own, to, scale, add: tile.accumulate && !accumulate });
 }
 
@@ -261,40 +285,46 @@ impl Kernel for Deliver<'_, '_> {
     }
 }
 
-/// A block's part of the left operand in whole registers.
+/// A block's part of the left operand, in whole registers of rows.
 struct Left<'a> {
-    first: *const u8,
     /// From a row to the next, in bytes.
     stride: usize,
-    /// What it was copied to, if it was.
-    _memory: Option<Lent>,
+    /// Rows that are read as they lie, in registers, and where they do.
+    lying: usize,
+    first: *const u8,
+    /// The others.
+    copied: Lent,
     borrow: PhantomData<&'a [u8]>,
 }
 
 impl<'a> Left<'a> {
     fn new<T: Operand>(a: MatRef<'a, T>) -> Self {
-        let [row_stride, col_stride] = a.strides();
         let bytes = |elements: usize| elements * size_of::<T>();
-        let whole = col_stride == 1 && a.rows().is_multiple_of(ROWS) && bytes(a.cols()).is_multiple_of(ROW_BYTES);
-        // Reading what straddles lines takes four times as long.
-        if whole && a.as_ptr().addr().is_multiple_of(ROW_BYTES) && bytes(row_stride).is_multiple_of(ROW_BYTES) {
-            return Self { first: a.as_ptr().cast(), stride: bytes(row_stride), _memory: None, borrow: PhantomData };
-        }
-        let places = a.cols().div_ceil(T::PER_STEP).next_multiple_of(STEPS);
-        let mut memory = Lent::any(a.rows().next_multiple_of(ROWS) * places);
+        let whole = a.cols().next_multiple_of(STEPS * T::PER_STEP);
+        let [row_stride, col_stride] = a.strides();
+        // Reading a line and a bit of the next takes four times as long.
+        let lies = col_stride == 1
+            && a.cols() == whole
+            && row_stride >= whole
+            && bytes(row_stride).is_multiple_of(ROW_BYTES)
+            && a.as_ptr().addr().is_multiple_of(ROW_BYTES);
+        let stride = bytes(if lies { row_stride } else { whole });
+        let lying = if lies { a.rows() / ROWS } else { 0 };
+        let rows = a.part(lying * ROWS..a.rows(), 0..a.cols());
+        let places = stride / size_of::<f32>();
+        let mut copied = Lent::any(rows.rows().next_multiple_of(ROWS) * places);
         if places > 0 {
-            panels::copy_rows(Level::Amx, a, &mut memory[..a.rows() * places], places);
+            copy_rows(Level::Amx, rows, &mut copied[..rows.rows() * places], places);
         }
-        Self {
-            first: memory.as_ptr().cast(),
-            stride: places * size_of::<f32>(),
-            _memory: Some(memory),
-            borrow: PhantomData,
-        }
+        Self { stride, lying, first: a.as_ptr().cast(), copied, borrow: PhantomData }
     }
 
-    /// Where row `i` starts.
-    fn row(&self, i: usize) -> *const u8 {
-        self.first.wrapping_add(i * self.stride)
+    /// Where the `i`-th sixteen rows start. Need not be there.
+    fn at(&self, i: usize) -> *const u8 {
+        let (first, i) = match i.checked_sub(self.lying) {
+            None => (self.first, i),
+            Some(i) => (self.copied.as_ptr().cast(), i),
+        };
+        first.wrapping_add(i * ROWS * self.stride)
     }
 }

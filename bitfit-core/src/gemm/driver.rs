@@ -14,9 +14,9 @@ use super::{
     Block, COL_BLOCK, Epilogue, MatMut, MatRef, ROW_BLOCK,
     block::next_product,
     panels::{Panel, Panels},
-    tile::{Form, Kernels, Operand, Tile},
+    tile::{Form, Kernels, Operand, Tile, TileFn},
 };
-use crate::simd::Level;
+use crate::simd::{Level, Line};
 
 /// Steps of k that a block takes at a time, where it is cut at all.
 const K_BLOCK: usize = 512;
@@ -46,8 +46,8 @@ pub enum Output<'a> {
 pub(super) trait Product: Sync {
     /// `[m, n]` and k.
     fn shape(&self) -> ([usize; 2], usize);
-    /// Block widths must be multiples of this.
-    fn col_step(&self) -> usize;
+    /// Rows and columns of a block, the rows a multiple of [`ROW_BLOCK`].
+    fn block_shape(&self) -> [usize; 2];
     /// Computes a block to `c`, whose element `(rows.start, cols.start)` is there.
     ///
     /// # Safety
@@ -74,6 +74,19 @@ pub(super) struct PanelProduct<'a, T: 'static> {
 }
 
 impl<T: Operand> PanelProduct<'_, T> {
+    /// Computes it, as [`run`] does.
+    pub fn run(&self, level: Level, output: Output<'_>, epilogue: &impl Epilogue) {
+        match self.kernels.form {
+            Form::Vectors(table) => run(level, &InVectors { product: self, table }, output, epilogue),
+            #[cfg(target_arch = "x86_64")]
+            Form::Amx => run(level, &amx::InTiles { product: self }, output, epilogue),
+        }
+    }
+
+    pub fn shape(&self) -> ([usize; 2], usize) {
+        ([self.a.rows(), self.n], self.a.cols())
+    }
+
     pub fn panel(&self, i: usize) -> Panel<'_> {
         match self.b {
             Right::Panels(panels) => panels.get(i),
@@ -87,41 +100,43 @@ impl<T: Operand> PanelProduct<'_, T> {
     }
 }
 
-impl<T: Operand> Product for PanelProduct<'_, T> {
+/// A product by the kernels of a table.
+struct InVectors<'a, 'b, T: 'static> {
+    product: &'a PanelProduct<'b, T>,
+    table: &'static [&'static [TileFn<T>]],
+}
+
+impl<T: Operand> Product for InVectors<'_, '_, T> {
     fn shape(&self) -> ([usize; 2], usize) {
-        ([self.a.rows(), self.n], self.a.cols())
+        self.product.shape()
     }
 
-    fn col_step(&self) -> usize {
-        self.kernels.width()
+    fn block_shape(&self) -> [usize; 2] {
+        let row_blocks = self.product.a.rows().div_ceil(ROW_BLOCK);
+        [ROW_BLOCK, block_width(row_blocks, self.product.n, self.product.kernels.width(), COL_BLOCK, MIN_BLOCKS)]
     }
 
     unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>, c: *mut f32, c_stride: usize, accumulate: bool) {
-        let table = match self.kernels.form {
-            Form::Vectors(table) => table,
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the caller's promise.
-            Form::Amx => return unsafe { amx::block(self, rows, cols, c, c_stride, accumulate) },
-        };
-        let k = self.a.cols();
-        let [row_stride, col_stride] = self.a.strides();
-        let width = self.kernels.width();
+        let Self { product, table } = self;
+        let k = product.a.cols();
+        let [row_stride, col_stride] = product.a.strides();
+        let width = product.kernels.width();
         for part in k_blocks::<T>(k) {
             for panel in cols.start / width..cols.end.div_ceil(width) {
-                let panel = self.panel(panel);
-                let vectors = panel.cols.len().div_ceil(self.kernels.lanes);
+                let panel = product.panel(panel);
+                let vectors = panel.cols.len().div_ceil(product.kernels.lanes);
                 let b = panel.data.as_ptr().wrapping_add(part.start / T::PER_STEP * panel.stride);
                 for (first, count) in row_tiles(&rows, table.len()) {
                     let tile = Tile {
                         k: part.len(),
-                        a: self.a.as_ptr().wrapping_add(first * row_stride + part.start * col_stride),
+                        a: product.a.as_ptr().wrapping_add(first * row_stride + part.start * col_stride),
                         a_strides: [row_stride, col_stride],
                         b,
                         b_stride: panel.stride,
                         c: c.wrapping_add((first - rows.start) * c_stride + panel.cols.start - cols.start),
                         c_stride,
                         cols: panel.cols.len(),
-                        scale: self.scale,
+                        scale: product.scale,
                         accumulate: accumulate || part.start > 0,
                     };
                     // SAFETY: the kernels are of a level the CPU has. Rows `first..first + count` and the columns in
@@ -134,7 +149,7 @@ impl<T: Operand> Product for PanelProduct<'_, T> {
 }
 
 /// The parts that k is cut into: all of it, or about [`K_BLOCK`] steps at a time. One empty part where k is zero.
-pub(super) fn k_blocks<T: Operand>(k: usize) -> impl Iterator<Item = Range<usize>> {
+fn k_blocks<T: Operand>(k: usize) -> impl Iterator<Item = Range<usize>> {
     let steps = k.div_ceil(T::PER_STEP);
     let parts = if steps <= K_WHOLE { 1 } else { steps.div_ceil(K_BLOCK) };
     let size = steps.div_ceil(parts).next_multiple_of(16).max(1) * T::PER_STEP;
@@ -148,11 +163,10 @@ fn row_tiles(rows: &Range<usize>, most: usize) -> impl Iterator<Item = (usize, u
     (0..tiles).map(move |i| (start + len * i / tiles, len * (i + 1) / tiles - len * i / tiles))
 }
 
-/// Columns of a block: as many as leave enough blocks to share out.
-fn block_width([m, n]: [usize; 2], step: usize) -> usize {
-    let row_blocks = m.div_ceil(ROW_BLOCK);
-    let mut width = COL_BLOCK / step * step;
-    while width > step && row_blocks * n.div_ceil(width) < MIN_BLOCKS {
+/// Columns of a block, a multiple of `step`: as many of `most` as leave `least` blocks to share out.
+pub(super) fn block_width(row_blocks: usize, n: usize, step: usize, most: usize, least: usize) -> usize {
+    let mut width = most / step * step;
+    while width > step && row_blocks * n.div_ceil(width) < least {
         width = (width / 2).next_multiple_of(step);
     }
     width
@@ -160,7 +174,7 @@ fn block_width([m, n]: [usize; 2], step: usize) -> usize {
 
 thread_local! {
     /// The block of a product whose output is discarded.
-    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
 /// Computes a product block by block.
@@ -181,18 +195,26 @@ pub(super) fn run(level: Level, product: &impl Product, output: Output<'_>, epil
         return;
     }
     let number = next_product();
-    let width = block_width([m, n], product.col_step());
-    let (row_blocks, col_blocks) = (m.div_ceil(ROW_BLOCK), n.div_ceil(width));
+    let [height, width] = product.block_shape();
+    let (row_blocks, col_blocks) = (m.div_ceil(height), n.div_ceil(width));
 
     let block = |i: usize| {
-        let (row, col) = (i % row_blocks * ROW_BLOCK, i / row_blocks * width);
-        let (rows, cols) = (row..m.min(row + ROW_BLOCK), col..n.min(col + width));
+        let (row, col) = (i % row_blocks * height, i / row_blocks * width);
+        let (rows, cols) = (row..m.min(row + height), col..n.min(col + width));
         let work = |data: *mut f32, stride: usize| {
             // SAFETY: `data` is the block's part of the output, which is exclusively borrowed for this call, or this
-            // task's scratch. Each i makes one block, once, and blocks of different i do not overlap.
+            // task's scratch. Each i makes one block, once, and blocks of different i do not overlap; nor do the parts of
+            // it that the epilogue sees, one after the other.
             unsafe {
                 product.block(rows.clone(), cols.clone(), data, stride, accumulate);
-                epilogue.apply(&mut Block::new(level, number, rows.clone(), cols.clone(), data, stride));
+                for first_row in rows.clone().step_by(ROW_BLOCK) {
+                    for first_col in cols.clone().step_by(COL_BLOCK) {
+                        let rows = first_row..rows.end.min(first_row + ROW_BLOCK);
+                        let cols = first_col..cols.end.min(first_col + COL_BLOCK);
+                        let data = data.wrapping_add((first_row - row) * stride + first_col - col);
+                        epilogue.apply(&mut Block::new(level, number, rows, cols, data, stride));
+                    }
+                }
             }
         };
         match y {
@@ -200,8 +222,9 @@ pub(super) fn run(level: Level, product: &impl Product, output: Output<'_>, epil
             None => {
                 // Taken out while in use: an epilogue may itself run a product on this thread.
                 let mut scratch = SCRATCH.take();
-                scratch.resize(ROW_BLOCK * COL_BLOCK, 0.0);
-                work(scratch.as_mut_ptr(), width);
+                let lines = (height * width).div_ceil(Line::LEN);
+                scratch.resize(scratch.len().max(lines), Line::ZERO);
+                work(scratch.as_mut_ptr().cast(), width);
                 SCRATCH.set(scratch);
             }
         }
@@ -242,8 +265,8 @@ mod tests {
 
     #[test]
     fn blocks_narrow_until_there_are_enough() {
-        assert_eq!(block_width([2048, 3072], 48), 192);
-        assert_eq!(block_width([16, 768], 48), 48);
-        assert_eq!(block_width([600, 768], 16), 48);
+        assert_eq!(block_width(22, 3072, 48, 192, 64), 192);
+        assert_eq!(block_width(1, 768, 48, 192, 64), 48);
+        assert_eq!(block_width(7, 768, 16, 192, 64), 48);
     }
 }

@@ -8,7 +8,7 @@ use std::{any::type_name, cell::Cell, fmt, marker::PhantomData};
 
 use super::{
     Epilogue, MatRef, NoEpilogue, Output,
-    driver::{PanelProduct, Right, run},
+    driver::{PanelProduct, Right},
     panels::Panels,
     tile::{Kernels, Operand, Pair},
 };
@@ -74,8 +74,7 @@ pub fn multiply<T: Step>(
     let [k, n] = b.panels.shape();
     assert_eq!(b.level, Some(level), "{b:?} used at {level}");
     assert_eq!(a.cols(), k, "columns of a for {b:?}");
-    let product = PanelProduct { kernels: Kernels::of(level), a, b: Right::Panels(&b.panels), n, scale };
-    run(level, &product, y, epilogue);
+    PanelProduct { kernels: Kernels::of(level), a, b: Right::Panels(&b.panels), n, scale }.run(level, y, epilogue);
 }
 
 thread_local! {
@@ -94,11 +93,11 @@ pub fn gemm<T: Step>(level: Level, scale: f32, a: MatRef<'_, T>, b: MatRef<'_, T
     let as_it_lies = whole_vectors && kernels.steps == 1;
     let product = |b| PanelProduct { kernels, a, b, n, scale };
     if as_it_lies && (b.rows().saturating_mul(n) <= SMALL || a.rows() <= 8) {
-        return run(level, &product(Right::Rows(b.places())), y, &NoEpilogue);
+        return product(Right::Rows(b.places())).run(level, y, &NoEpilogue);
     }
     // Taken out while in use: a thread that waits for others may be handed a product of its own.
     let mut panels = RIGHT.take();
     panels.pack_matrix(level, b);
-    run(level, &product(Right::Panels(&panels)), y, &NoEpilogue);
+    product(Right::Panels(&panels)).run(level, y, &NoEpilogue);
     RIGHT.set(panels);
 }

@@ -10,7 +10,7 @@ use half::bf16;
 
 use super::{
     Epilogue, MatMut, MatRef, Output,
-    driver::{PanelProduct, Right, run},
+    driver::{PanelProduct, Right},
     panels::{Packed, Panels},
     tile::Kernels,
 };
@@ -218,5 +218,5 @@ fn multiply<T: Operand>(
     assert!(T::PER_STEP == 1 || a.strides()[1] == 1, "rows of pairs must be contiguous");
     assert_eq!(level.available(), w.level, "{w:?} used at {level}");
     let product = PanelProduct { kernels: Kernels::of(w.level), a, b: Right::Panels(panels), n, scale: 1.0 };
-    run(w.level, &product, output, epilogue);
+    product.run(w.level, output, epilogue);
 }

@@ -215,7 +215,7 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
     }
 }
 
-/// The micro-kernels of one instruction set.
+/// The micro-kernels of one instruction set, and what the panels that they read look like.
 #[derive(Clone, Copy)]
 pub(super) struct Kernels<T: 'static> {
     /// Lanes of a vector.
@@ -240,18 +240,18 @@ pub(super) enum Form<T: 'static> {
 impl<T: Operand> Kernels<T> {
     /// Those for a level that the CPU has.
     pub fn of(level: Level) -> Self {
-        let of_vectors = |lanes, vectors, table| Self { lanes, vectors, steps: 1, form: Form::Vectors(table) };
+        let vectors = |lanes, vectors, table| Self { lanes, vectors, steps: 1, form: Form::Vectors(table) };
         match level.available() {
             #[cfg(target_arch = "x86_64")]
-            Level::Amx if T::BFLOAT16 => Self { lanes: 16, vectors: 2, steps: amx::STEPS, form: Form::Amx },
+            Level::Amx if T::BFLOAT16 => Self { lanes: 16, vectors: amx::VECTORS, steps: amx::STEPS, form: Form::Amx },
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512Bf16 | Level::Amx => of_vectors(16, 3, Compiled::<T>::AVX512_BF16),
+            Level::Avx512Bf16 | Level::Amx => vectors(16, 3, Compiled::<T>::AVX512_BF16),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => of_vectors(16, 3, Compiled::<T>::AVX512),
+            Level::Avx512 => vectors(16, 3, Compiled::<T>::AVX512),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => of_vectors(8, 2, Compiled::<T>::AVX2),
+            Level::Avx2 => vectors(8, 2, Compiled::<T>::AVX2),
             // Eight lanes are two registers of NEON, which has 32 of them, or of SSE, which has 16.
-            _ => of_vectors(Portable::LANES, 1, Compiled::<T>::PORTABLE),
+            _ => vectors(Portable::LANES, 1, Compiled::<T>::PORTABLE),
         }
     }
 
