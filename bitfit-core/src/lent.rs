@@ -28,6 +28,10 @@ impl Lent {
     pub fn any(len: usize) -> Self {
         let count = len.div_ceil(Line::LEN);
         let mut lines = FREE.with_borrow_mut(|free| take(free, count));
+        if lines.capacity() < count {
+            // What it held need not move to where it grows.
+            lines = Vec::with_capacity(count);
+        }
         lines.resize(count, Line::ZERO);
         Self { lines, len }
     }
