@@ -280,6 +280,75 @@ fn bfloat16_products_agree_with_plain_loops_at_every_level() {
     }
 }
 
+/// Rows may be read as they lie, and copied where they are not so; neither they nor what is beside them may make a difference.
+#[test]
+fn a_bfloat16_row_has_the_same_sums_wherever_it_lies() {
+    // [rows, k, from a row to the next]: whole registers of AMX's with an odd row behind them, k cut, no whole rounds, few rows.
+    for [m, k, stride] in [[225, 64, 96], [81, 2560, 2560], [50, 72, 80], [7, 32, 32], [33, 40, 64]] {
+        let n = 50;
+        let (w, start) = (values(n * k, 2), values(m * n, 3));
+        let rows = narrow(&values(m * stride + 128, 1));
+        for level in Level::supported() {
+            let packed = PackedWeight::new(level, &[&w], n, k);
+            let product = |x: &[bf16], rows: usize, start: &[f32]| {
+                let mut y = start.to_vec();
+                let x = MatRef::strided(x, [rows, k], [stride, 1]);
+                forward_view(level, x, &packed, Output::Accumulate(MatMut::new(&mut y, n)), &NoEpilogue);
+                y
+            };
+            // At the beginning of a cache line, and one element further.
+            let first = rows.as_ptr().align_offset(64);
+            let mut moved = rows.clone();
+            let second = moved.as_ptr().align_offset(64) + 1;
+            moved[second..][..m * stride].copy_from_slice(&rows[first..][..m * stride]);
+            let y = product(&rows[first..], m, &start);
+            assert_eq!(product(&moved[second..], m, &start), y, "{level} [{m}, {k}]: elsewhere");
+            for i in [0, m / 2, m - 1] {
+                let alone = product(&rows[first + i * stride..], 1, &start[i * n..][..n]);
+                assert_eq!(alone, y[i * n..][..n], "{level} [{m}, {k}]: row {i} alone");
+            }
+            let dense: Vec<bf16> = rows[first..].chunks(stride).take(m).flat_map(|row| &row[..k]).copied().collect();
+            let want = reference(&widen(&dense), &widen(&narrow(&w)), k, n);
+            let want = want.into_iter().zip(&start).map(|((y, size), &c)| (y + f64::from(c), size + 1.0));
+            assert_close(&y, want, k, &format!("{level} [{m}, {k}]"));
+        }
+    }
+}
+
+#[test]
+fn pairs_agree_with_plain_loops_whatever_the_strides() {
+    // Rows, columns, and elements that are summed: two to a pair.
+    for [m, n, k] in [[1, 1, 2], [16, 32, 32], [37, 50, 66], [64, 128, 64], [128, 64, 30], [200, 33, 128]] {
+        let (a, b, start) = (values(m * k, 1), values(n * k, 2), values(m * n, 3));
+        let pairs = |values: &[f32]| bytemuck::cast_slice::<bf16, Pair>(&narrow(values)).to_vec();
+        let (a_rows, b_rows) = (pairs(&a), pairs(&b));
+        let transposed = |rows: &[Pair], count: usize| -> Vec<Pair> {
+            (0..rows.len()).map(|i| rows[i % count * (k / 2) + i / count]).collect()
+        };
+        let (a_columns, b_columns) = (transposed(&a_rows, m), transposed(&b_rows, n));
+        let want = reference(&widen(&narrow(&a)), &widen(&narrow(&b)), k, n);
+        for level in Level::supported() {
+            for (i, left) in [MatRef::new(&a_rows, k / 2), MatRef::new(&a_columns, m).t()].into_iter().enumerate() {
+                for (j, right) in [MatRef::new(&b_rows, k / 2).t(), MatRef::new(&b_columns, n)].into_iter().enumerate()
+                {
+                    for (scale, accumulate) in [(1.0, false), (1.0, true), (0.5, false), (-2.0, true)] {
+                        let what = format!("{level} {m} {n} {k}, left {i}, right {j}, {scale}, {accumulate}");
+                        let mut y = if accumulate { start.clone() } else { vec![f32::NAN; m * n] };
+                        let to = MatMut::new(&mut y, n);
+                        let to = if accumulate { Output::Accumulate(to) } else { Output::Write(to) };
+                        gemm(level, scale, left, right, to);
+                        let want = want.iter().zip(&start).map(|(&(y, size), &c)| {
+                            let (scale, c) = (f64::from(scale), if accumulate { f64::from(c) } else { 0.0 });
+                            (scale * y + c, scale.abs() * size + c.abs())
+                        });
+                        assert_close(&y, want, k, &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_bfloat16_chain_never_stores_what_it_does_not_keep() {
     let (m, k, n) = (111, 75, 210);
