@@ -101,8 +101,9 @@ impl ReadArgs {
 pub struct MachineArgs {
     /// The type of the products with frozen weights and of what is kept between forward and backward
     ///
-    /// f32 is the precision of PyTorch's default and follows it to the last digits. With bf16 a step takes about 0.6 of the time
-    /// and memory on a CPU that has avx512_bf16; of its speed on a GPU nothing is known yet. Sums, statistics, the residual
+    /// f32 is the precision of PyTorch's default and follows it to the last digits. With bf16 a step takes about 0.6 of the
+    /// memory, and of the time on a CPU that has avx512_bf16, a third of the time on one that has AMX; of its speed on a GPU nothing is
+    /// known yet. Sums, statistics, the residual
     /// stream and everything that trains stay f32, and scores are the same within the noise of a seed. tf32, on a GPU only, is
     /// f32 whose products take 10 bits of each factor's mantissa.
     #[arg(long, value_name = "f32|tf32|bf16", default_value = "f32", value_parser = values::precision, help_heading = "Machine")]
