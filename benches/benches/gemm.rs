@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use benches::peak;
+use benches::{Aligned, peak};
 use bitfit_core::{
     Cpu, Device,
     gemm::{self, NoEpilogue, Operand, PackedWeight},
@@ -50,27 +50,6 @@ struct Case<T> {
     dy: Aligned<T>,
     y: Aligned<f32>,
     dx: Aligned<f32>,
-}
-
-/// Values from the beginning of a cache line on, as the engine's own buffers are.
-struct Aligned<T> {
-    memory: Vec<T>,
-    len: usize,
-}
-
-impl<T: Copy> Aligned<T> {
-    fn new(values: impl Iterator<Item = T> + Clone) -> Self {
-        let len = values.clone().count();
-        let first = values.clone().next().expect("a matrix has elements");
-        let mut aligned = Self { memory: vec![first; len + 64], len };
-        aligned.values().iter_mut().zip(values).for_each(|(to, value)| *to = value);
-        aligned
-    }
-
-    fn values(&mut self) -> &mut [T] {
-        let start = self.memory.as_ptr().align_offset(64);
-        &mut self.memory[start..start + self.len]
-    }
 }
 
 impl<T: Operand> Case<T> {

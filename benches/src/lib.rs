@@ -1,10 +1,12 @@
 //! What the benches share: models of the usual sizes with random weights, whole training steps of them, and the ceilings
 //! that rates are compared with.
 
+mod aligned;
 mod model;
 pub mod peak;
 mod step;
 
+pub use aligned::Aligned;
 pub use model::{BASE, LARGE, MINILM, Size, checkpoint};
 pub use step::Step;
 

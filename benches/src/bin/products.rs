@@ -4,9 +4,11 @@
 //!
 //! Each median is over at least seven products and SECONDS (0.5), which is also how many are given to each.
 
+use std::iter;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use benches::Aligned;
 use bitfit_core::gemm::{self, Bias, MatMut, MatRef, Narrow, Operand, Output, PackedWeight};
 use bitfit_core::{Cpu, Device, simd};
 use half::bf16;
@@ -34,11 +36,11 @@ fn main() -> ExitCode {
             "f32",
             seconds,
             |v| v,
-            |x, w, y: &mut Vec<f32>, bias| {
+            |x, w, y: &mut [f32], bias| {
                 gemm::forward(simd::level(), x, w, y, false, &Bias(bias));
             },
         );
-        let bf16_products = measure("bf16", seconds, bf16::from_f32, |x, w, y: &mut Vec<bf16>, bias| {
+        let bf16_products = measure("bf16", seconds, bf16::from_f32, |x, w, y: &mut [bf16], bias| {
             let to = Narrow::new(Bias(bias), MatMut::new(y, w.out_features()));
             gemm::forward_view(simd::level(), MatRef::new(x, w.in_features()), w, Output::Discard, &to);
         });
@@ -53,7 +55,7 @@ fn measure<T: Operand + Clone>(
     precision: &str,
     seconds: f64,
     round: impl Fn(f32) -> T,
-    product: impl Fn(&[T], &PackedWeight<T>, &mut Vec<T>, &[f32]),
+    product: impl Fn(&[T], &PackedWeight<T>, &mut [T], &[f32]),
 ) -> Vec<Value> {
     let values = |n: usize| (0..n).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0);
     let mut products = Vec::new();
@@ -63,12 +65,12 @@ fn measure<T: Operand + Clone>(
         let weights: Vec<_> =
             (0..LAYERS).map(|_| PackedWeight::<T>::new(simd::level(), &[&weight], outputs, inputs)).collect();
         for rows in ROWS {
-            let x: Vec<T> = values(rows * inputs).map(&round).collect();
-            let mut y = vec![round(0.0); rows * outputs];
+            let mut x = Aligned::new(values(rows * inputs).map(&round));
+            let mut y = Aligned::new(iter::repeat_n(round(0.0), rows * outputs));
             let [same, turns] = [1, LAYERS].map(|weights_in_turn| {
                 let mut next = 0;
                 median(seconds, || {
-                    product(&x, &weights[next % weights_in_turn], &mut y, &bias);
+                    product(x.values(), &weights[next % weights_in_turn], y.values(), &bias);
                     next += 1;
                 })
             });

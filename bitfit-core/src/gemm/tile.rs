@@ -52,7 +52,8 @@ pub(super) type TileFn<T> = unsafe fn(&Tile<T>);
 
 /// An element type of the left operand, and how it meets the right one.
 pub(super) trait Operand: Pod + Send + Sync {
-    /// Whether the elements are bfloat16.
+    /// Whether the elements are bfloat16, which tile registers multiply.
+    #[cfg(target_arch = "x86_64")]
     const BFLOAT16: bool;
     /// Elements that one step takes; the right operand's lanes hold as many.
     const PER_STEP: usize;
@@ -71,6 +72,7 @@ pub(super) trait Operand: Pod + Send + Sync {
 }
 
 impl Operand for f32 {
+    #[cfg(target_arch = "x86_64")]
     const BFLOAT16: bool = false;
     const PER_STEP: usize = 1;
     #[inline(always)]
@@ -96,6 +98,7 @@ impl Operand for f32 {
 pub struct Pair(u32);
 
 impl Operand for Pair {
+    #[cfg(target_arch = "x86_64")]
     const BFLOAT16: bool = true;
     const PER_STEP: usize = 1;
     #[inline(always)]
@@ -115,6 +118,7 @@ impl Operand for Pair {
 }
 
 impl Operand for bf16 {
+    #[cfg(target_arch = "x86_64")]
     const BFLOAT16: bool = true;
     const PER_STEP: usize = 2;
     #[inline(always)]

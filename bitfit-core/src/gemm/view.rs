@@ -175,6 +175,7 @@ impl<'a, T> MatMut<'a, T> {
     ///
     /// # Safety
     /// Its elements must be valid for `'a` and used by nobody else meanwhile, and rows must not overlap.
+    #[cfg(target_arch = "x86_64")]
     pub(super) unsafe fn from_raw(data: *mut T, [rows, cols]: [usize; 2], row_stride: usize) -> Self {
         Self { data, rows, cols, row_stride, borrow: PhantomData }
     }
@@ -190,6 +191,7 @@ impl<'a, T> MatMut<'a, T> {
     }
 
     /// Row `i`.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn row_mut(&mut self, i: usize) -> &mut [T] {
         assert!(i < self.rows);
         // SAFETY: the row is inside the matrix, which is exclusively borrowed.
