@@ -60,7 +60,8 @@ static WHOLE: Config = Config {
     rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
-/// The tile registers of this thread, whole, until dropped. Setting them up takes as long as several steps, so it is done once a block.
+/// The tile registers of this thread, whole, until dropped. Setting them up takes as long as three rounds, so it is done
+/// once for a block's part of k.
 struct Tiles {
     /// They are the thread's own.
     not_send: PhantomData<*mut ()>,
@@ -71,8 +72,16 @@ impl Tiles {
     /// The CPU must have AMX, and the system must have permitted its use.
     unsafe fn configure() -> Self {
         // SAFETY: the caller's promise; 64 bytes are read. The registers' shape is nobody's else: a call preserves neither it nor
-        // them, by the ABI, and nothing in this room leaves them in use.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const WHOLE, options(nostack, preserves_flags, readonly)) };
+        // them, by the ABI, and none that is made before they are given up knows of them.
+        unsafe {
+            asm!(
+                "ldtilecfg [{}]",
+                in(reg) &raw const WHOLE,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
         Self { not_send: PhantomData }
     }
 }
@@ -80,7 +89,14 @@ impl Tiles {
 impl Drop for Tiles {
     fn drop(&mut self) {
         // SAFETY: `self` proves AMX. What the registers held is lost, and nobody reads it.
-        unsafe { asm!("tilerelease", options(nostack, preserves_flags, nomem)) };
+        unsafe {
+            asm!(
+                "tilerelease",
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, preserves_flags, nomem),
+            );
+        }
     }
 }
 
@@ -190,10 +206,10 @@ impl<T: Operand> Product for InTiles<'_, '_, T> {
     unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>, c: *mut f32, c_stride: usize, accumulate: bool) {
         let PanelProduct { kernels, a, scale, .. } = self.product;
         let width = kernels.width();
-        // SAFETY: these kernels are only made where the CPU has AMX and the system permits it (`Level::available`).
-        let _tiles = unsafe { Tiles::configure() };
         for part in parts::<T>(a.cols()) {
             let left = Left::new(a.part(rows.clone(), part.clone()));
+            // SAFETY: these kernels are only made where the CPU has AMX and the system permits it (`Level::available`).
+            let _tiles = unsafe { Tiles::configure() };
             for panel in cols.start / width..cols.end.div_ceil(width) {
                 let panel = self.product.panel(panel);
                 let b = panel.data.as_ptr().wrapping_add(part.start / T::PER_STEP * panel.stride);
@@ -302,10 +318,13 @@ impl<'a> Left<'a> {
         let bytes = |elements: usize| elements * size_of::<T>();
         let whole = a.cols().next_multiple_of(STEPS * T::PER_STEP);
         let [row_stride, col_stride] = a.strides();
-        // Reading a line and a bit of the next takes four times as long.
-        let lies = col_stride == 1
+        // Reading a line and a bit of the next takes four times as long. Rows far apart would have the last of them copied as far apart.
+        // A single row may have any stride, one that is no number of bytes too.
+        let lies = a.rows() >= ROWS
+            && whole > 0
+            && col_stride == 1
             && a.cols() == whole
-            && row_stride >= whole
+            && (whole..=4 * whole).contains(&row_stride)
             && bytes(row_stride).is_multiple_of(ROW_BYTES)
             && a.as_ptr().addr().is_multiple_of(ROW_BYTES);
         let stride = bytes(if lies { row_stride } else { whole });

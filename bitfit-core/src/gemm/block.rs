@@ -20,7 +20,7 @@ use crate::{
 /// Rows of a block, but for the last: the unit in which column sums are made.
 pub const ROW_BLOCK: usize = 96;
 
-/// Columns of a block at most.
+/// Columns of a block at most. Where in between it ends may depend on the number of threads.
 pub const COL_BLOCK: usize = 192;
 
 /// A finished block of a product, still in the cache.

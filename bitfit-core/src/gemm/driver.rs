@@ -1,6 +1,7 @@
 //! How a product is cut into blocks, which threads take, and how a block is walked through.
 //!
-//! Blocks are the same whatever the number of threads. Consecutive blocks share their columns, so that a thread finds
+//! Blocks of vectors' kernels are the same whatever the number of threads; those of tile registers may be narrower for more of them,
+//! and what is computed does not depend on it. Consecutive blocks share their columns, so that a thread finds
 //! its panels in the second cache; inside a block, k is cut so that a panel and the block's part of the left operand
 //! stay there, and a panel meets all rows before the next one does.
 
@@ -18,13 +19,13 @@ use super::{
 };
 use crate::simd::{Level, Line};
 
-/// Steps of k that a block takes at a time, where it is cut at all.
+/// Steps of k that a block of vectors' kernels takes at a time, where it is cut at all.
 const K_BLOCK: usize = 512;
 
 /// Steps of k up to which it is not.
 const K_WHOLE: usize = 768;
 
-/// Fewer blocks than this, and they are made narrower.
+/// Fewer blocks of vectors' kernels than this, and they are made narrower.
 const MIN_BLOCKS: usize = 64;
 
 /// Multiply-adds below which a product is not worth waking a thread for, a row counting as four: reading its weights

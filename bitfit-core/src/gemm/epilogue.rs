@@ -13,7 +13,7 @@ use crate::simd::{self, Kernel, Simd, math};
 /// does not foresee.
 const ROWS_AHEAD: usize = 4;
 
-/// Work on the blocks of a product.
+/// Work on the blocks of a product. Where a block's columns end may depend on the number of threads; no result should.
 pub trait Epilogue: Sync {
     /// Called once with each block, when its values are final.
     fn apply(&self, block: &mut Block<'_>);

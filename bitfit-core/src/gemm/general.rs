@@ -1,6 +1,6 @@
 //! Products of matrices that are not frozen: a trained weight, attention's tiles, anything small.
 //!
-//! The left operand is read as it lies, whatever its strides. The right one is too where its rows are whole vectors and
+//! The left operand is read as it lies, whatever its strides; by AMX both are laid out where they are not so already. The right one is too where its rows are whole vectors and
 //! it is small, or so few rows meet it that laying it out would cost as much as the product; otherwise it is laid out in
 //! panels first, a pass over it.
 

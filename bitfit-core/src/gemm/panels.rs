@@ -128,7 +128,7 @@ impl Panels {
     ) {
         let width = kernels.width();
         self.steps = k.div_ceil(T::PER_STEP);
-        self.depth = self.steps.next_multiple_of(kernels.steps);
+        self.depth = self.steps.checked_next_multiple_of(kernels.steps).expect("panels that fit the address space");
         (self.n, self.width) = (n, width);
         self.last_width = (n % width).next_multiple_of(kernels.lanes);
         let (depth, last_width) = (self.depth, self.last_width);

@@ -316,6 +316,29 @@ fn a_bfloat16_row_has_the_same_sums_wherever_it_lies() {
 }
 
 #[test]
+fn strides_that_nothing_reads_by_do_no_harm() {
+    let (k, n) = (32, 5);
+    let (x, w) = (narrow(&values(k + 64, 1)), values(n * k, 2));
+    let x = &x[x.as_ptr().align_offset(64)..][..k];
+    let want = reference(&widen(x), &widen(&narrow(&w)), k, n);
+    for level in Level::supported() {
+        let packed = PackedWeight::new(level, &[&w], n, k);
+        for stride in [0, 1, k, 1 << 40, 1 << 62, 1 << 63, usize::MAX] {
+            let mut y = vec![f32::NAN; n];
+            let view = MatRef::strided(x, [1, k], [stride, 1]);
+            forward_view(level, view, &packed, Output::Write(MatMut::new(&mut y, n)), &NoEpilogue);
+            assert_close(&y, want.iter().copied(), k, &format!("{level}, {stride}"));
+        }
+        // Rows without elements.
+        let none = PackedWeight::<bf16>::new(level, &[], 2, 0);
+        let mut y = [7.0; 40];
+        let view = MatRef::strided(&x[..0], [20, 0], [32, 1]);
+        forward_view(level, view, &none, Output::Write(MatMut::new(&mut y, 2)), &NoEpilogue);
+        assert_eq!(y, [0.0; 40], "{level}");
+    }
+}
+
+#[test]
 fn pairs_agree_with_plain_loops_whatever_the_strides() {
     // Rows, columns, and elements that are summed: two to a pair.
     for [m, n, k] in [[1, 1, 2], [16, 32, 32], [37, 50, 66], [64, 128, 64], [128, 64, 30], [200, 33, 128]] {

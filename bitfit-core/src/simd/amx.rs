@@ -1,7 +1,8 @@
 //! Whether this process may use AMX's tile registers: the CPU must have them, and the system must save them for each thread.
 //!
 //! Linux (from 5.16 on) does so for a process that asks, since eight kilobytes are much to save for the many that do not. Elsewhere
-//! they count as not there.
+//! they count as not there. It is asked whatever `BITFIT_ISA` says, for what the CPU has is found before; from then on the system refuses
+//! threads a stack for signals that would not hold the registers.
 
 /// Asks the CPU, then the system.
 pub(super) fn available() -> bool {
