@@ -11,7 +11,7 @@ use std::{arch::asm, marker::PhantomData, ops::Range};
 
 use super::{
     COL_BLOCK, MatMut, MatRef, ROW_BLOCK,
-    driver::{PanelProduct, Product, block_width},
+    driver::{PanelProduct, Product, block_width, k_blocks},
     panels::copy_rows,
     tile::Operand,
 };
@@ -206,7 +206,7 @@ impl<T: Operand> Product for InTiles<'_, '_, T> {
     unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>, c: *mut f32, c_stride: usize, accumulate: bool) {
         let PanelProduct { kernels, a, scale, .. } = self.product;
         let width = kernels.width();
-        for part in parts::<T>(a.cols()) {
+        for part in k_blocks::<T>(a.cols(), ROUNDS * STEPS, ROUNDS * STEPS) {
             let left = Left::new(a.part(rows.clone(), part.clone()));
             // SAFETY: these kernels are only made where the CPU has AMX and the system permits it (`Level::available`).
             let _tiles = unsafe { Tiles::configure() };
@@ -232,14 +232,6 @@ impl<T: Operand> Product for InTiles<'_, '_, T> {
             }
         }
     }
-}
-
-/// The parts that k is cut into, of [`ROUNDS`] rounds at most; one empty part where it is zero.
-fn parts<T: Operand>(k: usize) -> impl Iterator<Item = Range<usize>> {
-    let round = STEPS * T::PER_STEP;
-    let rounds = k.div_ceil(round);
-    let size = rounds.div_ceil(rounds.div_ceil(ROUNDS).max(1)).max(1) * round;
-    (0..k.max(1)).step_by(size).map(move |first| first..k.min(first + size))
 }
 
 /// Computes `[rows, cols]` of the sums, by way of memory of its own where they are no whole registers or must be scaled.

@@ -122,7 +122,7 @@ impl<T: Operand> Product for InVectors<'_, '_, T> {
         let k = product.a.cols();
         let [row_stride, col_stride] = product.a.strides();
         let width = product.kernels.width();
-        for part in k_blocks::<T>(k) {
+        for part in k_blocks::<T>(k, K_WHOLE, K_BLOCK) {
             for panel in cols.start / width..cols.end.div_ceil(width) {
                 let panel = product.panel(panel);
                 let vectors = panel.cols.len().div_ceil(product.kernels.lanes);
@@ -149,10 +149,10 @@ impl<T: Operand> Product for InVectors<'_, '_, T> {
     }
 }
 
-/// The parts that k is cut into: all of it, or about [`K_BLOCK`] steps at a time. One empty part where k is zero.
-fn k_blocks<T: Operand>(k: usize) -> impl Iterator<Item = Range<usize>> {
+/// The parts that k is cut into: all of it up to `whole` steps, else about `block` steps at a time. One empty part where k is zero.
+pub(super) fn k_blocks<T: Operand>(k: usize, whole: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
     let steps = k.div_ceil(T::PER_STEP);
-    let parts = if steps <= K_WHOLE { 1 } else { steps.div_ceil(K_BLOCK) };
+    let parts = if steps <= whole { 1 } else { steps.div_ceil(block) };
     let size = steps.div_ceil(parts).next_multiple_of(16).max(1) * T::PER_STEP;
     (0..k.max(1)).step_by(size).map(move |first| first..k.min(first + size))
 }
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn k_is_covered_once_in_even_steps() {
         for k in [0, 1, 15, 384, 768, 769, 1024, 3072, 4097] {
-            let parts: Vec<_> = k_blocks::<half::bf16>(k).collect();
+            let parts: Vec<_> = k_blocks::<half::bf16>(k, K_WHOLE, K_BLOCK).collect();
             assert_eq!(parts[0].start, 0);
             assert_eq!(parts.last().unwrap().end, k);
             assert!(parts.windows(2).all(|w| w[0].end == w[1].start && w[1].start % 2 == 0));
