@@ -6,7 +6,7 @@
 use std::{path::Path, time::Duration};
 
 use benches::{BASE, MINILM, Step};
-use bitfit_core::DType;
+use bitfit_core::{Cpu, DType};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 fn steps(c: &mut Criterion) {
@@ -21,7 +21,8 @@ fn steps(c: &mut Criterion) {
             // Built only where the filter lets it run.
             let mut step = None;
             group.bench_function(BenchmarkId::new(name, format!("{sequences}x{tokens}")), |b| {
-                let step = step.get_or_insert_with(|| Step::new(*size, dir, &lengths, precision));
+                let step = step
+                    .get_or_insert_with(|| Step::new(Cpu::default().with_precision(precision), *size, dir, &lengths));
                 b.iter(|| step.run());
             });
         }

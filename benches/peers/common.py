@@ -17,10 +17,10 @@ def freeze_all_but_biases(model):
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def precision(name):
-    """The context of a forward pass: bf16 is autocast, the way PyTorch documents mixed precision on a CPU."""
+def precision(name, device="cpu"):
+    """The context of a forward pass: bf16 is autocast, the way PyTorch documents mixed precision."""
     if name == "bf16":
-        return torch.autocast("cpu", dtype=torch.bfloat16)
+        return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
 

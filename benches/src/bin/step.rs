@@ -1,92 +1,176 @@
-//! `step MODEL PRECISION SEQUENCES TOKENS [STEPS]`: BitFit training steps on random tokens, dropout on, the first one not
-//! counted. MODEL is minilm, base or large, PRECISION f32 or bf16. The counterpart of `peers/torch_step.py`, with the same
-//! output: an empty object on stdout before the first step and when it is done, the result as another; a line for people on
-//! stderr.
+//! `step MODEL PRECISION SEQUENCES TOKENS [STEPS] [--device cpu|cuda[:N]]`: BitFit training steps on random tokens, dropout on,
+//! the first one not counted. MODEL is minilm, base or large, PRECISION f32 or bf16, on a GPU also tf32.
+//!
+//! `step MODEL PRECISION --batches FILE [--device …]`: an epoch of steps instead. A line of FILE is a batch: the lengths of
+//! its sequences.
+//!
+//! The counterpart of `peers/torch_step.py`, with the same output: an empty object on stdout before the first step and when it
+//! is done, the result as another; a line for people on stderr.
 //!
 //! The model's random weights lie in `bench-*` of cargo's target directory; the first run writes them.
 
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use benches::{BASE, LARGE, MINILM, Size, Step};
-use bitfit_core::DType;
+use bitfit_core::{Backend, Cpu, DType};
+use bitfit_cuda::{Cuda, Precision};
 
-const USAGE: &str = "usage: step minilm|base|large f32|bf16 SEQUENCES TOKENS [STEPS]";
+const USAGE: &str = "usage: step minilm|base|large f32|tf32|bf16 (SEQUENCES TOKENS [STEPS] | --batches FILE) \
+                     [--device cpu|cuda[:N]]";
+
+/// Positions that the models have.
+const LONGEST: usize = 512;
 
 struct Arguments {
     size: Size,
-    precision: DType,
-    sequences: usize,
-    tokens: usize,
-    steps: usize,
+    precision: Precision,
+    /// Of a GPU; the CPU where there is none.
+    device: Option<usize>,
+    steps: Steps,
+}
+
+/// What a step takes of the sequences.
+struct Steps {
+    /// The tokens of each sequence.
+    lengths: Vec<usize>,
+    /// The sequences of each step.
+    batches: Vec<Range<usize>>,
+}
+
+impl Steps {
+    /// The same batch again and again.
+    fn alike(sequences: usize, tokens: usize, steps: usize) -> Self {
+        Self { lengths: vec![tokens; sequences], batches: vec![0..sequences; steps] }
+    }
+
+    /// A batch a line.
+    fn read(path: &Path) -> Option<Self> {
+        let mut steps = Self { lengths: Vec::new(), batches: Vec::new() };
+        for line in std::fs::read_to_string(path).ok()?.lines() {
+            let first = steps.lengths.len();
+            for length in line.split_whitespace() {
+                steps.lengths.push(length.parse().ok()?);
+            }
+            steps.batches.push(first..steps.lengths.len());
+        }
+        Some(steps)
+    }
+
+    /// Whether there is something to do in each, and nothing is longer than the models' positions.
+    fn can_be(&self) -> bool {
+        let has_work = !self.batches.is_empty() && self.batches.iter().all(|batch| !batch.is_empty());
+        has_work && self.lengths.iter().all(|length| (1..=LONGEST).contains(length))
+    }
 }
 
 impl Arguments {
-    /// `None` for what is not understood, with nothing to do, or longer than the models' positions.
+    /// `None` for what is not understood, or cannot be.
     fn parse(given: &[String]) -> Option<Self> {
-        let number = |text: &String| text.parse().ok().filter(|&number: &usize| number > 0);
-        let (required, steps) = given.split_at_checked(4)?;
+        let (mut plain, mut device, mut batches) = (Vec::new(), None, None);
+        let mut given = given.iter().map(String::as_str);
+        while let Some(argument) = given.next() {
+            match argument {
+                "--device" => device = Some(given.next()?),
+                "--batches" => batches = Some(given.next()?),
+                flag if flag.starts_with('-') => return None,
+                value => plain.push(value),
+            }
+        }
+        let number = |text: &str| text.parse::<usize>().ok();
+        let (&size, &precision) = (plain.first()?, plain.get(1)?);
+        let steps = match (batches, &plain[2..]) {
+            (Some(file), []) => Steps::read(Path::new(file))?,
+            (None, [sequences, tokens]) => Steps::alike(number(sequences)?, number(tokens)?, 5),
+            (None, [sequences, tokens, steps]) => Steps::alike(number(sequences)?, number(tokens)?, number(steps)?),
+            _ => return None,
+        };
         Some(Self {
-            size: match required[0].as_str() {
+            size: match size {
                 "minilm" => MINILM,
                 "base" => BASE,
                 "large" => LARGE,
                 _ => return None,
             },
-            precision: match required[1].as_str() {
-                "f32" => DType::F32,
-                "bf16" => DType::Bf16,
+            precision: match precision {
+                "f32" => Precision::F32,
+                "tf32" => Precision::Tf32,
+                "bf16" => Precision::Bf16,
                 _ => return None,
             },
-            sequences: number(&required[2])?,
-            tokens: number(&required[3]).filter(|&tokens| tokens <= 512)?,
-            steps: match steps {
-                [] => 5,
-                [steps] => number(steps)?,
-                _ => return None,
+            device: match device {
+                None | Some("cpu") => None,
+                Some("cuda") => Some(0),
+                Some(device) => Some(number(device.strip_prefix("cuda:")?)?),
             },
+            steps: Some(steps).filter(Steps::can_be)?,
         })
     }
 }
 
 fn main() -> ExitCode {
     let given: Vec<String> = std::env::args().skip(1).collect();
-    let Some(Arguments { size, precision, sequences, tokens, steps }) = Arguments::parse(&given) else {
+    let arguments = Arguments::parse(&given);
+    let Some(Arguments { size, precision, device, steps }) = arguments else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
+    match (device, precision) {
+        (None, Precision::Tf32) => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+        (None, Precision::F32) => measure(Cpu::default(), size, precision, &steps),
+        (None, Precision::Bf16) => measure(Cpu::default().with_precision(DType::Bf16), size, precision, &steps),
+        (Some(ordinal), _) => match Cuda::new(ordinal) {
+            Ok(device) => measure(device.with_precision(precision), size, precision, &steps),
+            Err(error) => {
+                eprintln!("error: --device cuda:{ordinal}: {error}");
+                return ExitCode::FAILURE;
+            }
+        },
+    }
+    ExitCode::SUCCESS
+}
+
+fn measure<D: Backend>(device: D, size: Size, precision: Precision, steps: &Steps) {
     let models = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let mut step = Step::new(size, &models, &vec![tokens; sequences], precision);
+    let mut step = Step::new(device, size, &models, &steps.lengths);
     println!("{{}}");
-    step.run();
+    step.run_batch(steps.batches[0].clone());
     println!("{{}}");
 
     let mut loss = 0.0;
-    let mut seconds: Vec<f64> = (0..steps)
-        .map(|_| {
-            let start = Instant::now();
-            loss = step.run();
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
+    let mut seconds: Vec<f64> = Vec::new();
+    for batch in &steps.batches {
+        let start = Instant::now();
+        loss = step.run_batch(batch.clone());
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    let whole: f64 = seconds.iter().sum();
     seconds.sort_by(f64::total_cmp);
-    let (median, least) = (seconds[steps / 2], seconds[0]);
-    let rate = (sequences * tokens) as f64 / median;
+    let (count, median, least) = (seconds.len(), seconds[seconds.len() / 2], seconds[0]);
+    let tokens: usize = steps.batches.iter().map(|batch| steps.lengths[batch.clone()].iter().sum::<usize>()).sum();
+    // Steps that are alike are told apart from noise by their median.
+    let alike = steps.batches.iter().all(|batch| *batch == steps.batches[0]);
+    let rate = tokens as f64 / if alike { median * count as f64 } else { whole };
     let peak = peak_rss_kib();
     let memory = peak.map_or("not known".into(), |kib| format!("{} MB", kib * 1024 / 1_000_000));
+    let precision = precision.name();
     eprintln!(
-        "{} {} {sequences} x {tokens}: median {median:.3} s, least {least:.3} s of {steps}, {rate:.0} tokens/s, peak RSS \
+        "{} {precision} {}: {count} steps in {whole:.3} s, median {median:.5} s, least {least:.5} s, {rate:.0} tokens/s, peak RSS \
          {memory}",
-        size.name, given[1]
+        size.name,
+        step.workspace.device().name(),
     );
     let result = serde_json::json!({
-        "model": size.name, "precision": given[1], "sequences": sequences, "tokens": tokens, "steps": steps,
-        "median_s": median, "least_s": least, "tokens_per_s": rate, "loss": loss,
+        "model": size.name, "precision": precision, "tokens": tokens, "steps": count,
+        "seconds": whole, "median_s": median, "least_s": least, "tokens_per_s": rate, "loss": loss,
         "peak_rss_bytes": peak.map(|kib| kib * 1024),
     });
     println!("{result}");
-    ExitCode::SUCCESS
 }
 
 /// The most memory this process has had resident; `None` where the system has no `/proc`.
