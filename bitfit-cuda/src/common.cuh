@@ -2,8 +2,8 @@
 // to include.
 //
 // Under BITFIT_EMULATOR the same text is compiled as C++ for a CPU, behind a prelude that supplies what CUDA has by itself
-// (the keywords, threadIdx and its like, __syncthreads, the shuffles, the vector types, the functions of floats) and the two
-// things that are left out here: `DYNAMIC_SHARED` and `mma_bf16_m16n8k16`.
+// (the keywords, threadIdx and its like, __syncthreads, the shuffles, the vector types, the functions of floats) and the
+// things that are left out here: `DYNAMIC_SHARED`, `mma_bf16_m16n8k16` and `load_matrices`.
 //
 // Names of kernels: `bitfit_<op>_<what>`, with a suffix `_f32` or `_bf16` for each matrix whose type the kernel is made for, in
 // the order of its arguments. A kernel of several types is a template's body, instantiated under these names by a macro of the
@@ -37,8 +37,17 @@ __device__ __forceinline__ float load(const bf16* from, u64 i) { return from_bf1
 __device__ __forceinline__ void store(float* to, u64 i, float x) { to[i] = x; }
 __device__ __forceinline__ void store(bf16* to, u64 i, float x) { to[i] = to_bf16(x); }
 
-// Two narrow elements in one register, the first in the lower half: how tensor cores take them.
-__device__ __forceinline__ u32 pack_bf16(float low, float high) { return (u32)to_bf16(low) | (u32)to_bf16(high) << 16; }
+// Two narrow elements in one register, the first in the lower half: how tensor cores take them. From sm_80 on it is one
+// instruction, which rounds as to_bf16 does.
+__device__ __forceinline__ u32 pack_bf16(float low, float high) {
+#if !defined(BITFIT_EMULATOR) && __CUDA_ARCH__ >= 800
+    u32 pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+#else
+    return (u32)to_bf16(low) | (u32)to_bf16(high) << 16;
+#endif
+}
 __device__ __forceinline__ float low_bf16(u32 pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float high_bf16(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
 
@@ -190,5 +199,21 @@ __device__ __forceinline__ void mma_bf16_m16n8k16(float (&c)[4], const u32 (&a)[
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Four matrices [8, 8] in bfloat16 from shared memory to a register each, by the whole warp ("ldmatrix"): lane l points to row
+// l % 8 of matrix l / 8, aligned to sixteen bytes, and of each matrix is given elements 2t, 2t+1 of row g; of its transpose, if
+// that is asked for.
+__device__ __forceinline__ void load_matrices(u32 (&to)[4], const bf16* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"((u32)__cvta_generic_to_shared(row))
+                 : "memory");
+}
+__device__ __forceinline__ void load_matrices_transposed(u32 (&to)[4], const bf16* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"((u32)__cvta_generic_to_shared(row))
+                 : "memory");
 }
 #endif

@@ -273,15 +273,22 @@ static cublasStatus_t understand(const Description& description, const Layout* c
     return CUBLAS_STATUS_SUCCESS;
 }
 
+// What an algorithm depends on: all of a product but how many columns it makes, and so how many of them b has. For another
+// number an algorithm may do, which cublasLtMatmulAlgoCheck is asked for; where b is transposed its leading dimension tells them,
+// and the emulated algorithms do for that number alone.
 static uint64_t problem_hash(const Description& description, const Layout* const (&layouts)[4]) {
     uint64_t hash = 0xcbf29ce484222325;
     auto add = [&](uint64_t value) { hash = (hash ^ value) * 0x100000001b3 ^ hash >> 29; };
     for (unsigned value : description.values) add(value);
-    for (const Layout* layout : layouts)
-        for (uint64_t value : {uint64_t{layout->type}, uint64_t{layout->order}, layout->rows, layout->columns,
+    for (const Layout* layout : layouts) {
+        bool is_a = layout == layouts[0], is_b = layout == layouts[1];
+        bool rows = !is_b || description.values[DESC_TRANSB] == CUBLAS_OP_N;
+        bool columns = is_a || (is_b && description.values[DESC_TRANSB] == CUBLAS_OP_T);
+        for (uint64_t value : {uint64_t{layout->type}, uint64_t{layout->order}, rows ? layout->rows : 0, columns ? layout->columns : 0,
                                static_cast<uint64_t>(layout->leading), static_cast<uint64_t>(layout->batches),
                                static_cast<uint64_t>(layout->batch_offset)})
             add(value);
+    }
     return hash;
 }
 
@@ -303,6 +310,19 @@ EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cu
     results[0] = {
         {MARK, problem_hash(*description, layouts), workspace, alignments, {}}, workspace, CUBLAS_STATUS_SUCCESS, 1.0f, {}};
     *found = 1;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+EXPORT cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t description, cublasLtMatrixLayout_t a,
+                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              const cublasLtMatmulAlgo_t* algorithm, cublasLtMatmulHeuristicResult_t* result) {
+    if (!handle || !description || !a || !b || !c || !d || !algorithm || !result) return CUBLAS_STATUS_INVALID_VALUE;
+    const Layout* layouts[4] = {a, b, c, d};
+    Product product;
+    cublasStatus_t status = understand(*description, layouts, &product);
+    if (status != CUBLAS_STATUS_SUCCESS) return status;
+    if (algorithm->mark != MARK || algorithm->problem != problem_hash(*description, layouts)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    *result = {*algorithm, algorithm->workspace, CUBLAS_STATUS_SUCCESS, 1.0f, {}};
     return CUBLAS_STATUS_SUCCESS;
 }
 

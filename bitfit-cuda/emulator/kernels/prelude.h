@@ -306,3 +306,35 @@ inline void mma_bf16_m16n8k16(float (&c)[4], const unsigned (&a)[4], const unsig
     EmulatedMma own{c, a, b};
     emulated_meet("mma_bf16_m16n8k16", 0xffffffffu, reinterpret_cast<unsigned long long>(&own), emulated_mma);
 }
+
+// ldmatrix.sync.aligned.m8n8.x4.shared.b16, by the whole warp: lane l points to row l % 8 of matrix l / 8 and is given, of each
+// matrix, elements 2 (l % 4) and the next of row l / 4; `.trans` gives elements of columns instead.
+struct EmulatedMatrices {
+    unsigned* to;
+    const unsigned short* row;
+};
+
+template <bool TRANSPOSED>
+inline void emulated_load_matrices(unsigned long long* values) {
+    const auto of = [values](unsigned lane) { return *reinterpret_cast<const EmulatedMatrices*>(values[lane]); };
+    for (unsigned lane = 0; lane < 32; ++lane)
+        for (unsigned matrix = 0; matrix < 4; ++matrix) {
+            const auto element = [&](unsigned next) -> unsigned {
+                unsigned row = lane / 4, column = 2 * (lane % 4) + next;
+                return TRANSPOSED ? of(8 * matrix + column).row[row] : of(8 * matrix + row).row[column];
+            };
+            of(lane).to[matrix] = element(0) | element(1) << 16;
+        }
+}
+
+inline void emulated_load(const char* what, unsigned (&to)[4], const unsigned short* row, void (*leader)(unsigned long long*)) {
+    if (reinterpret_cast<unsigned long long>(row) % 16 != 0) __builtin_trap();
+    EmulatedMatrices own{to, row};
+    emulated_meet(what, 0xffffffffu, reinterpret_cast<unsigned long long>(&own), leader);
+}
+inline void load_matrices(unsigned (&to)[4], const unsigned short* row) {
+    emulated_load("load_matrices", to, row, emulated_load_matrices<false>);
+}
+inline void load_matrices_transposed(unsigned (&to)[4], const unsigned short* row) {
+    emulated_load("load_matrices_transposed", to, row, emulated_load_matrices<true>);
+}

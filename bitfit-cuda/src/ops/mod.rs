@@ -30,6 +30,7 @@ pub(crate) static SOURCES: &[&Source] = &[
     &arithmetic::SOURCE,
     &attention::SOURCE,
     &attention::SINGLE,
+    &attention::SHORT,
     &attention::MMA,
     &cross_entropy::SOURCE,
     &dropout::SOURCE,

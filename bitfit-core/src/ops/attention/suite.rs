@@ -224,6 +224,9 @@ fn agrees_with_the_reference<D: Backend>(device: &D) {
         (3, 8, &[1, 17, 4]),
         (2, 32, &[33, 7, 1, 64]),
         (1, 64, &[65, 130]),
+        (2, 64, &[17, 64, 1]),
+        (2, 64, &[128, 3, 97]),
+        (1, 32, &[80, 127, 16]),
         (12, 32, &[11, 40]),
         (2, 33, &[31, 2, 16]),
         (1, 96, &[33, 48]),
@@ -245,7 +248,7 @@ fn agrees_with_the_reference_on_long_sequences<D: Backend>(device: &D) {
 
 fn queries_may_be_of_other_lengths_than_keys<D: Backend>(device: &D) {
     for dtype in types(device) {
-        for (queries, keys) in [([3, 1, 40], [5, 70, 2]), ([65, 2, 1], [1, 33, 64])] {
+        for (queries, keys) in [([3, 1, 40], [5, 70, 2]), ([65, 2, 1], [1, 33, 64]), ([2, 31, 130], [7, 140, 64])] {
             let [queries, keys] = [queries, keys].map(|lengths| lengths.to_vec());
             agrees(device, &Case { dtype, heads: 2, dim: 32, keys, queries: Some(queries), p: 0.1 });
         }

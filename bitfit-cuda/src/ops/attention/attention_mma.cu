@@ -1,25 +1,17 @@
-// Attention in bfloat16 on tensor cores, for heads of at most 128 columns, a multiple of eight; sums and the softmax in f32.
+// Attention in bfloat16 on tensor cores for sequences of any length; sums and the softmax in f32.
 //
-// A block of four warps takes 64 queries (or keys), sixteen a warp, and walks over the keys (or queries) in steps. A warp's rows lie
-// in registers as the left operand of every product (FlashAttention-2: Dao, arXiv 2307.08691, section 3), and what a product makes
-// of scores is, rounded, the left operand of the next as it lies: of lane 4 g + t, c[0 1] of two neighbouring products of eight
-// columns are a[0] and a[2], c[2 3] are a[1] and a[3] (see `mma_bf16_m16n8k16`). The right operands come from shared memory, a
-// 32-bit word a register: pairs along the sum must lie side by side, so that a matrix which is summed over its rows is laid out
-// transposed. Lines in shared memory are eight elements longer than the tile, which puts the eight lines that a warp reads at once
-// in different banks. A head of fewer columns than DIM is filled up with zeros.
-//
-// Registers set the steps: what a warp holds of its own rows, and sums for, grows with DIM. 64 keys in forward; in backward 64
-// keys to a step for the queries' gradient, 32 of DIM = 128; 32 queries for the keys' and values', 16 of DIM = 128.
+// A block of four warps takes 64 queries (or keys), sixteen a warp, and walks over the keys (or queries) in steps. Registers set
+// the steps: what a warp holds of its own rows, and sums for, grows with DIM. 64 keys in forward; in backward 64 keys to a step for
+// the queries' gradient, 32 of DIM = 128; 32 queries for the keys' and values', 16 of DIM = 128.
 
-// Turing has no tensor cores for bfloat16 and is sent to attention.cu.
 #if __CUDA_ARCH__ >= 800
 
 #define WARPS 4
 #define THREADS (32 * WARPS)
 // Rows of a block.
 #define TILE (16 * WARPS)
-// Elements that a line in shared memory is longer than the tile.
-#define PAD 8
+// Keys that are drawn for at once, a whole number of steps: a draw decides eight elements that lie sixteen apart.
+#define DRAWN 128
 
 template <int DIM>
 struct Steps {
@@ -28,44 +20,11 @@ struct Steps {
     static const int DKV = DIM > 64 ? 16 : 32;
 };
 
-// Eight elements of a row, zeros where it is no row of the tile or the head has no such columns.
-__device__ __forceinline__ uint4 load_eight(const bf16* from, u64 stride, u64 row, bool there) {
-    return there ? *reinterpret_cast<const uint4*>(from + row * stride) : make_uint4(0, 0, 0, 0);
-}
-
-// Rows `first ..` of a head's columns, of which there are `rows`, as they lie: to [ROWS, DIM].
-template <int DIM, int ROWS>
-__device__ __forceinline__ void load_rows(const bf16* from, u64 stride, u64 first, u32 rows, u32 column, u32 dim, bf16* to) {
-    for (u32 i = threadIdx.x; i < ROWS * DIM / 8; i += THREADS) {
-        u32 row = i / (DIM / 8), d = 8 * (i % (DIM / 8));
-        uint4 eight = load_eight(from + column + d, stride, first + row, row < rows && d < dim);
-        *reinterpret_cast<uint4*>(to + row * (DIM + PAD) + d) = eight;
-    }
-}
-
-// The same transposed: to [DIM, ROWS]. A thread takes eight columns of two rows, and its neighbours the next rows, so that the
-// warp writes words side by side.
-template <int DIM, int ROWS>
-__device__ __forceinline__ void load_columns(const bf16* from, u64 stride, u64 first, u32 rows, u32 column, u32 dim, bf16* to) {
-    for (u32 i = threadIdx.x; i < ROWS / 2 * DIM / 8; i += THREADS) {
-        u32 row = 2 * (i % (ROWS / 2)), d = 8 * (i / (ROWS / 2));
-        uint4 even = load_eight(from + column + d, stride, first + row, row < rows && d < dim);
-        uint4 odd = load_eight(from + column + d, stride, first + row + 1, row + 1 < rows && d < dim);
-        u32 evens[4] = {even.x, even.y, even.z, even.w}, odds[4] = {odd.x, odd.y, odd.z, odd.w};
-#pragma unroll
-        for (u32 pair = 0; pair < 4; pair++) {
-            u32* words = reinterpret_cast<u32*>(to + (d + 2 * pair) * (ROWS + PAD) + row);
-            words[0] = (evens[pair] & 0xffffu) | odds[pair] << 16;
-            words[(ROWS + PAD) / 2] = evens[pair] >> 16 | (odds[pair] & 0xffff0000u);
-        }
-    }
-}
-
 // A warp's sixteen rows of a head's columns as left operands, straight from memory: they are read once.
 template <int DIM>
 __device__ __forceinline__ void load_left(
     const bf16* from, u64 stride, u64 first, u32 rows, u32 column, u32 dim, u32 (&a)[DIM / 16][4]) {
-    u32 row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4, pair = 2 * (threadIdx.x % 4);
+    u32 row = warp_row() + threadIdx.x % 32 / 4, pair = 2 * (threadIdx.x % 4);
 #pragma unroll
     for (u32 step = 0; step < DIM / 16; step++) {
 #pragma unroll
@@ -77,74 +36,30 @@ __device__ __forceinline__ void load_left(
     }
 }
 
-// c += a · bᵀ over the sixteen columns of a `step`: b lies in lines of LINE elements, eight lines to each of c's products.
-template <int COLUMNS, int LINE>
-__device__ __forceinline__ void multiply_step(const u32 (&a)[4], const bf16* b, u32 step, float (&c)[COLUMNS / 8][4]) {
-    u32 lane = threadIdx.x % 32;
-#pragma unroll
-    for (u32 n = 0; n < COLUMNS / 8; n++) {
-        const u32* line = reinterpret_cast<const u32*>(b + (8 * n + lane / 4) * LINE + 16 * step + 2 * (lane % 4));
-        u32 right[2] = {line[0], line[4]};
-        mma_bf16_m16n8k16(c[n], a, right);
-    }
-}
-
 // c = a · bᵀ: a [16, DIM] in registers, b [COLUMNS, DIM] in lines of DIM + PAD.
 template <int DIM, int COLUMNS>
 __device__ __forceinline__ void multiply_left(const u32 (&a)[DIM / 16][4], const bf16* b, float (&c)[COLUMNS / 8][4]) {
+    clear(c);
 #pragma unroll
-    for (u32 n = 0; n < COLUMNS / 8; n++) c[n][0] = c[n][1] = c[n][2] = c[n][3] = 0.0f;
-#pragma unroll
-    for (u32 step = 0; step < DIM / 16; step++) multiply_step<COLUMNS, DIM + PAD>(a[step], b, step, c);
+    for (u32 step = 0; step < DIM / 16; step++) multiply_by_rows<COLUMNS, DIM + PAD>(a[step], b, 16 * step, COLUMNS, c);
 }
 
-// c += a · bᵀ: a [16, SUM] as a product left it, rounded; b [DIM, SUM] in lines of SUM + PAD.
+// c += a · b: a [16, SUM] as a product left it, rounded; b [SUM, DIM] in lines of DIM + PAD.
 template <int DIM, int SUM>
 __device__ __forceinline__ void multiply_again(const float (&a)[SUM / 8][4], const bf16* b, float (&c)[DIM / 8][4]) {
 #pragma unroll
     for (u32 step = 0; step < SUM / 16; step++) {
-        const float(&low)[4] = a[2 * step], (&high)[4] = a[2 * step + 1];
-        u32 left[4] = {pack_bf16(low[0], low[1]), pack_bf16(low[2], low[3]), pack_bf16(high[0], high[1]), pack_bf16(high[2], high[3])};
-        multiply_step<DIM, SUM + PAD>(left, b, step, c);
+        u32 left[4];
+        left_operand(a[2 * step], a[2 * step + 1], left);
+        multiply_by_columns<DIM, DIM + PAD>(left, b, 16 * step, c);
     }
-}
-
-template <int DIM>
-__device__ __forceinline__ void clear(float (&c)[DIM / 8][4]) {
-#pragma unroll
-    for (u32 n = 0; n < DIM / 8; n++) c[n][0] = c[n][1] = c[n][2] = c[n][3] = 0.0f;
-}
-
-// Writes a warp's sixteen rows, times a factor for the upper and one for the lower eight, to rows `first ..` of which the block
-// has `rows`.
-template <int DIM>
-__device__ __forceinline__ void store_rows(
-    bf16* to, u64 stride, u64 first, u32 rows, u64 column, u32 dim, const float (&c)[DIM / 8][4], float upper, float lower) {
-    u32 row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4, pair = 2 * (threadIdx.x % 4);
-#pragma unroll
-    for (u32 n = 0; n < DIM / 8; n++) {
-        u32 d = 8 * n + pair;
-        u64 at = (first + row) * stride + column + d;
-        if (row < rows && d < dim) *reinterpret_cast<u32*>(to + at) = pack_bf16(c[n][0] * upper, c[n][1] * upper);
-        if (row + 8 < rows && d < dim) *reinterpret_cast<u32*>(to + at + 8 * stride) = pack_bf16(c[n][2] * lower, c[n][3] * lower);
-    }
-}
-
-// The sum and the greatest over the four lanes that share rows, in each of them.
-__device__ __forceinline__ float sum_of_four(float x) {
-    x += __shfl_xor_sync(FULL_WARP, x, 2);
-    return x + __shfl_xor_sync(FULL_WARP, x, 1);
-}
-__device__ __forceinline__ float max_of_four(float x) {
-    x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 2));
-    return fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 1));
 }
 
 template <int DIM>
 struct ForwardShared {
     static const int KEYS = Steps<DIM>::FORWARD;
     __align__(16) bf16 keys[KEYS * (DIM + PAD)];
-    __align__(16) bf16 values[DIM * (KEYS + PAD)];
+    __align__(16) bf16 values[KEYS * (DIM + PAD)];
     unsigned char kept[TILE * 16];
 };
 
@@ -160,13 +75,14 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
     u32 q[DIM / 16][4];
     load_left<DIM>(input.q, input.q_stride, at.first_query + query0, queries, at.column, input.dim, q);
     float c[DIM / 8][4], greatest[2] = {MINUS_INFINITY, MINUS_INFINITY}, sums[2] = {0.0f, 0.0f};
-    clear<DIM>(c);
+    clear(c);
     for (u32 key0 = 0; key0 < at.keys; key0 += KEYS) {
         __syncthreads();
         u32 keys = at.keys - key0;
-        load_rows<DIM, KEYS>(input.k, input.kv_stride, at.first_key + key0, keys, at.column, input.dim, shared.keys);
-        load_columns<DIM, KEYS>(input.v, input.kv_stride, at.first_key + key0, keys, at.column, input.dim, shared.values);
-        draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, TILE, KEYS, shared.kept);
+        load_rows<DIM>(input.k, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.keys);
+        load_rows<DIM>(input.v, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.values);
+        if (key0 % DRAWN == 0)
+            draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, TILE, DRAWN, shared.kept);
         __syncthreads();
         float s[KEYS / 8][4], max[2] = {greatest[0], greatest[1]};
         multiply_left<DIM, KEYS>(q, shared.keys, s);
@@ -194,7 +110,8 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
             for (u32 i = 0; i < 4; i++) {
                 float e = expf(s[n][i] - max[i / 2]);
                 sums[i / 2] += e;
-                s[n][i] = e * tile_factor(input.dropout, shared.kept, row + i / 2 * 8, 8 * n + 2 * (lane % 4) + i % 2);
+                s[n][i] = e * tile_factor(
+                             input.dropout, shared.kept, row + i / 2 * 8, key0 % DRAWN + 8 * n + 2 * (lane % 4) + i % 2);
             }
         }
 #pragma unroll
@@ -219,7 +136,6 @@ struct DqShared {
     static const int KEYS = Steps<DIM>::DQ;
     __align__(16) bf16 keys[KEYS * (DIM + PAD)];
     __align__(16) bf16 values[KEYS * (DIM + PAD)];
-    __align__(16) bf16 keys_transposed[DIM * (KEYS + PAD)];
     unsigned char kept[TILE * 16];
 };
 
@@ -238,7 +154,7 @@ __device__ __forceinline__ void attention_dq(
     load_left<DIM>(input.q, input.q_stride, first, queries, at.column, input.dim, q);
     load_left<DIM>(dy, stride, first, queries, at.column, input.dim, g);
     float c[DIM / 8][4], log_sum[2], mean[2] = {0.0f, 0.0f};
-    clear<DIM>(c);
+    clear(c);
     for (u32 half = 0; half < 2; half++) {
         u32 r = row + 8 * half;
         log_sum[half] = r < queries ? log_sums[(first + r) * input.heads + at.head] : 0.0f;
@@ -249,14 +165,11 @@ __device__ __forceinline__ void attention_dq(
             u32 keys = at.keys - key0;
             // Where one step takes all keys, they are still there in the second pass.
             if (pass == 0 || at.keys > KEYS) {
-                load_rows<DIM, KEYS>(input.k, input.kv_stride, at.first_key + key0, keys, at.column, input.dim, shared.keys);
-                load_rows<DIM, KEYS>(input.v, input.kv_stride, at.first_key + key0, keys, at.column, input.dim, shared.values);
-                draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, TILE, KEYS, shared.kept);
+                load_rows<DIM>(input.k, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.keys);
+                load_rows<DIM>(input.v, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.values);
             }
-            if (pass == 1) {
-                load_columns<DIM, KEYS>(
-                    input.k, input.kv_stride, at.first_key + key0, keys, at.column, input.dim, shared.keys_transposed);
-            }
+            if (key0 % DRAWN == 0 && (pass == 0 || at.keys > DRAWN))
+                draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, TILE, DRAWN, shared.kept);
             __syncthreads();
             float p[KEYS / 8][4], dp[KEYS / 8][4];
             multiply_left<DIM, KEYS>(q, shared.keys, p);
@@ -267,14 +180,14 @@ __device__ __forceinline__ void attention_dq(
                 for (u32 i = 0; i < 4; i++) {
                     u32 key = 8 * n + 2 * (lane % 4) + i % 2;
                     p[n][i] = key < keys ? expf(p[n][i] * input.scale - log_sum[i / 2]) : 0.0f;
-                    dp[n][i] *= tile_factor(input.dropout, shared.kept, row + i / 2 * 8, key);
+                    dp[n][i] *= tile_factor(input.dropout, shared.kept, row + i / 2 * 8, key0 % DRAWN + key);
                     if (pass == 0)
                         mean[i / 2] = fmaf(p[n][i], dp[n][i], mean[i / 2]);
                     else
                         p[n][i] *= dp[n][i] - mean[i / 2];
                 }
             }
-            if (pass == 1) multiply_again<DIM, KEYS>(p, shared.keys_transposed, c);
+            if (pass == 1) multiply_again<DIM, KEYS>(p, shared.keys, c);
         }
         if (pass == 0) {
             for (u32 half = 0; half < 2; half++) {
@@ -292,8 +205,6 @@ struct DkvShared {
     static const int QUERIES = Steps<DIM>::DKV;
     __align__(16) bf16 queries[QUERIES * (DIM + PAD)];
     __align__(16) bf16 gradients[QUERIES * (DIM + PAD)];
-    __align__(16) bf16 queries_transposed[DIM * (QUERIES + PAD)];
-    __align__(16) bf16 gradients_transposed[DIM * (QUERIES + PAD)];
     float log_sums[QUERIES], means[QUERIES];
     unsigned char kept[QUERIES * 16];
 };
@@ -314,16 +225,14 @@ __device__ __forceinline__ void attention_dkv(
     load_left<DIM>(input.k, input.kv_stride, first, keys, at.column, input.dim, k);
     load_left<DIM>(input.v, input.kv_stride, first, keys, at.column, input.dim, v);
     float dk[DIM / 8][4], dv[DIM / 8][4];
-    clear<DIM>(dk);
-    clear<DIM>(dv);
+    clear(dk);
+    clear(dv);
     for (u32 query0 = 0; query0 < at.queries; query0 += QUERIES) {
         u32 queries = at.queries - query0;
         u64 row0 = at.first_query + query0;
         __syncthreads();
-        load_rows<DIM, QUERIES>(input.q, input.q_stride, row0, queries, at.column, input.dim, shared.queries);
-        load_rows<DIM, QUERIES>(dy, stride, row0, queries, at.column, input.dim, shared.gradients);
-        load_columns<DIM, QUERIES>(input.q, input.q_stride, row0, queries, at.column, input.dim, shared.queries_transposed);
-        load_columns<DIM, QUERIES>(dy, stride, row0, queries, at.column, input.dim, shared.gradients_transposed);
+        load_rows<DIM>(input.q, input.q_stride, row0, queries, QUERIES, at.column, input.dim, shared.queries);
+        load_rows<DIM>(dy, stride, row0, queries, QUERIES, at.column, input.dim, shared.gradients);
         draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, QUERIES, TILE, shared.kept);
         if (threadIdx.x < QUERIES) {
             u64 i = (row0 + threadIdx.x) * input.heads + at.head;
@@ -345,8 +254,8 @@ __device__ __forceinline__ void attention_dkv(
                 ds[n][i] = probability * (ds[n][i] * factor - shared.means[query]);
             }
         }
-        multiply_again<DIM, QUERIES>(p, shared.gradients_transposed, dv);
-        multiply_again<DIM, QUERIES>(ds, shared.queries_transposed, dk);
+        multiply_again<DIM, QUERIES>(p, shared.gradients, dv);
+        multiply_again<DIM, QUERIES>(ds, shared.queries, dk);
     }
     store_rows<DIM>(dkv, dkv_stride, first, keys, k_at + at.column, input.dim, dk, input.scale, input.scale);
     store_rows<DIM>(dkv, dkv_stride, first, keys, v_at + at.column, input.dim, dv, 1.0f, 1.0f);

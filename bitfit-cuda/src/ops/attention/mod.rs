@@ -1,14 +1,15 @@
-//! Attention on the GPU, for heads of at most 128 columns. Three ways, of which the shapes and the device choose one:
+//! Attention on the GPU, for heads of at most 128 columns. Four ways, of which the shapes and the device choose one:
 //!
 //! | kernels | for |
 //! |---|---|
 //! | `attention_single.cu` | one query a sequence: `[CLS]` in the last layer |
-//! | `attention_mma.cu` | bfloat16 from compute capability 8.0 on, heads of a multiple of eight columns |
+//! | `attention_short.cu` | bfloat16 from compute capability 8.0 on, heads of a multiple of eight columns, of 64 at most, and sequences of at most 128 tokens |
+//! | `attention_mma.cu` | the same with wider heads or longer sequences |
 //! | `attention.cu` | all else, in f32 arithmetic |
 //!
-//! Backward is one kernel for a single query. Otherwise it is two, one by queries and one by keys, so that every element of a
-//! gradient is summed by one thread: nothing is added to memory that others write. The first leaves each row's `Σⱼ p dp` for
-//! the second.
+//! Backward is one kernel for a single query and for short sequences. Otherwise it is two, one by queries and one by keys, so that
+//! every element of a gradient is summed by one thread: nothing is added to memory that others write. The first leaves each row's
+//! `Σⱼ p dp` for the second.
 
 use bitfit_core::{
     DType, Error, Result, Slice, SliceMut,
@@ -20,16 +21,20 @@ use crate::{
     launch::{Arguments, Shape, Source, kernel},
 };
 
-/// A file of kernels, behind what the three share.
+/// A file of kernels, behind what all of them share, and what some do.
 macro_rules! source {
-    ($name:literal) => {
-        Source { name: $name, code: concat!(include_str!("attention.cuh"), include_str!(concat!($name, ".cu"))) }
+    ($name:literal $(, $shared:literal)?) => {
+        Source {
+            name: $name,
+            code: concat!(include_str!("attention.cuh"), $(include_str!($shared),)? include_str!(concat!($name, ".cu"))),
+        }
     };
 }
 
 pub(crate) static SOURCE: Source = source!("attention");
 pub(crate) static SINGLE: Source = source!("attention_single");
-pub(crate) static MMA: Source = source!("attention_mma");
+pub(crate) static SHORT: Source = source!("attention_short", "attention_mma.cuh");
+pub(crate) static MMA: Source = source!("attention_mma", "attention_mma.cuh");
 
 /// Columns of a head at the most.
 const MOST_COLUMNS: usize = 128;
@@ -84,9 +89,63 @@ impl Tiled {
     }
 }
 
+/// Kernels that hold all scores of a head at once.
+struct Short {
+    forward: &'static str,
+    backward: &'static str,
+    /// Columns that a head is filled up to, and queries and keys that a sequence has at the most.
+    dim: usize,
+    longest: usize,
+}
+
+impl Short {
+    /// For heads of so many columns and sequences of at most so many tokens; `None` where one of them is too large.
+    fn of(dim: usize, longest: usize) -> Option<Self> {
+        macro_rules! sizes {
+            ($dim:literal, $longest:literal) => {
+                Self {
+                    forward: concat!("bitfit_attention_short_", $dim, "_", $longest),
+                    backward: concat!("bitfit_attention_short_backward_", $dim, "_", $longest),
+                    dim: $dim,
+                    longest: $longest,
+                }
+            };
+        }
+        Some(match (dim, longest) {
+            (..=32, ..=64) => sizes!(32, 64),
+            (..=32, 65..=128) => sizes!(32, 128),
+            (33..=64, ..=64) => sizes!(64, 64),
+            (33..=64, 65..=128) => sizes!(64, 128),
+            _ => return None,
+        })
+    }
+
+    /// Blocks of a thread for two tokens' halves: a warp for sixteen rows.
+    fn shape(&self, input: &Input<'_, Cuda>, shared: usize) -> Shape {
+        shape(input, 1, 2 * self.longest as u32).with_shared(shared)
+    }
+
+    /// Bytes of a matrix of so many columns in shared memory, as the source lays it out.
+    fn matrix(&self, columns: usize) -> usize {
+        self.longest * (columns + 8) * size_of::<u16>()
+    }
+
+    /// Bytes of the draws, as in the source.
+    fn draws(&self) -> usize {
+        16 * (self.longest * self.longest / 128 + 1)
+    }
+
+    /// Bytes of shared memory in forward, `ForwardShared` of the source, and in backward, `BackwardShared`.
+    fn shared(&self) -> [usize; 2] {
+        let (rows, scores) = (self.matrix(self.dim), self.matrix(self.longest));
+        [3 * rows + self.draws(), 3 * rows + rows.max(scores) + self.draws()]
+    }
+}
+
 /// Which kernels.
 enum Way {
     Single(DType),
+    Short(Short),
     Tiled(Tiled),
 }
 
@@ -102,13 +161,14 @@ impl Way {
         let dtype = q.dtype;
         // Eight elements are read at once. Matrices have buffers of their own, but need not.
         let aligned = [dim, q.offset, k.offset].iter().chain(offsets).all(|count| count.is_multiple_of(8));
-        Ok(if input.queries.longest() == 1 {
-            Self::Single(dtype)
-        } else if dtype == DType::Bf16 && device.capability() >= 80 && aligned {
-            Self::Tiled(Tiled::tensor_cores(dim))
-        } else {
-            Self::Tiled(Tiled::multiply_adds(dtype, dim))
-        })
+        if input.queries.longest() == 1 {
+            return Ok(Self::Single(dtype));
+        }
+        if !(dtype == DType::Bf16 && device.capability() >= 80 && aligned) {
+            return Ok(Self::Tiled(Tiled::multiply_adds(dtype, dim)));
+        }
+        let short = Short::of(dim, input.queries.longest().max(input.keys.longest()));
+        Ok(short.map_or_else(|| Self::Tiled(Tiled::tensor_cores(dim)), Self::Short))
     }
 }
 
@@ -184,6 +244,10 @@ impl Attention for Cuda {
                 let name = kernel!("bitfit_attention_single", dtype);
                 self.launch(&SINGLE, name, shape(input, 1, THREADS), &arguments)
             }
+            Way::Short(short) => {
+                let [shared, _] = short.shared();
+                self.launch(&SHORT, short.forward, short.shape(input, shared), &arguments)
+            }
             Way::Tiled(tiled) => {
                 let shape = tiled.shape(input, input.queries.longest(), tiled.tiles[0]).with_shared(tiled.shared);
                 self.launch(tiled.source, tiled.forward, shape, &arguments)
@@ -208,19 +272,14 @@ impl Attention for Cuda {
             Projections::Packed(qkv) => [dy.offset, qkv.offset, qkv.offset],
             Projections::Split { query, key_value } => [dy.offset, query.offset, key_value.offset],
         };
-        match Way::of(self, input, &offsets)? {
+        // One kernel for all three, or, by tiles, two.
+        let (source, name, shape) = match Way::of(self, input, &offsets)? {
             Way::Single(dtype) => {
-                let mut arguments = arguments(input);
-                arguments.input(log_sums).input(dy);
-                match gradient {
-                    Projections::Packed(qkv) => arguments.output(qkv).usize(dq_stride).optional_output(None),
-                    Projections::Split { query, key_value } => {
-                        arguments.output(query).usize(dq_stride).output(key_value)
-                    }
-                };
-                arguments.usize(dkv_stride).usize(k_at).usize(v_at);
-                let name = kernel!("bitfit_attention_single_backward", dtype);
-                self.launch(&SINGLE, name, shape(input, 1, THREADS), &arguments)
+                (&SINGLE, kernel!("bitfit_attention_single_backward", dtype), shape(input, 1, THREADS))
+            }
+            Way::Short(short) => {
+                let [_, shared] = short.shared();
+                (&SHORT, short.backward, short.shape(input, shared))
             }
             Way::Tiled(tiled) => {
                 let mut means = self.temporary(DType::F32, log_sums.len)?;
@@ -233,9 +292,17 @@ impl Attention for Cuda {
                 second.input(log_sums).input(dy).input(means.as_ref());
                 second.output(part(&mut gradient, true)).usize(dkv_stride).usize(k_at).usize(v_at);
                 let shape = tiled.shape(input, input.keys.longest(), tiled.tiles[1]);
-                self.launch(tiled.source, tiled.dkv, shape, &second)
+                return self.launch(tiled.source, tiled.dkv, shape, &second);
             }
-        }
+        };
+        let mut arguments = arguments(input);
+        arguments.input(log_sums).input(dy);
+        match gradient {
+            Projections::Packed(qkv) => arguments.output(qkv).usize(dq_stride).optional_output(None),
+            Projections::Split { query, key_value } => arguments.output(query).usize(dq_stride).output(key_value),
+        };
+        arguments.usize(dkv_stride).usize(k_at).usize(v_at);
+        self.launch(source, name, shape, &arguments)
     }
 }
 

@@ -1,0 +1,117 @@
+// What the kernels on tensor cores share: tiles of a head in shared memory, and products of them. Put behind attention.cuh and in
+// front of attention_mma.cu and attention_short.cu.
+//
+// A warp takes sixteen rows. They, or what a product made of them, are the left operand of every product (FlashAttention-2: Dao,
+// arXiv 2307.08691, section 3): what a product makes of scores is, rounded, the left operand of the next as it lies: of lane
+// 4 g + t, c[0 1] of two neighbouring products of eight columns are a[0] and a[2], c[2 3] are a[1] and a[3] (see
+// `mma_bf16_m16n8k16`). The right operands lie in shared memory row by row, and `load_matrices` reads them as they lie or
+// transposed. Lines in shared memory are eight elements longer than a row, which puts the eight lines that are read at once in
+// different banks. A head of fewer columns than DIM is filled up with zeros.
+
+// Elements that a line in shared memory is longer than a row.
+#define PAD 8
+
+// Turing has no tensor cores for bfloat16 and is sent to attention.cu.
+#if __CUDA_ARCH__ >= 800
+
+// The first of a warp's rows.
+__device__ __forceinline__ u32 warp_row() { return threadIdx.x / 32 * 16; }
+
+// Rows `first ..` of a head's columns, of which there are `rows`, to lines of DIM + PAD; zeros behind them, up to `lines`.
+template <int DIM>
+__device__ __forceinline__ void load_rows(
+    const bf16* from, u64 stride, u64 first, u32 rows, u32 lines, u32 column, u32 dim, bf16* to) {
+    for (u32 i = threadIdx.x; i < lines * (DIM / 8); i += blockDim.x) {
+        u32 row = i / (DIM / 8), d = 8 * (i % (DIM / 8));
+        bool there = row < rows && d < dim;
+        const uint4* eight = reinterpret_cast<const uint4*>(from + (first + row) * stride + column + d);
+        *reinterpret_cast<uint4*>(to + row * (DIM + PAD) + d) = there ? *eight : make_uint4(0, 0, 0, 0);
+    }
+}
+
+// Left operands: sixteen rows from `row` on, sixteen columns from `column` on; and of a matrix that lies transposed.
+template <int LINE>
+__device__ __forceinline__ void left_operand(const bf16* from, u32 row, u32 column, u32 (&a)[4]) {
+    u32 lane = threadIdx.x % 32;
+    load_matrices(a, from + (row + lane % 16) * LINE + column + lane / 16 * 8);
+}
+template <int LINE>
+__device__ __forceinline__ void left_operand_transposed(const bf16* from, u32 row, u32 column, u32 (&a)[4]) {
+    u32 lane = threadIdx.x % 32;
+    load_matrices_transposed(a, from + (column + lane / 16 * 8 + lane % 8) * LINE + row + lane / 8 % 2 * 8);
+}
+
+// What a product left of sixteen columns, rounded: a left operand.
+__device__ __forceinline__ void left_operand(const float (&low)[4], const float (&high)[4], u32 (&a)[4]) {
+    a[0] = pack_bf16(low[0], low[1]);
+    a[1] = pack_bf16(low[2], low[3]);
+    a[2] = pack_bf16(high[0], high[1]);
+    a[3] = pack_bf16(high[2], high[3]);
+}
+
+// Two products that lie side by side.
+__device__ __forceinline__ void multiply_pair(const u32 (&a)[4], const u32 (&b)[4], float (&c)[4], float (&next)[4]) {
+    u32 left[2] = {b[0], b[1]}, right[2] = {b[2], b[3]};
+    mma_bf16_m16n8k16(c, a, left);
+    mma_bf16_m16n8k16(next, a, right);
+}
+
+// c += a · bᵀ over sixteen columns of b from `column` on. b's rows are c's columns; from `count` on they are left out.
+template <int COLUMNS, int LINE>
+__device__ __forceinline__ void multiply_by_rows(const u32 (&a)[4], const bf16* b, u32 column, u32 count, float (&c)[COLUMNS / 8][4]) {
+    u32 lane = threadIdx.x % 32, right[4];
+    const bf16* row = b + (lane / 16 * 8 + lane % 8) * LINE + column + lane / 8 % 2 * 8;
+#pragma unroll
+    for (u32 n = 0; n < COLUMNS / 16; n++) {
+        if (16 * n >= count) break;
+        load_matrices(right, row + 16 * n * LINE);
+        multiply_pair(a, right, c[2 * n], c[2 * n + 1]);
+    }
+}
+
+// c += a · b over sixteen rows of b from `row` on. b's columns are c's.
+template <int COLUMNS, int LINE>
+__device__ __forceinline__ void multiply_by_columns(const u32 (&a)[4], const bf16* b, u32 row, float (&c)[COLUMNS / 8][4]) {
+    u32 lane = threadIdx.x % 32, right[4];
+    const bf16* at = b + (row + lane % 16) * LINE + lane / 16 * 8;
+#pragma unroll
+    for (u32 n = 0; n < COLUMNS / 16; n++) {
+        load_matrices_transposed(right, at + 16 * n);
+        multiply_pair(a, right, c[2 * n], c[2 * n + 1]);
+    }
+}
+
+template <int N>
+__device__ __forceinline__ void clear(float (&c)[N][4]) {
+#pragma unroll
+    for (u32 n = 0; n < N; n++) c[n][0] = c[n][1] = c[n][2] = c[n][3] = 0.0f;
+}
+
+// Writes a warp's sixteen rows from `row` on, times a factor for the upper and one for the lower eight, to rows `first ..` of
+// which there are `rows`.
+template <int DIM>
+__device__ __forceinline__ void store_rows(
+    bf16* to, u64 stride, u64 first, u32 rows, u64 column, u32 dim, const float (&c)[DIM / 8][4], float upper, float lower) {
+    u32 lane = threadIdx.x % 32, row = warp_row() + lane / 4, pair = 2 * (lane % 4);
+#pragma unroll
+    for (u32 n = 0; n < DIM / 8; n++) {
+        u32 d = 8 * n + pair;
+        u64 at = (first + row) * stride + column + d;
+        if (row < rows && d < dim) *reinterpret_cast<u32*>(to + at) = pack_bf16(c[n][0] * upper, c[n][1] * upper);
+        if (row + 8 < rows && d < dim) *reinterpret_cast<u32*>(to + at + 8 * stride) = pack_bf16(c[n][2] * lower, c[n][3] * lower);
+    }
+}
+
+// The sum and the greatest over the four lanes that share rows, in each of them.
+__device__ __forceinline__ float sum_of_four(float x) {
+    x += __shfl_xor_sync(FULL_WARP, x, 2);
+    return x + __shfl_xor_sync(FULL_WARP, x, 1);
+}
+__device__ __forceinline__ float max_of_four(float x) {
+    x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 2));
+    return fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 1));
+}
+
+// e to the power of a score's distance from another: by exp2f, which is one instruction and two that guard it.
+#define LOG2_E 1.4426950408889634f
+#endif
