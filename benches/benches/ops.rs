@@ -143,7 +143,8 @@ impl Op for AddNormOp {
             eps: 1e-12,
         };
         let kept = add_norm::Kept { normal: self.normal.as_mut(), rstd: self.rstd.as_mut() };
-        self.room.device.add_norm(input, self.y.as_mut(), Some(kept)).expect("a pass");
+        let output = add_norm::Output { y: self.y.as_mut(), rounded: None, kept: Some(kept) };
+        self.room.device.add_norm(input, output).expect("a pass");
     }
 
     fn backward(&mut self) {

@@ -32,6 +32,8 @@ pub struct Slot {
 #[derive(Debug)]
 pub struct Var<D: Device> {
     tensor: Tensor<D>,
+    /// The same in bfloat16, where whoever made it wrote that too.
+    rounded: Option<Tensor<D>>,
     slot: Option<Slot>,
 }
 
@@ -61,6 +63,24 @@ impl<D: Device> Var<D> {
         self.tensor.slice()
     }
 
+    /// The elements for an op that reads them in this type: rounded, where they are there so, and as they are where not.
+    pub fn slice_in(&self, dtype: DType) -> Slice<'_, D> {
+        match (&self.rounded, dtype) {
+            (Some(rounded), DType::Bf16) => rounded.slice(),
+            _ => self.slice(),
+        }
+    }
+
+    /// The same matrix with its elements in bfloat16 beside them.
+    ///
+    /// # Panics
+    /// When they are not of the matrix's shape, or of another type.
+    #[must_use]
+    pub fn with_rounded(self, rounded: Tensor<D>) -> Self {
+        assert_eq!((rounded.shape(), rounded.dtype()), (self.tensor.shape(), DType::Bf16), "a matrix, rounded");
+        Self { rounded: Some(rounded), ..self }
+    }
+
     /// Where its gradient goes; `None` when nothing it depends on trains.
     pub fn slot(&self) -> Option<Slot> {
         self.slot
@@ -69,7 +89,7 @@ impl<D: Device> Var<D> {
 
 impl<D: Device> Clone for Var<D> {
     fn clone(&self) -> Self {
-        Self { tensor: self.tensor.clone(), slot: self.slot }
+        Self { tensor: self.tensor.clone(), rounded: self.rounded.clone(), slot: self.slot }
     }
 }
 
@@ -132,7 +152,7 @@ impl<'a, D: Device> Tape<'a, D> {
 
     /// A matrix that nothing trained went into.
     pub fn constant(&self, tensor: Tensor<D>) -> Var<D> {
-        Var { tensor, slot: None }
+        Var { tensor, rounded: None, slot: None }
     }
 
     /// A parameter's whole tensor as it stands now.
@@ -197,7 +217,7 @@ impl<'a, D: Device> Tape<'a, D> {
         let slot = Slot { tape: self.id, index: self.slots, len: output.rows() * output.cols(), dtype: output.dtype() };
         self.slots += 1;
         self.nodes.push(Node { output: slot, op: Box::new(op) });
-        Var { tensor: output, slot: Some(slot) }
+        Var { tensor: output, rounded: None, slot: Some(slot) }
     }
 
     /// How many ops backward may visit.

@@ -4,22 +4,23 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{AddNorm, BackwardInput, BackwardOutput, Input, Kept};
+use super::{AddNorm, BackwardInput, BackwardOutput, Input, Output};
 use crate::{
     Cpu, DType, Dropout, Result, Slice, SliceMut,
     cpu::{ROW_BLOCK, Stored, blocks, blocks_of, load, optional_blocks, store, sum_columns},
+    gemm::Element,
     lent::Lent,
     simd::{self, Kernel, Level, Simd},
 };
 
 impl AddNorm for Cpu {
-    fn add_norm(&self, input: Input<'_, Self>, y: SliceMut<'_, Self>, kept: Option<Kept<'_, Self>>) -> Result<()> {
-        let narrow = kept.as_ref().map_or(DType::F32, |kept| kept.normal.dtype);
+    fn add_norm(&self, input: Input<'_, Self>, output: Output<'_, Self>) -> Result<()> {
+        let narrow = output.kept.as_ref().map_or(DType::F32, |kept| kept.normal.dtype);
         match (input.x.dtype, narrow) {
-            (DType::F32, DType::F32) => self.add_norm_of::<f32, f32>(input, y, kept),
-            (DType::F32, DType::Bf16) => self.add_norm_of::<f32, bf16>(input, y, kept),
-            (DType::Bf16, DType::F32) => self.add_norm_of::<bf16, f32>(input, y, kept),
-            (DType::Bf16, DType::Bf16) => self.add_norm_of::<bf16, bf16>(input, y, kept),
+            (DType::F32, DType::F32) => self.add_norm_of::<f32, f32>(input, output),
+            (DType::F32, DType::Bf16) => self.add_norm_of::<f32, bf16>(input, output),
+            (DType::Bf16, DType::F32) => self.add_norm_of::<bf16, f32>(input, output),
+            (DType::Bf16, DType::Bf16) => self.add_norm_of::<bf16, bf16>(input, output),
         }
         Ok(())
     }
@@ -38,12 +39,8 @@ impl AddNorm for Cpu {
 
 impl Cpu {
     /// For x of type X, keeping x̂ as K.
-    fn add_norm_of<X: Stored, K: Stored>(
-        &self,
-        input: Input<'_, Self>,
-        y: SliceMut<'_, Self>,
-        kept: Option<Kept<'_, Self>>,
-    ) {
+    fn add_norm_of<X: Stored, K: Stored>(&self, input: Input<'_, Self>, output: Output<'_, Self>) {
+        let Output { y, rounded, kept } = output;
         let cols = input.cols;
         let x = X::of(&input.x);
         let rows = x.len() / cols;
@@ -54,11 +51,12 @@ impl Cpu {
         let tasks = blocks(y.f32(), cols)
             .zip(optional_blocks(normal, rows, cols))
             .zip(optional_blocks(rstd, rows, 1))
+            .zip(optional_blocks(rounded.map(SliceMut::bf16), rows, cols))
             .zip(blocks_of(x, cols))
             .enumerate();
         tasks.for_each_init(
             || Lent::filled(cols, 1.0),
-            |factors, (block, (((y, mut normal), mut rstd), x))| {
+            |factors, (block, ((((y, mut normal), mut rstd), mut rounded), x))| {
                 let first = block * ROW_BLOCK;
                 for (i, (y, x)) in y.chunks_exact_mut(cols).zip(x.chunks_exact(cols)).enumerate() {
                     let at = (first + i) * cols;
@@ -70,7 +68,8 @@ impl Cpu {
                     if let Some(rstd) = &mut rstd {
                         rstd[i] = inverse;
                     }
-                    simd::dispatch(self.level(), Normalise { mean, rstd: inverse, weight, beta, normal, y });
+                    let rounded = rounded.as_mut().map(|rounded| &mut rounded[i * cols..][..cols]);
+                    simd::dispatch(self.level(), Normalise { mean, rstd: inverse, weight, beta, normal, rounded, y });
                 }
             },
         );
@@ -195,6 +194,7 @@ struct Normalise<'a, K> {
     weight: &'a [f32],
     beta: &'a [f32],
     normal: Option<&'a mut [K]>,
+    rounded: Option<&'a mut [bf16]>,
     y: &'a mut [f32],
 }
 
@@ -209,7 +209,11 @@ impl<K: Stored> Kernel for Normalise<'_, K> {
             if let Some(kept) = &mut self.normal {
                 K::store(s, &mut kept[j..], normal);
             }
-            store(s, self.y, j, s.fma(load(s, self.weight, j), normal, load(s, self.beta, j)));
+            let y = s.fma(load(s, self.weight, j), normal, load(s, self.beta, j));
+            if let Some(rounded) = &mut self.rounded {
+                <bf16 as Element>::store(s, &mut rounded[j..], y);
+            }
+            store(s, self.y, j, y);
         }
     }
 }

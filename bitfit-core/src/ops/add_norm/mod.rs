@@ -17,7 +17,9 @@
 //! dx = m ∘ dr       db = Σₜ dx
 //! ```
 //!
-//! x may be narrow; the sum, its statistics, r and y are f32. Kept: x̂, narrow where the device keeps narrow, and rstd; and nothing at all where only β trains and nothing below does.
+//! x may be narrow; the sum, its statistics, r and y are f32. On a device whose products are narrow y is written rounded as well, for
+//! the product behind it; the residual stream stays f32. Kept: x̂, narrow where the device keeps narrow, and rstd; and nothing at
+//! all where only β trains and nothing below does.
 
 mod cpu;
 pub mod reference;
@@ -29,8 +31,8 @@ use crate::{
 
 /// The device's half of the op.
 pub trait AddNorm: Device {
-    /// See the [module](self). Fills `kept` where backward will need it.
-    fn add_norm(&self, input: Input<'_, Self>, y: SliceMut<'_, Self>, kept: Option<Kept<'_, Self>>) -> Result<()>;
+    /// See the [module](self).
+    fn add_norm(&self, input: Input<'_, Self>, output: Output<'_, Self>) -> Result<()>;
 
     /// See the [module](self). Adds to the sums, writes the gradients of the matrices that ask for one.
     fn add_norm_backward(&self, input: BackwardInput<'_, Self>, output: BackwardOutput<'_, Self>) -> Result<()>;
@@ -55,6 +57,17 @@ pub struct Input<'a, D: Device> {
     pub dropout: Option<Dropout>,
     /// ε.
     pub eps: f32,
+}
+
+/// What forward writes.
+#[derive(Debug)]
+pub struct Output<'a, D: Device> {
+    /// y `[T, cols]`.
+    pub y: SliceMut<'a, D>,
+    /// y rounded to bfloat16, where the product behind reads it so.
+    pub rounded: Option<SliceMut<'a, D>>,
+    /// What backward will need.
+    pub kept: Option<Kept<'a, D>>,
 }
 
 /// What forward leaves for backward.
@@ -162,13 +175,26 @@ impl<D: Backend> Tape<'_, D> {
             dropout,
             eps: args.eps,
         };
-        let keep = kept.as_mut().map(|(normal, rstd)| Kept { normal: normal.as_mut(), rstd: rstd.as_mut() });
-        self.device().add_norm(input, y.as_mut(), keep)?;
+        let mut rounded = match self.device().narrow() {
+            DType::F32 => None,
+            DType::Bf16 => Some(self.scratch_of(DType::Bf16, rows * cols)?),
+        };
+        let output = Output {
+            y: y.as_mut(),
+            rounded: rounded.as_mut().map(Scratch::as_mut),
+            kept: kept.as_mut().map(|(normal, rstd)| Kept { normal: normal.as_mut(), rstd: rstd.as_mut() }),
+        };
+        self.device().add_norm(input, output)?;
         let y = Tensor::new(y, rows, cols);
-        if kept.is_none() && node.vectors[0].is_none() {
-            return Ok(self.constant(y));
-        }
-        Ok(self.record(y, Node { kept, ..node }))
+        let y = if kept.is_none() && node.vectors[0].is_none() {
+            self.constant(y)
+        } else {
+            self.record(y, Node { kept, ..node })
+        };
+        Ok(match rounded {
+            None => y,
+            Some(rounded) => y.with_rounded(Tensor::new(rounded, rows, cols)),
+        })
     }
 
     /// Layer norm alone: `γ ∘ x̂ + β`; see the [module](self).

@@ -120,6 +120,11 @@ fn run<D: Backend>(
     };
     let y = tape.add_norm(&x, &args).unwrap();
     let found = elements(&y);
+    if device.narrow() == DType::Bf16 {
+        let mut narrow = vec![0.0; rows * cols];
+        device.read(y.slice_in(DType::Bf16), &mut narrow).unwrap();
+        assert_same_bits("y for the product behind", &narrow, &rounded(DType::Bf16, &found));
+    }
     if y.slot().is_none() {
         return (found, Vec::new());
     }

@@ -101,7 +101,7 @@ impl<D: Backend> Tape<'_, D> {
         let mut derivative = needs.then(|| self.scratch_of(up.dtype(), rows * ffn)).transpose()?;
         let mut y = self.scratch_of(down.dtype(), rows * down.out_features())?;
         let mut hidden = self.scratch_of(up.dtype(), rows * ffn)?;
-        let input = Input { x: x.slice(), up: up.matrix(), bias: self.value(bias), down: down.matrix() };
+        let input = Input { x: x.slice_in(up.dtype()), up: up.matrix(), bias: self.value(bias), down: down.matrix() };
         self.device().feed_forward(input, hidden.as_mut(), derivative.as_mut().map(Scratch::as_mut), y.as_mut())?;
         let y = Tensor::new(y, rows, down.out_features());
         Ok(match derivative {

@@ -156,7 +156,7 @@ impl<D: Backend> Tape<'_, D> {
         let mut y = self.scratch_of(dtype, x.rows() * out_features)?;
         let parts: Vec<Slice<'_, D>> = bias.iter().map(|part| self.value(part)).collect();
         match weight {
-            Weight::Frozen(weight) => device.linear(x.slice(), weight.matrix(), &parts, y.as_mut())?,
+            Weight::Frozen(weight) => device.linear(x.slice_in(dtype), weight.matrix(), &parts, y.as_mut())?,
             Weight::Trained(trained) => {
                 let weight = Dense { data: self.arena().value(trained), out_features, in_features };
                 device.linear_trained(x.slice(), weight, &parts, y.as_mut())?;

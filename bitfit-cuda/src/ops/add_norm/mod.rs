@@ -2,8 +2,8 @@
 //! column sums in two stages, blocks of rows first.
 
 use bitfit_core::{
-    DType, Error, Result, Slice, SliceMut,
-    ops::add_norm::{AddNorm, BackwardInput, BackwardOutput, Input, Kept},
+    DType, Error, Result, Slice,
+    ops::add_norm::{AddNorm, BackwardInput, BackwardOutput, Input, Output},
 };
 
 use crate::{
@@ -23,7 +23,8 @@ const BLOCK_ROWS: usize = 8;
 const NOWHERE: usize = usize::MAX;
 
 impl AddNorm for Cuda {
-    fn add_norm(&self, input: Input<'_, Self>, y: SliceMut<'_, Self>, kept: Option<Kept<'_, Self>>) -> Result<()> {
+    fn add_norm(&self, input: Input<'_, Self>, output: Output<'_, Self>) -> Result<()> {
+        let Output { mut y, rounded, kept } = output;
         let threads = threads(input.cols)?;
         let rows = y.len / input.cols.max(1);
         let (normal, rstd) = kept.map(|kept| (kept.normal, kept.rstd)).unzip();
@@ -31,8 +32,9 @@ impl AddNorm for Cuda {
         let mut arguments = Arguments::new();
         arguments.input(input.x).optional_input(input.bias).optional_input(input.residual);
         arguments.input(input.weight).input(input.beta).dropout(input.dropout).f32(input.eps);
-        arguments.output(y).optional_output(normal).optional_output(rstd).usize(input.cols);
-        self.launch(&SOURCE, name, Shape::blocks(rows, threads), &arguments)
+        arguments.output(y.reborrow()).optional_output(normal).optional_output(rstd).usize(input.cols);
+        self.launch(&SOURCE, name, Shape::blocks(rows, threads), &arguments)?;
+        rounded.map_or(Ok(()), |rounded| bitfit_core::Device::copy(self, y.as_slice(), rounded))
     }
 
     fn add_norm_backward(&self, input: BackwardInput<'_, Self>, output: BackwardOutput<'_, Self>) -> Result<()> {
