@@ -78,6 +78,22 @@ pub(crate) fn keep_what_is_freed(context: &CudaContext) -> Result<()> {
         .map_err(Error::driver("cuMemPoolSetAttribute"))
 }
 
+/// The most bytes that were allocated at a time, by everything in this process that uses the device; `None` without pools.
+pub(crate) fn peak(context: &CudaContext) -> Result<Option<u64>> {
+    if !context.has_async_alloc() {
+        return Ok(None);
+    }
+    // SAFETY: the device is the context's.
+    let pool = unsafe { result::device::get_mem_pool(context.cu_device()) };
+    let pool = pool.map_err(Error::driver("cuDeviceGetMemPool"))?;
+    let mut bytes = 0u64;
+    let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+    // SAFETY: the pool is the device's, and the attribute is a u64.
+    unsafe { result::mem_pool::get_attribute(pool, attribute, (&raw mut bytes).cast()) }
+        .map_err(Error::driver("cuMemPoolGetAttribute"))?;
+    Ok(Some(bytes))
+}
+
 /// Buffers that the backend needs for itself, and that come back: sums of blocks, matrices rounded for a product, the lists
 /// of a batch. After the first step of a shape none is allocated.
 ///

@@ -48,6 +48,18 @@ fn the_name_says_which_gpu_and_which_precision() {
 }
 
 #[test]
+fn the_peak_of_memory_is_what_was_allocated() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    let Some(before) = device.peak_memory().unwrap() else { return };
+    // Larger than all that the other tests have at a time.
+    let buffer = device.allocate(1 << 26).unwrap();
+    let after = device.peak_memory().unwrap().unwrap();
+    assert!(after >= 1 << 28 && after >= before, "{before} bytes, then {after}");
+    drop(buffer);
+    assert!(device.peak_memory().unwrap().unwrap() >= after);
+}
+
+#[test]
 fn a_threads_first_call_may_be_a_kernel() {
     let Some(device) = common::device(Precision::F32) else { return };
     let mut buffer = upload(&device, &[0.0; 8]);

@@ -122,10 +122,15 @@ fn main() -> ExitCode {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
-        (None, Precision::F32) => measure(Cpu::default(), size, precision, &steps),
-        (None, Precision::Bf16) => measure(Cpu::default().with_precision(DType::Bf16), size, precision, &steps),
+        (None, _) => {
+            let narrow = if precision == Precision::Bf16 { DType::Bf16 } else { DType::F32 };
+            measure(Cpu::default().with_precision(narrow), size, precision, &steps, |_| None);
+        }
         (Some(ordinal), _) => match Cuda::new(ordinal) {
-            Ok(device) => measure(device.with_precision(precision), size, precision, &steps),
+            Ok(device) => {
+                let memory = |device: &Cuda| device.peak_memory().expect("a device that answers");
+                measure(device.with_precision(precision), size, precision, &steps, memory);
+            }
             Err(error) => {
                 eprintln!("error: --device cuda:{ordinal}: {error}");
                 return ExitCode::FAILURE;
@@ -135,7 +140,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn measure<D: Backend>(device: D, size: Size, precision: Precision, steps: &Steps) {
+/// Prints what the steps took. `memory` tells the peak of a device's own.
+fn measure<D: Backend>(device: D, size: Size, precision: Precision, steps: &Steps, memory: impl Fn(&D) -> Option<u64>) {
     let models = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let mut step = Step::new(device, size, &models, &steps.lengths);
     println!("{{}}");
@@ -156,19 +162,22 @@ fn measure<D: Backend>(device: D, size: Size, precision: Precision, steps: &Step
     // Steps that are alike are told apart from noise by their median.
     let alike = steps.batches.iter().all(|batch| *batch == steps.batches[0]);
     let rate = tokens as f64 / if alike { median * count as f64 } else { whole };
-    let peak = peak_rss_kib();
-    let memory = peak.map_or("not known".into(), |kib| format!("{} MB", kib * 1024 / 1_000_000));
+    let peak = peak_rss_kib().map(|kib| kib * 1024);
+    let on_device = memory(step.workspace.device());
+    let megabytes = |bytes: Option<u64>| bytes.map_or("not known".into(), |bytes| format!("{} MB", bytes / 1_000_000));
     let precision = precision.name();
     eprintln!(
         "{} {precision} {}: {count} steps in {whole:.3} s, median {median:.5} s, least {least:.5} s, {rate:.0} tokens/s, peak RSS \
-         {memory}",
+         {}{}",
         size.name,
         step.workspace.device().name(),
+        megabytes(peak),
+        on_device.map_or(String::new(), |_| format!(", of the GPU's memory {}", megabytes(on_device))),
     );
     let result = serde_json::json!({
         "model": size.name, "precision": precision, "tokens": tokens, "steps": count,
         "seconds": whole, "median_s": median, "least_s": least, "tokens_per_s": rate, "loss": loss,
-        "peak_rss_bytes": peak.map(|kib| kib * 1024),
+        "peak_rss_bytes": peak, "peak_gpu_bytes": on_device,
     });
     println!("{result}");
 }

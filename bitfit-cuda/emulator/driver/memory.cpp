@@ -25,7 +25,7 @@ struct Record {
 struct Device {
     uint8_t* start = nullptr;
     size_t next = PAGE;
-    uint64_t used = 0;
+    uint64_t used = 0, peak = 0;
     std::map<uintptr_t, Record> alive, freed;  // by the allocation's first byte; what was freed is kept for `describe`
 };
 }
@@ -55,6 +55,7 @@ uint8_t* allocate(size_t bytes) {
     memset(pages, POISON, mapped);
     on.next += mapped + PAGE;
     on.used += bytes;
+    on.peak = std::max(on.peak, on.used);
     uint8_t* base = pages + mapped - round_up(bytes, 16);
     on.alive[reinterpret_cast<uintptr_t>(base)] = {bytes, mapped, true};
     return base;
@@ -126,6 +127,7 @@ std::string describe(uintptr_t address) {
 }
 
 uint64_t used() { return device().used; }
+uint64_t peak() { return device().peak; }
 
 bool damaged(Allocation* found) {
     for (const auto& [base, record] : device().alive) {

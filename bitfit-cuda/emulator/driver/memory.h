@@ -33,6 +33,8 @@ std::string describe(uintptr_t address);
 
 // Bytes that are allocated.
 uint64_t used();
+// The most there was.
+uint64_t peak();
 
 // An allocation just outside of which somebody wrote: into the bytes that fill it up to 16, or the 64 before it, where no guard
 // page is. False if there is none.

@@ -78,6 +78,15 @@ EXPORT CUresult cuMemPoolSetAttribute(CUmemoryPool pool, unsigned attribute, voi
     return CUDA_SUCCESS;
 }
 
+// Everything allocated counts as the pool's.
+EXPORT CUresult cuMemPoolGetAttribute(CUmemoryPool, unsigned attribute, void* value) {
+    ENTER_WITHOUT_CONTEXT("cuMemPoolGetAttribute %u", attribute);
+    constexpr unsigned CU_MEMPOOL_ATTR_USED_MEM_HIGH = 8;
+    if (attribute != CU_MEMPOOL_ATTR_USED_MEM_HIGH) return CUDA_ERROR_INVALID_VALUE;
+    *static_cast<uint64_t*>(value) = memory::peak();
+    return CUDA_SUCCESS;
+}
+
 EXPORT CUresult cuMemPoolTrimTo(CUmemoryPool, size_t) {
     ENTER_WITHOUT_CONTEXT("cuMemPoolTrimTo");
     return CUDA_SUCCESS;

@@ -139,6 +139,15 @@ impl Cuda {
         self.shared.products.refused()
     }
 
+    /// The most bytes of the GPU's memory that this process had allocated at a time: weights, activations, gradients and what
+    /// products work in, but not the driver's own. `None` where the driver keeps no account, having no memory pools.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] when the driver refuses.
+    pub fn peak_memory(&self) -> Result<Option<u64>> {
+        memory::peak(self.context())
+    }
+
     pub(crate) fn asks_cublaslt(&self) -> bool {
         !self.plain
     }
