@@ -52,6 +52,7 @@ def main():
     parser.add_argument("--warm", type=int, default=1, help="steps that are not counted")
     parser.add_argument("--compile", nargs="?", const="default", help="through torch.compile, in this mode of its")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--no-cudnn", action="store_true", help="no attention by cuDNN, which prepares each new shape for long")
     parser.add_argument("--threads", type=int, help="PyTorch's own choice if not given")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -59,6 +60,7 @@ def main():
     torch.manual_seed(0)
     device = arguments.device
     on_gpu = torch.device(device).type == "cuda"
+    torch.backends.cuda.enable_cudnn_sdp(not arguments.no_cudnn)
     torch.backends.cuda.matmul.allow_tf32 = arguments.precision == "tf32"
 
     model = AutoModelForSequenceClassification.from_pretrained(arguments.model, num_labels=2).to(device)
