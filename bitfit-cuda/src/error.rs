@@ -9,6 +9,12 @@ pub enum Error {
     /// The machine has no NVIDIA driver.
     #[error("no NVIDIA driver on this machine: libcuda was not found (it comes with the driver, not with the toolkit)")]
     NoDriver,
+    /// The libcuda that the loader finds first is none.
+    #[error(
+        "the libcuda that was found is the toolkit's stub, which programs are linked with: leave its directory out of \
+         LD_LIBRARY_PATH, so that the driver's own is found"
+    )]
+    StubDriver,
     /// The kernels cannot be compiled.
     #[error("NVRTC was not found: libnvrtc, of CUDA 12 or later, must be installed where the loader looks for it")]
     NoCompiler,
@@ -117,6 +123,7 @@ impl Error {
         matches!(
             self,
             Self::NoDriver
+                | Self::StubDriver
                 | Self::NoCompiler
                 | Self::NoProducts
                 | Self::NoDevice { .. }

@@ -31,6 +31,9 @@ pub(crate) fn driver() -> Result<Version> {
     let mut version = 0;
     // SAFETY: the library is there, and the pointer leads to an int, as it wants. Needs no initialisation.
     let result = unsafe { driver::sys::cuDriverGetVersion(&mut version) };
+    if result == driver::sys::CUresult::CUDA_ERROR_STUB_LIBRARY {
+        return Err(Error::StubDriver);
+    }
     result.result().map_err(Error::driver("cuDriverGetVersion"))?;
     Ok(of_driver(version as u32))
 }
