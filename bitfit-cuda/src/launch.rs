@@ -65,6 +65,11 @@ pub(crate) struct Shape {
 
 /// Threads of a block of kernels that take elements one by one.
 const ELEMENT_THREADS: u32 = 256;
+/// Rows and columns of a tile, which a block of [`TILE_THREADS`] takes, as in `common.cuh`. Constants: sums over rows are first made
+/// over a tile's, and must not depend on the device.
+pub(crate) const TILE_ROWS: usize = 32;
+const TILE_COLUMNS: usize = 256;
+const TILE_THREADS: u32 = 256;
 /// Blocks that are launched at the most along x; kernels stride over what is more.
 const MOST_BLOCKS: usize = 1 << 20;
 
@@ -86,6 +91,11 @@ impl Shape {
     /// For a kernel that gives each of `rows` rows to a warp, four to a block.
     pub fn warps(rows: usize) -> Self {
         Self::blocks(rows.div_ceil(4), 128)
+    }
+
+    /// For a kernel that goes over a matrix by tiles, a block to each (`tile_of_thread` of `common.cuh`).
+    pub fn tiles(rows: usize, cols: usize) -> Self {
+        Self::blocks(rows.div_ceil(TILE_ROWS) * cols.div_ceil(TILE_COLUMNS), TILE_THREADS)
     }
 
     /// The same with dynamic shared memory.

@@ -1,10 +1,19 @@
-// The second stage of sums over rows. A thread takes a column; partial sums [blocks, cols] are added to `to` in the blocks'
-// order.
-
-extern "C" __global__ void bitfit_add_partial_sums(const float* partial, u64 blocks, u64 cols, float* to) {
-    u64 column = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (column >= cols) return;
-    float sum = to[column];
-    for (u64 block = 0; block < blocks; block++) sum += partial[block * cols + column];
-    to[column] = sum;
+// The second stage of sums over rows: to[j] += Σ partial[tile, j], partial [tiles, cols]. Of a block's eight warps each adds every
+// eighth tile, then the eight are added in their order. Launch: blocks of 256 threads, for 32 columns.
+extern "C" __global__ void __launch_bounds__(256) bitfit_add_partial_sums(const float* partial, u64 tiles, u64 cols, float* to) {
+    __shared__ float parts[8][32];
+    u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    u64 column = (u64)blockIdx.x * 32 + lane;
+    float sum = 0.0f;
+    if (column < cols) {
+        // Several loads under way at once: this kernel is short, and its time is that of its loads one after the other.
+#pragma unroll 8
+        for (u64 tile = warp; tile < tiles; tile += 8) sum += partial[tile * cols + column];
+    }
+    parts[warp][lane] = sum;
+    __syncthreads();
+    if (warp == 0 && column < cols) {
+        for (u32 other = 1; other < 8; other++) sum += parts[other][lane];
+        to[column] += sum;
+    }
 }

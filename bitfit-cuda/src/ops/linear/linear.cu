@@ -1,34 +1,114 @@
 // The linear's parts beside its products: the bias, its gradient, and the entries of the weight's gradient that a mask chooses.
 
-// y[t, first + j] += bias[j]: a part of the bias, `width` columns of y [rows, cols]. Launch: Shape::elements(rows * width).
-template <class T>
-__device__ __forceinline__ void add_bias(const float* bias, u64 first, u64 width, T* y, u64 rows, u64 cols) {
-    FOR_EACH_ELEMENT(i, rows * width) {
-        u64 row = quotient(i, width), column = i - row * width, at = row * cols + first + column;
-        store(y, at, load(y, at) + bias[column]);
+// Parts of a bias that one launch adds, as in mod.rs.
+#define PARTS 4
+
+// Vectors side by side; parts that are not there have no elements.
+struct Parts {
+    const float* at[PARTS];
+    u64 len[PARTS];
+};
+
+// Where an element of the parts lies, and how many there are from it to the end of its part.
+struct Place {
+    const float* at;
+    u64 rest;
+};
+
+__device__ __forceinline__ Place place_of(const Parts& parts, u64 element) {
+    Place place = {nullptr, 0};
+    u64 begin = 0;
+#pragma unroll
+    for (u32 part = 0; part < PARTS; part++) {
+        // Below `begin`, the difference is greater than any length.
+        u64 inside = element - begin;
+        if (inside < parts.len[part]) place = Place{parts.at[part] + inside, parts.len[part] - inside};
+        begin += parts.len[part];
+    }
+    return place;
+}
+
+// Eight elements of the parts, or the first `count`, and zeros behind them.
+__device__ __forceinline__ void read_parts(const Parts& parts, u64 first, u32 count, float (&x)[8]) {
+    Place place = place_of(parts, first);
+    if (place.rest >= count) {
+        read_vector(place.at, count, x);
+    } else {
+#pragma unroll
+        for (u32 i = 0; i < 8; i++) x[i] = i < count ? *place_of(parts, first + i).at : 0.0f;
     }
 }
 
-// partial[block, j] = the sum over a block's rows of dy[t, first + j]; dy [rows, cols]. Launch: sums::shape(rows, width).
-template <class T>
-__device__ __forceinline__ void column_sum(
-    const T* dy, u64 rows, u64 cols, u64 first, u64 width, u64 block_rows, float* partial) {
-    u64 column = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (column >= width) return;
-    u64 begin = blockIdx.y * block_rows, end = begin + block_rows < rows ? begin + block_rows : rows;
-    float sum = 0.0f;
-    for (u64 row = begin; row < end; row++) sum += load(dy, row * cols + first + column);
-    partial[blockIdx.y * width + column] = sum;
+template <bool WIDE, class T>
+__device__ __forceinline__ void add_bias_of_thread(const Parts& parts, T* y, u64 rows, u64 stride, const Tile& tile) {
+    Eight<T> products[THREAD_ROWS];
+    read_tile<WIDE>(y, rows, stride, tile, products);
+    float b[8];
+    read_parts(parts, tile.column, tile.count, b);
+#pragma unroll
+    for (u32 k = 0; k < THREAD_ROWS; k++) {
+        u64 row = tile.row + k * TILE_WARPS;
+        if (row >= rows) break;
+        float x[8];
+        unpack_eight(products[k], x);
+#pragma unroll
+        for (u32 i = 0; i < 8; i++) x[i] += b[i];
+        write_eight<WIDE>(y + row * stride + tile.column, tile.count, x);
+    }
 }
 
-#define OF_TYPE(T, SUFFIX)                                                                                       \
-    extern "C" __global__ void bitfit_linear_add_bias_##SUFFIX(                                                  \
-        const float* bias, u64 first, u64 width, T* y, u64 rows, u64 cols) {                                     \
-        add_bias(bias, first, width, y, rows, cols);                                                             \
-    }                                                                                                            \
-    extern "C" __global__ void bitfit_linear_column_sum_##SUFFIX(                                                \
-        const T* dy, u64 rows, u64 cols, u64 first, u64 width, u64 block_rows, float* partial) {                 \
-        column_sum(dy, rows, cols, first, width, block_rows, partial);                                           \
+// y[t, first + j] += b[j] for the parts' `width` elements b; y [rows, cols]. Launch: Shape::tiles(rows, width).
+template <class T>
+__device__ __forceinline__ void add_bias(const Parts& parts, u64 first, u64 width, T* y, u64 rows, u64 cols) {
+    Tile tile = tile_of_thread(width);
+    y += first;
+    if (tile.count == 8 && rows_are_aligned(y, cols)) {
+        add_bias_of_thread<true>(parts, y, rows, cols, tile);
+    } else {
+        add_bias_of_thread<false>(parts, y, rows, cols, tile);
+    }
+}
+
+// Adds the thread's column sums to `sum`.
+template <bool WIDE, class T>
+__device__ __forceinline__ void column_sum_of_thread(const T* dy, u64 rows, u64 stride, const Tile& tile, float (&sum)[8]) {
+    Eight<T> gradients[THREAD_ROWS];
+    read_tile<WIDE>(dy, rows, stride, tile, gradients);
+#pragma unroll
+    for (u32 k = 0; k < THREAD_ROWS; k++) {
+        float x[8];
+        unpack_eight(gradients[k], x);
+#pragma unroll
+        for (u32 i = 0; i < 8; i++) sum[i] += x[i];
+    }
+}
+
+// partial[down, j] = the sum over a tile's rows of dy[t, first + j]; dy [rows, cols]. Launch: Shape::tiles(rows, width).
+template <class T>
+__device__ __forceinline__ void column_sum(
+    const T* dy, u64 rows, u64 cols, u64 first, u64 width, float* partial, TileSums& shared) {
+    Tile tile = tile_of_thread(width);
+    dy += first;
+    float sum[8] = {};
+    if (tile.count == 8 && rows_are_aligned(dy, cols)) {
+        column_sum_of_thread<true>(dy, rows, cols, tile, sum);
+    } else {
+        column_sum_of_thread<false>(dy, rows, cols, tile, sum);
+    }
+    put_column_sums(sum, tile, width, partial, shared);
+}
+
+#define OF_TYPE(T, SUFFIX)                                                                                             \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS) bitfit_linear_add_bias_##SUFFIX(                        \
+        const float* bias0, u64 len0, const float* bias1, u64 len1, const float* bias2, u64 len2, const float* bias3,  \
+        u64 len3, u64 first, u64 width, T* y, u64 rows, u64 cols) {                                                    \
+        Parts parts = {{bias0, bias1, bias2, bias3}, {len0, len1, len2, len3}};                                        \
+        add_bias(parts, first, width, y, rows, cols);                                                                  \
+    }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS) bitfit_linear_column_sum_##SUFFIX(                      \
+        const T* dy, u64 rows, u64 cols, u64 first, u64 width, float* partial) {                                       \
+        __shared__ TileSums shared;                                                                                    \
+        column_sum(dy, rows, cols, first, width, partial, shared);                                                     \
     }
 
 OF_TYPE(float, f32)

@@ -11,10 +11,12 @@ use crate::{
     launch::{Arguments, Shape, Source, kernel, source},
     memory::Temporary,
     products::{Operand, Product},
-    sums,
 };
 
 pub(crate) static SOURCE: Source = source!("linear");
+
+/// Parts of a bias that one launch adds, as in the source: query's, key's and value's, and one more.
+const PARTS: usize = 4;
 
 impl Linear for Cuda {
     fn linear(
@@ -106,9 +108,8 @@ impl Linear for Cuda {
         let name = kernel!("bitfit_linear_column_sum", dy.dtype);
         let mut partial = self.partial_sums(rows, width)?;
         let mut arguments = Arguments::new();
-        arguments.input(dy).usize(rows).usize(cols).usize(first).usize(width).usize(sums::BLOCK_ROWS);
-        arguments.output(partial.as_mut());
-        self.launch(&SOURCE, name, sums::shape(rows, width), &arguments)?;
+        arguments.input(dy).usize(rows).usize(cols).usize(first).usize(width).output(partial.as_mut());
+        self.launch(&SOURCE, name, Shape::tiles(rows, width), &arguments)?;
         self.add_partial_sums(partial.as_ref(), sum)
     }
 }
@@ -153,11 +154,16 @@ impl Cuda {
         let rows = y.len / cols;
         let name = kernel!("bitfit_linear_add_bias", y.dtype);
         let mut first = 0;
-        for part in bias {
+        for parts in bias.chunks(PARTS) {
+            let width = parts.iter().map(|part| part.len).sum();
             let mut arguments = Arguments::new();
-            arguments.input(*part).usize(first).usize(part.len).output(y.reborrow()).usize(rows).usize(cols);
-            self.launch(&SOURCE, name, Shape::elements(rows * part.len), &arguments)?;
-            first += part.len;
+            for i in 0..PARTS {
+                let part = parts.get(i);
+                arguments.optional_input(part.copied()).usize(part.map_or(0, |part| part.len));
+            }
+            arguments.usize(first).usize(width).output(y.reborrow()).usize(rows).usize(cols);
+            self.launch(&SOURCE, name, Shape::tiles(rows, width), &arguments)?;
+            first += width;
         }
         Ok(())
     }
