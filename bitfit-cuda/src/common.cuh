@@ -3,7 +3,7 @@
 //
 // Under BITFIT_EMULATOR the same text is compiled as C++ for a CPU, behind a prelude that supplies what CUDA has by itself
 // (the keywords, threadIdx and its like, __syncthreads, the shuffles, the vector types, the functions of floats) and what is left
-// out here because it is said in PTX: `DYNAMIC_SHARED`, `ex2_approx`, `rcp_approx` and `mma_bf16_m16n8k16`.
+// out here because only a GPU has it: `DYNAMIC_SHARED`, `write_16_bytes`, `ex2_approx`, `rcp_approx` and `mma_bf16_m16n8k16`.
 //
 // Names of kernels: `bitfit_<op>_<what>`, with a suffix `_f32` or `_bf16` for each matrix whose type the kernel is made for, in
 // the order of its arguments. A kernel of several types is a template's body, instantiated under these names by a macro of the
@@ -164,6 +164,25 @@ __device__ __forceinline__ void pack_eight(const float (&x)[8], Eight<bf16>& v) 
     v.pairs = make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7]));
 }
 
+#ifndef BITFIT_EMULATOR
+// One store of 16 bytes to global memory. Said in PTX, because NVRTC takes most assignments of vectors apart into words.
+__device__ __forceinline__ void write_16_bytes(void* to, uint4 v) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+                 : "memory");
+}
+#endif
+
+__device__ __forceinline__ void write_vectors(float* to, const float (&x)[8]) {
+#pragma unroll
+    for (u32 i = 0; i < 8; i += 4) {
+        write_16_bytes(
+            to + i, make_uint4(__float_as_uint(x[i]), __float_as_uint(x[i + 1]), __float_as_uint(x[i + 2]), __float_as_uint(x[i + 3])));
+    }
+}
+__device__ __forceinline__ void write_vectors(bf16* to, const float (&x)[8]) {
+    write_16_bytes(to, make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7])));
+}
+
 // Whether vectors may begin here.
 template <class T>
 __device__ __forceinline__ bool is_aligned(const T* at) {
@@ -195,9 +214,7 @@ __device__ __forceinline__ Eight<T> read_eight(const T* from, u32 count) {
 template <bool WIDE, class T>
 __device__ __forceinline__ void write_eight(T* to, u32 count, const float (&x)[8]) {
     if constexpr (WIDE) {
-        Eight<T> v;
-        pack_eight(x, v);
-        *reinterpret_cast<Eight<T>*>(to) = v;
+        write_vectors(to, x);
     } else {
 #pragma unroll
         for (u32 i = 0; i < 8; i++) {
@@ -240,14 +257,21 @@ __device__ __forceinline__ Tile tile_of_thread(u64 cols) {
     return Tile{down, (u64)down * TILE_ROWS + threadIdx.x / 32, column, rest < 8 ? (u32)rest : 8};
 }
 
-// The thread's elements of its rows, zeros where there is no row; `stride` elements lie between the rows of `from`.
-template <bool WIDE, class T>
-__device__ __forceinline__ void read_tile(const T* from, u64 rows, u64 stride, const Tile& tile, Eight<T> (&to)[THREAD_ROWS]) {
-    from += tile.row * stride + tile.column;
+// Rows that a thread reads before it uses the first of them. One by one where there are no vectors, whose code would be long.
+template <bool WIDE>
+struct Together {
+    static const u32 ROWS = WIDE ? THREAD_ROWS : 1;
+};
+
+// The thread's elements of its rows `first ..`, zeros where there is no row; `stride` elements lie between the rows of `from`.
+template <bool WIDE, class T, u32 ROWS>
+__device__ __forceinline__ void read_rows(
+    const T* from, u64 rows, u64 stride, const Tile& tile, u32 first, Eight<T> (&to)[ROWS]) {
 #pragma unroll
-    for (u32 k = 0; k < THREAD_ROWS; k++) {
+    for (u32 k = 0; k < ROWS; k++) {
+        u64 row = tile.row + (first + k) * TILE_WARPS;
         to[k] = Eight<T>{};
-        if (tile.row + k * TILE_WARPS < rows) to[k] = read_eight<WIDE>(from + k * TILE_WARPS * stride, tile.count);
+        if (row < rows) to[k] = read_eight<WIDE>(from + row * stride + tile.column, tile.count);
     }
 }
 
@@ -259,7 +283,9 @@ struct __align__(16) TileSums {
 
 __device__ __forceinline__ void put_column_sums(const float (&sum)[8], const Tile& tile, u64 cols, float* partial, TileSums& shared) {
     u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    write_eight<true>(shared.floats + warp * TILE_COLUMNS + lane * 8, 8, sum);
+    float4* own = reinterpret_cast<float4*>(shared.floats + warp * TILE_COLUMNS + lane * 8);
+    own[0] = make_float4(sum[0], sum[1], sum[2], sum[3]);
+    own[1] = make_float4(sum[4], sum[5], sum[6], sum[7]);
     __syncthreads();
     u64 column = tile.column - lane * 8 + threadIdx.x;
     if (column >= cols) return;

@@ -49,6 +49,10 @@ EMULATED_VECTORS(long long, longlong)
 EMULATED_VECTORS(unsigned long long, ulonglong)
 #undef EMULATED_VECTORS
 
+// Memory.
+
+inline void write_16_bytes(void* to, uint4 v) { *static_cast<uint4*>(to) = v; }
+
 // Mathematics. libm for the functions, the machine's own for the rest.
 
 extern "C" {

@@ -16,16 +16,20 @@ extern "C" __global__ void bitfit_mul(const float* a, const float* b, float* y, 
 template <bool WIDE>
 __device__ __forceinline__ void column_dot_of_thread(
     const float* a, const float* b, u64 rows, u64 cols, const Tile& tile, float (&sum)[8]) {
-    Eight<float> left[THREAD_ROWS], right[THREAD_ROWS];
-    read_tile<WIDE>(a, rows, cols, tile, left);
-    read_tile<WIDE>(b, rows, cols, tile, right);
+    const u32 TOGETHER = Together<WIDE>::ROWS;
+#pragma unroll 1
+    for (u32 first = 0; first < THREAD_ROWS; first += TOGETHER) {
+        Eight<float> left[TOGETHER], right[TOGETHER];
+        read_rows<WIDE>(a, rows, cols, tile, first, left);
+        read_rows<WIDE>(b, rows, cols, tile, first, right);
 #pragma unroll
-    for (u32 k = 0; k < THREAD_ROWS; k++) {
-        float x[8], y[8];
-        unpack_eight(left[k], x);
-        unpack_eight(right[k], y);
+        for (u32 k = 0; k < TOGETHER; k++) {
+            float x[8], y[8];
+            unpack_eight(left[k], x);
+            unpack_eight(right[k], y);
 #pragma unroll
-        for (u32 i = 0; i < 8; i++) sum[i] += x[i] * y[i];
+            for (u32 i = 0; i < 8; i++) sum[i] += x[i] * y[i];
+        }
     }
 }
 

@@ -4,25 +4,29 @@
 template <bool WIDE, class T>
 __device__ __forceinline__ void bias_gelu_of_thread(
     const float* bias, T* hidden, T* derivative, u64 rows, u64 cols, const Tile& tile) {
-    Eight<T> products[THREAD_ROWS];
-    read_tile<WIDE>(hidden, rows, cols, tile, products);
+    const u32 TOGETHER = Together<WIDE>::ROWS;
     float b[8];
     read_vector(bias + tile.column, tile.count, b);
+#pragma unroll 1
+    for (u32 first = 0; first < THREAD_ROWS; first += TOGETHER) {
+        Eight<T> products[TOGETHER];
+        read_rows<WIDE>(hidden, rows, cols, tile, first, products);
 #pragma unroll
-    for (u32 k = 0; k < THREAD_ROWS; k++) {
-        u64 row = tile.row + k * TILE_WARPS;
-        if (row >= rows) break;
-        float value[8], slope[8];
-        unpack_eight(products[k], value);
+        for (u32 k = 0; k < TOGETHER; k++) {
+            u64 row = tile.row + (first + k) * TILE_WARPS;
+            if (row >= rows) return;
+            float value[8], slope[8];
+            unpack_eight(products[k], value);
 #pragma unroll
-        for (u32 i = 0; i < 8; i++) {
-            Gelu g = gelu(value[i] + b[i]);
-            value[i] = g.value;
-            slope[i] = g.slope;
+            for (u32 i = 0; i < 8; i++) {
+                Gelu g = gelu(value[i] + b[i]);
+                value[i] = g.value;
+                slope[i] = g.slope;
+            }
+            u64 at = row * cols + tile.column;
+            write_eight<WIDE>(hidden + at, tile.count, value);
+            if (derivative) write_eight<WIDE>(derivative + at, tile.count, slope);
         }
-        u64 at = row * cols + tile.column;
-        write_eight<WIDE>(hidden + at, tile.count, value);
-        if (derivative) write_eight<WIDE>(derivative + at, tile.count, slope);
     }
 }
 
@@ -41,22 +45,26 @@ __device__ __forceinline__ void bias_gelu(const float* bias, T* hidden, T* deriv
 template <bool WIDE, class T>
 __device__ __forceinline__ void backward_of_thread(
     const T* derivative, T* hidden, u64 rows, u64 cols, const Tile& tile, float (&sum)[8]) {
-    Eight<T> gradients[THREAD_ROWS], slopes[THREAD_ROWS];
-    read_tile<WIDE>(hidden, rows, cols, tile, gradients);
-    read_tile<WIDE>(derivative, rows, cols, tile, slopes);
+    const u32 TOGETHER = Together<WIDE>::ROWS;
+#pragma unroll 1
+    for (u32 first = 0; first < THREAD_ROWS; first += TOGETHER) {
+        Eight<T> gradients[TOGETHER], slopes[TOGETHER];
+        read_rows<WIDE>(hidden, rows, cols, tile, first, gradients);
+        read_rows<WIDE>(derivative, rows, cols, tile, first, slopes);
 #pragma unroll
-    for (u32 k = 0; k < THREAD_ROWS; k++) {
-        u64 row = tile.row + k * TILE_WARPS;
-        if (row >= rows) break;
-        float dz[8], slope[8];
-        unpack_eight(gradients[k], dz);
-        unpack_eight(slopes[k], slope);
+        for (u32 k = 0; k < TOGETHER; k++) {
+            u64 row = tile.row + (first + k) * TILE_WARPS;
+            if (row >= rows) return;
+            float dz[8], slope[8];
+            unpack_eight(gradients[k], dz);
+            unpack_eight(slopes[k], slope);
 #pragma unroll
-        for (u32 i = 0; i < 8; i++) {
-            dz[i] *= slope[i];
-            sum[i] += dz[i];
+            for (u32 i = 0; i < 8; i++) {
+                dz[i] *= slope[i];
+                sum[i] += dz[i];
+            }
+            write_eight<WIDE>(hidden + row * cols + tile.column, tile.count, dz);
         }
-        write_eight<WIDE>(hidden + row * cols + tile.column, tile.count, dz);
     }
 }
 

@@ -41,19 +41,23 @@ __device__ __forceinline__ void read_parts(const Parts& parts, u64 first, u32 co
 
 template <bool WIDE, class T>
 __device__ __forceinline__ void add_bias_of_thread(const Parts& parts, T* y, u64 rows, u64 stride, const Tile& tile) {
-    Eight<T> products[THREAD_ROWS];
-    read_tile<WIDE>(y, rows, stride, tile, products);
+    const u32 TOGETHER = Together<WIDE>::ROWS;
     float b[8];
     read_parts(parts, tile.column, tile.count, b);
+#pragma unroll 1
+    for (u32 first = 0; first < THREAD_ROWS; first += TOGETHER) {
+        Eight<T> products[TOGETHER];
+        read_rows<WIDE>(y, rows, stride, tile, first, products);
 #pragma unroll
-    for (u32 k = 0; k < THREAD_ROWS; k++) {
-        u64 row = tile.row + k * TILE_WARPS;
-        if (row >= rows) break;
-        float x[8];
-        unpack_eight(products[k], x);
+        for (u32 k = 0; k < TOGETHER; k++) {
+            u64 row = tile.row + (first + k) * TILE_WARPS;
+            if (row >= rows) return;
+            float x[8];
+            unpack_eight(products[k], x);
 #pragma unroll
-        for (u32 i = 0; i < 8; i++) x[i] += b[i];
-        write_eight<WIDE>(y + row * stride + tile.column, tile.count, x);
+            for (u32 i = 0; i < 8; i++) x[i] += b[i];
+            write_eight<WIDE>(y + row * stride + tile.column, tile.count, x);
+        }
     }
 }
 
@@ -72,14 +76,18 @@ __device__ __forceinline__ void add_bias(const Parts& parts, u64 first, u64 widt
 // Adds the thread's column sums to `sum`.
 template <bool WIDE, class T>
 __device__ __forceinline__ void column_sum_of_thread(const T* dy, u64 rows, u64 stride, const Tile& tile, float (&sum)[8]) {
-    Eight<T> gradients[THREAD_ROWS];
-    read_tile<WIDE>(dy, rows, stride, tile, gradients);
+    const u32 TOGETHER = Together<WIDE>::ROWS;
+#pragma unroll 1
+    for (u32 first = 0; first < THREAD_ROWS; first += TOGETHER) {
+        Eight<T> gradients[TOGETHER];
+        read_rows<WIDE>(dy, rows, stride, tile, first, gradients);
 #pragma unroll
-    for (u32 k = 0; k < THREAD_ROWS; k++) {
-        float x[8];
-        unpack_eight(gradients[k], x);
+        for (u32 k = 0; k < TOGETHER; k++) {
+            float x[8];
+            unpack_eight(gradients[k], x);
 #pragma unroll
-        for (u32 i = 0; i < 8; i++) sum[i] += x[i];
+            for (u32 i = 0; i < 8; i++) sum[i] += x[i];
+        }
     }
 }
 
