@@ -79,6 +79,11 @@ impl Shape {
         Self::blocks(len.div_ceil(ELEMENT_THREADS as usize).min(MOST_BLOCKS), ELEMENT_THREADS)
     }
 
+    /// For a kernel that strides over `len` elements, eight at a time.
+    pub fn eights(len: usize) -> Self {
+        Self::elements(len.div_ceil(8))
+    }
+
     /// So many blocks of so many threads.
     ///
     /// # Panics
