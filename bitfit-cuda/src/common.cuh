@@ -250,11 +250,18 @@ struct Tile {
     u32 count;
 };
 
-__device__ __forceinline__ Tile tile_of_thread(u64 cols) {
-    u32 tiles_across = (u32)((cols + TILE_COLUMNS - 1) / TILE_COLUMNS), down = blockIdx.x / tiles_across;
-    u64 column = (u64)(blockIdx.x - down * tiles_across) * TILE_COLUMNS + threadIdx.x % 32 * 8;
+__device__ __forceinline__ u32 tiles_across(u64 cols) { return (u32)((cols + TILE_COLUMNS - 1) / TILE_COLUMNS); }
+
+// The thread's part of the tile that has `across` others before it and `down` above it.
+__device__ __forceinline__ Tile tile_at(u32 down, u32 across, u64 cols) {
+    u64 column = (u64)across * TILE_COLUMNS + threadIdx.x % 32 * 8;
     u64 rest = column < cols ? cols - column : 0;
     return Tile{down, (u64)down * TILE_ROWS + threadIdx.x / 32, column, rest < 8 ? (u32)rest : 8};
+}
+
+__device__ __forceinline__ Tile tile_of_thread(u64 cols) {
+    u32 across = tiles_across(cols), down = blockIdx.x / across;
+    return tile_at(down, blockIdx.x - down * across, cols);
 }
 
 // Rows that a thread reads before it uses the first of them. One by one where there are no vectors, whose code would be long.
@@ -276,12 +283,14 @@ __device__ __forceinline__ void read_rows(
 }
 
 // The first stage of sums over rows (`sums.rs`): partial[down, j] = the sum over the tile's rows, of which each thread has summed
-// its own; those of the warps are added in their order. All threads of the block call.
+// its own; those of the warps are added in their order. `stride` elements lie between the rows of `partial`. All threads of the
+// block call.
 struct __align__(16) TileSums {
     float floats[TILE_WARPS * TILE_COLUMNS];
 };
 
-__device__ __forceinline__ void put_column_sums(const float (&sum)[8], const Tile& tile, u64 cols, float* partial, TileSums& shared) {
+__device__ __forceinline__ void put_column_sums(
+    const float (&sum)[8], const Tile& tile, u64 cols, float* partial, u64 stride, TileSums& shared) {
     u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float4* own = reinterpret_cast<float4*>(shared.floats + warp * TILE_COLUMNS + lane * 8);
     own[0] = make_float4(sum[0], sum[1], sum[2], sum[3]);
@@ -292,7 +301,40 @@ __device__ __forceinline__ void put_column_sums(const float (&sum)[8], const Til
     float total = shared.floats[threadIdx.x];
 #pragma unroll
     for (u32 other = 1; other < TILE_WARPS; other++) total += shared.floats[other * TILE_COLUMNS + threadIdx.x];
-    partial[tile.down * cols + column] = total;
+    partial[tile.down * stride + column] = total;
+}
+
+// -------------------------------------------------------------------------------------------------------------------- runs
+
+// Runs of elements that count as lying one behind the other, such as the parts of a bias, up to four in a launch (as `RUNS` of
+// launch.rs); those that are not there have no elements. A run begins at a pointer, or at an index.
+#define RUNS 4
+
+template <class At>
+struct Runs {
+    At first[RUNS];
+    u64 len[RUNS];
+};
+
+// Where an element of the runs lies, and how many there are from it to the end of its run.
+template <class At>
+struct Place {
+    At at;
+    u64 rest;
+};
+
+template <class At>
+__device__ __forceinline__ Place<At> place_of(const Runs<At>& runs, u64 element) {
+    Place<At> place = {};
+    u64 begin = 0;
+#pragma unroll
+    for (u32 run = 0; run < RUNS; run++) {
+        // Below `begin`, the difference is greater than any length.
+        u64 inside = element - begin;
+        if (inside < runs.len[run]) place = Place<At>{runs.first[run] + inside, runs.len[run] - inside};
+        begin += runs.len[run];
+    }
+    return place;
 }
 
 // -------------------------------------------------------------------------------------------------------------------- GELU

@@ -100,7 +100,13 @@ impl Shape {
 
     /// For a kernel that goes over a matrix by tiles, a block to each (`tile_of_thread` of `common.cuh`).
     pub fn tiles(rows: usize, cols: usize) -> Self {
-        Self::blocks(rows.div_ceil(TILE_ROWS) * cols.div_ceil(TILE_COLUMNS), TILE_THREADS)
+        Self::tiles_of_runs(rows, [cols])
+    }
+
+    /// The same over runs of so many columns each; a tile lies within one of them.
+    pub fn tiles_of_runs(rows: usize, cols: impl IntoIterator<Item = usize>) -> Self {
+        let across: usize = cols.into_iter().map(|cols| cols.div_ceil(TILE_COLUMNS)).sum();
+        Self::blocks(rows.div_ceil(TILE_ROWS) * across, TILE_THREADS)
     }
 
     /// The same with dynamic shared memory.
@@ -109,6 +115,9 @@ impl Shape {
         Self { shared: u32::try_from(bytes).expect("no more shared memory than a block has"), ..self }
     }
 }
+
+/// Runs of elements that a launch takes at the most, as in `common.cuh`: query's, key's and value's bias, and one more.
+pub(crate) const RUNS: usize = 4;
 
 /// Arguments that a kernel has at the most.
 const MOST_ARGUMENTS: usize = 32;
@@ -175,6 +184,15 @@ impl<'a> Arguments<'a> {
     /// A count, `u64`.
     pub fn usize(&mut self, value: usize) -> &mut Self {
         self.push(value as u64)
+    }
+
+    /// Runs by their first elements and lengths, at most [`RUNS`].
+    pub fn runs(&mut self, runs: &[(usize, usize)]) -> &mut Self {
+        for i in 0..RUNS {
+            let (first, len) = runs.get(i).copied().unwrap_or_default();
+            self.usize(first).usize(len);
+        }
+        self
     }
 
     /// A `u32`.

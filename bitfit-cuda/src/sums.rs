@@ -27,10 +27,28 @@ impl Cuda {
     /// # Errors
     /// [`bitfit_core::Error::Device`] when the launch failed.
     pub(crate) fn add_partial_sums(&self, partial: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()> {
-        let cols = to.len;
+        let runs = [(0, to.len)];
+        self.add_partial_sums_to(partial, to, &runs)
+    }
+
+    /// The same to runs of `to`, of which the columns of `partial` belong to each as many as it has elements.
+    ///
+    /// # Errors
+    /// [`bitfit_core::Error::Device`] when the launch failed.
+    ///
+    /// # Panics
+    /// When a run reaches out of `to`.
+    pub(crate) fn add_partial_sums_to(
+        &self,
+        partial: Slice<'_, Self>,
+        to: SliceMut<'_, Self>,
+        runs: &[(usize, usize)],
+    ) -> Result<()> {
+        assert!(runs.iter().all(|(first, len)| first + len <= to.len), "{runs:?} of {} elements", to.len);
+        let cols: usize = runs.iter().map(|(_, len)| len).sum();
         let tiles = partial.len / cols.max(1);
         let mut arguments = Arguments::new();
-        arguments.input(partial).usize(tiles).usize(cols).output(to);
+        arguments.runs(runs).input(partial).usize(tiles).usize(cols).output(to);
         self.launch(&SOURCE, "bitfit_add_partial_sums", Shape::blocks(cols.div_ceil(32), 256), &arguments)
     }
 }

@@ -44,5 +44,5 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS) bitfit_column_dot(
     } else {
         column_dot_of_thread<false>(a, b, rows, cols, tile, sum);
     }
-    put_column_sums(sum, tile, cols, partial, shared);
+    put_column_sums(sum, tile, cols, partial, cols, shared);
 }

@@ -79,7 +79,7 @@ __device__ __forceinline__ void backward(const T* derivative, T* hidden, u64 row
     } else {
         backward_of_thread<false>(derivative, hidden, rows, cols, tile, sum);
     }
-    if (partial) put_column_sums(sum, tile, cols, partial, shared);
+    if (partial) put_column_sums(sum, tile, cols, partial, cols, shared);
 }
 
 #define OF_TYPE(T, SUFFIX)                                                                                     \

@@ -1,36 +1,8 @@
 // The linear's parts beside its products: the bias, its gradient, and the entries of the weight's gradient that a mask chooses.
 
-// Parts of a bias that one launch adds, as in mod.rs.
-#define PARTS 4
-
-// Vectors side by side; parts that are not there have no elements.
-struct Parts {
-    const float* at[PARTS];
-    u64 len[PARTS];
-};
-
-// Where an element of the parts lies, and how many there are from it to the end of its part.
-struct Place {
-    const float* at;
-    u64 rest;
-};
-
-__device__ __forceinline__ Place place_of(const Parts& parts, u64 element) {
-    Place place = {nullptr, 0};
-    u64 begin = 0;
-#pragma unroll
-    for (u32 part = 0; part < PARTS; part++) {
-        // Below `begin`, the difference is greater than any length.
-        u64 inside = element - begin;
-        if (inside < parts.len[part]) place = Place{parts.at[part] + inside, parts.len[part] - inside};
-        begin += parts.len[part];
-    }
-    return place;
-}
-
-// Eight elements of the parts, or the first `count`, and zeros behind them.
-__device__ __forceinline__ void read_parts(const Parts& parts, u64 first, u32 count, float (&x)[8]) {
-    Place place = place_of(parts, first);
+// Eight elements of vectors side by side, or the first `count`, and zeros behind them.
+__device__ __forceinline__ void read_parts(const Runs<const float*>& parts, u64 first, u32 count, float (&x)[8]) {
+    Place<const float*> place = place_of(parts, first);
     if (place.rest >= count) {
         read_vector(place.at, count, x);
     } else {
@@ -40,7 +12,7 @@ __device__ __forceinline__ void read_parts(const Parts& parts, u64 first, u32 co
 }
 
 template <bool WIDE, class T>
-__device__ __forceinline__ void add_bias_of_thread(const Parts& parts, T* y, u64 rows, u64 stride, const Tile& tile) {
+__device__ __forceinline__ void add_bias_of_thread(const Runs<const float*>& parts, T* y, u64 rows, u64 stride, const Tile& tile) {
     const u32 TOGETHER = Together<WIDE>::ROWS;
     float b[8];
     read_parts(parts, tile.column, tile.count, b);
@@ -63,7 +35,7 @@ __device__ __forceinline__ void add_bias_of_thread(const Parts& parts, T* y, u64
 
 // y[t, first + j] += b[j] for the parts' `width` elements b; y [rows, cols]. Launch: Shape::tiles(rows, width).
 template <class T>
-__device__ __forceinline__ void add_bias(const Parts& parts, u64 first, u64 width, T* y, u64 rows, u64 cols) {
+__device__ __forceinline__ void add_bias(const Runs<const float*>& parts, u64 first, u64 width, T* y, u64 rows, u64 cols) {
     Tile tile = tile_of_thread(width);
     y += first;
     if (tile.count == 8 && rows_are_aligned(y, cols)) {
@@ -91,11 +63,27 @@ __device__ __forceinline__ void column_sum_of_thread(const T* dy, u64 rows, u64 
     }
 }
 
-// partial[down, j] = the sum over a tile's rows of dy[t, first + j]; dy [rows, cols]. Launch: Shape::tiles(rows, width).
+// The sums of runs of dy's columns: partial[down, j] = the sum over a tile's rows of dy[t, column j of the runs]; dy [rows, cols],
+// partial [tiles, `width`]. A tile lies within a run. Launch: Shape::tiles_of_runs(rows, the runs' lengths).
 template <class T>
 __device__ __forceinline__ void column_sum(
-    const T* dy, u64 rows, u64 cols, u64 first, u64 width, float* partial, TileSums& shared) {
-    Tile tile = tile_of_thread(width);
+    const T* dy, u64 rows, u64 cols, const Runs<u64>& runs, u64 width, float* partial, TileSums& shared) {
+    u32 across = 0;
+#pragma unroll
+    for (u32 run = 0; run < RUNS; run++) across += tiles_across(runs.len[run]);
+    u32 down = blockIdx.x / across, rest = blockIdx.x - down * across;
+    // The tile's run, the tiles before it in the run, and the columns before the run.
+    u64 first = 0, len = 0, before = 0, begin = 0;
+    across = 0;
+#pragma unroll
+    for (u32 run = 0; run < RUNS; run++) {
+        u32 tiles = tiles_across(runs.len[run]);
+        if (rest < tiles) first = runs.first[run], len = runs.len[run], before = begin, across = rest;
+        // Below zero it is greater than any number of tiles.
+        rest -= tiles;
+        begin += runs.len[run];
+    }
+    Tile tile = tile_at(down, across, len);
     dy += first;
     float sum[8] = {};
     if (tile.count == 8 && rows_are_aligned(dy, cols)) {
@@ -103,20 +91,22 @@ __device__ __forceinline__ void column_sum(
     } else {
         column_sum_of_thread<false>(dy, rows, cols, tile, sum);
     }
-    put_column_sums(sum, tile, width, partial, shared);
+    put_column_sums(sum, tile, len, partial + before, width, shared);
 }
 
-#define OF_TYPE(T, SUFFIX)                                                                                             \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS) bitfit_linear_add_bias_##SUFFIX(                        \
-        const float* bias0, u64 len0, const float* bias1, u64 len1, const float* bias2, u64 len2, const float* bias3,  \
-        u64 len3, u64 first, u64 width, T* y, u64 rows, u64 cols) {                                                    \
-        Parts parts = {{bias0, bias1, bias2, bias3}, {len0, len1, len2, len3}};                                        \
-        add_bias(parts, first, width, y, rows, cols);                                                                  \
-    }                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS) bitfit_linear_column_sum_##SUFFIX(                      \
-        const T* dy, u64 rows, u64 cols, u64 first, u64 width, float* partial) {                                       \
-        __shared__ TileSums shared;                                                                                    \
-        column_sum(dy, rows, cols, first, width, partial, shared);                                                     \
+#define OF_TYPE(T, SUFFIX)                                                                                               \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS) bitfit_linear_add_bias_##SUFFIX(                          \
+        const float* part0, u64 len0, const float* part1, u64 len1, const float* part2, u64 len2, const float* part3,    \
+        u64 len3, u64 first, u64 width, T* y, u64 rows, u64 cols) {                                                      \
+        Runs<const float*> parts = {{part0, part1, part2, part3}, {len0, len1, len2, len3}};                             \
+        add_bias(parts, first, width, y, rows, cols);                                                                    \
+    }                                                                                                                    \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS) bitfit_linear_column_sum_##SUFFIX(                        \
+        u64 first0, u64 len0, u64 first1, u64 len1, u64 first2, u64 len2, u64 first3, u64 len3, u64 width, const T* dy,  \
+        u64 rows, u64 cols, float* partial) {                                                                            \
+        __shared__ TileSums shared;                                                                                      \
+        Runs<u64> runs = {{first0, first1, first2, first3}, {len0, len1, len2, len3}};                                   \
+        column_sum(dy, rows, cols, runs, width, partial, shared);                                                        \
     }
 
 OF_TYPE(float, f32)
