@@ -9,9 +9,14 @@ extern "C" __global__ void __launch_bounds__(256) bitfit_add_partial_sums(
     u64 column = (u64)blockIdx.x * 32 + lane;
     float sum = 0.0f;
     if (column < cols) {
-        // Several loads under way at once: this kernel is short, and its time is that of its loads one after the other.
-#pragma unroll 8
-        for (u64 tile = warp; tile < tiles; tile += 8) sum += partial[tile * cols + column];
+        // Eight loads under way at once: this kernel is short, and its time is that of loads which wait for one another.
+        for (u64 tile = warp; tile < tiles; tile += 64) {
+            float x[8];
+#pragma unroll
+            for (u32 i = 0; i < 8; i++) x[i] = tile + 8 * i < tiles ? partial[(tile + 8 * i) * cols + column] : 0.0f;
+#pragma unroll
+            for (u32 i = 0; i < 8; i++) sum += x[i];
+        }
     }
     parts[warp][lane] = sum;
     __syncthreads();
