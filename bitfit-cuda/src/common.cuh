@@ -10,8 +10,8 @@
 // op's file. On the Rust side `kernel!("bitfit_<op>_<what>", dtype, …)` makes the same name.
 //
 // Sums: every one has a shape that depends on sizes alone. Within a warp by halves (`warp_sum`), then over a block's warps in
-// their order (`block_sum`); over blocks through memory, in a second kernel that adds the blocks' sums in their order. There is
-// no atomic operation anywhere.
+// their order (`block_sum`); over blocks through memory, in a second kernel that adds the blocks' sums in a fixed order (`sums.cu`).
+// There is no atomic operation anywhere.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
