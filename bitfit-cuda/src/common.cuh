@@ -2,16 +2,17 @@
 // to include.
 //
 // Under BITFIT_EMULATOR the same text is compiled as C++ for a CPU, behind a prelude that supplies what CUDA has by itself
-// (the keywords, threadIdx and its like, __syncthreads, the shuffles, the vector types, the functions of floats) and the
-// things that are left out here: `DYNAMIC_SHARED`, `mma_bf16_m16n8k16` and `load_matrices`.
+// (the keywords, threadIdx and its like, __syncthreads, the shuffles, the vector types, the functions of floats) and what is left
+// out here because only a GPU has it: `DYNAMIC_SHARED`, `write_16_bytes`, `ex2_approx`, `rcp_approx`, `mma_bf16_m16n8k16` and
+// `load_matrices`.
 //
 // Names of kernels: `bitfit_<op>_<what>`, with a suffix `_f32` or `_bf16` for each matrix whose type the kernel is made for, in
 // the order of its arguments. A kernel of several types is a template's body, instantiated under these names by a macro of the
 // op's file. On the Rust side `kernel!("bitfit_<op>_<what>", dtype, …)` makes the same name.
 //
 // Sums: every one has a shape that depends on sizes alone. Within a warp by halves (`warp_sum`), then over a block's warps in
-// their order (`block_sum`); over blocks through memory, in a second kernel that adds the blocks' sums in their order. There is
-// no atomic operation anywhere.
+// their order (`block_sum`); over blocks through memory, in a second kernel that adds the blocks' sums in a fixed order (`sums.cu`).
+// There is no atomic operation anywhere.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -20,11 +21,24 @@ typedef unsigned short bf16;
 
 // ---------------------------------------------------------------------------------------------------------------- elements
 
-// An f32's nearest bfloat16, ties to even; a NaN stays one. As half::bf16::from_f32 of the host.
+// From sm_80 on there is an instruction that rounds to bfloat16.
+#if !defined(BITFIT_EMULATOR) && __CUDA_ARCH__ >= 800
+#define ROUNDS_TO_BF16 1
+#else
+#define ROUNDS_TO_BF16 0
+#endif
+
+// An f32's nearest bfloat16, ties to even; a NaN stays one. As half::bf16::from_f32 of the host, but for the bits of a NaN.
 __device__ __forceinline__ bf16 to_bf16(float x) {
+#if ROUNDS_TO_BF16
+    bf16 rounded;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded) : "f"(x));
+    return rounded;
+#else
     u32 bits = __float_as_uint(x);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return (bf16)((bits >> 16) | 0x40u);
     return (bf16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+#endif
 }
 
 __device__ __forceinline__ float from_bf16(bf16 x) { return __uint_as_float((u32)x << 16); }
@@ -37,10 +51,9 @@ __device__ __forceinline__ float load(const bf16* from, u64 i) { return from_bf1
 __device__ __forceinline__ void store(float* to, u64 i, float x) { to[i] = x; }
 __device__ __forceinline__ void store(bf16* to, u64 i, float x) { to[i] = to_bf16(x); }
 
-// Two narrow elements in one register, the first in the lower half: how tensor cores take them. From sm_80 on it is one
-// instruction, which rounds as to_bf16 does.
+// Two narrow elements in one register, the first in the lower half: how tensor cores take them.
 __device__ __forceinline__ u32 pack_bf16(float low, float high) {
-#if !defined(BITFIT_EMULATOR) && __CUDA_ARCH__ >= 800
+#if ROUNDS_TO_BF16
     u32 pair;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
     return pair;
@@ -116,15 +129,259 @@ __device__ __forceinline__ double block_sum_f64(double x, double* shared) {
     return shared[0];
 }
 
+// -------------------------------------------------------------------------------------------------------- eight neighbours
+//
+// Memory is fastest in accesses of 16 bytes that begin at multiples of 16. So a thread takes eight neighbouring elements: narrow
+// ones in one access, floats in two. `WIDE` says that all eight are there and lie so; where it is false, as many as there are go
+// one by one. It is a template's parameter so that several vectors can be read with no branch between them, and are under way
+// at once.
+
+// Eight neighbouring elements as they lie in memory.
+template <class T>
+struct Eight;
+template <>
+struct Eight<float> {
+    float4 low, high;
+};
+template <>
+struct Eight<bf16> {
+    uint4 pairs;
+};
+
+__device__ __forceinline__ void unpack_eight(const Eight<float>& v, float (&x)[8]) {
+    x[0] = v.low.x, x[1] = v.low.y, x[2] = v.low.z, x[3] = v.low.w;
+    x[4] = v.high.x, x[5] = v.high.y, x[6] = v.high.z, x[7] = v.high.w;
+}
+__device__ __forceinline__ void unpack_eight(const Eight<bf16>& v, float (&x)[8]) {
+    x[0] = low_bf16(v.pairs.x), x[1] = high_bf16(v.pairs.x), x[2] = low_bf16(v.pairs.y), x[3] = high_bf16(v.pairs.y);
+    x[4] = low_bf16(v.pairs.z), x[5] = high_bf16(v.pairs.z), x[6] = low_bf16(v.pairs.w), x[7] = high_bf16(v.pairs.w);
+}
+
+__device__ __forceinline__ void pack_eight(const float (&x)[8], Eight<float>& v) {
+    v.low = make_float4(x[0], x[1], x[2], x[3]);
+    v.high = make_float4(x[4], x[5], x[6], x[7]);
+}
+__device__ __forceinline__ void pack_eight(const float (&x)[8], Eight<bf16>& v) {
+    v.pairs = make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7]));
+}
+
+#ifndef BITFIT_EMULATOR
+// One store of 16 bytes to global memory. Said in PTX, because NVRTC takes most assignments of vectors apart into words.
+__device__ __forceinline__ void write_16_bytes(void* to, uint4 v) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+                 : "memory");
+}
+#endif
+
+__device__ __forceinline__ void write_vectors(float* to, const float (&x)[8]) {
+#pragma unroll
+    for (u32 i = 0; i < 8; i += 4) {
+        write_16_bytes(
+            to + i, make_uint4(__float_as_uint(x[i]), __float_as_uint(x[i + 1]), __float_as_uint(x[i + 2]), __float_as_uint(x[i + 3])));
+    }
+}
+__device__ __forceinline__ void write_vectors(bf16* to, const float (&x)[8]) {
+    write_16_bytes(to, make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7])));
+}
+
+// Whether vectors may begin here.
+template <class T>
+__device__ __forceinline__ bool is_aligned(const T* at) {
+    return (u64)at % 16 == 0;
+}
+
+// Whether they may at every eighth column of a matrix whose rows are `stride` elements apart. They may where there is none.
+template <class T>
+__device__ __forceinline__ bool rows_are_aligned(const T* at, u64 stride) {
+    return is_aligned(at) && stride * sizeof(T) % 16 == 0;
+}
+
+// Eight elements, or the first `count`, and zeros behind them.
+template <bool WIDE, class T>
+__device__ __forceinline__ Eight<T> read_eight(const T* from, u32 count) {
+    if constexpr (WIDE) {
+        return *reinterpret_cast<const Eight<T>*>(from);
+    } else {
+        float x[8];
+#pragma unroll
+        for (u32 i = 0; i < 8; i++) x[i] = i < count ? load(from, i) : 0.0f;
+        Eight<T> v;
+        pack_eight(x, v);
+        return v;
+    }
+}
+
+// Eight elements, or the first `count`, rounded where they are narrow.
+template <bool WIDE, class T>
+__device__ __forceinline__ void write_eight(T* to, u32 count, const float (&x)[8]) {
+    if constexpr (WIDE) {
+        write_vectors(to, x);
+    } else {
+#pragma unroll
+        for (u32 i = 0; i < 8; i++) {
+            if (i < count) store(to, i, x[i]);
+        }
+    }
+}
+
+// Eight elements of a vector, or the first `count`, and zeros behind them; it may begin anywhere, as parameters do in an arena.
+__device__ __forceinline__ void read_vector(const float* from, u32 count, float (&x)[8]) {
+    unpack_eight(count == 8 && is_aligned(from) ? read_eight<true>(from, 8) : read_eight<false>(from, count), x);
+}
+
+// ------------------------------------------------------------------------------------------------------------------- tiles
+//
+// How a kernel goes over a matrix: a block of 256 threads takes a tile of 32 rows and 256 columns, a lane eight neighbouring columns,
+// a warp every eighth row. So a thread has four rows to read at once, and keeps what belongs to its columns in registers. Tiles are
+// counted along the rows of tiles. Launch: Shape::tiles(rows, cols), which has these numbers too.
+#define TILE_ROWS 32
+#define TILE_COLUMNS 256
+#define TILE_WARPS 8
+#define TILE_THREADS (32 * TILE_WARPS)
+#define THREAD_ROWS (TILE_ROWS / TILE_WARPS)
+
+// A thread's part of a tile.
+struct Tile {
+    // Of the tile, among those of its columns.
+    u32 down;
+    // The thread's first row, TILE_WARPS before its second.
+    u64 row;
+    // The thread's first column, and how many of the eight there are.
+    u64 column;
+    u32 count;
+};
+
+__device__ __forceinline__ u32 tiles_across(u64 cols) { return (u32)((cols + TILE_COLUMNS - 1) / TILE_COLUMNS); }
+
+// The thread's part of the tile that has `across` others before it and `down` above it.
+__device__ __forceinline__ Tile tile_at(u32 down, u32 across, u64 cols) {
+    u64 column = (u64)across * TILE_COLUMNS + threadIdx.x % 32 * 8;
+    u64 rest = column < cols ? cols - column : 0;
+    return Tile{down, (u64)down * TILE_ROWS + threadIdx.x / 32, column, rest < 8 ? (u32)rest : 8};
+}
+
+__device__ __forceinline__ Tile tile_of_thread(u64 cols) {
+    u32 across = tiles_across(cols), down = blockIdx.x / across;
+    return tile_at(down, blockIdx.x - down * across, cols);
+}
+
+// Rows that a thread reads before it uses the first of them. One by one where there are no vectors, whose code would be long.
+template <bool WIDE>
+struct Together {
+    static const u32 ROWS = WIDE ? THREAD_ROWS : 1;
+};
+
+// The thread's elements of its rows `first ..`, zeros where there is no row; `stride` elements lie between the rows of `from`.
+template <bool WIDE, class T, u32 ROWS>
+__device__ __forceinline__ void read_rows(
+    const T* from, u64 rows, u64 stride, const Tile& tile, u32 first, Eight<T> (&to)[ROWS]) {
+#pragma unroll
+    for (u32 k = 0; k < ROWS; k++) {
+        u64 row = tile.row + (first + k) * TILE_WARPS;
+        to[k] = Eight<T>{};
+        if (row < rows) to[k] = read_eight<WIDE>(from + row * stride + tile.column, tile.count);
+    }
+}
+
+// The first stage of sums over rows (`sums.rs`): partial[down, j] = the sum over the tile's rows, of which each thread has summed
+// its own; those of the warps are added in their order. `stride` elements lie between the rows of `partial`. All threads of the
+// block call.
+struct __align__(16) TileSums {
+    float floats[TILE_WARPS * TILE_COLUMNS];
+};
+
+__device__ __forceinline__ void put_column_sums(
+    const float (&sum)[8], const Tile& tile, u64 cols, float* partial, u64 stride, TileSums& shared) {
+    u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    float4* own = reinterpret_cast<float4*>(shared.floats + warp * TILE_COLUMNS + lane * 8);
+    own[0] = make_float4(sum[0], sum[1], sum[2], sum[3]);
+    own[1] = make_float4(sum[4], sum[5], sum[6], sum[7]);
+    __syncthreads();
+    u64 column = tile.column - lane * 8 + threadIdx.x;
+    if (column >= cols) return;
+    float total = shared.floats[threadIdx.x];
+#pragma unroll
+    for (u32 other = 1; other < TILE_WARPS; other++) total += shared.floats[other * TILE_COLUMNS + threadIdx.x];
+    partial[tile.down * stride + column] = total;
+}
+
+// -------------------------------------------------------------------------------------------------------------------- runs
+
+// Runs of elements that count as lying one behind the other, such as the parts of a bias, up to four in a launch (as `RUNS` of
+// launch.rs); those that are not there have no elements. A run begins at a pointer, or at an index.
+#define RUNS 4
+
+template <class At>
+struct Runs {
+    At first[RUNS];
+    u64 len[RUNS];
+};
+
+// Where an element of the runs lies, and how many there are from it to the end of its run.
+template <class At>
+struct Place {
+    At at;
+    u64 rest;
+};
+
+template <class At>
+__device__ __forceinline__ Place<At> place_of(const Runs<At>& runs, u64 element) {
+    Place<At> place = {};
+    u64 begin = 0;
+#pragma unroll
+    for (u32 run = 0; run < RUNS; run++) {
+        // Below `begin`, the difference is greater than any length.
+        u64 inside = element - begin;
+        if (inside < runs.len[run]) place = Place<At>{runs.first[run] + inside, runs.len[run] - inside};
+        begin += runs.len[run];
+    }
+    return place;
+}
+
 // -------------------------------------------------------------------------------------------------------------------- GELU
 //
-// The exact one, z Φ(z) with Φ the normal distribution, and its derivative Φ(z) + z φ(z).
+// The exact one, z Φ(z) with Φ the normal distribution and φ its density, and its derivative Φ(z) + z φ(z), as
+// bitfit-core/src/simd/math.rs computes them: both from one exponential and one division, with the same polynomial for the upper
+// tail. The lower tail is a product, not a difference, so that it keeps its leading digits.
+//
+// Of max(1, |z|), the value is within 3e-7 and the derivative within 4e-7 even if both instructions below are off by all that they
+// may be, and within 2e-7 if they are exact. A few 1e-8 of it come from the exponent, whose rounding grows with z², while what it
+// decides shrinks faster.
 
-// Φ by erfc: 1 + erf would leave nothing of it where z is far below zero.
-__device__ __forceinline__ float normal_distribution(float z) { return 0.5f * erfcf(z * -0.70710678118654752f); }
+#ifndef BITFIT_EMULATOR
+// 2^x within 2 ulp, zero where that is subnormal; 1 / x within 2^-23 of itself. One instruction each, unlike exp2f and a division.
+__device__ __forceinline__ float ex2_approx(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+__device__ __forceinline__ float rcp_approx(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+#endif
 
-__device__ __forceinline__ float gelu_slope(float z, float distribution) {
-    return distribution + z * (0.39894228040143268f * expf(-0.5f * z * z));
+struct Gelu {
+    float value, slope;
+};
+
+__device__ __forceinline__ Gelu gelu(float z) {
+    // √(2π) φ(z): 2 to the power of -z² / (2 ln 2). It is zero beyond 13.3, where the polynomial ends, and NaN where z is.
+    float density = ex2_approx(z * z * -0.72134752f);
+    float size = fminf(fabsf(z), 13.5f);
+    float t = rcp_approx(fmaf(0.35f, size, 1.0f));
+    float p = fmaf(-0.029157834f, t, 0.1440307f);
+    p = fmaf(p, t, -0.25583863f);
+    p = fmaf(p, t, 0.15931934f);
+    p = fmaf(p, t, -0.023212153f);
+    p = fmaf(p, t, 0.105552435f);
+    p = fmaf(p, t, 0.1198213f);
+    p = fmaf(p, t, 0.13986352f);
+    p = fmaf(p, t, 0.1396213f);
+    float tail = density * (t * p);
+    float distribution = z < 0.0f ? tail : 1.0f - tail;
+    return Gelu{z * distribution, fmaf(copysignf(size, z) * 0.3989423f, density, distribution)};
 }
 
 // ----------------------------------------------------------------------------------------------------------------- dropout

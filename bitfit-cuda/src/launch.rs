@@ -65,6 +65,11 @@ pub(crate) struct Shape {
 
 /// Threads of a block of kernels that take elements one by one.
 const ELEMENT_THREADS: u32 = 256;
+/// Rows and columns of a tile, which a block of [`TILE_THREADS`] takes, as in `common.cuh`. Constants: sums over rows are first made
+/// over a tile's, and must not depend on the device.
+pub(crate) const TILE_ROWS: usize = 32;
+const TILE_COLUMNS: usize = 256;
+const TILE_THREADS: u32 = 256;
 /// Blocks that are launched at the most along x; kernels stride over what is more.
 const MOST_BLOCKS: usize = 1 << 20;
 
@@ -72,6 +77,11 @@ impl Shape {
     /// For a kernel that strides over `len` elements (`for_each_element` of `common.cuh`).
     pub fn elements(len: usize) -> Self {
         Self::blocks(len.div_ceil(ELEMENT_THREADS as usize).min(MOST_BLOCKS), ELEMENT_THREADS)
+    }
+
+    /// For a kernel that strides over `len` elements, eight at a time.
+    pub fn eights(len: usize) -> Self {
+        Self::elements(len.div_ceil(8))
     }
 
     /// So many blocks of so many threads.
@@ -88,12 +98,26 @@ impl Shape {
         Self::blocks(rows.div_ceil(4), 128)
     }
 
+    /// For a kernel that goes over a matrix by tiles, a block to each (`tile_of_thread` of `common.cuh`).
+    pub fn tiles(rows: usize, cols: usize) -> Self {
+        Self::tiles_of_runs(rows, [cols])
+    }
+
+    /// The same over runs of so many columns each; a tile lies within one of them.
+    pub fn tiles_of_runs(rows: usize, cols: impl IntoIterator<Item = usize>) -> Self {
+        let across: usize = cols.into_iter().map(|cols| cols.div_ceil(TILE_COLUMNS)).sum();
+        Self::blocks(rows.div_ceil(TILE_ROWS) * across, TILE_THREADS)
+    }
+
     /// The same with dynamic shared memory.
     #[must_use]
     pub fn with_shared(self, bytes: usize) -> Self {
         Self { shared: u32::try_from(bytes).expect("no more shared memory than a block has"), ..self }
     }
 }
+
+/// Runs of elements that a launch takes at the most, as in `common.cuh`: query's, key's and value's bias, and one more.
+pub(crate) const RUNS: usize = 4;
 
 /// Arguments that a kernel has at the most.
 const MOST_ARGUMENTS: usize = 32;
@@ -160,6 +184,15 @@ impl<'a> Arguments<'a> {
     /// A count, `u64`.
     pub fn usize(&mut self, value: usize) -> &mut Self {
         self.push(value as u64)
+    }
+
+    /// Runs by their first elements and lengths, at most [`RUNS`].
+    pub fn runs(&mut self, runs: &[(usize, usize)]) -> &mut Self {
+        for i in 0..RUNS {
+            let (first, len) = runs.get(i).copied().unwrap_or_default();
+            self.usize(first).usize(len);
+        }
+        self
     }
 
     /// A `u32`.

@@ -1,10 +1,27 @@
-// The second stage of sums over rows. A thread takes a column; partial sums [blocks, cols] are added to `to` in the blocks'
-// order.
-
-extern "C" __global__ void bitfit_add_partial_sums(const float* partial, u64 blocks, u64 cols, float* to) {
-    u64 column = (u64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (column >= cols) return;
-    float sum = to[column];
-    for (u64 block = 0; block < blocks; block++) sum += partial[block * cols + column];
-    to[column] = sum;
+// The second stage of sums over rows: to[the runs' column j] += Σ partial[tile, j], partial [tiles, cols]. Of a block's eight warps
+// each adds every eighth tile, then the eight are added in their order. Launch: blocks of 256 threads, for 32 columns.
+extern "C" __global__ void __launch_bounds__(256) bitfit_add_partial_sums(
+    u64 first0, u64 len0, u64 first1, u64 len1, u64 first2, u64 len2, u64 first3, u64 len3, const float* partial, u64 tiles,
+    u64 cols, float* to) {
+    __shared__ float parts[8][32];
+    Runs<u64> runs = {{first0, first1, first2, first3}, {len0, len1, len2, len3}};
+    u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    u64 column = (u64)blockIdx.x * 32 + lane;
+    float sum = 0.0f;
+    if (column < cols) {
+        // Eight loads under way at once: this kernel is short, and its time is that of loads which wait for one another.
+        for (u64 tile = warp; tile < tiles; tile += 64) {
+            float x[8];
+#pragma unroll
+            for (u32 i = 0; i < 8; i++) x[i] = tile + 8 * i < tiles ? partial[(tile + 8 * i) * cols + column] : 0.0f;
+#pragma unroll
+            for (u32 i = 0; i < 8; i++) sum += x[i];
+        }
+    }
+    parts[warp][lane] = sum;
+    __syncthreads();
+    if (warp == 0 && column < cols) {
+        for (u32 other = 1; other < 8; other++) sum += parts[other][lane];
+        to[place_of(runs, column).at] += sum;
+    }
 }

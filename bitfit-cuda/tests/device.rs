@@ -1,6 +1,7 @@
 //! What the suite does not ask: what is said where there is no device, and what belongs to this one alone.
 
 use bitfit_core::ops::{
+    activation::{Activation, Activations, reference},
     adamw::{AdamW, AdamWStep, Update},
     linear::Linear,
     matmul::Matmul,
@@ -139,6 +140,29 @@ fn tf32_is_near_f32_and_is_not_f32() {
         assert!(error < least, "Turing's tensor cores have no TF32, and {error} of {scale} is not f32's");
     } else {
         assert!(error > least, "{error} of {scale}: the products are those of f32");
+    }
+}
+
+#[test]
+fn the_gelu_keeps_the_bounds_that_its_source_states() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    let z: Vec<f32> = (-10_000..=10_000).map(|i| i as f32 / 500.0).chain([1e30, -1e30, f32::INFINITY]).collect();
+    let len = z.len();
+    let (z_there, mut y, mut slope) = (upload(&device, &z), upload(&device, &z), upload(&device, &z));
+    let whole = |buffer| SliceMut::new(buffer, 0, len);
+    let of = Slice::new(&z_there, 0, len);
+    device.activate(Activation::Gelu, of, whole(&mut y), Some(whole(&mut slope))).unwrap();
+    let (y, slope) = (read(&device, &y, len), read(&device, &slope, len));
+    assert_eq!(y[len - 3..], [1e30, 0.0, f32::INFINITY]);
+    assert_eq!(slope[len - 3..], [1.0, 0.0, 1.0]);
+    let exact: Vec<f64> = z[..len - 3].iter().map(|&z| f64::from(z)).collect();
+    let exact_y = reference::forward(Activation::Gelu, &exact);
+    let exact_slope = reference::backward(Activation::Gelu, &exact, &vec![1.0; exact.len()]);
+    for (i, z) in exact.iter().enumerate() {
+        let of = z.abs().max(1.0);
+        assert!((f64::from(y[i]) - exact_y[i]).abs() <= 3e-7 * of, "gelu {z}: {} instead of {}", y[i], exact_y[i]);
+        let error = (f64::from(slope[i]) - exact_slope[i]).abs();
+        assert!(error <= 4e-7 * of, "the derivative at {z}: {} instead of {}", slope[i], exact_slope[i]);
     }
 }
 

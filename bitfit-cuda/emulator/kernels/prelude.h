@@ -49,6 +49,10 @@ EMULATED_VECTORS(long long, longlong)
 EMULATED_VECTORS(unsigned long long, ulonglong)
 #undef EMULATED_VECTORS
 
+// Memory.
+
+inline void write_16_bytes(void* to, uint4 v) { *static_cast<uint4*>(to) = v; }
+
 // Mathematics. libm for the functions, the machine's own for the rest.
 
 extern "C" {
@@ -91,12 +95,16 @@ void* memcpy(void*, const void*, size_t);
 void* memset(void*, int, size_t);
 }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+// The PTX instructions ex2.approx.ftz.f32 and rcp.approx.ftz.f32.
+inline float emulated_ftz(float x) { return fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x; }
+inline float ex2_approx(float x) { return emulated_ftz(exp2f(emulated_ftz(x))); }
+inline float rcp_approx(float x) { return emulated_ftz(1.0f / emulated_ftz(x)); }
 inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 
 #ifdef EMULATED_ULPS
 // BITFIT_EMULATOR_CHECK=ulps: each function is off by what CUDA's own may be off ("Mathematical Functions Appendix" of the
-// Programming Guide), up or down by the bits of its result. What every implementation gets right, 0, 1 and what is not finite,
-// stays.
+// Programming Guide; an instruction by what the function may that is made of it, exp2f and 1 / x without precise division), up or
+// down by the bits of its result. What every implementation gets right, 0, 1 and what is not finite, stays.
 inline float emulated_off(float x, unsigned most) {
     unsigned bits;
     __builtin_memcpy(&bits, &x, sizeof bits);
@@ -119,6 +127,8 @@ inline float emulated_off(float x, unsigned most) {
 #define cosf(x) emulated_off(cosf(x), 2)
 #define powf(x, y) emulated_off(powf(x, y), 4)
 #define rsqrtf(x) emulated_off(rsqrtf(x), 2)
+#define ex2_approx(x) emulated_off(ex2_approx(x), 2)
+#define rcp_approx(x) emulated_off(rcp_approx(x), 1)
 #endif
 
 inline bool isnan(float x) { return __builtin_isnan(x); }

@@ -1,21 +1,39 @@
-// Whole buffers: fill, copy, add, and the same by a list of indices. A thread takes an element at a time, striding over the grid
-// (Shape::elements of as many elements as there are).
+// Whole buffers: fill, copy, add, and the same by a list of indices. The first three take eight elements at a time where both windows
+// are aligned, and the rest, or all, one by one. Launch: Shape::eights(len), and Shape::elements of as many as there are indices.
 
 template <class T>
 __device__ __forceinline__ void fill(float value, T* to, u64 len) {
-    FOR_EACH_ELEMENT(i, len) store(to, i, value);
+    u64 eights = is_aligned(to) ? len / 8 : 0;
+    float x[8] = {value, value, value, value, value, value, value, value};
+    FOR_EACH_ELEMENT(i, eights) write_eight<true>(to + 8 * i, 8, x);
+    FOR_EACH_ELEMENT(i, len - 8 * eights) store(to, 8 * eights + i, value);
 }
 
 // to[i] = from[i], in to's type.
 template <class A, class B>
 __device__ __forceinline__ void copy(const A* from, B* to, u64 len) {
-    FOR_EACH_ELEMENT(i, len) store(to, i, load(from, i));
+    u64 eights = is_aligned(from) && is_aligned(to) ? len / 8 : 0;
+    FOR_EACH_ELEMENT(i, eights) {
+        float x[8];
+        unpack_eight(read_eight<true>(from + 8 * i, 8), x);
+        write_eight<true>(to + 8 * i, 8, x);
+    }
+    FOR_EACH_ELEMENT(i, len - 8 * eights) store(to, 8 * eights + i, load(from, 8 * eights + i));
 }
 
 // to[i] += from[i], added in f32 and rounded to to's type.
 template <class A, class B>
 __device__ __forceinline__ void accumulate(const A* from, B* to, u64 len) {
-    FOR_EACH_ELEMENT(i, len) store(to, i, load(to, i) + load(from, i));
+    u64 eights = is_aligned(from) && is_aligned(to) ? len / 8 : 0;
+    FOR_EACH_ELEMENT(i, eights) {
+        float sum[8], x[8];
+        unpack_eight(read_eight<true>(to + 8 * i, 8), sum);
+        unpack_eight(read_eight<true>(from + 8 * i, 8), x);
+#pragma unroll
+        for (u32 j = 0; j < 8; j++) sum[j] += x[j];
+        write_eight<true>(to + 8 * i, 8, sum);
+    }
+    FOR_EACH_ELEMENT(i, len - 8 * eights) store(to, 8 * eights + i, load(to, 8 * eights + i) + load(from, 8 * eights + i));
 }
 
 extern "C" __global__ void bitfit_fill_f32(float value, float* to, u64 len) { fill(value, to, len); }

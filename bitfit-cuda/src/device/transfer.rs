@@ -77,7 +77,7 @@ impl Device for Cuda {
         let (len, dtype) = (to.len, to.dtype);
         let mut arguments = Arguments::new();
         arguments.f32(value).output(to).usize(len);
-        self.launch(&SOURCE, kernel!("bitfit_fill", dtype), Shape::elements(len), &arguments)
+        self.launch(&SOURCE, kernel!("bitfit_fill", dtype), Shape::eights(len), &arguments)
     }
 
     fn copy(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()> {
@@ -108,7 +108,7 @@ impl Device for Cuda {
 /// The length of a window that is copied to another, and a shape for as many elements.
 fn same_length(from: &Slice<'_, Cuda>, to: &SliceMut<'_, Cuda>) -> (usize, Shape) {
     assert_eq!(from.len, to.len, "a copy to a window of another length");
-    (to.len, Shape::elements(to.len))
+    (to.len, Shape::eights(to.len))
 }
 
 impl Cuda {

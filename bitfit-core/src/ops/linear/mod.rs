@@ -14,9 +14,11 @@
 mod cpu;
 pub mod reference;
 
+use std::ops::Range;
+
 use crate::{
-    Backend, Backward, DType, Device, Error, FrozenMatrix, Grads, Mask, Param, Result, Scratch, Slice, SliceMut, Slot,
-    Tape, Tensor, Trained, Var,
+    Backend, Backward, ColumnSums, DType, Device, Error, FrozenMatrix, Grads, Mask, Param, Result, Scratch, Slice,
+    SliceMut, Slot, Tape, Tensor, Trained, Var,
 };
 
 /// The products of a linear layer.
@@ -69,6 +71,23 @@ pub trait Linear: Device {
 
     /// `sum[j] += Σₜ dy[t, first + j]` over the rows of a matrix of `cols` columns, for as many j as `sum` has elements.
     fn column_sum(&self, dy: Slice<'_, Self>, cols: usize, first: usize, sum: SliceMut<'_, Self>) -> Result<()>;
+
+    /// The same of several ranges of the columns, each to its part of `sums`; a range whose part has no place there is
+    /// passed over. For a device that would rather do them at once.
+    fn column_sums<const N: usize>(
+        &self,
+        dy: Slice<'_, Self>,
+        cols: usize,
+        columns: [Range<usize>; N],
+        mut sums: ColumnSums<'_, Self, N>,
+    ) -> Result<()> {
+        for (index, columns) in columns.into_iter().enumerate() {
+            if let Some(sum) = sums.part(index, columns.len()) {
+                self.column_sum(dy, cols, columns.start, sum)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A weight as a plain `[out, in]` matrix.
@@ -180,6 +199,9 @@ impl<D: Backend> Tape<'_, D> {
     }
 }
 
+/// Parts of a bias whose gradients are summed at once: those of query, key and value.
+const PARTS: usize = 3;
+
 /// What backward reads. `kept_x` is there only where the weight trains.
 struct Node<D: Device> {
     x: Option<Slot>,
@@ -197,14 +219,15 @@ impl<D: Backend> Backward<D> for Node<D> {
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
         let device = grads.device();
         let [out_features, in_features] = self.weight.shape();
-        let mut first = 0;
-        for (part, len) in &self.bias {
-            if let Some(part) = part {
-                grads.column_sums([Some(part)], |device, mut sums| {
-                    sums.part(0, *len).map_or(Ok(()), |sum| device.column_sum(dy.as_ref(), out_features, first, sum))
-                })?;
-            }
-            first += len;
+        let mut end = 0;
+        for parts in self.bias.chunks(PARTS) {
+            let trained: [_; PARTS] = std::array::from_fn(|i| parts.get(i)?.0.as_ref());
+            let columns = std::array::from_fn(|i| {
+                let first = end;
+                end += parts.get(i).map_or(0, |(_, len)| *len);
+                first..end
+            });
+            grads.column_sums(trained, |device, sums| device.column_sums(dy.as_ref(), out_features, columns, sums))?;
         }
         if let (Weight::Trained(weight), Some(x)) = (&self.weight, &self.kept_x) {
             let dw = grads.masked(weight);

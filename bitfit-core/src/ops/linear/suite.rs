@@ -1,10 +1,13 @@
 //! What every device's linear must do, with frozen and with trained weights.
 
+use std::ops::Range;
+
 use ndarray::ArrayView2;
 
 use super::{Weight, reference};
 use crate::{
-    Arena, ArenaBuilder, Backend, DType, Entry, FrozenMatrix, HostTensor, Mask, Param, Tape, Trained, Var, Workspace,
+    Arena, ArenaBuilder, Backend, ColumnSums, DType, Entry, FrozenMatrix, HostTensor, Mask, Param, Slice, SliceMut,
+    Tape, Trained, Var, Workspace,
     ops::testing::*,
     suite::{Check, list},
 };
@@ -17,6 +20,8 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
         without_a_bias_none_is_added,
         each_mask_gets_its_entries_of_the_gradient,
         a_bias_in_parts_trains_in_those_that_do,
+        parts_of_a_bias_are_added_wherever_they_lie,
+        ranges_of_columns_are_summed_to_their_places,
         an_input_read_twice_gets_both_gradients,
     ]
 }
@@ -227,6 +232,83 @@ fn a_bias_in_parts_trains_in_those_that_do<D: Backend>(device: &D) {
     assert_eq!(names, ["bias 1", "bias 3"]);
     assert_close("bias 1", &gradients[0].1, &db[1..2], 5e-6);
     assert_close("bias 3", &gradients[1].1, &[db[23], db[5]], 5e-6);
+}
+
+/// Lengths of parts: of nothing, of less and more than any vector, of query, key and value; more than a launch may take.
+const PARTS: [&[usize]; 5] = [&[24], &[8, 8, 8], &[264, 264, 264], &[1, 7, 0, 300, 16, 5, 600], &[13, 13, 13]];
+
+/// A buffer of these elements.
+fn there<D: Backend>(device: &D, dtype: DType, values: &[f32]) -> D::Buffer {
+    let mut buffer = device.allocate(dtype.words(values.len())).unwrap();
+    device.write(values, SliceMut { buffer: &mut buffer, offset: 0, len: values.len(), dtype }).unwrap();
+    buffer
+}
+
+fn parts_of_a_bias_are_added_wherever_they_lie<D: Backend>(device: &D) {
+    let (rows, inner, dtype) = (70, 3, device.narrow());
+    for lengths in PARTS {
+        let out = lengths.iter().sum();
+        let (x, w, b) = (rounded(dtype, &random(1, rows * inner)), random(2, out * inner), random(3, out));
+        let weight = FrozenMatrix::new(device, &[HostTensor::new([out, inner], w.clone()).unwrap()]).unwrap();
+        let x_there = there(device, dtype, &x);
+        // From each element on to which vectors may be aligned, and from those between.
+        for offset in 0..5 {
+            let bias = there(device, DType::F32, &[vec![f32::NAN; offset], b.clone()].concat());
+            let mut first = offset;
+            let parts: Vec<_> = lengths
+                .iter()
+                .map(|&len| {
+                    first += len;
+                    Slice::new(&bias, first - len, len)
+                })
+                .collect();
+            let mut y = there(device, dtype, &vec![0.0; rows * out]);
+            let len = rows * out;
+            let x_there = Slice { buffer: &x_there, offset: 0, len: x.len(), dtype };
+            device
+                .linear(x_there, weight.matrix(), &parts, SliceMut { buffer: &mut y, offset: 0, len, dtype })
+                .unwrap();
+            let mut found = vec![0.0; len];
+            device.read(Slice { buffer: &y, offset: 0, len, dtype }, &mut found).unwrap();
+            let expected = reference::forward(&widen(&x), &widen(&rounded(dtype, &w)), &widen(&b), inner);
+            assert_close(&format!("y of {lengths:?} from {offset}"), &found, &expected, tolerance(dtype, 5e-6));
+        }
+    }
+}
+
+fn ranges_of_columns_are_summed_to_their_places<D: Backend>(device: &D) {
+    let rows = 70;
+    for dtype in types(device) {
+        // A thousand columns are whole vectors, and one more is none.
+        for cols in [1000, 1001] {
+            let values = rounded(dtype, &random(1, rows * cols));
+            let dy = there(device, dtype, &values);
+            let dy = Slice { buffer: &dy, offset: 0, len: values.len(), dtype };
+            let check = |columns: [Range<usize>; 6], at: [Option<usize>; 6]| {
+                let before = random(2, 2000);
+                let mut sums = device.allocate(2001).unwrap();
+                device.write(&before, SliceMut::new(&mut sums, 1, 2000)).unwrap();
+                let buffer = SliceMut::new(&mut sums, 1, 2000);
+                device.column_sums(dy, cols, columns.clone(), ColumnSums { buffer, at }).unwrap();
+                let mut found = vec![0.0; 2000];
+                device.read(Slice::new(&sums, 1, 2000), &mut found).unwrap();
+                let mut expected = widen(&before);
+                for (columns, at) in columns.iter().zip(at) {
+                    let Some(at) = at else { continue };
+                    for (j, column) in columns.clone().enumerate() {
+                        expected[at + j] += (0..rows).map(|row| f64::from(values[row * cols + column])).sum::<f64>();
+                    }
+                }
+                assert_close(&format!("{columns:?} of {cols}, {dtype:?}"), &found, &expected, 5e-6);
+            };
+            // Query and value; then more than a launch may take, of any length and from any column on.
+            let none = 0..0;
+            let thirds = [0..264, 264..528, 528..792, none.clone(), none.clone(), none];
+            check(thirds, [Some(0), None, Some(1000), None, None, None]);
+            let any = [3..4, 8..608, 999..1000, 500..507, 1..2, 16..32];
+            check(any, [Some(1999), Some(1), Some(0), Some(700), Some(5), Some(800)]);
+        }
+    }
 }
 
 fn an_input_read_twice_gets_both_gradients<D: Backend>(device: &D) {

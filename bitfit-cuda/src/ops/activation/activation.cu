@@ -13,10 +13,9 @@ extern "C" __global__ void bitfit_tanh(const float* x, float* y, u64 len) {
 // The exact GELU, x Φ(x), and its derivative Φ(x) + x φ(x) where it is asked for.
 extern "C" __global__ void bitfit_gelu(const float* x, float* y, float* slope, u64 len) {
     FOR_EACH_ELEMENT(i, len) {
-        float z = x[i];
-        float distribution = normal_distribution(z);
-        y[i] = z * distribution;
-        if (slope) slope[i] = gelu_slope(z, distribution);
+        Gelu g = gelu(x[i]);
+        y[i] = g.value;
+        if (slope) slope[i] = g.slope;
     }
 }
 

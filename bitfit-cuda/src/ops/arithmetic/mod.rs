@@ -5,7 +5,6 @@ use bitfit_core::{Result, Slice, SliceMut, ops::arithmetic::Arithmetic};
 use crate::{
     Cuda,
     launch::{Arguments, Shape, Source, source},
-    sums,
 };
 
 pub(crate) static SOURCE: Source = source!("arithmetic");
@@ -30,8 +29,8 @@ impl Arithmetic for Cuda {
         let rows = a.len / cols.max(1);
         let mut partial = self.partial_sums(rows, cols)?;
         let mut arguments = Arguments::new();
-        arguments.input(a).input(b).usize(rows).usize(cols).usize(sums::BLOCK_ROWS).output(partial.as_mut());
-        self.launch(&SOURCE, "bitfit_column_dot", sums::shape(rows, cols), &arguments)?;
+        arguments.input(a).input(b).usize(rows).usize(cols).output(partial.as_mut());
+        self.launch(&SOURCE, "bitfit_column_dot", Shape::tiles(rows, cols), &arguments)?;
         self.add_partial_sums(partial.as_ref(), sum)
     }
 }

@@ -1,18 +1,55 @@
 // Sums of rows of tables, and the gradient of a table.
 
+// Lookups that one launch sums, as in mod.rs. Those that are not there are null.
+#define LOOKUPS 4
+
+struct Lookups {
+    const u32* at[LOOKUPS];
+    const float* table[LOOKUPS];
+};
+
+// Eight columns of a token, or the first `count`.
+template <bool WIDE>
+__device__ __forceinline__ void embedding_of_thread(
+    const Lookups& lookups, float* y, u32 accumulate, u64 token, u64 column, u32 count, u64 cols) {
+    // All are read before the first is added, so that they are under way at once.
+    Eight<float> before = {}, rows[LOOKUPS];
+    if (accumulate) before = read_eight<WIDE>(y + token * cols + column, count);
+#pragma unroll
+    for (u32 i = 0; i < LOOKUPS; i++) {
+        rows[i] = Eight<float>{};
+        if (lookups.at[i]) rows[i] = read_eight<WIDE>(lookups.table[i] + lookups.at[i][token] * cols + column, count);
+    }
+    float sum[8];
+    unpack_eight(before, sum);
+#pragma unroll
+    for (u32 i = 0; i < LOOKUPS; i++) {
+        float x[8];
+        unpack_eight(rows[i], x);
+#pragma unroll
+        for (u32 j = 0; j < 8; j++) sum[j] += x[j];
+    }
+    write_eight<WIDE>(y + token * cols + column, count, sum);
+}
+
 // y[t] = Σ table[at[t]] over up to four lookups, of which the first is there, in their order; added to y where `accumulate`
-// says so. y [tokens, cols]. Launch: Shape::elements(tokens * cols).
+// says so. y [tokens, cols]. A thread takes eight neighbouring columns of a token. Launch: Shape::elements(tokens * ⌈cols / 8⌉).
 extern "C" __global__ void bitfit_embedding(
     const u32* at0, const float* table0, const u32* at1, const float* table1, const u32* at2, const float* table2,
-    const u32* at3, const float* table3, float* y, u32 accumulate, u64 cols, u64 len) {
-    FOR_EACH_ELEMENT(i, len) {
-        u64 token = quotient(i, cols), column = i - token * cols;
-        float sum = table0[at0[token] * cols + column];
-        if (accumulate) sum = y[i] + sum;
-        if (at1) sum += table1[at1[token] * cols + column];
-        if (at2) sum += table2[at2[token] * cols + column];
-        if (at3) sum += table3[at3[token] * cols + column];
-        y[i] = sum;
+    const u32* at3, const float* table3, float* y, u32 accumulate, u64 tokens, u64 cols) {
+    Lookups lookups = {{at0, at1, at2, at3}, {table0, table1, table2, table3}};
+    bool aligned = rows_are_aligned(y, cols);
+#pragma unroll
+    for (u32 i = 0; i < LOOKUPS; i++) aligned = aligned && is_aligned(lookups.table[i]);
+    u64 across = (cols + 7) / 8;
+    FOR_EACH_ELEMENT(i, tokens * across) {
+        u64 token = quotient(i, across), column = (i - token * across) * 8;
+        u32 count = cols - column < 8 ? (u32)(cols - column) : 8;
+        if (aligned && count == 8) {
+            embedding_of_thread<true>(lookups, y, accumulate, token, column, count, cols);
+        } else {
+            embedding_of_thread<false>(lookups, y, accumulate, token, column, count, cols);
+        }
     }
 }
 

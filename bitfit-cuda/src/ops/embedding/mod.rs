@@ -13,21 +13,22 @@ use crate::{
 
 pub(crate) static SOURCE: Source = source!("embedding");
 
-/// Lookups that one launch sums.
-const TOGETHER: usize = 4;
+/// Lookups that one launch sums, as in the source.
+const LOOKUPS: usize = 4;
 
 impl Embedding for Cuda {
     fn embedding(&self, lookups: &[Lookup<'_, Self>], cols: usize, mut y: SliceMut<'_, Self>) -> Result<()> {
-        let len = y.len;
-        for (turn, lookups) in lookups.chunks(TOGETHER).enumerate() {
+        let tokens = y.len / cols.max(1);
+        for (turn, lookups) in lookups.chunks(LOOKUPS).enumerate() {
             let mut arguments = Arguments::new();
-            for i in 0..TOGETHER {
+            for i in 0..LOOKUPS {
                 let lookup = lookups.get(i);
                 arguments.optional_indices(lookup.map(|lookup| lookup.at));
                 arguments.optional_input(lookup.map(|lookup| lookup.table));
             }
-            arguments.output(y.reborrow()).flag(turn > 0).usize(cols).usize(len);
-            self.launch(&SOURCE, "bitfit_embedding", Shape::elements(len), &arguments)?;
+            arguments.output(y.reborrow()).flag(turn > 0).usize(tokens).usize(cols);
+            let shape = Shape::elements(tokens * cols.div_ceil(8));
+            self.launch(&SOURCE, "bitfit_embedding", shape, &arguments)?;
         }
         Ok(())
     }

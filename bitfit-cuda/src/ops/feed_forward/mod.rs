@@ -9,7 +9,6 @@ use bitfit_core::{
 use crate::{
     Cuda,
     launch::{Arguments, Shape, Source, kernel, source},
-    sums,
 };
 
 pub(crate) static SOURCE: Source = source!("feed_forward");
@@ -23,11 +22,12 @@ impl FeedForward for Cuda {
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
         self.multiply_weight(input.x, input.up, hidden.reborrow())?;
-        let (len, name) = (hidden.len, kernel!("bitfit_feed_forward_bias_gelu", hidden.dtype));
+        let cols = input.up.out_features();
+        let rows = hidden.len / cols;
+        let name = kernel!("bitfit_feed_forward_bias_gelu", hidden.dtype);
         let mut arguments = Arguments::new();
-        arguments.input(input.bias).output(hidden.reborrow()).optional_output(derivative);
-        arguments.usize(input.up.out_features()).usize(len);
-        self.launch(&SOURCE, name, Shape::elements(len), &arguments)?;
+        arguments.input(input.bias).output(hidden.reborrow()).optional_output(derivative).usize(rows).usize(cols);
+        self.launch(&SOURCE, name, Shape::tiles(rows, cols), &arguments)?;
         self.multiply_weight(hidden.as_slice(), input.down, y)
     }
 
@@ -45,9 +45,9 @@ impl FeedForward for Cuda {
         let mut partial = sum.is_some().then(|| self.partial_sums(rows, cols)).transpose()?;
         let name = kernel!("bitfit_feed_forward_backward", hidden.dtype);
         let mut arguments = Arguments::new();
-        arguments.input(input.derivative).output(hidden.reborrow()).usize(rows).usize(cols).usize(sums::BLOCK_ROWS);
+        arguments.input(input.derivative).output(hidden.reborrow()).usize(rows).usize(cols);
         arguments.optional_output(partial.as_mut().map(|partial| partial.as_mut()));
-        self.launch(&SOURCE, name, sums::shape(rows, cols), &arguments)?;
+        self.launch(&SOURCE, name, Shape::tiles(rows, cols), &arguments)?;
         if let Some((partial, sum)) = partial.zip(sum) {
             self.add_partial_sums(partial.as_ref(), sum)?;
         }

@@ -1,17 +1,18 @@
 //! The linear on the GPU: products through cuBLASLt, then the bias. It is added in f32, so that what a step changes of it
 //! is not rounded away in a narrow product.
 
+use std::ops::Range;
+
 use bitfit_core::{
-    DType, Mask, Result, Slice, SliceMut,
+    ColumnSums, DType, Mask, Result, Slice, SliceMut,
     ops::linear::{Dense, Linear},
 };
 
 use crate::{
     Cuda, Matrix,
-    launch::{Arguments, Shape, Source, kernel, source},
+    launch::{Arguments, RUNS, Shape, Source, kernel, source},
     memory::Temporary,
     products::{Operand, Product},
-    sums,
 };
 
 pub(crate) static SOURCE: Source = source!("linear");
@@ -102,14 +103,32 @@ impl Linear for Cuda {
     }
 
     fn column_sum(&self, dy: Slice<'_, Self>, cols: usize, first: usize, sum: SliceMut<'_, Self>) -> Result<()> {
-        let (rows, width) = (dy.len / cols, sum.len);
+        let columns = first..first + sum.len;
+        self.column_sums(dy, cols, [columns], ColumnSums { buffer: sum, at: [Some(0)] })
+    }
+
+    fn column_sums<const N: usize>(
+        &self,
+        dy: Slice<'_, Self>,
+        cols: usize,
+        columns: [Range<usize>; N],
+        mut sums: ColumnSums<'_, Self, N>,
+    ) -> Result<()> {
+        let rows = dy.len / cols;
         let name = kernel!("bitfit_linear_column_sum", dy.dtype);
-        let mut partial = self.partial_sums(rows, width)?;
-        let mut arguments = Arguments::new();
-        arguments.input(dy).usize(rows).usize(cols).usize(first).usize(width).usize(sums::BLOCK_ROWS);
-        arguments.output(partial.as_mut());
-        self.launch(&SOURCE, name, sums::shape(rows, width), &arguments)?;
-        self.add_partial_sums(partial.as_ref(), sum)
+        let wanted: Vec<_> = columns.iter().zip(sums.at).filter_map(|(columns, at)| Some((columns, at?))).collect();
+        for wanted in wanted.chunks(RUNS) {
+            let from: Vec<_> = wanted.iter().map(|(columns, _)| (columns.start, columns.len())).collect();
+            let to: Vec<_> = wanted.iter().map(|(columns, at)| (*at, columns.len())).collect();
+            let lengths = || from.iter().map(|(_, len)| *len);
+            let width = lengths().sum();
+            let mut partial = self.partial_sums(rows, width)?;
+            let mut arguments = Arguments::new();
+            arguments.runs(&from).usize(width).input(dy).usize(rows).usize(cols).output(partial.as_mut());
+            self.launch(&SOURCE, name, Shape::tiles_of_runs(rows, lengths()), &arguments)?;
+            self.add_partial_sums_to(partial.as_ref(), sums.buffer.reborrow(), &to)?;
+        }
+        Ok(())
     }
 }
 
@@ -153,11 +172,16 @@ impl Cuda {
         let rows = y.len / cols;
         let name = kernel!("bitfit_linear_add_bias", y.dtype);
         let mut first = 0;
-        for part in bias {
+        for parts in bias.chunks(RUNS) {
+            let width = parts.iter().map(|part| part.len).sum();
             let mut arguments = Arguments::new();
-            arguments.input(*part).usize(first).usize(part.len).output(y.reborrow()).usize(rows).usize(cols);
-            self.launch(&SOURCE, name, Shape::elements(rows * part.len), &arguments)?;
-            first += part.len;
+            for i in 0..RUNS {
+                let part = parts.get(i);
+                arguments.optional_input(part.copied()).usize(part.map_or(0, |part| part.len));
+            }
+            arguments.usize(first).usize(width).output(y.reborrow()).usize(rows).usize(cols);
+            self.launch(&SOURCE, name, Shape::tiles(rows, width), &arguments)?;
+            first += width;
         }
         Ok(())
     }
