@@ -16,7 +16,7 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
     ]
 }
 
-const SHAPES: [(usize, usize); 13] = [
+const SHAPES: [(usize, usize); 15] = [
     (1, 1),
     (1, 2),
     (2, 15),
@@ -30,6 +30,9 @@ const SHAPES: [(usize, usize); 13] = [
     (2, 1536),
     (3, 3072),
     (1, 4096),
+    // Enough rows for a GPU to take more of them at a time.
+    (3075, 128),
+    (3074, 17),
 ];
 
 const EPS: f32 = 1e-12;

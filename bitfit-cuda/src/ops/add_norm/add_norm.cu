@@ -1,70 +1,103 @@
 // y = LN(r + m ∘ (x + b)) over the rows of [rows, cols], and its backward with the column sums of β, b and γ in the same pass.
 //
-// A block takes a row, each of its threads four columns side by side: the row lies in registers from the first load to the last
-// store, and mean and variance are two passes over them. So a block has cols / 4 threads, in whole warps, and a row at most 4096
-// columns. Matrices are read and written in vectors where their rows are aligned; a vector parameter may begin anywhere in the
-// arena, and is asked for itself.
-
-// The most threads of a block, and so, times four, the most columns.
-#define MOST_THREADS 1024
-
-// Rows of a block of the backward. A constant: the sums must not depend on the device. Few, as a block works through its rows one
-// after the other; the partial sums are then an eighth of what is read and written, and stay in the second cache.
-#define BLOCK_ROWS 8
+// A block takes ROWS rows at once, and each of its threads four columns side by side of all of them: the rows lie in registers
+// from the first load to the last store. Everything is loaded before anything is used, the dropout is drawn meanwhile, and the
+// rows' sums meet together: what a block waits for, it waits for once and not once a row. A column's sum over the block's rows
+// needs no other thread. A block has cols / 4 threads, in whole warps, and so a row at most 4096 columns.
+//
+// Matrices are read and written in vectors where the rows of all of them are aligned (WIDE); a vector parameter may begin
+// anywhere in the arena, and is asked for itself.
 
 // A thread's four columns, or fewer at the end of a row that is no multiple of four.
 struct Columns {
     u32 first, count;
 };
 
-__device__ __forceinline__ Columns columns_of_thread(u64 cols) {
+__device__ __forceinline__ Columns columns_of_thread(u32 cols) {
     u32 first = 4 * threadIdx.x;
-    u32 rest = first < cols ? (u32)(cols - first) : 0;
+    u32 rest = first < cols ? cols - first : 0;
     return Columns{first, rest < 4 ? rest : 4};
 }
 
-// Whether rows of `cols` elements behind `from` may be read four at a time.
+// Row r behind `row`. By the distance in bytes, which is the same for all threads: an address then takes an addition.
+template <class T>
+__device__ __forceinline__ T* next_row(T* row, u32 r, u32 cols) {
+    return (T*)((char*)row + (u64)cols * (r * (u32)sizeof(T)));
+}
+
+// Whether rows of `cols` elements behind `from` may be read four at a time. Null is as wide as any.
 template <class T>
 __device__ __forceinline__ bool is_wide(const T* from, u64 cols) {
     return cols % 4 == 0 && (u64)from % (4 * sizeof(T)) == 0;
 }
 
-__device__ __forceinline__ float4 load_vector(const float* from) { return *reinterpret_cast<const float4*>(from); }
-__device__ __forceinline__ float4 load_vector(const bf16* from) {
-    uint2 pairs = *reinterpret_cast<const uint2*>(from);
-    return make_float4(low_bf16(pairs.x), high_bf16(pairs.x), low_bf16(pairs.y), high_bf16(pairs.y));
+// Four elements as they lie in memory, and as numbers: they become numbers where they are used, for that waits for the load.
+template <class T>
+struct Stored;
+template <>
+struct Stored<float> {
+    typedef float4 Four;
+};
+template <>
+struct Stored<bf16> {
+    typedef uint2 Four;
+};
+__device__ __forceinline__ float4 numbers(float4 four) { return four; }
+__device__ __forceinline__ float4 numbers(uint2 four) {
+    return make_float4(low_bf16(four.x), high_bf16(four.x), low_bf16(four.y), high_bf16(four.y));
 }
+
+// The thread's columns of a row; zero where it has none, or the row is not `there`.
+template <bool WIDE>
+__device__ __forceinline__ float4 load_four(const float* row, Columns columns, bool there = true) {
+    float4 four = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    row += columns.first;
+    if (WIDE) {
+        if (there && columns.count > 0) four = *reinterpret_cast<const float4*>(row);
+    } else {
+        if (there && columns.count > 0) four.x = row[0];
+        if (there && columns.count > 1) four.y = row[1];
+        if (there && columns.count > 2) four.z = row[2];
+        if (there && columns.count > 3) four.w = row[3];
+    }
+    return four;
+}
+template <bool WIDE>
+__device__ __forceinline__ uint2 load_four(const bf16* row, Columns columns, bool there = true) {
+    uint2 four = make_uint2(0, 0);
+    row += columns.first;
+    if (WIDE) {
+        if (there && columns.count > 0) four = *reinterpret_cast<const uint2*>(row);
+    } else {
+        if (there && columns.count > 0) four.x = row[0];
+        if (there && columns.count > 1) four.x |= (u32)row[1] << 16;
+        if (there && columns.count > 2) four.y = row[2];
+        if (there && columns.count > 3) four.y |= (u32)row[3] << 16;
+    }
+    return four;
+}
+
+// The thread's columns of a vector parameter; zero where there is none.
+__device__ __forceinline__ float4 load_parameter(const float* from, u64 cols, Columns columns) {
+    if (!from) return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    return is_wide(from, cols) ? load_four<true>(from, columns) : load_four<false>(from, columns);
+}
+
 __device__ __forceinline__ void store_vector(float* to, float4 v) { *reinterpret_cast<float4*>(to) = v; }
 __device__ __forceinline__ void store_vector(bf16* to, float4 v) {
     *reinterpret_cast<uint2*>(to) = make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w));
 }
 
-// The thread's columns of the row that begins at `row`; zero where it has none.
-template <class T>
-__device__ __forceinline__ float4 load_four(const T* from, u64 row, Columns columns, bool wide) {
-    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    u64 at = row + columns.first;
-    if (wide) {
-        if (columns.count > 0) v = load_vector(from + at);
+template <bool WIDE, class T>
+__device__ __forceinline__ void store_four(T* row, Columns columns, bool there, float4 v) {
+    row += columns.first;
+    if (WIDE) {
+        if (there && columns.count > 0) store_vector(row, v);
     } else {
-        if (columns.count > 0) v.x = load(from, at);
-        if (columns.count > 1) v.y = load(from, at + 1);
-        if (columns.count > 2) v.z = load(from, at + 2);
-        if (columns.count > 3) v.w = load(from, at + 3);
-    }
-    return v;
-}
-
-template <class T>
-__device__ __forceinline__ void store_four(T* to, u64 row, Columns columns, bool wide, float4 v) {
-    u64 at = row + columns.first;
-    if (wide) {
-        if (columns.count > 0) store_vector(to + at, v);
-    } else {
-        if (columns.count > 0) store(to, at, v.x);
-        if (columns.count > 1) store(to, at + 1, v.y);
-        if (columns.count > 2) store(to, at + 2, v.z);
-        if (columns.count > 3) store(to, at + 3, v.w);
+        if (there && columns.count > 0) store(row, 0, v.x);
+        if (there && columns.count > 1) store(row, 1, v.y);
+        if (there && columns.count > 2) store(row, 2, v.z);
+        if (there && columns.count > 3) store(row, 3, v.w);
     }
 }
 
@@ -74,152 +107,296 @@ __device__ __forceinline__ float4 add_four(float4 a, float4 b) {
 __device__ __forceinline__ float4 multiply_four(float4 a, float4 b) {
     return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
 }
+// a ∘ b + c.
+__device__ __forceinline__ float4 fuse_four(float4 a, float4 b, float4 c) {
+    return make_float4(fmaf(a.x, b.x, c.x), fmaf(a.y, b.y, c.y), fmaf(a.z, b.z, c.z), fmaf(a.w, b.w, c.w));
+}
 __device__ __forceinline__ float sum_four(float4 a) { return (a.x + a.y) + (a.z + a.w); }
 
-// The dropout's factors of the thread's columns of the row that begins at element `row`. All threads of the block call.
+// The sum of the thread's columns alone, whatever the others hold.
+template <bool WIDE>
+__device__ __forceinline__ float sum_of_columns(float4 v, Columns columns) {
+    if (WIDE) return columns.count > 0 ? sum_four(v) : 0.0f;
+    return sum_four(make_float4(
+        columns.count > 0 ? v.x : 0.0f, columns.count > 1 ? v.y : 0.0f, columns.count > 2 ? v.z : 0.0f, columns.count > 3 ? v.w : 0.0f));
+}
+
+// COUNT sums over the block, COUNT a power of two up to 32: of the threads' values, the sum of value i in every lane i, i + COUNT
+// and so on of every warp. `shared` has room for COUNT floats a warp, and serves one call.
 //
-// A draw decides eight elements that lie sixteen apart. Where rows are whole groups of 128 elements, a warp's columns are one
-// group: its lanes draw the group's sixteen blocks, each twice, and hand each other the bits, instead of drawing four times each.
-__device__ __forceinline__ float4 factors_of_row(const Dropout& dropout, u64 row, u64 cols, Columns columns) {
-    if (dropout.threshold == 0) return make_float4(1.0f, 1.0f, 1.0f, 1.0f);
-    float factors[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+// Within a warp, lanes hand each other half of the values that they still have and keep the other half, until each has one: a
+// shuffle a value, where a `warp_sum` for each would take five.
+template <u32 COUNT>
+__device__ __forceinline__ float block_sums(float (&values)[COUNT], float* shared) {
+    u32 lane = threadIdx.x % 32, distance = 16;
+#pragma unroll
+    for (u32 half = COUNT / 2; half > 0; half /= 2, distance /= 2) {
+        bool upper = lane & distance;
+#pragma unroll
+        for (u32 i = 0; i < half; i++) {
+            float kept = upper ? values[half + i] : values[i], given = upper ? values[i] : values[half + i];
+            values[i] = kept + __shfl_xor_sync(FULL_WARP, given, distance);
+        }
+    }
+    float sum = values[0];
+#pragma unroll
+    for (; distance > 0; distance /= 2) sum += __shfl_xor_sync(FULL_WARP, sum, distance);
+    // The value that is left in a lane is the one of the lane's upper bits.
+    if (lane % (32 / COUNT) == 0) shared[threadIdx.x / 32 * COUNT + lane / (32 / COUNT)] = sum;
+    __syncthreads();
+    sum = 0.0f;
+    shared += lane % COUNT;
+#pragma unroll 1
+    for (u32 warp = 0, warps = blockDim.x / 32; warp < warps; warp += 8, shared += 8 * COUNT) {
+        float parts[8];
+#pragma unroll
+        for (u32 i = 0; i < 8; i++) parts[i] = warp + i < warps ? shared[i * COUNT] : 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 8; i++) sum += parts[i];
+    }
+    return sum;
+}
+
+// Bit j: whether the draw keeps its half-word j's element.
+__device__ __forceinline__ u32 kept_of_draw(const Dropout& dropout, const Draw& draw) {
+    u32 kept = 0;
+#pragma unroll
+    for (u32 j = 0; j < 8; j++) {
+        u32 bits = j % 2 ? draw.words[j / 2] >> 16 : draw.words[j / 2] & 0xffffu;
+        kept |= (bits >= dropout.threshold ? 1u : 0u) << j;
+    }
+    return kept;
+}
+
+// Which elements the dropout keeps: bit 4 r + i for the thread's column i of row `first` + r. All threads of the block call.
+//
+// A draw decides eight elements that lie sixteen apart in a group of 128, and a warp has 128 columns of a row. So its lanes make
+// the draws of all of them, and hand each other the bits.
+template <u32 ROWS>
+__device__ __forceinline__ u32 kept_of_rows(const Dropout& dropout, u64 first, u64 cols) {
+    if (dropout.threshold == 0) return ~0u;
+    u32 lane = threadIdx.x % 32, kept = 0;
+    u64 begin = first * cols + threadIdx.x / 32 * 128;
     if (cols % 128 == 0) {
-        u32 lane = threadIdx.x % 32;
-        Draw draw = philox(dropout, (row + columns.first) / 128 * 16 + lane % 16);
-        u32 kept = 0;
-        for (u32 j = 0; j < 8; j++) kept |= (draw_factor(dropout, draw, j) > 0.0f ? 1u : 0u) << j;
-        for (u32 i = 0; i < 4; i++) {
-            u32 bits = __shfl_sync(FULL_WARP, kept, (4 * lane + i) % 16);
-            factors[i] = (bits >> (lane / 4)) & 1u ? dropout.scale : 0.0f;
+        // A warp's columns of a row are one group, of sixteen draws: half a warp draws for a row, the other half for the next.
+        // Byte p of `drawn` is of the pair p of rows.
+        u32 drawn = 0;
+#pragma unroll
+        for (u32 pair = 0; pair < ROWS / 2; pair++) {
+            u64 block = draw_block(begin + (2 * pair + lane / 16) * cols + lane % 16);
+            drawn |= kept_of_draw(dropout, philox(dropout, block)) << (8 * pair);
+        }
+#pragma unroll
+        for (u32 i = 0; i < 8; i++) {
+            u32 from = i / 4 * 16 + (4 * lane + i % 4) % 16;
+            kept |= ((__shfl_sync(FULL_WARP, drawn, from) >> (lane / 4)) & 0x01010101u) << i;
         }
     } else {
-        for (u32 i = 0; i < 4; i++) {
-            if (i < columns.count) factors[i] = dropout_factor(dropout, row + columns.first + i);
-        }
-    }
-    return make_float4(factors[0], factors[1], factors[2], factors[3]);
-}
-
-// Launch: a block a row. `bias`, `residual`, and `normal` with `rstd` may be null.
-template <class X, class K>
-__device__ __forceinline__ void add_norm(
-    const X* x, const float* bias, const float* residual, const float* weight, const float* beta, Dropout dropout, float eps, float* y,
-    K* normal, float* rstd, u64 cols, float* shared) {
-    u64 row = blockIdx.x * cols;
-    Columns columns = columns_of_thread(cols);
-    float4 v = load_four(x, row, columns, is_wide(x, cols));
-    if (bias) v = add_four(v, load_four(bias, 0, columns, is_wide(bias, cols)));
-    v = multiply_four(v, factors_of_row(dropout, row, cols, columns));
-    if (residual) v = add_four(v, load_four(residual, row, columns, is_wide(residual, cols)));
-
-    // Columns that the thread does not have are zero in the first sum, and must be in the second.
-    float mean = block_sum(sum_four(v), shared) / (float)cols;
-    float4 d = make_float4(
-        columns.count > 0 ? v.x - mean : 0.0f, columns.count > 1 ? v.y - mean : 0.0f, columns.count > 2 ? v.z - mean : 0.0f,
-        columns.count > 3 ? v.w - mean : 0.0f);
-    float variance = block_sum(sum_four(multiply_four(d, d)), shared) / (float)cols;
-    float inverse = 1.0f / sqrtf(variance + eps);
-
-    float4 n = make_float4(d.x * inverse, d.y * inverse, d.z * inverse, d.w * inverse);
-    if (normal) {
-        store_four(normal, row, columns, is_wide(normal, cols), n);
-        if (threadIdx.x == 0) rstd[blockIdx.x] = inverse;
-    }
-    float4 w = load_four(weight, 0, columns, is_wide(weight, cols));
-    float4 b = load_four(beta, 0, columns, is_wide(beta, cols));
-    store_four(
-        y, row, columns, is_wide(y, cols),
-        make_float4(fmaf(w.x, n.x, b.x), fmaf(w.y, n.y, b.y), fmaf(w.z, n.z, b.z), fmaf(w.w, n.w, b.w)));
-}
-
-// Launch: a block for BLOCK_ROWS rows. `normal` with `rstd` may be null where only β's sum is asked for; `dr` and `dx` may be;
-// `partial` [blocks, 3, cols] for the sums of β, b and γ is where one of them is asked for.
-template <class X, class K>
-__device__ __forceinline__ void add_norm_backward(
-    const float* dy, const float* weight, const K* normal, const float* rstd, Dropout dropout, float* dr, X* dx, float* partial, u64 rows,
-    u64 cols, float2* shared) {
-    u64 begin = (u64)blockIdx.x * BLOCK_ROWS, end = begin + BLOCK_ROWS < rows ? begin + BLOCK_ROWS : rows;
-    Columns columns = columns_of_thread(cols);
-    bool wide_dy = is_wide(dy, cols), wide_normal = is_wide(normal, cols);
-    const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    float4 w = normal ? load_four(weight, 0, columns, is_wide(weight, cols)) : zero;
-    float4 beta = zero, bias = zero, gamma = zero;
-    // A row is loaded while the one before it waits for its sums.
-    float4 next_dy = load_four(dy, begin * cols, columns, wide_dy);
-    float4 next_normal = normal ? load_four(normal, begin * cols, columns, wide_normal) : zero;
-    for (u64 row = begin; row < end; row++) {
-        float4 g = next_dy, n = next_normal;
-        if (row + 1 < end) {
-            next_dy = load_four(dy, (row + 1) * cols, columns, wide_dy);
-            if (normal) next_normal = load_four(normal, (row + 1) * cols, columns, wide_normal);
-        }
-        beta = add_four(beta, g);
-        if (normal) {
-            gamma = add_four(gamma, multiply_four(g, n));
-            g = multiply_four(g, w);
-            // Both sums of the row in one meeting. Two places in turn: who is late to read one is not overtaken twice.
-            float sum = warp_sum(sum_four(g)), product = warp_sum(sum_four(multiply_four(g, n)));
-            float2* sums = shared + (row - begin) % 2 * 32;
-            if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = make_float2(sum, product);
-            __syncthreads();
-            float2 total = sums[0];
-            for (u32 warp = 1; warp < blockDim.x / 32; warp++) {
-                total.x += sums[warp].x;
-                total.y += sums[warp].y;
+        // They lie in two groups: half a warp draws for each.
+#pragma unroll
+        for (u32 row = 0; row < ROWS; row++, begin += cols) {
+            u32 drawn = kept_of_draw(dropout, philox(dropout, (begin / 128 + lane / 16) * 16 + lane % 16));
+#pragma unroll
+            for (u32 i = 0; i < 4; i++) {
+                u32 at = (u32)(begin % 128) + 4 * lane + i;
+                u32 bits = __shfl_sync(FULL_WARP, drawn, at / 128 * 16 + at % 16);
+                kept |= ((bits >> (at % 128 / 16)) & 1u) << (4 * row + i);
             }
-            float mean = total.x / (float)cols, along = total.y / (float)cols, inverse = rstd[row];
-            float4 r = make_float4(
-                inverse * (g.x - mean - n.x * along), inverse * (g.y - mean - n.y * along), inverse * (g.z - mean - n.z * along),
-                inverse * (g.w - mean - n.w * along));
-            if (dr) store_four(dr, row * cols, columns, is_wide(dr, cols), r);
-            r = multiply_four(r, factors_of_row(dropout, row * cols, cols, columns));
-            bias = add_four(bias, r);
-            if (dx) store_four(dx, row * cols, columns, is_wide(dx, cols), r);
         }
     }
-    if (partial) {
-        u64 at = (u64)blockIdx.x * 3 * cols;
-        bool wide = is_wide(partial, cols);
-        store_four(partial, at, columns, wide, beta);
-        store_four(partial, at + cols, columns, wide, bias);
-        store_four(partial, at + 2 * cols, columns, wide, gamma);
+    return kept;
+}
+
+// The dropout's factors of the thread's columns of row r of the block.
+__device__ __forceinline__ float4 factors_of_row(const Dropout& dropout, u32 kept, u32 r) {
+    kept >>= 4 * r;
+    return make_float4(
+        kept & 1u ? dropout.scale : 0.0f, kept & 2u ? dropout.scale : 0.0f, kept & 4u ? dropout.scale : 0.0f,
+        kept & 8u ? dropout.scale : 0.0f);
+}
+
+// Launch: a block for ROWS rows. `bias`, `residual`, `rounded`, which is y again, and `normal` with `rstd` may be null.
+template <u32 ROWS, bool WIDE, class X, class K>
+__device__ __forceinline__ void add_norm(
+    const X* x, const float* bias, const float* residual, const float* weight, const float* beta, const Dropout& dropout, float eps,
+    float* y, bf16* rounded, K* normal, float* rstd, u64 rows, u32 cols, float* shared) {
+    u64 first = (u64)blockIdx.x * ROWS, begin = first * cols;
+    u32 there = rows - first < ROWS ? (u32)(rows - first) : ROWS;
+    Columns columns = columns_of_thread(cols);
+    typename Stored<X>::Four of_x[ROWS];
+    float4 v[ROWS];
+#pragma unroll
+    for (u32 r = 0; r < ROWS; r++) of_x[r] = load_four<WIDE>(next_row(x + begin, r, cols), columns, r < there);
+#pragma unroll
+    for (u32 r = 0; r < ROWS; r++) {
+        v[r] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (residual) v[r] = load_four<WIDE>(next_row(residual + begin, r, cols), columns, r < there);
+    }
+    float4 of_bias = load_parameter(bias, cols, columns);
+    float4 of_weight = load_parameter(weight, cols, columns), of_beta = load_parameter(beta, cols, columns);
+    u32 kept = kept_of_rows<ROWS>(dropout, first, cols);
+
+    float sums[ROWS];
+    float share = 1.0f / (float)cols;
+#pragma unroll
+    for (u32 r = 0; r < ROWS; r++) {
+        v[r] = fuse_four(factors_of_row(dropout, kept, r), add_four(numbers(of_x[r]), of_bias), v[r]);
+        sums[r] = sum_four(v[r]);
+    }
+    float mean = block_sums(sums, shared) * share;
+#pragma unroll
+    for (u32 r = 0; r < ROWS; r++) {
+        float of_row = __shfl_sync(FULL_WARP, mean, r);
+        v[r] = make_float4(v[r].x - of_row, v[r].y - of_row, v[r].z - of_row, v[r].w - of_row);
+        sums[r] = sum_of_columns<WIDE>(multiply_four(v[r], v[r]), columns);
+    }
+    float inverse = rsqrtf(block_sums(sums, shared + 32 * ROWS) * share + eps);
+    if (normal && threadIdx.x < there) rstd[first + threadIdx.x] = inverse;
+#pragma unroll
+    for (u32 r = 0; r < ROWS; r++) {
+        float of_row = __shfl_sync(FULL_WARP, inverse, r);
+        float4 n = make_float4(v[r].x * of_row, v[r].y * of_row, v[r].z * of_row, v[r].w * of_row);
+        if (normal) store_four<WIDE>(next_row(normal + begin, r, cols), columns, r < there, n);
+        n = fuse_four(of_weight, n, of_beta);
+        store_four<WIDE>(next_row(y + begin, r, cols), columns, r < there, n);
+        if (rounded) store_four<WIDE>(next_row(rounded + begin, r, cols), columns, r < there, n);
     }
 }
 
-// sums[at] += Σ partial[block, i, :] for the sums that begin at `beta`, `bias` and `gamma` of `sums`, or at NOWHERE where one is
-// not asked for. Of a block's eight warps each adds every eighth block of rows, then the eight are added in their order. Launch:
-// blocks of 256 threads, for 32 columns along x, for one of the three sums along y.
-#define NOWHERE (~(u64)0)
-extern "C" __global__ void bitfit_add_norm_sums(const float* partial, u64 blocks, u64 cols, float* sums, u64 beta, u64 bias, u64 gamma) {
-    __shared__ float parts[8][32];
-    u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, which = blockIdx.y;
-    u64 column = (u64)blockIdx.x * 32 + lane, at = which == 0 ? beta : which == 1 ? bias : gamma;
+// Launch: a block for `block_rows` rows, which it takes ROWS at a time. `normal` with `rstd` may be null where only β's sum is
+// asked for; `dr` and `dx` may be, and so may, of the sums of β, b and γ over each block's rows, [blocks, cols], those that are
+// not asked for.
+template <u32 ROWS, bool WIDE, class X, class K>
+__device__ __forceinline__ void add_norm_backward(
+    const float* dy, const float* weight, const K* normal, const float* rstd, const Dropout& dropout, float* dr, X* dx, float* beta,
+    float* bias, float* gamma, u64 rows, u64 block_rows, u32 cols, float* shared) {
+    const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    u64 first = blockIdx.x * block_rows, end = first + block_rows < rows ? first + block_rows : rows;
+    u32 lane = threadIdx.x % 32;
+    float share = 1.0f / (float)cols;
+    Columns columns = columns_of_thread(cols);
+    float4 of_weight = load_parameter(normal ? weight : nullptr, cols, columns);
+    float4 of_beta = zero, of_bias = zero, of_gamma = zero;
+    for (; first < end; first += ROWS) {
+        u64 begin = first * cols;
+        u32 there = end - first < ROWS ? (u32)(end - first) : ROWS;
+        float4 g[ROWS];
+        typename Stored<K>::Four of_normal[ROWS];
+#pragma unroll
+        for (u32 r = 0; r < ROWS; r++) g[r] = load_four<WIDE>(next_row(dy + begin, r, cols), columns, r < there);
+        if (normal) {
+#pragma unroll
+            for (u32 r = 0; r < ROWS; r++) of_normal[r] = load_four<WIDE>(next_row(normal + begin, r, cols), columns, r < there);
+        }
+        float inverse = normal && lane < there ? rstd[first + lane] : 0.0f;
+        u32 kept = normal ? kept_of_rows<ROWS>(dropout, first, cols) : 0;
+        if (beta) {
+#pragma unroll
+            for (u32 r = 0; r < ROWS; r++) of_beta = add_four(of_beta, g[r]);
+        }
+        if (!normal) continue;
+        if (gamma) {
+#pragma unroll
+            for (u32 r = 0; r < ROWS; r++) of_gamma = fuse_four(g[r], numbers(of_normal[r]), of_gamma);
+        }
+
+        // Of each row the sums of g and of g ∘ x̂. Two places in turn: who is late to read one is not overtaken twice.
+        float sums[2 * ROWS];
+#pragma unroll
+        for (u32 r = 0; r < ROWS; r++) {
+            g[r] = multiply_four(g[r], of_weight);
+            sums[r] = sum_four(g[r]);
+            sums[ROWS + r] = sum_four(multiply_four(g[r], numbers(of_normal[r])));
+        }
+        float means = block_sums(sums, shared + first / ROWS % 2 * (32 * 2 * ROWS)) * share;
+#pragma unroll
+        for (u32 r = 0; r < ROWS; r++) {
+            float mean = __shfl_sync(FULL_WARP, means, r), along = __shfl_sync(FULL_WARP, means, ROWS + r);
+            // Of a row that is not there zero, and so is all that follows.
+            float scale = __shfl_sync(FULL_WARP, inverse, r);
+            float4 n = numbers(of_normal[r]);
+            float4 v = make_float4(
+                scale * (g[r].x - mean - n.x * along), scale * (g[r].y - mean - n.y * along), scale * (g[r].z - mean - n.z * along),
+                scale * (g[r].w - mean - n.w * along));
+            if (dr) store_four<WIDE>(next_row(dr + begin, r, cols), columns, r < there, v);
+            v = multiply_four(v, factors_of_row(dropout, kept, r));
+            of_bias = add_four(of_bias, v);
+            if (dx) store_four<WIDE>(next_row(dx + begin, r, cols), columns, r < there, v);
+        }
+    }
+    u64 begin = (u64)blockIdx.x * cols;
+    if (beta) store_four<WIDE>(beta + begin, columns, true, of_beta);
+    if (bias) store_four<WIDE>(bias + begin, columns, true, of_bias);
+    if (gamma) store_four<WIDE>(gamma + begin, columns, true, of_gamma);
+}
+
+// sums[at] += Σ partial[block, :] for each of the three matrices [blocks, cols] of the sums of β, b and γ that is not null.
+// Launch: blocks of 256 threads, for eight columns along x, for one of the three along y.
+//
+// Each of a block's threads adds every 32nd row in one of the columns, so that a warp reads four rows' whole sectors, with
+// sixteen loads of a thread on their way at once. Then the threads of a column are added up.
+extern "C" __global__ void bitfit_add_norm_sums(
+    const float* beta, const float* bias, const float* gamma, u64 blocks, u64 cols, float* sums, u64 beta_at, u64 bias_at, u64 gamma_at) {
+    __shared__ float parts[8][8];
+    const float* partial = blockIdx.y == 0 ? beta : blockIdx.y == 1 ? bias : gamma;
+    if (!partial) return;
+    u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    u64 column = (u64)blockIdx.x * 8 + lane % 8;
+    bool there = column < cols;
+    float* to = sums + (blockIdx.y == 0 ? beta_at : blockIdx.y == 1 ? bias_at : gamma_at) + column;
+    float before = threadIdx.x < 8 && there ? *to : 0.0f;
     float sum = 0.0f;
-    if (at != NOWHERE && column < cols) {
-        for (u64 block = warp; block < blocks; block += 8) sum += partial[(block * 3 + which) * cols + column];
+    for (u64 block = threadIdx.x / 8; block < blocks; block += 16 * 32) {
+        float values[16];
+#pragma unroll
+        for (u32 i = 0; i < 16; i++) values[i] = there && block + 32 * i < blocks ? partial[(block + 32 * i) * cols + column] : 0.0f;
+#pragma unroll
+        for (u32 i = 0; i < 16; i++) sum += values[i];
     }
-    parts[warp][lane] = sum;
+    sum += __shfl_xor_sync(FULL_WARP, sum, 16);
+    sum += __shfl_xor_sync(FULL_WARP, sum, 8);
+    if (lane < 8) parts[warp][lane] = sum;
     __syncthreads();
-    if (warp == 0 && at != NOWHERE && column < cols) {
+    if (threadIdx.x < 8 && there) {
         for (u32 other = 1; other < 8; other++) sum += parts[other][lane];
-        sums[at + column] += sum;
+        *to = before + sum;
     }
 }
 
-// For x, and dx, of type X, with x̂ kept as K.
-#define OF_TYPES(X, K, SUFFIX)                                                                                               \
-    extern "C" __global__ void __launch_bounds__(MOST_THREADS) bitfit_add_norm_##SUFFIX(                                     \
-        const X* x, const float* bias, const float* residual, const float* weight, const float* beta, DROPOUT_PARAMETERS,    \
-        float eps, float* y, K* normal, float* rstd, u64 cols) {                                                             \
-        __shared__ float shared[32];                                                                                         \
-        add_norm(x, bias, residual, weight, beta, DROPOUT_SITE, eps, y, normal, rstd, cols, shared);                         \
-    }                                                                                                                        \
-    extern "C" __global__ void __launch_bounds__(MOST_THREADS) bitfit_add_norm_backward_##SUFFIX(                            \
-        const float* dy, const float* weight, const K* normal, const float* rstd, DROPOUT_PARAMETERS, float* dr, X* dx,      \
-        float* partial, u64 rows, u64 cols) {                                                                                \
-        __shared__ float2 shared[64];                                                                                        \
-        add_norm_backward(dy, weight, normal, rstd, DROPOUT_SITE, dr, dx, partial, rows, cols, shared);                      \
+// For x, and dx, of type X, with x̂ kept as K; for blocks of THREADS threads at the most, of which a multiprocessor should hold
+// BLOCKS.
+#define FORWARD(ROWS, X, K, SUFFIX, THREADS, BLOCKS)                                                                             \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) bitfit_add_norm_by##ROWS##_##SUFFIX(                           \
+        const X* x, const float* bias, const float* residual, const float* weight, const float* beta, DROPOUT_PARAMETERS,        \
+        float eps, float* y, bf16* rounded, K* normal, float* rstd, u64 rows, u64 cols) {                                        \
+        __shared__ float shared[2 * 32 * ROWS];                                                                                  \
+        bool wide = is_wide(x, cols) && is_wide(residual, cols) && is_wide(y, cols);                                             \
+        if (wide && is_wide(rounded, cols) && is_wide(normal, cols)) {                                                           \
+            add_norm<ROWS, true>(                                                                                                \
+                x, bias, residual, weight, beta, DROPOUT_SITE, eps, y, rounded, normal, rstd, rows, (u32)cols, shared);          \
+        } else {                                                                                                                 \
+            add_norm<ROWS, false>(                                                                                               \
+                x, bias, residual, weight, beta, DROPOUT_SITE, eps, y, rounded, normal, rstd, rows, (u32)cols, shared);          \
+        }                                                                                                                        \
     }
+#define BACKWARD(ROWS, X, K, SUFFIX, THREADS, BLOCKS)                                                                            \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) bitfit_add_norm_backward_by##ROWS##_##SUFFIX(                  \
+        const float* dy, const float* weight, const K* normal, const float* rstd, DROPOUT_PARAMETERS, float* dr, X* dx,          \
+        float* beta, float* bias, float* gamma, u64 rows, u64 block_rows, u64 cols) {                                            \
+        __shared__ float shared[2 * 32 * 2 * ROWS];                                                                              \
+        if (is_wide(dy, cols) && is_wide(normal, cols) && is_wide(dr, cols) && is_wide(dx, cols)) {                              \
+            add_norm_backward<ROWS, true>(                                                                                       \
+                dy, weight, normal, rstd, DROPOUT_SITE, dr, dx, beta, bias, gamma, rows, block_rows, (u32)cols, shared);         \
+        } else {                                                                                                                 \
+            add_norm_backward<ROWS, false>(                                                                                      \
+                dy, weight, normal, rstd, DROPOUT_SITE, dr, dx, beta, bias, gamma, rows, block_rows, (u32)cols, shared);         \
+        }                                                                                                                        \
+    }
+#define OF_TYPES(X, K, SUFFIX)            \
+    FORWARD(2, X, K, SUFFIX, 1024, 1)     \
+    FORWARD(4, X, K, SUFFIX, 256, 4)      \
+    BACKWARD(2, X, K, SUFFIX, 1024, 1)    \
+    BACKWARD(4, X, K, SUFFIX, 256, 3)
 
 OF_TYPES(float, float, f32_f32)
 OF_TYPES(float, bf16, f32_bf16)

@@ -1,5 +1,5 @@
-//! `LN(r + drop(x + b))` on the GPU: a block to a row in forward, to a few rows in backward, which stay in registers; the
-//! column sums in two stages, blocks of rows first.
+//! `LN(r + drop(x + b))` on the GPU: a block takes a few rows at once, which stay in registers; the column sums in two
+//! stages, each block's rows first.
 
 use bitfit_core::{
     DType, Error, Result, Slice,
@@ -9,6 +9,7 @@ use bitfit_core::{
 use crate::{
     Cuda,
     launch::{Arguments, Shape, Source, kernel, source},
+    memory::Temporary,
 };
 
 pub(crate) static SOURCE: Source = source!("add_norm");
@@ -16,25 +17,34 @@ pub(crate) static SOURCE: Source = source!("add_norm");
 /// Columns of a row at the most: four a thread.
 const MOST_COLUMNS: usize = 4096;
 
-/// Rows of a block in backward, as in the source.
-const BLOCK_ROWS: usize = 8;
+/// Columns of a row at the most where a block takes four rows at once: the registers of more threads hold two.
+const FOUR_ROWS_COLUMNS: usize = 1024;
+/// Rows at the least of which forward takes four at once. With fewer, blocks of two are more, and sooner done.
+const FOUR_ROWS: usize = 2048;
 
-/// Where a sum begins that is not asked for, as in the source.
-const NOWHERE: usize = usize::MAX;
+/// Blocks of backward that rows are cut into, about. Few, as each leaves a row of partial sums; enough for the largest GPUs.
+const BACKWARD_BLOCKS: usize = 512;
+/// Rows of a block of backward at the most.
+const MOST_BLOCK_ROWS: usize = 32;
 
 impl AddNorm for Cuda {
     fn add_norm(&self, input: Input<'_, Self>, output: Output<'_, Self>) -> Result<()> {
-        let Output { mut y, rounded, kept } = output;
-        let threads = threads(input.cols)?;
-        let rows = y.len / input.cols.max(1);
+        let Output { y, rounded, kept } = output;
+        let cols = input.cols;
+        let threads = threads(cols)?;
+        let rows = y.len / cols.max(1);
         let (normal, rstd) = kept.map(|kept| (kept.normal, kept.rstd)).unzip();
-        let name = kernel!("bitfit_add_norm", input.x.dtype, type_of(normal.as_ref().map(|normal| normal.dtype)));
+        let (x, k) = (input.x.dtype, type_of(normal.as_ref().map(|normal| normal.dtype)));
+        let (block_rows, name) = match cols <= FOUR_ROWS_COLUMNS && rows >= FOUR_ROWS {
+            true => (4, kernel!("bitfit_add_norm_by4", x, k)),
+            false => (2, kernel!("bitfit_add_norm_by2", x, k)),
+        };
         let mut arguments = Arguments::new();
         arguments.input(input.x).optional_input(input.bias).optional_input(input.residual);
         arguments.input(input.weight).input(input.beta).dropout(input.dropout).f32(input.eps);
-        arguments.output(y.reborrow()).optional_output(normal).optional_output(rstd).usize(input.cols);
-        self.launch(&SOURCE, name, Shape::blocks(rows, threads), &arguments)?;
-        rounded.map_or(Ok(()), |rounded| bitfit_core::Device::copy(self, y.as_slice(), rounded))
+        arguments.output(y).optional_output(rounded).optional_output(normal).optional_output(rstd);
+        arguments.usize(rows).usize(cols);
+        self.launch(&SOURCE, name, Shape::blocks(rows.div_ceil(block_rows), threads), &arguments)
     }
 
     fn add_norm_backward(&self, input: BackwardInput<'_, Self>, output: BackwardOutput<'_, Self>) -> Result<()> {
@@ -42,27 +52,40 @@ impl AddNorm for Cuda {
         let BackwardOutput { sums, residual, x } = output;
         let threads = threads(cols)?;
         let rows = dy.len / cols.max(1);
-        let blocks = rows.div_ceil(BLOCK_ROWS);
-        let mut partial = match sums.at.iter().any(Option::is_some) {
-            true => Some(self.temporary(DType::F32, blocks * 3 * cols)?),
-            false => None,
-        };
         let (normal, rstd) = kept.unzip();
         let types = (x.as_ref().map(|dx| dx.dtype), normal.as_ref().map(|normal: &Slice<'_, Self>| normal.dtype));
-        let name = kernel!("bitfit_add_norm_backward", type_of(types.0), type_of(types.1));
+        let (x_type, k) = (type_of(types.0), type_of(types.1));
+        let name = match cols <= FOUR_ROWS_COLUMNS {
+            true => kernel!("bitfit_add_norm_backward_by4", x_type, k),
+            false => kernel!("bitfit_add_norm_backward_by2", x_type, k),
+        };
+        let block_rows = backward_block_rows(rows);
+        let blocks = rows.div_ceil(block_rows);
+        // Sums that nobody asks for are not made.
+        let partial = |index: usize| sums.at[index].map(|_| self.temporary(DType::F32, blocks * cols)).transpose();
+        let mut partial: [Option<Temporary>; 3] = [partial(0)?, partial(1)?, partial(2)?];
         let mut arguments = Arguments::new();
         arguments.input(dy).input(weight).optional_input(normal).optional_input(rstd).dropout(dropout);
         arguments.optional_output(residual).optional_output(x);
-        arguments.optional_output(partial.as_mut().map(|partial| partial.as_mut())).usize(rows).usize(cols);
+        partial.iter_mut().for_each(|sum| _ = arguments.optional_output(sum.as_mut().map(Temporary::as_mut)));
+        arguments.usize(rows).usize(block_rows).usize(cols);
         self.launch(&SOURCE, name, Shape::blocks(blocks, threads), &arguments)?;
-        let Some(partial) = partial else { return Ok(()) };
+        if partial.iter().all(Option::is_none) {
+            return Ok(());
+        }
         let mut arguments = Arguments::new();
-        arguments.input(partial.as_ref()).usize(blocks).usize(cols).output(sums.buffer);
-        sums.at.iter().for_each(|at| _ = arguments.usize(at.unwrap_or(NOWHERE)));
-        let columns = Shape::blocks(cols.div_ceil(32), 256);
+        partial.iter().for_each(|sum| _ = arguments.optional_input(sum.as_ref().map(Temporary::as_ref)));
+        arguments.usize(blocks).usize(cols).output(sums.buffer);
+        sums.at.iter().for_each(|at| _ = arguments.usize(at.unwrap_or(0)));
+        let columns = Shape::blocks(cols.div_ceil(8), 256);
         let shape = Shape { grid: [columns.grid[0], 3, 1], ..columns };
         self.launch(&SOURCE, "bitfit_add_norm_sums", shape, &arguments)
     }
+}
+
+/// Rows of a block of backward: a multiple of four. From the number of rows alone, as the sums' shape depends on it.
+fn backward_block_rows(rows: usize) -> usize {
+    ((rows / BACKWARD_BLOCKS + 2) / 4 * 4).clamp(4, MOST_BLOCK_ROWS)
 }
 
 /// The type of a matrix that may not be there, as part of a kernel's name: any will do for one that is not.
