@@ -172,12 +172,12 @@ __device__ __forceinline__ u32 kept_of_draw(const Dropout& dropout, const Draw& 
 //
 // A draw decides eight elements that lie sixteen apart in a group of 128, and a warp has 128 columns of a row. So its lanes make
 // the draws of all of them, and hand each other the bits.
-template <u32 ROWS>
+template <u32 ROWS, bool WIDE>
 __device__ __forceinline__ u32 kept_of_rows(const Dropout& dropout, u64 first, u64 cols) {
     if (dropout.threshold == 0) return ~0u;
     u32 lane = threadIdx.x % 32, kept = 0;
     u64 begin = first * cols + threadIdx.x / 32 * 128;
-    if (cols % 128 == 0) {
+    if (WIDE && cols % 128 == 0) {
         // A warp's columns of a row are one group, of sixteen draws: half a warp draws for a row, the other half for the next.
         // Byte p of `drawn` is of the pair p of rows.
         u32 drawn = 0;
@@ -192,8 +192,8 @@ __device__ __forceinline__ u32 kept_of_rows(const Dropout& dropout, u64 first, u
             kept |= ((__shfl_sync(FULL_WARP, drawn, from) >> (lane / 4)) & 0x01010101u) << i;
         }
     } else {
-        // They lie in two groups: half a warp draws for each.
-#pragma unroll
+        // They lie in two groups: half a warp draws for each. Not unrolled, for the sake of the time that it takes to compile.
+#pragma unroll 1
         for (u32 row = 0; row < ROWS; row++, begin += cols) {
             u32 drawn = kept_of_draw(dropout, philox(dropout, (begin / 128 + lane / 16) * 16 + lane % 16));
 #pragma unroll
@@ -215,12 +215,13 @@ __device__ __forceinline__ float4 factors_of_row(const Dropout& dropout, u32 kep
         kept & 8u ? dropout.scale : 0.0f);
 }
 
-// Launch: a block for ROWS rows. `bias`, `residual`, `rounded`, which is y again, and `normal` with `rstd` may be null.
+// The ROWS rows from `first` on, by a block. `bias`, `residual`, `rounded`, which is y again, and
+// `normal` with `rstd` may be null.
 template <u32 ROWS, bool WIDE, class X, class K>
 __device__ __forceinline__ void add_norm(
     const X* x, const float* bias, const float* residual, const float* weight, const float* beta, const Dropout& dropout, float eps,
-    float* y, bf16* rounded, K* normal, float* rstd, u64 rows, u32 cols, float* shared) {
-    u64 first = (u64)blockIdx.x * ROWS, begin = first * cols;
+    float* y, bf16* rounded, K* normal, float* rstd, u64 first, u64 rows, u32 cols, float* shared) {
+    u64 begin = first * cols;
     u32 there = rows - first < ROWS ? (u32)(rows - first) : ROWS;
     Columns columns = columns_of_thread(cols);
     typename Stored<X>::Four of_x[ROWS];
@@ -234,7 +235,7 @@ __device__ __forceinline__ void add_norm(
     }
     float4 of_bias = load_parameter(bias, cols, columns);
     float4 of_weight = load_parameter(weight, cols, columns), of_beta = load_parameter(beta, cols, columns);
-    u32 kept = kept_of_rows<ROWS>(dropout, first, cols);
+    u32 kept = kept_of_rows<ROWS, WIDE>(dropout, first, cols);
 
     float sums[ROWS];
     float share = 1.0f / (float)cols;
@@ -289,7 +290,7 @@ __device__ __forceinline__ void add_norm_backward(
             for (u32 r = 0; r < ROWS; r++) of_normal[r] = load_four<WIDE>(next_row(normal + begin, r, cols), columns, r < there);
         }
         float inverse = normal && lane < there ? rstd[first + lane] : 0.0f;
-        u32 kept = normal ? kept_of_rows<ROWS>(dropout, first, cols) : 0;
+        u32 kept = normal ? kept_of_rows<ROWS, WIDE>(dropout, first, cols) : 0;
         if (beta) {
 #pragma unroll
             for (u32 r = 0; r < ROWS; r++) of_beta = add_four(of_beta, g[r]);
@@ -364,19 +365,23 @@ extern "C" __global__ void bitfit_add_norm_sums(
 }
 
 // For x, and dx, of type X, with x̂ kept as K; for blocks of THREADS threads at the most, of which a multiprocessor should hold
-// BLOCKS.
+// BLOCKS. Where rows are not WIDE it is two rows at a time, one after the other: that is for odd sizes, and has code enough.
 #define FORWARD(ROWS, X, K, SUFFIX, THREADS, BLOCKS)                                                                             \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) bitfit_add_norm_by##ROWS##_##SUFFIX(                           \
         const X* x, const float* bias, const float* residual, const float* weight, const float* beta, DROPOUT_PARAMETERS,        \
         float eps, float* y, bf16* rounded, K* normal, float* rstd, u64 rows, u64 cols) {                                        \
         __shared__ float shared[2 * 32 * ROWS];                                                                                  \
+        u64 first = (u64)blockIdx.x * ROWS;                                                                                      \
         bool wide = is_wide(x, cols) && is_wide(residual, cols) && is_wide(y, cols);                                             \
         if (wide && is_wide(rounded, cols) && is_wide(normal, cols)) {                                                           \
             add_norm<ROWS, true>(                                                                                                \
-                x, bias, residual, weight, beta, DROPOUT_SITE, eps, y, rounded, normal, rstd, rows, (u32)cols, shared);          \
-        } else {                                                                                                                 \
-            add_norm<ROWS, false>(                                                                                               \
-                x, bias, residual, weight, beta, DROPOUT_SITE, eps, y, rounded, normal, rstd, rows, (u32)cols, shared);          \
+                x, bias, residual, weight, beta, DROPOUT_SITE, eps, y, rounded, normal, rstd, first, rows, (u32)cols, shared);   \
+            return;                                                                                                              \
+        }                                                                                                                        \
+        for (u64 end = first + ROWS < rows ? first + ROWS : rows; first < end; first += 2) {                                     \
+            add_norm<2, false>(                                                                                                  \
+                x, bias, residual, weight, beta, DROPOUT_SITE, eps, y, rounded, normal, rstd, first, rows, (u32)cols, shared);   \
+            __syncthreads();                                                                                                     \
         }                                                                                                                        \
     }
 #define BACKWARD(ROWS, X, K, SUFFIX, THREADS, BLOCKS)                                                                            \
@@ -388,7 +393,7 @@ extern "C" __global__ void bitfit_add_norm_sums(
             add_norm_backward<ROWS, true>(                                                                                       \
                 dy, weight, normal, rstd, DROPOUT_SITE, dr, dx, beta, bias, gamma, rows, block_rows, (u32)cols, shared);         \
         } else {                                                                                                                 \
-            add_norm_backward<ROWS, false>(                                                                                      \
+            add_norm_backward<2, false>(                                                                                         \
                 dy, weight, normal, rstd, DROPOUT_SITE, dr, dx, beta, bias, gamma, rows, block_rows, (u32)cols, shared);         \
         }                                                                                                                        \
     }

@@ -101,21 +101,16 @@ struct Short {
 impl Short {
     /// For heads of so many columns and sequences of at most so many tokens; `None` where one of them is too large.
     fn of(dim: usize, longest: usize) -> Option<Self> {
-        macro_rules! sizes {
-            ($dim:literal, $longest:literal) => {
-                Self {
-                    forward: concat!("bitfit_attention_short_", $dim, "_", $longest),
-                    backward: concat!("bitfit_attention_short_backward_", $dim, "_", $longest),
-                    dim: $dim,
-                    longest: $longest,
-                }
-            };
-        }
+        let sizes = |forward, backward, dim, longest| Self { forward, backward, dim, longest };
         Some(match (dim, longest) {
-            (..=32, ..=64) => sizes!(32, 64),
-            (..=32, 65..=128) => sizes!(32, 128),
-            (33..=64, ..=64) => sizes!(64, 64),
-            (33..=64, 65..=128) => sizes!(64, 128),
+            (..=32, ..=64) => sizes("bitfit_attention_short_32_64", "bitfit_attention_short_backward_32_64", 32, 64),
+            (..=32, 65..=128) => {
+                sizes("bitfit_attention_short_32_128", "bitfit_attention_short_backward_32_128", 32, 128)
+            }
+            (33..=64, ..=64) => sizes("bitfit_attention_short_64_64", "bitfit_attention_short_backward_64_64", 64, 64),
+            (33..=64, 65..=128) => {
+                sizes("bitfit_attention_short_64_128", "bitfit_attention_short_backward_64_128", 64, 128)
+            }
             _ => return None,
         })
     }
