@@ -3,8 +3,8 @@
 //
 // Under BITFIT_EMULATOR the same text is compiled as C++ for a CPU, behind a prelude that supplies what CUDA has by itself
 // (the keywords, threadIdx and its like, __syncthreads, the shuffles, the vector types, the functions of floats) and what is left
-// out here because only a GPU has it: `DYNAMIC_SHARED`, `write_16_bytes`, `ex2_approx`, `rcp_approx`, `mma_bf16_m16n8k16` and
-// `load_matrices`.
+// out here because only a GPU has it: `DYNAMIC_SHARED`, `copy_16_bytes`, `write_16_bytes`, `ex2_approx`, `rcp_approx`,
+// `mma_bf16_m16n8k16` and `load_matrices`.
 //
 // Names of kernels: `bitfit_<op>_<what>`, with a suffix `_f32` or `_bf16` for each matrix whose type the kernel is made for, in
 // the order of its arguments. A kernel of several types is a template's body, instantiated under these names by a macro of the
@@ -166,6 +166,23 @@ __device__ __forceinline__ void pack_eight(const float (&x)[8], Eight<bf16>& v) 
 }
 
 #ifndef BITFIT_EMULATOR
+// Sixteen bytes from global to shared memory, or as many zeros, by a copy that the thread does not wait for before
+// `wait_for_copies`; other threads see them behind a barrier. Before sm_80 it does.
+__device__ __forceinline__ void copy_16_bytes(void* to, const void* from, bool there) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((u32)__cvta_generic_to_shared(to)),
+                 "l"(__cvta_generic_to_global(from)), "r"(there ? 16 : 0)
+                 : "memory");
+#else
+    *reinterpret_cast<uint4*>(to) = there ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+#endif
+}
+__device__ __forceinline__ void wait_for_copies() {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
 // One store of 16 bytes to global memory. Said in PTX, because NVRTC takes most assignments of vectors apart into words.
 __device__ __forceinline__ void write_16_bytes(void* to, uint4 v) {
     asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
@@ -426,6 +443,17 @@ __device__ __forceinline__ Draw philox(const Dropout& dropout, u64 block) {
 __device__ __forceinline__ float draw_factor(const Dropout& dropout, const Draw& draw, u32 j) {
     u32 bits = (draw.words[j / 2] >> (16 * (j % 2))) & 0xffffu;
     return bits >= dropout.threshold ? dropout.scale : 0.0f;
+}
+
+// Bit j: whether the draw keeps its half-word j's element.
+__device__ __forceinline__ u32 kept_of_draw(const Dropout& dropout, const Draw& draw) {
+    u32 kept = 0;
+#pragma unroll
+    for (u32 j = 0; j < 8; j++) {
+        u32 bits = j % 2 ? draw.words[j / 2] >> 16 : draw.words[j / 2] & 0xffffu;
+        kept |= (bits >= dropout.threshold ? 1u : 0u) << j;
+    }
+    return kept;
 }
 
 // The block that decides an element, and the half-word of it.

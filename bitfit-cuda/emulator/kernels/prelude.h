@@ -277,6 +277,13 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == 0xffffffffu; }
 
+// cp.async: sixteen bytes to shared memory, or zeros. Here they are there at once; that nobody reads them before it waited is for a
+// device to tell.
+inline void copy_16_bytes(void* to, const void* from, bool there) {
+    *static_cast<uint4*>(to) = there ? *static_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+}
+inline void wait_for_copies() {}
+
 // mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32: c += a · b, by the whole warp.
 //
 // Which lane holds what is from the PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type". With group = lane / 4

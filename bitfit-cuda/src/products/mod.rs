@@ -90,10 +90,10 @@ impl<P> Plans<P> {
         Ok(self.decided[&key].as_ref())
     }
 
-    /// Decides against the plan.
-    fn refuse(&mut self, key: Key) {
-        self.refused += 1;
-        self.decided.insert(key, None);
+    /// Decides again.
+    fn decide(&mut self, key: Key, plan: Option<P>) {
+        self.refused += usize::from(plan.is_none());
+        self.decided.insert(key, plan);
     }
 }
 
@@ -110,13 +110,15 @@ impl Products {
     unsafe fn multiply(&self, stream: &CudaStream, key: Key, addresses: [u64; 3]) -> Result<bool> {
         // Plans are whole when they are put there, so a panic elsewhere cannot have broken one.
         let plans = &mut *self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(plan) = plans.of(key, || Plan::new(&self.library, &key))? else { return Ok(false) };
-        // SAFETY: as the caller promises.
-        let done = unsafe { self.library.multiply(stream, &key, plan, addresses) }?;
-        if !done {
-            plans.refuse(key);
+        while let Some(plan) = plans.of(key, || Plan::new(&self.library, &key))? {
+            // SAFETY: as the caller promises.
+            if unsafe { self.library.multiply(stream, &key, plan, addresses) }? {
+                return Ok(true);
+            }
+            let own = if plan.borrowed { Plan::own(&self.library, &key)? } else { None };
+            plans.decide(key, own);
         }
-        Ok(done)
+        Ok(false)
     }
 
     /// How many products cuBLASLt had no algorithm for.
@@ -218,7 +220,7 @@ mod tests {
         assert_eq!(plans.of(key(MOST_PLANS), again), Ok(None));
         assert_eq!((plans.decided.len(), plans.refused), (1, 1));
         assert_eq!(plans.of(key(0), || Ok(Some(7))), Ok(Some(&7)));
-        plans.refuse(key(0));
+        plans.decide(key(0), None);
         assert_eq!(plans.of(key(0), again), Ok(None));
         assert_eq!(plans.refused, 2);
     }

@@ -15,15 +15,14 @@
 //! It is kept from algorithms that add parts of a sum in the order in which they come to be done, or round them to less than
 //! f32: the same product has the same bits every time.
 //!
-//! The heuristic takes half a millisecond for a product in bfloat16 on an H200, and a run meets a new number of rows with almost
-//! every batch. So it is asked for numbers of rows that stand for those a little below them, and its answer is used for these where
-//! cuBLASLt says that it may be.
+//! The heuristic takes about a millisecond for a product in bfloat16 on an H200, and a run meets a new number of rows with almost
+//! every batch. So it is asked for some numbers of rows, and what it finds for one serves those a little below, too. Where
+//! cuBLASLt does not take such an algorithm after all, the heuristic is asked for the product itself.
 
 use std::{
     collections::HashMap,
     ffi::c_void,
     fmt,
-    mem::MaybeUninit,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -67,21 +66,23 @@ impl fmt::Display for Key {
 }
 
 impl Key {
-    /// The product whose algorithm serves this one too.
+    /// The product whose algorithm serves this one too: at most a quarter larger, or of 128 rows more. A transposed A has as many
+    /// columns as there are rows of the result, and what suits their alignment is this one's alone.
     fn standing_for(self) -> Self {
-        let m = if self.m <= 128 { self.m.next_power_of_two() } else { self.m.next_multiple_of(128) };
+        if self.a_transposed {
+            return self;
+        }
+        let step = (self.m.next_power_of_two() / 8).max(128);
+        let m = if self.m <= 128 { self.m.next_power_of_two() } else { self.m.next_multiple_of(step) };
         Self { m, ..self }
     }
 }
-
-/// Algorithms that are kept at the most. There is one for every 128 rows, but for every k in a weight's gradient.
-const MOST_ALGORITHMS: usize = 4096;
 
 /// cuBLASLt, and the memory that it works in.
 pub(super) struct Library {
     handle: Handle,
     workspace: Buffer,
-    /// What the heuristic said of products that stand for others.
+    /// What the heuristic said of products that stand for others; few, as there are four to a doubling of the rows.
     algorithms: Mutex<HashMap<Key, Option<sys::cublasLtMatmulAlgo_t>>>,
 }
 
@@ -93,27 +94,19 @@ impl Library {
         Ok(Self { handle: Handle(handle), workspace, algorithms: Mutex::default() })
     }
 
-    /// The algorithm for a product, if there is one.
-    fn algorithm(&self, key: &Key, problem: &Problem) -> Result<Option<sys::cublasLtMatmulAlgo_t>> {
+    /// What the heuristic says of the product that stands for this one; `None` too where that is this one itself.
+    fn borrowed(&self, key: &Key) -> Result<Option<sys::cublasLtMatmulAlgo_t>> {
         let standing = key.standing_for();
-        if standing != *key {
-            // The map is whole after every change, so a panic elsewhere cannot have broken it.
-            let algorithms = &mut *self.algorithms.lock().unwrap_or_else(PoisonError::into_inner);
-            if algorithms.len() >= MOST_ALGORITHMS {
-                algorithms.clear();
-            }
-            let found = match algorithms.get(&standing) {
-                Some(found) => *found,
-                None => {
-                    let found = Problem::new(&standing)?.ask(&self.handle, &standing)?;
-                    *algorithms.entry(standing).or_insert(found)
-                }
-            };
-            if let Some(found) = found.filter(|found| problem.takes(&self.handle, found)) {
-                return Ok(Some(found));
-            }
+        if standing == *key {
+            return Ok(None);
         }
-        problem.ask(&self.handle, key)
+        // The map is whole after every change, so a panic elsewhere cannot have broken it.
+        let algorithms = &mut *self.algorithms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = algorithms.get(&standing) {
+            return Ok(*found);
+        }
+        let found = Problem::new(&standing)?.ask(&self.handle, &standing)?;
+        Ok(*algorithms.entry(standing).or_insert(found))
     }
 
     /// Queues a product; false, and nothing queued, where the library does not take it after all.
@@ -149,6 +142,8 @@ impl Library {
         match done {
             Ok(()) => Ok(true),
             Err(CublasError(Status::CUBLAS_STATUS_NOT_SUPPORTED | Status::CUBLAS_STATUS_ARCH_MISMATCH)) => Ok(false),
+            // "In an impossible configuration", which an algorithm for another product may make.
+            Err(CublasError(Status::CUBLAS_STATUS_INVALID_VALUE)) if plan.borrowed => Ok(false),
             Err(error) => Err(failed("cublasLtMatmul", key)(error)),
         }
     }
@@ -158,13 +153,24 @@ impl Library {
 pub(super) struct Plan {
     problem: Problem,
     algorithm: sys::cublasLtMatmulAlgo_t,
+    /// Whether the algorithm was found for another product.
+    pub borrowed: bool,
 }
 
 impl Plan {
     /// `None` where the heuristic has no algorithm: the library may lack the types on this architecture, or the alignment.
     pub fn new(library: &Library, key: &Key) -> Result<Option<Self>> {
+        match library.borrowed(key)? {
+            Some(algorithm) => Ok(Some(Self { problem: Problem::new(key)?, algorithm, borrowed: true })),
+            None => Self::own(library, key),
+        }
+    }
+
+    /// With an algorithm that was found for this very product.
+    pub fn own(library: &Library, key: &Key) -> Result<Option<Self>> {
         let problem = Problem::new(key)?;
-        Ok(library.algorithm(key, &problem)?.map(|algorithm| Self { problem, algorithm }))
+        let found = problem.ask(&library.handle, key)?;
+        Ok(found.map(|algorithm| Self { problem, algorithm, borrowed: false }))
     }
 }
 
@@ -230,30 +236,6 @@ impl Problem {
         // Its other errors too: whatever is wrong with the question, there is no algorithm, and there is another way.
         Ok(found.ok().map(|found| found.algo))
     }
-
-    /// Whether an algorithm that was found for another product does for this one, in the workspace there is.
-    fn takes(&self, handle: &Handle, algorithm: &sys::cublasLtMatmulAlgo_t) -> bool {
-        let mut found = MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::zeroed();
-        // SAFETY: the descriptors live as long as this, the algorithm and the result for the length of the call. All zeros is a
-        // result as the library might give it: its fields are numbers, and its status 0 is `CUBLAS_STATUS_SUCCESS`.
-        let found = unsafe {
-            let status = sys::cublasLtMatmulAlgoCheck(
-                handle.0,
-                self.product.0,
-                self.first.0,
-                self.second.0,
-                self.output.0,
-                self.output.0,
-                algorithm,
-                found.as_mut_ptr(),
-            );
-            if status != Status::CUBLAS_STATUS_SUCCESS {
-                return false;
-            }
-            found.assume_init()
-        };
-        found.state == Status::CUBLAS_STATUS_SUCCESS && found.workspaceSize <= WORKSPACE_BYTES
-    }
 }
 
 fn data_type(dtype: DType) -> sys::cudaDataType {
@@ -306,5 +288,34 @@ impl Preference {
         // SAFETY: it lives, and the value is of the size that is said.
         unsafe { lt::set_matmul_pref_attribute(self.0, attribute, (&raw const value).cast(), size_of::<T>()) }
             .map_err(failed("cublasLtMatmulPreferenceSetAttribute", key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_product_stands_for_those_a_little_smaller() {
+        let key = |m| Key {
+            m,
+            k: 8,
+            n: 8,
+            a_transposed: false,
+            b_transposed: true,
+            factors: DType::Bf16,
+            output: DType::Bf16,
+            accumulate: false,
+            tf32: false,
+            alignments: [256; 3],
+        };
+        for (m, standing) in
+            [(1, 1), (3, 4), (128, 128), (129, 256), (1024, 1024), (1025, 1280), (4096, 4096), (4097, 5120)]
+        {
+            assert_eq!(key(m).standing_for(), key(standing));
+            assert_eq!(key(standing).standing_for(), key(standing), "{standing} stands for itself");
+        }
+        let transposed = Key { a_transposed: true, ..key(129) };
+        assert_eq!(transposed.standing_for(), transposed);
     }
 }

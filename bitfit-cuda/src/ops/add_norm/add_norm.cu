@@ -157,17 +157,6 @@ __device__ __forceinline__ float block_sums(float (&values)[COUNT], float* share
     return sum;
 }
 
-// Bit j: whether the draw keeps its half-word j's element.
-__device__ __forceinline__ u32 kept_of_draw(const Dropout& dropout, const Draw& draw) {
-    u32 kept = 0;
-#pragma unroll
-    for (u32 j = 0; j < 8; j++) {
-        u32 bits = j % 2 ? draw.words[j / 2] >> 16 : draw.words[j / 2] & 0xffffu;
-        kept |= (bits >= dropout.threshold ? 1u : 0u) << j;
-    }
-    return kept;
-}
-
 // Which elements the dropout keeps: bit 4 r + i for the thread's column i of row `first` + r. All threads of the block call.
 //
 // A draw decides eight elements that lie sixteen apart in a group of 128, and a warp has 128 columns of a row. So its lanes make

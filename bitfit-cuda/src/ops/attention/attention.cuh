@@ -51,14 +51,13 @@ __device__ __forceinline__ void draw_tile(
     for (u32 i = threadIdx.x; i < 16 * rows; i += blockDim.x) {
         u64 element = first + (u64)(i / 16) * pitch + i % 16;
         u64 block = draw_block(element);
-        Draw draw = philox(dropout, block);
-        u32 bits = 0;
+        u32 drawn = kept_of_draw(dropout, philox(dropout, block)), bits = 0;
         for (u32 b = 0; b < columns / 16; b++, element += 16) {
             if (draw_block(element) != block) {
                 block = draw_block(element);
-                draw = philox(dropout, block);
+                drawn = kept_of_draw(dropout, philox(dropout, block));
             }
-            bits |= (draw_factor(dropout, draw, draw_half_word(element)) > 0.0f ? 1u : 0u) << b;
+            bits |= (drawn >> draw_half_word(element) & 1) << b;
         }
         kept[i] = (unsigned char)bits;
     }

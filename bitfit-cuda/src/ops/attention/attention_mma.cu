@@ -79,10 +79,11 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
     for (u32 key0 = 0; key0 < at.keys; key0 += KEYS) {
         __syncthreads();
         u32 keys = at.keys - key0;
-        load_rows<DIM>(input.k, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.keys);
-        load_rows<DIM>(input.v, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.values);
+        copy_rows<DIM>(input.k, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.keys);
+        copy_rows<DIM>(input.v, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.values);
         if (key0 % DRAWN == 0)
             draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, TILE, DRAWN, shared.kept);
+        wait_for_copies();
         __syncthreads();
         float s[KEYS / 8][4], max[2] = {greatest[0], greatest[1]};
         multiply_left<DIM, KEYS>(q, shared.keys, s);
@@ -165,11 +166,12 @@ __device__ __forceinline__ void attention_dq(
             u32 keys = at.keys - key0;
             // Where one step takes all keys, they are still there in the second pass.
             if (pass == 0 || at.keys > KEYS) {
-                load_rows<DIM>(input.k, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.keys);
-                load_rows<DIM>(input.v, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.values);
+                copy_rows<DIM>(input.k, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.keys);
+                copy_rows<DIM>(input.v, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.values);
             }
             if (key0 % DRAWN == 0 && (pass == 0 || at.keys > DRAWN))
                 draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, TILE, DRAWN, shared.kept);
+            wait_for_copies();
             __syncthreads();
             float p[KEYS / 8][4], dp[KEYS / 8][4];
             multiply_left<DIM, KEYS>(q, shared.keys, p);
@@ -231,14 +233,15 @@ __device__ __forceinline__ void attention_dkv(
         u32 queries = at.queries - query0;
         u64 row0 = at.first_query + query0;
         __syncthreads();
-        load_rows<DIM>(input.q, input.q_stride, row0, queries, QUERIES, at.column, input.dim, shared.queries);
-        load_rows<DIM>(dy, stride, row0, queries, QUERIES, at.column, input.dim, shared.gradients);
+        copy_rows<DIM>(input.q, input.q_stride, row0, queries, QUERIES, at.column, input.dim, shared.queries);
+        copy_rows<DIM>(dy, stride, row0, queries, QUERIES, at.column, input.dim, shared.gradients);
         draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, QUERIES, TILE, shared.kept);
         if (threadIdx.x < QUERIES) {
             u64 i = (row0 + threadIdx.x) * input.heads + at.head;
             shared.log_sums[threadIdx.x] = threadIdx.x < queries ? log_sums[i] : 0.0f;
             shared.means[threadIdx.x] = threadIdx.x < queries ? means[i] : 0.0f;
         }
+        wait_for_copies();
         __syncthreads();
         float p[QUERIES / 8][4], ds[QUERIES / 8][4];
         multiply_left<DIM, QUERIES>(k, shared.queries, p);

@@ -17,15 +17,17 @@
 // The first of a warp's rows.
 __device__ __forceinline__ u32 warp_row() { return threadIdx.x / 32 * 16; }
 
-// Rows `first ..` of a head's columns, of which there are `rows`, to lines of DIM + PAD; zeros behind them, up to `lines`.
+// Copies rows `first ..` of a head's columns, of which there are `rows`, to lines of DIM + PAD, and zeros to the lines behind them,
+// up to `lines`. They are there after `wait_for_copies` and a barrier.
 template <int DIM>
-__device__ __forceinline__ void load_rows(
+__device__ __forceinline__ void copy_rows(
     const bf16* from, u64 stride, u64 first, u32 rows, u32 lines, u32 column, u32 dim, bf16* to) {
+    from += first * stride + column;
     for (u32 i = threadIdx.x; i < lines * (DIM / 8); i += blockDim.x) {
         u32 row = i / (DIM / 8), d = 8 * (i % (DIM / 8));
+        // Where nothing is read, the address is one that may be.
         bool there = row < rows && d < dim;
-        const uint4* eight = reinterpret_cast<const uint4*>(from + (first + row) * stride + column + d);
-        *reinterpret_cast<uint4*>(to + row * (DIM + PAD) + d) = there ? *eight : make_uint4(0, 0, 0, 0);
+        copy_16_bytes(to + row * (DIM + PAD) + d, there ? from + row * stride + d : from, there);
     }
 }
 
@@ -87,18 +89,40 @@ __device__ __forceinline__ void clear(float (&c)[N][4]) {
     for (u32 n = 0; n < N; n++) c[n][0] = c[n][1] = c[n][2] = c[n][3] = 0.0f;
 }
 
-// Writes a warp's sixteen rows from `row` on, times a factor for the upper and one for the lower eight, to rows `first ..` of
-// which there are `rows`.
+// Gives the lane at a distance one of two words and takes one: the lower lane then has the first of both, the upper one the second.
+__device__ __forceinline__ void exchange(u32& first, u32& second, u32 distance) {
+    bool upper = threadIdx.x & distance;
+    u32 other = __shfl_xor_sync(FULL_WARP, upper ? first : second, distance);
+    (upper ? first : second) = other;
+}
+
+// Hands the four lanes that share rows each other's words: word i of lane t becomes word t of lane i.
+__device__ __forceinline__ void transpose_of_four(u32 (&words)[4]) {
+    exchange(words[0], words[1], 1);
+    exchange(words[2], words[3], 1);
+    exchange(words[0], words[2], 2);
+    exchange(words[1], words[3], 2);
+}
+
+// Writes a warp's sixteen rows, times a factor for the upper and one for the lower eight, to rows `first ..` of which there are
+// `rows`. A lane has two columns of each product; it gives them for all eight of one, which it writes at once.
 template <int DIM>
 __device__ __forceinline__ void store_rows(
     bf16* to, u64 stride, u64 first, u32 rows, u64 column, u32 dim, const float (&c)[DIM / 8][4], float upper, float lower) {
-    u32 lane = threadIdx.x % 32, row = warp_row() + lane / 4, pair = 2 * (lane % 4);
+    u32 lane = threadIdx.x % 32;
 #pragma unroll
-    for (u32 n = 0; n < DIM / 8; n++) {
-        u32 d = 8 * n + pair;
-        u64 at = (first + row) * stride + column + d;
-        if (row < rows && d < dim) *reinterpret_cast<u32*>(to + at) = pack_bf16(c[n][0] * upper, c[n][1] * upper);
-        if (row + 8 < rows && d < dim) *reinterpret_cast<u32*>(to + at + 8 * stride) = pack_bf16(c[n][2] * lower, c[n][3] * lower);
+    for (u32 half = 0; half < 2; half++) {
+        u32 row = warp_row() + lane / 4 + 8 * half;
+        float factor = half ? lower : upper;
+#pragma unroll
+        for (u32 n = 0; n < DIM / 8; n += 4) {
+            u32 words[4], d = 8 * (n + lane % 4);
+#pragma unroll
+            for (u32 i = 0; i < 4; i++) words[i] = pack_bf16(c[n + i][2 * half] * factor, c[n + i][2 * half + 1] * factor);
+            transpose_of_four(words);
+            if (row < rows && d < dim)
+                write_16_bytes(to + (first + row) * stride + column + d, make_uint4(words[0], words[1], words[2], words[3]));
+        }
     }
 }
 
@@ -112,6 +136,6 @@ __device__ __forceinline__ float max_of_four(float x) {
     return fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 1));
 }
 
-// e to the power of a score's distance from another: by exp2f, which is one instruction and two that guard it.
+// e to the power of x is 2 to the power of this times x.
 #define LOG2_E 1.4426950408889634f
 #endif

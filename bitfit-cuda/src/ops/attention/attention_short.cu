@@ -15,13 +15,8 @@ __device__ __forceinline__ void draw_all(const Dropout& dropout, const Head& at,
     if (dropout.threshold == 0) return;
     u32 groups = (at.queries * at.pitch + 127) / 128;
     u64 first = draw_block(at.first_element);
-    for (u32 i = threadIdx.x; i < 16 * groups; i += blockDim.x) {
-        Draw draw = philox(dropout, first + i);
-        u32 bits = 0;
-#pragma unroll
-        for (u32 j = 0; j < 8; j++) bits |= (draw_factor(dropout, draw, j) > 0.0f ? 1u : 0u) << j;
-        draws[i] = (unsigned char)bits;
-    }
+    for (u32 i = threadIdx.x; i < 16 * groups; i += blockDim.x)
+        draws[i] = (unsigned char)kept_of_draw(dropout, philox(dropout, first + i));
 }
 
 // What is kept of the columns that a lane has of row `row`: byte b of the result is for columns 16 j + 2 t + b % 2 + 8 (b / 2), its
@@ -54,10 +49,11 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
     const int LINE = DIM + PAD;
     Head at = head_of_block(input);
     u32 queries = whole_steps(at.queries), keys = whole_steps(at.keys);
-    load_rows<DIM>(input.q, input.q_stride, at.first_query, at.queries, queries, at.column, input.dim, shared.queries);
-    load_rows<DIM>(input.k, input.kv_stride, at.first_key, at.keys, keys, at.column, input.dim, shared.keys);
-    load_rows<DIM>(input.v, input.kv_stride, at.first_key, at.keys, keys, at.column, input.dim, shared.values);
+    copy_rows<DIM>(input.q, input.q_stride, at.first_query, at.queries, queries, at.column, input.dim, shared.queries);
+    copy_rows<DIM>(input.k, input.kv_stride, at.first_key, at.keys, keys, at.column, input.dim, shared.keys);
+    copy_rows<DIM>(input.v, input.kv_stride, at.first_key, at.keys, keys, at.column, input.dim, shared.values);
     draw_all(input.dropout, at, shared.draws);
+    wait_for_copies();
     __syncthreads();
     if (warp_row() >= at.queries) return;
 
@@ -93,7 +89,7 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
         for (u32 n = 2 * step; n < 2 * step + 2; n++) {
 #pragma unroll
             for (u32 i = 0; i < 4; i++) {
-                float e = exp2f((s[n][i] - greatest[i / 2]) * factor);
+                float e = ex2_approx((s[n][i] - greatest[i / 2]) * factor);
                 sums[i / 2] += e;
                 s[n][i] = is_kept(kept[i / 2], n, i) ? e : 0.0f;
             }
@@ -165,10 +161,10 @@ __device__ __forceinline__ void attention_backward(
     u32 queries = whole_steps(at.queries), keys = whole_steps(at.keys);
     u64 stride = (u64)input.heads * input.dim;
     if (!dkv) dkv = dq;
-    load_rows<DIM>(input.q, input.q_stride, at.first_query, at.queries, queries, at.column, input.dim, shared.queries);
-    load_rows<DIM>(input.k, input.kv_stride, at.first_key, at.keys, keys, at.column, input.dim, shared.keys);
-    load_rows<DIM>(input.v, input.kv_stride, at.first_key, at.keys, keys, at.column, input.dim, shared.values);
-    load_rows<DIM>(dy, stride, at.first_query, at.queries, queries, at.column, input.dim, shared.gradients);
+    copy_rows<DIM>(input.q, input.q_stride, at.first_query, at.queries, queries, at.column, input.dim, shared.queries);
+    copy_rows<DIM>(input.k, input.kv_stride, at.first_key, at.keys, keys, at.column, input.dim, shared.keys);
+    copy_rows<DIM>(input.v, input.kv_stride, at.first_key, at.keys, keys, at.column, input.dim, shared.values);
+    copy_rows<DIM>(dy, stride, at.first_query, at.queries, queries, at.column, input.dim, shared.gradients);
     draw_all(input.dropout, at, shared.draws);
     u32 lane = threadIdx.x % 32, row = warp_row() + lane / 4, kept[2];
     // Rows that are none get a probability of zero, so that what they are multiplied with does not count.
@@ -177,6 +173,7 @@ __device__ __forceinline__ void attention_backward(
         u32 r = row + 8 * half;
         log_sum[half] = r < at.queries ? log_sums[(at.first_query + r) * input.heads + at.head] * LOG2_E : -MINUS_INFINITY;
     }
+    wait_for_copies();
     __syncthreads();
 
     u32 p[LEN / 16][4], ds[LEN / 16][4];
@@ -206,7 +203,7 @@ __device__ __forceinline__ void attention_backward(
 #pragma unroll
                 for (u32 i = 0; i < 4; i++) {
                     bool there = 8 * n + 2 * (lane % 4) + i % 2 < at.keys;
-                    float e = there ? exp2f(fmaf(probability[n][i], factor, -log_sum[i / 2])) : 0.0f;
+                    float e = there ? ex2_approx(fmaf(probability[n][i], factor, -log_sum[i / 2])) : 0.0f;
                     float m = is_kept(kept[i / 2], n, i) ? input.dropout.scale : 0.0f;
                     masked[n % 2][i] = e * m;
                     slope[n][i] *= m;
