@@ -8,16 +8,7 @@ extern "C" __global__ void __launch_bounds__(256) bitfit_add_partial_sums(
     u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     u64 column = (u64)blockIdx.x * 32 + lane;
     float sum = 0.0f;
-    if (column < cols) {
-        // Eight loads under way at once: this kernel is short, and its time is that of loads which wait for one another.
-        for (u64 tile = warp; tile < tiles; tile += 64) {
-            float x[8];
-#pragma unroll
-            for (u32 i = 0; i < 8; i++) x[i] = tile + 8 * i < tiles ? partial[(tile + 8 * i) * cols + column] : 0.0f;
-#pragma unroll
-            for (u32 i = 0; i < 8; i++) sum += x[i];
-        }
-    }
+    if (column < cols && warp < tiles) sum = sum_of_every(partial + warp * cols + column, (tiles - warp + 7) / 8, 8 * cols);
     parts[warp][lane] = sum;
     __syncthreads();
     if (warp == 0 && column < cols) {

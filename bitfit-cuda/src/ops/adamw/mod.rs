@@ -14,7 +14,7 @@ use crate::{
 pub(crate) static SOURCE: Source = source!("adamw");
 
 /// Elements whose squares a block sums.
-const CHUNK: usize = 4096;
+const CHUNK: usize = 1024;
 /// Threads of the blocks that sum, as the kernels have room for.
 const THREADS: u32 = 256;
 

@@ -323,8 +323,8 @@ __device__ __forceinline__ void add_norm_backward(
 // sums[at] += Σ partial[block, :] for each of the three matrices [blocks, cols] of the sums of β, b and γ that is not null.
 // Launch: blocks of 256 threads, for eight columns along x, for one of the three along y.
 //
-// Each of a block's threads adds every 32nd row in one of the columns, so that a warp reads four rows' whole sectors, with
-// sixteen loads of a thread on their way at once. Then the threads of a column are added up.
+// Each of a block's threads adds every 32nd row in one of the columns, so that a warp reads four rows' whole sectors. Then the
+// threads of a column are added up.
 extern "C" __global__ void bitfit_add_norm_sums(
     const float* beta, const float* bias, const float* gamma, u64 blocks, u64 cols, float* sums, u64 beta_at, u64 bias_at, u64 gamma_at) {
     __shared__ float parts[8][8];
@@ -335,14 +335,9 @@ extern "C" __global__ void bitfit_add_norm_sums(
     bool there = column < cols;
     float* to = sums + (blockIdx.y == 0 ? beta_at : blockIdx.y == 1 ? bias_at : gamma_at) + column;
     float before = threadIdx.x < 8 && there ? *to : 0.0f;
+    u64 first = threadIdx.x / 8;
     float sum = 0.0f;
-    for (u64 block = threadIdx.x / 8; block < blocks; block += 16 * 32) {
-        float values[16];
-#pragma unroll
-        for (u32 i = 0; i < 16; i++) values[i] = there && block + 32 * i < blocks ? partial[(block + 32 * i) * cols + column] : 0.0f;
-#pragma unroll
-        for (u32 i = 0; i < 16; i++) sum += values[i];
-    }
+    if (there && first < blocks) sum = sum_of_every(partial + first * cols + column, (blocks - first + 31) / 32, 32 * cols);
     sum += __shfl_xor_sync(FULL_WARP, sum, 16);
     sum += __shfl_xor_sync(FULL_WARP, sum, 8);
     if (lane < 8) parts[warp][lane] = sum;
