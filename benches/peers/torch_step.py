@@ -47,7 +47,7 @@ def main():
     parser.add_argument("sequences", type=int, nargs="?")
     parser.add_argument("tokens", type=int, nargs="?")
     parser.add_argument("--batches", help="a file of batches, each a line of lengths")
-    parser.add_argument("--limit", type=int, help="so many batches of it, evenly chosen")
+    parser.add_argument("--limit", type=int, help="about so many batches of it, evenly chosen")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warm", type=int, default=1, help="steps that are not counted")
     parser.add_argument("--compile", nargs="?", const="default", help="through torch.compile, in this mode of its")

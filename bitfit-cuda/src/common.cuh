@@ -3,16 +3,16 @@
 //
 // Under BITFIT_EMULATOR the same text is compiled as C++ for a CPU, behind a prelude that supplies what CUDA has by itself
 // (the keywords, threadIdx and its like, __syncthreads, the shuffles, the vector types, the functions of floats) and what is left
-// out here because only a GPU has it: `DYNAMIC_SHARED`, `copy_16_bytes`, `write_16_bytes`, `ex2_approx`, `rcp_approx`,
-// `mma_bf16_m16n8k16` and `load_matrices`.
+// out here because only a GPU has it: `DYNAMIC_SHARED`, `copy_16_bytes`, `wait_for_copies`, `write_16_bytes`,
+// `ex2_approx`, `rcp_approx`, `mma_bf16_m16n8k16`, `load_matrices` and `load_matrices_transposed`.
 //
 // Names of kernels: `bitfit_<op>_<what>`, with a suffix `_f32` or `_bf16` for each matrix whose type the kernel is made for, in
 // the order of its arguments. A kernel of several types is a template's body, instantiated under these names by a macro of the
 // op's file. On the Rust side `kernel!("bitfit_<op>_<what>", dtype, …)` makes the same name.
 //
 // Sums: every one has a shape that depends on sizes alone. Within a warp by halves (`warp_sum`), then over a block's warps in
-// their order (`block_sum`); over blocks through memory, in a second kernel that adds the blocks' sums in a fixed order (`sums.cu`).
-// There is no atomic operation anywhere.
+// their order; over blocks through memory, in a second kernel that adds the blocks' sums in a fixed order (`sums.cu`, and layer
+// norm's own). There is no atomic operation anywhere.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -96,18 +96,7 @@ __device__ __forceinline__ float warp_max(float x) {
     return x;
 }
 
-// The sum over a block, in every thread. `shared` has room for a float a warp; all threads call, and may call again at once.
-__device__ __forceinline__ float block_sum(float x, float* shared) {
-    x = warp_sum(x);
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
-    __syncthreads();
-    float sum = 0.0f;
-    for (u32 warp = 0; warp < blockDim.x / 32; warp++) sum += shared[warp];
-    __syncthreads();
-    return sum;
-}
-
-// The greatest over a block, in every thread; as block_sum.
+// The greatest over a block, in every thread. `shared` has room for a float a warp; all threads call, and may call again at once.
 __device__ __forceinline__ float block_max(float x, float* shared) {
     x = warp_max(x);
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
@@ -119,7 +108,8 @@ __device__ __forceinline__ float block_max(float x, float* shared) {
 }
 
 // `count` elements that lie `stride` apart, added one after the other. Groups of them are under way at once: the sums of blocks are
-// short, and their time is that of loads which wait for one another. Without a condition on each, or the compiler lets them.
+// short, and their time is that of loads which wait for one another. A group is whole, because of loads that each had a bound to
+// keep the compiler put every one behind the addition of the one before.
 template <u32 GROUP>
 __device__ __forceinline__ void add_groups(const float*& from, u64& count, u64 stride, float& sum) {
     for (; count >= GROUP; count -= GROUP) {
@@ -203,7 +193,8 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 }
 
-// One store of 16 bytes to global memory. Said in PTX, because NVRTC takes most assignments of vectors apart into words.
+// One store of 16 bytes to global memory. Said in PTX, because NVRTC took assignments of vectors of eight elements
+// apart into words.
 __device__ __forceinline__ void write_16_bytes(void* to, uint4 v) {
     asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
                  : "memory");

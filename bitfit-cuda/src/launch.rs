@@ -74,7 +74,7 @@ const TILE_THREADS: u32 = 256;
 const MOST_BLOCKS: usize = 1 << 20;
 
 impl Shape {
-    /// For a kernel that strides over `len` elements (`for_each_element` of `common.cuh`).
+    /// For a kernel that strides over `len` elements (`FOR_EACH_ELEMENT` of `common.cuh`).
     pub fn elements(len: usize) -> Self {
         Self::blocks(len.div_ceil(ELEMENT_THREADS as usize).min(MOST_BLOCKS), ELEMENT_THREADS)
     }

@@ -59,8 +59,12 @@ fn multiplies_where_cublaslt_has_no_algorithm() {
         // A real one refuses what it refuses.
         return;
     }
-    if std::env::var_os(VARIABLE).is_some() {
+    if let Ok(refusal) = std::env::var(VARIABLE) {
         passes_products(&device);
+        if refusal == "refuses-borrowed" {
+            // Then it is asked for the product itself, and has an algorithm for that.
+            return assert_eq!(device.products_refused(), 0, "a product was given up whose algorithm was another's");
+        }
         assert!(device.products_refused() > 0, "cuBLASLt refused nothing");
         let before = device.products_refused();
         passes_products(&device);
@@ -68,7 +72,7 @@ fn multiplies_where_cublaslt_has_no_algorithm() {
         return;
     }
     // The emulator reads its environment once, so this test runs again, in a process of its own.
-    for refusal in ["refuses", "refuses-late"] {
+    for refusal in ["refuses", "refuses-late", "refuses-borrowed"] {
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
         again.args(["--exact", "multiplies_where_cublaslt_has_no_algorithm"]).env(VARIABLE, refusal);
         let output = again.output().unwrap();

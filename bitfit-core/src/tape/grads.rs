@@ -28,7 +28,7 @@ pub struct Target<D: Device> {
 pub struct ColumnSums<'a, D: Device, const N: usize> {
     /// The buffer that holds all of them.
     pub buffer: SliceMut<'a, D>,
-    /// Each parameter's first element in it.
+    /// Each parameter's first element in it. No two sums overlap.
     pub at: [Option<usize>; N],
 }
 
@@ -165,7 +165,8 @@ impl<'a, D: Device> Grads<'a, D> {
 
     /// Lets `sum` add the gradients of up to `N` parameters at once. Where all of them train whole, it adds straight to the
     /// arena's gradient; where only a part of one trains, to a buffer of the parameters' size whose chosen elements are
-    /// then added to the arena's. `sum` is called in any case: where nothing trains, no parameter has a place.
+    /// then added to the arena's, and so where one is named twice. `sum` is called in any case: where nothing trains, no
+    /// parameter has a place.
     ///
     /// # Errors
     /// Whatever `sum` returns; [`crate::Error::Device`] when the device is out of memory.
@@ -175,8 +176,10 @@ impl<'a, D: Device> Grads<'a, D> {
         sum: impl FnOnce(&D, ColumnSums<'_, D, N>) -> Result<()>,
     ) -> Result<()> {
         let device = self.workspace.device();
-        if params.iter().flatten().all(|trained| self.arena.indices(trained).is_none()) {
-            let at = params.map(|param| param.map(|trained| self.arena.entry(trained).offset));
+        let at = params.map(|param| param.map(|trained| self.arena.entry(trained).offset));
+        // A parameter that is named twice has one place in the arena, and two in a buffer.
+        let is_repeated = (1..N).any(|index| at[index].is_some() && at[..index].contains(&at[index]));
+        if !is_repeated && params.iter().flatten().all(|trained| self.arena.indices(trained).is_none()) {
             return sum(device, ColumnSums { buffer: self.gradient.slice_mut(), at });
         }
         let mut len = 0;

@@ -63,8 +63,9 @@ impl<D: Device> Var<D> {
         self.tensor.slice()
     }
 
-    /// The elements for an op that reads them in this type: rounded, where they are there so, and as they are where not.
-    pub fn slice_in(&self, dtype: DType) -> Slice<'_, D> {
+    /// The elements rounded to bfloat16, where they are there so and `dtype` asks for it; otherwise as they are, of the matrix's
+    /// own type.
+    pub(crate) fn slice_in(&self, dtype: DType) -> Slice<'_, D> {
         match (&self.rounded, dtype) {
             (Some(rounded), DType::Bf16) => rounded.slice(),
             _ => self.slice(),
@@ -76,7 +77,7 @@ impl<D: Device> Var<D> {
     /// # Panics
     /// When they are not of the matrix's shape, or of another type.
     #[must_use]
-    pub fn with_rounded(self, rounded: Tensor<D>) -> Self {
+    pub(crate) fn with_rounded(self, rounded: Tensor<D>) -> Self {
         assert_eq!((rounded.shape(), rounded.dtype()), (self.tensor.shape(), DType::Bf16), "a matrix, rounded");
         Self { rounded: Some(rounded), ..self }
     }

@@ -430,3 +430,24 @@ fn an_error_in_backward_says_in_which_op() {
         assert_eq!(tape.backward(&loss, &mut gradient).unwrap_err().to_string(), expected);
     }
 }
+
+#[test]
+fn a_parameter_that_is_named_twice_has_two_places_for_its_sums() {
+    let workspace = Workspace::new(Cpu::default());
+    let mut builder = ArenaBuilder::new(Cpu::default());
+    let [first, twice] = ["first", "twice"].map(|name| builder.train(name, host(1, &[3]), Mask::Whole).unwrap());
+    let arena = builder.build().unwrap();
+    let mut gradient = arena.gradient().unwrap();
+    let mut grads = Grads::new(&workspace, &arena, &mut gradient, 0, 0);
+    let params = [Some(&twice), None, Some(&twice), Some(&first)];
+    let add = |device: &Cpu, mut sums: ColumnSums<'_, Cpu, 4>| {
+        let at: Vec<usize> = sums.at.into_iter().flatten().collect();
+        assert!((1..at.len()).all(|index| !at[..index].contains(&at[index])), "a place of two: {at:?}");
+        for (index, value) in [(0, 1.0), (2, 2.0), (3, 4.0)] {
+            device.fill(value, sums.part(index, 3).unwrap())?;
+        }
+        Ok(())
+    };
+    grads.column_sums(params, add).unwrap();
+    assert_eq!(gradient.read(workspace.device()).unwrap(), [4.0, 4.0, 4.0, 3.0, 3.0, 3.0]);
+}

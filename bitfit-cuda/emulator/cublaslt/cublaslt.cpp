@@ -81,8 +81,9 @@ struct Preference {
 typedef Preference* cublasLtMatmulPreference_t;
 
 struct cublasLtMatmulAlgo_t {
-    // A mark, the hash of the problem it was found for, the workspace it wants, and the alignments of a, b, c and d it counts on.
-    uint64_t mark, problem, workspace, alignments, unused[4];
+    // A mark, the hash of the problem it was found for, the workspace it wants, the alignments of a, b, c and d it counts on, and the
+    // columns of the product it was found for.
+    uint64_t mark, problem, workspace, alignments, columns, unused[3];
 };
 
 struct cublasLtMatmulHeuristicResult_t {
@@ -274,8 +275,8 @@ static cublasStatus_t understand(const Description& description, const Layout* c
 }
 
 // What an algorithm depends on: all of a product but how many columns it makes, and so how many of them b has. For another
-// number an algorithm may do, which cublasLtMatmulAlgoCheck is asked for; where b is transposed its leading dimension tells them,
-// and the emulated algorithms do for that number alone.
+// number an algorithm may do; where b is transposed its leading dimension tells them, and the emulated algorithms do for that
+// number alone.
 static uint64_t problem_hash(const Description& description, const Layout* const (&layouts)[4]) {
     uint64_t hash = 0xcbf29ce484222325;
     auto add = [&](uint64_t value) { hash = (hash ^ value) * 0x100000001b3 ^ hash >> 29; };
@@ -303,26 +304,13 @@ EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cu
     Product product;
     cublasStatus_t status = understand(*description, layouts, &product);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
-    if (bitfit_emulator_refuses(false)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (bitfit_emulator_refuses(Refusal::Heuristic)) return CUBLAS_STATUS_NOT_SUPPORTED;
     uint64_t alignments = 0;
     for (int i = 0; i < 4; ++i) alignments |= static_cast<uint64_t>(std::min(preference->alignments[i], 256u)) << 16 * i;
     uint64_t workspace = std::min(preference->workspace, WORKSPACE);
     results[0] = {
-        {MARK, problem_hash(*description, layouts), workspace, alignments, {}}, workspace, CUBLAS_STATUS_SUCCESS, 1.0f, {}};
+        {MARK, problem_hash(*description, layouts), workspace, alignments, d->columns, {}}, workspace, CUBLAS_STATUS_SUCCESS, 1.0f, {}};
     *found = 1;
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-EXPORT cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t description, cublasLtMatrixLayout_t a,
-                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
-                                              const cublasLtMatmulAlgo_t* algorithm, cublasLtMatmulHeuristicResult_t* result) {
-    if (!handle || !description || !a || !b || !c || !d || !algorithm || !result) return CUBLAS_STATUS_INVALID_VALUE;
-    const Layout* layouts[4] = {a, b, c, d};
-    Product product;
-    cublasStatus_t status = understand(*description, layouts, &product);
-    if (status != CUBLAS_STATUS_SUCCESS) return status;
-    if (algorithm->mark != MARK || algorithm->problem != problem_hash(*description, layouts)) return CUBLAS_STATUS_NOT_SUPPORTED;
-    *result = {*algorithm, algorithm->workspace, CUBLAS_STATUS_SUCCESS, 1.0f, {}};
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -388,7 +376,7 @@ EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
     auto work = std::make_unique<Work>();
     cublasStatus_t status = understand(*description, layouts, &work->product);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
-    if (bitfit_emulator_refuses(true)) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (bitfit_emulator_refuses(Refusal::Product)) return CUBLAS_STATUS_NOT_SUPPORTED;
     memcpy(&work->product.alpha, alpha, sizeof(float));
     memcpy(&work->product.beta, beta, sizeof(float));
 
@@ -396,6 +384,9 @@ EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
     if (algorithm) {
         if (algorithm->mark != MARK || algorithm->problem != problem_hash(*description, layouts))
             return fail(CUBLAS_STATUS_INVALID_VALUE, "the algorithm was found for another product");
+        // In either of the ways in which the library may say so.
+        if (bitfit_emulator_refuses(Refusal::Borrowed) && algorithm->columns != d_layout->columns)
+            return d_layout->columns % 2 ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_NOT_SUPPORTED;
         if (algorithm->workspace > workspace_bytes)
             return fail(CUBLAS_STATUS_INVALID_VALUE, "the algorithm wants a workspace of %zu bytes",
                         static_cast<size_t>(algorithm->workspace));

@@ -30,6 +30,6 @@ EXPORT bool bitfit_emulator_find(const void* address, const void** base, size_t*
     return true;
 }
 
-EXPORT bool bitfit_emulator_refuses(bool late) { return options().refusal == (late ? Refusal::Product : Refusal::Heuristic); }
+EXPORT bool bitfit_emulator_refuses(Refusal refusal) { return options().refusal == refusal; }
 
 EXPORT unsigned bitfit_emulator_architecture() { return options().architecture; }

@@ -4,6 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 
+// When cuBLASLt refuses products: never, when it is asked for an algorithm, only when it is to multiply, or when it is to multiply
+// by an algorithm that was found for another number of columns.
+enum class Refusal { Never, Heuristic, Product, Borrowed };
+
 extern "C" {
 // Locks the device for the calling OS thread. Calls nest.
 void bitfit_emulator_lock();
@@ -14,8 +18,8 @@ void bitfit_emulator_submit(void (*work)(void*), void (*release)(void*), void* d
 void bitfit_emulator_parallel(uint64_t count, void (*work)(void*, uint64_t), void* data);
 // The living allocation that `address` lies in: false if in none.
 bool bitfit_emulator_find(const void* address, const void** base, size_t* bytes);
-// Whether a product is refused for once: when an algorithm is asked for, or (`late`) when it is to be made.
-bool bitfit_emulator_refuses(bool late);
+// Whether products are refused so.
+bool bitfit_emulator_refuses(Refusal refusal);
 // 10 times the compute capability.
 unsigned bitfit_emulator_architecture();
 }

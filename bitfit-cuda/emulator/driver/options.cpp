@@ -58,7 +58,8 @@ static Options read() {
     std::string wanted = refusal ? refusal : "";
     if (wanted == "refuses") options.refusal = Refusal::Heuristic;
     else if (wanted == "refuses-late") options.refusal = Refusal::Product;
-    else if (!wanted.empty()) refuse("BITFIT_EMULATOR_CUBLASLT", wanted, "refuses or refuses-late");
+    else if (wanted == "refuses-borrowed") options.refusal = Refusal::Borrowed;
+    else if (!wanted.empty()) refuse("BITFIT_EMULATOR_CUBLASLT", wanted, "refuses, refuses-late or refuses-borrowed");
     return options;
 }
 

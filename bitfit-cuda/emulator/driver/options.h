@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
+#include "bridge.h"
+
 enum class Order { Forward, Reverse, Shuffle };
-// When cuBLASLt refuses products: never, when it is asked for an algorithm, or only when it is to multiply.
-enum class Refusal { Never, Heuristic, Product };
 
 struct Options {
     unsigned architecture;  // BITFIT_EMULATOR_ARCH: 10 times the compute capability

@@ -77,7 +77,7 @@ impl<P> Plans<P> {
     }
 
     /// What was decided for this product, or is now. When there are too many, all are forgotten: those still in use are made
-    /// again, which takes some microseconds each.
+    /// again, as when they were first met.
     fn of(&mut self, key: Key, make: impl FnOnce() -> Result<Option<P>>) -> Result<Option<&P>> {
         if !self.decided.contains_key(&key) {
             let plan = make()?;

@@ -82,7 +82,7 @@ impl Key {
 pub(super) struct Library {
     handle: Handle,
     workspace: Buffer,
-    /// What the heuristic said of products that stand for others; few, as there are four to a doubling of the rows.
+    /// What the heuristic said of products that stand for others; few, as there are at most four to a doubling of the rows.
     algorithms: Mutex<HashMap<Key, Option<sys::cublasLtMatmulAlgo_t>>>,
 }
 

@@ -1,5 +1,5 @@
 // What the kernels of attention share: their arguments, which rows are a block's, the dropout of a tile. Put in front of each of
-// the three files, behind common.cuh.
+// this op's files, behind common.cuh.
 //
 // Queries, keys and values lie in rows of q_stride and kv_stride elements, H = heads · dim columns of them each; `k` and `v` point
 // to key's and value's columns of row 0. The sequences' rows are bounded by `query_offsets` and `key_offsets`, B + 1 each, on the

@@ -71,7 +71,7 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
     Head at = head_of_block(input);
     u32 query0 = blockIdx.z * TILE;
     if (query0 >= at.queries) return;
-    u32 queries = at.queries - query0, lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+    u32 queries = at.queries - query0, lane = threadIdx.x % 32, row = warp_row() + lane / 4;
     u32 q[DIM / 16][4];
     load_left<DIM>(input.q, input.q_stride, at.first_query + query0, queries, at.column, input.dim, q);
     float c[DIM / 8][4], greatest[2] = {MINUS_INFINITY, MINUS_INFINITY}, sums[2] = {0.0f, 0.0f};
@@ -149,7 +149,7 @@ __device__ __forceinline__ void attention_dq(
     Head at = head_of_block(input);
     u32 query0 = blockIdx.z * TILE;
     if (query0 >= at.queries) return;
-    u32 queries = at.queries - query0, lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+    u32 queries = at.queries - query0, lane = threadIdx.x % 32, row = warp_row() + lane / 4;
     u64 stride = (u64)input.heads * input.dim, first = at.first_query + query0;
     u32 q[DIM / 16][4], g[DIM / 16][4];
     load_left<DIM>(input.q, input.q_stride, first, queries, at.column, input.dim, q);
@@ -221,7 +221,7 @@ __device__ __forceinline__ void attention_dkv(
     Head at = head_of_block(input);
     u32 key0 = blockIdx.z * TILE;
     if (key0 >= at.keys) return;
-    u32 keys = at.keys - key0, lane = threadIdx.x % 32, row = threadIdx.x / 32 * 16 + lane / 4;
+    u32 keys = at.keys - key0, lane = threadIdx.x % 32, row = warp_row() + lane / 4;
     u64 stride = (u64)input.heads * input.dim, first = at.first_key + key0;
     u32 k[DIM / 16][4], v[DIM / 16][4];
     load_left<DIM>(input.k, input.kv_stride, first, keys, at.column, input.dim, k);

@@ -115,7 +115,7 @@ impl Short {
         })
     }
 
-    /// Blocks of a thread for two tokens' halves: a warp for sixteen rows.
+    /// Two threads a row: a warp takes sixteen.
     fn shape(&self, input: &Input<'_, Cuda>, shared: usize) -> Shape {
         shape(input, 1, 2 * self.longest as u32).with_shared(shared)
     }

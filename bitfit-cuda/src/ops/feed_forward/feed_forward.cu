@@ -90,7 +90,7 @@ __device__ __forceinline__ void backward(const T* derivative, T* hidden, u64 row
     extern "C" __global__ void __launch_bounds__(TILE_THREADS) bitfit_feed_forward_backward_##SUFFIX(          \
         const T* derivative, T* hidden, u64 rows, u64 cols, float* partial) {                                  \
         __shared__ TileSums shared;                                                                            \
-        backward(derivative, hidden, rows, cols, partial, shared);                                      \
+        backward(derivative, hidden, rows, cols, partial, shared);                                             \
     }
 
 OF_TYPE(float, f32)
