@@ -66,15 +66,15 @@ impl fmt::Display for Key {
 }
 
 impl Key {
-    /// The product whose algorithm serves this one too: at most a quarter larger, or of 128 rows more. A transposed A has as many
-    /// columns as there are rows of the result, and what suits their alignment is this one's alone.
-    fn standing_for(self) -> Self {
+    /// The product whose algorithm serves this one too, which may be this one: at most a quarter larger, or of 128 rows more. `None`
+    /// for a transposed A, which has as many columns as there are rows of the result: what suits their alignment is its own alone.
+    fn standing_for(self) -> Option<Self> {
         if self.a_transposed {
-            return self;
+            return None;
         }
         let step = (self.m.next_power_of_two() / 8).max(128);
         let m = if self.m <= 128 { self.m.next_power_of_two() } else { self.m.next_multiple_of(step) };
-        Self { m, ..self }
+        Some(Self { m, ..self })
     }
 }
 
@@ -94,19 +94,15 @@ impl Library {
         Ok(Self { handle: Handle(handle), workspace, algorithms: Mutex::default() })
     }
 
-    /// What the heuristic says of the product that stands for this one; `None` too where that is this one itself.
-    fn borrowed(&self, key: &Key) -> Result<Option<sys::cublasLtMatmulAlgo_t>> {
-        let standing = key.standing_for();
-        if standing == *key {
-            return Ok(None);
-        }
+    /// What the heuristic says of a product that stands for others, asked once.
+    fn of_standing(&self, standing: &Key) -> Result<Option<sys::cublasLtMatmulAlgo_t>> {
         // The map is whole after every change, so a panic elsewhere cannot have broken it.
         let algorithms = &mut *self.algorithms.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = algorithms.get(&standing) {
+        if let Some(found) = algorithms.get(standing) {
             return Ok(*found);
         }
-        let found = Problem::new(&standing)?.ask(&self.handle, &standing)?;
-        Ok(*algorithms.entry(standing).or_insert(found))
+        let found = Problem::new(standing)?.ask(&self.handle, standing)?;
+        Ok(*algorithms.entry(*standing).or_insert(found))
     }
 
     /// Queues a product; false, and nothing queued, where the library does not take it after all.
@@ -160,9 +156,12 @@ pub(super) struct Plan {
 impl Plan {
     /// `None` where the heuristic has no algorithm: the library may lack the types on this architecture, or the alignment.
     pub fn new(library: &Library, key: &Key) -> Result<Option<Self>> {
-        match library.borrowed(key)? {
-            Some(algorithm) => Ok(Some(Self { problem: Problem::new(key)?, algorithm, borrowed: true })),
-            None => Self::own(library, key),
+        let Some(standing) = key.standing_for() else { return Self::own(library, key) };
+        let borrowed = standing != *key;
+        match library.of_standing(&standing)? {
+            Some(algorithm) => Ok(Some(Self { problem: Problem::new(key)?, algorithm, borrowed })),
+            None if borrowed => Self::own(library, key),
+            None => Ok(None),
         }
     }
 
@@ -312,10 +311,10 @@ mod tests {
         for (m, standing) in
             [(1, 1), (3, 4), (128, 128), (129, 256), (1024, 1024), (1025, 1280), (4096, 4096), (4097, 5120)]
         {
-            assert_eq!(key(m).standing_for(), key(standing));
-            assert_eq!(key(standing).standing_for(), key(standing), "{standing} stands for itself");
+            assert_eq!(key(m).standing_for(), Some(key(standing)));
+            assert_eq!(key(standing).standing_for(), Some(key(standing)), "{standing} stands for itself");
         }
         let transposed = Key { a_transposed: true, ..key(129) };
-        assert_eq!(transposed.standing_for(), transposed);
+        assert_eq!(transposed.standing_for(), None);
     }
 }

@@ -43,6 +43,18 @@ struct ForwardShared {
 
 __device__ __forceinline__ u32 whole_steps(u32 rows) { return (rows + 15) / 16 * 16; }
 
+// c = a · bᵀ over a head's columns: a's sixteen rows that are the warp's, and b's `count` rows, which are c's columns.
+template <int DIM, int LEN>
+__device__ __forceinline__ void multiply_own_rows(const bf16* a, const bf16* b, u32 count, float (&c)[LEN / 8][4]) {
+    clear(c);
+#pragma unroll
+    for (u32 step = 0; step < DIM / 16; step++) {
+        u32 left[4];
+        left_operand<DIM + PAD>(a, warp_row(), 16 * step, left);
+        multiply_by_rows<LEN, DIM + PAD>(left, b, 16 * step, count, c);
+    }
+}
+
 // o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps where `log_sums` is not null. Launch: 2 LEN threads.
 template <int DIM, int LEN>
 __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, float* log_sums, ForwardShared<DIM, LEN>& shared) {
@@ -58,13 +70,7 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
     if (warp_row() >= at.queries) return;
 
     float s[LEN / 8][4];
-    clear(s);
-#pragma unroll
-    for (u32 step = 0; step < DIM / 16; step++) {
-        u32 q[4];
-        left_operand<LINE>(shared.queries, warp_row(), 16 * step, q);
-        multiply_by_rows<LEN, LINE>(q, shared.keys, 16 * step, at.keys, s);
-    }
+    multiply_own_rows<DIM, LEN>(shared.queries, shared.keys, at.keys, s);
     u32 lane = threadIdx.x % 32, row = warp_row() + lane / 4, kept[2];
     float greatest[2] = {MINUS_INFINITY, MINUS_INFINITY}, sums[2] = {0.0f, 0.0f}, factor = input.scale * LOG2_E;
 #pragma unroll
@@ -179,20 +185,8 @@ __device__ __forceinline__ void attention_backward(
     u32 p[LEN / 16][4], ds[LEN / 16][4];
     if (warp_row() < at.queries) {
         float probability[LEN / 8][4], slope[LEN / 8][4];
-        clear(probability);
-        clear(slope);
-#pragma unroll
-        for (u32 step = 0; step < DIM / 16; step++) {
-            u32 a[4];
-            left_operand<LINE>(shared.queries, warp_row(), 16 * step, a);
-            multiply_by_rows<LEN, LINE>(a, shared.keys, 16 * step, at.keys, probability);
-        }
-#pragma unroll
-        for (u32 step = 0; step < DIM / 16; step++) {
-            u32 a[4];
-            left_operand<LINE>(shared.gradients, warp_row(), 16 * step, a);
-            multiply_by_rows<LEN, LINE>(a, shared.values, 16 * step, at.keys, slope);
-        }
+        multiply_own_rows<DIM, LEN>(shared.queries, shared.keys, at.keys, probability);
+        multiply_own_rows<DIM, LEN>(shared.gradients, shared.values, at.keys, slope);
         for (u32 half = 0; half < 2; half++) kept[half] = kept_of_row(input.dropout, shared.draws, row + 8 * half, at.pitch);
 #pragma unroll
         for (u32 step = 0; step < LEN / 16; step++) {
