@@ -1,66 +1,97 @@
-//! `config.json`: the architecture of a checkpoint, read the way Hugging Face writes it and checked before anything uses it.
+//! `config.json`: the architecture of a checkpoint and its extents, read the way Hugging Face writes it and checked before
+//! anything uses it.
 
 use std::fs;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::arch::{Architecture, BERT, Module};
 use crate::{Error, Result};
 
 /// The file's name inside a model directory.
 pub const FILE_NAME: &str = "config.json";
 
-/// What is supported, for the messages that refuse something else.
-const SUPPORTED: &str = "BERT checkpoints are (model_type \"bert\", such as bert-base-uncased or all-MiniLM-L6-v2)";
-
-/// The largest extent a checkpoint may declare. Any two extents can be multiplied in a u64, and no BERT comes near.
+/// The largest extent a checkpoint may declare. Any two extents can be multiplied in a u64, and no encoder comes near.
 const MAX_EXTENT: u64 = i32::MAX as u64;
 
-/// The architecture of a BERT encoder, under the names of `transformers.BertConfig`.
+/// The configuration of an encoder: its architecture, and its extents under the names of `transformers.BertConfig`.
 ///
-/// Every extent is at least 1, `num_attention_heads` divides `hidden_size`, and every probability is in `[0, 1)`.
+/// Every extent is at least 1, `num_attention_heads` divides `hidden_size`, there are more positions than
+/// `position_offset`, and every probability is in `[0, 1)`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct BertConfig {
-    /// V: rows of the word embedding.
+pub struct ModelConfig {
+    /// Which member of the BERT family it is.
+    pub architecture: &'static Architecture,
+    /// V: the number of rows of the word embedding.
     pub vocab_size: usize,
     /// H: the width of the residual stream.
     pub hidden_size: usize,
-    /// L: encoder layers.
+    /// L: the number of encoder layers.
     pub num_hidden_layers: usize,
-    /// N: attention heads of `hidden_size / num_attention_heads` each.
+    /// N: the number of attention heads, of `hidden_size / num_attention_heads` columns each.
     pub num_attention_heads: usize,
     /// F: the width of the feed-forward layer.
     pub intermediate_size: usize,
-    /// The longest sequence, in tokens.
+    /// P: the number of rows of the position embedding.
     pub max_position_embeddings: usize,
-    /// Rows of the token type (segment) embedding. 2 where the file does not say.
+    /// The number of rows of the token type (segment) embedding. 2 where the file does not say.
     pub type_vocab_size: usize,
-    /// Added to the variance in every layer norm. 1e-12 where the file does not say.
+    /// Added to the variance in every LayerNorm. 1e-12 where the file does not say.
     pub layer_norm_eps: f32,
     /// The activation of the feed-forward layer and nothing else; the pooler's is always tanh.
     pub hidden_act: Activation,
-    /// Dropout after the embeddings and after each dense layer that ends in a layer norm. 0.1 where the file does not say.
+    /// Dropout after the embeddings and after each dense layer that ends in a LayerNorm. 0.1 where the file does not say.
     pub hidden_dropout_prob: f32,
     /// Dropout of the attention probabilities. 0.1 where the file does not say.
     pub attention_probs_dropout_prob: f32,
-    /// Dropout before the task head, where it differs from `hidden_dropout_prob`: see [`BertConfig::head_dropout_prob`].
+    /// Dropout before the head, where it differs from `hidden_dropout_prob`: see [`ModelConfig::head_dropout_prob`].
     pub classifier_dropout: Option<f32>,
 }
 
 /// An activation function of the feed-forward layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Activation {
     /// The exact GELU, `x/2 (1 + erf(x/√2))`. Its tanh approximation differs by up to 5e-4 and is another function.
     Gelu,
 }
 
-impl BertConfig {
+/// The part of a configuration that decides what a model computes in inference, as a task file records it: everything but
+/// the dropout probabilities.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InferenceConfig {
+    /// `model_type` of the architecture.
+    pub model_type: String,
+    /// See [`ModelConfig::vocab_size`].
+    pub vocab_size: usize,
+    /// See [`ModelConfig::hidden_size`].
+    pub hidden_size: usize,
+    /// See [`ModelConfig::num_hidden_layers`].
+    pub num_hidden_layers: usize,
+    /// See [`ModelConfig::num_attention_heads`].
+    pub num_attention_heads: usize,
+    /// See [`ModelConfig::intermediate_size`].
+    pub intermediate_size: usize,
+    /// See [`ModelConfig::max_position_embeddings`].
+    pub max_position_embeddings: usize,
+    /// See [`ModelConfig::type_vocab_size`].
+    pub type_vocab_size: usize,
+    /// See [`ModelConfig::layer_norm_eps`].
+    pub layer_norm_eps: f32,
+    /// See [`ModelConfig::hidden_act`].
+    pub hidden_act: Activation,
+}
+
+impl ModelConfig {
     /// Reads and checks `dir/config.json`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, and what [`BertConfig::from_json`] says.
+    /// [`Error::Io`] if it cannot be read, and what [`ModelConfig::from_json`] says.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
         Self::from_json(&path, &fs::read(&path).map_err(Error::io(&path))?)
@@ -75,34 +106,80 @@ impl BertConfig {
         let keys: Map<String, Value> = serde_json::from_slice(json)
             .map_err(|error| Error::Config { path: path.into(), reason: format!("not a JSON object: {error}") })?;
         let keys = Keys { path, keys: &keys };
-        keys.check_architecture()?;
+        let architecture = keys.architecture()?;
+        let names = &architecture.keys;
         let config = Self {
+            architecture,
             vocab_size: keys.extent("vocab_size", None)?,
-            hidden_size: keys.extent("hidden_size", None)?,
-            num_hidden_layers: keys.extent("num_hidden_layers", None)?,
-            num_attention_heads: keys.extent("num_attention_heads", None)?,
-            intermediate_size: keys.extent("intermediate_size", None)?,
+            hidden_size: keys.extent(names.hidden_size, None)?,
+            num_hidden_layers: keys.extent(names.num_hidden_layers, None)?,
+            num_attention_heads: keys.extent(names.num_attention_heads, None)?,
+            intermediate_size: keys.extent(names.intermediate_size, None)?,
             max_position_embeddings: keys.extent("max_position_embeddings", None)?,
             type_vocab_size: keys.extent("type_vocab_size", Some(2))?,
             layer_norm_eps: keys.epsilon("layer_norm_eps", 1e-12)?,
-            hidden_act: keys.activation("hidden_act")?,
-            hidden_dropout_prob: keys.probability("hidden_dropout_prob")?.unwrap_or(0.1),
-            attention_probs_dropout_prob: keys.probability("attention_probs_dropout_prob")?.unwrap_or(0.1),
-            classifier_dropout: keys.probability("classifier_dropout")?,
+            hidden_act: keys.activation(names.hidden_act)?,
+            hidden_dropout_prob: keys.probability(names.hidden_dropout)?.unwrap_or(0.1),
+            attention_probs_dropout_prob: keys.probability(names.attention_dropout)?.unwrap_or(0.1),
+            classifier_dropout: keys.probability(names.head_dropout)?,
         };
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(keys.invalid(format!(
-                "\"hidden_size\" is {}, which \"num_attention_heads\" {} does not divide",
-                config.hidden_size, config.num_attention_heads
+                "\"{}\" is {}, which \"{}\" {} does not divide",
+                names.hidden_size, config.hidden_size, names.num_attention_heads, config.num_attention_heads
+            )));
+        }
+        if config.max_position_embeddings <= architecture.position_offset {
+            return Err(keys.invalid(format!(
+                "\"max_position_embeddings\" is {}, but the positions of {architecture} begin at {}",
+                config.max_position_embeddings, architecture.position_offset
             )));
         }
         Ok(config)
     }
 
-    /// The dropout before the task head, as `BertForSequenceClassification` chooses it: `classifier_dropout` where it is
-    /// given, `hidden_dropout_prob` elsewhere.
+    /// The dropout before the head, as `BertForSequenceClassification` chooses it: `classifier_dropout` where it is given,
+    /// `hidden_dropout_prob` elsewhere.
     pub fn head_dropout_prob(&self) -> f32 {
         self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
+    }
+
+    /// The longest sequence in tokens, special tokens included.
+    pub fn max_length(&self) -> usize {
+        self.max_position_embeddings - self.architecture.position_offset
+    }
+
+    /// How many token types a tokenizer may use: 1 in an architecture without token types, where every token is of type 0.
+    pub fn token_types(&self) -> usize {
+        if self.architecture.has(Module::TokenTypeEmbeddings) { self.type_vocab_size } else { 1 }
+    }
+
+    /// The part of the configuration on which answers depend.
+    pub fn inference(&self) -> InferenceConfig {
+        InferenceConfig {
+            model_type: self.architecture.model_type.into(),
+            vocab_size: self.vocab_size,
+            hidden_size: self.hidden_size,
+            num_hidden_layers: self.num_hidden_layers,
+            num_attention_heads: self.num_attention_heads,
+            intermediate_size: self.intermediate_size,
+            max_position_embeddings: self.max_position_embeddings,
+            type_vocab_size: self.type_vocab_size,
+            layer_norm_eps: self.layer_norm_eps,
+            hidden_act: self.hidden_act,
+        }
+    }
+}
+
+impl InferenceConfig {
+    /// The first key by which another configuration differs, with this one's value and the other's.
+    pub fn difference(&self, other: &Self) -> Option<(String, Value, Value)> {
+        let [own, others] = [self, other].map(|config| serde_json::to_value(config).unwrap_or_default());
+        let keys = own.as_object()?.clone();
+        keys.into_iter().find(|(key, value)| others[key] != *value).map(|(key, value)| {
+            let other = others[&key].clone();
+            (key, value, other)
+        })
     }
 }
 
@@ -162,20 +239,19 @@ impl Keys<'_> {
             Some(Value::String(name)) if name == "gelu" => Ok(Activation::Gelu),
             Some(Value::String(name)) => Err(self.unsupported(
                 format!("\"{key}\": {name:?}"),
-                "only the exact GELU is (\"gelu\"), which is another function than its tanh approximation",
+                "the exact GELU (\"gelu\") is; its tanh approximation is another function",
             )),
             Some(value) => Err(self.must_be(key, "the name of an activation", value)),
         }
     }
 
-    /// The first name the file gives its architecture: `model_type`, or the first of `architectures`. Google's original
-    /// files give neither; their tensors' names decide.
-    fn check_architecture(&self) -> Result<()> {
-        let architecture = || self.get("architectures")?.as_array()?.first();
-        let Some(value) = self.get("model_type").or_else(architecture) else { return self.check_variant() };
+    /// The architecture by the first name that the file gives: `model_type`, or the first of `architectures`. Google's
+    /// original files give neither and are BERTs, as their tensors' names then have to show.
+    fn architecture(&self) -> Result<&'static Architecture> {
+        let class = || self.get("architectures")?.as_array()?.first();
+        let Some(value) = self.get("model_type").or_else(class) else { return self.check_variant().map(|()| &BERT) };
         let Some(name) = value.as_str() else { return Err(self.must_be("model_type", "a string", value)) };
-        let lower = name.to_ascii_lowercase();
-        if lower.starts_with("modernbert") {
+        if name.to_ascii_lowercase().starts_with("modernbert") {
             return Err(Error::NoBiases {
                 path: self.path.into(),
                 what: "ModernBERT has no bias terms in its layers".into(),
@@ -185,26 +261,24 @@ impl Keys<'_> {
                         .into(),
             });
         }
-        // The class names of the family are Bert, BertModel, BertForMaskedLM, BertForSequenceClassification…; those of its
-        // relatives (BertGeneration) start with the same four letters.
-        let is_bert = name == "bert" || name == "Bert" || name == "BertModel" || name.starts_with("BertFor");
-        if is_bert {
-            self.check_variant()
-        } else {
-            Err(self.unsupported(format!("the model type {name:?}"), SUPPORTED))
-        }
+        let Some(architecture) = Architecture::named(name) else {
+            let known = Architecture::all().map(|known| known.name).collect::<Vec<_>>().join(", ");
+            let advice = format!("supported are {known} (such as bert-base-uncased or all-MiniLM-L6-v2)");
+            return Err(self.unsupported(format!("the model type {name:?}"), &advice));
+        };
+        self.check_variant().map(|()| architecture)
     }
 
-    /// What a BERT can be switched to that would be computed differently.
+    /// Refuses switches of the encoder that would have to be computed differently.
     fn check_variant(&self) -> Result<()> {
         let key = "position_embedding_type";
         if let Some(value) = self.get(key)
             && value != "absolute"
         {
-            return Err(self.unsupported(format!("\"{key}\": {value}"), "only \"absolute\" is"));
+            return Err(self.unsupported(format!("\"{key}\": {value}"), "\"absolute\" is"));
         }
         if self.get("is_decoder").is_some_and(|value| value != false) {
-            return Err(self.unsupported("\"is_decoder\": true".into(), "only encoders are, without a causal mask"));
+            return Err(self.unsupported("\"is_decoder\": true".into(), "encoders are, without a causal mask"));
         }
         Ok(())
     }
@@ -216,7 +290,7 @@ mod tests {
     use serde_json::json;
 
     /// bert-base-uncased, with the keys of `changes` replaced; a null removes the key.
-    fn parse(changes: Value) -> Result<BertConfig> {
+    fn parse(changes: Value) -> Result<ModelConfig> {
         let mut config = json!({
             "architectures": ["BertForMaskedLM"], "attention_probs_dropout_prob": 0.1, "gradient_checkpointing": false,
             "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "hidden_size": 768, "initializer_range": 0.02,
@@ -227,7 +301,7 @@ mod tests {
         for (key, value) in changes.as_object().unwrap() {
             config[key] = value.clone();
         }
-        BertConfig::from_json(Path::new("m/config.json"), config.to_string().as_bytes())
+        ModelConfig::from_json(Path::new("m/config.json"), config.to_string().as_bytes())
     }
 
     fn message(changes: Value) -> String {
@@ -291,11 +365,11 @@ mod tests {
     fn what_is_not_json_is_refused_with_its_place() {
         let deep = "[".repeat(100_000);
         for text in ["", "{", "[]", "null", "{\"vocab_size\": NaN}", "{\"a\": 1e}", "\u{feff}{}", &deep, "{\"a\":"] {
-            let error = BertConfig::from_json(Path::new("m/config.json"), text.as_bytes()).unwrap_err();
+            let error = ModelConfig::from_json(Path::new("m/config.json"), text.as_bytes()).unwrap_err();
             assert!(matches!(error, Error::Config { .. }), "{error}");
             assert!(error.to_string().contains("line"), "{error}");
         }
-        assert!(BertConfig::from_json(Path::new("c"), b"{\"\xff\": 1}").is_err());
+        assert!(ModelConfig::from_json(Path::new("c"), b"{\"\xff\": 1}").is_err());
     }
 
     #[test]

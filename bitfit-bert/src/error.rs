@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::settings::Setting;
+
 /// What can go wrong between a person's files and a trained task.
 ///
 /// The message of every variant is complete, its cause included: print it with `{}`.
@@ -169,23 +171,23 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// An option that cannot be.
-    #[error("{name} is {value}: {reason}")]
+    /// A setting that no run can have.
+    #[error("{setting} is {value}: {reason}")]
     Setting {
-        /// What a user calls it.
-        name: &'static str,
+        /// The setting.
+        setting: Setting,
         /// The value it was given.
         value: String,
-        /// What it has to be.
+        /// What is required of it.
         reason: &'static str,
     },
-    /// The model's answer to a text is NaN or infinite: it diverged in training.
-    #[error("the model's answer to text {row} is no number")]
-    NotANumber {
-        /// The text's place among those asked about, from 1.
+    /// The model's output for a text is NaN or infinite, because training diverged.
+    #[error("the model's output for text {row} is not finite: training diverged, so train again with a lower learning rate")]
+    NotFinite {
+        /// The text's place among those given, from 1.
         row: usize,
     },
-    /// A task file that cannot be read as one, or does not belong to the base model.
+    /// A task file that is not sound, or does not belong to the base model.
     #[error("{}: {reason}", .path.display())]
     TaskFile {
         /// The file.

@@ -1,27 +1,79 @@
-//! The BERT family on `bitfit-core`: checkpoints, tokenisation, data, heads, metrics, training and task files.
+//! The BERT family on `bitfit-core`: checkpoints, tokenisation, data, heads, methods, metrics, training and task files.
 //!
-//! Data flows one way: [`data`] reads texts, [`tokenize`] makes tokens of them, [`model`] packs them into batches and runs
-//! the network, [`train`] steps through epochs, [`task_file`] holds what came out. [`finetune`] and [`task`] put the parts
-//! together for a program that wants the whole.
+//! ```no_run
+//! use bitfit_bert::data::{Dataset, Labels, ReadOptions};
+//! use bitfit_bert::heads::TaskSpec;
+//! use bitfit_bert::metrics::Metric;
+//! use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions};
+//! use bitfit_bert::train::{Examples, NoEvents, TrainOptions, Trainer};
+//! use bitfit_bert::{BiasSelection, Method, data};
+//! use bitfit_core::Cpu;
+//!
+//! # fn main() -> bitfit_bert::Result<()> {
+//! // The base is opened once; any number of tasks share it.
+//! let base = Base::open(&Cpu::default(), "models/all-MiniLM-L6-v2".as_ref())?;
+//! let set = Dataset::read("train.tsv".as_ref(), &ReadOptions::default())?;
+//! let labels = Labels::of_training_set(&set)?;
+//! let spec = TaskSpec {
+//!     kind: data::Kind::Classify,
+//!     labels: Some(labels),
+//!     pairs: set.is_paired(),
+//!     max_length: 128,
+//!     metrics: vec![Metric::Accuracy],
+//! };
+//! let encodings = base.tokenizer()?.encode_all(&data::texts(&set.examples), spec.max_length)?;
+//! let examples = Examples { targets: spec.head::<Cpu>().targets(&set)?, encodings };
+//!
+//! let (method, initial) = (Method::BitFit(BiasSelection::all()), InitialValues::Drawn { seed: 0 });
+//! let mut model = Model::new(&base, &ModelOptions { spec, method, initial, dropout: None })?;
+//! let report = Trainer::new(&mut model, &examples, None, &TrainOptions::default())?.run(&mut NoEvents)?;
+//! println!("{} steps, {} scalars trained", report.state.steps, model.trainable_count());
+//! # Ok(()) }
+//! ```
+//!
+//! Data goes one way:
+//!
+//! ```text
+//! files -> data -> tokenize -> model::Batch -> Model (Base + parameters + head) -> Trainer -> TaskFile -> Predictor
+//! ```
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`arch`] | one table for each architecture: tensor names, shapes, facts |
+//! | [`config`], [`checkpoint`] | `config.json`, and weights by their role |
+//! | [`hub`], [`files`] | where models are found; files that are complete or not there |
+//! | [`tokenize`], [`data`] | from text to token ids; labelled texts from files |
+//! | [`heads`], [`methods`], [`metrics`] | what a task predicts, what trains, how good it is |
+//! | [`model`] | the base, and the network of one task over it |
+//! | [`train`], [`infer`] | the training loop; a finished task in use |
+//! | [`task_file`], [`run`] | what training leaves; whole runs, from files to files |
 
-pub mod bias;
+pub mod arch;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
 mod error;
-pub mod finetune;
+pub mod files;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
+pub mod heads;
 pub mod hub;
+pub mod infer;
+pub mod methods;
 pub mod metrics;
 pub mod model;
-pub mod task;
+pub mod run;
+pub mod settings;
 pub mod task_file;
 pub mod tokenize;
 pub mod train;
 
-pub use bias::{BiasKind, Selection};
 pub use checkpoint::Checkpoint;
-pub use config::BertConfig;
+pub use config::ModelConfig;
 pub use error::{Error, Result};
+pub use infer::Predictor;
+pub use methods::{BiasKind, BiasSelection, Method};
+pub use settings::Setting;
 pub use task_file::TaskFile;
 pub use tokenize::Tokenizer;
 

@@ -15,9 +15,10 @@ use bitfit_core::{
 };
 
 use super::{Batch, Norm};
+use crate::arch::{Module, Part};
 
-/// One encoder layer.
-#[derive(Debug)]
+/// Handles to the parameters of one encoder layer, and its dropout probabilities.
+#[derive(Clone, Debug)]
 pub(super) struct Layer<D: Backend> {
     pub(super) query_key_value: QueryKeyValue<D>,
     pub(super) query_bias: Param<D>,
@@ -36,17 +37,26 @@ pub(super) struct Layer<D: Backend> {
     pub(super) attention_dropout: f32,
 }
 
-/// The three projections: one product, or two where only the `[CLS]` rows ask.
-#[derive(Debug)]
+/// The three projections: one product, or two where only the rows of the first tokens are computed.
+#[derive(Clone, Debug)]
 pub(super) enum QueryKeyValue<D: Backend> {
-    /// `[3H, H]`: every token asks.
+    /// One weight `[3H, H]`: every token has a query.
     EveryToken(Weight<D>),
-    /// Query `[H, H]` and key and value `[2H, H]`: the first token of each sequence asks all of them.
+    /// Query `[H, H]` and key and value `[2H, H]`: only the first token of each sequence has a query.
     FirstTokens { query: Weight<D>, key_value: Weight<D> },
 }
 
+/// One matrix of a layer and the modules whose weights it holds, row-wise.
+pub(super) type PackedMatrix<'a, D> = (&'static [Module], MatrixMut<'a, D>);
+
+/// The place of a layer's matrix, for a task to put its own in.
+pub(super) enum MatrixMut<'a, D: Backend> {
+    Weight(&'a mut Weight<D>),
+    Frozen(&'a mut FrozenMatrix<D>),
+}
+
 impl<D: Backend> Layer<D> {
-    /// Whether anything of it trains.
+    /// Whether anything in the layer trains.
     pub(super) fn trains(&self) -> bool {
         let weights = match &self.query_key_value {
             QueryKeyValue::EveryToken(weight) => [Some(weight), None],
@@ -60,13 +70,45 @@ impl<D: Backend> Layer<D> {
             &self.intermediate_bias,
             &self.output_bias,
         ];
-        weights.into_iter().flatten().chain([&self.attention_output]).any(|weight| weight.trained().is_some())
-            || biases.into_iter().any(|bias| bias.trained().is_some())
+        weights.into_iter().flatten().chain([&self.attention_output]).any(|weight| weight.trainable().is_some())
+            || biases.into_iter().any(|bias| bias.trainable().is_some())
             || self.attention_norm.trains()
             || self.output_norm.trains()
     }
 
-    /// `[T, H]` to `[T, H]`, or to `[B, H]` where only the `[CLS]` rows ask.
+    /// The place of a vector: a bias, or the scale or shift of a LayerNorm; `None` for a matrix.
+    pub(super) fn vector(&mut self, module: Module, part: Part) -> Option<&mut Param<D>> {
+        Some(match (module, part) {
+            (Module::Query, Part::Bias) => &mut self.query_bias,
+            (Module::Key, Part::Bias) => &mut self.key_bias,
+            (Module::Value, Part::Bias) => &mut self.value_bias,
+            (Module::AttentionOutput, Part::Bias) => &mut self.attention_output_bias,
+            (Module::Intermediate, Part::Bias) => &mut self.intermediate_bias,
+            (Module::Output, Part::Bias) => &mut self.output_bias,
+            (Module::AttentionLayerNorm, part) => self.attention_norm.vector(part),
+            (Module::OutputLayerNorm, part) => self.output_norm.vector(part),
+            _ => return None,
+        })
+    }
+
+    /// The layer's matrices, each with the modules whose weights it holds.
+    pub(super) fn matrices(&mut self) -> Vec<PackedMatrix<'_, D>> {
+        use MatrixMut::{Frozen, Weight};
+        let mut matrices: Vec<PackedMatrix<'_, D>> = match &mut self.query_key_value {
+            QueryKeyValue::EveryToken(weight) => {
+                vec![(&[Module::Query, Module::Key, Module::Value], Weight(weight))]
+            }
+            QueryKeyValue::FirstTokens { query, key_value } => {
+                vec![(&[Module::Query], Weight(query)), (&[Module::Key, Module::Value], Weight(key_value))]
+            }
+        };
+        matrices.push((&[Module::AttentionOutput], Weight(&mut self.attention_output)));
+        matrices.push((&[Module::Intermediate], Frozen(&mut self.intermediate)));
+        matrices.push((&[Module::Output], Frozen(&mut self.output)));
+        matrices
+    }
+
+    /// `[T, H]` to `[T, H]`, or to `[B, H]` where only the rows of the first tokens are computed.
     pub(super) fn forward(&self, tape: &mut Tape<'_, D>, x: &Var<D>, batch: &Batch<D>) -> Result<Var<D>> {
         let sequences = batch.sequences();
         let args =

@@ -1,160 +1,273 @@
-//! BERT on the tape: the one definition of the network, for training and inference, on every device.
+//! The network on the tape: one definition for every architecture, task and device, in training and in inference.
 //!
-//! Reference: `BertForSequenceClassification` of Hugging Face transformers (Devlin et al., arXiv 1810.04805). Activations
-//! are packed `[tokens, hidden]`; no padding exists. The last layer computes K and V of all tokens, and everything else of
-//! the `[CLS]` rows only, because nothing else of it is read.
+//! ```text
+//! Checkpoint -> Base (weights laid out once, shared) -> Model (one task over it: arena, handles, head) -> Tape
+//! ```
+//!
+//! Activations are packed `[tokens, hidden]`; no padding exists. The last layer computes K and V of all tokens, and
+//! everything else of the rows of the first tokens only, because nothing else of it is read.
 
+mod base;
 mod batch;
-mod build;
+mod embeddings;
+mod encoder;
 mod layer;
-mod stages;
+mod params;
 
+pub use base::Base;
 pub use batch::Batch;
-pub use build::{Head, HeadWeights, ModelOptions, Part, TrainablePart};
+pub use params::{InitialValues, ModelOptions, TensorFile, TrainableKind, TrainableTensor};
 
 use std::collections::{BTreeSet, HashMap};
 
-use bitfit_core::{Arena, Backend, Entry, Frozen, HostTensor, Param, Result, Tape, Var, ops::linear::Weight};
+use bitfit_core::{Arena, Backend, Entry, HostTensor, Mask, Param, Seed, Tape, Var, Workspace, ops::linear::Weight};
 
-use crate::bias::{BiasKind, Selection};
-use crate::checkpoint::hf_name;
-use layer::Layer;
+use crate::Result;
+use crate::arch::{Architecture, Module, Part, Role};
+use crate::heads::{Head, TaskSpec};
+use crate::methods::Method;
+use crate::tokenize::Encoding;
+use encoder::Encoder;
 
-/// A BERT with a head for one task.
+/// One task over a [`Base`]: what trains, the handles by which the network reads its parameters, and the head.
 #[derive(Debug)]
-pub struct Bert<D: Backend> {
-    embeddings: Embeddings<D>,
-    layers: Vec<Layer<D>>,
-    pooler: Dense<D>,
+pub struct Model<D: Backend> {
+    base: Base<D>,
+    encoder: Encoder<D>,
     classifier: Dense<D>,
+    head: Box<dyn Head<D>>,
     head_dropout: f32,
-    hidden: usize,
-    outputs: usize,
-    parts: Vec<TrainablePart>,
-    /// What was asked for, to check the parts against.
-    selection: Selection,
-    fresh_pooler: bool,
+    spec: TaskSpec,
+    method: Method,
     is_finished: bool,
+    trainable: Vec<TrainableTensor>,
     total: usize,
+    arena: Arena<D>,
 }
 
-/// Word, position and token type tables, and the LayerNorm over their sum.
-#[derive(Debug)]
-struct Embeddings<D: Backend> {
-    word: Frozen<D>,
-    position: Frozen<D>,
-    token_type: Frozen<D>,
-    norm: Norm<D>,
-    dropout: f32,
-}
-
-/// The two vectors of a LayerNorm, and its ε.
-#[derive(Debug)]
+/// The scale and the shift of a LayerNorm, and its ε.
+#[derive(Clone, Debug)]
 struct Norm<D: Backend> {
     weight: Param<D>,
     bias: Param<D>,
     eps: f32,
 }
 
-/// A linear with its bias.
-#[derive(Debug)]
+/// A linear layer with its bias.
+#[derive(Clone, Debug)]
 struct Dense<D: Backend> {
     weight: Weight<D>,
     bias: Param<D>,
 }
 
-impl<D: Backend> Bert<D> {
+impl<D: Backend> Model<D> {
+    /// The base.
+    pub fn base(&self) -> &Base<D> {
+        &self.base
+    }
+
+    /// The task.
+    pub fn spec(&self) -> &TaskSpec {
+        &self.spec
+    }
+
+    /// The head.
+    pub fn head(&self) -> &dyn Head<D> {
+        &*self.head
+    }
+
+    /// What trains, on the device.
+    pub fn arena(&self) -> &Arena<D> {
+        &self.arena
+    }
+
+    /// What trains, to be changed by an optimizer.
+    pub fn arena_mut(&mut self) -> &mut Arena<D> {
+        &mut self.arena
+    }
+
+    /// The device's buffers.
+    pub fn workspace(&self) -> &Workspace<D> {
+        self.base.workspace()
+    }
+
+    /// A tape for a training pass of this model; dropout draws from `seed`.
+    pub fn training_tape(&self, seed: Seed) -> Tape<'_, D> {
+        Tape::train(self.workspace(), &self.arena, seed)
+    }
+
+    /// A tape for an inference pass of this model.
+    pub fn inference_tape(&self) -> Tape<'_, D> {
+        Tape::infer(self.workspace(), &self.arena)
+    }
+
+    /// A batch of texts on the model's device.
+    ///
+    /// # Errors
+    /// As [`Batch::new`].
+    pub fn batch<'a>(&self, encodings: impl IntoIterator<Item = &'a Encoding> + Clone) -> Result<Batch<D>> {
+        Ok(Batch::new(self.base.device(), encodings, self.base.architecture().position_offset)?)
+    }
+
     /// The head's output `[B, C]`: logits, or one score.
     ///
     /// # Errors
-    /// [`bitfit_core::Error`] when the batch is not of this model, or the device fails.
+    /// [`crate::Error::Core`] when the batch does not belong to this model, or the device fails.
     pub fn forward(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>) -> Result<Var<D>> {
-        let x = self.below(tape, batch, 1)?;
-        self.above(tape, batch, x, 1)
+        let x = self.forward_prefix(tape, batch, 1)?;
+        self.forward_from(tape, batch, x, 1)
     }
 
-    /// H.
+    /// The mean loss `[1, 1]` of a batch's outputs against its targets.
+    ///
+    /// # Errors
+    /// [`crate::Error::Metric`] for a batch without targets of the head's kind; [`crate::Error::Core`] when the device
+    /// fails.
+    pub fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, batch: &Batch<D>) -> Result<Var<D>> {
+        let no_targets = || crate::Error::Metric { metric: "loss", reason: "the batch has no targets".into() };
+        self.head.loss(tape, outputs, batch.targets().ok_or_else(no_targets)?)
+    }
+
+    /// The number of stages (embeddings, layers, pooler) from the first on that hold nothing that trains, where a layer is
+    /// among them; 0 otherwise.
+    pub fn frozen_stages(&self) -> usize {
+        self.encoder.frozen_stages()
+    }
+
+    /// The number of elements in the output of the first `stages` stages for a sequence of so many tokens: those of all
+    /// tokens, or of the first alone from the last layer on.
+    pub fn stage_elements(&self, stages: usize, tokens: usize) -> usize {
+        self.hidden() * if stages > self.encoder.layers.len() { 1 } else { tokens }
+    }
+
+    /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[B, H]` from the last layer on.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn forward_prefix(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>, stages: usize) -> Result<Var<D>> {
+        Ok(self.encoder.forward_prefix(tape, batch, stages)?)
+    }
+
+    /// The head's output `[B, C]` for a batch, from the output of the first `stages` stages.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn forward_from(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>, x: Var<D>, stages: usize) -> Result<Var<D>> {
+        let x = self.encoder.forward_from(tape, batch, x, stages)?;
+        let pooled = tape.dropout(&x, self.head_dropout)?;
+        drop(x);
+        Ok(tape.linear(&pooled, &self.classifier.weight, &[&self.classifier.bias])?)
+    }
+
+    /// H: the width of the residual stream.
     pub fn hidden(&self) -> usize {
-        self.hidden
+        self.base.config().hidden_size
     }
 
-    /// C: classes, or 1 for a regression.
+    /// C: the number of outputs for a text.
     pub fn outputs(&self) -> usize {
-        self.outputs
+        self.head.outputs()
     }
 
     /// What trains, tensor by tensor, the key biases included, in the order of the network.
-    pub fn parts(&self) -> &[TrainablePart] {
-        &self.parts
+    pub fn trainable(&self) -> &[TrainableTensor] {
+        &self.trainable
     }
 
-    /// The names of what has to have a gradient: from the selection, the architecture and the head alone, whatever was
-    /// built. The key biases, whose gradient is zero, are not among them.
+    /// The number of scalars that train, counted as the literature does: with the key biases, whose gradient is zero.
+    pub fn trainable_count(&self) -> usize {
+        self.trainable.iter().map(TrainableTensor::count).sum()
+    }
+
+    /// The number of parameters of the model, head included.
+    pub fn parameter_count(&self) -> usize {
+        self.total
+    }
+
+    /// The names of what must have a gradient: from the method, the architecture and the head alone, whatever the arena
+    /// holds. The key biases, whose gradient is zero, are not among them.
     pub(crate) fn expected_to_train(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         if self.is_finished {
             return names;
         }
-        for kind in self.selection.kinds().filter(|&kind| kind != BiasKind::Key) {
-            let layers = if kind.is_in_layers() { self.layers.len() } else { 1 };
-            let trained = (0..layers).filter(|&layer| self.selection.contains(kind, layer));
-            names.extend(trained.map(|layer| hf_name(&kind.tensor(layer))));
+        let architecture = self.base.architecture();
+        let has_pooler = self.base.checkpoint().has_pooler();
+        let is_inert = |role: Role| architecture.is_key_bias_inert && role == Role::bias(Module::Key, role.layer);
+        let pooler = architecture.pooler().filter(|_| has_pooler);
+        let encoder = architecture.required(self.base.config()).chain(pooler);
+        let trains = encoder.filter(|&role| self.method.mask(role) != Mask::None && !is_inert(role));
+        names.extend(trains.map(|role| architecture.parameter_name(role)));
+        if !has_pooler {
+            names.extend(fresh_pooler(architecture));
         }
-        if self.fresh_pooler {
-            names.extend(["weight", "bias"].map(|part| hf_name(&format!("pooler.dense.{part}"))));
-        }
-        names.extend(["weight", "bias"].map(|part| format!("classifier.{part}")));
+        names.extend([Part::Weight, Part::Bias].map(|part| architecture.head_name(part)));
         names
     }
 
-    /// How many scalars train, counted as the literature does: with the key biases, whose gradient is zero.
-    pub fn trainable(&self) -> usize {
-        self.parts.iter().map(TrainablePart::count).sum()
-    }
-
-    /// How many parameters the model has, head included.
-    pub fn total(&self) -> usize {
-        self.total
-    }
-
-    /// Everything that trains, by Hugging Face name, as it stands in `arena`.
+    /// Everything that trains, by parameter name, as it stands in the arena.
     ///
     /// # Errors
-    /// [`bitfit_core::Error::Device`] when the device fails.
-    pub fn values(&self, arena: &Arena<D>) -> Result<HashMap<String, HostTensor>> {
-        self.named(arena.entries(), &arena.read()?)
+    /// [`crate::Error::Core`] when the device fails.
+    pub fn values(&self) -> Result<HashMap<String, HostTensor>> {
+        self.names().apply(&self.arena.read()?)
     }
 
-    /// [`Bert::values`] of an arena with this table and these values.
-    pub(crate) fn named(&self, entries: &[Entry], values: &[f32]) -> Result<HashMap<String, HostTensor>> {
-        let trained = |name: &str| entries.iter().find(|entry| entry.name == name);
-        let tensor = |part: &TrainablePart| match (&part.fixed, trained(&part.name)) {
-            (Some(fixed), _) => Ok(fixed.clone()),
-            (None, Some(entry)) => HostTensor::new(part.shape.clone(), values[entry.range()].to_vec()),
-            (None, None) => unreachable!("{} trains, so the arena has it", part.name),
-        };
-        self.parts.iter().map(|part| Ok((part.name.clone(), tensor(part)?))).collect()
+    /// The parameter names of the arena's values, for values that were read earlier.
+    pub fn names(&self) -> ParameterNames {
+        ParameterNames { trainable: self.trainable.clone(), entries: self.arena.entries().to_vec() }
     }
 }
 
+/// Which parameter each value of an arena belongs to; independent of the arena and its device.
+#[derive(Clone, Debug)]
+pub struct ParameterNames {
+    trainable: Vec<TrainableTensor>,
+    entries: Vec<Entry>,
+}
+
+impl ParameterNames {
+    /// Tensors by parameter name, from all of an arena's values; the tensors that count as trained and never change are
+    /// among them.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`] when there are fewer values than the arena has.
+    pub fn apply(&self, values: &[f32]) -> Result<HashMap<String, HostTensor>> {
+        let tensor = |tensor: &TrainableTensor| {
+            let entry = self.entries.iter().find(|entry| entry.name == tensor.name);
+            match (&tensor.fixed, entry) {
+                (Some(fixed), _) => Ok(fixed.clone()),
+                (None, Some(entry)) => {
+                    let values = values.get(entry.range()).unwrap_or_default();
+                    HostTensor::new(tensor.shape.clone(), values.to_vec())
+                }
+                (None, None) => unreachable!("{} trains, so the arena has it", tensor.name),
+            }
+        };
+        self.trainable.iter().map(|part| Ok((part.name.clone(), tensor(part)?))).collect()
+    }
+}
+
+/// The parameter names of a pooler that trains whole.
+fn fresh_pooler(architecture: &Architecture) -> [String; 2] {
+    [Part::Weight, Part::Bias].map(|part| architecture.parameter_name(Role { layer: 0, module: Module::Pooler, part }))
+}
+
 impl<D: Backend> Norm<D> {
+    fn vector(&mut self, part: Part) -> &mut Param<D> {
+        match part {
+            Part::Weight => &mut self.weight,
+            Part::Bias => &mut self.bias,
+        }
+    }
+
     fn trains(&self) -> bool {
-        self.weight.trained().or(self.bias.trained()).is_some()
+        self.weight.trainable().or(self.bias.trainable()).is_some()
     }
 }
 
 impl<D: Backend> Dense<D> {
     fn trains(&self) -> bool {
-        self.weight.trained().is_some() || self.bias.trained().is_some()
-    }
-}
-
-impl<D: Backend> Embeddings<D> {
-    fn forward(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>) -> Result<Var<D>> {
-        let tables =
-            [(batch.ids(), &self.word), (batch.positions(), &self.position), (batch.token_types(), &self.token_type)];
-        let sum = tape.embedding_sum(&tables)?;
-        let normal = tape.layer_norm(&sum, &self.norm.weight, &self.norm.bias, self.norm.eps)?;
-        tape.dropout(&normal, self.dropout)
+        self.weight.trainable().is_some() || self.bias.trainable().is_some()
     }
 }

@@ -1,49 +1,51 @@
-//! How to train: what the paper calls hyper-parameters.
+//! The settings of a training run.
 
 use bitfit_core::optim::Schedule;
 
-use crate::{Error, Result};
+use crate::settings::{Setting, check};
+use crate::Result;
 
-/// How much goes into a batch. Nothing is padded, so either way a batch costs what its tokens cost.
+/// The size of a batch. Nothing is padded, so that a batch takes the time and memory of its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchSize {
-    /// So many sequences, as in the paper; the last batch of an epoch may have fewer.
+    /// A number of sequences, as in the paper; the last batch of an epoch may have fewer.
     Sequences(usize),
-    /// As many sequences as fit into so many tokens; a longer sequence is a batch of its own.
+    /// As many sequences as fit into a number of tokens; a longer sequence is a batch of its own.
     Tokens(usize),
 }
 
-/// How to train. The default is the official code's: constant rate, no warm-up, no decay, the gradient clipped to norm 1;
-/// with the paper's batch size, 16.
+/// The settings of a training run. The defaults are those of the paper's official code (constant rate, no warm-up, no decay,
+/// the gradient clipped to norm 1) with the paper's batch size, 16.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
     /// The learning rate at its highest.
     pub learning_rate: f32,
-    /// How often each row is seen.
+    /// The number of passes over the training set.
     pub epochs: usize,
-    /// What goes into a batch.
+    /// The size of a batch.
     pub batch_size: BatchSize,
-    /// Whether the sequences of a batch are of like lengths: each epoch's rows are sorted by length, cut into batches, and
-    /// the batches shuffled. Others do it to save padding; there is none here, but it changes which rows meet in a batch.
+    /// Whether the sequences of a batch have similar lengths: each epoch's rows are sorted by length, cut into batches, and
+    /// the batches shuffled. Elsewhere this saves padding; here there is none, but it changes which rows share a batch.
     pub group_by_length: bool,
-    /// How the learning rate goes over the run.
+    /// The course of the learning rate over the run.
     pub schedule: Schedule,
-    /// The share of all steps in which the learning rate rises from 0.
+    /// The fraction of all steps over which the learning rate rises from 0.
     pub warmup: f32,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// The norm to which the whole gradient is clipped; `None` leaves it.
+    /// The norm to which the whole gradient is clipped; `None` for no clipping.
     pub max_grad_norm: Option<f32>,
-    /// Of the order of rows, dropout and fresh weights.
+    /// The seed of the order of rows, of dropout and of fresh weights.
     pub seed: u64,
-    /// Whether each epoch has its own order; otherwise the file's.
+    /// Whether each epoch has a random order of its own; otherwise the rows are in the file's order.
     pub shuffle: bool,
-    /// Whether dropout is also drawn in the layers below the lowest one that trains, as PyTorch does in training mode. They
-    /// are then computed in every step; otherwise once a row, since nothing changes there.
+    /// Whether dropout is also drawn in the layers below the lowest one that trains, as PyTorch does in training mode. These
+    /// layers are then computed in every step; otherwise once for each row, since nothing changes there.
     pub frozen_dropout: bool,
-    /// Memory for what those layers made of the rows, in bytes; what does not fit is computed anew.
-    pub reuse_bytes: usize,
-    /// Train on so many rows only: the first of the shuffled order, the same in every epoch; of the file if not shuffled.
+    /// The memory for the outputs of those layers, in bytes; what does not fit is computed again.
+    pub prefix_cache_bytes: usize,
+    /// The number of rows to train on, if not all: the first of the shuffled order, the same in every epoch; the first of the
+    /// file if not shuffled.
     pub limit: Option<usize>,
 }
 
@@ -61,51 +63,47 @@ impl Default for TrainOptions {
             seed: 0,
             shuffle: true,
             frozen_dropout: false,
-            reuse_bytes: 1 << 30,
+            prefix_cache_bytes: 1 << 30,
             limit: None,
         }
     }
 }
 
 impl TrainOptions {
-    /// Refuses what no run can have.
+    /// Refuses values that no run can have.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the first that cannot be.
+    /// [`crate::Error::Setting`] with the first of them.
     pub fn validate(&self) -> Result<()> {
         let positive = |value: f32| value.is_finite() && value > 0.0;
-        check("the learning rate", self.learning_rate, positive(self.learning_rate), "it must be a number above 0")?;
-        check("the number of epochs", self.epochs, self.epochs > 0, "it must be at least 1")?;
-        let (name, size) = match self.batch_size {
-            BatchSize::Sequences(size) => ("the batch size", size),
-            BatchSize::Tokens(size) => ("the batch's tokens", size),
+        check(Setting::LearningRate, self.learning_rate, positive(self.learning_rate), "it must be a number above 0")?;
+        check(Setting::Epochs, self.epochs, self.epochs > 0, "it must be at least 1")?;
+        let (setting, size) = match self.batch_size {
+            BatchSize::Sequences(size) => (Setting::BatchSize, size),
+            BatchSize::Tokens(size) => (Setting::BatchTokens, size),
         };
-        check(name, size, size > 0, "it must be at least 1")?;
+        check(setting, size, size > 0, "it must be at least 1")?;
         check(
-            "the warm-up",
+            Setting::Warmup,
             self.warmup,
             (0.0..=1.0).contains(&self.warmup),
-            "it is a share of the steps, from 0 to 1",
+            "it must be a fraction of the steps, from 0 to 1",
         )?;
         let decays = self.weight_decay.is_finite() && self.weight_decay >= 0.0;
-        check("the weight decay", self.weight_decay, decays, "it must be a number, and not below 0")?;
+        check(Setting::WeightDecay, self.weight_decay, decays, "it must be a finite number of at least 0")?;
         if let Some(norm) = self.max_grad_norm {
-            check("the clipping norm", norm, positive(norm), "it must be a number above 0")?;
+            check(Setting::MaxGradNorm, norm, positive(norm), "it must be a number above 0")?;
         }
         match self.limit {
-            Some(limit) => check("the limit of rows", limit, limit > 0, "it must be at least 1"),
+            Some(limit) => check(Setting::Limit, limit, limit > 0, "it must be at least 1"),
             None => Ok(()),
         }
     }
 
-    /// Steps in which the learning rate rises, of `total` steps.
+    /// The number of steps, of `total`, over which the learning rate rises.
     pub fn warmup_steps(&self, total: usize) -> usize {
         (f64::from(self.warmup) * total as f64).ceil() as usize
     }
-}
-
-fn check(name: &'static str, value: impl ToString, holds: bool, reason: &'static str) -> Result<()> {
-    if holds { Ok(()) } else { Err(Error::Setting { name, value: value.to_string(), reason }) }
 }
 
 #[cfg(test)]

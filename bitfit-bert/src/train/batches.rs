@@ -1,17 +1,17 @@
-//! Which rows make up which batch.
+//! The order of the rows, and how they are cut into batches.
 
 use bitfit_core::Random;
 
 use super::{BatchSize, TrainOptions};
 
-/// Streams of the seed: 0 draws the head's first weights.
+/// Streams of the seed; stream 0 draws the head's first weights.
 const SUBSET_STREAM: u32 = 1;
 const EPOCH_STREAM: u32 = 2;
 
 /// The batches of a run. The same lengths and options give the same batches.
 #[derive(Clone, Debug)]
 pub struct Batches {
-    /// The rows that are trained on, and their tokens.
+    /// The rows that are trained on, with the number of tokens of each.
     rows: Vec<(usize, usize)>,
     size: BatchSize,
     group_by_length: bool,
@@ -20,7 +20,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// The batches of rows of so many tokens each.
+    /// The batches of a training set, from the number of tokens of each row.
     pub fn new(lengths: impl IntoIterator<Item = usize>, options: &TrainOptions) -> Self {
         let mut rows: Vec<(usize, usize)> = lengths.into_iter().enumerate().collect();
         if let Some(limit) = options.limit.filter(|&limit| limit < rows.len()) {
@@ -33,7 +33,7 @@ impl Batches {
         Self { rows, size, group_by_length, shuffle, seed }
     }
 
-    /// Steps of so many epochs. By tokens, one epoch may have a few more than another.
+    /// The number of steps in so many epochs. With a budget of tokens, one epoch may have a few more than another.
     pub fn steps(&self, epochs: usize) -> usize {
         match self.size {
             BatchSize::Sequences(size) => self.rows.len().div_ceil(size) * epochs,
@@ -41,17 +41,17 @@ impl Batches {
         }
     }
 
-    /// Rows of an epoch.
+    /// The number of rows in an epoch.
     pub fn rows(&self) -> usize {
         self.rows.len()
     }
 
-    /// Tokens of an epoch.
+    /// The number of tokens in an epoch.
     pub fn tokens(&self) -> usize {
         self.lengths().sum()
     }
 
-    /// The tokens of each row that is trained on.
+    /// The number of tokens of each row that is trained on.
     pub fn lengths(&self) -> impl Iterator<Item = usize> {
         self.rows.iter().map(|&(_, tokens)| tokens)
     }

@@ -16,34 +16,34 @@ use crate::{Error, Result};
 pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
-/// Weights in formats that are not read: an arbitrary Python pickle, or other frameworks' own.
+/// Weight files in formats that are not read: Python pickles and other frameworks' own.
 const OTHER_FORMATS: [&str; 4] =
     ["pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack"];
 
 /// One tensor of a mapped file.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The file it is in.
+    /// The file that holds it.
     pub path: Arc<Path>,
-    /// Its name there.
+    /// Its name in the file.
     pub name: String,
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub bytes: Arc<Mmap>,
-    /// Where it lies in `bytes`; the header is checked, so this is inside.
+    /// Its bytes' place in `bytes`; the header is checked, so the range is inside.
     pub range: Range<usize>,
 }
 
 impl Entry {
-    /// Gives the memory of the tensor's pages back; the next read finds them in the file again. Only a hint: a system that
-    /// knows none keeps them.
+    /// Gives the memory of the tensor's pages back to the system; the next read loads them from the file again. This is a
+    /// hint, which a system may ignore.
     pub(super) fn release(&self) {
         #[cfg(unix)]
         {
             use memmap2::UncheckedAdvice::DontNeed;
-            // SAFETY: the map is read-only and of a file, so a page that is dropped comes back with the same bytes (as
-            // long as nobody rewrites the file, the condition of the map itself): no reader can tell.
-            // It cannot fail in a way that matters: at worst the pages stay.
+            // SAFETY: the map is read-only and of a file, so that a page that is dropped is loaded again with the same bytes
+            // (as long as the file is not rewritten, which is the condition of the map itself).
+            // A failure does no harm: the pages stay.
             _ = unsafe { self.bytes.unchecked_advise_range(DontNeed, self.range.start, self.range.len()) };
         }
     }
@@ -80,17 +80,17 @@ fn read_file(path: &Path) -> Result<Vec<Entry>> {
     if about.len() == 0 {
         return Err(weights("the file is empty".into()));
     }
-    // SAFETY: the map is read-only and nothing here writes to the file, so the one condition is that nobody else truncates
-    // or rewrites it in place while it is mapped (a read past its end would be a bus error; changed bytes, changed
-    // weights). No program can rule that out, but weight files are written once, and the hub clients and safetensors
-    // replace them by renaming, which leaves the mapped file alone. `Checkpoint` hands the condition on to its users.
+    // SAFETY: the map is read-only and nothing here writes to the file, so that the one condition is that no other program
+    // truncates or rewrites it in place while it is mapped (a read past its end is a bus error, changed bytes are changed
+    // weights). That cannot be ruled out here, but weight files are written once, and hub clients and safetensors replace
+    // them by renaming, which leaves the mapped file alone. `Checkpoint` documents the condition for its users.
     let bytes = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
     if bytes.starts_with(b"version https://git-lfs") {
-        return Err(weights("this is a Git LFS pointer, not the weights: run `git lfs pull` in its directory".into()));
+        return Err(weights("a Git LFS pointer instead of the weights: run `git lfs pull` in its directory".into()));
     }
     let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
         weights(format!(
-            "not a whole safetensors file ({error}; {} bytes): fetch it again if the download was cut short",
+            "not a complete safetensors file ({error}; {} bytes): fetch it again if the download was cut short",
             bytes.len()
         ))
     })?;
@@ -99,7 +99,7 @@ fn read_file(path: &Path) -> Result<Vec<Entry>> {
 
 fn entries(path: &Path, bytes: Arc<Mmap>, header: usize, metadata: &Metadata) -> Vec<Entry> {
     let path: Arc<Path> = path.into();
-    // The data begin behind the header and the eight bytes that say how long it is.
+    // The data follow the header, and the eight bytes in front of it that hold its length.
     let start = size_of::<u64>() + header;
     let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| Entry {
         path: path.clone(),
@@ -112,7 +112,7 @@ fn entries(path: &Path, bytes: Arc<Mmap>, header: usize, metadata: &Metadata) ->
     metadata.tensors().into_iter().map(entry).collect()
 }
 
-/// The shards that an index names: the file of each, and the tensors that the index promises there.
+/// The shards that an index names: the file of each, and the tensors that the index says it holds.
 pub(crate) fn shards(index: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     let wrong = |reason: String| Error::Weights { path: index.into(), reason };
     let json = fs::read(index).map_err(Error::io(index))?;
@@ -121,7 +121,7 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     let map = map.ok_or_else(|| wrong("\"weight_map\" is missing or not an object".into()))?;
     let mut shards = BTreeMap::<String, Vec<String>>::new();
     for (name, shard) in map {
-        // A shard is a file beside the index; nothing in an index may lead anywhere else.
+        // A shard is a file beside the index; an index must not lead anywhere else.
         let shard = shard.as_str().filter(|shard| Path::new(shard).file_name() == Some(OsStr::new(shard)));
         let shard = shard.ok_or_else(|| wrong(format!("the shard of tensor {name} is not a file name")))?;
         shards.entry(shard.to_owned()).or_default().push(name.clone());
@@ -147,11 +147,12 @@ fn read_sharded(dir: &Path, index: &Path) -> Result<Vec<Entry>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::testing::{Tiny, tempdir};
+    use crate::fixture::Tiny;
+    use tempfile::tempdir;
 
     /// Writes `bytes` as the weights of an empty directory and returns why they are refused.
     fn refusal(bytes: &[u8]) -> String {
-        let dir = tempdir();
+        let dir = tempdir().unwrap();
         fs::write(dir.path().join(SINGLE), bytes).unwrap();
         let error = read_directory(dir.path()).unwrap_err();
         assert!(matches!(error, Error::Weights { .. }), "{error:?}");
@@ -174,7 +175,7 @@ mod tests {
         }
         let mut longer = whole;
         longer.push(0);
-        assert!(refusal(&longer).contains("not a whole safetensors file"));
+        assert!(refusal(&longer).contains("not a complete safetensors file"));
     }
 
     #[test]
@@ -193,7 +194,7 @@ mod tests {
             header(r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#),
             [&8u64.to_le_bytes()[..], &[0xc3, 0x28, 0, 0, 0, 0, 0, 0]].concat(),
         ] {
-            assert!(refusal(&bytes).contains("not a whole safetensors file"));
+            assert!(refusal(&bytes).contains("not a complete safetensors file"));
         }
     }
 
@@ -205,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_directory_without_safetensors_says_what_to_do() {
-        let dir = tempdir();
+        let dir = tempdir().unwrap();
         let message = read_directory(dir.path()).unwrap_err().to_string();
         assert!(message.contains("there is no model.safetensors"), "{message}");
         fs::write(dir.path().join("pytorch_model.bin"), b"pickle").unwrap();
@@ -219,7 +220,7 @@ mod tests {
     #[test]
     fn an_index_cannot_lead_out_of_its_directory() {
         for shard in ["../secret.safetensors", "/etc/passwd", "a/b.safetensors", "..", ".", ""] {
-            let dir = tempdir();
+            let dir = tempdir().unwrap();
             let index = serde_json::json!({"weight_map": {"a": shard}});
             fs::write(dir.path().join(INDEX), index.to_string()).unwrap();
             let message = read_directory(dir.path()).unwrap_err().to_string();
@@ -236,7 +237,7 @@ mod tests {
             (r#"{"weight_map": {"a": 1}}"#, "not a file name"),
             (r#"{"weight_map": {"a": "gone.safetensors"}}"#, "gone.safetensors"),
         ] {
-            let dir = tempdir();
+            let dir = tempdir().unwrap();
             fs::write(dir.path().join(INDEX), index).unwrap();
             let message = read_directory(dir.path()).unwrap_err().to_string();
             assert!(message.contains(expected), "{index}: {message}");
@@ -245,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_shard_without_its_tensor_is_refused() {
-        let dir = tempdir();
+        let dir = tempdir().unwrap();
         Tiny::new().write(dir.path());
         fs::rename(dir.path().join(SINGLE), dir.path().join("one.safetensors")).unwrap();
         let index = serde_json::json!({"weight_map": {"embeddings.lost": "one.safetensors"}});

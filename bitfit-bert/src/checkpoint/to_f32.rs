@@ -1,9 +1,9 @@
-//! The element types that weights are stored in, and their exact widening to f32.
+//! The element types in which weights are stored, and their exact conversion to f32.
 
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-/// The types that are read. Everything they can hold, f32 holds exactly.
+/// Whether a type is read: whether f32 holds everything that it can hold exactly.
 pub(super) fn is_supported(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
@@ -14,7 +14,7 @@ pub(super) fn element_size(dtype: Dtype) -> usize {
 }
 
 /// The little-endian elements of a supported type, as f32.
-pub(super) fn widen(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     let halves = || bytes.as_chunks::<2>().0.iter().copied();
     match dtype {
         Dtype::F16 => halves().map(|half| f16::from_le_bytes(half).to_f32()).collect(),
@@ -29,15 +29,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_finite_half_survives_the_way_there_and_back() {
+    fn every_finite_half_is_converted_exactly() {
         for bits in 0..=u16::MAX {
-            let [wide] = widen(Dtype::F16, &bits.to_le_bytes())[..] else { panic!() };
+            let [wide] = to_f32(Dtype::F16, &bits.to_le_bytes())[..] else { panic!() };
             assert!(f16::from_bits(bits).is_nan() || f16::from_f32(wide).to_bits() == bits);
-            let [wide] = widen(Dtype::BF16, &bits.to_le_bytes())[..] else { panic!() };
+            let [wide] = to_f32(Dtype::BF16, &bits.to_le_bytes())[..] else { panic!() };
             assert!(bf16::from_bits(bits).is_nan() || bf16::from_f32(wide).to_bits() == bits);
         }
-        assert_eq!(widen(Dtype::F16, &[0x00, 0x3c, 0x00, 0xc0]), [1.0, -2.0]);
-        assert_eq!(widen(Dtype::BF16, &[0x80, 0x3f, 0x00, 0xc0]), [1.0, -2.0]);
-        assert_eq!(widen(Dtype::F32, &1.5f32.to_le_bytes()), [1.5]);
+        assert_eq!(to_f32(Dtype::F16, &[0x00, 0x3c, 0x00, 0xc0]), [1.0, -2.0]);
+        assert_eq!(to_f32(Dtype::BF16, &[0x80, 0x3f, 0x00, 0xc0]), [1.0, -2.0]);
+        assert_eq!(to_f32(Dtype::F32, &1.5f32.to_le_bytes()), [1.5]);
     }
 }

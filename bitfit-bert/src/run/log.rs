@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one object a line, for every logged step and every evaluation, written as the run goes.
+//! `metrics.jsonl`: one object on a line for every logged step and every evaluation, written as the run goes.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::train::{EpochReport, Observer, Outcome, Score, StepReport};
+use crate::train::{EpochReport, Events, Score, State, StepReport};
 use crate::{Error, Result};
 
-/// Writes the log, and passes everything on to the caller's observer.
+/// Writes the log, and passes every event on to the caller's.
 ///
-/// The file takes an earlier one's place with its first line, so a run that is refused before its first step leaves the
-/// earlier one alone. A log that cannot be written ends the run, but not before what was reached is saved:
-/// [`MetricsLog::finish`].
+/// The file replaces an earlier one with its first line, so that a run that is refused before its first step leaves the
+/// earlier one alone. A log that cannot be written ends the run, but not before what was reached is saved; the error is
+/// [`MetricsLog::finish`]'s.
 pub(super) struct MetricsLog<'a> {
     path: PathBuf,
     file: Option<File>,
@@ -21,16 +21,16 @@ pub(super) struct MetricsLog<'a> {
     every: usize,
     tokens: usize,
     seconds: f64,
-    inner: &'a mut dyn Observer,
+    inner: &'a mut dyn Events,
 }
 
 impl<'a> MetricsLog<'a> {
-    /// A log at `path` with every so many steps.
-    pub(super) fn new(path: &Path, every: usize, inner: &'a mut dyn Observer) -> Self {
+    /// A log at `path` that has every so many steps.
+    pub(super) fn new(path: &Path, every: usize, inner: &'a mut dyn Events) -> Self {
         Self { path: path.into(), file: None, failed: None, every, tokens: 0, seconds: 0.0, inner }
     }
 
-    /// Reports what kept the log from being written, if anything did.
+    /// Returns the error that kept the log from being written, if there was one.
     pub(super) fn finish(self) -> Result<()> {
         self.failed.map_or(Ok(()), Err)
     }
@@ -50,7 +50,7 @@ impl<'a> MetricsLog<'a> {
     }
 }
 
-impl Observer for MetricsLog<'_> {
+impl Events for MetricsLog<'_> {
     fn step(&mut self, report: &StepReport) -> Result<()> {
         self.tokens += report.tokens;
         self.seconds += report.seconds;
@@ -80,8 +80,8 @@ impl Observer for MetricsLog<'_> {
         self.inner.evaluating(epoch);
     }
 
-    fn keep(&mut self, outcome: &Outcome, values: &[f32]) -> Result<()> {
-        self.inner.keep(outcome, values)
+    fn keep(&mut self, state: &State, values: &[f32]) -> Result<()> {
+        self.inner.keep(state, values)
     }
 
     fn should_stop(&self) -> bool {
@@ -96,8 +96,9 @@ pub fn scores_as_json(scores: &[Score]) -> Value {
     )
 }
 
-/// The number with the fewest digits that is `value` in f32: JSON would have 0.01 as 0.009999999776482582, the f64 of the same bits.
-pub(super) fn shortest(value: f32) -> f64 {
+/// The f64 with the fewest digits that is `value` in f32: JSON would have 0.01 as 0.009999999776482582, the f64 of the same
+/// bits.
+fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| value.into())
 }
 

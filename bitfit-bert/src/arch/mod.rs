@@ -1,0 +1,348 @@
+//! Architectures as data: what each tensor of an encoder is called, what shape it has, and the few facts by which one
+//! member of the BERT family differs from another.
+//!
+//! An [`Architecture`] is one table in one file. The checkpoint, the network, the methods, the plan, the benches and the
+//! tests read it, so that a name is written once. A second architecture of the same arithmetic is one more file and one
+//! more line in [`ALL`].
+
+mod bert;
+#[cfg(test)]
+mod throwaway;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use strum::{EnumIter, IntoEnumIterator};
+
+pub use bert::BERT;
+
+use crate::config::ModelConfig;
+
+/// The architectures that can be loaded, in the order in which a configuration without a name tries them.
+static ALL: &[&Architecture] = &[
+    &BERT,
+    #[cfg(test)]
+    &throwaway::THROWAWAY,
+];
+
+/// A module of the encoder that has tensors of its own: one in each layer, or one in the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter)]
+pub enum Module {
+    /// The table of word pieces `[V, H]`.
+    WordEmbeddings,
+    /// The table of positions `[P, H]`.
+    PositionEmbeddings,
+    /// The table of token types, also called segments.
+    TokenTypeEmbeddings,
+    /// The LayerNorm over the sum of the embeddings.
+    EmbeddingsLayerNorm,
+    /// The query projection `[H, H]` of a layer.
+    Query,
+    /// The key projection `[H, H]` of a layer.
+    Key,
+    /// The value projection `[H, H]` of a layer.
+    Value,
+    /// The projection `[H, H]` of what the heads of a layer attended to.
+    AttentionOutput,
+    /// The LayerNorm behind the attention of a layer.
+    AttentionLayerNorm,
+    /// The first matrix `[F, H]` of a layer's feed-forward.
+    Intermediate,
+    /// The second matrix `[H, F]` of a layer's feed-forward.
+    Output,
+    /// The LayerNorm behind the feed-forward of a layer.
+    OutputLayerNorm,
+    /// The dense layer `[H, H]` over the first token, below the head.
+    Pooler,
+}
+
+impl Module {
+    /// Whether every layer has one.
+    pub fn is_in_layers(self) -> bool {
+        !matches!(
+            self,
+            Self::WordEmbeddings
+                | Self::PositionEmbeddings
+                | Self::TokenTypeEmbeddings
+                | Self::EmbeddingsLayerNorm
+                | Self::Pooler
+        )
+    }
+
+    /// Whether it has a bias; an embedding table has none.
+    pub fn has_bias(self) -> bool {
+        !matches!(self, Self::WordEmbeddings | Self::PositionEmbeddings | Self::TokenTypeEmbeddings)
+    }
+
+    /// The extents of its weight, and of its bias where it has one.
+    fn shape(self, part: Part, config: &ModelConfig) -> Vec<usize> {
+        let (h, f) = (config.hidden_size, config.intermediate_size);
+        let [out, input] = match self {
+            Self::WordEmbeddings => [config.vocab_size, h],
+            Self::PositionEmbeddings => [config.max_position_embeddings, h],
+            Self::TokenTypeEmbeddings => [config.type_vocab_size, h],
+            Self::Intermediate => [f, h],
+            Self::Output => [h, f],
+            Self::EmbeddingsLayerNorm | Self::AttentionLayerNorm | Self::OutputLayerNorm => return vec![h],
+            Self::Query | Self::Key | Self::Value | Self::AttentionOutput | Self::Pooler => [h, h],
+        };
+        match part {
+            Part::Weight => vec![out, input],
+            Part::Bias => vec![out],
+        }
+    }
+}
+
+/// Which tensor of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// A matrix `[out, in]`, an embedding table, or the scale of a LayerNorm.
+    Weight,
+    /// A bias, or the shift of a LayerNorm.
+    Bias,
+}
+
+impl Part {
+    /// The last component of a parameter's name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Weight => "weight",
+            Self::Bias => "bias",
+        }
+    }
+}
+
+/// What a tensor of the encoder is for, independent of what an architecture calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Role {
+    /// The layer, counted from 0; 0 for the modules outside the layers.
+    pub layer: usize,
+    /// The module.
+    pub module: Module,
+    /// Which tensor of the module.
+    pub part: Part,
+}
+
+impl Role {
+    /// The weight of a module; `layer` is 0 for the modules outside the layers.
+    pub fn weight(module: Module, layer: usize) -> Self {
+        Self { layer, module, part: Part::Weight }
+    }
+
+    /// The bias of a module; `layer` is 0 for the modules outside the layers.
+    pub fn bias(module: Module, layer: usize) -> Self {
+        Self { layer, module, part: Part::Bias }
+    }
+}
+
+/// One member of the BERT family: its tensors' names and the facts by which its arithmetic differs.
+#[derive(Debug)]
+pub struct Architecture {
+    /// The value of `model_type` in a configuration.
+    pub model_type: &'static str,
+    /// The name for people.
+    pub name: &'static str,
+    /// What the names of its classes in transformers begin with: `Bert` of `BertForSequenceClassification`.
+    pub class: &'static str,
+    /// What precedes the encoder's names inside a model with a head.
+    pub prefix: &'static str,
+    /// What each module is called; `{}` stands for the number of the layer. A module that is not listed is not in this
+    /// architecture.
+    pub modules: &'static [(Module, &'static str)],
+    /// The head's dense layer.
+    pub classifier: &'static str,
+    /// Endings of names in early conversions, and what transformers calls them today.
+    pub aliases: &'static [(&'static str, &'static str)],
+    /// What its configuration calls the extents.
+    pub keys: ConfigKeys,
+    /// The position of a sequence's first token.
+    pub position_offset: usize,
+    /// Whether the gradient of the key bias is exactly zero, as it is where attention is the softmax of `q · k` alone: the
+    /// bias adds the same number to a whole row of scores, and softmax ignores that.
+    pub is_key_bias_inert: bool,
+}
+
+/// What a `config.json` calls the extents and the dropout probabilities of an encoder.
+#[derive(Debug)]
+pub struct ConfigKeys {
+    /// H.
+    pub hidden_size: &'static str,
+    /// L.
+    pub num_hidden_layers: &'static str,
+    /// N.
+    pub num_attention_heads: &'static str,
+    /// F.
+    pub intermediate_size: &'static str,
+    /// The activation of the feed-forward.
+    pub hidden_act: &'static str,
+    /// Dropout after the embeddings and after each dense layer that ends in a LayerNorm.
+    pub hidden_dropout: &'static str,
+    /// Dropout of the attention probabilities.
+    pub attention_dropout: &'static str,
+    /// Dropout before the head.
+    pub head_dropout: &'static str,
+}
+
+impl Architecture {
+    /// The architectures that can be loaded.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        ALL.iter().copied()
+    }
+
+    /// The architecture that a configuration names by its `model_type` or by one of its classes in transformers.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        Self::all().find(|architecture| {
+            let class = name.strip_prefix(architecture.class);
+            // The classes of a relative (BertGeneration) may begin with the same letters.
+            name == architecture.model_type
+                || class.is_some_and(|rest| rest.is_empty() || rest == "Model" || rest.starts_with("For"))
+        })
+    }
+
+    /// Whether the architecture has a module.
+    pub fn has(&self, module: Module) -> bool {
+        self.modules.iter().any(|(listed, _)| *listed == module)
+    }
+
+    /// The canonical name of a tensor: what transformers calls it in the encoder without a head.
+    ///
+    /// # Panics
+    /// When the architecture does not have the module.
+    pub fn name(&self, role: Role) -> String {
+        let pattern = self.modules.iter().find(|(module, _)| *module == role.module).map(|(_, pattern)| *pattern);
+        let pattern = pattern.unwrap_or_else(|| panic!("{} has no {:?}", self.name, role.module));
+        format!("{}.{}", pattern.replacen("{}", &role.layer.to_string(), 1), role.part.suffix())
+    }
+
+    /// The name of a tensor in a model with a head, and so in a task file.
+    ///
+    /// # Panics
+    /// When the architecture does not have the module.
+    pub fn parameter_name(&self, role: Role) -> String {
+        format!("{}{}", self.prefix, self.name(role))
+    }
+
+    /// The name of a tensor of the head's dense layer.
+    pub fn head_name(&self, part: Part) -> String {
+        format!("{}.{}", self.classifier, part.suffix())
+    }
+
+    /// The extents of a tensor in a model of this configuration.
+    pub fn shape(&self, role: Role, config: &ModelConfig) -> Vec<usize> {
+        role.module.shape(role.part, config)
+    }
+
+    /// The role of a tensor by its name in a file: canonical or with the prefix of a model with a head, in today's words or
+    /// in those of early conversions. `None` for heads, buffers and everything else that is not of the encoder.
+    pub fn role(&self, name: &str) -> Option<Role> {
+        let name = name.strip_prefix(self.prefix).unwrap_or(name);
+        let alias = self.aliases.iter().find_map(|(old, new)| Some(format!("{}{new}", name.strip_suffix(old)?)));
+        let name = alias.map_or(Cow::Borrowed(name), Cow::Owned);
+        let (path, suffix) = name.rsplit_once('.')?;
+        let part = [Part::Weight, Part::Bias].into_iter().find(|part| part.suffix() == suffix)?;
+        self.modules.iter().filter(|(module, _)| part == Part::Weight || module.has_bias()).find_map(
+            |&(module, pattern)| {
+                let layer = match pattern.split_once("{}") {
+                    Some((before, after)) => layer_number(path.strip_prefix(before)?.strip_suffix(after)?)?,
+                    None => (path == pattern).then_some(0)?,
+                };
+                Some(Role { layer, module, part })
+            },
+        )
+    }
+
+    /// The tensors that a configuration implies, the pooler's excepted: the embeddings first, then layer by layer.
+    ///
+    /// The list is lazy: a configuration may claim a thousand million layers, and the first missing tensor ends the walk.
+    pub fn required(&self, config: &ModelConfig) -> impl Iterator<Item = Role> {
+        let outside = self.roles(false, 0).filter(|role| role.module != Module::Pooler);
+        outside.chain((0..config.num_hidden_layers).flat_map(|layer| self.roles(true, layer)))
+    }
+
+    /// The pooler's tensors; none in an architecture without a pooler. A checkpoint has all of them or none.
+    pub fn pooler(&self) -> impl Iterator<Item = Role> {
+        self.roles(false, 0).filter(|role| role.module == Module::Pooler)
+    }
+
+    /// The tensors of one layer, or those outside the layers, in the order of the network.
+    fn roles(&self, is_in_layers: bool, layer: usize) -> impl Iterator<Item = Role> {
+        let modules = Module::iter().filter(move |module| module.is_in_layers() == is_in_layers && self.has(*module));
+        modules.flat_map(move |module| {
+            let bias = module.has_bias().then(|| Role::bias(module, layer));
+            std::iter::once(Role::weight(module, layer)).chain(bias)
+        })
+    }
+}
+
+/// There is one static table for each model type.
+impl PartialEq for Architecture {
+    fn eq(&self, other: &Self) -> bool {
+        self.model_type == other.model_type
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The number of a layer as a name has it, without leading zeros, so that each tensor has one canonical name.
+fn layer_number(digits: &str) -> Option<usize> {
+    let number: usize = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variant_of_a_name_has_one_role() {
+        for (name, expected) in [
+            ("embeddings.word_embeddings.weight", Some(Role::weight(Module::WordEmbeddings, 0))),
+            ("bert.embeddings.word_embeddings.weight", Some(Role::weight(Module::WordEmbeddings, 0))),
+            ("bert.encoder.layer.3.output.LayerNorm.beta", Some(Role::bias(Module::OutputLayerNorm, 3))),
+            ("embeddings.LayerNorm.gamma", Some(Role::weight(Module::EmbeddingsLayerNorm, 0))),
+            ("bert.pooler.dense.bias", Some(Role::bias(Module::Pooler, 0))),
+            ("encoder.layer.11.output.dense.bias", Some(Role::bias(Module::Output, 11))),
+            ("encoder.layer.03.output.dense.bias", None),
+            ("encoder.layer.x.output.dense.bias", None),
+            ("encoder.layer.0.output.adapters.a.down.weight", None),
+            ("embeddings.word_embeddings.bias", None),
+            ("bert.embeddings.position_ids", None),
+            ("cls.predictions.transform.LayerNorm.gamma", None),
+            ("cls.seq_relationship.weight", None),
+            ("classifier.weight", None),
+            ("bert", None),
+            ("", None),
+        ] {
+            assert_eq!(BERT.role(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_role_and_its_names_lead_to_each_other() {
+        let config = crate::fixture::Tiny::new().config();
+        for architecture in Architecture::all() {
+            for role in architecture.required(&config).chain(architecture.pooler()) {
+                for name in [architecture.name(role), architecture.parameter_name(role)] {
+                    assert_eq!(architecture.role(&name), Some(role), "{name}");
+                }
+            }
+        }
+        let query = Role::bias(Module::Query, 0);
+        assert_eq!(BERT.parameter_name(query), "bert.encoder.layer.0.attention.self.query.bias");
+        assert_eq!(BERT.head_name(Part::Bias), "classifier.bias");
+    }
+
+    #[test]
+    fn an_architecture_is_found_by_its_model_type_or_a_class() {
+        for name in ["bert", "Bert", "BertModel", "BertForMaskedLM"] {
+            assert_eq!(Architecture::named(name), Some(&BERT), "{name}");
+        }
+        for name in ["BertGeneration", "bert-generation", "roberta", ""] {
+            assert_eq!(Architecture::named(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! An architecture for tests alone: BERT's arithmetic under other names, without token types, with positions from 2 and
+//! with DistilBERT's and RoBERTa's words for the rest. It is the measure of what a second architecture takes: this file and
+//! one line in [`super::ALL`].
+
+use super::{Architecture, ConfigKeys, Module};
+
+pub static THROWAWAY: Architecture = Architecture {
+    model_type: "throwaway",
+    name: "Throwaway",
+    class: "Throwaway",
+    prefix: "trunk.",
+    modules: &[
+        (Module::WordEmbeddings, "words"),
+        (Module::PositionEmbeddings, "places"),
+        (Module::EmbeddingsLayerNorm, "norm"),
+        (Module::Query, "blocks.{}.q_lin"),
+        (Module::Key, "blocks.{}.k_lin"),
+        (Module::Value, "blocks.{}.v_lin"),
+        (Module::AttentionOutput, "blocks.{}.out_lin"),
+        (Module::AttentionLayerNorm, "blocks.{}.sa_layer_norm"),
+        (Module::Intermediate, "blocks.{}.ffn.lin1"),
+        (Module::Output, "blocks.{}.ffn.lin2"),
+        (Module::OutputLayerNorm, "blocks.{}.output_layer_norm"),
+        (Module::Pooler, "pre_classifier"),
+    ],
+    classifier: "head",
+    aliases: &[],
+    keys: ConfigKeys {
+        hidden_size: "dim",
+        num_hidden_layers: "n_layers",
+        num_attention_heads: "n_heads",
+        intermediate_size: "hidden_dim",
+        hidden_act: "activation",
+        hidden_dropout: "dropout",
+        attention_dropout: "attention_dropout",
+        head_dropout: "seq_classif_dropout",
+    },
+    position_offset: 2,
+    is_key_bias_inert: true,
+};

@@ -1,0 +1,87 @@
+//! Classification: one logit for each class, cross-entropy over their softmax.
+//!
+//! Reference implementation: `BertForSequenceClassification` of transformers with `problem_type`
+//! "single_label_classification".
+
+use bitfit_core::{Backend, Indices, Tape, Var};
+use ndarray::{Array2, ArrayView1};
+
+use super::{Head, Prediction, Targets, foreign_targets};
+use crate::Result;
+use crate::data::{Dataset, Labels};
+use crate::metrics::{Metric, Predictions};
+
+/// The metrics of a classification that names none.
+pub(super) const METRICS: &[Metric] = &[Metric::Accuracy, Metric::F1];
+
+/// One logit for each label.
+#[derive(Debug)]
+pub(super) struct Classify {
+    labels: Labels,
+}
+
+impl Classify {
+    pub(super) fn new(labels: Labels) -> Self {
+        Self { labels }
+    }
+}
+
+impl<D: Backend> Head<D> for Classify {
+    fn outputs(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn targets(&self, dataset: &Dataset) -> Result<Targets> {
+        Ok(Targets::Classes(self.labels.encode(dataset)?))
+    }
+
+    fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>> {
+        let Targets::Classes(classes) = targets else { return Err(foreign_targets("cross-entropy")) };
+        let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
+        let classes = Indices::new(tape.device(), &classes)?;
+        Ok(tape.cross_entropy(outputs, &classes)?)
+    }
+
+    fn decode(&self, outputs: ArrayView1<'_, f32>) -> Prediction {
+        let probabilities = softmax(outputs);
+        Prediction::Class { class: argmax(probabilities.iter().copied()), probabilities }
+    }
+
+    fn score(&self, metric: Metric, outputs: &Array2<f32>, targets: &Targets) -> Result<f64> {
+        let Targets::Classes(expected) = targets else { return Err(foreign_targets(metric.name())) };
+        let predicted: Vec<usize> = outputs.rows().into_iter().map(|row| argmax(row.iter().copied())).collect();
+        metric.compute(&Predictions::Classes { predicted: &predicted, expected, classes: self.labels.len() })
+    }
+}
+
+/// The index of the first greatest value.
+fn argmax(values: impl IntoIterator<Item = f32>) -> usize {
+    let mut values = values.into_iter().enumerate();
+    let Some(first) = values.next() else { return 0 };
+    values.fold(first, |best, value| if value.1 > best.1 { value } else { best }).0
+}
+
+fn softmax(logits: ArrayView1<'_, f32>) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - max).exp()).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.into_iter().map(|e| (e / sum) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::arr1;
+
+    use super::*;
+
+    #[test]
+    fn of_equal_values_the_first_is_the_greatest() {
+        assert_eq!([argmax([0.0, 2.0, 2.0]), argmax([1.0]), argmax([-3.0, -4.0]), argmax([])], [1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn softmax_of_large_logits_is_finite_and_sums_to_one() {
+        let probabilities = softmax(arr1(&[1000.0, 1000.0, -1000.0]).view());
+        assert_eq!(probabilities, [0.5, 0.5, 0.0]);
+    }
+}

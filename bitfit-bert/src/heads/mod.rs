@@ -1,0 +1,137 @@
+//! Heads: what a task reads from the pooled rows and what it makes of them. One file a kind of task, behind [`Head`].
+//!
+//! [`TaskSpec`] is the one description of a task. Training, evaluation, prediction and the task file read it, and
+//! [`TaskSpec::head`] is the one place that chooses a head by the kind of the task.
+
+mod classify;
+mod regress;
+
+use std::fmt::Debug;
+
+use bitfit_core::{Backend, Tape, Var};
+use ndarray::{Array2, ArrayView1};
+
+use crate::Result;
+use crate::data::{Dataset, Kind, Labels};
+use crate::metrics::Metric;
+
+use classify::Classify;
+use regress::Regress;
+
+/// What a task is: which head it has, on which labels, over which texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskSpec {
+    /// What is predicted for a text.
+    pub kind: Kind,
+    /// The classes in the order of the head's outputs; `None` for a regression.
+    pub labels: Option<Labels>,
+    /// Whether the texts are pairs.
+    pub pairs: bool,
+    /// The longest sequence in tokens, special tokens included.
+    pub max_length: usize,
+    /// What is reported of an evaluation; the first chooses the best epoch.
+    pub metrics: Vec<Metric>,
+}
+
+impl TaskSpec {
+    /// The head of the task.
+    ///
+    /// # Panics
+    /// When a classification has no labels, which [`crate::TaskFile`] and [`crate::run::Finetune`] rule out.
+    pub fn head<D: Backend>(&self) -> Box<dyn Head<D>> {
+        match self.kind {
+            Kind::Classify => Box::new(Classify::new(self.labels.clone().expect("a classification has labels"))),
+            Kind::Regress => Box::new(Regress),
+        }
+    }
+}
+
+/// The metrics of a task that names none.
+pub fn default_metrics(kind: Kind) -> Vec<Metric> {
+    match kind {
+        Kind::Classify => classify::METRICS.to_vec(),
+        Kind::Regress => regress::METRICS.to_vec(),
+    }
+}
+
+/// What is to be predicted for a list of texts, one target each.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// The index of a class each.
+    Classes(Vec<usize>),
+    /// A score each.
+    Scores(Vec<f32>),
+}
+
+impl Targets {
+    /// The number of targets.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Classes(classes) => classes.len(),
+            Self::Scores(scores) => scores.len(),
+        }
+    }
+
+    /// Whether there is no target.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The targets of some rows, in their order.
+    ///
+    /// # Panics
+    /// When a row is out of range.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        match self {
+            Self::Classes(classes) => Self::Classes(rows.iter().map(|&row| classes[row]).collect()),
+            Self::Scores(scores) => Self::Scores(rows.iter().map(|&row| scores[row]).collect()),
+        }
+    }
+}
+
+/// What a model predicts for one text.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prediction {
+    /// A class.
+    Class {
+        /// Its index among the labels.
+        class: usize,
+        /// The softmax over all classes, in the order of the labels.
+        probabilities: Vec<f32>,
+    },
+    /// A score.
+    Score(f32),
+}
+
+/// A kind of task on the device `D`: the width of its output, its loss, and the meaning of what comes out.
+pub trait Head<D: Backend>: Debug + Send + Sync {
+    /// C: the number of outputs for a text, logits or scores.
+    fn outputs(&self) -> usize;
+
+    /// The targets of a labelled data set.
+    ///
+    /// # Errors
+    /// [`crate::Error::UnknownLabel`] and [`crate::Error::DataField`] for labels that do not belong to the task.
+    fn targets(&self, dataset: &Dataset) -> Result<Targets>;
+
+    /// The mean loss `[1, 1]` over the rows of `outputs` `[B, C]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`] when there is not one target of the head's kind for each row, or the device fails.
+    fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>>;
+
+    /// What a row `[C]` of the outputs predicts.
+    fn decode(&self, outputs: ArrayView1<'_, f32>) -> Prediction;
+
+    /// A metric over outputs `[rows, C]` and their targets.
+    ///
+    /// # Errors
+    /// [`crate::Error::Metric`] for a metric of another kind of task.
+    fn score(&self, metric: Metric, outputs: &Array2<f32>, targets: &Targets) -> Result<f64>;
+}
+
+/// The error for targets of another kind of task than the head's.
+fn foreign_targets(head: &'static str) -> crate::Error {
+    crate::Error::Metric { metric: head, reason: "the targets are of another kind of task".into() }
+}

@@ -1,0 +1,107 @@
+//! A finished task in use: the base model with a task file's tensors in place of its own.
+
+use std::path::Path;
+
+use bitfit_core::Backend;
+
+use crate::data::{Dataset, Example, Labels, check_pairs, texts};
+use crate::heads::Prediction;
+use crate::methods::Method;
+use crate::metrics::Metric;
+use crate::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
+use crate::settings::check_max_length;
+use crate::task_file::TaskInfo;
+use crate::train::{self, Evaluation, Examples, Score};
+use crate::{Result, TaskFile};
+
+/// A task over a base, ready to predict.
+#[derive(Debug)]
+pub struct Predictor<D: Backend> {
+    info: TaskInfo,
+    model: Model<D>,
+    max_length: usize,
+}
+
+impl<D: Backend> Predictor<D> {
+    /// Opens a task file over its base.
+    ///
+    /// # Errors
+    /// Those of [`TaskFile::read`], [`TaskFile::check_base`] and [`Model::new`].
+    pub fn open(base: &Base<D>, task_file: &Path) -> Result<Self> {
+        let TaskFile { info, tensors } = {
+            let file = TaskFile::read(task_file)?;
+            file.check_base(task_file, base)?;
+            file
+        };
+        let options = ModelOptions {
+            spec: info.spec(),
+            method: Method::of_biases(info.biases.clone()),
+            initial: InitialValues::Finished(TensorFile { path: task_file.into(), tensors }),
+            dropout: None,
+        };
+        let model = Model::new(base, &options)?;
+        let predictor = Self { max_length: info.hyperparameters.max_length, info, model };
+        let max_length = predictor.max_length;
+        predictor.with_max_length(max_length)
+    }
+
+    /// The header of the task file.
+    pub fn info(&self) -> &TaskInfo {
+        &self.info
+    }
+
+    /// The labels; `None` for a regression.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.info.labels.as_ref()
+    }
+
+    /// The longest sequence in tokens: the one the task was trained with, unless set otherwise.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Sets the longest sequence in tokens.
+    ///
+    /// # Errors
+    /// [`crate::Error::Setting`] for more than the model has positions, or for so few that the special tokens leave no room
+    /// for text: less than 3, for pairs less than 4.
+    pub fn with_max_length(self, max_length: usize) -> Result<Self> {
+        let special = self.model.base().tokenizer()?.special_tokens(self.info.pairs);
+        check_max_length(max_length, self.model.base().config().max_length(), special)?;
+        Ok(Self { max_length, ..self })
+    }
+
+    /// Refuses single texts where the task was trained on pairs, and pairs where it was trained on single texts.
+    ///
+    /// # Errors
+    /// [`crate::Error::DataRow`] with `path`, the file of the examples, and the line of the first.
+    pub fn check_pairs(&self, path: &Path, examples: &[Example]) -> Result<()> {
+        check_pairs(path, examples, self.info.pairs)
+    }
+
+    /// Predicts for texts or pairs, in their order. Whether they are pairs is not checked here, since there is no line to
+    /// name: see [`Predictor::check_pairs`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Tokenizer`] when a text cannot be encoded; [`crate::Error::NotFinite`] for a model that diverged;
+    /// [`crate::Error::Core`] when the device fails.
+    pub fn predict(&self, texts: &[(&str, Option<&str>)]) -> Result<Vec<Prediction>> {
+        let encodings = self.model.base().tokenizer()?.encode_all(texts, self.max_length)?;
+        let outputs = train::outputs(&self.model, &encodings)?;
+        Ok(outputs.rows().into_iter().map(|row| self.model.head().decode(row)).collect())
+    }
+
+    /// The scores of the model on a labelled data set, and the number of tokens in it.
+    ///
+    /// # Errors
+    /// [`crate::Error::UnknownLabel`] and [`crate::Error::DataField`] for labels that are not the task's; otherwise as
+    /// [`Predictor::check_pairs`] and [`Predictor::predict`].
+    pub fn evaluate(&self, dataset: &Dataset, metrics: &[Metric]) -> Result<(Vec<Score>, usize)> {
+        self.check_pairs(&dataset.path, &dataset.examples)?;
+        let targets = self.model.head().targets(dataset)?;
+        let encodings = self.model.base().tokenizer()?.encode_all(&texts(&dataset.examples), self.max_length)?;
+        let examples = Examples { encodings, targets };
+        let scores = train::evaluate(&self.model, Evaluation { examples: &examples, metrics })?;
+        Ok((scores, examples.lengths().sum()))
+    }
+}

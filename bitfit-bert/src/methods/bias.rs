@@ -1,0 +1,243 @@
+//! The bias terms of an encoder by kind, and which of them a run trains.
+//!
+//! Notation of the paper (arXiv 2106.10199, section 3) beside BERT's parameters: b_q, b_k, b_v, b_m1, b_LN1, b_m2, b_m3,
+//! b_LN2 of each layer, and the biases of the embeddings' LayerNorm and of the pooler. The kinds are kept apart: the
+//! official code's `output` means two of them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use strum::{EnumIter, IntoEnumIterator, IntoStaticStr, VariantNames};
+
+use crate::arch::{Module, Part, Role};
+
+/// A kind of bias: one tensor in each layer, or one in the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
+pub enum BiasKind {
+    /// b_q of the query projection.
+    Query,
+    /// b_k of the key projection. Its gradient is exactly zero (softmax ignores what is added to a whole row), so it is
+    /// counted and saved with the others, as published counts do, but never computed and never stepped.
+    Key,
+    /// b_v of the value projection.
+    Value,
+    /// b_m1 of the projection of what the heads attended to.
+    AttentionOutput,
+    /// b_LN1 of the LayerNorm behind the attention.
+    #[strum(serialize = "attention-layernorm")]
+    AttentionLayerNorm,
+    /// b_m2 of the first matrix of the feed-forward.
+    Intermediate,
+    /// b_m3 of the second matrix of the feed-forward.
+    Output,
+    /// b_LN2 of the LayerNorm behind the feed-forward.
+    #[strum(serialize = "output-layernorm")]
+    OutputLayerNorm,
+    /// The bias of the LayerNorm over the embeddings.
+    #[strum(serialize = "embeddings-layernorm")]
+    EmbeddingsLayerNorm,
+    /// The bias of the pooler.
+    Pooler,
+}
+
+impl BiasKind {
+    /// The kind's name, as a user writes it and [`FromStr`] reads it.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// The module that the bias belongs to.
+    pub fn module(self) -> Module {
+        match self {
+            Self::Query => Module::Query,
+            Self::Key => Module::Key,
+            Self::Value => Module::Value,
+            Self::AttentionOutput => Module::AttentionOutput,
+            Self::AttentionLayerNorm => Module::AttentionLayerNorm,
+            Self::Intermediate => Module::Intermediate,
+            Self::Output => Module::Output,
+            Self::OutputLayerNorm => Module::OutputLayerNorm,
+            Self::EmbeddingsLayerNorm => Module::EmbeddingsLayerNorm,
+            Self::Pooler => Module::Pooler,
+        }
+    }
+
+    /// The kind of the bias that has this role; `None` for a weight.
+    pub fn of(role: Role) -> Option<Self> {
+        Self::iter().find(|kind| role.part == Part::Bias && kind.module() == role.module)
+    }
+}
+
+impl fmt::Display for BiasKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is not one of a kind of bias.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown bias kind {name:?}: expected one of {}, or all", BiasKind::VARIANTS.join(", "))]
+pub struct UnknownBiasKind {
+    /// The name that was given.
+    pub name: String,
+}
+
+impl FromStr for BiasKind {
+    type Err = UnknownBiasKind;
+
+    fn from_str(name: &str) -> Result<Self, UnknownBiasKind> {
+        Self::iter().find(|kind| kind.name() == name).ok_or_else(|| UnknownBiasKind { name: name.into() })
+    }
+}
+
+/// Which biases of an encoder train.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BiasSelection {
+    kinds: BTreeSet<BiasKind>,
+    layers: Option<RangeInclusive<usize>>,
+}
+
+impl BiasSelection {
+    /// Every bias: BitFit as published.
+    pub fn all() -> Self {
+        Self { kinds: BiasKind::iter().collect(), layers: None }
+    }
+
+    /// No bias, so that only the head trains.
+    pub fn none() -> Self {
+        Self { kinds: BTreeSet::new(), layers: None }
+    }
+
+    /// The biases of these kinds, in every layer.
+    pub fn of(kinds: impl IntoIterator<Item = BiasKind>) -> Self {
+        Self { kinds: kinds.into_iter().collect(), layers: None }
+    }
+
+    /// The same kinds in these layers only, counted from 0. Of the kinds outside the layers, the pooler's stays; the
+    /// embeddings' stays only where kinds were chosen by name, since a choice of upper layers means that nothing below them
+    /// trains.
+    #[must_use]
+    pub fn in_layers(mut self, layers: RangeInclusive<usize>) -> Self {
+        if self == Self::all() {
+            self.kinds.remove(&BiasKind::EmbeddingsLayerNorm);
+        }
+        self.layers = Some(layers);
+        self
+    }
+
+    /// Whether the bias of this kind in this layer trains.
+    pub fn contains(&self, kind: BiasKind, layer: usize) -> bool {
+        let in_layer = !kind.module().is_in_layers() || self.layers.as_ref().is_none_or(|layers| layers.contains(&layer));
+        self.kinds.contains(&kind) && in_layer
+    }
+
+    /// The kinds that train, in the order of [`BiasKind`].
+    pub fn kinds(&self) -> impl Iterator<Item = BiasKind> {
+        self.kinds.iter().copied()
+    }
+
+    /// The layers that train, where not all do.
+    pub fn layers(&self) -> Option<&RangeInclusive<usize>> {
+        self.layers.as_ref()
+    }
+
+    /// Whether no bias trains.
+    pub fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+}
+
+impl fmt::Display for BiasSelection {
+    /// As a user writes it: `all`, `query,intermediate`, with the layers behind where not all train.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kinds.len() {
+            0 => f.write_str("none")?,
+            len if len == BiasKind::VARIANTS.len() => f.write_str("all")?,
+            _ => f.write_str(&self.kinds().map(BiasKind::name).collect::<Vec<_>>().join(","))?,
+        }
+        match &self.layers {
+            Some(layers) => write!(f, " in layers {}-{}", layers.start(), layers.end()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for BiasSelection {
+    type Err = String;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kinds, layers) = match text.split_once(" in layers ") {
+            Some((kinds, layers)) => (kinds, Some(layers)),
+            None => (text, None),
+        };
+        let kinds = match kinds {
+            "none" => BTreeSet::new(),
+            "all" => BiasKind::iter().collect(),
+            list => list
+                .split(',')
+                .map(str::parse)
+                .collect::<Result<_, UnknownBiasKind>>()
+                .map_err(|error| error.to_string())?,
+        };
+        let range = |layers: &str| {
+            let (first, last) = layers.split_once('-')?;
+            Some(first.parse().ok()?..=last.parse().ok()?).filter(|range| !range.is_empty())
+        };
+        let wrong = |layers| format!("expected a range of layers such as 4-5, found {layers:?}");
+        let layers = layers.map(|layers| range(layers).ok_or_else(|| wrong(layers))).transpose()?;
+        Ok(Self { kinds, layers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_read_by_its_name_and_an_unknown_one_is_named() {
+        for kind in BiasKind::iter() {
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        let message = "keys".parse::<BiasKind>().unwrap_err().to_string();
+        assert!(message.contains("\"keys\"") && message.contains("attention-layernorm"), "{message}");
+    }
+
+    #[test]
+    fn the_officially_merged_kinds_are_apart() {
+        let selection = BiasSelection::of([BiasKind::Output]);
+        assert!(selection.contains(BiasKind::Output, 3));
+        assert!(!selection.contains(BiasKind::AttentionOutput, 3));
+        assert!(!selection.contains(BiasKind::OutputLayerNorm, 3));
+    }
+
+    #[test]
+    fn upper_layers_of_all_kinds_leave_the_embeddings_frozen() {
+        let selection = BiasSelection::all().in_layers(4..=5);
+        assert!(selection.contains(BiasKind::Query, 4) && !selection.contains(BiasKind::Query, 3));
+        assert!(selection.contains(BiasKind::Pooler, 0));
+        assert!(!selection.contains(BiasKind::EmbeddingsLayerNorm, 0));
+        let named = BiasSelection::of([BiasKind::EmbeddingsLayerNorm, BiasKind::Query]).in_layers(4..=5);
+        assert!(named.contains(BiasKind::EmbeddingsLayerNorm, 0));
+        assert_eq!(named.to_string(), "query,embeddings-layernorm in layers 4-5");
+    }
+
+    #[test]
+    fn a_selection_is_read_as_it_is_written() {
+        for selection in [
+            BiasSelection::all(),
+            BiasSelection::none(),
+            BiasSelection::of([BiasKind::Query, BiasKind::OutputLayerNorm]),
+            BiasSelection::all().in_layers(4..=5),
+            BiasSelection::of([BiasKind::Pooler]).in_layers(0..=0),
+        ] {
+            assert_eq!(selection.to_string().parse(), Ok(selection));
+        }
+        for wrong in ["", "query,", "keys", "all in layers", "all in layers 5-4", "query in layers x"] {
+            assert!(wrong.parse::<BiasSelection>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The parameters of one task over a base: the arena of what trains, and the handles by which the network reads them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use bitfit_core::{
+    Arena, ArenaBuilder, Backend, DType, Frozen, FrozenMatrix, HostTensor, Mask, Param, Random, ops::linear::Weight,
+};
+
+use super::encoder::Encoder;
+use super::layer::MatrixMut;
+use super::{Base, Dense, Model};
+use crate::arch::{Module, Part, Role};
+use crate::heads::TaskSpec;
+use crate::methods::{BiasKind, Method};
+use crate::{Error, Result};
+
+/// The standard deviation of fresh weights, as in BERT's own initialisation.
+const INITIALIZER_RANGE: f64 = 0.02;
+
+/// Tensors by parameter name, and the file that they are from, for messages.
+#[derive(Clone, Debug)]
+pub struct TensorFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Its tensors by the names that transformers gives them in a model with a head.
+    pub tensors: HashMap<String, HostTensor>,
+}
+
+/// The first values of a task's parameters, and whether they train.
+#[derive(Clone, Debug)]
+pub enum InitialValues {
+    /// The encoder's from the base, the head's drawn from this seed.
+    Drawn {
+        /// The run's seed.
+        seed: u64,
+    },
+    /// The head's weight and bias, and those of a pooler that the base lacks, from a file as far as it has them; the rest as
+    /// in [`InitialValues::Drawn`]. Other tensors of the file are ignored, so that the encoder stays the base's.
+    HeadFile {
+        /// The head's tensors.
+        file: TensorFile,
+        /// The run's seed, for what the file does not have.
+        seed: u64,
+    },
+    /// A finished task: its tensors replace the base's, and nothing trains. Every tensor of what the method trained, of the
+    /// head, and of a pooler that the base lacks is required.
+    Finished(TensorFile),
+}
+
+/// What a model is made for.
+#[derive(Clone, Debug)]
+pub struct ModelOptions {
+    /// The task.
+    pub spec: TaskSpec,
+    /// What trains, or has trained, beside the head.
+    pub method: Method,
+    /// The first values of the parameters.
+    pub initial: InitialValues,
+    /// Replaces every dropout probability of the base's configuration.
+    pub dropout: Option<f32>,
+}
+
+/// What a trainable tensor is, in the order of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TrainableKind {
+    /// A bias of the encoder.
+    Bias(BiasKind),
+    /// A pooler that the checkpoint lacks, trained whole.
+    FreshPooler,
+    /// The task's head.
+    Head,
+}
+
+/// A tensor that trains.
+#[derive(Clone, Debug)]
+pub struct TrainableTensor {
+    /// Its parameter name in a model with a head.
+    pub name: String,
+    /// What it is.
+    pub kind: TrainableKind,
+    /// Its extents.
+    pub shape: Vec<usize>,
+    /// Its value, where it counts as trained but never changes: the key biases.
+    pub fixed: Option<HostTensor>,
+}
+
+impl TrainableTensor {
+    /// The number of its scalars.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+impl<D: Backend> Model<D> {
+    /// A model for a task over `base`, whose weights it shares.
+    ///
+    /// # Errors
+    /// The errors of the base's weights at their first use; [`Error::Weights`] when a tensor of a head file has another shape
+    /// than the model's; [`Error::TaskFile`] when a finished task's has, or when it holds a tensor that the model does not
+    /// have; [`Error::MissingTensor`] when a finished task lacks one of its tensors; [`Error::Core`] when the device is out
+    /// of memory.
+    pub fn new(base: &Base<D>, options: &ModelOptions) -> Result<Self> {
+        let mut encoder = base.encoder()?.clone();
+        let config = base.config();
+        if let Some(dropout) = options.dropout {
+            encoder.embeddings.dropout = dropout;
+            for layer in &mut encoder.layers {
+                (layer.hidden_dropout, layer.attention_dropout) = (dropout, dropout);
+            }
+        }
+        let head = options.spec.head();
+        let mut builder = Builder::new(base, options, head.outputs());
+        builder.encoder(&mut encoder)?;
+        if encoder.pooler.is_none() {
+            encoder.pooler = Some(builder.head_dense(HeadDense::Pooler)?);
+        }
+        let classifier = builder.head_dense(HeadDense::Classifier)?;
+        let h = config.hidden_size;
+        let fresh_pooler = if base.checkpoint().has_pooler() { 0 } else { h * (h + 1) };
+        let Builder { arena, trainable, .. } = builder;
+        Ok(Self {
+            base: base.clone(),
+            encoder,
+            total: base.checkpoint().parameter_count() + head.outputs() * (h + 1) + fresh_pooler,
+            head,
+            classifier,
+            head_dropout: options.dropout.unwrap_or_else(|| config.head_dropout_prob()),
+            spec: options.spec.clone(),
+            method: options.method.clone(),
+            is_finished: matches!(options.initial, InitialValues::Finished(_)),
+            trainable,
+            arena: arena.build()?,
+        })
+    }
+}
+
+/// The dense layers that a checkpoint may lack.
+#[derive(Clone, Copy)]
+enum HeadDense {
+    Pooler,
+    Classifier,
+}
+
+/// Collects what trains while a model is made.
+struct Builder<'a, D: Backend> {
+    base: &'a Base<D>,
+    options: &'a ModelOptions,
+    outputs: usize,
+    arena: ArenaBuilder<D>,
+    trainable: Vec<TrainableTensor>,
+    random: Random,
+}
+
+impl<'a, D: Backend> Builder<'a, D> {
+    fn new(base: &'a Base<D>, options: &'a ModelOptions, outputs: usize) -> Self {
+        let seed = match options.initial {
+            InitialValues::Drawn { seed } | InitialValues::HeadFile { seed, .. } => seed,
+            InitialValues::Finished(_) => 0,
+        };
+        let arena = ArenaBuilder::new(base.device().clone());
+        Self { base, options, outputs, arena, trainable: Vec::new(), random: Random::new(seed, 0) }
+    }
+
+    /// Replaces the handles of the encoder's tensors that train, or that a finished task brings.
+    fn encoder(&mut self, encoder: &mut Encoder<D>) -> Result<()> {
+        let architecture = self.base.architecture();
+        let pooler = architecture.pooler().filter(|_| self.base.checkpoint().has_pooler());
+        let roles: Vec<Role> = architecture.required(self.base.config()).chain(pooler).collect();
+        let trained = roles.into_iter().filter(|&role| self.options.method.mask(role) != Mask::None);
+        match &self.options.initial {
+            InitialValues::Finished(file) => {
+                self.check_finished(file, trained)?;
+                self.put_finished(encoder, file)
+            }
+            _ => trained.into_iter().try_for_each(|role| self.train(encoder, role)),
+        }
+    }
+
+    /// Registers a tensor of the encoder with the arena; the key's bias, where it is inert, counts and never moves.
+    fn train(&mut self, encoder: &mut Encoder<D>, role: Role) -> Result<()> {
+        let architecture = self.base.architecture();
+        let kind = BiasKind::of(role).expect("the methods train biases");
+        let place = encoder.vector(role).expect("every bias of the architecture has a place");
+        let tensor = self.base.checkpoint().tensor(role)?;
+        let name = architecture.parameter_name(role);
+        let shape = tensor.shape().to_vec();
+        let fixed = (role.module == Module::Key && architecture.is_key_bias_inert).then(|| tensor.clone());
+        if fixed.is_none() {
+            *place = Param::Trainable(self.arena.train(name.clone(), tensor, self.options.method.mask(role))?);
+        }
+        self.trainable.push(TrainableTensor { name, kind: TrainableKind::Bias(kind), shape, fixed });
+        Ok(())
+    }
+
+    /// Refuses a finished task that lacks a tensor that was trained, or that has one that the model does not have: a
+    /// misspelt name must not go unnoticed.
+    fn check_finished(&self, file: &TensorFile, trained: impl Iterator<Item = Role>) -> Result<()> {
+        let architecture = self.base.architecture();
+        for role in trained {
+            let name = architecture.parameter_name(role);
+            if !file.tensors.contains_key(&name) {
+                return Err(Error::MissingTensor { path: file.path.clone(), name });
+            }
+        }
+        let head = [Part::Weight, Part::Bias].map(|part| architecture.head_name(part));
+        let layers = self.base.config().num_hidden_layers;
+        let is_known = |name: &String| {
+            let role = architecture.role(name).filter(|role| role.layer < layers);
+            head.contains(name) || role.is_some_and(|role| architecture.parameter_name(role) == *name)
+        };
+        match file.tensors.keys().filter(|name| !is_known(name)).min() {
+            None => Ok(()),
+            Some(name) => {
+                let reason = format!("unexpected tensor {name}: the model has none of that name");
+                Err(Error::TaskFile { path: file.path.clone(), reason })
+            }
+        }
+    }
+
+    /// Puts the tensors of a finished task in the place of the base's. A matrix is laid out anew, for this task alone.
+    fn put_finished(&self, encoder: &mut Encoder<D>, file: &TensorFile) -> Result<()> {
+        let architecture = self.base.architecture();
+        let device = self.base.device();
+        let mut replaced = HashMap::new();
+        for name in file.tensors.keys() {
+            let Some(role) = architecture.role(name) else { continue };
+            let shape = architecture.shape(role, self.base.config());
+            let tensor = self.given(name, &shape)?.expect("the name is one of the file's");
+            if let Some(place) = encoder.vector(role) {
+                *place = Frozen::new(device, &tensor)?.into();
+            } else {
+                replaced.insert(role, tensor);
+            }
+        }
+        let tables = [
+            (Module::WordEmbeddings, Some(&mut encoder.embeddings.word)),
+            (Module::PositionEmbeddings, Some(&mut encoder.embeddings.position)),
+            (Module::TokenTypeEmbeddings, encoder.embeddings.token_type.as_mut()),
+        ];
+        for (module, table) in tables {
+            if let (Some(table), Some(tensor)) = (table, replaced.get(&Role::weight(module, 0))) {
+                *table = Frozen::new(device, tensor)?;
+            }
+        }
+        for (number, layer) in encoder.layers.iter_mut().enumerate() {
+            for (modules, place) in layer.matrices() {
+                let roles = modules.iter().map(|&module| Role::weight(module, number));
+                if roles.clone().all(|role| !replaced.contains_key(&role)) {
+                    continue;
+                }
+                let tensor = |role| replaced.get(&role).map_or_else(|| self.base.checkpoint().tensor(role), |t| Ok(t.clone()));
+                let matrix = FrozenMatrix::new(device, &roles.map(tensor).collect::<Result<Vec<_>>>()?)?;
+                match place {
+                    MatrixMut::Weight(weight) => *weight = matrix.into(),
+                    MatrixMut::Frozen(frozen) => *frozen = matrix,
+                }
+            }
+        }
+        if let (Some(pooler), Some(tensor)) = (&mut encoder.pooler, replaced.get(&Role::weight(Module::Pooler, 0))) {
+            pooler.weight = FrozenMatrix::with_dtype(device, &[tensor.clone()], DType::F32)?.into();
+        }
+        Ok(())
+    }
+
+    /// A dense layer that the base does not have: from the file, or drawn, with a bias of zero.
+    fn head_dense(&mut self, dense: HeadDense) -> Result<Dense<D>> {
+        let (architecture, h) = (self.base.architecture(), self.base.config().hidden_size);
+        let parts = [Part::Weight, Part::Bias];
+        let (kind, out, [weight, bias]) = match dense {
+            HeadDense::Pooler => {
+                let name = |part| architecture.parameter_name(Role { layer: 0, module: Module::Pooler, part });
+                (TrainableKind::FreshPooler, h, parts.map(name))
+            }
+            HeadDense::Classifier => (TrainableKind::Head, self.outputs, parts.map(|part| architecture.head_name(part))),
+        };
+        let drawn = (0..out * h).map(|_| (self.random.normal() * INITIALIZER_RANGE) as f32).collect();
+        let values = [self.given_or(&weight, &[out, h], drawn)?, self.given_or(&bias, &[out], vec![0.0; out])?];
+        if self.is_finished() {
+            let [weight, bias] = values;
+            let weight = FrozenMatrix::with_dtype(self.base.device(), &[weight], DType::F32)?.into();
+            return Ok(Dense { weight, bias: Frozen::new(self.base.device(), &bias)?.into() });
+        }
+        let [weight, bias] = [(weight, &values[0]), (bias, &values[1])].map(|(name, tensor)| {
+            let shape = tensor.shape().to_vec();
+            self.trainable.push(TrainableTensor { name: name.clone(), kind, shape, fixed: None });
+            self.arena.train(name, tensor.clone(), Mask::All)
+        });
+        Ok(Dense { weight: Weight::from(weight?), bias: bias?.into() })
+    }
+
+    fn is_finished(&self) -> bool {
+        matches!(self.options.initial, InitialValues::Finished(_))
+    }
+
+    /// A tensor that the base does not have: the file's, or else `drawn`; but a finished task's is never made up.
+    fn given_or(&self, name: &str, shape: &[usize], drawn: Vec<f32>) -> Result<HostTensor> {
+        match (self.given(name, shape)?, &self.options.initial) {
+            (Some(tensor), _) => Ok(tensor),
+            (None, InitialValues::Finished(file)) => {
+                Err(Error::MissingTensor { path: file.path.clone(), name: name.into() })
+            }
+            (None, _) => Ok(HostTensor::new(shape, drawn)?),
+        }
+    }
+
+    /// A tensor of the head's or the task's file, if there is one of this name; another shape is an error.
+    fn given(&self, name: &str, shape: &[usize]) -> Result<Option<HostTensor>> {
+        let (InitialValues::HeadFile { file, .. } | InitialValues::Finished(file)) = &self.options.initial else {
+            return Ok(None);
+        };
+        let Some(tensor) = file.tensors.get(name) else { return Ok(None) };
+        let wrong = |reason| self.wrong(&file.path, reason);
+        if tensor.shape() != shape {
+            return Err(wrong(format!("the tensor {name} has shape {:?}, but the model's has {shape:?}", tensor.shape())));
+        }
+        if let Some(value) = tensor.data().iter().find(|value| !value.is_finite()) {
+            return Err(wrong(format!("the tensor {name} holds {value}: its values must be finite")));
+        }
+        Ok(Some(tensor.clone()))
+    }
+
+    fn wrong(&self, path: &Path, reason: String) -> Error {
+        let path = path.to_path_buf();
+        if self.is_finished() { Error::TaskFile { path, reason } } else { Error::Weights { path, reason } }
+    }
+}
+
+#[cfg(test)]
+mod tests;

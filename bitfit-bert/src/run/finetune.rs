@@ -1,0 +1,175 @@
+//! A fine-tuning run: files in, task file out. [`Finetune::prepare`] reads and checks everything, so that a mistake is found
+//! before the first step; [`Finetune::plan`] is what will happen; [`Finetune::run`] does it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use bitfit_core::Backend;
+
+use crate::data::{Dataset, Kind, Labels, ReadOptions, check_pairs, texts};
+use crate::heads::TaskSpec;
+use crate::methods::Method;
+use crate::metrics::Metric;
+use crate::model::{Base, InitialValues, Model, ModelOptions};
+use crate::settings::{Setting, check, check_max_length};
+use crate::train::{Evaluation, Events, Examples, TrainOptions, TrainReport, Trainer};
+use crate::{Error, Result};
+
+use super::head_file;
+use super::log::MetricsLog;
+use super::plan::Plan;
+use super::save::{Saving, TaskWriter, WrittenTask};
+
+/// The longest sequence in tokens by default, as far as the model has positions.
+const DEFAULT_MAX_LENGTH: usize = 128;
+/// The number of special tokens around a text that nearly every tokenizer adds.
+const USUAL_SPECIAL_TOKENS: usize = 2;
+
+/// What to fine-tune, on what, and how.
+#[derive(Clone, Debug)]
+pub struct FinetuneOptions {
+    /// The base model as the user named it; it is recorded in the task file.
+    pub model: String,
+    /// The training set.
+    pub train: PathBuf,
+    /// The set that chooses the best epoch.
+    pub eval: Option<PathBuf>,
+    /// How to read both sets.
+    pub read: ReadOptions,
+    /// What is predicted for a text.
+    pub kind: Kind,
+    /// What is reported of the evaluation; the first metric chooses the best epoch.
+    pub metrics: Vec<Metric>,
+    /// What trains beside the head.
+    pub method: Method,
+    /// The settings of the training run.
+    pub training: TrainOptions,
+    /// The device as the user named it; it is recorded in the task file, since the last bits depend on it.
+    pub device: String,
+    /// The precision as the user named it; it is recorded in the task file, since the last bits depend on it.
+    pub precision: String,
+    /// The longest sequence in tokens; by default 128, or as long as the model has positions.
+    pub max_length: Option<usize>,
+    /// Replaces every dropout probability of the base's configuration.
+    pub dropout: Option<f32>,
+    /// A safetensors file with the head's first values.
+    pub init_head: Option<PathBuf>,
+    /// The number of steps between two lines of the log.
+    pub log_every: usize,
+    /// The directory of the task file and the log.
+    pub out: PathBuf,
+}
+
+impl FinetuneOptions {
+    /// Refuses settings that no model could satisfy, before there is one.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the first of them.
+    pub fn validate(&self) -> Result<()> {
+        self.training.validate()?;
+        if let Some(dropout) = self.dropout {
+            let is_probability = (0.0..1.0).contains(&dropout);
+            check(Setting::Dropout, dropout, is_probability, "it is a probability, at least 0 and below 1")?;
+        }
+        check(Setting::LogEvery, self.log_every, self.log_every > 0, "it counts steps, so it must be at least 1")?;
+        self.max_length.map_or(Ok(()), |max_length| check_max_length(max_length, usize::MAX, USUAL_SPECIAL_TOKENS))
+    }
+}
+
+/// A run that is ready to start: everything is read, and nothing is written yet.
+#[derive(Debug)]
+pub struct Finetune<D: Backend> {
+    options: FinetuneOptions,
+    model: Model<D>,
+    train: Examples,
+    eval: Option<Examples>,
+    plan: Plan,
+}
+
+/// What a run left.
+#[derive(Debug)]
+pub struct Finished {
+    /// What was reached.
+    pub report: TrainReport,
+    /// The task file; `None` where the run ended before its first step.
+    pub task: Option<WrittenTask>,
+}
+
+impl<D: Backend> Finetune<D> {
+    /// Reads the data and makes a model over `base`.
+    ///
+    /// # Errors
+    /// Every error of reading the base's tokenizer and weights and the data; [`Error::Setting`] for impossible options.
+    pub fn prepare(base: &Base<D>, options: FinetuneOptions) -> Result<Self> {
+        options.validate()?;
+        let config = base.config();
+        let max_length = options.max_length.unwrap_or(config.max_length().min(DEFAULT_MAX_LENGTH));
+        if let Some(layers) = options.method.biases().layers() {
+            let value = format!("{}-{}", layers.start(), layers.end());
+            let is_inside = *layers.end() < config.num_hidden_layers;
+            check(Setting::Layers, value, is_inside, "the model has fewer layers; they count from 0")?;
+        }
+        let tokenizer = base.tokenizer()?;
+        let training_set = Dataset::read(&options.train, &options.read)?;
+        let pairs = training_set.is_paired();
+        check_max_length(max_length, config.max_length(), tokenizer.special_tokens(pairs))?;
+        let labels = match options.kind {
+            Kind::Classify => Some(Labels::of_training_set(&training_set)?),
+            Kind::Regress => None,
+        };
+        let spec = TaskSpec { kind: options.kind, labels, pairs, max_length, metrics: options.metrics.clone() };
+        let eval_set = options.eval.as_ref().map(|path| Dataset::read(path, &options.read)).transpose()?;
+        if let Some(eval_set) = &eval_set {
+            check_pairs(&eval_set.path, &eval_set.examples, pairs)?;
+        }
+        let head = spec.head::<D>();
+        let examples = |dataset: &Dataset| -> Result<Examples> {
+            let targets = head.targets(dataset)?;
+            Ok(Examples { encodings: tokenizer.encode_all(&texts(&dataset.examples), max_length)?, targets })
+        };
+        let (train, eval) = (examples(&training_set)?, eval_set.as_ref().map(&examples).transpose()?);
+
+        let seed = options.training.seed;
+        let has_pooler = base.checkpoint().has_pooler();
+        let head_file = options.init_head.as_ref();
+        let head_file = head_file.map(|path| head_file::read(path, base.architecture(), has_pooler, spec.labels.as_ref()));
+        let (initial, initial_head) = match head_file.transpose()? {
+            Some((file, initial_head)) => (InitialValues::HeadFile { file, seed }, Some(initial_head)),
+            None => (InitialValues::Drawn { seed }, None),
+        };
+        let model_options = ModelOptions { spec, method: options.method.clone(), initial, dropout: options.dropout };
+        let model = Model::new(base, &model_options)?;
+        let datasets: Vec<&Dataset> = [Some(&training_set), eval_set.as_ref()].into_iter().flatten().collect();
+        let plan = Plan { initial_head, ..Plan::new(&options, &model, &train, eval.as_ref(), &datasets) };
+        Ok(Self { options, model, train, eval, plan })
+    }
+
+    /// What will happen.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Trains, and writes `task.safetensors` and `metrics.jsonl` into the output directory.
+    ///
+    /// The task file is written after every epoch that is the best so far, or after every epoch where there is no evaluation
+    /// set, so that it is there however the run ends, by a power cut too. A run that ends by itself, by the events or by a
+    /// loss that is NaN or infinite leaves the best that was reached; see [`TrainReport::stop`]. A run that ends before its
+    /// first step writes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the output directory cannot be written, and every error of [`Trainer::run`].
+    pub fn run(self, events: &mut dyn Events) -> Result<Finished> {
+        let Self { options, mut model, train, eval, .. } = self;
+        let writer = TaskWriter::new(&options, &model)?;
+        fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+        let mut log = MetricsLog::new(&options.out.join("metrics.jsonl"), options.log_every, events);
+        let names = model.names();
+        let named = |values: &[f32]| names.apply(values);
+        let mut saving = Saving { writer: &writer, named: &named, inner: &mut log };
+        let evaluation = eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
+        let report = Trainer::new(&mut model, &train, evaluation, &options.training)?.run(&mut saving)?;
+        let written = report.state.steps > 0;
+        let task = written.then(|| writer.write(&report.state, model.values()?)).transpose()?;
+        log.finish().map(|()| Finished { report, task })
+    }
+}

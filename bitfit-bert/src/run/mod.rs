@@ -1,0 +1,11 @@
+//! Use cases: whole runs, from files to files.
+
+mod finetune;
+mod head_file;
+mod log;
+mod plan;
+mod save;
+
+pub use finetune::{Finetune, FinetuneOptions, Finished, WrittenTask};
+pub use log::scores_as_json;
+pub use plan::{CachedPrefix, InitialHead, Plan, PlanPart};

@@ -1,0 +1,152 @@
+//! What a run will do, as data for a program to show before it does.
+
+use std::path::PathBuf;
+
+use bitfit_core::Backend;
+
+use crate::config::ModelConfig;
+use crate::data::Dataset;
+use crate::methods::BiasSelection;
+use crate::model::{Model, TrainableKind};
+use crate::train::{Batches, Examples, TrainOptions, prefix_cache_bytes};
+
+use super::FinetuneOptions;
+
+/// What trains, on what, for how long.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The base model as the user named it.
+    pub model: String,
+    /// The base model's architecture and extents.
+    pub config: ModelConfig,
+    /// The biases that train.
+    pub biases: BiasSelection,
+    /// What trains, kind by kind in the order of the network.
+    pub parts: Vec<PlanPart>,
+    /// The number of scalars that train.
+    pub trainable: usize,
+    /// The number of parameters of the whole model, head included.
+    pub total: usize,
+    /// Where the head's first values come from, if not drawn.
+    pub initial_head: Option<InitialHead>,
+    /// The number of rows to train on.
+    pub rows: usize,
+    /// The number of rows in the evaluation set.
+    pub eval_rows: Option<usize>,
+    /// The classes, or `None` for a regression.
+    pub labels: Option<Vec<String>>,
+    /// The number of tokens in an epoch; none is padding.
+    pub tokens: usize,
+    /// The number of steps of the whole run.
+    pub steps: usize,
+    /// The settings of the run.
+    pub training: TrainOptions,
+    /// The dropout probability.
+    pub dropout: f32,
+    /// The longest sequence in tokens.
+    pub max_length: usize,
+    /// What is computed once for each row; `None` where something trains from the bottom up, or dropout is drawn there.
+    pub cached_prefix: Option<CachedPrefix>,
+    /// The device.
+    pub device: String,
+    /// The files of which lines were left out, as their preset asks, and how many.
+    pub skipped: Vec<(String, usize)>,
+}
+
+/// The trainable tensors of one kind.
+#[derive(Clone, Debug)]
+pub struct PlanPart {
+    /// The kind.
+    pub kind: TrainableKind,
+    /// The number of tensors.
+    pub tensors: usize,
+    /// The number of their scalars.
+    pub scalars: usize,
+}
+
+/// A head whose first values come from a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitialHead {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether the file or the configuration beside it says which class each row is for. Otherwise the rows are taken for
+    /// the labels in their order.
+    pub has_labels: bool,
+}
+
+/// The frozen stages whose outputs are cached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedPrefix {
+    /// The number of layers above the embeddings.
+    pub layers: usize,
+    /// The bytes that the outputs of all training rows take.
+    pub needed: usize,
+    /// The bytes that may be taken.
+    pub budget: usize,
+}
+
+impl Plan {
+    /// The plan of a run over `model`, on the examples of `train` and `eval`, which were read from `datasets`.
+    pub(super) fn new<D: Backend>(
+        options: &FinetuneOptions,
+        model: &Model<D>,
+        train: &Examples,
+        eval: Option<&Examples>,
+        datasets: &[&Dataset],
+    ) -> Self {
+        let mut parts: Vec<PlanPart> = Vec::new();
+        for tensor in model.trainable() {
+            let part = match parts.iter_mut().find(|part| part.kind == tensor.kind) {
+                Some(part) => part,
+                None => parts.push_mut(PlanPart { kind: tensor.kind, tensors: 0, scalars: 0 }),
+            };
+            part.tensors += 1;
+            part.scalars += tensor.count();
+        }
+        parts.sort_by_key(|part| part.kind);
+        let config = model.base().config();
+        let training = &options.training;
+        let batches = Batches::new(train.lengths(), training);
+        let skipped = datasets.iter().map(|dataset| (dataset.name.clone(), dataset.skipped.len()));
+        Self {
+            model: options.model.clone(),
+            config: config.clone(),
+            biases: options.method.biases(),
+            parts,
+            trainable: model.trainable_count(),
+            total: model.parameter_count(),
+            initial_head: None,
+            rows: batches.rows(),
+            eval_rows: eval.map(Examples::len),
+            labels: model.spec().labels.as_ref().map(|labels| labels.names().to_vec()),
+            tokens: batches.tokens(),
+            steps: batches.steps(training.epochs),
+            dropout: options.dropout.unwrap_or(config.hidden_dropout_prob),
+            max_length: model.spec().max_length,
+            cached_prefix: cached_prefix(model, training, &batches),
+            training: training.clone(),
+            device: model.base().device().name(),
+            skipped: skipped.filter(|(_, lines)| *lines > 0).collect(),
+        }
+    }
+
+    /// The number of scalars that train and are biases of the base model.
+    pub fn bias_scalars(&self) -> usize {
+        let biases = self.parts.iter().filter(|part| matches!(part.kind, TrainableKind::Bias(_)));
+        biases.map(|part| part.scalars).sum()
+    }
+
+    /// Whether the base model lacks a pooler, so that a fresh one trains whole.
+    pub fn has_fresh_pooler(&self) -> bool {
+        self.parts.iter().any(|part| part.kind == TrainableKind::FreshPooler)
+    }
+}
+
+fn cached_prefix<D: Backend>(model: &Model<D>, training: &TrainOptions, batches: &Batches) -> Option<CachedPrefix> {
+    let stages = model.frozen_stages();
+    (stages > 0 && !training.frozen_dropout).then(|| CachedPrefix {
+        layers: (stages - 1).min(model.base().config().num_hidden_layers),
+        needed: prefix_cache_bytes(model, batches.lengths()),
+        budget: training.prefix_cache_bytes,
+    })
+}

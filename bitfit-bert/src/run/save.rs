@@ -1,0 +1,130 @@
+//! The task file of a run, written whenever there is something better to keep.
+
+use std::fs;
+use std::path::PathBuf;
+
+use bitfit_core::Backend;
+
+use crate::model::Model;
+use crate::task_file::{Best, Hyperparameters, TaskInfo};
+use crate::train::{BatchSize, EpochReport, Events, State, StepReport};
+use crate::{Error, Result, TaskFile};
+
+use super::FinetuneOptions;
+
+/// The name of the task file in the output directory.
+const FILE_NAME: &str = "task.safetensors";
+
+/// A task file that was written.
+#[derive(Clone, Debug)]
+pub struct WrittenTask {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Makes task files of a run: what stays the same in all of them, and how to name an arena's values.
+pub(super) struct TaskWriter {
+    path: PathBuf,
+    info: TaskInfo,
+}
+
+impl TaskWriter {
+    /// For a run of `model` under these options.
+    pub(super) fn new<D: Backend>(options: &FinetuneOptions, model: &Model<D>) -> Result<Self> {
+        let base = model.base();
+        let (spec, training) = (model.spec(), &options.training);
+        let dir = base.checkpoint().dir();
+        // A name that is not a path is a hub id, which resolves anywhere.
+        let is_directory = fs::canonicalize(&options.model).ok().is_some_and(|path| fs::canonicalize(dir).ok() == Some(path));
+        let info = TaskInfo {
+            base: options.model.clone(),
+            base_path: is_directory.then(|| std::path::absolute(dir).map_err(Error::io(dir))).transpose()?,
+            base_fingerprint: base.fingerprint()?.to_owned(),
+            tokenizer_fingerprint: base.tokenizer()?.fingerprint(),
+            config: base.config().inference(),
+            kind: spec.kind,
+            labels: spec.labels.clone(),
+            pairs: spec.pairs,
+            biases: options.method.biases(),
+            seed: training.seed,
+            hyperparameters: Hyperparameters {
+                task: options.read.task.map(|task| task.to_string()),
+                learning_rate: training.learning_rate,
+                schedule: training.schedule.to_string(),
+                warmup: training.warmup,
+                epochs: training.epochs,
+                steps: 0,
+                batch_size: match training.batch_size {
+                    BatchSize::Sequences(size) => Some(size),
+                    BatchSize::Tokens(_) => None,
+                },
+                batch_tokens: match training.batch_size {
+                    BatchSize::Sequences(_) => None,
+                    BatchSize::Tokens(size) => Some(size),
+                },
+                group_by_length: training.group_by_length,
+                max_length: spec.max_length,
+                weight_decay: training.weight_decay,
+                max_grad_norm: training.max_grad_norm,
+                dropout: options.dropout,
+                frozen_dropout: training.frozen_dropout,
+                shuffle: training.shuffle,
+                limit: training.limit,
+                device: options.device.clone(),
+                precision: options.precision.clone(),
+                metrics: spec.metrics.clone(),
+            },
+            best: None,
+        };
+        Ok(Self { path: options.out.join(FILE_NAME), info })
+    }
+
+    /// Replaces the task file by one of `tensors`, with what the run has reached.
+    pub(super) fn write(&self, state: &State, tensors: Tensors) -> Result<WrittenTask> {
+        let mut info = self.info.clone();
+        info.hyperparameters.steps = state.steps;
+        info.best = state.best.as_ref().map(|best| {
+            let scores = best.scores.iter().map(|score| (score.metric.name().to_owned(), score.value));
+            Best { epoch: best.epoch, scores: scores.collect() }
+        });
+        TaskFile { info, tensors }.write(&self.path)?;
+        let bytes = fs::metadata(&self.path).map_err(Error::io(&self.path))?.len();
+        Ok(WrittenTask { path: self.path.clone(), bytes })
+    }
+}
+
+/// Trained tensors by parameter name.
+type Tensors = std::collections::HashMap<String, bitfit_core::HostTensor>;
+
+/// Writes the task file at every [`Events::keep`], and passes every event on.
+pub(super) struct Saving<'a> {
+    pub(super) writer: &'a TaskWriter,
+    /// Names the values of the run's arena.
+    pub(super) named: &'a (dyn Fn(&[f32]) -> Result<Tensors> + Sync),
+    pub(super) inner: &'a mut dyn Events,
+}
+
+impl Events for Saving<'_> {
+    fn step(&mut self, report: &StepReport) -> Result<()> {
+        self.inner.step(report)
+    }
+
+    fn evaluating(&mut self, epoch: usize) {
+        self.inner.evaluating(epoch);
+    }
+
+    fn keep(&mut self, state: &State, values: &[f32]) -> Result<()> {
+        self.writer.write(state, (self.named)(values)?)?;
+        self.inner.keep(state, values)
+    }
+
+    fn epoch(&mut self, report: &EpochReport) -> Result<()> {
+        self.inner.epoch(report)
+    }
+
+    fn should_stop(&self) -> bool {
+        self.inner.should_stop()
+    }
+}

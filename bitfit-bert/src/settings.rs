@@ -1,0 +1,90 @@
+//! The settings that this crate checks. A refusal names the setting, not a flag: how a user sets it is the caller's matter.
+
+use strum::{Display, EnumIter};
+
+use crate::{Error, Result};
+
+/// A setting that has been refused; its `Display` is what messages call it.
+#[derive(Clone, Copy, Debug, Display, EnumIter, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Setting {
+    /// The examples to train on.
+    #[strum(serialize = "the training set")]
+    TrainingSet,
+    /// [`TrainOptions::learning_rate`](crate::train::TrainOptions::learning_rate).
+    #[strum(serialize = "the learning rate")]
+    LearningRate,
+    /// [`TrainOptions::epochs`](crate::train::TrainOptions::epochs).
+    #[strum(serialize = "the number of epochs")]
+    Epochs,
+    /// [`BatchSize::Sequences`](crate::train::BatchSize::Sequences).
+    #[strum(serialize = "the batch size")]
+    BatchSize,
+    /// [`BatchSize::Tokens`](crate::train::BatchSize::Tokens).
+    #[strum(serialize = "the batch size in tokens")]
+    BatchTokens,
+    /// [`TrainOptions::warmup`](crate::train::TrainOptions::warmup).
+    #[strum(serialize = "the warm-up")]
+    Warmup,
+    /// [`TrainOptions::weight_decay`](crate::train::TrainOptions::weight_decay).
+    #[strum(serialize = "the weight decay")]
+    WeightDecay,
+    /// [`TrainOptions::max_grad_norm`](crate::train::TrainOptions::max_grad_norm).
+    #[strum(serialize = "the clipping norm")]
+    MaxGradNorm,
+    /// [`TrainOptions::limit`](crate::train::TrainOptions::limit).
+    #[strum(serialize = "the limit of rows")]
+    Limit,
+    /// The dropout probability that replaces the base's.
+    #[strum(serialize = "the dropout probability")]
+    Dropout,
+    /// The number of steps between two lines of the log.
+    #[strum(serialize = "the logging interval")]
+    LogEvery,
+    /// The longest sequence in tokens.
+    #[strum(serialize = "the maximum length")]
+    MaxLength,
+    /// The layers whose biases train.
+    #[strum(serialize = "the range of layers")]
+    Layers,
+}
+
+/// Refuses a value of a setting unless `holds`.
+pub(crate) fn check(setting: Setting, value: impl ToString, holds: bool, reason: &'static str) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::Setting { setting, value: value.to_string(), reason }) }
+}
+
+/// Refuses a maximum length that leaves no room for text beside so many special tokens, or that is above `most`.
+pub(crate) fn check_max_length(max_length: usize, most: usize, special: usize) -> Result<()> {
+    let reason = match special {
+        2 if max_length < 3 => "two places go to the special tokens, so it must be at least 3",
+        3 if max_length < 4 => "of a pair, three places go to the special tokens, so it must be at least 4",
+        _ if max_length <= special => "the tokenizer's special tokens leave no room for text",
+        _ if max_length > most => "the model has fewer positions; see max_position_embeddings in its config.json",
+        _ => return Ok(()),
+    };
+    Err(Error::Setting { setting: Setting::MaxLength, value: max_length.to_string(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_maximum_length_has_room_for_text_and_not_more_than_the_model() {
+        for (max_length, special, word) in [
+            (0, 2, "at least 3"),
+            (2, 2, "at least 3"),
+            (3, 3, "at least 4"),
+            (4, 4, "no room for text"),
+            (0, 0, "no room for text"),
+            (9, 2, "fewer positions"),
+        ] {
+            let message = check_max_length(max_length, 8, special).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("the maximum length is {max_length}: ")), "{message}");
+            assert!(message.contains(word), "{message}");
+        }
+        let sound = [(1, 0), (3, 2), (4, 3), (8, 2)];
+        assert!(sound.into_iter().all(|(length, special)| check_max_length(length, 8, special).is_ok()));
+    }
+}

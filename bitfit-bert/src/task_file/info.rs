@@ -1,0 +1,251 @@
+//! What a task file says of itself: a typed header, in the metadata of the safetensors file.
+//!
+//! Each field is one key of the metadata, whose values are strings: a field of text is stored as it is, every other one as
+//! JSON. A field that is missing, misspelt, unknown or of another type is an error.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::config::InferenceConfig;
+use crate::data::{Kind, Labels};
+use crate::heads::TaskSpec;
+use crate::methods::BiasSelection;
+use crate::metrics::Metric;
+
+/// The value of `format`.
+pub(super) const FORMAT: &str = "bitfit-task";
+/// The version of the format that is written, and the only one that is read.
+pub(super) const VERSION: &str = "2";
+
+/// The fields that are stored as text rather than as JSON.
+const TEXT_FIELDS: [&str; 5] = ["base", "base_fingerprint", "tokenizer_fingerprint", "kind", "biases"];
+
+/// The header of a task file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskInfo {
+    /// The base model as the user named it: a directory or a hub id.
+    pub base: String,
+    /// The absolute path of the base model's directory, where it was given as a directory.
+    #[serde(deserialize_with = "required")]
+    pub base_path: Option<PathBuf>,
+    /// [`Checkpoint::fingerprint`](crate::Checkpoint::fingerprint) of the base model.
+    pub base_fingerprint: String,
+    /// [`Tokenizer::fingerprint`](crate::Tokenizer::fingerprint) of the base model's tokenizer.
+    pub tokenizer_fingerprint: String,
+    /// The part of the base model's configuration on which answers depend.
+    pub config: InferenceConfig,
+    /// What is predicted for a text.
+    #[serde(with = "as_text")]
+    pub kind: Kind,
+    /// The classes in the order of the head's outputs; `None` for a regression.
+    #[serde(with = "labels")]
+    pub labels: Option<Labels>,
+    /// Whether the task was trained on pairs of texts.
+    pub pairs: bool,
+    /// The biases that were trained.
+    #[serde(with = "as_text")]
+    pub biases: BiasSelection,
+    /// The run's seed.
+    pub seed: u64,
+    /// How the task was trained.
+    pub hyperparameters: Hyperparameters,
+    /// The epoch that the file holds and its scores; `None` without an evaluation set.
+    #[serde(deserialize_with = "required")]
+    pub best: Option<Best>,
+}
+
+/// How a task was trained, as far as [`TaskInfo`] does not say it elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hyperparameters {
+    /// The preset, such as `sst2`.
+    #[serde(deserialize_with = "required")]
+    pub task: Option<String>,
+    /// The learning rate at its highest.
+    pub learning_rate: f32,
+    /// The course of the learning rate.
+    pub schedule: String,
+    /// The fraction of the steps over which the learning rate rises.
+    pub warmup: f32,
+    /// The epochs that were asked for.
+    pub epochs: usize,
+    /// The steps that were made.
+    pub steps: usize,
+    /// The sequences of a batch, where that was its measure.
+    #[serde(deserialize_with = "required")]
+    pub batch_size: Option<usize>,
+    /// The tokens of a batch, where that was its measure.
+    #[serde(deserialize_with = "required")]
+    pub batch_tokens: Option<usize>,
+    /// Whether the sequences of a batch had similar lengths.
+    pub group_by_length: bool,
+    /// The longest sequence in tokens.
+    pub max_length: usize,
+    /// The decoupled weight decay.
+    pub weight_decay: f64,
+    /// The norm to which the gradient was clipped.
+    #[serde(deserialize_with = "required")]
+    pub max_grad_norm: Option<f32>,
+    /// The dropout probability that replaced the base's.
+    #[serde(deserialize_with = "required")]
+    pub dropout: Option<f32>,
+    /// Whether dropout was drawn in frozen layers too.
+    pub frozen_dropout: bool,
+    /// Whether each epoch had a random order of its own.
+    pub shuffle: bool,
+    /// The number of rows trained on, where not all were.
+    #[serde(deserialize_with = "required")]
+    pub limit: Option<usize>,
+    /// The device as the user named it.
+    pub device: String,
+    /// The precision as the user named it.
+    pub precision: String,
+    /// What was reported of the evaluation; the first chose the best epoch.
+    #[serde(with = "metrics")]
+    pub metrics: Vec<Metric>,
+}
+
+/// The best epoch of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// The epoch's number, from 1.
+    pub epoch: usize,
+    /// Its scores by the metrics' names.
+    pub scores: BTreeMap<String, f64>,
+}
+
+impl TaskInfo {
+    /// The task that the file was trained for.
+    pub fn spec(&self) -> TaskSpec {
+        TaskSpec {
+            kind: self.kind,
+            labels: self.labels.clone(),
+            pairs: self.pairs,
+            max_length: self.hyperparameters.max_length,
+            metrics: self.hyperparameters.metrics.clone(),
+        }
+    }
+
+    /// The metadata of a safetensors file.
+    pub(super) fn to_metadata(&self) -> serde_json::Result<HashMap<String, String>> {
+        // By way of text, so that an f32 keeps the fewest digits that read back as it.
+        let fields: Map<String, Value> = serde_json::from_str(&serde_json::to_string(self)?)?;
+        let header = [("format", FORMAT), ("version", VERSION)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let text = |(key, value): (String, Value)| match value {
+            Value::String(text) if TEXT_FIELDS.contains(&key.as_str()) => (key, text),
+            value => (key, value.to_string()),
+        };
+        Ok(header.into_iter().chain(fields.into_iter().map(text)).collect())
+    }
+
+    /// Reads the metadata of a safetensors file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, String> {
+        let header = |key: &str| metadata.get(key).map(String::as_str);
+        match header("format") {
+            Some(FORMAT) => {}
+            Some(other) => return Err(format!("not a task file: expected format {FORMAT:?}, found {other:?}")),
+            None => return Err("not a task file: its metadata has no \"format\"".into()),
+        }
+        match header("version") {
+            Some(VERSION) => {}
+            Some(other) => {
+                let advice = "train the task again, or use the version of bitfit that wrote it";
+                return Err(format!("expected version {VERSION} of the task file format, found {other:?}: {advice}"));
+            }
+            None => return Err("its metadata has no \"version\"".into()),
+        }
+        let mut fields = Map::new();
+        for (key, text) in metadata.iter().filter(|(key, _)| !["format", "version"].contains(&key.as_str())) {
+            let value = if TEXT_FIELDS.contains(&key.as_str()) {
+                Value::String(text.clone())
+            } else {
+                serde_json::from_str(text).map_err(|error| format!("the metadata's {key:?} is not JSON: {error}"))?
+            };
+            fields.insert(key.clone(), value);
+        }
+        fields.sort_keys();
+        let info: Self =
+            serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| match error.path().to_string() {
+                path if path == "." => format!("the metadata: {}", error.inner()),
+                path => format!("the metadata's {path:?}: {}", error.inner()),
+            })?;
+        info.validate().map(|()| info)
+    }
+
+    /// Refuses fields that contradict each other.
+    fn validate(&self) -> Result<(), String> {
+        let expected = match self.kind {
+            Kind::Classify if self.labels.is_none() => "a list of labels for a classification",
+            Kind::Regress if self.labels.is_some() => "null for a regression",
+            _ if self.hyperparameters.metrics.is_empty() => {
+                return Err("the metadata's \"hyperparameters.metrics\" is empty".into());
+            }
+            _ => return Ok(()),
+        };
+        Err(format!("the metadata's \"labels\": expected {expected}"))
+    }
+}
+
+/// An optional field that must be there, though it may be null.
+fn required<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// A value as the text of its `Display`, read back by its `FromStr`.
+mod as_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Labels as the list of their names, at least two and all different.
+mod labels {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use crate::data::Labels;
+
+    pub fn serialize<S: Serializer>(labels: &Option<Labels>, serializer: S) -> Result<S::Ok, S::Error> {
+        labels.as_ref().map(Labels::names).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Labels>, D::Error> {
+        let Some(names) = Option::<Vec<String>>::deserialize(deserializer)? else { return Ok(None) };
+        let is_sound = names.len() >= 2 && names.iter().all(|name| !name.trim().is_empty());
+        let labels = Labels::from_names(names).filter(|_| is_sound);
+        labels.map(Some).ok_or_else(|| D::Error::custom("expected two different names or more, none of them empty"))
+    }
+}
+
+/// Metrics as the list of their names.
+mod metrics {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use crate::metrics::Metric;
+
+    pub fn serialize<S: Serializer>(metrics: &[Metric], serializer: S) -> Result<S::Ok, S::Error> {
+        metrics.iter().map(Metric::name).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Metric>, D::Error> {
+        let unknown = |name: &str| D::Error::custom(format!("unknown metric {name:?}"));
+        let names = Vec::<String>::deserialize(deserializer)?;
+        names.iter().map(|name| Metric::from_name(name).ok_or_else(|| unknown(name))).collect()
+    }
+}

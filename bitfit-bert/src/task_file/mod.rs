@@ -1,0 +1,132 @@
+//! The task file: everything that training changed, as safetensors under transformers' parameter names, so that in Python
+//! `model.load_state_dict(safetensors.torch.load_file(file), strict=False)` is all it takes to use it. The metadata is a
+//! typed header, [`TaskInfo`]: which base model the task belongs to, and how it was trained.
+
+mod info;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use bitfit_core::{Backend, HostTensor};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::Value;
+
+pub use info::{Best, Hyperparameters, TaskInfo};
+
+use crate::files::AtomicFile;
+use crate::model::Base;
+use crate::{Error, Result};
+
+/// A finished task: its header and its tensors.
+#[derive(Clone, Debug)]
+pub struct TaskFile {
+    /// What the task is and where it comes from.
+    pub info: TaskInfo,
+    /// The trained tensors by parameter name.
+    pub tensors: HashMap<String, HostTensor>,
+}
+
+impl TaskFile {
+    /// Writes the file: beside its place first, then renamed, so that there is never half of one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let refuse = |reason: String| Error::TaskFile { path: path.into(), reason };
+        let mut names: Vec<&String> = self.tensors.keys().collect();
+        names.sort_unstable();
+        let view = |name: &'_ String| {
+            let tensor = &self.tensors[name];
+            let bytes = bytemuck::cast_slice(tensor.data());
+            TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytes).expect("a tensor has its shape's size")
+        };
+        let views: Vec<(&str, TensorView<'_>)> = names.into_iter().map(|name| (name.as_str(), view(name))).collect();
+        let metadata = self.info.to_metadata().map_err(|error| refuse(error.to_string()))?;
+        let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| refuse(error.to_string()))?;
+        sort_metadata(&mut bytes).map_err(|error| refuse(error.to_string()))?;
+        let mut file = AtomicFile::create(path)?;
+        file.write(&bytes)?;
+        file.finish()
+    }
+
+    /// Reads a file that [`TaskFile::write`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read; [`Error::TaskFile`] when it is not a task file, one of another version, or one
+    /// whose header or tensors are not sound.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(Error::io(path))?;
+        let refuse = |reason: String| Error::TaskFile { path: path.into(), reason };
+        let incomplete =
+            |error: safetensors::SafeTensorError| refuse(format!("not a complete safetensors file: {error}"));
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(incomplete)?;
+        let info = TaskInfo::from_metadata(header.metadata().as_ref().unwrap_or(&HashMap::new())).map_err(refuse)?;
+        let mut tensors = HashMap::new();
+        for (name, view) in SafeTensors::deserialize(&bytes).map_err(incomplete)?.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(refuse(format!("the tensor {name} is of type {}: a task file holds F32", view.dtype())));
+            }
+            let values = bytemuck::allocation::pod_collect_to_vec(view.data());
+            tensors.insert(name.to_owned(), HostTensor::new(view.shape(), values)?);
+        }
+        Ok(Self { info, tensors })
+    }
+
+    /// Refuses a base model whose answers would differ from those of the one that the task was trained on: another
+    /// configuration, other weights or another tokenizer. `path` is the task file, for messages.
+    ///
+    /// # Errors
+    /// [`Error::TaskFile`] says which; otherwise the errors of reading the base's weights and tokenizer.
+    pub fn check_base<D: Backend>(&self, path: &Path, base: &Base<D>) -> Result<()> {
+        let refuse = |reason: String| Err(Error::TaskFile { path: path.into(), reason });
+        let (trained_on, dir) = (&self.info.base, base.checkpoint().dir().display());
+        if let Some((key, expected, found)) = self.info.config.difference(&base.config().inference()) {
+            return refuse(format!(
+                "the task was trained on {trained_on} with \"{key}\": {expected}, but the configuration in {dir} says {found}"
+            ));
+        }
+        let tokenizer = base.tokenizer()?.fingerprint();
+        if tokenizer != self.info.tokenizer_fingerprint {
+            return refuse(format!(
+                "the task was trained with another tokenizer ({}) than the one in {dir} ({}): restore the tokenizer files \
+                 of {trained_on}, case switches included",
+                short(&self.info.tokenizer_fingerprint),
+                short(&tokenizer)
+            ));
+        }
+        let weights = base.fingerprint()?;
+        if weights != self.info.base_fingerprint {
+            return refuse(format!(
+                "the task was trained on {trained_on} (weights {}), but {dir} holds other weights ({})",
+                short(&self.info.base_fingerprint),
+                short(weights)
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The first digits of a fingerprint, for a message.
+fn short(fingerprint: &str) -> String {
+    format!("{}…", fingerprint.chars().take(12).collect::<String>())
+}
+
+/// Puts the metadata of a safetensors file in the order of its keys. The crate keeps it in a hash map, whose order differs
+/// between processes, but the same run must give the same file, byte by byte.
+fn sort_metadata(file: &mut [u8]) -> serde_json::Result<()> {
+    // The length of the header, the header as JSON with blanks behind it, the tensors.
+    let Some((length, rest)) = file.split_first_chunk_mut::<8>() else { return Ok(()) };
+    let header = &mut rest[..u64::from_le_bytes(*length) as usize];
+    let mut json: serde_json::Map<String, Value> = serde_json::from_slice(header)?;
+    if let Some(Value::Object(metadata)) = json.get_mut("__metadata__") {
+        metadata.sort_keys();
+    }
+    let sorted = serde_json::to_vec(&json)?;
+    header.fill(b' ');
+    header[..sorted.len()].copy_from_slice(&sorted);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

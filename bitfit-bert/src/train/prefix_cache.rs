@@ -1,0 +1,175 @@
+//! A cache of the frozen stages' outputs: where nothing up to some layer trains, their output for a row is the same in every
+//! epoch, as long as nothing is dropped there.
+//!
+//! So the frozen stages run as in inference, once for each row, and their outputs stay in the host's memory as far as they
+//! fit a budget; a row that does not fit is computed again each time. On the CPU a row's output does not depend on the other
+//! rows of its batch, so that no result depends on what was cached.
+
+use bitfit_core::{Backend, Tape, Tensor, Var};
+use ndarray::ArrayView2;
+
+use crate::Result;
+use crate::model::{Batch, Model};
+use crate::tokenize::Encoding;
+
+/// The outputs of the frozen stages for the rows of one set.
+pub(super) struct FrozenPrefixCache {
+    stages: usize,
+    rows: Vec<Option<Box<[f32]>>>,
+    /// The number of elements that may still be cached.
+    left: usize,
+    /// The rows of a batch, one behind the other.
+    batch: Vec<f32>,
+}
+
+impl FrozenPrefixCache {
+    /// An empty cache for so many rows and so many bytes; `None` where no stage is frozen.
+    pub fn new<D: Backend>(model: &Model<D>, rows: usize, budget: usize) -> Option<Self> {
+        let stages = model.frozen_stages();
+        (stages > 0).then(|| Self {
+            stages,
+            rows: vec![None; rows],
+            left: budget / size_of::<f32>(),
+            batch: Vec::new(),
+        })
+    }
+
+    /// The head's outputs `[B, C]` for a batch that holds `rows` of `encodings`, on a tape that has recorded nothing yet.
+    pub fn forward<D: Backend>(
+        &mut self,
+        model: &Model<D>,
+        tape: &mut Tape<'_, D>,
+        batch: &Batch<D>,
+        encodings: &[Encoding],
+        rows: &[usize],
+    ) -> Result<Var<D>> {
+        let x = self.outputs(model, encodings, rows)?;
+        let x = tape.constant(x);
+        model.forward_from(tape, batch, x, self.stages)
+    }
+
+    /// The frozen stages' outputs for some rows, from the cache or computed.
+    fn outputs<D: Backend>(&mut self, model: &Model<D>, encodings: &[Encoding], rows: &[usize]) -> Result<Tensor<D>> {
+        let mut missing = rows.iter().filter(|&&row| self.rows[row].is_none()).map(|&row| &encodings[row]).peekable();
+        let computed = if missing.peek().is_none() {
+            Vec::new()
+        } else {
+            let batch = model.batch(missing)?;
+            let x = model.forward_prefix(&mut model.inference_tape(), &batch, self.stages)?;
+            x.tensor().to_array()?.into_raw_vec_and_offset().0
+        };
+        let mut computed = computed.as_slice();
+        self.batch.clear();
+        for &row in rows {
+            if let Some(cached) = &self.rows[row] {
+                self.batch.extend_from_slice(cached);
+                continue;
+            }
+            let elements = model.stage_elements(self.stages, encodings[row].ids.len());
+            let (own, rest) = computed.split_at(elements);
+            computed = rest;
+            self.batch.extend_from_slice(own);
+            if elements <= self.left {
+                self.left -= elements;
+                self.rows[row] = Some(own.into());
+            }
+        }
+        let cols = model.hidden();
+        let x = ArrayView2::from_shape((self.batch.len() / cols, cols), &self.batch).expect("whole rows");
+        Ok(model.workspace().tensor(x)?)
+    }
+}
+
+/// The number of bytes that the outputs of a model's frozen stages take for rows of so many tokens each.
+pub fn prefix_cache_bytes<D: Backend>(model: &Model<D>, lengths: impl IntoIterator<Item = usize>) -> usize {
+    match model.frozen_stages() {
+        0 => 0,
+        stages => lengths.into_iter().map(|tokens| model.stage_elements(stages, tokens) * size_of::<f32>()).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitfit_core::Cpu;
+
+    use super::*;
+    use crate::fixture::Tiny;
+    use crate::methods::{BiasKind, BiasSelection, Method};
+    use crate::metrics::Metric;
+    use crate::model::{InitialValues, ModelOptions};
+    use crate::train::tests::{classification, two_classes};
+    use crate::train::{BatchSize, Evaluation, Examples, NoEvents, TrainOptions, Trainer};
+
+    fn build(biases: BiasSelection, dropout: f32) -> Model<Cpu> {
+        let (initial, method) = (InitialValues::Drawn { seed: 1 }, Method::of_biases(biases));
+        let options = ModelOptions { spec: two_classes(), method, initial, dropout: Some(dropout) };
+        Model::new(&Tiny::new().base(), &options).unwrap()
+    }
+
+    fn examples() -> Examples {
+        let texts: [&[u32]; 5] = [&[1, 5, 2], &[1, 7, 9, 3, 2], &[1, 2], &[1, 4, 4, 4, 6, 2], &[1, 10, 2]];
+        classification(&texts, &[0, 1, 1, 0, 1])
+    }
+
+    /// The trainable values after three epochs, and the scores of the last, as bits.
+    fn run(biases: BiasSelection, dropout: f32, options: TrainOptions) -> (Vec<u32>, Vec<u64>) {
+        let mut model = build(biases, dropout);
+        let options = TrainOptions { batch_size: BatchSize::Sequences(2), ..options };
+        let (train, held_out) = (examples(), examples());
+        let evaluation = Evaluation { examples: &held_out, metrics: &[Metric::Accuracy] };
+        let trainer = Trainer::new(&mut model, &train, Some(evaluation), &options).unwrap();
+        let report = trainer.run(&mut NoEvents).unwrap();
+        let values = model.arena().read().unwrap().into_iter().map(f32::to_bits).collect();
+        (values, report.state.last.iter().map(|score| score.value.to_bits()).collect())
+    }
+
+    #[test]
+    fn the_cache_changes_no_bit_and_without_dropout_nor_does_its_absence() {
+        for selection in [BiasSelection::none(), BiasSelection::all().in_layers(1..=1), BiasSelection::of([BiasKind::Pooler])] {
+            let with = |dropout, prefix_cache_bytes, frozen_dropout| {
+                run(selection.clone(), dropout, TrainOptions { prefix_cache_bytes, frozen_dropout, ..TrainOptions::default() })
+            };
+            let all_kept = with(0.0, usize::MAX, false);
+            for (some, frozen_dropout) in [(0, false), (100, false), (300, false), (0, true)] {
+                assert_eq!(with(0.0, some, frozen_dropout), all_kept, "{selection}, {some} bytes");
+            }
+            assert_eq!(with(0.3, 0, false), with(0.3, usize::MAX, false), "{selection}, dropout above");
+            assert_ne!(with(0.3, 0, false).0, with(0.3, 0, true).0, "{selection}, dropout below");
+        }
+    }
+
+    #[test]
+    fn with_no_layer_frozen_the_embeddings_drop_as_ever() {
+        let with = |frozen_dropout| {
+            run(BiasSelection::of([BiasKind::Query]), 0.3, TrainOptions { frozen_dropout, ..TrainOptions::default() })
+        };
+        assert_eq!(with(false), with(true));
+    }
+
+    #[test]
+    fn the_frozen_stages_end_below_the_lowest_one_that_trains() {
+        let stages = |selection| build(selection, 0.0).frozen_stages();
+        assert_eq!(stages(BiasSelection::all()), 0);
+        assert_eq!(stages(BiasSelection::of([BiasKind::Query])), 0, "the embeddings are not worth it");
+        assert_eq!(stages(BiasSelection::of([BiasKind::Value]).in_layers(1..=1)), 2, "the embeddings and layer 0");
+        assert_eq!(stages(BiasSelection::of([BiasKind::Pooler])), 3, "both layers");
+        assert_eq!(stages(BiasSelection::none()), 4, "and the pooler");
+        // A key bias trains in name only, so that nothing depends on the stage that has it.
+        assert_eq!(stages(BiasSelection::of([BiasKind::Key])), 4);
+    }
+
+    #[test]
+    fn no_more_is_cached_than_fits() {
+        let model = build(BiasSelection::all().in_layers(1..=1), 0.0);
+        let examples = examples();
+        let needed = prefix_cache_bytes(&model, examples.lengths());
+        assert_eq!(needed, (3 + 5 + 2 + 6 + 3) * 8 * size_of::<f32>());
+        for (budget, cached) in [(0, 0), (needed - 1, 4), (needed, 5)] {
+            let mut cache = FrozenPrefixCache::new(&model, 5, budget).unwrap();
+            for _ in 0..2 {
+                cache.outputs(&model, &examples.encodings, &[0, 1, 2, 3, 4]).unwrap();
+                assert_eq!(cache.rows.iter().flatten().count(), cached, "{budget} bytes");
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The training loop.
+
+use std::time::Instant;
+
+use bitfit_core::optim::{AdamW, ArenaOptimizer, LearningRate};
+use bitfit_core::{Backend, Gradient, Seed, Snapshot, Var};
+
+use super::evaluate::{Stop, evaluate_unless};
+use super::prefix_cache::FrozenPrefixCache;
+use super::{
+    Batches, BestEpoch, EpochReport, Evaluation, Events, Examples, Score, State, StepReport, StopReason, TrainOptions,
+    TrainReport, check_gradients, prefix_cache_bytes,
+};
+use crate::model::Model;
+use crate::{Error, Result};
+
+/// A run over a model: [`Trainer::run`] steps through the epochs, evaluating after each.
+pub struct Trainer<'a, D: Backend> {
+    model: &'a mut Model<D>,
+    examples: &'a Examples,
+    evaluation: Option<Evaluation<'a>>,
+    options: &'a TrainOptions,
+    batches: Batches,
+    optimizer: ArenaOptimizer<D>,
+    gradient: Gradient<D>,
+    rate: LearningRate,
+    /// Of the training set, where some stages are frozen and drop nothing.
+    prefix_cache: Option<FrozenPrefixCache>,
+    /// Of the evaluation set, where some stages are frozen.
+    evaluation_cache: Option<FrozenPrefixCache>,
+    /// The values that last gave a finite loss; the first ones before any has.
+    good: Snapshot<D>,
+    /// The values before the step under way.
+    before: Snapshot<D>,
+    state: State,
+}
+
+impl<'a, D: Backend> Trainer<'a, D> {
+    /// A run that has not made a step.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for options that no run can have or for a training set that is empty or lacks targets;
+    /// [`Error::Core`] when the device is out of memory.
+    pub fn new(
+        model: &'a mut Model<D>,
+        examples: &'a Examples,
+        evaluation: Option<Evaluation<'a>>,
+        options: &'a TrainOptions,
+    ) -> Result<Self> {
+        options.validate()?;
+        examples.validate()?;
+        let batches = Batches::new(examples.lengths(), options);
+        let total_steps = batches.steps(options.epochs);
+        let rate = LearningRate {
+            peak: options.learning_rate,
+            schedule: options.schedule,
+            warmup_steps: options.warmup_steps(total_steps) as u64,
+            total_steps: total_steps as u64,
+        };
+        let mut budget = options.prefix_cache_bytes;
+        let mut prefix_cache = None;
+        if !options.frozen_dropout {
+            prefix_cache = FrozenPrefixCache::new(model, examples.len(), budget);
+            budget = budget.saturating_sub(prefix_cache_bytes(model, batches.lengths()));
+        }
+        let evaluation_cache =
+            evaluation.and_then(|evaluation| FrozenPrefixCache::new(model, evaluation.examples.len(), budget));
+        let hyper = AdamW { weight_decay: options.weight_decay, ..AdamW::default() };
+        let arena = model.arena();
+        Ok(Self {
+            optimizer: ArenaOptimizer::new(arena, hyper)?,
+            gradient: arena.gradient()?,
+            good: arena.snapshot()?,
+            before: arena.snapshot()?,
+            model,
+            examples,
+            evaluation,
+            options,
+            batches,
+            rate,
+            prefix_cache,
+            evaluation_cache,
+            state: State::default(),
+        })
+    }
+
+    /// Trains: proves first that every trainable tensor has a gradient, then steps through the epochs.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when the gradient check or the device fails; every error of the events. A loss that is NaN or infinite
+    /// is not an error but a [`StopReason`], with the last good values kept.
+    pub fn run(mut self, events: &mut dyn Events) -> Result<TrainReport> {
+        let device = self.model.base().device().clone();
+        device.install(|| self.run_installed(events))
+    }
+
+    fn run_installed(&mut self, events: &mut dyn Events) -> Result<TrainReport> {
+        check_gradients(self.model, self.examples, &self.batches.first(), self.options.seed)?;
+        let mut kept = None;
+        let mut stop = StopReason::Finished;
+        for epoch in 1..=self.options.epochs {
+            match self.epoch(epoch, events, &mut kept)? {
+                StopReason::Finished => {}
+                other => {
+                    stop = other;
+                    break;
+                }
+            }
+        }
+        if let Some(kept) = kept {
+            self.model.arena_mut().write(&kept)?;
+        }
+        Ok(TrainReport { stop, state: std::mem::take(&mut self.state) })
+    }
+
+    /// One epoch with its evaluation; `kept` takes the values if it is the best so far.
+    fn epoch(&mut self, epoch: usize, events: &mut dyn Events, kept: &mut Option<Vec<f32>>) -> Result<StopReason> {
+        let (mean_loss, stop) = self.steps(epoch, events)?;
+        if stop != StopReason::Finished {
+            return Ok(stop);
+        }
+        self.state.epochs = epoch;
+        let scores = match self.evaluation {
+            Some(evaluation) => {
+                events.evaluating(epoch);
+                match self.evaluate(evaluation, events)? {
+                    Ok(scores) => scores,
+                    Err(stop) => return Ok(stop),
+                }
+            }
+            None => Vec::new(),
+        };
+        let best = self.state.best.as_ref().map(|best| best.scores[0].value);
+        let is_best = scores.first().is_some_and(|score| best.is_none_or(|best| score.value > best));
+        if is_best {
+            self.state.best = Some(BestEpoch { epoch, scores: scores.clone() });
+        }
+        self.state.last.clone_from(&scores);
+        if is_best || self.evaluation.is_none() {
+            let values = self.model.arena().read()?;
+            events.keep(&self.state, &values)?;
+            if is_best {
+                *kept = Some(values);
+            }
+        }
+        events.epoch(&EpochReport { epoch, mean_loss, scores, is_best })?;
+        Ok(StopReason::Finished)
+    }
+
+    /// Steps through an epoch; returns the mean loss of its steps, and why it ended.
+    fn steps(&mut self, epoch: usize, events: &mut dyn Events) -> Result<(f64, StopReason)> {
+        let mut losses = Vec::new();
+        let mut stop = StopReason::Finished;
+        for rows in self.batches.epoch(epoch) {
+            if events.should_stop() {
+                stop = StopReason::Stopped;
+                break;
+            }
+            let start = Instant::now();
+            let step = self.state.steps + 1;
+            let learning_rate = self.rate.at(self.state.steps as u64);
+            let (loss, tokens) = self.backward(&rows, self.state.steps as u32)?;
+            // The whole step is queued before the host waits for the first number; a step that diverged is undone.
+            let Self { model, optimizer, gradient, before, options, .. } = self;
+            model.arena().save(before)?;
+            optimizer.step(model.arena_mut(), gradient, learning_rate, options.max_grad_norm)?;
+            let loss = loss.tensor().to_array()?[[0, 0]];
+            if !loss.is_finite() {
+                stop = StopReason::Diverged { step, what: format!("the loss is {loss}") };
+                self.model.arena_mut().restore(&self.good)?;
+                break;
+            }
+            std::mem::swap(&mut self.good, &mut self.before);
+            let grad_norm = self.optimizer.norm()?;
+            if !grad_norm.is_finite() {
+                stop = StopReason::Diverged { step, what: format!("the gradient's norm is {grad_norm}") };
+                break;
+            }
+            let elapsed = start.elapsed();
+            self.state.steps = step;
+            self.state.tokens += tokens;
+            self.state.training += elapsed;
+            losses.push(f64::from(loss));
+            let seconds = elapsed.as_secs_f64();
+            events.step(&StepReport { step, epoch, loss, learning_rate, grad_norm, tokens, seconds })?;
+        }
+        // A step's loss is a function of the values before it; those after the last step are checked themselves.
+        if stop == StopReason::Finished && self.model.arena().read()?.iter().any(|value| !value.is_finite()) {
+            stop = self.diverge("a trainable value became NaN or infinite")?;
+        }
+        Ok((losses.iter().sum::<f64>() / losses.len().max(1) as f64, stop))
+    }
+
+    /// The scores after an epoch, or why the run ends instead.
+    fn evaluate(&mut self, evaluation: Evaluation<'_>, events: &dyn Events) -> Result<Result<Vec<Score>, StopReason>> {
+        let stop: Stop<'_> = &|| events.should_stop();
+        match evaluate_unless(stop, self.model, evaluation, self.evaluation_cache.as_mut()) {
+            Ok(Some(scores)) => Ok(Ok(scores)),
+            Ok(None) => Ok(Err(StopReason::Stopped)),
+            Err(Error::NotFinite { .. }) => Ok(Err(self.diverge("an output of the model became NaN or infinite")?)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the run at the last step, with the values that last gave a finite loss.
+    fn diverge(&mut self, what: &str) -> Result<StopReason> {
+        self.model.arena_mut().restore(&self.good)?;
+        Ok(StopReason::Diverged { step: self.state.steps, what: what.into() })
+    }
+
+    /// Computes loss and gradient of a batch; returns the loss, which may still be under way, and the batch's tokens.
+    fn backward(&mut self, rows: &[usize], step: u32) -> Result<(Var<D>, usize)> {
+        let Self { model, examples, options, gradient, prefix_cache, .. } = self;
+        gradient.clear(model.base().device())?;
+        let mut tape = model.training_tape(Seed { run: options.seed, step });
+        let batch = examples.batch(model, rows)?;
+        let outputs = match prefix_cache {
+            Some(cache) => cache.forward(model, &mut tape, &batch, &examples.encodings, rows)?,
+            None => model.forward(&mut tape, &batch)?,
+        };
+        let loss = model.loss(&mut tape, &outputs, &batch)?;
+        tape.backward(&loss, gradient)?;
+        Ok((loss, batch.tokens()))
+    }
+}
