@@ -299,7 +299,7 @@ impl<'a, D: Backend> Source<'a, D> {
         }
         let fixed = (kind == BiasKind::Key).then(|| tensor.clone());
         let name = hf_name(&canonical);
-        let mask = if fixed.is_some() { Mask::None } else { Mask::Whole };
+        let mask = if fixed.is_some() { Mask::None } else { Mask::All };
         self.parts.push(TrainablePart { name: name.clone(), part: Part::Bias(kind), shape: vec![len], fixed });
         Ok(self.arena.add(name, tensor, mask)?)
     }
@@ -330,7 +330,7 @@ impl<'a, D: Backend> Source<'a, D> {
         let [weight, bias] = [(weight, &values[0]), (bias, &values[1])].map(|(canonical, tensor)| {
             let name = hf_name(&canonical);
             self.parts.push(TrainablePart { name: name.clone(), part, shape: tensor.shape().to_vec(), fixed: None });
-            self.arena.train(name, tensor.clone(), Mask::Whole)
+            self.arena.train(name, tensor.clone(), Mask::All)
         });
         Ok(Dense { weight: weight?.into(), bias: bias?.into() })
     }

@@ -60,8 +60,8 @@ impl<D: Backend> Layer<D> {
             &self.intermediate_bias,
             &self.output_bias,
         ];
-        weights.into_iter().flatten().chain([&self.attention_output]).any(|weight| weight.trained().is_some())
-            || biases.into_iter().any(|bias| bias.trained().is_some())
+        weights.into_iter().flatten().chain([&self.attention_output]).any(|weight| weight.trainable().is_some())
+            || biases.into_iter().any(|bias| bias.trainable().is_some())
             || self.attention_norm.trains()
             || self.output_norm.trains()
     }
@@ -100,9 +100,9 @@ impl<D: Backend> Layer<D> {
         norm: &Norm<D>,
     ) -> Result<Var<D>> {
         let args = AddNormArgs {
-            bias: Some(bias),
+            linear_bias: Some(bias),
             residual: Some(residual),
-            weight: &norm.weight,
+            gamma: &norm.weight,
             beta: &norm.bias,
             dropout: self.hidden_dropout,
             eps: norm.eps,

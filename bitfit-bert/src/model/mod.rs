@@ -139,13 +139,13 @@ impl<D: Backend> Bert<D> {
 
 impl<D: Backend> Norm<D> {
     fn trains(&self) -> bool {
-        self.weight.trained().or(self.bias.trained()).is_some()
+        self.weight.trainable().or(self.bias.trainable()).is_some()
     }
 }
 
 impl<D: Backend> Dense<D> {
     fn trains(&self) -> bool {
-        self.weight.trained().is_some() || self.bias.trained().is_some()
+        self.weight.trainable().is_some() || self.bias.trainable().is_some()
     }
 }
 

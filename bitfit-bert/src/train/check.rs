@@ -61,7 +61,7 @@ fn flow<D: Backend>(
     let outputs = model.forward(&mut tape, &batch)?;
     let loss = examples.loss(&mut tape, &outputs, rows)?;
     tape.backward(&loss, &mut gradient)?;
-    Ok(arena.check_flow(&gradient)?)
+    Ok(arena.check_gradients_reach(&gradient)?)
 }
 
 /// The arena's table is what the selection, the architecture and the head say trains, and nothing else.
@@ -139,7 +139,7 @@ mod tests {
 
         let mut builder = ArenaBuilder::new(Cpu::default());
         let tensor = bitfit_core::HostTensor::new([2], vec![0.0; 2]).unwrap();
-        builder.add("classifier.bias", tensor, Mask::Whole).unwrap();
+        builder.add("classifier.bias", tensor, Mask::All).unwrap();
         let message = check(&model, &mut builder.build().unwrap()).unwrap_err().to_string();
         assert!(message.contains("classifier.weight: it has no place"), "{message}");
     }
