@@ -9,8 +9,10 @@ use std::time::Instant;
 use benches::{Aligned, peak};
 use bitfit_core::{
     Cpu, Device,
-    gemm::{self, NoEpilogue, Operand, PackedWeight},
-    simd::{self, Level},
+    cpu::{
+        gemm::{self, NoEpilogue, Operand, PackedWeight},
+        simd::Isa,
+    },
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use half::bf16;
@@ -43,7 +45,7 @@ const SHAPES: [[usize; 3]; 22] = [
 
 /// One weight with activations and room for both products.
 struct Case<T> {
-    level: Level,
+    isa: Isa,
     flops: f64,
     weight: PackedWeight<T>,
     x: Aligned<T>,
@@ -53,14 +55,14 @@ struct Case<T> {
 }
 
 impl<T: Operand> Case<T> {
-    fn new(level: Level, [rows, inputs, outputs]: [usize; 3], round: impl Fn(f32) -> T) -> Self {
+    fn new(isa: Isa, [rows, inputs, outputs]: [usize; 3], round: impl Fn(f32) -> T) -> Self {
         let values = |n: usize| (0..n).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0);
         let zeros = |n| Aligned::new(std::iter::repeat_n(0.0, n));
         let weight: Vec<f32> = values(inputs * outputs).collect();
         Self {
-            level,
+            isa,
             flops: 2.0 * rows as f64 * inputs as f64 * outputs as f64,
-            weight: PackedWeight::new(level, &[&weight], outputs, inputs),
+            weight: PackedWeight::new(isa, &[&weight], outputs, inputs),
             x: Aligned::new(values(rows * inputs).map(&round)),
             dy: Aligned::new(values(rows * outputs).map(&round)),
             y: zeros(rows * outputs),
@@ -70,12 +72,12 @@ impl<T: Operand> Case<T> {
 
     fn forward(&mut self) {
         let (x, y) = (self.x.values(), self.y.values());
-        gemm::forward(self.level, x, &self.weight, y, false, &NoEpilogue);
+        gemm::forward(self.isa, x, &self.weight, y, false, &NoEpilogue);
     }
 
     fn input_gradient(&mut self) {
         let (dy, dx) = (self.dy.values(), self.dx.values());
-        gemm::input_gradient(self.level, dy, &self.weight, dx, false, &NoEpilogue);
+        gemm::input_gradient(self.isa, dy, &self.weight, dx, false, &NoEpilogue);
     }
 
     /// The best GFLOP/s of a few turns.
@@ -89,11 +91,11 @@ impl<T: Operand> Case<T> {
 
 /// One line of the table, from the best of several turns of each measurement.
 fn line<T: Operand>(shape: [usize; 3], kind: &str, pairs: bool, round: impl Fn(f32) -> T) {
-    let level = simd::level();
-    let mut case = Case::new(level, shape, round);
+    let isa = Isa::selected();
+    let mut case = Case::new(isa, shape, round);
     let mut best = [0.0f64; 3];
     for _ in 0..if benches::is_test() { 1 } else { 8 } {
-        let turn = [peak::gflops(level, pairs), case.rate(Case::forward), case.rate(Case::input_gradient)];
+        let turn = [peak::gflops(isa, pairs), case.rate(Case::forward), case.rate(Case::input_gradient)];
         best = std::array::from_fn(|i| best[i].max(turn[i]));
     }
     let [peak, forward, gradient] = best;
@@ -106,7 +108,11 @@ fn line<T: Operand>(shape: [usize; 3], kind: &str, pairs: bool, round: impl Fn(f
 }
 
 fn shares(_: &mut Criterion) {
-    println!("GFLOP/s at {} with {} threads, and the share of the peak:", simd::level(), rayon::current_num_threads());
+    println!(
+        "GFLOP/s at {} with {} threads, and the share of the peak:",
+        Isa::selected(),
+        rayon::current_num_threads()
+    );
     for shape in SHAPES {
         line(shape, "f32", false, |v| v);
     }
@@ -116,11 +122,11 @@ fn shares(_: &mut Criterion) {
 }
 
 fn products(c: &mut Criterion) {
-    let level = simd::level();
+    let isa = Isa::selected();
     for [rows, inputs, outputs] in [[2048, 768, 768], [2048, 768, 3072], [128, 768, 768], [16, 768, 3072]] {
         let mut group = c.benchmark_group(format!("gemm/{rows}x{inputs}x{outputs}"));
-        let mut f32_case = Case::new(level, [rows, inputs, outputs], |v| v);
-        let mut bf16_case = Case::new(level, [rows, inputs, outputs], bf16::from_f32);
+        let mut f32_case = Case::new(isa, [rows, inputs, outputs], |v| v);
+        let mut bf16_case = Case::new(isa, [rows, inputs, outputs], bf16::from_f32);
         group.throughput(Throughput::Elements(f32_case.flops as u64)).sample_size(20);
         group.bench_function(BenchmarkId::new("forward", "f32"), |b| b.iter(|| f32_case.forward()));
         group.bench_function(BenchmarkId::new("input_gradient", "f32"), |b| b.iter(|| f32_case.input_gradient()));

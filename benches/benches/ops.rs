@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use benches::{BASE, MINILM, Size, least_seconds, peak};
 use bitfit_core::{
-    ColumnSums, Cpu, DType, Device, Dropout, FrozenMatrix, HostTensor, Random, Scratch, Seed, Sequences, Workspace,
+    Cpu, DType, Device, FrozenMatrix, HostTensor, Random, Seed, Sequences, Workspace,
+    memory::Scratch,
     ops::{
         activation::{Activation, Activations},
         adamw::{AdamW, AdamWStep, Update},
@@ -16,6 +17,8 @@ use bitfit_core::{
         attention::{self, Attention, Projections},
         feed_forward::{self, FeedForward},
     },
+    rng::Dropout,
+    tape::ColumnSums,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::prelude::*;
@@ -99,7 +102,7 @@ struct AddNormOp {
     residual: Scratch<Cpu>,
     vectors: [Scratch<Cpu>; 3],
     y: Scratch<Cpu>,
-    normal: Scratch<Cpu>,
+    normalized: Scratch<Cpu>,
     rstd: Scratch<Cpu>,
     sums: Scratch<Cpu>,
     dr: Scratch<Cpu>,
@@ -116,7 +119,7 @@ impl AddNormOp {
             residual: room.random(DType::F32, len),
             vectors: std::array::from_fn(|_| room.random(DType::F32, cols)),
             y: room.random(DType::F32, len),
-            normal: room.random(dtype, len),
+            normalized: room.random(dtype, len),
             rstd: room.random(DType::F32, tokens),
             sums: room.random(DType::F32, 3 * cols),
             dr: room.random(DType::F32, len),
@@ -131,19 +134,19 @@ impl AddNormOp {
 
 impl Op for AddNormOp {
     fn forward(&mut self) {
-        let [bias, weight, beta] = self.vectors.each_ref().map(Scratch::as_ref);
+        let [linear_bias, gamma, beta] = self.vectors.each_ref().map(Scratch::as_ref);
         let input = add_norm::Input {
             cols: self.cols,
             x: self.x.as_ref(),
-            bias: Some(bias),
+            linear_bias: Some(linear_bias),
             residual: Some(self.residual.as_ref()),
-            weight,
+            gamma,
             beta,
             dropout: dropout(),
             eps: 1e-12,
         };
-        let kept = add_norm::Kept { normal: self.normal.as_mut(), rstd: self.rstd.as_mut() };
-        let output = add_norm::Output { y: self.y.as_mut(), rounded: None, kept: Some(kept) };
+        let saved = add_norm::Saved { normalized: self.normalized.as_mut(), rstd: self.rstd.as_mut() };
+        let output = add_norm::Output { y: self.y.as_mut(), rounded: None, saved: Some(saved) };
         self.room.device.add_norm(input, output).expect("a pass");
     }
 
@@ -151,8 +154,8 @@ impl Op for AddNormOp {
         let input = add_norm::BackwardInput {
             cols: self.cols,
             dy: self.residual.as_ref(),
-            weight: self.vectors[1].as_ref(),
-            kept: Some((self.normal.as_ref(), self.rstd.as_ref())),
+            gamma: self.vectors[1].as_ref(),
+            saved: Some((self.normalized.as_ref(), self.rstd.as_ref())),
             dropout: dropout(),
         };
         // As in BitFit: β and b train, γ does not.
@@ -169,7 +172,7 @@ struct AttentionOp {
     sequences: Sequences<Cpu>,
     qkv: Scratch<Cpu>,
     o: Scratch<Cpu>,
-    log_sums: Scratch<Cpu>,
+    lse: Scratch<Cpu>,
     dy: Scratch<Cpu>,
     dqkv: Scratch<Cpu>,
 }
@@ -181,7 +184,7 @@ impl AttentionOp {
             sequences: Sequences::new(&room.device, vec![length; count]).expect("sequences"),
             qkv: room.random(dtype, tokens * 3 * size.hidden),
             o: room.random(dtype, tokens * size.hidden),
-            log_sums: room.random(DType::F32, tokens * size.heads),
+            lse: room.random(DType::F32, tokens * size.heads),
             dy: room.random(dtype, tokens * size.hidden),
             dqkv: room.random(dtype, tokens * 3 * size.hidden),
             size,
@@ -209,14 +212,14 @@ impl AttentionOp {
 impl Op for AttentionOp {
     fn forward(&mut self) {
         let input = Self::input(self.size, &self.sequences, &self.qkv);
-        self.room.device.attention(&input, self.o.as_mut(), Some(self.log_sums.as_mut())).expect("a pass");
+        self.room.device.attention(&input, self.o.as_mut(), Some(self.lse.as_mut())).expect("a pass");
     }
 
     fn backward(&mut self) {
         let input = Self::input(self.size, &self.sequences, &self.qkv);
-        let (log_sums, dy) = (self.log_sums.as_ref(), self.dy.as_ref());
+        let (lse, dy) = (self.lse.as_ref(), self.dy.as_ref());
         let gradient = Projections::Packed(self.dqkv.as_mut());
-        self.room.device.attention_backward(&input, log_sums, dy, gradient).expect("a pass");
+        self.room.device.attention_backward(&input, lse, dy, gradient).expect("a pass");
     }
 }
 
@@ -305,8 +308,8 @@ impl Op for Gelu {
     }
 
     fn backward(&mut self) {
-        let (dy, kept, dx) = (self.x.as_ref(), self.slope.as_ref(), self.y.as_mut());
-        self.room.device.activate_backward(Activation::Gelu, dy, kept, dx, false).expect("a pass");
+        let (dy, saved, dx) = (self.x.as_ref(), self.slope.as_ref(), self.y.as_mut());
+        self.room.device.activate_backward(Activation::Gelu, dy, saved, dx, false).expect("a pass");
     }
 }
 
@@ -330,11 +333,11 @@ impl Factors {
 
 impl Op for Factors {
     fn forward(&mut self) {
-        let (level, dropout) = (self.device.level(), dropout().expect("a tenth is dropped"));
+        let (isa, dropout) = (self.device.isa(), dropout().expect("a tenth is dropped"));
         self.out
             .par_chunks_mut(Self::BLOCK)
             .enumerate()
-            .for_each(|(block, out)| dropout.factors(level, (block * Self::BLOCK) as u64, out));
+            .for_each(|(block, out)| dropout.factors(isa, (block * Self::BLOCK) as u64, out));
     }
 }
 
@@ -423,7 +426,7 @@ fn shares(_: &mut Criterion) {
                 if amounts[1] > 0.0 { amounts[1] / least_seconds(2, || case.run.backward()) / 1e9 } else { 0.0 },
                 match (case.cost, &mut copies) {
                     (_, Some(copy)) => copy.gbytes(),
-                    (Cost::Flops(_, pairs), None) => peak::gflops(device.level(), pairs),
+                    (Cost::Flops(_, pairs), None) => peak::gflops(device.isa(), pairs),
                     (Cost::Bytes(_), None) => unreachable!("made above"),
                 },
             ];

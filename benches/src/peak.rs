@@ -5,7 +5,7 @@ mod tiles;
 
 use std::{hint::black_box, time::Instant};
 
-use bitfit_core::simd::{self, Kernel, Level, Simd};
+use bitfit_core::cpu::simd::{self, Isa, Kernel, Simd};
 use rayon::prelude::*;
 
 /// Multiply-adds in registers, `rounds` times `SUMS`.
@@ -30,23 +30,23 @@ impl<const SUMS: usize> Kernel for MultiplyAdds<SUMS> {
 }
 
 /// GFLOP/s of all threads at nothing but multiply-adds. Pairs of bfloat16 count where the CPU has an instruction for them.
-pub fn gflops(level: Level, pairs: bool) -> f64 {
+pub fn gflops(isa: Isa, pairs: bool) -> f64 {
     #[cfg(target_arch = "x86_64")]
-    if pairs && level.available() == Level::Amx {
+    if pairs && isa.available() == Isa::Amx {
         return tiles::gflops();
     }
-    let pairs = pairs && level == Level::Avx512Bf16;
+    let pairs = pairs && isa == Isa::Avx512Bf16;
     let (tasks, rounds) = (4 * rayon::current_num_threads(), 500_000);
     // Enough sums in flight to hide an instruction's latency, few enough for the registers.
-    let sums = if level.lanes() == 16 { 24 } else { 12 };
+    let sums = if isa.lanes() == 16 { 24 } else { 12 };
     let start = Instant::now();
     (0..tasks).into_par_iter().with_max_len(1).for_each(|_| {
         black_box(match sums {
-            24 => simd::dispatch(level, MultiplyAdds::<24> { rounds, pairs }),
-            _ => simd::dispatch(level, MultiplyAdds::<12> { rounds, pairs }),
+            24 => simd::dispatch(isa, MultiplyAdds::<24> { rounds, pairs }),
+            _ => simd::dispatch(isa, MultiplyAdds::<12> { rounds, pairs }),
         });
     });
-    let operations = tasks * rounds * sums * level.lanes() * if pairs { 4 } else { 2 };
+    let operations = tasks * rounds * sums * isa.lanes() * if pairs { 4 } else { 2 };
     operations as f64 / start.elapsed().as_secs_f64() / 1e9
 }
 

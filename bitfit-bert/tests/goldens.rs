@@ -11,8 +11,8 @@ use bitfit_bert::model::{Batch, Bert, Head, HeadWeights, ModelOptions};
 use bitfit_bert::tokenize::Encoding;
 use bitfit_bert::train::{Examples, Targets};
 use bitfit_bert::{Checkpoint, train};
+use bitfit_core::cpu::Isa;
 use bitfit_core::optim::{AdamW, ArenaOptimizer, clip_grad_norm};
-use bitfit_core::simd::Level;
 use bitfit_core::{Arena, Backend, Cpu, DType, HostTensor, Seed, Tape, Workspace};
 use bitfit_cuda::Precision;
 use common::{File, assert_close, goldens, gpu};
@@ -109,7 +109,7 @@ fn cases<D: Backend>(device: &D) -> impl Iterator<Item = Case<D>> {
 
 /// This CPU by each of its instruction sets.
 fn cpus(precision: DType) -> impl Iterator<Item = Cpu> {
-    Level::supported().map(move |level| Cpu::with_level(level).with_precision(precision))
+    Isa::supported().map(move |isa| Cpu::with_isa(isa).with_precision(precision))
 }
 
 fn check_logits<D: Backend>(device: &D) {

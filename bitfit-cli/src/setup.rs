@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::task::Task;
 use bitfit_bert::{TaskFile, data, hub};
-use bitfit_core::{Backend, Cpu, DType, simd};
+use bitfit_core::{Backend, Cpu, DType, cpu::Isa};
 use bitfit_cuda::{Cuda, Precision};
 
 use crate::args::{Device, MachineArgs};
@@ -19,7 +19,7 @@ pub trait Job {
 
 /// Runs a command on the device that was asked for: the one place where devices are told apart.
 pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
-    simd::init()?;
+    Isa::from_env()?;
     if let Some(threads) = machine.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|error| anyhow!("--threads {threads}: {error}"))?;

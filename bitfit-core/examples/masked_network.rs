@@ -32,11 +32,11 @@ impl<D: Backend> Network<D> {
     fn new(arena: &mut ArenaBuilder<D>, device: &D, random: &mut Random) -> Result<Self> {
         // A frozen weight is laid out for its kernel, has no entry in the arena, and there is no way to ask for its gradient.
         let first = FrozenMatrix::new(device, &[random.tensor(&[64, 2], 1.5)?])?;
-        let first_bias = arena.add("first.bias", random.tensor(&[64], 1.5)?, Mask::Whole)?;
+        let first_bias = arena.add("first.bias", random.tensor(&[64], 1.5)?, Mask::All)?;
 
         let rows = Mask::Rows((0..48).step_by(2).collect());
         let second = arena.train("second.weight", random.tensor(&[48, 64], 0.2)?, rows)?;
-        let second_bias = arena.add("second.bias", random.tensor(&[48], 0.1)?, Mask::Whole)?;
+        let second_bias = arena.add("second.bias", random.tensor(&[48], 0.1)?, Mask::All)?;
 
         let entries = Mask::Elements((0..96).filter(|entry| entry % 3 != 0).collect());
         let third = arena.train("third.weight", random.tensor(&[2, 48], 0.2)?, entries)?;
@@ -69,7 +69,7 @@ fn main() -> Result<()> {
     for entry in arena.entries() {
         let mask = match &*entry.mask {
             Mask::None => "none".to_owned(),
-            Mask::Whole => "whole".to_owned(),
+            Mask::All => "whole".to_owned(),
             Mask::Rows(rows) => format!("rows: {}", rows.len()),
             Mask::Columns(columns) => format!("columns: {}", columns.len()),
             Mask::Elements(elements) => format!("entries: {}", elements.len()),
@@ -92,7 +92,7 @@ fn main() -> Result<()> {
         tape.backward(&loss, &mut gradient)?;
         if step == 0 {
             // Every parameter of the table has a gradient, or this is an error that names the ones that have none.
-            arena.check_flow(&gradient)?;
+            arena.check_gradients_reach(&gradient)?;
         }
         if step % 50 == 0 || step + 1 == STEPS {
             let loss = loss.tensor().to_array()?[(0, 0)];

@@ -93,7 +93,7 @@ fn main() -> Result<()> {
         model.loss_and_gradient(&data).0,
         truth.loss_and_gradient(&data).0
     );
-    println!("trained {:.2?}", model.gather());
+    println!("trainable {:.2?}", model.gather());
     println!("truth   {:.2?}", truth.gather());
     let moved = (0..FEATURES).filter(|&feature| model.weights[feature] != pretrained[feature]).collect::<Vec<_>>();
     println!("weights that moved: {moved:?}, moments held: {} of {}", optimizer.len(), FEATURES + 1);

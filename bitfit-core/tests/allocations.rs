@@ -86,12 +86,12 @@ impl Network {
             matrix(5, &[HIDDEN, FFN]),
         ];
         let sizes = [("0", 3 * HIDDEN), ("1", HIDDEN), ("2", HIDDEN), ("3", FFN), ("4", HIDDEN), ("5", HIDDEN)];
-        let biases = sizes.map(|(name, len)| arena.add(name, random(9, &[len]), Mask::Whole).unwrap());
+        let biases = sizes.map(|(name, len)| arena.add(name, random(9, &[len]), Mask::All).unwrap());
         let sequences = Sequences::new(device, LENGTHS).unwrap();
         let network = Self {
             table: arena.freeze(&random(1, &[50, HIDDEN])).unwrap(),
             weights,
-            head: arena.train("head", random(6, &[3, HIDDEN]), Mask::Whole).unwrap().into(),
+            head: arena.train("head", random(6, &[3, HIDDEN]), Mask::All).unwrap().into(),
             gamma: arena.freeze(&HostTensor::new([HIDDEN], vec![1.0; HIDDEN]).unwrap()).unwrap().into(),
             biases,
             ids: Indices::new(device, &(0..TOKENS as u32).map(|i| i % 50).collect::<Vec<_>>()).unwrap(),
@@ -108,9 +108,9 @@ impl Network {
         let [qkv, projection, up, down] = &self.weights;
         let [qkv_bias, b1, beta1, b2, b3, beta2] = &self.biases;
         let norm = |bias, residual, beta| AddNormArgs {
-            bias: Some(bias),
+            linear_bias: Some(bias),
             residual: Some(residual),
-            weight: &self.gamma,
+            gamma: &self.gamma,
             beta,
             dropout: 0.1,
             eps: 1e-12,

@@ -12,7 +12,11 @@
 
 use std::marker::PhantomData;
 
-use bitfit_core::{DType, Dropout, Slice, SliceMut};
+use bitfit_core::{
+    DType,
+    backend::{Slice, SliceMut},
+    rng::Dropout,
+};
 use cudarc::driver::{LaunchConfig, PushKernelArg};
 
 use crate::{Cuda, Error, Indices};

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bitfit_core::{DType, Slice, SliceMut};
+use bitfit_core::{
+    DType,
+    backend::{Slice, SliceMut},
+};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result, sys::CUmemPool_attribute};
 
 use crate::{Cuda, Error, Result, launch::bytes_of};
@@ -111,26 +114,26 @@ impl Pool {
     }
 
     /// Lends room for `words` words.
-    pub fn lend(self: &Arc<Self>, words: usize) -> Result<Lent> {
+    pub fn lend(self: &Arc<Self>, words: usize) -> Result<PooledBuffer> {
         let class = words.max(64).next_power_of_two().trailing_zeros() as usize;
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(class).and_then(Vec::pop);
         let buffer = match free {
             Some(buffer) => buffer,
             None => Buffer::new(&self.stream, 1 << class)?,
         };
-        Ok(Lent { buffer: Some(buffer), class, pool: Arc::clone(self) })
+        Ok(PooledBuffer { buffer: Some(buffer), class, pool: Arc::clone(self) })
     }
 }
 
 /// A buffer on loan from a [`Pool`]; goes back when dropped.
-pub(crate) struct Lent {
+pub(crate) struct PooledBuffer {
     /// `None` only while being dropped.
     buffer: Option<Buffer>,
     class: usize,
     pool: Arc<Pool>,
 }
 
-impl Lent {
+impl PooledBuffer {
     pub fn buffer(&self) -> &Buffer {
         self.buffer.as_ref().expect("a loan holds its buffer until it is dropped")
     }
@@ -140,7 +143,7 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledBuffer {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
             let mut free = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,7 +155,7 @@ impl Drop for Lent {
     }
 }
 
-impl fmt::Debug for Lent {
+impl fmt::Debug for PooledBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.buffer.fmt(f)
     }
@@ -161,7 +164,7 @@ impl fmt::Debug for Lent {
 /// A matrix of the backend's own for the length of an op, for what the traits have no buffer for.
 #[derive(Debug)]
 pub(crate) struct Temporary {
-    lent: Lent,
+    lent: PooledBuffer,
     len: usize,
     dtype: DType,
 }
@@ -179,12 +182,12 @@ impl Temporary {
 /// A list of u32 on the device.
 #[derive(Debug)]
 pub struct Indices {
-    lent: Lent,
+    lent: PooledBuffer,
     len: usize,
 }
 
 impl Indices {
-    pub(crate) fn new(lent: Lent, len: usize) -> Self {
+    pub(crate) fn new(lent: PooledBuffer, len: usize) -> Self {
         Self { lent, len }
     }
 

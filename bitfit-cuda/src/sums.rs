@@ -2,7 +2,10 @@
 //! of partial sums (`put_column_sums` of `common.cuh`); the second, here, adds these up. Both in an order that depends on the
 //! sizes alone. So the sums are the same every time, with no atomics.
 
-use bitfit_core::{DType, Result, Slice, SliceMut};
+use bitfit_core::{
+    DType, Result,
+    backend::{Slice, SliceMut},
+};
 
 use crate::{
     Cuda,

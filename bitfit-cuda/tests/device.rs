@@ -6,7 +6,10 @@ use bitfit_core::ops::{
     linear::Linear,
     matmul::Matmul,
 };
-use bitfit_core::{DType, Device, Mask, Random, Slice, SliceMut};
+use bitfit_core::{
+    DType, Device, Mask, Random,
+    backend::{Slice, SliceMut},
+};
 use bitfit_cuda::{Buffer, Cuda, Error, Precision};
 
 mod common;

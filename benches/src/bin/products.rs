@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use benches::Aligned;
-use bitfit_core::gemm::{self, Bias, MatMut, MatRef, Narrow, Operand, Output, PackedWeight};
-use bitfit_core::{Cpu, Device, simd};
+use bitfit_core::cpu::gemm::{self, Bias, MatMut, MatRef, Narrow, Operand, Output, PackedWeight};
+use bitfit_core::{Cpu, Device, cpu::Isa};
 use half::bf16;
 use serde_json::{Value, json};
 
@@ -37,12 +37,12 @@ fn main() -> ExitCode {
             seconds,
             |v| v,
             |x, w, y: &mut [f32], bias| {
-                gemm::forward(simd::level(), x, w, y, false, &Bias(bias));
+                gemm::forward(Isa::selected(), x, w, y, false, &Bias(bias));
             },
         );
         let bf16_products = measure("bf16", seconds, bf16::from_f32, |x, w, y: &mut [bf16], bias| {
             let to = Narrow::new(Bias(bias), MatMut::new(y, w.out_features()));
-            gemm::forward_view(simd::level(), MatRef::new(x, w.in_features()), w, Output::Discard, &to);
+            gemm::forward_view(Isa::selected(), MatRef::new(x, w.in_features()), w, Output::Discard, &to);
         });
         [f32_products, bf16_products].concat()
     });
@@ -63,7 +63,7 @@ fn measure<T: Operand + Clone>(
         let weight: Vec<f32> = values(inputs * outputs).collect();
         let bias: Vec<f32> = values(outputs).collect();
         let weights: Vec<_> =
-            (0..LAYERS).map(|_| PackedWeight::<T>::new(simd::level(), &[&weight], outputs, inputs)).collect();
+            (0..LAYERS).map(|_| PackedWeight::<T>::new(Isa::selected(), &[&weight], outputs, inputs)).collect();
         for rows in ROWS {
             let mut x = Aligned::new(values(rows * inputs).map(&round));
             let mut y = Aligned::new(iter::repeat_n(round(0.0), rows * outputs));

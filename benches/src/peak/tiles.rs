@@ -20,7 +20,7 @@ static WHOLE: Config = {
     Config(config)
 };
 
-/// GFLOP/s of all threads, on a machine whose best level is `Amx`.
+/// GFLOP/s of all threads, on a machine whose best isa is `Amx`.
 pub(super) fn gflops() -> f64 {
     let (tasks, rounds) = (4 * rayon::current_num_threads(), 200_000);
     let start = Instant::now();
@@ -31,7 +31,7 @@ pub(super) fn gflops() -> f64 {
 }
 
 fn multiply(rounds: usize) {
-    // SAFETY: only called where the CPU has AMX and the system permits it, which `Level::available` says. The registers are set up
+    // SAFETY: only called where the CPU has AMX and the system permits it, which `Isa::available` says. The registers are set up
     // from 64 bytes, hold zeros, and are given up at the end; no other memory is touched.
     unsafe {
         asm!(

@@ -142,9 +142,9 @@ impl<D: Backend> Layer<D> {
         norm: &Norm<D>,
     ) -> Result<Var<D>> {
         let args = AddNormArgs {
-            bias: Some(bias),
+            linear_bias: Some(bias),
             residual: Some(residual),
-            weight: &norm.weight,
+            gamma: &norm.weight,
             beta: &norm.bias,
             dropout: self.hidden_dropout,
             eps: norm.eps,

@@ -5,7 +5,11 @@ use std::fmt;
 use half::bf16;
 
 use super::{Cpu, Elements, ElementsMut};
-use crate::{DType, HostTensor, Slice, SliceMut, simd::Line};
+use crate::{
+    DType, HostTensor,
+    backend::{Slice, SliceMut},
+    memory::Line,
+};
 
 /// f32 on the CPU: its own, or shared with whoever loaded them.
 pub struct Buffer(Memory);

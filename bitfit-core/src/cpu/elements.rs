@@ -3,7 +3,10 @@
 use half::bf16;
 
 use super::Cpu;
-use crate::{Slice, SliceMut, gemm::Element};
+use crate::{
+    backend::{Slice, SliceMut},
+    cpu::gemm::Element,
+};
 
 /// A matrix of either type, for an op that is written once for both.
 #[derive(Clone, Copy)]

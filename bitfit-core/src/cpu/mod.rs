@@ -1,12 +1,16 @@
 //! The CPU backend: memory and whole-buffer operations. Its arithmetic stands in each op's `cpu.rs`, on the vectors of
-//! [`crate::simd`] and the products of [`crate::gemm`].
+//! [`crate::cpu::simd`] and the products of [`crate::cpu::gemm`].
 //!
 //! Work is split by fixed blocks of rows, never by the number of threads, and sums over blocks are added in their order:
 //! the same bits come out whether one thread runs or many.
 
 mod buffer;
 mod elements;
+#[doc(hidden)]
+pub mod gemm;
 mod rows;
+#[doc(hidden)]
+pub mod simd;
 
 use std::cell::Cell;
 
@@ -16,18 +20,20 @@ use rayon::prelude::*;
 pub use buffer::Buffer;
 use elements::accumulate;
 pub(crate) use elements::{Elements, ElementsMut, Stored};
+use gemm::PackedWeight;
 pub(crate) use rows::{ELEMENT_BLOCK, ROW_BLOCK, blocks, blocks_of, load, optional_blocks, store, sum_columns};
+pub use simd::{Isa, UnsupportedIsa};
 
 use crate::{
-    DType, Device, Error, HostTensor, Result, Slice, SliceMut,
-    gemm::PackedWeight,
-    simd::{self, Level, Line},
+    DType, Device, Error, HostTensor, Result,
+    backend::{Slice, SliceMut},
+    memory::Line,
 };
 
 /// The CPU, with the instruction set and the precision it uses.
 #[derive(Clone, Debug)]
 pub struct Cpu {
-    level: Level,
+    isa: Isa,
     narrow: DType,
 }
 
@@ -42,8 +48,8 @@ pub enum Matrix {
 
 impl Cpu {
     /// The CPU by a given instruction set, or the best it has where it lacks that one.
-    pub fn with_level(level: Level) -> Self {
-        Self { level: level.available(), narrow: DType::F32 }
+    pub fn with_isa(isa: Isa) -> Self {
+        Self { isa: isa.available(), narrow: DType::F32 }
     }
 
     /// The same CPU making its products with frozen weights, and keeping what backward reads, in the given type: f32 for
@@ -54,15 +60,15 @@ impl Cpu {
     }
 
     /// The instruction set in use.
-    pub fn level(&self) -> Level {
-        self.level
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 }
 
 impl Default for Cpu {
     /// The best instruction set the CPU has, or the one that `BITFIT_ISA` forces.
     fn default() -> Self {
-        Self::with_level(simd::level())
+        Self::with_isa(Isa::selected())
     }
 }
 
@@ -77,10 +83,10 @@ impl Device for Cpu {
             DType::F32 => "f32",
             DType::Bf16 => "bf16",
         };
-        format!("cpu ({}, {precision}, {threads} thread{})", self.level, if threads == 1 { "" } else { "s" })
+        format!("cpu ({}, {precision}, {threads} thread{})", self.isa, if threads == 1 { "" } else { "s" })
     }
 
-    fn narrow(&self) -> DType {
+    fn compute_dtype(&self) -> DType {
         self.narrow
     }
 
@@ -104,7 +110,7 @@ impl Device for Cpu {
     fn write(&self, data: &[f32], to: SliceMut<'_, Self>) -> Result<()> {
         match to.elements() {
             ElementsMut::F32(to) => to.copy_from_slice(data),
-            ElementsMut::Bf16(to) => simd::to_bf16_slice(self.level, data, to),
+            ElementsMut::Bf16(to) => simd::to_bf16_slice(self.isa, data, to),
         }
         Ok(())
     }
@@ -112,7 +118,7 @@ impl Device for Cpu {
     fn read(&self, from: Slice<'_, Self>, to: &mut [f32]) -> Result<()> {
         match from.elements() {
             Elements::F32(from) => to.copy_from_slice(from),
-            Elements::Bf16(from) => simd::from_bf16_slice(self.level, from, to),
+            Elements::Bf16(from) => simd::from_bf16_slice(self.isa, from, to),
         }
         Ok(())
     }
@@ -126,8 +132,8 @@ impl Device for Cpu {
         let data: Vec<&[f32]> = parts.iter().map(HostTensor::data).collect();
         let out_features = data.iter().map(|part| part.len()).sum::<usize>() / in_features.max(1);
         Ok(match dtype {
-            DType::F32 => Matrix::F32(PackedWeight::new(self.level, &data, out_features, in_features)),
-            DType::Bf16 => Matrix::Bf16(PackedWeight::new(self.level, &data, out_features, in_features)),
+            DType::F32 => Matrix::F32(PackedWeight::new(self.isa, &data, out_features, in_features)),
+            DType::Bf16 => Matrix::Bf16(PackedWeight::new(self.isa, &data, out_features, in_features)),
         })
     }
 
@@ -140,8 +146,8 @@ impl Device for Cpu {
         match (from.elements(), to.elements()) {
             (Elements::F32(from), ElementsMut::F32(to)) => to.copy_from_slice(from),
             (Elements::Bf16(from), ElementsMut::Bf16(to)) => to.copy_from_slice(from),
-            (Elements::F32(from), ElementsMut::Bf16(to)) => simd::to_bf16_slice(self.level, from, to),
-            (Elements::Bf16(from), ElementsMut::F32(to)) => simd::from_bf16_slice(self.level, from, to),
+            (Elements::F32(from), ElementsMut::Bf16(to)) => simd::to_bf16_slice(self.isa, from, to),
+            (Elements::Bf16(from), ElementsMut::F32(to)) => simd::from_bf16_slice(self.isa, from, to),
         }
         Ok(())
     }
@@ -192,7 +198,7 @@ impl Cpu {
         let to: &mut [bf16] = &mut bytemuck::cast_slice_mut(&mut lines)[..from.len()];
         to.par_chunks_mut(ELEMENT_BLOCK)
             .zip(from.par_chunks(ELEMENT_BLOCK))
-            .for_each(|(to, from)| simd::to_bf16_slice(self.level, from, to));
+            .for_each(|(to, from)| simd::to_bf16_slice(self.isa, from, to));
         let result = work(to);
         NARROWED.set(lines);
         result

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::simd::Simd;
+use crate::cpu::simd::Simd;
 
 /// Rows that one task takes. Fixed, so that partial sums do not depend on the number of threads.
 pub(crate) const ROW_BLOCK: usize = 32;

@@ -4,7 +4,10 @@
 //! it; a [`Tensor`] is a finished matrix that any number may read. When the last owner lets go, the buffer is free again:
 //! what a step keeps is exactly what the tape's nodes hold on to.
 
+mod host;
+mod line;
 mod pool;
+mod thread_scratch;
 
 use std::{
     fmt,
@@ -13,46 +16,51 @@ use std::{
 
 use ndarray::{Array2, ArrayView2};
 
+pub use self::host::{HostTensor, SharedBytes};
 use self::pool::{Loan, Pool};
-use crate::{DType, Device, Error, Result, Slice, SliceMut};
+pub(crate) use self::{line::Line, thread_scratch::ThreadScratch};
+use crate::{
+    DType, Device, Error, Result,
+    backend::{Slice, SliceMut},
+};
 
 /// A device and the buffers it has free.
 pub struct Workspace<D: Device> {
-    shelf: Arc<Shelf<D>>,
+    shared: Arc<SharedPool<D>>,
 }
 
-struct Shelf<D: Device> {
+struct SharedPool<D: Device> {
     device: D,
     pool: Mutex<Pool<D::Buffer>>,
 }
 
 impl<D: Device> Clone for Workspace<D> {
     fn clone(&self) -> Self {
-        Self { shelf: Arc::clone(&self.shelf) }
+        Self { shared: Arc::clone(&self.shared) }
     }
 }
 
 impl<D: Device> Workspace<D> {
     /// An empty workspace on `device`.
     pub fn new(device: D) -> Self {
-        Self { shelf: Arc::new(Shelf { device, pool: Mutex::new(Pool::new()) }) }
+        Self { shared: Arc::new(SharedPool { device, pool: Mutex::new(Pool::new()) }) }
     }
 
     /// The device.
     pub fn device(&self) -> &D {
-        &self.shelf.device
+        &self.shared.device
     }
 
     /// Bytes held on the device now, lent or free. Constant from the second step of a shape on; over steps of many
     /// shapes at most half more than the one that needs most holds alone.
     pub fn allocated_bytes(&self) -> usize {
-        self.shelf.lock().held() * size_of::<f32>()
+        self.shared.lock().held() * size_of::<f32>()
     }
 
     /// Tells that a new pass through a network begins: buffers that it does not ask for may serve other sizes, or be
     /// given back to the device, once it asks for new ones.
     pub(crate) fn begin_pass(&self) {
-        self.shelf.lock().begin_pass();
+        self.shared.lock().begin_pass();
     }
 
     /// Lends a buffer of `len` f32 with unspecified contents.
@@ -69,17 +77,17 @@ impl<D: Device> Workspace<D> {
     /// [`Error::Device`] when the device is out of memory.
     pub fn scratch_of(&self, dtype: DType, len: usize) -> Result<Scratch<D>> {
         let class = pool::class(dtype.words(len));
-        let reused = self.shelf.lock().lend(class);
+        let reused = self.shared.lock().lend(class);
         let loan = match reused {
             Some(loan) => loan,
             None => {
-                let room = self.shelf.lock().make_room(class);
+                let room = self.shared.lock().make_room(class);
                 drop(room);
-                let buffer = self.shelf.device.allocate(pool::class_len(class))?;
-                self.shelf.lock().lend_new(class, buffer)
+                let buffer = self.shared.device.allocate(pool::class_len(class))?;
+                self.shared.lock().lend_new(class, buffer)
             }
         };
-        Ok(Scratch { loan: Some(loan), len, dtype, shelf: Arc::clone(&self.shelf) })
+        Ok(Scratch { loan: Some(loan), len, dtype, shared: Arc::clone(&self.shared) })
     }
 
     /// A tensor that holds a copy of `array`.
@@ -102,7 +110,7 @@ impl<D: Device> fmt::Debug for Workspace<D> {
     }
 }
 
-impl<D: Device> Shelf<D> {
+impl<D: Device> SharedPool<D> {
     fn lock(&self) -> std::sync::MutexGuard<'_, Pool<D::Buffer>> {
         // The pool is consistent after every call, so a panic elsewhere cannot have broken it.
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
@@ -115,7 +123,7 @@ pub struct Scratch<D: Device> {
     loan: Option<Loan<D::Buffer>>,
     len: usize,
     dtype: DType,
-    shelf: Arc<Shelf<D>>,
+    shared: Arc<SharedPool<D>>,
 }
 
 impl<D: Device> Scratch<D> {
@@ -158,7 +166,7 @@ impl<D: Device> Scratch<D> {
 impl<D: Device> Drop for Scratch<D> {
     fn drop(&mut self) {
         if let Some(loan) = self.loan.take() {
-            self.shelf.lock().put(loan);
+            self.shared.lock().put(loan);
         }
     }
 }
@@ -218,7 +226,7 @@ impl<D: Device> Tensor<D> {
     pub fn to_array(&self) -> Result<Array2<f32>> {
         let mut array = Array2::zeros((self.rows, self.cols));
         let to = array.as_slice_mut().ok_or_else(|| Error::invalid("to_array", "the new array is not contiguous"))?;
-        self.data.shelf.device.read(self.slice(), to)?;
+        self.data.shared.device.read(self.slice(), to)?;
         Ok(array)
     }
 }

@@ -3,8 +3,8 @@
 use super::AdamW;
 use crate::{
     Error, Result,
+    cpu::Isa,
     ops::adamw::cpu::{self, Elements},
-    simd,
 };
 
 /// AdamW for a fixed number of scalars that train. Its state is two f32 for each of them, and none for what is frozen.
@@ -56,7 +56,7 @@ impl SparseAdamW {
         let coefficients = self.hyper.coefficients(lr, self.step + 1)?;
         self.step += 1;
         let elements = Elements { params, grads, m: &mut self.m, v: &mut self.v };
-        cpu::step(simd::level(), elements, 1.0, coefficients);
+        cpu::step(Isa::selected(), elements, 1.0, coefficients);
         Ok(())
     }
 
@@ -101,9 +101,9 @@ pub(super) fn check_state(len: usize, m: &[f32], v: &[f32], step: u64) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{
-        adamw::reference::{self, State},
-        testing::*,
+    use crate::{
+        backend::conformance::support::*,
+        ops::adamw::reference::{self, State},
     };
 
     #[test]

@@ -3,7 +3,8 @@
 
 use super::{AdamW, adamw::check_state};
 use crate::{
-    Arena, Device, Error, Gradient, Result, Slice, SliceMut,
+    Arena, Device, Error, Gradient, Result,
+    backend::{Slice, SliceMut},
     ops::adamw::{AdamWStep, Update},
 };
 
@@ -121,15 +122,15 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
 mod tests {
     use super::*;
     use crate::{
-        ArenaBuilder, Cpu, HostTensor, Mask, Trained,
-        ops::testing::random,
+        ArenaBuilder, Cpu, HostTensor, Mask, Trainable,
+        backend::conformance::support::random,
         optim::{SparseAdamW, clip_grad_norm},
     };
 
     /// A bias of 7 and two of five rows of 3: 13 scalars.
-    fn arena() -> (Arena<Cpu>, Trained) {
+    fn arena() -> (Arena<Cpu>, Trainable) {
         let mut builder = ArenaBuilder::new(Cpu::default());
-        builder.train("bias", HostTensor::new([7], random(1, 7)).unwrap(), Mask::Whole).unwrap();
+        builder.train("bias", HostTensor::new([7], random(1, 7)).unwrap(), Mask::All).unwrap();
         let rows = HostTensor::new([5, 3], random(2, 15)).unwrap();
         let rows = builder.train("rows", rows, Mask::Rows(vec![1, 3])).unwrap();
         (builder.build().unwrap(), rows)
@@ -205,7 +206,7 @@ mod tests {
     fn what_belongs_to_another_arena_is_refused_and_changes_nothing() {
         let (mut arena, _) = arena();
         let mut builder = ArenaBuilder::new(Cpu::default());
-        builder.train("b", HostTensor::new([2], vec![1.0, 2.0]).unwrap(), Mask::Whole).unwrap();
+        builder.train("b", HostTensor::new([2], vec![1.0, 2.0]).unwrap(), Mask::All).unwrap();
         let mut other = builder.build().unwrap();
         let mut optimizer = ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
         let (mine, theirs) = (gradient(&arena, 3).0, gradient(&other, 3).0);

@@ -2,15 +2,15 @@
 //! `torch.nn.utils.clip_grad_norm_` does.
 
 use crate::{
+    cpu::Isa,
     ops::adamw::{clip_factor, cpu},
-    simd,
 };
 
 /// The Euclidean norm of all of `grads`: summed in f64, with the same bits for any number of threads.
 ///
 /// Not finite exactly where an element is not.
 pub fn global_norm(grads: &[f32]) -> f64 {
-    cpu::norm(simd::level(), grads)
+    cpu::norm(Isa::selected(), grads)
 }
 
 /// Scales `grads` down to a norm of `max_norm` where theirs is larger, and returns the norm they had.
@@ -96,7 +96,7 @@ mod tests {
 
         #[test]
         fn the_norm_is_that_of_a_plain_sum_for_every_length(len in 0_usize..70_000, seed in any::<u32>()) {
-            let grads = crate::ops::testing::random(u64::from(seed), len);
+            let grads = crate::backend::conformance::support::random(u64::from(seed), len);
             let plain = grads.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
             prop_assert!((global_norm(&grads) - plain).abs() <= 1e-12 * plain);
         }

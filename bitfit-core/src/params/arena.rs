@@ -6,8 +6,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{Frozen, Mask, Param, Trained};
-use crate::{Device, Error, HostTensor, Result, Slice, SliceMut};
+use super::{Frozen, Mask, Param, Trainable};
+use crate::{
+    Device, Error, HostTensor, Result,
+    backend::{Slice, SliceMut},
+};
 
 /// One row of the arena's table.
 #[derive(Clone, Debug)]
@@ -57,7 +60,7 @@ impl<D: Device> ArenaBuilder<D> {
         if mask == Mask::None {
             self.freeze(&tensor).map(Param::Frozen)
         } else {
-            self.train(name, tensor, mask).map(Param::Trained)
+            self.train(name, tensor, mask).map(Param::Trainable)
         }
     }
 
@@ -73,7 +76,7 @@ impl<D: Device> ArenaBuilder<D> {
     ///
     /// # Errors
     /// [`Error::Invalid`] when the mask does not fit the shape, chooses nothing, or the name is taken.
-    pub fn train(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Trained> {
+    pub fn train(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Trainable> {
         let name = name.into();
         mask.validate(&name, tensor.shape())?;
         if mask == Mask::None || tensor.data().is_empty() {
@@ -89,7 +92,7 @@ impl<D: Device> ArenaBuilder<D> {
         let entry = self.entries.len();
         self.entries.push(Entry { name, shape: Arc::clone(&shape), mask: Arc::clone(&mask), offset, len });
         self.tensors.push(tensor);
-        Ok(Trained { arena: self.id, entry, shape, mask })
+        Ok(Trainable { arena: self.id, entry, shape, mask })
     }
 
     /// Lays the registered parameters out in one buffer.
@@ -102,7 +105,7 @@ impl<D: Device> ArenaBuilder<D> {
         let mut values = Vec::with_capacity(len);
         let mut partial = Vec::with_capacity(entries.len());
         for (entry, tensor) in entries.iter().zip(tensors) {
-            if *entry.mask == Mask::Whole {
+            if *entry.mask == Mask::All {
                 values.extend_from_slice(tensor.data());
                 partial.push(None);
                 continue;
@@ -162,18 +165,18 @@ impl<D: Device> Arena<D> {
     ///
     /// # Panics
     /// When another arena made it.
-    pub fn entry(&self, trained: &Trained) -> &Entry {
-        assert_eq!(trained.arena, self.id, "a parameter of shape {:?} of another arena", trained.shape);
-        &self.entries[trained.entry]
+    pub fn entry(&self, trainable: &Trainable) -> &Entry {
+        assert_eq!(trainable.arena, self.id, "a parameter of shape {:?} of another arena", trainable.shape);
+        &self.entries[trainable.entry]
     }
 
     /// The whole tensor of a parameter as it stands now, for an op to read.
     ///
     /// # Panics
     /// When another arena made the parameter.
-    pub fn value(&self, trained: &Trained) -> Slice<'_, D> {
-        let entry = self.entry(trained);
-        match &self.partial[trained.entry] {
+    pub fn value(&self, trainable: &Trainable) -> Slice<'_, D> {
+        let entry = self.entry(trainable);
+        match &self.partial[trainable.entry] {
             None => Slice::new(&self.values, entry.offset, entry.len),
             Some(partial) => Slice::new(&partial.working, 0, entry.shape.iter().product()),
         }
@@ -264,9 +267,9 @@ impl<D: Device> Arena<D> {
     }
 
     /// Where the entries of a partly trained tensor lie in the whole one; `None` where all of it trains.
-    pub(crate) fn indices(&self, trained: &Trained) -> Option<&D::Indices> {
-        self.entry(trained);
-        self.partial[trained.entry].as_ref().map(|partial| &partial.indices)
+    pub(crate) fn indices(&self, trainable: &Trainable) -> Option<&D::Indices> {
+        self.entry(trainable);
+        self.partial[trainable.entry].as_ref().map(|partial| &partial.indices)
     }
 
     /// Checks a gradient after one backward: every entry of the table must have one that is finite and not all zero.
@@ -276,7 +279,7 @@ impl<D: Device> Arena<D> {
     ///
     /// # Errors
     /// [`Error::NoGradient`] with the names of the entries.
-    pub fn check_flow(&self, gradient: &Gradient<D>) -> Result<()> {
+    pub fn check_gradients_reach(&self, gradient: &Gradient<D>) -> Result<()> {
         let values = gradient.read(&self.device)?;
         let failing = |test: fn(&f32) -> bool, all: bool| -> Vec<String> {
             let fails = |entry: &&Entry| {
@@ -366,8 +369,8 @@ mod tests {
     #[test]
     fn gradient_and_arena_have_the_masks_size_and_frozen_tensors_none() {
         let mut builder = ArenaBuilder::new(Cpu::default());
-        assert!(builder.add("frozen", tensor(&[100, 100]), Mask::None).unwrap().trained().is_none());
-        builder.add("bias", tensor(&[7]), Mask::Whole).unwrap();
+        assert!(builder.add("frozen", tensor(&[100, 100]), Mask::None).unwrap().trainable().is_none());
+        builder.add("bias", tensor(&[7]), Mask::All).unwrap();
         builder.add("rows", tensor(&[5, 3]), Mask::Rows(vec![4, 1])).unwrap();
         let arena = builder.build().unwrap();
         assert_eq!(arena.len(), 7 + 6);
@@ -404,7 +407,7 @@ mod tests {
         assert_eq!(arena.read().unwrap(), [7.0, 8.0, 9.0]);
 
         let mut builder = ArenaBuilder::new(Cpu::default());
-        builder.add("b", tensor(&[2]), Mask::Whole).unwrap();
+        builder.add("b", tensor(&[2]), Mask::All).unwrap();
         let mut other = builder.build().unwrap();
         assert!(matches!(other.restore(&snapshot), Err(Error::Shape { .. })));
     }
@@ -412,20 +415,20 @@ mod tests {
     #[test]
     fn a_name_registered_twice_is_refused() {
         let mut builder = ArenaBuilder::new(Cpu::default());
-        builder.add("b", tensor(&[2]), Mask::Whole).unwrap();
-        let message = builder.add("b", tensor(&[2]), Mask::Whole).unwrap_err().to_string();
+        builder.add("b", tensor(&[2]), Mask::All).unwrap();
+        let message = builder.add("b", tensor(&[2]), Mask::All).unwrap_err().to_string();
         assert!(message.contains("b is registered twice"), "{message}");
     }
 
     #[test]
     fn the_flow_check_names_what_got_no_gradient_or_a_broken_one() {
         let mut builder = ArenaBuilder::new(Cpu::default());
-        builder.add("reached", tensor(&[2]), Mask::Whole).unwrap();
-        builder.add("cut", tensor(&[2]), Mask::Whole).unwrap();
+        builder.add("reached", tensor(&[2]), Mask::All).unwrap();
+        builder.add("cut", tensor(&[2]), Mask::All).unwrap();
         let arena = builder.build().unwrap();
         let mut gradient = arena.gradient().unwrap();
         let mut set = |values: &[f32; 4]| {
-            arena.device().write(values, gradient.slice_mut()).map(|()| arena.check_flow(&gradient))
+            arena.device().write(values, gradient.slice_mut()).map(|()| arena.check_gradients_reach(&gradient))
         };
         let message = set(&[0.0, 1.0, 0.0, 0.0]).unwrap().unwrap_err().to_string();
         assert!(message.contains("reached cut") && message.contains("zero"), "{message}");

@@ -12,7 +12,7 @@ pub enum Mask {
     /// Nothing: the parameter is frozen.
     None,
     /// Every entry.
-    Whole,
+    All,
     /// These rows, in this order.
     Rows(Vec<u32>),
     /// These columns, in this order; kept as `[rows, chosen]`.
@@ -27,7 +27,7 @@ impl Mask {
         let (rows, cols) = matrix(shape);
         match self {
             Self::None => 0,
-            Self::Whole => rows * cols,
+            Self::All => rows * cols,
             Self::Rows(chosen) => chosen.len() * cols,
             Self::Columns(chosen) => rows * chosen.len(),
             Self::Elements(chosen) => chosen.len(),
@@ -40,7 +40,7 @@ impl Mask {
         let (rows, cols) = matrix(shape);
         match self {
             Self::None => Vec::new(),
-            Self::Whole => (0..(rows * cols) as u32).collect(),
+            Self::All => (0..(rows * cols) as u32).collect(),
             Self::Rows(chosen) => {
                 chosen.iter().flat_map(|&row| (0..cols as u32).map(move |col| row * cols as u32 + col)).collect()
             }
@@ -67,7 +67,7 @@ impl Mask {
         }
         let (rows, cols) = matrix(shape);
         let (what, chosen, limit) = match self {
-            Self::None | Self::Whole => return Ok(()),
+            Self::None | Self::All => return Ok(()),
             Self::Rows(chosen) => ("row", chosen, rows),
             Self::Columns(chosen) => ("column", chosen, cols),
             Self::Elements(chosen) => ("element", chosen, rows * cols),
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn the_arena_holds_as_many_entries_as_the_mask_names() {
         for mask in
-            [Mask::None, Mask::Whole, Mask::Rows(vec![2, 0]), Mask::Columns(vec![3, 1]), Mask::Elements(vec![11, 0, 5])]
+            [Mask::None, Mask::All, Mask::Rows(vec![2, 0]), Mask::Columns(vec![3, 1]), Mask::Elements(vec![11, 0, 5])]
         {
             assert_eq!(mask.count(&[3, 4]), mask.indices(&[3, 4]).len(), "{mask:?}");
             assert!(mask.validate("w", &[3, 4]).is_ok());
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_tensor_whose_elements_32_bits_cannot_number_may_only_be_frozen() {
         let rows = 1 << 16;
-        for mask in [Mask::Whole, Mask::Rows(vec![1]), Mask::Columns(vec![1]), Mask::Elements(vec![1])] {
+        for mask in [Mask::All, Mask::Rows(vec![1]), Mask::Columns(vec![1]), Mask::Elements(vec![1])] {
             assert!(mask.validate("w", &[rows, rows - 1]).is_ok(), "{mask:?}");
             for shape in [&[rows, rows][..], &[rows, 2, rows], &[usize::MAX, 2]] {
                 let error = mask.validate("w", shape).unwrap_err();

@@ -7,4 +7,4 @@ mod param;
 pub use arena::{Arena, ArenaBuilder, Entry, Gradient, Snapshot};
 pub use mask::Mask;
 pub(crate) use mask::matrix;
-pub use param::{Frozen, FrozenMatrix, Param, Trained};
+pub use param::{Frozen, FrozenMatrix, Param, Trainable};

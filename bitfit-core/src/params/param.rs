@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Mask;
-use crate::{DType, Device, Error, HostTensor, Result, Slice};
+use crate::{DType, Device, Error, HostTensor, Result, backend::Slice};
 
 /// A frozen tensor on a device: a LayerNorm weight, an embedding table, a bias that does not train.
 #[derive(Debug)]
@@ -49,13 +49,13 @@ pub struct FrozenMatrix<D: Device> {
 
 impl<D: Device> FrozenMatrix<D> {
     /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]`: query, key and value as one product. Its
-    /// products are of the device's narrow type ([`Device::narrow`]).
+    /// products are of the device's narrow type ([`Device::compute_dtype`]).
     ///
     /// # Errors
     /// [`Error::Shape`] when a part is no matrix or has other columns than the first, or there are no rows or columns;
     /// [`Error::Device`] when the device is out of memory.
     pub fn new(device: &D, parts: &[HostTensor]) -> Result<Self> {
-        Self::with_dtype(device, parts, device.narrow())
+        Self::with_dtype(device, parts, device.compute_dtype())
     }
 
     /// As [`FrozenMatrix::new`], with products of the given type.
@@ -113,7 +113,7 @@ impl<D: Device> Clone for FrozenMatrix<D> {
 
 /// A parameter that trains under a mask: an entry of the [`Arena`](super::Arena) that made it.
 #[derive(Clone, Debug)]
-pub struct Trained {
+pub struct Trainable {
     /// The arena that made it.
     pub(crate) arena: u64,
     pub(crate) entry: usize,
@@ -121,7 +121,7 @@ pub struct Trained {
     pub(crate) mask: Arc<Mask>,
 }
 
-impl Trained {
+impl Trainable {
     /// The shape of the whole tensor.
     pub fn shape(&self) -> &[usize] {
         &self.shape
@@ -139,7 +139,7 @@ pub enum Param<D: Device> {
     /// Never changes, has no gradient.
     Frozen(Frozen<D>),
     /// Trains under its mask.
-    Trained(Trained),
+    Trainable(Trainable),
 }
 
 impl<D: Device> Param<D> {
@@ -147,7 +147,7 @@ impl<D: Device> Param<D> {
     pub fn shape(&self) -> &[usize] {
         match self {
             Self::Frozen(frozen) => frozen.shape(),
-            Self::Trained(trained) => trained.shape(),
+            Self::Trainable(trainable) => trainable.shape(),
         }
     }
 
@@ -162,10 +162,10 @@ impl<D: Device> Param<D> {
     }
 
     /// The handle by which a gradient is asked for, if there is one.
-    pub fn trained(&self) -> Option<&Trained> {
+    pub fn trainable(&self) -> Option<&Trainable> {
         match self {
             Self::Frozen(_) => None,
-            Self::Trained(trained) => Some(trained),
+            Self::Trainable(trainable) => Some(trainable),
         }
     }
 }
@@ -174,14 +174,14 @@ impl<D: Device> Clone for Param<D> {
     fn clone(&self) -> Self {
         match self {
             Self::Frozen(frozen) => Self::Frozen(frozen.clone()),
-            Self::Trained(trained) => Self::Trained(trained.clone()),
+            Self::Trainable(trainable) => Self::Trainable(trainable.clone()),
         }
     }
 }
 
-impl<D: Device> From<Trained> for Param<D> {
-    fn from(trained: Trained) -> Self {
-        Self::Trained(trained)
+impl<D: Device> From<Trainable> for Param<D> {
+    fn from(trainable: Trainable) -> Self {
+        Self::Trainable(trainable)
     }
 }
 

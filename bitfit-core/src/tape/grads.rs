@@ -3,7 +3,11 @@
 //! op that reaches it and added to by the next.
 
 use super::Slot;
-use crate::{Arena, DType, Device, Gradient, Param, Result, Scratch, Slice, SliceMut, Trained, Workspace};
+use crate::{
+    Arena, DType, Device, Gradient, Param, Result, Trainable, Workspace,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+};
 
 /// The gradients under way in one backward pass.
 pub struct Grads<'a, D: Device> {
@@ -87,13 +91,13 @@ impl<'a, D: Device> Grads<'a, D> {
     {
         match param {
             Param::Frozen(frozen) => frozen.slice(),
-            Param::Trained(trained) => self.arena.value(trained),
+            Param::Trainable(trainable) => self.arena.value(trainable),
         }
     }
 
     /// A trained parameter's whole tensor as it stood in forward.
-    pub fn trained_value(&self, trained: &Trained) -> Slice<'a, D> {
-        self.arena.value(trained)
+    pub fn trainable_value(&self, trainable: &Trainable) -> Slice<'a, D> {
+        self.arena.value(trainable)
     }
 
     pub(super) fn take(&mut self, slot: Slot) -> Option<Scratch<D>> {
@@ -159,8 +163,8 @@ impl<'a, D: Device> Grads<'a, D> {
     }
 
     /// The part of the arena's gradient that belongs to a parameter: as many elements as its mask chooses. Add to it.
-    pub fn masked(&mut self, trained: &Trained) -> SliceMut<'_, D> {
-        self.gradient.entry_mut(self.arena.entry(trained))
+    pub fn masked(&mut self, trainable: &Trainable) -> SliceMut<'_, D> {
+        self.gradient.entry_mut(self.arena.entry(trainable))
     }
 
     /// Lets `sum` add the gradients of up to `N` parameters at once. Where all of them train whole, it adds straight to the
@@ -172,30 +176,30 @@ impl<'a, D: Device> Grads<'a, D> {
     /// Whatever `sum` returns; [`crate::Error::Device`] when the device is out of memory.
     pub fn column_sums<const N: usize>(
         &mut self,
-        params: [Option<&Trained>; N],
+        params: [Option<&Trainable>; N],
         sum: impl FnOnce(&D, ColumnSums<'_, D, N>) -> Result<()>,
     ) -> Result<()> {
         let device = self.workspace.device();
-        let at = params.map(|param| param.map(|trained| self.arena.entry(trained).offset));
+        let at = params.map(|param| param.map(|trainable| self.arena.entry(trainable).offset));
         // A parameter that is named twice has one place in the arena, and two in a buffer.
         let is_repeated = (1..N).any(|index| at[index].is_some() && at[..index].contains(&at[index]));
-        if !is_repeated && params.iter().flatten().all(|trained| self.arena.indices(trained).is_none()) {
+        if !is_repeated && params.iter().flatten().all(|trainable| self.arena.indices(trainable).is_none()) {
             return sum(device, ColumnSums { buffer: self.gradient.slice_mut(), at });
         }
         let mut len = 0;
         let at = params.map(|param| {
-            param.map(|trained| {
-                len += trained.shape().iter().product::<usize>();
-                len - trained.shape().iter().product::<usize>()
+            param.map(|trainable| {
+                len += trainable.shape().iter().product::<usize>();
+                len - trainable.shape().iter().product::<usize>()
             })
         });
         let mut dense = self.workspace.scratch(len)?;
         device.fill(0.0, dense.as_mut())?;
         sum(device, ColumnSums { buffer: dense.as_mut(), at })?;
-        for (trained, at) in params.iter().zip(at).filter_map(|(param, at)| param.zip(at)) {
-            let from = Slice::new(dense.as_ref().buffer, at, trained.shape().iter().product::<usize>());
-            let to = self.gradient.entry_mut(self.arena.entry(trained));
-            match self.arena.indices(trained) {
+        for (trainable, at) in params.iter().zip(at).filter_map(|(param, at)| param.zip(at)) {
+            let from = Slice::new(dense.as_ref().buffer, at, trainable.shape().iter().product::<usize>());
+            let to = self.gradient.entry_mut(self.arena.entry(trainable));
+            match self.arena.indices(trainable) {
                 Some(indices) => device.gather_accumulate(from, indices, to)?,
                 None => device.accumulate(from, to)?,
             }

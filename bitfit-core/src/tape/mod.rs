@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use grads::{ColumnSums, Grads, Target};
 
 use crate::{
-    Arena, DType, Device, Dropout, Error, Gradient, Param, Result, Scratch, Seed, Slice, Tensor, Trained, Workspace,
+    Arena, DType, Device, Error, Gradient, Param, Result, Seed, Tensor, Trainable, Workspace, backend::Slice,
+    memory::Scratch, rng::Dropout,
 };
 
 /// Where the gradient of a [`Var`] is collected during backward.
@@ -160,13 +161,13 @@ impl<'a, D: Device> Tape<'a, D> {
     pub fn value<'b>(&'b self, param: &'b Param<D>) -> Slice<'b, D> {
         match param {
             Param::Frozen(frozen) => frozen.slice(),
-            Param::Trained(trained) => self.arena.value(trained),
+            Param::Trainable(trainable) => self.arena.value(trainable),
         }
     }
 
     /// The trained part of a parameter: `None` where it is frozen, and in inference.
-    pub fn trains<'b>(&self, param: &'b Param<D>) -> Option<&'b Trained> {
-        self.seed.and(param.trained())
+    pub fn trains<'b>(&self, param: &'b Param<D>) -> Option<&'b Trainable> {
+        self.seed.and(param.trainable())
     }
 
     /// The next dropout site: `None` in inference or when `p` is zero. Sites are numbered in the order of the calls, which

@@ -9,7 +9,8 @@ use std::sync::{
 use super::*;
 use crate::{
     ArenaBuilder, Backend, Cpu, FrozenMatrix, HostTensor, Indices, Mask,
-    ops::{add_norm::AddNormArgs, linear::Weight, testing::*},
+    backend::conformance::support::*,
+    ops::{add_norm::AddNormArgs, linear::Weight},
 };
 use ndarray::{Array2, ArrayView2};
 
@@ -53,7 +54,7 @@ fn backward_visits_only_what_lies_between_something_that_trains_and_the_loss() {
     let workspace = Workspace::new(Cpu::default());
     let mut builder = ArenaBuilder::new(Cpu::default());
     let frozen = Weight::from(FrozenMatrix::new(&Cpu::default(), &[host(1, &[4, 4])]).unwrap());
-    let bias = builder.add("bias", host(2, &[4]), Mask::Whole).unwrap();
+    let bias = builder.add("bias", host(2, &[4]), Mask::All).unwrap();
     let arena = builder.build().unwrap();
     let mut tape = Tape::train(&workspace, &arena, SEED);
     let [below, on_path, beside] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
@@ -62,7 +63,7 @@ fn backward_visits_only_what_lies_between_something_that_trains_and_the_loss() {
     let x = tape.linear(&x, &frozen, &[]).unwrap();
     let x = tape.gelu(&x).unwrap();
     let x = identity(&mut tape, &x, &below, false);
-    assert_eq!(tape.recorded(), 0, "below the lowest trained parameter nothing is recorded");
+    assert_eq!(tape.recorded(), 0, "below the lowest trainable parameter nothing is recorded");
 
     let y = tape.linear(&x, &frozen, &[&bias]).unwrap();
     let loss = identity(&mut tape, &y, &on_path, false);
@@ -100,7 +101,7 @@ fn a_var_read_twice_gets_the_sum_of_both_gradients() {
 #[test]
 fn a_parameter_read_twice_gets_the_sum_of_both_gradients() {
     let workspace = Workspace::new(Cpu::default());
-    for mask in [Mask::Whole, Mask::Rows(vec![2, 0]), Mask::Columns(vec![1]), Mask::Elements(vec![8, 3])] {
+    for mask in [Mask::All, Mask::Rows(vec![2, 0]), Mask::Columns(vec![1]), Mask::Elements(vec![8, 3])] {
         let mut builder = ArenaBuilder::new(Cpu::default());
         let weight = Weight::from(builder.train("w", host(1, &[3, 3]), mask.clone()).unwrap());
         let arena = builder.build().unwrap();
@@ -144,7 +145,7 @@ fn a_mask_gets_exactly_its_entries_of_the_whole_gradient() {
         backward_from(tape, &y, &dy, &arena, &workspace)
     };
     for through_linear in [true, false] {
-        let whole = run(&Mask::Whole, through_linear);
+        let whole = run(&Mask::All, through_linear);
         assert_eq!(whole.len(), 30);
         for mask in [Mask::Rows(vec![4, 1]), Mask::Columns(vec![3, 0]), Mask::Elements(vec![29, 2, 14, 0])] {
             let chosen: Vec<f32> = mask.indices(&[6, 5]).iter().map(|&at| whole[at as usize]).collect();
@@ -179,11 +180,11 @@ impl Network<Cpu> {
         let network = Self {
             table: builder.add("table", host(1, &[9, 16]), Mask::Rows(vec![3, 5])).unwrap(),
             frozen: FrozenMatrix::new(&Cpu::default(), &[host(2, &[16, 16])]).unwrap().into(),
-            bias: builder.add("bias", host(3, &[16]), Mask::Whole).unwrap(),
+            bias: builder.add("bias", host(3, &[16]), Mask::All).unwrap(),
             norm: [("norm.weight", 4), ("norm.bias", 5)]
-                .map(|(name, seed)| builder.add(name, host(seed, &[16]), Mask::Whole).unwrap()),
+                .map(|(name, seed)| builder.add(name, host(seed, &[16]), Mask::All).unwrap()),
             partial: builder.train("partial", host(6, &[24, 16]), Mask::Rows(vec![0, 7, 8])).unwrap().into(),
-            head: builder.train("head", host(7, &[3, 24]), Mask::Whole).unwrap().into(),
+            head: builder.train("head", host(7, &[3, 24]), Mask::All).unwrap().into(),
             head_bias: builder.add("head.bias", host(8, &[3]), Mask::Elements(vec![0, 2])).unwrap(),
         };
         (builder.build().unwrap(), network)
@@ -199,7 +200,7 @@ impl<D: Backend> Network<D> {
         let x = tape.embedding(&tokens, &self.table)?;
         let y = tape.linear(&x, &self.frozen, &[&self.bias])?;
         let [weight, beta] = &self.norm;
-        let norm = AddNormArgs { bias: None, residual: Some(&x), weight, beta, dropout: 0.1, eps: 1e-5 };
+        let norm = AddNormArgs { linear_bias: None, residual: Some(&x), gamma: weight, beta, dropout: 0.1, eps: 1e-5 };
         let y = tape.add_norm(&y, &norm)?;
         let y = between(tape, y);
         let y = tape.linear(&y, &self.partial, &[])?;
@@ -217,7 +218,7 @@ fn gradient_of_network() -> Vec<f32> {
     let mut tape = Tape::train(&workspace, &arena, SEED);
     let loss = network.loss(&mut tape, |_, y| y).unwrap();
     tape.backward(&loss, &mut gradient).unwrap();
-    arena.check_flow(&gradient).unwrap();
+    arena.check_gradients_reach(&gradient).unwrap();
     gradient.read(arena.device()).unwrap()
 }
 
@@ -292,7 +293,7 @@ fn an_op_that_loses_its_gradient_is_found_by_what_lies_below_it() {
         let mut tape = Tape::train(&workspace, &arena, SEED);
         let loss = network.loss(&mut tape, |tape, y| identity(tape, &y, &visits, loses_gradient)).unwrap();
         tape.backward(&loss, &mut gradient).unwrap();
-        match arena.check_flow(&gradient) {
+        match arena.check_gradients_reach(&gradient) {
             Ok(()) => assert!(expected.is_empty()),
             Err(Error::NoGradient { names, .. }) => assert_eq!(names, expected),
             Err(other) => panic!("{other}"),
@@ -323,7 +324,7 @@ fn from_the_second_step_on_no_buffer_is_allocated() {
 fn steps_of_any_length_hold_little_more_than_the_longest_alone() {
     let mut builder = ArenaBuilder::new(Cpu::default());
     let frozen = Weight::from(FrozenMatrix::new(&Cpu::default(), &[host(1, &[64, 16])]).unwrap());
-    let bias = builder.add("bias", host(2, &[64]), Mask::Whole).unwrap();
+    let bias = builder.add("bias", host(2, &[64]), Mask::All).unwrap();
     let arena = builder.build().unwrap();
     let mut gradient = arena.gradient().unwrap();
     // Matrices of 16 and 64 columns, some of which live until backward and some that do not.
@@ -356,7 +357,7 @@ fn steps_of_any_length_hold_little_more_than_the_longest_alone() {
 #[test]
 fn memory_grows_with_depth_in_training_and_not_in_inference() {
     let mut builder = ArenaBuilder::new(Cpu::default());
-    let param = builder.train("x", host(1, &[64, 8]), Mask::Whole).unwrap();
+    let param = builder.train("x", host(1, &[64, 8]), Mask::All).unwrap();
     let arena = builder.build().unwrap();
     let matrices = |trains: bool, depth: usize| {
         let workspace = Workspace::new(Cpu::default());
@@ -380,7 +381,7 @@ fn memory_grows_with_depth_in_training_and_not_in_inference() {
 fn what_has_no_gradient_is_refused() {
     let workspace = Workspace::new(Cpu::default());
     let mut builder = ArenaBuilder::new(Cpu::default());
-    let param = builder.train("w", host(1, &[2, 2]), Mask::Whole).unwrap();
+    let param = builder.train("w", host(1, &[2, 2]), Mask::All).unwrap();
     let arena = builder.build().unwrap();
     let mut gradient = arena.gradient().unwrap();
 
@@ -435,7 +436,7 @@ fn an_error_in_backward_says_in_which_op() {
 fn a_parameter_that_is_named_twice_has_two_places_for_its_sums() {
     let workspace = Workspace::new(Cpu::default());
     let mut builder = ArenaBuilder::new(Cpu::default());
-    let [first, twice] = ["first", "twice"].map(|name| builder.train(name, host(1, &[3]), Mask::Whole).unwrap());
+    let [first, twice] = ["first", "twice"].map(|name| builder.train(name, host(1, &[3]), Mask::All).unwrap());
     let arena = builder.build().unwrap();
     let mut gradient = arena.gradient().unwrap();
     let mut grads = Grads::new(&workspace, &arena, &mut gradient, 0, 0);

@@ -19,11 +19,11 @@ const MOST_WORDS: usize = 1 << 24;
 /// Nobody says when a list is gone from the host. So all are dropped before they become too many, those of masks long gone
 /// with those still in use, which are copied again when they are next asked for.
 #[derive(Debug, Default)]
-pub(super) struct Lists(Mutex<Kept<Indices>>);
+pub(super) struct Lists(Mutex<ListCache<Indices>>);
 
 /// The lists, with `D` what there is of each on the device.
 #[derive(Debug)]
-struct Kept<D> {
+struct ListCache<D> {
     lists: HashMap<(usize, usize), Known<D>>,
     words: usize,
 }
@@ -34,13 +34,13 @@ struct Known<D> {
     device: Arc<D>,
 }
 
-impl<D> Default for Kept<D> {
+impl<D> Default for ListCache<D> {
     fn default() -> Self {
         Self { lists: HashMap::new(), words: 0 }
     }
 }
 
-impl<D> Kept<D> {
+impl<D> ListCache<D> {
     /// What there is of a list on the device, or is now.
     fn of(&mut self, list: &[u32], most_words: usize, copy: impl FnOnce() -> Result<D>) -> Result<Arc<D>> {
         let place = (list.as_ptr() as usize, list.len());
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_list_is_copied_once_and_dropped_when_there_are_too_many() {
         let [a, b, c] = [vec![1; 4], vec![2; 4], vec![3; 4]];
-        let mut kept = Kept::default();
+        let mut kept = ListCache::default();
         let again = || panic!("it was copied before");
         for list in [&a, &b] {
             assert_eq!(*kept.of(list, 8, || Ok(list[0])).unwrap(), list[0]);
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn a_list_in_anothers_place_takes_it() {
         let mut list = vec![1, 2];
-        let mut kept = Kept::default();
+        let mut kept = ListCache::default();
         assert_eq!(*kept.of(&list, 8, || Ok('a')).unwrap(), 'a');
         list[1] = 3;
         assert_eq!(*kept.of(&list, 8, || Ok('b')).unwrap(), 'b');

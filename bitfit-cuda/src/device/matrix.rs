@@ -1,6 +1,9 @@
 //! Frozen weights on the device.
 
-use bitfit_core::{DType, Device, HostTensor, Result, Slice, SliceMut};
+use bitfit_core::{
+    DType, Device, HostTensor, Result,
+    backend::{Slice, SliceMut},
+};
 use half::bf16;
 
 use crate::{Buffer, Cuda};

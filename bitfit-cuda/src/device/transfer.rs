@@ -1,6 +1,9 @@
 //! What is done to whole buffers: allocation, copies between host and device, and the simplest kernels.
 
-use bitfit_core::{DType, Device, HostTensor, Result, Slice, SliceMut};
+use bitfit_core::{
+    DType, Device, HostTensor, Result,
+    backend::{Slice, SliceMut},
+};
 
 use super::{Cuda, Matrix};
 use crate::{
@@ -20,7 +23,7 @@ impl Device for Cuda {
         self.full_name()
     }
 
-    fn narrow(&self) -> DType {
+    fn compute_dtype(&self) -> DType {
         self.dtype()
     }
 

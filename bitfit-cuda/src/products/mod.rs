@@ -9,7 +9,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bitfit_core::{DType, Slice, SliceMut};
+use bitfit_core::{
+    DType,
+    backend::{Slice, SliceMut},
+};
 use cudarc::driver::CudaStream;
 
 use self::plan::{Key, Library, Plan};

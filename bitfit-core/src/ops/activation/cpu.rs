@@ -1,12 +1,16 @@
-//! The activations on the CPU: a fixed run of elements to a task, one pass of vectors over it.
+//! The activations on the CPU: each task makes one vectorised pass over a fixed number of elements.
 
 use rayon::prelude::*;
 
 use super::{Activation, Activations};
 use crate::{
-    Cpu, Result, Slice, SliceMut,
-    cpu::{ELEMENT_BLOCK, load, store},
-    simd::{self, Kernel, Map, Simd},
+    Cpu, Result,
+    backend::{Slice, SliceMut},
+    cpu::{
+        ELEMENT_BLOCK, load,
+        simd::{self, Kernel, Map, Simd},
+        store,
+    },
 };
 
 impl Activations for Cpu {
@@ -17,15 +21,15 @@ impl Activations for Cpu {
         y: SliceMut<'_, Self>,
         slope: Option<SliceMut<'_, Self>>,
     ) -> Result<()> {
-        let level = self.level();
+        let isa = self.isa();
         let tasks = y.f32().par_chunks_mut(ELEMENT_BLOCK).zip(x.f32().par_chunks(ELEMENT_BLOCK));
         match (f, slope) {
-            (Activation::Relu, _) => tasks.for_each(|(y, x)| simd::map_slice(level, Relu, x, y)),
-            (Activation::Tanh, _) => tasks.for_each(|(y, x)| simd::tanh_slice(level, x, y)),
-            (Activation::Gelu, None) => tasks.for_each(|(y, x)| simd::gelu_slice(level, x, y, None)),
+            (Activation::Relu, _) => tasks.for_each(|(y, x)| simd::map_slice(isa, Relu, x, y)),
+            (Activation::Tanh, _) => tasks.for_each(|(y, x)| simd::tanh_slice(isa, x, y)),
+            (Activation::Gelu, None) => tasks.for_each(|(y, x)| simd::gelu_slice(isa, x, y, None)),
             (Activation::Gelu, Some(slope)) => tasks
                 .zip(slope.f32().par_chunks_mut(ELEMENT_BLOCK))
-                .for_each(|((y, x), slope)| simd::gelu_slice(level, x, y, Some(slope))),
+                .for_each(|((y, x), slope)| simd::gelu_slice(isa, x, y, Some(slope))),
         }
         Ok(())
     }
@@ -34,14 +38,14 @@ impl Activations for Cpu {
         &self,
         f: Activation,
         dy: Slice<'_, Self>,
-        kept: Slice<'_, Self>,
+        saved: Slice<'_, Self>,
         dx: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()> {
-        let (dy, kept) = (dy.f32().par_chunks(ELEMENT_BLOCK), kept.f32().par_chunks(ELEMENT_BLOCK));
-        let tasks = dx.f32().par_chunks_mut(ELEMENT_BLOCK).zip(dy).zip(kept);
-        tasks.for_each(|((dx, dy), kept)| {
-            simd::dispatch(self.level(), ElementsBackward { f, dy, kept, dx, accumulate });
+        let (dy, saved) = (dy.f32().par_chunks(ELEMENT_BLOCK), saved.f32().par_chunks(ELEMENT_BLOCK));
+        let tasks = dx.f32().par_chunks_mut(ELEMENT_BLOCK).zip(dy).zip(saved);
+        tasks.for_each(|((dx, dy), saved)| {
+            simd::dispatch(self.isa(), ElementsBackward { f, dy, saved, dx, accumulate });
         });
         Ok(())
     }
@@ -52,16 +56,16 @@ struct Relu;
 impl Map for Relu {
     #[inline(always)]
     fn map<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
-        // x second: a NaN passes.
+        // With x as the second operand, a NaN in x is propagated.
         s.max(s.zero(), x)
     }
 }
 
-/// `dx = dy ∘ f'`, or added to dx.
+/// `dx = dy ∘ f'`, or `dx += dy ∘ f'` if `accumulate`.
 struct ElementsBackward<'a> {
     f: Activation,
     dy: &'a [f32],
-    kept: &'a [f32],
+    saved: &'a [f32],
     dx: &'a mut [f32],
     accumulate: bool,
 }
@@ -73,12 +77,12 @@ impl Kernel for ElementsBackward<'_> {
     fn run<S: Simd>(self, s: S) {
         let one = s.splat(1.0);
         for j in (0..self.dx.len()).step_by(S::LANES) {
-            let (dy, kept) = (load(s, self.dy, j), load(s, self.kept, j));
+            let (dy, saved) = (load(s, self.dy, j), load(s, self.saved, j));
             let dx = match self.f {
-                Activation::Relu => s.select(s.lt(s.zero(), kept), dy, s.zero()),
-                Activation::Gelu => s.mul(dy, kept),
+                Activation::Relu => s.select(s.lt(s.zero(), saved), dy, s.zero()),
+                Activation::Gelu => s.mul(dy, saved),
                 // Near saturation 1 - y is exact where 1 - y² is not.
-                Activation::Tanh => s.mul(dy, s.mul(s.sub(one, kept), s.add(one, kept))),
+                Activation::Tanh => s.mul(dy, s.mul(s.sub(one, saved), s.add(one, saved))),
             };
             let before = if self.accumulate { load(s, self.dx, j) } else { s.zero() };
             store(s, self.dx, j, s.add(before, dx));

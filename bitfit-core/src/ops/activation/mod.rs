@@ -1,32 +1,38 @@
-//! Functions of one element: `y = f(x)`, x and y of any one shape.
+//! Element-wise activations `y = f(x)`; x and y have the same shape.
 //!
-//! | f | y | dx | kept |
+//! | f | y | dx | saved |
 //! |---|---|---|---|
 //! | ReLU | `max(0, x)` | `dy` where `y > 0`, else 0 | y |
-//! | GELU | `x Φ(x)`, the exact one with Φ the normal distribution (arXiv 1606.08415) | `dy ∘ (Φ(x) + x φ(x))` | the factor |
+//! | GELU | `x Φ(x)`, Φ the normal distribution (arXiv 1606.08415) | `dy ∘ (Φ(x) + x φ(x))` | the derivative |
 //! | tanh | `tanh x` | `dy ∘ (1 - y²)` | y |
 //!
-//! y is kept without a copy: the node shares it with whoever reads it next. The GELU's derivative is no function of y, as
-//! the GELU falls and rises; it is made in forward, beside y and out of the same exponential, so that x need not be kept.
+//! y is saved without a copy: the node shares the tensor with its other readers. The derivative of GELU is not a function
+//! of y, because GELU is not monotonic; forward computes it together with y from the same exponential, so that x is not
+//! saved.
 
 mod cpu;
 pub mod reference;
 
-use crate::{Backend, Backward, Device, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var};
+use crate::{
+    Backend, Device, Result, Tape, Tensor, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    tape::{Backward, Grads, Slot},
+};
 
-/// A function of one element.
+/// An element-wise activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// `max(0, x)`.
+    /// ReLU, `max(0, x)`.
     Relu,
-    /// `x Φ(x)`.
+    /// The exact GELU, `x Φ(x)`.
     Gelu,
-    /// `tanh x`.
+    /// The hyperbolic tangent.
     Tanh,
 }
 
 impl Activation {
-    /// Its name, as in the tape's methods.
+    /// The function's name, which is the name of its method on the tape.
     pub fn name(self) -> &'static str {
         match self {
             Self::Relu => "relu",
@@ -36,9 +42,9 @@ impl Activation {
     }
 }
 
-/// The device's half of the op.
+/// The device's part of the activations: `f` and its gradient, element by element.
 pub trait Activations: Device {
-    /// `y = f(x)`; writes the derivative to `slope` where it is given, which it may be for [`Activation::Gelu`] alone.
+    /// `y = f(x)`. Writes `f'(x)` to `slope` if it is given, which is allowed for [`Activation::Gelu`] only.
     fn activate(
         &self,
         f: Activation,
@@ -47,19 +53,19 @@ pub trait Activations: Device {
         slope: Option<SliceMut<'_, Self>>,
     ) -> Result<()>;
 
-    /// `dx = dy ∘ f'`, or `dx += dy ∘ f'`; `kept` is y, for [`Activation::Gelu`] the derivative.
+    /// `dx = dy ∘ f'`, or `dx += dy ∘ f'` if `accumulate`; `saved` is y, or the derivative for [`Activation::Gelu`].
     fn activate_backward(
         &self,
         f: Activation,
         dy: Slice<'_, Self>,
-        kept: Slice<'_, Self>,
+        saved: Slice<'_, Self>,
         dx: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()>;
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// `max(0, x)`, element by element; see the [module](self).
+    /// ReLU of every element, `max(0, x)`; the result has x's shape. See the [module](self).
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) when the device is out of memory.
@@ -67,7 +73,7 @@ impl<D: Backend> Tape<'_, D> {
         self.activate(Activation::Relu, x)
     }
 
-    /// The exact GELU, element by element; see the [module](self).
+    /// The exact GELU of every element; the result has x's shape. See the [module](self).
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) when the device is out of memory.
@@ -75,7 +81,7 @@ impl<D: Backend> Tape<'_, D> {
         self.activate(Activation::Gelu, x)
     }
 
-    /// `tanh x`, element by element; see the [module](self).
+    /// The hyperbolic tangent of every element; the result has x's shape. See the [module](self).
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) when the device is out of memory.
@@ -84,7 +90,7 @@ impl<D: Backend> Tape<'_, D> {
     }
 
     fn activate(&mut self, f: Activation, x: &Var<D>) -> Result<Var<D>> {
-        let x = &self.widen(x)?;
+        let x = &self.to_f32(x)?;
         let [rows, cols] = x.tensor().shape();
         let mut y = self.scratch(rows * cols)?;
         let mut slope = match (f, x.slot()) {
@@ -94,16 +100,16 @@ impl<D: Backend> Tape<'_, D> {
         self.device().activate(f, x.slice(), y.as_mut(), slope.as_mut().map(Scratch::as_mut))?;
         let y = Tensor::new(y, rows, cols);
         let Some(x) = x.slot() else { return Ok(self.constant(y)) };
-        let kept = slope.map_or_else(|| y.clone(), |slope| Tensor::new(slope, rows, cols));
-        Ok(self.record(y, Node { f, x, kept }))
+        let saved = slope.map_or_else(|| y.clone(), |slope| Tensor::new(slope, rows, cols));
+        Ok(self.record(y, Node { f, x, saved }))
     }
 }
 
 struct Node<D: Device> {
     f: Activation,
     x: Slot,
-    /// y; the derivative for GELU.
-    kept: Tensor<D>,
+    /// y, or the derivative for GELU.
+    saved: Tensor<D>,
 }
 
 impl<D: Backend> Backward<D> for Node<D> {
@@ -114,13 +120,13 @@ impl<D: Backend> Backward<D> for Node<D> {
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
         let mut dx = grads.target(self.x, dy.len())?;
         let to = dx.scratch.as_mut();
-        grads.device().activate_backward(self.f, dy.as_ref(), self.kept.slice(), to, dx.accumulate)?;
+        grads.device().activate_backward(self.f, dy.as_ref(), self.saved.slice(), to, dx.accumulate)?;
         grads.put(dx);
         Ok(())
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

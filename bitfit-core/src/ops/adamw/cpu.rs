@@ -1,44 +1,48 @@
-//! The step on the CPU: two passes over flat slices, one that sums squares and one that changes everything.
+//! The optimizer step on the CPU: two passes over flat slices, one that sums squares and one that updates.
 //!
-//! Long slices are cut into blocks of a fixed length, so that threads change nothing of the result. The squares are summed
-//! in f64, in sixteen sums side by side whatever the vector's width: the norm is the same under every instruction set.
+//! Long slices are split into blocks of a fixed length, so that the result does not depend on the number of threads. The
+//! squares are summed in f64 in sixteen partial sums regardless of the vector width, so that the norm is the same under
+//! every instruction set.
 
 use rayon::prelude::*;
 
 use super::{AdamWStep, Coefficients, Update, clip_factor};
 use crate::{
     Cpu, Result,
-    cpu::{load, store},
-    simd::{self, Kernel, Level, Simd},
+    cpu::{
+        load,
+        simd::{self, Isa, Kernel, Simd},
+        store,
+    },
 };
 
-/// Elements a task takes: its four windows fit the second cache.
+/// Elements per task: its four slices fit into the L2 cache.
 const BLOCK: usize = 1 << 14;
-/// Up to here, sharing the work out costs more than it saves.
-const ALONE: usize = 1 << 16;
+/// Up to this many elements, distributing the work over threads costs more than it saves.
+const SEQUENTIAL: usize = 1 << 16;
 
 impl AdamWStep for Cpu {
     fn adamw(&self, update: Update<'_, Self>) -> Result<()> {
         let coefficients = update.coefficients()?;
         let grads = update.grads.f32();
-        let norm = norm(self.level(), grads) as f32;
+        let norm = norm(self.isa(), grads) as f32;
         update.norm.f32()[0] = norm;
         if norm.is_finite() {
             let factor = update.max_norm.map_or(1.0, |max_norm| clip_factor(norm, max_norm));
             let elements = Elements { params: update.params.f32(), grads, m: update.m.f32(), v: update.v.f32() };
-            step(self.level(), elements, factor, coefficients);
+            step(self.isa(), elements, factor, coefficients);
         }
         Ok(())
     }
 }
 
-/// The Euclidean norm. Finite exactly where every element is: the squares of f32 do not overflow in f64.
-pub(crate) fn norm(level: Level, x: &[f32]) -> f64 {
-    let block = |x| simd::dispatch(level, SumOfSquares(x));
-    let sum: f64 = if x.len() <= ALONE {
+/// The Euclidean norm. It is finite if and only if every element is: squares of f32 do not overflow in f64.
+pub(crate) fn norm(isa: Isa, x: &[f32]) -> f64 {
+    let block = |x| simd::dispatch(isa, SumOfSquares(x));
+    let sum: f64 = if x.len() <= SEQUENTIAL {
         x.chunks(BLOCK).map(block).sum()
     } else {
-        // Collected first: the order in which rayon itself would add depends on who steals what.
+        // Collected before they are added: the order of rayon's own sum depends on scheduling.
         x.par_chunks(BLOCK).map(block).collect::<Vec<_>>().iter().sum()
     };
     sum.sqrt()
@@ -65,7 +69,7 @@ impl Kernel for SumOfSquares<'_> {
     }
 }
 
-/// What a step reads and writes; all of the same length.
+/// The slices that a step reads and writes, all of the same length.
 pub(crate) struct Elements<'a> {
     pub(crate) params: &'a mut [f32],
     pub(crate) grads: &'a [f32],
@@ -73,10 +77,10 @@ pub(crate) struct Elements<'a> {
     pub(crate) v: &'a mut [f32],
 }
 
-/// One step with the gradients times `factor`.
-pub(crate) fn step(level: Level, elements: Elements<'_>, factor: f32, coefficients: Coefficients) {
-    if elements.params.len() <= ALONE {
-        return simd::dispatch(level, Step { elements, factor, coefficients });
+/// Runs one step, with the gradients multiplied by `factor`.
+pub(crate) fn step(isa: Isa, elements: Elements<'_>, factor: f32, coefficients: Coefficients) {
+    if elements.params.len() <= SEQUENTIAL {
+        return simd::dispatch(isa, Step { elements, factor, coefficients });
     }
     let Elements { params, grads, m, v } = elements;
     params
@@ -84,7 +88,7 @@ pub(crate) fn step(level: Level, elements: Elements<'_>, factor: f32, coefficien
         .zip(grads.par_chunks(BLOCK))
         .zip(m.par_chunks_mut(BLOCK).zip(v.par_chunks_mut(BLOCK)))
         .for_each(|((params, grads), (m, v))| {
-            simd::dispatch(level, Step { elements: Elements { params, grads, m, v }, factor, coefficients });
+            simd::dispatch(isa, Step { elements: Elements { params, grads, m, v }, factor, coefficients });
         });
 }
 

@@ -1,10 +1,10 @@
-//! One optimizer step over everything that trains: the gradient's norm, clipping and AdamW, fused.
+//! One optimizer step over all trainable values: gradient norm, clipping and AdamW in one fused op.
 //!
-//! All of it is flat: p the parameters, g their gradient, m and v the moments, of the same length. With t the step counted
-//! from 1, η the learning rate and λ the weight decay, a step is
+//! All operands are flat vectors of one length: p the parameters, g their gradient, m and v the moments. With t the step
+//! counted from 1, η the learning rate and λ the weight decay, a step is
 //!
 //! ```text
-//! n = √Σ g²                      nothing below happens where n is not finite
+//! n = √Σ g²                      if n is not finite, the step ends here
 //! g = g · min(1, max_norm / (n + 10⁻⁶))
 //! p = p · (1 - η λ)
 //! m = m + (1 - β₁)(g - m)
@@ -12,40 +12,43 @@
 //! p = p - η/(1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε)
 //! ```
 //!
-//! that is AdamW (Loshchilov and Hutter, arXiv 1711.05101) in the order and rounding of `torch.optim.AdamW`, behind
-//! `torch.nn.utils.clip_grad_norm_`: what depends on t and η alone is computed in f64 and rounded once, the elements are
-//! f32. On a CPU with fused multiply-add, m and v have PyTorch's bits; p may be off by its last one, because PyTorch's
-//! square root is.
+//! This is AdamW (Loshchilov and Hutter, arXiv 1711.05101) in the operation order and rounding of `torch.optim.AdamW` after
+//! `torch.nn.utils.clip_grad_norm_`: scalars that depend only on t and η are computed in f64 and rounded once; elements are
+//! f32. On a CPU with fused multiply-add, m and v are bit-identical to PyTorch's; p may differ in the last bit, because
+//! PyTorch's square root is not correctly rounded.
 //!
-//! Nothing here goes through the tape, and nothing is kept but m and v.
+//! The step does not use the tape, and its only state is m and v.
 
 pub(crate) mod cpu;
 pub mod reference;
 
-use crate::{Device, Error, Result, Slice, SliceMut};
+use crate::{
+    Device, Error, Result,
+    backend::{Slice, SliceMut},
+};
 
-/// The device's half of the op.
+/// The device's part of the optimizer step.
 pub trait AdamWStep: Device {
-    /// One step; see the [module](self). Where the gradient's norm is not finite, only `norm` is written.
+    /// Runs one step; see the [module](self). If the gradient's norm is not finite, only `norm` is written.
     ///
     /// # Errors
     /// Those of [`Update::coefficients`], which implementations call first; [`Error::Device`] when a launch failed.
     fn adamw(&self, update: Update<'_, Self>) -> Result<()>;
 }
 
-/// The hyper-parameters of AdamW but for the learning rate, which belongs to the step. The defaults are those of
-/// `torch.optim.AdamW`, save that nothing decays: BitFit (arXiv 2106.10199) trains without weight decay.
+/// The hyper-parameters of AdamW, except the learning rate, which is an argument of each step. The defaults are those of
+/// `torch.optim.AdamW` except the weight decay, which is 0: BitFit (arXiv 2106.10199) trains without weight decay.
 ///
-/// They are f64, as Python's are: `1 - beta2` of a β₂ rounded to f32 is off by 10⁻⁵.
+/// The fields are f64, as in Python: computing `1 - beta2` from a β₂ rounded to f32 has a relative error of 10⁻⁵.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
-    /// β₁, how much of the first moment stays: 0.9.
+    /// β₁, the decay rate of the first moment. Default 0.9.
     pub beta1: f64,
-    /// β₂, how much of the second moment stays: 0.999.
+    /// β₂, the decay rate of the second moment. Default 0.999.
     pub beta2: f64,
-    /// ε, added to the second moment's root: 10⁻⁸.
+    /// ε, added to the square root of the second moment. Default 10⁻⁸.
     pub eps: f64,
-    /// λ: every step takes `lr · weight_decay` of each parameter away, whatever its gradient. 0.
+    /// λ, the decoupled weight decay: every step multiplies each parameter by `1 - lr · weight_decay`. Default 0.
     pub weight_decay: f64,
 }
 
@@ -56,21 +59,21 @@ impl Default for AdamW {
 }
 
 impl AdamW {
-    /// Whether these can be: β in `[0, 1)`, ε and the decay finite and not negative.
+    /// Checks the ranges: β₁ and β₂ in `[0, 1)`, ε and the weight decay finite and not negative.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with the name and value of the field that cannot.
+    /// [`Error::Invalid`] with the name and value of the field that is out of range.
     pub fn validate(&self) -> Result<()> {
         for (name, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0..1.0).contains(&value) {
-                return Err(Error::invalid("adamw", format!("{name} is {value}, it must lie in 0..1")));
+                return Err(Error::invalid("adamw", format!("{name} is {value}, expected a value in [0, 1)")));
             }
         }
         not_negative("eps", self.eps)?;
         not_negative("weight_decay", self.weight_decay)
     }
 
-    /// The scalars of step `step`, counted from 1, at learning rate `lr`.
+    /// The scalar coefficients of step `step`, counted from 1, at learning rate `lr`.
     ///
     /// # Errors
     /// [`Error::Invalid`] as [`AdamW::validate`], for a learning rate that is negative or not finite, and for step 0.
@@ -79,7 +82,7 @@ impl AdamW {
         let lr = f64::from(lr);
         not_negative("lr", lr)?;
         if step == 0 {
-            return Err(Error::invalid("adamw", "step is 0, the first step is 1"));
+            return Err(Error::invalid("adamw", "step is 0; steps are counted from 1"));
         }
         let t = step as f64;
         Ok(Coefficients {
@@ -98,58 +101,58 @@ fn not_negative(name: &str, value: f64) -> Result<()> {
     if value.is_finite() && value >= 0.0 {
         return Ok(());
     }
-    Err(Error::invalid("adamw", format!("{name} is {value}, it must be finite and not negative")))
+    Err(Error::invalid("adamw", format!("{name} is {value}, expected a finite value that is not negative")))
 }
 
-/// What one step multiplies and adds elements with: the same for all of them.
+/// The scalar coefficients of one step, which are the same for all elements.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Coefficients {
-    /// `1 - η λ`.
+    /// The factor of the weight decay, `1 - η λ`.
     pub keep: f32,
-    /// `1 - β₁`. From 0.5 on, implementations write m's update as `g - β₁ (g - m)`, as PyTorch's `lerp` does: a gradient
-    /// that is far smaller than m would else be rounded away.
+    /// `1 - β₁`. If it is at least 0.5, implementations compute m's update as `g - β₁ (g - m)`, as PyTorch's `lerp` does;
+    /// otherwise a gradient much smaller than m would be lost to rounding.
     pub one_minus_beta1: f32,
-    /// β₂.
+    /// β₂, the decay rate of the second moment.
     pub beta2: f32,
-    /// `1 - β₂`.
+    /// `1 - β₂`, the weight of the squared gradient.
     pub one_minus_beta2: f32,
-    /// `√(1 - β₂ᵗ)`.
+    /// The bias correction of the second moment's square root, `√(1 - β₂ᵗ)`.
     pub root: f32,
-    /// ε.
+    /// ε, added to the divisor.
     pub eps: f32,
-    /// `η / (1 - β₁ᵗ)`.
+    /// The learning rate with the bias correction of the first moment, `η / (1 - β₁ᵗ)`.
     pub step_size: f32,
 }
 
-/// One step's arguments. The windows have the same length, but for `norm`.
+/// The arguments of one step. All slices have the same length, except `norm`.
 #[derive(Debug)]
 pub struct Update<'a, D: Device> {
-    /// p.
+    /// The parameters p, updated in place.
     pub params: SliceMut<'a, D>,
-    /// g, before clipping; it stays as it is.
+    /// The gradient g before clipping; not modified.
     pub grads: Slice<'a, D>,
-    /// The first moment.
+    /// The first moment m, updated in place.
     pub m: SliceMut<'a, D>,
-    /// The second moment.
+    /// The second moment v, updated in place.
     pub v: SliceMut<'a, D>,
-    /// β₁, β₂, ε and λ.
+    /// The hyper-parameters β₁, β₂, ε and λ.
     pub hyper: AdamW,
-    /// η.
+    /// The learning rate η.
     pub lr: f32,
-    /// t: this step, the first being 1.
+    /// The number t of this step, counted from 1.
     pub step: u64,
-    /// What g is clipped to; `None` where it is not.
+    /// The norm that the gradient is clipped to; `None` disables clipping.
     pub max_norm: Option<f32>,
-    /// One element, for n: the norm of g before clipping, written whether g is clipped or not.
+    /// One element that receives n, the norm of g before clipping, whether or not g is clipped.
     pub norm: SliceMut<'a, D>,
 }
 
 impl<D: Device> Update<'_, D> {
-    /// Checks the arguments, and gives the scalars of the step.
+    /// Checks the arguments and returns the scalar coefficients of the step.
     ///
     /// # Errors
-    /// [`Error::Shape`] when a window has another length than `params`, or `norm` not one element; [`Error::Invalid`] as
-    /// [`AdamW::coefficients`], and for a `max_norm` that is negative or NaN.
+    /// [`Error::Shape`] if a slice does not have the length of `params`, or `norm` does not have one element;
+    /// [`Error::Invalid`] as for [`AdamW::coefficients`], and for a `max_norm` that is negative or NaN.
     pub fn coefficients(&self) -> Result<Coefficients> {
         let len = self.params.len;
         let windows = [("the gradient", self.grads.len), ("m", self.m.len), ("v", self.v.len)];
@@ -162,20 +165,20 @@ impl<D: Device> Update<'_, D> {
             return Err(Error::shape("adamw", "the norm", &[1], &[self.norm.len]));
         }
         if let Some(bound) = self.max_norm.filter(|bound| bound.is_nan() || *bound < 0.0) {
-            return Err(Error::invalid("adamw", format!("max_norm is {bound}, it must not be negative")));
+            return Err(Error::invalid("adamw", format!("max_norm is {bound}, expected a value that is not negative")));
         }
         self.hyper.coefficients(self.lr, self.step)
     }
 }
 
-/// What a gradient of norm `norm` is multiplied by to have at most `max_norm`, in f32 as PyTorch computes it.
+/// The factor that scales a gradient of norm `norm` to a norm of at most `max_norm`, in f32 as PyTorch computes it.
 ///
-/// A `max_norm` that is negative or NaN counts as 0.
+/// A `max_norm` that is negative or NaN is treated as 0.
 pub fn clip_factor(norm: f32, max_norm: f32) -> f32 {
     (max_norm.max(0.0) / (norm + 1e-6)).min(1.0)
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

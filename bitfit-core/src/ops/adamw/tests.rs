@@ -1,22 +1,22 @@
-//! The suite on the CPU, and what is the CPU's own: PyTorch's bits, its sums, threads.
+//! The conformance tests on the CPU, and what is the CPU's own: PyTorch's bits, its sums, threads.
 
 use super::{
+    conformance::{Buffers, FIVE_STEPS, five_steps, gradient},
     cpu::norm,
-    suite::{Buffers, FIVE_STEPS, five_steps, gradient},
     *,
 };
-use crate::{Cpu, ops::testing::*, simd::Level};
+use crate::{Cpu, backend::conformance::support::*, cpu::simd::Isa};
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 /// Not to the last bit alone, as the suite asks: with fused multiply-add, the moments have PyTorch's bits.
 #[test]
 fn the_moments_of_five_steps_have_pytorchs_bits() {
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-    for device in cpus().filter(|device| device.level() != Level::Portable) {
+    for device in cpus().filter(|device| device.isa() != Isa::Portable) {
         let found = five_steps(&device);
         for (found, expected) in found[1..].iter().zip(&FIVE_STEPS[1..]) {
             assert_eq!(bits(found), bits(expected), "{device:?}");
@@ -27,8 +27,8 @@ fn the_moments_of_five_steps_have_pytorchs_bits() {
 #[test]
 fn squares_neither_overflow_nor_vanish() {
     for device in cpus() {
-        let huge = norm(device.level(), &[3e30, -4e30]);
-        let tiny = norm(device.level(), &[3e-30, -4e-30]);
+        let huge = norm(device.isa(), &[3e30, -4e30]);
+        let tiny = norm(device.isa(), &[3e-30, -4e-30]);
         assert!((huge / 5e30 - 1.0).abs() < 1e-7 && (tiny / 5e-30 - 1.0).abs() < 1e-7, "{huge} {tiny}");
     }
 }
@@ -53,6 +53,6 @@ fn bits_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn the_norm_has_the_same_bits_under_every_instruction_set() {
     let grads = gradient(9, 70_001);
-    let norms: Vec<_> = cpus().map(|device| norm(device.level(), &grads).to_bits()).collect();
+    let norms: Vec<_> = cpus().map(|device| norm(device.isa(), &grads).to_bits()).collect();
     assert!(norms.windows(2).all(|pair| pair[0] == pair[1]), "{norms:?}");
 }

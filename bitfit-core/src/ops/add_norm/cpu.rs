@@ -6,16 +6,22 @@ use rayon::prelude::*;
 
 use super::{AddNorm, BackwardInput, BackwardOutput, Input, Output};
 use crate::{
-    Cpu, DType, Dropout, Result, Slice, SliceMut,
-    cpu::{ROW_BLOCK, Stored, blocks, blocks_of, load, optional_blocks, store, sum_columns},
-    gemm::Element,
-    lent::Lent,
-    simd::{self, Kernel, Level, Simd},
+    Cpu, DType, Result,
+    backend::{Slice, SliceMut},
+    cpu::{
+        ROW_BLOCK, Stored, blocks, blocks_of,
+        gemm::Element,
+        load, optional_blocks,
+        simd::{self, Isa, Kernel, Simd},
+        store, sum_columns,
+    },
+    memory::ThreadScratch,
+    rng::Dropout,
 };
 
 impl AddNorm for Cpu {
     fn add_norm(&self, input: Input<'_, Self>, output: Output<'_, Self>) -> Result<()> {
-        let narrow = output.kept.as_ref().map_or(DType::F32, |kept| kept.normal.dtype);
+        let narrow = output.saved.as_ref().map_or(DType::F32, |saved| saved.normalized.dtype);
         match (input.x.dtype, narrow) {
             (DType::F32, DType::F32) => self.add_norm_of::<f32, f32>(input, output),
             (DType::F32, DType::Bf16) => self.add_norm_of::<f32, bf16>(input, output),
@@ -26,7 +32,7 @@ impl AddNorm for Cpu {
     }
 
     fn add_norm_backward(&self, input: BackwardInput<'_, Self>, output: BackwardOutput<'_, Self>) -> Result<()> {
-        let narrow = input.kept.as_ref().map_or(DType::F32, |(normal, _)| normal.dtype);
+        let narrow = input.saved.as_ref().map_or(DType::F32, |(normalized, _)| normalized.dtype);
         match (output.x.as_ref().map_or(DType::F32, |dx| dx.dtype), narrow) {
             (DType::F32, DType::F32) => self.add_norm_backward_of::<f32, f32>(input, output),
             (DType::F32, DType::Bf16) => self.add_norm_backward_of::<f32, bf16>(input, output),
@@ -40,36 +46,36 @@ impl AddNorm for Cpu {
 impl Cpu {
     /// For x of type X, keeping x̂ as K.
     fn add_norm_of<X: Stored, K: Stored>(&self, input: Input<'_, Self>, output: Output<'_, Self>) {
-        let Output { y, rounded, kept } = output;
+        let Output { y, rounded, saved } = output;
         let cols = input.cols;
         let x = X::of(&input.x);
         let rows = x.len() / cols;
-        let bias = input.bias.as_ref().map(Slice::f32);
+        let linear_bias = input.linear_bias.as_ref().map(Slice::f32);
         let residual = input.residual.as_ref().map(Slice::f32);
-        let (weight, beta) = (input.weight.f32(), input.beta.f32());
-        let (normal, rstd) = kept.map(|kept| (K::of_mut(kept.normal), kept.rstd.f32())).unzip();
+        let (gamma, beta) = (input.gamma.f32(), input.beta.f32());
+        let (normalized, rstd) = saved.map(|saved| (K::of_mut(saved.normalized), saved.rstd.f32())).unzip();
         let tasks = blocks(y.f32(), cols)
-            .zip(optional_blocks(normal, rows, cols))
+            .zip(optional_blocks(normalized, rows, cols))
             .zip(optional_blocks(rstd, rows, 1))
             .zip(optional_blocks(rounded.map(SliceMut::bf16), rows, cols))
             .zip(blocks_of(x, cols))
             .enumerate();
         tasks.for_each_init(
-            || Lent::filled(cols, 1.0),
-            |factors, (block, ((((y, mut normal), mut rstd), mut rounded), x))| {
+            || ThreadScratch::filled(cols, 1.0),
+            |factors, (block, ((((y, mut normalized), mut rstd), mut rounded), x))| {
                 let first = block * ROW_BLOCK;
                 for (i, (y, x)) in y.chunks_exact_mut(cols).zip(x.chunks_exact(cols)).enumerate() {
                     let at = (first + i) * cols;
-                    draw(self.level(), input.dropout, at, factors);
+                    draw(self.isa(), input.dropout, at, factors);
                     let residual = residual.map(|r| &r[at..at + cols]);
-                    let moments = Moments { x, bias, residual, factors, eps: input.eps, v: y };
-                    let (mean, inverse) = simd::dispatch(self.level(), moments);
-                    let normal = normal.as_mut().map(|normal| &mut normal[i * cols..][..cols]);
+                    let moments = Moments { x, linear_bias, residual, factors, eps: input.eps, v: y };
+                    let (mean, inverse) = simd::dispatch(self.isa(), moments);
+                    let normalized = normalized.as_mut().map(|normalized| &mut normalized[i * cols..][..cols]);
                     if let Some(rstd) = &mut rstd {
                         rstd[i] = inverse;
                     }
                     let rounded = rounded.as_mut().map(|rounded| &mut rounded[i * cols..][..cols]);
-                    simd::dispatch(self.level(), Normalise { mean, rstd: inverse, weight, beta, normal, rounded, y });
+                    simd::dispatch(self.isa(), Normalise { mean, rstd: inverse, gamma, beta, normalized, rounded, y });
                 }
             },
         );
@@ -85,10 +91,10 @@ impl Cpu {
         let cols = input.cols;
         let dy = input.dy.f32();
         let rows = dy.len() / cols;
-        let weight = input.weight.f32();
-        let kept = input.kept.map(|(normal, rstd)| (K::of(&normal), rstd.f32()));
+        let gamma = input.gamma.f32();
+        let saved = input.saved.map(|(normalized, rstd)| (K::of(&normalized), rstd.f32()));
         // The sums of one block of rows for β, b and γ, one behind the other.
-        let mut partial = Lent::filled(rows.div_ceil(ROW_BLOCK) * 3 * cols, 0.0);
+        let mut partial = ThreadScratch::filled(rows.div_ceil(ROW_BLOCK) * 3 * cols, 0.0);
         let tasks = partial
             .par_chunks_exact_mut(3 * cols)
             .zip(optional_blocks(residual.map(SliceMut::f32), rows, cols))
@@ -96,30 +102,30 @@ impl Cpu {
             .zip(blocks_of(dy, cols))
             .enumerate();
         tasks.for_each_init(
-            || Lent::filled(cols, 1.0),
+            || ThreadScratch::filled(cols, 1.0),
             |factors, (block, (((partial, mut dr), mut dx), dy))| {
-                let (beta, rest) = partial.split_at_mut(cols);
-                let (bias, gamma) = rest.split_at_mut(cols);
+                let (dbeta, rest) = partial.split_at_mut(cols);
+                let (dbias, dgamma) = rest.split_at_mut(cols);
                 for (i, dy) in dy.chunks_exact(cols).enumerate() {
                     let row = block * ROW_BLOCK + i;
-                    let Some((normal, rstd)) = kept else {
-                        simd::dispatch(self.level(), Add { from: dy, to: beta });
+                    let Some((normalized, rstd)) = saved else {
+                        simd::dispatch(self.isa(), Add { from: dy, to: dbeta });
                         continue;
                     };
-                    draw(self.level(), input.dropout, row * cols, factors);
+                    draw(self.isa(), input.dropout, row * cols, factors);
                     let backward = RowBackward {
                         dy,
-                        normal: &normal[row * cols..][..cols],
+                        normalized: &normalized[row * cols..][..cols],
                         rstd: rstd[row],
-                        weight,
-                        factors,
-                        beta,
-                        bias,
                         gamma,
+                        factors,
+                        dbeta,
+                        dbias,
+                        dgamma,
                         dr: dr.as_mut().map(|dr| &mut dr[i * cols..][..cols]),
                         dx: dx.as_mut().map(|dx| &mut dx[i * cols..][..cols]),
                     };
-                    simd::dispatch(self.level(), backward);
+                    simd::dispatch(self.isa(), backward);
                 }
             },
         );
@@ -135,16 +141,16 @@ impl Cpu {
 }
 
 /// The dropout's factors for elements `at ..`; without dropout they stay 1.
-fn draw(level: Level, dropout: Option<Dropout>, at: usize, factors: &mut [f32]) {
+fn draw(isa: Isa, dropout: Option<Dropout>, at: usize, factors: &mut [f32]) {
     if let Some(dropout) = dropout {
-        dropout.factors(level, at as u64, factors);
+        dropout.factors(isa, at as u64, factors);
     }
 }
 
 /// `v = r + m ∘ (x + b)` of one row, its mean and rstd.
 struct Moments<'a, X> {
     x: &'a [X],
-    bias: Option<&'a [f32]>,
+    linear_bias: Option<&'a [f32]>,
     residual: Option<&'a [f32]>,
     factors: &'a [f32],
     eps: f32,
@@ -160,8 +166,8 @@ impl<X: Stored> Kernel for Moments<'_, X> {
         let mut sum = s.zero();
         for j in (0..cols).step_by(S::LANES) {
             let mut v = X::load(s, &self.x[j..]);
-            if let Some(bias) = self.bias {
-                v = s.add(v, load(s, bias, j));
+            if let Some(linear_bias) = self.linear_bias {
+                v = s.add(v, load(s, linear_bias, j));
             }
             v = s.mul(v, load(s, self.factors, j));
             if let Some(residual) = self.residual {
@@ -191,9 +197,9 @@ impl<X: Stored> Kernel for Moments<'_, X> {
 struct Normalise<'a, K> {
     mean: f32,
     rstd: f32,
-    weight: &'a [f32],
+    gamma: &'a [f32],
     beta: &'a [f32],
-    normal: Option<&'a mut [K]>,
+    normalized: Option<&'a mut [K]>,
     rounded: Option<&'a mut [bf16]>,
     y: &'a mut [f32],
 }
@@ -205,11 +211,11 @@ impl<K: Stored> Kernel for Normalise<'_, K> {
     fn run<S: Simd>(mut self, s: S) {
         let (mean, rstd) = (s.splat(self.mean), s.splat(self.rstd));
         for j in (0..self.y.len()).step_by(S::LANES) {
-            let normal = s.mul(s.sub(load(s, self.y, j), mean), rstd);
-            if let Some(kept) = &mut self.normal {
-                K::store(s, &mut kept[j..], normal);
+            let normalized = s.mul(s.sub(load(s, self.y, j), mean), rstd);
+            if let Some(saved) = &mut self.normalized {
+                K::store(s, &mut saved[j..], normalized);
             }
-            let y = s.fma(load(s, self.weight, j), normal, load(s, self.beta, j));
+            let y = s.fma(load(s, self.gamma, j), normalized, load(s, self.beta, j));
             if let Some(rounded) = &mut self.rounded {
                 <bf16 as Element>::store(s, &mut rounded[j..], y);
             }
@@ -221,13 +227,13 @@ impl<K: Stored> Kernel for Normalise<'_, K> {
 /// Everything backward makes of one row.
 struct RowBackward<'a, X, K> {
     dy: &'a [f32],
-    normal: &'a [K],
+    normalized: &'a [K],
     rstd: f32,
-    weight: &'a [f32],
+    gamma: &'a [f32],
     factors: &'a [f32],
-    beta: &'a mut [f32],
-    bias: &'a mut [f32],
-    gamma: &'a mut [f32],
+    dbeta: &'a mut [f32],
+    dbias: &'a mut [f32],
+    dgamma: &'a mut [f32],
     dr: Option<&'a mut [f32]>,
     dx: Option<&'a mut [X]>,
 }
@@ -240,22 +246,22 @@ impl<X: Stored, K: Stored> Kernel for RowBackward<'_, X, K> {
         let cols = self.dy.len();
         let (mut sum, mut product) = (s.zero(), s.zero());
         for j in (0..cols).step_by(S::LANES) {
-            let (dy, normal) = (load(s, self.dy, j), K::load(s, &self.normal[j..]));
-            let g = s.mul(load(s, self.weight, j), dy);
+            let (dy, normalized) = (load(s, self.dy, j), K::load(s, &self.normalized[j..]));
+            let g = s.mul(load(s, self.gamma, j), dy);
             sum = s.add(sum, g);
-            product = s.fma(g, normal, product);
-            store(s, self.beta, j, s.add(load(s, self.beta, j), dy));
-            store(s, self.gamma, j, s.fma(dy, normal, load(s, self.gamma, j)));
+            product = s.fma(g, normalized, product);
+            store(s, self.dbeta, j, s.add(load(s, self.dbeta, j), dy));
+            store(s, self.dgamma, j, s.fma(dy, normalized, load(s, self.dgamma, j)));
         }
         let mean = s.splat(s.reduce_sum(sum) / cols as f32);
         let product = s.splat(s.reduce_sum(product) / cols as f32);
         let rstd = s.splat(self.rstd);
         for j in (0..cols).step_by(S::LANES) {
-            let g = s.mul(load(s, self.weight, j), load(s, self.dy, j));
-            let centred = s.fnma(K::load(s, &self.normal[j..]), product, s.sub(g, mean));
+            let g = s.mul(load(s, self.gamma, j), load(s, self.dy, j));
+            let centred = s.fnma(K::load(s, &self.normalized[j..]), product, s.sub(g, mean));
             let dr = s.mul(rstd, centred);
             let dx = s.mul(dr, load(s, self.factors, j));
-            store(s, self.bias, j, s.add(load(s, self.bias, j), dx));
+            store(s, self.dbias, j, s.add(load(s, self.dbias, j), dx));
             if let Some(out) = &mut self.dr {
                 store(s, out, j, dr);
             }

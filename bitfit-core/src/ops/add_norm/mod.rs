@@ -18,15 +18,18 @@
 //! ```
 //!
 //! x may be narrow; the sum, its statistics, r and y are f32. On a device whose products are narrow y is written rounded as well, for
-//! the product behind it; the residual stream stays f32. Kept: x̂, narrow where the device keeps narrow, and rstd; and nothing at
+//! the product behind it; the residual stream stays f32. Saved: x̂, narrow where the device keeps narrow, and rstd; and nothing at
 //! all where only β trains and nothing below does.
 
 mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Backward, ColumnSums, DType, Device, Dropout, Error, Grads, Param, Result, Scratch, Slice, SliceMut, Slot,
-    Tape, Tensor, Trained, Var,
+    Backend, DType, Device, Error, Param, Result, Tape, Tensor, Trainable, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    rng::Dropout,
+    tape::{Backward, ColumnSums, Grads, Slot},
 };
 
 /// The device's half of the op.
@@ -46,14 +49,14 @@ pub struct Input<'a, D: Device> {
     /// The matrix to be added and normalised.
     pub x: Slice<'a, D>,
     /// Added to x.
-    pub bias: Option<Slice<'a, D>>,
+    pub linear_bias: Option<Slice<'a, D>>,
     /// Added after dropout.
     pub residual: Option<Slice<'a, D>>,
     /// γ.
-    pub weight: Slice<'a, D>,
+    pub gamma: Slice<'a, D>,
     /// β.
     pub beta: Slice<'a, D>,
-    /// Of `x + bias`; element `t * cols + j`.
+    /// Of `x + linear_bias`; element `t * cols + j`.
     pub dropout: Option<Dropout>,
     /// ε.
     pub eps: f32,
@@ -67,14 +70,14 @@ pub struct Output<'a, D: Device> {
     /// y rounded to bfloat16, where the product behind reads it so.
     pub rounded: Option<SliceMut<'a, D>>,
     /// What backward will need.
-    pub kept: Option<Kept<'a, D>>,
+    pub saved: Option<Saved<'a, D>>,
 }
 
 /// What forward leaves for backward.
 #[derive(Debug)]
-pub struct Kept<'a, D: Device> {
+pub struct Saved<'a, D: Device> {
     /// x̂ `[T, cols]`.
-    pub normal: SliceMut<'a, D>,
+    pub normalized: SliceMut<'a, D>,
     /// rstd `[T]`.
     pub rstd: SliceMut<'a, D>,
 }
@@ -87,9 +90,9 @@ pub struct BackwardInput<'a, D: Device> {
     /// The gradient of y.
     pub dy: Slice<'a, D>,
     /// γ.
-    pub weight: Slice<'a, D>,
+    pub gamma: Slice<'a, D>,
     /// x̂ and rstd; there unless only β's gradient is asked for.
-    pub kept: Option<(Slice<'a, D>, Slice<'a, D>)>,
+    pub saved: Option<(Slice<'a, D>, Slice<'a, D>)>,
     /// As in forward.
     pub dropout: Option<Dropout>,
 }
@@ -108,11 +111,11 @@ pub struct BackwardOutput<'a, D: Device> {
 #[derive(Debug)]
 pub struct AddNormArgs<'a, D: Device> {
     /// b.
-    pub bias: Option<&'a Param<D>>,
+    pub linear_bias: Option<&'a Param<D>>,
     /// r.
     pub residual: Option<&'a Var<D>>,
     /// γ.
-    pub weight: &'a Param<D>,
+    pub gamma: &'a Param<D>,
     /// β.
     pub beta: &'a Param<D>,
     /// The probability of dropping an element of `x + b`.
@@ -132,7 +135,7 @@ impl<D: Backend> Tape<'_, D> {
         if cols == 0 {
             return Err(Error::shape("add_norm", "the input", &[rows, 1], &[rows, 0]));
         }
-        let vectors = [("the bias", args.bias), ("the weight", Some(args.weight)), ("beta", Some(args.beta))];
+        let vectors = [("the linear bias", args.linear_bias), ("gamma", Some(args.gamma)), ("beta", Some(args.beta))];
         for (what, param) in vectors {
             if let Some(param) = param.filter(|param| param.len() != cols) {
                 return Err(Error::shape("add_norm", what, &[cols], param.shape()));
@@ -155,41 +158,43 @@ impl<D: Backend> Tape<'_, D> {
             x: x.slot(),
             residual,
             shape: [rows, cols],
-            vectors: [trains(Some(args.beta)), trains(args.bias), trains(Some(args.weight))],
-            weight: args.weight.clone(),
+            vectors: [trains(Some(args.beta)), trains(args.linear_bias), trains(Some(args.gamma))],
+            gamma: args.gamma.clone(),
             dropout,
-            kept: None,
+            saved: None,
         };
         let mut y = self.scratch(rows * cols)?;
-        let mut kept = match node.needs_kept() {
-            true => Some((self.scratch_of(self.device().narrow(), rows * cols)?, self.scratch(rows)?)),
+        let mut saved = match node.needs_saved() {
+            true => Some((self.scratch_of(self.device().compute_dtype(), rows * cols)?, self.scratch(rows)?)),
             false => None,
         };
         let input = Input {
             cols,
             x: x.slice(),
-            bias: args.bias.map(|bias| self.value(bias)),
+            linear_bias: args.linear_bias.map(|linear_bias| self.value(linear_bias)),
             residual: args.residual.map(Var::slice),
-            weight: self.value(args.weight),
+            gamma: self.value(args.gamma),
             beta: self.value(args.beta),
             dropout,
             eps: args.eps,
         };
-        let mut rounded = match self.device().narrow() {
+        let mut rounded = match self.device().compute_dtype() {
             DType::F32 => None,
             DType::Bf16 => Some(self.scratch_of(DType::Bf16, rows * cols)?),
         };
         let output = Output {
             y: y.as_mut(),
             rounded: rounded.as_mut().map(Scratch::as_mut),
-            kept: kept.as_mut().map(|(normal, rstd)| Kept { normal: normal.as_mut(), rstd: rstd.as_mut() }),
+            saved: saved
+                .as_mut()
+                .map(|(normalized, rstd)| Saved { normalized: normalized.as_mut(), rstd: rstd.as_mut() }),
         };
         self.device().add_norm(input, output)?;
         let y = Tensor::new(y, rows, cols);
-        let y = if kept.is_none() && node.vectors[0].is_none() {
+        let y = if saved.is_none() && node.vectors[0].is_none() {
             self.constant(y)
         } else {
-            self.record(y, Node { kept, ..node })
+            self.record(y, Node { saved, ..node })
         };
         Ok(match rounded {
             None => y,
@@ -201,8 +206,8 @@ impl<D: Backend> Tape<'_, D> {
     ///
     /// # Errors
     /// [`Error::Shape`] when γ or β has not x's columns.
-    pub fn layer_norm(&mut self, x: &Var<D>, weight: &Param<D>, beta: &Param<D>, eps: f32) -> Result<Var<D>> {
-        self.add_norm(x, &AddNormArgs { bias: None, residual: None, weight, beta, dropout: 0.0, eps })
+    pub fn layer_norm(&mut self, x: &Var<D>, gamma: &Param<D>, beta: &Param<D>, eps: f32) -> Result<Var<D>> {
+        self.add_norm(x, &AddNormArgs { linear_bias: None, residual: None, gamma, beta, dropout: 0.0, eps })
     }
 }
 
@@ -211,16 +216,16 @@ struct Node<D: Device> {
     residual: Option<Slot>,
     shape: [usize; 2],
     /// β, b and γ, where they train.
-    vectors: [Option<Trained>; 3],
-    weight: Param<D>,
+    vectors: [Option<Trainable>; 3],
+    gamma: Param<D>,
     dropout: Option<Dropout>,
     /// x̂ and rstd.
-    kept: Option<(Scratch<D>, Scratch<D>)>,
+    saved: Option<(Scratch<D>, Scratch<D>)>,
 }
 
 impl<D: Device> Node<D> {
     /// Every gradient but β's reads x̂.
-    fn needs_kept(&self) -> bool {
+    fn needs_saved(&self) -> bool {
         self.x.is_some() || self.residual.is_some() || self.vectors[1..].iter().any(Option::is_some)
     }
 }
@@ -235,13 +240,13 @@ impl<D: Backend> Backward<D> for Node<D> {
         let fresh = |slot: Option<Slot>| slot.map(|slot| grads.scratch_for(slot, rows * cols)).transpose();
         let (mut dx, mut dr) = (fresh(self.x)?, fresh(self.residual)?);
         let vectors = self.vectors.each_ref().map(Option::as_ref);
-        let weight = grads.value(&self.weight);
+        let gamma = grads.value(&self.gamma);
         grads.column_sums(vectors, |device, sums| {
             let input = BackwardInput {
                 cols,
                 dy: dy.as_ref(),
-                weight,
-                kept: self.kept.as_ref().map(|(normal, rstd)| (normal.as_ref(), rstd.as_ref())),
+                gamma,
+                saved: self.saved.as_ref().map(|(normalized, rstd)| (normalized.as_ref(), rstd.as_ref())),
                 dropout: self.dropout,
             };
             let (residual, x) = (dr.as_mut().map(Scratch::as_mut), dx.as_mut().map(Scratch::as_mut));
@@ -256,7 +261,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

@@ -8,11 +8,11 @@ pub struct Inputs<R> {
     /// The matrix to be added and normalised.
     pub x: Vec<R>,
     /// Added to x.
-    pub bias: Vec<R>,
+    pub linear_bias: Vec<R>,
     /// Added after dropout.
     pub residual: Vec<R>,
     /// γ.
-    pub weight: Vec<R>,
+    pub gamma: Vec<R>,
     /// β.
     pub beta: Vec<R>,
     /// 0 or `1/(1-p)`.
@@ -27,11 +27,11 @@ pub struct Gradients<R> {
     /// dx.
     pub x: Vec<R>,
     /// db.
-    pub bias: Vec<R>,
+    pub linear_bias: Vec<R>,
     /// dr.
     pub residual: Vec<R>,
     /// dγ.
-    pub weight: Vec<R>,
+    pub gamma: Vec<R>,
     /// dβ.
     pub beta: Vec<R>,
 }
@@ -46,43 +46,44 @@ fn normalise<R: Real>(v: &[R], eps: R) -> (Vec<R>, R) {
 }
 
 fn sum<R: Real>(inputs: &Inputs<R>) -> Vec<R> {
-    let cols = inputs.weight.len();
+    let cols = inputs.gamma.len();
     (0..inputs.x.len())
-        .map(|i| inputs.residual[i] + inputs.factors[i] * (inputs.x[i] + inputs.bias[i % cols]))
+        .map(|i| inputs.residual[i] + inputs.factors[i] * (inputs.x[i] + inputs.linear_bias[i % cols]))
         .collect()
 }
 
 /// y `[T, H]`.
 pub fn forward<R: Real>(inputs: &Inputs<R>) -> Vec<R> {
-    let cols = inputs.weight.len();
+    let cols = inputs.gamma.len();
     let mut y = Vec::new();
     for v in sum(inputs).chunks_exact(cols) {
-        let (normal, _) = normalise(v, inputs.eps);
-        y.extend((0..cols).map(|j| inputs.weight[j] * normal[j] + inputs.beta[j]));
+        let (normalized, _) = normalise(v, inputs.eps);
+        y.extend((0..cols).map(|j| inputs.gamma[j] * normalized[j] + inputs.beta[j]));
     }
     y
 }
 
 /// The gradients for a gradient `dy` of y.
 pub fn backward<R: Real>(inputs: &Inputs<R>, dy: &[R]) -> Gradients<R> {
-    let cols = inputs.weight.len();
+    let cols = inputs.gamma.len();
     let n = R::of(cols as f64);
     let vector = || vec![R::zero(); cols];
-    let mut out = Gradients { x: Vec::new(), bias: vector(), residual: Vec::new(), weight: vector(), beta: vector() };
+    let mut out =
+        Gradients { x: Vec::new(), linear_bias: vector(), residual: Vec::new(), gamma: vector(), beta: vector() };
     let v = sum(inputs);
     for (t, (v, dy)) in v.chunks_exact(cols).zip(dy.chunks_exact(cols)).enumerate() {
-        let (normal, rstd) = normalise(v, inputs.eps);
-        let g: Vec<R> = (0..cols).map(|j| inputs.weight[j] * dy[j]).collect();
+        let (normalized, rstd) = normalise(v, inputs.eps);
+        let g: Vec<R> = (0..cols).map(|j| inputs.gamma[j] * dy[j]).collect();
         let mean = g.iter().fold(R::zero(), |sum, &g| sum + g) / n;
-        let product = (0..cols).fold(R::zero(), |sum, j| sum + g[j] * normal[j]) / n;
+        let product = (0..cols).fold(R::zero(), |sum, j| sum + g[j] * normalized[j]) / n;
         for j in 0..cols {
-            let dr = rstd * (g[j] - mean - normal[j] * product);
+            let dr = rstd * (g[j] - mean - normalized[j] * product);
             let dx = inputs.factors[t * cols + j] * dr;
             out.residual.push(dr);
             out.x.push(dx);
-            out.bias[j] += dx;
+            out.linear_bias[j] += dx;
             out.beta[j] += dy[j];
-            out.weight[j] += dy[j] * normal[j];
+            out.gamma[j] += dy[j] * normalized[j];
         }
     }
     out

@@ -1,12 +1,13 @@
-//! Sum and product on the CPU: bound by memory, so plain loops that the compiler turns into vectors.
+//! Sum and product on the CPU: bound by memory bandwidth, so plain loops that the compiler vectorises suffice.
 
 use rayon::prelude::*;
 
 use super::Arithmetic;
 use crate::{
-    Cpu, Result, Slice, SliceMut,
+    Cpu, Result,
+    backend::{Slice, SliceMut},
     cpu::{ELEMENT_BLOCK, ROW_BLOCK, blocks, blocks_of, sum_columns},
-    lent::Lent,
+    memory::ThreadScratch,
 };
 
 impl Arithmetic for Cpu {
@@ -26,7 +27,7 @@ impl Arithmetic for Cpu {
     fn column_dot(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, sum: SliceMut<'_, Self>) -> Result<()> {
         let (a, b, sum) = (a.f32(), b.f32(), sum.f32());
         let cols = sum.len();
-        let mut partial = Lent::filled(a.len().div_ceil(ROW_BLOCK * cols) * cols, 0.0);
+        let mut partial = ThreadScratch::filled(a.len().div_ceil(ROW_BLOCK * cols) * cols, 0.0);
         let tasks = partial.par_chunks_exact_mut(cols).zip(blocks_of(a, cols)).zip(blocks_of(b, cols));
         tasks.for_each(|((partial, a), b)| {
             for (a, b) in a.chunks_exact(cols).zip(b.chunks_exact(cols)) {
@@ -40,7 +41,7 @@ impl Arithmetic for Cpu {
     }
 }
 
-/// `f` of every element of a, its partner in b, which is a row of a where it is shorter, and its place in y.
+/// Calls `f` with every element of a, the matching element of b (one broadcast row if b is shorter) and that of y.
 fn elementwise(a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32, &mut f32) + Sync) {
     let run = |y: &mut [f32], a: &[f32], b: &[f32]| y.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| f(a, b, y));
     if b.len() == a.len() {

@@ -1,39 +1,42 @@
-//! `y = a + b` and `y = a ∘ b`, element by element; b is of a's shape `[m, n]`, or a row `[1, n]` that meets every row of a.
+//! `y = a + b` and `y = a ∘ b`, element by element; b has a's shape `[m, n]`, or is one row `[1, n]` that is broadcast.
 //!
-//! | op | da | db | db where b is a row | kept |
+//! | op | da | db | db if b is a row | saved |
 //! |---|---|---|---|---|
 //! | add | `dy` | `dy` | `Σₜ dy` | nothing |
-//! | mul | `dy ∘ b` | `dy ∘ a` | `Σₜ dy ∘ a` | b where a needs a gradient, a where b does |
+//! | mul | `dy ∘ b` | `dy ∘ a` | `Σₜ dy ∘ a` | b if a needs a gradient, a if b does |
 //!
-//! What is kept is shared with its other readers, not copied.
+//! Saved tensors are shared with their other readers, not copied.
 
 mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Backward, Device, Error, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Target, Tensor, Var,
+    Backend, Device, Error, Result, Tape, Tensor, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    tape::{Backward, Grads, Slot, Target},
 };
 
-/// The device's half of the ops. Where `b` is shorter than `a` it is one row of it.
+/// The device's part of addition and multiplication. If `b` is shorter than `a`, it is one row that is broadcast.
 pub trait Arithmetic: Device {
     /// `y = a + b`.
     fn add(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>) -> Result<()>;
 
-    /// `y = a ∘ b`, or `y += a ∘ b`.
+    /// `y = a ∘ b`, or `y += a ∘ b` if `accumulate`.
     fn mul(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>, accumulate: bool) -> Result<()>;
 
-    /// `sum[j] += Σₜ a[t, j] b[t, j]`; a and b of one shape, with as many columns as `sum` has elements.
+    /// `sum[j] += Σₜ a[t, j] b[t, j]`; a and b have the same shape, with as many columns as `sum` has elements.
     fn column_dot(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, sum: SliceMut<'_, Self>) -> Result<()>;
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// `a + b`; see the [module](self).
+    /// The sum `a + b`, of a's shape `[m, n]`; b is `[m, n]` or `[1, n]`. See the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] when b is neither of a's shape nor a row of it.
+    /// [`Error::Shape`] if b has neither a's shape nor that of one of its rows.
     pub fn add(&mut self, a: &Var<D>, b: &Var<D>) -> Result<Var<D>> {
         let [rows, cols] = check("add", a, b)?;
-        let (a, b) = (&self.widen(a)?, &self.widen(b)?);
+        let (a, b) = (&self.to_f32(a)?, &self.to_f32(b)?);
         let mut y = self.scratch(rows * cols)?;
         self.device().add(a.slice(), b.slice(), y.as_mut())?;
         let y = Tensor::new(y, rows, cols);
@@ -43,13 +46,13 @@ impl<D: Backend> Tape<'_, D> {
         Ok(self.record(y, Add { a: a.slot(), b: b.slot(), cols, b_len: b.slice().len }))
     }
 
-    /// `a ∘ b`, the product element by element; see the [module](self).
+    /// The element-wise product `a ∘ b`, of a's shape `[m, n]`; b is `[m, n]` or `[1, n]`. See the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] when b is neither of a's shape nor a row of it.
+    /// [`Error::Shape`] if b has neither a's shape nor that of one of its rows.
     pub fn mul(&mut self, a: &Var<D>, b: &Var<D>) -> Result<Var<D>> {
         let [rows, cols] = check("mul", a, b)?;
-        let (a, b) = (&self.widen(a)?, &self.widen(b)?);
+        let (a, b) = (&self.to_f32(a)?, &self.to_f32(b)?);
         let mut y = self.scratch(rows * cols)?;
         self.device().mul(a.slice(), b.slice(), y.as_mut(), false)?;
         let y = Tensor::new(y, rows, cols);
@@ -72,7 +75,7 @@ struct Add {
     a: Option<Slot>,
     b: Option<Slot>,
     cols: usize,
-    /// Shorter than dy where b is a row.
+    /// The number of elements of b: less than dy's if b is a row.
     b_len: usize,
 }
 
@@ -88,7 +91,7 @@ impl<D: Backend> Backward<D> for Add {
             device.column_sum(dy.as_ref(), self.cols, 0, db.scratch.as_mut())?;
             grads.put(db);
         }
-        // dy itself becomes the gradient of the last that asks for all of it; the one before gets a copy.
+        // The last input that takes the whole of dy takes the buffer itself; an input before it gets a copy.
         let mut whole = [self.a, self.b.filter(|_| self.b_len == dy.len())].into_iter().flatten();
         match (whole.next(), whole.next()) {
             (Some(first), Some(last)) => {
@@ -107,10 +110,10 @@ impl<D: Backend> Backward<D> for Add {
 }
 
 struct Mul<D: Device> {
-    /// Each needs the other's value, and only if it needs a gradient.
+    /// The slot of each operand with the value of the other, present if the operand needs a gradient.
     a_with_b: Option<(Slot, Tensor<D>)>,
     b_with_a: Option<(Slot, Tensor<D>)>,
-    /// Shorter than dy where b is a row.
+    /// The number of elements of b: less than dy's if b is a row.
     b_len: usize,
 }
 
@@ -142,7 +145,7 @@ impl<D: Backend> Backward<D> for Mul<D> {
     }
 }
 
-/// A target for an op that only adds.
+/// A gradient buffer for a device function that only adds: zeroed unless it already holds a gradient.
 fn zeroed_target<D: Device>(grads: &mut Grads<'_, D>, slot: Slot, len: usize) -> Result<Target<D>> {
     let mut target = grads.target(slot, len)?;
     if !target.accumulate {
@@ -151,7 +154,7 @@ fn zeroed_target<D: Device>(grads: &mut Grads<'_, D>, slot: Slot, len: usize) ->
     Ok(target)
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
-//! The references against finite differences, the suite on the CPU, what is kept, and shapes that do not fit.
+//! The references against finite differences, the conformance tests on the CPU, what is kept, and shapes that do not fit.
 
 use super::{reference, *};
-use crate::{Arena, ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
+use crate::{Arena, ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -17,13 +17,13 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
-fn parameter(workspace: &Workspace<Cpu>) -> (Arena<Cpu>, crate::Trained) {
+fn parameter(workspace: &Workspace<Cpu>) -> (Arena<Cpu>, crate::Trainable) {
     let mut builder = ArenaBuilder::new(workspace.device().clone());
-    let x = builder.train("x", HostTensor::new([64, 8], random(1, 512)).unwrap(), Mask::Whole).unwrap();
+    let x = builder.train("x", HostTensor::new([64, 8], random(1, 512)).unwrap(), Mask::All).unwrap();
     (builder.build().unwrap(), x)
 }
 

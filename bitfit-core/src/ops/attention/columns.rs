@@ -1,45 +1,48 @@
-//! One head's columns of a matrix as rows of their own, and back.
+//! Gathers the columns of one head into contiguous rows, and scatters them back.
 //!
-//! A head's part of a row is a line or two, and the next row's lies on another page, where the CPU does not foresee it: rows are
-//! asked for ahead of their turn.
+//! A head's part of a row is one or two cache lines, and that of the next row is on another page, which defeats the hardware
+//! prefetcher; rows are therefore prefetched explicitly.
 
 use std::ops::Range;
 
 use crate::{
-    Cpu, Slice,
-    cpu::{Elements, ElementsMut, Stored},
-    simd::{self, Kernel, Level, Simd},
+    Cpu,
+    backend::Slice,
+    cpu::{
+        Elements, ElementsMut, Stored,
+        simd::{self, Isa, Kernel, Simd},
+    },
 };
 
-/// How many rows ahead a row is asked for.
+/// Prefetch distance in rows.
 const ROWS_AHEAD: usize = 8;
 
-/// Which columns of a matrix.
+/// A range of columns of a matrix.
 #[derive(Clone, Copy)]
 pub(super) struct Columns {
-    /// Columns of the matrix.
+    /// The number of columns of the matrix.
     pub stride: usize,
-    /// The first of those meant.
+    /// The first column of the range.
     pub first: usize,
-    /// How many of them.
+    /// The number of columns in the range.
     pub count: usize,
 }
 
-/// Reads columns of some rows to rows of their own, `to.len() / rows.len()` apart; what lies behind a row's end is zero.
-pub(super) fn take<T: Stored>(level: Level, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut [T]) {
+/// Gathers `columns` of `rows` into rows that are `to.len() / rows.len()` apart; padding after a row is set to zero.
+pub(super) fn take<T: Stored>(isa: Isa, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut [T]) {
     let range = rows.start * columns.stride..rows.end * columns.stride;
     let to_stride = to.len().checked_div(rows.len()).unwrap_or(columns.count);
     match from.elements() {
-        Elements::F32(from) => simd::dispatch(level, Take { from: &from[range], columns, to, to_stride }),
-        Elements::Bf16(from) => simd::dispatch(level, Take { from: &from[range], columns, to, to_stride }),
+        Elements::F32(from) => simd::dispatch(isa, Take { from: &from[range], columns, to, to_stride }),
+        Elements::Bf16(from) => simd::dispatch(isa, Take { from: &from[range], columns, to, to_stride }),
     }
 }
 
-/// Writes rows to columns of a matrix, rounded to its type.
-pub(super) fn put(level: Level, to: &mut ElementsMut<'_>, columns: Columns, from: &[f32]) {
+/// Scatters contiguous rows to columns of a matrix, rounding to its element type.
+pub(super) fn put(isa: Isa, to: &mut ElementsMut<'_>, columns: Columns, from: &[f32]) {
     match to {
-        ElementsMut::F32(to) => simd::dispatch(level, Put { from, columns, to }),
-        ElementsMut::Bf16(to) => simd::dispatch(level, Put { from, columns, to }),
+        ElementsMut::F32(to) => simd::dispatch(isa, Put { from, columns, to }),
+        ElementsMut::Bf16(to) => simd::dispatch(isa, Put { from, columns, to }),
     }
 }
 

@@ -16,11 +16,14 @@ use super::{
     softmax::{SoftmaxTile, SoftmaxTileBackward},
 };
 use crate::{
-    Cpu, DType, Result, Slice, SliceMut,
-    cpu::ElementsMut,
-    gemm::{MatMut, MatRef, NoEpilogue, Output, Pair, RightOperand, gemm, multiply},
-    lent::Lent,
-    simd::{self, Level},
+    Cpu, DType, Result,
+    backend::{Slice, SliceMut},
+    cpu::{
+        ElementsMut,
+        gemm::{MatMut, MatRef, NoEpilogue, Output, Pair, RightOperand, gemm, multiply},
+        simd::{self, Isa},
+    },
+    memory::ThreadScratch,
 };
 
 /// Queries of one tile: enough that the products which sum over them, dk and dv, are not all loads and stores; few enough that a
@@ -31,15 +34,10 @@ const QUERY_TILE: usize = 64;
 const SHARED_SCORES: usize = 1 << 16;
 
 impl Attention for Cpu {
-    fn attention(
-        &self,
-        input: &Input<'_, Self>,
-        o: SliceMut<'_, Self>,
-        log_sums: Option<SliceMut<'_, Self>>,
-    ) -> Result<()> {
+    fn attention(&self, input: &Input<'_, Self>, o: SliceMut<'_, Self>, lse: Option<SliceMut<'_, Self>>) -> Result<()> {
         match input.dtype() {
-            DType::F32 => attention::<f32>(self.level(), input, o, log_sums),
-            DType::Bf16 => attention::<Pair>(self.level(), input, o, log_sums),
+            DType::F32 => attention::<f32>(self.isa(), input, o, lse),
+            DType::Bf16 => attention::<Pair>(self.isa(), input, o, lse),
         }
         Ok(())
     }
@@ -47,56 +45,54 @@ impl Attention for Cpu {
     fn attention_backward(
         &self,
         input: &Input<'_, Self>,
-        log_sums: Slice<'_, Self>,
+        lse: Slice<'_, Self>,
         dy: Slice<'_, Self>,
         gradient: Projections<SliceMut<'_, Self>>,
     ) -> Result<()> {
         match input.dtype() {
-            DType::F32 => attention_backward::<f32>(self.level(), input, log_sums, dy, gradient),
-            DType::Bf16 => attention_backward::<Pair>(self.level(), input, log_sums, dy, gradient),
+            DType::F32 => attention_backward::<f32>(self.isa(), input, lse, dy, gradient),
+            DType::Bf16 => attention_backward::<Pair>(self.isa(), input, lse, dy, gradient),
         }
         Ok(())
     }
 }
 
-fn attention<T: Kept>(level: Level, input: &Input<'_, Cpu>, o: SliceMut<'_, Cpu>, log_sums: Option<SliceMut<'_, Cpu>>) {
+fn attention<T: Kept>(isa: Isa, input: &Input<'_, Cpu>, o: SliceMut<'_, Cpu>, lse: Option<SliceMut<'_, Cpu>>) {
     let (width, dim) = (input.width(), input.head_dim);
     let o = split(o, input.queries.host(), width);
-    let log_sums: Vec<Option<&mut [f32]>> = match log_sums {
-        Some(log_sums) => {
-            split_slice(log_sums.f32(), input.queries.host(), input.heads).into_iter().map(Some).collect()
-        }
+    let lse: Vec<Option<&mut [f32]>> = match lse {
+        Some(lse) => split_slice(lse.f32(), input.queries.host(), input.heads).into_iter().map(Some).collect(),
         None => o.iter().map(|_| None).collect(),
     };
-    o.into_par_iter().zip(log_sums).enumerate().for_each(|(sequence, (mut o, mut log_sums))| {
+    o.into_par_iter().zip(lse).enumerate().for_each(|(sequence, (mut o, mut lse))| {
         let queries = input.queries.range(sequence).len();
         let scores = queries * input.keys.range(sequence).len();
         // Head after head: o [queries, D], then the log-sums [queries].
-        let mut heads = Lent::any(input.heads * queries * (dim + 1));
+        let mut heads = ThreadScratch::unspecified(input.heads * queries * (dim + 1));
         for_each_head(input.heads * scores, &mut heads, queries * (dim + 1), |head, out| {
-            let (o, log_sums) = out.split_at_mut(queries * dim);
-            let at = Head { level, input, sequence, head };
-            with_scratch::<T>(|scratch| scratch.forward(&at, o, log_sums));
+            let (o, lse) = out.split_at_mut(queries * dim);
+            let at = Head { isa, input, sequence, head };
+            with_scratch::<T>(|scratch| scratch.forward(&at, o, lse));
         });
         for (head, out) in heads.chunks_exact(queries * (dim + 1)).enumerate() {
             let (from, sums) = out.split_at(queries * dim);
-            put(level, &mut o, Head { level, input, sequence, head }.columns(width, 0), from);
-            if let Some(log_sums) = &mut log_sums {
-                sums.iter().enumerate().for_each(|(row, sum)| log_sums[row * input.heads + head] = *sum);
+            put(isa, &mut o, Head { isa, input, sequence, head }.columns(width, 0), from);
+            if let Some(lse) = &mut lse {
+                sums.iter().enumerate().for_each(|(row, sum)| lse[row * input.heads + head] = *sum);
             }
         }
     });
 }
 
 fn attention_backward<T: Kept>(
-    level: Level,
+    isa: Isa,
     input: &Input<'_, Cpu>,
-    log_sums: Slice<'_, Cpu>,
+    lse: Slice<'_, Cpu>,
     dy: Slice<'_, Cpu>,
     gradient: Projections<SliceMut<'_, Cpu>>,
 ) {
     let (width, dim) = (input.width(), input.head_dim);
-    let log_sums = log_sums.f32();
+    let lse = lse.f32();
     let (queries, keys) = (input.queries.host(), input.keys.host());
     // Of each sequence its own rows of the gradients, to write without asking the others.
     let gradients: Vec<Projections<ElementsMut<'_>>> = match gradient {
@@ -111,25 +107,25 @@ fn attention_backward<T: Kept>(
         let (queries, keys) = (input.queries.range(sequence).len(), input.keys.range(sequence).len());
         // Head after head: dq [queries, D], dk and dv [keys, D].
         let size = (queries + 2 * keys) * dim;
-        let mut heads = Lent::any(input.heads * size);
+        let mut heads = ThreadScratch::unspecified(input.heads * size);
         for_each_head(input.heads * queries * keys, &mut heads, size, |head, out| {
-            let at = Head { level, input, sequence, head };
-            with_scratch::<T>(|scratch| scratch.backward(&at, log_sums, &dy, out));
+            let at = Head { isa, input, sequence, head };
+            with_scratch::<T>(|scratch| scratch.backward(&at, lse, &dy, out));
         });
         for (head, out) in heads.chunks_exact(size).enumerate() {
             let (dq, rest) = out.split_at(queries * dim);
             let (dk, dv) = rest.split_at(keys * dim);
-            let at = Head { level, input, sequence, head };
+            let at = Head { isa, input, sequence, head };
             match &mut gradient {
                 Projections::Packed(qkv) => {
                     for (part, from) in [dq, dk, dv].into_iter().enumerate() {
-                        put(level, qkv, at.columns(3 * width, part * width), from);
+                        put(isa, qkv, at.columns(3 * width, part * width), from);
                     }
                 }
                 Projections::Split { query, key_value } => {
-                    put(level, query, at.columns(width, 0), dq);
-                    put(level, key_value, at.columns(2 * width, 0), dk);
-                    put(level, key_value, at.columns(2 * width, width), dv);
+                    put(isa, query, at.columns(width, 0), dq);
+                    put(isa, key_value, at.columns(2 * width, 0), dk);
+                    put(isa, key_value, at.columns(2 * width, width), dv);
                 }
             }
         }
@@ -195,7 +191,7 @@ fn with_scratch<T: Kept>(work: impl FnOnce(&mut Scratch<T>)) {
 
 /// Which head of which sequence.
 struct Head<'a, 'b> {
-    level: Level,
+    isa: Isa,
     input: &'a Input<'b, Cpu>,
     sequence: usize,
     head: usize,
@@ -240,52 +236,52 @@ struct Scores {
 
 impl<T: Form> Scratch<T> {
     fn gather(&mut self, at: &Head<'_, '_>) {
-        let &Head { level, input, sequence, .. } = at;
+        let &Head { isa, input, sequence, .. } = at;
         let width = input.width();
         let (queries, keys) = (input.queries.range(sequence), input.keys.range(sequence));
         match &input.projections {
             Projections::Packed(qkv) => {
                 for (part, to) in [&mut self.q, &mut self.k, &mut self.v].into_iter().enumerate() {
-                    T::take(level, qkv, queries.clone(), at.columns(3 * width, part * width), to);
+                    T::take(isa, qkv, queries.clone(), at.columns(3 * width, part * width), to);
                 }
             }
             Projections::Split { query, key_value } => {
-                T::take(level, query, queries, at.columns(width, 0), &mut self.q);
-                T::take(level, key_value, keys.clone(), at.columns(2 * width, 0), &mut self.k);
-                T::take(level, key_value, keys, at.columns(2 * width, width), &mut self.v);
+                T::take(isa, query, queries, at.columns(width, 0), &mut self.q);
+                T::take(isa, key_value, keys.clone(), at.columns(2 * width, 0), &mut self.k);
+                T::take(isa, key_value, keys, at.columns(2 * width, width), &mut self.v);
             }
         }
-        self.k_transposed.pack(level, MatRef::new(&self.k, T::places(input.head_dim)).t());
+        self.k_transposed.pack(isa, MatRef::new(&self.k, T::places(input.head_dim)).t());
     }
 
-    fn forward(&mut self, at: &Head<'_, '_>, o: &mut [f32], log_sums: &mut [f32]) {
-        let &Head { level, input, sequence, .. } = at;
+    fn forward(&mut self, at: &Head<'_, '_>, o: &mut [f32], lse: &mut [f32]) {
+        let &Head { isa, input, sequence, .. } = at;
         let (dim, keys) = (input.head_dim, input.keys.range(sequence).len());
         self.gather(at);
         let Self { q, v, k_transposed, scores, stacked: [v_stacked, ..], along, .. } = self;
         let q = MatRef::new(q, T::places(dim));
-        let v = T::stack(level, v, dim, v_stacked);
-        for tile in tiles(log_sums.len()) {
+        let v = T::stack(isa, v, dim, v_stacked);
+        for tile in tiles(lse.len()) {
             scores.compute(at, &tile, q, k_transposed);
             let Scores { p, factors } = scores;
-            simd::dispatch(level, SoftmaxTile { p, keys, factors, log_sums: &mut log_sums[tile.clone()] });
+            simd::dispatch(isa, SoftmaxTile { p, keys, factors, lse: &mut lse[tile.clone()] });
             let o = MatMut::new(&mut o[tile.start * dim..tile.end * dim], dim);
-            gemm(level, 1.0, T::along(level, p, keys, along), v, Output::Write(o));
+            gemm(isa, 1.0, T::along(isa, p, keys, along), v, Output::Write(o));
         }
     }
 
-    fn backward(&mut self, at: &Head<'_, '_>, log_sums: &[f32], dy: &Slice<'_, Cpu>, out: &mut [f32]) {
-        let &Head { level, input, sequence, head } = at;
+    fn backward(&mut self, at: &Head<'_, '_>, lse: &[f32], dy: &Slice<'_, Cpu>, out: &mut [f32]) {
+        let &Head { isa, input, sequence, head } = at;
         let (width, dim) = (input.width(), input.head_dim);
         let scale = 1.0 / (dim as f32).sqrt();
         let (rows, keys) = (input.queries.range(sequence), input.keys.range(sequence).len());
         self.gather(at);
-        T::take(level, dy, rows.clone(), at.columns(width, 0), &mut self.dy);
+        T::take(isa, dy, rows.clone(), at.columns(width, 0), &mut self.dy);
         let Self { q, k, v, dy, k_transposed, v_transposed, scores, ds, stacked, along, p_down, ds_down } = self;
         let [q_stacked, k_stacked, dy_stacked] = stacked;
-        v_transposed.pack(level, MatRef::new(v, T::places(dim)).t());
+        v_transposed.pack(isa, MatRef::new(v, T::places(dim)).t());
         let [q_stacked, k_stacked, dy_stacked] =
-            [(&*q, q_stacked), (&*k, k_stacked), (&*dy, dy_stacked)].map(|(rows, to)| T::stack(level, rows, dim, to));
+            [(&*q, q_stacked), (&*k, k_stacked), (&*dy, dy_stacked)].map(|(rows, to)| T::stack(isa, rows, dim, to));
         let [q, dy] = [&*q, &*dy].map(|rows| MatRef::new(rows, T::places(dim)));
         let (dq, rest) = out.split_at_mut(rows.len() * dim);
         let (dk, dv) = rest.split_at_mut(keys * dim);
@@ -293,18 +289,18 @@ impl<T: Form> Scratch<T> {
             scores.compute(at, &tile, q, k_transposed);
             ds.resize(tile.len() * keys, 0.0);
             let dy = dy.part(tile.clone(), 0..T::places(dim));
-            multiply(level, 1.0, dy, v_transposed, Output::Write(MatMut::new(ds, keys)), &NoEpilogue);
+            multiply(isa, 1.0, dy, v_transposed, Output::Write(MatMut::new(ds, keys)), &NoEpilogue);
             let Scores { p, factors } = scores;
-            let log_sums = tile.clone().map(|row| log_sums[(rows.start + row) * input.heads + head]);
-            simd::dispatch(level, SoftmaxTileBackward { p, ds, keys, factors, log_sums });
+            let lse = tile.clone().map(|row| lse[(rows.start + row) * input.heads + head]);
+            simd::dispatch(isa, SoftmaxTileBackward { p, ds, keys, factors, lse });
             // `p` now holds m ∘ p. A tile begins with the first row of a pair.
             let own = T::places(tile.start)..T::places(tile.end);
             let [q, dy] = [q_stacked, dy_stacked].map(|stacked| stacked.part(own.clone(), 0..dim));
             let sum = |to| if tile.start == 0 { Output::Write(to) } else { Output::Accumulate(to) };
-            gemm(level, 1.0, T::down(level, p, keys, p_down).t(), dy, sum(MatMut::new(dv, dim)));
-            gemm(level, scale, T::down(level, ds, keys, ds_down).t(), q, sum(MatMut::new(dk, dim)));
+            gemm(isa, 1.0, T::down(isa, p, keys, p_down).t(), dy, sum(MatMut::new(dv, dim)));
+            gemm(isa, scale, T::down(isa, ds, keys, ds_down).t(), q, sum(MatMut::new(dk, dim)));
             let dq = MatMut::new(&mut dq[tile.start * dim..tile.end * dim], dim);
-            gemm(level, scale, T::along(level, ds, keys, along), k_stacked, Output::Write(dq));
+            gemm(isa, scale, T::along(isa, ds, keys, along), k_stacked, Output::Write(dq));
         }
     }
 }
@@ -312,16 +308,16 @@ impl<T: Form> Scratch<T> {
 impl Scores {
     /// The scores of some queries, `q · kᵀ / √D`, and the factors of their dropout.
     fn compute<T: Form>(&mut self, at: &Head<'_, '_>, tile: &Range<usize>, q: MatRef<'_, T>, k: &RightOperand<T>) {
-        let &Head { level, input, sequence, head } = at;
+        let &Head { isa, input, sequence, head } = at;
         let keys = input.keys.range(sequence).len();
         self.p.resize(tile.len() * keys, 0.0);
         let q = q.part(tile.clone(), 0..q.cols());
         let to = Output::Write(MatMut::new(&mut self.p, keys));
-        multiply(level, 1.0 / (input.head_dim as f32).sqrt(), q, k, to, &NoEpilogue);
+        multiply(isa, 1.0 / (input.head_dim as f32).sqrt(), q, k, to, &NoEpilogue);
         if let Some(dropout) = input.dropout {
             self.factors.resize(tile.len() * keys.next_multiple_of(16), 0.0);
             let first = dropout_element(sequence, input.heads, head, tile.start, keys);
-            dropout.factors(level, first, &mut self.factors);
+            dropout.factors(isa, first, &mut self.factors);
         } else {
             self.factors.clear();
         }

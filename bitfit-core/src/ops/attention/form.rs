@@ -9,10 +9,13 @@ use half::bf16;
 
 use super::columns::{self, Columns};
 use crate::{
-    Cpu, Slice,
-    cpu::Stored,
-    gemm::{MatRef, Pair, Step},
-    simd::{self, Kernel, Level, Simd},
+    Cpu,
+    backend::Slice,
+    cpu::{
+        Stored,
+        gemm::{MatRef, Pair, Step},
+        simd::{self, Isa, Kernel, Simd},
+    },
 };
 
 /// A form of matrices.
@@ -20,13 +23,13 @@ pub(super) trait Form: Step + Default {
     /// Places that a row of `count` elements takes.
     fn places(count: usize) -> usize;
     /// Columns of some rows of a matrix, in pairs along the rows.
-    fn take(level: Level, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut Vec<Self>);
+    fn take(isa: Isa, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut Vec<Self>);
     /// Rows of `cols` elements, in pairs along the rows.
-    fn along<'a>(level: Level, rows: &'a [f32], cols: usize, memory: &'a mut Vec<Self>) -> MatRef<'a, Self>;
+    fn along<'a>(isa: Isa, rows: &'a [f32], cols: usize, memory: &'a mut Vec<Self>) -> MatRef<'a, Self>;
     /// Rows of `cols` elements, in pairs down the columns.
-    fn down<'a>(level: Level, rows: &'a [f32], cols: usize, memory: &'a mut Vec<Self>) -> MatRef<'a, Self>;
+    fn down<'a>(isa: Isa, rows: &'a [f32], cols: usize, memory: &'a mut Vec<Self>) -> MatRef<'a, Self>;
     /// Rows of `cols` elements that [`Form::take`] made, in pairs down the columns.
-    fn stack<'a>(level: Level, rows: &'a [Self], cols: usize, memory: &'a mut Vec<Self>) -> MatRef<'a, Self>;
+    fn stack<'a>(isa: Isa, rows: &'a [Self], cols: usize, memory: &'a mut Vec<Self>) -> MatRef<'a, Self>;
 }
 
 impl Form for f32 {
@@ -34,20 +37,20 @@ impl Form for f32 {
         count
     }
 
-    fn take(level: Level, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut Vec<f32>) {
+    fn take(isa: Isa, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut Vec<f32>) {
         to.resize(rows.len() * columns.count, 0.0);
-        columns::take(level, from, rows, columns, to);
+        columns::take(isa, from, rows, columns, to);
     }
 
-    fn along<'a>(_: Level, rows: &'a [f32], cols: usize, _: &'a mut Vec<f32>) -> MatRef<'a> {
+    fn along<'a>(_: Isa, rows: &'a [f32], cols: usize, _: &'a mut Vec<f32>) -> MatRef<'a> {
         MatRef::new(rows, cols)
     }
 
-    fn down<'a>(_: Level, rows: &'a [f32], cols: usize, _: &'a mut Vec<f32>) -> MatRef<'a> {
+    fn down<'a>(_: Isa, rows: &'a [f32], cols: usize, _: &'a mut Vec<f32>) -> MatRef<'a> {
         MatRef::new(rows, cols)
     }
 
-    fn stack<'a>(_: Level, rows: &'a [f32], cols: usize, _: &'a mut Vec<f32>) -> MatRef<'a> {
+    fn stack<'a>(_: Isa, rows: &'a [f32], cols: usize, _: &'a mut Vec<f32>) -> MatRef<'a> {
         MatRef::new(rows, cols)
     }
 }
@@ -57,23 +60,23 @@ impl Form for Pair {
         count.div_ceil(2)
     }
 
-    fn take(level: Level, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut Vec<Pair>) {
+    fn take(isa: Isa, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut Vec<Pair>) {
         to.resize(rows.len() * Self::places(columns.count), Pair::default());
-        columns::take::<bf16>(level, from, rows, columns, bytemuck::cast_slice_mut(to));
+        columns::take::<bf16>(isa, from, rows, columns, bytemuck::cast_slice_mut(to));
     }
 
-    fn along<'a>(level: Level, rows: &'a [f32], cols: usize, memory: &'a mut Vec<Pair>) -> MatRef<'a, Pair> {
+    fn along<'a>(isa: Isa, rows: &'a [f32], cols: usize, memory: &'a mut Vec<Pair>) -> MatRef<'a, Pair> {
         memory.resize(rows.len() / cols * Self::places(cols), Pair::default());
-        simd::dispatch(level, Along { rows, cols, to: bytemuck::cast_slice_mut(memory) });
+        simd::dispatch(isa, Along { rows, cols, to: bytemuck::cast_slice_mut(memory) });
         MatRef::new(memory, Self::places(cols))
     }
 
-    fn down<'a>(level: Level, rows: &'a [f32], cols: usize, memory: &'a mut Vec<Pair>) -> MatRef<'a, Pair> {
-        pair_rows(level, rows, cols, cols, memory)
+    fn down<'a>(isa: Isa, rows: &'a [f32], cols: usize, memory: &'a mut Vec<Pair>) -> MatRef<'a, Pair> {
+        pair_rows(isa, rows, cols, cols, memory)
     }
 
-    fn stack<'a>(level: Level, rows: &'a [Pair], cols: usize, memory: &'a mut Vec<Pair>) -> MatRef<'a, Pair> {
-        pair_rows::<bf16>(level, bytemuck::cast_slice(rows), 2 * Self::places(cols), cols, memory)
+    fn stack<'a>(isa: Isa, rows: &'a [Pair], cols: usize, memory: &'a mut Vec<Pair>) -> MatRef<'a, Pair> {
+        pair_rows::<bf16>(isa, bytemuck::cast_slice(rows), 2 * Self::places(cols), cols, memory)
     }
 }
 
@@ -101,14 +104,14 @@ impl Kernel for Along<'_> {
 
 /// Rows `stride` apart, two by two: of each column a pair.
 fn pair_rows<'a, T: Stored>(
-    level: Level,
+    isa: Isa,
     rows: &[T],
     stride: usize,
     cols: usize,
     to: &'a mut Vec<Pair>,
 ) -> MatRef<'a, Pair> {
     to.resize((rows.len() / stride).div_ceil(2) * cols, Pair::default());
-    simd::dispatch(level, PairRows { rows, stride, cols, to: bytemuck::cast_slice_mut(to) });
+    simd::dispatch(isa, PairRows { rows, stride, cols, to: bytemuck::cast_slice_mut(to) });
     MatRef::new(to, cols)
 }
 

@@ -5,21 +5,20 @@
 //! s = q · kᵀ / √D        p = softmax(s)        o = (m ∘ p) · v          m: dropout, 0 or 1/(1-p)
 //! ```
 //!
-//! per sequence and head: q `[queries, D]`, k and v `[keys, D]`. The sequences lie one behind the other in `[T, H]`, their
-//! bounds in a list of `B + 1` offsets. Queries, keys and values come from one packed projection `[T, 3H]`, or, where only
-//! some rows ask (`[CLS]` in the last layer), from a projection of those rows `[Tq, H]` and one of all rows `[T, 2H]`.
+//! per sequence and head: q `[queries, D]`, k and v `[keys, D]`. The sequences are concatenated in `[T, H]`, with their
+//! bounds in a list of `B + 1` offsets. Queries, keys and values come from one packed projection `[T, 3H]`; or, if only some
+//! rows have queries (`[CLS]` in the last layer), from a projection of those rows `[Tq, H]` and one of all rows `[T, 2H]`.
 //!
-//! Backward computes p again from the scores and the row's log-sum-exp L, the way of FlashAttention (Dao et al., arXiv
-//! 2205.14135, section 3.1): what is kept is q, k, v and one scalar a row and head, and no matrix of scores ever exists
-//! beyond a tile.
+//! Backward recomputes p from the scores and the row's log-sum-exp L, as in FlashAttention (Dao et al., arXiv 2205.14135,
+//! section 3.1): only q, k, v and one scalar per row and head are saved, and no matrix of scores larger than a tile exists.
 //!
 //! ```text
 //! p = exp(s - L)      dv = (m ∘ p)ᵀ · do      dp = m ∘ (do · vᵀ)      ds = p ∘ (dp - Σⱼ p dp)
 //! dq = ds · k / √D    dk = dsᵀ · q / √D
 //! ```
 //!
-//! A bias on k adds the same amount to a whole row of s, so that p does not change: its gradient is zero. Nothing here or
-//! above computes it.
+//! A bias on k adds the same amount to a whole row of s, so that p does not change and the gradient of the bias is zero. It
+//! is never computed.
 
 mod columns;
 mod cpu;
@@ -31,63 +30,62 @@ mod softmax;
 pub use sequences::Sequences;
 
 use crate::{
-    Backend, Backward, DType, Device, Dropout, Error, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var,
+    Backend, DType, Device, Error, Result, Tape, Tensor, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    rng::Dropout,
+    tape::{Backward, Grads, Slot},
 };
 
-/// The device's half of the op.
+/// The device's part of attention.
 pub trait Attention: Device {
-    /// See the [module](self): o `[Tq, H]`, and per query row and head the log-sum-exp of its scores `[Tq, N]`, where
-    /// backward will need it.
-    fn attention(
-        &self,
-        input: &Input<'_, Self>,
-        o: SliceMut<'_, Self>,
-        log_sums: Option<SliceMut<'_, Self>>,
-    ) -> Result<()>;
+    /// Writes o `[Tq, H]`, and to `lse` `[Tq, N]`, if given, the log-sum-exp of the scores of each query and head. See the
+    /// [module](self).
+    fn attention(&self, input: &Input<'_, Self>, o: SliceMut<'_, Self>, lse: Option<SliceMut<'_, Self>>) -> Result<()>;
 
-    /// See the [module](self): writes the gradient of the projections, in their own layout.
+    /// Writes the gradient of the projections, in the layout of the projections. See the [module](self).
     fn attention_backward(
         &self,
         input: &Input<'_, Self>,
-        log_sums: Slice<'_, Self>,
+        lse: Slice<'_, Self>,
         dy: Slice<'_, Self>,
         gradient: Projections<SliceMut<'_, Self>>,
     ) -> Result<()>;
 }
 
-/// Where queries, keys and values lie side by side, H columns each.
+/// The layout of queries, keys and values, H columns each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Projections<T> {
-    /// Query, key, value: `[T, 3H]`.
+    /// Query, key and value side by side: `[T, 3H]`.
     Packed(T),
-    /// Queries of some rows, keys and values of all.
+    /// The queries of some rows, and the keys and values of all.
     Split {
-        /// `[Tq, H]`.
+        /// The queries `[Tq, H]`.
         query: T,
-        /// Key, value: `[T, 2H]`.
+        /// Key and value side by side: `[T, 2H]`.
         key_value: T,
     },
 }
 
-/// What the op reads.
+/// The operands of attention.
 #[derive(Debug)]
 pub struct Input<'a, D: Device> {
-    /// The projections.
+    /// The projections to queries, keys and values.
     pub projections: Projections<Slice<'a, D>>,
-    /// Heads, N.
+    /// The number of heads, N.
     pub heads: usize,
-    /// Columns of a head, D; `H = N · D`.
+    /// The number of columns of a head, D; `H = N · D`.
     pub head_dim: usize,
     /// The bounds of the sequences of queries.
     pub queries: &'a Sequences<D>,
-    /// The bounds of the sequences of keys; as many.
+    /// The bounds of the sequences of keys; as many sequences as of queries.
     pub keys: &'a Sequences<D>,
-    /// Of p; see [`dropout_element`].
+    /// Dropout of p, its elements numbered by [`dropout_element`].
     pub dropout: Option<Dropout>,
 }
 
 impl<D: Device> Input<'_, D> {
-    /// The projections' type.
+    /// The element type of the projections.
     pub fn dtype(&self) -> DType {
         match &self.projections {
             Projections::Packed(qkv) => qkv.dtype,
@@ -95,39 +93,40 @@ impl<D: Device> Input<'_, D> {
         }
     }
 
-    /// H.
+    /// The number of columns of all heads together, H.
     pub fn width(&self) -> usize {
         self.heads * self.head_dim
     }
 }
 
-/// The dropout's number of p's element at a query and key 0 of a sequence and head; the query counts within its sequence.
-/// The rows of one matrix p follow each other, each padded to a multiple of 16 keys, so that short ones share a draw. Matrices
-/// lie 2³² apart: a larger one would draw what the next one draws.
+/// The number, in the dropout mask, of p's element at `query` and key 0; `query` counts within its sequence.
+///
+/// The rows of a matrix p are consecutive, each padded to a multiple of 16 keys, so that short rows share a block of the
+/// generator. The matrices of two heads are 2³² elements apart; a larger matrix would overlap the next one.
 pub fn dropout_element(sequence: usize, heads: usize, head: usize, query: usize, keys: usize) -> u64 {
     (((sequence * heads + head) as u64) << 32) + (query * keys.next_multiple_of(16)) as u64
 }
 
-/// The shape of [`Tape::attention`] beside its inputs.
+/// The parameters of [`Tape::attention`] other than the projections.
 #[derive(Debug)]
 pub struct AttentionArgs<'a, D: Device> {
-    /// Heads, N; must divide H.
+    /// The number of heads, N; must divide H.
     pub heads: usize,
     /// The bounds of the sequences of queries.
     pub queries: &'a Sequences<D>,
-    /// The bounds of the sequences of keys and values; the same as the queries' for packed projections.
+    /// The bounds of the sequences of keys and values; equal to those of the queries for packed projections.
     pub keys: &'a Sequences<D>,
     /// The probability of dropping an element of p.
     pub dropout: f32,
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// Attention; see the [module](self). Makes `[Tq, H]`.
+    /// Multi-head attention over packed sequences; the result is `[Tq, H]`. See the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] when rows and sequences do not fit; [`Error::Invalid`] when the heads do not divide the columns, for
-    /// packed projections whose queries and keys are of different sequences, for projections of different types, for a
-    /// dropout probability outside `[0, 1)`, and for dropout in a sequence with more than 2³² scores a head.
+    /// [`Error::Shape`] if the rows do not match the sequences; [`Error::Invalid`] if the heads do not divide the columns, the
+    /// queries and keys of packed projections have different bounds, the projections have different element types, the
+    /// dropout probability is outside `[0, 1)`, or there is dropout and a sequence has more than 2³² scores per head.
     pub fn attention(&mut self, projections: Projections<&Var<D>>, args: &AttentionArgs<'_, D>) -> Result<Var<D>> {
         let width = match projections {
             Projections::Packed(qkv) => qkv.cols() / 3,
@@ -152,13 +151,13 @@ impl<D: Backend> Tape<'_, D> {
             Projections::Packed(qkv) => {
                 check("the projection of the queries", qkv, args.queries.tokens(), 3 * width)?;
                 if args.queries.host() != args.keys.host() {
-                    let reason = "packed projections, but the sequences of queries and keys have different bounds";
+                    let reason = "queries and keys of packed projections have different sequence bounds";
                     return Err(Error::invalid("attention", reason));
                 }
             }
             Projections::Split { query, key_value } => {
                 if query.dtype() != key_value.dtype() {
-                    return Err(Error::invalid("attention", "the projections are of different types"));
+                    return Err(Error::invalid("attention", "the projections have different element types"));
                 }
                 check("the projection of the queries", query, args.queries.tokens(), width)?;
                 check("the projection of the keys", key_value, args.keys.tokens(), 2 * width)?;
@@ -167,7 +166,7 @@ impl<D: Backend> Tape<'_, D> {
 
         let scores = |i| args.queries.range(i).len() as u64 * args.keys.range(i).len().next_multiple_of(16) as u64;
         if args.dropout > 0.0 && (0..args.keys.count()).any(|i| scores(i) > 1 << 32) {
-            return Err(Error::invalid("attention", "dropout in a sequence with more than 2^32 scores a head"));
+            return Err(Error::invalid("attention", "dropout in a sequence with more than 2^32 scores per head"));
         }
 
         let mut node = Node {
@@ -178,21 +177,21 @@ impl<D: Backend> Tape<'_, D> {
             queries: args.queries.clone(),
             keys: args.keys.clone(),
             dropout: self.dropout_site(args.dropout)?,
-            log_sums: None,
+            lse: None,
         };
         let needs = node.slots.any(Option::is_some);
         let rows = args.queries.tokens();
         let mut o = self.scratch_of(node.input().dtype(), rows * width)?;
-        let mut log_sums = needs.then(|| self.scratch(rows * args.heads)).transpose()?;
-        self.device().attention(&node.input(), o.as_mut(), log_sums.as_mut().map(Scratch::as_mut))?;
-        node.log_sums = log_sums;
+        let mut lse = needs.then(|| self.scratch(rows * args.heads)).transpose()?;
+        self.device().attention(&node.input(), o.as_mut(), lse.as_mut().map(Scratch::as_mut))?;
+        node.lse = lse;
         let o = Tensor::new(o, rows, width);
         Ok(if needs { self.record(o, node) } else { self.constant(o) })
     }
 }
 
 impl<T> Projections<T> {
-    /// The same layout of something else.
+    /// Applies `f` to each part, keeping the layout.
     pub fn map<'a, U>(&'a self, mut f: impl FnMut(&'a T) -> U) -> Projections<U> {
         match self {
             Self::Packed(qkv) => Projections::Packed(f(qkv)),
@@ -216,11 +215,11 @@ struct Node<D: Device> {
     queries: Sequences<D>,
     keys: Sequences<D>,
     dropout: Option<Dropout>,
-    log_sums: Option<Scratch<D>>,
+    lse: Option<Scratch<D>>,
 }
 
 impl<D: Device> Node<D> {
-    /// The type of the projections, and so of o and of all gradients.
+    /// The operands, as the device takes them.
     fn input(&self) -> Input<'_, D> {
         Input {
             projections: self.tensors.map(Tensor::slice),
@@ -246,14 +245,14 @@ impl<D: Backend> Backward<D> for Node<D> {
                 Projections::Split { query: fresh(query)?, key_value: fresh(key_value)? }
             }
         };
-        let log_sums = self.log_sums.as_ref().map(Scratch::as_ref).expect("kept by every recorded attention");
+        let lse = self.lse.as_ref().map(Scratch::as_ref).expect("every recorded attention saves its log-sum-exps");
         let output = match &mut gradients {
             Projections::Packed(qkv) => Projections::Packed(qkv.as_mut()),
             Projections::Split { query, key_value } => {
                 Projections::Split { query: query.as_mut(), key_value: key_value.as_mut() }
             }
         };
-        grads.device().attention_backward(&self.input(), log_sums, dy.as_ref(), output)?;
+        grads.device().attention_backward(&self.input(), lse, dy.as_ref(), output)?;
         let mut add = |slot: Option<Slot>, gradient| slot.map_or(Ok(()), |slot| grads.add(slot, gradient));
         match (self.slots, gradients) {
             (Projections::Packed(slot), Projections::Packed(gradient)) => add(slot, gradient),
@@ -266,7 +265,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

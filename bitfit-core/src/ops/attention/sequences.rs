@@ -1,10 +1,10 @@
-//! Where sequences begin and end in a packed `[T, H]`.
+//! The bounds of sequences in a packed matrix `[T, H]`.
 
 use std::sync::Arc;
 
 use crate::{Device, Error, Indices, Result};
 
-/// The bounds of B sequences that lie one behind the other: `B + 1` offsets, known on the host and on the device.
+/// The bounds of B concatenated sequences: `B + 1` offsets, on the host and on the device.
 #[derive(Debug)]
 pub struct Sequences<D: Device> {
     offsets: Indices<D>,
@@ -13,11 +13,11 @@ pub struct Sequences<D: Device> {
 }
 
 impl<D: Device> Sequences<D> {
-    /// Sequences of the given lengths.
+    /// Makes the bounds of sequences of the given lengths in tokens.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is none, one is empty, or their tokens overflow 32 bits; [`Error::Device`] when the
-    /// device is out of memory.
+    /// [`Error::Invalid`] if there are no sequences, one is empty, or the number of tokens overflows 32 bits;
+    /// [`Error::Device`] if the device is out of memory.
     pub fn new(device: &D, lengths: impl IntoIterator<Item = usize>) -> Result<Self> {
         let mut host = vec![0u32];
         let mut longest = 0;
@@ -33,22 +33,22 @@ impl<D: Device> Sequences<D> {
             longest = longest.max(length);
         }
         if host.len() == 1 {
-            return Err(Error::invalid("sequences", "a batch without a sequence"));
+            return Err(Error::invalid("sequences", "a batch has at least one sequence, found none"));
         }
         Ok(Self { offsets: Indices::new(device, &host)?, host: host.into(), longest })
     }
 
-    /// B.
+    /// The number of sequences, B.
     pub fn count(&self) -> usize {
         self.host.len() - 1
     }
 
-    /// T, the tokens of all of them.
+    /// The number of tokens of all sequences, T.
     pub fn tokens(&self) -> usize {
         self.host[self.count()] as usize
     }
 
-    /// The length of the longest.
+    /// The length of the longest sequence, in tokens.
     pub fn longest(&self) -> usize {
         self.longest
     }
@@ -63,12 +63,12 @@ impl<D: Device> Sequences<D> {
         &self.offsets
     }
 
-    /// The rows of one sequence.
+    /// The rows of sequence number `sequence`.
     pub fn range(&self, sequence: usize) -> std::ops::Range<usize> {
         self.host[sequence] as usize..self.host[sequence + 1] as usize
     }
 
-    /// The first row of every sequence: where `[CLS]` stands.
+    /// The first row of every sequence, which is the row of `[CLS]`.
     pub fn starts(&self) -> &[u32] {
         &self.host[..self.count()]
     }

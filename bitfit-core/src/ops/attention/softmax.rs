@@ -1,21 +1,22 @@
-//! The rows of a tile of scores: to probabilities and their log-sum-exp, and back to the scores' gradient.
+//! Softmax of the rows of a tile of scores, with the log-sum-exp, and its backward.
 
-use crate::{
-    cpu::{load, store},
+use crate::cpu::{
+    load,
     simd::{Kernel, Simd, math},
+    store,
 };
 
-/// The factors of row i of a tile, where there is dropout.
+/// The dropout factors of row i of a tile; `None` without dropout.
 fn row_factors(factors: &[f32], i: usize, keys: usize) -> Option<&[f32]> {
     (!factors.is_empty()).then(|| &factors[i * keys.next_multiple_of(16)..][..keys])
 }
 
-/// Rows of scores to `m ∘ p`, with their log-sum-exps.
+/// Replaces rows of scores by `m ∘ p` and writes their log-sum-exps.
 pub(super) struct SoftmaxTile<'a> {
     pub p: &'a mut [f32],
     pub keys: usize,
     pub factors: &'a [f32],
-    pub log_sums: &'a mut [f32],
+    pub lse: &'a mut [f32],
 }
 
 impl Kernel for SoftmaxTile<'_> {
@@ -23,7 +24,7 @@ impl Kernel for SoftmaxTile<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for (i, (row, log_sum)) in self.p.chunks_exact_mut(self.keys).zip(self.log_sums).enumerate() {
+        for (i, (row, lse)) in self.p.chunks_exact_mut(self.keys).zip(self.lse).enumerate() {
             let mut greatest = s.splat(f32::NEG_INFINITY);
             let whole = row.len() / S::LANES * S::LANES;
             for j in (0..whole).step_by(S::LANES) {
@@ -35,12 +36,12 @@ impl Kernel for SoftmaxTile<'_> {
             for j in (0..row.len()).step_by(S::LANES) {
                 let e = math::exp(s, s.sub(load(s, row, j), at));
                 store(s, row, j, e);
-                // Lanes behind the row's end hold exp(-max); read again, they are zero.
+                // Lanes past the end of the row hold exp(-max); loaded again, they are zero.
                 let e = if j == whole { load(s, row, j) } else { e };
                 sum = s.add(sum, e);
             }
             let total = s.reduce_sum(sum);
-            *log_sum = max + total.ln();
+            *lse = max + total.ln();
             let inverse = s.splat(1.0 / total);
             let factors = row_factors(self.factors, i, self.keys);
             for j in (0..row.len()).step_by(S::LANES) {
@@ -54,13 +55,13 @@ impl Kernel for SoftmaxTile<'_> {
     }
 }
 
-/// Rows of scores to `m ∘ p`, and the same rows of `do · vᵀ` to ds.
+/// Replaces rows of scores by `m ∘ p`, and the same rows of `do · vᵀ` by ds.
 pub(super) struct SoftmaxTileBackward<'a, L> {
     pub p: &'a mut [f32],
     pub ds: &'a mut [f32],
     pub keys: usize,
     pub factors: &'a [f32],
-    pub log_sums: L,
+    pub lse: L,
 }
 
 impl<L: Iterator<Item = f32>> Kernel for SoftmaxTileBackward<'_, L> {
@@ -68,16 +69,16 @@ impl<L: Iterator<Item = f32>> Kernel for SoftmaxTileBackward<'_, L> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let rows = self.p.chunks_exact_mut(self.keys).zip(self.ds.chunks_exact_mut(self.keys)).zip(self.log_sums);
-        for (i, ((row, ds), log_sum)) in rows.enumerate() {
-            let log_sum = s.splat(log_sum);
+        let rows = self.p.chunks_exact_mut(self.keys).zip(self.ds.chunks_exact_mut(self.keys)).zip(self.lse);
+        for (i, ((row, ds), lse)) in rows.enumerate() {
+            let lse = s.splat(lse);
             let factors = row_factors(self.factors, i, self.keys);
             let whole = row.len() / S::LANES * S::LANES;
             let mut sum = s.zero();
             for j in (0..row.len()).step_by(S::LANES) {
-                let p = math::exp(s, s.sub(load(s, row, j), log_sum));
+                let p = math::exp(s, s.sub(load(s, row, j), lse));
                 store(s, row, j, p);
-                // Lanes behind the row's end hold exp(-L), which may be infinite; read again, they are zero.
+                // Lanes past the end of the row hold exp(-L), which may be infinite; loaded again, they are zero.
                 let p = if j == whole { load(s, row, j) } else { p };
                 let mut dp = load(s, ds, j);
                 if let Some(factors) = factors {

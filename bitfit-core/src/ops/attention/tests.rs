@@ -1,12 +1,12 @@
-//! The reference against finite differences, the suite on the CPU, and what is refused.
+//! The reference against finite differences, the conformance tests on the CPU, and what is refused.
 
 use super::{reference, *};
-use crate::{ArenaBuilder, Cpu, Seed, Workspace, ops::testing::*};
+use crate::{ArenaBuilder, Cpu, Seed, Workspace, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
     let mut factors = vec![0.0; 6];
-    Dropout::new(Seed { run: 3, step: 1 }, 0, 0.4).unwrap().factors(crate::simd::level(), 0, &mut factors);
+    Dropout::new(Seed { run: 3, step: 1 }, 0, 0.4).unwrap().factors(crate::cpu::Isa::selected(), 0, &mut factors);
     let head = reference::Head {
         dim: 4,
         q: widen(&random(1, 8)),
@@ -26,11 +26,11 @@ fn reference_gradients_are_those_of_finite_differences() {
 fn the_same_bits_come_from_any_number_of_threads() {
     for dtype in [DType::F32, DType::Bf16] {
         let device = Cpu::default().with_precision(dtype);
-        let case = suite::Case { dtype, heads: 4, dim: 8, keys: vec![130, 3, 60], queries: None, p: 0.25 };
+        let case = conformance::Case { dtype, heads: 4, dim: 8, keys: vec![130, 3, 60], queries: None, p: 0.25 };
         let values = case.values();
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| suite::found(&device, &case, &values, 1))
+            pool.install(|| conformance::found(&device, &case, &values, 1))
         };
         let one = run(1);
         for threads in [2, 4, 4] {
@@ -42,8 +42,8 @@ fn the_same_bits_come_from_any_number_of_threads() {
 }
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 #[test]

@@ -1,12 +1,13 @@
-//! The cross-entropy on the CPU: a block of rows to a task, the rows' losses added up in f64 in their order.
+//! The cross-entropy on the CPU: each task takes a block of rows; the rows' losses are summed in f64 in their order.
 
 use rayon::prelude::*;
 
 use super::CrossEntropy;
 use crate::{
-    Cpu, Result, Slice, SliceMut,
+    Cpu, Result,
+    backend::{Slice, SliceMut},
     cpu::{ROW_BLOCK, blocks, blocks_of, optional_blocks},
-    lent::Lent,
+    memory::ThreadScratch,
     ops::softmax::softmax_row,
 };
 
@@ -20,15 +21,15 @@ impl CrossEntropy for Cpu {
         probabilities: Option<SliceMut<'_, Self>>,
     ) -> Result<()> {
         let mut losses = vec![0.0; labels.len()];
-        let kept = optional_blocks(probabilities.map(SliceMut::f32), labels.len(), classes);
+        let saved = optional_blocks(probabilities.map(SliceMut::f32), labels.len(), classes);
         let tasks = losses.par_chunks_mut(ROW_BLOCK).zip(blocks_of(logits.f32(), classes));
-        tasks.zip(labels.par_chunks(ROW_BLOCK)).zip(kept).for_each_init(
-            || Lent::filled(classes, 0.0),
-            |unkept, (((losses, z), labels), mut kept)| {
+        tasks.zip(labels.par_chunks(ROW_BLOCK)).zip(saved).for_each_init(
+            || ThreadScratch::filled(classes, 0.0),
+            |unsaved, (((losses, z), labels), mut saved)| {
                 for (i, (loss, (z, &label))) in losses.iter_mut().zip(z.chunks_exact(classes).zip(labels)).enumerate() {
-                    let p = kept.as_mut().map_or(&mut unkept[..], |kept| &mut kept[i * classes..][..classes]);
-                    let (max, log_sum) = softmax_row(self.level(), z, p);
-                    *loss = f64::from(log_sum) - f64::from(z[label as usize] - max);
+                    let p = saved.as_mut().map_or(&mut unsaved[..], |saved| &mut saved[i * classes..][..classes]);
+                    let (max, lse) = softmax_row(self.isa(), z, p);
+                    *loss = f64::from(lse) - f64::from(z[label as usize] - max);
                 }
             },
         );

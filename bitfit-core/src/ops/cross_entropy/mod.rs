@@ -1,24 +1,27 @@
 //! `loss = mean over rows of -ln softmax(z)[label]`; logits z `[B, C]`, labels `[B]`, loss `[1, 1]`.
 //!
-//! A row's loss is taken as `ln Σ exp(z - max z) - (z[label] - max z)`: no exponential overflows, and no logarithm is taken
-//! of a probability that has become zero. With p the softmax of the row,
+//! A row's loss is computed as `ln Σ exp(z - max z) - (z[label] - max z)`: no exponential overflows, and no logarithm is
+//! taken of a probability that has underflowed to zero. With p the softmax of the row,
 //!
 //! ```text
 //! dz = (p - onehot(label)) / B · dloss
 //! ```
 //!
-//! Kept: p, and only where z needs a gradient.
+//! Saved: p, and only if z needs a gradient.
 
 mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Backward, Device, Error, Grads, Indices, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var,
+    Backend, Device, Error, Indices, Result, Tape, Tensor, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    tape::{Backward, Grads, Slot},
 };
 
-/// The device's half of the op; logits `[B, classes]`.
+/// The device's part of the cross-entropy; logits are `[B, classes]`.
 pub trait CrossEntropy: Device {
-    /// Writes the mean loss to the one element of `loss`, and the rows' softmax where it will be needed.
+    /// Writes the mean loss to the one element of `loss`, and the softmax of the rows to `probabilities` if it is given.
     fn cross_entropy(
         &self,
         logits: Slice<'_, Self>,
@@ -28,7 +31,7 @@ pub trait CrossEntropy: Device {
         probabilities: Option<SliceMut<'_, Self>>,
     ) -> Result<()>;
 
-    /// `dz = (p - onehot) / B · dloss`, or `dz += `; `dloss` holds one element.
+    /// `dz = (p - onehot) / B · dloss`, added to `dlogits` if `accumulate`; `dloss` holds one element.
     fn cross_entropy_backward(
         &self,
         dloss: Slice<'_, Self>,
@@ -41,30 +44,33 @@ pub trait CrossEntropy: Device {
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// The mean cross-entropy of the rows of `logits` `[B, C]` against a class a row, `[1, 1]`; see the [module](self).
+    /// The mean cross-entropy, `[1, 1]`, of the rows of `logits` `[B, C]` against one class per row. See the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] when there are not as many labels as rows; [`Error::Invalid`] when there is no row, or a label is
-    /// not below C.
+    /// [`Error::Shape`] if the number of labels is not the number of rows; [`Error::Invalid`] if there are no rows, or a
+    /// label is not below C.
     pub fn cross_entropy(&mut self, logits: &Var<D>, labels: &Indices<D>) -> Result<Var<D>> {
-        let logits = &self.widen(logits)?;
+        let logits = &self.to_f32(logits)?;
         const OP: &str = "cross_entropy";
         let [rows, classes] = logits.tensor().shape();
         if labels.len() != rows {
             return Err(Error::shape(OP, "the labels", &[rows], &[labels.len()]));
         }
         if rows == 0 {
-            return Err(Error::invalid(OP, "no row to take the mean of"));
+            return Err(Error::invalid(OP, "the logits have no rows, so there is no mean"));
         }
         if labels.bound() > classes {
-            return Err(Error::invalid(OP, format!("label {} of {classes} classes", labels.bound() - 1)));
+            return Err(Error::invalid(
+                OP,
+                format!("label {} is out of range for {classes} classes", labels.bound() - 1),
+            ));
         }
         let mut loss = self.scratch(1)?;
-        let mut kept = logits.slot().map(|_| self.scratch(rows * classes)).transpose()?;
-        let probabilities = kept.as_mut().map(Scratch::as_mut);
+        let mut saved = logits.slot().map(|_| self.scratch(rows * classes)).transpose()?;
+        let probabilities = saved.as_mut().map(Scratch::as_mut);
         self.device().cross_entropy(logits.slice(), labels.data(), classes, loss.as_mut(), probabilities)?;
         let loss = Tensor::new(loss, 1, 1);
-        Ok(match logits.slot().zip(kept) {
+        Ok(match logits.slot().zip(saved) {
             Some((logits, probabilities)) => {
                 self.record(loss, Node { logits, labels: labels.clone(), classes, probabilities })
             }
@@ -96,7 +102,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,8 @@ pub fn forward<R: Real>(logits: &[R], labels: &[u32], classes: usize) -> R {
     let mut sum = R::zero();
     for (z, &label) in logits.chunks_exact(classes).zip(labels) {
         let max = z.iter().fold(R::neg_infinity(), |max, &z| max.max(z));
-        let log_sum = z.iter().fold(R::zero(), |sum, &z| sum + (z - max).exp()).ln();
-        sum += log_sum - (z[label as usize] - max);
+        let lse = z.iter().fold(R::zero(), |sum, &z| sum + (z - max).exp()).ln();
+        sum += lse - (z[label as usize] - max);
     }
     sum / R::of(labels.len() as f64)
 }

@@ -1,7 +1,7 @@
-//! The reference against finite differences and a case done by hand, the suite on the CPU, what is kept, errors.
+//! The reference against finite differences and a case done by hand, the conformance tests on the CPU, what is kept, errors.
 
-use super::{reference, suite::some_labels, *};
-use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
+use super::{conformance::some_labels, reference, *};
+use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -11,8 +11,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn equal_logits_cost_the_logarithm_of_the_classes() {
 #[test]
 fn probabilities_are_kept_only_for_a_gradient() {
     let mut builder = ArenaBuilder::new(Cpu::default());
-    let param = builder.train("z", HostTensor::new([64, 8], random(1, 512)).unwrap(), Mask::Whole).unwrap();
+    let param = builder.train("z", HostTensor::new([64, 8], random(1, 512)).unwrap(), Mask::All).unwrap();
     let arena = builder.build().unwrap();
     for (trains, kept) in [(true, 512), (false, 0)] {
         let workspace = Workspace::new(Cpu::default());
@@ -55,7 +55,7 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
     let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
     let mut tape = Tape::infer(&workspace, &arena);
     for (rows, labels, words) in
-        [(2, &[0, 3][..], "label 3 of 3 classes"), (2, &[0], "expected [2]"), (0, &[], "no row")]
+        [(2, &[0, 3][..], "label 3 is out of range for 3 classes"), (2, &[0], "expected [2]"), (0, &[], "no rows")]
     {
         let z = tape.constant(Tensor::new(workspace.scratch(rows * 3).unwrap(), rows, 3));
         let labels = Indices::new(workspace.device(), labels).unwrap();

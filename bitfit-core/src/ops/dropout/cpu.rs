@@ -1,9 +1,14 @@
-//! Dropout on the CPU: a fixed run of elements to a task, a group of the generator's at a time.
+//! Dropout on the CPU: each task takes a fixed number of elements, one group of the generator at a time.
 
 use rayon::prelude::*;
 
 use super::DropoutMask;
-use crate::{Cpu, Dropout, Result, Slice, SliceMut, cpu::ELEMENT_BLOCK, dropout::GROUP};
+use crate::{
+    Cpu, Result,
+    backend::{Slice, SliceMut},
+    cpu::ELEMENT_BLOCK,
+    rng::{Dropout, GROUP},
+};
 
 impl DropoutMask for Cpu {
     fn dropout(&self, dropout: Dropout, x: Slice<'_, Self>, y: SliceMut<'_, Self>, accumulate: bool) -> Result<()> {
@@ -13,7 +18,7 @@ impl DropoutMask for Cpu {
             let mut first = (block * ELEMENT_BLOCK) as u64;
             for (y, x) in y.chunks_mut(GROUP).zip(x.chunks(GROUP)) {
                 let factors = &mut factors[..y.len()];
-                dropout.factors(self.level(), first, factors);
+                dropout.factors(self.isa(), first, factors);
                 first += GROUP as u64;
                 for ((y, x), factor) in y.iter_mut().zip(x).zip(factors) {
                     *y = if accumulate { *y + *factor * x } else { *factor * x };

@@ -1,27 +1,34 @@
-//! `y = m ∘ x` with a random mask m: 0 with probability p, else `1/(1-p)` (Srivastava et al., JMLR 15, 2014; scaled in
-//! training, so that inference does nothing).
+//! `y = m ∘ x` with a random mask m: 0 with probability p, otherwise `1/(1-p)` (Srivastava et al., JMLR 15, 2014; scaled
+//! in training, so that inference is the identity).
 //!
-//! Backward is the same function, `dx = m ∘ dy`. m is a function of seed, step, site and element ([`Dropout`]), so that
-//! it is drawn again where it is needed and nothing is kept. In inference, or with p = 0, y is x itself, without a copy.
+//! Backward is the same function, `dx = m ∘ dy`. m is a function of seed, step, site and element ([`Dropout`]), so backward
+//! generates it again and nothing is saved. In inference, or if p = 0, y is x itself, without a copy.
 
 mod cpu;
 pub mod reference;
 
-use crate::{Backend, Backward, Device, Dropout, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var};
+use crate::{
+    Backend, Device, Result, Tape, Tensor, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    rng::Dropout,
+    tape::{Backward, Grads, Slot},
+};
 
-/// The device's half of the op.
+/// The device's part of dropout.
 pub trait DropoutMask: Device {
-    /// `y = m ∘ x`, or `y += m ∘ x`; element i of x meets element i of `dropout`.
+    /// `y = m ∘ x`, or `y += m ∘ x` if `accumulate`; element i of x is multiplied by element i of the mask `dropout`.
     fn dropout(&self, dropout: Dropout, x: Slice<'_, Self>, y: SliceMut<'_, Self>, accumulate: bool) -> Result<()>;
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// Drops elements of x with probability p (rounded to 2⁻¹⁶); see the [module](self).
+    /// Zeroes elements of x with probability p, rounded to a multiple of 2⁻¹⁶, and scales the rest; the result has x's
+    /// shape. See the [module](self).
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) unless `0 <= p < 1`.
     pub fn dropout(&mut self, x: &Var<D>, p: f32) -> Result<Var<D>> {
-        let x = &self.widen(x)?;
+        let x = &self.to_f32(x)?;
         let Some(dropout) = self.dropout_site(p)? else { return Ok(x.clone()) };
         let [rows, cols] = x.tensor().shape();
         let mut y = self.scratch(rows * cols)?;
@@ -50,7 +57,7 @@ impl<D: Backend> Backward<D> for Node {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! The specification of dropout, as a plain loop. Its backward is the same function.
 
-use crate::{Dropout, ops::Real};
+use crate::{ops::Real, rng::Dropout};
 
 /// `y[i] = m[i] x[i]`.
 pub fn forward<R: Real>(dropout: Dropout, x: &[R]) -> Vec<R> {

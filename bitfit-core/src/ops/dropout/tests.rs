@@ -1,7 +1,7 @@
-//! The reference against finite differences and the factors, the suite on the CPU, and that identity costs nothing.
+//! The reference against finite differences and the factors, the conformance tests on the CPU, and that identity costs nothing.
 
 use super::{reference, *};
-use crate::{ArenaBuilder, Cpu, Error, HostTensor, Mask, Workspace, ops::testing::*};
+use crate::{ArenaBuilder, Cpu, Error, HostTensor, Mask, Workspace, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -11,15 +11,15 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 #[test]
 fn inference_and_a_probability_of_zero_return_x_itself() {
     let workspace = Workspace::new(Cpu::default());
     let mut builder = ArenaBuilder::new(Cpu::default());
-    let param = builder.train("x", HostTensor::new([64, 8], random(1, 512)).unwrap(), Mask::Whole).unwrap();
+    let param = builder.train("x", HostTensor::new([64, 8], random(1, 512)).unwrap(), Mask::All).unwrap();
     let arena = builder.build().unwrap();
     for (mut tape, p) in [(Tape::infer(&workspace, &arena), 0.5), (Tape::train(&workspace, &arena, SEED), 0.0)] {
         let x = tape.parameter(&param).unwrap();

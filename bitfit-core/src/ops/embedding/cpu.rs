@@ -1,10 +1,11 @@
-//! The embedding on the CPU: a block of tokens to a task in forward, a block of the gradient's own rows in backward.
+//! The embedding on the CPU: a task takes a block of tokens in forward, and rows of the gradient in backward.
 
 use rayon::prelude::*;
 
 use super::{Embedding, Lookup};
 use crate::{
-    Cpu, Mask, Result, Slice, SliceMut,
+    Cpu, Mask, Result,
+    backend::{Slice, SliceMut},
     cpu::{ROW_BLOCK, blocks},
     ops::gather::Positions,
 };
@@ -38,11 +39,11 @@ impl Embedding for Cpu {
     ) -> Result<()> {
         let (dy, dtable) = (dy.f32(), dtable.f32());
         let positions = Positions::new(at, rows);
-        // The rows of dy that belong to a row of the table.
+        // The rows of dy that are added to one row of the table.
         let of = |row: usize| positions.of(row).map(|token| &dy[token * cols..][..cols]);
         match mask {
             Mask::None => {}
-            Mask::Whole => dtable.par_chunks_exact_mut(cols).enumerate().for_each(|(row, to)| add_rows(of(row), to)),
+            Mask::All => dtable.par_chunks_exact_mut(cols).enumerate().for_each(|(row, to)| add_rows(of(row), to)),
             Mask::Rows(chosen) => {
                 dtable.par_chunks_exact_mut(cols).zip(chosen).for_each(|(to, &row)| add_rows(of(row as usize), to));
             }

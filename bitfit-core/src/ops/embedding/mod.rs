@@ -1,33 +1,37 @@
-//! Rows of a table: `y[t] = E[at[t]]`; E `[V, H]`, at `[T]`, y `[T, H]`. Several tables may be summed: BERT's words,
-//! positions and token types (Devlin et al., arXiv 1810.04805, figure 2).
+//! Embedding lookup: `y[t] = E[at[t]]`; E `[V, H]`, at `[T]`, y `[T, H]`. The rows of several tables can be summed, such as
+//! BERT's word, position and token type embeddings (Devlin et al., arXiv 1810.04805, figure 2).
 //!
-//! Backward adds `dE[at[t]] += dy[t]`, for the entries that the table's mask chooses and no others: a table of which ten
-//! rows train has a gradient of ten rows. Kept: the list, which is shared. A frozen table keeps nothing and is no node.
+//! Backward computes `dE[at[t]] += dy[t]` for the entries that the table's mask chooses and no others: a table with ten
+//! trainable rows has a gradient of ten rows. Saved: the index list, which is shared. The lookup in a frozen table saves
+//! nothing and records no node.
 
 mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Backward, Device, Error, Frozen, Grads, Indices, Mask, Param, Result, Scratch, Slice, SliceMut, Tape,
-    Tensor, Trained, Var, params::matrix,
+    Backend, Device, Error, Frozen, Indices, Mask, Param, Result, Tape, Tensor, Trainable, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    params::matrix,
+    tape::{Backward, Grads},
 };
 
-/// A table `[V, H]` and the rows of it that are asked for, one a token.
+/// A table `[V, H]` and the index of one of its rows for each token.
 #[derive(Debug)]
 pub struct Lookup<'a, D: Device> {
-    /// The row for each token.
+    /// The row index of each token.
     pub at: &'a D::Indices,
-    /// The elements, row-major.
+    /// The elements of the table, row-major.
     pub table: Slice<'a, D>,
 }
 
-/// The device's half of the op.
+/// The device's part of the embedding lookup.
 pub trait Embedding: Device {
-    /// `y[t] = Σ table[at[t]]` over the lookups, of which there is at least one; rows of `cols` elements.
+    /// `y[t] = Σ table[at[t]]`, summed over the lookups, of which there is at least one; rows have `cols` elements.
     fn embedding(&self, lookups: &[Lookup<'_, Self>], cols: usize, y: SliceMut<'_, Self>) -> Result<()>;
 
-    /// `dtable += ` the entries that `mask` chooses, in its order, of the gradient of a table of `shape`. Tokens that share
-    /// a row are added in their order.
+    /// Adds to `dtable` the entries chosen by `mask`, in the mask's order, of the gradient of a table of `shape`. The
+    /// gradients of tokens that share a row are added in the order of the tokens.
     fn embedding_backward(
         &self,
         dy: Slice<'_, Self>,
@@ -39,10 +43,10 @@ pub trait Embedding: Device {
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// The rows of `table` that `at` names; see the [module](self).
+    /// The rows of `table` `[V, H]` at the indices `at` `[T]`, as a matrix `[T, H]`. See the [module](self).
     ///
     /// # Errors
-    /// [`Error::Invalid`] when `at` names a row that the table has not.
+    /// [`Error::Invalid`] if an index is out of range.
     pub fn embedding(&mut self, at: &Indices<D>, table: &Param<D>) -> Result<Var<D>> {
         let cols = check(at, table.shape())?;
         let mut y = self.scratch(at.len() * cols)?;
@@ -55,11 +59,11 @@ impl<D: Backend> Tape<'_, D> {
         })
     }
 
-    /// The sum of rows of several frozen tables, a constant; see the [module](self).
+    /// The sum over several frozen tables of the rows at the given indices, as a constant `[T, H]`. See the [module](self).
     ///
     /// # Errors
-    /// [`Error::Invalid`] when there is no table, or a list names a row that its table has not; [`Error::Shape`] when the
-    /// lists are not of one length or the tables not of one width.
+    /// [`Error::Invalid`] if there is no table or an index is out of range; [`Error::Shape`] if the lists differ in length
+    /// or the tables in width.
     pub fn embedding_sum(&mut self, lookups: &[(&Indices<D>, &Frozen<D>)]) -> Result<Var<D>> {
         let Some((first, table)) = lookups.first() else {
             return Err(Error::invalid("embedding", "no table to look up"));
@@ -81,11 +85,11 @@ impl<D: Backend> Tape<'_, D> {
     }
 }
 
-/// The table's columns, if it has the rows that `at` names.
+/// The number of columns of a table of `shape`; an error if an index in `at` is out of range.
 fn check<D: Device>(at: &Indices<D>, shape: &[usize]) -> Result<usize> {
     let (rows, cols) = matrix(shape);
     if at.bound() > rows {
-        let reason = format!("index {} into a table of {rows} rows", at.bound() - 1);
+        let reason = format!("index {} is out of range for a table of {rows} rows", at.bound() - 1);
         return Err(Error::invalid("embedding", reason));
     }
     Ok(cols)
@@ -93,7 +97,7 @@ fn check<D: Device>(at: &Indices<D>, shape: &[usize]) -> Result<usize> {
 
 struct Node<D: Device> {
     at: Indices<D>,
-    table: Trained,
+    table: Trainable,
 }
 
 impl<D: Backend> Backward<D> for Node<D> {
@@ -109,7 +113,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,10 @@
-//! The reference against finite differences, the suite on the CPU, threads, and errors.
+//! The reference against finite differences, the conformance tests on the CPU, threads, and errors.
 
 use super::{
-    reference,
-    suite::{some_rows, table},
-    *,
+    conformance::{some_rows, table},
+    reference, *,
 };
-use crate::{Cpu, HostTensor, Seed, ops::testing::*};
+use crate::{Cpu, HostTensor, Seed, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -16,8 +15,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 #[test]
@@ -26,7 +25,7 @@ fn the_same_bits_come_from_any_number_of_threads() {
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let (workspace, arena, param) = table(&Cpu::default(), rows, cols, Mask::Whole);
+            let (workspace, arena, param) = table(&Cpu::default(), rows, cols, Mask::All);
             let indices = Indices::new(workspace.device(), &some_rows(tokens, rows)).unwrap();
             let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
             let y = tape.embedding(&indices, &param).unwrap();
@@ -52,9 +51,9 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
         let message = result.unwrap_err().to_string();
         assert!(message.contains("embedding") && message.contains(words), "{message}");
     };
-    refused(tape.embedding(&indices(&[0, 5]), &param), "index 5 into a table of 5 rows");
+    refused(tape.embedding(&indices(&[0, 5]), &param), "index 5 is out of range for a table of 5 rows");
     refused(tape.embedding_sum(&[]), "no table");
-    refused(tape.embedding_sum(&[(&indices(&[2]), &frozen(2, 4))]), "index 2 into a table of 2 rows");
+    refused(tape.embedding_sum(&[(&indices(&[2]), &frozen(2, 4))]), "index 2 is out of range for a table of 2 rows");
     let (two, three) = (indices(&[0, 1]), indices(&[0, 1, 1]));
     refused(tape.embedding_sum(&[(&two, &frozen(2, 4)), (&three, &frozen(2, 4))]), "expected [2]");
     refused(tape.embedding_sum(&[(&two, &frozen(2, 4)), (&two, &frozen(2, 3))]), "expected [2, 4]");

@@ -1,11 +1,15 @@
 //! The feed-forward on the CPU: two products, with the activation and its derivative in their epilogues. In bfloat16 the
-//! hidden matrix leaves the epilogue narrow, and the next product reads it as it is.
+//! epilogue rounds the hidden matrix, and the next product reads it without a copy.
 
 use super::{BackwardInput, FeedForward, Input};
 use crate::{
-    ColumnSums, Cpu, Result, SliceMut,
-    cpu::Matrix,
-    gemm::{self, BiasGelu, MatMut, MatRef, MulColumnSum, Narrow, NoEpilogue, Output},
+    Cpu, Result,
+    backend::SliceMut,
+    cpu::{
+        Matrix,
+        gemm::{self, BiasGelu, MatMut, MatRef, MulColumnSum, Narrow, NoEpilogue, Output},
+    },
+    tape::ColumnSums,
 };
 
 impl FeedForward for Cpu {
@@ -16,23 +20,23 @@ impl FeedForward for Cpu {
         derivative: Option<SliceMut<'_, Self>>,
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
-        let (level, bias) = (self.level(), input.bias.f32());
+        let (isa, bias) = (self.isa(), input.bias.f32());
         match (input.up, input.down) {
             (Matrix::F32(up), Matrix::F32(down)) => {
                 let hidden = hidden.f32();
                 let gelu = BiasGelu::new(bias, derivative.map(SliceMut::f32));
-                gemm::forward(level, input.x.f32(), up, hidden, false, &gelu);
-                gemm::forward(level, hidden, down, y.f32(), false, &NoEpilogue);
+                gemm::forward(isa, input.x.f32(), up, hidden, false, &gelu);
+                gemm::forward(isa, hidden, down, y.f32(), false, &NoEpilogue);
             }
             (Matrix::Bf16(up), Matrix::Bf16(down)) => {
                 let hidden = hidden.bf16();
                 let gelu = BiasGelu::new(bias, derivative.map(SliceMut::bf16));
                 let gelu = Narrow::new(gelu, MatMut::new(&mut *hidden, up.out_features()));
                 self.narrowed(&input.x, |x| {
-                    gemm::forward_view(level, MatRef::new(x, up.in_features()), up, Output::Discard, &gelu);
+                    gemm::forward_view(isa, MatRef::new(x, up.in_features()), up, Output::Discard, &gelu);
                 });
                 let y = Narrow::new(NoEpilogue, MatMut::new(y.bf16(), down.out_features()));
-                gemm::forward_view(level, MatRef::new(hidden, down.in_features()), down, Output::Discard, &y);
+                gemm::forward_view(isa, MatRef::new(hidden, down.in_features()), down, Output::Discard, &y);
             }
             _ => unreachable!("the tape refuses weights of different types"),
         }
@@ -46,17 +50,17 @@ impl FeedForward for Cpu {
         mut sums: ColumnSums<'_, Self, 1>,
         dx: Option<(SliceMut<'_, Self>, bool)>,
     ) -> Result<()> {
-        let level = self.level();
+        let isa = self.isa();
         match (input.up, input.down) {
             (Matrix::F32(up), Matrix::F32(down)) => {
                 let hidden = hidden.f32();
                 let slopes = MulColumnSum::new(input.derivative.f32(), down.in_features());
-                gemm::input_gradient(level, input.dy.f32(), down, hidden, false, &slopes);
+                gemm::input_gradient(isa, input.dy.f32(), down, hidden, false, &slopes);
                 if let Some(sum) = sums.part(0, down.in_features()) {
                     slopes.add_to(sum.f32());
                 }
                 if let Some((dx, accumulate)) = dx {
-                    gemm::input_gradient(level, hidden, up, dx.f32(), accumulate, &NoEpilogue);
+                    gemm::input_gradient(isa, hidden, up, dx.f32(), accumulate, &NoEpilogue);
                 }
             }
             (Matrix::Bf16(up), Matrix::Bf16(down)) => {
@@ -65,7 +69,7 @@ impl FeedForward for Cpu {
                 let slopes = Narrow::new(slopes, MatMut::new(&mut *hidden, down.in_features()));
                 self.narrowed(&input.dy, |dy| {
                     gemm::input_gradient_view(
-                        level,
+                        isa,
                         MatRef::new(dy, down.out_features()),
                         down,
                         Output::Discard,
@@ -77,7 +81,7 @@ impl FeedForward for Cpu {
                     slopes.add_to(sum.f32());
                 }
                 if let Some((dx, accumulate)) = dx {
-                    gemm::input_gradient(level, hidden, up, dx.f32(), accumulate, &NoEpilogue);
+                    gemm::input_gradient(isa, hidden, up, dx.f32(), accumulate, &NoEpilogue);
                 }
             }
             _ => unreachable!("the tape refuses weights of different types"),

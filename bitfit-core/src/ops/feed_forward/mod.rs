@@ -1,5 +1,5 @@
-//! `y = gelu(x · W₁ᵀ + b₁) · W₂ᵀ`: the feed-forward of an encoder layer with both weights frozen, its second bias left to
-//! the op behind ([`crate::ops::add_norm`]).
+//! `y = gelu(x · W₁ᵀ + b₁) · W₂ᵀ`: the feed-forward network of an encoder layer with both weights frozen. The second bias
+//! is added by the op that follows, [`crate::ops::add_norm`].
 //!
 //! x `[T, H]`, W₁ `[F, H]`, b₁ `[F]`, W₂ `[H', F]`, y `[T, H']`; the exact GELU, by erf (Hendrycks and Gimpel, arXiv
 //! 1606.08415). Backward, with z = x · W₁ᵀ + b₁:
@@ -8,21 +8,24 @@
 //! dz = gelu'(z) ∘ (dy · W₂)      db₁ = Σₜ dz      dx = dz · W₁
 //! ```
 //!
-//! Kept: gelu'(z) alone, neither z nor gelu(z) nor x, and nothing where nothing below or b₁ trains. Being one op, it lets a
-//! device apply the activation to a tile of the first product while the tile is in its cache, and the derivative and the
-//! bias's column sum to a tile of the backward one.
+//! Saved: gelu'(z) only, neither z nor gelu(z) nor x; and nothing if neither x needs a gradient nor b₁ trains. As one op, it
+//! lets a device apply the activation to a tile of the first product while the tile is in cache, and the derivative and the
+//! column sum of the bias gradient to a tile of the product of backward.
 
 mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Backward, ColumnSums, Device, Error, FrozenMatrix, Grads, Param, Result, Scratch, Slice, SliceMut, Slot,
-    Tape, Tensor, Trained, Var,
+    Backend, Device, Error, FrozenMatrix, Param, Result, Tape, Tensor, Trainable, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    tape::{Backward, ColumnSums, Grads, Slot},
 };
 
-/// The device's half of the op.
+/// The device's part of the feed-forward.
 pub trait FeedForward: Device {
-    /// See the [module](self). `hidden` is room for `[T, F]`; `derivative` `[T, F]` is filled where backward will read it.
+    /// Writes y `[T, H']`; see the [module](self). `hidden` `[T, F]` is scratch memory; `derivative` `[T, F]`, if given,
+    /// receives gelu'(z).
     fn feed_forward(
         &self,
         input: Input<'_, Self>,
@@ -31,7 +34,8 @@ pub trait FeedForward: Device {
         y: SliceMut<'_, Self>,
     ) -> Result<()>;
 
-    /// See the [module](self). `hidden` is room for `[T, F]`.
+    /// Adds db₁ to the one sum of `sums`, and writes dx, or adds to it if its flag is set; see the [module](self). `hidden`
+    /// `[T, F]` is scratch memory.
     fn feed_forward_backward(
         &self,
         input: BackwardInput<'_, Self>,
@@ -41,38 +45,38 @@ pub trait FeedForward: Device {
     ) -> Result<()>;
 }
 
-/// What forward reads.
+/// The operands of forward.
 #[derive(Debug)]
 pub struct Input<'a, D: Device> {
-    /// `[T, H]`.
+    /// The input x `[T, H]`.
     pub x: Slice<'a, D>,
-    /// W₁ `[F, H]`.
+    /// The first weight W₁ `[F, H]`.
     pub up: &'a D::Matrix,
-    /// b₁ `[F]`.
+    /// The first bias b₁ `[F]`.
     pub bias: Slice<'a, D>,
-    /// W₂ `[H', F]`.
+    /// The second weight W₂ `[H', F]`.
     pub down: &'a D::Matrix,
 }
 
-/// What backward reads.
+/// The operands of backward.
 #[derive(Debug)]
 pub struct BackwardInput<'a, D: Device> {
-    /// `[T, H']`.
+    /// The gradient of y, `[T, H']`.
     pub dy: Slice<'a, D>,
-    /// gelu'(z) `[T, F]`.
+    /// The derivative gelu'(z) `[T, F]` that forward wrote.
     pub derivative: Slice<'a, D>,
-    /// W₁ `[F, H]`.
+    /// The first weight W₁ `[F, H]`.
     pub up: &'a D::Matrix,
-    /// W₂ `[H', F]`.
+    /// The second weight W₂ `[H', F]`.
     pub down: &'a D::Matrix,
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// `gelu(x · upᵀ + bias) · downᵀ`; see the [module](self).
+    /// `gelu(x · upᵀ + bias) · downᵀ`: x `[T, H]`, up `[F, H]`, bias `[F]`, down `[H', F]`, result `[T, H']`. See the
+    /// [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] when the shapes do not follow from one another; [`Error::Invalid`] when the weights are laid out for
-    /// different types.
+    /// [`Error::Shape`] if the shapes do not match; [`Error::Invalid`] if the weights have different precisions.
     pub fn feed_forward(
         &mut self,
         x: &Var<D>,
@@ -87,8 +91,8 @@ impl<D: Backend> Tape<'_, D> {
         if bias.len() != ffn {
             return Err(Error::shape("feed_forward", "the bias", &[ffn], bias.shape()));
         }
-        // Its gradient is added to the residual stream's, which is f32.
-        let x = &self.widen(x)?;
+        // The gradient of x is added to that of the residual stream, which is f32.
+        let x = &self.to_f32(x)?;
         if up.dtype() != down.dtype() {
             return Err(Error::invalid("feed_forward", "the weights are laid out for different types"));
         }
@@ -118,7 +122,7 @@ struct Node<D: Device> {
     x: Option<Slot>,
     derivative: Scratch<D>,
     rows: usize,
-    bias: Option<Trained>,
+    bias: Option<Trainable>,
     up: FrozenMatrix<D>,
     down: FrozenMatrix<D>,
 }
@@ -148,7 +152,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

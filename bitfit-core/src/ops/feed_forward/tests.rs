@@ -1,7 +1,7 @@
-//! The reference against finite differences, the suite on the CPU, and what is kept.
+//! The reference against finite differences, the conformance tests on the CPU, and what is kept.
 
-use super::{reference, suite::inputs, *};
-use crate::{ArenaBuilder, Cpu, DType, HostTensor, Seed, Workspace, ops::testing::*};
+use super::{conformance::inputs, reference, *};
+use crate::{ArenaBuilder, Cpu, DType, HostTensor, Seed, Workspace, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -14,8 +14,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! The row gather on the CPU: rows are copied, and their gradients added up row by row of x.
+//! The row gather on the CPU: forward copies rows; backward adds up the gradients of each row of x.
 
 use rayon::prelude::*;
 
 use super::{GatherRows, Positions};
 use crate::{
-    Cpu, Result, Slice, SliceMut,
+    Cpu, Result,
+    backend::{Slice, SliceMut},
     cpu::{ROW_BLOCK, blocks},
 };
 

@@ -1,7 +1,7 @@
-//! Chosen rows of a matrix: `y[i] = x[at[i]]`; x `[T, H]`, y `[|at|, H]`. BERT's `[CLS]` rows, for one.
+//! Row gather: `y[i] = x[at[i]]`; x `[T, H]`, y `[|at|, H]`. Used for BERT's `[CLS]` rows, for example.
 //!
-//! Backward gives every row of y back to where it came from, `dx[at[i]] += dy[i]`, and leaves the other rows at zero. A row
-//! chosen twice gets both gradients. Kept: the list, which is shared.
+//! Backward adds every row of dy to the row that it was taken from, `dx[at[i]] += dy[i]`; the other rows are zero. A row that
+//! is chosen twice receives the sum of both gradients. Saved: the index list, which is shared.
 
 mod cpu;
 mod positions;
@@ -10,28 +10,32 @@ pub mod reference;
 pub(crate) use positions::Positions;
 
 use crate::{
-    Backend, Backward, Device, Error, Grads, Indices, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var,
+    Backend, Device, Error, Indices, Result, Tape, Tensor, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    tape::{Backward, Grads, Slot},
 };
 
-/// The device's half of the op; matrices of `cols` columns.
+/// The device's part of the row gather; matrices have `cols` columns.
 pub trait GatherRows: Device {
-    /// `y[i] = x[at[i]]`, row by row.
+    /// `y[i] = x[at[i]]`, where x\[i\] is row i of x.
     fn gather_rows(&self, x: Slice<'_, Self>, at: &Self::Indices, cols: usize, y: SliceMut<'_, Self>) -> Result<()>;
 
-    /// `dx[at[i]] += dy[i]`, row by row. `at` may name a row twice, and its rows are added in the list's order.
+    /// `dx[at[i]] += dy[i]`, where dx\[i\] is row i of dx. An index may occur more than once; its rows are added in the order
+    /// of the list.
     fn scatter_rows(&self, dy: Slice<'_, Self>, at: &Self::Indices, cols: usize, dx: SliceMut<'_, Self>) -> Result<()>;
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// The rows of x that `at` names; see the [module](self).
+    /// The rows of x at the indices `at`, as a matrix `[|at|, H]`. See the [module](self).
     ///
     /// # Errors
-    /// [`Error::Invalid`] when `at` names a row that x has not.
+    /// [`Error::Invalid`] if an index is out of range.
     pub fn gather_rows(&mut self, x: &Var<D>, at: &Indices<D>) -> Result<Var<D>> {
-        let x = &self.widen(x)?;
+        let x = &self.to_f32(x)?;
         let [rows, cols] = x.tensor().shape();
         if at.bound() > rows {
-            let reason = format!("row {} of a matrix of {rows} rows", at.bound() - 1);
+            let reason = format!("row {} is out of range for a matrix of {rows} rows", at.bound() - 1);
             return Err(Error::invalid("gather_rows", reason));
         }
         let mut y = self.scratch(at.len() * cols)?;
@@ -45,7 +49,7 @@ impl<D: Backend> Tape<'_, D> {
 struct Node<D: Device> {
     x: Slot,
     at: Indices<D>,
-    /// Of x.
+    /// The shape of x.
     shape: [usize; 2],
 }
 
@@ -67,7 +71,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

@@ -1,18 +1,17 @@
-//! An index list turned round: for each row, the places in the list that name it.
+//! An inverted index list: for each row, the positions in the list at which it occurs.
 //!
-//! Adding to rows in the list's order can be split over threads only by the list, where two threads may meet in one row. By
-//! the rows it can be split freely: each task adds up its own rows, in the list's order, and the sums have the same bits
-//! for any number of threads.
+//! Splitting a scatter-add over threads by the list would let two threads write the same row. Split by rows, each task adds
+//! up its own rows in the list's order, and the sums are bit-identical for any number of threads.
 
-/// For each row of a table, where an index list names it.
+/// For each row of a table, the positions at which an index list contains it.
 pub(crate) struct Positions {
-    /// Row r owns `order[starts[r]..starts[r + 1]]`.
+    /// The positions of row r are `order[starts[r]..starts[r + 1]]`.
     starts: Vec<u32>,
     order: Vec<u32>,
 }
 
 impl Positions {
-    /// Turns round a list of rows, each below `rows`: a counting sort.
+    /// Inverts a list of rows, each below `rows`, by a counting sort.
     pub(crate) fn new(at: &[u32], rows: usize) -> Self {
         let mut starts = vec![0; rows + 1];
         for &row in at {
@@ -31,7 +30,7 @@ impl Positions {
         Self { starts, order }
     }
 
-    /// The places that name `row`, in the list's order.
+    /// The positions at which `row` occurs, in increasing order.
     pub(crate) fn of(&self, row: usize) -> impl Iterator<Item = usize> + '_ {
         self.order[self.starts[row] as usize..self.starts[row + 1] as usize].iter().map(|&place| place as usize)
     }

@@ -1,7 +1,7 @@
-//! The reference against finite differences, the suite on the CPU, what is kept, errors.
+//! The reference against finite differences, the conformance tests on the CPU, what is kept, errors.
 
-use super::{reference, suite::some_rows, *};
-use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
+use super::{conformance::some_rows, reference, *};
+use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -12,15 +12,15 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 #[test]
 fn nothing_but_the_list_is_kept_and_a_constant_is_not_recorded() {
     let workspace = Workspace::new(Cpu::default());
     let mut builder = ArenaBuilder::new(Cpu::default());
-    let param = builder.train("x", HostTensor::new([64, 16], random(1, 1024)).unwrap(), Mask::Whole).unwrap();
+    let param = builder.train("x", HostTensor::new([64, 16], random(1, 1024)).unwrap(), Mask::All).unwrap();
     let arena = builder.build().unwrap();
     let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
     let at = Indices::new(workspace.device(), &some_rows(32, 64)).unwrap();
@@ -45,5 +45,5 @@ fn a_row_that_is_not_there_is_refused() {
     let x = tape.constant(Tensor::new(workspace.scratch(12).unwrap(), 3, 4));
     let at = Indices::new(workspace.device(), &[0, 3]).unwrap();
     let message = tape.gather_rows(&x, &at).unwrap_err().to_string();
-    assert!(message.contains("gather_rows: row 3 of a matrix of 3 rows"), "{message}");
+    assert!(message.contains("gather_rows: row 3 is out of range for a matrix of 3 rows"), "{message}");
 }

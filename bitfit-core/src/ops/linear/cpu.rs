@@ -1,15 +1,20 @@
-//! The linear on the CPU: frozen weights through the panels of [`crate::gemm`], trained ones as they lie.
+//! The linear on the CPU: frozen weights through the panels of [`crate::cpu::gemm`], trained ones as they lie.
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, linalg::general_mat_mul, s};
 use rayon::prelude::*;
 
 use super::{Dense, Linear};
 use crate::{
-    Cpu, Mask, Result, Slice, SliceMut,
-    cpu::{Elements, ElementsMut, Matrix, ROW_BLOCK, Stored, blocks, blocks_of, load, store, sum_columns},
-    gemm::{self, Bias, MatMut, MatRef, Narrow, NoEpilogue, Output},
-    lent::Lent,
-    simd::{self, Kernel, Level, Simd},
+    Cpu, Mask, Result,
+    backend::{Slice, SliceMut},
+    cpu::{
+        Elements, ElementsMut, Matrix, ROW_BLOCK, Stored, blocks, blocks_of,
+        gemm::{self, Bias, MatMut, MatRef, Narrow, NoEpilogue, Output},
+        load,
+        simd::{self, Isa, Kernel, Simd},
+        store, sum_columns,
+    },
+    memory::ThreadScratch,
 };
 
 /// Rows of a weight's gradient that one task takes.
@@ -23,17 +28,17 @@ impl Linear for Cpu {
         bias: &[Slice<'_, Self>],
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
-        let bias = Lent::concat(bias.iter().map(Slice::f32));
-        let level = self.level();
+        let bias = ThreadScratch::concat(bias.iter().map(Slice::f32));
+        let isa = self.isa();
         match (weight, &*bias) {
-            (Matrix::F32(w), []) => gemm::forward(level, x.f32(), w, y.f32(), false, &NoEpilogue),
-            (Matrix::F32(w), bias) => gemm::forward(level, x.f32(), w, y.f32(), false, &Bias(bias)),
+            (Matrix::F32(w), []) => gemm::forward(isa, x.f32(), w, y.f32(), false, &NoEpilogue),
+            (Matrix::F32(w), bias) => gemm::forward(isa, x.f32(), w, y.f32(), false, &Bias(bias)),
             (Matrix::Bf16(w), bias) => self.narrowed(&x, |x| {
                 let x = MatRef::new(x, w.in_features());
                 let y = MatMut::new(y.bf16(), w.out_features());
                 match bias {
-                    [] => gemm::forward_view(level, x, w, Output::Discard, &Narrow::new(NoEpilogue, y)),
-                    bias => gemm::forward_view(level, x, w, Output::Discard, &Narrow::new(Bias(bias), y)),
+                    [] => gemm::forward_view(isa, x, w, Output::Discard, &Narrow::new(NoEpilogue, y)),
+                    bias => gemm::forward_view(isa, x, w, Output::Discard, &Narrow::new(Bias(bias), y)),
                 }
             }),
         }
@@ -47,31 +52,31 @@ impl Linear for Cpu {
         dx: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()> {
-        let level = self.level();
+        let isa = self.isa();
         match (weight, dx.elements()) {
             (Matrix::F32(w), ElementsMut::F32(dx)) => {
-                gemm::input_gradient(level, dy.f32(), w, dx, accumulate, &NoEpilogue);
+                gemm::input_gradient(isa, dy.f32(), w, dx, accumulate, &NoEpilogue);
             }
             (Matrix::Bf16(w), ElementsMut::F32(dx)) => {
-                self.narrowed(&dy, |dy| gemm::input_gradient(level, dy, w, dx, accumulate, &NoEpilogue));
+                self.narrowed(&dy, |dy| gemm::input_gradient(isa, dy, w, dx, accumulate, &NoEpilogue));
             }
             (Matrix::Bf16(w), ElementsMut::Bf16(dx)) => self.narrowed(&dy, |dy| {
                 let to = Narrow::new(NoEpilogue, MatMut::new(dx, w.in_features()));
-                gemm::input_gradient_view(level, MatRef::new(dy, w.out_features()), w, Output::Discard, &to);
+                gemm::input_gradient_view(isa, MatRef::new(dy, w.out_features()), w, Output::Discard, &to);
             }),
             (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape widens what meets a wide weight"),
         }
         Ok(())
     }
 
-    fn linear_trained(
+    fn linear_trainable(
         &self,
         x: Slice<'_, Self>,
         weight: Dense<'_, Self>,
         bias: &[Slice<'_, Self>],
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
-        let bias = Lent::concat(bias.iter().map(Slice::f32));
+        let bias = ThreadScratch::concat(bias.iter().map(Slice::f32));
         let w = matrix(weight.data.f32(), weight.in_features);
         let out_features = weight.out_features;
         blocks(y.f32(), out_features).zip(blocks_of(x.f32(), weight.in_features)).for_each(|(y, x)| {
@@ -83,7 +88,7 @@ impl Linear for Cpu {
         Ok(())
     }
 
-    fn linear_trained_input(
+    fn linear_trainable_input(
         &self,
         dy: Slice<'_, Self>,
         weight: Dense<'_, Self>,
@@ -110,7 +115,7 @@ impl Linear for Cpu {
         let (dy, x, dw) = (matrix(dy.f32(), out_features), matrix(x.f32(), in_features), dw.f32());
         match mask {
             Mask::None => {}
-            Mask::Whole => product_of_columns(dy, x, dw),
+            Mask::All => product_of_columns(dy, x, dw),
             // The chosen columns side by side, then one product of the mask's size.
             Mask::Rows(rows) => product_of_columns(select_columns(dy, rows).view(), x, dw),
             Mask::Columns(cols) => product_of_columns(dy, select_columns(x, cols).view(), dw),
@@ -124,18 +129,18 @@ impl Linear for Cpu {
 
     fn column_sum(&self, dy: Slice<'_, Self>, cols: usize, first: usize, sum: SliceMut<'_, Self>) -> Result<()> {
         match dy.elements() {
-            Elements::F32(dy) => column_sum(self.level(), dy, cols, first, sum.f32()),
-            Elements::Bf16(dy) => column_sum(self.level(), dy, cols, first, sum.f32()),
+            Elements::F32(dy) => column_sum(self.isa(), dy, cols, first, sum.f32()),
+            Elements::Bf16(dy) => column_sum(self.isa(), dy, cols, first, sum.f32()),
         }
         Ok(())
     }
 }
 
-fn column_sum<T: Stored>(level: Level, dy: &[T], cols: usize, first: usize, sum: &mut [f32]) {
+fn column_sum<T: Stored>(isa: Isa, dy: &[T], cols: usize, first: usize, sum: &mut [f32]) {
     let width = sum.len();
-    let mut partial = Lent::filled(dy.len().div_ceil(ROW_BLOCK * cols) * width, 0.0);
+    let mut partial = ThreadScratch::filled(dy.len().div_ceil(ROW_BLOCK * cols) * width, 0.0);
     partial.par_chunks_exact_mut(width).zip(blocks_of(dy, cols)).for_each(|(sum, dy)| {
-        simd::dispatch(level, AddRows { rows: dy.chunks_exact(cols).map(|dy| &dy[first..first + width]), sum });
+        simd::dispatch(isa, AddRows { rows: dy.chunks_exact(cols).map(|dy| &dy[first..first + width]), sum });
     });
     sum_columns(&partial, sum);
 }

@@ -17,8 +17,10 @@ pub mod reference;
 use std::ops::Range;
 
 use crate::{
-    Backend, Backward, ColumnSums, DType, Device, Error, FrozenMatrix, Grads, Mask, Param, Result, Scratch, Slice,
-    SliceMut, Slot, Tape, Tensor, Trained, Var,
+    Backend, DType, Device, Error, FrozenMatrix, Mask, Param, Result, Tape, Tensor, Trainable, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    tape::{Backward, ColumnSums, Grads, Slot},
 };
 
 /// The products of a linear layer.
@@ -42,7 +44,7 @@ pub trait Linear: Device {
     ) -> Result<()>;
 
     /// `y = x · Wᵀ + b` with a W `[out, in]` that trains.
-    fn linear_trained(
+    fn linear_trainable(
         &self,
         x: Slice<'_, Self>,
         weight: Dense<'_, Self>,
@@ -51,7 +53,7 @@ pub trait Linear: Device {
     ) -> Result<()>;
 
     /// `dx = dy · W`, or `dx += dy · W`, with a W `[out, in]` that trains.
-    fn linear_trained_input(
+    fn linear_trainable_input(
         &self,
         dy: Slice<'_, Self>,
         weight: Dense<'_, Self>,
@@ -107,7 +109,7 @@ pub enum Weight<D: Device> {
     /// Never changes, has no gradient.
     Frozen(FrozenMatrix<D>),
     /// Trains under its mask; its whole shape is `[out, in]`.
-    Trained(Trained),
+    Trainable(Trainable),
 }
 
 impl<D: Device> Weight<D> {
@@ -115,7 +117,7 @@ impl<D: Device> Weight<D> {
     pub fn shape(&self) -> [usize; 2] {
         match self {
             Self::Frozen(weight) => [weight.out_features(), weight.in_features()],
-            Self::Trained(weight) => {
+            Self::Trainable(weight) => {
                 let (out, inner) = crate::params::matrix(weight.shape());
                 [out, inner]
             }
@@ -123,10 +125,10 @@ impl<D: Device> Weight<D> {
     }
 
     /// The handle by which a gradient is asked for, if there is one.
-    pub fn trained(&self) -> Option<&Trained> {
+    pub fn trainable(&self) -> Option<&Trainable> {
         match self {
             Self::Frozen(_) => None,
-            Self::Trained(trained) => Some(trained),
+            Self::Trainable(trainable) => Some(trainable),
         }
     }
 }
@@ -135,7 +137,7 @@ impl<D: Device> Clone for Weight<D> {
     fn clone(&self) -> Self {
         match self {
             Self::Frozen(weight) => Self::Frozen(weight.clone()),
-            Self::Trained(weight) => Self::Trained(weight.clone()),
+            Self::Trainable(weight) => Self::Trainable(weight.clone()),
         }
     }
 }
@@ -146,9 +148,9 @@ impl<D: Device> From<FrozenMatrix<D>> for Weight<D> {
     }
 }
 
-impl<D: Device> From<Trained> for Weight<D> {
-    fn from(weight: Trained) -> Self {
-        Self::Trained(weight)
+impl<D: Device> From<Trainable> for Weight<D> {
+    fn from(weight: Trainable) -> Self {
+        Self::Trainable(weight)
     }
 }
 
@@ -169,21 +171,21 @@ impl<D: Backend> Tape<'_, D> {
 
         let (x, dtype) = match weight {
             Weight::Frozen(weight) if weight.dtype() == DType::Bf16 => (x.clone(), DType::Bf16),
-            _ => (self.widen(x)?, DType::F32),
+            _ => (self.to_f32(x)?, DType::F32),
         };
         let device = self.device();
         let mut y = self.scratch_of(dtype, x.rows() * out_features)?;
         let parts: Vec<Slice<'_, D>> = bias.iter().map(|part| self.value(part)).collect();
         match weight {
             Weight::Frozen(weight) => device.linear(x.slice_in(dtype), weight.matrix(), &parts, y.as_mut())?,
-            Weight::Trained(trained) => {
-                let weight = Dense { data: self.arena().value(trained), out_features, in_features };
-                device.linear_trained(x.slice(), weight, &parts, y.as_mut())?;
+            Weight::Trainable(trainable) => {
+                let weight = Dense { data: self.arena().value(trainable), out_features, in_features };
+                device.linear_trainable(x.slice(), weight, &parts, y.as_mut())?;
             }
         }
         let y = Tensor::new(y, x.rows(), out_features);
 
-        let weight_trains = matches!(weight, Weight::Trained(_)) && self.is_training();
+        let weight_trains = matches!(weight, Weight::Trainable(_)) && self.is_training();
         let bias_trains = bias.iter().any(|part| self.trains(part).is_some());
         if x.slot().is_none() && !weight_trains && !bias_trains {
             return Ok(self.constant(y));
@@ -208,7 +210,7 @@ struct Node<D: Device> {
     kept_x: Option<Tensor<D>>,
     rows: usize,
     weight: Weight<D>,
-    bias: Vec<(Option<Trained>, usize)>,
+    bias: Vec<(Option<Trainable>, usize)>,
 }
 
 impl<D: Backend> Backward<D> for Node<D> {
@@ -221,15 +223,16 @@ impl<D: Backend> Backward<D> for Node<D> {
         let [out_features, in_features] = self.weight.shape();
         let mut end = 0;
         for parts in self.bias.chunks(PARTS) {
-            let trained: [_; PARTS] = std::array::from_fn(|i| parts.get(i)?.0.as_ref());
+            let trainable: [_; PARTS] = std::array::from_fn(|i| parts.get(i)?.0.as_ref());
             let columns = std::array::from_fn(|i| {
                 let first = end;
                 end += parts.get(i).map_or(0, |(_, len)| *len);
                 first..end
             });
-            grads.column_sums(trained, |device, sums| device.column_sums(dy.as_ref(), out_features, columns, sums))?;
+            grads
+                .column_sums(trainable, |device, sums| device.column_sums(dy.as_ref(), out_features, columns, sums))?;
         }
-        if let (Weight::Trained(weight), Some(x)) = (&self.weight, &self.kept_x) {
+        if let (Weight::Trainable(weight), Some(x)) = (&self.weight, &self.kept_x) {
             let dw = grads.masked(weight);
             device.linear_weight(dy.as_ref(), x.slice(), [out_features, in_features], weight.mask(), dw)?;
         }
@@ -244,9 +247,9 @@ impl<D: Backend> Backward<D> for Node<D> {
                 Weight::Frozen(weight) => {
                     device.linear_input(dy.as_ref(), weight.matrix(), target.scratch.as_mut(), target.accumulate)?;
                 }
-                Weight::Trained(weight) => {
-                    let weight = Dense { data: grads.trained_value(weight), out_features, in_features };
-                    device.linear_trained_input(dy.as_ref(), weight, target.scratch.as_mut(), target.accumulate)?;
+                Weight::Trainable(weight) => {
+                    let weight = Dense { data: grads.trainable_value(weight), out_features, in_features };
+                    device.linear_trainable_input(dy.as_ref(), weight, target.scratch.as_mut(), target.accumulate)?;
                 }
             }
             grads.merge(target)?;
@@ -255,7 +258,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

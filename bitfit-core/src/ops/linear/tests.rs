@@ -1,7 +1,7 @@
-//! The reference against finite differences, the suite on the CPU, what is kept, and what is refused.
+//! The reference against finite differences, the conformance tests on the CPU, what is kept, and what is refused.
 
-use super::{reference, suite::case, *};
-use crate::{Cpu, ops::testing::*};
+use super::{conformance::case, reference, *};
+use crate::{Cpu, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -13,8 +13,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn the_input_is_kept_only_where_the_weight_trains() {
     let [rows, inner, out] = [8, 64, 16];
     for (weight, bias, recorded, kept) in [
         (Mask::None, Mask::None, 0, false),
-        (Mask::None, Mask::Whole, 1, false),
+        (Mask::None, Mask::All, 1, false),
         (Mask::Rows(vec![3]), Mask::None, 1, true),
     ] {
         let case = case(&Cpu::default(), [rows, inner, out], false, weight.clone(), std::slice::from_ref(&bias));

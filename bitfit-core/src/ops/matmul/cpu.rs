@@ -1,12 +1,15 @@
-//! The product on the CPU: fixed blocks of the output's rows, each one product by ndarray.
+//! Matrix multiplication on the CPU: fixed blocks of rows of the output, each multiplied by ndarray.
 
 use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul, s};
 use rayon::prelude::*;
 
 use super::Matmul;
-use crate::{Cpu, Result, Slice, SliceMut};
+use crate::{
+    Cpu, Result,
+    backend::{Slice, SliceMut},
+};
 
-/// Rows of an output that one task takes: enough that repacking the right-hand side for each costs little.
+/// Rows of the output per task: enough that packing the right operand again for each task costs little.
 const PRODUCT_ROWS: usize = 64;
 
 impl Matmul for Cpu {
@@ -46,7 +49,7 @@ impl Matmul for Cpu {
     }
 }
 
-/// `c = a · b`, or `c += a · b`; c row-major.
+/// `c = a · b`, or `c += a · b` if `accumulate`; c is row-major.
 fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, c: &mut [f32], accumulate: bool) {
     let cols = b.ncols();
     let beta = if accumulate { 1.0 } else { 0.0 };

@@ -5,21 +5,26 @@
 //! | of a | `da = dy · bᵀ` | b |
 //! | of b | `db = aᵀ · dy` | a |
 //!
-//! So b is kept only where a needs a gradient, a only where b does, and neither is copied. A product with a weight is
-//! better written as a [`linear`](super::linear): that lays a frozen weight out once, reads a trained one in place, and
-//! makes only the entries of its gradient that its mask chooses.
+//! So b is saved only if a needs a gradient, a only if b does, and neither is copied. For a product with a weight, use
+//! [`linear`](super::linear): it packs a frozen weight once, reads a trainable one in place, and computes only the entries of
+//! its gradient that the mask chooses.
 
 mod cpu;
 pub mod reference;
 
-use crate::{Backend, Backward, Device, Error, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var};
+use crate::{
+    Backend, Device, Error, Result, Tape, Tensor, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    tape::{Backward, Grads, Slot},
+};
 
-/// The products of two matrices and of their gradients; `shape` is `[m, k, n]`.
+/// The device's part of matrix multiplication; `shape` is `[m, k, n]`.
 pub trait Matmul: Device {
     /// `y = a · b`.
     fn matmul(&self, shape: [usize; 3], a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>) -> Result<()>;
 
-    /// `da = dy · bᵀ`, or `da += dy · bᵀ`.
+    /// `da = dy · bᵀ`, or `da += dy · bᵀ` if `accumulate`.
     fn matmul_left(
         &self,
         shape: [usize; 3],
@@ -29,7 +34,7 @@ pub trait Matmul: Device {
         accumulate: bool,
     ) -> Result<()>;
 
-    /// `db = aᵀ · dy`, or `db += aᵀ · dy`.
+    /// `db = aᵀ · dy`, or `db += aᵀ · dy` if `accumulate`.
     fn matmul_right(
         &self,
         shape: [usize; 3],
@@ -41,12 +46,12 @@ pub trait Matmul: Device {
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// `a · b`; see the [module](self).
+    /// The matrix product `a · b`: a `[m, k]`, b `[k, n]`, result `[m, n]`. See the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] when b has not as many rows as a has columns.
+    /// [`Error::Shape`] if the number of rows of b is not the number of columns of a.
     pub fn matmul(&mut self, a: &Var<D>, b: &Var<D>) -> Result<Var<D>> {
-        let (a, b) = (&self.widen(a)?, &self.widen(b)?);
+        let (a, b) = (&self.to_f32(a)?, &self.to_f32(b)?);
         let shape = [a.rows(), a.cols(), b.cols()];
         let [m, k, n] = shape;
         if b.rows() != k {
@@ -66,7 +71,7 @@ impl<D: Backend> Tape<'_, D> {
 
 struct Node<D: Device> {
     shape: [usize; 3],
-    /// Each needs the other's value, and only if it needs a gradient.
+    /// The slot of each operand with the value of the other, present if the operand needs a gradient.
     a_with_b: Option<(Slot, Tensor<D>)>,
     b_with_a: Option<(Slot, Tensor<D>)>,
 }
@@ -93,7 +98,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
-//! The reference against finite differences, the suite on the CPU, and what is kept.
+//! The reference against finite differences, the conformance tests on the CPU, and what is kept.
 
 use super::{reference, *};
-use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
+use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -13,8 +13,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn a_side_is_kept_only_for_the_other_sides_gradient() {
     for (train_a, train_b) in [(true, true), (true, false), (false, true), (false, false)] {
         let workspace = Workspace::new(Cpu::default());
         let mut builder = ArenaBuilder::new(Cpu::default());
-        let mask = |trains| if trains { Mask::Whole } else { Mask::Elements(vec![0]) };
+        let mask = |trains| if trains { Mask::All } else { Mask::Elements(vec![0]) };
         let a = builder.train("a", HostTensor::new([4, 64], random(1, 256)).unwrap(), mask(train_a)).unwrap();
         let b = builder.train("b", HostTensor::new([64, 16], random(2, 1024)).unwrap(), mask(train_b)).unwrap();
         let arena = builder.build().unwrap();

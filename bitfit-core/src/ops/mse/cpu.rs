@@ -1,7 +1,10 @@
-//! The mean squared error on the CPU: one pass over a batch's predictions, which are few; the sum is taken in f64.
+//! The mean squared error on the CPU: one sequential pass over the predictions of a batch; the sum is computed in f64.
 
 use super::MeanSquaredError;
-use crate::{Cpu, Result, Slice, SliceMut};
+use crate::{
+    Cpu, Result,
+    backend::{Slice, SliceMut},
+};
 
 impl MeanSquaredError for Cpu {
     fn mse(&self, x: Slice<'_, Self>, targets: Slice<'_, Self>, loss: SliceMut<'_, Self>) -> Result<()> {

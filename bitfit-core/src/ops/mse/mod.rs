@@ -1,23 +1,28 @@
-//! `loss = Σ (x - t)² / n` over all n elements; predictions x and targets t of one shape (`[B, 1]` for a regression),
-//! loss `[1, 1]`.
+//! `loss = Σ (x - t)² / n` over all n elements; predictions x and targets t have the same shape (`[B, 1]` for a
+//! regression), the loss is `[1, 1]`.
 //!
 //! ```text
 //! dx = 2 (x - t) / n · dloss
 //! ```
 //!
-//! Kept: x and t, both shared with whoever made them, and only where x needs a gradient.
+//! Saved: x and t, both shared with their other readers, and only if x needs a gradient.
 
 mod cpu;
 pub mod reference;
 
-use crate::{Backend, Backward, Device, Error, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var};
+use crate::{
+    Backend, Device, Error, Result, Tape, Tensor, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    tape::{Backward, Grads, Slot},
+};
 
-/// The device's half of the op.
+/// The device's part of the mean squared error.
 pub trait MeanSquaredError: Device {
     /// Writes the mean of `(x - t)²` to the one element of `loss`.
     fn mse(&self, x: Slice<'_, Self>, targets: Slice<'_, Self>, loss: SliceMut<'_, Self>) -> Result<()>;
 
-    /// `dx = 2 (x - t) / n · dloss`, or `dx += `; `dloss` holds one element.
+    /// `dx = 2 (x - t) / n · dloss`, added to dx if `accumulate`; `dloss` holds one element.
     fn mse_backward(
         &self,
         dloss: Slice<'_, Self>,
@@ -29,18 +34,18 @@ pub trait MeanSquaredError: Device {
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// The mean squared error of `predictions` against `targets`, `[1, 1]`; see the [module](self).
+    /// The mean squared error, `[1, 1]`, of `predictions` against `targets` of the same shape. See the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] when the shapes differ; [`Error::Invalid`] when there is no element.
+    /// [`Error::Shape`] if the shapes differ; [`Error::Invalid`] if there are no elements.
     pub fn mse(&mut self, predictions: &Var<D>, targets: &Tensor<D>) -> Result<Var<D>> {
-        let predictions = &self.widen(predictions)?;
+        let predictions = &self.to_f32(predictions)?;
         let shape = predictions.tensor().shape();
         if targets.shape() != shape {
             return Err(Error::shape("mse", "the targets", &shape, &targets.shape()));
         }
         if predictions.slice().len == 0 {
-            return Err(Error::invalid("mse", "no element to take the mean of"));
+            return Err(Error::invalid("mse", "the predictions have no elements, so there is no mean"));
         }
         let mut loss = self.scratch(1)?;
         self.device().mse(predictions.slice(), targets.slice(), loss.as_mut())?;
@@ -70,7 +75,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
-//! The reference against finite differences and by hand, the suite on the CPU, what is kept, errors.
+//! The reference against finite differences and by hand, the conformance tests on the CPU, what is kept, errors.
 
 use super::{reference, *};
-use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
+use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -11,15 +11,15 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 #[test]
 fn nothing_is_copied_and_nothing_recorded_for_a_constant() {
     let workspace = Workspace::new(Cpu::default());
     let mut builder = ArenaBuilder::new(Cpu::default());
-    let param = builder.train("x", HostTensor::new([512, 1], random(1, 512)).unwrap(), Mask::Whole).unwrap();
+    let param = builder.train("x", HostTensor::new([512, 1], random(1, 512)).unwrap(), Mask::All).unwrap();
     let arena = builder.build().unwrap();
     let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
     let x = tape.parameter(&param).unwrap();
@@ -40,7 +40,7 @@ fn other_shapes_and_an_empty_batch_are_refused() {
     let mut tape = Tape::infer(&workspace, &arena);
     let tensor = |rows, cols| Tensor::new(workspace.scratch(rows * cols).unwrap(), rows, cols);
     for (rows, targets, words) in
-        [(3, tensor(1, 3), "[1, 3]"), (3, tensor(2, 1), "[2, 1]"), (0, tensor(0, 1), "no element")]
+        [(3, tensor(1, 3), "[1, 3]"), (3, tensor(2, 1), "[2, 1]"), (0, tensor(0, 1), "no elements")]
     {
         let x = tape.constant(tensor(rows, 1));
         let message = tape.mse(&x, &targets).unwrap_err().to_string();

@@ -1,27 +1,33 @@
-//! A trained parameter as a matrix on the tape, so that any op can read it and every op's gradient reaches it.
+//! A trainable parameter as a matrix on the tape, so that any op can read it and return a gradient to it.
 //!
-//! The value is copied, `[rows, cols]` as a [`Mask`](crate::Mask) sees the shape: rows over the first dimension, columns
-//! over the others; a vector is one row. Backward adds the entries that the mask chooses to the arena's gradient. Nothing
-//! is kept. Ops that read a parameter in place ([`linear`](super::linear), [`embedding`](super::embedding),
-//! [`add_norm`](super::add_norm)) are spared the copy. No device needs more for this than its memory.
+//! The value is copied to a matrix `[rows, cols]` with the shape that a [`Mask`](crate::Mask) refers to: the first dimension
+//! gives the rows, all others the columns; a vector is one row. Backward adds the entries that the mask chooses to the
+//! arena's gradient. Nothing is saved. Ops that take a [`Param`](crate::Param) ([`linear`](super::linear),
+//! [`embedding`](super::embedding), [`add_norm`](super::add_norm)) read it in place without this copy. There is no device
+//! trait: [`Device`](crate::Device) suffices.
 
-use crate::{Backend, Backward, Device, Grads, Result, Scratch, Tape, Tensor, Trained, Var, params::matrix};
+use crate::{
+    Backend, Device, Result, Tape, Tensor, Trainable, Var,
+    memory::Scratch,
+    params::matrix,
+    tape::{Backward, Grads},
+};
 
 impl<D: Backend> Tape<'_, D> {
-    /// The parameter's whole tensor as a matrix; see the [module](self). A constant in inference.
+    /// The whole tensor of a parameter as a matrix; a constant in inference. See the [module](self).
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) when the device is out of memory.
-    pub fn parameter(&mut self, trained: &Trained) -> Result<Var<D>> {
-        let (rows, cols) = matrix(trained.shape());
+    pub fn parameter(&mut self, trainable: &Trainable) -> Result<Var<D>> {
+        let (rows, cols) = matrix(trainable.shape());
         let mut y = self.scratch(rows * cols)?;
-        self.device().copy(self.arena().value(trained), y.as_mut())?;
+        self.device().copy(self.arena().value(trainable), y.as_mut())?;
         let y = Tensor::new(y, rows, cols);
-        Ok(if self.is_training() { self.record(y, Node(trained.clone())) } else { self.constant(y) })
+        Ok(if self.is_training() { self.record(y, Node(trainable.clone())) } else { self.constant(y) })
     }
 }
 
-struct Node(Trained);
+struct Node(Trainable);
 
 impl<D: Device> Backward<D> for Node {
     fn name(&self) -> &'static str {
@@ -35,7 +41,7 @@ impl<D: Device> Backward<D> for Node {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

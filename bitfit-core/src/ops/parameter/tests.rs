@@ -1,11 +1,11 @@
-//! The suite on the CPU, shapes, and that a parameter in inference is a constant.
+//! The conformance tests on the CPU, shapes, and that a parameter in inference is a constant.
 
 use super::*;
-use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Workspace, ops::testing::*};
+use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Workspace, backend::conformance::support::*};
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 #[test]
@@ -13,7 +13,7 @@ fn a_vector_is_one_row_and_higher_dimensions_are_flattened() {
     for (shape, expected) in [(vec![6], [1, 6]), (vec![2, 3], [2, 3]), (vec![3, 2, 1], [3, 2])] {
         let workspace = Workspace::new(Cpu::default());
         let mut builder = ArenaBuilder::new(Cpu::default());
-        let param = builder.train("w", HostTensor::new(shape, vec![1.0; 6]).unwrap(), Mask::Whole).unwrap();
+        let param = builder.train("w", HostTensor::new(shape, vec![1.0; 6]).unwrap(), Mask::All).unwrap();
         let arena = builder.build().unwrap();
         let mut tape = Tape::infer(&workspace, &arena);
         let y = tape.parameter(&param).unwrap();

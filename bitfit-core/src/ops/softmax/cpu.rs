@@ -1,19 +1,23 @@
-//! The softmax on the CPU: a fixed block of rows to a task, each row through the vectors of [`crate::simd`].
+//! The softmax on the CPU: each task takes a fixed block of rows and processes every row with SIMD vectors.
 
 use rayon::prelude::*;
 
 use super::Softmax;
 use crate::{
-    Cpu, Result, Slice, SliceMut,
-    cpu::{blocks, blocks_of, load, store},
-    simd::{self, Kernel, Level, Simd, math},
+    Cpu, Result,
+    backend::{Slice, SliceMut},
+    cpu::{
+        blocks, blocks_of, load,
+        simd::{self, Isa, Kernel, Simd, math},
+        store,
+    },
 };
 
 impl Softmax for Cpu {
     fn softmax(&self, x: Slice<'_, Self>, cols: usize, y: SliceMut<'_, Self>) -> Result<()> {
         blocks(y.f32(), cols).zip(blocks_of(x.f32(), cols)).for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(cols).zip(x.chunks_exact(cols)) {
-                softmax_row(self.level(), x, y);
+                softmax_row(self.isa(), x, y);
             }
         });
         Ok(())
@@ -30,7 +34,7 @@ impl Softmax for Cpu {
         let tasks = blocks(dx.f32(), cols).zip(blocks_of(dy.f32(), cols)).zip(blocks_of(y.f32(), cols));
         tasks.for_each(|((dx, dy), y)| {
             for ((dx, dy), y) in dx.chunks_exact_mut(cols).zip(dy.chunks_exact(cols)).zip(y.chunks_exact(cols)) {
-                simd::dispatch(self.level(), RowBackward { dy, y, dx, accumulate });
+                simd::dispatch(self.isa(), RowBackward { dy, y, dx, accumulate });
             }
         });
         Ok(())
@@ -38,8 +42,8 @@ impl Softmax for Cpu {
 }
 
 /// Writes the softmax of one row, which is not empty, to `y`; returns `max x` and `ln Σ exp(x - max x)`.
-pub(crate) fn softmax_row(level: Level, x: &[f32], y: &mut [f32]) -> (f32, f32) {
-    let (max, sum) = simd::dispatch(level, Row { x, y });
+pub(crate) fn softmax_row(isa: Isa, x: &[f32], y: &mut [f32]) -> (f32, f32) {
+    let (max, sum) = simd::dispatch(isa, Row { x, y });
     (max, sum.ln())
 }
 
@@ -49,14 +53,14 @@ struct Row<'a> {
 }
 
 impl Kernel for Row<'_> {
-    /// The row's greatest element, and the sum of the exponentials.
+    /// The maximum of the row, and the sum of the exponentials.
     type Output = (f32, f32);
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> (f32, f32) {
         let mut max = s.splat(self.x[0]);
         let whole = self.x.chunks_exact(S::LANES);
-        // Lanes behind the row's end must not win: they repeat its first element.
+        // Lanes past the end of the row repeat its first element, so that they do not change the maximum.
         let mut last = [self.x[0]; 16];
         last[..whole.remainder().len()].copy_from_slice(whole.remainder());
         for x in whole {
@@ -67,7 +71,7 @@ impl Kernel for Row<'_> {
             let e = math::exp(s, s.sub(load(s, self.x, j), s.splat(max)));
             store(s, self.y, j, e);
         }
-        // Read back rather than added up on the way: lanes behind the row's end come back as zero.
+        // Read back instead of summed on the way: lanes past the end of the row are then loaded as zero.
         let mut sum = s.zero();
         for j in (0..self.x.len()).step_by(S::LANES) {
             sum = s.add(sum, load(s, self.y, j));
@@ -81,7 +85,7 @@ impl Kernel for Row<'_> {
     }
 }
 
-/// `dx = y ∘ (dy - Σ dy y)` of one row, or added to dx.
+/// `dx = y ∘ (dy - Σ dy y)` for one row, added to dx if `accumulate`.
 struct RowBackward<'a> {
     dy: &'a [f32],
     y: &'a [f32],

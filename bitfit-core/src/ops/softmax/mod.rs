@@ -1,8 +1,8 @@
-//! `y = softmax x` over each row: x and y `[T, n]`, `y[j] = exp(x[j] - max x) / Σᵢ exp(x[i] - max x)`.
+//! Row-wise softmax: x and y `[T, n]`, `y[j] = exp(x[j] - max x) / Σᵢ exp(x[i] - max x)` for each row.
 //!
-//! The greatest element is taken away first so that no exponential overflows; the quotient does not change by it.
+//! Subtracting the maximum keeps the exponentials from overflowing and does not change the quotient.
 //!
-//! Backward reads y alone, so x need not be kept. For one row, with δ the Kronecker symbol and `e[j] = exp x[j]`, `s = Σ e`:
+//! Backward reads only y, so x is not saved. For one row, with δ the Kronecker symbol and `e[j] = exp x[j]`, `s = Σ e`:
 //!
 //! ```text
 //! ∂y[j]/∂x[i] = ∂(e[j] / s)/∂x[i]
@@ -13,21 +13,26 @@
 //!       = y[i] (dy[i] - c),    c = Σⱼ dy[j] y[j]
 //! ```
 //!
-//! The Jacobian is a diagonal less a product of a column and a row, and so costs one dot product, not n².
+//! The Jacobian is a diagonal matrix minus an outer product, so applying it costs one dot product, not n² operations.
 
 mod cpu;
 pub mod reference;
 
 pub(crate) use cpu::softmax_row;
 
-use crate::{Backend, Backward, Device, Grads, Result, Scratch, Slice, SliceMut, Slot, Tape, Tensor, Var};
+use crate::{
+    Backend, Device, Result, Tape, Tensor, Var,
+    backend::{Slice, SliceMut},
+    memory::Scratch,
+    tape::{Backward, Grads, Slot},
+};
 
-/// The device's half of the op; matrices of `cols` columns.
+/// The device's part of the softmax; matrices have `cols` columns.
 pub trait Softmax: Device {
-    /// y, row by row; see the [module](self).
+    /// Writes the softmax of each row of x to y; see the [module](self).
     fn softmax(&self, x: Slice<'_, Self>, cols: usize, y: SliceMut<'_, Self>) -> Result<()>;
 
-    /// `dx = y ∘ (dy - c)`, or `dx += `; see the [module](self).
+    /// `dx = y ∘ (dy - c)`, added to dx if `accumulate`; see the [module](self).
     fn softmax_backward(
         &self,
         dy: Slice<'_, Self>,
@@ -39,12 +44,12 @@ pub trait Softmax: Device {
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// The softmax of each row; see the [module](self). A row that is -∞ throughout has none and becomes NaN.
+    /// The softmax of each row of x, of x's shape; see the [module](self). A row of -∞ only becomes NaN.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) when the device is out of memory.
     pub fn softmax(&mut self, x: &Var<D>) -> Result<Var<D>> {
-        let x = &self.widen(x)?;
+        let x = &self.to_f32(x)?;
         let [rows, cols] = x.tensor().shape();
         let mut y = self.scratch(rows * cols)?;
         self.device().softmax(x.slice(), cols, y.as_mut())?;
@@ -73,7 +78,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 }
 
-#[cfg(any(test, feature = "suite"))]
-pub(crate) mod suite;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod conformance;
 #[cfg(test)]
 mod tests;

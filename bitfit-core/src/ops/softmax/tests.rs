@@ -1,7 +1,7 @@
-//! The reference against finite differences, the suite on the CPU, and what is kept.
+//! The reference against finite differences, the conformance tests on the CPU, and what is kept.
 
 use super::{reference, *};
-use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, ops::testing::*};
+use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -11,15 +11,15 @@ fn reference_gradients_are_those_of_finite_differences() {
 }
 
 #[test]
-fn every_instruction_set_passes_the_suite() {
-    pass_on_every_cpu(suite::checks);
+fn every_instruction_set_passes_the_conformance_tests() {
+    pass_on_every_cpu(conformance::checks);
 }
 
 #[test]
 fn nothing_is_kept_but_the_output_and_nothing_recorded_for_a_constant() {
     let workspace = Workspace::new(Cpu::default());
     let mut builder = ArenaBuilder::new(Cpu::default());
-    let param = builder.train("x", HostTensor::new([64, 8], random(1, 512)).unwrap(), Mask::Whole).unwrap();
+    let param = builder.train("x", HostTensor::new([64, 8], random(1, 512)).unwrap(), Mask::All).unwrap();
     let arena = builder.build().unwrap();
     let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
     let x = tape.parameter(&param).unwrap();

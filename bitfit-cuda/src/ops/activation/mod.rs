@@ -1,7 +1,8 @@
 //! The activations on the GPU: a thread takes an element at a time.
 
 use bitfit_core::{
-    Result, Slice, SliceMut,
+    Result,
+    backend::{Slice, SliceMut},
     ops::activation::{Activation, Activations},
 };
 

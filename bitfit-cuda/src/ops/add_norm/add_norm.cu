@@ -205,11 +205,11 @@ __device__ __forceinline__ float4 factors_of_row(const Dropout& dropout, u32 kep
 }
 
 // The ROWS rows from `first` on, by a block. `bias`, `residual`, `rounded`, which is y again, and
-// `normal` with `rstd` may be null.
+// `normalized` with `rstd` may be null.
 template <u32 ROWS, bool WIDE, class X, class K>
 __device__ __forceinline__ void add_norm(
     const X* x, const float* bias, const float* residual, const float* weight, const float* beta, const Dropout& dropout, float eps,
-    float* y, bf16* rounded, K* normal, float* rstd, u64 first, u64 rows, u32 cols, float* shared) {
+    float* y, bf16* rounded, K* normalized, float* rstd, u64 first, u64 rows, u32 cols, float* shared) {
     u64 begin = first * cols;
     u32 there = rows - first < ROWS ? (u32)(rows - first) : ROWS;
     Columns columns = columns_of_thread(cols);
@@ -241,53 +241,53 @@ __device__ __forceinline__ void add_norm(
         sums[r] = sum_of_columns<WIDE>(multiply_four(v[r], v[r]), columns);
     }
     float inverse = rsqrtf(block_sums(sums, shared + 32 * ROWS) * share + eps);
-    if (normal && threadIdx.x < there) rstd[first + threadIdx.x] = inverse;
+    if (normalized && threadIdx.x < there) rstd[first + threadIdx.x] = inverse;
 #pragma unroll
     for (u32 r = 0; r < ROWS; r++) {
         float of_row = __shfl_sync(FULL_WARP, inverse, r);
         float4 n = make_float4(v[r].x * of_row, v[r].y * of_row, v[r].z * of_row, v[r].w * of_row);
-        if (normal) store_four<WIDE>(next_row(normal + begin, r, cols), columns, r < there, n);
+        if (normalized) store_four<WIDE>(next_row(normalized + begin, r, cols), columns, r < there, n);
         n = fuse_four(of_weight, n, of_beta);
         store_four<WIDE>(next_row(y + begin, r, cols), columns, r < there, n);
         if (rounded) store_four<WIDE>(next_row(rounded + begin, r, cols), columns, r < there, n);
     }
 }
 
-// Launch: a block for `block_rows` rows, which it takes ROWS at a time. `normal` with `rstd` may be null where only β's sum is
+// Launch: a block for `block_rows` rows, which it takes ROWS at a time. `normalized` with `rstd` may be null where only β's sum is
 // asked for; `dr` and `dx` may be, and so may, of the sums of β, b and γ over each block's rows, [blocks, cols], those that are
 // not asked for.
 template <u32 ROWS, bool WIDE, class X, class K>
 __device__ __forceinline__ void add_norm_backward(
-    const float* dy, const float* weight, const K* normal, const float* rstd, const Dropout& dropout, float* dr, X* dx, float* beta,
+    const float* dy, const float* weight, const K* normalized, const float* rstd, const Dropout& dropout, float* dr, X* dx, float* beta,
     float* bias, float* gamma, u64 rows, u64 block_rows, u32 cols, float* shared) {
     const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     u64 first = blockIdx.x * block_rows, end = first + block_rows < rows ? first + block_rows : rows;
     u32 lane = threadIdx.x % 32;
     float share = 1.0f / (float)cols;
     Columns columns = columns_of_thread(cols);
-    float4 of_weight = load_parameter(normal ? weight : nullptr, cols, columns);
+    float4 of_weight = load_parameter(normalized ? weight : nullptr, cols, columns);
     float4 of_beta = zero, of_bias = zero, of_gamma = zero;
     for (; first < end; first += ROWS) {
         u64 begin = first * cols;
         u32 there = end - first < ROWS ? (u32)(end - first) : ROWS;
         float4 g[ROWS];
-        typename Stored<K>::Four of_normal[ROWS];
+        typename Stored<K>::Four of_normalized[ROWS];
 #pragma unroll
         for (u32 r = 0; r < ROWS; r++) g[r] = load_four<WIDE>(next_row(dy + begin, r, cols), columns, r < there);
-        if (normal) {
+        if (normalized) {
 #pragma unroll
-            for (u32 r = 0; r < ROWS; r++) of_normal[r] = load_four<WIDE>(next_row(normal + begin, r, cols), columns, r < there);
+            for (u32 r = 0; r < ROWS; r++) of_normalized[r] = load_four<WIDE>(next_row(normalized + begin, r, cols), columns, r < there);
         }
-        float inverse = normal && lane < there ? rstd[first + lane] : 0.0f;
-        u32 kept = normal ? kept_of_rows<ROWS, WIDE>(dropout, first, cols) : 0;
+        float inverse = normalized && lane < there ? rstd[first + lane] : 0.0f;
+        u32 kept = normalized ? kept_of_rows<ROWS, WIDE>(dropout, first, cols) : 0;
         if (beta) {
 #pragma unroll
             for (u32 r = 0; r < ROWS; r++) of_beta = add_four(of_beta, g[r]);
         }
-        if (!normal) continue;
+        if (!normalized) continue;
         if (gamma) {
 #pragma unroll
-            for (u32 r = 0; r < ROWS; r++) of_gamma = fuse_four(g[r], numbers(of_normal[r]), of_gamma);
+            for (u32 r = 0; r < ROWS; r++) of_gamma = fuse_four(g[r], numbers(of_normalized[r]), of_gamma);
         }
 
         // Of each row the sums of g and of g ∘ x̂. Two places in turn: who is late to read one is not overtaken twice.
@@ -296,7 +296,7 @@ __device__ __forceinline__ void add_norm_backward(
         for (u32 r = 0; r < ROWS; r++) {
             g[r] = multiply_four(g[r], of_weight);
             sums[r] = sum_four(g[r]);
-            sums[ROWS + r] = sum_four(multiply_four(g[r], numbers(of_normal[r])));
+            sums[ROWS + r] = sum_four(multiply_four(g[r], numbers(of_normalized[r])));
         }
         float means = block_sums(sums, shared + first / ROWS % 2 * (32 * 2 * ROWS)) * share;
 #pragma unroll
@@ -304,7 +304,7 @@ __device__ __forceinline__ void add_norm_backward(
             float mean = __shfl_sync(FULL_WARP, means, r), along = __shfl_sync(FULL_WARP, means, ROWS + r);
             // Of a row that is not there zero, and so is all that follows.
             float scale = __shfl_sync(FULL_WARP, inverse, r);
-            float4 n = numbers(of_normal[r]);
+            float4 n = numbers(of_normalized[r]);
             float4 v = make_float4(
                 scale * (g[r].x - mean - n.x * along), scale * (g[r].y - mean - n.y * along), scale * (g[r].z - mean - n.z * along),
                 scale * (g[r].w - mean - n.w * along));
@@ -353,32 +353,32 @@ extern "C" __global__ void bitfit_add_norm_sums(
 #define FORWARD(ROWS, X, K, SUFFIX, THREADS, BLOCKS)                                                                             \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) bitfit_add_norm_by##ROWS##_##SUFFIX(                           \
         const X* x, const float* bias, const float* residual, const float* weight, const float* beta, DROPOUT_PARAMETERS,        \
-        float eps, float* y, bf16* rounded, K* normal, float* rstd, u64 rows, u64 cols) {                                        \
+        float eps, float* y, bf16* rounded, K* normalized, float* rstd, u64 rows, u64 cols) {                                        \
         __shared__ float shared[2 * 32 * ROWS];                                                                                  \
         u64 first = (u64)blockIdx.x * ROWS;                                                                                      \
         bool wide = is_wide(x, cols) && is_wide(residual, cols) && is_wide(y, cols);                                             \
-        if (wide && is_wide(rounded, cols) && is_wide(normal, cols)) {                                                           \
+        if (wide && is_wide(rounded, cols) && is_wide(normalized, cols)) {                                                           \
             add_norm<ROWS, true>(                                                                                                \
-                x, bias, residual, weight, beta, DROPOUT_SITE, eps, y, rounded, normal, rstd, first, rows, (u32)cols, shared);   \
+                x, bias, residual, weight, beta, DROPOUT_SITE, eps, y, rounded, normalized, rstd, first, rows, (u32)cols, shared);   \
             return;                                                                                                              \
         }                                                                                                                        \
         for (u64 end = first + ROWS < rows ? first + ROWS : rows; first < end; first += 2) {                                     \
             add_norm<2, false>(                                                                                                  \
-                x, bias, residual, weight, beta, DROPOUT_SITE, eps, y, rounded, normal, rstd, first, rows, (u32)cols, shared);   \
+                x, bias, residual, weight, beta, DROPOUT_SITE, eps, y, rounded, normalized, rstd, first, rows, (u32)cols, shared);   \
             __syncthreads();                                                                                                     \
         }                                                                                                                        \
     }
 #define BACKWARD(ROWS, X, K, SUFFIX, THREADS, BLOCKS)                                                                            \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) bitfit_add_norm_backward_by##ROWS##_##SUFFIX(                  \
-        const float* dy, const float* weight, const K* normal, const float* rstd, DROPOUT_PARAMETERS, float* dr, X* dx,          \
+        const float* dy, const float* weight, const K* normalized, const float* rstd, DROPOUT_PARAMETERS, float* dr, X* dx,          \
         float* beta, float* bias, float* gamma, u64 rows, u64 block_rows, u64 cols) {                                            \
         __shared__ float shared[2 * 32 * 2 * ROWS];                                                                              \
-        if (is_wide(dy, cols) && is_wide(normal, cols) && is_wide(dr, cols) && is_wide(dx, cols)) {                              \
+        if (is_wide(dy, cols) && is_wide(normalized, cols) && is_wide(dr, cols) && is_wide(dx, cols)) {                              \
             add_norm_backward<ROWS, true>(                                                                                       \
-                dy, weight, normal, rstd, DROPOUT_SITE, dr, dx, beta, bias, gamma, rows, block_rows, (u32)cols, shared);         \
+                dy, weight, normalized, rstd, DROPOUT_SITE, dr, dx, beta, bias, gamma, rows, block_rows, (u32)cols, shared);         \
         } else {                                                                                                                 \
             add_norm_backward<2, false>(                                                                                         \
-                dy, weight, normal, rstd, DROPOUT_SITE, dr, dx, beta, bias, gamma, rows, block_rows, (u32)cols, shared);         \
+                dy, weight, normalized, rstd, DROPOUT_SITE, dr, dx, beta, bias, gamma, rows, block_rows, (u32)cols, shared);         \
         }                                                                                                                        \
     }
 #define OF_TYPES(X, K, SUFFIX)            \

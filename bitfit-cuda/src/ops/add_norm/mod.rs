@@ -2,7 +2,8 @@
 //! stages, each block's rows first.
 
 use bitfit_core::{
-    DType, Error, Result, Slice,
+    DType, Error, Result,
+    backend::Slice,
     ops::add_norm::{AddNorm, BackwardInput, BackwardOutput, Input, Output},
 };
 
@@ -29,31 +30,32 @@ const MOST_BLOCK_ROWS: usize = 32;
 
 impl AddNorm for Cuda {
     fn add_norm(&self, input: Input<'_, Self>, output: Output<'_, Self>) -> Result<()> {
-        let Output { y, rounded, kept } = output;
+        let Output { y, rounded, saved } = output;
         let cols = input.cols;
         let threads = threads(cols)?;
         let rows = y.len / cols.max(1);
-        let (normal, rstd) = kept.map(|kept| (kept.normal, kept.rstd)).unzip();
-        let (x, k) = (input.x.dtype, type_of(normal.as_ref().map(|normal| normal.dtype)));
+        let (normalized, rstd) = saved.map(|saved| (saved.normalized, saved.rstd)).unzip();
+        let (x, k) = (input.x.dtype, type_of(normalized.as_ref().map(|normalized| normalized.dtype)));
         let (block_rows, name) = match cols <= FOUR_ROWS_COLUMNS && rows >= FOUR_ROWS {
             true => (4, kernel!("bitfit_add_norm_by4", x, k)),
             false => (2, kernel!("bitfit_add_norm_by2", x, k)),
         };
         let mut arguments = Arguments::new();
-        arguments.input(input.x).optional_input(input.bias).optional_input(input.residual);
-        arguments.input(input.weight).input(input.beta).dropout(input.dropout).f32(input.eps);
-        arguments.output(y).optional_output(rounded).optional_output(normal).optional_output(rstd);
+        arguments.input(input.x).optional_input(input.linear_bias).optional_input(input.residual);
+        arguments.input(input.gamma).input(input.beta).dropout(input.dropout).f32(input.eps);
+        arguments.output(y).optional_output(rounded).optional_output(normalized).optional_output(rstd);
         arguments.usize(rows).usize(cols);
         self.launch(&SOURCE, name, Shape::blocks(rows.div_ceil(block_rows), threads), &arguments)
     }
 
     fn add_norm_backward(&self, input: BackwardInput<'_, Self>, output: BackwardOutput<'_, Self>) -> Result<()> {
-        let BackwardInput { cols, dy, weight, kept, dropout } = input;
+        let BackwardInput { cols, dy, gamma, saved, dropout } = input;
         let BackwardOutput { sums, residual, x } = output;
         let threads = threads(cols)?;
         let rows = dy.len / cols.max(1);
-        let (normal, rstd) = kept.unzip();
-        let types = (x.as_ref().map(|dx| dx.dtype), normal.as_ref().map(|normal: &Slice<'_, Self>| normal.dtype));
+        let (normalized, rstd) = saved.unzip();
+        let types =
+            (x.as_ref().map(|dx| dx.dtype), normalized.as_ref().map(|normalized: &Slice<'_, Self>| normalized.dtype));
         let (x_type, k) = (type_of(types.0), type_of(types.1));
         let name = match cols <= FOUR_ROWS_COLUMNS {
             true => kernel!("bitfit_add_norm_backward_by4", x_type, k),
@@ -65,7 +67,7 @@ impl AddNorm for Cuda {
         let partial = |index: usize| sums.at[index].map(|_| self.temporary(DType::F32, blocks * cols)).transpose();
         let mut partial: [Option<Temporary>; 3] = [partial(0)?, partial(1)?, partial(2)?];
         let mut arguments = Arguments::new();
-        arguments.input(dy).input(weight).optional_input(normal).optional_input(rstd).dropout(dropout);
+        arguments.input(dy).input(gamma).optional_input(normalized).optional_input(rstd).dropout(dropout);
         arguments.optional_output(residual).optional_output(x);
         partial.iter_mut().for_each(|sum| _ = arguments.optional_output(sum.as_mut().map(Temporary::as_mut)));
         arguments.usize(rows).usize(block_rows).usize(cols);

@@ -1,6 +1,10 @@
 //! Sum and product on the GPU.
 
-use bitfit_core::{Result, Slice, SliceMut, ops::arithmetic::Arithmetic};
+use bitfit_core::{
+    Result,
+    backend::{Slice, SliceMut},
+    ops::arithmetic::Arithmetic,
+};
 
 use crate::{
     Cuda,

@@ -90,12 +90,12 @@ __device__ __forceinline__ void store_tile(
     }
 }
 
-// o = (m ∘ softmax(q · kᵀ / √D)) · v [Tq, H], and where `log_sums` [Tq, heads] is not null the rows' log-sum-exps. A block takes
+// o = (m ∘ softmax(q · kᵀ / √D)) · v [Tq, H], and where `lse` [Tq, heads] is not null the rows' log-sum-exps. A block takes
 // FORWARD queries. The softmax is made as the keys come: a row's greatest score so far, the sum of exponentials and of values
 // weighted by them, all three scaled down where a greater score comes (Milakov, Gimelshein, arXiv 1805.02867). Launch: blocks of
 // queries along z; dynamic shared memory (2 · TILE · (DIM + 1) + TILE²) · 4 bytes.
 template <class T, int DIM>
-__device__ __forceinline__ void attention(const Input<T>& input, T* o, float* log_sums, float* shared, unsigned char* kept) {
+__device__ __forceinline__ void attention(const Input<T>& input, T* o, float* lse, float* shared, unsigned char* kept) {
     const int TILE = Tiles<DIM>::FORWARD, ROWS = TILE / 16;
     Head at = head_of_block(input);
     u32 query0 = blockIdx.z * TILE;
@@ -146,7 +146,7 @@ __device__ __forceinline__ void attention(const Input<T>& input, T* o, float* lo
     for (int r = 0; r < ROWS; r++) {
         inverse[r] = 1.0f / sums[r];
         u32 row = query0 + ty * ROWS + r;
-        if (log_sums && tx == 0 && row < at.queries) log_sums[(at.first_query + row) * input.heads + at.head] = greatest[r] + logf(sums[r]);
+        if (lse && tx == 0 && row < at.queries) lse[(at.first_query + row) * input.heads + at.head] = greatest[r] + logf(sums[r]);
     }
     store_tile<T, DIM, ROWS>(o, stride, at.first_query + query0, at.queries - query0, at.column, input.dim, c, inverse);
 }
@@ -156,7 +156,7 @@ __device__ __forceinline__ void attention(const Input<T>& input, T* o, float* lo
 template <int DIM, int TILE>
 __device__ __forceinline__ void probabilities(
     const Dropout& dropout, float scale, const float* queries, const float* gradients, const float* keys, const float* values,
-    const float* log_sums, u32 query_count, u32 key_count, const unsigned char* kept, float (&p)[TILE / 16][TILE / 16],
+    const float* lse, u32 query_count, u32 key_count, const unsigned char* kept, float (&p)[TILE / 16][TILE / 16],
     float (&dp)[TILE / 16][TILE / 16]) {
     const int ROWS = TILE / 16;
     u32 ty = threadIdx.x / 16, tx = threadIdx.x % 16;
@@ -166,7 +166,7 @@ __device__ __forceinline__ void probabilities(
         u32 row = ty * ROWS + r;
         for (int j = 0; j < ROWS; j++) {
             u32 column = tx + 16 * j;
-            p[r][j] = row < query_count && column < key_count ? expf(p[r][j] * scale - log_sums[row]) : 0.0f;
+            p[r][j] = row < query_count && column < key_count ? expf(p[r][j] * scale - lse[row]) : 0.0f;
             dp[r][j] *= tile_factor(dropout, kept, row, column);
         }
     }
@@ -179,7 +179,7 @@ struct Shared {
     float queries[TILE * (DIM + 1)], gradients[TILE * (DIM + 1)], keys[TILE * (DIM + 1)], values[TILE * (DIM + 1)];
     // ds, and m ∘ p where it is needed.
     float ds[TILE * TILE], p[TILE * TILE];
-    float log_sums[TILE], means[TILE];
+    float lse[TILE], means[TILE];
     unsigned char kept[TILE * 16];
 };
 
@@ -188,7 +188,7 @@ struct Shared {
 // still there for the second. Launch: blocks of queries along z.
 template <class T, int DIM>
 __device__ __forceinline__ void attention_dq(
-    const Input<T>& input, const float* log_sums, const T* dy, float* means, T* dq, u64 dq_stride, Shared<DIM>& shared) {
+    const Input<T>& input, const float* lse, const T* dy, float* means, T* dq, u64 dq_stride, Shared<DIM>& shared) {
     const int TILE = Tiles<DIM>::BACKWARD, ROWS = TILE / 16;
     Head at = head_of_block(input);
     u32 query0 = blockIdx.z * TILE;
@@ -198,7 +198,7 @@ __device__ __forceinline__ void attention_dq(
     load_tile<T, DIM, TILE>(input.q, input.q_stride, first, queries, at.column, input.dim, shared.queries);
     load_tile<T, DIM, TILE>(dy, stride, first, queries, at.column, input.dim, shared.gradients);
     if (threadIdx.x < TILE) {
-        shared.log_sums[threadIdx.x] = threadIdx.x < queries ? log_sums[(first + threadIdx.x) * input.heads + at.head] : 0.0f;
+        shared.lse[threadIdx.x] = threadIdx.x < queries ? lse[(first + threadIdx.x) * input.heads + at.head] : 0.0f;
     }
     float mean[ROWS], p[ROWS][ROWS], dp[ROWS][ROWS], c[ROWS][DIM / 16], factor[ROWS];
     for (int r = 0; r < ROWS; r++) {
@@ -215,7 +215,7 @@ __device__ __forceinline__ void attention_dq(
                 draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, TILE, TILE, shared.kept);
                 __syncthreads();
                 probabilities<DIM, TILE>(
-                    input.dropout, input.scale, shared.queries, shared.gradients, shared.keys, shared.values, shared.log_sums, queries,
+                    input.dropout, input.scale, shared.queries, shared.gradients, shared.keys, shared.values, shared.lse, queries,
                     at.keys - key0, shared.kept, p, dp);
             }
             if (pass == 0) {
@@ -243,7 +243,7 @@ __device__ __forceinline__ void attention_dq(
 // over the queries. Launch: blocks of keys along z.
 template <class T, int DIM>
 __device__ __forceinline__ void attention_dkv(
-    const Input<T>& input, const float* log_sums, const T* dy, const float* means, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
+    const Input<T>& input, const float* lse, const T* dy, const float* means, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
     Shared<DIM>& shared) {
     const int TILE = Tiles<DIM>::BACKWARD, ROWS = TILE / 16;
     Head at = head_of_block(input);
@@ -268,13 +268,13 @@ __device__ __forceinline__ void attention_dkv(
         draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, TILE, TILE, shared.kept);
         if (threadIdx.x < TILE) {
             u64 i = (row0 + threadIdx.x) * input.heads + at.head;
-            shared.log_sums[threadIdx.x] = threadIdx.x < queries ? log_sums[i] : 0.0f;
+            shared.lse[threadIdx.x] = threadIdx.x < queries ? lse[i] : 0.0f;
             shared.means[threadIdx.x] = threadIdx.x < queries ? means[i] : 0.0f;
         }
         __syncthreads();
         float p[ROWS][ROWS], dp[ROWS][ROWS];
         probabilities<DIM, TILE>(
-            input.dropout, input.scale, shared.queries, shared.gradients, shared.keys, shared.values, shared.log_sums, queries, keys,
+            input.dropout, input.scale, shared.queries, shared.gradients, shared.keys, shared.values, shared.lse, queries, keys,
             shared.kept, p, dp);
         for (int r = 0; r < ROWS; r++) {
             u32 row = ty * ROWS + r;
@@ -294,20 +294,20 @@ __device__ __forceinline__ void attention_dkv(
 
 #define OF_TYPE_AND_DIM(T, SUFFIX, DIM)                                                                                             \
     extern "C" __global__ void __launch_bounds__(THREADS) bitfit_attention_##DIM##_##SUFFIX(                                        \
-        ATTENTION_PARAMETERS(T), T* o, float* log_sums) {                                                                           \
+        ATTENTION_PARAMETERS(T), T* o, float* lse) {                                                                           \
         DYNAMIC_SHARED(float, shared);                                                                                              \
         __shared__ unsigned char kept[Tiles<DIM>::FORWARD * 16];                                                                    \
-        attention<T, DIM>(ATTENTION_INPUT(T), o, log_sums, shared, kept);                                                           \
+        attention<T, DIM>(ATTENTION_INPUT(T), o, lse, shared, kept);                                                           \
     }                                                                                                                               \
     extern "C" __global__ void __launch_bounds__(THREADS) bitfit_attention_dq_##DIM##_##SUFFIX(                                     \
-        ATTENTION_PARAMETERS(T), const float* log_sums, const T* dy, float* means, T* dq, u64 dq_stride) {                          \
+        ATTENTION_PARAMETERS(T), const float* lse, const T* dy, float* means, T* dq, u64 dq_stride) {                          \
         __shared__ Shared<DIM> shared;                                                                                              \
-        attention_dq<T, DIM>(ATTENTION_INPUT(T), log_sums, dy, means, dq, dq_stride, shared);                                       \
+        attention_dq<T, DIM>(ATTENTION_INPUT(T), lse, dy, means, dq, dq_stride, shared);                                       \
     }                                                                                                                               \
     extern "C" __global__ void __launch_bounds__(THREADS) bitfit_attention_dkv_##DIM##_##SUFFIX(                                    \
-        ATTENTION_PARAMETERS(T), const float* log_sums, const T* dy, const float* means, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at) { \
+        ATTENTION_PARAMETERS(T), const float* lse, const T* dy, const float* means, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at) { \
         __shared__ Shared<DIM> shared;                                                                                              \
-        attention_dkv<T, DIM>(ATTENTION_INPUT(T), log_sums, dy, means, dkv, dkv_stride, k_at, v_at, shared);                        \
+        attention_dkv<T, DIM>(ATTENTION_INPUT(T), lse, dy, means, dkv, dkv_stride, k_at, v_at, shared);                        \
     }
 
 OF_TYPE_AND_DIM(float, f32, 32)

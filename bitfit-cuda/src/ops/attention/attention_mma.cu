@@ -63,10 +63,10 @@ struct ForwardShared {
     unsigned char kept[TILE * 16];
 };
 
-// o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps where `log_sums` is not null; the softmax as the keys come, as in
+// o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps where `lse` is not null; the softmax as the keys come, as in
 // attention.cu. Launch: blocks of TILE queries along z.
 template <int DIM>
-__device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, float* log_sums, ForwardShared<DIM>& shared) {
+__device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, float* lse, ForwardShared<DIM>& shared) {
     const int KEYS = Steps<DIM>::FORWARD;
     Head at = head_of_block(input);
     u32 query0 = blockIdx.z * TILE;
@@ -125,8 +125,8 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
     for (u32 half = 0; half < 2; half++) {
         sums[half] = sum_of_four(sums[half]);
         u32 r = row + 8 * half;
-        if (log_sums && lane % 4 == 0 && r < queries)
-            log_sums[(at.first_query + query0 + r) * input.heads + at.head] = greatest[half] + logf(sums[half]);
+        if (lse && lane % 4 == 0 && r < queries)
+            lse[(at.first_query + query0 + r) * input.heads + at.head] = greatest[half] + logf(sums[half]);
     }
     u64 stride = (u64)input.heads * input.dim;
     store_rows<DIM>(o, stride, at.first_query + query0, queries, at.column, input.dim, c, 1.0f / sums[0], 1.0f / sums[1]);
@@ -144,7 +144,7 @@ struct DqShared {
 // twice: for the sum, then for ds. Launch: blocks of TILE queries along z.
 template <int DIM>
 __device__ __forceinline__ void attention_dq(
-    const Input<bf16>& input, const float* log_sums, const bf16* dy, float* means, bf16* dq, u64 dq_stride, DqShared<DIM>& shared) {
+    const Input<bf16>& input, const float* lse, const bf16* dy, float* means, bf16* dq, u64 dq_stride, DqShared<DIM>& shared) {
     const int KEYS = Steps<DIM>::DQ;
     Head at = head_of_block(input);
     u32 query0 = blockIdx.z * TILE;
@@ -154,11 +154,11 @@ __device__ __forceinline__ void attention_dq(
     u32 q[DIM / 16][4], g[DIM / 16][4];
     load_left<DIM>(input.q, input.q_stride, first, queries, at.column, input.dim, q);
     load_left<DIM>(dy, stride, first, queries, at.column, input.dim, g);
-    float c[DIM / 8][4], log_sum[2], mean[2] = {0.0f, 0.0f};
+    float c[DIM / 8][4], row_lse[2], mean[2] = {0.0f, 0.0f};
     clear(c);
     for (u32 half = 0; half < 2; half++) {
         u32 r = row + 8 * half;
-        log_sum[half] = r < queries ? log_sums[(first + r) * input.heads + at.head] : 0.0f;
+        row_lse[half] = r < queries ? lse[(first + r) * input.heads + at.head] : 0.0f;
     }
     for (u32 pass = 0; pass < 2; pass++) {
         for (u32 key0 = 0; key0 < at.keys; key0 += KEYS) {
@@ -181,7 +181,7 @@ __device__ __forceinline__ void attention_dq(
 #pragma unroll
                 for (u32 i = 0; i < 4; i++) {
                     u32 key = 8 * n + 2 * (lane % 4) + i % 2;
-                    p[n][i] = key < keys ? expf(p[n][i] * input.scale - log_sum[i / 2]) : 0.0f;
+                    p[n][i] = key < keys ? expf(p[n][i] * input.scale - row_lse[i / 2]) : 0.0f;
                     dp[n][i] *= tile_factor(input.dropout, shared.kept, row + i / 2 * 8, key0 % DRAWN + key);
                     if (pass == 0)
                         mean[i / 2] = fmaf(p[n][i], dp[n][i], mean[i / 2]);
@@ -207,7 +207,7 @@ struct DkvShared {
     static const int QUERIES = Steps<DIM>::DKV;
     __align__(16) bf16 queries[QUERIES * (DIM + PAD)];
     __align__(16) bf16 gradients[QUERIES * (DIM + PAD)];
-    float log_sums[QUERIES], means[QUERIES];
+    float lse[QUERIES], means[QUERIES];
     unsigned char kept[QUERIES * 16];
 };
 
@@ -215,7 +215,7 @@ struct DkvShared {
 // warp's rows are keys, and a score's columns queries. Launch: blocks of TILE keys along z.
 template <int DIM>
 __device__ __forceinline__ void attention_dkv(
-    const Input<bf16>& input, const float* log_sums, const bf16* dy, const float* means, bf16* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
+    const Input<bf16>& input, const float* lse, const bf16* dy, const float* means, bf16* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
     DkvShared<DIM>& shared) {
     const int QUERIES = Steps<DIM>::DKV;
     Head at = head_of_block(input);
@@ -238,7 +238,7 @@ __device__ __forceinline__ void attention_dkv(
         draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, QUERIES, TILE, shared.kept);
         if (threadIdx.x < QUERIES) {
             u64 i = (row0 + threadIdx.x) * input.heads + at.head;
-            shared.log_sums[threadIdx.x] = threadIdx.x < queries ? log_sums[i] : 0.0f;
+            shared.lse[threadIdx.x] = threadIdx.x < queries ? lse[i] : 0.0f;
             shared.means[threadIdx.x] = threadIdx.x < queries ? means[i] : 0.0f;
         }
         wait_for_copies();
@@ -252,7 +252,7 @@ __device__ __forceinline__ void attention_dkv(
             for (u32 i = 0; i < 4; i++) {
                 u32 query = 8 * n + 2 * (lane % 4) + i % 2;
                 float factor = tile_factor(input.dropout, shared.kept, query, row + i / 2 * 8);
-                float probability = query < queries ? expf(p[n][i] * input.scale - shared.log_sums[query]) : 0.0f;
+                float probability = query < queries ? expf(p[n][i] * input.scale - shared.lse[query]) : 0.0f;
                 p[n][i] = probability * factor;
                 ds[n][i] = probability * (ds[n][i] * factor - shared.means[query]);
             }
@@ -266,20 +266,20 @@ __device__ __forceinline__ void attention_dkv(
 
 #define OF_DIM(DIM)                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(THREADS) bitfit_attention_mma_##DIM(                                                \
-        ATTENTION_PARAMETERS(bf16), bf16* o, float* log_sums) {                                                                      \
+        ATTENTION_PARAMETERS(bf16), bf16* o, float* lse) {                                                                      \
         __shared__ ForwardShared<DIM> shared;                                                                                        \
-        attention<DIM>(ATTENTION_INPUT(bf16), o, log_sums, shared);                                                                  \
+        attention<DIM>(ATTENTION_INPUT(bf16), o, lse, shared);                                                                  \
     }                                                                                                                                \
     extern "C" __global__ void __launch_bounds__(THREADS) bitfit_attention_mma_dq_##DIM(                                             \
-        ATTENTION_PARAMETERS(bf16), const float* log_sums, const bf16* dy, float* means, bf16* dq, u64 dq_stride) {                  \
+        ATTENTION_PARAMETERS(bf16), const float* lse, const bf16* dy, float* means, bf16* dq, u64 dq_stride) {                  \
         __shared__ DqShared<DIM> shared;                                                                                             \
-        attention_dq<DIM>(ATTENTION_INPUT(bf16), log_sums, dy, means, dq, dq_stride, shared);                                        \
+        attention_dq<DIM>(ATTENTION_INPUT(bf16), lse, dy, means, dq, dq_stride, shared);                                        \
     }                                                                                                                                \
     extern "C" __global__ void __launch_bounds__(THREADS) bitfit_attention_mma_dkv_##DIM(                                            \
-        ATTENTION_PARAMETERS(bf16), const float* log_sums, const bf16* dy, const float* means, bf16* dkv, u64 dkv_stride, u64 k_at,  \
+        ATTENTION_PARAMETERS(bf16), const float* lse, const bf16* dy, const float* means, bf16* dkv, u64 dkv_stride, u64 k_at,  \
         u64 v_at) {                                                                                                                  \
         __shared__ DkvShared<DIM> shared;                                                                                            \
-        attention_dkv<DIM>(ATTENTION_INPUT(bf16), log_sums, dy, means, dkv, dkv_stride, k_at, v_at, shared);                         \
+        attention_dkv<DIM>(ATTENTION_INPUT(bf16), lse, dy, means, dkv, dkv_stride, k_at, v_at, shared);                         \
     }
 
 OF_DIM(32)

@@ -55,9 +55,9 @@ __device__ __forceinline__ void multiply_own_rows(const bf16* a, const bf16* b, 
     }
 }
 
-// o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps where `log_sums` is not null. Launch: 2 LEN threads.
+// o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps where `lse` is not null. Launch: 2 LEN threads.
 template <int DIM, int LEN>
-__device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, float* log_sums, ForwardShared<DIM, LEN>& shared) {
+__device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, float* lse, ForwardShared<DIM, LEN>& shared) {
     const int LINE = DIM + PAD;
     Head at = head_of_block(input);
     u32 queries = whole_steps(at.queries), keys = whole_steps(at.keys);
@@ -109,8 +109,8 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
         sums[half] = sum_of_four(sums[half]);
         inverse[half] = input.dropout.scale / sums[half];
         u32 r = row + 8 * half;
-        if (log_sums && lane % 4 == 0 && r < at.queries)
-            log_sums[(at.first_query + r) * input.heads + at.head] = fmaf(greatest[half], input.scale, logf(sums[half]));
+        if (lse && lane % 4 == 0 && r < at.queries)
+            lse[(at.first_query + r) * input.heads + at.head] = fmaf(greatest[half], input.scale, logf(sums[half]));
     }
     u64 stride = (u64)input.heads * input.dim;
     store_rows<DIM>(o, stride, at.first_query, at.queries, at.column, input.dim, c, inverse[0], inverse[1]);
@@ -160,7 +160,7 @@ __device__ __forceinline__ void sum_over_queries(const bf16* scores, const bf16*
 // the rows of `dq`. Launch: 2 LEN threads.
 template <int DIM, int LEN>
 __device__ __forceinline__ void attention_backward(
-    const Input<bf16>& input, const float* log_sums, const bf16* dy, bf16* dq, u64 dq_stride, bf16* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
+    const Input<bf16>& input, const float* lse, const bf16* dy, bf16* dq, u64 dq_stride, bf16* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
     BackwardShared<DIM, LEN>& shared) {
     const int LINE = DIM + PAD;
     Head at = head_of_block(input);
@@ -174,10 +174,10 @@ __device__ __forceinline__ void attention_backward(
     draw_all(input.dropout, at, shared.draws);
     u32 lane = threadIdx.x % 32, row = warp_row() + lane / 4, kept[2];
     // Rows that are none get a probability of zero, so that what they are multiplied with does not count.
-    float log_sum[2], mean[2] = {0.0f, 0.0f}, factor = input.scale * LOG2_E;
+    float row_lse[2], mean[2] = {0.0f, 0.0f}, factor = input.scale * LOG2_E;
     for (u32 half = 0; half < 2; half++) {
         u32 r = row + 8 * half;
-        log_sum[half] = r < at.queries ? log_sums[(at.first_query + r) * input.heads + at.head] * LOG2_E : -MINUS_INFINITY;
+        row_lse[half] = r < at.queries ? lse[(at.first_query + r) * input.heads + at.head] * LOG2_E : -MINUS_INFINITY;
     }
     wait_for_copies();
     __syncthreads();
@@ -197,7 +197,7 @@ __device__ __forceinline__ void attention_backward(
 #pragma unroll
                 for (u32 i = 0; i < 4; i++) {
                     bool there = 8 * n + 2 * (lane % 4) + i % 2 < at.keys;
-                    float e = there ? ex2_approx(fmaf(probability[n][i], factor, -log_sum[i / 2])) : 0.0f;
+                    float e = there ? ex2_approx(fmaf(probability[n][i], factor, -row_lse[i / 2])) : 0.0f;
                     float m = is_kept(kept[i / 2], n, i) ? input.dropout.scale : 0.0f;
                     masked[n % 2][i] = e * m;
                     slope[n][i] *= m;
@@ -246,16 +246,16 @@ __device__ __forceinline__ void attention_backward(
 // Registers are shared out so that so many blocks have room on a multiprocessor.
 #define OF_SIZES(DIM, LEN, FORWARD_BLOCKS, BACKWARD_BLOCKS)                                                                            \
     extern "C" __global__ void __launch_bounds__(2 * LEN, FORWARD_BLOCKS)                                                              \
-        bitfit_attention_short_##DIM##_##LEN(ATTENTION_PARAMETERS(bf16), bf16* o, float* log_sums) {                                   \
+        bitfit_attention_short_##DIM##_##LEN(ATTENTION_PARAMETERS(bf16), bf16* o, float* lse) {                                   \
         DYNAMIC_SHARED(unsigned char, shared);                                                                                         \
-        attention<DIM, LEN>(ATTENTION_INPUT(bf16), o, log_sums, *reinterpret_cast<ForwardShared<DIM, LEN>*>(shared));                  \
+        attention<DIM, LEN>(ATTENTION_INPUT(bf16), o, lse, *reinterpret_cast<ForwardShared<DIM, LEN>*>(shared));                  \
     }                                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(2 * LEN, BACKWARD_BLOCKS) bitfit_attention_short_backward_##DIM##_##LEN(              \
-        ATTENTION_PARAMETERS(bf16), const float* log_sums, const bf16* dy, bf16* dq, u64 dq_stride, bf16* dkv, u64 dkv_stride, u64 k_at, \
+        ATTENTION_PARAMETERS(bf16), const float* lse, const bf16* dy, bf16* dq, u64 dq_stride, bf16* dkv, u64 dkv_stride, u64 k_at, \
         u64 v_at) {                                                                                                                    \
         DYNAMIC_SHARED(unsigned char, shared);                                                                                         \
         attention_backward<DIM, LEN>(                                                                                                  \
-            ATTENTION_INPUT(bf16), log_sums, dy, dq, dq_stride, dkv, dkv_stride, k_at, v_at,                                           \
+            ATTENTION_INPUT(bf16), lse, dy, dq, dq_stride, dkv, dkv_stride, k_at, v_at,                                           \
             *reinterpret_cast<BackwardShared<DIM, LEN>*>(shared));                                                                     \
     }
 

@@ -42,10 +42,10 @@ __device__ __forceinline__ void sum_rows(float (&row)[PARTS], float (*shared)[32
     }
 }
 
-// As `attention`; `log_sums` may be null.
+// As `attention`; `lse` may be null.
 template <class T>
 __device__ __forceinline__ void single(
-    const Input<T>& input, T* o, float* log_sums, float (*rows)[32 * PARTS], float* greatest, float* sums) {
+    const Input<T>& input, T* o, float* lse, float (*rows)[32 * PARTS], float* greatest, float* sums) {
     Head at = head_of_block(input);
     u32 warp = threadIdx.x / 32;
     float q[PARTS], c[PARTS] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -89,7 +89,7 @@ __device__ __forceinline__ void single(
     sum_rows(c, rows);
     if (warp == 0) {
         store_row(o, at.first_query * input.heads * input.dim + at.column, input.dim, c);
-        if (log_sums && threadIdx.x == 0) log_sums[at.first_query * input.heads + at.head] = all + logf(total);
+        if (lse && threadIdx.x == 0) lse[at.first_query * input.heads + at.head] = all + logf(total);
     }
 }
 
@@ -97,7 +97,7 @@ __device__ __forceinline__ void single(
 // twice, for Σⱼ p dp and for ds. Where `dkv` is null, everything goes to dq's matrix.
 template <class T>
 __device__ __forceinline__ void single_backward(
-    const Input<T>& input, const float* log_sums, const T* dy, T* dq, u64 dq_stride, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
+    const Input<T>& input, const float* lse, const T* dy, T* dq, u64 dq_stride, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
     float (*rows)[32 * PARTS], float* shared) {
     Head at = head_of_block(input);
     if (!dkv) dkv = dq;
@@ -105,7 +105,7 @@ __device__ __forceinline__ void single_backward(
     float q[PARTS], g[PARTS], c[PARTS] = {0.0f, 0.0f, 0.0f, 0.0f};
     load_row(input.q, at.first_query * input.q_stride + at.column, input.dim, q);
     load_row(dy, at.first_query * input.heads * input.dim + at.column, input.dim, g);
-    float log_sum = log_sums[at.first_query * input.heads + at.head], mean = 0.0f;
+    float row_lse = lse[at.first_query * input.heads + at.head], mean = 0.0f;
     for (u32 pass = 0; pass < 2; pass++) {
         for (u32 key0 = KEYS * warp; key0 < at.keys; key0 += KEYS * WARPS) {
             float k[KEYS][PARTS], v[KEYS][PARTS];
@@ -116,7 +116,7 @@ __device__ __forceinline__ void single_backward(
             }
             for (u32 i = 0; i < KEYS; i++) {
                 // All lanes have the same, and so go the same way.
-                float p = expf(dot(q, k[i]) * input.scale - log_sum);
+                float p = expf(dot(q, k[i]) * input.scale - row_lse);
                 float factor = dropout_factor(input.dropout, at.first_element + key0 + i);
                 float dp = dot(g, v[i]) * factor;
                 if (key0 + i < at.keys) {
@@ -151,14 +151,14 @@ __device__ __forceinline__ void single_backward(
 
 #define OF_TYPE(T, SUFFIX)                                                                                                          \
     extern "C" __global__ void __launch_bounds__(THREADS) bitfit_attention_single_##SUFFIX(                                         \
-        ATTENTION_PARAMETERS(T), T* o, float* log_sums) {                                                                           \
+        ATTENTION_PARAMETERS(T), T* o, float* lse) {                                                                           \
         __shared__ float rows[WARPS][32 * PARTS], greatest[WARPS], sums[WARPS];                                                     \
-        single<T>(ATTENTION_INPUT(T), o, log_sums, rows, greatest, sums);                                                           \
+        single<T>(ATTENTION_INPUT(T), o, lse, rows, greatest, sums);                                                           \
     }                                                                                                                               \
     extern "C" __global__ void __launch_bounds__(THREADS) bitfit_attention_single_backward_##SUFFIX(                                \
-        ATTENTION_PARAMETERS(T), const float* log_sums, const T* dy, T* dq, u64 dq_stride, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at) { \
+        ATTENTION_PARAMETERS(T), const float* lse, const T* dy, T* dq, u64 dq_stride, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at) { \
         __shared__ float rows[WARPS][32 * PARTS], shared[WARPS];                                                                    \
-        single_backward<T>(ATTENTION_INPUT(T), log_sums, dy, dq, dq_stride, dkv, dkv_stride, k_at, v_at, rows, shared);             \
+        single_backward<T>(ATTENTION_INPUT(T), lse, dy, dq, dq_stride, dkv, dkv_stride, k_at, v_at, rows, shared);             \
     }
 
 OF_TYPE(float, f32)

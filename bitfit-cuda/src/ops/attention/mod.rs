@@ -12,7 +12,8 @@
 //! `Σⱼ p dp` for the second.
 
 use bitfit_core::{
-    DType, Error, Result, Slice, SliceMut,
+    DType, Error, Result,
+    backend::{Slice, SliceMut},
     ops::attention::{Attention, Input, Projections},
 };
 
@@ -225,15 +226,10 @@ impl Tiled {
 }
 
 impl Attention for Cuda {
-    fn attention(
-        &self,
-        input: &Input<'_, Self>,
-        o: SliceMut<'_, Self>,
-        log_sums: Option<SliceMut<'_, Self>>,
-    ) -> Result<()> {
+    fn attention(&self, input: &Input<'_, Self>, o: SliceMut<'_, Self>, lse: Option<SliceMut<'_, Self>>) -> Result<()> {
         let way = Way::of(self, input, &[o.offset])?;
         let mut arguments = arguments(input);
-        arguments.output(o).optional_output(log_sums);
+        arguments.output(o).optional_output(lse);
         match way {
             Way::Single(dtype) => {
                 let name = kernel!("bitfit_attention_single", dtype);
@@ -253,7 +249,7 @@ impl Attention for Cuda {
     fn attention_backward(
         &self,
         input: &Input<'_, Self>,
-        log_sums: Slice<'_, Self>,
+        lse: Slice<'_, Self>,
         dy: Slice<'_, Self>,
         mut gradient: Projections<SliceMut<'_, Self>>,
     ) -> Result<()> {
@@ -277,21 +273,21 @@ impl Attention for Cuda {
                 (&SHORT, short.backward, short.shape(input, shared))
             }
             Way::Tiled(tiled) => {
-                let mut means = self.temporary(DType::F32, log_sums.len)?;
+                let mut means = self.temporary(DType::F32, lse.len)?;
                 let mut first = arguments(input);
-                first.input(log_sums).input(dy).output(means.as_mut());
+                first.input(lse).input(dy).output(means.as_mut());
                 first.output(part(&mut gradient, false)).usize(dq_stride);
                 let shape = tiled.shape(input, input.queries.longest(), tiled.tiles[1]);
                 self.launch(tiled.source, tiled.dq, shape, &first)?;
                 let mut second = arguments(input);
-                second.input(log_sums).input(dy).input(means.as_ref());
+                second.input(lse).input(dy).input(means.as_ref());
                 second.output(part(&mut gradient, true)).usize(dkv_stride).usize(k_at).usize(v_at);
                 let shape = tiled.shape(input, input.keys.longest(), tiled.tiles[1]);
                 return self.launch(tiled.source, tiled.dkv, shape, &second);
             }
         };
         let mut arguments = arguments(input);
-        arguments.input(log_sums).input(dy);
+        arguments.input(lse).input(dy);
         match gradient {
             Projections::Packed(qkv) => arguments.output(qkv).usize(dq_stride).optional_output(None),
             Projections::Split { query, key_value } => arguments.output(query).usize(dq_stride).output(key_value),

@@ -1,6 +1,10 @@
 //! The cross-entropy on the GPU: a warp to a row, then the mean of the rows' losses.
 
-use bitfit_core::{DType, Result, Slice, SliceMut, ops::cross_entropy::CrossEntropy};
+use bitfit_core::{
+    DType, Result,
+    backend::{Slice, SliceMut},
+    ops::cross_entropy::CrossEntropy,
+};
 
 use crate::{
     Cuda, Indices,

@@ -1,6 +1,11 @@
 //! Dropout on the GPU: the masks that the CPU draws.
 
-use bitfit_core::{Dropout, Result, Slice, SliceMut, ops::dropout::DropoutMask};
+use bitfit_core::{
+    Result,
+    backend::{Slice, SliceMut},
+    ops::dropout::DropoutMask,
+    rng::Dropout,
+};
 
 use crate::{
     Cuda,

@@ -2,7 +2,8 @@
 //! whether it is the first of its row, or, where a mask chooses, each chosen element looks for its tokens.
 
 use bitfit_core::{
-    Mask, Result, Slice, SliceMut,
+    Mask, Result,
+    backend::{Slice, SliceMut},
     ops::embedding::{Embedding, Lookup},
 };
 
@@ -46,7 +47,7 @@ impl Embedding for Cuda {
         arguments.input(dy).indices(at);
         match mask {
             Mask::None => Ok(()),
-            Mask::Whole | Mask::Columns(_) => {
+            Mask::All | Mask::Columns(_) => {
                 let columns = match mask {
                     Mask::Columns(chosen) => Some(self.lasting_indices(chosen)?),
                     _ => None,

@@ -2,8 +2,10 @@
 //! everything else. cuBLASLt's own GELU is not used: it is the tanh form, which is another function.
 
 use bitfit_core::{
-    ColumnSums, Result, SliceMut,
+    Result,
+    backend::SliceMut,
     ops::feed_forward::{BackwardInput, FeedForward, Input},
+    tape::ColumnSums,
 };
 
 use crate::{

@@ -1,6 +1,10 @@
 //! The row gather on the GPU.
 
-use bitfit_core::{Result, Slice, SliceMut, ops::gather::GatherRows};
+use bitfit_core::{
+    Result,
+    backend::{Slice, SliceMut},
+    ops::gather::GatherRows,
+};
 
 use crate::{
     Cuda, Indices,

@@ -4,8 +4,10 @@
 use std::ops::Range;
 
 use bitfit_core::{
-    ColumnSums, DType, Mask, Result, Slice, SliceMut,
+    DType, Mask, Result,
+    backend::{Slice, SliceMut},
     ops::linear::{Dense, Linear},
+    tape::ColumnSums,
 };
 
 use crate::{
@@ -39,7 +41,7 @@ impl Linear for Cuda {
         self.multiply_weight_back(dy, weight, dx, accumulate)
     }
 
-    fn linear_trained(
+    fn linear_trainable(
         &self,
         x: Slice<'_, Self>,
         weight: Dense<'_, Self>,
@@ -53,7 +55,7 @@ impl Linear for Cuda {
         self.add_bias(bias, out_features, y)
     }
 
-    fn linear_trained_input(
+    fn linear_trainable_input(
         &self,
         dy: Slice<'_, Self>,
         weight: Dense<'_, Self>,
@@ -82,7 +84,7 @@ impl Linear for Cuda {
         };
         match mask {
             Mask::None => Ok(()),
-            Mask::Whole => add(dy, out_features, x, in_features, dw),
+            Mask::All => add(dy, out_features, x, in_features, dw),
             // The chosen columns side by side, then one product of the mask's size.
             Mask::Rows(chosen) => {
                 let dy = self.select_columns(dy, out_features, chosen)?;

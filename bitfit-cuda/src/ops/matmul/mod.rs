@@ -1,6 +1,10 @@
 //! The product of two matrices and of their gradients on the GPU, as all products: `products` makes them.
 
-use bitfit_core::{Result, Slice, SliceMut, ops::matmul::Matmul};
+use bitfit_core::{
+    Result,
+    backend::{Slice, SliceMut},
+    ops::matmul::Matmul,
+};
 
 use crate::{
     Cuda,

@@ -1,6 +1,10 @@
 //! The mean squared error on the GPU.
 
-use bitfit_core::{Result, Slice, SliceMut, ops::mse::MeanSquaredError};
+use bitfit_core::{
+    Result,
+    backend::{Slice, SliceMut},
+    ops::mse::MeanSquaredError,
+};
 
 use crate::{
     Cuda,

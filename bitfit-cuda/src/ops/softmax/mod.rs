@@ -1,6 +1,10 @@
 //! The softmax on the GPU: a warp to a row.
 
-use bitfit_core::{Result, Slice, SliceMut, ops::softmax::Softmax};
+use bitfit_core::{
+    Result,
+    backend::{Slice, SliceMut},
+    ops::softmax::Softmax,
+};
 
 use crate::{
     Cuda,

@@ -1,0 +1,241 @@
+//! What the ops' tests and the [suite](crate::backend::conformance) share: random matrices, closeness, networks of one op; and for the tests
+//! alone a CPU of each instruction set, and finite differences.
+
+use half::bf16;
+
+use crate::{
+    Arena, ArenaBuilder, Backend, DType, Device, HostTensor, Mask, Result, Seed, Tape, Tensor, Var, Workspace,
+    memory::Scratch,
+    tape::{Backward, Grads, Slot},
+};
+#[cfg(test)]
+use crate::{Cpu, cpu::simd::Isa};
+
+/// The CPU by every instruction set it has.
+#[cfg(test)]
+pub(crate) fn cpus() -> impl Iterator<Item = Cpu> {
+    Isa::supported().map(Cpu::with_isa)
+}
+
+/// Runs an op's part of the conformance tests on the CPU by every instruction set, in either precision.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn pass_on_every_cpu(checks: impl Fn() -> Vec<crate::backend::conformance::Check<Cpu>>) {
+    for device in cpus() {
+        for narrow in [DType::F32, DType::Bf16] {
+            crate::backend::conformance::run_checks(&device.clone().with_precision(narrow), checks());
+        }
+    }
+}
+
+/// The types of which a device's ops have to take matrices: f32, and what it keeps narrow.
+pub(crate) fn types<D: Device>(device: &D) -> impl Iterator<Item = DType> + use<D> {
+    [DType::F32, DType::Bf16].into_iter().take(if device.compute_dtype() == DType::F32 { 1 } else { 2 })
+}
+
+/// The tolerance where something was stored as `dtype` on the way, of one that holds in f32.
+///
+/// Half a unit in bfloat16's last place is 2⁻⁹ of a value. An operand of a product, a factor that was kept and the result
+/// may each have been rounded; their errors are of either sign, so that sums of them grow less than the sums do.
+pub(crate) fn tolerance(dtype: DType, f32: f64) -> f64 {
+    match dtype {
+        DType::F32 => f32,
+        DType::Bf16 => f32.max(1.0 / 128.0),
+    }
+}
+
+/// What is left of values that are stored as `dtype`.
+pub(crate) fn rounded(dtype: DType, values: &[f32]) -> Vec<f32> {
+    match dtype {
+        DType::F32 => values.to_vec(),
+        DType::Bf16 => values.iter().map(|&value| bf16::from_f32(value).to_f32()).collect(),
+    }
+}
+
+/// x as a matrix of type `dtype`, its gradient widened on the way back: how an op is given narrow inputs that train.
+pub(crate) fn stored<D: Backend>(tape: &mut Tape<'_, D>, dtype: DType, x: &Var<D>) -> Result<Var<D>> {
+    if x.dtype() == dtype {
+        return Ok(x.clone());
+    }
+    let mut y = tape.scratch_of(dtype, x.rows() * x.cols())?;
+    tape.device().copy(x.slice(), y.as_mut())?;
+    let y = Tensor::new(y, x.rows(), x.cols());
+    Ok(match x.slot() {
+        Some(x) => tape.record(y, Store { x }),
+        None => tape.constant(y),
+    })
+}
+
+struct Store {
+    x: Slot,
+}
+
+impl<D: Backend> Backward<D> for Store {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
+        let mut dx = grads.scratch_for(self.x, dy.len())?;
+        grads.device().copy(dy.as_ref(), dx.as_mut())?;
+        grads.add(self.x, dx)
+    }
+}
+
+/// `len` values in -1..1 that look random and are the same in every run.
+pub(crate) fn random(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..16).for_each(|_| _ = next());
+    (0..len).map(|_| next()).collect()
+}
+
+/// The same values as f64.
+pub(crate) fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value)).collect()
+}
+
+/// Asserts that two vectors agree within `tolerance` of the expected one's largest element.
+#[track_caller]
+pub(crate) fn assert_close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}: length");
+    let scale = expected.iter().fold(1e-3, |max: f64, value| max.max(value.abs()));
+    for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(found) - expected).abs();
+        assert!(error <= tolerance * scale, "{what}[{i}]: {found} instead of {expected}, scale {scale}");
+    }
+}
+
+/// Asserts that two vectors have the same bits.
+#[track_caller]
+pub(crate) fn assert_same_bits(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}: length");
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert_eq!(found.to_bits(), expected.to_bits(), "{what}[{i}]: {found} instead of {expected}");
+    }
+}
+
+/// Asserts that `gradient` is that of the scalar `f` at `x`, by central differences in f64.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn assert_gradient(what: &str, x: &[f64], gradient: &[f64], f: impl Fn(&[f64]) -> f64) {
+    assert_eq!(x.len(), gradient.len(), "{what}: length");
+    let step = 1e-5;
+    let mut at = x.to_vec();
+    for i in 0..x.len() {
+        at[i] = x[i] + step;
+        let above = f(&at);
+        at[i] = x[i] - step;
+        let below = f(&at);
+        at[i] = x[i];
+        let numeric = (above - below) / (2.0 * step);
+        let error = (numeric - gradient[i]).abs();
+        assert!(error <= 1e-7 * (1.0 + numeric.abs()), "{what}[{i}]: {} instead of {numeric}", gradient[i]);
+    }
+}
+
+/// `Σ a b`: turns a matrix-valued function into a scalar whose gradient with respect to the matrix is `weights`.
+#[cfg(test)]
+pub(crate) fn dot(a: &[f64], weights: &[f64]) -> f64 {
+    a.iter().zip(weights).map(|(a, b)| a * b).sum()
+}
+
+/// The arena's gradient of `Σ y dy`, on the host.
+pub(crate) fn backward_from<D: Device>(
+    tape: Tape<'_, D>,
+    y: &Var<D>,
+    dy: &[f32],
+    arena: &Arena<D>,
+    workspace: &Workspace<D>,
+) -> Vec<f32> {
+    let mut gradient = arena.gradient().unwrap();
+    let mut scratch = workspace.scratch_of(y.dtype(), dy.len()).unwrap();
+    workspace.device().write(dy, scratch.as_mut()).unwrap();
+    tape.backward_from(y, scratch, &mut gradient).unwrap();
+    gradient.read(workspace.device()).unwrap()
+}
+
+/// What a network makes of matrices that all train whole.
+pub(crate) struct Outcome<const N: usize> {
+    /// Its output.
+    pub y: Vec<f32>,
+    /// A random gradient of the output, as the output's type holds it.
+    pub dy: Vec<f32>,
+    /// The gradient of each matrix for `dy`.
+    pub gradients: [Vec<f32>; N],
+}
+
+/// The seed of [`train`]'s tape.
+pub(crate) const SEED: Seed = Seed { run: 9, step: 1 };
+
+/// Runs `network` forward and backward on matrices, given by shape and elements, that all train whole.
+pub(crate) fn train<D: Backend, const N: usize>(
+    device: &D,
+    inputs: [([usize; 2], &[f32]); N],
+    network: impl FnOnce(&mut Tape<'_, D>, [&Var<D>; N]) -> Result<Var<D>>,
+) -> Outcome<N> {
+    let workspace = Workspace::new(device.clone());
+    let mut builder = ArenaBuilder::new(device.clone());
+    let mut index = 0;
+    let params = inputs.map(|(shape, data)| {
+        index += 1;
+        builder.train(index.to_string(), HostTensor::new(shape, data.to_vec()).unwrap(), Mask::All).unwrap()
+    });
+    let arena = builder.build().unwrap();
+    let mut tape = Tape::train(&workspace, &arena, SEED);
+    let vars = params.map(|param| tape.parameter(&param).unwrap());
+    // Buffers come with whatever they held before, here NaN: an op that does not write all of its output shows.
+    let dirty = || {
+        for (_, data) in inputs {
+            let mut lent = [(); 4].map(|()| workspace.scratch(data.len()).unwrap());
+            lent.iter_mut().for_each(|scratch| device.fill(f32::NAN, scratch.as_mut()).unwrap());
+        }
+    };
+    dirty();
+    let y = network(&mut tape, vars.each_ref()).unwrap();
+    dirty();
+    let dy = rounded(y.dtype(), &random(77, y.rows() * y.cols()));
+    let gradient = backward_from(tape, &y, &dy, &arena, &workspace);
+    let mut entries = arena.entries().iter();
+    let gradients = inputs.map(|_| gradient[entries.next().unwrap().range()].to_vec());
+    Outcome { y: elements(&y), dy, gradients }
+}
+
+/// What a network makes of constants.
+pub(crate) fn infer<D: Backend>(device: &D, network: impl FnOnce(&mut Tape<'_, D>) -> Result<Var<D>>) -> Vec<f32> {
+    let workspace = Workspace::new(device.clone());
+    let arena = ArenaBuilder::new(device.clone()).build().unwrap();
+    elements(&network(&mut Tape::infer(&workspace, &arena)).unwrap())
+}
+
+/// A matrix on the host, row by row.
+pub(crate) fn elements<D: Device>(y: &Var<D>) -> Vec<f32> {
+    y.tensor().to_array().unwrap().into_raw_vec_and_offset().0
+}
+
+/// Asserts that an op which comes second to an input's gradient adds to it: twice the op, twice the gradient; and that the
+/// same op on the same inputs makes the same bits again.
+#[track_caller]
+pub(crate) fn assert_accumulates<D: Backend, const N: usize>(
+    device: &D,
+    inputs: [([usize; 2], &[f32]); N],
+    network: impl Fn(&mut Tape<'_, D>, [&Var<D>; N]) -> Result<Var<D>>,
+) {
+    let once = train(device, inputs, &network);
+    let again = train(device, inputs, &network);
+    assert_same_bits("the output of a second run", &again.y, &once.y);
+    let twice = train(device, inputs, |tape, vars| {
+        let (first, second) = (network(tape, vars)?, network(tape, vars)?);
+        tape.add(&first, &second)
+    });
+    for (index, (once, twice)) in once.gradients.iter().zip(&twice.gradients).enumerate() {
+        assert_same_bits(&format!("the gradient of input {index} in a second run"), &again.gradients[index], once);
+        let expected: Vec<f64> = once.iter().map(|&g| 2.0 * f64::from(g)).collect();
+        assert_close(&format!("twice the gradient of input {index}"), twice, &expected, 1e-6);
+    }
+}

@@ -1,0 +1,219 @@
+//! The SIMD room: which instruction set the CPU has, one vector type per set, and one way to run a kernel on it.
+//!
+//! A kernel is written once against [`Simd`] and run by [`dispatch`], which calls it inside a function compiled for the
+//! instruction set asked for. A kernel's `run` must be `#[inline(always)]`, and so must every function it calls that
+//! takes the token; otherwise the vectors travel through memory and nothing is fast.
+//!
+//! ```
+//! use bitfit_core::cpu::simd::{self, Kernel, Simd};
+//!
+//! struct Scale<'a>(f32, &'a mut [f32]);
+//!
+//! impl Kernel for Scale<'_> {
+//!     type Output = ();
+//!     #[inline(always)]
+//!     fn run<S: Simd>(self, s: S) {
+//!         let factor = s.splat(self.0);
+//!         let mut chunks = self.1.chunks_exact_mut(S::LANES);
+//!         for chunk in &mut chunks {
+//!             s.store(chunk, s.mul(factor, s.load(chunk)));
+//!         }
+//!         let tail = chunks.into_remainder();
+//!         let scaled = s.mul(factor, s.load_partial(tail));
+//!         s.store_partial(tail, scaled);
+//!     }
+//! }
+//!
+//! let mut x = vec![1.0; 19];
+//! simd::dispatch(Isa::selected(), Scale(2.0, &mut x));
+//! assert_eq!(x, vec![2.0; 19]);
+//! ```
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod isa;
+pub mod math;
+mod portable;
+mod quad;
+mod slices;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+use half::bf16;
+pub use isa::{Isa, UnsupportedIsa};
+pub use portable::Portable;
+pub use slices::{Map, exp_slice, from_bf16_slice, gelu_slice, map_slice, tanh_slice, to_bf16_slice};
+
+/// An instruction set that this CPU has: a value of an implementing type is the proof, so its methods are safe.
+///
+/// Lanewise arithmetic is IEEE single precision, round to nearest even. The sets agree lane for lane but for
+/// [`fma`](Simd::fma), which the portable one rounds twice where the target has no instruction for it.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// A vector of [`LANES`](Simd::LANES) `f32`.
+    type F32: Copy;
+    /// One truth value per lane.
+    type Mask: Copy;
+    /// A vector of [`LANES`](Simd::LANES) `u32`.
+    type U32: Copy;
+    /// Lanes of a vector.
+    const LANES: usize;
+
+    /// `v` in every lane.
+    fn splat(self, v: f32) -> Self::F32;
+    /// The first `LANES` values of `from`, which may lie at any address. Panics if there are fewer.
+    fn load(self, from: &[f32]) -> Self::F32;
+    /// Writes the vector to the first `LANES` places of `to`. Panics if there are fewer.
+    fn store(self, to: &mut [f32], v: Self::F32);
+    /// The first `min(from.len(), LANES)` values of `from`, zero in the lanes after them.
+    fn load_partial(self, from: &[f32]) -> Self::F32;
+    /// Writes the first `min(to.len(), LANES)` lanes.
+    fn store_partial(self, to: &mut [f32], v: Self::F32);
+    /// As [`load_partial`](Simd::load_partial), from bfloat16.
+    fn load_bf16(self, from: &[bf16]) -> Self::F32;
+    /// As [`store_partial`](Simd::store_partial), rounded to bfloat16 to nearest even (subnormals may flush to zero).
+    fn store_bf16(self, to: &mut [bf16], v: Self::F32);
+
+    /// `a + b`.
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`.
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b`.
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a / b`.
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b + c`.
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// `c - a * b`.
+    fn fnma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// `-a`.
+    fn neg(self, a: Self::F32) -> Self::F32;
+    /// `|a|`.
+    fn abs(self, a: Self::F32) -> Self::F32;
+    /// The square root.
+    fn sqrt(self, a: Self::F32) -> Self::F32;
+    /// `if a > b { a } else { b }`: `b` where either is NaN.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `if a < b { a } else { b }`: `b` where either is NaN.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The magnitude of `a` with the sign of `sign`.
+    fn copysign(self, a: Self::F32, sign: Self::F32) -> Self::F32;
+    /// The nearest whole number, ties to even; a zero may have either sign. For `|a| < 2^22`.
+    fn round(self, a: Self::F32) -> Self::F32;
+    /// `a * 2^n` for whole `n` in `-252..=252`, rounded at most once more than the exact product would be.
+    fn scale(self, a: Self::F32, n: Self::F32) -> Self::F32;
+
+    /// `c + a0 * b0 + a1 * b1`, each lane of `a` and `b` being the bits of a pair of bfloat16. In which order the two
+    /// products are added, and whether the first sum is rounded, is the instruction set's choice.
+    fn dot_bf16(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+
+    /// The bits of a pair of bfloat16 in each lane, as [`dot_bf16`](Simd::dot_bf16) takes them: `low` and `high`, each rounded as by
+    /// [`store_bf16`](Simd::store_bf16).
+    fn pair_bf16(self, low: Self::F32, high: Self::F32) -> Self::F32;
+
+    /// `a < b`, false where either is NaN.
+    fn lt(self, a: Self::F32, b: Self::F32) -> Self::Mask;
+    /// `yes` where the mask holds, else `no`.
+    fn select(self, mask: Self::Mask, yes: Self::F32, no: Self::F32) -> Self::F32;
+
+    /// `v` in every lane.
+    fn splat_u32(self, v: u32) -> Self::U32;
+    /// `first`, `first + 1` and so on, lane by lane, wrapping.
+    fn count_u32(self, first: u32) -> Self::U32;
+    /// `a ^ b`.
+    fn xor_u32(self, a: Self::U32, b: Self::U32) -> Self::U32;
+    /// The upper and the lower 32 bits of `a * b`.
+    fn multiply_u32(self, a: Self::U32, b: Self::U32) -> (Self::U32, Self::U32);
+    /// The upper and the lower 16 bits of each lane, as numbers.
+    fn halves_u32(self, a: Self::U32) -> (Self::F32, Self::F32);
+
+    /// The sum of all lanes, halves added to halves.
+    fn reduce_sum(self, a: Self::F32) -> f32;
+    /// The greatest lane.
+    fn reduce_max(self, a: Self::F32) -> f32;
+
+    /// `LANES` values from an address.
+    ///
+    /// # Safety
+    /// They must be readable; the address need not be aligned to more than an `f32`.
+    #[inline(always)]
+    unsafe fn load_ptr(self, from: *const f32) -> Self::F32 {
+        // SAFETY: the caller's promise.
+        self.load(unsafe { std::slice::from_raw_parts(from, Self::LANES) })
+    }
+    /// Writes the vector to an address.
+    ///
+    /// # Safety
+    /// `LANES` values must be writable there, and nobody else may be using them.
+    #[inline(always)]
+    unsafe fn store_ptr(self, to: *mut f32, v: Self::F32) {
+        // SAFETY: the caller's promise.
+        self.store(unsafe { std::slice::from_raw_parts_mut(to, Self::LANES) }, v);
+    }
+    /// Writes the transpose of a square of `LANES` by `LANES`, rows of `from` and of `to` as far apart as given. Panics
+    /// where either is too short.
+    #[inline(always)]
+    fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
+        for i in 0..Self::LANES {
+            for (j, &v) in from[i * from_stride..][..Self::LANES].iter().enumerate() {
+                to[j * to_stride + i] = v;
+            }
+        }
+    }
+    /// Asks for the cache line at an address, which need not be readable.
+    #[inline(always)]
+    fn prefetch(self, _at: *const f32) {}
+
+    /// [`prefetch`](Simd::prefetch) for each line of `len` elements.
+    #[inline(always)]
+    fn prefetch_all<T>(self, first: *const T, len: usize) {
+        for byte in (0..len * size_of::<T>()).step_by(64) {
+            self.prefetch(first.wrapping_byte_add(byte).cast());
+        }
+    }
+
+    /// Zero in every lane.
+    #[inline(always)]
+    fn zero(self) -> Self::F32 {
+        self.splat(0.0)
+    }
+}
+
+/// Work written once for every instruction set; see the [module](self) for an example.
+pub trait Kernel {
+    /// What the work returns.
+    type Output;
+    /// Does the work with the vectors of `S`. Must be `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs `kernel` compiled for `isa`, or for the best set the CPU has where `isa` asks for more.
+#[inline]
+pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa.available() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => {
+            // SAFETY: `available` returns only levels whose instructions this CPU has.
+            unsafe { avx2::run(kernel) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => {
+            // SAFETY: as above.
+            unsafe { avx512::run(kernel) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 | Isa::Amx => {
+            // SAFETY: as above.
+            unsafe { avx512::run_bf16(kernel) }
+        }
+        _ => kernel.run(Portable),
+    }
+}
+
+#[cfg(test)]
+mod tests;

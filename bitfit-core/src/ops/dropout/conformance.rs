@@ -1,0 +1,86 @@
+//! What every device's dropout must do: the factors of [`Dropout::factor`], to the bit.
+
+use super::Dropout;
+use crate::{
+    Backend, Seed,
+    backend::conformance::{Check, list, support::*},
+};
+
+pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
+    list!["dropout":
+        draws_the_specified_factors_in_both_directions,
+        seeds_steps_sites_and_probabilities_are_the_specified_ones,
+        two_sites_draw_two_masks_and_their_gradients_add_up,
+        gradients_add_up_and_bits_come_again,
+    ]
+}
+
+/// `m ∘ x`, each product rounded once as on any device.
+fn dropped(dropout: Dropout, x: &[f32]) -> Vec<f32> {
+    x.iter().enumerate().map(|(i, x)| dropout.factor(i as u64) * x).collect()
+}
+
+fn draws_the_specified_factors_in_both_directions<D: Backend>(device: &D) {
+    let shapes = (1..=33).map(|cols| (1, cols)).chain([(3, 5), (17, 31), (1, 127), (1, 129), (33, 768), (3, 8192)]);
+    for (rows, cols) in shapes {
+        let x = random(1, rows * cols);
+        // The helper's seed; the first site of the tape is number 0.
+        let dropout = Dropout::new(SEED, 0, 0.3).unwrap();
+        let found = train(device, [([rows, cols], &x)], |tape, [x]| tape.dropout(x, 0.3));
+        let what = format!("[{rows}, {cols}]");
+        assert_eq!(found.y, dropped(dropout, &x), "y {what}");
+        assert_eq!(found.gradients[0], dropped(dropout, &found.dy), "dx {what}");
+    }
+}
+
+fn seeds_steps_sites_and_probabilities_are_the_specified_ones<D: Backend>(device: &D) {
+    let x = random(1, 300);
+    let workspace = crate::Workspace::new(device.clone());
+    for seed in [Seed { run: 0, step: 0 }, Seed { run: 0x1234_5678_9abc_def0, step: u32::MAX }] {
+        for site in [0, 7, u32::MAX] {
+            // The least there is, one half, and all but the least.
+            for p in [1.0 / 65536.0, 0.1, 0.5, 0.99999] {
+                let dropout = Dropout::new(seed, site, p).unwrap();
+                let [mut from, mut to] = [(); 2].map(|()| workspace.scratch(x.len()).unwrap());
+                device.write(&x, from.as_mut()).unwrap();
+                device.write(&x, to.as_mut()).unwrap();
+                let mut found = vec![0.0; x.len()];
+                device.dropout(dropout, from.as_ref(), to.as_mut(), false).unwrap();
+                device.read(to.as_ref(), &mut found).unwrap();
+                assert_eq!(found, dropped(dropout, &x), "{dropout:?}");
+            }
+        }
+    }
+}
+
+fn two_sites_draw_two_masks_and_their_gradients_add_up<D: Backend>(device: &D) {
+    let x = vec![1.0; 512];
+    let found = train(device, [([64, 8], &x)], |tape, [x]| {
+        let (first, second) = (tape.dropout(x, 0.5)?, tape.dropout(x, 0.5)?);
+        tape.add(&first, &second)
+    });
+    let mask = |site| dropped(Dropout::new(SEED, site, 0.5).unwrap(), &[1.0; 512]);
+    let sum: Vec<f32> = mask(0).iter().zip(mask(1)).map(|(first, second)| first + second).collect();
+    assert!(sum.contains(&0.0) && sum.contains(&2.0) && sum.contains(&4.0), "the masks are independent");
+    assert_eq!(found.y, sum);
+    let dx: Vec<f64> = sum.iter().zip(&found.dy).map(|(&mask, &dy)| f64::from(mask) * f64::from(dy)).collect();
+    assert_close("dx", &found.gradients[0], &dx, 1e-6);
+}
+
+/// One site read twice: the same tape's second site draws another mask, and so is no twice of the first.
+fn gradients_add_up_and_bits_come_again<D: Backend>(device: &D) {
+    let x = random(1, 117);
+    let run = || {
+        train(device, [([9, 13], &x)], |tape, [x]| {
+            let y = tape.dropout(x, 0.5)?;
+            tape.add(&y, x)
+        })
+    };
+    let (once, again) = (run(), run());
+    assert_same_bits("y", &again.y, &once.y);
+    assert_same_bits("dx", &again.gradients[0], &once.gradients[0]);
+    // x's slot was reached first by the sum: dropout's backward adds.
+    let dropout = Dropout::new(SEED, 0, 0.5).unwrap();
+    let expected: Vec<f64> = dropped(dropout, &once.dy).iter().zip(&once.dy).map(|(m, dy)| f64::from(m + dy)).collect();
+    assert_close("dx", &once.gradients[0], &expected, 1e-6);
+}

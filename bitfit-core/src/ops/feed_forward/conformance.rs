@@ -1,0 +1,79 @@
+//! What every device's feed-forward must do.
+
+use super::reference;
+use crate::{
+    ArenaBuilder, Backend, DType, FrozenMatrix, HostTensor, Mask, Tape, Workspace,
+    backend::conformance::{Check, list, support::*},
+};
+
+pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
+    list!["feed_forward": agrees_with_the_reference, adds_to_a_gradient_that_is_there]
+}
+
+/// Rows, H and F.
+const SHAPES: [[usize; 3]; 8] =
+    [[1, 1, 1], [2, 3, 7], [5, 17, 33], [33, 24, 40], [65, 48, 130], [70, 384, 512], [3, 384, 1536], [2, 768, 3072]];
+
+pub(super) fn inputs(dtype: DType, [rows, width, ffn]: [usize; 3]) -> reference::Inputs<f64> {
+    let stored = |seed, len| widen(&rounded(dtype, &random(seed, len)));
+    reference::Inputs {
+        x: stored(1, rows * width),
+        up: stored(2, ffn * width),
+        bias: widen(&random(3, ffn)),
+        down: stored(4, width * ffn),
+    }
+}
+
+/// y, and the gradients of b₁ and x.
+fn run<D: Backend>(device: &D, [rows, width, ffn]: [usize; 3], dy: &[f32], twice: bool) -> [Vec<f32>; 3] {
+    let dtype = device.compute_dtype();
+    let workspace = Workspace::new(device.clone());
+    let mut builder = ArenaBuilder::new(device.clone());
+    let tensor = |seed, shape: [usize; 2]| HostTensor::new(shape, random(seed, shape[0] * shape[1])).unwrap();
+    let bias = builder.add("bias", HostTensor::new([ffn], random(3, ffn)).unwrap(), Mask::All).unwrap();
+    let x = rounded(dtype, &random(1, rows * width));
+    let x = builder.train("x", HostTensor::new([rows, width], x).unwrap(), Mask::All).unwrap();
+    let up = FrozenMatrix::new(device, &[tensor(2, [ffn, width])]).unwrap();
+    let down = FrozenMatrix::new(device, &[tensor(4, [width, ffn])]).unwrap();
+    let arena = builder.build().unwrap();
+    let mut tape = Tape::train(&workspace, &arena, SEED);
+    let x = tape.parameter(&x).unwrap();
+    let mut y = tape.feed_forward(&x, &up, &bias, &down).unwrap();
+    assert_eq!(y.dtype(), dtype);
+    if twice {
+        let second = tape.feed_forward(&x, &up, &bias, &down).unwrap();
+        y = tape.add(&y, &second).unwrap();
+    }
+    let found = elements(&y);
+    let mut gradient = backward_from(tape, &y, dy, &arena, &workspace);
+    let dx = gradient.split_off(ffn);
+    [found, gradient, dx]
+}
+
+fn agrees_with_the_reference<D: Backend>(device: &D) {
+    let dtype = device.compute_dtype();
+    for shape @ [rows, width, _] in SHAPES {
+        let dy = rounded(dtype, &random(5, rows * width));
+        let [y, db, dx] = run(device, shape, &dy, false);
+        let expected = inputs(dtype, shape);
+        let what = format!("{shape:?}");
+        assert_close(&format!("y {what}"), &y, &reference::forward(&expected), tolerance(dtype, 1e-5));
+        let (expected_dx, expected_db) = reference::backward(&expected, &widen(&dy));
+        assert_close(&format!("db {what}"), &db, &expected_db, tolerance(dtype, 2e-5));
+        assert_close(&format!("dx {what}"), &dx, &expected_dx, tolerance(dtype, 2e-5));
+    }
+}
+
+fn adds_to_a_gradient_that_is_there<D: Backend>(device: &D) {
+    for shape @ [rows, width, _] in [[33, 24, 40], [70, 384, 512]] {
+        let dy = rounded(device.compute_dtype(), &random(5, rows * width));
+        let once = run(device, shape, &dy, false);
+        let again = run(device, shape, &dy, false);
+        let twice = run(device, shape, &dy, true);
+        for (what, part) in [("db", 1), ("dx", 2)] {
+            assert_same_bits(&format!("{what} of a second run"), &again[part], &once[part]);
+            let expected: Vec<f64> = once[part].iter().map(|&g| 2.0 * f64::from(g)).collect();
+            assert_close(&format!("twice {what}"), &twice[part], &expected, 1e-6);
+        }
+    }
+}

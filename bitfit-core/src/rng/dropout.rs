@@ -1,0 +1,183 @@
+//! Dropout masks as a function of where they are drawn: seed, step, site and element. Nothing is stored; backward draws
+//! the same mask again, and every thread count and device draws the same.
+//!
+//! The generator is [`Random`](crate::Random)'s Philox. An element is decided by 16 bits, so the drop probability is rounded
+//! to a multiple of 2⁻¹⁶, and the kept elements are scaled by the rounded probability's inverse: the expectation is exact.
+//!
+//! Sixteen blocks of the generator, a counter each, decide a group of 128 elements: of block l, half-word j decides element
+//! `16 j + l`. So a vector of sixteen counters makes eight vectors of sixteen elements, and no bits change lanes; a GPU's
+//! thread draws one block and decides eight elements that lie sixteen apart.
+
+use crate::cpu::simd::{self, Isa, Kernel, Simd};
+use crate::rng::{philox, philox_lanes};
+
+/// Where a training step draws its randomness from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// The run's seed.
+    pub run: u64,
+    /// The optimizer step, so that every step draws anew.
+    pub step: u32,
+}
+
+/// One dropout site in one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    seed: Seed,
+    site: u32,
+    /// Elements whose 16 random bits lie below this are dropped.
+    threshold: u32,
+}
+
+/// Blocks whose elements lie interleaved.
+const LANES: usize = 16;
+/// Elements that they decide.
+pub(crate) const GROUP: usize = 8 * LANES;
+
+impl Dropout {
+    /// A site that drops with probability `p` (rounded to 2⁻¹⁶), or `None` where nothing would be dropped.
+    ///
+    /// # Panics
+    /// Unless `0 <= p < 1`.
+    pub fn new(seed: Seed, site: u32, p: f32) -> Option<Self> {
+        assert!((0.0..1.0).contains(&p), "a dropout probability of {p}");
+        let threshold = (p * 65536.0).round() as u32;
+        (threshold > 0).then_some(Self { seed, site, threshold: threshold.min(65535) })
+    }
+
+    /// What a kept element is multiplied by: `1 / (1 - p)`.
+    pub fn scale(&self) -> f32 {
+        65536.0 / (65536 - self.threshold) as f32
+    }
+
+    /// The site's number, in the order of the tape.
+    pub fn site(&self) -> u32 {
+        self.site
+    }
+
+    /// The seed this site was made with.
+    pub fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    /// Elements whose 16 bits lie below this are dropped.
+    pub fn threshold(&self) -> u32 {
+        self.threshold
+    }
+
+    /// The factor (0 or `scale`) of one element: the specification.
+    pub fn factor(&self, element: u64) -> f32 {
+        let (group, within) = (element / GROUP as u64, (element % GROUP as u64) as usize);
+        let (lane, half_word) = (within % LANES, within / LANES);
+        let block = group * LANES as u64 + lane as u64;
+        let word = philox(self.counter(block), self.seed.run)[half_word / 2];
+        let bits = if half_word.is_multiple_of(2) { word & 0xffff } else { word >> 16 };
+        if bits >= self.threshold { self.scale() } else { 0.0 }
+    }
+
+    /// Writes the factors of elements `first .. first + out.len()`, by the instruction set of `isa`.
+    pub fn factors(&self, isa: Isa, first: u64, out: &mut [f32]) {
+        simd::dispatch(isa, Factors { dropout: *self, first, out });
+    }
+
+    #[inline(always)]
+    fn counter(&self, block: u64) -> [u32; 4] {
+        [block as u32, (block >> 32) as u32, self.site, self.seed.step]
+    }
+
+    /// The factors of group `group`.
+    #[inline(always)]
+    fn group<S: Simd>(&self, s: S, group: u64, out: &mut [f32; GROUP]) {
+        // A group is a multiple of sixteen blocks, so its counters differ in the lowest word alone.
+        let [first, c1, c2, c3] = self.counter(group * LANES as u64);
+        let (threshold, scale) = (s.splat(self.threshold as f32), s.splat(self.scale()));
+        for lane in (0..LANES).step_by(S::LANES) {
+            let [c1, c2, c3] = [c1, c2, c3].map(|word| s.splat_u32(word));
+            let words = philox_lanes(s, [s.count_u32(first + lane as u32), c1, c2, c3], self.seed.run);
+            for (i, word) in words.into_iter().enumerate() {
+                let (high, low) = s.halves_u32(word);
+                for (j, bits) in [low, high].into_iter().enumerate() {
+                    let factor = s.select(s.lt(bits, threshold), s.zero(), scale);
+                    s.store(&mut out[(2 * i + j) * LANES + lane..], factor);
+                }
+            }
+        }
+    }
+}
+
+struct Factors<'a> {
+    dropout: Dropout,
+    first: u64,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Factors<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut at = self.first;
+        let mut rest = self.out;
+        while !rest.is_empty() {
+            let skip = (at % GROUP as u64) as usize;
+            let take = (GROUP - skip).min(rest.len());
+            let (head, tail) = rest.split_at_mut(take);
+            match <&mut [f32; GROUP]>::try_from(&mut *head) {
+                Ok(group) => self.dropout.group(s, at / GROUP as u64, group),
+                Err(_) => {
+                    let mut group = [0.0; GROUP];
+                    self.dropout.group(s, at / GROUP as u64, &mut group);
+                    head.copy_from_slice(&group[skip..skip + take]);
+                }
+            }
+            at += take as u64;
+            rest = tail;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_set_draws_the_specified_factors_from_any_starting_point() {
+        let site = Dropout::new(Seed { run: 0x1234_5678_9abc, step: 3 }, 2, 0.1).unwrap();
+        for isa in Isa::supported() {
+            for first in [0, 1, 16, 100, 127, 128, (7 << 32) * GROUP as u64 + 5] {
+                let mut part = vec![0.0; 300];
+                site.factors(isa, first, &mut part);
+                let expected: Vec<f32> = (0..300).map(|i| site.factor(first + i)).collect();
+                assert_eq!(part, expected, "{isa} from {first}");
+            }
+        }
+    }
+
+    #[test]
+    fn drops_the_stated_share_and_keeps_the_mean() {
+        let site = Dropout::new(Seed { run: 1, step: 0 }, 0, 0.1).unwrap();
+        let mut factors = vec![0.0; 1 << 20];
+        site.factors(Isa::selected(), 0, &mut factors);
+        let dropped = factors.iter().filter(|&&f| f == 0.0).count() as f64 / factors.len() as f64;
+        let mean = factors.iter().map(|&f| f64::from(f)).sum::<f64>() / factors.len() as f64;
+        // Six standard deviations of a binomial with 2²⁰ draws.
+        assert!((dropped - 0.1).abs() < 0.0018, "{dropped}");
+        assert!((mean - 1.0).abs() < 0.002, "{mean}");
+    }
+
+    #[test]
+    fn seeds_steps_and_sites_draw_different_masks() {
+        let draw = |run, step, site| {
+            let mut out = vec![0.0; 64];
+            Dropout::new(Seed { run, step }, site, 0.5).unwrap().factors(Isa::selected(), 0, &mut out);
+            out
+        };
+        let base = draw(0, 0, 0);
+        assert!(base != draw(1, 0, 0) && base != draw(0, 1, 0) && base != draw(0, 0, 1));
+    }
+
+    #[test]
+    fn a_probability_of_zero_is_no_site() {
+        assert_eq!(Dropout::new(Seed { run: 0, step: 0 }, 0, 0.0), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! Core's suite of what every backend must do, on a GPU. Skipped, with one line that says so, where there is none.
+//!
+//! `BITFIT_CONFORMANCE` names a part of it, by the beginning of its checks' names: under compute-sanitizer the whole takes minutes.
+
+use bitfit_core::backend::conformance;
+use bitfit_cuda::{Cuda, Precision};
+
+mod common;
+
+fn passes(precision: Precision) {
+    let Some(device) = common::device(precision) else { return };
+    match std::env::var("BITFIT_CONFORMANCE") {
+        Ok(part) => {
+            let checks: Vec<_> =
+                conformance::checks().into_iter().filter(|check| check.name.starts_with(&part)).collect();
+            assert!(!checks.is_empty(), "no check of the suite begins with {part}");
+            conformance::run_checks(&device, checks);
+        }
+        Err(_) => conformance::run(&device),
+    }
+    // The emulated cuBLASLt takes every product of the suite if it is asked as it should be. On a GPU it may have no algorithm
+    // for some, such as those of bfloat16 on Turing.
+    if common::is_emulated(&device) {
+        assert_eq!(device.products_refused(), 0, "cuBLASLt refused products");
+    }
+}
+
+#[test]
+fn does_in_f32_what_every_backend_does() {
+    passes(Precision::F32);
+}
+
+#[test]
+fn does_in_bfloat16_what_every_backend_does() {
+    passes(Precision::Bf16);
+}
+
+/// What the suite holds of the ops that multiply matrices.
+fn passes_products(device: &Cuda) {
+    let ops = ["linear::", "matmul::", "feed_forward::"];
+    let multiplies = |check: &conformance::Check<Cuda>| ops.iter().any(|op| check.name.starts_with(op));
+    let checks: Vec<_> = conformance::checks().into_iter().filter(multiplies).collect();
+    assert!(ops.iter().all(|op| checks.iter().any(|check| check.name.starts_with(op))), "the suite has other names");
+    conformance::run_checks(device, checks);
+}
+
+#[test]
+fn multiplies_without_cublaslt_too() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let Some(device) = common::device(precision) else { return };
+        passes_products(&device.without_cublaslt());
+    }
+}
+
+#[test]
+fn multiplies_where_cublaslt_has_no_algorithm() {
+    const VARIABLE: &str = "BITFIT_EMULATOR_CUBLASLT";
+    let Some(device) = common::device(Precision::F32) else { return };
+    if !common::is_emulated(&device) {
+        // A real one refuses what it refuses.
+        return;
+    }
+    if let Ok(refusal) = std::env::var(VARIABLE) {
+        passes_products(&device);
+        if refusal == "refuses-borrowed" {
+            // Then it is asked for the product itself, and has an algorithm for that.
+            return assert_eq!(device.products_refused(), 0, "a product was given up whose algorithm was another's");
+        }
+        assert!(device.products_refused() > 0, "cuBLASLt refused nothing");
+        let before = device.products_refused();
+        passes_products(&device);
+        assert_eq!(device.products_refused(), before, "what was decided once was asked again");
+        return;
+    }
+    // The emulator reads its environment once, so this test runs again, in a process of its own.
+    for refusal in ["refuses", "refuses-late", "refuses-borrowed"] {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "multiplies_where_cublaslt_has_no_algorithm"]).env(VARIABLE, refusal);
+        let output = again.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{refusal}: {output:?}");
+    }
+}
