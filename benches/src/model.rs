@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bitfit_bert::ModelConfig;
+use bitfit_bert::arch::{Module, Part, Role};
 use bitfit_core::Random;
 use safetensors::{Dtype, View};
 
@@ -52,47 +54,33 @@ pub fn checkpoint(size: Size, dir: &Path) -> PathBuf {
         "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
     });
     std::fs::write(dir.join("config.json"), config.to_string()).expect("config.json");
+    let config = ModelConfig::open(&dir).expect("config.json");
     // Written under another name first: a half of it is never found as the whole.
     let partial = dir.join(format!("partial-{}", std::process::id()));
     // Transformers wants to know which framework a file is from.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(tensors(size), Some(metadata), &partial).expect("model.safetensors");
+    safetensors::serialize_to_file(tensors(&config), Some(metadata), &partial).expect("model.safetensors");
     std::fs::rename(partial, dir.join("model.safetensors")).expect("model.safetensors");
     dir
 }
 
-/// Every tensor of an encoder with its pooler, under Hugging Face's names.
-fn tensors(size: Size) -> Vec<(String, Weights)> {
-    let (h, f) = (size.hidden, size.ffn);
-    let mut shapes: Vec<(String, Vec<usize>, Values)> = vec![
-        ("embeddings.word_embeddings.weight".into(), vec![VOCAB, h], Values::Random),
-        ("embeddings.position_embeddings.weight".into(), vec![512, h], Values::Random),
-        ("embeddings.token_type_embeddings.weight".into(), vec![2, h], Values::Random),
-        ("pooler.dense.weight".into(), vec![h, h], Values::Random),
-        ("pooler.dense.bias".into(), vec![h], Values::Random),
-    ];
-    let mut norms = vec!["embeddings.LayerNorm".to_owned()];
-    for layer in 0..size.layers {
-        let at = |name: &str| format!("encoder.layer.{layer}.{name}");
-        for (name, out, inner) in [
-            ("attention.self.query", h, h),
-            ("attention.self.key", h, h),
-            ("attention.self.value", h, h),
-            ("attention.output.dense", h, h),
-            ("intermediate.dense", f, h),
-            ("output.dense", h, f),
-        ] {
-            shapes.push((at(&format!("{name}.weight")), vec![out, inner], Values::Random));
-            shapes.push((at(&format!("{name}.bias")), vec![out], Values::Random));
+/// Every tensor of an encoder with its pooler, under transformers' names.
+fn tensors(config: &ModelConfig) -> Vec<(String, Weights)> {
+    let architecture = config.architecture;
+    let values = |role: Role| match (role.module, role.part) {
+        (Module::EmbeddingsLayerNorm | Module::AttentionLayerNorm | Module::OutputLayerNorm, Part::Weight) => {
+            Values::All(1.0)
         }
-        norms.extend([at("attention.output.LayerNorm"), at("output.LayerNorm")]);
-    }
-    for norm in norms {
-        shapes.push((format!("{norm}.weight"), vec![h], Values::All(1.0)));
-        shapes.push((format!("{norm}.bias"), vec![h], Values::All(0.0)));
-    }
-    let weights = |(stream, (name, shape, values))| (name, Weights { stream: stream as u32, shape, values });
-    shapes.into_iter().enumerate().map(weights).collect()
+        (Module::EmbeddingsLayerNorm | Module::AttentionLayerNorm | Module::OutputLayerNorm, Part::Bias) => {
+            Values::All(0.0)
+        }
+        _ => Values::Random,
+    };
+    let weights = |(stream, role): (usize, Role)| {
+        let shape = architecture.shape(role, config);
+        (architecture.name(role), Weights { stream: stream as u32, shape, values: values(role) })
+    };
+    architecture.required(config).chain(architecture.pooler()).enumerate().map(weights).collect()
 }
 
 #[derive(Clone, Copy)]

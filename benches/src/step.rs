@@ -2,23 +2,22 @@
 
 use std::{ops::Range, path::Path};
 
-use bitfit_bert::model::{Batch, Bert, Head, HeadWeights, ModelOptions};
+use bitfit_bert::data::{Kind, Labels};
+use bitfit_bert::heads::{Targets, TaskSpec};
+use bitfit_bert::metrics::Metric;
+use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions};
 use bitfit_bert::tokenize::Encoding;
-use bitfit_bert::train::{Examples, Targets};
-use bitfit_bert::{Checkpoint, Selection};
+use bitfit_bert::train::Examples;
+use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::optim::{AdamW, ArenaOptimizer};
-use bitfit_core::{Arena, Backend, Gradient, Random, Seed, Tape, Workspace};
+use bitfit_core::{Backend, Gradient, Random, Seed};
 
 use crate::{Size, checkpoint};
 
 /// Everything training steps need.
 pub struct Step<D: Backend> {
-    /// The network.
-    pub model: Bert<D>,
-    /// What trains.
-    pub arena: Arena<D>,
-    /// The device.
-    pub workspace: Workspace<D>,
+    /// The network and what trains.
+    pub model: Model<D>,
     optimizer: ArenaOptimizer<D>,
     gradient: Gradient<D>,
     examples: Examples,
@@ -31,14 +30,8 @@ impl<D: Backend> Step<D> {
     /// # Panics
     /// When the bench's model cannot be written or built.
     pub fn new(device: D, size: Size, dir: &Path, lengths: &[usize]) -> Self {
-        let checkpoint = Checkpoint::open(&checkpoint(size, dir)).expect("the bench's model");
-        let options = ModelOptions {
-            head: Head::Classify { classes: 2 },
-            head_weights: HeadWeights::Fresh { seed: 0 },
-            selection: Selection::all(),
-            dropout: None,
-        };
-        let (model, arena) = Bert::build(&device, &checkpoint, &options).expect("the bench's model");
+        let base = Base::open(&device, &checkpoint(size, dir)).expect("the bench's model");
+        let model = Model::new(&base, &two_classes()).expect("the bench's model");
         let mut random = Random::new(2, 0);
         let encodings: Vec<Encoding> = lengths
             .iter()
@@ -49,12 +42,10 @@ impl<D: Backend> Step<D> {
             .collect();
         let targets = Targets::Classes(lengths.iter().map(|_| random.below(2) as usize).collect());
         Self {
-            optimizer: ArenaOptimizer::new(&arena, AdamW::default()).expect("an optimizer"),
-            gradient: arena.gradient().expect("a gradient"),
+            optimizer: ArenaOptimizer::new(model.arena(), AdamW::default()).expect("an optimizer"),
+            gradient: model.arena().gradient().expect("a gradient"),
             examples: Examples { encodings, targets },
-            workspace: Workspace::new(device),
             model,
-            arena,
             step: 0,
         }
     }
@@ -72,20 +63,31 @@ impl<D: Backend> Step<D> {
     /// # Panics
     /// When the device fails.
     pub fn run_batch(&mut self, sequences: Range<usize>) -> f32 {
-        self.workspace.device().clone().install(|| self.run_installed(sequences))
+        self.model.base().device().clone().install(|| self.run_installed(sequences))
     }
 
     fn run_installed(&mut self, sequences: Range<usize>) -> f32 {
-        self.gradient.clear(self.workspace.device()).expect("a gradient");
-        let mut tape = Tape::train(&self.workspace, &self.arena, Seed { run: 0, step: self.step });
-        let encodings = &self.examples.encodings[sequences.clone()];
-        let batch = Batch::new(self.workspace.device(), encodings).expect("a batch");
-        let outputs = self.model.forward(&mut tape, &batch).expect("a forward pass");
+        self.gradient.clear(self.model.base().device()).expect("a gradient");
+        let mut tape = self.model.training_tape(Seed { run: 0, step: self.step });
         let rows: Vec<usize> = sequences.collect();
-        let loss = self.examples.loss(&mut tape, &outputs, &rows).expect("a loss");
+        let batch = self.examples.batch(&self.model, &rows).expect("a batch");
+        let outputs = self.model.forward(&mut tape, &batch).expect("a forward pass");
+        let loss = self.model.loss(&mut tape, &outputs, &batch).expect("a loss");
         tape.backward(&loss, &mut self.gradient).expect("a backward pass");
-        self.optimizer.step(&mut self.arena, &self.gradient, 1e-3, Some(1.0)).expect("a step");
+        self.optimizer.step(self.model.arena_mut(), &self.gradient, 1e-3, Some(1.0)).expect("a step");
         self.step += 1;
         loss.tensor().to_array().expect("a loss")[[0, 0]]
+    }
+}
+
+/// BitFit with all biases, for two classes.
+pub fn two_classes() -> ModelOptions {
+    let labels = Labels::from_names(vec!["no".into(), "yes".into()]);
+    let metrics = vec![Metric::Accuracy];
+    ModelOptions {
+        spec: TaskSpec { kind: Kind::Classify, labels, pairs: false, max_length: 512, metrics },
+        method: Method::BitFit(BiasSelection::all()),
+        initial: InitialValues::Drawn { seed: 0 },
+        dropout: None,
     }
 }

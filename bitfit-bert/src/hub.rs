@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::file::{INDEX, SINGLE, shards};
+use crate::checkpoint::safetensors::{INDEX, SINGLE, shards};
 use crate::config::FILE_NAME as CONFIG;
 use crate::{Error, Result};
 

@@ -6,14 +6,16 @@ mod common;
 
 use std::collections::HashMap;
 
-use bitfit_bert::bias::{BiasKind, Selection};
-use bitfit_bert::model::{Batch, Bert, Head, HeadWeights, ModelOptions};
+use bitfit_bert::data::{Kind, Labels};
+use bitfit_bert::heads::{Targets, TaskSpec};
+use bitfit_bert::metrics::Metric;
+use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
 use bitfit_bert::tokenize::Encoding;
-use bitfit_bert::train::{Examples, Targets};
-use bitfit_bert::{Checkpoint, train};
+use bitfit_bert::train::{self, Examples};
+use bitfit_bert::{BiasKind, BiasSelection, Method};
 use bitfit_core::cpu::Isa;
 use bitfit_core::optim::{AdamW, ArenaOptimizer, clip_grad_norm};
-use bitfit_core::{Arena, Backend, Cpu, DType, HostTensor, Seed, Tape, Workspace};
+use bitfit_core::{Backend, Cpu, DType, HostTensor, Seed};
 use bitfit_cuda::Precision;
 use common::{File, assert_close, goldens, gpu};
 
@@ -24,9 +26,7 @@ struct Case<D: Backend> {
     json: serde_json::Value,
     run: &'static str,
     examples: Examples,
-    model: Bert<D>,
-    arena: Arena<D>,
-    workspace: Workspace<D>,
+    model: Model<D>,
 }
 
 impl<D: Backend> Case<D> {
@@ -40,18 +40,24 @@ impl<D: Backend> Case<D> {
             .into_iter()
             .filter(|(name, _)| name.starts_with("classifier"))
             .collect();
+        let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let (kind, labels) = match run {
+            "regress" => (Kind::Regress, None),
+            _ => (Kind::Classify, Labels::from_names(classes)),
+        };
+        let biases = match run {
+            "subset" => BiasSelection::of([BiasKind::Query, BiasKind::Intermediate]),
+            _ => BiasSelection::all(),
+        };
         let options = ModelOptions {
-            head: if run == "regress" { Head::Regress } else { Head::Classify { classes: 3 } },
-            head_weights: HeadWeights::Given { path: dir.join(head_file), tensors, seed: 0 },
-            selection: match run {
-                "subset" => Selection::of([BiasKind::Query, BiasKind::Intermediate]),
-                _ => Selection::all(),
-            },
+            spec: TaskSpec { kind, labels, pairs: false, max_length: 16, metrics: vec![Metric::Accuracy] },
+            method: Method::BitFit(biases),
+            initial: InitialValues::HeadFile { file: TensorFile { path: dir.join(head_file), tensors }, seed: 0 },
             dropout: Some(0.0),
         };
-        let (model, arena) = Bert::build(&device, &Checkpoint::open(&dir).unwrap(), &options).unwrap();
+        let model = Model::new(&Base::open(&device, &dir).unwrap(), &options).unwrap();
         let examples = Examples { encodings: encodings(&golden), targets: targets(&golden, run) };
-        Self { golden, json, run, examples, model, arena, workspace: Workspace::new(device) }
+        Self { golden, json, run, examples, model }
     }
 
     fn expected(&self, kind: &str, name: &str) -> &[f32] {
@@ -66,14 +72,14 @@ impl<D: Backend> Case<D> {
     /// Loss and gradient of the whole batch.
     fn step(&self) -> (f32, Vec<f32>) {
         let rows: Vec<usize> = (0..self.examples.len()).collect();
-        let mut gradient = self.arena.gradient().unwrap();
-        let mut tape = Tape::train(&self.workspace, &self.arena, Seed { run: 0, step: 0 });
-        let batch = Batch::new(self.workspace.device(), &self.examples.encodings).unwrap();
+        let mut gradient = self.model.arena().gradient().unwrap();
+        let mut tape = self.model.training_tape(Seed { run: 0, step: 0 });
+        let batch = self.examples.batch(&self.model, &rows).unwrap();
         let outputs = self.model.forward(&mut tape, &batch).unwrap();
-        let loss = self.examples.loss(&mut tape, &outputs, &rows).unwrap();
+        let loss = self.model.loss(&mut tape, &outputs, &batch).unwrap();
         tape.backward(&loss, &mut gradient).unwrap();
         let loss = loss.tensor().to_array().unwrap()[[0, 0]];
-        (loss, gradient.read(self.workspace.device()).unwrap())
+        (loss, gradient.read(self.model.base().device()).unwrap())
     }
 }
 
@@ -114,7 +120,7 @@ fn cpus(precision: DType) -> impl Iterator<Item = Cpu> {
 
 fn check_logits<D: Backend>(device: &D) {
     for case in cases(device) {
-        let outputs = train::outputs(&case.model, &case.arena, &case.workspace, &case.examples.encodings).unwrap();
+        let outputs = train::outputs(&case.model, &case.examples.encodings).unwrap();
         let expected = case.golden.float(&format!("{}.logits", case.run));
         assert_close(case.run, outputs.as_slice().unwrap(), expected, 1e-5, 0.0);
     }
@@ -124,28 +130,28 @@ fn check_gradients<D: Backend>(device: &D) {
     for case in cases(device) {
         let (loss, gradient) = case.step();
         assert_close("loss", &[loss], &case.losses()[..1], 0.0, 1e-5);
-        for entry in case.arena.entries() {
+        for entry in case.model.arena().entries() {
             assert_close(&entry.name, &gradient[entry.range()], case.expected("grad", &entry.name), 1e-7, 1e-4);
         }
         let trained = case.json["runs"][case.run]["trained_scalars"].as_u64().unwrap() as usize;
-        assert_eq!(case.arena.len(), trained, "the arena holds what PyTorch trained");
+        assert_eq!(case.model.arena().len(), trained, "the arena holds what PyTorch trained");
     }
 }
 
 fn check_adamw<D: Backend>(device: &D) {
     for mut case in cases(device) {
-        let mut optimizer = ArenaOptimizer::new(&case.arena, AdamW::default()).unwrap();
+        let mut optimizer = ArenaOptimizer::new(case.model.arena(), AdamW::default()).unwrap();
         for (step, expected) in case.losses().into_iter().enumerate() {
             let (loss, values) = case.step();
             assert_close(&format!("loss of step {step}"), &[loss], &[expected], 0.0, 1e-5);
             let expected = case.json["runs"][case.run]["grad_norms"][step].as_f64().unwrap() as f32;
             assert_close("norm", &[clip_grad_norm(&mut values.clone(), 1.0)], &[expected], 0.0, 1e-4);
-            let mut gradient = case.arena.gradient().unwrap();
+            let mut gradient = case.model.arena().gradient().unwrap();
             device.write(&values, gradient.slice_mut()).unwrap();
-            optimizer.step(&mut case.arena, &gradient, 1e-3, Some(1.0)).unwrap();
+            optimizer.step(case.model.arena_mut(), &gradient, 1e-3, Some(1.0)).unwrap();
         }
-        let values = case.arena.read().unwrap();
-        for entry in case.arena.entries() {
+        let values = case.model.arena().read().unwrap();
+        for entry in case.model.arena().entries() {
             assert_close(&entry.name, &values[entry.range()], case.expected("after", &entry.name), 1e-5, 0.0);
         }
     }
@@ -157,12 +163,12 @@ const BFLOAT16_SHARE: f64 = 3e-2;
 
 fn check_bfloat16<D: Backend>(device: &D) {
     for case in cases(device) {
-        let outputs = train::outputs(&case.model, &case.arena, &case.workspace, &case.examples.encodings).unwrap();
+        let outputs = train::outputs(&case.model, &case.examples.encodings).unwrap();
         let expected = case.golden.float(&format!("{}.logits", case.run));
         assert_close(case.run, outputs.as_slice().unwrap(), expected, 0.0, 4e-2);
         let (loss, gradient) = case.step();
         assert_close("loss", &[loss], &case.losses()[..1], 0.0, 1e-2);
-        let expected = case.arena.entries().iter().flat_map(|entry| case.expected("grad", &entry.name));
+        let expected = case.model.arena().entries().iter().flat_map(|entry| case.expected("grad", &entry.name));
         let (error, norm) = gradient
             .iter()
             .zip(expected)

@@ -8,11 +8,12 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use bitfit_bert::bias::{BiasKind, Selection};
 use bitfit_bert::data::{Columns, Kind, ReadOptions};
-use bitfit_bert::finetune::{Finetune, FinetuneOptions};
 use bitfit_bert::metrics::Metric;
-use bitfit_bert::train::{Observer, StepReport, TrainOptions};
+use bitfit_bert::model::Base;
+use bitfit_bert::run::{Finetune, FinetuneOptions};
+use bitfit_bert::train::{Events, StepReport, TrainOptions};
+use bitfit_bert::{BiasKind, BiasSelection, Method};
 use bitfit_core::{Backend, Cpu};
 use bitfit_cuda::Precision;
 use common::{goldens, gpu, minilm};
@@ -24,7 +25,7 @@ struct Losses {
     steps: usize,
 }
 
-impl Observer for Losses {
+impl Events for Losses {
     fn step(&mut self, report: &StepReport) -> bitfit_bert::Result<()> {
         self.losses.push(report.loss);
         self.tokens += report.tokens;
@@ -42,7 +43,7 @@ struct Run {
     head: PathBuf,
     data: PathBuf,
     columns: Columns,
-    selection: Selection,
+    selection: BiasSelection,
 }
 
 fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
@@ -53,13 +54,12 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
     let out = tempfile::tempdir().unwrap();
     let options = FinetuneOptions {
         model: "all-MiniLM-L6-v2".into(),
-        model_dir: model.into(),
         train: data.clone(),
         eval: None,
         read: ReadOptions { columns, ..ReadOptions::default() },
         kind,
         metrics: vec![if kind == Kind::Regress { Metric::Spearman } else { Metric::Accuracy }],
-        selection,
+        method: Method::BitFit(selection),
         training: TrainOptions { epochs: 1, shuffle: false, ..TrainOptions::default() },
         device: device.name(),
         precision: "f32".into(),
@@ -69,12 +69,12 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         log_every: 1,
         out: out.path().into(),
     };
-    let mut observer = Losses { losses: Vec::new(), tokens: 0, steps: expected.len() };
-    Finetune::prepare(device, options).unwrap().run(&mut observer).unwrap();
-    assert_eq!(observer.losses.len(), expected.len());
-    assert_eq!(observer.tokens as u64, golden["tokens"].as_u64().unwrap(), "real tokens");
+    let mut events = Losses { losses: Vec::new(), tokens: 0, steps: expected.len() };
+    Finetune::prepare(&Base::open(device, model).unwrap(), options).unwrap().run(&mut events).unwrap();
+    assert_eq!(events.losses.len(), expected.len());
+    assert_eq!(events.tokens as u64, golden["tokens"].as_u64().unwrap(), "real tokens");
     let mut greatest: f64 = 0.0;
-    for (step, (&found, expected)) in observer.losses.iter().zip(expected).enumerate() {
+    for (step, (&found, expected)) in events.losses.iter().zip(expected).enumerate() {
         let error = (f64::from(found) - expected).abs() / expected;
         // Rounding moves these losses by 1e-6, and a missing kind of bias would by as little as 2e-4.
         assert!(error < 2e-5, "step {}: loss {found} instead of {expected}", step + 1);
@@ -93,11 +93,11 @@ fn columns(text: &[&str], label: &str) -> Columns {
 
 fn classification() -> Run {
     let [golden, head] = ["minilm/classify.json", "minilm/head_classify.safetensors"].map(goldens);
-    Run { golden, head, data: support_desk(), columns: columns(&["text"], "label"), selection: Selection::all() }
+    Run { golden, head, data: support_desk(), columns: columns(&["text"], "label"), selection: BiasSelection::all() }
 }
 
 fn subset() -> Run {
-    let selection = Selection::of([BiasKind::Query, BiasKind::Intermediate]);
+    let selection = BiasSelection::of([BiasKind::Query, BiasKind::Intermediate]);
     Run { golden: goldens("minilm/classify_subset.json"), selection, ..classification() }
 }
 
@@ -105,7 +105,7 @@ fn regression() -> Run {
     let [golden, head, data] =
         ["minilm/regress.json", "minilm/head_regress.safetensors", "minilm/pairs.tsv"].map(goldens);
     let columns = columns(&["sentence1", "sentence2"], "score");
-    Run { golden, head, data, columns, selection: Selection::all() }
+    Run { golden, head, data, columns, selection: BiasSelection::all() }
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use bitfit_bert::data::{Dataset, Kind, ReadOptions};
-use bitfit_bert::finetune::{grouped, scores_as_json};
+use bitfit_bert::data::{Dataset, ReadOptions};
+use bitfit_bert::run::scores_as_json;
 use bitfit_bert::metrics::Metric;
 use bitfit_core::Backend;
 
 use crate::args::EvalArgs;
+use crate::plan::grouped;
 use crate::report::{self, EvalReport};
 use crate::setup::{self, Job, Loaded};
 
@@ -29,7 +30,7 @@ impl Job for Scoring<'_> {
 
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length, args.machine.quiet)?;
-    let kind = loaded.task.file().kind;
+    let kind = loaded.predictor.info().kind;
     if let Some(task) = args.task
         && task.preset().kind != kind
     {
@@ -39,7 +40,7 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     let dataset = Dataset::read(&args.data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
     let metrics = metrics(args, &loaded);
     let start = Instant::now();
-    let (scores, tokens) = loaded.task.evaluate(&dataset, &metrics)?;
+    let (scores, tokens) = loaded.predictor.evaluate(&dataset, &metrics)?;
     let seconds = start.elapsed().as_secs_f64();
 
     let rows = dataset.examples.len();
@@ -65,17 +66,8 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The metrics of `--task`, otherwise those the task was trained for, otherwise those of its kind.
+/// The metrics of `--task`, otherwise those the task was trained for.
 fn metrics<D: Backend>(args: &EvalArgs, loaded: &Loaded<D>) -> Vec<Metric> {
-    if let Some(task) = args.task {
-        return task.preset().metrics.to_vec();
-    }
-    let file = loaded.task.file();
-    let names = file.hyperparameters.get("metrics").and_then(|names| names.as_array()).into_iter().flatten();
-    let trained: Vec<Metric> = names.filter_map(|name| Metric::from_name(name.as_str()?)).collect();
-    match (trained.is_empty(), file.kind) {
-        (false, _) => trained,
-        (true, Kind::Classify) => vec![Metric::Accuracy, Metric::F1],
-        (true, Kind::Regress) => vec![Metric::Spearman, Metric::Pearson],
-    }
+    let trained = &loaded.predictor.info().hyperparameters.metrics;
+    args.task.map_or_else(|| trained.clone(), |task| task.preset().metrics.to_vec())
 }

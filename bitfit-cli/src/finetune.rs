@@ -4,13 +4,15 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-use bitfit_bert::finetune::{Finetune, Finished, Plan, grouped, scores_as_json};
-use bitfit_bert::train::End;
+use bitfit_bert::model::Base;
+use bitfit_bert::run::{Finetune, Finished, Plan, scores_as_json};
+use bitfit_bert::train::StopReason;
 use bitfit_bert::{Error, hub};
 use bitfit_core::Backend;
 
 use crate::args::FinetuneArgs;
 use crate::interrupt::Interrupt;
+use crate::plan::{grouped, plan_text};
 use crate::progress::Progress;
 use crate::report::{self, BestReport, FinetuneReport};
 use crate::setup::{self, Job};
@@ -28,16 +30,15 @@ impl Job for Training<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
         // What costs nothing to find out comes first, as the device did, before a model is fetched or data is read.
-        let options = args.options(|model| {
-            output::check_directory(&args.out)?;
-            check_files(args)?;
-            Ok(hub::resolve(model, args.machine.quiet)?)
-        })?;
+        let options = args.options()?;
+        output::check_directory(&args.out)?;
+        check_files(args)?;
         let quiet = args.machine.quiet;
-        let finetune = Finetune::prepare(device, options)?;
+        let base = Base::open(device, &hub::resolve(&args.model, quiet)?)?;
+        let finetune = Finetune::prepare(&base, options)?;
         let plan = finetune.plan().clone();
         if !quiet {
-            report::say(format_args!("{plan}"));
+            report::say(format_args!("{}", plan_text(&plan)));
         }
         let interrupt = Interrupt::install(quiet)?;
         let mut progress = Progress::new(&plan, args.log_every, quiet, interrupt)?;
@@ -49,15 +50,16 @@ impl Job for Training<'_> {
 
 /// Tells how a run ended.
 fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<ExitCode> {
-    let Finished { outcome, task } = finished;
-    let best = outcome.best.as_ref();
-    let seconds = outcome.training.as_secs_f64();
-    let end = match outcome.end {
-        End::Finished => "finished",
-        End::Stopped => "stopped",
-        End::Diverged { .. } => "diverged",
+    let Finished { report: outcome, task } = finished;
+    let state = &outcome.state;
+    let best = state.best.as_ref();
+    let seconds = state.training.as_secs_f64();
+    let end = match outcome.stop {
+        StopReason::Finished => "finished",
+        StopReason::Stopped => "stopped",
+        StopReason::Diverged { .. } => "diverged",
     };
-    if !args.machine.quiet && !matches!(outcome.end, End::Diverged { .. }) {
+    if !args.machine.quiet && !matches!(outcome.stop, StopReason::Diverged { .. }) {
         let kept = match best {
             Some(best) => format!(", epoch {}: {}", best.epoch, report::scores(&best.scores)),
             None => String::new(),
@@ -77,18 +79,18 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
         task: args.task.map(|task| task.preset().name),
         method: args.method.name(),
         trainable: plan.trainable,
-        biases: plan.bias_scalars,
+        biases: plan.bias_scalars(),
         total: plan.total,
-        epochs: outcome.epochs,
-        steps: outcome.steps,
-        tokens: outcome.tokens,
+        epochs: state.epochs,
+        steps: state.steps,
+        tokens: state.tokens,
         best: best.and_then(|best| {
             let score = best.scores.first()?;
             Some(BestReport { epoch: best.epoch, metric: score.metric.name(), value: score.value })
         }),
-        metrics: scores_as_json(best.map_or(&outcome.last, |best| &best.scores)),
+        metrics: scores_as_json(best.map_or(&state.last, |best| &best.scores)),
         seconds: report::rounded(seconds, 3),
-        tokens_per_s: report::rate(outcome.tokens as f64, seconds),
+        tokens_per_s: report::rate(state.tokens as f64, seconds),
         peak_rss_bytes: report::peak_rss_bytes(),
         device: args.machine.device.to_string(),
         precision: args.machine.precision.name(),
@@ -96,10 +98,10 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
         task_bytes: task.as_ref().map(|task| task.bytes),
         end,
     })?;
-    match &outcome.end {
-        End::Finished => Ok(ExitCode::SUCCESS),
-        End::Stopped => Ok(ExitCode::from(STOPPED)),
-        End::Diverged { step, what } => {
+    match &outcome.stop {
+        StopReason::Finished => Ok(ExitCode::SUCCESS),
+        StopReason::Stopped => Ok(ExitCode::from(STOPPED)),
+        StopReason::Diverged { step, what } => {
             let kept = match (task, best) {
                 (Some(task), Some(best)) => {
                     format!("{} holds epoch {}, the best before it", task.path.display(), best.epoch)

@@ -13,6 +13,7 @@ mod eval;
 mod finetune;
 mod interrupt;
 mod output;
+mod plan;
 mod predict;
 mod progress;
 mod report;

@@ -9,7 +9,8 @@ use std::thread;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::data::{Dataset, Example, Format, Labels, ReadOptions, read_lines};
-use bitfit_bert::task::{Prediction, Task};
+use bitfit_bert::Predictor;
+use bitfit_bert::heads::Prediction;
 use bitfit_core::Backend;
 use serde::{Serialize, Serializer};
 
@@ -42,13 +43,13 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
         interrupt::quit_on_signal()?;
     }
     let mut answers =
-        Answers { task: &loaded.task, format: args.output_format, sink: Sink::open(args.out.as_deref())? };
+        Answers { predictor: &loaded.predictor, format: args.output_format, sink: Sink::open(args.out.as_deref())? };
     if is_stdin && matches!(args.read.format, None | Some(Format::Lines)) {
         refuse_columns(args)?;
         answer_lines(&mut answers, args.machine.quiet)?;
     } else {
         let dataset = read(args, &loaded, is_stdin)?;
-        loaded.task.check_pairs(&dataset.path, &dataset.examples)?;
+        loaded.predictor.check_pairs(&dataset.path, &dataset.examples)?;
         for examples in dataset.examples.chunks(BATCH) {
             answers.give(examples)?;
         }
@@ -104,7 +105,7 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
         let (mut batch, mut failed) = (Vec::new(), None);
         for line in std::iter::once(first).chain(lines.try_iter().take(BATCH - 1)) {
             let checked = line.and_then(|example| {
-                answers.task.check_pairs(Path::new("<stdin>"), slice::from_ref(&example)).map(|()| example)
+                answers.predictor.check_pairs(Path::new("<stdin>"), slice::from_ref(&example)).map(|()| example)
             });
             match checked {
                 Ok(example) => batch.push(example),
@@ -125,7 +126,7 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
 
 /// Gives answers in one format to one place.
 struct Answers<'a, D: Backend> {
-    task: &'a Task<D>,
+    predictor: &'a Predictor<D>,
     format: OutputFormat,
     sink: Sink,
 }
@@ -138,8 +139,8 @@ impl<D: Backend> Answers<'_, D> {
         }
         let texts: Vec<_> = examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect();
         let mut lines = String::new();
-        for (example, prediction) in examples.iter().zip(self.task.predict(&texts)?) {
-            let answer = Answer::new(self.task, example, &prediction)?;
+        for (example, prediction) in examples.iter().zip(self.predictor.predict(&texts)?) {
+            let answer = Answer::new(self.predictor, example, &prediction)?;
             match self.format {
                 OutputFormat::Text => lines += &answer.to_text(),
                 OutputFormat::Jsonl => lines += &serde_json::to_string(&answer)?,
@@ -175,10 +176,10 @@ enum Verdict<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn new<D: Backend>(task: &'a Task<D>, example: &'a Example, prediction: &Prediction) -> Result<Self> {
+    fn new<D: Backend>(predictor: &'a Predictor<D>, example: &'a Example, prediction: &Prediction) -> Result<Self> {
         let verdict = match prediction {
             Prediction::Class { class, probabilities } => {
-                let names = task.labels().map(Labels::names).unwrap_or_default();
+                let names = predictor.labels().map(Labels::names).unwrap_or_default();
                 let probabilities: Vec<_> =
                     names.iter().map(String::as_str).zip(probabilities.iter().copied()).collect();
                 let &(label, probability) =

@@ -3,11 +3,12 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::Result;
-use bitfit_bert::finetune::{Plan, grouped};
-use bitfit_bert::train::{EpochReport, Observer, StepReport};
+use bitfit_bert::run::Plan;
+use bitfit_bert::train::{EpochReport, Events, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::interrupt::Interrupt;
+use crate::plan::grouped;
 use crate::report;
 
 /// How much of what the bar shows comes from the last step.
@@ -68,7 +69,7 @@ impl Progress {
         } else {
             View::Lines { every: log_every, since: Interval::default() }
         };
-        Ok(Self { view, steps: plan.steps, epochs: plan.epochs, interrupt })
+        Ok(Self { view, steps: plan.steps, epochs: plan.training.epochs, interrupt })
     }
 
     /// Takes the bar away.
@@ -79,7 +80,7 @@ impl Progress {
     }
 }
 
-impl Observer for Progress {
+impl Events for Progress {
     fn step(&mut self, step: &StepReport) -> bitfit_bert::Result<()> {
         let epoch = format!("epoch {}/{}", step.epoch, self.epochs);
         match &mut self.view {

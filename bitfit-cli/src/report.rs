@@ -5,12 +5,12 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use bitfit_bert::data::Dataset;
-use bitfit_bert::finetune::grouped;
 use bitfit_bert::train::Score;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::output;
+use crate::plan::grouped;
 
 /// The result of `finetune`.
 #[derive(Debug, Serialize)]

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
-use bitfit_bert::task::Task;
-use bitfit_bert::{TaskFile, data, hub};
+use bitfit_bert::model::Base;
+use bitfit_bert::{Predictor, TaskFile, data, hub};
 use bitfit_core::{Backend, Cpu, DType, cpu::Isa};
 use bitfit_cuda::{Cuda, Precision};
 
@@ -44,16 +44,16 @@ fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
     Ok(device.with_precision(precision))
 }
 
-/// A task file on its base model, ready to answer.
+/// A task over its base model, ready to predict.
 pub struct Loaded<D: Backend> {
-    /// The base model as it was named.
+    /// The base model as the user, or else the task file, named it.
     pub model: String,
     /// The task.
-    pub task: Task<D>,
+    pub predictor: Predictor<D>,
 }
 
 impl<D: Backend> Loaded<D> {
-    /// Loads the task onto the base model `model`, or onto the one that the task file names.
+    /// Opens the task over the base model `model`, or over the one that the task file names.
     pub fn open(
         device: &D,
         model: Option<&str>,
@@ -65,25 +65,36 @@ impl<D: Backend> Loaded<D> {
             Some(model) => (model.to_owned(), hub::resolve(model, quiet)?),
             None => base(task_file, quiet)?,
         };
-        let task = Task::load(device, &dir, task_file)?;
-        let task = match max_length {
-            Some(max_length) => task.with_max_length(max_length)?,
-            None => task,
+        let predictor = Predictor::open(&Base::open(device, &dir)?, task_file)?;
+        let predictor = match max_length {
+            Some(max_length) => predictor.with_max_length(max_length)?,
+            None => predictor,
         };
-        Ok(Self { model, task })
+        Ok(Self { model, predictor })
     }
 
     /// The preset the task was trained with, if any.
     pub fn preset(&self) -> Option<data::Task> {
-        self.task.file().hyperparameters.get("task")?.as_str()?.parse().ok()
+        self.predictor.info().hyperparameters.task.as_ref()?.parse().ok()
     }
 }
 
-/// The base model that a task file names, and its directory.
+/// The base model that a task file names, and its directory: the recorded one where it is still there, otherwise what the
+/// name resolves to here.
 fn base(task_file: &Path, quiet: bool) -> Result<(String, PathBuf)> {
-    let base = TaskFile::read(task_file)?.base;
-    let dir = hub::resolve(&base, quiet).map_err(|error| {
-        anyhow!("{}: its base model is not found, say where it is with --model: {error}", task_file.display())
+    let info = TaskFile::read(task_file)?.info;
+    let recorded = info.base_path.filter(|_| !info.base.is_empty());
+    if let Some(dir) = recorded.as_ref().filter(|dir| dir.is_dir()) {
+        return Ok((info.base, dir.clone()));
+    }
+    let dir = hub::resolve(&info.base, quiet).map_err(|error| {
+        let file = task_file.display();
+        match recorded {
+            Some(dir) => {
+                anyhow!("{file}: its base model is no longer in {}: say where it is with --model", dir.display())
+            }
+            None => anyhow!("{file}: its base model is not found, say where it is with --model: {error}"),
+        }
     })?;
-    Ok((base, dir))
+    Ok((info.base, dir))
 }

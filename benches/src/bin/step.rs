@@ -163,14 +163,14 @@ fn measure<D: Backend>(device: D, size: Size, precision: Precision, steps: &Step
     let alike = steps.batches.iter().all(|batch| *batch == steps.batches[0]);
     let rate = tokens as f64 / if alike { median * count as f64 } else { whole };
     let peak = peak_rss_kib().map(|kib| kib * 1024);
-    let on_device = memory(step.workspace.device());
+    let on_device = memory(step.model.base().device());
     let megabytes = |bytes: Option<u64>| bytes.map_or("not known".into(), |bytes| format!("{} MB", bytes / 1_000_000));
     let precision = precision.name();
     eprintln!(
         "{} {precision} {}: {count} steps in {whole:.3} s, median {median:.5} s, least {least:.5} s, {rate:.0} tokens/s, peak RSS \
          {}{}",
         size.name,
-        step.workspace.device().name(),
+        step.model.base().device().name(),
         megabytes(peak),
         on_device.map_or(String::new(), |_| format!(", of the GPU's memory {}", megabytes(on_device))),
     );

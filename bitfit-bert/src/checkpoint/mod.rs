@@ -13,7 +13,7 @@
 
 mod fingerprint;
 pub(crate) mod safetensors;
-mod to_f32;
+pub(crate) mod to_f32;
 
 use std::collections::{BTreeMap, btree_map};
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 
 /// Whether a type is read: whether f32 holds everything that it can hold exactly.
-pub(super) fn is_supported(dtype: Dtype) -> bool {
+pub(crate) fn is_supported(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
@@ -14,7 +14,7 @@ pub(super) fn element_size(dtype: Dtype) -> usize {
 }
 
 /// The little-endian elements of a supported type, as f32.
-pub(super) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     let halves = || bytes.as_chunks::<2>().0.iter().copied();
     match dtype {
         Dtype::F16 => halves().map(|half| f16::from_le_bytes(half).to_f32()).collect(),

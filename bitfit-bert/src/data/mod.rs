@@ -122,6 +122,11 @@ pub struct Example {
     pub line: usize,
 }
 
+/// The texts or pairs of examples, in their order, as a tokenizer takes them.
+pub fn texts(examples: &[Example]) -> Vec<(&str, Option<&str>)> {
+    examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect()
+}
+
 /// How to read a file. The default reads labelled texts, takes the format from the extension and recognises the columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {

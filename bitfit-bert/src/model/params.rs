@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bitfit_core::{
-    Arena, ArenaBuilder, Backend, DType, Frozen, FrozenMatrix, HostTensor, Mask, Param, Random, ops::linear::Weight,
+    ArenaBuilder, Backend, DType, Frozen, FrozenMatrix, HostTensor, Mask, Param, Random, ops::linear::Weight,
 };
 
 use super::encoder::Encoder;

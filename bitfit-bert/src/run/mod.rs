@@ -6,6 +6,7 @@ mod log;
 mod plan;
 mod save;
 
-pub use finetune::{Finetune, FinetuneOptions, Finished, WrittenTask};
+pub use finetune::{Finetune, FinetuneOptions, Finished};
 pub use log::scores_as_json;
 pub use plan::{CachedPrefix, InitialHead, Plan, PlanPart};
+pub use save::WrittenTask;

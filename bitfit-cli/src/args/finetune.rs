@@ -4,10 +4,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use bitfit_bert::Selection;
 use bitfit_bert::data::{Kind, Task};
-use bitfit_bert::finetune::FinetuneOptions;
-use bitfit_bert::metrics::Metric;
+use bitfit_bert::run::FinetuneOptions;
+use bitfit_bert::{BiasSelection, Setting, heads};
 use bitfit_bert::train::{BatchSize, TrainOptions};
 use bitfit_core::optim::Schedule;
 use clap::Args;
@@ -241,12 +240,11 @@ pub struct FinetuneArgs {
 }
 
 impl FinetuneArgs {
-    /// The library's options, validated as far as they can be without model and data. The model's directory is what `model`
-    /// says, which is asked only when everything else is in order.
+    /// The library's options, validated as far as they can be without model and data.
     ///
     /// # Errors
-    /// For flags that contradict each other, for a value out of its range, and whatever `model` says.
-    pub fn options(&self, model: impl FnOnce(&str) -> Result<PathBuf>) -> Result<FinetuneOptions> {
+    /// For flags that contradict each other and for a value out of its range.
+    pub fn options(&self) -> Result<FinetuneOptions> {
         let preset = self.task.map(Task::preset);
         if let (Some(preset), Some(kind)) = (preset, self.kind)
             && preset.kind != kind
@@ -254,11 +252,7 @@ impl FinetuneArgs {
             bail!("--kind {kind} contradicts --task {}, which is of kind {}", preset.name, preset.kind);
         }
         let kind = self.kind.or(preset.map(|preset| preset.kind)).unwrap_or(Kind::Classify);
-        let metrics = match (preset, kind) {
-            (Some(preset), _) => preset.metrics,
-            (None, Kind::Classify) => &[Metric::Accuracy, Metric::F1],
-            (None, Kind::Regress) => &[Metric::Spearman, Metric::Pearson],
-        };
+        let metrics = preset.map_or_else(|| heads::default_metrics(kind), |preset| preset.metrics.to_vec());
         let defaults = TrainOptions::default();
         let training = TrainOptions {
             learning_rate: self.lr.or(preset.map(|preset| preset.learning_rate)).unwrap_or(defaults.learning_rate),
@@ -276,18 +270,17 @@ impl FinetuneArgs {
             seed: self.seed,
             shuffle: !self.no_shuffle,
             frozen_dropout: self.frozen_dropout,
-            reuse_bytes: self.reuse_memory,
+            prefix_cache_bytes: self.reuse_memory,
             limit: self.limit,
         };
-        let mut options = FinetuneOptions {
+        let options = FinetuneOptions {
             model: self.model.clone(),
-            model_dir: PathBuf::new(),
             train: self.train.clone(),
             eval: self.eval.clone(),
             read: self.read.options(self.task, self.label.as_deref(), true),
             kind,
-            metrics: metrics.to_vec(),
-            selection: self.selection()?,
+            metrics,
+            method: self.method()?,
             training,
             device: self.machine.device.to_string(),
             precision: self.machine.precision.name().into(),
@@ -298,42 +291,41 @@ impl FinetuneArgs {
             out: self.out.clone(),
         };
         options.validate()?;
-        options.model_dir = model(&self.model)?;
         Ok(options)
     }
 
-    fn selection(&self) -> Result<Selection> {
-        let selection = match (self.method, &self.bias, &self.layers) {
+    fn method(&self) -> Result<bitfit_bert::Method> {
+        let biases = match (self.method, &self.bias, &self.layers) {
             (Method::Frozen, Some(_), _) => bail!("--bias chooses what trains, but with --method frozen no bias does"),
             (Method::Frozen, _, Some(_)) => {
                 bail!("--layers chooses what trains, but with --method frozen no layer does")
             }
-            (Method::Frozen, None, None) => return Ok(Selection::none()),
-            (Method::Bitfit, None | Some(Biases::All), _) => Selection::all(),
-            (Method::Bitfit, Some(Biases::Of(kinds)), _) => Selection::of(kinds.iter().copied()),
+            (Method::Frozen, None, None) => return Ok(bitfit_bert::Method::Frozen),
+            (Method::Bitfit, None | Some(Biases::All), _) => BiasSelection::all(),
+            (Method::Bitfit, Some(Biases::Of(kinds)), _) => BiasSelection::of(kinds.iter().copied()),
         };
-        Ok(match &self.layers {
-            Some(layers) => selection.in_layers(layers.clone()),
-            None => selection,
-        })
+        Ok(bitfit_bert::Method::BitFit(match &self.layers {
+            Some(layers) => biases.in_layers(layers.clone()),
+            None => biases,
+        }))
     }
 }
 
-/// The flag that a setting of the library is set by.
-pub fn flag_of(setting: &str) -> Option<&'static str> {
-    let flags = [
-        ("the learning rate", "--lr"),
-        ("the number of epochs", "--epochs"),
-        ("the batch size", "--batch-size"),
-        ("the batch's tokens", "--batch-tokens"),
-        ("the warm-up", "--warmup"),
-        ("the weight decay", "--weight-decay"),
-        ("the clipping norm", "--clip"),
-        ("the limit of rows", "--limit"),
-        ("the dropout", "--dropout"),
-        ("the maximum length", "--max-length"),
-        ("the logging interval", "--log-every"),
-        ("the range of layers", "--layers"),
-    ];
-    flags.into_iter().find(|(name, _)| *name == setting).map(|(_, flag)| flag)
+/// The flag by which a setting of the library is set; `None` for one that no flag sets.
+pub fn flag_of(setting: Setting) -> Option<&'static str> {
+    Some(match setting {
+        Setting::LearningRate => "--lr",
+        Setting::Epochs => "--epochs",
+        Setting::BatchSize => "--batch-size",
+        Setting::BatchTokens => "--batch-tokens",
+        Setting::Warmup => "--warmup",
+        Setting::WeightDecay => "--weight-decay",
+        Setting::MaxGradNorm => "--clip",
+        Setting::Limit => "--limit",
+        Setting::Dropout => "--dropout",
+        Setting::MaxLength => "--max-length",
+        Setting::LogEvery => "--log-every",
+        Setting::Layers => "--layers",
+        _ => return None,
+    })
 }

@@ -128,7 +128,7 @@ pub struct MachineArgs {
 /// Says a setting that cannot be by the flag that sets it.
 pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
-        Some(bitfit_bert::Error::Setting { name, value, reason }) => match finetune::flag_of(name) {
+        Some(bitfit_bert::Error::Setting { setting, value, reason }) => match finetune::flag_of(*setting) {
             Some(flag) => anyhow!("{flag} {value}: {reason}"),
             None => error,
         },

@@ -23,19 +23,19 @@ fn under_way() -> MutexGuard<'static, Vec<PathBuf>> {
 }
 
 /// A file on its way: in its place is the old one, then the new one, and never half of either. Dropped before
-/// [`PartialFile::finish`], it vanishes.
+/// [`AtomicFile::finish`], it vanishes.
 ///
 /// The name it has until then is its own, so that two processes, or two of one, can write to one place: it has the whole of
 /// what the last to finish wrote.
 #[derive(Debug)]
-pub struct PartialFile {
+pub struct AtomicFile {
     path: PathBuf,
     /// `None` where the path itself is written: a device or a pipe cannot be replaced.
     partial: Option<PathBuf>,
     writer: BufWriter<File>,
 }
 
-impl PartialFile {
+impl AtomicFile {
     /// Starts an empty file for `path`. A device or a pipe is written as it is.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl PartialFile {
     }
 }
 
-impl Drop for PartialFile {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(partial) = &self.partial {
             let mut under_way = under_way();
@@ -134,7 +134,7 @@ mod tests {
         let path = dir.path().join("answers");
         fs::write(&path, "old").unwrap();
         for (finishes, content) in [(false, "old"), (true, "new")] {
-            let mut file = PartialFile::create(&path).unwrap();
+            let mut file = AtomicFile::create(&path).unwrap();
             file.write(b"new").unwrap();
             assert_eq!((fs::read_to_string(&path).unwrap(), names(dir.path()).len()), ("old".into(), 2));
             if finishes {
@@ -153,7 +153,7 @@ mod tests {
     fn two_writers_of_one_place_do_not_meet() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("answers");
-        let mut files = [(); 2].map(|()| PartialFile::create(&path).unwrap());
+        let mut files = [(); 2].map(|()| AtomicFile::create(&path).unwrap());
         for _ in 0..3 {
             files[0].write(b"one ").unwrap();
             files[1].write(b"another ").unwrap();
@@ -170,21 +170,21 @@ mod tests {
     fn what_cannot_take_its_place_leaves_nothing_and_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("answers");
-        let mut file = PartialFile::create(&path).unwrap();
+        let mut file = AtomicFile::create(&path).unwrap();
         file.write(b"new").unwrap();
         // No file can be renamed to a directory.
         fs::create_dir(&path).unwrap();
         let message = file.finish().unwrap_err().to_string();
         assert!(message.starts_with(&path.display().to_string()), "{message}");
         assert_eq!(names(dir.path()), ["answers"]);
-        assert!(PartialFile::create(&path).is_err() && PartialFile::create(&path.join("gone/a")).is_err());
+        assert!(AtomicFile::create(&path).is_err() && AtomicFile::create(&path.join("gone/a")).is_err());
     }
 
     #[cfg(unix)]
     #[test]
     fn a_device_is_written_and_not_replaced() {
         use std::os::unix::fs::FileTypeExt;
-        let mut file = PartialFile::create(Path::new("/dev/null")).unwrap();
+        let mut file = AtomicFile::create(Path::new("/dev/null")).unwrap();
         file.write(b"gone").unwrap();
         file.finish().unwrap();
         assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
