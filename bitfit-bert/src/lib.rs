@@ -13,6 +13,7 @@ pub mod finetune;
 pub mod hub;
 pub mod metrics;
 pub mod model;
+pub mod presets;
 pub mod task;
 pub mod task_file;
 pub mod tokenize;
@@ -21,7 +22,7 @@ pub mod train;
 pub use bias::{BiasKind, Selection};
 pub use checkpoint::Checkpoint;
 pub use config::BertConfig;
-pub use error::{Error, Result};
+pub use error::{Error, Result, UnknownName};
 pub use task_file::TaskFile;
 pub use tokenize::Tokenizer;
 

@@ -72,7 +72,7 @@ fn metrics<D: Backend>(args: &EvalArgs, loaded: &Loaded<D>) -> Vec<Metric> {
     }
     let file = loaded.task.file();
     let names = file.hyperparameters.get("metrics").and_then(|names| names.as_array()).into_iter().flatten();
-    let trained: Vec<Metric> = names.filter_map(|name| Metric::from_name(name.as_str()?)).collect();
+    let trained: Vec<Metric> = names.filter_map(|name| name.as_str()?.parse().ok()).collect();
     match (trained.is_empty(), file.kind) {
         (false, _) => trained,
         (true, Kind::Classify) => vec![Metric::Accuracy, Metric::F1],

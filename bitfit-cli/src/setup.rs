@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
+use bitfit_bert::presets::GlueTask;
 use bitfit_bert::task::Task;
-use bitfit_bert::{TaskFile, data, hub};
+use bitfit_bert::{TaskFile, hub};
 use bitfit_core::{Backend, Cpu, DType, simd};
 use bitfit_cuda::{Cuda, Precision};
 
@@ -74,7 +75,7 @@ impl<D: Backend> Loaded<D> {
     }
 
     /// The preset the task was trained with, if any.
-    pub fn preset(&self) -> Option<data::Task> {
+    pub fn preset(&self) -> Option<GlueTask> {
         self.task.file().hyperparameters.get("task")?.as_str()?.parse().ok()
     }
 }
