@@ -155,14 +155,9 @@ pub enum Error {
         /// The training set's labels.
         known: Vec<String>,
     },
-    /// No preset has this name.
-    #[error("there is no task {name:?}; the presets are {known}")]
-    UnknownTask {
-        /// The name as it was given.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
+    /// A name that is none of those there are.
+    #[error(transparent)]
+    UnknownName(#[from] UnknownName),
     /// Predictions that a metric cannot score.
     #[error("the metric {metric}: {reason}")]
     Metric {
@@ -200,6 +195,18 @@ pub enum Error {
     Core(#[from] bitfit_core::Error),
 }
 
+/// A name that is none of those there are, such as that of a format or a metric.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no {what} {name:?}; expected {}", one_of(.known))]
+pub struct UnknownName {
+    /// What it was to name.
+    pub what: &'static str,
+    /// The name as it was given.
+    pub name: String,
+    /// The names there are.
+    pub known: Vec<&'static str>,
+}
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -208,6 +215,15 @@ impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_path_buf();
         move |source| Self::Io { path, source }
+    }
+}
+
+/// The names for a message: "a", "a or b", "a, b or c".
+fn one_of(names: &[&str]) -> String {
+    match names {
+        [] => "nothing".into(),
+        [name] => (*name).into(),
+        [names @ .., last] => format!("{} or {last}", names.join(", ")),
     }
 }
 

@@ -62,6 +62,7 @@ pub mod infer;
 pub mod methods;
 pub mod metrics;
 pub mod model;
+pub mod presets;
 pub mod run;
 pub mod settings;
 pub mod task_file;

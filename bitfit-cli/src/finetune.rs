@@ -76,7 +76,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
     report::print(&FinetuneReport {
         command: "finetune",
         model: &args.model,
-        task: args.task.map(|task| task.preset().name),
+        task: args.task.map(|task| task.name()),
         method: args.method.name(),
         trainable: plan.trainable,
         biases: plan.bias_scalars(),

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::model::Base;
-use bitfit_bert::{Predictor, TaskFile, data, hub};
+use bitfit_bert::presets::GlueTask;
+use bitfit_bert::{Predictor, TaskFile, hub};
 use bitfit_core::{Backend, Cpu, DType, cpu::Isa};
 use bitfit_cuda::{Cuda, Precision};
 
@@ -74,7 +75,7 @@ impl<D: Backend> Loaded<D> {
     }
 
     /// The preset the task was trained with, if any.
-    pub fn preset(&self) -> Option<data::Task> {
+    pub fn preset(&self) -> Option<GlueTask> {
         self.predictor.info().hyperparameters.task.as_ref()?.parse().ok()
     }
 }

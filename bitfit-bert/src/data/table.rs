@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::columns::{self, Plan};
-use super::glue::{Preset, Task};
-use super::lines::blank;
+use super::line_reader::blank;
 use super::{Dataset, Example, Header, Label, ReadOptions, means_none};
+use crate::presets::{GlueTask, Preset};
 use crate::{Error, Result};
 
 /// The examples so far, and how to read the next row.
@@ -20,7 +20,7 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(super) fn new(path: &'a Path, options: &'a ReadOptions) -> Self {
-        let preset = options.task.map(Task::preset);
+        let preset = options.task.map(GlueTask::preset);
         Self { path, options, preset, plan: None, examples: Vec::new(), skipped: Vec::new() }
     }
 
@@ -44,8 +44,8 @@ impl<'a> Table<'a> {
         if cells.len() != *width {
             let width = *width;
             return self.malformed(line, || {
-                let columns = if cells.len() == 1 { "column" } else { "columns" };
-                let reason = format!("{} {columns}, where the first row has {width}", cells.len());
+                let columns = |count| if count == 1 { "1 column".into() } else { format!("{count} columns") };
+                let reason = format!("expected {} as in the first row, found {}", columns(width), columns(cells.len()));
                 Error::DataRow { path: self.path.into(), line, reason }
             });
         }
@@ -67,8 +67,8 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Leaves the line out where the preset says so and labels are what is read for, otherwise refuses it: who asks for
-    /// answers gets one for every row.
+    /// Leaves the line out where the preset says so and labels are required; otherwise refuses it, because a prediction is
+    /// due for every row.
     fn malformed(&mut self, line: usize, error: impl FnOnce() -> Error) -> Result<()> {
         if !self.options.require_labels || self.preset.is_none_or(|preset| !preset.skip_malformed) {
             return Err(error());

@@ -1,9 +1,9 @@
 //! Scores of predictions against a labelled set, the way GLUE and the BitFit paper report them.
 //!
-//! All arithmetic is f64 and every metric is "greater is better", so that a trainer can keep the best epoch by one
-//! comparison. A value is always finite: where a formula is 0/0 (one class only, a constant column) the result is 0, as
-//! scikit-learn does for F1 and Matthews; for the correlations scipy answers NaN, which JSON cannot hold and no
-//! comparison can rank, so they are 0 too.
+//! All arithmetic is f64 and greater is better for every metric, so that the best epoch is found by one comparison. A value
+//! is always finite: where a formula is 0/0 (one class only, a constant column) the result is 0, as scikit-learn has it for
+//! F1 and Matthews; for the correlations scipy returns NaN, which JSON cannot hold and no comparison can rank, so they are
+//! 0 too.
 
 pub mod accuracy;
 pub mod f1;
@@ -11,12 +11,13 @@ pub mod matthews;
 pub mod pearson;
 pub mod spearman;
 
-use std::fmt;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
-use crate::{Error, Result};
+use crate::{Error, Result, UnknownName};
 
 /// A score of predictions; greater is better for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase", parse_err_ty = UnknownName, parse_err_fn = unknown)]
 pub enum Metric {
     /// The share of right classes, 0 to 1 ([`accuracy`]).
     Accuracy,
@@ -53,26 +54,15 @@ pub enum Predictions<'a> {
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Self; 5] = [Self::Accuracy, Self::F1, Self::Matthews, Self::Pearson, Self::Spearman];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The name in figures, logs and task files.
+    /// The name in figures, logs and task files, which [`FromStr`](std::str::FromStr) reads.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::F1 => "f1",
-            Self::Matthews => "matthews",
-            Self::Pearson => "pearson",
-            Self::Spearman => "spearman",
-        }
-    }
-
-    /// The metric of this [`name`](Self::name).
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|metric| metric.name() == name)
+        self.into()
     }
 
     /// The score, always finite. The correlations are 0 where either column is constant or holds a number that is not
-    /// finite: a model that has diverged tells nothing about the order of the rows.
+    /// finite, as the outputs of a model that has diverged are.
     ///
     /// # Errors
     /// [`Error::Metric`] if there are no rows, the two sides differ in length, a class is out of range, or the metric
@@ -105,16 +95,14 @@ impl Metric {
             (Self::Spearman, Predictions::Scores { predicted, expected }) => {
                 Ok(spearman::spearman(predicted, expected))
             }
-            (_, Predictions::Classes { .. }) => refuse("it scores a regression, and these are classes".into()),
-            (_, Predictions::Scores { .. }) => refuse("it scores classes, and these are scores".into()),
+            (_, Predictions::Classes { .. }) => refuse("expected the scores of a regression, found classes".into()),
+            (_, Predictions::Scores { .. }) => refuse("expected classes, found the scores of a regression".into()),
         }
     }
 }
 
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+fn unknown(name: &str) -> UnknownName {
+    UnknownName { what: "metric", name: name.into(), known: Metric::ALL.iter().map(Metric::name).collect() }
 }
 
 #[cfg(test)]
@@ -132,9 +120,10 @@ mod tests {
     #[test]
     fn names_round_trip() {
         for metric in Metric::ALL {
-            assert_eq!(Metric::from_name(metric.name()), Some(metric));
+            assert_eq!(metric.name().parse(), Ok(*metric));
         }
-        assert_eq!(Metric::from_name("recall"), None);
+        let error = "recall".parse::<Metric>().unwrap_err();
+        assert!(error.to_string().starts_with("there is no metric \"recall\"; expected accuracy, f1,"), "{error}");
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Pearson's r, one of STS-B's two metrics: `cov(x, y) / sqrt(var(x) var(y))`, in two passes (means first).
 
 /// Pearson's r of two columns of equal length, -1 to 1; 0 where it is undefined: a constant column, or a number that is
-/// not finite (scipy answers NaN there).
+/// not finite (scipy returns NaN there).
 pub fn pearson(x: &[f32], y: &[f32]) -> f64 {
-    let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
-    correlation(&widen(x), &widen(y))
+    let as_f64 = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+    correlation(&as_f64(x), &as_f64(y))
 }
 
-/// The same in f64, which Spearman calls on its ranks.
+/// Pearson's r of two columns of f64, which Spearman's rho is of ranks.
 pub(super) fn correlation(x: &[f64], y: &[f64]) -> f64 {
-    // Constant is asked of the values, not of the variance: the mean of n equal numbers may be off by a rounding, and
-    // then a variance of 1e-33 would stand for a correlation.
+    // Whether a column is constant is decided by its values, not by its variance: the mean of n equal numbers may be off by
+    // a rounding, and a variance of 1e-33 would then make a correlation.
     let varies = |values: &[f64]| values.windows(2).any(|pair| pair[0] != pair[1]);
     if !varies(x) || !varies(y) || x.iter().chain(y).any(|v| !v.is_finite()) {
         return 0.0;

@@ -3,7 +3,7 @@
 use super::pearson::correlation;
 
 /// Spearman's rho of two columns of equal length, -1 to 1; 0 where it is undefined: a constant column, or a number that
-/// is not finite (scipy answers NaN there).
+/// is not finite (scipy returns NaN there).
 pub fn spearman(x: &[f32], y: &[f32]) -> f64 {
     if x.iter().chain(y).any(|v| !v.is_finite()) {
         return 0.0;

@@ -244,8 +244,7 @@ mod metrics {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Metric>, D::Error> {
-        let unknown = |name: &str| D::Error::custom(format!("unknown metric {name:?}"));
         let names = Vec::<String>::deserialize(deserializer)?;
-        names.iter().map(|name| Metric::from_name(name).ok_or_else(|| unknown(name))).collect()
+        names.iter().map(|name| name.parse().map_err(D::Error::custom)).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bitfit_bert::data::Task;
+use bitfit_bert::presets::GlueTask;
 use clap::Args;
 
 use super::{MachineArgs, ReadArgs, values};
@@ -38,7 +38,7 @@ pub struct EvalArgs {
     /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. It has to be of the task file's kind, classes or scores. --text and --label go
     /// before its columns.
     #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
-    pub task: Option<Task>,
+    pub task: Option<GlueTask>,
 
     #[command(flatten)]
     pub read: ReadArgs,

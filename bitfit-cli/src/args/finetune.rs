@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use bitfit_bert::data::{Kind, Task};
+use bitfit_bert::data::Kind;
+use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::FinetuneOptions;
-use bitfit_bert::{BiasSelection, Setting, heads};
 use bitfit_bert::train::{BatchSize, TrainOptions};
+use bitfit_bert::{BiasSelection, Setting, heads};
 use bitfit_core::optim::Schedule;
 use clap::Args;
 
@@ -81,7 +82,7 @@ pub struct FinetuneArgs {
     ///
     /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. Every other flag goes before what the task implies.
     #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
-    pub task: Option<Task>,
+    pub task: Option<GlueTask>,
 
     #[command(flatten)]
     pub read: ReadArgs,
@@ -245,11 +246,11 @@ impl FinetuneArgs {
     /// # Errors
     /// For flags that contradict each other and for a value out of its range.
     pub fn options(&self) -> Result<FinetuneOptions> {
-        let preset = self.task.map(Task::preset);
-        if let (Some(preset), Some(kind)) = (preset, self.kind)
-            && preset.kind != kind
+        let preset = self.task.map(GlueTask::preset);
+        if let (Some(task), Some(kind)) = (self.task, self.kind)
+            && task.preset().kind != kind
         {
-            bail!("--kind {kind} contradicts --task {}, which is of kind {}", preset.name, preset.kind);
+            bail!("--kind {kind} contradicts --task {task}, which is of kind {}", task.preset().kind);
         }
         let kind = self.kind.or(preset.map(|preset| preset.kind)).unwrap_or(Kind::Classify);
         let metrics = preset.map_or_else(|| heads::default_metrics(kind), |preset| preset.metrics.to_vec());

@@ -9,7 +9,8 @@ use std::error::Error as _;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use bitfit_bert::data::{Columns, Format, Header, ReadOptions, Task};
+use bitfit_bert::data::{Columns, Format, Header, ReadOptions};
+use bitfit_bert::presets::GlueTask;
 use bitfit_cuda::Precision;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand};
@@ -84,7 +85,7 @@ pub struct ReadArgs {
 
 impl ReadArgs {
     /// As the library takes them, with the command's `--task` and `--label`.
-    pub fn options(&self, task: Option<Task>, label: Option<&str>, require_labels: bool) -> ReadOptions {
+    pub fn options(&self, task: Option<GlueTask>, label: Option<&str>, require_labels: bool) -> ReadOptions {
         let header = match (self.header, self.no_header) {
             (true, _) => Header::Yes,
             (_, true) => Header::No,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bitfit_bert::data::Task;
+use bitfit_bert::presets::GlueTask;
 use clap::Args;
 
 use super::{MachineArgs, ReadArgs, values};
@@ -55,7 +55,7 @@ pub struct PredictArgs {
     ///
     /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. --text goes before its columns; plain lines have none.
     #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
-    pub task: Option<Task>,
+    pub task: Option<GlueTask>,
 
     #[command(flatten)]
     pub read: ReadArgs,

@@ -7,8 +7,9 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use bitfit_bert::BiasKind;
-use bitfit_bert::data::{Format, Kind, Task};
+use bitfit_bert::data::{Format, Kind};
+use bitfit_bert::presets::GlueTask;
+use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
 use bitfit_cuda::Precision;
 
@@ -61,16 +62,16 @@ fn one_of<T: Copy>(text: &str, names: &[(&str, T)]) -> Result<T, String> {
     })
 }
 
-pub fn task(text: &str) -> Result<Task, String> {
-    text.parse().map_err(|error: bitfit_bert::Error| error.to_string())
+pub fn task(text: &str) -> Result<GlueTask, String> {
+    text.parse().map_err(|error: UnknownName| error.to_string())
 }
 
 pub fn format(text: &str) -> Result<Format, String> {
-    text.parse()
+    text.parse().map_err(|error: UnknownName| error.to_string())
 }
 
 pub fn kind(text: &str) -> Result<Kind, String> {
-    text.parse()
+    text.parse().map_err(|error: UnknownName| error.to_string())
 }
 
 pub fn method(text: &str) -> Result<Method, String> {
@@ -213,18 +214,18 @@ mod tests {
 
     #[test]
     fn every_name_is_read() {
-        for format in Format::ALL {
+        for &format in Format::ALL {
             assert_eq!(super::format(format.name()), Ok(format));
         }
         for schedule in Schedule::ALL {
             assert_eq!(super::schedule(schedule.name()), Ok(schedule));
         }
         assert!(format("xml").unwrap_err().contains("jsonl"));
-        for kind in Kind::ALL {
+        for &kind in Kind::ALL {
             assert_eq!(super::kind(kind.name()), Ok(kind));
         }
-        assert!(kind("tag").unwrap_err().contains("classify and regress"));
-        assert_eq!(task("SST-2"), Ok(Task::Sst2));
+        assert!(kind("tag").unwrap_err().contains("classify or regress"));
+        assert_eq!(task("SST-2"), Ok(GlueTask::Sst2));
         assert!(task("squad").unwrap_err().contains("mnli"));
         assert!(count("-1").is_err() && count("4294967296").is_err() && count("7") == Ok(7));
         assert_eq!((epochs("100000"), epochs("100001").is_err()), (Ok(100_000), true));

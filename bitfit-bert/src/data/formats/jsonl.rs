@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::columns::{self, Plan};
-use super::lines::{Blanks, LineReader, blank};
-use super::{Dataset, Example, Label, ReadOptions, Task, means_none};
+use crate::data::columns::{self, Plan};
+use crate::data::line_reader::{Blanks, LineReader, blank};
+use crate::data::{Dataset, Example, Label, ReadOptions, means_none};
+use crate::presets::GlueTask;
 use crate::{Error, Result};
 
 /// Reads the objects of a file. The keys of the first fix which are read; their order does not matter, nor do other keys.
@@ -16,7 +17,7 @@ pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> 
     let mut blanks = Blanks::default();
     let mut plan: Option<Plan> = None;
     let (mut examples, mut skipped) = (Vec::new(), Vec::new());
-    let preset = options.task.map(Task::preset);
+    let preset = options.task.map(GlueTask::preset);
     while let Some((line, text)) = lines.next()? {
         if blanks.holds(line, text) {
             continue;
@@ -60,17 +61,17 @@ fn parse(path: &Path, line: usize, text: &str, first: bool) -> Result<Map<String
     }
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => Err(error(format!("{} where an object is expected", kind(&other)))),
+        Ok(other) => Err(error(format!("expected an object, found {}", kind(&other)))),
         // The parser sees one line only, so of its position the column is what counts.
         Err(cause) => {
             let message = cause.to_string();
             let message = message.split(" at line ").next().unwrap_or(&message);
-            Err(error(format!("no JSON object: {message} at column {}", cause.column())))
+            Err(error(format!("not a JSON object: {message} at column {}", cause.column())))
         }
     }
 }
 
-/// One object and where it stands.
+/// One object and where it is in the file.
 struct Row<'a> {
     path: &'a Path,
     line: usize,
@@ -85,7 +86,7 @@ impl Row<'_> {
     fn text(&self, key: &str) -> Result<String> {
         match self.object.get(key) {
             Some(Value::String(text)) => Ok(text.clone()),
-            Some(other) => Err(self.error(key, format!("{} where a string is expected", kind(other)))),
+            Some(other) => Err(self.error(key, format!("expected a string, found {}", kind(other)))),
             None => Err(self.error(key, "the object does not have this key".into())),
         }
     }
@@ -97,10 +98,10 @@ impl Row<'_> {
             Some(Value::Bool(value)) => (value.to_string(), ""),
             Some(Value::Null) => (String::new(), "the label is null"),
             None => (String::new(), "the object does not have this key"),
-            // Nobody asked for it.
+            // Recognised by its name only, and not needed.
             Some(_) if options.labels_are_optional() => return Ok(None),
             Some(other) => {
-                let reason = format!("{} where a string, a number or a boolean is expected", kind(other));
+                let reason = format!("expected a string, a number or a boolean, found {}", kind(other));
                 return Err(self.error(key, reason));
             }
         };
@@ -124,8 +125,8 @@ fn kind(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Columns;
     use super::*;
+    use crate::data::Columns;
 
     fn jsonl(file: &str) -> Result<Dataset> {
         read(file.as_bytes(), Path::new("in.jsonl"), &ReadOptions::default())
@@ -163,17 +164,20 @@ mod tests {
     fn a_broken_object_is_refused_with_its_line() {
         let good = "{\"text\":\"a\",\"label\":1}\n";
         for (bad, reason) in [
-            ("{\"text\":\"a\",", "line 2: no JSON object: EOF"),
-            ("{\"text\":\"a\",\"label\":1} x", "line 2: no JSON object: trailing characters at column"),
-            ("[1]", "line 2: an array where an object is expected"),
-            ("\"a\"", "line 2: a string where an object"),
-            ("{\"text\":1,\"label\":1}", "line 2, column text: a number where a string"),
+            ("{\"text\":\"a\",", "line 2: not a JSON object: EOF"),
+            ("{\"text\":\"a\",\"label\":1} x", "line 2: not a JSON object: trailing characters at column"),
+            ("[1]", "line 2: expected an object, found an array"),
+            ("\"a\"", "line 2: expected an object, found a string"),
+            ("{\"text\":1,\"label\":1}", "line 2, column text: expected a string, found a number"),
             ("{\"label\":1}", "line 2, column text: the object does not have this key"),
             ("{\"text\":\"a\"}", "line 2, column label: the object does not have this key"),
             ("{\"text\":\"a\",\"label\":null}", "line 2, column label: the label is null"),
             ("{\"text\":\"a\",\"label\":\" \"}", "line 2, column label: the label is empty"),
-            ("{\"text\":\"a\",\"label\":{}}", "line 2, column label: an object where"),
-            ("{\"text\":\"\\ud800\",\"label\":1}", "line 2: no JSON object"),
+            (
+                "{\"text\":\"a\",\"label\":{}}",
+                "line 2, column label: expected a string, a number or a boolean, found an object",
+            ),
+            ("{\"text\":\"\\ud800\",\"label\":1}", "line 2: not a JSON object"),
             ("\n{\"text\":\"a\",\"label\":1}", "line 2: a blank line"),
         ] {
             let error = message(&format!("{good}{bad}\n"));
@@ -195,20 +199,25 @@ mod tests {
         let set = read(file.as_bytes(), Path::new("in.jsonl"), &options).unwrap();
         let labelled: Vec<_> = set.examples.iter().map(|e| e.label.is_some()).collect();
         assert_eq!(labelled, [false, false, true, false]);
-        // A label that is asked for by name is not passed over.
+        // A label column that is named by the caller is checked.
         let columns = Columns { label: Some("label".into()), ..Columns::default() };
         let named = read(file.as_bytes(), Path::new("in.jsonl"), &ReadOptions { columns, ..options }).unwrap_err();
-        assert!(named.to_string().contains("line 4, column label: an array"), "{named}");
+        assert!(
+            named
+                .to_string()
+                .contains("line 4, column label: expected a string, a number or a boolean, found an array"),
+            "{named}"
+        );
     }
 
     #[test]
     fn multinli_objects_without_a_gold_label_are_left_out() {
-        let options = ReadOptions { task: Some(Task::Mnli), ..ReadOptions::default() };
+        let options = ReadOptions { task: Some(GlueTask::Mnli), ..ReadOptions::default() };
         let file = "{\"sentence1\":\"a\",\"sentence2\":\"b\",\"gold_label\":\"neutral\"}\n\
                     {\"sentence1\":\"a\",\"sentence2\":\"b\",\"gold_label\":\"-\"}\n";
         let set = read(file.as_bytes(), Path::new("in.jsonl"), &options).unwrap();
         assert_eq!((set.examples.len(), set.skipped), (1, vec![2]));
-        // Who asks for answers gets one for every row.
+        // Without labels required, no row is left out.
         let options = ReadOptions { require_labels: false, ..options };
         let set = read(file.as_bytes(), Path::new("in.jsonl"), &options).unwrap();
         assert_eq!((set.examples[1].label.as_ref(), set.examples.len(), set.skipped), (None, 2, Vec::new()));

@@ -1,12 +1,12 @@
-//! Tab-separated values, without quoting: GLUE's files hold double quotes that nothing closes.
+//! Tab-separated values, without quoting: GLUE's files hold double quotes that are never closed.
 
 use std::io::BufRead;
 use std::path::Path;
 
-use super::lines::{Blanks, LineReader};
-use super::table::Table;
-use super::{Dataset, ReadOptions};
 use crate::Result;
+use crate::data::line_reader::{Blanks, LineReader};
+use crate::data::table::Table;
+use crate::data::{Dataset, ReadOptions};
 
 /// Reads the rows of a file: fields are what stands between tabs.
 pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> Result<Dataset> {
@@ -27,9 +27,9 @@ pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::Task;
     use super::*;
     use crate::Error;
+    use crate::presets::GlueTask;
 
     fn tsv(bytes: &[u8]) -> Result<Dataset> {
         read(bytes, Path::new("in.tsv"), &ReadOptions::default())
@@ -69,8 +69,14 @@ mod tests {
 
     #[test]
     fn a_row_of_another_width_is_refused_with_its_line() {
-        assert_eq!(message(b"text\tlabel\na\t1\nb\n"), "in.tsv, line 3: 1 column, where the first row has 2");
-        assert_eq!(message(b"text\tlabel\na\tb\t1\n"), "in.tsv, line 2: 3 columns, where the first row has 2");
+        assert_eq!(
+            message(b"text\tlabel\na\t1\nb\n"),
+            "in.tsv, line 3: expected 2 columns as in the first row, found 1 column"
+        );
+        assert_eq!(
+            message(b"text\tlabel\na\tb\t1\n"),
+            "in.tsv, line 2: expected 2 columns as in the first row, found 3 columns"
+        );
     }
 
     #[test]
@@ -94,7 +100,7 @@ mod tests {
             \n\
             do it?\tHow?\t1\n\
             3\t7\t8\tWho?\tWho is it?\t1\n";
-        let qqp = ReadOptions { task: Some(Task::Qqp), ..ReadOptions::default() };
+        let qqp = ReadOptions { task: Some(GlueTask::Qqp), ..ReadOptions::default() };
         let set = read(&file[..], Path::new("train.tsv"), &qqp).unwrap();
         assert_eq!(set.skipped, [3, 4, 5]);
         assert_eq!(set.examples.iter().map(|e| e.line).collect::<Vec<_>>(), [2, 6]);
@@ -112,7 +118,7 @@ mod tests {
     #[test]
     fn a_file_of_nothing_but_broken_rows_says_so() {
         let file = b"id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\n3\n";
-        let qqp = ReadOptions { task: Some(Task::Qqp), ..ReadOptions::default() };
+        let qqp = ReadOptions { task: Some(GlueTask::Qqp), ..ReadOptions::default() };
         let error = read(&file[..], Path::new("train.tsv"), &qqp).unwrap_err().to_string();
         assert!(error.contains("all 2 are malformed"), "{error}");
     }

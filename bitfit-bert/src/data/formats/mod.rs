@@ -1,13 +1,22 @@
-//! The file formats of labelled texts, and which extension means which.
+//! The file formats of labelled texts, one a module, and which extension means which.
 
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
-use crate::{Error, Result};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
+
+use super::{Dataset, ReadOptions};
+use crate::{Error, Result, UnknownName};
+
+mod csv;
+mod jsonl;
+mod lines;
+mod tsv;
+
+pub use lines::{Lines, read_lines};
 
 /// How rows and fields are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase", parse_err_ty = UnknownName, parse_err_fn = unknown)]
 pub enum Format {
     /// Fields between tabs, one row a line; a double quote is a character like any other, as in GLUE's files.
     Tsv,
@@ -21,19 +30,15 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 4] = [Self::Tsv, Self::Csv, Self::Jsonl, Self::Lines];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The format's name, as [`FromStr`] reads it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Tsv => "tsv",
-            Self::Csv => "csv",
-            Self::Jsonl => "jsonl",
-            Self::Lines => "lines",
-        }
+    /// The name of the format, which [`FromStr`](std::str::FromStr) reads.
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
-    /// The format that a file's extension says: `.tsv` and `.txt`, `.csv`, `.jsonl`, `.ndjson` and `.json`, in any case.
+    /// The format that a file's extension stands for: `.tsv` and `.txt`, `.csv`, `.jsonl`, `.ndjson` and `.json`, in any
+    /// case.
     ///
     /// # Errors
     /// [`Error::DataFile`] for any other.
@@ -45,13 +50,27 @@ impl Format {
             other => {
                 let what = match other {
                     "" => "the name has no extension".into(),
-                    other => format!("the extension .{other} tells no format"),
+                    other => format!("the extension .{other} is that of no known format"),
                 };
                 let reason = format!("{what}; give the format with --format tsv, csv, jsonl or lines");
                 Err(Error::DataFile { path: path.into(), reason })
             }
         }
     }
+
+    /// Reads a whole stream; `path` names it in errors.
+    pub(super) fn read(self, reader: impl std::io::BufRead, path: &Path, options: &ReadOptions) -> Result<Dataset> {
+        match self {
+            Self::Tsv => tsv::read(reader, path, options),
+            Self::Csv => csv::read(reader, path, options),
+            Self::Jsonl => jsonl::read(reader, path, options),
+            Self::Lines => lines::read(reader, path, options),
+        }
+    }
+}
+
+fn unknown(name: &str) -> UnknownName {
+    UnknownName { what: "format", name: name.into(), known: Format::ALL.iter().map(|format| format.name()).collect() }
 }
 
 /// Whether the file may be texts without columns.
@@ -63,24 +82,6 @@ fn extension(path: &Path) -> String {
     path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
 }
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    /// Reads a [`name`](Self::name); the error says which there are.
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|format| format.name() == name)
-            .ok_or_else(|| format!("there is no format {name:?}; there are tsv, csv, jsonl and lines"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,9 +89,10 @@ mod tests {
     #[test]
     fn names_round_trip() {
         for format in Format::ALL {
-            assert_eq!(format.to_string().parse(), Ok(format));
+            assert_eq!(format.to_string().parse(), Ok(*format));
         }
-        assert!("parquet".parse::<Format>().unwrap_err().contains("jsonl"));
+        let error = "parquet".parse::<Format>().unwrap_err();
+        assert_eq!(error.to_string(), "there is no format \"parquet\"; expected tsv, csv, jsonl or lines");
     }
 
     #[test]

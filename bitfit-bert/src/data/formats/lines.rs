@@ -1,89 +1,18 @@
-//! Lines of a stream with their numbers: the ground that the TSV and JSON readers stand on, and plain texts to predict.
+//! Plain texts to predict: one a line, or a pair with a tab between its texts. No header, no labels.
 
 use std::io::BufRead;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Dataset, Example, ReadOptions};
+use crate::data::line_reader::LineReader;
+use crate::data::{Dataset, Example, ReadOptions};
 use crate::{Error, Result};
 
-/// The stream's lines, one in memory at a time: without their ends (LF or CR LF), without a byte-order mark, as UTF-8.
-pub(super) struct LineReader<R> {
-    reader: R,
-    path: PathBuf,
-    line: usize,
-    bytes: Vec<u8>,
-}
-
-impl<R: BufRead> LineReader<R> {
-    pub(super) fn new(reader: R, path: &Path) -> Self {
-        Self { reader, path: path.into(), line: 0, bytes: Vec::new() }
-    }
-
-    /// The next line and its number from 1.
-    pub(super) fn next(&mut self) -> Result<Option<(usize, &str)>> {
-        self.bytes.clear();
-        if self.reader.read_until(b'\n', &mut self.bytes).map_err(Error::io(&self.path))? == 0 {
-            return Ok(None);
-        }
-        self.line += 1;
-        let mut bytes = self.bytes.as_slice();
-        if self.line == 1 {
-            bytes = without_bom(bytes);
-            if bytes.is_empty() {
-                return Ok(None);
-            }
-        }
-        bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Some((self.line, text))),
-            Err(_) => Err(not_utf8(&self.path, self.line)),
-        }
-    }
-}
-
-/// What follows a UTF-8 byte-order mark, or everything.
-pub(super) fn without_bom(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
-}
-
-pub(super) fn not_utf8(path: &Path, line: usize) -> Error {
-    Error::DataRow {
-        path: path.into(),
-        line,
-        reason: "not valid UTF-8; convert the file, for instance with iconv".into(),
-    }
-}
-
-pub(super) fn blank(path: &Path, line: usize) -> Error {
-    Error::DataRow { path: path.into(), line, reason: "a blank line between rows".into() }
-}
-
-/// Holds blank lines back until it is known whether rows follow: at the end of a file they mean nothing.
-#[derive(Default)]
-pub(super) struct Blanks(Vec<usize>);
-
-impl Blanks {
-    /// Whether the line is blank; then it is remembered.
-    pub(super) fn holds(&mut self, line: usize, text: &str) -> bool {
-        let blank = text.trim().is_empty();
-        if blank {
-            self.0.push(line);
-        }
-        blank
-    }
-
-    /// The blank lines before the row that has now come.
-    pub(super) fn before_row(&mut self) -> std::vec::Drain<'_, usize> {
-        self.0.drain(..)
-    }
-}
-
 /// Texts to predict from a stream: one a line, a tab between the two of a pair. Each is yielded as soon as its line is
-/// read, so that a caller can answer while the stream is open. A blank line is an empty text: answers stay in step with lines.
+/// read, so that it can be answered while the stream is open. A blank line is an empty text: answers stay in step with
+/// lines.
 ///
-/// Yields [`Error::DataRow`] for a line with two tabs or more and for invalid UTF-8, then goes on with the next line;
-/// [`Error::Io`] if the stream breaks.
+/// Yields [`Error::DataRow`] for a line with two tabs or more and for invalid UTF-8, then goes on with the next line; for a
+/// line of more than 64 MiB, after which it ends; [`Error::Io`] if the stream breaks.
 pub fn read_lines<R: BufRead>(reader: R) -> Lines<R> {
     Lines::new(reader, Path::new("<stdin>"))
 }
@@ -106,7 +35,7 @@ impl<R: BufRead> Lines<R> {
             Some((_, rest)) if rest.contains('\t') => {
                 let tabs = text.matches('\t').count();
                 let reason = format!("{tabs} tabs; a line is one text, or two with one tab between them");
-                return Err(Error::DataRow { path: self.lines.path.clone(), line, reason });
+                return Err(Error::DataRow { path: self.lines.path().into(), line, reason });
             }
             Some((text, pair)) => (text, Some(pair.to_owned())),
             None => (text, None),
@@ -123,7 +52,7 @@ impl<R: BufRead> Iterator for Lines<R> {
             return None;
         }
         let item = self.read().transpose();
-        // A stream that fails once would fail for ever.
+        // A stream that fails once fails for ever.
         self.broken = matches!(item, Some(Err(Error::Io { .. })));
         item
     }

@@ -1,12 +1,12 @@
-//! Comma-separated values as RFC 4180 has them, by the `csv` crate, and two checks that it leaves out: a quote that
-//! nothing closes, which would swallow the rest of the file into one field, and blank lines between rows.
+//! Comma-separated values as RFC 4180 has them, by the `csv` crate, and three checks that it leaves out: a quote that is
+//! never closed, which would put the rest of the file into one field; blank lines between rows; and records without end.
 
 use std::io::{self, BufRead, Cursor, Read};
 use std::path::Path;
 
-use super::lines::{blank, not_utf8, without_bom};
-use super::table::Table;
-use super::{Dataset, ReadOptions};
+use crate::data::line_reader::{MAX_LINE, blank, not_utf8, too_long, without_bom};
+use crate::data::table::Table;
+use crate::data::{Dataset, ReadOptions};
 use crate::{Error, Result};
 
 /// Reads the records of a file.
@@ -23,6 +23,7 @@ pub(super) fn read(mut reader: impl BufRead, path: &Path, options: &ReadOptions)
         match records.read_byte_record(&mut record) {
             Ok(true) => {}
             Ok(false) => break Ok(()),
+            Err(_) if records.get_ref().state.record > MAX_LINE => return Err(too_long(path, line + height, "record")),
             Err(error) => return Err(csv_error(path, line + height, error)),
         }
         line += height;
@@ -37,7 +38,7 @@ pub(super) fn read(mut reader: impl BufRead, path: &Path, options: &ReadOptions)
         }
     };
     let state = &records.get_ref().state;
-    // The crate passes over blank lines, so that the count is off from there on: say that first.
+    // The crate skips blank lines, so that the count is off from there on: they are reported first.
     if let Some(line) = state.blank_between {
         return Err(blank(path, line));
     }
@@ -56,13 +57,13 @@ fn csv_error(path: &Path, line: usize, error: csv::Error) -> Error {
     }
 }
 
-/// Passes bytes through and looks at them.
+/// A reader that passes bytes through and follows what they are.
 struct Watch<R> {
     reader: R,
     state: State,
 }
 
-/// Where in a field the next byte stands.
+/// Where in a field the next byte is.
 #[derive(Default, PartialEq)]
 enum Place {
     #[default]
@@ -81,6 +82,8 @@ struct State {
     place: Place,
     ended: bool,
     lines: usize,
+    /// The bytes of the current record.
+    record: usize,
     /// Whether the current line holds anything.
     filled: bool,
     /// The first blank line since the last that was not.
@@ -98,9 +101,13 @@ impl State {
             (_, b',' | b'\n' | b'\r') => Place::Start,
             _ => Place::Plain,
         };
+        self.record += 1;
         match byte {
             b'\n' => {
                 self.lines += 1;
+                if !quoted {
+                    self.record = 0;
+                }
                 if !self.filled && !quoted {
                     self.blank.get_or_insert(self.lines);
                 }
@@ -123,6 +130,9 @@ impl<R: Read> Read for Watch<R> {
         self.state.ended |= count == 0 && !buffer.is_empty();
         for &byte in &buffer[..count] {
             self.state.byte(byte);
+        }
+        if self.state.record > MAX_LINE {
+            return Err(io::Error::other("the record is too long"));
         }
         Ok(count)
     }
@@ -163,9 +173,12 @@ mod tests {
     fn lines_are_counted_through_line_breaks_in_fields() {
         assert_eq!(
             message(b"text,label\r\n\"a\r\nb\",1\r\nc\r\n"),
-            "in.csv, line 4: 1 column, where the first row has 2"
+            "in.csv, line 4: expected 2 columns as in the first row, found 1 column"
         );
-        assert_eq!(message(b"text,label\na,b,1\n"), "in.csv, line 2: 3 columns, where the first row has 2");
+        assert_eq!(
+            message(b"text,label\na,b,1\n"),
+            "in.csv, line 2: expected 2 columns as in the first row, found 3 columns"
+        );
         assert_eq!(message(b"text,label\n\"a\nb\",1\nc,\n"), "in.csv, line 4, column label: the label is empty");
         assert!(message(b"text,label\na,1\ncaf\xe9,1\n").starts_with("in.csv, line 3: not valid UTF-8"));
     }
@@ -175,16 +188,16 @@ mod tests {
         let message = message(b"text,label\na,1\nb,\"0\nc,1\nd,0\n");
         assert!(message.starts_with("in.csv, line 3: a quote is opened here"), "{message}");
         assert!(csv(b"text,label\na,1\nb,\"0").unwrap_err().to_string().contains("line 3: a quote"));
-        // A lone quote inside an unquoted field stands for itself, whatever is quoted after it.
+        // A lone quote inside an unquoted field is a character, whatever is quoted after it.
         let set = csv(b"text,label\n5\" pipe,1\n\"b\n\nc\",0\n").unwrap();
         assert_eq!((set.examples[0].text.as_str(), set.examples[1].text.as_str()), ("5\" pipe", "b\n\nc"));
     }
 
     #[test]
-    fn a_broken_record_is_reported_for_itself_whatever_stands_behind_it() {
+    fn a_broken_record_is_reported_whatever_follows_it() {
         // The reader has seen bytes far beyond the record that it returns, up to the middle of a quoted field.
         let file = format!("text,label\n\"a\nb\"\n\"{}\",1\n", "x".repeat(20_000));
-        assert_eq!(message(file.as_bytes()), "in.csv, line 2: 1 column, where the first row has 2");
+        assert_eq!(message(file.as_bytes()), "in.csv, line 2: expected 2 columns as in the first row, found 1 column");
     }
 
     #[test]
@@ -199,5 +212,15 @@ mod tests {
         let file = format!("text,label\n\"{long}\",1\nshort,0\n");
         let set = csv(file.as_bytes()).unwrap();
         assert_eq!((set.examples[0].text.len(), set.examples[1].line), (300_000, 3));
+    }
+
+    #[test]
+    fn a_record_without_end_is_refused_before_it_fills_the_memory() {
+        let endless = b"text,label\na,1\n\"b".chain(io::repeat(b'x'));
+        let error = read(io::BufReader::new(endless), Path::new("in.csv"), &ReadOptions::default()).unwrap_err();
+        assert_eq!(error.to_string(), "in.csv, line 3: a record of more than 64 MiB, the longest that is read");
+        let lines = b"text,label\n\"".chain(io::repeat(b'\n'));
+        let error = read(io::BufReader::new(lines), Path::new("in.csv"), &ReadOptions::default()).unwrap_err();
+        assert!(error.to_string().starts_with("in.csv, line 2: a record of more than 64 MiB"), "{error}");
     }
 }

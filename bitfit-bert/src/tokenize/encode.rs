@@ -1,0 +1,134 @@
+//! From texts to an [`Encoding`]: the tokenizers crate's words, its truncation and its post-processor.
+//!
+//! How many tokens of each text are kept is decided here ([`longest_first`], the crate's own rule), because the crate
+//! needs both texts encoded in full to decide it, and here a text of megabytes is encoded as far as it is kept.
+
+use tokenizers::utils::truncation::TruncationDirection;
+use tokenizers::{Encoding as Raw, Tokenizer as Inner};
+
+use super::cuts::Cuts;
+use super::guard::guarded;
+use super::{Encoding, load::Loaded};
+
+/// The most of a text that is encoded at once, in bytes. A text is longer only if it has no place where it can be cut:
+/// no space and no punctuation, or a tokenizer that does not work word by word. It then takes some 400 MB of memory.
+const MAX_BYTES: usize = 4 << 20;
+
+/// The tokens of one text or two, at most `room` of the texts.
+///
+/// # Errors
+/// A sentence that says what went wrong.
+pub(super) fn encode(loaded: &Loaded, text: &str, pair: Option<&str>, room: usize) -> Result<Encoding, String> {
+    let mut first = Text::new(loaded, text);
+    let mut second = pair.map(|pair| Text::new(loaded, pair));
+    first.read(room)?;
+    if let Some(second) = &mut second {
+        second.read(room)?;
+        read_until_decided(&mut first, second, room)?;
+    }
+    let (n1, n2) = longest_first(first.tokens, second.as_ref().map_or(0, |second| second.tokens), room);
+    let (first, second) = (first.cut(n1), second.map(|second| second.cut(n2)));
+    let framed = guarded(|| loaded.frame.apply(first, second))?.map_err(|error| error.to_string())?;
+    Ok(Encoding { ids: framed.get_ids().to_vec(), type_ids: framed.get_type_ids().to_vec() })
+}
+
+/// A text that is encoded part by part, from the end that is kept.
+struct Text<'t> {
+    inner: &'t Inner,
+    cuts: Option<&'t Cuts>,
+    cut_left: bool,
+    /// What is not yet encoded; `None` once the text is read to its end.
+    rest: Option<&'t str>,
+    /// How many tokens the parts so far have.
+    tokens: usize,
+    /// The tokens of the first parts, or of the last if the text is cut on the left; at least those that are kept.
+    kept: Raw,
+}
+
+impl<'t> Text<'t> {
+    fn new(loaded: &'t Loaded, text: &'t str) -> Self {
+        let (inner, cuts) = (&loaded.inner, loaded.cuts.as_ref());
+        Self { inner, cuts, cut_left: loaded.cut_left, rest: Some(text), tokens: 0, kept: Raw::default() }
+    }
+
+    /// Encodes until there are `room` tokens or the text ends.
+    fn read(&mut self, room: usize) -> Result<(), String> {
+        while self.tokens < room && self.rest.is_some() {
+            self.read_part(true)?;
+        }
+        Ok(())
+    }
+
+    /// Encodes the next part, and keeps its tokens or only counts them.
+    fn read_part(&mut self, keep: bool) -> Result<(), String> {
+        let Some(text) = self.rest.take() else { return Ok(()) };
+        let (part, rest) = match self.cuts {
+            None => (text, ""),
+            Some(cuts) if self.cut_left => {
+                let (rest, part) = cuts.last(text);
+                (part, rest)
+            }
+            Some(cuts) => cuts.first(text),
+        };
+        if part.len() > MAX_BYTES {
+            return Err(format!(
+                "{} bytes without a place to cut, of which at most {MAX_BYTES} are encoded; put spaces between its words",
+                part.len()
+            ));
+        }
+        let encoding = guarded(|| self.inner.encode_fast(part, false))?.map_err(|error| error.to_string())?;
+        self.rest = Some(rest).filter(|rest| !rest.is_empty());
+        let is_first = self.tokens == 0;
+        self.tokens += encoding.len();
+        if is_first {
+            self.kept = encoding;
+        } else if keep {
+            let kept = std::mem::take(&mut self.kept);
+            let parts = if self.cut_left { [encoding, kept] } else { [kept, encoding] };
+            self.kept = Raw::merge(parts, false);
+        }
+        Ok(())
+    }
+
+    /// The `len` tokens of the text that are kept.
+    fn cut(mut self, len: usize) -> Raw {
+        let direction = if self.cut_left { TruncationDirection::Left } else { TruncationDirection::Right };
+        self.kept.truncate(len, 0, direction);
+        // What was cut off, in pieces, which the crate would go on to frame, in every combination with those of a pair.
+        self.kept.take_overflowing();
+        self.kept
+    }
+}
+
+/// Encodes as much of two texts as decides which of them is the longer one, where an odd token goes to that one.
+fn read_until_decided(first: &mut Text, second: &mut Text, room: usize) -> Result<(), String> {
+    let half = room / 2;
+    while room % 2 == 1 && first.tokens > half && second.tokens > half {
+        match (first.rest, second.rest) {
+            (None, None) => break,
+            (None, Some(_)) if second.tokens >= first.tokens => break,
+            (Some(_), None) if first.tokens > second.tokens => break,
+            (None, Some(_)) => second.read_part(false)?,
+            (Some(_), None) => first.read_part(false)?,
+            (Some(_), Some(_)) if first.tokens <= second.tokens => first.read_part(false)?,
+            (Some(_), Some(_)) => second.read_part(false)?,
+        }
+    }
+    Ok(())
+}
+
+/// How many tokens of two texts of `n1` and `n2` are kept where `room` fit: the longer one is cut to the shorter one's
+/// length first, then both alike, with an odd token going to the one that was longer (the second, if they were equal).
+///
+/// The rule of the tokenizers crate (`truncate_encodings`), which is also that of transformers' fast tokenizers.
+pub(super) fn longest_first(n1: usize, n2: usize, room: usize) -> (usize, usize) {
+    if n1 <= room && n2 <= room - n1 {
+        return (n1, n2);
+    }
+    if n1 > n2 {
+        let (n2, n1) = longest_first(n2, n1, room);
+        return (n1, n2);
+    }
+    let half = room / 2;
+    if n1 <= half { (n1, room - n1) } else { (half, room - half) }
+}

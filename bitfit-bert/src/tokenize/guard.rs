@@ -1,0 +1,79 @@
+//! Calls into the tokenizers crate that cannot take the process down: a panic inside one becomes an error.
+//!
+//! What the crate panics on is checked where a tokenizer is opened (`check.rs`). This is the last resort for what
+//! slips through, such as a combination of a normalizer and a text that nobody has tried.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+thread_local! {
+    /// Whether this thread is inside [`guarded`], so that its panics are reported as errors and print nothing.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The result of `call`, or the message of the panic that ended it.
+///
+/// The panic hook stays silent for it on this thread alone: panics of other threads, and of this one outside such a
+/// call, reach the hook that was installed before. `call` must leave nothing behind that a panic could have left half
+/// done; the crate's tokenizers do not, because encoding changes nothing but their caches.
+pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let previous = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !GUARDED.get() {
+                previous(info);
+            }
+        }));
+    });
+    let outer = GUARDED.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(outer);
+    result.map_err(|payload| format!("the tokenizers library panicked: {}", message(payload.as_ref())))
+}
+
+/// The message of a panic.
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_with_its_message() {
+        assert_eq!(guarded(|| 3), Ok(3));
+        assert_eq!(guarded(|| panic!("a slip")), Err::<(), _>("the tokenizers library panicked: a slip".into()));
+        let text = String::from("formatted");
+        assert!(guarded(|| panic!("{text}")).is_err_and(|message: String| message.ends_with("formatted")));
+        assert!(guarded(|| panic::panic_any(7)).is_err_and(|message: String| message.ends_with("no message")));
+    }
+
+    #[test]
+    fn only_guarded_panics_are_silent() {
+        static REPORTED: AtomicUsize = AtomicUsize::new(0);
+        // Installs the silent hook first, so that the counting one is in front of it and sees every panic.
+        assert!(guarded(|| ()).is_ok());
+        let quiet = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if thread::current().name() == Some("counted") && !GUARDED.get() {
+                REPORTED.fetch_add(1, Ordering::SeqCst);
+            } else {
+                quiet(info);
+            }
+        }));
+        let outside = thread::Builder::new().name("counted".into()).spawn(|| {
+            assert!(guarded(|| panic!("inside")).is_err());
+            panic!("outside");
+        });
+        assert!(outside.unwrap().join().is_err());
+        assert_eq!(REPORTED.load(Ordering::SeqCst), 1);
+    }
+}
