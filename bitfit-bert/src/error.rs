@@ -177,7 +177,9 @@ pub enum Error {
         reason: &'static str,
     },
     /// The model's output for a text is NaN or infinite, because training diverged.
-    #[error("the model's output for text {row} is not finite: training diverged, so train again with a lower learning rate")]
+    #[error(
+        "the model's output for text {row} is not finite: training diverged, so train again with a lower learning rate"
+    )]
     NotFinite {
         /// The text's place among those given, from 1.
         row: usize,

@@ -71,7 +71,7 @@ pub mod train;
 
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
-pub use error::{Error, Result};
+pub use error::{Error, Result, UnknownName};
 pub use infer::Predictor;
 pub use methods::{BiasKind, BiasSelection, Method};
 pub use settings::Setting;

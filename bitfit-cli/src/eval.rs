@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use bitfit_bert::data::{Dataset, ReadOptions};
-use bitfit_bert::run::scores_as_json;
 use bitfit_bert::metrics::Metric;
+use bitfit_bert::run::scores_as_json;
 use bitfit_core::Backend;
 
 use crate::args::EvalArgs;

@@ -70,7 +70,8 @@ fn write_plan(f: &mut String, plan: &Plan) -> std::fmt::Result {
             layers => format!("the embeddings and layers 0-{}", layers - 1),
         };
         let (needed, budget) = (DecimalBytes(prefix.needed as u64), DecimalBytes(prefix.budget as u64));
-        let cached = if prefix.needed > prefix.budget { format!("{budget} of {needed} fit") } else { needed.to_string() };
+        let cached =
+            if prefix.needed > prefix.budget { format!("{budget} of {needed} fit") } else { needed.to_string() };
         writeln!(f, "caches    {what}, frozen and without dropout: computed once for each row, {cached}")?;
     }
     write!(f, "device    {}", plan.device)

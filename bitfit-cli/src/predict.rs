@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Result, anyhow, bail};
-use bitfit_bert::data::{Dataset, Example, Format, Labels, ReadOptions, read_lines};
 use bitfit_bert::Predictor;
+use bitfit_bert::data::{Dataset, Example, Format, Labels, ReadOptions, read_lines};
 use bitfit_bert::heads::Prediction;
 use bitfit_core::Backend;
 use serde::{Serialize, Serializer};

@@ -146,7 +146,8 @@ impl Checkpoint {
     /// [`Error::Weights`] with file and tensor when a weight is NaN or infinite.
     pub fn fingerprint(&self) -> Result<String> {
         let architecture = self.architecture();
-        let by_name: BTreeMap<_, _> = self.entries.iter().map(|(role, entry)| (architecture.name(*role), entry)).collect();
+        let by_name: BTreeMap<_, _> =
+            self.entries.iter().map(|(role, entry)| (architecture.name(*role), entry)).collect();
         fingerprint::fingerprint(by_name.iter().map(|(name, entry)| (name.as_str(), *entry)))
     }
 
@@ -171,7 +172,9 @@ impl Checkpoint {
                 let first = architecture.name(first);
                 return Err(Error::NoBiases {
                     path: self.path.clone(),
-                    what: format!("the file holds none of the {biases} bias vectors of a {architecture} (no {first}, …)"),
+                    what: format!(
+                        "the file holds none of the {biases} bias vectors of a {architecture} (no {first}, …)"
+                    ),
                     advice: "take a checkpoint that has them, such as bert-base-uncased".into(),
                 });
             }
@@ -318,7 +321,10 @@ mod tests {
             let singles = halves.open();
             halves.tensors.values_mut().for_each(|tensor| tensor.dtype = dtype);
             let base = halves.open();
-            assert_eq!(base.tensor(Role::weight(Module::WordEmbeddings, 0)).unwrap().data(), halves.tensors[WORDS].data);
+            assert_eq!(
+                base.tensor(Role::weight(Module::WordEmbeddings, 0)).unwrap().data(),
+                halves.tensors[WORDS].data
+            );
             assert_eq!(base.fingerprint().unwrap(), singles.fingerprint().unwrap());
         }
     }

@@ -9,13 +9,16 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use strum::{EnumIter, IntoEnumIterator, IntoStaticStr, VariantNames};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
+use crate::UnknownName;
 use crate::arch::{Module, Part, Role};
 
 /// A kind of bias: one tensor in each layer, or one in the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, IntoStaticStr, VariantNames)]
-#[strum(serialize_all = "kebab-case")]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = UnknownName, parse_err_fn = unknown)]
 pub enum BiasKind {
     /// b_q of the query projection.
     Query,
@@ -44,6 +47,9 @@ pub enum BiasKind {
 }
 
 impl BiasKind {
+    /// Every kind, in the order of the network within a layer, then those outside the layers.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
     /// The kind's name, as a user writes it and [`FromStr`] reads it.
     pub fn name(self) -> &'static str {
         self.into()
@@ -67,30 +73,13 @@ impl BiasKind {
 
     /// The kind of the bias that has this role; `None` for a weight.
     pub fn of(role: Role) -> Option<Self> {
-        Self::iter().find(|kind| role.part == Part::Bias && kind.module() == role.module)
+        Self::ALL.iter().copied().find(|kind| role.part == Part::Bias && kind.module() == role.module)
     }
 }
 
-impl fmt::Display for BiasKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A name that is not one of a kind of bias.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown bias kind {name:?}: expected one of {}, or all", BiasKind::VARIANTS.join(", "))]
-pub struct UnknownBiasKind {
-    /// The name that was given.
-    pub name: String,
-}
-
-impl FromStr for BiasKind {
-    type Err = UnknownBiasKind;
-
-    fn from_str(name: &str) -> Result<Self, UnknownBiasKind> {
-        Self::iter().find(|kind| kind.name() == name).ok_or_else(|| UnknownBiasKind { name: name.into() })
-    }
+fn unknown(name: &str) -> UnknownName {
+    let known = BiasKind::ALL.iter().map(|kind| kind.name()).chain(["all"]).collect();
+    UnknownName { what: "bias kind", name: name.into(), known }
 }
 
 /// Which biases of an encoder train.
@@ -103,7 +92,7 @@ pub struct BiasSelection {
 impl BiasSelection {
     /// Every bias: BitFit as published.
     pub fn all() -> Self {
-        Self { kinds: BiasKind::iter().collect(), layers: None }
+        Self { kinds: BiasKind::ALL.iter().copied().collect(), layers: None }
     }
 
     /// No bias, so that only the head trains.
@@ -130,7 +119,8 @@ impl BiasSelection {
 
     /// Whether the bias of this kind in this layer trains.
     pub fn contains(&self, kind: BiasKind, layer: usize) -> bool {
-        let in_layer = !kind.module().is_in_layers() || self.layers.as_ref().is_none_or(|layers| layers.contains(&layer));
+        let in_layer =
+            !kind.module().is_in_layers() || self.layers.as_ref().is_none_or(|layers| layers.contains(&layer));
         self.kinds.contains(&kind) && in_layer
     }
 
@@ -155,7 +145,7 @@ impl fmt::Display for BiasSelection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kinds.len() {
             0 => f.write_str("none")?,
-            len if len == BiasKind::VARIANTS.len() => f.write_str("all")?,
+            len if len == BiasKind::ALL.len() => f.write_str("all")?,
             _ => f.write_str(&self.kinds().map(BiasKind::name).collect::<Vec<_>>().join(","))?,
         }
         match &self.layers {
@@ -176,11 +166,11 @@ impl FromStr for BiasSelection {
         };
         let kinds = match kinds {
             "none" => BTreeSet::new(),
-            "all" => BiasKind::iter().collect(),
+            "all" => BiasKind::ALL.iter().copied().collect(),
             list => list
                 .split(',')
                 .map(str::parse)
-                .collect::<Result<_, UnknownBiasKind>>()
+                .collect::<Result<_, UnknownName>>()
                 .map_err(|error| error.to_string())?,
         };
         let range = |layers: &str| {
@@ -199,7 +189,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_read_by_its_name_and_an_unknown_one_is_named() {
-        for kind in BiasKind::iter() {
+        for kind in BiasKind::ALL.iter().copied() {
             assert_eq!(kind.name().parse(), Ok(kind));
         }
         let message = "keys".parse::<BiasKind>().unwrap_err().to_string();

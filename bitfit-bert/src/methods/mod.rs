@@ -3,7 +3,7 @@
 
 mod bias;
 
-pub use bias::{BiasKind, BiasSelection, UnknownBiasKind};
+pub use bias::{BiasKind, BiasSelection};
 
 use std::fmt;
 

@@ -33,7 +33,7 @@ impl<D: Device> Batch<D> {
         let all = || encodings.clone().into_iter();
         let ids: Vec<u32> = all().flat_map(|encoding| &encoding.ids).copied().collect();
         let token_types: Vec<u32> = all().flat_map(|encoding| &encoding.type_ids).copied().collect();
-        let positions: Vec<u32> = 
+        let positions: Vec<u32> =
             all().flat_map(|encoding| (first_position..).take(encoding.ids.len()).map(|place| place as u32)).collect();
         let sequences = Sequences::new(device, all().map(|encoding| encoding.ids.len()))?;
         Ok(Self {

@@ -249,7 +249,8 @@ impl<'a, D: Backend> Builder<'a, D> {
                 if roles.clone().all(|role| !replaced.contains_key(&role)) {
                     continue;
                 }
-                let tensor = |role| replaced.get(&role).map_or_else(|| self.base.checkpoint().tensor(role), |t| Ok(t.clone()));
+                let tensor =
+                    |role| replaced.get(&role).map_or_else(|| self.base.checkpoint().tensor(role), |t| Ok(t.clone()));
                 let matrix = FrozenMatrix::new(device, &roles.map(tensor).collect::<Result<Vec<_>>>()?)?;
                 match place {
                     MatrixMut::Weight(weight) => *weight = matrix.into(),
@@ -272,7 +273,9 @@ impl<'a, D: Backend> Builder<'a, D> {
                 let name = |part| architecture.parameter_name(Role { layer: 0, module: Module::Pooler, part });
                 (TrainableKind::FreshPooler, h, parts.map(name))
             }
-            HeadDense::Classifier => (TrainableKind::Head, self.outputs, parts.map(|part| architecture.head_name(part))),
+            HeadDense::Classifier => {
+                (TrainableKind::Head, self.outputs, parts.map(|part| architecture.head_name(part)))
+            }
         };
         let drawn = (0..out * h).map(|_| (self.random.normal() * INITIALIZER_RANGE) as f32).collect();
         let values = [self.given_or(&weight, &[out, h], drawn)?, self.given_or(&bias, &[out], vec![0.0; out])?];
@@ -312,7 +315,10 @@ impl<'a, D: Backend> Builder<'a, D> {
         let Some(tensor) = file.tensors.get(name) else { return Ok(None) };
         let wrong = |reason| self.wrong(&file.path, reason);
         if tensor.shape() != shape {
-            return Err(wrong(format!("the tensor {name} has shape {:?}, but the model's has {shape:?}", tensor.shape())));
+            return Err(wrong(format!(
+                "the tensor {name} has shape {:?}, but the model's has {shape:?}",
+                tensor.shape()
+            )));
         }
         if let Some(value) = tensor.data().iter().find(|value| !value.is_finite()) {
             return Err(wrong(format!("the tensor {name} holds {value}: its values must be finite")));

@@ -132,7 +132,8 @@ impl<D: Backend> Finetune<D> {
         let seed = options.training.seed;
         let has_pooler = base.checkpoint().has_pooler();
         let head_file = options.init_head.as_ref();
-        let head_file = head_file.map(|path| head_file::read(path, base.architecture(), has_pooler, spec.labels.as_ref()));
+        let head_file =
+            head_file.map(|path| head_file::read(path, base.architecture(), has_pooler, spec.labels.as_ref()));
         let (initial, initial_head) = match head_file.transpose()? {
             Some((file, initial_head)) => (InitialValues::HeadFile { file, seed }, Some(initial_head)),
             None => (InitialValues::Drawn { seed }, None),

@@ -37,7 +37,8 @@ impl TaskWriter {
         let (spec, training) = (model.spec(), &options.training);
         let dir = base.checkpoint().dir();
         // A name that is not a path is a hub id, which resolves anywhere.
-        let is_directory = fs::canonicalize(&options.model).ok().is_some_and(|path| fs::canonicalize(dir).ok() == Some(path));
+        let is_directory =
+            fs::canonicalize(&options.model).ok().is_some_and(|path| fs::canonicalize(dir).ok() == Some(path));
         let info = TaskInfo {
             base: options.model.clone(),
             base_path: is_directory.then(|| std::path::absolute(dir).map_err(Error::io(dir))).transpose()?,

@@ -172,11 +172,12 @@ impl TaskInfo {
             fields.insert(key.clone(), value);
         }
         fields.sort_keys();
-        let info: Self =
-            serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| match error.path().to_string() {
+        let info: Self = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
+            match error.path().to_string() {
                 path if path == "." => format!("the metadata: {}", error.inner()),
                 path => format!("the metadata's {path:?}: {}", error.inner()),
-            })?;
+            }
+        })?;
         info.validate().map(|()| info)
     }
 

@@ -47,7 +47,8 @@ fn task() -> TaskFile {
             },
             best: Some(Best { epoch: 2, scores: [("accuracy".to_owned(), 0.75)].into() }),
         },
-        tensors: [("classifier.weight".to_owned(), tensor(&[2, 3])), ("classifier.bias".to_owned(), tensor(&[2]))].into(),
+        tensors: [("classifier.weight".to_owned(), tensor(&[2, 3])), ("classifier.bias".to_owned(), tensor(&[2]))]
+            .into(),
     }
 }
 

@@ -128,9 +128,6 @@ impl Tokenizer {
         rows.par_iter().enumerate().map(encode).collect::<Vec<_>>().into_iter().collect()
     }
 
-    /// Shim.
-    pub fn fingerprint(&self) -> String { "0".repeat(64) }
-
     /// How many special tokens are put around a text, or around the two of a pair.
     pub fn special_tokens(&self, is_pair: bool) -> usize {
         self.loaded.frame.special_tokens(is_pair)

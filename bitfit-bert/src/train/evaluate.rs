@@ -51,9 +51,8 @@ pub(super) fn evaluate_unless<D: Backend>(
     cache: Option<&mut FrozenPrefixCache>,
 ) -> Result<Option<Vec<Score>>> {
     let Some(outputs) = outputs_unless(stop, model, &examples.encodings, cache)? else { return Ok(None) };
-    let score = |&metric: &Metric| {
-        Ok(Score { metric, value: model.head().score(metric, &outputs, &examples.targets)? })
-    };
+    let score =
+        |&metric: &Metric| Ok(Score { metric, value: model.head().score(metric, &outputs, &examples.targets)? });
     metrics.iter().map(score).collect::<Result<_>>().map(Some)
 }
 

@@ -2,8 +2,8 @@
 
 use bitfit_core::optim::Schedule;
 
-use crate::settings::{Setting, check};
 use crate::Result;
+use crate::settings::{Setting, check};
 
 /// The size of a batch. Nothing is padded, so that a batch takes the time and memory of its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -125,9 +125,15 @@ mod tests {
 
     #[test]
     fn the_cache_changes_no_bit_and_without_dropout_nor_does_its_absence() {
-        for selection in [BiasSelection::none(), BiasSelection::all().in_layers(1..=1), BiasSelection::of([BiasKind::Pooler])] {
+        for selection in
+            [BiasSelection::none(), BiasSelection::all().in_layers(1..=1), BiasSelection::of([BiasKind::Pooler])]
+        {
             let with = |dropout, prefix_cache_bytes, frozen_dropout| {
-                run(selection.clone(), dropout, TrainOptions { prefix_cache_bytes, frozen_dropout, ..TrainOptions::default() })
+                run(
+                    selection.clone(),
+                    dropout,
+                    TrainOptions { prefix_cache_bytes, frozen_dropout, ..TrainOptions::default() },
+                )
             };
             let all_kept = with(0.0, usize::MAX, false);
             for (some, frozen_dropout) in [(0, false), (100, false), (300, false), (0, true)] {

@@ -1,5 +1,5 @@
-use bitfit_core::backend::Device;
 use bitfit_core::Cpu;
+use bitfit_core::backend::Device;
 
 use super::*;
 use crate::data::{Kind, Labels};
@@ -130,8 +130,7 @@ fn a_finished_task_with_a_tensor_of_no_name_is_refused_by_file_and_tensor() {
 #[test]
 fn a_head_of_another_shape_is_refused_by_the_file_it_is_from() {
     let head = sevens(&[(CLASSIFIER[0], &[3, H]), (CLASSIFIER[1], &[3])]);
-    for (initial, file) in
-        [(given(head.clone()), "heads/first.safetensors"), (finished(head), "out/task.safetensors")]
+    for (initial, file) in [(given(head.clone()), "heads/first.safetensors"), (finished(head), "out/task.safetensors")]
     {
         let message = build(&Tiny::new(), initial).unwrap_err().to_string();
         let reason = "the tensor classifier.weight has shape [3, 8], but the model's has [2, 8]";
