@@ -21,12 +21,12 @@ fn directory(files: &[(&str, String)]) -> tempfile::TempDir {
     dir
 }
 
-fn model(vocab_size: usize, type_vocab_size: usize) -> BertConfig {
+fn model(vocab_size: usize, type_vocab_size: usize) -> ModelConfig {
     let config = json!({
         "vocab_size": vocab_size, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
         "intermediate_size": 8, "max_position_embeddings": 128, "type_vocab_size": type_vocab_size
     });
-    BertConfig::from_json(Path::new("config.json"), config.to_string().as_bytes()).unwrap()
+    ModelConfig::from_json(Path::new("config.json"), config.to_string().as_bytes()).unwrap()
 }
 
 fn open(files: &[(&str, String)]) -> Result<Tokenizer> {
