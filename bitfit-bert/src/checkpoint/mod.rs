@@ -24,7 +24,7 @@ use bitfit_core::HostTensor;
 use crate::arch::{Architecture, Module, Part, Role};
 use crate::config::ModelConfig;
 use crate::{Error, Result};
-use safetensors::Entry;
+use safetensors::{Entry, MappedFile, WeightFiles};
 
 /// The encoder in a model directory, memory-mapped and checked against its `config.json`.
 ///
@@ -38,6 +38,7 @@ pub struct Checkpoint {
     dir: PathBuf,
     /// The weight file, or the index of the shards: the path in messages about all weights.
     path: PathBuf,
+    files: Vec<MappedFile>,
     config: ModelConfig,
     /// The tensors of the encoder. Complete, of supported types and of the right shapes.
     entries: BTreeMap<Role, Entry>,
@@ -56,7 +57,7 @@ impl Checkpoint {
     /// and [`Error::Dtype`] for the first tensor that the configuration implies and the file does not hold so.
     pub fn open(dir: &Path) -> Result<Self> {
         let config = ModelConfig::open(dir)?;
-        let (path, found) = safetensors::read_directory(dir)?;
+        let WeightFiles { path, entries: found, files } = safetensors::read_directory(dir)?;
         let mut entries = BTreeMap::new();
         let mut ignored = Vec::new();
         for entry in found {
@@ -75,7 +76,7 @@ impl Checkpoint {
             }
         }
         ignored.sort_unstable();
-        let checkpoint = Self { dir: dir.into(), path, config, entries, ignored };
+        let checkpoint = Self { dir: dir.into(), path, files, config, entries, ignored };
         checkpoint.validate()?;
         Ok(checkpoint)
     }
@@ -151,6 +152,15 @@ impl Checkpoint {
         fingerprint::fingerprint(by_name.iter().map(|(name, entry)| (name.as_str(), *entry)))
     }
 
+    /// Refuses weight files that were truncated or rewritten in place since they were opened, so that a result is not taken
+    /// for one of the weights that were read. A file that was replaced by another of its name does no harm.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with the file.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.files.iter().try_for_each(MappedFile::check_unchanged)
+    }
+
     /// Checks that everything the configuration implies is there, of the right shape and type.
     fn validate(&self) -> Result<()> {
         self.check_layers()?;
@@ -195,7 +205,7 @@ impl Checkpoint {
         if self.entries.is_empty() {
             let some: Vec<_> = self.ignored.iter().take(3).map(String::as_str).collect();
             let some = if some.is_empty() { "no tensors at all".into() } else { format!("{}, …", some.join(", ")) };
-            return wrong(format!("no tensor has the name of one of a {}; the file holds {some}", self.architecture()));
+            return wrong(format!("the file holds no tensor of a {}: it holds {some}", self.architecture()));
         }
         let found = self.entries.keys().filter(|role| role.module.is_in_layers()).map(|role| role.layer).max();
         // A hostile name can have the largest number there is.
@@ -448,7 +458,7 @@ mod tests {
         assert!(refusal(&tiny).to_string().contains("no tensors at all"));
         tiny.add("roberta.embeddings.word_embeddings.weight", &[11, 8], Dtype::F32);
         let message = refusal(&tiny).to_string();
-        assert!(message.contains("no tensor has the name of a BERT's") && message.contains("roberta."), "{message}");
+        assert!(message.contains("the file holds no tensor of a BERT") && message.contains("roberta."), "{message}");
     }
 
     #[test]
@@ -459,6 +469,31 @@ mod tests {
         let base = tiny.open();
         assert_eq!(base.ignored, [adapter]);
         assert_eq!(base.fingerprint().unwrap(), Tiny::new().open().fingerprint().unwrap());
+    }
+
+    #[test]
+    fn weights_that_change_in_place_are_noticed_and_replaced_ones_do_no_harm() {
+        for (change, is_noticed) in [("rewrite", true), ("truncate", true), ("replace", false), ("nothing", false)] {
+            let dir = tempdir().unwrap();
+            Tiny::new().write(dir.path());
+            let base = Checkpoint::open(dir.path()).unwrap();
+            let path = dir.path().join(safetensors::SINGLE);
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            match change {
+                "rewrite" => file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap(),
+                "truncate" => file.set_len(100).unwrap(),
+                "replace" => {
+                    fs::write(dir.path().join("new"), b"other weights").unwrap();
+                    fs::rename(dir.path().join("new"), &path).unwrap();
+                }
+                _ => {}
+            }
+            let found = base.check_unchanged();
+            assert_eq!(found.is_err(), is_noticed, "{change}");
+            if let Err(error) = found {
+                assert!(error.to_string().contains("model.safetensors: the file was changed"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl<D: Backend> Predictor<D> {
     pub fn predict(&self, texts: &[(&str, Option<&str>)]) -> Result<Vec<Prediction>> {
         let encodings = self.model.base().tokenizer()?.encode_all(texts, self.max_length)?;
         let outputs = train::outputs(&self.model, &encodings)?;
+        self.model.base().checkpoint().check_unchanged()?;
         Ok(outputs.rows().into_iter().map(|row| self.model.head().decode(row)).collect())
     }
 
@@ -102,6 +103,7 @@ impl<D: Backend> Predictor<D> {
         let encodings = self.model.base().tokenizer()?.encode_all(&texts(&dataset.examples), self.max_length)?;
         let examples = Examples { encodings, targets };
         let scores = train::evaluate(&self.model, Evaluation { examples: &examples, metrics })?;
+        self.model.base().checkpoint().check_unchanged()?;
         Ok((scores, examples.lengths().sum()))
     }
 }

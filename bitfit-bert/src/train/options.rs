@@ -119,7 +119,7 @@ mod tests {
             (TrainOptions { learning_rate: 0.0, ..good.clone() }, "learning rate is 0"),
             (TrainOptions { epochs: 0, ..good.clone() }, "epochs is 0"),
             (TrainOptions { batch_size: BatchSize::Sequences(0), ..good.clone() }, "batch size is 0"),
-            (TrainOptions { batch_size: BatchSize::Tokens(0), ..good.clone() }, "batch's tokens is 0"),
+            (TrainOptions { batch_size: BatchSize::Tokens(0), ..good.clone() }, "batch size in tokens is 0"),
             (TrainOptions { warmup: 1.5, ..good.clone() }, "warm-up is 1.5"),
             (TrainOptions { weight_decay: -1.0, ..good.clone() }, "weight decay is -1"),
             (TrainOptions { max_grad_norm: Some(0.0), ..good.clone() }, "clipping norm is 0"),
