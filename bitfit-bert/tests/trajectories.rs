@@ -13,8 +13,7 @@ use bitfit_bert::data::{Columns, Kind, ReadOptions};
 use bitfit_bert::finetune::{Finetune, FinetuneOptions};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::train::{Observer, StepReport, TrainOptions};
-use bitfit_core::{Backend, Cpu};
-use bitfit_cuda::Precision;
+use bitfit_core::{Backend, Cpu, Precision};
 use common::{goldens, gpu, minilm};
 
 /// Collects losses, and ends the run after as many as PyTorch's.

@@ -10,7 +10,7 @@ mod params;
 pub mod rng;
 pub mod tape;
 
-pub use backend::{Backend, DType, Device};
+pub use backend::{Backend, DType, Device, Precision};
 pub use cpu::Cpu;
 pub use error::{Error, Result};
 pub use memory::{HostTensor, Indices, SharedBytes, Tensor, Workspace};

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use bitfit_core::{Arena, ArenaBuilder, Backend, DType, FrozenMatrix, HostTensor, Mask, Param, Random};
+use bitfit_core::{Arena, ArenaBuilder, Backend, FrozenMatrix, HostTensor, Mask, Param, Precision, Random};
 
 use super::{
     Bert, Dense, Embeddings, Norm,
@@ -312,7 +312,7 @@ impl<'a, D: Backend> Source<'a, D> {
         // A few rows only, read by an activation that reckons in f32: narrow products would save nothing here.
         let weight = self.tensor("pooler.dense.weight", &[h, h])?;
         Ok(Dense {
-            weight: FrozenMatrix::with_dtype(self.device, &[weight], DType::F32)?.into(),
+            weight: FrozenMatrix::with_precision(self.device, &[weight], Precision::F32)?.into(),
             bias: self.bias(BiasKind::Pooler, 0, h)?,
         })
     }
@@ -324,7 +324,7 @@ impl<'a, D: Backend> Source<'a, D> {
         let values = [self.given_or(&weight, &shape, drawn)?, self.given_or(&bias, &shape[..1], vec![0.0; shape[0]])?];
         if self.is_finished() {
             let [weight, bias] = values;
-            let weight = FrozenMatrix::with_dtype(self.device, &[weight], DType::F32)?.into();
+            let weight = FrozenMatrix::with_precision(self.device, &[weight], Precision::F32)?.into();
             return Ok(Dense { weight, bias: self.arena.freeze(&bias)?.into() });
         }
         let [weight, bias] = [(weight, &values[0]), (bias, &values[1])].map(|(canonical, tensor)| {

@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use super::{DType, Slice, SliceMut};
+use super::{DType, Precision, Slice, SliceMut};
 use crate::{HostTensor, Result};
 
 /// A device that holds f32 buffers, u32 index lists and laid-out frozen matrices.
@@ -19,10 +19,13 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
 
     /// A short name for plans and error messages, such as `cpu (avx512, f32, 2 threads)`.
     fn name(&self) -> String;
-    /// The type in which products with frozen weights are made and what backward reads is kept: f32 in full precision,
-    /// which is what every device starts with.
+    /// The precision of products with frozen weights and of saved activations; every device starts in f32.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+    /// The type of the factors of products with frozen weights. An op rounds what such a product will read.
     fn compute_dtype(&self) -> DType {
-        DType::F32
+        self.precision().product_dtype()
     }
     /// Runs `work` where the device likes to be called from. Nothing depends on it but time: whoever makes many calls, such
     /// as a training loop, makes them from in here.
@@ -39,8 +42,8 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn read(&self, from: Slice<'_, Self>, to: &mut [f32]) -> Result<()>;
     /// A list of indices on the device.
     fn indices(&self, data: &[u32]) -> Result<Self::Indices>;
-    /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]`, for products of the given type.
-    fn lay_out(&self, parts: &[HostTensor], dtype: DType) -> Result<Self::Matrix>;
+    /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]`, for products of the given precision.
+    fn lay_out(&self, parts: &[HostTensor], precision: Precision) -> Result<Self::Matrix>;
     /// Sets every element to `value`. f32 alone, as the lists below.
     fn fill(&self, value: f32, to: SliceMut<'_, Self>) -> Result<()>;
     /// `to = from`, rounded where `to` is narrower; both of the same length.

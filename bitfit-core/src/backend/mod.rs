@@ -4,10 +4,12 @@
 pub mod conformance;
 mod device;
 mod dtype;
+mod precision;
 mod slice;
 
 pub use device::Device;
 pub use dtype::DType;
+pub use precision::{Precision, UnknownPrecision};
 pub use slice::{Slice, SliceMut};
 
 use crate::ops;

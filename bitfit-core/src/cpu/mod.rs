@@ -5,36 +5,35 @@
 //! the same bits come out whether one thread runs or many.
 
 mod buffer;
-mod elements;
+mod float;
 #[doc(hidden)]
 pub mod gemm;
 mod rows;
 #[doc(hidden)]
 pub mod simd;
 
-use std::cell::Cell;
-
 use half::bf16;
 use rayon::prelude::*;
 
 pub use buffer::Buffer;
-use elements::accumulate;
-pub(crate) use elements::{Elements, ElementsMut, Stored};
+pub use float::Float;
+use float::accumulate;
+pub(crate) use float::{Elements, ElementsMut};
 use gemm::PackedWeight;
 pub(crate) use rows::{ELEMENT_BLOCK, ROW_BLOCK, blocks, blocks_of, load, optional_blocks, store, sum_columns};
 pub use simd::{Isa, UnsupportedIsa};
 
 use crate::{
-    DType, Device, Error, HostTensor, Result,
+    DType, Device, Error, HostTensor, Precision, Result,
     backend::{Slice, SliceMut},
-    memory::Line,
+    memory::ThreadScratch,
 };
 
 /// The CPU, with the instruction set and the precision it uses.
 #[derive(Clone, Debug)]
 pub struct Cpu {
     isa: Isa,
-    narrow: DType,
+    precision: Precision,
 }
 
 /// A frozen weight laid out for products of either type.
@@ -49,14 +48,14 @@ pub enum Matrix {
 impl Cpu {
     /// The CPU by a given instruction set, or the best it has where it lacks that one.
     pub fn with_isa(isa: Isa) -> Self {
-        Self { isa: isa.available(), narrow: DType::F32 }
+        Self { isa: isa.available(), precision: Precision::F32 }
     }
 
     /// The same CPU making its products with frozen weights, and keeping what backward reads, in the given type: f32 for
     /// parity with other frameworks, bfloat16 for half the memory and, with its instructions, twice the speed.
     #[must_use]
-    pub fn with_precision(self, narrow: DType) -> Self {
-        Self { narrow, ..self }
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The instruction set in use.
@@ -79,15 +78,11 @@ impl Device for Cpu {
 
     fn name(&self) -> String {
         let threads = rayon::current_num_threads();
-        let precision = match self.narrow {
-            DType::F32 => "f32",
-            DType::Bf16 => "bf16",
-        };
-        format!("cpu ({}, {precision}, {threads} thread{})", self.isa, if threads == 1 { "" } else { "s" })
+        format!("cpu ({}, {}, {threads} thread{})", self.isa, self.precision, if threads == 1 { "" } else { "s" })
     }
 
-    fn compute_dtype(&self) -> DType {
-        self.narrow
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// In a thread of the pool. A thread outside hands each op over and sleeps until it is done, and waking up takes as long
@@ -127,11 +122,11 @@ impl Device for Cpu {
         Ok(data.to_vec())
     }
 
-    fn lay_out(&self, parts: &[HostTensor], dtype: DType) -> Result<Matrix> {
+    fn lay_out(&self, parts: &[HostTensor], precision: Precision) -> Result<Matrix> {
         let in_features = parts.first().map_or(0, |part| part.shape()[1]);
         let data: Vec<&[f32]> = parts.iter().map(HostTensor::data).collect();
         let out_features = data.iter().map(|part| part.len()).sum::<usize>() / in_features.max(1);
-        Ok(match dtype {
+        Ok(match precision.weight_dtype() {
             DType::F32 => Matrix::F32(PackedWeight::new(self.isa, &data, out_features, in_features)),
             DType::Bf16 => Matrix::Bf16(PackedWeight::new(self.isa, &data, out_features, in_features)),
         })
@@ -181,26 +176,18 @@ impl Device for Cpu {
     }
 }
 
-thread_local! {
-    static NARROWED: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
-}
-
 impl Cpu {
-    /// Lets `work` read a matrix in bfloat16, rounded first where it is f32.
-    pub(crate) fn narrowed<R>(&self, x: &Slice<'_, Self>, work: impl FnOnce(&[bf16]) -> R) -> R {
+    /// Calls `work` with a matrix in bfloat16, which is rounded first if it is f32.
+    pub(crate) fn with_bf16<R>(&self, x: &Slice<'_, Self>, work: impl FnOnce(&[bf16]) -> R) -> R {
         let from = match x.elements() {
             Elements::Bf16(x) => return work(x),
             Elements::F32(x) => x,
         };
-        // Taken out while in use: a thread that waits for others may be handed work of its own.
-        let mut lines = NARROWED.take();
-        lines.resize(from.len().div_ceil(2 * Line::LEN), Line::ZERO);
-        let to: &mut [bf16] = &mut bytemuck::cast_slice_mut(&mut lines)[..from.len()];
+        let mut memory = ThreadScratch::unspecified(from.len().div_ceil(2));
+        let to: &mut [bf16] = &mut bytemuck::cast_slice_mut(&mut memory)[..from.len()];
         to.par_chunks_mut(ELEMENT_BLOCK)
             .zip(from.par_chunks(ELEMENT_BLOCK))
             .for_each(|(to, from)| simd::to_bf16_slice(self.isa, from, to));
-        let result = work(to);
-        NARROWED.set(lines);
-        result
+        work(to)
     }
 }

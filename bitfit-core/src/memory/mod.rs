@@ -18,7 +18,10 @@ use ndarray::{Array2, ArrayView2};
 
 pub use self::host::{HostTensor, SharedBytes};
 use self::pool::{Loan, Pool};
-pub(crate) use self::{line::Line, thread_scratch::ThreadScratch};
+pub(crate) use self::{
+    line::Line,
+    thread_scratch::{ThreadScratch, with_thread_value},
+};
 use crate::{
     DType, Device, Error, Result,
     backend::{Slice, SliceMut},

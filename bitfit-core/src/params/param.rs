@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Mask;
-use crate::{DType, Device, Error, HostTensor, Result, backend::Slice};
+use crate::{Device, Error, HostTensor, Precision, Result, backend::Slice};
 
 /// A frozen tensor on a device: a LayerNorm weight, an embedding table, a bias that does not train.
 #[derive(Debug)]
@@ -44,25 +44,25 @@ pub struct FrozenMatrix<D: Device> {
     matrix: Arc<D::Matrix>,
     out_features: usize,
     in_features: usize,
-    dtype: DType,
+    precision: Precision,
 }
 
 impl<D: Device> FrozenMatrix<D> {
     /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]`: query, key and value as one product. Its
-    /// products are of the device's narrow type ([`Device::compute_dtype`]).
+    /// products have the device's precision.
     ///
     /// # Errors
     /// [`Error::Shape`] when a part is no matrix or has other columns than the first, or there are no rows or columns;
     /// [`Error::Device`] when the device is out of memory.
     pub fn new(device: &D, parts: &[HostTensor]) -> Result<Self> {
-        Self::with_dtype(device, parts, device.compute_dtype())
+        Self::with_precision(device, parts, device.precision())
     }
 
-    /// As [`FrozenMatrix::new`], with products of the given type.
+    /// As [`FrozenMatrix::new`], with products of the given precision.
     ///
     /// # Errors
     /// As [`FrozenMatrix::new`].
-    pub fn with_dtype(device: &D, parts: &[HostTensor], dtype: DType) -> Result<Self> {
+    pub fn with_precision(device: &D, parts: &[HostTensor], precision: Precision) -> Result<Self> {
         let Some([_, in_features]) = parts.first().map(HostTensor::shape) else {
             let found = parts.first().map_or(&[][..], HostTensor::shape);
             return Err(Error::shape("lay out", "the weight", &[0, 0], found));
@@ -80,8 +80,8 @@ impl<D: Device> FrozenMatrix<D> {
         if out_features == 0 || *in_features == 0 {
             return Err(Error::shape("lay out", "the weight", &[1, 1], &[out_features, *in_features]));
         }
-        let matrix = Arc::new(device.lay_out(parts, dtype)?);
-        Ok(Self { matrix, out_features, in_features: *in_features, dtype })
+        let matrix = Arc::new(device.lay_out(parts, precision)?);
+        Ok(Self { matrix, out_features, in_features: *in_features, precision })
     }
 
     /// Rows of the weight: the features a product with it makes.
@@ -94,9 +94,9 @@ impl<D: Device> FrozenMatrix<D> {
         self.in_features
     }
 
-    /// The type of its products.
-    pub fn dtype(&self) -> DType {
-        self.dtype
+    /// The precision of its products.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The device's own layout.

@@ -10,10 +10,10 @@
 //! A new backend makes a device and runs the suite on it, once a precision that it offers:
 //!
 //! ```
-//! use bitfit_core::{Cpu, DType, backend::conformance};
+//! use bitfit_core::{Cpu, Precision, backend::conformance};
 //!
 //! # let only_some = |check: &conformance::Check<Cpu>| check.name.starts_with("softmax");
-//! for precision in [DType::F32, DType::Bf16] {
+//! for precision in Precision::ALL {
 //!     let device = Cpu::default().with_precision(precision);
 //!     # conformance::run_checks(&device, conformance::checks().into_iter().filter(only_some));
 //!     # continue;

@@ -9,9 +9,7 @@ use crate::{
     Cpu, DType, Result,
     backend::{Slice, SliceMut},
     cpu::{
-        ROW_BLOCK, Stored, blocks, blocks_of,
-        gemm::Element,
-        load, optional_blocks,
+        Float, ROW_BLOCK, blocks, blocks_of, load, optional_blocks,
         simd::{self, Isa, Kernel, Simd},
         store, sum_columns,
     },
@@ -45,7 +43,7 @@ impl AddNorm for Cpu {
 
 impl Cpu {
     /// For x of type X, keeping x̂ as K.
-    fn add_norm_of<X: Stored, K: Stored>(&self, input: Input<'_, Self>, output: Output<'_, Self>) {
+    fn add_norm_of<X: Float, K: Float>(&self, input: Input<'_, Self>, output: Output<'_, Self>) {
         let Output { y, rounded, saved } = output;
         let cols = input.cols;
         let x = X::of(&input.x);
@@ -82,7 +80,7 @@ impl Cpu {
     }
 
     /// For dx of type X, with x̂ kept as K.
-    fn add_norm_backward_of<X: Stored, K: Stored>(
+    fn add_norm_backward_of<X: Float, K: Float>(
         &self,
         input: BackwardInput<'_, Self>,
         output: BackwardOutput<'_, Self>,
@@ -157,7 +155,7 @@ struct Moments<'a, X> {
     v: &'a mut [f32],
 }
 
-impl<X: Stored> Kernel for Moments<'_, X> {
+impl<X: Float> Kernel for Moments<'_, X> {
     type Output = (f32, f32);
 
     #[inline(always)]
@@ -204,7 +202,7 @@ struct Normalise<'a, K> {
     y: &'a mut [f32],
 }
 
-impl<K: Stored> Kernel for Normalise<'_, K> {
+impl<K: Float> Kernel for Normalise<'_, K> {
     type Output = ();
 
     #[inline(always)]
@@ -217,7 +215,7 @@ impl<K: Stored> Kernel for Normalise<'_, K> {
             }
             let y = s.fma(load(s, self.gamma, j), normalized, load(s, self.beta, j));
             if let Some(rounded) = &mut self.rounded {
-                <bf16 as Element>::store(s, &mut rounded[j..], y);
+                <bf16 as Float>::store(s, &mut rounded[j..], y);
             }
             store(s, self.y, j, y);
         }
@@ -238,7 +236,7 @@ struct RowBackward<'a, X, K> {
     dx: Option<&'a mut [X]>,
 }
 
-impl<X: Stored, K: Stored> Kernel for RowBackward<'_, X, K> {
+impl<X: Float, K: Float> Kernel for RowBackward<'_, X, K> {
     type Output = ();
 
     #[inline(always)]

@@ -165,7 +165,9 @@ impl<D: Backend> Tape<'_, D> {
         };
         let mut y = self.scratch(rows * cols)?;
         let mut saved = match node.needs_saved() {
-            true => Some((self.scratch_of(self.device().compute_dtype(), rows * cols)?, self.scratch(rows)?)),
+            true => {
+                Some((self.scratch_of(self.device().precision().activation_dtype(), rows * cols)?, self.scratch(rows)?))
+            }
             false => None,
         };
         let input = Input {

@@ -8,8 +8,8 @@ use crate::{
     Cpu, Mask, Result,
     backend::{Slice, SliceMut},
     cpu::{
-        Elements, ElementsMut, Matrix, ROW_BLOCK, Stored, blocks, blocks_of,
-        gemm::{self, Bias, MatMut, MatRef, Narrow, NoEpilogue, Output},
+        Elements, ElementsMut, Float, Matrix, ROW_BLOCK, blocks, blocks_of,
+        gemm::{self, Bias, MatMut, MatRef, NoEpilogue, Output, StoreBf16},
         load,
         simd::{self, Isa, Kernel, Simd},
         store, sum_columns,
@@ -33,12 +33,12 @@ impl Linear for Cpu {
         match (weight, &*bias) {
             (Matrix::F32(w), []) => gemm::forward(isa, x.f32(), w, y.f32(), false, &NoEpilogue),
             (Matrix::F32(w), bias) => gemm::forward(isa, x.f32(), w, y.f32(), false, &Bias(bias)),
-            (Matrix::Bf16(w), bias) => self.narrowed(&x, |x| {
+            (Matrix::Bf16(w), bias) => self.with_bf16(&x, |x| {
                 let x = MatRef::new(x, w.in_features());
                 let y = MatMut::new(y.bf16(), w.out_features());
                 match bias {
-                    [] => gemm::forward_view(isa, x, w, Output::Discard, &Narrow::new(NoEpilogue, y)),
-                    bias => gemm::forward_view(isa, x, w, Output::Discard, &Narrow::new(Bias(bias), y)),
+                    [] => gemm::forward_view(isa, x, w, Output::Discard, &StoreBf16::new(NoEpilogue, y)),
+                    bias => gemm::forward_view(isa, x, w, Output::Discard, &StoreBf16::new(Bias(bias), y)),
                 }
             }),
         }
@@ -58,10 +58,10 @@ impl Linear for Cpu {
                 gemm::input_gradient(isa, dy.f32(), w, dx, accumulate, &NoEpilogue);
             }
             (Matrix::Bf16(w), ElementsMut::F32(dx)) => {
-                self.narrowed(&dy, |dy| gemm::input_gradient(isa, dy, w, dx, accumulate, &NoEpilogue));
+                self.with_bf16(&dy, |dy| gemm::input_gradient(isa, dy, w, dx, accumulate, &NoEpilogue));
             }
-            (Matrix::Bf16(w), ElementsMut::Bf16(dx)) => self.narrowed(&dy, |dy| {
-                let to = Narrow::new(NoEpilogue, MatMut::new(dx, w.in_features()));
+            (Matrix::Bf16(w), ElementsMut::Bf16(dx)) => self.with_bf16(&dy, |dy| {
+                let to = StoreBf16::new(NoEpilogue, MatMut::new(dx, w.in_features()));
                 gemm::input_gradient_view(isa, MatRef::new(dy, w.out_features()), w, Output::Discard, &to);
             }),
             (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape widens what meets a wide weight"),
@@ -136,7 +136,7 @@ impl Linear for Cpu {
     }
 }
 
-fn column_sum<T: Stored>(isa: Isa, dy: &[T], cols: usize, first: usize, sum: &mut [f32]) {
+fn column_sum<T: Float>(isa: Isa, dy: &[T], cols: usize, first: usize, sum: &mut [f32]) {
     let width = sum.len();
     let mut partial = ThreadScratch::filled(dy.len().div_ceil(ROW_BLOCK * cols) * width, 0.0);
     partial.par_chunks_exact_mut(width).zip(blocks_of(dy, cols)).for_each(|(sum, dy)| {
@@ -151,7 +151,7 @@ struct AddRows<'a, I> {
     sum: &'a mut [f32],
 }
 
-impl<'b, T: Stored, I: Iterator<Item = &'b [T]>> Kernel for AddRows<'_, I> {
+impl<'b, T: Float, I: Iterator<Item = &'b [T]>> Kernel for AddRows<'_, I> {
     type Output = ();
 
     #[inline(always)]

@@ -17,7 +17,7 @@ pub mod reference;
 use std::ops::Range;
 
 use crate::{
-    Backend, DType, Device, Error, FrozenMatrix, Mask, Param, Result, Tape, Tensor, Trainable, Var,
+    Backend, DType, Device, Error, FrozenMatrix, Mask, Param, Precision, Result, Tape, Tensor, Trainable, Var,
     backend::{Slice, SliceMut},
     memory::Scratch,
     tape::{Backward, ColumnSums, Grads, Slot},
@@ -170,14 +170,18 @@ impl<D: Backend> Tape<'_, D> {
         }
 
         let (x, dtype) = match weight {
-            Weight::Frozen(weight) if weight.dtype() == DType::Bf16 => (x.clone(), DType::Bf16),
+            Weight::Frozen(weight) if weight.precision() == Precision::Bf16 => {
+                (x.clone(), weight.precision().activation_dtype())
+            }
             _ => (self.to_f32(x)?, DType::F32),
         };
         let device = self.device();
         let mut y = self.scratch_of(dtype, x.rows() * out_features)?;
         let parts: Vec<Slice<'_, D>> = bias.iter().map(|part| self.value(part)).collect();
         match weight {
-            Weight::Frozen(weight) => device.linear(x.slice_in(dtype), weight.matrix(), &parts, y.as_mut())?,
+            Weight::Frozen(weight) => {
+                device.linear(x.slice_in(weight.precision().product_dtype()), weight.matrix(), &parts, y.as_mut())?
+            }
             Weight::Trainable(trainable) => {
                 let weight = Dense { data: self.arena().value(trainable), out_features, in_features };
                 device.linear_trainable(x.slice(), weight, &parts, y.as_mut())?;
