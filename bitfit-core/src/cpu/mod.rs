@@ -1,8 +1,8 @@
-//! The CPU backend: memory and whole-buffer operations. Its arithmetic stands in each op's `cpu.rs`, on the vectors of
-//! [`crate::cpu::simd`] and the products of [`crate::cpu::gemm`].
+//! The CPU backend: [`Cpu`], with memory and operations on whole buffers. The ops are in each op's `cpu.rs`, and use the SIMD
+//! vectors of `simd` and the matrix products of `gemm`.
 //!
-//! Work is split by fixed blocks of rows, never by the number of threads, and sums over blocks are added in their order:
-//! the same bits come out whether one thread runs or many.
+//! Work is split into fixed blocks of rows, whatever the number of threads, and sums over blocks are added in their order, so
+//! results are bit-identical for any number of threads.
 
 mod buffer;
 mod float;
@@ -29,43 +29,43 @@ use crate::{
     memory::ThreadScratch,
 };
 
-/// The CPU, with the instruction set and the precision it uses.
+/// The CPU as a device, with the instruction set and the precision that it uses.
 #[derive(Clone, Debug)]
 pub struct Cpu {
     isa: Isa,
     precision: Precision,
 }
 
-/// A frozen weight laid out for products of either type.
+/// A frozen weight, packed for products of one element type.
 #[derive(Debug)]
 pub enum Matrix {
-    /// f32 in, f32 out.
+    /// For products of f32.
     F32(PackedWeight),
-    /// bfloat16 in, f32 sums, bfloat16 out.
+    /// For products of bfloat16 with f32 sums.
     Bf16(PackedWeight<bf16>),
 }
 
 impl Cpu {
-    /// The CPU by a given instruction set, or the best it has where it lacks that one.
+    /// The CPU using `isa`, or its best instruction set if it lacks `isa`.
     pub fn with_isa(isa: Isa) -> Self {
         Self { isa: isa.available(), precision: Precision::F32 }
     }
 
-    /// The same CPU making its products with frozen weights, and keeping what backward reads, in the given type: f32 for
-    /// parity with other frameworks, bfloat16 for half the memory and, with its instructions, twice the speed.
+    /// The same CPU with another precision: f32 for parity with other frameworks, bfloat16 for half the memory and, with
+    /// instructions for it, twice the speed.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
 
-    /// The instruction set in use.
+    /// The instruction set that the CPU uses.
     pub fn isa(&self) -> Isa {
         self.isa
     }
 }
 
 impl Default for Cpu {
-    /// The best instruction set the CPU has, or the one that `BITFIT_ISA` forces.
+    /// The CPU using the instruction set that `BITFIT_ISA` forces, or its best one, in f32.
     fn default() -> Self {
         Self::with_isa(Isa::selected())
     }
@@ -85,8 +85,8 @@ impl Device for Cpu {
         self.precision
     }
 
-    /// In a thread of the pool. A thread outside hands each op over and sleeps until it is done, and waking up takes as long
-    /// as a small op.
+    /// Runs `work` on a thread of rayon's pool. A thread outside the pool waits for each op, and waking it takes as long as a small
+    /// op.
     fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         rayon::scope(|_| work())
     }

@@ -1,5 +1,5 @@
-//! What the ops' tests and the [suite](crate::backend::conformance) share: random matrices, closeness, networks of one op; and for the tests
-//! alone a CPU of each instruction set, and finite differences.
+//! Helpers of the conformance tests and of the ops' tests: random matrices, comparisons, networks of one op; and for the tests
+//! only, a CPU of each instruction set, and finite differences.
 
 use half::bf16;
 

@@ -1,4 +1,4 @@
-//! The linear on the CPU: frozen weights through the panels of [`crate::cpu::gemm`], trained ones as they lie.
+//! Linear layers on the CPU: frozen weights are packed (`gemm`), trainable ones are read in place.
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, linalg::general_mat_mul, s};
 use rayon::prelude::*;
@@ -17,7 +17,7 @@ use crate::{
     memory::ThreadScratch,
 };
 
-/// Rows of a weight's gradient that one task takes.
+/// Rows of a weight gradient per task.
 const GRADIENT_ROWS: usize = 64;
 
 impl Linear for Cpu {
@@ -64,7 +64,7 @@ impl Linear for Cpu {
                 let to = StoreBf16::new(NoEpilogue, MatMut::new(dx, w.in_features()));
                 gemm::input_gradient_view(isa, MatRef::new(dy, w.out_features()), w, Output::Discard, &to);
             }),
-            (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape widens what meets a wide weight"),
+            (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape converts what meets an f32 weight to f32"),
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Linear for Cpu {
         match mask {
             Mask::None => {}
             Mask::All => product_of_columns(dy, x, dw),
-            // The chosen columns side by side, then one product of the mask's size.
+            // Select the columns first, so that the product has the size of the mask.
             Mask::Rows(rows) => product_of_columns(select_columns(dy, rows).view(), x, dw),
             Mask::Columns(cols) => product_of_columns(dy, select_columns(x, cols).view(), dw),
             Mask::Elements(elements) => dw.par_iter_mut().zip(elements).for_each(|(dw, &element)| {
@@ -145,7 +145,7 @@ fn column_sum<T: Float>(isa: Isa, dy: &[T], cols: usize, first: usize, sum: &mut
     sum_columns(&partial, sum);
 }
 
-/// `sum += ` each of some rows.
+/// Adds rows to `sum`.
 struct AddRows<'a, I> {
     rows: I,
     sum: &'a mut [f32],
@@ -180,7 +180,7 @@ fn select_columns(matrix: ArrayView2<'_, f32>, columns: &[u32]) -> ndarray::Arra
     matrix.select(Axis(1), &columns)
 }
 
-/// A slice of whole rows as a matrix.
+/// A view of a slice as a matrix.
 fn matrix(data: &[f32], cols: usize) -> ArrayView2<'_, f32> {
     ArrayView2::from_shape((data.len() / cols, cols), data).expect("a slice of whole rows")
 }
