@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use benches::{BASE, MINILM, Size, least_seconds, peak};
 use bitfit_core::{
-    Cpu, DType, Device, FrozenMatrix, HostTensor, Random, Seed, Sequences, Workspace,
+    Cpu, DType, Device, FrozenMatrix, HostTensor, Precision, Random, Seed, Sequences, Workspace,
     memory::Scratch,
     ops::{
         activation::{Activation, Activations},
@@ -25,7 +25,6 @@ use rayon::prelude::*;
 
 /// Tokens of a step: 16 sequences of RTE's mean length, and 16 of 128.
 const TOKENS: [usize; 2] = [1056, 2048];
-const PRECISIONS: [(&str, DType); 2] = [("f32", DType::F32), ("bf16", DType::Bf16)];
 /// What trains in BERT-base.
 const BIASES: usize = 102_912;
 
@@ -60,7 +59,7 @@ struct Room {
 }
 
 impl Room {
-    fn new(precision: DType) -> Self {
+    fn new(precision: Precision) -> Self {
         let device = Cpu::default().with_precision(precision);
         Self { workspace: Workspace::new(device.clone()), device }
     }
@@ -110,8 +109,9 @@ struct AddNormOp {
 }
 
 impl AddNormOp {
-    fn case(tokens: usize, size: Size, (name, dtype): (&str, DType)) -> Case {
-        let (room, cols) = (Room::new(dtype), size.hidden);
+    fn case(tokens: usize, size: Size, precision: Precision) -> Case {
+        let dtype = precision.activation_dtype();
+        let (room, cols) = (Room::new(precision), size.hidden);
         let len = tokens * cols;
         let run = Self {
             cols,
@@ -128,7 +128,7 @@ impl AddNormOp {
         };
         // x, r, y, x̂; then dy, x̂, dr, dx.
         let cost = Cost::Bytes([len * (2 * bytes(dtype) + 8); 2]);
-        Case { op: "add_norm", shape: format!("{tokens}x{cols} {name}"), cost, run: Box::new(run) }
+        Case { op: "add_norm", shape: format!("{tokens}x{cols} {precision}"), cost, run: Box::new(run) }
     }
 }
 
@@ -178,8 +178,9 @@ struct AttentionOp {
 }
 
 impl AttentionOp {
-    fn case([count, length]: [usize; 2], size: Size, (name, dtype): (&str, DType)) -> Case {
-        let (room, tokens) = (Room::new(dtype), count * length);
+    fn case([count, length]: [usize; 2], size: Size, precision: Precision) -> Case {
+        let dtype = precision.activation_dtype();
+        let (room, tokens) = (Room::new(precision), count * length);
         let run = Self {
             sequences: Sequences::new(&room.device, vec![length; count]).expect("sequences"),
             qkv: room.random(dtype, tokens * 3 * size.hidden),
@@ -193,7 +194,7 @@ impl AttentionOp {
         // Two products forward; five backward, the first of them made again.
         let product = 2.0 * (tokens * length * size.hidden) as f64;
         let cost = Cost::Flops([2.0 * product, 5.0 * product], dtype == DType::Bf16);
-        let shape = format!("{count}x{length}x{}h{} {name}", size.heads, size.hidden / size.heads);
+        let shape = format!("{count}x{length}x{}h{} {precision}", size.heads, size.hidden / size.heads);
         Case { op: "attention", shape, cost, run: Box::new(run) }
     }
 
@@ -238,8 +239,9 @@ struct FeedForwardOp {
 }
 
 impl FeedForwardOp {
-    fn case(tokens: usize, size: Size, (name, dtype): (&str, DType)) -> Case {
-        let (room, h, f) = (Room::new(dtype), size.hidden, size.ffn);
+    fn case(tokens: usize, size: Size, precision: Precision) -> Case {
+        let dtype = precision.activation_dtype();
+        let (room, h, f) = (Room::new(precision), size.hidden, size.ffn);
         let run = Self {
             up: room.weight(f, h),
             down: room.weight(h, f),
@@ -253,7 +255,7 @@ impl FeedForwardOp {
             room,
         };
         let cost = Cost::Flops([4.0 * (tokens * h * f) as f64; 2], dtype == DType::Bf16);
-        Case { op: "feed_forward", shape: format!("{tokens}x{h}x{f} {name}"), cost, run: Box::new(run) }
+        Case { op: "feed_forward", shape: format!("{tokens}x{h}x{f} {precision}"), cost, run: Box::new(run) }
     }
 }
 
@@ -293,7 +295,7 @@ struct Gelu {
 
 impl Gelu {
     fn case(tokens: usize, size: Size) -> Case {
-        let (room, len) = (Room::new(DType::F32), tokens * size.ffn);
+        let (room, len) = (Room::new(Precision::F32), tokens * size.ffn);
         let [x, y, slope] = std::array::from_fn(|_| room.random(DType::F32, len));
         let shape = format!("{tokens}x{} f32", size.ffn);
         // x, y, the derivative; then dy, the derivative, dx.
@@ -351,7 +353,7 @@ struct AdamWOp {
 
 impl AdamWOp {
     fn case() -> Case {
-        let room = Room::new(DType::F32);
+        let room = Room::new(Precision::F32);
         let zeros = |len| {
             let mut scratch = room.random(DType::F32, len);
             room.device.fill(0.0, scratch.as_mut()).expect("a buffer");
@@ -389,13 +391,13 @@ impl Op for AdamWOp {
 fn for_each_case(mut work: impl FnMut(Case)) {
     for size in [MINILM, BASE] {
         for tokens in TOKENS {
-            PRECISIONS.into_iter().for_each(|precision| work(AddNormOp::case(tokens, size, precision)));
+            Precision::ALL.into_iter().for_each(|precision| work(AddNormOp::case(tokens, size, precision)));
         }
         for shape in [[16, 66], [16, 128], [1, 512]] {
-            PRECISIONS.into_iter().for_each(|precision| work(AttentionOp::case(shape, size, precision)));
+            Precision::ALL.into_iter().for_each(|precision| work(AttentionOp::case(shape, size, precision)));
         }
         for tokens in TOKENS {
-            PRECISIONS.into_iter().for_each(|precision| work(FeedForwardOp::case(tokens, size, precision)));
+            Precision::ALL.into_iter().for_each(|precision| work(FeedForwardOp::case(tokens, size, precision)));
         }
         TOKENS.into_iter().for_each(|tokens| work(Gelu::case(tokens, size)));
         TOKENS.into_iter().for_each(|tokens| work(Factors::case(tokens, size)));

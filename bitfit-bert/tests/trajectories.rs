@@ -14,8 +14,7 @@ use bitfit_bert::model::Base;
 use bitfit_bert::run::{Finetune, FinetuneOptions};
 use bitfit_bert::train::{Events, StepReport, TrainOptions};
 use bitfit_bert::{BiasKind, BiasSelection, Method};
-use bitfit_core::{Backend, Cpu};
-use bitfit_cuda::Precision;
+use bitfit_core::{Backend, Cpu, Precision};
 use common::{goldens, gpu, minilm};
 
 /// Collects losses, and ends the run after as many as PyTorch's.

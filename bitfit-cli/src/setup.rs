@@ -7,10 +7,10 @@ use anyhow::{Result, anyhow, bail};
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::{Predictor, TaskFile, hub};
-use bitfit_core::{Backend, Cpu, DType, cpu::Isa};
-use bitfit_cuda::{Cuda, Precision};
+use bitfit_core::{Backend, Cpu, cpu::Isa};
+use bitfit_cuda::Cuda;
 
-use crate::args::{Device, MachineArgs};
+use crate::args::{Device, MachineArgs, Precision};
 
 /// What a command does once it has its device, whichever that is.
 pub trait Job {
@@ -32,17 +32,21 @@ pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
 }
 
 fn cpu(precision: Precision) -> Result<Cpu> {
-    let narrow = match precision {
-        Precision::F32 => DType::F32,
-        Precision::Bf16 => DType::Bf16,
+    let precision = match precision {
+        Precision::F32 => bitfit_core::Precision::F32,
+        Precision::Bf16 => bitfit_core::Precision::Bf16,
         Precision::Tf32 => bail!("--precision tf32: only a GPU has it; take --device cuda, or f32 or bf16"),
     };
-    Ok(Cpu::default().with_precision(narrow))
+    Ok(Cpu::default().with_precision(precision))
 }
 
 fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
     let device = Cuda::new(ordinal).map_err(|error| anyhow!("--device {}: {error}", Device::Cuda(ordinal)))?;
-    Ok(device.with_precision(precision))
+    Ok(match precision {
+        Precision::F32 => device,
+        Precision::Tf32 => device.with_tf32(),
+        Precision::Bf16 => device.with_precision(bitfit_core::Precision::Bf16),
+    })
 }
 
 /// A task over its base model, ready to predict.

@@ -28,7 +28,7 @@ mod staging;
 mod sums;
 
 pub use compile::Target;
-pub use device::{Cuda, Matrix, Precision};
+pub use device::{Cuda, Matrix};
 pub use error::{Error, Result};
 pub use kernels::{compile_all, source_names};
 pub use memory::{Buffer, Indices};

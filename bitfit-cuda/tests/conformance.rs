@@ -2,8 +2,8 @@
 //!
 //! `BITFIT_CONFORMANCE` names a part of it, by the beginning of its checks' names: under compute-sanitizer the whole takes minutes.
 
-use bitfit_core::backend::conformance;
-use bitfit_cuda::{Cuda, Precision};
+use bitfit_core::{Precision, backend::conformance};
+use bitfit_cuda::Cuda;
 
 mod common;
 

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bitfit_core::HostTensor;
-use bitfit_cuda::{Cuda, Precision};
+use bitfit_core::{HostTensor, Precision};
+use bitfit_cuda::Cuda;
 use safetensors::{Dtype, SafeTensors};
 
 /// A folder of the goldens.

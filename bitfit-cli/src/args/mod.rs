@@ -11,14 +11,13 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use bitfit_bert::data::{Columns, Format, Header, ReadOptions};
 use bitfit_bert::presets::GlueTask;
-use bitfit_cuda::Precision;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 pub use eval::EvalArgs;
 pub use finetune::{FinetuneArgs, Method};
 pub use predict::{OutputFormat, PredictArgs};
-pub use values::Device;
+pub use values::{Device, Precision};
 
 use crate::report;
 

@@ -11,7 +11,6 @@ use bitfit_bert::data::{Format, Kind};
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
-use bitfit_cuda::Precision;
 
 use super::{Method, OutputFormat};
 
@@ -80,6 +79,28 @@ pub fn method(text: &str) -> Result<Method, String> {
 
 pub fn schedule(text: &str) -> Result<Schedule, String> {
     one_of(text, &Schedule::ALL.map(|schedule| (schedule.name(), schedule)))
+}
+
+/// The values of `--precision`: core's, and TF32 products on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 throughout.
+    F32,
+    /// f32, with products on tensor cores that round the factors to TF32.
+    Tf32,
+    /// Products of bfloat16 with f32 sums.
+    Bf16,
+}
+
+impl Precision {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        }
+    }
 }
 
 pub fn precision(text: &str) -> Result<Precision, String> {

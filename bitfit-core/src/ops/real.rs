@@ -1,12 +1,12 @@
-//! The numbers the references are written in: f64 to check gradients by finite differences, f32 to check the fast paths.
+//! [`Real`]: the float types of the references, f64 to check gradients by finite differences and f32 to check fast paths.
 
 use ndarray::NdFloat;
 
-/// A float with the error function.
+/// A float type with the functions that the references need.
 pub trait Real: NdFloat {
-    /// A constant.
+    /// Converts a constant.
     fn of(value: f64) -> Self;
-    /// `2/√π ∫₀ˣ exp(-t²) dt`, to the last digits of f64.
+    /// The error function `2/√π ∫₀ˣ exp(-t²) dt`, accurate to f64.
     fn erf(self) -> Self;
 
     /// The exact GELU and its derivative: `z Φ(z)` and `Φ(z) + z φ(z)` (Hendrycks and Gimpel, arXiv 1606.08415).

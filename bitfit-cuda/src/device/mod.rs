@@ -6,7 +6,7 @@ pub(crate) mod transfer;
 
 use std::{fmt, sync::Arc};
 
-use bitfit_core::DType;
+use bitfit_core::Precision;
 use cudarc::driver::{CudaContext, CudaStream, DriverError, sys::CUresult};
 
 pub use matrix::Matrix;
@@ -20,35 +20,14 @@ use crate::{
     staging::Staging,
 };
 
-/// The arithmetic of products, and the type in which what backward reads is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// f32 throughout: for parity with the CPU and with other frameworks.
-    #[default]
-    F32,
-    /// f32, but that tensor cores round what products take to TF32's 10 bits of mantissa.
-    Tf32,
-    /// Products with frozen weights in bfloat16 with sums in f32; half the memory.
-    Bf16,
-}
-
-impl Precision {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Tf32 => "tf32",
-            Self::Bf16 => "bf16",
-        }
-    }
-}
-
 /// A GPU. Clones share its stream and its memory.
 #[derive(Clone)]
 pub struct Cuda {
     shared: Arc<Shared>,
     precision: Precision,
-    /// Whether products are made by this crate's own kernel alone.
+    /// Whether f32 products round their factors to TF32.
+    tf32: bool,
+    /// Whether all products use this crate's own kernel.
     plain: bool,
 }
 
@@ -116,14 +95,22 @@ impl Cuda {
                 stream,
             }),
             precision: Precision::F32,
+            tf32: false,
             plain: false,
         })
     }
 
-    /// The same device reckoning in another precision.
+    /// The same device with another precision.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// The same device with products of f32 on tensor cores that round the factors to TF32, 10 bits of mantissa. Has no effect in
+    /// bfloat16.
+    #[must_use]
+    pub fn with_tf32(self) -> Self {
+        Self { tf32: true, ..self }
     }
 
     /// The same device multiplying matrices by this crate's own kernel alone, as it else does only where cuBLASLt has no
@@ -152,9 +139,9 @@ impl Cuda {
         !self.plain
     }
 
-    /// The precision it reckons in.
-    pub fn precision(&self) -> Precision {
-        self.precision
+    /// Whether products of f32 round their factors to TF32.
+    pub(crate) fn uses_tf32(&self) -> bool {
+        self.tf32 && self.precision == Precision::F32
     }
 
     /// The compute capability that the kernels are compiled for, ten times major plus minor: what they can use of the
@@ -188,15 +175,9 @@ impl Cuda {
         bitfit_core::Error::Device { device: self.shared.short_name.clone(), reason: error.to_string() }
     }
 
-    fn dtype(&self) -> DType {
-        match self.precision {
-            Precision::F32 | Precision::Tf32 => DType::F32,
-            Precision::Bf16 => DType::Bf16,
-        }
-    }
-
     fn full_name(&self) -> String {
-        format!("{} ({}, {})", self.shared.short_name, self.shared.description, self.precision.name())
+        let precision = if self.uses_tf32() { "tf32" } else { self.precision.name() };
+        format!("{} ({}, {precision})", self.shared.short_name, self.shared.description)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is done to whole buffers: allocation, copies between host and device, and the simplest kernels.
 
 use bitfit_core::{
-    DType, Device, HostTensor, Result,
+    DType, Device, HostTensor, Precision, Result,
     backend::{Slice, SliceMut},
 };
 
@@ -23,8 +23,8 @@ impl Device for Cuda {
         self.full_name()
     }
 
-    fn compute_dtype(&self) -> DType {
-        self.dtype()
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn allocate(&self, len: usize) -> Result<Buffer> {
@@ -72,8 +72,8 @@ impl Device for Cuda {
         Ok(Indices::new(lent, data.len()))
     }
 
-    fn lay_out(&self, parts: &[HostTensor], dtype: DType) -> Result<Matrix> {
-        Matrix::new(self, parts, dtype)
+    fn lay_out(&self, parts: &[HostTensor], precision: Precision) -> Result<Matrix> {
+        Matrix::new(self, parts, precision.weight_dtype())
     }
 
     fn fill(&self, value: f32, to: SliceMut<'_, Self>) -> Result<()> {

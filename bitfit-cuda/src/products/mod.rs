@@ -17,7 +17,7 @@ use cudarc::driver::CudaStream;
 
 use self::plan::{Key, Library, Plan};
 use crate::{
-    Cuda, Error, Precision, Result,
+    Cuda, Error, Result,
     launch::{Arguments, Shape, Source, bytes_of, kernel, source},
 };
 
@@ -164,7 +164,7 @@ impl Cuda {
             factors: a.data.dtype,
             output: c.dtype,
             accumulate,
-            tf32: self.precision() == Precision::Tf32 && a.data.dtype == DType::F32,
+            tf32: self.uses_tf32() && a.data.dtype == DType::F32,
             // Buffers begin at multiples of 256 bytes.
             alignments: windows.map(|window| 1 << (window.offset * bytes_of(window.dtype)).trailing_zeros().min(8)),
         };

@@ -4,8 +4,8 @@
 
 use std::io::Write;
 
-use bitfit_core::Device;
-use bitfit_cuda::{Cuda, Precision};
+use bitfit_core::{Device, Precision};
+use bitfit_cuda::Cuda;
 
 /// The first GPU; `None`, and a line that says so, where there is none, or a library is missing or too old.
 pub fn device(precision: Precision) -> Option<Cuda> {

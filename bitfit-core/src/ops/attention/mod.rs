@@ -22,7 +22,7 @@
 
 mod columns;
 mod cpu;
-mod form;
+mod operands;
 pub mod reference;
 mod sequences;
 mod softmax;

@@ -93,8 +93,9 @@ impl<D: Backend> Tape<'_, D> {
         }
         // The gradient of x is added to that of the residual stream, which is f32.
         let x = &self.to_f32(x)?;
-        if up.dtype() != down.dtype() {
-            return Err(Error::invalid("feed_forward", "the weights are laid out for different types"));
+        let precision = up.precision();
+        if precision != down.precision() {
+            return Err(Error::invalid("feed_forward", "the weights have different precisions"));
         }
         if down.in_features() != ffn {
             let found = [down.out_features(), down.in_features()];
@@ -102,10 +103,12 @@ impl<D: Backend> Tape<'_, D> {
         }
         let bias_trains = self.trains(bias).cloned();
         let needs = x.slot().is_some() || bias_trains.is_some();
-        let mut derivative = needs.then(|| self.scratch_of(up.dtype(), rows * ffn)).transpose()?;
-        let mut y = self.scratch_of(down.dtype(), rows * down.out_features())?;
-        let mut hidden = self.scratch_of(up.dtype(), rows * ffn)?;
-        let input = Input { x: x.slice_in(up.dtype()), up: up.matrix(), bias: self.value(bias), down: down.matrix() };
+        let mut derivative = needs.then(|| self.scratch_of(precision.activation_dtype(), rows * ffn)).transpose()?;
+        let mut y = self.scratch_of(precision.activation_dtype(), rows * down.out_features())?;
+        let mut hidden = self.scratch_of(precision.product_dtype(), rows * ffn)?;
+        let product_dtype = precision.product_dtype();
+        let input =
+            Input { x: x.slice_in(product_dtype), up: up.matrix(), bias: self.value(bias), down: down.matrix() };
         self.device().feed_forward(input, hidden.as_mut(), derivative.as_mut().map(Scratch::as_mut), y.as_mut())?;
         let y = Tensor::new(y, rows, down.out_features());
         Ok(match derivative {
@@ -133,7 +136,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
-        let mut hidden = grads.scratch_of(self.up.dtype(), self.rows * self.up.out_features())?;
+        let mut hidden = grads.scratch_of(self.up.precision().product_dtype(), self.rows * self.up.out_features())?;
         let mut target = self.x.map(|x| grads.target(x, self.rows * self.up.in_features())).transpose()?;
         grads.column_sums([self.bias.as_ref()], |device, sums| {
             let input = BackwardInput {
