@@ -81,7 +81,8 @@ impl MappedFile {
         if (now.len(), now.modified().ok()) == (self.len, self.modified) {
             return Ok(());
         }
-        let reason = "the file was changed while it was in use, so the weights are no longer those that were read: run again";
+        let reason =
+            "the file was changed while it was in use, so the weights are no longer those that were read: run again";
         Err(Error::Weights { path: self.path.clone(), reason: reason.into() })
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bitfit_core::{Backend, DType, Frozen, FrozenMatrix, Workspace};
+use bitfit_core::{Backend, Frozen, FrozenMatrix, Precision, Workspace};
 
 use super::embeddings::Embeddings;
 use super::encoder::Encoder;
@@ -150,7 +150,7 @@ impl<D: Backend> Base<D> {
     fn pooler(&self) -> Result<Dense<D>> {
         // The pooler reads a few rows only, and its activation computes in f32: products in bf16 would save nothing.
         let weight = self.checkpoint().tensor(Role::weight(Module::Pooler, 0))?;
-        let weight = FrozenMatrix::with_dtype(self.device(), &[weight], DType::F32)?.into();
+        let weight = FrozenMatrix::with_precision(self.device(), &[weight], Precision::F32)?.into();
         Ok(Dense { weight, bias: self.frozen(Role::bias(Module::Pooler, 0))?.into() })
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bitfit_core::{
-    ArenaBuilder, Backend, DType, Frozen, FrozenMatrix, HostTensor, Mask, Param, Random, ops::linear::Weight,
+    ArenaBuilder, Backend, Frozen, FrozenMatrix, HostTensor, Mask, Param, Precision, Random, ops::linear::Weight,
 };
 
 use super::encoder::Encoder;
@@ -259,7 +259,7 @@ impl<'a, D: Backend> Builder<'a, D> {
             }
         }
         if let (Some(pooler), Some(tensor)) = (&mut encoder.pooler, replaced.get(&Role::weight(Module::Pooler, 0))) {
-            pooler.weight = FrozenMatrix::with_dtype(device, &[tensor.clone()], DType::F32)?.into();
+            pooler.weight = FrozenMatrix::with_precision(device, &[tensor.clone()], Precision::F32)?.into();
         }
         Ok(())
     }
@@ -281,7 +281,7 @@ impl<'a, D: Backend> Builder<'a, D> {
         let values = [self.given_or(&weight, &[out, h], drawn)?, self.given_or(&bias, &[out], vec![0.0; out])?];
         if self.is_finished() {
             let [weight, bias] = values;
-            let weight = FrozenMatrix::with_dtype(self.base.device(), &[weight], DType::F32)?.into();
+            let weight = FrozenMatrix::with_precision(self.base.device(), &[weight], Precision::F32)?.into();
             return Ok(Dense { weight, bias: Frozen::new(self.base.device(), &bias)?.into() });
         }
         let [weight, bias] = [(weight, &values[0]), (bias, &values[1])].map(|(name, tensor)| {
