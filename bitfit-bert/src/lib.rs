@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 mod error;
+pub mod files;
 pub mod finetune;
 pub mod hub;
 pub mod metrics;

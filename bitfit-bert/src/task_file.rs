@@ -2,8 +2,6 @@
 //! `model.load_state_dict(safetensors.torch.load_file(file), strict=False)` is all it takes to use it. The metadata says
 //! which base model it belongs to and how it came about.
 
-mod partial;
-
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -12,9 +10,8 @@ use bitfit_core::HostTensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 
-pub use partial::PartialFile;
-
 use crate::data::{Kind, Labels};
+use crate::files::AtomicFile;
 use crate::{Checkpoint, Error, Result};
 
 /// What the metadata's `format` says.
@@ -69,7 +66,7 @@ impl TaskFile {
         let mut bytes = safetensors::serialize(views, Some(self.metadata()))
             .map_err(|error| self.refuse(path, error.to_string()))?;
         sort_metadata(&mut bytes).map_err(|error| self.refuse(path, error.to_string()))?;
-        let mut file = PartialFile::create(path)?;
+        let mut file = AtomicFile::create(path)?;
         file.write(&bytes)?;
         file.finish()
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, anyhow};
-use bitfit_bert::task_file::PartialFile;
+use bitfit_bert::files::AtomicFile;
 
 use crate::{STOPPED, report};
 
@@ -44,7 +44,7 @@ pub fn quit_on_signal() -> Result<()> {
 }
 
 fn quit() -> ! {
-    PartialFile::abandon_all();
+    AtomicFile::abandon_all();
     process::exit(STOPPED.into())
 }
 

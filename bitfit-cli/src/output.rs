@@ -1,11 +1,12 @@
-//! Places to write: whether a directory takes files, answers to stdout or to a file, and which failures of stdout are none.
+//! Places to write: whether a directory takes files, answers to stdout or to a file, and which failures of stdout are
+//! none.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use bitfit_bert::task_file::PartialFile;
+use bitfit_bert::files::AtomicFile;
 
 /// Refuses a directory that cannot be written, or could not be made, before any work is done for it. Nothing is left
 /// behind, and a directory that is not there is not made.
@@ -39,14 +40,14 @@ pub enum Sink {
     /// Each as it comes.
     Stdout(io::Stdout),
     /// Into a file that takes its name when the last is written.
-    File(PartialFile),
+    File(AtomicFile),
 }
 
 impl Sink {
     /// Stdout, or the file of this path.
     pub fn open(path: Option<&Path>) -> Result<Self> {
         Ok(match path {
-            Some(path) => Self::File(PartialFile::create(path).map_err(refuse)?),
+            Some(path) => Self::File(AtomicFile::create(path).map_err(refuse)?),
             None => Self::Stdout(io::stdout()),
         })
     }
