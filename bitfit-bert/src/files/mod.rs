@@ -39,7 +39,8 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
 /// - The permission bits of the file that a reader found at the target are kept; a new file has those of the umask.
 /// - A symbolic link is itself replaced, and what it points to is left alone, as rename(2) does: a link planted in the
 ///   output directory must not lead a write to a file outside of it. The same holds for a hard link.
-/// - A device or a pipe, or a link to one, cannot be replaced and is written directly.
+/// - A device or a pipe, or a link to one, cannot be replaced and is written directly. So is the file behind one of the
+///   system's links to open files, such as `/dev/stdout`.
 #[derive(Debug)]
 pub struct AtomicFile {
     path: PathBuf,
@@ -114,7 +115,7 @@ impl Write for Destination {
 fn open(path: &Path) -> io::Result<Destination> {
     let existing = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
+        Ok(metadata) if metadata.is_file() && !is_open_file(path) => Some(metadata.permissions()),
         Ok(_) => return Ok(Destination::Target(File::options().write(true).open(path)?)),
         // Also a symbolic link to nothing, which is replaced. Any other reason will prevent the creation beside it.
         Err(_) => None,
@@ -177,6 +178,11 @@ impl Drop for TemporaryFile {
             drop(file);
         }
     }
+}
+
+/// Whether a path is one of the system's links to open files, such as `/dev/stdout` or `/proc/self/fd/1`.
+fn is_open_file(path: &Path) -> bool {
+    ["/dev", "/proc"].iter().any(|system| path.starts_with(system)) && path.is_symlink()
 }
 
 /// Creates a file that did not exist: with the permissions of the umask, or readable by its owner alone.

@@ -117,6 +117,18 @@ mod unix {
         assert!(link.is_symlink());
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_open_file_is_written_through_the_systems_link() {
+        use std::os::fd::AsRawFd;
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join(NAME)).unwrap();
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        write(Path::new(&link), "new").unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join(NAME)).unwrap(), "new");
+        assert!(Path::new(&link).is_symlink());
+    }
+
     #[test]
     fn permissions_are_kept_and_new_files_follow_the_umask() {
         let dir = tempfile::tempdir().unwrap();

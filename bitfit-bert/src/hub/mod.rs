@@ -5,9 +5,9 @@
 //! With the feature `hub` a model that is in no cache is downloaded into it. Without the feature, or with
 //! `HF_HUB_OFFLINE` set, nothing in this module opens a connection.
 //!
-//! A hub, the storage that it redirects to and the files in a cache are not trusted: a name from any of them becomes a
-//! path only if it passes [`names`], the token is sent to the hub's own origin alone, and plain `http://` is used
-//! within this machine only, unless `BITFIT_ALLOW_HTTP=1` is set.
+//! A hub, the storage that it redirects to and the files in a cache are not trusted: a name from any of them is checked
+//! before it becomes a path, the token is sent to the hub's own origin alone, and plain `http://` is used within this
+//! machine only, unless `BITFIT_ALLOW_HTTP=1` is set.
 
 #[cfg(feature = "hub")]
 mod address;
