@@ -1,4 +1,5 @@
-//! Places to write: whether a directory takes files, answers to stdout or to a file, and which failures of stdout are none.
+//! Places to write: whether a directory takes files, answers to stdout or to a file, and which failures of stdout are
+//! none.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -16,7 +17,7 @@ pub fn check_directory(directory: &Path) -> Result<()> {
     let metadata = loop {
         match fs::metadata(if existing.as_os_str().is_empty() { Path::new(".") } else { existing }) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // A symbolic link to nowhere is there, and no directory can be made in its place.
+                // A symbolic link to nothing exists, and no directory can be made in its place.
                 if existing.is_symlink() {
                     return Err(refuse(error));
                 }
@@ -26,24 +27,24 @@ pub fn check_directory(directory: &Path) -> Result<()> {
         }
     };
     if !metadata.is_dir() {
-        return Err(anyhow!("--out {}: {} is no directory", directory.display(), existing.display()));
+        return Err(anyhow!("--out {}: {} is not a directory", directory.display(), existing.display()));
     }
-    // Permissions do not tell on every file system, or for every user; a file does.
+    // Permission bits do not decide on every file system, or for every user. Creating a file does.
     let probe = existing.join(format!(".bitfit-{}", std::process::id()));
     File::create_new(&probe).map_err(refuse)?;
     fs::remove_file(&probe).map_err(refuse)
 }
 
-/// Where answers go.
+/// The destination of answers.
 pub enum Sink {
-    /// Each as it comes.
+    /// Stdout, which gets each answer as it comes.
     Stdout(io::Stdout),
-    /// Into a file that takes its name when the last is written.
+    /// A file that replaces its target when the last answer is written.
     File(AtomicFile),
 }
 
 impl Sink {
-    /// Stdout, or the file of this path.
+    /// Opens the file at `path`, or stdout without one.
     pub fn open(path: Option<&Path>) -> Result<Self> {
         Ok(match path {
             Some(path) => Self::File(AtomicFile::create(path).map_err(refuse)?),
@@ -51,7 +52,7 @@ impl Sink {
         })
     }
 
-    /// Writes lines, and to stdout at once.
+    /// Writes lines; stdout is flushed after them.
     pub fn write(&mut self, lines: &[u8]) -> Result<()> {
         match self {
             Self::Stdout(stdout) => stdout.write_all(lines).and_then(|()| stdout.flush()).map_err(stdout_error),
@@ -59,7 +60,7 @@ impl Sink {
         }
     }
 
-    /// Gives the file its name.
+    /// Completes the output, which puts a file in its place.
     pub fn finish(self) -> Result<()> {
         match self {
             Self::Stdout(_) => Ok(()),
@@ -68,7 +69,7 @@ impl Sink {
     }
 }
 
-/// For `map_err`: the library names the file, this the flag.
+/// For `map_err`: adds the flag to the library's message, which names the file.
 fn refuse(error: bitfit_bert::Error) -> anyhow::Error {
     anyhow!("--out {error}")
 }
@@ -78,7 +79,7 @@ pub fn stdout_error(error: io::Error) -> anyhow::Error {
     if error.kind() == io::ErrorKind::BrokenPipe { error.into() } else { anyhow!("stdout: {error}") }
 }
 
-/// Whether stdout's reader has gone, which is how `| head` ends a program.
+/// Whether an error says that stdout's reader is gone, which is how `| head` ends a program.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

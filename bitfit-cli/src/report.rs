@@ -1,4 +1,4 @@
-//! What a command tells: lines for people on stderr, and the result as one JSON object on stdout.
+//! What a command prints: lines for people on stderr, and the result as one JSON object on stdout.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -19,9 +19,9 @@ pub struct FinetuneReport<'a> {
     pub model: &'a str,
     pub task: Option<&'static str>,
     pub method: &'static str,
-    /// Scalars that train, the head's included.
+    /// Trained scalars, including the head's.
     pub trainable: usize,
-    /// Scalars of them that are biases of the base model.
+    /// Trained scalars that are biases of the base model.
     pub biases: usize,
     /// Parameters of the whole model.
     pub total: usize,
@@ -29,15 +29,15 @@ pub struct FinetuneReport<'a> {
     pub epochs: usize,
     pub steps: usize,
     pub tokens: usize,
-    /// The epoch that the task file holds, by the metric that chose it.
+    /// The epoch that the task file holds, chosen by its metric.
     pub best: Option<BestReport>,
-    /// All scores of that epoch.
+    /// All scores of the best epoch.
     pub metrics: Value,
-    /// Of training alone.
+    /// The duration of training alone.
     pub seconds: f64,
     pub tokens_per_s: f64,
     pub peak_rss_bytes: Option<u64>,
-    /// As `--device` and `--precision` have them.
+    /// The device and the precision, as `--device` and `--precision` name them.
     pub device: String,
     pub precision: &'static str,
     /// Null where the run ended before its first step.
@@ -69,12 +69,12 @@ pub struct EvalReport<'a> {
     pub seconds: f64,
     pub tokens_per_s: f64,
     pub peak_rss_bytes: Option<u64>,
-    /// As `--device` and `--precision` have them.
+    /// The device and the precision, as `--device` and `--precision` name them.
     pub device: String,
     pub precision: &'static str,
 }
 
-/// A line on stderr. Where nobody reads it, the work goes on.
+/// Prints a line on stderr. A closed stderr does not stop the work.
 pub fn say(line: fmt::Arguments<'_>) {
     _ = writeln!(io::stderr(), "{line}");
 }
@@ -86,7 +86,7 @@ pub fn print(report: &impl Serialize) -> Result<()> {
     writeln!(stdout, "{json}").and_then(|()| stdout.flush()).map_err(output::stdout_error)
 }
 
-/// Tells of rows that a preset left out.
+/// Reports the rows that a preset left out.
 pub fn say_skipped(dataset: &Dataset) {
     if let [first, ..] = dataset.skipped[..] {
         let lines = dataset.skipped.len();
@@ -98,40 +98,38 @@ pub fn say_skipped(dataset: &Dataset) {
     }
 }
 
-/// Scores as words: `accuracy 0.9123  f1 0.9011`.
+/// Scores as text: `accuracy 0.9123  f1 0.9011`.
 pub fn scores(scores: &[Score]) -> String {
     scores.iter().map(|score| format!("{} {:.4}", score.metric, score.value)).collect::<Vec<_>>().join("  ")
 }
 
-/// Tokens a second; 0 before any time has passed, because JSON has no infinity.
+/// Tokens per second; 0 before any time has passed, because JSON has no infinity.
 pub fn rate(tokens: f64, seconds: f64) -> f64 {
     if seconds > 0.0 { rounded(tokens / seconds, 1) } else { 0.0 }
 }
 
-/// To so many places: a clock's further digits are noise.
+/// Rounds to a number of decimal places: further digits of a clock are noise.
 pub fn rounded(value: f64, places: i32) -> f64 {
     let scale = 10f64.powi(places);
     (value * scale).round() / scale
 }
 
-/// A message on one line, whatever names are in it.
+/// Joins the lines of a message into one.
 pub fn one_line(message: &str) -> String {
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The most memory this process has had resident, in bytes; `None` where the system does not tell.
+/// The peak of this process's resident memory, in bytes; `None` where the system does not report it.
 #[cfg(unix)]
 pub fn peak_rss_bytes() -> Option<u64> {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: `usage` is a writable `rusage`, and getrusage writes nothing else.
-    let failed = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) } != 0;
-    // SAFETY: an `rusage` is integers only, so all zeros is one, whether or not the call has filled it.
-    let peak = unsafe { usage.assume_init() }.ru_maxrss;
+    use nix::sys::resource::{UsageWho, getrusage};
+
+    let peak = getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss();
     let unit = if cfg!(any(target_os = "macos", target_os = "ios")) { 1 } else { 1024 };
-    u64::try_from(peak).ok().filter(|peak| !failed && *peak > 0).map(|peak| peak * unit)
+    u64::try_from(peak).ok().filter(|peak| *peak > 0).map(|peak| peak * unit)
 }
 
-/// The most memory this process has had resident, in bytes; `None` where the system does not tell.
+/// The peak of this process's resident memory, in bytes; `None` where the system does not report it.
 #[cfg(not(unix))]
 pub fn peak_rss_bytes() -> Option<u64> {
     None

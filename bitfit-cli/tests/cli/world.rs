@@ -106,8 +106,8 @@ impl World {
         header.metadata().clone().unwrap().into_iter().collect()
     }
 
-    /// The weights of the model: every value drawn anew, but LayerNorm weights of 1, and good words on another side than
-    /// bad ones, as pre-training would put them.
+    /// The weights of the model: every value drawn anew, but LayerNorm weights of 1, and good words on another side
+    /// than bad ones, as pre-training would put them.
     fn write_weights(&self, shapes: &Shapes) {
         let mut random = Random::new(5, 0);
         let words = SPECIAL.len()..SPECIAL.len() + GOOD.len() + BAD.len();
@@ -143,7 +143,7 @@ impl World {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bitfit-cli"));
         command.current_dir(self.directory.path()).env("HF_HUB_OFFLINE", "1").env_remove("BITFIT_ISA");
         command.env("HF_HOME", self.path("no-cache")).env_remove("HF_HUB_CACHE").env_remove("HUGGINGFACE_HUB_CACHE");
-        heed_signals(&mut command);
+        default_signals(&mut command);
         command
     }
 
@@ -250,22 +250,26 @@ fn shapes(vocabulary: usize) -> Shapes {
     shapes
 }
 
-/// Has a program heed the signals that end it, even where the tests run with some ignored, as in a script's background.
+/// Gives the ending signals their default action in a program, even where the tests run with some ignored, as in a
+/// script's background.
 #[cfg(unix)]
-fn heed_signals(command: &mut std::process::Command) {
+fn default_signals(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
 
-    let reset = || {
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            // SAFETY: no function is installed that could run at the wrong moment.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec it makes only calls that are safe in a signal handler.
-    unsafe { command.pre_exec(reset) };
+    use nix::sys::signal::{SigHandler, Signal, signal};
+
+    // SAFETY: between fork and exec this makes only calls that are safe in a signal handler, and it installs no
+    // function that could run at the wrong moment.
+    unsafe {
+        command.pre_exec(|| {
+            for ending in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+                signal(ending, SigHandler::SigDfl)?;
+            }
+            Ok(())
+        });
+    }
 }
 
-/// There is nothing to reset.
+/// Elsewhere there are no signals to reset.
 #[cfg(not(unix))]
-fn heed_signals(_: &mut std::process::Command) {}
+fn default_signals(_: &mut std::process::Command) {}
