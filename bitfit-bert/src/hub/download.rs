@@ -1,5 +1,6 @@
 //! The download of a model into the cache: which files, in which order, and how each becomes a verified blob.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,8 @@ const BUFFER: usize = 1 << 20;
 
 /// Fetches whatever of the main branch of `model` the cache lacks, and returns the directory of its snapshot.
 pub(super) fn fetch(network: &Network, repository: &Repository, model: &str, quiet: bool) -> Result<PathBuf, Failure> {
-    let download = Download { network, client: Client::new(network)?, repository, model, quiet };
+    let download =
+        Download { network, client: Client::new(network)?, repository, model, quiet, has_said_wait: Cell::new(false) };
     for _ in 1..MOVES {
         match download.snapshot() {
             Err(Failure::Moved) => {}
@@ -43,6 +45,8 @@ struct Download<'a> {
     repository: &'a Repository,
     model: &'a str,
     quiet: bool,
+    /// Whether the user knows that another download is waited for.
+    has_said_wait: Cell<bool>,
 }
 
 impl Download<'_> {
@@ -80,8 +84,8 @@ impl Download<'_> {
         }
         let blob = self.repository.blob(&metadata.blob);
         let lock = self.repository.lock(&metadata.blob, || {
-            if !self.quiet {
-                _ = writeln!(io::stderr(), "waiting for another download of {} ({file})", self.model);
+            if !self.quiet && !self.has_said_wait.replace(true) {
+                _ = writeln!(io::stderr(), "waiting for another download of {}", self.model);
             }
         });
         let _lock = lock.map_err(at(&blob))?;
