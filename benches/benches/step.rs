@@ -1,7 +1,7 @@
 //! Whole BitFit training steps on random weights and tokens, dropout on: forward, backward, clipping and AdamW.
 //!
-//! Criterion's throughput is tokens a second. `benches/src/bin/step.rs` does the same in a process of its own, with its peak
-//! of memory. In criterion's test mode only MiniLM runs: BERT-base would write 440 MB of weights first.
+//! Criterion's throughput is tokens a second. `benches/src/bin/step.rs` does the same in a process of its own, with its
+//! peak of memory. In criterion's test mode only MiniLM runs: BERT-base would write 440 MB of weights first.
 
 use std::{path::Path, time::Duration};
 

@@ -1,5 +1,5 @@
-//! What the benches share: models of the usual sizes with random weights, whole training steps of them, and the ceilings
-//! that rates are compared with.
+//! What the benches share: models of the usual sizes with random weights, whole training steps of them, and the
+//! ceilings that rates are compared with.
 
 mod aligned;
 mod model;

@@ -50,7 +50,8 @@ impl Error {
         Self::Shape { op, what: what.into(), expected: expected.to_vec(), found: found.to_vec() }
     }
 
-    /// Adds to the message that the error occurred in the backward of `op`, which calls functions that other ops use too.
+    /// Adds to the message that the error occurred in the backward of `op`, which calls functions that other ops use
+    /// too.
     pub(crate) fn in_backward(mut self, op: &str) -> Self {
         match &mut self {
             Self::Shape { what: words, .. }

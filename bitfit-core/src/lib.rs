@@ -1,9 +1,9 @@
 //! Mask-aware autograd and a sparse AdamW, for training a few parameters of a network whose weights stay frozen.
 //!
 //! Trainable parameters are registered in an [`ArenaBuilder`] with a [`Mask`] that chooses their trainable entries. The
-//! [`Arena`] it builds is one flat buffer of these entries; their gradient and the optimizer's state have the same length. A
-//! [`Tape`] runs a network forward and records exactly what backward reads: a frozen weight has no gradient, and layers below
-//! the lowest trainable parameter record nothing. The ops are methods of the tape.
+//! [`Arena`] it builds is one flat buffer of these entries; their gradient and the optimizer's state have the same
+//! length. A [`Tape`] runs a network forward and records exactly what backward reads: a frozen weight has no gradient,
+//! and layers below the lowest trainable parameter record nothing. The ops are methods of the tape.
 //!
 //! ```
 //! use bitfit_core::ops::linear::Weight;
@@ -12,7 +12,9 @@
 //!
 //! let device = Cpu::default();
 //! let mut random = Random::new(0, 0);
-//! let mut matrix = |rows, cols| HostTensor::new([rows, cols], (0..rows * cols).map(|_| random.normal() as f32).collect());
+//! let mut matrix = |rows, cols| {
+//!     HostTensor::new([rows, cols], (0..rows * cols).map(|_| random.normal() as f32).collect())
+//! };
 //!
 //! // A frozen [8, 4] layer with a trainable bias, and a [2, 8] head of which two columns train.
 //! let hidden: Weight<Cpu> = FrozenMatrix::new(&device, &[matrix(8, 4)?])?.into();
@@ -24,7 +26,8 @@
 //!
 //! // Three rows of inputs, and their classes.
 //! let workspace = Workspace::new(device.clone());
-//! let x = workspace.tensor(ndarray::arr2(&[[1.0, 0.0, 0.5, 0.0], [0.0, 1.0, 0.0, 0.5], [0.5, 1.0, 0.0, 0.0]]).view())?;
+//! let inputs = ndarray::arr2(&[[1.0, 0.0, 0.5, 0.0], [0.0, 1.0, 0.0, 0.5], [0.5, 1.0, 0.0, 0.0]]);
+//! let x = workspace.tensor(inputs.view())?;
 //! let classes = Indices::new(&device, &[0, 1, 1])?;
 //!
 //! let mut optimizer = ArenaOptimizer::new(&arena, AdamW::default())?;

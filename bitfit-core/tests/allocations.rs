@@ -1,5 +1,5 @@
-//! What a training step asks the allocator for, once its buffers are there: bookkeeping, and nothing of the size of what it
-//! computes with.
+//! What a training step asks the allocator for, once its buffers are there: bookkeeping, and nothing of the size of
+//! what it computes with.
 //!
 //! A test binary of its own, because the counting allocator is the whole process's.
 

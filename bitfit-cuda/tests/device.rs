@@ -1,4 +1,4 @@
-//! What the suite does not ask: what is said where there is no device, and what belongs to this one alone.
+//! Tests of what the conformance tests do not cover: the errors if there is no device, and properties of this device.
 
 use bitfit_core::ops::{
     activation::{Activation, Activations, reference},
@@ -78,9 +78,9 @@ fn a_threads_first_call_may_be_a_kernel() {
 #[test]
 fn many_copies_under_way_do_not_meet() {
     let Some(device) = common::device(Precision::F32) else { return };
-    // More than there are blocks of pinned memory, of lengths that make them grow. Nothing waits in between: a block that is
-    // written or freed before its copy is done shows on the emulator with BITFIT_EMULATOR_CHECK=lazy, always, and on a GPU
-    // by chance.
+    // More than there are blocks of pinned memory, of lengths that make them grow. Nothing waits in between: a block
+    // that is written or freed before its copy is done shows on the emulator with BITFIT_EMULATOR_CHECK=lazy, always,
+    // and on a GPU by chance.
     let data: Vec<_> = (0..100).map(|i| random(i, 1 + (i as usize * 997) % 5000)).collect();
     let buffers: Vec<_> = data.iter().map(|data| upload(&device, data)).collect();
     for (data, buffer) in data.iter().zip(&buffers) {

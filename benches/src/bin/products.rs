@@ -1,6 +1,7 @@
-//! `products [SECONDS]`: `x · Wᵀ + b` with few rows, as in serving: a small batch meets the weights of one layer after the other.
-//! The counterpart of `peers/torch_products.py`, with the same output, one JSON object on stdout: for each precision and shape
-//! the median seconds of a product with one weight again and again, and with twelve weights in turn, which do not fit a cache.
+//! `products [SECONDS]`: `x · Wᵀ + b` with few rows, as in serving: a small batch meets the weights of one layer after
+//! the other. The counterpart of `peers/torch_products.py`, with the same output, one JSON object on stdout: for each
+//! precision and shape the median seconds of a product with one weight again and again, and with twelve weights in
+//! turn, which do not fit a cache.
 //!
 //! Each median is over at least seven products and SECONDS (0.5), which is also how many are given to each.
 

@@ -1,11 +1,11 @@
-//! `step MODEL PRECISION SEQUENCES TOKENS [STEPS] [--device cpu|cuda[:N]]`: BitFit training steps on random tokens, dropout on,
-//! the first one not counted. MODEL is minilm, base or large, PRECISION f32 or bf16, on a GPU also tf32.
+//! `step MODEL PRECISION SEQUENCES TOKENS [STEPS] [--device cpu|cuda[:N]]`: BitFit training steps on random tokens,
+//! dropout on, the first one not counted. MODEL is minilm, base or large, PRECISION f32 or bf16, on a GPU also tf32.
 //!
-//! `step MODEL PRECISION --batches FILE [--device …]`: an epoch of steps instead. A line of FILE is a batch: the lengths of
-//! its sequences.
+//! `step MODEL PRECISION --batches FILE [--device …]`: an epoch of steps instead. A line of FILE is a batch: the
+//! lengths of its sequences.
 //!
-//! The counterpart of `peers/torch_step.py`, with the same output: an empty object on stdout before the first step and when it
-//! is done, the result as another; a line for people on stderr.
+//! The counterpart of `peers/torch_step.py`, with the same output: an empty object on stdout before the first step and
+//! when it is done, the result as another; a line for people on stderr.
 //!
 //! The model's random weights lie in `bench-*` of cargo's target directory; the first run writes them.
 

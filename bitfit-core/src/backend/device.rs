@@ -29,8 +29,8 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn compute_dtype(&self) -> DType {
         self.precision().product_dtype()
     }
-    /// Runs `work` on the thread from which calls to the device are fastest. Results do not depend on it; a training loop should
-    /// run inside.
+    /// Runs `work` on the thread from which calls to the device are fastest. Results do not depend on it; a training
+    /// loop should run inside.
     fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
     }

@@ -38,8 +38,8 @@ impl Precision {
         self.dtype()
     }
 
-    /// The type of the activations that this precision applies to: results of products with frozen weights, their gradients,
-    /// and what an op saves for backward.
+    /// The type of the activations that this precision applies to: results of products with frozen weights, their
+    /// gradients, and what an op saves for backward.
     pub fn activation_dtype(self) -> DType {
         self.dtype()
     }

@@ -1,8 +1,8 @@
-//! The CPU backend: [`Cpu`], with memory and operations on whole buffers. The ops are in each op's `cpu.rs`, and use the SIMD
-//! vectors of `simd` and the matrix products of `gemm`.
+//! The CPU backend: [`Cpu`], with memory and operations on whole buffers. The ops are in each op's `cpu.rs`, and use
+//! the SIMD vectors of `simd` and the matrix products of `gemm`.
 //!
-//! Work is split into fixed blocks of rows, whatever the number of threads, and sums over blocks are added in their order, so
-//! results are bit-identical for any number of threads.
+//! Work is split into fixed blocks of rows, whatever the number of threads, and sums over blocks are added in their
+//! order, so results are bit-identical for any number of threads.
 
 mod buffer;
 mod float;
@@ -51,8 +51,8 @@ impl Cpu {
         Self { isa: isa.available(), precision: Precision::F32 }
     }
 
-    /// The same CPU with another precision: f32 for parity with other frameworks, bfloat16 for half the memory and, with
-    /// instructions for it, twice the speed.
+    /// The same CPU with another precision: f32 for parity with other frameworks, bfloat16 for half the memory and,
+    /// with instructions for it, twice the speed.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
@@ -85,8 +85,8 @@ impl Device for Cpu {
         self.precision
     }
 
-    /// Runs `work` on a thread of rayon's pool. A thread outside the pool waits for each op, and waking it takes as long as a small
-    /// op.
+    /// Runs `work` on a thread of rayon's pool. A thread outside the pool waits for each op, and waking it takes as
+    /// long as a small op.
     fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         rayon::scope(|_| work())
     }

@@ -1,7 +1,8 @@
 //! [`HostTensor`]: a read-only f32 tensor in host memory, the form in which weights enter the engine.
 //!
-//! Frozen weights are hundreds of megabytes and are read once, when they are packed. A host tensor therefore either owns its
-//! elements or refers to a range of shared bytes, such as a memory-mapped file; a clone is one reference count in both cases.
+//! Frozen weights are hundreds of megabytes and are read once, when they are packed. A host tensor therefore either
+//! owns its elements or refers to a range of shared bytes, such as a memory-mapped file; a clone is one reference count
+//! in both cases.
 
 use std::fmt;
 use std::ops::Range;
@@ -46,11 +47,12 @@ impl HostTensor {
 
     /// A tensor of `shape` over `range` of `bytes`, which hold little-endian f32.
     ///
-    /// Nothing is copied if the range is aligned for f32 and the host is little-endian; otherwise the elements are copied
-    /// once, and `bytes` is not kept.
+    /// Nothing is copied if the range is aligned for f32 and the host is little-endian; otherwise the elements are
+    /// copied once, and `bytes` is not kept.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if `range` is out of bounds; [`Error::Shape`] if its length is not that of the elements of `shape`.
+    /// [`Error::Invalid`] if `range` is out of bounds; [`Error::Shape`] if its length is not that of the elements of
+    /// `shape`.
     pub fn from_shared(shape: impl Into<Vec<usize>>, bytes: SharedBytes, range: Range<usize>) -> Result<Self> {
         const OP: &str = "HostTensor::from_shared";
         let shape = shape.into();

@@ -1,18 +1,23 @@
-//! The policy of a workspace: which free buffer a request gets, and which ones are freed. It does not use the device itself.
+//! The policy of a workspace: which free buffer a request gets, and which ones are freed. It does not use the device
+//! itself.
 //!
-//! Batches differ in size from one pass to the next. A pool that kept every free buffer, each for requests of its own size
-//! only, would grow to the sum of the peaks of all sizes. Buffers that earlier passes left are therefore handled as follows.
+//! Batches differ in size from one pass to the next. A pool that kept every free buffer, each for requests of its own
+//! size only, would grow to the sum of the peaks of all sizes. Buffers that earlier passes left are therefore handled
+//! as follows.
 //!
-//! 1. A request takes a free buffer that was last used for its size class. Within a pass, a used buffer keeps its class.
-//! 2. Otherwise it takes a *stale* buffer, free and not yet used in this pass, that is at most [`REACH`] classes larger.
-//! 3. Otherwise a new buffer is allocated, and stale ones are freed, the longest unused first, until the total is at most a
-//!    quarter above what the largest pass needed by itself.
+//! 1. A request takes a free buffer that was last used for its size class. Within a pass, a used buffer keeps its
+//!    class.
+//! 2. Otherwise it takes a *stale* buffer, free and not yet used in this pass, that is at most [`REACH`] classes
+//!    larger.
+//! 3. Otherwise a new buffer is allocated, and stale ones are freed, the longest unused first, until the total is at
+//!    most a quarter above what the largest pass needed by itself.
 //!
-//! By rule 1, a second pass with the same requests finds every buffer where the first one left it, and allocates nothing. By
-//! rule 2, a buffer is at most half as large again as its request, and with rule 3 that holds for the total.
+//! By rule 1, a second pass with the same requests finds every buffer where the first one left it, and allocates
+//! nothing. By rule 2, a buffer is at most half as large again as its request, and with rule 3 that holds for the
+//! total.
 
-/// The size class of a request, four classes to an octave: at most a quarter of a buffer is unused, and a batch that is a few
-/// tokens longer than the last reuses its buffers.
+/// The size class of a request, four classes to an octave: at most a quarter of a buffer is unused, and a batch that is
+/// a few tokens longer than the last reuses its buffers.
 pub(super) fn class(len: usize) -> usize {
     let len = len.max(64);
     let octave = (usize::BITS - 1 - len.leading_zeros()) as usize;

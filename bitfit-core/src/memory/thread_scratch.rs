@@ -1,5 +1,5 @@
-//! Memory that a thread reuses from one op to the next, so that a training step does not allocate any: f32 buffers of any
-//! length ([`ThreadScratch`]), and one value of any type ([`with_thread_value`]).
+//! Memory that a thread reuses from one op to the next, so that a training step does not allocate any: f32 buffers of
+//! any length ([`ThreadScratch`]), and one value of any type ([`with_thread_value`]).
 
 use std::{
     any::Any,
@@ -24,7 +24,8 @@ thread_local! {
     static FREE: RefCell<Free> = const { RefCell::new(Free { buffers: Vec::new(), values: Vec::new() }) };
 }
 
-/// An f32 buffer borrowed from the current thread, aligned to a cache line. When dropped, it is kept by the dropping thread.
+/// An f32 buffer borrowed from the current thread, aligned to a cache line. When dropped, it is kept by the dropping
+/// thread.
 #[derive(Debug)]
 pub(crate) struct ThreadScratch {
     /// At least as many as `len` needs.
@@ -105,8 +106,8 @@ impl Drop for ThreadScratch {
 
 /// Calls `work` with this thread's value of type `T`, which is made by `T::default` at its first use.
 ///
-/// The value is moved out of the thread's storage meanwhile: if `work` waits for other threads, rayon may run another task on
-/// this one, which then gets a value of its own.
+/// The value is moved out of the thread's storage meanwhile: if `work` waits for other threads, rayon may run another
+/// task on this one, which then gets a value of its own.
 pub(crate) fn with_thread_value<T: Default + 'static, R>(work: impl FnOnce(&mut T) -> R) -> R {
     let found = FREE.with_borrow_mut(|free| {
         let index = free.values.iter().position(|value| value.is::<T>())?;

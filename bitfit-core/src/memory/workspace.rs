@@ -44,14 +44,14 @@ impl<D: Device> Workspace<D> {
         &self.shared.device
     }
 
-    /// The size in bytes of all buffers, in use or free. It is constant from the second step of a shape on. Over steps of many
-    /// shapes, it is at most half more than what the largest step needs by itself.
+    /// The size in bytes of all buffers, in use or free. It is constant from the second step of a shape on. Over steps
+    /// of many shapes, it is at most half more than what the largest step needs by itself.
     pub fn allocated_bytes(&self) -> usize {
         self.shared.lock().held() * size_of::<f32>()
     }
 
-    /// Marks the start of a pass through a network. Buffers that the pass does not use may be used for other sizes, or be freed
-    /// when it needs new ones.
+    /// Marks the start of a pass through a network. Buffers that the pass does not use may be used for other sizes, or
+    /// be freed when it needs new ones.
     pub(crate) fn begin_pass(&self) {
         self.shared.lock().begin_pass();
     }

@@ -1,4 +1,5 @@
-//! [`Real`]: the float types of the references, f64 to check gradients by finite differences and f32 to check fast paths.
+//! [`Real`]: the float types of the references, f64 to check gradients by finite differences and f32 to check fast
+//! paths.
 
 use ndarray::NdFloat;
 
@@ -44,7 +45,8 @@ impl Real for f32 {
     }
 }
 
-/// Maclaurin's series in the form without cancellation: `2/√π exp(-x²) Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!` (Abramowitz, Stegun 7.1.6).
+/// Maclaurin's series in the form without cancellation: `2/√π exp(-x²) Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!` (Abramowitz, Stegun
+/// 7.1.6).
 fn erf_series(x: f64) -> f64 {
     let mut term = x;
     let mut sum = x;

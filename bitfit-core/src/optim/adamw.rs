@@ -9,8 +9,8 @@ use crate::{
 
 /// AdamW for a fixed number of trainable values. Its state is two f32 for each, and none for frozen ones.
 ///
-/// The formula is that of PyTorch; see [`crate::ops::adamw`]. More than 65,536 values are split over threads, which does not
-/// change the result.
+/// The formula is that of PyTorch; see [`crate::ops::adamw`]. More than 65,536 values are split over threads, which
+/// does not change the result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SparseAdamW {
     hyper: AdamW,
@@ -31,8 +31,8 @@ impl SparseAdamW {
     /// An optimizer that continues after `step` steps with the moments `m` and `v` of [`SparseAdamW::state`].
     ///
     /// # Errors
-    /// [`Error::Shape`] if the moments differ in length; [`Error::Invalid`] as for [`AdamW::validate`], and for moments that
-    /// cannot result from a step: not finite, or a negative second moment.
+    /// [`Error::Shape`] if the moments differ in length; [`Error::Invalid`] as for [`AdamW::validate`], and for moments
+    /// that cannot result from a step: not finite, or a negative second moment.
     pub fn from_state(hyper: AdamW, m: Vec<f32>, v: Vec<f32>, step: u64) -> Result<Self> {
         hyper.validate()?;
         check_state(m.len(), &m, &v, step)?;
@@ -45,8 +45,8 @@ impl SparseAdamW {
     /// [`clip_grad_norm`](super::clip_grad_norm) returns shows this before the step.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a slice does not have the optimizer's length; [`Error::Invalid`] for a learning rate that is negative
-    /// or not finite. On an error nothing is changed.
+    /// [`Error::Shape`] if a slice does not have the optimizer's length; [`Error::Invalid`] for a learning rate that is
+    /// negative or not finite. On an error nothing is changed.
     pub fn step(&mut self, lr: f32, params: &mut [f32], grads: &[f32]) -> Result<()> {
         for (what, found) in [("the parameters", params.len()), ("the gradient", grads.len())] {
             if found != self.m.len() {
@@ -82,7 +82,8 @@ impl SparseAdamW {
     }
 }
 
-/// Checks that the moments have `len` elements and can result from a step, and that the number of steps can be increased.
+/// Checks that the moments have `len` elements and can result from a step, and that the number of steps can be
+/// increased.
 pub(super) fn check_state(len: usize, m: &[f32], v: &[f32], step: u64) -> Result<()> {
     if step == u64::MAX {
         return Err(Error::invalid("adamw", format!("{step} steps cannot be continued")));
@@ -117,7 +118,8 @@ mod tests {
 
     #[test]
     fn two_steps_are_those_computed_by_hand() {
-        // β₁ = β₂ = 0.5 and g = 1 then 3: m = 0.5, 1.75 and v = 0.5, 4.75, corrected by 0.5 and 0.75 to 1, 7/3 and 1, 19/3.
+        // β₁ = β₂ = 0.5 and g = 1 then 3: m = 0.5, 1.75 and v = 0.5, 4.75, corrected by 0.5 and 0.75 to 1, 7/3 and 1,
+        // 19/3.
         let hyper = AdamW { beta1: 0.5, beta2: 0.5, eps: 0.0, weight_decay: 0.1 };
         let mut optimizer = SparseAdamW::new(1, hyper).unwrap();
         let mut params = [2.0];

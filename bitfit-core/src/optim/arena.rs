@@ -38,15 +38,16 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         Ok(Self { device, hyper, m, v, norm, len, step: 0 })
     }
 
-    /// Updates `arena` by one step with `gradient`, clipped to the norm `max_norm` if it is given; see [`crate::ops::adamw`]. The
-    /// gradient is not modified.
+    /// Updates `arena` by one step with `gradient`, clipped to the norm `max_norm` if it is given; see
+    /// [`crate::ops::adamw`]. The gradient is not modified.
     ///
-    /// A gradient whose norm is not finite changes neither the arena nor the moments. The host does not wait for the norm, so
-    /// the step is counted nevertheless; [`ArenaOptimizer::norm`] returns it.
+    /// A gradient whose norm is not finite changes neither the arena nor the moments. The host does not wait for the
+    /// norm, so the step is counted nevertheless; [`ArenaOptimizer::norm`] returns it.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the arena or the gradient does not have the optimizer's length; [`Error::Invalid`] for a learning rate
-    /// that is negative or not finite, or a `max_norm` that is negative or NaN; [`Error::Device`] if the device fails.
+    /// [`Error::Shape`] if the arena or the gradient does not have the optimizer's length; [`Error::Invalid`] for a
+    /// learning rate that is negative or not finite, or a `max_norm` that is negative or NaN; [`Error::Device`] if the
+    /// device fails.
     pub fn step(&mut self, arena: &mut Arena<D>, gradient: &Gradient<D>, lr: f32, max_norm: Option<f32>) -> Result<()> {
         let Self { hyper, m, v, norm, len, step, .. } = self;
         if arena.len() != *len {
@@ -89,8 +90,8 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         self.step
     }
 
-    /// Copies the state to the host: the first moment, the second moment, and the number of steps. A checkpoint has to save it
-    /// besides [`Arena::read`].
+    /// Copies the state to the host: the first moment, the second moment, and the number of steps. A checkpoint has to
+    /// save it besides [`Arena::read`].
     ///
     /// # Errors
     /// [`Error::Device`] if work that was queued earlier failed.
@@ -105,8 +106,8 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// Restores the state that [`ArenaOptimizer::state`] returned.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a moment does not have the arena's length; [`Error::Invalid`] for moments that cannot result from a
-    /// step (not finite, or a negative second moment), and for `u64::MAX` steps. On an error nothing is changed.
+    /// [`Error::Shape`] if a moment does not have the arena's length; [`Error::Invalid`] for moments that cannot result
+    /// from a step (not finite, or a negative second moment), and for `u64::MAX` steps. On an error nothing is changed.
     pub fn restore(&mut self, m: &[f32], v: &[f32], step: u64) -> Result<()> {
         check_state(self.len, m, v, step)?;
         self.device.write(m, SliceMut::new(&mut self.m, 0, self.len))?;

@@ -1,4 +1,5 @@
-//! Gradient clipping by the global norm (Pascanu, Mikolov, Bengio: arXiv 1211.5063), as `torch.nn.utils.clip_grad_norm_`.
+//! Gradient clipping by the global norm (Pascanu, Mikolov, Bengio: arXiv 1211.5063), as
+//! `torch.nn.utils.clip_grad_norm_`.
 
 use crate::{
     cpu::Isa,
@@ -14,9 +15,9 @@ pub fn global_norm(grads: &[f32]) -> f64 {
 
 /// Scales `grads` to the norm `max_norm` if their norm is larger, and returns the norm before clipping.
 ///
-/// The factor is that of PyTorch, `min(1, max_norm / (norm + 10⁻⁶))`. With an infinite `max_norm` only the norm is computed; one
-/// that is negative or NaN is treated as 0. If the norm is not finite, the gradient is not modified; the caller can check the
-/// result and skip the step.
+/// The factor is that of PyTorch, `min(1, max_norm / (norm + 10⁻⁶))`. With an infinite `max_norm` only the norm is
+/// computed; one that is negative or NaN is treated as 0. If the norm is not finite, the gradient is not modified; the
+/// caller can check the result and skip the step.
 pub fn clip_grad_norm(grads: &mut [f32], max_norm: f32) -> f32 {
     let norm = global_norm(grads) as f32;
     if norm.is_finite() {

@@ -1,8 +1,8 @@
 //! AdamW over the trainable values only, gradient clipping, and learning-rate schedules.
 //!
-//! [`SparseAdamW`], [`clip_grad_norm`] and [`LearningRate`] work on slices and need nothing else of this crate: a trainer with
-//! its own tensors gathers the trainable values and scatters them back after the step (see `examples/optimizer_only.rs`).
-//! [`ArenaOptimizer`] steps an [`Arena`](crate::Arena) in place.
+//! [`SparseAdamW`], [`clip_grad_norm`] and [`LearningRate`] work on slices and need nothing else of this crate: a
+//! trainer with its own tensors gathers the trainable values and scatters them back after the step (see
+//! `examples/optimizer_only.rs`). [`ArenaOptimizer`] steps an [`Arena`](crate::Arena) in place.
 //!
 //! ```
 //! use bitfit_core::optim::{AdamW, LearningRate, Schedule, SparseAdamW, clip_grad_norm};

@@ -69,8 +69,8 @@ impl LearningRate {
 
     /// The rate of step `step`, counted from 0.
     ///
-    /// These are exactly the rates of transformers: with warm-up the rate of the first step is `at(0) = 0`, so it changes only the
-    /// moments, and that of the last is `at(total_steps - 1)`, one step before 0.
+    /// These are exactly the rates of transformers: with warm-up the rate of the first step is `at(0) = 0`, so it
+    /// changes only the moments, and that of the last is `at(total_steps - 1)`, one step before 0.
     pub fn at(&self, step: u64) -> f32 {
         let (t, warmup, total) = (step as f64, self.warmup_steps as f64, self.total_steps as f64);
         let factor = if step < self.warmup_steps {

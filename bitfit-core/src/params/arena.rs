@@ -1,5 +1,5 @@
-//! [`Arena`]: all trainable values in one flat f32 buffer with a table. Clipping, the optimizer step and saving are each one pass
-//! over one slice.
+//! [`Arena`]: all trainable values in one flat f32 buffer with a table. Clipping, the optimizer step and saving are
+//! each one pass over one slice.
 
 use std::sync::{
     Arc,
@@ -54,8 +54,8 @@ impl<D: Device> ArenaBuilder<D> {
     /// Registers a parameter: frozen if the mask is [`Mask::None`], otherwise trainable.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the mask is invalid for the shape or the name is already registered; [`Error::Device`] if the
-    /// device is out of memory.
+    /// [`Error::Invalid`] if the mask is invalid for the shape or the name is already registered; [`Error::Device`] if
+    /// the device is out of memory.
     pub fn add(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Param<D>> {
         if mask == Mask::None {
             self.freeze(&tensor).map(Param::Frozen)
@@ -75,7 +75,8 @@ impl<D: Device> ArenaBuilder<D> {
     /// Registers a parameter whose trainable entries `mask` chooses.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the mask is invalid for the shape, no entry is trainable, or the name is already registered.
+    /// [`Error::Invalid`] if the mask is invalid for the shape, no entry is trainable, or the name is already
+    /// registered.
     pub fn train(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Trainable> {
         let name = name.into();
         mask.validate(&name, tensor.shape())?;
@@ -124,8 +125,8 @@ impl<D: Device> ArenaBuilder<D> {
 
 /// All trainable values: one flat buffer, and a table of the parameters in it.
 ///
-/// The ops read whole tensors. A parameter with a partial mask therefore has a working copy of the whole tensor, into which
-/// [`Arena::update`] scatters the trainable entries after each change.
+/// The ops read whole tensors. A parameter with a partial mask therefore has a working copy of the whole tensor, into
+/// which [`Arena::update`] scatters the trainable entries after each change.
 #[derive(Debug)]
 pub struct Arena<D: Device> {
     device: D,
@@ -277,8 +278,8 @@ impl<D: Device> Arena<D> {
 
     /// Checks the gradient after one backward: that of every parameter has to be finite and not zero everywhere.
     ///
-    /// If some op of a network cuts the path of the gradient, the parameters above the cut still train and the loss still falls;
-    /// this check finds the mistake before the training starts.
+    /// If some op of a network cuts the path of the gradient, the parameters above the cut still train and the loss
+    /// still falls; this check finds the mistake before the training starts.
     ///
     /// # Errors
     /// [`Error::NoGradient`] with the names of the parameters that fail the check.

@@ -1,5 +1,5 @@
-//! [`Mask`]: which entries of a tensor are trainable. The arena, the gradient and the optimizer's moments hold these entries
-//! and no others.
+//! [`Mask`]: which entries of a tensor are trainable. The arena, the gradient and the optimizer's moments hold these
+//! entries and no others.
 
 use std::collections::HashSet;
 
@@ -7,8 +7,8 @@ use crate::{Error, Result};
 
 /// Which entries of a parameter are trainable.
 ///
-/// A tensor is seen as a matrix: its rows are the first dimension, its columns all others flattened. A vector is one row, whose
-/// entries are chosen by `Columns` or `Elements`.
+/// A tensor is seen as a matrix: its rows are the first dimension, its columns all others flattened. A vector is one
+/// row, whose entries are chosen by `Columns` or `Elements`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mask {
     /// No entry: the parameter is frozen.
@@ -36,8 +36,8 @@ impl Mask {
         }
     }
 
-    /// The flat row-major indices of the trainable entries, in the order of the arena. The mask has to be valid for `shape`; see
-    /// [`Mask::validate`].
+    /// The flat row-major indices of the trainable entries, in the order of the arena. The mask has to be valid for
+    /// `shape`; see [`Mask::validate`].
     pub fn indices(&self, shape: &[usize]) -> Vec<u32> {
         let (rows, cols) = matrix(shape);
         match self {
@@ -56,8 +56,8 @@ impl Mask {
     /// Checks that the mask is valid for the tensor `name` of `shape`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if an index is out of range or occurs twice, if the mask is empty but not [`Mask::None`], or if the
-    /// tensor has more elements than 32 bits can index.
+    /// [`Error::Invalid`] if an index is out of range or occurs twice, if the mask is empty but not [`Mask::None`], or
+    /// if the tensor has more elements than 32 bits can index.
     pub fn validate(&self, name: &str, shape: &[usize]) -> Result<()> {
         if *self == Self::None {
             return Ok(());

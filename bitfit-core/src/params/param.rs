@@ -48,8 +48,8 @@ pub struct FrozenMatrix<D: Device> {
 }
 
 impl<D: Device> FrozenMatrix<D> {
-    /// Packs the row-wise concatenation of `parts`, each `[out_i, in]`, such as query, key and value as one product. Its
-    /// products have the device's precision.
+    /// Packs the row-wise concatenation of `parts`, each `[out_i, in]`, such as query, key and value as one product.
+    /// Its products have the device's precision.
     ///
     /// # Errors
     /// [`Error::Shape`] if a part is not a matrix, the parts differ in their columns, or there are no rows or columns;
@@ -111,8 +111,8 @@ impl<D: Device> Clone for FrozenMatrix<D> {
     }
 }
 
-/// A parameter of which a mask chooses the trainable entries: a handle to an entry of the [`Arena`](super::Arena) whose builder
-/// returned it.
+/// A parameter of which a mask chooses the trainable entries: a handle to an entry of the [`Arena`](super::Arena) whose
+/// builder returned it.
 #[derive(Clone, Debug)]
 pub struct Trainable {
     /// The number of its arena.

@@ -1,12 +1,12 @@
-//! Dropout masks as a function of seed, step, site and element. No mask is stored: backward generates it again, and the mask
-//! is the same for every number of threads and on every device.
+//! Dropout masks as a function of seed, step, site and element. No mask is stored: backward generates it again, and the
+//! mask is the same for every number of threads and on every device.
 //!
-//! The generator is Philox. An element is decided by 16 bits, so the drop probability is rounded to a multiple of 2⁻¹⁶, and
-//! the elements that are kept are scaled by the inverse of the rounded keep probability: the expectation is exact.
+//! The generator is Philox. An element is decided by 16 bits, so the drop probability is rounded to a multiple of 2⁻¹⁶,
+//! and the elements that are kept are scaled by the inverse of the rounded keep probability: the expectation is exact.
 //!
-//! Sixteen blocks of the generator, with a counter each, decide a group of 128 elements: half-word j of block l decides element
-//! `16 j + l`. A vector of sixteen counters thus yields eight vectors of sixteen elements without moving bits between lanes,
-//! and a GPU thread that generates one block decides eight elements that are sixteen apart.
+//! Sixteen blocks of the generator, with a counter each, decide a group of 128 elements: half-word j of block l decides
+//! element `16 j + l`. A vector of sixteen counters thus yields eight vectors of sixteen elements without moving bits
+//! between lanes, and a GPU thread that generates one block decides eight elements that are sixteen apart.
 
 use crate::cpu::simd::{self, Isa, Kernel, Simd};
 use crate::rng::{philox, philox_lanes};

@@ -1,5 +1,5 @@
-//! [`Grads`]: the gradients during backward. Those of matrices are in slots, which are freed as soon as they have been read;
-//! those of parameters go directly to the arena's gradient.
+//! [`Grads`]: the gradients during backward. Those of matrices are in slots, which are freed as soon as they have been
+//! read; those of parameters go directly to the arena's gradient.
 
 use super::Slot;
 use crate::{
@@ -10,8 +10,8 @@ use crate::{
 
 /// The gradients during one backward pass.
 ///
-/// The gradient of a parameter is always added to. That of a matrix is written by the first op that reaches it, and added to by
-/// the others.
+/// The gradient of a parameter is always added to. That of a matrix is written by the first op that reaches it, and
+/// added to by the others.
 pub struct Grads<'a, D: Device> {
     workspace: &'a Workspace<D>,
     arena: &'a Arena<D>,
@@ -33,8 +33,8 @@ pub struct Target<D: Device> {
 pub struct ColumnSums<'a, D: Device, const N: usize> {
     /// The buffer of all sums.
     pub buffer: SliceMut<'a, D>,
-    /// The index of the first element of each parameter's sum; `None` for a parameter that does not train. The sums do not
-    /// overlap.
+    /// The index of the first element of each parameter's sum; `None` for a parameter that does not train. The sums do
+    /// not overlap.
     pub at: [Option<usize>; N],
 }
 
@@ -170,9 +170,9 @@ impl<'a, D: Device> Grads<'a, D> {
 
     /// Calls `sum` to add the gradients of up to `N` vector parameters at once.
     ///
-    /// If all entries of the parameters are trainable, it adds directly to the arena's gradient. If a mask is partial or a
-    /// parameter occurs twice, it adds to a buffer of whole vectors, whose chosen elements are then added to the arena's gradient.
-    /// `sum` is also called if no parameter trains.
+    /// If all entries of the parameters are trainable, it adds directly to the arena's gradient. If a mask is partial
+    /// or a parameter occurs twice, it adds to a buffer of whole vectors, whose chosen elements are then added to the
+    /// arena's gradient. `sum` is also called if no parameter trains.
     ///
     /// # Errors
     /// The error of `sum`; [`crate::Error::Device`] if the device is out of memory.

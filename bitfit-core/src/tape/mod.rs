@@ -58,7 +58,8 @@ impl<D: Device> Var<D> {
         self.tensor.slice()
     }
 
-    /// The elements rounded to bfloat16 if `dtype` is that and a rounded copy exists; otherwise the elements of the matrix.
+    /// The elements rounded to bfloat16 if `dtype` is that and a rounded copy exists; otherwise the elements of the
+    /// matrix.
     pub(crate) fn slice_in(&self, dtype: DType) -> Slice<'_, D> {
         match (&self.rounded, dtype) {
             (Some(rounded), DType::Bf16) => rounded.slice(),
@@ -88,7 +89,8 @@ impl<D: Device> Clone for Var<D> {
     }
 }
 
-/// The backward of an op. It holds what forward saved, and is consumed, so that this memory is free as soon as it has run.
+/// The backward of an op. It holds what forward saved, and is consumed, so that this memory is free as soon as it has
+/// run.
 pub trait Backward<D: Device>: Send {
     /// The name of the op, for error messages.
     fn name(&self) -> &'static str;
@@ -107,15 +109,15 @@ struct Node<D: Device> {
 
 /// One pass through a network: runs the ops forward and records what their backward needs.
 ///
-/// Whether an op is recorded is decided before it runs: only if it reads a trainable parameter, or a matrix that depends on
-/// one. Layers below the lowest trainable parameter therefore record no node and hold no buffer, and [`Tape::backward`] does
-/// not visit them. In inference nothing is recorded.
+/// Whether an op is recorded is decided before it runs: only if it reads a trainable parameter, or a matrix that
+/// depends on one. Layers below the lowest trainable parameter therefore record no node and hold no buffer, and
+/// [`Tape::backward`] does not visit them. In inference nothing is recorded.
 ///
-/// Gradients of parameters are added to the arena's gradient, which the trainer clears before each step. The gradient of a
-/// matrix is written by the first op that reaches it and added to by the others.
+/// Gradients of parameters are added to the arena's gradient, which the trainer clears before each step. The gradient
+/// of a matrix is written by the first op that reaches it and added to by the others.
 ///
-/// The ops are methods of the tape, each defined in its own module under [`crate::ops`]. The crate's documentation has an
-/// example.
+/// The ops are methods of the tape, each defined in its own module under [`crate::ops`]. The crate's documentation has
+/// an example.
 pub struct Tape<'a, D: Device> {
     /// The number of the tape, which distinguishes its matrices from those of others.
     id: u64,
@@ -173,8 +175,8 @@ impl<'a, D: Device> Tape<'a, D> {
         self.seed.and(param.trainable())
     }
 
-    /// The mask of the next dropout site; `None` in inference and if `p` is zero. Sites are numbered in the order of the calls,
-    /// which is that of the network, so every run of the same network has the same masks.
+    /// The mask of the next dropout site; `None` in inference and if `p` is zero. Sites are numbered in the order of
+    /// the calls, which is that of the network, so every run of the same network has the same masks.
     ///
     /// # Errors
     /// [`Error::Invalid`] unless `0 <= p < 1`.
@@ -213,8 +215,8 @@ impl<'a, D: Device> Tape<'a, D> {
         self.workspace.scratch_of(dtype, len)
     }
 
-    /// Records an op that has run, with its output and its backward. Call it only if one of the op's inputs or parameters needs
-    /// a gradient; otherwise the output is a [`Tape::constant`].
+    /// Records an op that has run, with its output and its backward. Call it only if one of the op's inputs or
+    /// parameters needs a gradient; otherwise the output is a [`Tape::constant`].
     pub fn record(&mut self, output: Tensor<D>, op: impl Backward<D> + 'static) -> Var<D> {
         let slot = Slot { tape: self.id, index: self.slots, len: output.rows() * output.cols(), dtype: output.dtype() };
         self.slots += 1;
@@ -227,12 +229,12 @@ impl<'a, D: Device> Tape<'a, D> {
         self.nodes.len()
     }
 
-    /// Adds the gradient of `loss`, a `[1, 1]` matrix, to `gradient`. It visits only the ops on paths from trainable parameters to
-    /// the loss, and frees what each op saved.
+    /// Adds the gradient of `loss`, a `[1, 1]` matrix, to `gradient`. It visits only the ops on paths from trainable
+    /// parameters to the loss, and frees what each op saved.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `loss` is not `[1, 1]`; [`Error::Invalid`] if it depends on no trainable parameter; the error of an
-    /// op's backward, with the name of the op.
+    /// [`Error::Shape`] if `loss` is not `[1, 1]`; [`Error::Invalid`] if it depends on no trainable parameter; the
+    /// error of an op's backward, with the name of the op.
     pub fn backward(self, loss: &Var<D>, gradient: &mut Gradient<D>) -> Result<()> {
         if loss.tensor.shape() != [1, 1] {
             return Err(Error::shape("backward", "the loss", &[1, 1], &loss.tensor.shape()));
@@ -248,9 +250,9 @@ impl<'a, D: Device> Tape<'a, D> {
     /// As [`Tape::backward`], from any matrix `y` and the gradient `dy` of a loss with respect to it.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `dy` does not have the size of y; [`Error::Invalid`] if it does not have its element type, y depends
-    /// on no trainable parameter, or y or `gradient` belongs to another tape or arena; the error of an op's backward, with the
-    /// name of the op.
+    /// [`Error::Shape`] if `dy` does not have the size of y; [`Error::Invalid`] if it does not have its element type, y
+    /// depends on no trainable parameter, or y or `gradient` belongs to another tape or arena; the error of an op's
+    /// backward, with the name of the op.
     pub fn backward_from(self, y: &Var<D>, dy: Scratch<D>, gradient: &mut Gradient<D>) -> Result<()> {
         if dy.len() != y.rows() * y.cols() {
             return Err(Error::shape("backward", "the gradient", &y.tensor.shape(), &[dy.len()]));

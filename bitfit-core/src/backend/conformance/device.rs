@@ -1,4 +1,5 @@
-//! Checks of the functions of [`Device`]: values round-trip, slices do not affect elements outside, bfloat16 rounds to nearest.
+//! Checks of the functions of [`Device`]: values round-trip, slices do not affect elements outside, bfloat16 rounds to
+//! nearest.
 
 use super::{Check, list};
 use crate::{

@@ -1,11 +1,12 @@
-//! Conformance tests of backends, behind the feature `conformance`: what [`Backend`] requires of a device beyond its types.
+//! Conformance tests of backends, behind the feature `conformance`: what [`Backend`] requires of a device beyond its
+//! types.
 //!
-//! The checks compare a device with the scalar loops of each op's `reference` module, forward and backward, for odd shapes and
-//! typical ones, through the tape and thus with everything that this crate does around a device. They also check what a reference
-//! cannot express: that gradients are added if an op comes second, that dropout masks are those of
-//! [`Dropout::factor`](crate::rng::Dropout::factor), that buffers with old contents, slices with offsets and empty inputs are
-//! handled, and that a second run is bit-identical. If [`Device::precision`](crate::Device::precision) is bfloat16, ops that accept
-//! matrices of bfloat16 are checked with both types.
+//! The checks compare a device with the scalar loops of each op's `reference` module, forward and backward, for odd
+//! shapes and typical ones, through the tape and thus with everything that this crate does around a device. They also
+//! check what a reference cannot express: that gradients are added if an op comes second, that dropout masks are those
+//! of [`Dropout::factor`](crate::rng::Dropout::factor), that buffers with old contents, slices with offsets and empty
+//! inputs are handled, and that a second run is bit-identical. If [`Device::precision`](crate::Device::precision) is
+//! bfloat16, ops that accept matrices of bfloat16 are checked with both types.
 //!
 //! A backend runs the tests once for each precision that it offers:
 //!
@@ -21,15 +22,15 @@
 //! }
 //! ```
 //!
-//! or passes each of [`checks`] to its test runner by name, on a thread that can use the device. No files and no network are
-//! needed.
+//! or passes each of [`checks`] to its test runner by name, on a thread that can use the device. No files and no
+//! network are needed.
 //!
 //! # Tolerances
 //!
-//! A backend may add in any order, but has to add in f32, and must not round the factors of f32 products: TF32 fails the tests. Each
-//! tolerance is relative to the largest expected element, and about three times the error of the least accurate instruction set
-//! of the CPU. Copies, gathers and dropout are exact. For bfloat16 the inputs of the reference are rounded, and results may differ
-//! by 2⁻⁷ of the largest element, four times the rounding error of one value.
+//! A backend may add in any order, but has to add in f32, and must not round the factors of f32 products: TF32 fails
+//! the tests. Each tolerance is relative to the largest expected element, and about three times the error of the least
+//! accurate instruction set of the CPU. Copies, gathers and dropout are exact. For bfloat16 the inputs of the reference
+//! are rounded, and results may differ by 2⁻⁷ of the largest element, four times the rounding error of one value.
 
 mod device;
 pub(crate) mod support;

@@ -1,5 +1,5 @@
-//! Helpers of the conformance tests and of the ops' tests: random matrices, comparisons, networks of one op; and for the tests
-//! only, a CPU of each instruction set, and finite differences.
+//! Helpers of the conformance tests and of the ops' tests: random matrices, comparisons, networks of one op; and for
+//! the tests only, a CPU of each instruction set, and finite differences.
 
 use half::bf16;
 
@@ -43,8 +43,8 @@ pub(crate) fn types<D: Device>(device: &D) -> impl Iterator<Item = DType> + use<
 
 /// The tolerance where something was stored as `dtype` on the way, of one that holds in f32.
 ///
-/// Half a unit in bfloat16's last place is 2⁻⁹ of a value. An operand of a product, a factor that was kept and the result
-/// may each have been rounded; their errors are of either sign, so that sums of them grow less than the sums do.
+/// Half a unit in bfloat16's last place is 2⁻⁹ of a value. An operand of a product, a factor that was kept and the
+/// result may each have been rounded; their errors are of either sign, so that sums of them grow less than the sums do.
 pub(crate) fn tolerance(dtype: DType, f32: f64) -> f64 {
     match dtype {
         DType::F32 => f32,
@@ -226,8 +226,8 @@ pub(crate) fn elements<D: Device>(y: &Var<D>) -> Vec<f32> {
     y.tensor().to_array().unwrap().into_raw_vec_and_offset().0
 }
 
-/// Asserts that an op which comes second to an input's gradient adds to it: twice the op, twice the gradient; and that the
-/// same op on the same inputs makes the same bits again.
+/// Asserts that an op which comes second to an input's gradient adds to it: twice the op, twice the gradient; and that
+/// the same op on the same inputs makes the same bits again.
 #[track_caller]
 pub(crate) fn assert_accumulates<D: Backend, const N: usize>(
     device: &D,

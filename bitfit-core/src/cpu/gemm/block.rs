@@ -1,8 +1,8 @@
 //! Blocks of a product, and the auxiliary matrices that an epilogue writes.
 //!
-//! The blocks of one product do not overlap, and there is only one [`Block`] value for each. Exclusive access to it is therefore
-//! exclusive access to the same rows and columns of an [`Aux`] matrix: an epilogue writes them without locks and without
-//! unsafe code. An auxiliary matrix belongs to one product, which it records at its first use.
+//! The blocks of one product do not overlap, and there is only one [`Block`] value for each. Exclusive access to it is
+//! therefore exclusive access to the same rows and columns of an [`Aux`] matrix: an epilogue writes them without locks
+//! and without unsafe code. An auxiliary matrix belongs to one product, which it records at its first use.
 
 use std::{
     fmt,
@@ -57,7 +57,8 @@ impl Block<'_> {
         self.rows.clone()
     }
 
-    /// The columns of the product in this block: at most [`NC`](super::NC). How many may depend on the number of threads.
+    /// The columns of the product in this block: at most [`NC`](super::NC). How many may depend on the number of
+    /// threads.
     pub fn cols(&self) -> Range<usize> {
         self.cols.clone()
     }
@@ -91,9 +92,10 @@ impl Block<'_> {
     pub fn row_and_aux<'b, T>(&'b mut self, i: usize, aux: &'b Aux<'_, T>) -> (&'b mut [f32], &'b mut [T]) {
         assert!(self.rows.contains(&i) && i < aux.rows && self.cols.end <= aux.cols);
         aux.claim(self.product);
-        // SAFETY: the row as in `row_mut`. The matrix holds an exclusive borrow of its elements for longer than `'b`, so they are
-        // valid and distinct from the product's. The matrix belongs to this product alone; of the product's blocks only
-        // this one covers these elements, and it stays exclusively borrowed for as long as the slices are in use.
+        // SAFETY: the row as in `row_mut`. The matrix holds an exclusive borrow of its elements for longer than `'b`,
+        // so they are valid and distinct from the product's. The matrix belongs to this product alone; of the product's
+        // blocks only this one covers these elements, and it stays exclusively borrowed for as long as the slices are
+        // in use.
         unsafe {
             let row = self.data.add((i - self.rows.start) * self.row_stride);
             let beside = aux.data.add(i * aux.row_stride + self.cols.start);
@@ -114,7 +116,8 @@ pub(super) fn next_product() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// An auxiliary matrix that an epilogue writes block by block. It has the product's shape, or one row for each row of blocks.
+/// An auxiliary matrix that an epilogue writes block by block. It has the product's shape, or one row for each row of
+/// blocks.
 #[derive(Debug)]
 pub struct Aux<'a, T = f32> {
     data: *mut T,
@@ -150,9 +153,11 @@ impl<'a, T> Aux<'a, T> {
         s.prefetch_all(self.data.wrapping_add(row.wrapping_mul(self.row_stride) + cols.start).cast_const(), cols.len());
     }
 
-    /// Records the first product that it is used with, and panics for any other: blocks of different products can overlap.
+    /// Records the first product that it is used with, and panics for any other: blocks of different products can
+    /// overlap.
     fn claim(&self, product: u64) {
-        // Called for every row of every block: a plain load is free, an exchange would move the cache line between threads.
+        // Called for every row of every block: a plain load is free, an exchange would move the cache line between
+        // threads.
         if self.product.load(Ordering::Relaxed) == product {
             return;
         }
@@ -217,9 +222,10 @@ impl ColumnPartials {
         let row = block.rows.start / MC;
         assert!(block.rows.start.is_multiple_of(MC) && row < self.aux.rows && block.cols.end <= self.cols);
         self.aux.claim(block.product);
-        // SAFETY: the memory is owned by this value, which is borrowed for as long as the slice is in use, so it is neither freed
-        // nor added up meanwhile. Blocks in a row of blocks differ in their columns, and rows of blocks have different
-        // rows here; this block is exclusively borrowed for as long: no one else has access to these elements.
+        // SAFETY: the memory is owned by this value, which is borrowed for as long as the slice is in use, so it is
+        // neither freed nor added up meanwhile. Blocks in a row of blocks differ in their columns, and rows of blocks
+        // have different rows here; this block is exclusively borrowed for as long: no one else has access to these
+        // elements.
         unsafe { slice::from_raw_parts_mut(self.aux.data.add(row * self.cols + block.cols.start), block.cols.len()) }
     }
 

@@ -3,18 +3,18 @@
 //! ```text
 //! C [m, n] = A [m, k] · B [k, n]
 //!
-//! 5.  for jc in 0..n by NC                              ┐ `run`: one task per block of C, jc in the outer loop, so that
-//! 3.    for ic in 0..m by MC                            ┘ consecutive tasks read the same panels of B from the L2 cache
-//! 4.      for pc in 0..k by KC                          ┐
-//! 2.        for jr in 0..NC by NR                       │ the macro-kernel, for one block of C: a panel of B is used for
-//! 1.          for ir in 0..MC by MR                     │ all rows of the block before the next panel is
-//!               C[MR×NR] += A[MR×KC] · B[KC×NR]         ┘ `kernel`: the micro-kernel, a tile of C in registers
-//!         epilogue of C[MC×NC]                            `epilogue`: while the block of C is in cache
+//! 5.  for jc in 0..n by NC                         ┐ `run`: one task per block of C, jc in the outer loop, so that
+//! 3.    for ic in 0..m by MC                       ┘ consecutive tasks read the same panels of B from the L2 cache
+//! 4.      for pc in 0..k by KC                     ┐
+//! 2.        for jr in 0..NC by NR                  │ the macro-kernel, for one block of C: a panel of B is used
+//! 1.          for ir in 0..MC by MR                │ for all rows of the block before the next panel is
+//!               C[MR×NR] += A[MR×KC] · B[KC×NR]    ┘ `kernel`: the micro-kernel, a tile of C in registers
+//!         epilogue of C[MC×NC]                       `epilogue`: while the block of C is in cache
 //! ```
 //!
-//! It differs from BLIS in three ways. Loop 4 is inside loop 3, so that one task finishes a block of C and its epilogue sees
-//! final values. B is packed as a whole before the loops, frozen weights only once (`pack`, `weights`). A is not packed: its
-//! rows are read in place, except by AMX.
+//! It differs from BLIS in three ways. Loop 4 is inside loop 3, so that one task finishes a block of C and its epilogue
+//! sees final values. B is packed as a whole before the loops, frozen weights only once (`pack`, `weights`). A is not
+//! packed: its rows are read in place, except by AMX.
 //!
 //! Block sizes do not depend on the number of threads, except NC of the tile registers, on which no result depends.
 
@@ -47,8 +47,8 @@ const KC_UNSPLIT: usize = 768;
 /// The number of blocks below which they are made narrower.
 const MIN_BLOCKS: usize = 64;
 
-/// Multiply-adds up to which one thread computes the whole product. A product with fewer than four rows counts as one of
-/// four, because reading the weight takes as long.
+/// Multiply-adds up to which one thread computes the whole product. A product with fewer than four rows counts as one
+/// of four, because reading the weight takes as long.
 const SEQUENTIAL: usize = 1 << 21;
 
 /// The destination of a product.
@@ -176,8 +176,8 @@ impl<T: Operand> Product for VectorProduct<'_, '_, T> {
                         scale: product.scale,
                         accumulate: accumulate || pc.start > 0,
                     };
-                    // SAFETY: the micro-kernels are of an instruction set that the CPU has. Rows `ir..ir + count` and the
-                    // columns `pc` are inside a; b holds whole vectors for each step; the caller guarantees c.
+                    // SAFETY: the micro-kernels are of an instruction set that the CPU has. Rows `ir..ir + count` and
+                    // the columns `pc` are inside a; b holds whole vectors for each step; the caller guarantees c.
                     unsafe { table[count - 1][vectors - 1](&tile) };
                 }
             }
@@ -185,7 +185,8 @@ impl<T: Operand> Product for VectorProduct<'_, '_, T> {
     }
 }
 
-/// The parts that k is split into: one of up to `unsplit` steps, otherwise parts of about `kc` steps. One empty part if k is 0.
+/// The parts that k is split into: one of up to `unsplit` steps, otherwise parts of about `kc` steps. One empty part if
+/// k is 0.
 pub(super) fn k_parts<T: Operand>(k: usize, unsplit: usize, kc: usize) -> impl Iterator<Item = Range<usize>> {
     let steps = k.div_ceil(T::PER_STEP);
     let parts = if steps <= unsplit { 1 } else { steps.div_ceil(kc) };
@@ -200,7 +201,8 @@ fn row_tiles(rows: &Range<usize>, mr: usize) -> impl Iterator<Item = (usize, usi
     (0..tiles).map(move |i| (start + len * i / tiles, len * (i + 1) / tiles - len * i / tiles))
 }
 
-/// The number of columns of a block, a multiple of `nr`: the largest up to `most` that leaves at least `min_blocks` blocks.
+/// The number of columns of a block, a multiple of `nr`: the largest up to `most` that leaves at least `min_blocks`
+/// blocks.
 pub(super) fn block_width(row_blocks: usize, n: usize, nr: usize, most: usize, min_blocks: usize) -> usize {
     let mut width = most / nr * nr;
     while width > nr && row_blocks * n.div_ceil(width) < min_blocks {
@@ -234,9 +236,9 @@ pub(super) fn run(isa: Isa, product: &impl Product, output: Output<'_>, epilogue
         let (ic, jc) = (i % row_blocks * mc, i / row_blocks * nc);
         let (rows, cols) = (ic..m.min(ic + mc), jc..n.min(jc + nc));
         let compute = |c: *mut f32, c_stride: usize| {
-            // SAFETY: `c` is the block's part of the output, which is exclusively borrowed for this call, or scratch memory of
-            // this task. Each i is one block, computed once, and blocks of different i do not overlap; nor do the parts of it
-            // that the epilogue sees, which exist one after the other.
+            // SAFETY: `c` is the block's part of the output, which is exclusively borrowed for this call, or scratch
+            // memory of this task. Each i is one block, computed once, and blocks of different i do not overlap; nor do
+            // the parts of it that the epilogue sees, which exist one after the other.
             unsafe {
                 product.macro_kernel(rows.clone(), cols.clone(), c, c_stride, accumulate);
                 for row in rows.clone().step_by(MC) {

@@ -1,8 +1,8 @@
 //! Epilogues: work on each block of a product while the block is in cache.
 //!
-//! An epilogue sees every element once, in blocks of at most [`MC`](super::MC) rows, from several threads at once. It writes
-//! results other than the product itself to an [`Aux`] or [`ColumnPartials`]. An op can define its own by implementing
-//! [`Epilogue`]; those here are used by the encoder.
+//! An epilogue sees every element once, in blocks of at most [`MC`](super::MC) rows, from several threads at once. It
+//! writes results other than the product itself to an [`Aux`] or [`ColumnPartials`]. An op can define its own by
+//! implementing [`Epilogue`]; those here are used by the encoder.
 
 use half::bf16;
 
@@ -12,12 +12,12 @@ use crate::cpu::{
     simd::{self, Kernel, Simd, math},
 };
 
-/// Prefetch distance in rows of an auxiliary matrix. A block's rows of it are short and far apart, which defeats the hardware
-/// prefetcher.
+/// Prefetch distance in rows of an auxiliary matrix. A block's rows of it are short and far apart, which defeats the
+/// hardware prefetcher.
 const ROWS_AHEAD: usize = 4;
 
-/// Work on the blocks of a product. Results must not depend on the columns of a block, which may depend on the number of
-/// threads.
+/// Work on the blocks of a product. Results must not depend on the columns of a block, which may depend on the number
+/// of threads.
 pub trait Epilogue: Sync {
     /// Processes a block. Called once for each block, when its values are final.
     fn apply(&self, block: &mut Block<'_>);
@@ -130,7 +130,8 @@ impl<'a, T: Float> MulColumnSum<'a, T> {
         Self { factor, sums: ColumnPartials::new(factor.rows(), cols) }
     }
 
-    /// Adds the sums over all rows to `to` after the product, in an order that does not depend on the number of threads.
+    /// Adds the sums over all rows to `to` after the product, in an order that does not depend on the number of
+    /// threads.
     pub fn add_to(self, to: &mut [f32]) {
         self.sums.add_to(to);
     }

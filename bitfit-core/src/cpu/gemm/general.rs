@@ -1,8 +1,8 @@
 //! Products of matrices that are not frozen: trainable weights, the tiles of attention, anything small.
 //!
-//! The left operand is read in place, whatever its strides; AMX copies it unless its rows already have the layout of tile
-//! registers. The right operand is read in place if its rows are whole vectors and it is small or so few rows meet it that
-//! packing would cost as much as the product; otherwise it is packed first, in one pass.
+//! The left operand is read in place, whatever its strides; AMX copies it unless its rows already have the layout of
+//! tile registers. The right operand is read in place if its rows are whole vectors and it is small or so few rows meet
+//! it that packing would cost as much as the product; otherwise it is packed first, in one pass.
 
 use std::{any::type_name, fmt, marker::PhantomData};
 

@@ -1,5 +1,5 @@
-//! Packing: the right operand as panels. A panel holds NR columns of B, a few vectors wide, one step of k after the other,
-//! contiguous and aligned to cache lines.
+//! Packing: the right operand as panels. A panel holds NR columns of B, a few vectors wide, one step of k after the
+//! other, contiguous and aligned to cache lines.
 
 use std::ops::Range;
 
@@ -73,8 +73,8 @@ impl Panels {
         });
     }
 
-    /// Packs the transpose of a matrix of f32 that `from` holds in panels of the same kernels, reusing the memory of the
-    /// previous matrix.
+    /// Packs the transpose of a matrix of f32 that `from` holds in panels of the same kernels, reusing the memory of
+    /// the previous matrix.
     pub fn pack_transpose<T: Operand>(&mut self, isa: Isa, kernels: &Kernels<T>, from: &Self) {
         debug_assert_eq!(T::PER_STEP, 1, "words that hold two elements cannot be transposed");
         let [rows, _] = from.shape();
@@ -88,8 +88,8 @@ impl Panels {
         });
     }
 
-    /// Takes the shape of a `[k, n]` matrix and calls `fill(columns, words, stride)` to write each panel, including the steps
-    /// past the end of k. Words that it does not write have unspecified values.
+    /// Takes the shape of a `[k, n]` matrix and calls `fill(columns, words, stride)` to write each panel, including the
+    /// steps past the end of k. Words that it does not write have unspecified values.
     fn fill<T: Operand>(
         &mut self,
         kernels: &Kernels<T>,

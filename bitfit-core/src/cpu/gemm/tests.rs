@@ -280,10 +280,11 @@ fn bfloat16_products_agree_with_plain_loops_by_every_instruction_set() {
     }
 }
 
-/// Rows may be read as they lie, and copied where they are not so; neither they nor what is beside them may make a difference.
+/// Rows may be read as they lie, and copied where they are not so; neither they nor what is beside them may make a
+/// difference.
 #[test]
 fn a_bfloat16_row_has_the_same_sums_wherever_it_lies() {
-    // [rows, k, from a row to the next]: whole registers of AMX's with an odd row behind them, k cut, no whole rounds, few rows.
+    // [rows, k, row stride]: whole tile registers and one more row, k in parts, incomplete rounds, few rows.
     for [m, k, stride] in [[225, 64, 96], [81, 2560, 2560], [50, 72, 80], [7, 32, 32], [33, 40, 64]] {
         let n = 50;
         let (w, start) = (values(n * k, 2), values(m * n, 3));

@@ -141,8 +141,8 @@ pub struct MatMut<'a, T = f32> {
 
 // SAFETY: the view is an exclusive borrow of its elements, like `&mut [T]`.
 unsafe impl<T: Send> Send for MatMut<'_, T> {}
-// SAFETY: a shared view gives safe code only its shape. Within `gemm`, `at` returns addresses of elements, and threads that
-// share the view write blocks that do not overlap: elements move between threads, so they have to be `Send`.
+// SAFETY: a shared view gives safe code only its shape. Within `gemm`, `at` returns addresses of elements, and threads
+// that share the view write blocks that do not overlap: elements move between threads, so they have to be `Send`.
 unsafe impl<T: Send> Sync for MatMut<'_, T> {}
 
 impl<'a, T> MatMut<'a, T> {

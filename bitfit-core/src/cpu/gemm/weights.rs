@@ -1,9 +1,9 @@
 //! Frozen weights, packed once for the products that read them.
 //!
-//! `x · Wᵀ` and `dy · W` read panels of different orientation. A bfloat16 weight is packed in both, and so is a small f32
-//! weight. A large f32 weight is packed for `x · Wᵀ` only; the panels for `dy · W` are made from those for each product, in
-//! memory that all weights used by the calling thread share. That is one pass over the weight before a product that uses
-//! each of its elements T times.
+//! `x · Wᵀ` and `dy · W` read panels of different orientation. A bfloat16 weight is packed in both, and so is a small
+//! f32 weight. A large f32 weight is packed for `x · Wᵀ` only; the panels for `dy · W` are made from those for each
+//! product, in memory that all weights used by the calling thread share. That is one pass over the weight before a
+//! product that uses each of its elements T times.
 
 use std::{any::type_name, fmt, marker::PhantomData};
 
@@ -18,8 +18,9 @@ use crate::{
     memory::with_thread_value,
 };
 
-/// The number of elements up to which an f32 weight is packed in both orientations. Such a weight is small compared with what
-/// a training step saves, and the batches of models with small weights are often too small to repay another pass over them.
+/// The number of elements up to which an f32 weight is packed in both orientations. Such a weight is small compared
+/// with what a training step saves, and the batches of models with small weights are often too small to repay another
+/// pass over them.
 const SMALL: usize = 1 << 20;
 
 /// The panels for `dy · W` of the last large f32 weight that this thread used.
@@ -39,7 +40,8 @@ pub struct PackedWeight<T = f32> {
 }
 
 impl<T: Float> PackedWeight<T> {
-    /// Packs the row-wise concatenation of `parts`, each `[out_i, in]` row-major, for `isa`, rounded to the element type.
+    /// Packs the row-wise concatenation of `parts`, each `[out_i, in]` row-major, for `isa`, rounded to the element
+    /// type.
     ///
     /// # Panics
     /// Unless the parts hold `out_features` rows of `in_features` elements.

@@ -1,8 +1,8 @@
 //! Detection of AMX: the CPU must have tile registers, and the operating system must save them for each thread.
 //!
-//! Linux from 5.16 on saves them, eight kilobytes per thread, for a process that requests permission. On other systems AMX counts
-//! as unavailable. Permission is requested whatever the value of `BITFIT_ISA`, because detection comes first; from then on the
-//! system rejects signal stacks that are too small for the registers.
+//! Linux from 5.16 on saves them, eight kilobytes per thread, for a process that requests permission. On other systems
+//! AMX counts as unavailable. Permission is requested whatever the value of `BITFIT_ISA`, because detection comes
+//! first; from then on the system rejects signal stacks that are too small for the registers.
 
 /// Whether AMX is available to this process.
 pub(super) fn available() -> bool {
@@ -23,8 +23,8 @@ fn permitted() -> bool {
     const REQUEST_PERMISSION: libc::c_long = 0x1023;
     /// `XFEATURE_XTILEDATA`: the number of the tiles' state component.
     const TILE_DATA: libc::c_long = 18;
-    // SAFETY: the system call takes two numbers and accesses no memory of this process. It fails if the kernel does not support it,
-    // or if the signal stack of some thread is too small for the registers.
+    // SAFETY: the system call takes two numbers and accesses no memory of this process. It fails if the kernel does not
+    // support it, or if the signal stack of some thread is too small for the registers.
     unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0 }
 }
 

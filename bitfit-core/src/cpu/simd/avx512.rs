@@ -170,8 +170,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     fn pair_bf16(self, low: __m512, high: __m512) -> __m512 {
-        // SAFETY: `self` proves AVX-512, and the bfloat16 instruction is used only where `BF16` proves it; its result has the size
-        // of the floats it is cast to. No memory is accessed.
+        // SAFETY: `self` proves AVX-512, and the bfloat16 instruction is used only where `BF16` proves it; its result
+        // has the size of the floats it is cast to. No memory is accessed.
         unsafe {
             let (low, high) = if BF16 {
                 let wide = |v| _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)));

@@ -46,7 +46,8 @@ impl Isa {
         *BEST.get_or_init(probe)
     }
 
-    /// The instruction set to use: the one that `BITFIT_ISA` forces, otherwise the best of this CPU. Determined on the first call.
+    /// The instruction set to use: the one that `BITFIT_ISA` forces, otherwise the best of this CPU. Determined on the
+    /// first call.
     ///
     /// A value that [`Isa::from_env`] would refuse is ignored here.
     #[inline]
@@ -55,8 +56,8 @@ impl Isa {
         *SELECTED.get_or_init(|| Isa::from_env().unwrap_or_else(|_| Isa::detect()))
     }
 
-    /// As [`Isa::selected`], but refuses an unknown name and an instruction set that the CPU lacks: a binary calls it at its
-    /// start.
+    /// As [`Isa::selected`], but refuses an unknown name and an instruction set that the CPU lacks: a binary calls it
+    /// at its start.
     ///
     /// # Errors
     /// [`UnsupportedIsa`] for such a value of `BITFIT_ISA`.

@@ -1,9 +1,9 @@
-//! SIMD: the instruction sets of the CPU ([`Isa`]), a vector type for each ([`Simd`]), and [`dispatch`], which runs a kernel on
-//! one of them.
+//! SIMD: the instruction sets of the CPU ([`Isa`]), a vector type for each ([`Simd`]), and [`dispatch`], which runs a
+//! kernel on one of them.
 //!
-//! A kernel is written once against [`Simd`]; [`dispatch`] calls it inside a function compiled for the requested instruction
-//! set. A kernel's `run` must be `#[inline(always)]`, and so must every function it calls that
-//! takes the token; otherwise vectors are passed through memory.
+//! A kernel is written once against [`Simd`]; [`dispatch`] calls it inside a function compiled for the requested
+//! instruction set. A kernel's `run` must be `#[inline(always)]`, and so must every function it calls that takes the
+//! token; otherwise vectors are passed through memory.
 //!
 //! ```
 //! use bitfit_core::cpu::{
@@ -54,11 +54,12 @@ pub use isa::{Isa, UnsupportedIsa};
 pub use portable::Portable;
 pub use slices::{Map, exp_slice, from_bf16_slice, gelu_slice, map_slice, tanh_slice, to_bf16_slice};
 
-/// The vectors of an instruction set. A value of an implementing type proves that the CPU has the instruction set, which makes
-/// the methods safe.
+/// The vectors of an instruction set. A value of an implementing type proves that the CPU has the instruction set,
+/// which makes the methods safe.
 ///
-/// Lane-wise arithmetic is IEEE single precision, rounded to nearest even. All instruction sets give the same result in each lane,
-/// except for [`fma`](Simd::fma), which the portable one rounds twice if the target has no instruction for it.
+/// Lane-wise arithmetic is IEEE single precision, rounded to nearest even. All instruction sets give the same result in
+/// each lane, except for [`fma`](Simd::fma), which the portable one rounds twice if the target has no instruction for
+/// it.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// A vector of [`LANES`](Simd::LANES) `f32`.
     type F32: Copy;
@@ -117,8 +118,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// which the two products are added, and whether the first sum is rounded, depend on the instruction set.
     fn dot_bf16(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
 
-    /// The bits of a pair of bfloat16 in each lane, as [`dot_bf16`](Simd::dot_bf16) takes them: `low` and `high`, each rounded as by
-    /// [`store_bf16`](Simd::store_bf16).
+    /// The bits of a pair of bfloat16 in each lane, as [`dot_bf16`](Simd::dot_bf16) takes them: `low` and `high`, each
+    /// rounded as by [`store_bf16`](Simd::store_bf16).
     fn pair_bf16(self, low: Self::F32, high: Self::F32) -> Self::F32;
 
     /// `a < b`, false where either is NaN.
@@ -160,8 +161,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: guaranteed by the caller.
         self.store(unsafe { std::slice::from_raw_parts_mut(to, Self::LANES) }, v);
     }
-    /// Writes the transpose of a square of `LANES` by `LANES`; the strides are the distances between rows of `from` and of `to`.
-    /// Panics if a slice is too short.
+    /// Writes the transpose of a square of `LANES` by `LANES`; the strides are the distances between rows of `from` and
+    /// of `to`. Panics if a slice is too short.
     #[inline(always)]
     fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
         for i in 0..Self::LANES {

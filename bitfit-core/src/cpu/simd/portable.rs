@@ -4,7 +4,8 @@ use half::bf16;
 
 use super::{Simd, quad};
 
-/// The baseline instruction set, which every CPU of the target has: SSE2 on x86-64, NEON on aarch64, plain floats elsewhere.
+/// The baseline instruction set, which every CPU of the target has: SSE2 on x86-64, NEON on aarch64, plain floats
+/// elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Portable;
 

@@ -85,8 +85,8 @@ impl Kernel for Gelu<'_> {
     }
 }
 
-/// Writes `gelu(z)` to `out`, and `gelu'(z)` to `derivative` if it is given, with the accuracy of [`math::gelu`]. Panics if the
-/// lengths differ.
+/// Writes `gelu(z)` to `out`, and `gelu'(z)` to `derivative` if it is given, with the accuracy of [`math::gelu`].
+/// Panics if the lengths differ.
 pub fn gelu_slice(isa: Isa, z: &[f32], out: &mut [f32], derivative: Option<&mut [f32]>) {
     assert_eq!(z.len(), out.len(), "gelu_slice: lengths differ");
     assert!(derivative.as_ref().is_none_or(|d| d.len() == z.len()), "gelu_slice: lengths differ");

@@ -1,5 +1,5 @@
-//! `LN(r + m ∘ (x + b))` on the CPU: each task takes a block of rows; a row passes three times through the L1 cache in forward and
-//! twice in backward.
+//! `LN(r + m ∘ (x + b))` on the CPU: each task takes a block of rows; a row passes three times through the L1 cache in
+//! forward and twice in backward.
 
 use half::bf16;
 use rayon::prelude::*;

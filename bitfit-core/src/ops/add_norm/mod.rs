@@ -1,7 +1,8 @@
-//! `y = LN(r + drop(x + b))`: bias, dropout, residual and layer norm after a projection of a post-LN encoder, in one pass.
+//! `y = LN(r + drop(x + b))`: bias, dropout, residual and layer norm after a projection of a post-LN encoder, in one
+//! pass.
 //!
-//! x and the residual r are `[T, H]`; the bias b, γ and β are `[H]`. Each of r, b and dropout is optional; without all three it
-//! is layer norm (Ba, Kiros, Hinton: arXiv 1607.06450; the biased variance, as in PyTorch):
+//! x and the residual r are `[T, H]`; the bias b, γ and β are `[H]`. Each of r, b and dropout is optional; without all
+//! three it is layer norm (Ba, Kiros, Hinton: arXiv 1607.06450; the biased variance, as in PyTorch):
 //!
 //! ```text
 //! v = r + m ∘ (x + b)          m: 0 or 1/(1-p), generated again in backward
@@ -17,9 +18,9 @@
 //! dx = m ∘ dr       db = Σₜ dx
 //! ```
 //!
-//! x may be bfloat16; the sum, its statistics, r and y are f32. If the device's products take bfloat16, y is also written rounded,
-//! for the product that follows; the residual stream stays f32. Saved: x̂, in the type of the device's activations, and rstd; and
-//! nothing if only β trains.
+//! x may be bfloat16; the sum, its statistics, r and y are f32. If the device's products take bfloat16, y is also
+//! written rounded, for the product that follows; the residual stream stays f32. Saved: x̂, in the type of the device's
+//! activations, and rstd; and nothing if only β trains.
 
 mod cpu;
 pub mod reference;
@@ -128,8 +129,8 @@ impl<D: Backend> Tape<'_, D> {
     /// `LN(r + drop(x + b))`: x `[T, H]`, the result `[T, H]`; see the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] if x has no columns, or the residual or a vector does not match x; [`Error::Invalid`] for a residual that
-    /// is not f32, and for a dropout probability outside `[0, 1)`.
+    /// [`Error::Shape`] if x has no columns, or the residual or a vector does not match x; [`Error::Invalid`] for a
+    /// residual that is not f32, and for a dropout probability outside `[0, 1)`.
     pub fn add_norm(&mut self, x: &Var<D>, args: &AddNormArgs<'_, D>) -> Result<Var<D>> {
         let [rows, cols] = x.tensor().shape();
         if cols == 0 {

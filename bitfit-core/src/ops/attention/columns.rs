@@ -1,7 +1,7 @@
 //! Gathers the columns of one head into contiguous rows, and scatters them back.
 //!
-//! A head's part of a row is one or two cache lines, and that of the next row is on another page, which defeats the hardware
-//! prefetcher; rows are therefore prefetched explicitly.
+//! A head's part of a row is one or two cache lines, and that of the next row is on another page, which defeats the
+//! hardware prefetcher; rows are therefore prefetched explicitly.
 
 use std::ops::Range;
 

@@ -1,8 +1,8 @@
-//! Attention on the CPU: sequences and heads run in parallel; each head takes tiles of a few queries against all keys of its
-//! sequence, so that a tile of scores stays in the L2 cache and the whole matrix never exists.
+//! Attention on the CPU: sequences and heads run in parallel; each head takes tiles of a few queries against all keys
+//! of its sequence, so that a tile of scores stays in the L2 cache and the whole matrix never exists.
 //!
-//! A head's queries, keys and values are first gathered into contiguous rows, because the products read each of them many
-//! times. In bfloat16, p and ds are rounded for the products that read them; sums, scores and statistics are f32.
+//! A head's queries, keys and values are first gathered into contiguous rows, because the products read each of them
+//! many times. In bfloat16, p and ds are rounded for the products that read them; sums, scores and statistics are f32.
 
 use std::ops::Range;
 
@@ -27,8 +27,8 @@ use crate::{
     memory::{ThreadScratch, with_thread_value},
 };
 
-/// Queries per tile: enough that the products which sum over them, dk and dv, are not dominated by loads and stores; few
-/// enough that a tile of a long sequence stays in the L2 cache. Even, so that both rows of a pair are in one tile.
+/// Queries per tile: enough that the products which sum over them, dk and dv, are not dominated by loads and stores;
+/// few enough that a tile of a long sequence stays in the L2 cache. Even, so that both rows of a pair are in one tile.
 const QUERY_TILE: usize = 64;
 
 /// Scores of all heads of a sequence below which one thread computes all heads.

@@ -1,9 +1,9 @@
 //! The operands of attention's products: f32 matrices, or matrices of pairs of bfloat16 that are neighbours along k.
 //!
 //! `T` is the element type of the projections, and [`Float::Word`] that of a product's operands: f32 itself, or a
-//! [`Pair`](crate::cpu::gemm::Pair). The two halves of a pair come from one row if the sum runs along it (`q · kᵀ`, and the
-//! left operand of `p · v`), and from two rows if it runs down the columns (the right operand of `p · v`). If their number is
-//! odd, the last pair is padded with zero. For f32 the matrices are used without a copy.
+//! [`Pair`](crate::cpu::gemm::Pair). The two halves of a pair come from one row if the sum runs along it (`q · kᵀ`, and
+//! the left operand of `p · v`), and from two rows if it runs down the columns (the right operand of `p · v`). If their
+//! number is odd, the last pair is padded with zero. For f32 the matrices are used without a copy.
 
 use std::ops::Range;
 

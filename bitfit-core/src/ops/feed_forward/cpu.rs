@@ -1,5 +1,5 @@
-//! The feed-forward on the CPU: two products, with the activation and its derivative in their epilogues. In bfloat16 the
-//! epilogue rounds the hidden matrix, and the next product reads it without a copy.
+//! The feed-forward on the CPU: two products, with the activation and its derivative in their epilogues. In bfloat16
+//! the epilogue rounds the hidden matrix, and the next product reads it without a copy.
 
 use super::{BackwardInput, FeedForward, Input};
 use crate::{

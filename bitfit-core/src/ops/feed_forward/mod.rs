@@ -1,5 +1,5 @@
-//! `y = gelu(x · W₁ᵀ + b₁) · W₂ᵀ`: the feed-forward network of an encoder layer with both weights frozen. The second bias
-//! is added by the op that follows, [`crate::ops::add_norm`].
+//! `y = gelu(x · W₁ᵀ + b₁) · W₂ᵀ`: the feed-forward network of an encoder layer with both weights frozen. The second
+//! bias is added by the op that follows, [`crate::ops::add_norm`].
 //!
 //! x `[T, H]`, W₁ `[F, H]`, b₁ `[F]`, W₂ `[H', F]`, y `[T, H']`; the exact GELU, by erf (Hendrycks and Gimpel, arXiv
 //! 1606.08415). Backward, with z = x · W₁ᵀ + b₁:
@@ -8,9 +8,9 @@
 //! dz = gelu'(z) ∘ (dy · W₂)      db₁ = Σₜ dz      dx = dz · W₁
 //! ```
 //!
-//! Saved: gelu'(z) only, neither z nor gelu(z) nor x; and nothing if neither x needs a gradient nor b₁ trains. As one op, it
-//! lets a device apply the activation to a tile of the first product while the tile is in cache, and the derivative and the
-//! column sum of the bias gradient to a tile of the product of backward.
+//! Saved: gelu'(z) only, neither z nor gelu(z) nor x; and nothing if neither x needs a gradient nor b₁ trains. As one
+//! op, it lets a device apply the activation to a tile of the first product while the tile is in cache, and the
+//! derivative and the column sum of the bias gradient to a tile of the product of backward.
 
 mod cpu;
 pub mod reference;
@@ -24,8 +24,8 @@ use crate::{
 
 /// The device's part of the feed-forward.
 pub trait FeedForward: Device {
-    /// Writes y `[T, H']`; see the [module](self). `hidden` `[T, F]` is scratch memory; `derivative` `[T, F]`, if given,
-    /// receives gelu'(z).
+    /// Writes y `[T, H']`; see the [module](self). `hidden` `[T, F]` is scratch memory; `derivative` `[T, F]`, if
+    /// given, receives gelu'(z).
     fn feed_forward(
         &self,
         input: Input<'_, Self>,
@@ -34,8 +34,8 @@ pub trait FeedForward: Device {
         y: SliceMut<'_, Self>,
     ) -> Result<()>;
 
-    /// Adds db₁ to the one sum of `sums`, and writes dx, or adds to it if its flag is set; see the [module](self). `hidden`
-    /// `[T, F]` is scratch memory.
+    /// Adds db₁ to the one sum of `sums`, and writes dx, or adds to it if its flag is set; see the [module](self).
+    /// `hidden` `[T, F]` is scratch memory.
     fn feed_forward_backward(
         &self,
         input: BackwardInput<'_, Self>,

@@ -238,7 +238,8 @@ fn a_bias_in_parts_trains_in_those_that_do<D: Backend>(device: &D) {
     assert_close("bias 3", &gradients[1].1, &[db[23], db[5]], 5e-6);
 }
 
-/// Lengths of parts: of nothing, of less and more than any vector, of query, key and value; more than a launch may take.
+/// Lengths of parts: of nothing, of less and more than any vector, of query, key and value; more than a launch may
+/// take.
 const PARTS: [&[usize]; 5] = [&[24], &[8, 8, 8], &[264, 264, 264], &[1, 7, 0, 300, 16, 5, 600], &[13, 13, 13]];
 
 /// A buffer of these elements.

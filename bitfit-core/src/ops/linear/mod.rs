@@ -6,10 +6,10 @@
 //! | of b | `db[o] = Σₜ dy[t, o]` | nothing |
 //! | of W | `dW[o, i] = Σₜ dy[t, o] x[t, i]`, the entries of W's mask only | x |
 //!
-//! A linear layer with a frozen weight therefore saves nothing: of the three products of training a linear layer, the one for the
-//! gradient of the weight is not computed, and the input is not saved for it. The bias can be given in parts, such as those of
-//! query, key and value, each frozen or trainable. With a frozen weight, y has the activation type of its precision; x may have
-//! any type.
+//! A linear layer with a frozen weight therefore saves nothing: of the three products of training a linear layer, the
+//! one for the gradient of the weight is not computed, and the input is not saved for it. The bias can be given in
+//! parts, such as those of query, key and value, each frozen or trainable. With a frozen weight, y has the activation
+//! type of its precision; x may have any type.
 
 mod cpu;
 pub mod reference;
@@ -74,8 +74,8 @@ pub trait Linear: Device {
     /// `sum[j] += Σₜ dy[t, first + j]` for each element of `sum`; dy has `cols` columns.
     fn column_sum(&self, dy: Slice<'_, Self>, cols: usize, first: usize, sum: SliceMut<'_, Self>) -> Result<()>;
 
-    /// Computes [`Linear::column_sum`] for several ranges of columns, each added to its part of `sums`; ranges whose parameter does
-    /// not train are skipped. A device can override it to compute all of them at once.
+    /// Computes [`Linear::column_sum`] for several ranges of columns, each added to its part of `sums`; ranges whose
+    /// parameter does not train are skipped. A device can override it to compute all of them at once.
     fn column_sums<const N: usize>(
         &self,
         dy: Slice<'_, Self>,
@@ -155,8 +155,8 @@ impl<D: Device> From<Trainable> for Weight<D> {
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// `x · Wᵀ + b`: x `[T, in]`, the result `[T, out]`; see the [module](self). `bias` is empty, or the lengths of its parts add up
-    /// to `out`.
+    /// `x · Wᵀ + b`: x `[T, in]`, the result `[T, out]`; see the [module](self). `bias` is empty, or the lengths of its
+    /// parts add up to `out`.
     ///
     /// # Errors
     /// [`Error::Shape`] if x does not have `in` columns or the bias not `out` elements.
@@ -181,7 +181,7 @@ impl<D: Backend> Tape<'_, D> {
         let parts: Vec<Slice<'_, D>> = bias.iter().map(|part| self.value(part)).collect();
         match weight {
             Weight::Frozen(weight) => {
-                device.linear(x.slice_in(weight.precision().product_dtype()), weight.matrix(), &parts, y.as_mut())?
+                device.linear(x.slice_in(weight.precision().product_dtype()), weight.matrix(), &parts, y.as_mut())?;
             }
             Weight::Trainable(trainable) => {
                 let weight = Dense { data: self.arena().value(trainable), out_features, in_features };

@@ -1,9 +1,9 @@
 //! The micro-kernel in AMX's tile registers, for bfloat16. A tile register holds sixteen rows of 64 bytes.
 //!
-//! Four registers hold 32 rows and 32 columns of C, two hold rows of A and two hold columns of B: one round of sixteen steps of
-//! k, 32 bfloat16 of a row, at a time. A panel has the layout that the instruction requires: two elements that are neighbours
-//! along k in one f32-sized word. Rows of A are read in place if each round of each row is one cache line; all others are
-//! copied first.
+//! Four registers hold 32 rows and 32 columns of C, two hold rows of A and two hold columns of B: one round of sixteen
+//! steps of k, 32 bfloat16 of a row, at a time. A panel has the layout that the instruction requires: two elements that
+//! are neighbours along k in one f32-sized word. Rows of A are read in place if each round of each row is one cache
+//! line; all others are copied first.
 //!
 //! The instructions flush subnormal inputs and sums to zero.
 
@@ -34,8 +34,8 @@ pub(super) const VECTORS: usize = 2;
 /// The bytes of a row of a tile register.
 const ROW_BYTES: usize = 64;
 
-/// The MC and NC of the tile registers, and KC in rounds: as large as possible while the rows of A, the block of C and the
-/// current panel of B stay in the L2 cache. Panels stream from the L3 cache, at a fifth of the speed.
+/// The MC and NC of the tile registers, and KC in rounds: as large as possible while the rows of A, the block of C and
+/// the current panel of B stay in the L2 cache. Panels stream from the L3 cache, at a fifth of the speed.
 const TILE_MC: usize = 2 * MC;
 const TILE_NC: usize = 2 * NC;
 const KC_ROUNDS: usize = 72;
@@ -62,8 +62,8 @@ static FULL_SIZE: TileConfig = TileConfig {
     rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
-/// The tile registers of this thread, configured to their full size until dropped. Configuring them takes as long as three
-/// rounds, so it is done once for each part of k of a block.
+/// The tile registers of this thread, configured to their full size until dropped. Configuring them takes as long as
+/// three rounds, so it is done once for each part of k of a block.
 struct ConfiguredTiles {
     /// Tile registers belong to a thread.
     not_send: PhantomData<*mut ()>,
@@ -75,8 +75,8 @@ impl ConfiguredTiles {
     /// # Safety
     /// The CPU must support AMX, and the operating system must have granted its use.
     unsafe fn configure() -> Self {
-        // SAFETY: the caller guarantees AMX; 64 bytes are read. By the ABI, calls preserve neither the registers nor their
-        // configuration, and no function that is called before `drop` uses them.
+        // SAFETY: the caller guarantees AMX; 64 bytes are read. By the ABI, calls preserve neither the registers nor
+        // their configuration, and no function that is called before `drop` uses them.
         unsafe {
             asm!(
                 "ldtilecfg [{}]",
@@ -119,13 +119,13 @@ struct AmxTile {
     accumulate: bool,
 }
 
-/// Defines the micro-kernel for one or two registers of rows and of columns. Instructions for the second register of rows, of
-/// columns or of both are prefixed with `$row`, `$col` or `$both`. A step of the panel has `$step` bytes.
+/// Defines the micro-kernel for one or two registers of rows and of columns. Instructions for the second register of
+/// rows, of columns or of both are prefixed with `$row`, `$col` or `$both`. A step of the panel has `$step` bytes.
 macro_rules! kernel {
     ($name:ident, $row:literal, $col:literal, $both:literal, $step:literal) => {
         /// # Safety
-        /// The tile registers must be configured. a, b and c must be valid as the fields of [`AmxTile`] describe them, for this
-        /// number of whole registers, and c must not be accessed by anyone else during the call.
+        /// The tile registers must be configured. a, b and c must be valid as the fields of [`AmxTile`] describe them,
+        /// for this number of whole registers, and c must not be accessed by anyone else during the call.
         unsafe fn $name(t: &AmxTile) {
             // SAFETY: accesses only what the caller guarantees; all registers that it changes are declared.
             unsafe {
@@ -234,9 +234,9 @@ impl<T: Operand> Product for AmxProduct<'_, '_, T> {
                         c_stride: c_stride * size_of::<f32>(),
                         accumulate: accumulate || pc.start > 0,
                     };
-                    // SAFETY: the registers are configured. For all rounds, `left` has whole registers of rows from `ir` on, and the
-                    // panel whole registers of steps; the stride of the panel is that of one register of columns or of two,
-                    // as many as it has. The caller guarantees c.
+                    // SAFETY: the registers are configured. For all rounds, `left` has whole registers of rows from
+                    // `ir` on, and the panel whole registers of steps; the stride of the panel is that of one register
+                    // of columns or of two, as many as it has. The caller guarantees c.
                     unsafe { compute_tile(&tile, [count, panel.cols.len()], *scale) };
                 }
             }
@@ -244,7 +244,8 @@ impl<T: Operand> Product for AmxProduct<'_, '_, T> {
     }
 }
 
-/// Computes a tile of `[rows, cols]` elements; through a buffer if it is not made of whole registers or has to be scaled.
+/// Computes a tile of `[rows, cols]` elements; through a buffer if it is not made of whole registers or has to be
+/// scaled.
 ///
 /// # Safety
 /// As for the micro-kernel of this size, except that c need only be valid for the given number of elements.
@@ -263,7 +264,8 @@ unsafe fn compute_tile(tile: &AmxTile, [rows, cols]: [usize; 2], scale: f32) {
     let mut to = unsafe { MatMut::from_raw(tile.c.cast(), [rows, cols], tile.c_stride / size_of::<f32>()) };
     let mut buffer = [Line::ZERO; 4 * ROWS];
     let buffer: &mut [f32] = bytemuck::cast_slice_mut(&mut buffer);
-    // Unscaled sums start from the values of c, as for whole registers: a row's result must not depend on its neighbours.
+    // Unscaled sums start from the values of c, as for whole registers: a row's result must not depend on its
+    // neighbours.
     let accumulate = tile.accumulate && scale == 1.0;
     if accumulate {
         for (i, buffer) in buffer.chunks_exact_mut(BUFFER_STRIDE).take(rows).enumerate() {
@@ -321,8 +323,9 @@ impl<'a> LeftRows<'a> {
         let bytes = |elements: usize| elements * size_of::<T>();
         let whole = a.cols().next_multiple_of(STEPS * T::PER_STEP);
         let [row_stride, col_stride] = a.strides();
-        // Reading rows that straddle cache lines takes four times as long. Rows far apart are excluded because the copied rows have
-        // the same stride; fewer than a register of rows because the stride of a single row is arbitrary.
+        // Reading rows that straddle cache lines takes four times as long. Rows far apart are excluded because the
+        // copied rows have the same stride; fewer than a register of rows because the stride of a single row is
+        // arbitrary.
         let can_be_in_place = a.rows() >= ROWS
             && whole > 0
             && col_stride == 1

@@ -7,8 +7,8 @@ use crate::cpu::simd::Simd;
 
 /// An element type of the left operand of a product.
 ///
-/// A product advances along k in steps. A step takes [`PER_STEP`](Operand::PER_STEP) elements of a row of the left operand,
-/// and one f32-sized word of a column of the packed right operand, which holds as many elements.
+/// A product advances along k in steps. A step takes [`PER_STEP`](Operand::PER_STEP) elements of a row of the left
+/// operand, and one f32-sized word of a column of the packed right operand, which holds as many elements.
 pub trait Operand: Pod + Default + Send + Sync {
     /// Whether the elements are bfloat16, which AMX multiplies.
     const IS_BF16: bool;
@@ -55,8 +55,8 @@ impl Operand for f32 {
 
 /// Two bfloat16 that are neighbours along k, in the place of one f32.
 ///
-/// A matrix of pairs can have any strides, unlike one of bfloat16, whose rows must be contiguous. A slice of bfloat16 is cast to
-/// pairs and back with `bytemuck::cast_slice`.
+/// A matrix of pairs can have any strides, unlike one of bfloat16, whose rows must be contiguous. A slice of bfloat16
+/// is cast to pairs and back with `bytemuck::cast_slice`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, bytemuck::Zeroable)]
 #[repr(transparent)]
 pub struct Pair(u32);

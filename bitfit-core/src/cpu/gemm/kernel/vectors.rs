@@ -1,8 +1,8 @@
 //! The micro-kernel in vector registers: `C[MR×NR] += A[MR×KC] · B[KC×NR]`.
 //!
 //! It is written once over the vectors of [`Simd`] and the element type of the left operand, then compiled for each
-//! instruction set and tile size. Rows of A are read in place, one broadcast per row and step; B is a packed panel, a few
-//! vectors per step. Every element is the sum of its products in the order of k, whichever tile contains it.
+//! instruction set and tile size. Rows of A are read in place, one broadcast per row and step; B is a packed panel, a
+//! few vectors per step. Every element is the sum of its products in the order of k, whichever tile contains it.
 
 use std::marker::PhantomData;
 
@@ -15,8 +15,8 @@ const PREFETCH_STEPS: usize = 16;
 /// Prefetch distance in a row of A, in steps.
 const PREFETCH_AHEAD: usize = 32;
 
-/// How long before its end a tile prefetches C, in cache lines of A. Much earlier, and the panel that streams through the L1
-/// cache would evict it again.
+/// How long before its end a tile prefetches C, in cache lines of A. Much earlier, and the panel that streams through
+/// the L1 cache would evict it again.
 const PREFETCH_OUTPUT: usize = 2;
 
 /// The arguments of one call of the micro-kernel: `c = scale * a·b`, or `c += scale * a·b` if `accumulate`.
@@ -41,8 +41,8 @@ pub(in crate::cpu::gemm) struct VectorTile<T> {
 /// A compiled micro-kernel.
 ///
 /// # Safety
-/// The CPU must support the instructions that it is compiled for. a, b and c must be valid as the fields of [`VectorTile`]
-/// describe them, b for whole vectors, and c must not be accessed by anyone else during the call.
+/// The CPU must support the instructions that it is compiled for. a, b and c must be valid as the fields of
+/// [`VectorTile`] describe them, b for whole vectors, and c must not be accessed by anyone else during the call.
 pub(in crate::cpu::gemm) type VectorKernel<T> = unsafe fn(&VectorTile<T>);
 
 /// The micro-kernel for a tile of `MR` rows and `NV` vectors.

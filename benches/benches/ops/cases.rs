@@ -1,12 +1,6 @@
-//! Each fused op forward and backward, at the shapes of MiniLM and BERT-base, in f32 and bf16.
-//!
-//! First a table: what the op does a second, and its share of a ceiling that is measured in turns with it by the same
-//! threads. For ops that are products it is the rate of nothing but multiply-adds. For ops that read and write, it is a copy of as many bytes. Then criterion's
-//! statistics. `BITFIT_ISA` forces an instruction set.
+//! The ops with their inputs and outputs, and what one call of each costs.
 
-use std::time::Duration;
-
-use benches::{BASE, MINILM, Size, least_seconds, peak};
+use benches::Size;
 use bitfit_core::{
     Cpu, DType, Device, FrozenMatrix, HostTensor, Precision, Random, Seed, Sequences, Workspace,
     memory::Scratch,
@@ -20,17 +14,14 @@ use bitfit_core::{
     rng::Dropout,
     tape::ColumnSums,
 };
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::prelude::*;
 
-/// Tokens of a step: 16 sequences of RTE's mean length, and 16 of 128.
-const TOKENS: [usize; 2] = [1056, 2048];
 /// What trains in BERT-base.
 const BIASES: usize = 102_912;
 
 /// What an op costs, forward and backward.
 #[derive(Clone, Copy)]
-enum Cost {
+pub enum Cost {
     /// Multiplications and additions; whether its products take pairs of bfloat16.
     Flops([f64; 2], bool),
     /// Bytes read and written.
@@ -38,18 +29,18 @@ enum Cost {
 }
 
 /// An op with its inputs and outputs.
-trait Op {
+pub trait Op {
     fn forward(&mut self);
     /// Ends without doing anything for ops that have no such half.
     fn backward(&mut self) {}
 }
 
 /// One line of the table.
-struct Case {
-    op: &'static str,
-    shape: String,
-    cost: Cost,
-    run: Box<dyn Op>,
+pub struct Case {
+    pub op: &'static str,
+    pub shape: String,
+    pub cost: Cost,
+    pub run: Box<dyn Op>,
 }
 
 /// A device in one precision, and its buffers.
@@ -94,7 +85,7 @@ fn bytes(dtype: DType) -> usize {
 }
 
 /// Bias, dropout, residual and layer norm.
-struct AddNormOp {
+pub struct AddNormOp {
     room: Room,
     cols: usize,
     x: Scratch<Cpu>,
@@ -109,7 +100,7 @@ struct AddNormOp {
 }
 
 impl AddNormOp {
-    fn case(tokens: usize, size: Size, precision: Precision) -> Case {
+    pub fn case(tokens: usize, size: Size, precision: Precision) -> Case {
         let dtype = precision.activation_dtype();
         let (room, cols) = (Room::new(precision), size.hidden);
         let len = tokens * cols;
@@ -166,7 +157,7 @@ impl Op for AddNormOp {
 }
 
 /// Attention over packed projections.
-struct AttentionOp {
+pub struct AttentionOp {
     room: Room,
     size: Size,
     sequences: Sequences<Cpu>,
@@ -178,7 +169,7 @@ struct AttentionOp {
 }
 
 impl AttentionOp {
-    fn case([count, length]: [usize; 2], size: Size, precision: Precision) -> Case {
+    pub fn case([count, length]: [usize; 2], size: Size, precision: Precision) -> Case {
         let dtype = precision.activation_dtype();
         let (room, tokens) = (Room::new(precision), count * length);
         let run = Self {
@@ -225,7 +216,7 @@ impl Op for AttentionOp {
 }
 
 /// Both products of a feed-forward, with the GELU between them.
-struct FeedForwardOp {
+pub struct FeedForwardOp {
     room: Room,
     up: FrozenMatrix<Cpu>,
     down: FrozenMatrix<Cpu>,
@@ -239,7 +230,7 @@ struct FeedForwardOp {
 }
 
 impl FeedForwardOp {
-    fn case(tokens: usize, size: Size, precision: Precision) -> Case {
+    pub fn case(tokens: usize, size: Size, precision: Precision) -> Case {
         let dtype = precision.activation_dtype();
         let (room, h, f) = (Room::new(precision), size.hidden, size.ffn);
         let run = Self {
@@ -286,7 +277,7 @@ impl Op for FeedForwardOp {
 }
 
 /// The GELU by itself.
-struct Gelu {
+pub struct Gelu {
     room: Room,
     x: Scratch<Cpu>,
     y: Scratch<Cpu>,
@@ -294,7 +285,7 @@ struct Gelu {
 }
 
 impl Gelu {
-    fn case(tokens: usize, size: Size) -> Case {
+    pub fn case(tokens: usize, size: Size) -> Case {
         let (room, len) = (Room::new(Precision::F32), tokens * size.ffn);
         let [x, y, slope] = std::array::from_fn(|_| room.random(DType::F32, len));
         let shape = format!("{tokens}x{} f32", size.ffn);
@@ -316,7 +307,7 @@ impl Op for Gelu {
 }
 
 /// The drawing of a dropout mask, which add_norm and attention do as they go.
-struct Factors {
+pub struct Factors {
     device: Cpu,
     out: Vec<f32>,
 }
@@ -325,7 +316,7 @@ impl Factors {
     /// Elements drawn at once.
     const BLOCK: usize = 1 << 13;
 
-    fn case(tokens: usize, size: Size) -> Case {
+    pub fn case(tokens: usize, size: Size) -> Case {
         let len = tokens * size.hidden;
         let run = Self { device: Cpu::default(), out: vec![0.0; len] };
         let shape = format!("{tokens}x{} f32", size.hidden);
@@ -344,7 +335,7 @@ impl Op for Factors {
 }
 
 /// The optimizer's step over everything that trains, with clipping.
-struct AdamWOp {
+pub struct AdamWOp {
     room: Room,
     windows: [Scratch<Cpu>; 4],
     norm: Scratch<Cpu>,
@@ -352,7 +343,7 @@ struct AdamWOp {
 }
 
 impl AdamWOp {
-    fn case() -> Case {
+    pub fn case() -> Case {
         let room = Room::new(Precision::F32);
         let zeros = |len| {
             let mut scratch = room.random(DType::F32, len);
@@ -386,89 +377,3 @@ impl Op for AdamWOp {
         self.room.device.adamw(update).expect("a step");
     }
 }
-
-/// Makes every case in turn, so that one's buffers are free before the next one's are made.
-fn for_each_case(mut work: impl FnMut(Case)) {
-    for size in [MINILM, BASE] {
-        for tokens in TOKENS {
-            Precision::ALL.into_iter().for_each(|precision| work(AddNormOp::case(tokens, size, precision)));
-        }
-        for shape in [[16, 66], [16, 128], [1, 512]] {
-            Precision::ALL.into_iter().for_each(|precision| work(AttentionOp::case(shape, size, precision)));
-        }
-        for tokens in TOKENS {
-            Precision::ALL.into_iter().for_each(|precision| work(FeedForwardOp::case(tokens, size, precision)));
-        }
-        TOKENS.into_iter().for_each(|tokens| work(Gelu::case(tokens, size)));
-        TOKENS.into_iter().for_each(|tokens| work(Factors::case(tokens, size)));
-    }
-    work(AdamWOp::case());
-}
-
-fn shares(_: &mut Criterion) {
-    if benches::is_test() {
-        return; // criterion runs every op once
-    }
-    let device = Cpu::default();
-    println!("{}: GFLOP/s or GB/s, and the share of the ceiling:", device.name());
-    for_each_case(|mut case| {
-        let (amounts, unit) = match case.cost {
-            Cost::Flops(flops, _) => (flops, "GFLOP/s"),
-            Cost::Bytes(bytes) => (bytes.map(|bytes| bytes as f64), "GB/s"),
-        };
-        let mut copies = match case.cost {
-            Cost::Flops(..) => None,
-            Cost::Bytes(bytes) => Some(peak::Copy::of_bytes(bytes[0])),
-        };
-        // Forward, backward, ceiling.
-        let mut best = [0.0f64; 3];
-        for _ in 0..8 {
-            let turn = [
-                amounts[0] / least_seconds(2, || case.run.forward()) / 1e9,
-                if amounts[1] > 0.0 { amounts[1] / least_seconds(2, || case.run.backward()) / 1e9 } else { 0.0 },
-                match (case.cost, &mut copies) {
-                    (_, Some(copy)) => copy.gbytes(),
-                    (Cost::Flops(_, pairs), None) => peak::gflops(device.isa(), pairs),
-                    (Cost::Bytes(_), None) => unreachable!("made above"),
-                },
-            ];
-            best = std::array::from_fn(|i| best[i].max(turn[i]));
-        }
-        let [forward, backward, ceiling] = best;
-        let half = |rate: f64| match rate {
-            0.0 => format!("{:>15}", "-"),
-            rate => format!("{rate:7.1} ({:.3})", rate / ceiling),
-        };
-        println!(
-            "{:15} {:20} forward {}   backward {}   ceiling {ceiling:7.1} {unit}",
-            case.op,
-            case.shape,
-            half(forward),
-            half(backward)
-        );
-    });
-}
-
-fn statistics(c: &mut Criterion) {
-    for_each_case(|mut case| {
-        let mut group = c.benchmark_group(case.op);
-        group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500));
-        for (half, name) in ["forward", "backward"].into_iter().enumerate() {
-            let amount = match case.cost {
-                Cost::Flops(flops, _) => Throughput::Elements(flops[half] as u64),
-                Cost::Bytes(bytes) => Throughput::Bytes(bytes[half] as u64),
-            };
-            if matches!(amount, Throughput::Bytes(0)) {
-                continue;
-            }
-            group.throughput(amount);
-            group.bench_function(BenchmarkId::new(name, &case.shape), |b| match half {
-                0 => b.iter(|| case.run.forward()),
-                _ => b.iter(|| case.run.backward()),
-            });
-        }
-    });
-}
-
-criterion_group!(benches, shares, statistics);
-criterion_main!(benches);
