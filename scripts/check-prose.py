@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Holds the prose of the repository to its rules: comments and text end at column 120, and words that the project has agreed
-not to use do not come back.
+"""Holds the repository to its rules of form: comments and text end at column 120, words that the project has agreed not to
+use do not come back, and no file of code has more than 400 lines outside tests.
 
     scripts/check-prose.py            every tracked file; exit status 1 and one line for each finding
 """
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 COLUMNS = 120
+LINES = 400
 CODE = {".rs": "//", ".cu": "//", ".cuh": "//", ".cpp": "//", ".h": "//", ".py": "#", ".sh": "#", ".toml": "#"}
 # Invented words, and phrases that mean nothing alone; the right-hand side is what to say.
 AVOIDED = {
@@ -45,12 +46,25 @@ def prose(path, text):
                 yield number, line
 
 
+def code_lines(path, text):
+    """The lines of a Rust or CUDA file in front of its unit tests; none of a file of tests."""
+    if path.suffix not in {".rs", ".cu", ".cuh"} or "tests" in path.parts or path.stem == "tests":
+        return 0
+    lines = text.splitlines()
+    tests = (number for number, line in enumerate(lines[:-1]) if line == "#[cfg(test)]" and lines[number + 1] == "mod tests {")
+    return next(tests, len(lines))
+
+
 def main():
     findings = 0
     for path in tracked():
         if path.suffix != ".md" and path.suffix not in CODE or path.parts[0] == "data":
             continue
-        for number, line in prose(path, path.read_text(encoding="utf-8")):
+        text = path.read_text(encoding="utf-8")
+        if (lines := code_lines(path, text)) > LINES:
+            print(f"{path}: {lines} lines of code")
+            findings += 1
+        for number, line in prose(path, text):
             # An address cannot be broken, nor a row of a table in a doc comment.
             is_whole = "://" in line or re.match(r"\s*//[/!] ?\|", line)
             wrong = [f"{len(line)} columns"] if len(line) > COLUMNS and not is_whole else []

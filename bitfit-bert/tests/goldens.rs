@@ -1,6 +1,6 @@
 //! Tiny random BERTs against PyTorch, on numbers that `goldens/generate.py` computed in float64: logits, losses, the
-//! gradient of every bias but the key's, ten AdamW steps. By every instruction set of this CPU, and on a GPU where there is
-//! one.
+//! gradient of every bias but the key's, ten AdamW steps. By every instruction set of this CPU, and on a GPU where
+//! there is one.
 
 mod common;
 
@@ -156,8 +156,8 @@ fn check_adamw<D: Backend>(device: &D) {
     }
 }
 
-/// By how much of its norm a gradient in bfloat16 may be off. PyTorch's own, under autocast on a CPU, is off by 1.0 to 2.0 % on
-/// these models, with its fused attention.
+/// By how much of its norm a gradient in bfloat16 may be off. PyTorch's own, under autocast on a CPU, is off by 1.0 to
+/// 2.0 % on these models, with its fused attention.
 const BFLOAT16_SHARE: f64 = 3e-2;
 
 fn check_bfloat16<D: Backend>(device: &D) {

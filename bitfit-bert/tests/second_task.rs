@@ -1,8 +1,8 @@
-//! Opening a second task on a base that is already laid out costs what the task's own numbers cost: no weight is laid out or
-//! read again, and under a megabyte is allocated for MiniLM.
+//! Opening a second task on a base that is already laid out costs what the task's own numbers cost: no weight is laid
+//! out or read again, and under a megabyte is allocated for MiniLM.
 //!
-//! The memory of real weights needs MiniLM: `BITFIT_MINILM` names the model's directory; that part is skipped where it is not
-//! set, with a line that says so.
+//! The memory of real weights needs MiniLM: `BITFIT_MINILM` names the model's directory; that part is skipped where it
+//! is not set, with a line that says so.
 
 mod common;
 

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Everything that is computed is computed in `bitfit-bert`. This is also the one place that prints an error: one line,
-//! `error: …`, on stderr. The exit code is 0, or 1 for an error, 2 for arguments that cannot be read, 130 for a run that was
-//! stopped.
+//! `error: …`, on stderr. The exit code is 0, or 1 for an error, 2 for arguments that cannot be read, 130 for a run
+//! that was stopped.
 
 mod args;
 mod eval;

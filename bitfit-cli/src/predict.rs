@@ -86,13 +86,14 @@ fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> R
     })
 }
 
-/// Answers lines as they come: whoever writes one and waits gets its answer, and many at once are answered together.
+/// Answers lines as they come: a program that writes one and waits gets its answer, and many at once are answered together.
 fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result<()> {
     if io::stdin().is_terminal() && !quiet {
         report::say(format_args!("one text a line, a tab between the two of a pair; Ctrl-D ends"));
     }
     let (sender, lines) = mpsc::sync_channel(BATCH);
-    // The thread waits for lines, so that here it is known whether one is there. It ends with the stream or the process.
+    // The thread waits for lines, so that here it is known whether one is there. It ends with the stream or the
+    // process.
     thread::Builder::new().name("stdin".into()).spawn(move || {
         for line in read_lines(io::stdin().lock()) {
             let is_last = line.is_err();

@@ -84,8 +84,8 @@ impl<D: Backend> Loaded<D> {
     }
 }
 
-/// The base model that a task file names, and its directory: the recorded one where it is still there, otherwise what the
-/// name resolves to here.
+/// The base model that a task file names, and its directory: the recorded one where it is still there, otherwise what
+/// the name resolves to here.
 fn base(task_file: &Path, quiet: bool) -> Result<(String, PathBuf)> {
     let info = TaskFile::read(task_file)?.info;
     let recorded = info.base_path.filter(|_| !info.base.is_empty());

@@ -1,4 +1,5 @@
-//! A checkpoint: a directory with `config.json` and safetensors, checked as a whole, whose tensors are read by their role.
+//! A checkpoint: a directory with `config.json` and safetensors, checked as a whole, whose tensors are read by their
+//! role.
 //!
 //! ```no_run
 //! # fn main() -> bitfit_bert::Result<()> {
@@ -28,11 +29,11 @@ use safetensors::{Entry, MappedFile, WeightFiles};
 
 /// The encoder in a model directory, memory-mapped and checked against its `config.json`.
 ///
-/// Tensors are addressed by [`Role`], whatever names the file uses: with or without the prefix of a model with a head, in
-/// today's words or in those of early conversions. Heads of earlier tasks are ignored.
+/// Tensors are addressed by [`Role`], whatever names the file uses: with or without the prefix of a model with a head,
+/// in today's words or in those of early conversions. Heads of earlier tasks are ignored.
 ///
-/// The files must not be changed in place while a checkpoint, or a tensor that came from it, is alive: an f32 tensor is a
-/// view of the mapped file, not a copy.
+/// The files must not be changed in place while a checkpoint, or a tensor that came from it, is alive: an f32 tensor is
+/// a view of the mapped file, not a copy.
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
@@ -52,9 +53,10 @@ impl Checkpoint {
     /// No weight is read yet, but every tensor is known to be there with its shape and type.
     ///
     /// # Errors
-    /// The errors of [`ModelConfig::open`]; [`Error::Io`] and [`Error::Weights`] for files that are missing, truncated or
-    /// garbage, or hold another number of layers; [`Error::NoBiases`]; [`Error::MissingTensor`], [`Error::ShapeMismatch`]
-    /// and [`Error::Dtype`] for the first tensor that the configuration implies and the file does not hold so.
+    /// The errors of [`ModelConfig::open`]; [`Error::Io`] and [`Error::Weights`] for files that are missing, truncated
+    /// or garbage, or hold another number of layers; [`Error::NoBiases`]; [`Error::MissingTensor`],
+    /// [`Error::ShapeMismatch`] and [`Error::Dtype`] for the first tensor that the configuration implies and the file
+    /// does not hold so.
     pub fn open(dir: &Path) -> Result<Self> {
         let config = ModelConfig::open(dir)?;
         let WeightFiles { path, entries: found, files } = safetensors::read_directory(dir)?;
@@ -130,16 +132,17 @@ impl Checkpoint {
         })
     }
 
-    /// Gives back the memory through which the file was read, for a tensor that has been laid out elsewhere. A view of the
-    /// tensor stays valid: the next read of it loads the file's pages again.
+    /// Gives back the memory through which the file was read, for a tensor that has been laid out elsewhere. A view of
+    /// the tensor stays valid: the next read of it loads the file's pages again.
     pub fn release(&self, role: Role) {
         if let Some(entry) = self.entries.get(&role) {
             entry.release();
         }
     }
 
-    /// The BLAKE3 hash over the names, shapes and f32 values of all tensors of the encoder, as 64 hexadecimal digits: equal
-    /// for two files of the same weights however they are stored, so that it tells whether a task file belongs to this base.
+    /// The BLAKE3 hash over the names, shapes and f32 values of all tensors of the encoder, as 64 hexadecimal digits:
+    /// equal for two files of the same weights however they are stored, so that it tells whether a task file belongs to
+    /// this base.
     ///
     /// Reads every weight once, with all threads of the current rayon pool.
     ///
@@ -152,8 +155,8 @@ impl Checkpoint {
         fingerprint::fingerprint(by_name.iter().map(|(name, entry)| (name.as_str(), *entry)))
     }
 
-    /// Refuses weight files that were truncated or rewritten in place since they were opened, so that a result is not taken
-    /// for one of the weights that were read. A file that was replaced by another of its name does no harm.
+    /// Refuses weight files that were truncated or rewritten in place since they were opened, so that a result is not
+    /// taken for one of the weights that were read. A file that was replaced by another of its name does no harm.
     ///
     /// # Errors
     /// [`Error::Weights`] with the file.

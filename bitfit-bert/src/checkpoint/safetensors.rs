@@ -36,15 +36,15 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Gives the memory of the tensor's pages back to the system; the next read loads them from the file again. This is a
-    /// hint, which a system may ignore.
+    /// Gives the memory of the tensor's pages back to the system; the next read loads them from the file again. This is
+    /// a hint, which a system may ignore.
     pub(super) fn release(&self) {
         #[cfg(unix)]
         {
             use memmap2::UncheckedAdvice::DontNeed;
-            // SAFETY: the map is read-only and of a file, so that a page that is dropped is loaded again with the same bytes
-            // (as long as the file is not rewritten, which is the condition of the map itself).
-            // A failure does no harm: the pages stay.
+            // SAFETY: the map is read-only and of a file, so that a page that is dropped is loaded again with the same
+            // bytes (as long as the file is not rewritten, which is the condition of the map itself). A failure does no
+            // harm: the pages stay.
             _ = unsafe { self.bytes.unchecked_advise_range(DontNeed, self.range.start, self.range.len()) };
         }
     }
@@ -71,8 +71,8 @@ pub(super) struct MappedFile {
 }
 
 impl MappedFile {
-    /// Refuses a file that was truncated or rewritten in place since it was mapped. A file that was replaced by another of its
-    /// name is not affected: the map keeps the old one.
+    /// Refuses a file that was truncated or rewritten in place since it was mapped. A file that was replaced by another
+    /// of its name is not affected: the map keeps the old one.
     ///
     /// # Errors
     /// [`Error::Weights`] with the file; [`Error::Io`] when the system does not answer.
@@ -121,11 +121,11 @@ fn read_file(path: &Path, files: &mut Vec<MappedFile>) -> Result<Vec<Entry>> {
     if about.len() == 0 {
         return Err(weights("the file is empty".into()));
     }
-    // SAFETY: the map is read-only and nothing here writes to the file, so that the one condition is that no other program
-    // truncates or rewrites it in place while it is mapped (a read past its end is a bus error, changed bytes are changed
-    // weights). That cannot be ruled out here, but weight files are written once, and hub clients and safetensors replace
-    // them by renaming, which leaves the mapped file alone. `Checkpoint` documents the condition for its users, and
-    // `MappedFile::check_unchanged` finds a breach of it before anything is saved.
+    // SAFETY: the map is read-only and nothing here writes to the file, so that the one condition is that no other
+    // program truncates or rewrites it in place while it is mapped (a read past its end is a bus error, changed bytes
+    // are changed weights). That cannot be ruled out here, but weight files are written once, and hub clients and
+    // safetensors replace them by renaming, which leaves the mapped file alone. `Checkpoint` documents the condition
+    // for its users, and `MappedFile::check_unchanged` finds a breach of it before anything is saved.
     let bytes = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
     if bytes.starts_with(b"version https://git-lfs") {
         return Err(weights("a Git LFS pointer instead of the weights: run `git lfs pull` in its directory".into()));

@@ -14,11 +14,11 @@ use crate::config::ModelConfig;
 use crate::tokenize::Limits;
 use crate::{Checkpoint, Result, Tokenizer};
 
-/// A base model on a device: weights laid out once, their fingerprint taken once, the tokenizer read once. A clone shares
-/// all of it, and so does every [`Model`](super::Model) over it.
+/// A base model on a device: weights laid out once, their fingerprint taken once, the tokenizer read once. A clone
+/// shares all of it, and so does every [`Model`](super::Model) over it.
 ///
-/// Opening reads the configuration and the headers of the weight files. The weights are read, checked and laid out when the
-/// first model is made, so that a mistake elsewhere is found without waiting for them.
+/// Opening reads the configuration and the headers of the weight files. The weights are read, checked and laid out when
+/// the first model is made, so that a mistake elsewhere is found without waiting for them.
 #[derive(Debug)]
 pub struct Base<D: Backend> {
     shared: Arc<Shared<D>>,

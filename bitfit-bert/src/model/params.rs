@@ -35,16 +35,17 @@ pub enum InitialValues {
         /// The run's seed.
         seed: u64,
     },
-    /// The head's weight and bias, and those of a pooler that the base lacks, from a file as far as it has them; the rest as
-    /// in [`InitialValues::Drawn`]. Other tensors of the file are ignored, so that the encoder stays the base's.
+    /// The head's weight and bias, and those of a pooler that the base lacks, from a file as far as it has them; the
+    /// rest as in [`InitialValues::Drawn`]. Other tensors of the file are ignored, so that the encoder stays the
+    /// base's.
     HeadFile {
         /// The head's tensors.
         file: TensorFile,
         /// The run's seed, for what the file does not have.
         seed: u64,
     },
-    /// A finished task: its tensors replace the base's, and nothing trains. Every tensor of what the method trained, of the
-    /// head, and of a pooler that the base lacks is required.
+    /// A finished task: its tensors replace the base's, and nothing trains. Every tensor of what the method trained, of
+    /// the head, and of a pooler that the base lacks is required.
     Finished(TensorFile),
 }
 
@@ -96,10 +97,10 @@ impl<D: Backend> Model<D> {
     /// A model for a task over `base`, whose weights it shares.
     ///
     /// # Errors
-    /// The errors of the base's weights at their first use; [`Error::Weights`] when a tensor of a head file has another shape
-    /// than the model's; [`Error::TaskFile`] when a finished task's has, or when it holds a tensor that the model does not
-    /// have; [`Error::MissingTensor`] when a finished task lacks one of its tensors; [`Error::Core`] when the device is out
-    /// of memory.
+    /// The errors of the base's weights at their first use; [`Error::Weights`] when a tensor of a head file has another
+    /// shape than the model's; [`Error::TaskFile`] when a finished task's has, or when it holds a tensor that the model
+    /// does not have; [`Error::MissingTensor`] when a finished task lacks one of its tensors; [`Error::Core`] when the
+    /// device is out of memory.
     pub fn new(base: &Base<D>, options: &ModelOptions) -> Result<Self> {
         let mut encoder = base.encoder()?.clone();
         let config = base.config();

@@ -35,8 +35,8 @@ pub struct EvalArgs {
 
     /// A GLUE task: its columns and metrics [default: the one the task file was trained for]
     ///
-    /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. It has to be of the task file's kind, classes or scores. --text and --label go
-    /// before its columns.
+    /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. It has to be of the task file's kind, classes or
+    /// scores. --text and --label go before its columns.
     #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
     pub task: Option<GlueTask>,
 

@@ -61,8 +61,8 @@ impl Method {
 
 /// Train a task on labelled texts and write its task file
 ///
-/// Reads a pre-trained BERT and labelled texts, trains the biases and a fresh head, keeps the best epoch by the evaluation
-/// set, and writes a task file that eval and predict put onto the same base model.
+/// Reads a pre-trained BERT and labelled texts, trains the biases and a fresh head, keeps the best epoch by the
+/// evaluation set, and writes a task file that eval and predict put onto the same base model.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FinetuneArgs {
@@ -95,8 +95,8 @@ pub struct FinetuneArgs {
 
     /// What a label is: a class (classify) or a number (regress) [default: the task's, otherwise classify]
     ///
-    /// Without a task, classes are scored by accuracy and F1 (of the second class where there are two, otherwise the mean
-    /// over classes), numbers by Spearman's and Pearson's correlation. The first metric chooses the best epoch.
+    /// Without a task, classes are scored by accuracy and F1 (of the second class where there are two, otherwise the
+    /// mean over classes), numbers by Spearman's and Pearson's correlation. The first metric chooses the best epoch.
     #[arg(long, value_name = "KIND", value_parser = values::kind, help_heading = "Model and data")]
     pub kind: Option<Kind>,
 
@@ -115,22 +115,22 @@ pub struct FinetuneArgs {
     /// Which biases: a list of kinds, or all [default: all]
     ///
     /// The kinds are query, key, value, attention-output, attention-layernorm, intermediate, output, output-layernorm,
-    /// embeddings-layernorm and pooler. query,intermediate alone come close to all in the paper. The key's is counted and
-    /// saved, but its gradient is exactly zero, so it never moves.
+    /// embeddings-layernorm and pooler. query,intermediate alone come close to all in the paper. The key's is counted
+    /// and saved, but its gradient is exactly zero, so it never moves.
     #[arg(long, value_name = "LIST", value_parser = values::biases, help_heading = "What trains")]
     pub bias: Option<Biases>,
 
     /// Biases of these layers only: one, such as 5, or a range, such as 6-11; they count from 0
     ///
-    /// The pooler, above all layers, trains its bias too. That of the embeddings' norm, below them, then trains only where
-    /// --bias names it.
+    /// The pooler, above all layers, trains its bias too. That of the embeddings' norm, below them, then trains only
+    /// where --bias names it.
     #[arg(long, value_name = "LAYERS", value_parser = values::layers, allow_hyphen_values = true, help_heading = "What trains")]
     pub layers: Option<RangeInclusive<usize>>,
 
     /// Take the head's first weights from a safetensors file: classifier.weight and classifier.bias
     ///
-    /// And those of the pooler, bert.pooler.dense.weight and .bias, if the file has them and the base model does not. Whatever
-    /// else is in the file is left aside.
+    /// And those of the pooler, bert.pooler.dense.weight and .bias, if the file has them and the base model does not.
+    /// Whatever else is in the file is left aside.
     #[arg(long, value_name = "FILE", help_heading = "What trains")]
     pub init_head: Option<PathBuf>,
 

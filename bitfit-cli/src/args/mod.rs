@@ -68,8 +68,8 @@ pub struct ReadArgs {
 
     /// How rows are written: tsv, csv, jsonl or lines [default: by the file's extension]
     ///
-    /// tsv has no quoting, as in GLUE's files; csv is RFC 4180; jsonl is one object a line; lines is one text a line, with
-    /// a tab between the two of a pair and no labels.
+    /// tsv has no quoting, as in GLUE's files; csv is RFC 4180; jsonl is one object a line; lines is one text a line,
+    /// with a tab between the two of a pair and no labels.
     #[arg(long, value_name = "FORMAT", value_parser = values::format, help_heading = "Model and data")]
     pub format: Option<Format>,
 
@@ -101,18 +101,18 @@ impl ReadArgs {
 pub struct MachineArgs {
     /// The type of the products with frozen weights and of what is kept between forward and backward
     ///
-    /// f32 is the precision of PyTorch's default and follows it to the last digits. With bf16 a step takes about 0.6 of the
-    /// memory, and of the time on a CPU that has avx512_bf16, a third of the time on one that has AMX; of its speed on a GPU nothing is
-    /// known yet. Sums, statistics, the residual
-    /// stream and everything that trains stay f32, and scores are the same within the noise of a seed. tf32, on a GPU only, is
-    /// f32 whose products take 10 bits of each factor's mantissa.
+    /// f32 is the precision of PyTorch's default and follows it to the last digits. With bf16 a step takes about 0.6 of
+    /// the memory, and of the time on a CPU that has avx512_bf16, a third of the time on one that has AMX; of its speed
+    /// on a GPU nothing is known yet. Sums, statistics, the residual stream and everything that trains stay f32, and
+    /// scores are the same within the noise of a seed. tf32, on a GPU only, is f32 whose products take 10 bits of each
+    /// factor's mantissa.
     #[arg(long, value_name = "f32|tf32|bf16", default_value = "f32", value_parser = values::precision, help_heading = "Machine")]
     pub precision: Precision,
 
     /// Where to compute: cpu, cuda, or cuda:N for GPU number N
     ///
-    /// A GPU needs NVIDIA's driver, NVRTC and cuBLASLt, which are looked for when it is asked for; the first run compiles the
-    /// kernels. Dropout draws the same masks on every device.
+    /// A GPU needs NVIDIA's driver, NVRTC and cuBLASLt, which are looked for when it is asked for; the first run
+    /// compiles the kernels. Dropout draws the same masks on every device.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = values::device, help_heading = "Machine")]
     pub device: Device,
 
@@ -136,8 +136,8 @@ pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Prints what clap has to say: help and version, one line for a value that cannot be, and clap's own words, with the usage,
-/// for a command line that it cannot make sense of.
+/// Prints what clap has to say: help and version, one line for a value that cannot be, and clap's own words, with the
+/// usage, for a command line that it cannot make sense of.
 pub fn refuse(error: &clap::Error) -> ExitCode {
     let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string);
     let value = error.get(ContextKind::InvalidValue).map(ToString::to_string);

@@ -53,7 +53,8 @@ pub struct PredictArgs {
 
     /// A GLUE task: the columns of its texts [default: the one the task file was trained for]
     ///
-    /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. --text goes before its columns; plain lines have none.
+    /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. --text goes before its columns; plain lines have
+    /// none.
     #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
     pub task: Option<GlueTask>,
 

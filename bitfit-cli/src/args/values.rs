@@ -1,5 +1,5 @@
-//! The values of flags: what clap is told to call. A message says what the value must be; the flag and the value are put
-//! before it.
+//! The values of flags: what clap is told to call. A message says what the value must be; the flag and the value are
+//! put before it.
 //!
 //! Whether a number is in its range is the library's business, which has to check it anyway.
 
@@ -48,8 +48,8 @@ pub enum Biases {
     Of(Vec<BiasKind>),
 }
 
-/// The norm to clip to; `None` for no clipping. A type of its own, because clap takes a bare `Option` for a flag that may
-/// be left out.
+/// The norm to clip to; `None` for no clipping. A type of its own, because clap takes a bare `Option` for a flag that
+/// may be left out.
 #[derive(Clone, Copy, Debug)]
 pub struct Clip(pub Option<f32>);
 
