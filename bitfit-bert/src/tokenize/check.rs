@@ -29,7 +29,7 @@ pub(super) fn check(json: &mut Value) -> Result<(), String> {
     }
     model(&json["model"])?;
     for (index, token) in json["added_tokens"].as_array().into_iter().flatten().enumerate() {
-        check_id(&format!("added_tokens[{index}]"), &token["id"])?;
+        check_id(&token["id"]).map_err(|reason| format!("added_tokens[{index}].id: {reason}"))?;
     }
     walk(&json["pre_tokenizer"], "pre_tokenizer", "pretokenizers", &mut pre_tokenizer)?;
     let mut growth = 1;
@@ -48,7 +48,7 @@ fn model(model: &Value) -> Result<(), String> {
         return Err(format!("model.max_input_chars_per_word: expected at most {MAX_WORD}, found {longest}"));
     }
     for (token, id) in model["vocab"].as_object().into_iter().flatten() {
-        check_id(&format!("model.vocab[{}]", short(&token.as_str().into())), id)?;
+        check_id(id).map_err(|reason| format!("model.vocab[{}]: {reason}", short(&token.as_str().into())))?;
     }
     let prefix = model["continuing_subword_prefix"].as_str().unwrap_or_default();
     if prefix.is_empty() {
@@ -69,9 +69,9 @@ fn model(model: &Value) -> Result<(), String> {
 }
 
 /// Refuses an id that no vocabulary has. What is not a number is left to the crate, which says so.
-fn check_id(key: &str, id: &Value) -> Result<(), String> {
+fn check_id(id: &Value) -> Result<(), String> {
     match id.as_u64() {
-        Some(id) if id > MAX_ID => Err(format!("{key}: expected an id of at most {MAX_ID}, found {id}")),
+        Some(id) if id > MAX_ID => Err(format!("expected an id of at most {MAX_ID}, found {id}")),
         _ => Ok(()),
     }
 }

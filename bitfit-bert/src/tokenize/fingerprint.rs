@@ -25,18 +25,14 @@ const SETTINGS: [&str; 8] = [
     "unk_token",
 ];
 
-/// The digest of a tokenizer, in 64 hexadecimal digits.
-///
-/// `model` is the `model` of its JSON after all switches were applied, because the crate shows no merges.
-pub(super) fn digest(model: &Value, inner: &Inner, frame: &Frame, cut_left: bool) -> Result<String, serde_json::Error> {
+/// A digest that has the model of a tokenizer in it and waits for the rest.
+pub(super) struct Begun(Digest);
+
+/// Begins with `model`, the `model` of a `tokenizer.json` after all switches were applied: the crate, which takes it
+/// next, shows no merges.
+pub(super) fn begin(model: &Value) -> Begun {
     let mut digest = Digest(Hasher::new());
     digest.text(DOMAIN);
-    digest.text(match inner.get_model() {
-        ModelWrapper::BPE(_) => "BPE",
-        ModelWrapper::WordPiece(_) => "WordPiece",
-        ModelWrapper::WordLevel(_) => "WordLevel",
-        ModelWrapper::Unigram(_) => "Unigram",
-    });
     for key in SETTINGS {
         // For each of them, null, false, the empty string and no key at all mean the same.
         let value = model.get(key).filter(|value| !matches!(value, Value::Null | Value::Bool(false)));
@@ -47,27 +43,41 @@ pub(super) fn digest(model: &Value, inner: &Inner, frame: &Frame, cut_left: bool
     }
     digest.vocabulary(&model["vocab"]);
     digest.merges(&model["merges"]);
-    // As the crate writes them, every setting is there.
-    digest.value(&serde_json::to_value(inner.get_normalizer())?);
-    digest.value(&serde_json::to_value(inner.get_pre_tokenizer())?);
+    Begun(digest)
+}
 
-    let mut added: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();
-    added.sort_unstable_by_key(|(id, _)| *id);
-    digest.number(added.len() as u64);
-    for (id, token) in added {
-        digest.number(id.into());
-        digest.text(&token.content);
-        digest.0.update(&[token.single_word, token.lstrip, token.rstrip, token.normalized].map(u8::from));
-    }
-    for trial in frame.trial() {
-        digest.number(trial.len() as u64);
-        for (id, type_id) in trial.get_ids().iter().zip(trial.get_type_ids()) {
-            digest.0.update(&id.to_le_bytes());
-            digest.0.update(&type_id.to_le_bytes());
+impl Begun {
+    /// The digest of the whole tokenizer, in 64 hexadecimal digits.
+    pub fn finish(self, inner: &Inner, frame: &Frame, cut_left: bool) -> Result<String, serde_json::Error> {
+        let Self(mut digest) = self;
+        digest.text(match inner.get_model() {
+            ModelWrapper::BPE(_) => "BPE",
+            ModelWrapper::WordPiece(_) => "WordPiece",
+            ModelWrapper::WordLevel(_) => "WordLevel",
+            ModelWrapper::Unigram(_) => "Unigram",
+        });
+        // As the crate writes them, every setting is there.
+        digest.value(&serde_json::to_value(inner.get_normalizer())?);
+        digest.value(&serde_json::to_value(inner.get_pre_tokenizer())?);
+
+        let mut added: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();
+        added.sort_unstable_by_key(|(id, _)| *id);
+        digest.number(added.len() as u64);
+        for (id, token) in added {
+            digest.number(id.into());
+            digest.text(&token.content);
+            digest.0.update(&[token.single_word, token.lstrip, token.rstrip, token.normalized].map(u8::from));
         }
+        for trial in frame.trial() {
+            digest.number(trial.len() as u64);
+            for (id, type_id) in trial.get_ids().iter().zip(trial.get_type_ids()) {
+                digest.0.update(&id.to_le_bytes());
+                digest.0.update(&type_id.to_le_bytes());
+            }
+        }
+        digest.0.update(&[cut_left.into()]);
+        Ok(digest.0.finalize().to_hex().to_string())
     }
-    digest.0.update(&[cut_left.into()]);
-    Ok(digest.0.finalize().to_hex().to_string())
 }
 
 /// A hasher of values, each with its length or a tag before it, so that no two sequences of values look the same.

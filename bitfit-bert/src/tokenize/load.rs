@@ -77,7 +77,7 @@ fn build(path: PathBuf, mut json: Value, config: &Config, declared: &[AddedToken
     };
     add_tokens(&mut json, declared);
     check::check(&mut json).map_err(|reason| wrong(&path, reason))?;
-    let model = json["model"].clone();
+    let fingerprint = fingerprint::begin(&json["model"]);
     let inner: Inner = guarded(|| serde_json::from_value(json))
         .map_err(|panic| wrong(&path, panic))?
         .map_err(|error| wrong(&path, error))?;
@@ -100,7 +100,7 @@ fn build(path: PathBuf, mut json: Value, config: &Config, declared: &[AddedToken
     let frame = |error: String| wrong(&path, format!("post_processor: {error}"));
     let processor = Frame::read(&processor).map_err(frame)?.or_else(|| class_frame(&inner, config));
     let frame = Frame::new(processor).map_err(frame)?;
-    let fingerprint = fingerprint::digest(&model, &inner, &frame, cut_left).map_err(|error| wrong(&path, error))?;
+    let fingerprint = fingerprint.finish(&inner, &frame, cut_left).map_err(|error| wrong(&path, error))?;
     let cuts = Cuts::of(&inner);
     Ok(Loaded { path, inner, frame, cuts, cut_left, fingerprint })
 }
@@ -118,10 +118,11 @@ fn apply_switches(json: &mut Value, config: &Config) -> Result<()> {
             }
         }
     }
-    if config.class == Class::Roberta && json["pre_tokenizer"]["type"] == "ByteLevel" {
-        if let Some(on) = config.switch("add_prefix_space")? {
-            json["pre_tokenizer"]["add_prefix_space"] = on.into();
-        }
+    if config.class == Class::Roberta
+        && json["pre_tokenizer"]["type"] == "ByteLevel"
+        && let Some(on) = config.switch("add_prefix_space")?
+    {
+        json["pre_tokenizer"]["add_prefix_space"] = on.into();
     }
     Ok(())
 }
