@@ -231,8 +231,11 @@ fn files(listing: &Listing) -> Result<Vec<&'static str>, Failure> {
     if let Some((_, what)) = missing.into_iter().find(|(has, _)| !has) {
         return Err(Failure::Final(format!("the hub's copy has no {what}")));
     }
-    let all = [CONFIG, "tokenizer_config.json", "tokenizer.json", "vocab.txt", weights];
-    Ok(all.into_iter().filter(|file| listing.has(file)).collect())
+    // The weights last, so that a model that cannot be used is refused before they are fetched.
+    let tokenizer =
+        ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json", "vocab.txt"];
+    let all = std::iter::once(CONFIG).chain(tokenizer).chain([weights]);
+    Ok(all.filter(|file| listing.has(file)).collect())
 }
 
 /// Where an answer's bytes begin in the file, and how large the file is, if the server says so.
