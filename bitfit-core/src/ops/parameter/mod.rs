@@ -4,7 +4,7 @@
 //! dimension gives the rows, all others the columns; a vector is one row. Backward adds the entries that the mask
 //! chooses to the arena's gradient. Nothing is saved. Ops that take a [`Param`](crate::Param)
 //! ([`linear`](super::linear), [`embedding`](super::embedding), [`add_norm`](super::add_norm)) read it in place without
-//! this copy. There is no device trait: [`Device`](crate::Device) suffices.
+//! this copy. There is no device trait: [`Device`] suffices.
 
 use crate::{
     Backend, Device, Result, Tape, Tensor, Trainable, Var,
