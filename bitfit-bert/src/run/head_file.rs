@@ -117,3 +117,94 @@ fn take_rows(tensor: &HostTensor, rows: &[usize]) -> Result<HostTensor> {
     let data = rows.iter().flat_map(|row| tensor.data().iter().skip(row * width).take(width)).copied().collect();
     Ok(HostTensor::new(tensor.shape(), data)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+    use serde_json::json;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::arch::BERT;
+
+    const H: usize = 2;
+
+    /// A directory with a head of `classes` rows, each filled with its number, and a configuration beside it if given.
+    fn model(classes: usize, config: Option<Value>, dtype: Dtype) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = |values: &[f32]| -> Vec<u8> {
+            match dtype {
+                Dtype::F16 => values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
+                _ => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            }
+        };
+        let weight: Vec<f32> = (0..classes * H).map(|i| (i / H) as f32).collect();
+        let bias: Vec<f32> = (0..classes).map(|class| class as f32).collect();
+        let (weight, bias) = (bytes(&weight), bytes(&bias));
+        let tensors = [
+            ("classifier.weight", TensorView::new(dtype, vec![classes, H], &weight).unwrap()),
+            ("classifier.bias", TensorView::new(dtype, vec![classes], &bias).unwrap()),
+            ("bert.pooler.dense.bias", TensorView::new(dtype, vec![classes], &bias).unwrap()),
+        ];
+        fs::write(dir.path().join("model.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
+        if let Some(config) = config {
+            fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        }
+        dir
+    }
+
+    fn labels(names: &[&str]) -> Labels {
+        Labels::from_names(names.iter().map(|&name| name.to_owned()).collect()).unwrap()
+    }
+
+    fn read_head(dir: &TempDir, names: &[&str]) -> Result<(TensorFile, InitialHead)> {
+        read(&dir.path().join("model.safetensors"), &BERT, true, Some(&labels(names)))
+    }
+
+    #[test]
+    fn rows_go_to_the_classes_that_the_configuration_names() {
+        for dtype in [Dtype::F32, Dtype::F16] {
+            let config = json!({"id2label": {"0": "neutral", "2": "negative", "1": "Positive"}});
+            let dir = model(3, Some(config), dtype);
+            let (file, initial) = read_head(&dir, &["negative", "neutral", "positive"]).unwrap();
+            assert_eq!(file.tensors["classifier.weight"].data(), [2.0, 2.0, 0.0, 0.0, 1.0, 1.0]);
+            assert_eq!(file.tensors["classifier.bias"].data(), [2.0, 0.0, 1.0]);
+            assert!(initial.has_labels);
+            assert!(!file.tensors.contains_key("bert.pooler.dense.bias"), "the base has a pooler");
+        }
+    }
+
+    #[test]
+    fn without_names_the_rows_keep_their_order_and_that_is_said() {
+        let unnamed = json!({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}});
+        for config in [None, Some(json!({})), Some(json!({"id2label": null})), Some(unnamed)] {
+            let (file, initial) = read_head(&model(2, config, Dtype::F32), &["no", "yes"]).unwrap();
+            assert_eq!(file.tensors["classifier.bias"].data(), [0.0, 1.0]);
+            assert!(!initial.has_labels);
+        }
+    }
+
+    #[test]
+    fn other_classes_and_malformed_names_are_refused() {
+        for (id2label, word) in [
+            (json!({"0": "good", "1": "bad"}), "the head's classes are good, bad"),
+            (json!({"0": "yes", "1": "yes"}), "the head's classes"),
+            (json!({"0": "no", "2": "yes"}), "id2label"),
+            (json!({"a": "no"}), "id2label"),
+            (json!(["no", "yes"]), "id2label"),
+        ] {
+            let dir = model(2, Some(json!({"id2label": id2label})), Dtype::F32);
+            let message = read_head(&dir, &["no", "yes"]).unwrap_err().to_string();
+            assert!(message.contains(word) && !message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_head_of_another_size_is_left_for_the_model_to_refuse() {
+        let dir = model(3, Some(json!({"id2label": {"0": "a", "1": "b"}})), Dtype::F32);
+        let (file, _) = read_head(&dir, &["no", "yes"]).unwrap();
+        assert_eq!(file.tensors["classifier.bias"].data(), [0.0, 1.0, 2.0]);
+    }
+}
