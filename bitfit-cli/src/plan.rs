@@ -25,7 +25,11 @@ pub fn plan_lines(plan: &Plan) -> Vec<String> {
     }
     let percent = 100.0 * plan.trainable as f64 / plan.total as f64;
     let (trainable, total) = (grouped(plan.trainable), grouped(plan.total));
-    lines.add("trains", format!("{trainable} of {total} parameters ({percent:.3} %); biases: {}", plan.biases));
+    let layers = plan.biases.layers().map_or_else(String::new, |layers| {
+        let (first, last) = (layers.start(), layers.end());
+        if first == last { format!("; in layer {first} only") } else { format!("; in layers {first}-{last} only") }
+    });
+    lines.add("trains", format!("{trainable} of {total} parameters ({percent:.3} %){layers}"));
     plan.parts.iter().for_each(|part| lines.add("", part_text(part)));
     if let Some(head) = &plan.initial_head {
         lines.add("head", initial_head(head, plan.labels.as_deref()));
