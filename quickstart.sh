@@ -1,11 +1,11 @@
 #!/bin/sh
-# From a fresh clone to a fine-tuned classifier: builds bitfit-cli, fetches MiniLM, trains the 14 intents of a support desk
-# twice (a head on the frozen model, then BitFit), compares the two and classifies sentences that neither has seen.
+# From a fresh clone to a fine-tuned classifier: builds bitfit-cli, fetches MiniLM, trains the 14 intents of a support
+# desk twice (a head on the frozen model, then BitFit), compares the two and classifies sentences that neither has seen.
 #
 #     ./quickstart.sh
 #
-# Needs cargo (https://rustup.rs), and the network once. Writes to target/quickstart. The last line on stdout is the result
-# of the BitFit run as one JSON object.
+# Needs cargo (https://rustup.rs), and the network once. Writes to target/quickstart. The last line on stdout is the
+# result of the BitFit run as one JSON object.
 set -eu
 cd "$(dirname "$0")"
 

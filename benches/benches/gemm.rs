@@ -10,7 +10,8 @@ use benches::{Aligned, peak};
 use bitfit_core::{
     Cpu, Device,
     cpu::{
-        gemm::{self, NoEpilogue, Operand, PackedWeight},
+        Float,
+        gemm::{self, NoEpilogue, PackedWeight},
         simd::Isa,
     },
 };
@@ -54,7 +55,7 @@ struct Case<T> {
     dx: Aligned<f32>,
 }
 
-impl<T: Operand> Case<T> {
+impl<T: Float> Case<T> {
     fn new(isa: Isa, [rows, inputs, outputs]: [usize; 3], round: impl Fn(f32) -> T) -> Self {
         let values = |n: usize| (0..n).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0);
         let zeros = |n| Aligned::new(std::iter::repeat_n(0.0, n));
@@ -90,7 +91,7 @@ impl<T: Operand> Case<T> {
 }
 
 /// One line of the table, from the best of several turns of each measurement.
-fn line<T: Operand>(shape: [usize; 3], kind: &str, pairs: bool, round: impl Fn(f32) -> T) {
+fn line<T: Float>(shape: [usize; 3], kind: &str, pairs: bool, round: impl Fn(f32) -> T) {
     let isa = Isa::selected();
     let mut case = Case::new(isa, shape, round);
     let mut best = [0.0f64; 3];

@@ -1,12 +1,12 @@
 //! Whole BitFit training steps on random weights and tokens, dropout on: forward, backward, clipping and AdamW.
 //!
-//! Criterion's throughput is tokens a second. `benches/src/bin/step.rs` does the same in a process of its own, with its peak
-//! of memory. In criterion's test mode only MiniLM runs: BERT-base would write 440 MB of weights first.
+//! Criterion's throughput is tokens a second. `benches/src/bin/step.rs` does the same in a process of its own, with its
+//! peak of memory. In criterion's test mode only MiniLM runs: BERT-base would write 440 MB of weights first.
 
 use std::{path::Path, time::Duration};
 
 use benches::{BASE, MINILM, Step};
-use bitfit_core::{Cpu, DType};
+use bitfit_core::{Cpu, Precision};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 fn steps(c: &mut Criterion) {
@@ -16,11 +16,11 @@ fn steps(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("step/{}", size.name));
         group.throughput(Throughput::Elements((sequences * tokens) as u64)).sample_size(10);
         group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(10));
-        for (name, precision) in [("f32", DType::F32), ("bf16", DType::Bf16)] {
+        for precision in Precision::ALL {
             let lengths = vec![*tokens; *sequences];
             // Built only where the filter lets it run.
             let mut step = None;
-            group.bench_function(BenchmarkId::new(name, format!("{sequences}x{tokens}")), |b| {
+            group.bench_function(BenchmarkId::new(precision.name(), format!("{sequences}x{tokens}")), |b| {
                 let step = step
                     .get_or_insert_with(|| Step::new(Cpu::default().with_precision(precision), *size, dir, &lengths));
                 b.iter(|| step.run());

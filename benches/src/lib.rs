@@ -1,5 +1,5 @@
-//! What the benches share: models of the usual sizes with random weights, whole training steps of them, and the ceilings
-//! that rates are compared with.
+//! What the benches share: models of the usual sizes with random weights, whole training steps of them, and the
+//! ceilings that rates are compared with.
 
 mod aligned;
 mod model;
@@ -8,7 +8,7 @@ mod step;
 
 pub use aligned::Aligned;
 pub use model::{BASE, LARGE, MINILM, Size, checkpoint};
-pub use step::Step;
+pub use step::{Step, two_classes};
 
 /// Whether criterion was asked to run everything once and time nothing: `cargo test --benches`, or `--test`.
 pub fn is_test() -> bool {

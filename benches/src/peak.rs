@@ -29,7 +29,8 @@ impl<const SUMS: usize> Kernel for MultiplyAdds<SUMS> {
     }
 }
 
-/// GFLOP/s of all threads at nothing but multiply-adds. Pairs of bfloat16 count where the CPU has an instruction for them.
+/// GFLOP/s of all threads at nothing but multiply-adds. Pairs of bfloat16 count where the CPU has an instruction for
+/// them.
 pub fn gflops(isa: Isa, pairs: bool) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if pairs && isa.available() == Isa::Amx {
@@ -57,8 +58,8 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// A copy that moves as many bytes as an op does, half of them read and half of them written, so that it finds the same
-    /// cache as the op.
+    /// A copy that moves as many bytes as an op does, half of them read and half of them written, so that it finds the
+    /// same cache as the op.
     pub fn of_bytes(bytes: usize) -> Self {
         let len = (bytes / 2 / size_of::<f32>()).max(1);
         Self { from: vec![1.0; len], to: vec![0.0; len] }

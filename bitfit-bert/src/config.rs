@@ -1,5 +1,5 @@
-//! `config.json`: the architecture of a checkpoint and its extents, read the way Hugging Face writes it and checked before
-//! anything uses it.
+//! `config.json`: the architecture of a checkpoint and its extents, read the way Hugging Face writes it and checked
+//! before anything uses it.
 
 use std::fs;
 use std::path::Path;
@@ -43,7 +43,8 @@ pub struct ModelConfig {
     pub layer_norm_eps: f32,
     /// The activation of the feed-forward layer and nothing else; the pooler's is always tanh.
     pub hidden_act: Activation,
-    /// Dropout after the embeddings and after each dense layer that ends in a LayerNorm. 0.1 where the file does not say.
+    /// Dropout after the embeddings and after each dense layer that ends in a LayerNorm. 0.1 where the file does not
+    /// say.
     pub hidden_dropout_prob: f32,
     /// Dropout of the attention probabilities. 0.1 where the file does not say.
     pub attention_probs_dropout_prob: f32,
@@ -60,8 +61,8 @@ pub enum Activation {
     Gelu,
 }
 
-/// The part of a configuration that decides what a model computes in inference, as a task file records it: everything but
-/// the dropout probabilities.
+/// The part of a configuration that decides what a model computes in inference, as a task file records it: everything
+/// but the dropout probabilities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InferenceConfig {
@@ -100,8 +101,8 @@ impl ModelConfig {
     /// Reads and checks the text of a `config.json`; `path` is for the messages. Unknown keys are ignored.
     ///
     /// # Errors
-    /// [`Error::Config`] names the key that is missing or impossible, [`Error::Unsupported`] what is well formed but not
-    /// implemented, [`Error::NoBiases`] an architecture without bias terms.
+    /// [`Error::Config`] names the key that is missing or impossible, [`Error::Unsupported`] what is well formed but
+    /// not implemented, [`Error::NoBiases`] an architecture without bias terms.
     pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
         let keys: Map<String, Value> = serde_json::from_slice(json)
             .map_err(|error| Error::Config { path: path.into(), reason: format!("not a JSON object: {error}") })?;
@@ -138,8 +139,8 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// The dropout before the head, as `BertForSequenceClassification` chooses it: `classifier_dropout` where it is given,
-    /// `hidden_dropout_prob` elsewhere.
+    /// The dropout before the head, as `BertForSequenceClassification` chooses it: `classifier_dropout` where it is
+    /// given, `hidden_dropout_prob` elsewhere.
     pub fn head_dropout_prob(&self) -> f32 {
         self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
     }
@@ -149,7 +150,8 @@ impl ModelConfig {
         self.max_position_embeddings - self.architecture.position_offset
     }
 
-    /// How many token types a tokenizer may use: 1 in an architecture without token types, where every token is of type 0.
+    /// How many token types a tokenizer may use: 1 in an architecture without token types, where every token is of type
+    /// 0.
     pub fn token_types(&self) -> usize {
         if self.architecture.has(Module::TokenTypeEmbeddings) { self.type_vocab_size } else { 1 }
     }

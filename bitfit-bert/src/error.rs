@@ -1,4 +1,5 @@
-//! The one error type of the crate. Every message is one line that names the culprit and, where there is a way out, says it.
+//! The one error type of the crate. Every message is one line that names the culprit and, where there is a way out,
+//! says it.
 
 use std::io;
 use std::path::{Path, PathBuf};

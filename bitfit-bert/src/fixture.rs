@@ -1,4 +1,5 @@
-//! A model of a few hundred parameters for tests: written to a directory as Hugging Face writes one, and corrupted at will.
+//! A model of a few hundred parameters for tests: written to a directory as Hugging Face writes one, and corrupted at
+//! will.
 
 use std::collections::BTreeMap;
 use std::fs;

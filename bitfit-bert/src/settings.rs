@@ -1,4 +1,5 @@
-//! The settings that this crate checks. A refusal names the setting, not a flag: how a user sets it is the caller's matter.
+//! The settings that this crate checks. A refusal names the setting, not a flag: how a user sets it is the caller's
+//! matter.
 
 use strum::{Display, EnumIter};
 

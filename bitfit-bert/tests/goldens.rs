@@ -1,6 +1,6 @@
 //! Tiny random BERTs against PyTorch, on numbers that `goldens/generate.py` computed in float64: logits, losses, the
-//! gradient of every bias but the key's, ten AdamW steps. By every instruction set of this CPU, and on a GPU where there is
-//! one.
+//! gradient of every bias but the key's, ten AdamW steps. By every instruction set of this CPU, and on a GPU where
+//! there is one.
 
 mod common;
 
@@ -15,8 +15,7 @@ use bitfit_bert::train::{self, Examples};
 use bitfit_bert::{BiasKind, BiasSelection, Method};
 use bitfit_core::cpu::Isa;
 use bitfit_core::optim::{AdamW, ArenaOptimizer, clip_grad_norm};
-use bitfit_core::{Backend, Cpu, DType, HostTensor, Seed};
-use bitfit_cuda::Precision;
+use bitfit_core::{Backend, Cpu, HostTensor, Precision, Seed};
 use common::{File, assert_close, goldens, gpu};
 
 const VARIANTS: [&str; 2] = ["bert-h32-l2", "bert-h24-l3"];
@@ -114,7 +113,7 @@ fn cases<D: Backend>(device: &D) -> impl Iterator<Item = Case<D>> {
 }
 
 /// This CPU by each of its instruction sets.
-fn cpus(precision: DType) -> impl Iterator<Item = Cpu> {
+fn cpus(precision: Precision) -> impl Iterator<Item = Cpu> {
     Isa::supported().map(move |isa| Cpu::with_isa(isa).with_precision(precision))
 }
 
@@ -157,8 +156,8 @@ fn check_adamw<D: Backend>(device: &D) {
     }
 }
 
-/// By how much of its norm a gradient in bfloat16 may be off. PyTorch's own, under autocast on a CPU, is off by 1.0 to 2.0 % on
-/// these models, with its fused attention.
+/// By how much of its norm a gradient in bfloat16 may be off. PyTorch's own, under autocast on a CPU, is off by 1.0 to
+/// 2.0 % on these models, with its fused attention.
 const BFLOAT16_SHARE: f64 = 3e-2;
 
 fn check_bfloat16<D: Backend>(device: &D) {
@@ -185,22 +184,22 @@ fn check_bfloat16<D: Backend>(device: &D) {
 
 #[test]
 fn logits_are_pytorchs() {
-    cpus(DType::F32).for_each(|cpu| check_logits(&cpu));
+    cpus(Precision::F32).for_each(|cpu| check_logits(&cpu));
 }
 
 #[test]
 fn loss_and_every_gradient_are_pytorchs() {
-    cpus(DType::F32).for_each(|cpu| check_gradients(&cpu));
+    cpus(Precision::F32).for_each(|cpu| check_gradients(&cpu));
 }
 
 #[test]
 fn ten_adamw_steps_are_pytorchs() {
-    cpus(DType::F32).for_each(|cpu| check_adamw(&cpu));
+    cpus(Precision::F32).for_each(|cpu| check_adamw(&cpu));
 }
 
 #[test]
 fn in_bfloat16_logits_and_gradients_are_pytorchs_within_its_rounding() {
-    cpus(DType::Bf16).for_each(|cpu| check_bfloat16(&cpu));
+    cpus(Precision::Bf16).for_each(|cpu| check_bfloat16(&cpu));
 }
 
 #[test]

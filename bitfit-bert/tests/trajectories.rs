@@ -1,8 +1,9 @@
-//! Thirty steps with all-MiniLM-L6-v2's real weights against PyTorch and transformers (`goldens/trajectories.py`): dropout 0,
-//! file order, batch 16; classification, regression and a subset of the biases. On the CPU, and on a GPU where there is one.
+//! Thirty steps with all-MiniLM-L6-v2's real weights against PyTorch and transformers (`goldens/trajectories.py`):
+//! dropout 0, file order, batch 16; classification, regression and a subset of the biases. On the CPU, and on a GPU
+//! where there is one.
 //!
-//! Needs the weights: `BITFIT_MINILM` names the model's directory (`scripts/fetch-minilm.sh` makes one). Skipped where it is not
-//! set, with a line that says so, unless `BITFIT_REQUIRE` names MINILM.
+//! Needs the weights: `BITFIT_MINILM` names the model's directory (`scripts/fetch-minilm.sh` makes one). Skipped where
+//! it is not set, with a line that says so, unless `BITFIT_REQUIRE` names MINILM.
 
 mod common;
 
@@ -14,8 +15,7 @@ use bitfit_bert::model::Base;
 use bitfit_bert::run::{Finetune, FinetuneOptions};
 use bitfit_bert::train::{Events, StepReport, TrainOptions};
 use bitfit_bert::{BiasKind, BiasSelection, Method};
-use bitfit_core::{Backend, Cpu};
-use bitfit_cuda::Precision;
+use bitfit_core::{Backend, Cpu, Precision};
 use common::{goldens, gpu, minilm};
 
 /// Collects losses, and ends the run after as many as PyTorch's.

@@ -1,28 +1,30 @@
-//! The signals that end a program: Ctrl-C (SIGINT), SIGTERM, and SIGHUP of a terminal that closes. A run ends at the first with
-//! what was reached and quits at the second; `predict --out` quits at the first. Neither leaves half a file.
+//! The signals that end a program: SIGINT (Ctrl-C), SIGTERM, and SIGHUP when its terminal closes. A training run ends
+//! at the first with what it has reached and quits at the second; `predict --out` quits at the first. Neither leaves a
+//! partial file.
 //!
-//! A signal that is ignored when the program begins, as under `nohup` or in a script's background, stays ignored.
+//! A signal that is ignored when the program begins, as under `nohup` or in a script's background, stays ignored. On
+//! systems other than Unix the program ends at once, as it does without a handler.
 
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use bitfit_bert::files::AtomicFile;
 
 use crate::{STOPPED, report};
 
-/// Whether somebody asked for an end.
+/// Whether the user has asked the run to end.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From now on, catches the first signal. Before, one ends the program at once, as ever.
+    /// Catches the first signal from now on. A signal before this call ends the program at once.
     pub fn install(quiet: bool) -> Result<Self> {
         let interrupt = Self::default();
-        let asked = Arc::clone(&interrupt.0);
+        let is_set = Arc::clone(&interrupt.0);
         on_signal(move || {
-            if asked.swap(true, Ordering::Relaxed) {
+            if is_set.swap(true, Ordering::Relaxed) {
                 quit();
             }
             if !quiet {
@@ -38,7 +40,7 @@ impl Interrupt {
     }
 }
 
-/// From now on, the first signal quits at once, even while input is waited for, and takes unfinished files away.
+/// Makes the first signal from now on quit at once, even while input is waited for, and delete unfinished files.
 pub fn quit_on_signal() -> Result<()> {
     on_signal(|| quit())
 }
@@ -48,11 +50,19 @@ fn quit() -> ! {
     process::exit(STOPPED.into())
 }
 
-fn on_signal(handler: impl FnMut() + Send + 'static) -> Result<()> {
-    // The crate catches all three, whatever they did before.
-    let ignored = dispositions::ignored();
-    ctrlc::set_handler(handler).map_err(|error| anyhow!("no handler for Ctrl-C: {error}"))?;
-    dispositions::ignore(&ignored);
+/// Runs `handler` at every signal, on a thread of its own, so that it may do what a signal handler must not.
+#[cfg(unix)]
+fn on_signal(mut handler: impl FnMut() + Send + 'static) -> Result<()> {
+    use anyhow::Context;
+
+    let mut signals = signal_hook::iterator::Signals::new(dispositions::not_ignored()).context("signal handler")?;
+    let watch = move || signals.forever().for_each(|_| handler());
+    std::thread::Builder::new().name("signals".into()).spawn(watch).context("signal handler")?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn on_signal(_: impl FnMut() + Send + 'static) -> Result<()> {
     Ok(())
 }
 
@@ -60,36 +70,38 @@ fn on_signal(handler: impl FnMut() + Send + 'static) -> Result<()> {
 #[cfg(unix)]
 mod dispositions {
     use std::ffi::c_int;
-    use std::mem::MaybeUninit;
-    use std::ptr;
+    use std::fs;
 
-    /// Those of the three signals that are ignored.
-    pub fn ignored() -> Vec<c_int> {
-        [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].into_iter().filter(|&signal| is_ignored(signal)).collect()
-    }
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-    fn is_ignored(signal: c_int) -> bool {
-        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: without a new action the call changes nothing, and writes the one in force to `action`, which is writable.
-        let failed = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } != 0;
-        // SAFETY: a `sigaction` is integers and a function that may be none, so all zeros is one, whether or not the call
-        // has filled it.
-        !failed && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
-    }
-
-    /// Ignores these signals from now on.
-    pub fn ignore(signals: &[c_int]) {
-        for &signal in signals {
-            // SAFETY: no function is installed that could run at the wrong moment.
-            unsafe { libc::signal(signal, libc::SIG_IGN) };
+    /// The ending signals that the process was not told to ignore. Where this cannot be found out, SIGHUP is taken for
+    /// ignored: without a handler it ends a program that is not under `nohup`, and spares one that is.
+    pub fn not_ignored() -> Vec<c_int> {
+        let status = fs::read_to_string("/proc/self/status").ok();
+        match status.as_deref().and_then(ignored) {
+            Some(ignored) => [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| ignored >> (s - 1) & 1 == 0).collect(),
+            None => vec![SIGINT, SIGTERM],
         }
     }
-}
 
-/// There are no dispositions to keep.
-#[cfg(not(unix))]
-mod dispositions {
-    pub fn ignored() {}
+    /// The mask of ignored signals in Linux's status of a process; bit n stands for signal n + 1. (Asking sigaction(2)
+    /// would be portable and need unsafe code.)
+    fn ignored(status: &str) -> Option<u64> {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    }
 
-    pub fn ignore(_: &()) {}
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_mask_is_read_from_the_status() {
+            let status = "Name:\tbitfit-cli\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+            assert_eq!(ignored(status), Some(0x1001));
+            for unknown in ["", "SigIgn:\n", "SigIgn:\tall\n", "SigBlk:\t0000000000000002\n"] {
+                assert_eq!(ignored(unknown), None, "{unknown:?}");
+            }
+        }
+    }
 }

@@ -126,19 +126,17 @@ pub fn rounded(value: f64, places: i32) -> f64 {
     (value * scale).round() / scale
 }
 
-/// The most memory this process has had resident, in bytes; `None` where the system does not tell.
+/// The peak of this process's resident memory, in bytes; `None` where the system does not report it.
 #[cfg(unix)]
 pub fn peak_rss_bytes() -> Option<u64> {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: `usage` is a writable `rusage`, and getrusage writes nothing else.
-    let failed = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) } != 0;
-    // SAFETY: an `rusage` is integers only, so all zeros is one, whether or not the call has filled it.
-    let peak = unsafe { usage.assume_init() }.ru_maxrss;
+    use nix::sys::resource::{UsageWho, getrusage};
+
+    let peak = getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss();
     let unit = if cfg!(any(target_os = "macos", target_os = "ios")) { 1 } else { 1024 };
-    u64::try_from(peak).ok().filter(|peak| !failed && *peak > 0).map(|peak| peak * unit)
+    u64::try_from(peak).ok().filter(|peak| *peak > 0).map(|peak| peak * unit)
 }
 
-/// The most memory this process has had resident, in bytes; `None` where the system does not tell.
+/// The peak of this process's resident memory, in bytes; `None` where the system does not report it.
 #[cfg(not(unix))]
 pub fn peak_rss_bytes() -> Option<u64> {
     None

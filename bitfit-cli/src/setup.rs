@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, bail};
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::{Error, Predictor, TaskFile, hub};
-use bitfit_core::{Backend, Cpu, DType, cpu::Isa};
+use bitfit_core::{Backend, Cpu, cpu::Isa};
 use bitfit_cuda::Cuda;
 
 use crate::args::{self, Device, MachineArgs, Precision};
@@ -59,8 +59,8 @@ pub fn check_input(path: &Path) -> Result<()> {
 
 fn cpu(precision: Precision) -> Result<Cpu> {
     let precision = match precision {
-        Precision::F32 => DType::F32,
-        Precision::Bf16 => DType::Bf16,
+        Precision::F32 => bitfit_core::Precision::F32,
+        Precision::Bf16 => bitfit_core::Precision::Bf16,
         Precision::Tf32 => bail!("--precision tf32: only a GPU has it; use f32 or bf16, or add --device cuda"),
     };
     Ok(Cpu::default().with_precision(precision))
@@ -68,11 +68,11 @@ fn cpu(precision: Precision) -> Result<Cpu> {
 
 fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
     let device = Cuda::new(ordinal).map_err(|error| anyhow!("--device {}: {error}", Device::Cuda(ordinal)))?;
-    Ok(device.with_precision(match precision {
-        Precision::F32 => bitfit_cuda::Precision::F32,
-        Precision::Tf32 => bitfit_cuda::Precision::Tf32,
-        Precision::Bf16 => bitfit_cuda::Precision::Bf16,
-    }))
+    Ok(match precision {
+        Precision::F32 => device,
+        Precision::Tf32 => device.with_tf32(),
+        Precision::Bf16 => device.with_precision(bitfit_core::Precision::Bf16),
+    })
 }
 
 /// A base model that was found, and not opened yet.

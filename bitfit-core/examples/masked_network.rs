@@ -1,5 +1,5 @@
-//! Trains parts of a small network on two spirals: which entries of which tensor train is said once, in a mask, when the
-//! parameter is registered, and everything after follows from it. Built on the tape alone, without a model crate.
+//! Trains parts of a small network on two spirals: which entries of which tensor train is said once, in a mask, when
+//! the parameter is registered, and everything after follows from it. Built on the tape alone, without a model crate.
 //!
 //! ```text
 //! x [B, 2] -> linear 2 -> 64    weight frozen          bias trains
@@ -30,7 +30,8 @@ struct Network<D: Backend> {
 impl<D: Backend> Network<D> {
     /// Registers what trains with `arena`, and lays out what does not.
     fn new(arena: &mut ArenaBuilder<D>, device: &D, random: &mut Random) -> Result<Self> {
-        // A frozen weight is laid out for its kernel, has no entry in the arena, and there is no way to ask for its gradient.
+        // A frozen weight is laid out for its kernel, has no entry in the arena, and there is no way to ask for its
+        // gradient.
         let first = FrozenMatrix::new(device, &[random.tensor(&[64, 2], 1.5)?])?;
         let first_bias = arena.add("first.bias", random.tensor(&[64], 1.5)?, Mask::All)?;
 
@@ -45,8 +46,8 @@ impl<D: Backend> Network<D> {
         Ok(Self { layers: [(first.into(), first_bias), (second.into(), second_bias), (third.into(), third_bias)] })
     }
 
-    /// The logits `[B, 2]` of points `[B, 2]`. The tape keeps of each op what its backward will read, which is less where
-    /// less trains; in inference it keeps nothing.
+    /// The logits `[B, 2]` of points `[B, 2]`. The tape keeps of each op what its backward will read, which is less
+    /// where less trains; in inference it keeps nothing.
     fn logits(&self, tape: &mut Tape<'_, D>, points: &Tensor<D>) -> Result<Var<D>> {
         let [(first, first_bias), (second, second_bias), (third, third_bias)] = &self.layers;
         let x = tape.constant(points.clone());

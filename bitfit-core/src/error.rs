@@ -1,48 +1,48 @@
-//! The one error type of the crate. Every variant names the operation and what was wrong with which argument.
+//! [`Error`]: every variant names the operation, the argument and what was wrong with it.
 
 /// What can go wrong in the engine.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A tensor does not have the shape an operation needs.
+    /// A tensor does not have the shape that an operation requires.
     #[error("{op}: {what} has shape {found:?}, expected {expected:?}")]
     Shape {
-        /// The operation that refused.
+        /// The operation that failed.
         op: &'static str,
-        /// Which argument, in the operation's own words.
+        /// The argument.
         what: String,
-        /// The shape it needs.
+        /// The shape that is required.
         expected: Vec<usize>,
-        /// The shape it was given.
+        /// The shape of the argument.
         found: Vec<usize>,
     },
-    /// An argument is out of its range: an index over the table, a probability of 1, a mask that names a row twice.
+    /// An argument is invalid: an index out of range, a probability of 1, a mask with a duplicate row.
     #[error("{op}: {reason}")]
     Invalid {
-        /// The operation that refused.
+        /// The operation that failed.
         op: &'static str,
-        /// The argument and why it cannot be.
+        /// The argument, and why it is invalid.
         reason: String,
     },
-    /// Something that trains received no gradient, or a gradient that is zero everywhere.
+    /// Trainable parameters received no gradient, or one that is zero everywhere or not finite.
     #[error("no gradient reached {}: {reason}", listed(.names))]
     NoGradient {
         /// The names of the parameters, as registered in the arena.
         names: Vec<String>,
-        /// What was found instead of a gradient.
+        /// What is wrong with their gradients.
         reason: &'static str,
     },
-    /// The device cannot do what was asked: no memory, no driver, a failed launch.
+    /// A device failed: out of memory, no driver, a failed launch.
     #[error("device {device}: {reason}")]
     Device {
-        /// The device as its `name` gives it.
+        /// The device.
         device: String,
-        /// The device's own words.
+        /// The message of the device.
         reason: String,
     },
 }
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -50,7 +50,8 @@ impl Error {
         Self::Shape { op, what: what.into(), expected: expected.to_vec(), found: found.to_vec() }
     }
 
-    /// The same error, saying that it came from the backward of `op`: an op's backward calls what others share.
+    /// Adds to the message that the error occurred in the backward of `op`, which calls functions that other ops use
+    /// too.
     pub(crate) fn in_backward(mut self, op: &str) -> Self {
         match &mut self {
             Self::Shape { what: words, .. }
@@ -58,7 +59,7 @@ impl Error {
             | Self::Device { reason: words, .. } => {
                 words.insert_str(0, &format!("in the backward of {op}: "));
             }
-            // Names parameters, not an op.
+            // Names parameters rather than an op.
             Self::NoGradient { .. } => {}
         }
         self
@@ -69,7 +70,7 @@ impl Error {
     }
 }
 
-/// The names for a message: the first three, then how many more.
+/// A list of names for a message: the first three, and the number of others.
 fn listed(names: &[String]) -> String {
     match names.get(..3) {
         Some(first) if names.len() > 3 => format!("{} and {} more", first.join(", "), names.len() - 3),

@@ -1,5 +1,5 @@
-//! What a training step asks the allocator for, once its buffers are there: bookkeeping, and nothing of the size of what it
-//! computes with.
+//! What a training step asks the allocator for, once its buffers are there: bookkeeping, and nothing of the size of
+//! what it computes with.
 //!
 //! A test binary of its own, because the counting allocator is the whole process's.
 
@@ -11,8 +11,8 @@ use bitfit_core::ops::attention::{AttentionArgs, Projections};
 use bitfit_core::ops::linear::Weight;
 use bitfit_core::optim::{AdamW, ArenaOptimizer};
 use bitfit_core::{
-    Arena, ArenaBuilder, Cpu, DType, Frozen, FrozenMatrix, Gradient, HostTensor, Indices, Mask, Param, Random, Seed,
-    Sequences, Tape, Workspace,
+    Arena, ArenaBuilder, Cpu, Frozen, FrozenMatrix, Gradient, HostTensor, Indices, Mask, Param, Precision, Random,
+    Seed, Sequences, Tape, Workspace,
 };
 
 /// The system's allocator, which notes the largest request and the sum of all.
@@ -135,7 +135,7 @@ fn a_step_allocates_bookkeeping_and_no_buffers() {
     // One thread: which of several first meets a job, and so needs memory of its own, is chance.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     pool.install(|| {
-        for precision in [DType::F32, DType::Bf16] {
+        for precision in Precision::ALL {
             let device = Cpu::default().with_precision(precision);
             let (network, mut arena) = Network::new(&device);
             let workspace = Workspace::new(device);

@@ -1,5 +1,5 @@
-// The form in which a compiled module is handed from the emulated NVRTC to the emulated driver: text, closed by a NUL as PTX is,
-// so that whoever keeps it as a string, or in a file, may do so.
+// The format in which the emulated NVRTC passes a compiled module to the emulated driver: text with a final NUL, like
+// PTX, so that it can be stored as a string or in a file.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@ namespace image {
 inline constexpr char HEAD[] = "// kernels for the emulated CUDA driver of bitfit: no GPU runs this. They are\n";
 inline constexpr char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-// `bytes` in base 64 behind the head line and a line of the kernels' names, which can be read in it as they can in a real image. A
-// last group that is not full is filled with zeros, which a shared library does not mind.
+// `bytes` in base 64 behind the head line and a line of the kernels' names, which can be read in it as they can in a
+// real image. A last group that is not full is filled with zeros, which a shared library does not mind.
 inline std::string encode(const std::string& bytes, const std::string& names) {
     std::string text = HEAD + ("// " + names) + "\n";
     text.reserve(text.size() + bytes.size() / 3 * 4 + 4);

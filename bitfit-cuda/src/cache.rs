@@ -1,8 +1,8 @@
 //! Compiled kernels on disk, so that only the first run on a machine compiles them.
 //!
-//! An entry's name is a hash of everything that its contents follow from: the source, the options, the target and the
-//! compiler's version. So no entry is ever out of date, and any may be deleted at any time. Nothing here is an error to
-//! the caller: what cannot be read is compiled, what cannot be written is compiled again the next time.
+//! The name of an entry is a hash of everything that determines its contents: the source, the options, the target and
+//! the version of the compiler. No entry is ever out of date, and any can be deleted at any time. Failures are not
+//! reported: what cannot be read is compiled, and what cannot be written is compiled again the next time.
 
 use std::{
     env,
@@ -20,21 +20,21 @@ use crate::{
     launch::Source,
 };
 
-/// Entries that this process began to write.
+/// The number of entries that this process has started to write.
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes of an entry's checksum, which stands before the code.
+/// The size of the checksum in front of the code, in bytes.
 const CHECKSUM: usize = 32;
 
-/// A directory of entries.
+/// A cache directory.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    /// `None` where there is no place for one.
+    /// `None` without a usable path.
     directory: Option<PathBuf>,
 }
 
 impl Cache {
-    /// At `BITFIT_CUDA_CACHE`, or in `bitfit/cuda` of the user's cache directory.
+    /// The cache at `BITFIT_CUDA_CACHE`, or in `bitfit/cuda` of the user's cache directory.
     pub fn of_user() -> Self {
         let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let directory = variable("BITFIT_CUDA_CACHE").or_else(|| {
@@ -49,7 +49,7 @@ impl Cache {
         Self { directory: Some(directory.to_path_buf()) }
     }
 
-    /// Where the code of a source is kept, compiled for a target by a version of the compiler.
+    /// The path of the entry of a source, a target and a version of the compiler.
     fn entry(&self, source: &Source, target: Target, version: &str) -> Option<PathBuf> {
         let mut hash = Sha256::new();
         for part in [&text(source), &OPTIONS.join(" "), &target.to_string(), version] {
@@ -60,24 +60,24 @@ impl Cache {
         Some(self.directory.as_ref()?.join(format!("{}-{target}-{name}", source.name)))
     }
 
-    /// The code, if it is there and whole.
+    /// Reads the code of a source, if there is an intact entry.
     pub fn read(&self, source: &Source, target: Target, version: &str) -> Option<Vec<u8>> {
         let mut entry = fs::read(self.entry(source, target, version)?).ok()?;
         let code = entry.split_off(entry.len().min(CHECKSUM));
         (Sha256::digest(&code)[..] == entry[..]).then_some(code)
     }
 
-    /// Keeps the code.
+    /// Writes the code of a source.
     pub fn write(&self, source: &Source, target: Target, version: &str, code: &[u8]) {
         if let Some(entry) = self.entry(source, target, version) {
-            // Without a cache everything works, only later.
+            // Everything works without a cache.
             let _ = write_whole(&entry, code);
         }
     }
 }
 
-/// Writes an entry beside its place and moves it there: whoever reads meanwhile finds all of it or nothing. The file beside it
-/// is this call's alone, by process and by number within the process.
+/// Writes a temporary file and renames it to the entry, so that readers find the complete entry or none. The name of
+/// the temporary file is unique to this call: it contains the process and a number within the process.
 fn write_whole(entry: &Path, code: &[u8]) -> io::Result<()> {
     let directory = entry.parent().ok_or(io::ErrorKind::NotFound)?;
     fs::create_dir_all(directory)?;
@@ -141,7 +141,7 @@ mod tests {
     fn threads_that_write_one_entry_leave_a_whole_one() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path());
-        // Of lengths that show where two were written to one file.
+        // With lengths that reveal two writers of one file.
         let codes: Vec<_> = (1..9u8).map(|byte| vec![byte; 20_000 * usize::from(byte)]).collect();
         std::thread::scope(|scope| {
             for code in &codes {
@@ -149,7 +149,7 @@ mod tests {
                 scope.spawn(move || {
                     for _ in 0..20 {
                         cache.write(&SOURCE, TARGET, "13.0", code);
-                        let found = cache.read(&SOURCE, TARGET, "13.0").expect("an entry is there, and whole");
+                        let found = cache.read(&SOURCE, TARGET, "13.0").expect("an intact entry");
                         assert!(found.iter().all(|&byte| byte == found[0]), "parts of two entries");
                     }
                 });

@@ -1,4 +1,4 @@
-//! NVRTC: from the text of kernels to code for a device. Needs no driver and no device.
+//! Compilation of kernels with NVRTC, which needs no driver and no device.
 
 use std::{
     ffi::{CString, c_char},
@@ -9,15 +9,32 @@ use cudarc::nvrtc::{result as nvrtc, sys};
 
 use crate::{Error, Result, launch::Source, library};
 
-/// What every source begins with.
-const COMMON: &str = include_str!("common.cuh");
+/// The headers in front of every source, in this order.
+const COMMON: &str = concat!(
+    include_str!("common/elements.cuh"),
+    "\n",
+    include_str!("common/reductions.cuh"),
+    "\n",
+    include_str!("common/vectors.cuh"),
+    "\n",
+    include_str!("common/tiles.cuh"),
+    "\n",
+    include_str!("common/runs.cuh"),
+    "\n",
+    include_str!("common/gelu.cuh"),
+    "\n",
+    include_str!("common/dropout.cuh"),
+    "\n",
+    include_str!("common/tensor_cores.cuh"),
+    "\n",
+);
 
-/// What kernels are compiled for.
+/// The target of a compilation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Machine code for this compute capability, ten times major plus minor.
     Machine(u32),
-    /// PTX for this compute capability, which the driver compiles for a device that this NVRTC does not know yet.
+    /// PTX for this compute capability, which the driver compiles for a device that this NVRTC does not support.
     Virtual(u32),
 }
 
@@ -30,14 +47,14 @@ impl fmt::Display for Target {
     }
 }
 
-/// The oldest compute capability that the kernels are written for: Turing's.
+/// The oldest compute capability that the kernels support, Turing.
 const OLDEST: u32 = 75;
 
 impl Target {
-    /// For a device of this compute capability.
+    /// The target for a device of the given compute capability.
     ///
     /// # Errors
-    /// [`Error::NoTarget`] where this NVRTC makes nothing that runs on it, or the kernels need a newer device.
+    /// [`Error::NoTarget`] if this NVRTC cannot compile for the device, or the device is too old for the kernels.
     pub(crate) fn of(capability: u32) -> Result<Self> {
         let compiler = library::compiler()?;
         let known = supported()?;
@@ -48,8 +65,8 @@ impl Target {
         })
     }
 
-    /// Machine code where NVRTC knows the device's architecture. Otherwise PTX of the newest before it, of which the driver
-    /// makes machine code: the device may be newer than NVRTC, or lie between two that it knows.
+    /// Machine code if NVRTC supports the device's architecture, otherwise PTX for the newest older one, which the
+    /// driver compiles: the device may be newer than NVRTC, or between two architectures that it supports.
     fn choose(capability: u32, known: &[u32]) -> Option<Self> {
         let newest = known.iter().copied().filter(|known| (OLDEST..=capability).contains(known)).max()?;
         Some(if newest == capability { Self::Machine(capability) } else { Self::Virtual(newest) })
@@ -66,23 +83,24 @@ impl Target {
 /// The compute capabilities that this NVRTC compiles for.
 fn supported() -> Result<Vec<u32>> {
     let mut count = 0;
-    // SAFETY: the library is there (`Target::of` has asked), and the pointer leads to an int, as it wants.
+    // SAFETY: the library is loaded (`Target::of` checked it), and the pointer is to an int, as required.
     call("nvrtcGetNumSupportedArchs", unsafe { sys::nvrtcGetNumSupportedArchs(&mut count) })?;
     let mut known = vec![0; usize::try_from(count).unwrap_or(0)];
-    // SAFETY: the list has room for as many as there are.
+    // SAFETY: the list has `count` elements.
     call("nvrtcGetSupportedArchs", unsafe { sys::nvrtcGetSupportedArchs(known.as_mut_ptr()) })?;
     Ok(known.into_iter().filter_map(|capability| u32::try_from(capability).ok()).collect())
 }
 
-/// The options of every compilation, but for the target. Line numbers are for compute-sanitizer, and cost no time.
+/// The options of every compilation, without the target. Line numbers are for compute-sanitizer and do not affect
+/// performance.
 pub(crate) const OPTIONS: [&str; 2] = ["--std=c++17", "--generate-line-info"];
 
-/// The whole text that the compiler is given.
+/// The complete text that is compiled.
 pub(crate) fn text(source: &Source) -> String {
     format!("{COMMON}\n#line 1 \"{}.cu\"\n{}", source.name, source.code)
 }
 
-/// Compiles a source; returns what the driver loads: machine code, or PTX with a final zero.
+/// Compiles a source and returns the code that the driver loads: machine code, or PTX with a final zero.
 pub(crate) fn compile(source: &Source, target: Target) -> Result<Vec<u8>> {
     library::compiler()?;
     let text = CString::new(text(source)).expect("a source without a zero byte");
@@ -97,7 +115,7 @@ pub(crate) fn compile(source: &Source, target: Target) -> Result<Vec<u8>> {
             Err(Error::Compile { source_name: source.name, target: target.to_string(), log: program.log()? })
         }
         Err(error) => {
-            // An option that it does not know, a directory that it cannot write: it says which.
+            // Such as an unknown option; the log names it.
             let log = program.log().unwrap_or_default();
             Err(Error::Compiler {
                 call: "nvrtcCompileProgram",
@@ -107,7 +125,7 @@ pub(crate) fn compile(source: &Source, target: Target) -> Result<Vec<u8>> {
     }
 }
 
-/// A program of NVRTC's, given back when dropped.
+/// A program of NVRTC, destroyed when dropped.
 struct Program(sys::nvrtcProgram);
 
 impl Program {
@@ -117,22 +135,22 @@ impl Program {
     }
 
     fn log(&self) -> Result<String> {
-        // SAFETY: the program lives.
+        // SAFETY: the program has not been destroyed.
         let log = unsafe { nvrtc::get_program_log(self.0) }.map_err(|error| failed("nvrtcGetProgramLog", error))?;
         Ok(String::from_utf8_lossy(bytemuck::cast_slice::<c_char, u8>(&log)).trim_end_matches('\0').trim().to_string())
     }
 
     fn code(&self, target: Target) -> Result<Vec<u8>> {
         if let Target::Virtual(_) = target {
-            // SAFETY: the program lives and is compiled.
+            // SAFETY: the program has not been destroyed and is compiled.
             let ptx = unsafe { nvrtc::get_ptx(self.0) }.map_err(|error| failed("nvrtcGetPTX", error))?;
             return Ok(bytemuck::cast_vec(ptx));
         }
         let mut size = 0;
-        // SAFETY: the program lives and is compiled; the pointer leads to a size.
+        // SAFETY: the program has not been destroyed and is compiled; the pointer is to a size.
         call("nvrtcGetCUBINSize", unsafe { sys::nvrtcGetCUBINSize(self.0, &mut size) })?;
         let mut code = vec![0u8; size];
-        // SAFETY: there is room for as many bytes as it has.
+        // SAFETY: the buffer has the size that was returned.
         call("nvrtcGetCUBIN", unsafe { sys::nvrtcGetCUBIN(self.0, code.as_mut_ptr().cast()) })?;
         Ok(code)
     }
@@ -140,7 +158,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // SAFETY: the program is given back here and nowhere else. There is nothing to do about an error.
+        // SAFETY: the program is destroyed only here. An error cannot be handled.
         let _ = unsafe { nvrtc::destroy_program(self.0) };
     }
 }
@@ -157,7 +175,7 @@ fn failed(call: &'static str, error: nvrtc::NvrtcError) -> Error {
 mod tests {
     use super::*;
 
-    /// Of NVRTC 13.0.
+    /// The architectures of NVRTC 13.0.
     const KNOWN: [u32; 12] = [75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121];
 
     #[test]
@@ -172,7 +190,7 @@ mod tests {
         for (capability, newest) in [(122, 121), (101, 100), (99, 90), (76, 75)] {
             assert_eq!(Target::choose(capability, &KNOWN), Some(Target::Virtual(newest)));
         }
-        // Whatever the order in which it names them.
+        // Whatever the order of the list.
         assert_eq!(Target::choose(89, &[90, 75, 86, 80]), Some(Target::Virtual(86)));
     }
 
@@ -181,7 +199,7 @@ mod tests {
         for (capability, known) in [(72, &KNOWN[..]), (70, &[50, 60, 70]), (80, &[90, 100]), (90, &[])] {
             assert_eq!(Target::choose(capability, known), None, "{capability} of {known:?}");
         }
-        // Kernels are not compiled for what is older than they are written for, though it would run.
+        // An architecture that is older than the kernels support is not a target, even if its code would run.
         assert_eq!(Target::choose(75, &[70, 72]), None);
     }
 }

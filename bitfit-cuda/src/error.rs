@@ -1,4 +1,4 @@
-//! The one error type of the crate: what of CUDA is missing, or which call failed and what it said.
+//! [`Error`]: a missing library or device, or a failed call with its message.
 
 use cudarc::driver::{DriverError, sys::CUresult};
 
@@ -6,119 +6,119 @@ use cudarc::driver::{DriverError, sys::CUresult};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The machine has no NVIDIA driver.
+    /// There is no NVIDIA driver.
     #[error("no NVIDIA driver on this machine: libcuda was not found (it comes with the driver, not with the toolkit)")]
     NoDriver,
-    /// The libcuda that the loader finds first is none.
+    /// The first libcuda that the loader finds is the toolkit's stub.
     #[error(
-        "the libcuda that was found is the toolkit's stub, which programs are linked with: leave its directory out of \
-         LD_LIBRARY_PATH, so that the driver's own is found"
+        "the libcuda that was found is the toolkit's stub for linking: remove its directory from LD_LIBRARY_PATH, so that \
+         the driver's own is found"
     )]
     StubDriver,
-    /// The kernels cannot be compiled.
+    /// There is no NVRTC, so kernels cannot be compiled.
     #[error("NVRTC was not found: libnvrtc, of CUDA 12 or later, must be installed where the loader looks for it")]
     NoCompiler,
-    /// The products of matrices have no library.
+    /// There is no cuBLASLt, so there is no library for matrix products.
     #[error(
         "cuBLASLt was not found: libcublasLt, of CUDA 12 or later, must be installed where the loader looks for it"
     )]
     NoProducts,
-    /// There is an NVRTC, of before CUDA 12.
-    #[error("NVRTC {version} is too old: libnvrtc of CUDA 12 or later is needed")]
+    /// NVRTC is older than CUDA 12.
+    #[error("NVRTC {version} is too old: libnvrtc of CUDA 12 or later is required")]
     OldCompiler {
-        /// The one that was found.
+        /// The version that was found.
         version: String,
     },
-    /// There is a cuBLASLt, of before CUDA 12.
-    #[error("cuBLASLt {version} is too old: libcublasLt of CUDA 12 or later is needed")]
+    /// cuBLASLt is older than CUDA 12.
+    #[error("cuBLASLt {version} is too old: libcublasLt of CUDA 12 or later is required")]
     OldProducts {
-        /// The one that was found.
+        /// The version that was found.
         version: String,
     },
-    /// The driver does not run what a library of a newer major version makes.
+    /// The driver is older than the major version of CUDA of a library, whose code it cannot run.
     #[error(
-        "the driver is made for CUDA {driver} and does not run what {library} makes: it takes a newer driver, or \
-         libraries of CUDA {}",
+        "the driver supports CUDA {driver} and cannot run code of {library}: install a newer driver, or libraries of \
+         CUDA {}",
         .driver.split('.').next().unwrap_or_default()
     )]
     OldDriver {
-        /// The version of CUDA that it is made for.
+        /// The version of CUDA that the driver supports.
         driver: String,
-        /// The library, and its version.
+        /// The name and version of the library.
         library: String,
     },
-    /// Kernels cannot be compiled for the device.
+    /// Kernels cannot be compiled for the architecture of the device.
     #[error(
-        "no kernels for compute capability {}.{}: it takes 7.5 (Turing) or newer, and an NVRTC that knows it or one before \
-         it; this one, {compiler}, begins at {}.{}",
+        "no kernels for compute capability {}.{}: 7.5 (Turing) or newer is required, and an NVRTC that supports it or an \
+         older one; NVRTC {compiler} starts at {}.{}",
         .capability / 10, .capability % 10, .oldest / 10, .oldest % 10
     )]
     NoTarget {
-        /// The device's, ten times major plus minor.
+        /// The compute capability of the device, ten times major plus minor.
         capability: u32,
-        /// NVRTC's version.
+        /// The version of NVRTC.
         compiler: String,
         /// The oldest compute capability that this NVRTC compiles for.
         oldest: u32,
     },
-    /// There is a driver, but not the device asked for.
-    #[error("there is no CUDA device {ordinal}: the driver shows {count}")]
+    /// The driver does not have the requested device.
+    #[error("no CUDA device {ordinal}: the driver has {count}")]
     NoDevice {
-        /// The number asked for.
+        /// The number of the requested device.
         ordinal: usize,
-        /// How many there are.
+        /// The number of devices.
         count: usize,
     },
-    /// The device has not as much memory as was asked for.
+    /// The device is out of memory.
     #[error("out of memory for {bytes} bytes")]
     OutOfMemory {
-        /// What was asked for.
+        /// The size of the request, in bytes.
         bytes: usize,
     },
-    /// A call of the driver failed. After some errors a process can do nothing more with the device.
+    /// A call of the driver failed. After some errors the process cannot use the device any more.
     #[error("{call} failed: {reason}")]
     Driver {
-        /// The driver's function.
+        /// The function of the driver.
         call: &'static str,
-        /// The driver's own words.
+        /// The message of the driver.
         reason: String,
     },
-    /// A call of NVRTC failed, other than by an error in a kernel.
+    /// A call of NVRTC failed, for another reason than an error in a kernel.
     #[error("{call} failed: {reason}")]
     Compiler {
-        /// NVRTC's function.
+        /// The function of NVRTC.
         call: &'static str,
-        /// Its own words.
+        /// The status that the library returned.
         reason: String,
     },
     /// A kernel's source does not compile.
     #[error("the kernels of {source_name} do not compile for {target}:\n{log}")]
     Compile {
-        /// Whose kernels.
+        /// The name of the source.
         source_name: &'static str,
-        /// What they were compiled for, such as `sm_90`.
+        /// The target, such as `sm_90`.
         target: String,
-        /// The compiler's messages.
+        /// The messages of the compiler.
         log: String,
     },
     /// A call of cuBLASLt failed.
     #[error("{call} failed for {product}: {status}")]
     Product {
-        /// cuBLASLt's function.
+        /// The function of cuBLASLt.
         call: &'static str,
-        /// The product's shape and types.
+        /// The shape and types of the product.
         product: String,
-        /// Its own words.
+        /// The status that the library returned.
         status: String,
     },
 }
 
-/// A result of this crate's own functions; those of the device's traits have core's.
+/// The result type of this crate's own functions; the device traits use that of `bitfit_core`.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// Whether there is no GPU here that could be used, as opposed to one that failed: the driver, a library or the device is
-    /// missing, or one of them is too old.
+    /// Whether no usable GPU is present, as opposed to one that failed: the driver, a library or the device is missing
+    /// or too old.
     pub fn is_absence(&self) -> bool {
         matches!(
             self,
@@ -134,12 +134,12 @@ impl Error {
         )
     }
 
-    /// A failed call of the driver's.
+    /// The error of a failed call of the driver.
     pub(crate) fn driver(call: &'static str) -> impl Fn(DriverError) -> Self {
         move |error| Self::Driver { call, reason: words(error) }
     }
 
-    /// A failed request for `bytes` of the device's memory.
+    /// The error of a failed allocation of `bytes` bytes.
     pub(crate) fn allocation(call: &'static str, bytes: usize) -> impl Fn(DriverError) -> Self {
         move |error| match error.0 {
             CUresult::CUDA_ERROR_OUT_OF_MEMORY => Self::OutOfMemory { bytes },
@@ -148,7 +148,7 @@ impl Error {
     }
 }
 
-/// The driver's name for an error and its description, as far as it gives them.
+/// The driver's name and description of an error, if it has them.
 fn words(error: DriverError) -> String {
     let name = error.error_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_else(|_| format!("error {}", error.0 as u32));

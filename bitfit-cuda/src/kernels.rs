@@ -18,10 +18,10 @@ use crate::{
     library, ops,
 };
 
-/// Dynamic shared memory that a kernel may have without being allowed more.
+/// The dynamic shared memory that every kernel may use, in bytes.
 const SHARED_BY_DEFAULT: u32 = 48 * 1024;
 
-/// What is loaded, and how more is.
+/// The loaded kernels, and the means to compile others.
 #[derive(Debug)]
 pub(crate) struct Kernels {
     target: Target,
@@ -39,23 +39,24 @@ struct Loaded {
 #[derive(Debug)]
 struct Function {
     function: CudaFunction,
-    /// Bytes of dynamic shared memory that it is allowed.
+    /// The dynamic shared memory that it may use, in bytes.
     shared: u32,
 }
 
 impl Kernels {
-    /// For a device of this compute capability.
+    /// The kernels of a device of the given compute capability.
     pub fn new(capability: u32) -> Result<Self> {
         let (target, version) = (Target::of(capability)?, library::compiler()?.to_string());
         Ok(Self { target, version, cache: Cache::of_user(), loaded: Mutex::default() })
     }
 
-    /// The compute capability that the kernels are compiled for. An older one than the device's where NVRTC does not know it.
+    /// The compute capability that the kernels are compiled for; older than that of the device if NVRTC does not
+    /// support it.
     pub fn capability(&self) -> u32 {
         self.target.capability()
     }
 
-    /// A kernel, allowed `shared` bytes of dynamic shared memory. Names of kernels are unique over all sources.
+    /// A kernel that may use `shared` bytes of dynamic shared memory. Names of kernels are unique over all sources.
     pub fn function(
         &self,
         context: &Arc<CudaContext>,
@@ -65,7 +66,7 @@ impl Kernels {
     ) -> Result<CudaFunction> {
         // The driver looks functions up in the thread's current context, and this may be the thread's first call.
         context.bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"))?;
-        // What is loaded is whole after every change, so a panic elsewhere cannot have broken it.
+        // The state is consistent after every change, so a poisoned lock is harmless.
         let loaded = &mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if !loaded.functions.contains_key(kernel) {
             let module = match loaded.modules.get(source.name) {
@@ -95,17 +96,17 @@ impl Kernels {
     }
 }
 
-/// The names of all sources of kernels: the ops'.
+/// The names of all sources of kernels, which are those of the ops.
 pub fn source_names() -> Vec<&'static str> {
     ops::SOURCES.iter().map(|source| source.name).collect()
 }
 
-/// Compiles every kernel of every op with NVRTC alone: no driver and no device is needed. Returns each source's name and what
-/// a driver would load.
+/// Compiles all kernels with NVRTC, without a driver or a device. Returns the name of each source and the code that a
+/// driver would load.
 ///
 /// # Errors
-/// [`Error::NoCompiler`] where there is no NVRTC, [`Error::OldCompiler`] where it is too old; [`Error::Compile`] with the
-/// compiler's messages for the first source that does not compile.
+/// [`Error::NoCompiler`] if there is no NVRTC, [`Error::OldCompiler`] if it is too old; [`Error::Compile`] with the
+/// messages of the compiler for the first source that does not compile.
 pub fn compile_all(target: Target) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let compile = |source: &&'static Source| compile::compile(source, target).map(|code| (source.name, code));
     ops::SOURCES.iter().map(compile).collect()

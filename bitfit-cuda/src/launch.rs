@@ -1,14 +1,14 @@
-//! How an op runs a kernel: a [`Source`], a [`Shape`], [`Arguments`], and [`Cuda::launch`].
+//! Launching kernels: [`Source`], [`Shape`], [`Arguments`] and [`Cuda::launch`].
 //!
 //! ```text
-//! pub(crate) static SOURCE: Source = source!("softmax");           // softmax.cu, beside the mod.rs; listed in ops/mod.rs
+//! pub(crate) static SOURCE: Source = source!("softmax"); // softmax.cu, next to the mod.rs; listed in ops/mod.rs
 //! let mut arguments = Arguments::new();
 //! arguments.input(x).output(y).usize(cols);
 //! self.launch(&SOURCE, kernel!("bitfit_softmax", x.dtype), Shape::blocks(rows, 256), &arguments)
 //! ```
 //!
-//! Everything goes to one stream, so that what is queued first is done first: a kernel may read what the one before it
-//! writes, and a buffer that is given back may be lent again, with no synchronisation anywhere.
+//! All work goes to one stream and is executed in the order in which it is queued: a kernel can read the results of the
+//! one before it, and a buffer can be reused as soon as it is returned, without synchronisation.
 
 use std::marker::PhantomData;
 
@@ -21,16 +21,16 @@ use cudarc::driver::{LaunchConfig, PushKernelArg};
 
 use crate::{Cuda, Error, Indices};
 
-/// The kernels of an op: a file of CUDA C++, compiled as one behind `common.cuh`.
+/// The kernels of an op: a file of CUDA C++, which is compiled together with the headers in `common/`.
 #[derive(Debug)]
 pub struct Source {
-    /// The op's name.
+    /// The name of the op.
     pub(crate) name: &'static str,
-    /// The file.
+    /// The text of the file.
     pub(crate) code: &'static str,
 }
 
-/// The source in the `.cu` file of this name, beside the file that names it.
+/// The source in the `.cu` file of this name, next to the invoking file.
 macro_rules! source {
     ($name:literal) => {
         $crate::launch::Source { name: $name, code: include_str!(concat!($name, ".cu")) }
@@ -38,8 +38,8 @@ macro_rules! source {
 }
 pub(crate) use source;
 
-/// A kernel's name: a stem, and a suffix `_f32` or `_bf16` for each matrix whose type it is made for, in the order of
-/// the arguments.
+/// The name of a kernel: a stem, and a suffix `_f32` or `_bf16` for each matrix of variable type, in the order of the
+/// arguments.
 macro_rules! kernel {
     ($stem:literal, $a:expr) => {
         match $a {
@@ -58,7 +58,7 @@ macro_rules! kernel {
 }
 pub(crate) use kernel;
 
-/// Blocks, threads of a block, and bytes of dynamic shared memory.
+/// The shape of a launch: the grid, the threads of a block, and the bytes of dynamic shared memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub grid: [u32; 3],
@@ -67,20 +67,20 @@ pub(crate) struct Shape {
     pub shared: u32,
 }
 
-/// Threads of a block of kernels that take elements one by one.
+/// Threads per block of element-wise kernels.
 const ELEMENT_THREADS: u32 = 256;
-/// Rows and columns of a tile, which a block of [`TILE_THREADS`] takes, as in `common.cuh`. Constants: sums over rows are first made
-/// over a tile's, and must not depend on the device.
+/// Rows and columns of a tile, which a block of [`TILE_THREADS`] processes, as in `common/tiles.cuh`. They are
+/// constants because sums over rows are formed over a tile first, and must not depend on the device.
 pub(crate) const TILE_ROWS: usize = 32;
 const TILE_COLUMNS: usize = 256;
 const TILE_THREADS: u32 = 256;
-/// Blocks that are launched at the most along x; kernels stride over what is more.
-const MOST_BLOCKS: usize = 1 << 20;
+/// The maximum number of blocks along x; kernels stride over the rest.
+const MAX_BLOCKS: usize = 1 << 20;
 
 impl Shape {
-    /// For a kernel that strides over `len` elements (`FOR_EACH_ELEMENT` of `common.cuh`).
+    /// For a kernel that strides over `len` elements (`FOR_EACH_ELEMENT` of `common/elements.cuh`).
     pub fn elements(len: usize) -> Self {
-        Self::blocks(len.div_ceil(ELEMENT_THREADS as usize).min(MOST_BLOCKS), ELEMENT_THREADS)
+        Self::blocks(len.div_ceil(ELEMENT_THREADS as usize).min(MAX_BLOCKS), ELEMENT_THREADS)
     }
 
     /// For a kernel that strides over `len` elements, eight at a time.
@@ -88,56 +88,56 @@ impl Shape {
         Self::elements(len.div_ceil(8))
     }
 
-    /// So many blocks of so many threads.
+    /// A number of blocks of `block` threads each.
     ///
     /// # Panics
-    /// For more blocks than a grid has along x.
+    /// If there are more blocks than a grid can have along x.
     pub fn blocks(blocks: usize, block: u32) -> Self {
-        let blocks = i32::try_from(blocks).expect("no more blocks than a grid has") as u32;
+        let blocks = i32::try_from(blocks).expect("a grid has fewer than 2^31 blocks") as u32;
         Self { grid: [blocks, 1, 1], block, shared: 0 }
     }
 
-    /// For a kernel that gives each of `rows` rows to a warp, four to a block.
+    /// For a kernel in which a warp processes a row, four warps per block.
     pub fn warps(rows: usize) -> Self {
         Self::blocks(rows.div_ceil(4), 128)
     }
 
-    /// For a kernel that goes over a matrix by tiles, a block to each (`tile_of_thread` of `common.cuh`).
+    /// For a kernel in which a block processes a tile of a matrix (`tile_of_thread` of `common/tiles.cuh`).
     pub fn tiles(rows: usize, cols: usize) -> Self {
         Self::tiles_of_runs(rows, [cols])
     }
 
-    /// The same over runs of so many columns each; a tile lies within one of them.
+    /// As [`Shape::tiles`], over runs of the given numbers of columns; a tile lies within one run.
     pub fn tiles_of_runs(rows: usize, cols: impl IntoIterator<Item = usize>) -> Self {
         let across: usize = cols.into_iter().map(|cols| cols.div_ceil(TILE_COLUMNS)).sum();
         Self::blocks(rows.div_ceil(TILE_ROWS) * across, TILE_THREADS)
     }
 
-    /// The same with dynamic shared memory.
+    /// The shape with `bytes` of dynamic shared memory.
     #[must_use]
     pub fn with_shared(self, bytes: usize) -> Self {
-        Self { shared: u32::try_from(bytes).expect("no more shared memory than a block has"), ..self }
+        Self { shared: u32::try_from(bytes).expect("shared memory is smaller than 4 GiB"), ..self }
     }
 }
 
-/// Runs of elements that a launch takes at the most, as in `common.cuh`: query's, key's and value's bias, and one more.
+/// The maximum number of runs of a launch, as in `common/runs.cuh`: the biases of query, key and value, and one more.
 pub(crate) const RUNS: usize = 4;
 
-/// Arguments that a kernel has at the most.
-const MOST_ARGUMENTS: usize = 32;
+/// The maximum number of arguments of a kernel.
+const MAX_ARGUMENTS: usize = 32;
 
-/// What a kernel is called with. Borrows the buffers until the launch is queued.
+/// The arguments of a kernel. They borrow the buffers until the launch is queued.
 #[derive(Debug)]
 pub(crate) struct Arguments<'a> {
-    /// Each in the low bytes: pointers and scalars of 8 or 4 bytes, on little-endian hosts, which all hosts of CUDA are.
-    values: [u64; MOST_ARGUMENTS],
+    /// Pointers and scalars of 8 or 4 bytes, in the low bytes of each element; hosts of CUDA are little-endian.
+    values: [u64; MAX_ARGUMENTS],
     len: usize,
     buffers: PhantomData<&'a ()>,
 }
 
 impl<'a> Arguments<'a> {
     pub fn new() -> Self {
-        Self { values: [0; MOST_ARGUMENTS], len: 0, buffers: PhantomData }
+        Self { values: [0; MAX_ARGUMENTS], len: 0, buffers: PhantomData }
     }
 
     fn push(&mut self, value: u64) -> &mut Self {
@@ -146,12 +146,12 @@ impl<'a> Arguments<'a> {
         self
     }
 
-    /// A pointer to a window's first element, `const T*`.
+    /// A pointer to the first element of a slice, `const T*`.
     pub fn input(&mut self, slice: Slice<'a, Cuda>) -> &mut Self {
         self.push(slice.buffer.pointer(slice.offset, slice.len, slice.dtype))
     }
 
-    /// The same, null where there is none.
+    /// As [`Arguments::input`], null for `None`.
     pub fn optional_input(&mut self, slice: Option<Slice<'a, Cuda>>) -> &mut Self {
         match slice {
             Some(slice) => self.input(slice),
@@ -159,12 +159,12 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// A pointer to a window's first element, `T*`.
+    /// A pointer to the first element of a mutable slice, `T*`.
     pub fn output(&mut self, slice: SliceMut<'a, Cuda>) -> &mut Self {
         self.push(slice.buffer.pointer(slice.offset, slice.len, slice.dtype))
     }
 
-    /// The same, null where there is none.
+    /// As [`Arguments::output`], null for `None`.
     pub fn optional_output(&mut self, slice: Option<SliceMut<'a, Cuda>>) -> &mut Self {
         match slice {
             Some(slice) => self.output(slice),
@@ -177,7 +177,7 @@ impl<'a> Arguments<'a> {
         self.push(indices.pointer())
     }
 
-    /// The same, null where there is none.
+    /// As [`Arguments::indices`], null for `None`.
     pub fn optional_indices(&mut self, indices: Option<&'a Indices>) -> &mut Self {
         match indices {
             Some(indices) => self.indices(indices),
@@ -190,7 +190,7 @@ impl<'a> Arguments<'a> {
         self.push(value as u64)
     }
 
-    /// Runs by their first elements and lengths, at most [`RUNS`].
+    /// Runs, given by their first elements and lengths; at most [`RUNS`].
     pub fn runs(&mut self, runs: &[(usize, usize)]) -> &mut Self {
         for i in 0..RUNS {
             let (first, len) = runs.get(i).copied().unwrap_or_default();
@@ -214,10 +214,10 @@ impl<'a> Arguments<'a> {
         self.push(u64::from(value.to_bits()))
     }
 
-    /// A dropout site, or none: the six arguments that `DROPOUT_PARAMETERS` of `common.cuh` names.
+    /// A dropout mask, or none: the six arguments of `DROPOUT_PARAMETERS` of `common/dropout.cuh`.
     pub fn dropout(&mut self, dropout: Option<Dropout>) -> &mut Self {
         match dropout {
-            // Nothing lies below a threshold of zero: every factor is 1.
+            // With a threshold of zero, every factor is 1.
             None => self.u32(0).u32(0).u32(0).u32(0).u32(0).f32(1.0),
             Some(dropout) => {
                 let seed = dropout.seed();
@@ -229,10 +229,10 @@ impl<'a> Arguments<'a> {
 }
 
 impl Cuda {
-    /// Queues a kernel behind all that is queued; compiles and loads it where it is the first use of its source.
+    /// Queues a kernel, after compiling and loading it at the first use of its source.
     ///
     /// # Errors
-    /// [`bitfit_core::Error::Device`] when it does not compile, or the driver refuses.
+    /// [`bitfit_core::Error::Device`] if it does not compile, or the driver fails.
     pub(crate) fn launch(
         &self,
         source: &'static Source,
@@ -263,15 +263,15 @@ impl Cuda {
             block_dim: (shape.block, 1, 1),
             shared_mem_bytes: shape.shared,
         };
-        // SAFETY: the kernel is one of this crate's, and the op beside its source hands over what its parameters name:
-        // windows that lie inside their buffers (`Buffer::pointer` checks it) and their true sizes. The buffers live until
-        // the kernel has run, because they are freed and lent again in the order of the same stream.
+        // SAFETY: the kernel belongs to this crate, and the op next to its source passes what its parameters require:
+        // slices in bounds of their buffers (checked by `Buffer::pointer`) and their sizes. The buffers live until the
+        // kernel has run, because they are freed and reused in the order of the same stream.
         unsafe { launch.launch(config) }.map_err(Error::driver("cuLaunchKernel"))?;
         Ok(())
     }
 }
 
-/// Bytes of an element.
+/// The size of an element in bytes.
 pub(crate) fn bytes_of(dtype: DType) -> usize {
     match dtype {
         DType::F32 => 4,

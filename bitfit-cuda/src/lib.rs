@@ -1,8 +1,8 @@
-//! The CUDA backend of bitfit: [`Cuda`] is a `bitfit_core::Device` with all the op traits that `bitfit_core::ops::Backend`
-//! sums. The model, the training loop and the optimizer are written against those traits and run on it as they are.
+//! The CUDA backend of bitfit: [`Cuda`] implements `bitfit_core::Device` and all op traits that `bitfit_core::Backend`
+//! sums. The model, the training loop and the optimizer are written against these traits and run on it unchanged.
 //!
-//! Nothing of CUDA is needed to build this crate. The driver, NVRTC and cuBLASLt are looked up when a device is first asked
-//! for, and one that is missing is an [`Error`] that says so:
+//! Building this crate requires nothing of CUDA. The driver, NVRTC and cuBLASLt are loaded when the first device is
+//! opened, and a missing library is an [`Error`]:
 //!
 //! ```
 //! match bitfit_cuda::Cuda::new(0) {
@@ -11,8 +11,8 @@
 //! }
 //! ```
 //!
-//! Kernels stand in `.cu` files beside the Rust that launches them, `ops/<op>/<op>.cu` under core's names of ops. NVRTC
-//! compiles a file when its op first runs, for the very device, and the result is kept on disk.
+//! Kernels are in `.cu` files next to the Rust code that launches them, `ops/<op>/<op>.cu`. NVRTC compiles a file for
+//! the device when its op first runs, and the result is cached on disk.
 
 mod cache;
 mod compile;
@@ -28,7 +28,7 @@ mod staging;
 mod sums;
 
 pub use compile::Target;
-pub use device::{Cuda, Matrix, Precision};
+pub use device::{Cuda, Matrix};
 pub use error::{Error, Result};
 pub use kernels::{compile_all, source_names};
 pub use memory::{Buffer, Indices};

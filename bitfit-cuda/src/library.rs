@@ -1,6 +1,6 @@
-//! Whether the libraries of CUDA are on this machine, and new enough. They are looked up at run time, and the crate that
-//! binds them panics over one that is missing, and over a function that an old one does not have: so it is asked before
-//! anything of it is called. What is called here, every version has.
+//! Checks that the CUDA libraries are installed and recent enough. They are loaded at run time, and the crate that
+//! binds them panics if a library or one of its functions is missing, so this is checked before anything else is
+//! called. The functions called here exist in every version.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use cudarc::{cublaslt, driver, nvrtc};
 
 use crate::{Error, Result};
 
-/// The version of CUDA that a library is of, or that a driver is made for.
+/// A version of CUDA: of a library, or supported by a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version {
     pub major: u32,
@@ -21,15 +21,15 @@ impl fmt::Display for Version {
     }
 }
 
-/// The oldest toolkit whose libraries are taken.
+/// The oldest supported version of the libraries.
 const OLDEST: Version = Version { major: 12, minor: 0 };
 
-/// The driver, libcuda.
+/// The version of CUDA that the driver, libcuda, supports.
 pub(crate) fn driver() -> Result<Version> {
-    // SAFETY: runs the initialisers of the library, which is the driver's own.
+    // SAFETY: loads the library, whose initialisers are those of the driver.
     present(unsafe { driver::sys::is_culib_present() }, Error::NoDriver)?;
     let mut version = 0;
-    // SAFETY: the library is there, and the pointer leads to an int, as it wants. Needs no initialisation.
+    // SAFETY: the library is loaded, and the pointer is to an int. The function needs no initialisation.
     let result = unsafe { driver::sys::cuDriverGetVersion(&mut version) };
     if result == driver::sys::CUresult::CUDA_ERROR_STUB_LIBRARY {
         return Err(Error::StubDriver);
@@ -38,28 +38,28 @@ pub(crate) fn driver() -> Result<Version> {
     Ok(of_driver(version as u32))
 }
 
-/// The compiler of kernels, libnvrtc.
+/// The version of NVRTC, the compiler of kernels.
 pub(crate) fn compiler() -> Result<Version> {
-    // SAFETY: as above, with the toolkit's own library.
+    // SAFETY: loads the library, whose initialisers are those of the toolkit.
     present(unsafe { nvrtc::sys::is_culib_present() }, Error::NoCompiler)?;
     let (mut major, mut minor) = (0, 0);
-    // SAFETY: the library is there, and the pointers lead to ints, as it wants.
+    // SAFETY: the library is loaded, and the pointers are to ints.
     let result = unsafe { nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
     result.result().map_err(|error| Error::Compiler { call: "nvrtcVersion", reason: format!("{:?}", error.0) })?;
     new_enough(Version { major: major as u32, minor: minor as u32 }, |version| Error::OldCompiler { version })
 }
 
-/// The products of matrices, libcublasLt.
+/// The version of cuBLASLt, the library of matrix products.
 pub(crate) fn products() -> Result<Version> {
-    // SAFETY: as above, with the toolkit's own library.
+    // SAFETY: loads the library, whose initialisers are those of the toolkit.
     present(unsafe { cublaslt::sys::is_culib_present() }, Error::NoProducts)?;
-    // SAFETY: the library is there.
+    // SAFETY: the library is loaded.
     let version = unsafe { cublaslt::sys::cublasLtGetVersion() };
     new_enough(of_products(version as u32), |version| Error::OldProducts { version })
 }
 
-/// Whether a driver runs what the libraries make: it has to be made for no older a major version than theirs. (Between minor
-/// versions of one it does not matter.)
+/// Checks that a driver can run the code of the libraries: its major version of CUDA must not be older than theirs.
+/// Minor versions are compatible.
 pub(crate) fn fit(driver: Version, compiler: Version, products: Version) -> Result<()> {
     for (name, library) in [("NVRTC", compiler), ("cuBLASLt", products)] {
         if driver.major < library.major {
@@ -78,13 +78,13 @@ fn new_enough(found: Version, old: impl Fn(String) -> Error) -> Result<Version> 
     if found >= OLDEST { Ok(found) } else { Err(old(found.to_string())) }
 }
 
-/// As the driver writes a version: 12040 is 12.4.
+/// Decodes a version number of the driver: 12040 is 12.4.
 fn of_driver(version: u32) -> Version {
     Version { major: version / 1000, minor: version % 1000 / 10 }
 }
 
-/// As cuBLASLt writes its version: 120403 is 12.4.3. Before 12 it had a digit less for the major one: 11103 was 11.1.3, and
-/// 12103 was 11.11.3.
+/// Decodes a version number of cuBLASLt: 120403 is 12.4.3. Before 12 the number had one digit less: 11103 was 11.1.3,
+/// and 12103 was 11.11.3.
 fn of_products(version: u32) -> Version {
     if version >= 100_000 {
         return Version { major: version / 10_000, minor: version % 10_000 / 100 };

@@ -1,4 +1,4 @@
-//! The device's memory: buffers that the workspace lends, and buffers of the backend's own that come back to a pool.
+//! The memory of the device: buffers of the workspace, and a pool of buffers for the backend itself.
 
 use std::{
     fmt,
@@ -13,43 +13,43 @@ use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result, sys:
 
 use crate::{Cuda, Error, Result, launch::bytes_of};
 
-/// A run of 32-bit words on the device.
+/// A buffer of 32-bit words on the device.
 pub struct Buffer {
     words: CudaSlice<u32>,
     address: u64,
 }
 
 impl Buffer {
-    /// Room for `words` words, of no particular contents.
+    /// Allocates `words` words with unspecified contents.
     pub(crate) fn new(stream: &Arc<CudaStream>, words: usize) -> Result<Self> {
-        // A request for nothing is refused by the driver.
+        // The driver rejects an allocation of zero bytes.
         let words = words.max(1);
-        // SAFETY: device memory is never read by the host but through copies, for which any bits are a u32.
+        // SAFETY: the host reads device memory only by copying it, and any bits are a valid u32.
         let words = unsafe { stream.alloc::<u32>(words) }.map_err(Error::allocation("cuMemAlloc", words * 4))?;
-        // The address stays the same for the buffer's life.
+        // The address does not change during the lifetime of the buffer.
         let (address, _) = words.device_ptr(stream);
         Ok(Self { address, words })
     }
 
-    /// Words it holds.
+    /// The number of words.
     pub(crate) fn words(&self) -> usize {
         self.words.len()
     }
 
-    /// The memory itself, for copies.
+    /// The allocation, for copies.
     pub(crate) fn memory(&self) -> &CudaSlice<u32> {
         &self.words
     }
 
-    /// The memory itself, for copies.
+    /// The allocation, for copies.
     pub(crate) fn memory_mut(&mut self) -> &mut CudaSlice<u32> {
         &mut self.words
     }
 
-    /// The address of a window's first element.
+    /// The address of the first element of a slice.
     ///
     /// # Panics
-    /// When the window reaches out of the buffer.
+    /// If the slice is out of bounds.
     pub(crate) fn pointer(&self, offset: usize, len: usize, dtype: DType) -> u64 {
         let size = bytes_of(dtype);
         let end = (offset + len) * size;
@@ -64,47 +64,48 @@ impl fmt::Debug for Buffer {
     }
 }
 
-/// Lets the driver keep what is freed for the allocations to come. Without it, it gives the memory back to the system whenever
-/// the host waits for the device, which it does in every step, and fetches it again where a batch is larger than those before.
+/// Configures the driver to keep freed memory for later allocations. Otherwise it returns the memory to the system
+/// whenever the host waits for the device, which happens in every step.
 pub(crate) fn keep_what_is_freed(context: &CudaContext) -> Result<()> {
-    // A device without pools allocates the other way.
+    // Without memory pools, the driver allocates synchronously and there is nothing to configure.
     if !context.has_async_alloc() {
         return Ok(());
     }
-    // SAFETY: the device is the context's.
+    // SAFETY: the device handle is that of a live context.
     let pool = unsafe { result::device::get_mem_pool(context.cu_device()) };
     let pool = pool.map_err(Error::driver("cuDeviceGetMemPool"))?;
     let mut everything = u64::MAX;
     let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-    // SAFETY: the pool is the device's, and the attribute is a u64.
+    // SAFETY: the pool belongs to the device, and the attribute is a u64.
     unsafe { result::mem_pool::set_attribute(pool, attribute, (&raw mut everything).cast()) }
         .map_err(Error::driver("cuMemPoolSetAttribute"))
 }
 
-/// The most bytes that were allocated at a time, by everything in this process that uses the device; `None` without pools.
+/// The peak of the memory that this process allocated on the device, in bytes; `None` without memory pools.
 pub(crate) fn peak(context: &CudaContext) -> Result<Option<u64>> {
     if !context.has_async_alloc() {
         return Ok(None);
     }
-    // SAFETY: the device is the context's.
+    // SAFETY: the device handle is that of a live context.
     let pool = unsafe { result::device::get_mem_pool(context.cu_device()) };
     let pool = pool.map_err(Error::driver("cuDeviceGetMemPool"))?;
     let mut bytes = 0u64;
     let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
-    // SAFETY: the pool is the device's, and the attribute is a u64.
+    // SAFETY: the pool belongs to the device, and the attribute is a u64.
     unsafe { result::mem_pool::get_attribute(pool, attribute, (&raw mut bytes).cast()) }
         .map_err(Error::driver("cuMemPoolGetAttribute"))?;
     Ok(Some(bytes))
 }
 
-/// Buffers that the backend needs for itself, and that come back: sums of blocks, matrices rounded for a product, the lists
-/// of a batch. After the first step of a shape none is allocated.
+/// A pool of buffers for the backend itself: partial sums, matrices rounded for a product, index lists of a batch.
+/// After the first step of a shape none is allocated.
 ///
-/// A buffer may be lent again as soon as the last kernel that uses it is queued: the next one is queued behind it.
+/// A buffer can be reused as soon as the last kernel that uses it is queued, because the next kernel is queued after
+/// it.
 #[derive(Debug)]
 pub(crate) struct Pool {
     stream: Arc<CudaStream>,
-    /// By the power of two that is their size.
+    /// The free buffers, by the binary logarithm of their size.
     free: Mutex<Vec<Vec<Buffer>>>,
 }
 
@@ -113,8 +114,8 @@ impl Pool {
         Arc::new(Self { stream, free: Mutex::default() })
     }
 
-    /// Lends room for `words` words.
-    pub fn lend(self: &Arc<Self>, words: usize) -> Result<PooledBuffer> {
+    /// A buffer of at least `words` words, taken from the pool or allocated.
+    pub fn take(self: &Arc<Self>, words: usize) -> Result<PooledBuffer> {
         let class = words.max(64).next_power_of_two().trailing_zeros() as usize;
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(class).and_then(Vec::pop);
         let buffer = match free {
@@ -125,9 +126,9 @@ impl Pool {
     }
 }
 
-/// A buffer on loan from a [`Pool`]; goes back when dropped.
+/// A buffer of a [`Pool`]; returned to the pool when dropped.
 pub(crate) struct PooledBuffer {
-    /// `None` only while being dropped.
+    /// `None` only during `drop`.
     buffer: Option<Buffer>,
     class: usize,
     pool: Arc<Pool>,
@@ -135,11 +136,11 @@ pub(crate) struct PooledBuffer {
 
 impl PooledBuffer {
     pub fn buffer(&self) -> &Buffer {
-        self.buffer.as_ref().expect("a loan holds its buffer until it is dropped")
+        self.buffer.as_ref().expect("a pooled buffer has its buffer until it is dropped")
     }
 
     pub fn buffer_mut(&mut self) -> &mut Buffer {
-        self.buffer.as_mut().expect("a loan holds its buffer until it is dropped")
+        self.buffer.as_mut().expect("a pooled buffer has its buffer until it is dropped")
     }
 }
 
@@ -161,54 +162,54 @@ impl fmt::Debug for PooledBuffer {
     }
 }
 
-/// A matrix of the backend's own for the length of an op, for what the traits have no buffer for.
+/// A temporary matrix of the backend during an op.
 #[derive(Debug)]
 pub(crate) struct Temporary {
-    lent: PooledBuffer,
+    pooled: PooledBuffer,
     len: usize,
     dtype: DType,
 }
 
 impl Temporary {
     pub fn as_ref(&self) -> Slice<'_, Cuda> {
-        Slice { buffer: self.lent.buffer(), offset: 0, len: self.len, dtype: self.dtype }
+        Slice { buffer: self.pooled.buffer(), offset: 0, len: self.len, dtype: self.dtype }
     }
 
     pub fn as_mut(&mut self) -> SliceMut<'_, Cuda> {
-        SliceMut { buffer: self.lent.buffer_mut(), offset: 0, len: self.len, dtype: self.dtype }
+        SliceMut { buffer: self.pooled.buffer_mut(), offset: 0, len: self.len, dtype: self.dtype }
     }
 }
 
 /// A list of u32 on the device.
 #[derive(Debug)]
 pub struct Indices {
-    lent: PooledBuffer,
+    pooled: PooledBuffer,
     len: usize,
 }
 
 impl Indices {
-    pub(crate) fn new(lent: PooledBuffer, len: usize) -> Self {
-        Self { lent, len }
+    pub(crate) fn new(pooled: PooledBuffer, len: usize) -> Self {
+        Self { pooled, len }
     }
 
-    /// How many.
+    /// The number of indices.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The address of the first.
+    /// The address of the first index.
     pub(crate) fn pointer(&self) -> u64 {
-        self.lent.buffer().pointer(0, self.len, DType::F32)
+        self.pooled.buffer().pointer(0, self.len, DType::F32)
     }
 }
 
 impl Cuda {
-    /// Lends a buffer of `len` elements with unspecified contents for the length of an op.
+    /// A temporary matrix of `len` elements with unspecified contents.
     ///
     /// # Errors
-    /// [`bitfit_core::Error::Device`] when the device is out of memory.
+    /// [`bitfit_core::Error::Device`] if the device is out of memory.
     pub(crate) fn temporary(&self, dtype: DType, len: usize) -> bitfit_core::Result<Temporary> {
-        let lent = self.pool().lend(dtype.words(len)).map_err(|error| self.error(error))?;
-        Ok(Temporary { lent, len, dtype })
+        let pooled = self.pool().take(dtype.words(len)).map_err(|error| self.error(error))?;
+        Ok(Temporary { pooled, len, dtype })
     }
 }

@@ -1,4 +1,4 @@
-//! Copies from the host that do not wait: through pinned memory, from which the device fetches them in its own time.
+//! Asynchronous copies from the host, through pinned memory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,15 +6,15 @@ use cudarc::driver::{CudaContext, CudaEvent, CudaStream, HostSlice, PinnedHostSl
 
 use crate::{Buffer, Error, Result};
 
-/// Blocks of pinned memory, used in turn. A batch has fewer copies than this, and the loss of the batch before is waited
-/// for; so by the time a block's turn comes again, its copy is usually done. Where it is not, the next copy waits for it.
+/// The number of blocks of pinned memory, which are used in turn. A batch has fewer copies, and the host waits for the
+/// loss of the batch before; so the previous copy of a block is usually complete. If not, the next copy waits for it.
 const BLOCKS: usize = 32;
 
-/// Words from which on a copy goes without pinned memory, and is waited for. A batch's lists are shorter; weights are
-/// longer, and they are copied once. With it, no more than 8 MiB are ever pinned.
+/// The number of words from which on a copy is synchronous, without pinned memory. The lists of a batch are shorter;
+/// weights are longer, and are copied once. It limits pinned memory to 8 MiB.
 const LONG: usize = 1 << 16;
 
-/// Pinned memory for copies under way.
+/// Pinned memory for pending copies.
 #[derive(Debug)]
 pub(crate) struct Staging {
     context: Arc<CudaContext>,
@@ -27,24 +27,24 @@ struct Ring {
     next: usize,
 }
 
-/// A block of pinned memory. It is not written, and not freed, while the device may still read it.
+/// A block of pinned memory. It is neither written nor freed while the device may read it.
 #[derive(Debug)]
 struct Block {
     words: PinnedHostSlice<u32>,
-    /// Recorded behind each copy out of the block. The event that `words` has of its own is not recorded where the context
-    /// does not track events, and so says nothing.
+    /// Recorded after each copy from the block. The event of `words` itself is not recorded, because the context does
+    /// not track events.
     copied: CudaEvent,
 }
 
 impl Block {
     fn new(context: &Arc<CudaContext>, words: usize) -> Result<Self> {
-        // SAFETY: any bits are a u32; and the words that are copied are written first.
+        // SAFETY: any bits are a valid u32, and words are written before they are copied.
         let block = unsafe { context.alloc_pinned::<u32>(words) };
         let words = block.map_err(Error::allocation("cuMemHostAlloc", words * 4))?;
         Ok(Self { words, copied: context.new_event(None).map_err(Error::driver("cuEventCreate"))? })
     }
 
-    /// Queues a copy of `data`, once the copy that last went out of this block is done.
+    /// Queues a copy of `data`, after the previous copy from this block is complete.
     fn copy(&mut self, stream: &Arc<CudaStream>, data: &[u32], to: &mut Buffer, offset: usize) -> Result<()> {
         self.copied.synchronize().map_err(Error::driver("cuEventSynchronize"))?;
         let words = self.words.as_mut_slice().map_err(Error::driver("cuEventSynchronize"))?;
@@ -54,7 +54,7 @@ impl Block {
             .memcpy_htod(&Prefix(&mut self.words, data.len()), &mut to)
             .map_err(Error::driver("cuMemcpyHtoDAsync"))?;
         self.copied.record(stream).map_err(|error| {
-            // The copy is under way and nothing will tell when it is done: so it is waited for here.
+            // The event could not be recorded, so the pending copy is waited for here.
             let _ = stream.synchronize();
             Error::driver("cuEventRecord")(error)
         })
@@ -63,7 +63,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // The fields are dropped behind this, the memory with them. After an error the device copies nothing any more.
+        // The fields, and the memory, are dropped after this. After an error the device does not continue copying.
         let _ = self.copied.synchronize();
     }
 }
@@ -73,7 +73,8 @@ impl Staging {
         Self { context, ring: Mutex::default() }
     }
 
-    /// Copies `data` to word `offset` of a buffer, in the order of the stream. `data` may change as soon as this returns.
+    /// Copies `data` to a buffer, starting at word `offset`, in the order of the stream. `data` can be changed when
+    /// this returns.
     pub fn copy(&self, stream: &Arc<CudaStream>, data: &[u32], to: &mut Buffer, offset: usize) -> Result<()> {
         if data.is_empty() {
             return Ok(());
@@ -81,10 +82,10 @@ impl Staging {
         if data.len() >= LONG {
             let mut to = to.memory_mut().slice_mut(offset..offset + data.len());
             stream.memcpy_htod(data, &mut to).map_err(Error::driver("cuMemcpyHtoDAsync"))?;
-            // The driver does not promise to have read pageable memory when it returns, and the caller may free it then.
+            // The driver may still be reading pageable memory when it returns, so the copy is waited for.
             return stream.synchronize().map_err(Error::driver("cuStreamSynchronize"));
         }
-        // The ring is whole after every change, so a panic elsewhere cannot have broken it.
+        // The ring is consistent after every change, so a poisoned lock is harmless.
         let ring = &mut *self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = ring.next;
         ring.next = (turn + 1) % BLOCKS;
@@ -108,13 +109,13 @@ impl HostSlice<u32> for Prefix<'_> {
     }
 
     unsafe fn stream_synced_slice<'a>(&'a self, stream: &'a CudaStream) -> (&'a [u32], SyncOnDrop<'a>) {
-        // SAFETY: the caller uses the words with this stream, as is asked of them here.
+        // SAFETY: the contract is the same: the caller uses the words with this stream.
         let (all, record) = unsafe { self.0.stream_synced_slice(stream) };
         (&all[..self.1], record)
     }
 
     unsafe fn stream_synced_mut_slice<'a>(&'a mut self, stream: &'a CudaStream) -> (&'a mut [u32], SyncOnDrop<'a>) {
-        // SAFETY: as above.
+        // SAFETY: the contract is the same: the caller uses the words with this stream.
         let (all, record) = unsafe { self.0.stream_synced_mut_slice(stream) };
         (&mut all[..self.1], record)
     }

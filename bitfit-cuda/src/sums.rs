@@ -1,6 +1,6 @@
-//! Sums over the rows of a matrix, in two stages: a first kernel, the op's own, sums the rows of each tile to a row of a matrix
-//! of partial sums (`put_column_sums` of `common.cuh`); the second, here, adds these up. Both in an order that depends on the
-//! sizes alone. So the sums are the same every time, with no atomics.
+//! Sums over the rows of a matrix, in two stages: a kernel of the op sums the rows of each tile to a row of a matrix of
+//! partial sums (`put_column_sums` of `common/tiles.cuh`), and the kernel here adds these up. The order of both depends
+//! only on the sizes, so the sums are always bit-identical; there are no atomic operations.
 
 use bitfit_core::{
     DType, Result,
@@ -13,34 +13,35 @@ use crate::{
     memory::Temporary,
 };
 
-/// The second stage's kernel.
+/// The kernel of the second stage.
 pub(crate) static SOURCE: Source = source!("sums");
 
 impl Cuda {
-    /// Room for the partial sums of `rows` rows, `[tiles, cols]`.
+    /// A matrix for the partial sums of `rows` rows, `[tiles, cols]`.
     ///
     /// # Errors
-    /// [`bitfit_core::Error::Device`] when the device is out of memory.
+    /// [`bitfit_core::Error::Device`] if the device is out of memory.
     pub(crate) fn partial_sums(&self, rows: usize, cols: usize) -> Result<Temporary> {
         self.temporary(DType::F32, rows.div_ceil(TILE_ROWS) * cols)
     }
 
-    /// `to[j] += Σ partial[tile, j]` over the tiles of rows; as many columns as `to` has elements.
+    /// `to[j] += Σ partial[tile, j]` over the tiles of rows; `partial` has as many columns as `to` has elements.
     ///
     /// # Errors
-    /// [`bitfit_core::Error::Device`] when the launch failed.
+    /// [`bitfit_core::Error::Device`] if the launch fails.
     pub(crate) fn add_partial_sums(&self, partial: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()> {
         let runs = [(0, to.len)];
         self.add_partial_sums_to(partial, to, &runs)
     }
 
-    /// The same to runs of `to`, of which the columns of `partial` belong to each as many as it has elements.
+    /// As [`Cuda::add_partial_sums`], to runs of `to`: the columns of `partial` belong to the runs in turn, one for
+    /// each element.
     ///
     /// # Errors
-    /// [`bitfit_core::Error::Device`] when the launch failed.
+    /// [`bitfit_core::Error::Device`] if the launch fails.
     ///
     /// # Panics
-    /// When a run reaches out of `to`.
+    /// If a run is out of bounds of `to`.
     pub(crate) fn add_partial_sums_to(
         &self,
         partial: Slice<'_, Self>,

@@ -1,9 +1,10 @@
-//! Core's suite of what every backend must do, on a GPU. Skipped, with one line that says so, where there is none.
+//! The conformance tests of `bitfit_core` on a GPU. They are skipped, with a message, if there is none.
 //!
-//! `BITFIT_CONFORMANCE` names a part of it, by the beginning of its checks' names: under compute-sanitizer the whole takes minutes.
+//! `BITFIT_CONFORMANCE` selects the checks whose names start with its value: under compute-sanitizer all of them take
+//! minutes.
 
-use bitfit_core::backend::conformance;
-use bitfit_cuda::{Cuda, Precision};
+use bitfit_core::{Precision, backend::conformance};
+use bitfit_cuda::Cuda;
 
 mod common;
 
@@ -13,34 +14,34 @@ fn passes(precision: Precision) {
         Ok(part) => {
             let checks: Vec<_> =
                 conformance::checks().into_iter().filter(|check| check.name.starts_with(&part)).collect();
-            assert!(!checks.is_empty(), "no check of the suite begins with {part}");
+            assert!(!checks.is_empty(), "no conformance check starts with {part}");
             conformance::run_checks(&device, checks);
         }
         Err(_) => conformance::run(&device),
     }
-    // The emulated cuBLASLt takes every product of the suite if it is asked as it should be. On a GPU it may have no algorithm
-    // for some, such as those of bfloat16 on Turing.
+    // The emulated cuBLASLt accepts every product of the tests that is described correctly. On a GPU it may have no
+    // algorithm for some, such as products of bfloat16 on Turing.
     if common::is_emulated(&device) {
         assert_eq!(device.products_refused(), 0, "cuBLASLt refused products");
     }
 }
 
 #[test]
-fn does_in_f32_what_every_backend_does() {
+fn passes_in_f32() {
     passes(Precision::F32);
 }
 
 #[test]
-fn does_in_bfloat16_what_every_backend_does() {
+fn passes_in_bfloat16() {
     passes(Precision::Bf16);
 }
 
-/// What the suite holds of the ops that multiply matrices.
+/// Runs the checks of the ops that multiply matrices.
 fn passes_products(device: &Cuda) {
     let ops = ["linear::", "matmul::", "feed_forward::"];
     let multiplies = |check: &conformance::Check<Cuda>| ops.iter().any(|op| check.name.starts_with(op));
     let checks: Vec<_> = conformance::checks().into_iter().filter(multiplies).collect();
-    assert!(ops.iter().all(|op| checks.iter().any(|check| check.name.starts_with(op))), "the suite has other names");
+    assert!(ops.iter().all(|op| checks.iter().any(|check| check.name.starts_with(op))), "the checks have other names");
     conformance::run_checks(device, checks);
 }
 
@@ -57,13 +58,13 @@ fn multiplies_where_cublaslt_has_no_algorithm() {
     const VARIABLE: &str = "BITFIT_EMULATOR_CUBLASLT";
     let Some(device) = common::device(Precision::F32) else { return };
     if !common::is_emulated(&device) {
-        // A real one refuses what it refuses.
+        // What a real cuBLASLt rejects cannot be configured.
         return;
     }
     if let Ok(refusal) = std::env::var(VARIABLE) {
         passes_products(&device);
         if refusal == "refuses-borrowed" {
-            // Then it is asked for the product itself, and has an algorithm for that.
+            // The heuristic is then called for the product itself, and has an algorithm.
             return assert_eq!(device.products_refused(), 0, "a product was given up whose algorithm was another's");
         }
         assert!(device.products_refused() > 0, "cuBLASLt refused nothing");

@@ -1,4 +1,4 @@
-//! What the suite does not ask: what is said where there is no device, and what belongs to this one alone.
+//! Tests of what the conformance tests do not cover: the errors if there is no device, and properties of this device.
 
 use bitfit_core::ops::{
     activation::{Activation, Activations, reference},
@@ -7,10 +7,10 @@ use bitfit_core::ops::{
     matmul::Matmul,
 };
 use bitfit_core::{
-    DType, Device, Mask, Random,
+    DType, Device, Mask, Precision, Random,
     backend::{Slice, SliceMut},
 };
-use bitfit_cuda::{Buffer, Cuda, Error, Precision};
+use bitfit_cuda::{Buffer, Cuda, Error};
 
 mod common;
 
@@ -44,10 +44,10 @@ fn what_is_missing_is_an_error_that_names_it() {
 
 #[test]
 fn the_name_says_which_gpu_and_which_precision() {
-    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
-        let Some(device) = common::device(precision) else { return };
+    let [Some(f32), Some(bf16)] = Precision::ALL.map(common::device) else { return };
+    for (device, precision) in [(f32.clone().with_tf32(), "tf32"), (f32, "f32"), (bf16, "bf16")] {
         let name = device.name();
-        assert!(name.starts_with("cuda:0 (") && name.ends_with(&format!(", {})", precision.name())), "{name}");
+        assert!(name.starts_with("cuda:0 (") && name.ends_with(&format!(", {precision})")), "{name}");
     }
 }
 
@@ -78,9 +78,9 @@ fn a_threads_first_call_may_be_a_kernel() {
 #[test]
 fn many_copies_under_way_do_not_meet() {
     let Some(device) = common::device(Precision::F32) else { return };
-    // More than there are blocks of pinned memory, of lengths that make them grow. Nothing waits in between: a block that is
-    // written or freed before its copy is done shows on the emulator with BITFIT_EMULATOR_CHECK=lazy, always, and on a GPU
-    // by chance.
+    // More than there are blocks of pinned memory, of lengths that make them grow. Nothing waits in between: a block
+    // that is written or freed before its copy is done shows on the emulator with BITFIT_EMULATOR_CHECK=lazy, always,
+    // and on a GPU by chance.
     let data: Vec<_> = (0..100).map(|i| random(i, 1 + (i as usize * 997) % 5000)).collect();
     let buffers: Vec<_> = data.iter().map(|data| upload(&device, data)).collect();
     for (data, buffer) in data.iter().zip(&buffers) {
@@ -124,7 +124,8 @@ fn a_masks_list_is_the_one_it_holds_now() {
 
 #[test]
 fn tf32_is_near_f32_and_is_not_f32() {
-    let [Some(exact), Some(rounded)] = [Precision::F32, Precision::Tf32].map(common::device) else { return };
+    let Some(exact) = common::device(Precision::F32) else { return };
+    let rounded = exact.clone().with_tf32();
     let size = 64;
     let [a, b] = [1, 2].map(|seed| random(seed, size * size));
     let product = |device: &Cuda| {

@@ -1,5 +1,5 @@
-//! NVRTC takes every kernel of every op, for architectures from Turing to Blackwell and as PTX, and what it makes has every
-//! kernel that is launched. It needs no driver and no GPU.
+//! NVRTC takes every kernel of every op, for architectures from Turing to Blackwell and as PTX, and what it makes has
+//! every kernel that is launched. It needs no driver and no GPU.
 
 use std::{
     collections::BTreeSet,
@@ -23,8 +23,8 @@ fn rust(directory: &Path) -> Vec<String> {
     files.map(text).chain(directories.iter().flat_map(|directory| rust(directory))).collect()
 }
 
-/// The names of all kernels that the crate launches: as they stand in its sources, with the suffixes that `kernel!` adds, and
-/// the parts that attention's `names!` puts together.
+/// The names of all kernels that the crate launches: as they stand in its sources, with the suffixes that `kernel!`
+/// adds, and the parts that attention's `names!` puts together.
 fn launched() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for text in rust(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
@@ -57,8 +57,8 @@ fn launched() -> BTreeSet<String> {
     names
 }
 
-/// The names of kernels in an image, be it machine code or PTX: its words that begin with `bitfit_`, but for those of kernels'
-/// parameters and of their shared memory.
+/// The names of kernels in an image, be it machine code or PTX: its words that begin with `bitfit_`, but for those of
+/// kernels' parameters and of their shared memory.
 fn contained(image: &[u8]) -> BTreeSet<String> {
     let of_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let words = image.split(|byte| !of_word(byte)).filter(|word| word.starts_with(b"bitfit_"));

@@ -1,6 +1,7 @@
-//! `products [SECONDS]`: `x · Wᵀ + b` with few rows, as in serving: a small batch meets the weights of one layer after the other.
-//! The counterpart of `peers/torch_products.py`, with the same output, one JSON object on stdout: for each precision and shape
-//! the median seconds of a product with one weight again and again, and with twelve weights in turn, which do not fit a cache.
+//! `products [SECONDS]`: `x · Wᵀ + b` with few rows, as in serving: a small batch meets the weights of one layer after
+//! the other. The counterpart of `peers/torch_products.py`, with the same output, one JSON object on stdout: for each
+//! precision and shape the median seconds of a product with one weight again and again, and with twelve weights in
+//! turn, which do not fit a cache.
 //!
 //! Each median is over at least seven products and SECONDS (0.5), which is also how many are given to each.
 
@@ -9,7 +10,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use benches::Aligned;
-use bitfit_core::cpu::gemm::{self, Bias, MatMut, MatRef, Narrow, Operand, Output, PackedWeight};
+use bitfit_core::cpu::Float;
+use bitfit_core::cpu::gemm::{self, Bias, MatMut, MatRef, Output, PackedWeight, StoreBf16};
 use bitfit_core::{Cpu, Device, cpu::Isa};
 use half::bf16;
 use serde_json::{Value, json};
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
             },
         );
         let bf16_products = measure("bf16", seconds, bf16::from_f32, |x, w, y: &mut [bf16], bias| {
-            let to = Narrow::new(Bias(bias), MatMut::new(y, w.out_features()));
+            let to = StoreBf16::new(Bias(bias), MatMut::new(y, w.out_features()));
             gemm::forward_view(Isa::selected(), MatRef::new(x, w.in_features()), w, Output::Discard, &to);
         });
         [f32_products, bf16_products].concat()
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
 }
 
 /// Medians for all shapes, in one precision.
-fn measure<T: Operand + Clone>(
+fn measure<T: Float>(
     precision: &str,
     seconds: f64,
     round: impl Fn(f32) -> T,

@@ -1,11 +1,11 @@
-//! `step MODEL PRECISION SEQUENCES TOKENS [STEPS] [--device cpu|cuda[:N]]`: BitFit training steps on random tokens, dropout on,
-//! the first one not counted. MODEL is minilm, base or large, PRECISION f32 or bf16, on a GPU also tf32.
+//! `step MODEL PRECISION SEQUENCES TOKENS [STEPS] [--device cpu|cuda[:N]]`: BitFit training steps on random tokens,
+//! dropout on, the first one not counted. MODEL is minilm, base or large, PRECISION f32 or bf16, on a GPU also tf32.
 //!
-//! `step MODEL PRECISION --batches FILE [--device …]`: an epoch of steps instead. A line of FILE is a batch: the lengths of
-//! its sequences.
+//! `step MODEL PRECISION --batches FILE [--device …]`: an epoch of steps instead. A line of FILE is a batch: the
+//! lengths of its sequences.
 //!
-//! The counterpart of `peers/torch_step.py`, with the same output: an empty object on stdout before the first step and when it
-//! is done, the result as another; a line for people on stderr.
+//! The counterpart of `peers/torch_step.py`, with the same output: an empty object on stdout before the first step and
+//! when it is done, the result as another; a line for people on stderr.
 //!
 //! The model's random weights lie in `bench-*` of cargo's target directory; the first run writes them.
 
@@ -15,8 +15,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use benches::{BASE, LARGE, MINILM, Size, Step};
-use bitfit_core::{Backend, Cpu, DType};
-use bitfit_cuda::{Cuda, Precision};
+use bitfit_core::{Backend, Cpu, Precision};
+use bitfit_cuda::Cuda;
 
 const USAGE: &str = "usage: step minilm|base|large f32|tf32|bf16 (SEQUENCES TOKENS [STEPS] | --batches FILE) \
                      [--device cpu|cuda[:N]]";
@@ -27,6 +27,8 @@ const LONGEST: usize = 512;
 struct Arguments {
     size: Size,
     precision: Precision,
+    /// Whether f32 products on a GPU round their factors to TF32.
+    tf32: bool,
     /// Of a GPU; the CPU where there is none.
     device: Option<usize>,
     steps: Steps,
@@ -94,12 +96,8 @@ impl Arguments {
                 "large" => LARGE,
                 _ => return None,
             },
-            precision: match precision {
-                "f32" => Precision::F32,
-                "tf32" => Precision::Tf32,
-                "bf16" => Precision::Bf16,
-                _ => return None,
-            },
+            precision: if precision == "tf32" { Precision::F32 } else { precision.parse().ok()? },
+            tf32: precision == "tf32",
             device: match device {
                 None | Some("cpu") => None,
                 Some("cuda") => Some(0),
@@ -113,23 +111,22 @@ impl Arguments {
 fn main() -> ExitCode {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let arguments = Arguments::parse(&given);
-    let Some(Arguments { size, precision, device, steps }) = arguments else {
+    let Some(Arguments { size, precision, tf32, device, steps }) = arguments else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match (device, precision) {
-        (None, Precision::Tf32) => {
+    let name = if tf32 { "tf32" } else { precision.name() };
+    match (device, tf32) {
+        (None, true) => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
-        (None, _) => {
-            let narrow = if precision == Precision::Bf16 { DType::Bf16 } else { DType::F32 };
-            measure(Cpu::default().with_precision(narrow), size, precision, &steps, |_| None);
-        }
+        (None, false) => measure(Cpu::default().with_precision(precision), size, name, &steps, |_| None),
         (Some(ordinal), _) => match Cuda::new(ordinal) {
             Ok(device) => {
                 let memory = |device: &Cuda| device.peak_memory().expect("a device that answers");
-                measure(device.with_precision(precision), size, precision, &steps, memory);
+                let device = if tf32 { device.with_tf32() } else { device.with_precision(precision) };
+                measure(device, size, name, &steps, memory);
             }
             Err(error) => {
                 eprintln!("error: --device cuda:{ordinal}: {error}");
@@ -141,7 +138,7 @@ fn main() -> ExitCode {
 }
 
 /// Prints what the steps took. `memory` tells the peak of a device's own.
-fn measure<D: Backend>(device: D, size: Size, precision: Precision, steps: &Steps, memory: impl Fn(&D) -> Option<u64>) {
+fn measure<D: Backend>(device: D, size: Size, precision: &str, steps: &Steps, memory: impl Fn(&D) -> Option<u64>) {
     let models = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let mut step = Step::new(device, size, &models, &steps.lengths);
     println!("{{}}");
@@ -165,7 +162,6 @@ fn measure<D: Backend>(device: D, size: Size, precision: Precision, steps: &Step
     let peak = peak_rss_kib().map(|kib| kib * 1024);
     let on_device = memory(step.model.base().device());
     let megabytes = |bytes: Option<u64>| bytes.map_or("not known".into(), |bytes| format!("{} MB", bytes / 1_000_000));
-    let precision = precision.name();
     eprintln!(
         "{} {precision} {}: {count} steps in {whole:.3} s, median {median:.5} s, least {least:.5} s, {rate:.0} tokens/s, peak RSS \
          {}{}",

@@ -31,8 +31,8 @@ pub(super) fn gflops() -> f64 {
 }
 
 fn multiply(rounds: usize) {
-    // SAFETY: only called where the CPU has AMX and the system permits it, which `Isa::available` says. The registers are set up
-    // from 64 bytes, hold zeros, and are given up at the end; no other memory is touched.
+    // SAFETY: only called where the CPU has AMX and the system permits it, which `Isa::available` says. The registers
+    // are set up from 64 bytes, hold zeros, and are given up at the end; no other memory is touched.
     unsafe {
         asm!(
             "ldtilecfg [{config}]",

@@ -1,9 +1,9 @@
 //! Architectures as data: what each tensor of an encoder is called, what shape it has, and the few facts by which one
 //! member of the BERT family differs from another.
 //!
-//! An [`Architecture`] is one table in one file. The checkpoint, the network, the methods, the plan, the benches and the
-//! tests read it, so that a name is written once. A second architecture of the same arithmetic is one more file and one
-//! more line in [`ALL`].
+//! An [`Architecture`] is one table in one file. The checkpoint, the network, the methods, the plan, the benches and
+//! the tests read it, so that a name is written once. A second architecture of the same arithmetic is one more file and
+//! one more line in [`ALL`].
 
 mod bert;
 #[cfg(test)]
@@ -157,8 +157,8 @@ pub struct Architecture {
     pub keys: ConfigKeys,
     /// The position of a sequence's first token.
     pub position_offset: usize,
-    /// Whether the gradient of the key bias is exactly zero, as it is where attention is the softmax of `q · k` alone: the
-    /// bias adds the same number to a whole row of scores, and softmax ignores that.
+    /// Whether the gradient of the key bias is exactly zero, as it is where attention is the softmax of `q · k` alone:
+    /// the bias adds the same number to a whole row of scores, and softmax ignores that.
     pub is_key_bias_inert: bool,
 }
 
@@ -232,8 +232,9 @@ impl Architecture {
         role.module.shape(role.part, config)
     }
 
-    /// The role of a tensor by its name in a file: canonical or with the prefix of a model with a head, in today's words or
-    /// in those of early conversions. `None` for heads, buffers and everything else that is not of the encoder.
+    /// The role of a tensor by its name in a file: canonical or with the prefix of a model with a head, in today's
+    /// words or in those of early conversions. `None` for heads, buffers and everything else that is not of the
+    /// encoder.
     pub fn role(&self, name: &str) -> Option<Role> {
         let name = name.strip_prefix(self.prefix).unwrap_or(name);
         let alias = self.aliases.iter().find_map(|(old, new)| Some(format!("{}{new}", name.strip_suffix(old)?)));
@@ -253,7 +254,8 @@ impl Architecture {
 
     /// The tensors that a configuration implies, the pooler's excepted: the embeddings first, then layer by layer.
     ///
-    /// The list is lazy: a configuration may claim a thousand million layers, and the first missing tensor ends the walk.
+    /// The list is lazy: a configuration may claim a thousand million layers, and the first missing tensor ends the
+    /// walk.
     pub fn required(&self, config: &ModelConfig) -> impl Iterator<Item = Role> {
         let outside = self.roles(false, 0).filter(|role| role.module != Module::Pooler);
         outside.chain((0..config.num_hidden_layers).flat_map(|layer| self.roles(true, layer)))

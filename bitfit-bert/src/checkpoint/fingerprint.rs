@@ -1,12 +1,14 @@
 //! The fingerprint of a base model: one BLAKE3 hash that tells whether a task file was trained on these weights.
 //!
-//! It depends on what the weights are and not on how they are stored: it is the same for a file with or without prefixes, in
-//! one piece or in shards, and for F16 or BF16 as for their exact conversion to F32. The hash is over
+//! It depends on what the weights are and not on how they are stored: it is the same for a file with or without
+//! prefixes, in one piece or in shards, and for F16 or BF16 as for their exact conversion to F32. The hash is over
 //!
 //! ```text
 //! domain, then for each tensor, sorted by canonical name:
-//!     length of the name, name, rank, extents, elements          numbers as little-endian u64, elements as little-endian f32
+//!     length of the name, name, rank, extents, elements
 //! ```
+//!
+//! with numbers as little-endian u64 and elements as little-endian f32.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,5 @@
-//! A checkpoint: a directory with `config.json` and safetensors, checked as a whole, whose tensors are read by their role.
+//! A checkpoint: a directory with `config.json` and safetensors, checked as a whole, whose tensors are read by their
+//! role.
 //!
 //! ```no_run
 //! # fn main() -> bitfit_bert::Result<()> {
@@ -24,20 +25,21 @@ use bitfit_core::HostTensor;
 use crate::arch::{Architecture, Module, Part, Role};
 use crate::config::ModelConfig;
 use crate::{Error, Result};
-use safetensors::Entry;
+use safetensors::{Entry, MappedFile, WeightFiles};
 
 /// The encoder in a model directory, memory-mapped and checked against its `config.json`.
 ///
-/// Tensors are addressed by [`Role`], whatever names the file uses: with or without the prefix of a model with a head, in
-/// today's words or in those of early conversions. Heads of earlier tasks are ignored.
+/// Tensors are addressed by [`Role`], whatever names the file uses: with or without the prefix of a model with a head,
+/// in today's words or in those of early conversions. Heads of earlier tasks are ignored.
 ///
-/// The files must not be changed in place while a checkpoint, or a tensor that came from it, is alive: an f32 tensor is a
-/// view of the mapped file, not a copy.
+/// The files must not be changed in place while a checkpoint, or a tensor that came from it, is alive: an f32 tensor is
+/// a view of the mapped file, not a copy.
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
     /// The weight file, or the index of the shards: the path in messages about all weights.
     path: PathBuf,
+    files: Vec<MappedFile>,
     config: ModelConfig,
     /// The tensors of the encoder. Complete, of supported types and of the right shapes.
     entries: BTreeMap<Role, Entry>,
@@ -51,12 +53,13 @@ impl Checkpoint {
     /// No weight is read yet, but every tensor is known to be there with its shape and type.
     ///
     /// # Errors
-    /// The errors of [`ModelConfig::open`]; [`Error::Io`] and [`Error::Weights`] for files that are missing, truncated or
-    /// garbage, or hold another number of layers; [`Error::NoBiases`]; [`Error::MissingTensor`], [`Error::ShapeMismatch`]
-    /// and [`Error::Dtype`] for the first tensor that the configuration implies and the file does not hold so.
+    /// The errors of [`ModelConfig::open`]; [`Error::Io`] and [`Error::Weights`] for files that are missing, truncated
+    /// or garbage, or hold another number of layers; [`Error::NoBiases`]; [`Error::MissingTensor`],
+    /// [`Error::ShapeMismatch`] and [`Error::Dtype`] for the first tensor that the configuration implies and the file
+    /// does not hold so.
     pub fn open(dir: &Path) -> Result<Self> {
         let config = ModelConfig::open(dir)?;
-        let (path, found) = safetensors::read_directory(dir)?;
+        let WeightFiles { path, entries: found, files } = safetensors::read_directory(dir)?;
         let mut entries = BTreeMap::new();
         let mut ignored = Vec::new();
         for entry in found {
@@ -75,7 +78,7 @@ impl Checkpoint {
             }
         }
         ignored.sort_unstable();
-        let checkpoint = Self { dir: dir.into(), path, config, entries, ignored };
+        let checkpoint = Self { dir: dir.into(), path, files, config, entries, ignored };
         checkpoint.validate()?;
         Ok(checkpoint)
     }
@@ -129,16 +132,17 @@ impl Checkpoint {
         })
     }
 
-    /// Gives back the memory through which the file was read, for a tensor that has been laid out elsewhere. A view of the
-    /// tensor stays valid: the next read of it loads the file's pages again.
+    /// Gives back the memory through which the file was read, for a tensor that has been laid out elsewhere. A view of
+    /// the tensor stays valid: the next read of it loads the file's pages again.
     pub fn release(&self, role: Role) {
         if let Some(entry) = self.entries.get(&role) {
             entry.release();
         }
     }
 
-    /// The BLAKE3 hash over the names, shapes and f32 values of all tensors of the encoder, as 64 hexadecimal digits: equal
-    /// for two files of the same weights however they are stored, so that it tells whether a task file belongs to this base.
+    /// The BLAKE3 hash over the names, shapes and f32 values of all tensors of the encoder, as 64 hexadecimal digits:
+    /// equal for two files of the same weights however they are stored, so that it tells whether a task file belongs to
+    /// this base.
     ///
     /// Reads every weight once, with all threads of the current rayon pool.
     ///
@@ -149,6 +153,15 @@ impl Checkpoint {
         let by_name: BTreeMap<_, _> =
             self.entries.iter().map(|(role, entry)| (architecture.name(*role), entry)).collect();
         fingerprint::fingerprint(by_name.iter().map(|(name, entry)| (name.as_str(), *entry)))
+    }
+
+    /// Refuses weight files that were truncated or rewritten in place since they were opened, so that a result is not
+    /// taken for one of the weights that were read. A file that was replaced by another of its name does no harm.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with the file.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.files.iter().try_for_each(MappedFile::check_unchanged)
     }
 
     /// Checks that everything the configuration implies is there, of the right shape and type.
@@ -195,7 +208,7 @@ impl Checkpoint {
         if self.entries.is_empty() {
             let some: Vec<_> = self.ignored.iter().take(3).map(String::as_str).collect();
             let some = if some.is_empty() { "no tensors at all".into() } else { format!("{}, …", some.join(", ")) };
-            return wrong(format!("no tensor has the name of one of a {}; the file holds {some}", self.architecture()));
+            return wrong(format!("the file holds no tensor of a {}: it holds {some}", self.architecture()));
         }
         let found = self.entries.keys().filter(|role| role.module.is_in_layers()).map(|role| role.layer).max();
         // A hostile name can have the largest number there is.
@@ -448,7 +461,7 @@ mod tests {
         assert!(refusal(&tiny).to_string().contains("no tensors at all"));
         tiny.add("roberta.embeddings.word_embeddings.weight", &[11, 8], Dtype::F32);
         let message = refusal(&tiny).to_string();
-        assert!(message.contains("no tensor has the name of a BERT's") && message.contains("roberta."), "{message}");
+        assert!(message.contains("the file holds no tensor of a BERT") && message.contains("roberta."), "{message}");
     }
 
     #[test]
@@ -459,6 +472,31 @@ mod tests {
         let base = tiny.open();
         assert_eq!(base.ignored, [adapter]);
         assert_eq!(base.fingerprint().unwrap(), Tiny::new().open().fingerprint().unwrap());
+    }
+
+    #[test]
+    fn weights_that_change_in_place_are_noticed_and_replaced_ones_do_no_harm() {
+        for (change, is_noticed) in [("rewrite", true), ("truncate", true), ("replace", false), ("nothing", false)] {
+            let dir = tempdir().unwrap();
+            Tiny::new().write(dir.path());
+            let base = Checkpoint::open(dir.path()).unwrap();
+            let path = dir.path().join(safetensors::SINGLE);
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            match change {
+                "rewrite" => file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap(),
+                "truncate" => file.set_len(100).unwrap(),
+                "replace" => {
+                    fs::write(dir.path().join("new"), b"other weights").unwrap();
+                    fs::rename(dir.path().join("new"), &path).unwrap();
+                }
+                _ => {}
+            }
+            let found = base.check_unchanged();
+            assert_eq!(found.is_err(), is_noticed, "{change}");
+            if let Err(error) = found {
+                assert!(error.to_string().contains("model.safetensors: the file was changed"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
@@ -35,29 +36,69 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Gives the memory of the tensor's pages back to the system; the next read loads them from the file again. This is a
-    /// hint, which a system may ignore.
+    /// Gives the memory of the tensor's pages back to the system; the next read loads them from the file again. This is
+    /// a hint, which a system may ignore.
     pub(super) fn release(&self) {
         #[cfg(unix)]
         {
             use memmap2::UncheckedAdvice::DontNeed;
-            // SAFETY: the map is read-only and of a file, so that a page that is dropped is loaded again with the same bytes
-            // (as long as the file is not rewritten, which is the condition of the map itself).
-            // A failure does no harm: the pages stay.
+            // SAFETY: the map is read-only and of a file, so that a page that is dropped is loaded again with the same
+            // bytes (as long as the file is not rewritten, which is the condition of the map itself). A failure does no
+            // harm: the pages stay.
             _ = unsafe { self.bytes.unchecked_advise_range(DontNeed, self.range.start, self.range.len()) };
         }
     }
 }
 
-/// All tensors of the directory's weight files, in no particular order, and the path that messages about all of them name.
-pub(super) fn read_directory(dir: &Path) -> Result<(PathBuf, Vec<Entry>)> {
+/// The weight files of a directory.
+#[derive(Debug)]
+pub(super) struct WeightFiles {
+    /// The one file, or the index of the shards: the path in messages about all of them.
+    pub path: PathBuf,
+    /// All tensors, in no particular order.
+    pub entries: Vec<Entry>,
+    /// The files themselves.
+    pub files: Vec<MappedFile>,
+}
+
+/// A mapped file, held open to find out whether it is changed in place.
+#[derive(Debug)]
+pub(super) struct MappedFile {
+    path: PathBuf,
+    file: File,
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl MappedFile {
+    /// Refuses a file that was truncated or rewritten in place since it was mapped. A file that was replaced by another
+    /// of its name is not affected: the map keeps the old one.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with the file; [`Error::Io`] when the system does not answer.
+    pub(super) fn check_unchanged(&self) -> Result<()> {
+        let now = self.file.metadata().map_err(Error::io(&self.path))?;
+        if (now.len(), now.modified().ok()) == (self.len, self.modified) {
+            return Ok(());
+        }
+        let reason =
+            "the file was changed while it was in use, so the weights are no longer those that were read: run again";
+        Err(Error::Weights { path: self.path.clone(), reason: reason.into() })
+    }
+}
+
+/// Maps the weight files of a directory.
+pub(super) fn read_directory(dir: &Path) -> Result<WeightFiles> {
+    let mut files = Vec::new();
     let single = dir.join(SINGLE);
     if single.exists() {
-        return Ok((single.clone(), read_file(&single)?));
+        let entries = read_file(&single, &mut files)?;
+        return Ok(WeightFiles { path: single, entries, files });
     }
     let index = dir.join(INDEX);
     if index.exists() {
-        return Ok((index.clone(), read_sharded(dir, &index)?));
+        let entries = read_sharded(dir, &index, &mut files)?;
+        return Ok(WeightFiles { path: index, entries, files });
     }
     let reason = match OTHER_FORMATS.iter().find(|name| dir.join(name).exists()) {
         Some(other) => format!(
@@ -70,7 +111,7 @@ pub(super) fn read_directory(dir: &Path) -> Result<(PathBuf, Vec<Entry>)> {
 }
 
 /// Maps one safetensors file and checks its header against its length.
-fn read_file(path: &Path) -> Result<Vec<Entry>> {
+fn read_file(path: &Path, files: &mut Vec<MappedFile>) -> Result<Vec<Entry>> {
     let weights = |reason: String| Error::Weights { path: path.into(), reason };
     let file = File::open(path).map_err(Error::io(path))?;
     let about = file.metadata().map_err(Error::io(path))?;
@@ -80,10 +121,11 @@ fn read_file(path: &Path) -> Result<Vec<Entry>> {
     if about.len() == 0 {
         return Err(weights("the file is empty".into()));
     }
-    // SAFETY: the map is read-only and nothing here writes to the file, so that the one condition is that no other program
-    // truncates or rewrites it in place while it is mapped (a read past its end is a bus error, changed bytes are changed
-    // weights). That cannot be ruled out here, but weight files are written once, and hub clients and safetensors replace
-    // them by renaming, which leaves the mapped file alone. `Checkpoint` documents the condition for its users.
+    // SAFETY: the map is read-only and nothing here writes to the file, so that the one condition is that no other
+    // program truncates or rewrites it in place while it is mapped (a read past its end is a bus error, changed bytes
+    // are changed weights). That cannot be ruled out here, but weight files are written once, and hub clients and
+    // safetensors replace them by renaming, which leaves the mapped file alone. `Checkpoint` documents the condition
+    // for its users, and `MappedFile::check_unchanged` finds a breach of it before anything is saved.
     let bytes = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
     if bytes.starts_with(b"version https://git-lfs") {
         return Err(weights("a Git LFS pointer instead of the weights: run `git lfs pull` in its directory".into()));
@@ -94,6 +136,7 @@ fn read_file(path: &Path) -> Result<Vec<Entry>> {
             bytes.len()
         ))
     })?;
+    files.push(MappedFile { path: path.into(), file, len: about.len(), modified: about.modified().ok() });
     Ok(entries(path, Arc::new(bytes), header, &metadata))
 }
 
@@ -130,11 +173,11 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeMap<String, Vec<String>>> {
 }
 
 /// The tensors of all shards that the index names.
-fn read_sharded(dir: &Path, index: &Path) -> Result<Vec<Entry>> {
+fn read_sharded(dir: &Path, index: &Path, files: &mut Vec<MappedFile>) -> Result<Vec<Entry>> {
     let mut all = Vec::new();
     for (shard, promised) in shards(index)? {
         let path = dir.join(shard);
-        let found = read_file(&path)?;
+        let found = read_file(&path, files)?;
         let names: HashSet<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
         if let Some(name) = promised.into_iter().find(|name| !names.contains(name.as_str())) {
             return Err(Error::MissingTensor { path, name });

@@ -1,8 +1,8 @@
 //! Which columns of a file hold the text and the label: named by the caller, expected by a preset, or recognised.
 //!
 //! The candidates, in order, are the preset's layouts and then the common column names; what the caller gives replaces
-//! that field of every candidate. The first candidate that fits the file's first row is the plan. One that finds a label
-//! goes before one that does not, and without a label a plan is made only where none is required.
+//! that field of every candidate. The first candidate that fits the file's first row is the plan. One that finds a
+//! label goes before one that does not, and without a label a plan is made only where none is required.
 
 use std::path::Path;
 
@@ -122,7 +122,8 @@ pub(super) fn resolve(path: &Path, cells: &[&str], keyed: bool, options: &ReadOp
     Err(row.refusal(&candidates, options))
 }
 
-/// Whether a file that begins with `start` has nothing to choose columns by: none are given, and no header is recognised.
+/// Whether a file that begins with `start` has nothing to choose columns by: none are given, and no header is
+/// recognised.
 pub(super) fn is_unnamed(start: &[u8], options: &ReadOptions) -> bool {
     if options.columns != Columns::default() || options.task.is_some() {
         return false;

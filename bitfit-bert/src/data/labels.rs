@@ -1,4 +1,5 @@
-//! The classes of a classification: fixed by the training set, in an order that does not depend on the order of its rows.
+//! The classes of a classification: fixed by the training set, in an order that does not depend on the order of its
+//! rows.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,8 +17,8 @@ impl Labels {
     /// The classes of a training set: sorted as text, or as numbers where all are integers (so that 10 follows 9).
     ///
     /// # Errors
-    /// [`Error::DataField`] for an example without a label, and for a first row that was assumed to be an example and whose
-    /// label no other row has: it may be a header. [`Error::DataFile`] if there are fewer than two classes.
+    /// [`Error::DataField`] for an example without a label, and for a first row that was assumed to be an example and
+    /// whose label no other row has: it may be a header. [`Error::DataFile`] if there are fewer than two classes.
     pub fn of_training_set(dataset: &Dataset) -> Result<Self> {
         let mut distinct = BTreeSet::new();
         for example in &dataset.examples {

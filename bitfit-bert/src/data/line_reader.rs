@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The longest line, in bytes, and the longest record of a CSV file. A stream without line ends would otherwise fill the
-/// memory.
+/// The longest line, in bytes, and the longest record of a CSV file. A stream without line ends would otherwise fill
+/// the memory.
 pub(super) const MAX_LINE: usize = 64 << 20;
 
-/// The lines of a stream, one in memory at a time: without their ends (LF or CR LF), without a byte-order mark, as UTF-8.
+/// The lines of a stream, one in memory at a time: without their ends (LF or CR LF), without a byte-order mark, as
+/// UTF-8.
 pub(super) struct LineReader<R> {
     reader: R,
     path: PathBuf,

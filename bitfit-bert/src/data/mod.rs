@@ -1,4 +1,5 @@
-//! Labelled texts from files: one [`Dataset`] from TSV, CSV, JSON lines or plain lines, with presets for the GLUE tasks.
+//! Labelled texts from files: one [`Dataset`] from TSV, CSV, JSON lines or plain lines, with presets for the GLUE
+//! tasks.
 //!
 //! ```text
 //! file -> rows (formats) -> which columns (columns, presets) -> Dataset -> class indices (labels) or scores
@@ -107,7 +108,8 @@ pub fn texts(examples: &[Example]) -> Vec<(&str, Option<&str>)> {
     examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect()
 }
 
-/// How to read a file. The default reads labelled texts, takes the format from the extension and recognises the columns.
+/// How to read a file. The default reads labelled texts, takes the format from the extension and recognises the
+/// columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {
     /// The format; by default what the extension says ([`Format::of`]).
@@ -116,8 +118,8 @@ pub struct ReadOptions {
     pub task: Option<GlueTask>,
     /// Columns by name or number. Whatever is given here wins over the preset.
     pub columns: Columns,
-    /// Whether every row must have a label, as for training. Otherwise labels are read where there are any, and no row is
-    /// left out because of its label or its width.
+    /// Whether every row must have a label, as for training. Otherwise labels are read where there are any, and no row
+    /// is left out because of its label or its width.
     pub require_labels: bool,
 }
 
@@ -148,8 +150,8 @@ pub struct Dataset {
     pub path: PathBuf,
     /// What was read.
     pub examples: Vec<Example>,
-    /// Whether it was assumed that the first row is an example: columns were chosen by number, and nothing in it looks like
-    /// a column's name.
+    /// Whether it was assumed that the first row is an example: columns were chosen by number, and nothing in it looks
+    /// like a column's name.
     pub header_is_unsure: bool,
     /// The names of the one or two text columns, or their numbers from 0 where there is no header.
     pub text_columns: Vec<String>,
@@ -269,11 +271,11 @@ impl Dataset {
 pub fn check_pairs(path: &Path, examples: &[Example], paired: bool) -> Result<()> {
     let Some(example) = examples.iter().find(|example| example.pair.is_some() != paired) else { return Ok(()) };
     let reason = if paired {
-        "a single text, but the task is one of pairs; name the two columns with --text, or put a tab between the two texts \
-         of a line"
+        "a single text, but the task is one of pairs; name the two columns with --text, or put a tab between the two \
+         texts of a line"
     } else {
-        "a pair of texts, but the task is one of single texts; name the column with --text, and for a table on stdin give \
-         its --format"
+        "a pair of texts, but the task is one of single texts; name the column with --text, and for a table on stdin \
+         give its --format"
     };
     Err(Error::DataRow { path: path.into(), line: example.line, reason: reason.into() })
 }

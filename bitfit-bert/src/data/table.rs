@@ -40,7 +40,8 @@ impl<'a> Table<'a> {
             }
         }
         let Some((plan, width)) = &self.plan else { return Ok(()) };
-        // A row that is too long is as broken as one that is too short: a stray separator in a text would move the label.
+        // A row that is too long is as broken as one that is too short: a stray separator in a text would move the
+        // label.
         if cells.len() != *width {
             let width = *width;
             return self.malformed(line, || {
@@ -67,8 +68,8 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Leaves the line out where the preset says so and labels are required; otherwise refuses it, because a prediction is
-    /// due for every row.
+    /// Leaves the line out where the preset says so and labels are required; otherwise refuses it, because a prediction
+    /// is due for every row.
     fn malformed(&mut self, line: usize, error: impl FnOnce() -> Error) -> Result<()> {
         if !self.options.require_labels || self.preset.is_none_or(|preset| !preset.skip_malformed) {
             return Err(error());

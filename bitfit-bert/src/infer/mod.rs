@@ -63,8 +63,8 @@ impl<D: Backend> Predictor<D> {
     /// Sets the longest sequence in tokens.
     ///
     /// # Errors
-    /// [`crate::Error::Setting`] for more than the model has positions, or for so few that the special tokens leave no room
-    /// for text: less than 3, for pairs less than 4.
+    /// [`crate::Error::Setting`] for more than the model has positions, or for so few that the special tokens leave no
+    /// room for text: less than 3, for pairs less than 4.
     pub fn with_max_length(self, max_length: usize) -> Result<Self> {
         let special = self.model.base().tokenizer()?.special_tokens(self.info.pairs);
         check_max_length(max_length, self.model.base().config().max_length(), special)?;
@@ -79,15 +79,16 @@ impl<D: Backend> Predictor<D> {
         check_pairs(path, examples, self.info.pairs)
     }
 
-    /// Predicts for texts or pairs, in their order. Whether they are pairs is not checked here, since there is no line to
-    /// name: see [`Predictor::check_pairs`].
+    /// Predicts for texts or pairs, in their order. Whether they are pairs is not checked here, since there is no line
+    /// to name: see [`Predictor::check_pairs`].
     ///
     /// # Errors
-    /// [`crate::Error::Tokenizer`] when a text cannot be encoded; [`crate::Error::NotFinite`] for a model that diverged;
-    /// [`crate::Error::Core`] when the device fails.
+    /// [`crate::Error::Tokenizer`] when a text cannot be encoded; [`crate::Error::NotFinite`] for a model that
+    /// diverged; [`crate::Error::Core`] when the device fails.
     pub fn predict(&self, texts: &[(&str, Option<&str>)]) -> Result<Vec<Prediction>> {
         let encodings = self.model.base().tokenizer()?.encode_all(texts, self.max_length)?;
         let outputs = train::outputs(&self.model, &encodings)?;
+        self.model.base().checkpoint().check_unchanged()?;
         Ok(outputs.rows().into_iter().map(|row| self.model.head().decode(row)).collect())
     }
 
@@ -102,6 +103,7 @@ impl<D: Backend> Predictor<D> {
         let encodings = self.model.base().tokenizer()?.encode_all(&texts(&dataset.examples), self.max_length)?;
         let examples = Examples { encodings, targets };
         let scores = train::evaluate(&self.model, Evaluation { examples: &examples, metrics })?;
+        self.model.base().checkpoint().check_unchanged()?;
         Ok((scores, examples.lengths().sum()))
     }
 }

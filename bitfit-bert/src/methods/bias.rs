@@ -1,8 +1,8 @@
 //! The bias terms of an encoder by kind, and which of them a run trains.
 //!
-//! Notation of the paper (arXiv 2106.10199, section 3) beside BERT's parameters: b_q, b_k, b_v, b_m1, b_LN1, b_m2, b_m3,
-//! b_LN2 of each layer, and the biases of the embeddings' LayerNorm and of the pooler. The kinds are kept apart: the
-//! official code's `output` means two of them.
+//! Notation of the paper (arXiv 2106.10199, section 3) beside BERT's parameters: b_q, b_k, b_v, b_m1, b_LN1, b_m2,
+//! b_m3, b_LN2 of each layer, and the biases of the embeddings' LayerNorm and of the pooler. The kinds are kept apart:
+//! the official code's `output` means two of them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -106,8 +106,8 @@ impl BiasSelection {
     }
 
     /// The same kinds in these layers only, counted from 0. Of the kinds outside the layers, the pooler's stays; the
-    /// embeddings' stays only where kinds were chosen by name, since a choice of upper layers means that nothing below them
-    /// trains.
+    /// embeddings' stays only where kinds were chosen by name, since a choice of upper layers means that nothing below
+    /// them trains.
     #[must_use]
     pub fn in_layers(mut self, layers: RangeInclusive<usize>) -> Self {
         if self == Self::all() {

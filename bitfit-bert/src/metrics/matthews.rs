@@ -7,8 +7,8 @@
 //! mcc = (c s - sum_k p_k t_k) / sqrt((s^2 - sum_k p_k^2) (s^2 - sum_k t_k^2))
 //! ```
 
-/// The correlation, -1 to 1; 0 where one side holds a single class (the formula is 0/0 there). Both slices have one class
-/// per row, each below `classes`, and the same length; a row with a class out of range is left out.
+/// The correlation, -1 to 1; 0 where one side holds a single class (the formula is 0/0 there). Both slices have one
+/// class per row, each below `classes`, and the same length; a row with a class out of range is left out.
 pub fn matthews(predicted: &[usize], expected: &[usize], classes: usize) -> f64 {
     let (mut rows, mut right) = (0_i128, 0_i128);
     let mut counts = vec![(0_i128, 0_i128); classes];

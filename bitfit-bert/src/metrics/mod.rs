@@ -1,9 +1,9 @@
 //! Scores of predictions against a labelled set, the way GLUE and the BitFit paper report them.
 //!
-//! All arithmetic is f64 and greater is better for every metric, so that the best epoch is found by one comparison. A value
-//! is always finite: where a formula is 0/0 (one class only, a constant column) the result is 0, as scikit-learn has it for
-//! F1 and Matthews; for the correlations scipy returns NaN, which JSON cannot hold and no comparison can rank, so they are
-//! 0 too.
+//! All arithmetic is f64 and greater is better for every metric, so that the best epoch is found by one comparison. A
+//! value is always finite: where a formula is 0/0 (one class only, a constant column) the result is 0, as scikit-learn
+//! has it for F1 and Matthews; for the correlations scipy returns NaN, which JSON cannot hold and no comparison can
+//! rank, so they are 0 too.
 
 pub mod accuracy;
 pub mod f1;

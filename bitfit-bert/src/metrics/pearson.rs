@@ -9,8 +9,8 @@ pub fn pearson(x: &[f32], y: &[f32]) -> f64 {
 
 /// Pearson's r of two columns of f64, which Spearman's rho is of ranks.
 pub(super) fn correlation(x: &[f64], y: &[f64]) -> f64 {
-    // Whether a column is constant is decided by its values, not by its variance: the mean of n equal numbers may be off by
-    // a rounding, and a variance of 1e-33 would then make a correlation.
+    // Whether a column is constant is decided by its values, not by its variance: the mean of n equal numbers may be
+    // off by a rounding, and a variance of 1e-33 would then make a correlation.
     let varies = |values: &[f64]| values.windows(2).any(|pair| pair[0] != pair[1]);
     if !varies(x) || !varies(y) || x.iter().chain(y).any(|v| !v.is_finite()) {
         return 0.0;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bitfit_core::{Backend, DType, Frozen, FrozenMatrix, Workspace};
+use bitfit_core::{Backend, Frozen, FrozenMatrix, Precision, Workspace};
 
 use super::embeddings::Embeddings;
 use super::encoder::Encoder;
@@ -14,11 +14,11 @@ use crate::config::ModelConfig;
 use crate::tokenize::Limits;
 use crate::{Checkpoint, Result, Tokenizer};
 
-/// A base model on a device: weights laid out once, their fingerprint taken once, the tokenizer read once. A clone shares
-/// all of it, and so does every [`Model`](super::Model) over it.
+/// A base model on a device: weights laid out once, their fingerprint taken once, the tokenizer read once. A clone
+/// shares all of it, and so does every [`Model`](super::Model) over it.
 ///
-/// Opening reads the configuration and the headers of the weight files. The weights are read, checked and laid out when the
-/// first model is made, so that a mistake elsewhere is found without waiting for them.
+/// Opening reads the configuration and the headers of the weight files. The weights are read, checked and laid out when
+/// the first model is made, so that a mistake elsewhere is found without waiting for them.
 #[derive(Debug)]
 pub struct Base<D: Backend> {
     shared: Arc<Shared<D>>,
@@ -150,7 +150,7 @@ impl<D: Backend> Base<D> {
     fn pooler(&self) -> Result<Dense<D>> {
         // The pooler reads a few rows only, and its activation computes in f32: products in bf16 would save nothing.
         let weight = self.checkpoint().tensor(Role::weight(Module::Pooler, 0))?;
-        let weight = FrozenMatrix::with_dtype(self.device(), &[weight], DType::F32)?.into();
+        let weight = FrozenMatrix::with_precision(self.device(), &[weight], Precision::F32)?.into();
         Ok(Dense { weight, bias: self.frozen(Role::bias(Module::Pooler, 0))?.into() })
     }
 

@@ -23,8 +23,8 @@ impl<D: Device> Batch<D> {
     /// ([`crate::arch::Architecture::position_offset`]).
     ///
     /// # Errors
-    /// [`bitfit_core::Error::Invalid`] when there is none, or one is empty; [`bitfit_core::Error::Device`] when the device
-    /// is out of memory.
+    /// [`bitfit_core::Error::Invalid`] when there is none, or one is empty; [`bitfit_core::Error::Device`] when the
+    /// device is out of memory.
     pub fn new<'a>(
         device: &D,
         encodings: impl IntoIterator<Item = &'a Encoding> + Clone,

@@ -1,5 +1,5 @@
-//! The encoder's handles to its parameters, and the network as a row of stages: the embeddings are the first, then come the
-//! layers, then the pooler. A pass may end behind the frozen stages and another begin there.
+//! The encoder's handles to its parameters, and the network as a row of stages: the embeddings are the first, then come
+//! the layers, then the pooler. A pass may end behind the frozen stages and another begin there.
 
 use bitfit_core::{Backend, Param, Result, Tape, Var};
 
@@ -18,8 +18,8 @@ pub(super) struct Encoder<D: Backend> {
 }
 
 impl<D: Backend> Encoder<D> {
-    /// The place of a vector, a bias or the scale of a LayerNorm, for a task to put its own in; `None` for a matrix, a table
-    /// or a module that is not there.
+    /// The place of a vector, a bias or the scale of a LayerNorm, for a task to put its own in; `None` for a matrix, a
+    /// table or a module that is not there.
     pub(super) fn vector(&mut self, role: Role) -> Option<&mut Param<D>> {
         match (role.module, role.part) {
             (Module::EmbeddingsLayerNorm, part) => Some(self.embeddings.norm.vector(part)),
@@ -29,8 +29,8 @@ impl<D: Backend> Encoder<D> {
         }
     }
 
-    /// The number of stages from the first on that hold nothing that trains, where a layer is among them. The embeddings
-    /// alone count as none: to look them up again costs less than to keep them.
+    /// The number of stages from the first on that hold nothing that trains, where a layer is among them. The
+    /// embeddings alone count as none: to look them up again costs less than to keep them.
     pub(super) fn frozen_stages(&self) -> usize {
         let embeddings = std::iter::once(self.embeddings.norm.trains());
         let layers = self.layers.iter().map(Layer::trains);
@@ -39,7 +39,8 @@ impl<D: Backend> Encoder<D> {
         if frozen > 1 { frozen } else { 0 }
     }
 
-    /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[B, H]` from the last layer on.
+    /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[B, H]` from the last layer
+    /// on.
     pub(super) fn forward_prefix(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>, stages: usize) -> Result<Var<D>> {
         let mut x = self.embeddings.forward(tape, batch)?;
         for layer in self.layers.iter().take(stages - 1) {

@@ -128,8 +128,8 @@ impl<D: Backend> Model<D> {
         self.head.loss(tape, outputs, batch.targets().ok_or_else(no_targets)?)
     }
 
-    /// The number of stages (embeddings, layers, pooler) from the first on that hold nothing that trains, where a layer is
-    /// among them; 0 otherwise.
+    /// The number of stages (embeddings, layers, pooler) from the first on that hold nothing that trains, where a layer
+    /// is among them; 0 otherwise.
     pub fn frozen_stages(&self) -> usize {
         self.encoder.frozen_stages()
     }
@@ -140,7 +140,8 @@ impl<D: Backend> Model<D> {
         self.hidden() * if stages > self.encoder.layers.len() { 1 } else { tokens }
     }
 
-    /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[B, H]` from the last layer on.
+    /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[B, H]` from the last layer
+    /// on.
     ///
     /// # Errors
     /// As [`Model::forward`].

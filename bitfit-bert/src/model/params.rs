@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bitfit_core::{
-    ArenaBuilder, Backend, DType, Frozen, FrozenMatrix, HostTensor, Mask, Param, Random, ops::linear::Weight,
+    ArenaBuilder, Backend, Frozen, FrozenMatrix, HostTensor, Mask, Param, Precision, Random, ops::linear::Weight,
 };
 
 use super::encoder::Encoder;
@@ -35,16 +35,17 @@ pub enum InitialValues {
         /// The run's seed.
         seed: u64,
     },
-    /// The head's weight and bias, and those of a pooler that the base lacks, from a file as far as it has them; the rest as
-    /// in [`InitialValues::Drawn`]. Other tensors of the file are ignored, so that the encoder stays the base's.
+    /// The head's weight and bias, and those of a pooler that the base lacks, from a file as far as it has them; the
+    /// rest as in [`InitialValues::Drawn`]. Other tensors of the file are ignored, so that the encoder stays the
+    /// base's.
     HeadFile {
         /// The head's tensors.
         file: TensorFile,
         /// The run's seed, for what the file does not have.
         seed: u64,
     },
-    /// A finished task: its tensors replace the base's, and nothing trains. Every tensor of what the method trained, of the
-    /// head, and of a pooler that the base lacks is required.
+    /// A finished task: its tensors replace the base's, and nothing trains. Every tensor of what the method trained, of
+    /// the head, and of a pooler that the base lacks is required.
     Finished(TensorFile),
 }
 
@@ -96,10 +97,10 @@ impl<D: Backend> Model<D> {
     /// A model for a task over `base`, whose weights it shares.
     ///
     /// # Errors
-    /// The errors of the base's weights at their first use; [`Error::Weights`] when a tensor of a head file has another shape
-    /// than the model's; [`Error::TaskFile`] when a finished task's has, or when it holds a tensor that the model does not
-    /// have; [`Error::MissingTensor`] when a finished task lacks one of its tensors; [`Error::Core`] when the device is out
-    /// of memory.
+    /// The errors of the base's weights at their first use; [`Error::Weights`] when a tensor of a head file has another
+    /// shape than the model's; [`Error::TaskFile`] when a finished task's has, or when it holds a tensor that the model
+    /// does not have; [`Error::MissingTensor`] when a finished task lacks one of its tensors; [`Error::Core`] when the
+    /// device is out of memory.
     pub fn new(base: &Base<D>, options: &ModelOptions) -> Result<Self> {
         let mut encoder = base.encoder()?.clone();
         let config = base.config();
@@ -259,7 +260,7 @@ impl<'a, D: Backend> Builder<'a, D> {
             }
         }
         if let (Some(pooler), Some(tensor)) = (&mut encoder.pooler, replaced.get(&Role::weight(Module::Pooler, 0))) {
-            pooler.weight = FrozenMatrix::with_dtype(device, &[tensor.clone()], DType::F32)?.into();
+            pooler.weight = FrozenMatrix::with_precision(device, &[tensor.clone()], Precision::F32)?.into();
         }
         Ok(())
     }
@@ -281,7 +282,7 @@ impl<'a, D: Backend> Builder<'a, D> {
         let values = [self.given_or(&weight, &[out, h], drawn)?, self.given_or(&bias, &[out], vec![0.0; out])?];
         if self.is_finished() {
             let [weight, bias] = values;
-            let weight = FrozenMatrix::with_dtype(self.base.device(), &[weight], DType::F32)?.into();
+            let weight = FrozenMatrix::with_precision(self.base.device(), &[weight], Precision::F32)?.into();
             return Ok(Dense { weight, bias: Frozen::new(self.base.device(), &bias)?.into() });
         }
         let [weight, bias] = [(weight, &values[0]), (bias, &values[1])].map(|(name, tensor)| {

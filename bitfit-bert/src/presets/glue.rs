@@ -1,8 +1,8 @@
 //! The nine GLUE tasks: the columns of their official files, their metrics, and the learning rates of the BitFit paper.
 //!
 //! The files are those of the GLUE download (gluebenchmark.com), train, dev and test. The test files have no labels and
-//! are read where none are required. Files with other headers, such as exports of the Hugging Face data sets, are read by
-//! the common column names.
+//! are read where none are required. Files with other headers, such as exports of the Hugging Face data sets, are read
+//! by the common column names.
 
 use std::str::FromStr;
 

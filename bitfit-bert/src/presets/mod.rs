@@ -37,14 +37,15 @@ pub struct Preset {
     /// What is reported, as in the paper's code; the first chooses the best epoch. STS-B has Spearman first, the one in
     /// the paper's tables and in this project's figures.
     pub metrics: &'static [Metric],
-    /// The learning rate for BitFit on BERT-base, from the official code; 1e-3, its default, for WNLI, which the paper leaves out.
+    /// The learning rate for BitFit on BERT-base, from the official code; 1e-3, its default, for WNLI, which the paper
+    /// leaves out.
     pub learning_rate: f32,
     /// The layouts, in the order they are tried.
     pub layouts: &'static [Layout],
-    /// Whether rows of another width than the header are left out and reported, instead of refused, where labels are required.
-    /// Only for QQP: its official files have rows that a line break inside a question cuts in two.
+    /// Whether rows of another width than the header are left out and reported, instead of refused, where labels are
+    /// required. Only for QQP: its official files have rows that a line break inside a question cuts in two.
     pub skip_malformed: bool,
-    /// Labels that mean "no label": their rows are left out and reported where labels are required. Only for MNLI, whose `-`
-    /// says that the annotators did not agree (in MultiNLI's own files; GLUE's have none).
+    /// Labels that mean "no label": their rows are left out and reported where labels are required. Only for MNLI,
+    /// whose `-` says that the annotators did not agree (in MultiNLI's own files; GLUE's have none).
     pub skip_labels: &'static [&'static str],
 }

@@ -1,5 +1,5 @@
-//! A fine-tuning run: files in, task file out. [`Finetune::prepare`] reads and checks everything, so that a mistake is found
-//! before the first step; [`Finetune::plan`] is what will happen; [`Finetune::run`] does it.
+//! A fine-tuning run: files in, task file out. [`Finetune::prepare`] reads and checks everything, so that a mistake is
+//! found before the first step; [`Finetune::plan`] is what will happen; [`Finetune::run`] does it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -152,10 +152,10 @@ impl<D: Backend> Finetune<D> {
 
     /// Trains, and writes `task.safetensors` and `metrics.jsonl` into the output directory.
     ///
-    /// The task file is written after every epoch that is the best so far, or after every epoch where there is no evaluation
-    /// set, so that it is there however the run ends, by a power cut too. A run that ends by itself, by the events or by a
-    /// loss that is NaN or infinite leaves the best that was reached; see [`TrainReport::stop`]. A run that ends before its
-    /// first step writes nothing.
+    /// The task file is written after every epoch that is the best so far, or after every epoch where there is no
+    /// evaluation set, so that it is there however the run ends, by a power cut too. A run that ends by itself, by the
+    /// events or by a loss that is NaN or infinite leaves the best that was reached; see [`TrainReport::stop`]. A run
+    /// that ends before its first step writes nothing.
     ///
     /// # Errors
     /// [`Error::Io`] when the output directory cannot be written, and every error of [`Trainer::run`].

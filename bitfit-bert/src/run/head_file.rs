@@ -1,7 +1,7 @@
 //! The first values of a head, from a safetensors file: a task file, or the weights of a fine-tuned model.
 //!
-//! A fine-tuned model orders its classes by the `id2label` of its configuration, which is seldom the alphabet's order. So the
-//! rows of the head are put in the order of the training set's labels before anything trains.
+//! A fine-tuned model orders its classes by the `id2label` of its configuration, which is seldom the alphabet's order.
+//! So the rows of the head are put in the order of the training set's labels before anything trains.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -20,8 +20,8 @@ use crate::{Error, Result, TaskFile, config};
 
 /// A head from a file, its rows in the order of `labels`.
 ///
-/// It is the classifier's weight and bias, and a pooler where the checkpoint has none (`has_pooler`) and the file has one.
-/// Nothing else is read, since the file may be a whole model.
+/// It is the classifier's weight and bias, and a pooler where the checkpoint has none (`has_pooler`) and the file has
+/// one. Nothing else is read, since the file may be a whole model.
 pub(super) fn read(
     path: &Path,
     architecture: &'static Architecture,
@@ -67,8 +67,8 @@ pub(super) fn read(
     Ok((TensorFile { path: path.into(), tensors }, initial))
 }
 
-/// The labels of a head's rows: those of a task file, or of the `id2label` in the configuration beside the weights; `None`
-/// where neither names them.
+/// The labels of a head's rows: those of a task file, or of the `id2label` in the configuration beside the weights;
+/// `None` where neither names them.
 fn label_order(path: &Path) -> Result<Option<Vec<String>>> {
     if let Ok(task) = TaskFile::read(path) {
         return Ok(task.info.labels.map(|labels| labels.names().to_vec()));

@@ -96,8 +96,8 @@ pub fn scores_as_json(scores: &[Score]) -> Value {
     )
 }
 
-/// The f64 with the fewest digits that is `value` in f32: JSON would have 0.01 as 0.009999999776482582, the f64 of the same
-/// bits.
+/// The f64 with the fewest digits that is `value` in f32: JSON would have 0.01 as 0.009999999776482582, the f64 of the
+/// same bits.
 fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| value.into())
 }

@@ -69,8 +69,8 @@ pub struct PlanPart {
 pub struct InitialHead {
     /// The file.
     pub path: PathBuf,
-    /// Whether the file or the configuration beside it says which class each row is for. Otherwise the rows are taken for
-    /// the labels in their order.
+    /// Whether the file or the configuration beside it says which class each row is for. Otherwise the rows are taken
+    /// for the labels in their order.
     pub has_labels: bool,
 }
 

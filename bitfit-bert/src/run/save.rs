@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bitfit_core::Backend;
 
-use crate::model::Model;
+use crate::model::{Base, Model};
 use crate::task_file::{Best, Hyperparameters, TaskInfo};
 use crate::train::{BatchSize, EpochReport, Events, State, StepReport};
 use crate::{Error, Result, TaskFile};
@@ -24,15 +24,16 @@ pub struct WrittenTask {
     pub bytes: u64,
 }
 
-/// Makes task files of a run: what stays the same in all of them, and how to name an arena's values.
-pub(super) struct TaskWriter {
+/// Writes the task files of a run: what is the same in all of them.
+pub(super) struct TaskWriter<D: Backend> {
     path: PathBuf,
     info: TaskInfo,
+    base: Base<D>,
 }
 
-impl TaskWriter {
+impl<D: Backend> TaskWriter<D> {
     /// For a run of `model` under these options.
-    pub(super) fn new<D: Backend>(options: &FinetuneOptions, model: &Model<D>) -> Result<Self> {
+    pub(super) fn new(options: &FinetuneOptions, model: &Model<D>) -> Result<Self> {
         let base = model.base();
         let (spec, training) = (model.spec(), &options.training);
         let dir = base.checkpoint().dir();
@@ -79,11 +80,15 @@ impl TaskWriter {
             },
             best: None,
         };
-        Ok(Self { path: options.out.join(FILE_NAME), info })
+        Ok(Self { path: options.out.join(FILE_NAME), info, base: base.clone() })
     }
 
     /// Replaces the task file by one of `tensors`, with what the run has reached.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when the base's files have changed since they were read; [`Error::Io`].
     pub(super) fn write(&self, state: &State, tensors: Tensors) -> Result<WrittenTask> {
+        self.base.checkpoint().check_unchanged()?;
         let mut info = self.info.clone();
         info.hyperparameters.steps = state.steps;
         info.best = state.best.as_ref().map(|best| {
@@ -100,14 +105,14 @@ impl TaskWriter {
 type Tensors = std::collections::HashMap<String, bitfit_core::HostTensor>;
 
 /// Writes the task file at every [`Events::keep`], and passes every event on.
-pub(super) struct Saving<'a> {
-    pub(super) writer: &'a TaskWriter,
+pub(super) struct Saving<'a, D: Backend> {
+    pub(super) writer: &'a TaskWriter<D>,
     /// Names the values of the run's arena.
     pub(super) named: &'a (dyn Fn(&[f32]) -> Result<Tensors> + Sync),
     pub(super) inner: &'a mut dyn Events,
 }
 
-impl Events for Saving<'_> {
+impl<D: Backend> Events for Saving<'_, D> {
     fn step(&mut self, report: &StepReport) -> Result<()> {
         self.inner.step(report)
     }

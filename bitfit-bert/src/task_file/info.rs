@@ -1,7 +1,7 @@
 //! What a task file says of itself: a typed header, in the metadata of the safetensors file.
 //!
-//! Each field is one key of the metadata, whose values are strings: a field of text is stored as it is, every other one as
-//! JSON. A field that is missing, misspelt, unknown or of another type is an error.
+//! Each field is one key of the metadata, whose values are strings: a field of text is stored as it is, every other one
+//! as JSON. A field that is missing, misspelt, unknown or of another type is an error.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

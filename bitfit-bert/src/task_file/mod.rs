@@ -1,6 +1,6 @@
-//! The task file: everything that training changed, as safetensors under transformers' parameter names, so that in Python
-//! `model.load_state_dict(safetensors.torch.load_file(file), strict=False)` is all it takes to use it. The metadata is a
-//! typed header, [`TaskInfo`]: which base model the task belongs to, and how it was trained.
+//! The task file: everything that training changed, as safetensors under transformers' parameter names, so that in
+//! Python `model.load_state_dict(safetensors.torch.load_file(file), strict=False)` is all it takes to use it. The
+//! metadata is a typed header, [`TaskInfo`]: which base model the task belongs to, and how it was trained.
 
 mod info;
 
@@ -53,8 +53,8 @@ impl TaskFile {
     /// Reads a file that [`TaskFile::write`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read; [`Error::TaskFile`] when it is not a task file, one of another version, or one
-    /// whose header or tensors are not sound.
+    /// [`Error::Io`] when it cannot be read; [`Error::TaskFile`] when it is not a task file, one of another version, or
+    /// one whose header or tensors are not sound.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(Error::io(path))?;
         let refuse = |reason: String| Error::TaskFile { path: path.into(), reason };
@@ -112,8 +112,8 @@ fn short(fingerprint: &str) -> String {
     format!("{}…", fingerprint.chars().take(12).collect::<String>())
 }
 
-/// Puts the metadata of a safetensors file in the order of its keys. The crate keeps it in a hash map, whose order differs
-/// between processes, but the same run must give the same file, byte by byte.
+/// Puts the metadata of a safetensors file in the order of its keys. The crate keeps it in a hash map, whose order
+/// differs between processes, but the same run must give the same file, byte by byte.
 fn sort_metadata(file: &mut [u8]) -> serde_json::Result<()> {
     // The length of the header, the header as JSON with blanks behind it, the tensors.
     let Some((length, rest)) = file.split_first_chunk_mut::<8>() else { return Ok(()) };

@@ -18,8 +18,8 @@ const MAX_GROWTH: u64 = 10_000;
 
 /// Checks everything but the post-processor, and switches off what is random.
 ///
-/// A BPE model's `dropout`, which transformers keeps for inference too, leaves out merges at random; the same text would
-/// have other tokens in every run. It is set to none here.
+/// A BPE model's `dropout`, which transformers keeps for inference too, leaves out merges at random; the same text
+/// would have other tokens in every run. It is set to none here.
 ///
 /// # Errors
 /// A sentence that names the key and says what is wrong with it.
@@ -59,8 +59,8 @@ fn model(model: &Value) -> Result<(), String> {
         let second = merge[1].as_str().or_else(|| merge.as_str()?.split_once(' ').map(|(_, second)| second));
         if second.is_some_and(|second| !second.starts_with(prefix)) {
             return Err(format!(
-                "model.merges[{index}]: expected a second half that begins with the continuing_subword_prefix {prefix:?}, \
-                 found {}",
+                "model.merges[{index}]: expected a second half that begins with the continuing_subword_prefix \
+                 {prefix:?}, found {}",
                 short(merge)
             ));
         }
@@ -101,6 +101,7 @@ fn pre_tokenizer(key: &str, value: &Value) -> Result<(), String> {
 fn normalizer(key: &str, value: &Value) -> Result<(), String> {
     match value["type"].as_str() {
         Some("Replace") => pattern(key, value),
+        Some("Prepend") if value["prepend"] == "" => Err(format!("{key}.prepend: expected a text, found an empty one")),
         Some("Precompiled") => {
             let map = value["precompiled_charsmap"].as_str();
             let map = map.ok_or_else(|| format!("{key}.precompiled_charsmap: expected a string"))?;
@@ -110,30 +111,33 @@ fn normalizer(key: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-/// Refuses an empty pattern, which is found everywhere and nowhere.
+/// Refuses an empty pattern, which is found everywhere and nowhere. Of the crate's replacements, those that are made of
+/// nothing end in a panic at the end of the text.
 fn pattern(key: &str, value: &Value) -> Result<(), String> {
     let pattern = &value["pattern"];
-    match pattern["String"].as_str().or_else(|| pattern["Regex"].as_str()) {
-        Some("") => Err(format!("{key}.pattern: expected a pattern, found an empty one")),
+    match (pattern["String"].as_str(), pattern["Regex"].as_str()) {
+        (Some(""), _) | (_, Some("")) => Err(format!("{key}.pattern: expected a pattern, found an empty one")),
+        (_, Some(regex)) if value["type"] == "Replace" && matches_nothing(regex) => {
+            Err(format!("{key}.pattern: expected a pattern that matches something, found one that matches nothing"))
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether a regex is found in the empty text. One that is no regex is left to the crate, which says so.
+fn matches_nothing(regex: &str) -> bool {
+    SysRegex::new(regex).is_ok_and(|regex| regex.find_iter("").next().is_some())
 }
 
 /// How many times longer a normalizer can make a text, at most.
 fn growth_of(value: &Value) -> u64 {
     let content = value["content"].as_str().map_or(0, str::len) as u64;
     match value["type"].as_str() {
-        Some("Replace") => {
-            let pattern = &value["pattern"];
-            match (pattern["String"].as_str(), pattern["Regex"].as_str()) {
-                (Some(pattern), _) => content.div_ceil(pattern.len().max(1) as u64).max(1),
-                // One that matches nothing at all does so before every character, which stays.
-                (_, Some(regex)) if SysRegex::new(regex).is_ok_and(|regex| regex.find_iter("").next().is_some()) => {
-                    content + 1
-                }
-                _ => content.max(1),
-            }
-        }
+        Some("Replace") => match value["pattern"]["String"].as_str() {
+            Some(pattern) => content.div_ceil(pattern.len().max(1) as u64).max(1),
+            // At least one character for every match.
+            None => content.max(1),
+        },
         Some("Prepend") => 1 + value["prepend"].as_str().map_or(0, str::len) as u64,
         _ => 1,
     }
@@ -142,8 +146,8 @@ fn growth_of(value: &Value) -> u64 {
 /// Checks a character map of SentencePiece: `[size of the trie in bytes: u32] [trie: u32…] [texts that end in 0]`, in
 /// base64. The crate follows every index in it unchecked.
 ///
-/// The trie is a double array of Darts: unit `i` has the label in its lowest byte, a leaf's mark in bit 8, and the offset
-/// to its children; a leaf's unit holds the place of its text.
+/// The trie is a double array of Darts: unit `i` has the label in its lowest byte, a leaf's mark in bit 8, and the
+/// offset to its children; a leaf's unit holds the place of its text.
 fn charsmap(map: &str) -> Result<(), String> {
     let bytes = base64::decode(map).map_err(|error| format!("expected base64: {error}"))?;
     let (size, rest) = bytes.split_first_chunk::<4>().ok_or("expected at least four bytes")?;
@@ -260,7 +264,8 @@ mod tests {
             json!({"normalizer": {"type": "Sequence", "normalizers": vec![one; times]}})
         };
         assert!(check(&mut sequence(40, json!({"String": "a"}), "aa")).unwrap_err().contains("times longer"));
-        assert!(check(&mut sequence(40, json!({"Regex": "a*"}), "a")).unwrap_err().contains("times longer"));
+        assert!(check(&mut sequence(40, json!({"Regex": "a*"}), "a")).unwrap_err().contains("matches nothing"));
+        assert!(check(&mut sequence(40, json!({"Regex": "[a-z]"}), "aa")).unwrap_err().contains("times longer"));
         assert!(check(&mut sequence(1, json!({"Regex": "a"}), &"a".repeat(20_000))).is_err());
         // What tokenizers really do: a space becomes "▁", several punctuation marks one.
         assert_eq!(check(&mut sequence(4, json!({"String": " "}), "▁")), Ok(()));

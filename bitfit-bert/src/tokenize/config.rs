@@ -134,15 +134,19 @@ impl Config {
         Ok(tokens)
     }
 
-    /// Whether a token is among those that the files declare special.
+    /// Whether a token of `added_tokens.json` counts as special, by the rule of transformers: it is one of the named
+    /// special tokens, or one of the list in `tokenizer_config.json` under either name of it.
     fn is_special(&self, token: &str) -> bool {
+        const NAMED: [&str; 7] =
+            ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
         let content = |value: &Value| value.as_str().or_else(|| value["content"].as_str()) == Some(token);
-        let listed = |value: &Value| value.as_array().is_some_and(|tokens| tokens.iter().any(content));
-        let declares = |(key, value): (&String, &Value)| match key.as_str() {
-            "additional_special_tokens" | "extra_special_tokens" => listed(value),
-            key => key.ends_with("_token") && content(value),
-        };
-        self.keys.iter().chain(&self.special_tokens).any(declares)
+        let listed =
+            |value: Option<&Value>| value.and_then(Value::as_array).is_some_and(|tokens| tokens.iter().any(content));
+        let list =
+            self.keys.get("extra_special_tokens").filter(|list| list.as_array().is_none_or(|list| !list.is_empty()));
+        let list = list.or_else(|| self.keys.get("additional_special_tokens"));
+        let named = |key: &&str| self.special_tokens.get(*key).or_else(|| self.keys.get(*key)).is_some_and(content);
+        NAMED.iter().any(named) || listed(list) || listed(self.special_tokens.get("extra_special_tokens"))
     }
 }
 

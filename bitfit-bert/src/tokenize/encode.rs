@@ -72,7 +72,8 @@ impl<'t> Text<'t> {
         };
         if part.len() > MAX_BYTES {
             return Err(format!(
-                "{} bytes without a place to cut, of which at most {MAX_BYTES} are encoded; put spaces between its words",
+                "{} bytes without a place to cut, of which at most {MAX_BYTES} are encoded; put spaces between its \
+                 words",
                 part.len()
             ));
         }

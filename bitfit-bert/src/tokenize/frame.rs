@@ -109,13 +109,22 @@ impl Frame {
     }
 }
 
-/// Refuses a processor whose fields are those of another type than the one it names, which the crate takes by its fields.
+/// Refuses a processor whose fields are those of another type than the one it names, because the crate takes it by its
+/// fields, and a template with a special token that it does not declare.
 fn check_types(json: &Value, processor: &PostProcessorWrapper) -> Result<(), String> {
     let read = match processor {
         PostProcessorWrapper::Bert(_) => "BertProcessing",
         PostProcessorWrapper::Roberta(_) => "RobertaProcessing",
         PostProcessorWrapper::ByteLevel(_) => "ByteLevel",
-        PostProcessorWrapper::Template(_) => "TemplateProcessing",
+        PostProcessorWrapper::Template(_) => {
+            let pieces = ["single", "pair"].into_iter().filter_map(|key| json[key].as_array()).flatten();
+            for id in pieces.filter_map(|piece| piece["SpecialToken"]["id"].as_str()) {
+                if json["special_tokens"].get(id).is_none() {
+                    return Err(format!("the special token {id:?} is not among its special_tokens"));
+                }
+            }
+            "TemplateProcessing"
+        }
         PostProcessorWrapper::Sequence(sequence) => {
             let parts = json["processors"].as_array().map(Vec::as_slice).unwrap_or_default();
             parts.iter().zip(sequence.as_ref()).try_for_each(|(json, part)| check_types(json, part))?;

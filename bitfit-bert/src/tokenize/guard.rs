@@ -1,7 +1,7 @@
 //! Calls into the tokenizers crate that cannot take the process down: a panic inside one becomes an error.
 //!
 //! What the crate panics on is checked where a tokenizer is opened (`check.rs`). This is the last resort for what
-//! slips through, such as a combination of a normalizer and a text that nobody has tried.
+//! slips through, such as an untried combination of a normalizer and a text.
 
 use std::any::Any;
 use std::cell::Cell;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tokenizers::Tokenizer as Inner;
+use tokenizers::{NormalizedString, Normalizer, Tokenizer as Inner};
 
 use super::config::{self, AddedToken, Class, Config};
 use super::cuts::Cuts;
@@ -95,6 +95,8 @@ fn build(path: PathBuf, mut json: Value, config: &Config, declared: &[AddedToken
         }
     }
 
+    check_added_tokens(&inner).map_err(|reason| wrong(&path, reason))?;
+
     let frame = |error: String| wrong(&path, format!("post_processor: {error}"));
     let processor = Frame::read(&processor).map_err(frame)?.or_else(|| class_frame(&inner, config));
     let frame = Frame::new(processor).map_err(frame)?;
@@ -124,19 +126,34 @@ fn apply_switches(json: &mut Value, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Adds the declared tokens that `added_tokens` does not have.
+/// Adds the declared tokens to `added_tokens`. One that is there already is replaced, because what is declared wins.
 fn add_tokens(json: &mut Value, declared: &[AddedToken]) {
-    let known = |json: &Value, token: &AddedToken| {
-        let mut known = json["added_tokens"].as_array().into_iter().flatten();
-        known.any(|other| other["content"].as_str() == Some(&token.content))
-    };
-    let new: Vec<&AddedToken> = declared.iter().filter(|token| !known(json, token)).collect();
-    if json["added_tokens"].is_null() && !new.is_empty() {
+    if json["added_tokens"].is_null() && !declared.is_empty() {
         json["added_tokens"] = Value::Array(Vec::new());
     }
-    if let Some(added) = json["added_tokens"].as_array_mut() {
-        added.extend(new.into_iter().map(|token| token.json.clone()));
+    let Some(added) = json["added_tokens"].as_array_mut() else { return };
+    for token in declared {
+        match added.iter_mut().find(|other| other["content"].as_str() == Some(&token.content)) {
+            Some(same) => *same = token.json.clone(),
+            None => added.push(token.json.clone()),
+        }
     }
+}
+
+/// Refuses an added token of which the normalizer leaves nothing, which the crate would find in every place.
+fn check_added_tokens(inner: &Inner) -> Result<(), String> {
+    let Some(normalizer) = inner.get_normalizer() else { return Ok(()) };
+    for token in inner.get_added_tokens_decoder().into_values().filter(|token| token.normalized) {
+        let mut text = NormalizedString::from(token.content.as_str());
+        guarded(|| normalizer.normalize(&mut text))?.map_err(|error| error.to_string())?;
+        if text.is_empty() {
+            return Err(format!(
+                "added_tokens: nothing is left of the token {:?} when it is normalized",
+                token.content
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The post-processor of the class, for files that have none; `None` also where its special tokens are missing.

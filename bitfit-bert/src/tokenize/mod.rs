@@ -1,4 +1,5 @@
-//! From text to token ids, exactly as `transformers.AutoTokenizer(text, pair, truncation=True, max_length=n)` gives them.
+//! From text to token ids, exactly as `transformers.AutoTokenizer(text, pair, truncation=True, max_length=n)` gives
+//! them.
 //!
 //! ```text
 //! files --load--> tokenizer --encode--> Encoding
@@ -54,8 +55,8 @@ pub struct Encoding {
 pub struct Limits {
     /// V: rows of the word embedding. A token beyond them is an error.
     pub vocab_size: usize,
-    /// Rows of the token type embedding, beyond which a type is an error. `None` for a model that has no such embedding:
-    /// every token is then of type 0, whatever the tokenizer says.
+    /// Rows of the token type embedding, beyond which a type is an error. `None` for a model that has no such
+    /// embedding: every token is then of type 0, whatever the tokenizer says.
     pub token_types: Option<usize>,
     /// The longest sequence in tokens, special tokens included.
     pub max_length: usize,
@@ -88,9 +89,10 @@ impl Tokenizer {
     /// (WordPiece).
     ///
     /// In both cases `do_lower_case`, `strip_accents`, `tokenize_chinese_chars` and `truncation_side` of a
-    /// `tokenizer_config.json` win, as far as its class reads them; a `vocab.txt` without one is lower-cased. Tokens that
-    /// `tokenizer_config.json` or, beside a `vocab.txt`, `added_tokens.json` declare are added. Padding and lengths that
-    /// the files hold are ignored, and so is a BPE model's `dropout`: the same text always has the same tokens.
+    /// `tokenizer_config.json` win, as far as its class reads them; a `vocab.txt` without one is lower-cased. Tokens
+    /// that `tokenizer_config.json` or, beside a `vocab.txt`, `added_tokens.json` declare are added. Padding and
+    /// lengths that the files hold are ignored, and so is a BPE model's `dropout`: the same text always has the same
+    /// tokens.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Tokenizer`] if there are no such files, if they are not valid, or if they ask for
@@ -99,20 +101,22 @@ impl Tokenizer {
         Ok(Self { loaded: load::load(dir)?, limits: limits.into() })
     }
 
-    /// The tokens of a text, or of a pair of texts, at most `max_length` with the special tokens. What is too long is cut
-    /// "longest first": the longer text of a pair gives way until both are equally long. An empty second text still makes
-    /// a pair, as it does in transformers' batches (a call for a single pair drops it there).
+    /// The tokens of a text, or of a pair of texts, at most `max_length` with the special tokens. What is too long is
+    /// cut "longest first": the longer text of a pair gives way until both are equally long. An empty second text still
+    /// makes a pair, as it does in transformers' batches (a call for a single pair drops it there).
     ///
-    /// Memory and time are bounded by what is kept, not by the length of the text, for tokenizers that work word by word.
+    /// Memory and time are bounded by what is kept, not by the length of the text, for tokenizers that work word by
+    /// word.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if `max_length` is more than the model has positions or leaves no room for text, if a token is
-    /// beyond the model's embeddings (the tokenizer of another model), and if the text cannot be encoded.
+    /// [`Error::Tokenizer`] if `max_length` is more than the model has positions or leaves no room for text, if a token
+    /// is beyond the model's embeddings (the tokenizer of another model), and if the text cannot be encoded.
     pub fn encode(&self, text: &str, pair: Option<&str>, max_length: usize) -> Result<Encoding> {
         self.encode_row(None, text, pair, max_length)
     }
 
-    /// [`Tokenizer::encode`] for many rows, in parallel over the current rayon pool; the result is in the order of the rows.
+    /// [`Tokenizer::encode`] for many rows, in parallel over the current rayon pool; the result is in the order of the
+    /// rows.
     ///
     /// # Errors
     /// Those of the first row that has one; for a text that cannot be encoded, with the row's number from 1.
@@ -136,8 +140,9 @@ impl Tokenizer {
     /// A digest of everything that ids depend on, as 64 hexadecimal digits (BLAKE3): vocabulary, merges, normalizer,
     /// pre-tokenizer, added and special tokens, and the side that is cut, after the switches of all files were applied.
     ///
-    /// Two tokenizers with one fingerprint give every text the same ids. The other way round it holds as far as it can be
-    /// told from the files: a `vocab.txt` and the `tokenizer.json` that transformers makes of it have one fingerprint.
+    /// Two tokenizers with one fingerprint give every text the same ids. The other way round it holds as far as it can
+    /// be told from the files: a `vocab.txt` and the `tokenizer.json` that transformers makes of it have one
+    /// fingerprint.
     pub fn fingerprint(&self) -> String {
         self.loaded.fingerprint.clone()
     }
@@ -174,8 +179,8 @@ impl Tokenizer {
         if let Some(&id) = encoding.ids.iter().find(|id| **id as usize >= vocab_size) {
             let token = self.loaded.inner.id_to_token(id).unwrap_or_default();
             return Err(format!(
-                "the token {token:?} is number {id}, but the model's vocabulary has {vocab_size}: this is the tokenizer of \
-                 another model"
+                "the token {token:?} is number {id}, but the model's vocabulary has {vocab_size}: this is the \
+                 tokenizer of another model"
             ));
         }
         let types = token_types.unwrap_or(1);

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
 
@@ -21,12 +23,12 @@ fn directory(files: &[(&str, String)]) -> tempfile::TempDir {
     dir
 }
 
-fn model(vocab_size: usize, type_vocab_size: usize) -> BertConfig {
+fn model(vocab_size: usize, type_vocab_size: usize) -> ModelConfig {
     let config = json!({
         "vocab_size": vocab_size, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
         "intermediate_size": 8, "max_position_embeddings": 128, "type_vocab_size": type_vocab_size
     });
-    BertConfig::from_json(Path::new("config.json"), config.to_string().as_bytes()).unwrap()
+    ModelConfig::from_json(Path::new("config.json"), config.to_string().as_bytes()).unwrap()
 }
 
 fn open(files: &[(&str, String)]) -> Result<Tokenizer> {
@@ -277,7 +279,16 @@ fn hostile_files_are_refused() {
         ("/pre_tokenizer", json!({"type": "FixedLength", "length": 0})),
         ("/pre_tokenizer", json!({"type": "Split", "pattern": {"String": ""}, "behavior": "Removed", "invert": false})),
         ("/normalizer", json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "x"})),
+        ("/normalizer", json!({"type": "Replace", "pattern": {"Regex": "x*"}, "content": "x"})),
+        ("/normalizer", json!({"type": "Prepend", "prepend": ""})),
         ("/normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"})),
+        (
+            "/added_tokens/4",
+            json!({
+                "id": 45, "content": "\u{301}", "special": false,
+                "single_word": false, "lstrip": false, "rstrip": false, "normalized": true,
+            }),
+        ),
         ("/model/max_input_chars_per_word", json!(1_u64 << 60)),
         ("/model/vocab/a", json!(u32::MAX)),
         ("/added_tokens/0/id", json!(u32::MAX)),
@@ -371,6 +382,9 @@ fn tokens_beside_the_vocabulary_are_found_whole() {
     // A special token is found as it is written, any other one in the normalized text.
     assert_eq!(ids_of(&tokenizer, "a<new>b <NEW> [TAG]"), [2, 5, 46, 6, 46, 45, 3]);
     assert_eq!(ids_of(&tokenizer, "[tag]"), [2, 39, 1, 40, 3]);
+    // A declaration wins over what the vocabulary's special tokens are by themselves.
+    let dir = directory(&[vocab(), ("added_tokens.json", json!({"[MASK]": 4}).to_string())]);
+    assert_eq!(ids_of(&Tokenizer::open(dir.path(), limits).unwrap(), "[mask]"), [2, 4, 3]);
     // tokenizer_config.json's own list goes before the older file.
     let declared = json!({"added_tokens_decoder": {"45": {"content": "<x>", "special": true}}}).to_string();
     let dir = directory(&[vocab(), legacy, ("tokenizer_config.json", declared.clone())]);
@@ -488,25 +502,21 @@ fn the_dropout_of_a_bpe_is_off() {
 
 #[test]
 fn a_panic_of_the_library_is_an_error_with_the_row() {
-    // Decomposes a ligature into more characters than it takes away again: the crate counts itself out of the text.
-    let mut json = tokenizer_json();
-    json["normalizer"] = json!({"type": "Sequence", "normalizers": [
-        {"type": "Replace", "pattern": {"Regex": "(?=b)"}, "content": "x"}, {"type": "NFKD"},
-        {"type": "Replace", "pattern": {"Regex": "$"}, "content": "y"},
-    ]});
-    json["pre_tokenizer"] = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true});
-    let tokenizer = from_json(&json).unwrap();
-    let rows: Vec<(&str, Option<&str>)> = vec![("a", None), ("ab", None), ("", None)];
-    if let Err(error) = tokenizer.encode_all(&rows, 16) {
-        assert!(error.to_string().contains("text "), "{error}");
-    }
+    let mut tokenizer = from_vocab(json!({}));
+    // What opening refuses, so that there is something to panic on.
+    tokenizer.loaded.inner.with_pre_tokenizer(Some(tokenizers::pre_tokenizers::fixed_length::FixedLength::new(0)));
+    let rows: Vec<(&str, Option<&str>)> = vec![("", None), ("a \u{1b}b", None), ("c", None)];
+    let message = tokenizer.encode_all(&rows, 16).unwrap_err().to_string();
+    assert!(
+        message.contains("vocab.txt: text 2 (\"a \\u{1b}b\"): the tokenizers library panicked: chunk size"),
+        "{message}"
+    );
+    assert!(tokenizer.encode("c", None, 16).unwrap_err().to_string().contains("text (\"c\"): the tokenizers library"));
+    assert_eq!(ids(&tokenizer, ""), [2, 3]);
 }
 
 #[test]
 fn a_long_text_is_cut_as_the_whole_of_it_would_be() {
-    use proptest::prelude::*;
-    use proptest::test_runner::{Config, TestRunner};
-
     // Everything that normalizers and pre-tokenizers treat in a way of its own, with marks that move across each other.
     let pieces: Vec<&str> = vec![
         "hello",

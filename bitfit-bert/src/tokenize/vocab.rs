@@ -23,7 +23,7 @@ const fn required(key: &'static str, default: &'static str) -> Special {
     Special { key, default, required: true, lstrip: false }
 }
 
-/// A token that is never put in, but found where it stands in a text.
+/// A token that is never put in, but found where it occurs in a text.
 const fn optional(key: &'static str, default: &'static str, lstrip: bool) -> Special {
     Special { key, default, required: false, lstrip }
 }

@@ -15,9 +15,9 @@ const STEP: u32 = u32::MAX - 1;
 /// The standard deviation by which the values are moved.
 const NOISE: f64 = 0.02;
 
-/// Runs one batch forward and backward and checks that every trainable tensor has a gradient that is finite and not zero,
-/// and that the arena, from which alone gradients and optimizer state have their size, holds exactly what the model's method
-/// trains: a frozen tensor has no buffer there. Inert key biases count as trained and are in neither.
+/// Runs one batch forward and backward and checks that every trainable tensor has a gradient that is finite and not
+/// zero, and that the arena, from which alone gradients and optimizer state have their size, holds exactly what the
+/// model's method trains: a frozen tensor has no buffer there. Inert key biases count as trained and are in neither.
 ///
 /// A head that was given as zeros cuts the gradient below it at the first step, though not at the second; before such a
 /// network is refused it is checked again with its values moved a little. They are put back afterwards.

@@ -1,5 +1,5 @@
-//! Training: [`Trainer`] decides what a step, an epoch and "the best so far" are; what is shown, saved or logged of a run,
-//! and when it stops early, is decided by its [`Events`].
+//! Training: [`Trainer`] decides what a step, an epoch and "the best so far" are; what is shown, saved or logged of a
+//! run, and when it stops early, is decided by its [`Events`].
 //!
 //! ```text
 //! Examples -> Batches -> Trainer (State: counters, best) -> Events: step, epoch, keep
@@ -139,9 +139,9 @@ pub trait Events: Send {
         Ok(())
     }
 
-    /// Called before [`Events::epoch`] when there is something new to keep: after every epoch that is the best so far, or
-    /// after every epoch where there is no evaluation set. `values` is the whole arena; `state` is what the run reached with
-    /// it.
+    /// Called before [`Events::epoch`] when there is something new to keep: after every epoch that is the best so far,
+    /// or after every epoch where there is no evaluation set. `values` is the whole arena; `state` is what the run
+    /// reached with it.
     ///
     /// # Errors
     /// An error ends the run.

@@ -14,8 +14,8 @@ pub enum BatchSize {
     Tokens(usize),
 }
 
-/// The settings of a training run. The defaults are those of the paper's official code (constant rate, no warm-up, no decay,
-/// the gradient clipped to norm 1) with the paper's batch size, 16.
+/// The settings of a training run. The defaults are those of the paper's official code (constant rate, no warm-up, no
+/// decay, the gradient clipped to norm 1) with the paper's batch size, 16.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
     /// The learning rate at its highest.
@@ -24,8 +24,9 @@ pub struct TrainOptions {
     pub epochs: usize,
     /// The size of a batch.
     pub batch_size: BatchSize,
-    /// Whether the sequences of a batch have similar lengths: each epoch's rows are sorted by length, cut into batches, and
-    /// the batches shuffled. Elsewhere this saves padding; here there is none, but it changes which rows share a batch.
+    /// Whether the sequences of a batch have similar lengths: each epoch's rows are sorted by length, cut into batches,
+    /// and the batches shuffled. Elsewhere this saves padding; here there is none, but it changes which rows share a
+    /// batch.
     pub group_by_length: bool,
     /// The course of the learning rate over the run.
     pub schedule: Schedule,
@@ -39,13 +40,13 @@ pub struct TrainOptions {
     pub seed: u64,
     /// Whether each epoch has a random order of its own; otherwise the rows are in the file's order.
     pub shuffle: bool,
-    /// Whether dropout is also drawn in the layers below the lowest one that trains, as PyTorch does in training mode. These
-    /// layers are then computed in every step; otherwise once for each row, since nothing changes there.
+    /// Whether dropout is also drawn in the layers below the lowest one that trains, as PyTorch does in training mode.
+    /// These layers are then computed in every step; otherwise once for each row, since nothing changes there.
     pub frozen_dropout: bool,
     /// The memory for the outputs of those layers, in bytes; what does not fit is computed again.
     pub prefix_cache_bytes: usize,
-    /// The number of rows to train on, if not all: the first of the shuffled order, the same in every epoch; the first of the
-    /// file if not shuffled.
+    /// The number of rows to train on, if not all: the first of the shuffled order, the same in every epoch; the first
+    /// of the file if not shuffled.
     pub limit: Option<usize>,
 }
 
@@ -119,7 +120,7 @@ mod tests {
             (TrainOptions { learning_rate: 0.0, ..good.clone() }, "learning rate is 0"),
             (TrainOptions { epochs: 0, ..good.clone() }, "epochs is 0"),
             (TrainOptions { batch_size: BatchSize::Sequences(0), ..good.clone() }, "batch size is 0"),
-            (TrainOptions { batch_size: BatchSize::Tokens(0), ..good.clone() }, "batch's tokens is 0"),
+            (TrainOptions { batch_size: BatchSize::Tokens(0), ..good.clone() }, "batch size in tokens is 0"),
             (TrainOptions { warmup: 1.5, ..good.clone() }, "warm-up is 1.5"),
             (TrainOptions { weight_decay: -1.0, ..good.clone() }, "weight decay is -1"),
             (TrainOptions { max_grad_norm: Some(0.0), ..good.clone() }, "clipping norm is 0"),

@@ -1,9 +1,9 @@
-//! A cache of the frozen stages' outputs: where nothing up to some layer trains, their output for a row is the same in every
-//! epoch, as long as nothing is dropped there.
+//! A cache of the frozen stages' outputs: where nothing up to some layer trains, their output for a row is the same in
+//! every epoch, as long as nothing is dropped there.
 //!
-//! So the frozen stages run as in inference, once for each row, and their outputs stay in the host's memory as far as they
-//! fit a budget; a row that does not fit is computed again each time. On the CPU a row's output does not depend on the other
-//! rows of its batch, so that no result depends on what was cached.
+//! So the frozen stages run as in inference, once for each row, and their outputs stay in the host's memory as far as
+//! they fit a budget; a row that does not fit is computed again each time. On the CPU a row's output does not depend on
+//! the other rows of its batch, so that no result depends on what was cached.
 
 use bitfit_core::{Backend, Tape, Tensor, Var};
 use ndarray::ArrayView2;
@@ -34,7 +34,8 @@ impl FrozenPrefixCache {
         })
     }
 
-    /// The head's outputs `[B, C]` for a batch that holds `rows` of `encodings`, on a tape that has recorded nothing yet.
+    /// The head's outputs `[B, C]` for a batch that holds `rows` of `encodings`, on a tape that has recorded nothing
+    /// yet.
     pub fn forward<D: Backend>(
         &mut self,
         model: &Model<D>,

@@ -87,8 +87,8 @@ impl<'a, D: Backend> Trainer<'a, D> {
     /// Trains: proves first that every trainable tensor has a gradient, then steps through the epochs.
     ///
     /// # Errors
-    /// [`Error::Core`] when the gradient check or the device fails; every error of the events. A loss that is NaN or infinite
-    /// is not an error but a [`StopReason`], with the last good values kept.
+    /// [`Error::Core`] when the gradient check or the device fails; every error of the events. A loss that is NaN or
+    /// infinite is not an error but a [`StopReason`], with the last good values kept.
     pub fn run(mut self, events: &mut dyn Events) -> Result<TrainReport> {
         let device = self.model.base().device().clone();
         device.install(|| self.run_installed(events))

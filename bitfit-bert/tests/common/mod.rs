@@ -1,4 +1,5 @@
-//! What the tests against PyTorch share: reading safetensors, closeness, a GPU and MiniLM's weights where they are there.
+//! What the tests against PyTorch share: reading safetensors, closeness, a GPU and MiniLM's weights where they are
+//! there.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -6,8 +7,8 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bitfit_core::HostTensor;
-use bitfit_cuda::{Cuda, Precision};
+use bitfit_core::{HostTensor, Precision};
+use bitfit_cuda::Cuda;
 use safetensors::{Dtype, SafeTensors};
 
 /// A folder of the goldens.
@@ -15,7 +16,8 @@ pub fn goldens(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
 }
 
-/// The first GPU; `None`, and a line on the terminal that says so, where there is none, or a library of CUDA is missing or too old.
+/// The first GPU; `None`, and a line on the terminal that says so, where there is none, or a library of CUDA is missing
+/// or too old.
 pub fn gpu(precision: Precision) -> Option<Cuda> {
     match Cuda::new(0) {
         Ok(device) => Some(device.with_precision(precision)),
@@ -27,7 +29,8 @@ pub fn gpu(precision: Precision) -> Option<Cuda> {
     }
 }
 
-/// The directory of MiniLM's weights; `None`, and a line on the terminal that says so, where `BITFIT_MINILM` names none.
+/// The directory of MiniLM's weights; `None`, and a line on the terminal that says so, where `BITFIT_MINILM` names
+/// none.
 pub fn minilm() -> Option<PathBuf> {
     let dir = std::env::var_os("BITFIT_MINILM").map(PathBuf::from);
     if dir.is_none() {

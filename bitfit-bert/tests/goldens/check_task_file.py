@@ -30,7 +30,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from batches import collate, encode, read_columns
 
 METADATA_KEYS = (
-    "format", "version", "base", "base_fingerprint", "kind", "labels", "biases", "seed", "hyperparameters", "best",
+    "format", "version", "base", "base_path", "base_fingerprint", "tokenizer_fingerprint", "config", "kind", "labels", "pairs",
+    "biases", "seed", "hyperparameters", "best",
 )
 
 
@@ -50,11 +51,11 @@ def read_metadata(path):
     missing = [key for key in METADATA_KEYS if key not in metadata]
     require(not missing, f"metadata without {', '.join(missing)}")
     require(metadata["format"] == "bitfit-task", f"format is {metadata['format']!r}, not 'bitfit-task'")
-    require(metadata["version"] == "1", f"version {metadata['version']!r} is not one this script knows")
+    require(metadata["version"] == "2", f"version {metadata['version']!r} is not one this script knows")
     require(metadata["kind"] in ("classify", "regress"), f"kind {metadata['kind']!r} is not for this script")
     fingerprint = metadata["base_fingerprint"]
     is_hex = len(fingerprint) == 64 and all(digit in "0123456789abcdef" for digit in fingerprint)
-    require(is_hex, f"base_fingerprint is not a SHA-256 in lower-case hex: {fingerprint!r}")
+    require(is_hex, f"base_fingerprint is not a hash in lower-case hex: {fingerprint!r}")
     parsed = {}
     for key in ("labels", "hyperparameters", "best"):
         try:

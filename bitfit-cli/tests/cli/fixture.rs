@@ -239,23 +239,26 @@ pub fn safetensors(tensors: BTreeMap<String, TinyTensor>) -> Vec<u8> {
     Tiny { config: Value::Null, tensors }.bytes()
 }
 
-/// Has a program start with the default action for the signals that end it, even if the tests run with some ignored, as
-/// in the background of a script.
+/// Gives the ending signals their default action in a program, even where the tests run with some ignored, as in a
+/// script's background.
 #[cfg(unix)]
 fn default_signals(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
 
-    let reset = || {
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            // SAFETY: no function is installed that could run at the wrong moment.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec it makes only calls that are safe in a signal handler.
-    unsafe { command.pre_exec(reset) };
+    use nix::sys::signal::{SigHandler, Signal, signal};
+
+    // SAFETY: between fork and exec this makes only calls that are safe in a signal handler, and it installs no
+    // function that could run at the wrong moment.
+    unsafe {
+        command.pre_exec(|| {
+            for ending in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+                signal(ending, SigHandler::SigDfl)?;
+            }
+            Ok(())
+        });
+    }
 }
 
-/// There is nothing to reset.
+/// Elsewhere there are no signals to reset.
 #[cfg(not(unix))]
 fn default_signals(_: &mut std::process::Command) {}

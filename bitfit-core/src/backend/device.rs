@@ -1,54 +1,59 @@
-//! What a device is: memory, and the few things done to a whole buffer. What it computes is the sum of the op traits
-//! in [`crate::ops`], each owned by its op's folder.
+//! [`Device`]: memory, and operations on whole buffers. Computations are defined by the op traits in [`crate::ops`].
 
 use std::fmt::Debug;
 
-use super::{DType, Slice, SliceMut};
+use super::{DType, Precision, Slice, SliceMut};
 use crate::{HostTensor, Result};
 
-/// A device that holds f32 buffers, u32 index lists and laid-out frozen matrices.
+/// A device with buffers of f32, lists of u32 indices and packed frozen weights.
 ///
-/// Work may be asynchronous: only [`Device::read`] has to wait for what came before it.
+/// Operations may be asynchronous: only [`Device::read`] waits for those before it.
+///
+/// # Errors
+/// All operations return [`Error::Device`](crate::Error::Device) if the device is out of memory or fails.
 pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
-    /// A contiguous run of f32.
+    /// A contiguous buffer of f32; it also holds bfloat16, two to a word.
     type Buffer: Debug + Send + Sync;
     /// A list of u32: token ids, sequence offsets, class labels, masks.
     type Indices: Debug + Send + Sync;
-    /// A frozen `[out, in]` weight, laid out once for the products that read it.
+    /// A frozen `[out, in]` weight in the layout of the device's products.
     type Matrix: Debug + Send + Sync;
 
-    /// A short name for plans and error messages, such as `cpu (avx512, f32, 2 threads)`.
+    /// A short name for messages, such as `cpu (avx512, f32, 2 threads)`.
     fn name(&self) -> String;
-    /// The type in which products with frozen weights are made and what backward reads is kept: f32 in full precision,
-    /// which is what every device starts with.
-    fn compute_dtype(&self) -> DType {
-        DType::F32
+    /// The precision of products with frozen weights and of saved activations. The default of every device is f32.
+    fn precision(&self) -> Precision {
+        Precision::F32
     }
-    /// Runs `work` where the device likes to be called from. Nothing depends on it but time: whoever makes many calls, such
-    /// as a training loop, makes them from in here.
+    /// The type of the factors of products with frozen weights. An op rounds what such a product will read.
+    fn compute_dtype(&self) -> DType {
+        self.precision().product_dtype()
+    }
+    /// Runs `work` on the thread from which calls to the device are fastest. Results do not depend on it; a training
+    /// loop should run inside.
     fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
     }
-    /// A buffer of `len` f32 with unspecified (but initialised) contents.
+    /// Allocates a buffer of `len` f32 with unspecified but initialised contents.
     fn allocate(&self, len: usize) -> Result<Self::Buffer>;
-    /// A read-only buffer that holds `data`; shares the memory where the device can.
+    /// Makes a read-only buffer with the elements of `data`, sharing its memory if the device can.
     fn upload(&self, data: &HostTensor) -> Result<Self::Buffer>;
-    /// Copies from the host into a buffer of the same length, rounding where it is narrow.
+    /// Copies `data` from the host to a slice of the same length, rounding to its element type.
     fn write(&self, data: &[f32], to: SliceMut<'_, Self>) -> Result<()>;
-    /// Copies a buffer to the host, widening where it is narrow, after everything that writes it is done.
+    /// Copies a slice to the host as f32, after all pending operations that write it.
     fn read(&self, from: Slice<'_, Self>, to: &mut [f32]) -> Result<()>;
-    /// A list of indices on the device.
+    /// Copies a list of indices to the device.
     fn indices(&self, data: &[u32]) -> Result<Self::Indices>;
-    /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]`, for products of the given type.
-    fn lay_out(&self, parts: &[HostTensor], dtype: DType) -> Result<Self::Matrix>;
-    /// Sets every element to `value`. f32 alone, as the lists below.
+    /// Packs the row-wise concatenation of `parts`, each `[out_i, in]`, for products of the given precision.
+    fn lay_out(&self, parts: &[HostTensor], precision: Precision) -> Result<Self::Matrix>;
+    /// Sets every element of an f32 slice to `value`.
     fn fill(&self, value: f32, to: SliceMut<'_, Self>) -> Result<()>;
-    /// `to = from`, rounded where `to` is narrower; both of the same length.
+    /// `to = from`, rounded to the type of `to`; both have the same length.
     fn copy(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()>;
-    /// `to += from`; both of the same length, of whatever types.
+    /// `to += from`, computed in f32 and rounded to the type of `to`; both have the same length.
     fn accumulate(&self, from: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()>;
-    /// `to[i] += from[at[i]]`, `to` being as long as `at`.
+    /// `to[i] += from[at[i]]` for f32 slices; `to` has the length of `at`.
     fn gather_accumulate(&self, from: Slice<'_, Self>, at: &Self::Indices, to: SliceMut<'_, Self>) -> Result<()>;
-    /// `to[at[i]] = from[i]`, `from` being as long as `at`, which names no element twice.
+    /// `to[at[i]] = from[i]` for f32 slices; `from` has the length of `at`, which has no duplicates.
     fn scatter(&self, from: Slice<'_, Self>, at: &Self::Indices, to: SliceMut<'_, Self>) -> Result<()>;
 }

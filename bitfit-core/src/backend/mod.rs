@@ -1,18 +1,25 @@
-//! What a backend is, for those who write one: a [`Device`], which is memory and moves, and the sum of the op traits.
+//! The interface of a backend, for authors of one: [`Device`], and the op traits that [`Backend`] sums.
+//!
+//! A backend implements [`Device`] and the trait of each op in [`crate::ops`]. The traits take [`Slice`]s of the
+//! device's buffers, sizes and index lists, never the tape or the arena, so a backend is written and tested without
+//! them. `conformance`, behind the feature of that name, has the checks that every backend has to pass.
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod device;
 mod dtype;
+mod precision;
 mod slice;
 
 pub use device::Device;
 pub use dtype::DType;
+pub use precision::{Precision, UnknownPrecision};
 pub use slice::{Slice, SliceMut};
 
 use crate::ops;
 
-/// Everything a network on the tape may ask of a device: the sum of the op traits.
+/// The sum of the op traits: everything that a network on the tape uses. It is implemented for every type that
+/// implements them.
 pub trait Backend:
     ops::activation::Activations
     + ops::adamw::AdamWStep

@@ -1,4 +1,4 @@
-//! The CPU's buffers, and the windows of them as slices of f32 or bfloat16.
+//! [`Buffer`]: the buffers of the CPU, and access to their elements as f32 or bfloat16.
 
 use std::fmt;
 
@@ -11,11 +11,11 @@ use crate::{
     memory::Line,
 };
 
-/// f32 on the CPU: its own, or shared with whoever loaded them.
+/// A buffer of f32 in host memory, owned or shared with a [`HostTensor`].
 pub struct Buffer(Memory);
 
 impl Buffer {
-    /// `len` zeros of its own; `None` when memory is out.
+    /// An owned buffer of `len` zeros; `None` if memory cannot be allocated.
     pub(super) fn zeros(len: usize) -> Option<Self> {
         let lines = len.div_ceil(Line::LEN);
         let mut memory = Vec::new();
@@ -24,7 +24,7 @@ impl Buffer {
         Some(Self(Memory::Owned(memory)))
     }
 
-    /// The host's memory, never to be written.
+    /// A read-only buffer that shares the memory of `tensor`.
     pub(super) fn shared(tensor: HostTensor) -> Self {
         Self(Memory::Shared(tensor))
     }
@@ -45,10 +45,10 @@ impl fmt::Debug for Buffer {
 }
 
 impl<'a> Slice<'a, Cpu> {
-    /// The elements.
+    /// The elements as f32.
     ///
     /// # Panics
-    /// When they are of another type.
+    /// If they are of another type.
     pub fn f32(&self) -> &'a [f32] {
         assert_eq!(self.dtype, DType::F32, "read as f32");
         let all: &[f32] = match &self.buffer.0 {
@@ -58,10 +58,10 @@ impl<'a> Slice<'a, Cpu> {
         &all[self.offset..self.offset + self.len]
     }
 
-    /// The elements.
+    /// The elements as bfloat16.
     ///
     /// # Panics
-    /// When they are of another type.
+    /// If they are of another type.
     pub fn bf16(&self) -> &'a [bf16] {
         assert_eq!(self.dtype, DType::Bf16, "read as bfloat16");
         match &self.buffer.0 {
@@ -70,7 +70,7 @@ impl<'a> Slice<'a, Cpu> {
         }
     }
 
-    /// The elements, of whichever type they are.
+    /// The elements, with their type.
     pub(crate) fn elements(&self) -> Elements<'a> {
         match self.dtype {
             DType::F32 => Elements::F32(self.f32()),
@@ -80,10 +80,10 @@ impl<'a> Slice<'a, Cpu> {
 }
 
 impl<'a> SliceMut<'a, Cpu> {
-    /// The elements.
+    /// The elements as f32, for writing.
     ///
     /// # Panics
-    /// When they are of another type, and on memory shared with the host: only frozen tensors are, and nothing writes those.
+    /// If they are of another type, or the memory is shared with a [`HostTensor`], as only that of frozen tensors is.
     pub fn f32(self) -> &'a mut [f32] {
         assert_eq!(self.dtype, DType::F32, "written as f32");
         match &mut self.buffer.0 {
@@ -95,10 +95,10 @@ impl<'a> SliceMut<'a, Cpu> {
         }
     }
 
-    /// The elements.
+    /// The elements as bfloat16, for writing.
     ///
     /// # Panics
-    /// When they are of another type.
+    /// If they are of another type, or the memory is shared with a [`HostTensor`].
     pub fn bf16(self) -> &'a mut [bf16] {
         assert_eq!(self.dtype, DType::Bf16, "written as bfloat16");
         match &mut self.buffer.0 {
@@ -107,7 +107,7 @@ impl<'a> SliceMut<'a, Cpu> {
         }
     }
 
-    /// The elements, of whichever type they are.
+    /// The elements, with their type.
     pub(crate) fn elements(self) -> ElementsMut<'a> {
         match self.dtype {
             DType::F32 => ElementsMut::F32(self.f32()),

@@ -1,72 +1,71 @@
-//! The CPU backend: memory and whole-buffer operations. Its arithmetic stands in each op's `cpu.rs`, on the vectors of
-//! [`crate::cpu::simd`] and the products of [`crate::cpu::gemm`].
+//! The CPU backend: [`Cpu`], with memory and operations on whole buffers. The ops are in each op's `cpu.rs`, and use
+//! the SIMD vectors of `simd` and the matrix products of `gemm`.
 //!
-//! Work is split by fixed blocks of rows, never by the number of threads, and sums over blocks are added in their order:
-//! the same bits come out whether one thread runs or many.
+//! Work is split into fixed blocks of rows, whatever the number of threads, and sums over blocks are added in their
+//! order, so results are bit-identical for any number of threads.
 
 mod buffer;
-mod elements;
+mod float;
 #[doc(hidden)]
 pub mod gemm;
 mod rows;
 #[doc(hidden)]
 pub mod simd;
 
-use std::cell::Cell;
-
 use half::bf16;
 use rayon::prelude::*;
 
 pub use buffer::Buffer;
-use elements::accumulate;
-pub(crate) use elements::{Elements, ElementsMut, Stored};
+pub use float::Float;
+use float::accumulate;
+pub(crate) use float::{Elements, ElementsMut};
 use gemm::PackedWeight;
 pub(crate) use rows::{ELEMENT_BLOCK, ROW_BLOCK, blocks, blocks_of, load, optional_blocks, store, sum_columns};
 pub use simd::{Isa, UnsupportedIsa};
 
 use crate::{
-    DType, Device, Error, HostTensor, Result,
+    DType, Device, Error, HostTensor, Precision, Result,
     backend::{Slice, SliceMut},
-    memory::Line,
+    memory::ThreadScratch,
 };
 
-/// The CPU, with the instruction set and the precision it uses.
+/// The CPU as a device, with the instruction set and the precision that it uses.
 #[derive(Clone, Debug)]
 pub struct Cpu {
     isa: Isa,
-    narrow: DType,
+    precision: Precision,
 }
 
-/// A frozen weight laid out for products of either type.
+/// A frozen weight, packed for products of one element type.
 #[derive(Debug)]
 pub enum Matrix {
-    /// f32 in, f32 out.
+    /// For products of f32.
     F32(PackedWeight),
-    /// bfloat16 in, f32 sums, bfloat16 out.
+    /// For products of bfloat16 with f32 sums.
     Bf16(PackedWeight<bf16>),
 }
 
 impl Cpu {
-    /// The CPU by a given instruction set, or the best it has where it lacks that one.
+    /// The CPU using `isa`, or its best instruction set if it lacks `isa`.
     pub fn with_isa(isa: Isa) -> Self {
-        Self { isa: isa.available(), narrow: DType::F32 }
+        Self { isa: isa.available(), precision: Precision::F32 }
     }
 
-    /// The same CPU making its products with frozen weights, and keeping what backward reads, in the given type: f32 for
-    /// parity with other frameworks, bfloat16 for half the memory and, with its instructions, twice the speed.
+    /// The same CPU with another precision: f32 for parity with other frameworks, bfloat16 for half the memory and,
+    /// with instructions for it, twice the speed.
     #[must_use]
-    pub fn with_precision(self, narrow: DType) -> Self {
-        Self { narrow, ..self }
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
-    /// The instruction set in use.
+    /// The instruction set that the CPU uses.
     pub fn isa(&self) -> Isa {
         self.isa
     }
 }
 
 impl Default for Cpu {
-    /// The best instruction set the CPU has, or the one that `BITFIT_ISA` forces.
+    /// The CPU using the instruction set that `BITFIT_ISA` forces, or its best one, in f32.
     fn default() -> Self {
         Self::with_isa(Isa::selected())
     }
@@ -79,19 +78,15 @@ impl Device for Cpu {
 
     fn name(&self) -> String {
         let threads = rayon::current_num_threads();
-        let precision = match self.narrow {
-            DType::F32 => "f32",
-            DType::Bf16 => "bf16",
-        };
-        format!("cpu ({}, {precision}, {threads} thread{})", self.isa, if threads == 1 { "" } else { "s" })
+        format!("cpu ({}, {}, {threads} thread{})", self.isa, self.precision, if threads == 1 { "" } else { "s" })
     }
 
-    fn compute_dtype(&self) -> DType {
-        self.narrow
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
-    /// In a thread of the pool. A thread outside hands each op over and sleeps until it is done, and waking up takes as long
-    /// as a small op.
+    /// Runs `work` on a thread of rayon's pool. A thread outside the pool waits for each op, and waking it takes as
+    /// long as a small op.
     fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         rayon::scope(|_| work())
     }
@@ -127,11 +122,11 @@ impl Device for Cpu {
         Ok(data.to_vec())
     }
 
-    fn lay_out(&self, parts: &[HostTensor], dtype: DType) -> Result<Matrix> {
+    fn lay_out(&self, parts: &[HostTensor], precision: Precision) -> Result<Matrix> {
         let in_features = parts.first().map_or(0, |part| part.shape()[1]);
         let data: Vec<&[f32]> = parts.iter().map(HostTensor::data).collect();
         let out_features = data.iter().map(|part| part.len()).sum::<usize>() / in_features.max(1);
-        Ok(match dtype {
+        Ok(match precision.weight_dtype() {
             DType::F32 => Matrix::F32(PackedWeight::new(self.isa, &data, out_features, in_features)),
             DType::Bf16 => Matrix::Bf16(PackedWeight::new(self.isa, &data, out_features, in_features)),
         })
@@ -181,26 +176,18 @@ impl Device for Cpu {
     }
 }
 
-thread_local! {
-    static NARROWED: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
-}
-
 impl Cpu {
-    /// Lets `work` read a matrix in bfloat16, rounded first where it is f32.
-    pub(crate) fn narrowed<R>(&self, x: &Slice<'_, Self>, work: impl FnOnce(&[bf16]) -> R) -> R {
+    /// Calls `work` with a matrix in bfloat16, which is rounded first if it is f32.
+    pub(crate) fn with_bf16<R>(&self, x: &Slice<'_, Self>, work: impl FnOnce(&[bf16]) -> R) -> R {
         let from = match x.elements() {
             Elements::Bf16(x) => return work(x),
             Elements::F32(x) => x,
         };
-        // Taken out while in use: a thread that waits for others may be handed work of its own.
-        let mut lines = NARROWED.take();
-        lines.resize(from.len().div_ceil(2 * Line::LEN), Line::ZERO);
-        let to: &mut [bf16] = &mut bytemuck::cast_slice_mut(&mut lines)[..from.len()];
+        let mut memory = ThreadScratch::unspecified(from.len().div_ceil(2));
+        let to: &mut [bf16] = &mut bytemuck::cast_slice_mut(&mut memory)[..from.len()];
         to.par_chunks_mut(ELEMENT_BLOCK)
             .zip(from.par_chunks(ELEMENT_BLOCK))
             .for_each(|(to, from)| simd::to_bf16_slice(self.isa, from, to));
-        let result = work(to);
-        NARROWED.set(lines);
-        result
+        work(to)
     }
 }

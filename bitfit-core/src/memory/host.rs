@@ -1,8 +1,8 @@
-//! `HostTensor`: a read-only f32 tensor in host memory, the form in which weights enter the engine.
+//! [`HostTensor`]: a read-only f32 tensor in host memory, the form in which weights enter the engine.
 //!
-//! Frozen weights are hundreds of megabytes and are read once, when they are laid out for the kernel that uses them. So a
-//! host tensor either owns its floats or is a window of bytes that somebody else keeps alive (a memory-mapped file), and
-//! a clone is one reference count in both cases.
+//! Frozen weights are hundreds of megabytes and are read once, when they are packed. A host tensor therefore either
+//! owns its elements or refers to a range of shared bytes, such as a memory-mapped file; a clone is one reference count
+//! in both cases.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use crate::{Error, Result};
 
-/// Bytes that several tensors look into, such as a memory-mapped file.
+/// Bytes that several tensors refer to, such as a memory-mapped file.
 ///
-/// `as_ref` must return the same bytes, at the same address, at every call.
+/// `as_ref` must return the same bytes at the same address on every call.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// An immutable f32 tensor in host memory, row-major, cheap to clone.
@@ -25,7 +25,7 @@ pub struct HostTensor {
 #[derive(Clone)]
 enum Data {
     Owned(Arc<Vec<f32>>),
-    /// Aligned for f32 and a whole number of them: checked when the window is made.
+    /// Aligned for f32, and a whole number of them: checked on construction.
     Window {
         bytes: SharedBytes,
         range: Range<usize>,
@@ -33,10 +33,10 @@ enum Data {
 }
 
 impl HostTensor {
-    /// A tensor that owns `data`, row-major, of `shape`. A scalar has the shape `[]`.
+    /// A tensor of `shape` that owns `data`, row-major. A scalar has the shape `[]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `data` does not hold as many elements as `shape` says.
+    /// [`Error::Shape`] if the number of elements of `data` is not that of `shape`.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Result<Self> {
         let shape = shape.into();
         if element_count(&shape) != Some(data.len()) {
@@ -45,20 +45,23 @@ impl HostTensor {
         Ok(Self { shape: shape.into(), data: Data::Owned(Arc::new(data)) })
     }
 
-    /// A tensor over `range` of `bytes`, which hold little-endian f32.
+    /// A tensor of `shape` over `range` of `bytes`, which hold little-endian f32.
     ///
-    /// Nothing is copied where the window is aligned for f32 and the host is little-endian; elsewhere the floats are
-    /// copied out once and `bytes` is let go.
+    /// Nothing is copied if the range is aligned for f32 and the host is little-endian; otherwise the elements are
+    /// copied once, and `bytes` is not kept.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if `range` is not inside `bytes`, [`Error::Shape`] if it does not hold exactly the elements of
+    /// [`Error::Invalid`] if `range` is out of bounds; [`Error::Shape`] if its length is not that of the elements of
     /// `shape`.
     pub fn from_shared(shape: impl Into<Vec<usize>>, bytes: SharedBytes, range: Range<usize>) -> Result<Self> {
         const OP: &str = "HostTensor::from_shared";
         let shape = shape.into();
         let all = (*bytes).as_ref();
         let window = all.get(range.clone()).ok_or_else(|| {
-            Error::invalid(OP, format!("bytes {}..{} of a buffer of {}", range.start, range.end, all.len()))
+            Error::invalid(
+                OP,
+                format!("bytes {}..{} are out of range for a buffer of {} bytes", range.start, range.end, all.len()),
+            )
         })?;
         if element_count(&shape).and_then(|n| n.checked_mul(size_of::<f32>())) != Some(window.len()) {
             return Err(Error::shape(OP, format!("a window of {} bytes", window.len()), &shape, &[window.len() / 4]));
@@ -71,7 +74,7 @@ impl HostTensor {
         Ok(Self { shape: shape.into(), data: Data::Owned(Arc::new(data)) })
     }
 
-    /// The extents, outermost first.
+    /// The extents, outermost dimension first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -84,30 +87,30 @@ impl HostTensor {
         }
     }
 
-    /// How many elements there are.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         self.data().len()
     }
 
-    /// Whether some extent is zero.
+    /// Whether the tensor has no elements.
     pub fn is_empty(&self) -> bool {
         self.data().is_empty()
     }
 
-    /// Whether the elements lie in shared bytes rather than in memory of the tensor's own.
+    /// Whether the elements are in shared bytes rather than in memory that the tensor owns.
     pub fn is_shared(&self) -> bool {
         matches!(self.data, Data::Window { .. })
     }
 }
 
-/// Weights are millions of numbers: only the shape and where they lie are worth printing.
+/// Prints the shape and where the elements are, not the elements, which may be millions.
 impl fmt::Debug for HostTensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HostTensor").field("shape", &self.shape).field("shared", &self.is_shared()).finish()
     }
 }
 
-/// The product of the extents, `None` where it does not fit a usize.
+/// The product of the extents; `None` if it overflows.
 fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent))
 }

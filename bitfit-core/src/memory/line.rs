@@ -1,14 +1,14 @@
-//! Memory in cache lines: what starts at one has no vector that straddles two.
+//! Memory in units of cache lines. In a buffer that starts at one, no vector straddles two.
 
 use bytemuck::{Pod, Zeroable};
 
-/// One cache line of f32.
+/// A cache line of f32.
 #[derive(Clone, Copy, Debug, Zeroable, Pod)]
 #[repr(C, align(64))]
 pub(crate) struct Line([f32; Line::LEN]);
 
 impl Line {
-    /// f32 in a line.
+    /// The number of f32 in a line.
     pub const LEN: usize = 16;
     /// A line of zeros.
     pub const ZERO: Self = Self([0.0; Self::LEN]);

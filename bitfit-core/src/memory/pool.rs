@@ -1,18 +1,23 @@
-//! Which buffer is lent, and which free ones are given back to the device: decides, and leaves the device to others.
+//! The policy of a workspace: which free buffer a request gets, and which ones are freed. It does not use the device
+//! itself.
 //!
-//! Batches differ in size from one pass to the next. A pool that kept a free buffer for ever, and only for requests of
-//! its own size, would end with the peak of every size that ever came; so what earlier passes left is treated as follows.
+//! Batches differ in size from one pass to the next. A pool that kept every free buffer, each for requests of its own
+//! size only, would grow to the sum of the peaks of all sizes. Buffers that earlier passes left are therefore handled
+//! as follows.
 //!
-//! 1. A request takes a free buffer that served its size class last. In a pass, buffers once lent keep their class.
-//! 2. Otherwise it takes a *stale* one, free and not yet lent in this pass, that is at most [`REACH`] classes larger.
-//! 3. Otherwise a new one is made, and stale ones go, the longest unused first, until all together are within a
-//!    quarter of what the largest pass needed by itself.
+//! 1. A request takes a free buffer that was last used for its size class. Within a pass, a used buffer keeps its
+//!    class.
+//! 2. Otherwise it takes a *stale* buffer, free and not yet used in this pass, that is at most [`REACH`] classes
+//!    larger.
+//! 3. Otherwise a new buffer is allocated, and stale ones are freed, the longest unused first, until the total is at
+//!    most a quarter above what the largest pass needed by itself.
 //!
-//! By 1, a second pass of the same requests finds every buffer where the first one left it, and allocates nothing. By 2,
-//! a buffer is at most half as large again as what it is lent for, and with 3 that holds for all of them together.
+//! By rule 1, a second pass with the same requests finds every buffer where the first one left it, and allocates
+//! nothing. By rule 2, a buffer is at most half as large again as its request, and with rule 3 that holds for the
+//! total.
 
-/// Size classes, four to an octave: at most a quarter of a buffer lies idle, and a batch that is a few tokens longer
-/// than the last finds the last one's buffers.
+/// The size class of a request, four classes to an octave: at most a quarter of a buffer is unused, and a batch that is
+/// a few tokens longer than the last reuses its buffers.
 pub(super) fn class(len: usize) -> usize {
     let len = len.max(64);
     let octave = (usize::BITS - 1 - len.leading_zeros()) as usize;
@@ -21,77 +26,77 @@ pub(super) fn class(len: usize) -> usize {
     (octave - 6) * 4 + quarter
 }
 
-/// f32 that a buffer of a class holds.
+/// The number of f32 in a buffer of a class.
 pub(super) fn class_len(class: usize) -> usize {
     let octave = class / 4 + 6;
     (1 << octave) + (class % 4) * (1 << (octave - 2))
 }
 
-/// How many classes larger than asked for a buffer may be.
+/// How many classes above its request's a buffer may be.
 const REACH: usize = 2;
 
-/// The free buffers of a device, and the count of all.
+/// The free buffers of a device, and the size of all.
 pub(super) struct Pool<B> {
-    /// Free buffers by the class they last served, the last to come back at the end.
-    shelves: Vec<Vec<Free<B>>>,
+    /// Free buffers by the class that they were last used for, the last one returned at the end.
+    free: Vec<Vec<Free<B>>>,
     /// The number of the current pass.
     pass: u64,
-    /// f32 of all buffers, free and lent.
+    /// The number of f32 of all buffers, free and in use.
     held: usize,
-    /// f32 of the classes now lent.
-    lent: usize,
-    /// f32 of the classes of all buffers that were lent at some time in this pass: what it would hold if it were alone.
+    /// The number of f32 of the classes in use.
+    in_use: usize,
+    /// The number of f32 of the classes of all buffers used in this pass: what it would need by itself.
     needed: usize,
-    /// The most that a pass needed.
+    /// The maximum of `needed` over all passes.
     most: usize,
 }
 
 struct Free<B> {
     buffer: B,
-    /// The class it was made for.
+    /// The class that it was allocated for.
     made: usize,
-    /// The pass in which it was last lent.
+    /// The pass in which it was last used.
     pass: u64,
 }
 
-/// A buffer on loan.
+/// A buffer in use.
 pub(super) struct Loan<B> {
     pub buffer: B,
-    /// The class it is lent for.
+    /// The class of the request.
     class: usize,
-    /// The class it was made for.
+    /// The class that it was allocated for.
     made: usize,
 }
 
 impl<B> Pool<B> {
     pub fn new() -> Self {
-        Self { shelves: Vec::new(), pass: 0, held: 0, lent: 0, needed: 0, most: 0 }
+        Self { free: Vec::new(), pass: 0, held: 0, in_use: 0, needed: 0, most: 0 }
     }
 
-    /// f32 of all buffers, free and lent.
+    /// The number of f32 of all buffers, free and in use.
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// What is free now counts as left over from earlier passes.
+    /// Starts a pass: all free buffers become stale.
     pub fn begin_pass(&mut self) {
         self.pass += 1;
-        self.needed = self.lent;
+        self.needed = self.in_use;
     }
 
-    /// A free buffer for a request of `class`, if one fits.
-    pub fn lend(&mut self, class: usize) -> Option<Loan<B>> {
-        let of_class = self.shelves.get_mut(class).and_then(Vec::pop);
+    /// Takes a free buffer for a request of `class`, if one fits.
+    pub fn take(&mut self, class: usize) -> Option<Loan<B>> {
+        let of_class = self.free.get_mut(class).and_then(Vec::pop);
         let free =
             of_class.or_else(|| self.take_stale(|made| (class..=class + REACH).contains(&made), |free| free.made))?;
         if free.pass != self.pass {
             self.need(class);
         }
-        self.lent += class_len(class);
+        self.in_use += class_len(class);
         Some(Loan { buffer: free.buffer, class, made: free.made })
     }
 
-    /// Buffers to give back to the device before a new one of `class` is made.
+    /// Removes the buffers that are to be freed before a new one of `class` is allocated.
     pub fn make_room(&mut self, class: usize) -> Vec<B> {
         let most = self.most.max(self.needed + class_len(class));
         let mut dropped = Vec::new();
@@ -103,22 +108,22 @@ impl<B> Pool<B> {
         dropped
     }
 
-    /// Lends a buffer that was just made for `class`.
-    pub fn lend_new(&mut self, class: usize, buffer: B) -> Loan<B> {
+    /// Adds a buffer that was just allocated for `class`, in use.
+    pub fn add_new(&mut self, class: usize, buffer: B) -> Loan<B> {
         self.held += class_len(class);
-        self.lent += class_len(class);
+        self.in_use += class_len(class);
         self.need(class);
         Loan { buffer, class, made: class }
     }
 
-    /// Takes a buffer back.
+    /// Returns a buffer to the pool.
     pub fn put(&mut self, loan: Loan<B>) {
         let Loan { buffer, class, made } = loan;
-        self.lent -= class_len(class);
-        if self.shelves.len() <= class {
-            self.shelves.resize_with(class + 1, Vec::new);
+        self.in_use -= class_len(class);
+        if self.free.len() <= class {
+            self.free.resize_with(class + 1, Vec::new);
         }
-        self.shelves[class].push(Free { buffer, made, pass: self.pass });
+        self.free[class].push(Free { buffer, made, pass: self.pass });
     }
 
     fn need(&mut self, class: usize) {
@@ -126,20 +131,20 @@ impl<B> Pool<B> {
         self.most = self.most.max(self.needed);
     }
 
-    /// Takes out the stale buffer that comes first by `order`, of those made for a class that fits.
+    /// Removes the stale buffer that is first by `order` among those whose class `fits`.
     fn take_stale<K: Ord>(&mut self, fits: impl Fn(usize) -> bool, order: impl Fn(&Free<B>) -> K) -> Option<Free<B>> {
         let mut first: Option<(K, usize, usize)> = None;
-        for (shelf, free) in self.shelves.iter().enumerate() {
-            // In the order of their return, so that the stale ones stand in front.
+        for (class, free) in self.free.iter().enumerate() {
+            // In the order of their return, so that the stale ones come first.
             let stale = free.iter().take_while(|free| free.pass != self.pass).enumerate();
             for (place, free) in stale.filter(|(_, free)| fits(free.made)) {
                 let key = order(free);
                 if first.as_ref().is_none_or(|(least, ..)| key < *least) {
-                    first = Some((key, shelf, place));
+                    first = Some((key, class, place));
                 }
             }
         }
-        first.map(|(_, shelf, place)| self.shelves[shelf].remove(place))
+        first.map(|(_, class, place)| self.free[class].remove(place))
     }
 }
 
@@ -164,7 +169,7 @@ mod tests {
         }
     }
 
-    /// The pool and a device that counts.
+    /// A pool with a device that counts.
     struct Counted {
         pool: Pool<usize>,
         /// Lengths of the buffers that exist.
@@ -173,26 +178,26 @@ mod tests {
     }
 
     impl Counted {
-        fn lend(&mut self, len: usize) -> Loan<usize> {
+        fn take(&mut self, len: usize) -> Loan<usize> {
             let class = class(len);
-            let loan = self.pool.lend(class).unwrap_or_else(|| {
+            let loan = self.pool.take(class).unwrap_or_else(|| {
                 self.alive -= self.pool.make_room(class).iter().sum::<usize>();
                 self.alive += class_len(class);
                 self.made += 1;
-                self.pool.lend_new(class, class_len(class))
+                self.pool.add_new(class, class_len(class))
             });
             assert!(loan.buffer >= len && 2 * loan.buffer <= 3 * class_len(class), "{} for {len}", loan.buffer);
             assert_eq!(self.pool.held(), self.alive);
             loan
         }
 
-        /// Lends and takes back by a script: a length to lend, or which of the loans to end.
+        /// Runs a script: a length to take, or the index of the buffer to return.
         fn pass(&mut self, script: &[Result<usize, usize>]) {
             self.pool.begin_pass();
             let mut loans = Vec::new();
             for step in script {
                 match *step {
-                    Ok(len) => loans.push(self.lend(len)),
+                    Ok(len) => loans.push(self.take(len)),
                     Err(which) => self.pool.put(loans.swap_remove(which)),
                 }
             }
@@ -204,7 +209,7 @@ mod tests {
         }
     }
 
-    /// Lengths over three octaves lent and given back in any order.
+    /// Requests over three octaves, taken and returned in any order.
     fn script(random: &mut Random) -> Vec<Result<usize, usize>> {
         let mut loans = 0;
         let scale = 100 + random.below(4000) as usize;

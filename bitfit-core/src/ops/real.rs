@@ -1,12 +1,13 @@
-//! The numbers the references are written in: f64 to check gradients by finite differences, f32 to check the fast paths.
+//! [`Real`]: the float types of the references, f64 to check gradients by finite differences and f32 to check fast
+//! paths.
 
 use ndarray::NdFloat;
 
-/// A float with the error function.
+/// A float type with the functions that the references need.
 pub trait Real: NdFloat {
-    /// A constant.
+    /// Converts a constant.
     fn of(value: f64) -> Self;
-    /// `2/√π ∫₀ˣ exp(-t²) dt`, to the last digits of f64.
+    /// The error function `2/√π ∫₀ˣ exp(-t²) dt`, accurate to f64.
     fn erf(self) -> Self;
 
     /// The exact GELU and its derivative: `z Φ(z)` and `Φ(z) + z φ(z)` (Hendrycks and Gimpel, arXiv 1606.08415).
@@ -44,7 +45,8 @@ impl Real for f32 {
     }
 }
 
-/// Maclaurin's series in the form without cancellation: `2/√π exp(-x²) Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!` (Abramowitz, Stegun 7.1.6).
+/// Maclaurin's series in the form without cancellation: `2/√π exp(-x²) Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!` (Abramowitz, Stegun
+/// 7.1.6).
 fn erf_series(x: f64) -> f64 {
     let mut term = x;
     let mut sum = x;

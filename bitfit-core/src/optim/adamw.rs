@@ -1,4 +1,4 @@
-//! AdamW on bare slices: for a trainer that has its own tensors and trains a few scalars of them.
+//! [`SparseAdamW`]: AdamW on slices, for a trainer with its own tensors of which a few values are trainable.
 
 use super::AdamW;
 use crate::{
@@ -7,10 +7,10 @@ use crate::{
     ops::adamw::cpu::{self, Elements},
 };
 
-/// AdamW for a fixed number of scalars that train. Its state is two f32 for each of them, and none for what is frozen.
+/// AdamW for a fixed number of trainable values. Its state is two f32 for each, and none for frozen ones.
 ///
-/// The formula is in [`crate::ops::adamw`]; it is PyTorch's. More than 65,536 scalars are shared out between threads,
-/// which changes no bit of the result.
+/// The formula is that of PyTorch; see [`crate::ops::adamw`]. More than 65,536 values are split over threads, which
+/// does not change the result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SparseAdamW {
     hyper: AdamW,
@@ -20,33 +20,33 @@ pub struct SparseAdamW {
 }
 
 impl SparseAdamW {
-    /// An optimizer of `len` scalars that has not made a step.
+    /// An optimizer of `len` values, before its first step.
     ///
     /// # Errors
-    /// [`Error::Invalid`] as [`AdamW::validate`].
+    /// [`Error::Invalid`] as for [`AdamW::validate`].
     pub fn new(len: usize, hyper: AdamW) -> Result<Self> {
         Self::from_state(hyper, vec![0.0; len], vec![0.0; len], 0)
     }
 
-    /// An optimizer that goes on after `step` steps with the moments `m` and `v`, as [`SparseAdamW::state`] gave them.
+    /// An optimizer that continues after `step` steps with the moments `m` and `v` of [`SparseAdamW::state`].
     ///
     /// # Errors
-    /// [`Error::Shape`] when the moments differ in length; [`Error::Invalid`] as [`AdamW::validate`], and for moments
-    /// that no step can leave: not finite, or a negative second one.
+    /// [`Error::Shape`] if the moments differ in length; [`Error::Invalid`] as for [`AdamW::validate`], and for moments
+    /// that cannot result from a step: not finite, or a negative second moment.
     pub fn from_state(hyper: AdamW, m: Vec<f32>, v: Vec<f32>, step: u64) -> Result<Self> {
         hyper.validate()?;
         check_state(m.len(), &m, &v, step)?;
         Ok(Self { hyper, m, v, step })
     }
 
-    /// Changes `params` by one step along `grads`, both in the order the caller chose for the scalars that train.
+    /// Updates `params` by one step with the gradient `grads`; both have the same order.
     ///
-    /// The gradients are taken as they are: one that is not finite leaves its own parameter and moments not finite.
-    /// [`clip_grad_norm`](super::clip_grad_norm) tells before the step.
+    /// A gradient that is not finite makes its parameter and moments not finite. The norm that
+    /// [`clip_grad_norm`](super::clip_grad_norm) returns shows this before the step.
     ///
     /// # Errors
-    /// [`Error::Shape`] when a slice has not the optimizer's length, [`Error::Invalid`] for a learning rate that is
-    /// negative or not finite. Nothing has changed then.
+    /// [`Error::Shape`] if a slice does not have the optimizer's length; [`Error::Invalid`] for a learning rate that is
+    /// negative or not finite. On an error nothing is changed.
     pub fn step(&mut self, lr: f32, params: &mut [f32], grads: &[f32]) -> Result<()> {
         for (what, found) in [("the parameters", params.len()), ("the gradient", grads.len())] {
             if found != self.m.len() {
@@ -60,31 +60,33 @@ impl SparseAdamW {
         Ok(())
     }
 
-    /// The first moment, the second, and the number of steps made: what a checkpoint must hold besides the parameters.
+    /// The first moment, the second moment and the number of steps: the state that a checkpoint has to save besides the
+    /// parameters.
     pub fn state(&self) -> (&[f32], &[f32], u64) {
         (&self.m, &self.v, self.step)
     }
 
-    /// The hyper-parameters.
+    /// The hyper-parameters of the optimizer.
     pub fn hyper(&self) -> &AdamW {
         &self.hyper
     }
 
-    /// The number of scalars that train.
+    /// The number of trainable values.
     pub fn len(&self) -> usize {
         self.m.len()
     }
 
-    /// Whether nothing trains.
+    /// Whether there are no trainable values.
     pub fn is_empty(&self) -> bool {
         self.m.is_empty()
     }
 }
 
-/// Refuses moments that do not have `len` elements or that no step can have left, and a number of steps with none after it.
+/// Checks that the moments have `len` elements and can result from a step, and that the number of steps can be
+/// increased.
 pub(super) fn check_state(len: usize, m: &[f32], v: &[f32], step: u64) -> Result<()> {
     if step == u64::MAX {
-        return Err(Error::invalid("adamw", format!("{step} steps: there is no next one")));
+        return Err(Error::invalid("adamw", format!("{step} steps cannot be continued")));
     }
     for (what, moment) in [("m", m), ("v", v)] {
         if moment.len() != len {
@@ -92,7 +94,7 @@ pub(super) fn check_state(len: usize, m: &[f32], v: &[f32], step: u64) -> Result
         }
         let impossible = |value: &&f32| !value.is_finite() || (what == "v" && **value < 0.0);
         if let Some(value) = moment.iter().find(impossible) {
-            return Err(Error::invalid("adamw", format!("{what} holds {value}, which no step leaves")));
+            return Err(Error::invalid("adamw", format!("{what} holds {value}, which cannot result from a step")));
         }
     }
     Ok(())
@@ -116,7 +118,8 @@ mod tests {
 
     #[test]
     fn two_steps_are_those_computed_by_hand() {
-        // β₁ = β₂ = 0.5 and g = 1 then 3: m = 0.5, 1.75 and v = 0.5, 4.75, corrected by 0.5 and 0.75 to 1, 7/3 and 1, 19/3.
+        // β₁ = β₂ = 0.5 and g = 1 then 3: m = 0.5, 1.75 and v = 0.5, 4.75, corrected by 0.5 and 0.75 to 1, 7/3 and 1,
+        // 19/3.
         let hyper = AdamW { beta1: 0.5, beta2: 0.5, eps: 0.0, weight_decay: 0.1 };
         let mut optimizer = SparseAdamW::new(1, hyper).unwrap();
         let mut params = [2.0];

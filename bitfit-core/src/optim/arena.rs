@@ -1,5 +1,4 @@
-//! AdamW over an arena: clipping and step are one op on the device where the arena lies, and the norm stays there until
-//! somebody asks.
+//! [`ArenaOptimizer`]: clipping and AdamW as one op on the device of the arena.
 
 use super::{AdamW, adamw::check_state};
 use crate::{
@@ -8,24 +7,24 @@ use crate::{
     ops::adamw::{AdamWStep, Update},
 };
 
-/// The optimizer of an [`Arena`]: the moments of everything that trains, on the arena's device.
+/// The optimizer of an [`Arena`], with the moments of all trainable values on the arena's device.
 #[derive(Debug)]
 pub struct ArenaOptimizer<D: Device> {
     device: D,
     hyper: AdamW,
     m: D::Buffer,
     v: D::Buffer,
-    /// One element: the last gradient's norm before clipping.
+    /// One element: the norm of the last gradient before clipping.
     norm: D::Buffer,
     len: usize,
     step: u64,
 }
 
 impl<D: AdamWStep> ArenaOptimizer<D> {
-    /// An optimizer for `arena` that has not made a step.
+    /// An optimizer for `arena`, before its first step.
     ///
     /// # Errors
-    /// [`Error::Invalid`] as [`AdamW::validate`]; [`Error::Device`] when the device is out of memory.
+    /// [`Error::Invalid`] as for [`AdamW::validate`]; [`Error::Device`] if the device is out of memory.
     pub fn new(arena: &Arena<D>, hyper: AdamW) -> Result<Self> {
         hyper.validate()?;
         let device = arena.device().clone();
@@ -39,16 +38,16 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         Ok(Self { device, hyper, m, v, norm, len, step: 0 })
     }
 
-    /// One step of `arena` along `gradient`, clipped to a norm of `max_norm` where there is one; see
-    /// [`crate::ops::adamw`]. The gradient stays as it is.
+    /// Updates `arena` by one step with `gradient`, clipped to the norm `max_norm` if it is given; see
+    /// [`crate::ops::adamw`]. The gradient is not modified.
     ///
-    /// A gradient whose norm is not finite changes neither arena nor moments. The host does not wait to learn of it: the
-    /// step is counted all the same, and [`ArenaOptimizer::norm`] tells.
+    /// A gradient whose norm is not finite changes neither the arena nor the moments. The host does not wait for the
+    /// norm, so the step is counted nevertheless; [`ArenaOptimizer::norm`] returns it.
     ///
     /// # Errors
-    /// [`Error::Shape`] when arena or gradient is not of the length this optimizer was made for; [`Error::Invalid`] for a
-    /// learning rate that is negative or not finite or a `max_norm` that is negative or NaN; [`Error::Device`] when a
-    /// launch failed.
+    /// [`Error::Shape`] if the arena or the gradient does not have the optimizer's length; [`Error::Invalid`] for a
+    /// learning rate that is negative or not finite, or a `max_norm` that is negative or NaN; [`Error::Device`] if the
+    /// device fails.
     pub fn step(&mut self, arena: &mut Arena<D>, gradient: &Gradient<D>, lr: f32, max_norm: Option<f32>) -> Result<()> {
         let Self { hyper, m, v, norm, len, step, .. } = self;
         if arena.len() != *len {
@@ -71,31 +70,31 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         Ok(())
     }
 
-    /// The norm of the last step's gradient before clipping, 0 before the first step. Waits for the device.
+    /// The norm of the gradient of the last step before clipping; 0 before the first step. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::Device`] when an earlier launch failed.
+    /// [`Error::Device`] if work that was queued earlier failed.
     pub fn norm(&self) -> Result<f32> {
         let mut norm = [0.0];
         self.device.read(Slice::new(&self.norm, 0, 1), &mut norm)?;
         Ok(norm[0])
     }
 
-    /// The hyper-parameters.
+    /// The hyper-parameters of the optimizer.
     pub fn hyper(&self) -> &AdamW {
         &self.hyper
     }
 
-    /// The number of steps made.
+    /// The number of steps so far.
     pub fn steps(&self) -> u64 {
         self.step
     }
 
-    /// The first moment, the second, and the number of steps made, on the host, in the arena's order: what a checkpoint
-    /// must hold besides [`Arena::read`].
+    /// Copies the state to the host: the first moment, the second moment, and the number of steps. A checkpoint has to
+    /// save it besides [`Arena::read`].
     ///
     /// # Errors
-    /// [`Error::Device`] when an earlier launch failed.
+    /// [`Error::Device`] if work that was queued earlier failed.
     pub fn state(&self) -> Result<(Vec<f32>, Vec<f32>, u64)> {
         let read = |buffer| {
             let mut values = vec![0.0; self.len];
@@ -104,11 +103,11 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         Ok((read(&self.m)?, read(&self.v)?, self.step))
     }
 
-    /// Goes on from what [`ArenaOptimizer::state`] gave.
+    /// Restores the state that [`ArenaOptimizer::state`] returned.
     ///
     /// # Errors
-    /// [`Error::Shape`] when a moment has not the arena's length; [`Error::Invalid`] for moments that no step can leave:
-    /// not finite, or a negative second one; and for a number of steps with none after it. Nothing has changed then.
+    /// [`Error::Shape`] if a moment does not have the arena's length; [`Error::Invalid`] for moments that cannot result
+    /// from a step (not finite, or a negative second moment), and for `u64::MAX` steps. On an error nothing is changed.
     pub fn restore(&mut self, m: &[f32], v: &[f32], step: u64) -> Result<()> {
         check_state(self.len, m, v, step)?;
         self.device.write(m, SliceMut::new(&mut self.m, 0, self.len))?;

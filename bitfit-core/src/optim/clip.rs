@@ -1,23 +1,23 @@
-//! Clipping by the norm of the whole gradient (Pascanu, Mikolov, Bengio: arXiv 1211.5063), as
-//! `torch.nn.utils.clip_grad_norm_` does.
+//! Gradient clipping by the global norm (Pascanu, Mikolov, Bengio: arXiv 1211.5063), as
+//! `torch.nn.utils.clip_grad_norm_`.
 
 use crate::{
     cpu::Isa,
     ops::adamw::{clip_factor, cpu},
 };
 
-/// The Euclidean norm of all of `grads`: summed in f64, with the same bits for any number of threads.
+/// The Euclidean norm of `grads`, summed in f64; bit-identical for any number of threads.
 ///
-/// Not finite exactly where an element is not.
+/// It is finite if and only if all elements are.
 pub fn global_norm(grads: &[f32]) -> f64 {
     cpu::norm(Isa::selected(), grads)
 }
 
-/// Scales `grads` down to a norm of `max_norm` where theirs is larger, and returns the norm they had.
+/// Scales `grads` to the norm `max_norm` if their norm is larger, and returns the norm before clipping.
 ///
-/// The factor is PyTorch's, `min(1, max_norm / (norm + 10⁻⁶))`. An infinite `max_norm` only measures; one that is negative
-/// or NaN counts as 0. A norm that is not finite leaves the gradients as they are: the caller sees it in the result, and
-/// can leave the step out or stop.
+/// The factor is that of PyTorch, `min(1, max_norm / (norm + 10⁻⁶))`. With an infinite `max_norm` only the norm is
+/// computed; one that is negative or NaN is treated as 0. If the norm is not finite, the gradient is not modified; the
+/// caller can check the result and skip the step.
 pub fn clip_grad_norm(grads: &mut [f32], max_norm: f32) -> f32 {
     let norm = global_norm(grads) as f32;
     if norm.is_finite() {

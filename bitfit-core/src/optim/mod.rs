@@ -1,8 +1,8 @@
-//! The optimizer: AdamW over what trains and nothing else, clipping, and learning-rate schedules.
+//! AdamW over the trainable values only, gradient clipping, and learning-rate schedules.
 //!
-//! [`SparseAdamW`], [`clip_grad_norm`] and [`LearningRate`] work on bare slices and need nothing else of this crate: a
-//! trainer with tensors of its own gathers the scalars that train, and scatters them back after the step (see
-//! `examples/optimizer_only.rs`). [`ArenaOptimizer`] does the same to an [`Arena`](crate::Arena) where it lies.
+//! [`SparseAdamW`], [`clip_grad_norm`] and [`LearningRate`] work on slices and need nothing else of this crate: a
+//! trainer with its own tensors gathers the trainable values and scatters them back after the step (see
+//! `examples/optimizer_only.rs`). [`ArenaOptimizer`] steps an [`Arena`](crate::Arena) in place.
 //!
 //! ```
 //! use bitfit_core::optim::{AdamW, LearningRate, Schedule, SparseAdamW, clip_grad_norm};

@@ -1,19 +1,19 @@
-//! The learning rate of each step: constant, linear or cosine after a linear warm-up, as in transformers'
-//! `get_{constant,linear,cosine}_schedule_with_warmup`.
+//! Learning-rate schedules: constant, linear or cosine after a linear warm-up, as
+//! `get_{constant,linear,cosine}_schedule_with_warmup` of transformers.
 
 use std::{fmt, str::FromStr};
 
 use crate::{Error, Result};
 
-/// How the learning rate goes on after warm-up.
+/// The course of the learning rate after warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Schedule {
-    /// At its peak to the end: what BitFit's authors use.
+    /// Constant at the peak, as used by the authors of BitFit.
     #[default]
     Constant,
-    /// In a straight line to 0 at the last step, and 0 from there on.
+    /// Linear decay to 0 at the end of the run, and 0 after it.
     Linear,
-    /// Along half a cosine to 0 at the last step. Past it the cosine rises again, as in transformers.
+    /// Half a cosine to 0 at the end of the run. After it the cosine rises again, as in transformers.
     Cosine,
 }
 
@@ -21,7 +21,7 @@ impl Schedule {
     /// Every schedule.
     pub const ALL: [Self; 3] = [Self::Constant, Self::Linear, Self::Cosine];
 
-    /// The name it is chosen by.
+    /// The name, as [`FromStr`] accepts it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Constant => "constant",
@@ -43,7 +43,7 @@ impl FromStr for Schedule {
     fn from_str(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|schedule| schedule.name() == name).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            Error::invalid("schedule", format!("there is no {name:?}, only {names}"))
+            Error::invalid("schedule", format!("unknown schedule {name:?}: expected one of {names}"))
         })
     }
 }
@@ -51,32 +51,32 @@ impl FromStr for Schedule {
 /// The learning rate as a function of the step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LearningRate {
-    /// The largest rate, reached when warm-up ends.
+    /// The largest rate, reached at the end of warm-up.
     pub peak: f32,
-    /// What comes after warm-up.
+    /// The course after warm-up.
     pub schedule: Schedule,
-    /// Steps over which the rate rises from 0 to its peak.
+    /// The number of steps over which the rate rises from 0 to the peak.
     pub warmup_steps: u64,
-    /// All steps of the run, warm-up among them.
+    /// The number of steps of the run, including warm-up.
     pub total_steps: u64,
 }
 
 impl LearningRate {
-    /// `peak` at every step.
+    /// A rate of `peak` at every step.
     pub fn constant(peak: f32) -> Self {
         Self { peak, schedule: Schedule::Constant, warmup_steps: 0, total_steps: 0 }
     }
 
-    /// The rate of step `step`, the first being 0.
+    /// The rate of step `step`, counted from 0.
     ///
-    /// These are transformers' rates exactly, and so with warm-up the first step's rate is `at(0) = 0`: it moves the
-    /// moments alone. The last step's is `at(total_steps - 1)`, one step short of 0.
+    /// These are exactly the rates of transformers: with warm-up the rate of the first step is `at(0) = 0`, so it
+    /// changes only the moments, and that of the last is `at(total_steps - 1)`, one step before 0.
     pub fn at(&self, step: u64) -> f32 {
         let (t, warmup, total) = (step as f64, self.warmup_steps as f64, self.total_steps as f64);
         let factor = if step < self.warmup_steps {
             t / warmup
         } else {
-            // Where warm-up is as long as the run or longer, transformers lets one step follow it.
+            // If warm-up is at least as long as the run, transformers assumes one step after it.
             let after = (total - warmup).max(1.0);
             match self.schedule {
                 Schedule::Constant => 1.0,
@@ -138,7 +138,7 @@ mod tests {
             assert_eq!(schedule.to_string().parse::<Schedule>().unwrap(), schedule);
         }
         let message = "Linear".parse::<Schedule>().unwrap_err().to_string();
-        assert_eq!(message, "schedule: there is no \"Linear\", only constant, linear, cosine");
+        assert_eq!(message, "schedule: unknown schedule \"Linear\": expected one of constant, linear, cosine");
     }
 
     proptest! {

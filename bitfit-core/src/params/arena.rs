@@ -1,61 +1,61 @@
-//! Everything that trains, in one flat f32 buffer with a table. Optimizer, clipping and checkpoint are each one pass over
-//! one slice.
+//! [`Arena`]: all trainable values in one flat f32 buffer with a table. Clipping, the optimizer step and saving are
+//! each one pass over one slice.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{Frozen, Mask, Param, Trainable};
+use super::{Frozen, Gradient, Mask, Param, Snapshot, Trainable};
 use crate::{
     Device, Error, HostTensor, Result,
     backend::{Slice, SliceMut},
 };
 
-/// One row of the arena's table.
+/// A row of the arena's table: one trainable parameter.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The name it was registered under.
+    /// The name that it was registered with.
     pub name: String,
     /// The shape of the whole tensor.
     pub shape: Arc<[usize]>,
-    /// Which entries train.
+    /// The mask that chooses the trainable entries.
     pub mask: Arc<Mask>,
-    /// The first of its elements in the arena.
+    /// The index of its first element in the arena.
     pub offset: usize,
-    /// The number of its elements in the arena: the mask's count.
+    /// The number of its elements in the arena, which is the count of the mask.
     pub len: usize,
 }
 
 impl Entry {
-    /// Its elements' range in the arena.
+    /// The range of its elements in the arena.
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.len
     }
 }
 
-/// Collects parameters; [`ArenaBuilder::build`] puts those that train side by side.
+/// Registers parameters; [`ArenaBuilder::build`] then lays the trainable ones out in one buffer.
 #[derive(Debug)]
 pub struct ArenaBuilder<D: Device> {
     device: D,
-    /// Tells this arena's parameters from another's.
+    /// The number of the arena, which distinguishes its parameters from those of others.
     id: u64,
     entries: Vec<Entry>,
     tensors: Vec<HostTensor>,
 }
 
 impl<D: Device> ArenaBuilder<D> {
-    /// An empty table on `device`.
+    /// A builder of an arena on `device`, with no parameters.
     pub fn new(device: D) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self { device, id: NEXT.fetch_add(1, Ordering::Relaxed), entries: Vec::new(), tensors: Vec::new() }
     }
 
-    /// Registers a parameter: frozen under [`Mask::None`], an entry of the arena otherwise.
+    /// Registers a parameter: frozen if the mask is [`Mask::None`], otherwise trainable.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the mask does not fit the shape or the name is taken; [`Error::Device`] when the device
-    /// is out of memory.
+    /// [`Error::Invalid`] if the mask is invalid for the shape or the name is already registered; [`Error::Device`] if
+    /// the device is out of memory.
     pub fn add(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Param<D>> {
         if mask == Mask::None {
             self.freeze(&tensor).map(Param::Frozen)
@@ -64,23 +64,24 @@ impl<D: Device> ArenaBuilder<D> {
         }
     }
 
-    /// Puts a tensor on the device that will never train.
+    /// Copies a frozen tensor to the device.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device is out of memory.
+    /// [`Error::Device`] if the device is out of memory.
     pub fn freeze(&self, tensor: &HostTensor) -> Result<Frozen<D>> {
         Frozen::new(&self.device, tensor)
     }
 
-    /// Registers a parameter that trains under `mask`.
+    /// Registers a parameter whose trainable entries `mask` chooses.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the mask does not fit the shape, chooses nothing, or the name is taken.
+    /// [`Error::Invalid`] if the mask is invalid for the shape, no entry is trainable, or the name is already
+    /// registered.
     pub fn train(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Trainable> {
         let name = name.into();
         mask.validate(&name, tensor.shape())?;
         if mask == Mask::None || tensor.data().is_empty() {
-            return Err(Error::invalid("arena", format!("{name}: nothing of it would train")));
+            return Err(Error::invalid("arena", format!("{name}: no entry is trainable")));
         }
         if self.entries.iter().any(|entry| entry.name == name) {
             return Err(Error::invalid("arena", format!("{name} is registered twice")));
@@ -98,7 +99,7 @@ impl<D: Device> ArenaBuilder<D> {
     /// Lays the registered parameters out in one buffer.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device is out of memory.
+    /// [`Error::Device`] if the device is out of memory.
     pub fn build(self) -> Result<Arena<D>> {
         let Self { device, id, entries, tensors } = self;
         let len = entries.last().map_or(0, |entry| entry.offset + entry.len);
@@ -122,7 +123,10 @@ impl<D: Device> ArenaBuilder<D> {
     }
 }
 
-/// Everything that trains: a table, and one flat buffer of values.
+/// All trainable values: one flat buffer, and a table of the parameters in it.
+///
+/// The ops read whole tensors. A parameter with a partial mask therefore has a working copy of the whole tensor, into
+/// which [`Arena::update`] scatters the trainable entries after each change.
 #[derive(Debug)]
 pub struct Arena<D: Device> {
     device: D,
@@ -130,7 +134,7 @@ pub struct Arena<D: Device> {
     entries: Vec<Entry>,
     values: D::Buffer,
     len: usize,
-    /// For an entry of which only a part trains: the whole tensor as the ops read it, and where the part goes.
+    /// For an entry with a partial mask: the whole tensor as the ops read it, and the indices of the trainable entries.
     partial: Vec<Option<Partial<D>>>,
 }
 
@@ -146,34 +150,34 @@ impl<D: Device> Arena<D> {
         &self.entries
     }
 
-    /// How many scalars train.
+    /// The number of trainable values.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing trains.
+    /// Whether there are no trainable values.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The device it lies on.
+    /// The device of the arena.
     pub fn device(&self) -> &D {
         &self.device
     }
 
-    /// A parameter's row of the table.
+    /// The row of the table of a parameter.
     ///
     /// # Panics
-    /// When another arena made it.
+    /// If the parameter belongs to another arena.
     pub fn entry(&self, trainable: &Trainable) -> &Entry {
         assert_eq!(trainable.arena, self.id, "a parameter of shape {:?} of another arena", trainable.shape);
         &self.entries[trainable.entry]
     }
 
-    /// The whole tensor of a parameter as it stands now, for an op to read.
+    /// The current value of the whole tensor of a parameter.
     ///
     /// # Panics
-    /// When another arena made the parameter.
+    /// If the parameter belongs to another arena.
     pub fn value(&self, trainable: &Trainable) -> Slice<'_, D> {
         let entry = self.entry(trainable);
         match &self.partial[trainable.entry] {
@@ -182,10 +186,10 @@ impl<D: Device> Arena<D> {
         }
     }
 
-    /// Lets `update` change the trained scalars in place, then brings the tensors of which only a part trains up to date.
+    /// Calls `update` to change the values in place, then updates the working copies of parameters with partial masks.
     ///
     /// # Errors
-    /// Whatever `update` returns.
+    /// The error of `update`; [`Error::Device`] if the device fails.
     pub fn update(&mut self, update: impl FnOnce(&D, SliceMut<'_, D>) -> Result<()>) -> Result<()> {
         update(&self.device, SliceMut::new(&mut self.values, 0, self.len))?;
         for (entry, partial) in self.entries.iter().zip(&mut self.partial) {
@@ -198,20 +202,20 @@ impl<D: Device> Arena<D> {
         Ok(())
     }
 
-    /// The trained scalars on the host, in the order of the table.
+    /// Copies the values to the host, in the order of the table.
     ///
     /// # Errors
-    /// [`Error::Device`] when an earlier launch failed.
+    /// [`Error::Device`] if work that was queued earlier failed.
     pub fn read(&self) -> Result<Vec<f32>> {
         let mut values = vec![0.0; self.len];
         self.device.read(Slice::new(&self.values, 0, self.len), &mut values)?;
         Ok(values)
     }
 
-    /// Replaces the trained scalars, as [`Arena::read`] gave them.
+    /// Replaces the values by `values`, in the order of the table.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `values` has another length.
+    /// [`Error::Shape`] if `values` does not have the length of the arena.
     pub fn write(&mut self, values: &[f32]) -> Result<()> {
         if values.len() != self.len {
             return Err(Error::shape("arena", "the values", &[self.len], &[values.len()]));
@@ -219,66 +223,66 @@ impl<D: Device> Arena<D> {
         self.update(|device, to| device.write(values, to))
     }
 
-    /// The values as they stand, to come back to. Nothing leaves the device.
+    /// Copies the current values, on the device, to be restored later.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device is out of memory.
+    /// [`Error::Device`] if the device is out of memory.
     pub fn snapshot(&self) -> Result<Snapshot<D>> {
         let mut snapshot = Snapshot { buffer: self.device.allocate(self.len)?, len: self.len };
         self.save(&mut snapshot)?;
         Ok(snapshot)
     }
 
-    /// Takes a snapshot again, of this arena's values as they stand now.
+    /// Overwrites a snapshot with the current values.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the snapshot is one of an arena of another length; [`Error::Device`] when a launch failed.
+    /// [`Error::Shape`] if the snapshot has another length than the arena; [`Error::Device`] if the device fails.
     pub fn save(&self, to: &mut Snapshot<D>) -> Result<()> {
         to.check(self.len)?;
         self.device.copy(Slice::new(&self.values, 0, self.len), SliceMut::new(&mut to.buffer, 0, self.len))
     }
 
-    /// Goes back to the values of a snapshot.
+    /// Restores the values of a snapshot.
     ///
     /// # Errors
-    /// As [`Arena::save`].
+    /// As for [`Arena::save`].
     pub fn restore(&mut self, from: &Snapshot<D>) -> Result<()> {
         from.check(self.len)?;
         self.update(|device, to| device.copy(Slice::new(&from.buffer, 0, from.len), to))
     }
 
-    /// A gradient of the arena's length, all zero.
+    /// Makes a gradient of the arena's length, all zero.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device is out of memory.
+    /// [`Error::Device`] if the device is out of memory.
     pub fn gradient(&self) -> Result<Gradient<D>> {
         let mut buffer = self.device.allocate(self.len)?;
         self.device.fill(0.0, SliceMut::new(&mut buffer, 0, self.len))?;
         Ok(Gradient { arena: self.id, buffer, len: self.len })
     }
 
-    /// Refuses the gradient of another arena.
+    /// Checks that a gradient belongs to this arena.
     pub(crate) fn check_gradient(&self, gradient: &Gradient<D>) -> Result<()> {
         if gradient.arena == self.id {
             Ok(())
         } else {
-            Err(Error::invalid("backward", "the gradient is of another arena"))
+            Err(Error::invalid("backward", "the gradient belongs to another arena"))
         }
     }
 
-    /// Where the entries of a partly trained tensor lie in the whole one; `None` where all of it trains.
+    /// The indices of the trainable entries in the whole tensor; `None` if all are trainable.
     pub(crate) fn indices(&self, trainable: &Trainable) -> Option<&D::Indices> {
         self.entry(trainable);
         self.partial[trainable.entry].as_ref().map(|partial| &partial.indices)
     }
 
-    /// Checks a gradient after one backward: every entry of the table must have one that is finite and not all zero.
+    /// Checks the gradient after one backward: that of every parameter has to be finite and not zero everywhere.
     ///
-    /// A network whose forward and backward disagree, or that cuts the path at some op, still trains what lies above the
-    /// cut and its loss still falls; this is how it is found before an epoch is spent on it.
+    /// If some op of a network cuts the path of the gradient, the parameters above the cut still train and the loss
+    /// still falls; this check finds the mistake before the training starts.
     ///
     /// # Errors
-    /// [`Error::NoGradient`] with the names of the entries.
+    /// [`Error::NoGradient`] with the names of the parameters that fail the check.
     pub fn check_gradients_reach(&self, gradient: &Gradient<D>) -> Result<()> {
         let values = gradient.read(&self.device)?;
         let failing = |test: fn(&f32) -> bool, all: bool| -> Vec<String> {
@@ -297,62 +301,6 @@ impl<D: Device> Arena<D> {
             return Err(Error::NoGradient { names: cut, reason: "it is zero everywhere" });
         }
         Ok(())
-    }
-}
-
-/// An arena's values at some time, on its device; see [`Arena::snapshot`].
-#[derive(Debug)]
-pub struct Snapshot<D: Device> {
-    buffer: D::Buffer,
-    len: usize,
-}
-
-impl<D: Device> Snapshot<D> {
-    fn check(&self, len: usize) -> Result<()> {
-        if self.len == len { Ok(()) } else { Err(Error::shape("arena", "the snapshot", &[len], &[self.len])) }
-    }
-}
-
-/// The gradient of everything that trains: the arena's length, the arena's order. Ops add to it.
-#[derive(Debug)]
-pub struct Gradient<D: Device> {
-    arena: u64,
-    buffer: D::Buffer,
-    len: usize,
-}
-
-impl<D: Device> Gradient<D> {
-    /// All of it, for reading.
-    pub fn slice(&self) -> Slice<'_, D> {
-        Slice::new(&self.buffer, 0, self.len)
-    }
-
-    /// All of it, for writing.
-    pub fn slice_mut(&mut self) -> SliceMut<'_, D> {
-        SliceMut::new(&mut self.buffer, 0, self.len)
-    }
-
-    /// The part that belongs to one entry of the table.
-    pub fn entry_mut(&mut self, entry: &Entry) -> SliceMut<'_, D> {
-        SliceMut::new(&mut self.buffer, entry.offset, entry.len)
-    }
-
-    /// A copy on the host.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when an earlier launch failed.
-    pub fn read(&self, device: &D) -> Result<Vec<f32>> {
-        let mut values = vec![0.0; self.len];
-        device.read(self.slice(), &mut values)?;
-        Ok(values)
-    }
-
-    /// Back to zero, for the next step.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when an earlier launch failed.
-    pub fn clear(&mut self, device: &D) -> Result<()> {
-        device.fill(0.0, self.slice_mut())
     }
 }
 

@@ -1,28 +1,30 @@
-//! Which entries of a tensor train. A mask decides the size of everything that follows: the arena, the gradient and the
-//! optimizer's moments hold the chosen entries and nothing else.
+//! [`Mask`]: which entries of a tensor are trainable. The arena, the gradient and the optimizer's moments hold these
+//! entries and no others.
 
 use std::collections::HashSet;
 
 use crate::{Error, Result};
 
-/// Which entries of a parameter train. Rows run over the first dimension, columns over all the others flattened; a vector is
-/// one row, whose entries are chosen by `Columns` or `Elements`.
+/// Which entries of a parameter are trainable.
+///
+/// A tensor is seen as a matrix: its rows are the first dimension, its columns all others flattened. A vector is one
+/// row, whose entries are chosen by `Columns` or `Elements`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mask {
-    /// Nothing: the parameter is frozen.
+    /// No entry: the parameter is frozen.
     None,
     /// Every entry.
     All,
-    /// These rows, in this order.
+    /// The entries of these rows, in this order.
     Rows(Vec<u32>),
-    /// These columns, in this order; kept as `[rows, chosen]`.
+    /// The entries of these columns, in this order; stored as `[rows, chosen]`.
     Columns(Vec<u32>),
-    /// These entries, by their flat row-major index.
+    /// The entries with these flat row-major indices, in this order.
     Elements(Vec<u32>),
 }
 
 impl Mask {
-    /// How many entries of a tensor of `shape` train.
+    /// The number of trainable entries of a tensor of `shape`.
     pub fn count(&self, shape: &[usize]) -> usize {
         let (rows, cols) = matrix(shape);
         match self {
@@ -34,8 +36,8 @@ impl Mask {
         }
     }
 
-    /// The flat row-major index of every entry that trains, in the order in which the arena keeps them. For a mask
-    /// that [`Mask::validate`] lets pass.
+    /// The flat row-major indices of the trainable entries, in the order of the arena. The mask has to be valid for
+    /// `shape`; see [`Mask::validate`].
     pub fn indices(&self, shape: &[usize]) -> Vec<u32> {
         let (rows, cols) = matrix(shape);
         match self {
@@ -51,18 +53,18 @@ impl Mask {
         }
     }
 
-    /// Checks the mask against the shape it will choose from.
+    /// Checks that the mask is valid for the tensor `name` of `shape`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when an index lies outside the tensor or stands twice, when the mask is empty but not
-    /// [`Mask::None`], or when the tensor has more elements than 32 bits can number.
+    /// [`Error::Invalid`] if an index is out of range or occurs twice, if the mask is empty but not [`Mask::None`], or
+    /// if the tensor has more elements than 32 bits can index.
     pub fn validate(&self, name: &str, shape: &[usize]) -> Result<()> {
         if *self == Self::None {
             return Ok(());
         }
         let elements = shape.iter().try_fold(1usize, |elements, &len| elements.checked_mul(len));
         if elements.is_none_or(|elements| u32::try_from(elements).is_err()) {
-            let reason = format!("{name}: a tensor of shape {shape:?} is too large to train: an index has 32 bits");
+            let reason = format!("{name}: a tensor of shape {shape:?} is too large to train: indices have 32 bits");
             return Err(Error::invalid("mask", reason));
         }
         let (rows, cols) = matrix(shape);
@@ -73,20 +75,26 @@ impl Mask {
             Self::Elements(chosen) => ("element", chosen, rows * cols),
         };
         if chosen.is_empty() {
-            return Err(Error::invalid("mask", format!("{name}: no {what} chosen; use Mask::None to freeze")));
+            return Err(Error::invalid(
+                "mask",
+                format!("{name}: the mask has no {what}; use Mask::None to freeze the parameter"),
+            ));
         }
         if let Some(index) = chosen.iter().find(|&&index| index as usize >= limit) {
-            return Err(Error::invalid("mask", format!("{name}: {what} {index} of a tensor of shape {shape:?}")));
+            return Err(Error::invalid(
+                "mask",
+                format!("{name}: {what} {index} is out of range for a tensor of shape {shape:?}"),
+            ));
         }
         let mut seen = HashSet::with_capacity(chosen.len());
         match chosen.iter().find(|index| !seen.insert(**index)) {
-            Some(index) => Err(Error::invalid("mask", format!("{name}: {what} {index} is chosen twice"))),
+            Some(index) => Err(Error::invalid("mask", format!("{name}: {what} {index} occurs twice in the mask"))),
             None => Ok(()),
         }
     }
 }
 
-/// A shape seen as a matrix: the first dimension, and all the others.
+/// A shape as a matrix: the first dimension, and the product of all others.
 pub(crate) fn matrix(shape: &[usize]) -> (usize, usize) {
     match shape {
         [] => (1, 1),
@@ -128,9 +136,9 @@ mod tests {
     fn a_mask_outside_the_tensor_or_with_a_double_is_refused_by_name() {
         for (mask, word) in [
             (Mask::Rows(vec![3]), "row 3"),
-            (Mask::Columns(vec![1, 1]), "column 1 is chosen twice"),
+            (Mask::Columns(vec![1, 1]), "column 1 occurs twice"),
             (Mask::Elements(vec![12]), "element 12"),
-            (Mask::Rows(vec![]), "no row chosen"),
+            (Mask::Rows(vec![]), "has no row"),
         ] {
             let message = mask.validate("query.weight", &[3, 4]).unwrap_err().to_string();
             assert!(message.contains("query.weight") && message.contains(word), "{message}");

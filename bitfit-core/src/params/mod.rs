@@ -1,10 +1,12 @@
-//! Parameters: what is frozen has no gradient slot by its type, what trains lives in one flat arena under a mask.
+//! Parameters: frozen ones, whose types have no gradient, and trainable ones, whose values are in one flat arena.
 
 mod arena;
+mod gradient;
 mod mask;
 mod param;
 
-pub use arena::{Arena, ArenaBuilder, Entry, Gradient, Snapshot};
+pub use arena::{Arena, ArenaBuilder, Entry};
+pub use gradient::{Gradient, Snapshot};
 pub use mask::Mask;
 pub(crate) use mask::matrix;
 pub use param::{Frozen, FrozenMatrix, Param, Trainable};

@@ -1,11 +1,11 @@
-//! Handles to parameters. A frozen one is a type without a gradient: there is nothing to ask for.
+//! Handles to parameters. The types of frozen parameters have no gradient, so code that reads one does not compile.
 
 use std::sync::Arc;
 
 use super::Mask;
-use crate::{DType, Device, Error, HostTensor, Result, backend::Slice};
+use crate::{Device, Error, HostTensor, Precision, Result, backend::Slice};
 
-/// A frozen tensor on a device: a LayerNorm weight, an embedding table, a bias that does not train.
+/// A frozen tensor on a device, such as a LayerNorm weight, an embedding table or a frozen bias. Clones share it.
 #[derive(Debug)]
 pub struct Frozen<D: Device> {
     buffer: Arc<D::Buffer>,
@@ -13,15 +13,15 @@ pub struct Frozen<D: Device> {
 }
 
 impl<D: Device> Frozen<D> {
-    /// Puts `tensor` on the device; a CPU shares the host's memory, a memory-mapped file included.
+    /// Copies `tensor` to the device; a CPU shares its memory, which may be a memory-mapped file.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device is out of memory.
+    /// [`Error::Device`] if the device is out of memory.
     pub fn new(device: &D, tensor: &HostTensor) -> Result<Self> {
         Ok(Self { buffer: Arc::new(device.upload(tensor)?), shape: tensor.shape().into() })
     }
 
-    /// The shape it was given.
+    /// The shape of the tensor.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -38,31 +38,31 @@ impl<D: Device> Clone for Frozen<D> {
     }
 }
 
-/// A frozen `[out, in]` weight, laid out once in the form its products read.
+/// A frozen `[out, in]` weight, packed once in the layout of its products. Clones share it.
 #[derive(Debug)]
 pub struct FrozenMatrix<D: Device> {
     matrix: Arc<D::Matrix>,
     out_features: usize,
     in_features: usize,
-    dtype: DType,
+    precision: Precision,
 }
 
 impl<D: Device> FrozenMatrix<D> {
-    /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]`: query, key and value as one product. Its
-    /// products are of the device's narrow type ([`Device::compute_dtype`]).
+    /// Packs the row-wise concatenation of `parts`, each `[out_i, in]`, such as query, key and value as one product.
+    /// Its products have the device's precision.
     ///
     /// # Errors
-    /// [`Error::Shape`] when a part is no matrix or has other columns than the first, or there are no rows or columns;
-    /// [`Error::Device`] when the device is out of memory.
+    /// [`Error::Shape`] if a part is not a matrix, the parts differ in their columns, or there are no rows or columns;
+    /// [`Error::Device`] if the device is out of memory.
     pub fn new(device: &D, parts: &[HostTensor]) -> Result<Self> {
-        Self::with_dtype(device, parts, device.compute_dtype())
+        Self::with_precision(device, parts, device.precision())
     }
 
-    /// As [`FrozenMatrix::new`], with products of the given type.
+    /// As [`FrozenMatrix::new`], with products of the given precision.
     ///
     /// # Errors
-    /// As [`FrozenMatrix::new`].
-    pub fn with_dtype(device: &D, parts: &[HostTensor], dtype: DType) -> Result<Self> {
+    /// As for [`FrozenMatrix::new`].
+    pub fn with_precision(device: &D, parts: &[HostTensor], precision: Precision) -> Result<Self> {
         let Some([_, in_features]) = parts.first().map(HostTensor::shape) else {
             let found = parts.first().map_or(&[][..], HostTensor::shape);
             return Err(Error::shape("lay out", "the weight", &[0, 0], found));
@@ -80,26 +80,26 @@ impl<D: Device> FrozenMatrix<D> {
         if out_features == 0 || *in_features == 0 {
             return Err(Error::shape("lay out", "the weight", &[1, 1], &[out_features, *in_features]));
         }
-        let matrix = Arc::new(device.lay_out(parts, dtype)?);
-        Ok(Self { matrix, out_features, in_features: *in_features, dtype })
+        let matrix = Arc::new(device.lay_out(parts, precision)?);
+        Ok(Self { matrix, out_features, in_features: *in_features, precision })
     }
 
-    /// Rows of the weight: the features a product with it makes.
+    /// The number of rows of the weight: the output features of a product with it.
     pub fn out_features(&self) -> usize {
         self.out_features
     }
 
-    /// Columns of the weight: the features a product with it reads.
+    /// The number of columns of the weight: the input features of a product with it.
     pub fn in_features(&self) -> usize {
         self.in_features
     }
 
-    /// The type of its products.
-    pub fn dtype(&self) -> DType {
-        self.dtype
+    /// The precision of products with the weight.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
-    /// The device's own layout.
+    /// The weight in the device's layout.
     pub fn matrix(&self) -> &D::Matrix {
         &self.matrix
     }
@@ -111,10 +111,11 @@ impl<D: Device> Clone for FrozenMatrix<D> {
     }
 }
 
-/// A parameter that trains under a mask: an entry of the [`Arena`](super::Arena) that made it.
+/// A parameter of which a mask chooses the trainable entries: a handle to an entry of the [`Arena`](super::Arena) whose
+/// builder returned it.
 #[derive(Clone, Debug)]
 pub struct Trainable {
-    /// The arena that made it.
+    /// The number of its arena.
     pub(crate) arena: u64,
     pub(crate) entry: usize,
     pub(crate) shape: Arc<[usize]>,
@@ -127,18 +128,18 @@ impl Trainable {
         &self.shape
     }
 
-    /// Which of its entries train.
+    /// The mask that chooses the trainable entries.
     pub fn mask(&self) -> &Mask {
         &self.mask
     }
 }
 
-/// A parameter that trains or does not: biases and LayerNorm weights, whose part is the user's choice.
+/// A parameter that is either frozen or trainable, such as a bias or a LayerNorm weight.
 #[derive(Debug)]
 pub enum Param<D: Device> {
-    /// Never changes, has no gradient.
+    /// A parameter that never changes and has no gradient.
     Frozen(Frozen<D>),
-    /// Trains under its mask.
+    /// A parameter with trainable entries.
     Trainable(Trainable),
 }
 
@@ -156,12 +157,12 @@ impl<D: Device> Param<D> {
         self.shape().iter().product()
     }
 
-    /// Whether it has no element.
+    /// Whether the tensor has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The handle by which a gradient is asked for, if there is one.
+    /// The handle of a trainable parameter; `None` if it is frozen.
     pub fn trainable(&self) -> Option<&Trainable> {
         match self {
             Self::Frozen(_) => None,

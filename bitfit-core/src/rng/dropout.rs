@@ -1,41 +1,41 @@
-//! Dropout masks as a function of where they are drawn: seed, step, site and element. Nothing is stored; backward draws
-//! the same mask again, and every thread count and device draws the same.
+//! Dropout masks as a function of seed, step, site and element. No mask is stored: backward generates it again, and the
+//! mask is the same for every number of threads and on every device.
 //!
-//! The generator is [`Random`](crate::Random)'s Philox. An element is decided by 16 bits, so the drop probability is rounded
-//! to a multiple of 2⁻¹⁶, and the kept elements are scaled by the rounded probability's inverse: the expectation is exact.
+//! The generator is Philox. An element is decided by 16 bits, so the drop probability is rounded to a multiple of 2⁻¹⁶,
+//! and the elements that are kept are scaled by the inverse of the rounded keep probability: the expectation is exact.
 //!
-//! Sixteen blocks of the generator, a counter each, decide a group of 128 elements: of block l, half-word j decides element
-//! `16 j + l`. So a vector of sixteen counters makes eight vectors of sixteen elements, and no bits change lanes; a GPU's
-//! thread draws one block and decides eight elements that lie sixteen apart.
+//! Sixteen blocks of the generator, with a counter each, decide a group of 128 elements: half-word j of block l decides
+//! element `16 j + l`. A vector of sixteen counters thus yields eight vectors of sixteen elements without moving bits
+//! between lanes, and a GPU thread that generates one block decides eight elements that are sixteen apart.
 
 use crate::cpu::simd::{self, Isa, Kernel, Simd};
 use crate::rng::{philox, philox_lanes};
 
-/// Where a training step draws its randomness from.
+/// The seed of the dropout masks of one training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed {
-    /// The run's seed.
+    /// The seed of the run.
     pub run: u64,
-    /// The optimizer step, so that every step draws anew.
+    /// The number of the optimizer step, so that the masks of every step differ.
     pub step: u32,
 }
 
-/// One dropout site in one step.
+/// The dropout mask of one site of the network in one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
     seed: Seed,
     site: u32,
-    /// Elements whose 16 random bits lie below this are dropped.
+    /// Elements whose 16 random bits are below this are dropped.
     threshold: u32,
 }
 
-/// Blocks whose elements lie interleaved.
+/// The number of blocks whose elements are interleaved.
 const LANES: usize = 16;
-/// Elements that they decide.
+/// The number of elements that these blocks decide.
 pub(crate) const GROUP: usize = 8 * LANES;
 
 impl Dropout {
-    /// A site that drops with probability `p` (rounded to 2⁻¹⁶), or `None` where nothing would be dropped.
+    /// The mask of a site with drop probability `p`, rounded to a multiple of 2⁻¹⁶; `None` if that is zero.
     ///
     /// # Panics
     /// Unless `0 <= p < 1`.
@@ -45,27 +45,27 @@ impl Dropout {
         (threshold > 0).then_some(Self { seed, site, threshold: threshold.min(65535) })
     }
 
-    /// What a kept element is multiplied by: `1 / (1 - p)`.
+    /// The factor of the elements that are kept, `1 / (1 - p)`.
     pub fn scale(&self) -> f32 {
         65536.0 / (65536 - self.threshold) as f32
     }
 
-    /// The site's number, in the order of the tape.
+    /// The number of the site, in the order of the calls on the tape.
     pub fn site(&self) -> u32 {
         self.site
     }
 
-    /// The seed this site was made with.
+    /// The seed of the mask.
     pub fn seed(&self) -> Seed {
         self.seed
     }
 
-    /// Elements whose 16 bits lie below this are dropped.
+    /// The threshold: elements whose 16 random bits are below it are dropped.
     pub fn threshold(&self) -> u32 {
         self.threshold
     }
 
-    /// The factor (0 or `scale`) of one element: the specification.
+    /// The factor of one element, 0 or [`scale`](Dropout::scale): the specification of the mask.
     pub fn factor(&self, element: u64) -> f32 {
         let (group, within) = (element / GROUP as u64, (element % GROUP as u64) as usize);
         let (lane, half_word) = (within % LANES, within / LANES);
@@ -75,7 +75,7 @@ impl Dropout {
         if bits >= self.threshold { self.scale() } else { 0.0 }
     }
 
-    /// Writes the factors of elements `first .. first + out.len()`, by the instruction set of `isa`.
+    /// Writes the factors of the elements `first .. first + out.len()`, using the instruction set `isa`.
     pub fn factors(&self, isa: Isa, first: u64, out: &mut [f32]) {
         simd::dispatch(isa, Factors { dropout: *self, first, out });
     }
@@ -85,10 +85,10 @@ impl Dropout {
         [block as u32, (block >> 32) as u32, self.site, self.seed.step]
     }
 
-    /// The factors of group `group`.
+    /// Writes the factors of group number `group`.
     #[inline(always)]
     fn group<S: Simd>(&self, s: S, group: u64, out: &mut [f32; GROUP]) {
-        // A group is a multiple of sixteen blocks, so its counters differ in the lowest word alone.
+        // A group starts at a multiple of sixteen blocks, so its counters differ only in the lowest word.
         let [first, c1, c2, c3] = self.counter(group * LANES as u64);
         let (threshold, scale) = (s.splat(self.threshold as f32), s.splat(self.scale()));
         for lane in (0..LANES).step_by(S::LANES) {

@@ -1,4 +1,5 @@
-//! Random numbers: one counter-based generator, sequences for shuffles and first weights, and dropout masks.
+//! Random numbers, all from the counter-based generator Philox-4x32-10: sequences for shuffles and initial weights
+//! ([`Random`]), and dropout masks ([`Dropout`]).
 
 mod dropout;
 mod philox;

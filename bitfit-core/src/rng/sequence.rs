@@ -1,8 +1,8 @@
-//! Sequences of random numbers, for shuffles and first weights.
+//! [`Random`]: sequences of random numbers, for shuffles and initial weights.
 
 use super::philox;
 
-/// A sequence of random numbers: for shuffles and first weights. Streams of one seed do not overlap.
+/// A sequence of random numbers, for shuffles and initial weights. The streams of one seed do not overlap.
 #[derive(Clone, Debug)]
 pub struct Random {
     seed: u64,
@@ -13,15 +13,15 @@ pub struct Random {
 }
 
 impl Random {
-    /// The sequence of a seed and a stream.
+    /// The sequence of stream number `stream` of `seed`.
     pub fn new(seed: u64, stream: u32) -> Self {
         Self { seed, stream, block: 0, words: [0; 4], used: 4 }
     }
 
-    /// 32 random bits.
+    /// The next 32 random bits.
     pub fn bits(&mut self) -> u32 {
         if self.used == self.words.len() {
-            // The last word sets these counters apart from those of dropout, which end in a site and a step.
+            // The last word keeps these counters distinct from those of dropout, which end with a site and a step.
             self.words = philox([self.block as u32, (self.block >> 32) as u32, self.stream, u32::MAX], self.seed);
             self.block += 1;
             self.used = 0;
@@ -30,12 +30,12 @@ impl Random {
         self.words[self.used - 1]
     }
 
-    /// Uniform in `0..bound`, without bias (Lemire: arXiv 1805.10941).
+    /// A number distributed uniformly in `0..bound`, without bias (Lemire: arXiv 1805.10941).
     ///
     /// # Panics
-    /// When `bound` is zero.
+    /// If `bound` is zero.
     pub fn below(&mut self, bound: u32) -> u32 {
-        assert!(bound > 0, "nothing lies below zero");
+        assert!(bound > 0, "the bound of a random number is zero");
         loop {
             let product = u64::from(self.bits()) * u64::from(bound);
             if product as u32 >= bound.wrapping_neg() % bound {
@@ -44,18 +44,18 @@ impl Random {
         }
     }
 
-    /// Uniform in the open interval (0, 1).
+    /// A number distributed uniformly in the open interval (0, 1).
     pub fn uniform(&mut self) -> f64 {
         (f64::from(self.bits()) + 0.5) / 4_294_967_296.0
     }
 
-    /// Normal with mean 0 and deviation 1 (Box and Muller 1958).
+    /// A number with the standard normal distribution (Box and Muller 1958).
     pub fn normal(&mut self) -> f64 {
         let (radius, angle) = (self.uniform(), self.uniform());
         (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
     }
 
-    /// Puts `items` in random order, every order as likely as any other (Fisher and Yates).
+    /// Shuffles `items`; every order has the same probability (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u32 + 1) as usize);

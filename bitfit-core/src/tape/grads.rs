@@ -1,6 +1,5 @@
-//! Gradients while backward runs: of matrices, in slots that are freed as soon as they are read; of parameters, straight
-//! into the arena's gradient. The rule everywhere: a parameter's gradient is added to, a matrix's is written by the first
-//! op that reaches it and added to by the next.
+//! [`Grads`]: the gradients during backward. Those of matrices are in slots, which are freed as soon as they have been
+//! read; those of parameters go directly to the arena's gradient.
 
 use super::Slot;
 use crate::{
@@ -9,7 +8,10 @@ use crate::{
     memory::Scratch,
 };
 
-/// The gradients under way in one backward pass.
+/// The gradients during one backward pass.
+///
+/// The gradient of a parameter is always added to. That of a matrix is written by the first op that reaches it, and
+/// added to by the others.
 pub struct Grads<'a, D: Device> {
     workspace: &'a Workspace<D>,
     arena: &'a Arena<D>,
@@ -18,26 +20,26 @@ pub struct Grads<'a, D: Device> {
     slots: Vec<Option<Scratch<D>>>,
 }
 
-/// Where an op puts the gradient of one of its inputs.
+/// The buffer for the gradient of one input of an op.
 pub struct Target<D: Device> {
-    /// The buffer to fill; give it back by [`Grads::put`].
+    /// The buffer to write; return it with [`Grads::put`].
     pub scratch: Scratch<D>,
-    /// Whether another op has been there: add to the buffer then, write it otherwise.
+    /// Whether the buffer already holds a gradient, to which the op has to add.
     pub accumulate: bool,
     slot: Slot,
 }
 
-/// Where an op's column sums go, the gradients of its vector parameters: a buffer to add to, and for each parameter the
-/// first element of its sum, or `None` where it does not train.
+/// The destination of an op's column sums, which are the gradients of its vector parameters. The op adds to them.
 pub struct ColumnSums<'a, D: Device, const N: usize> {
-    /// The buffer that holds all of them.
+    /// The buffer of all sums.
     pub buffer: SliceMut<'a, D>,
-    /// Each parameter's first element in it. No two sums overlap.
+    /// The index of the first element of each parameter's sum; `None` for a parameter that does not train. The sums do
+    /// not overlap.
     pub at: [Option<usize>; N],
 }
 
 impl<D: Device, const N: usize> ColumnSums<'_, D, N> {
-    /// The `len` elements to which the sum of parameter `index` is to be added; `None` where it does not train.
+    /// The `len` elements of the sum of parameter `index`; `None` if the parameter does not train.
     pub fn part(&mut self, index: usize, len: usize) -> Option<SliceMut<'_, D>> {
         let offset = self.buffer.offset + self.at[index]?;
         Some(SliceMut::new(&mut *self.buffer.buffer, offset, len))
@@ -55,36 +57,36 @@ impl<'a, D: Device> Grads<'a, D> {
         Self { workspace, arena, gradient, tape, slots: (0..slots).map(|_| None).collect() }
     }
 
-    /// The device.
+    /// The device that backward runs on.
     pub fn device(&self) -> &'a D {
         self.workspace.device()
     }
 
-    /// Lends a buffer of `len` f32 with unspecified contents.
+    /// A buffer of `len` f32 with unspecified contents.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] when the device is out of memory.
+    /// [`crate::Error::Device`] if the device is out of memory.
     pub fn scratch(&self, len: usize) -> Result<Scratch<D>> {
         self.workspace.scratch(len)
     }
 
-    /// Lends a buffer of `len` elements of a type with unspecified contents.
+    /// A buffer of `len` elements of type `dtype` with unspecified contents.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] when the device is out of memory.
+    /// [`crate::Error::Device`] if the device is out of memory.
     pub fn scratch_of(&self, dtype: DType, len: usize) -> Result<Scratch<D>> {
         self.workspace.scratch_of(dtype, len)
     }
 
-    /// Lends a buffer for the gradient of a matrix: of its type.
+    /// A buffer of `len` elements for the gradient of a matrix, with the element type of the matrix.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] when the device is out of memory.
+    /// [`crate::Error::Device`] if the device is out of memory.
     pub fn scratch_for(&self, slot: Slot, len: usize) -> Result<Scratch<D>> {
         self.workspace.scratch_of(slot.dtype, len)
     }
 
-    /// A parameter's whole tensor as it stood in forward.
+    /// The value of the whole tensor of a parameter, as in forward.
     pub fn value<'b>(&self, param: &'b Param<D>) -> Slice<'b, D>
     where
         'a: 'b,
@@ -95,7 +97,7 @@ impl<'a, D: Device> Grads<'a, D> {
         }
     }
 
-    /// A trained parameter's whole tensor as it stood in forward.
+    /// The value of the whole tensor of a trainable parameter, as in forward.
     pub fn trainable_value(&self, trainable: &Trainable) -> Slice<'a, D> {
         self.arena.value(trainable)
     }
@@ -104,16 +106,16 @@ impl<'a, D: Device> Grads<'a, D> {
         self.at(slot).take()
     }
 
-    /// What has been collected of a gradient.
+    /// The gradient in a slot, if there is one yet.
     fn at(&mut self, slot: Slot) -> &mut Option<Scratch<D>> {
         assert_eq!(slot.tape, self.tape, "a matrix of another tape");
         &mut self.slots[slot.index]
     }
 
-    /// The buffer for an input's gradient of `len` elements, for an op that can write it or add to it.
+    /// The buffer for the gradient of an input of `len` elements, for an op that can either write it or add to it.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] when the device is out of memory.
+    /// [`crate::Error::Device`] if the device is out of memory.
     pub fn target(&mut self, slot: Slot, len: usize) -> Result<Target<D>> {
         Ok(match self.take(slot) {
             Some(scratch) => Target { scratch, accumulate: true, slot },
@@ -121,35 +123,34 @@ impl<'a, D: Device> Grads<'a, D> {
         })
     }
 
-    /// A buffer of its own for an input's gradient, whether or not another op has been there; give it to
-    /// [`Grads::merge`].
+    /// A new buffer for the gradient of an input, for an op that can only write it; pass it to [`Grads::merge`].
     ///
     /// # Errors
-    /// [`crate::Error::Device`] when the device is out of memory.
+    /// [`crate::Error::Device`] if the device is out of memory.
     pub fn fresh_target(&mut self, slot: Slot, len: usize) -> Result<Target<D>> {
         Ok(Target { scratch: self.scratch_for(slot, len)?, accumulate: false, slot })
     }
 
-    /// Gives a filled target back, adding to what may be there.
+    /// Adds a written target to the gradient in its slot, if there is one.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] when a launch failed.
+    /// [`crate::Error::Device`] if the device fails.
     pub fn merge(&mut self, target: Target<D>) -> Result<()> {
         self.add(target.slot, target.scratch)
     }
 
-    /// Gives a filled target back.
+    /// Returns a written target to its slot.
     pub fn put(&mut self, target: Target<D>) {
         *self.at(target.slot) = Some(target.scratch);
     }
 
-    /// Adds a finished gradient to an input's, or makes it the input's if it is the first.
+    /// Adds a gradient to that of an input, or stores it if it is the first.
     ///
     /// # Panics
-    /// When it is not of the input's size.
+    /// If it does not have the size of the input.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] when a launch failed.
+    /// [`crate::Error::Device`] if the device fails.
     pub fn add(&mut self, slot: Slot, gradient: Scratch<D>) -> Result<()> {
         assert_eq!(gradient.len(), slot.len, "elements of a matrix and of its gradient");
         let device = self.workspace.device();
@@ -162,18 +163,19 @@ impl<'a, D: Device> Grads<'a, D> {
         }
     }
 
-    /// The part of the arena's gradient that belongs to a parameter: as many elements as its mask chooses. Add to it.
+    /// The elements of a parameter in the arena's gradient, as many as its mask chooses. The op adds to them.
     pub fn masked(&mut self, trainable: &Trainable) -> SliceMut<'_, D> {
         self.gradient.entry_mut(self.arena.entry(trainable))
     }
 
-    /// Lets `sum` add the gradients of up to `N` parameters at once. Where all of them train whole, it adds straight to the
-    /// arena's gradient; where only a part of one trains, to a buffer of the parameters' size whose chosen elements are
-    /// then added to the arena's, and so where one is named twice. `sum` is called in any case: where nothing trains, no
-    /// parameter has a place.
+    /// Calls `sum` to add the gradients of up to `N` vector parameters at once.
+    ///
+    /// If all entries of the parameters are trainable, it adds directly to the arena's gradient. If a mask is partial
+    /// or a parameter occurs twice, it adds to a buffer of whole vectors, whose chosen elements are then added to the
+    /// arena's gradient. `sum` is also called if no parameter trains.
     ///
     /// # Errors
-    /// Whatever `sum` returns; [`crate::Error::Device`] when the device is out of memory.
+    /// The error of `sum`; [`crate::Error::Device`] if the device is out of memory.
     pub fn column_sums<const N: usize>(
         &mut self,
         params: [Option<&Trainable>; N],
@@ -181,7 +183,7 @@ impl<'a, D: Device> Grads<'a, D> {
     ) -> Result<()> {
         let device = self.workspace.device();
         let at = params.map(|param| param.map(|trainable| self.arena.entry(trainable).offset));
-        // A parameter that is named twice has one place in the arena, and two in a buffer.
+        // A parameter that occurs twice has one position in the arena, but two in a buffer.
         let is_repeated = (1..N).any(|index| at[index].is_some() && at[..index].contains(&at[index]));
         if !is_repeated && params.iter().flatten().all(|trainable| self.arena.indices(trainable).is_none()) {
             return sum(device, ColumnSums { buffer: self.gradient.slice_mut(), at });

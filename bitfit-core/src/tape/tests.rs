@@ -1,5 +1,5 @@
-//! The tape as a whole: what it visits, how gradients add up, which entries a mask gets, where buffers go, and that a broken
-//! op is found.
+//! The tape as a whole: what it visits, how gradients add up, which entries a mask gets, where buffers go, and that a
+//! broken op is found.
 
 use std::sync::{
     Arc,
@@ -160,7 +160,8 @@ fn a_mask_gets_exactly_its_entries_of_the_whole_gradient() {
     }
 }
 
-/// A network of embedding, products, norm and classifier, over 100 rows: what trains are two biases, a norm, rows of a weight, a table's row.
+/// A network of embedding, products, norm and classifier, over 100 rows: what trains are two biases, a norm, rows of a
+/// weight, a table's row.
 struct Network<D: Device> {
     table: Param<D>,
     frozen: Weight<D>,
@@ -392,7 +393,7 @@ fn what_has_no_gradient_is_refused() {
     let tape = Tape::train(&workspace, &arena, SEED);
     let constant = tape.constant(workspace.tensor(Array2::ones((1, 1)).view()).unwrap());
     let message = tape.backward(&constant, &mut gradient).unwrap_err().to_string();
-    assert!(message.contains("nothing that trains"), "{message}");
+    assert!(message.contains("no trainable parameter"), "{message}");
 
     let mut tape = Tape::train(&workspace, &arena, SEED);
     let matrix = tape.parameter(&param).unwrap();

@@ -81,8 +81,8 @@ struct Preference {
 typedef Preference* cublasLtMatmulPreference_t;
 
 struct cublasLtMatmulAlgo_t {
-    // A mark, the hash of the problem it was found for, the workspace it wants, the alignments of a, b, c and d it counts on, and the
-    // columns of the product it was found for.
+    // A mark, the hash of the problem it was found for, the workspace it wants, the alignments of a, b, c and d it
+    // counts on, and the columns of the product it was found for.
     uint64_t mark, problem, workspace, alignments, columns, unused[3];
 };
 
@@ -274,9 +274,9 @@ static cublasStatus_t understand(const Description& description, const Layout* c
     return CUBLAS_STATUS_SUCCESS;
 }
 
-// What an algorithm depends on: all of a product but how many columns it makes, and so how many of them b has. For another
-// number an algorithm may do; where b is transposed its leading dimension tells them, and the emulated algorithms do for that
-// number alone.
+// What an algorithm depends on: all of a product but how many columns it makes, and so how many of them b has. For
+// another number an algorithm may do; where b is transposed its leading dimension tells them, and the emulated
+// algorithms do for that number alone.
 static uint64_t problem_hash(const Description& description, const Layout* const (&layouts)[4]) {
     uint64_t hash = 0xcbf29ce484222325;
     auto add = [&](uint64_t value) { hash = (hash ^ value) * 0x100000001b3 ^ hash >> 29; };

@@ -1,5 +1,5 @@
-// Compiled once for each set of instructions, with KERNEL its name, LANES the floats of a register, and COLUMNS as many as there
-// are registers for: two of sums for each column, two of a.
+// Compiled once for each set of instructions, with KERNEL its name, LANES the floats of a register, and COLUMNS as many
+// as there are registers for: two of sums for each column, two of a.
 
 #include "kernel.h"
 

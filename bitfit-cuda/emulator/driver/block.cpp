@@ -1,8 +1,8 @@
 // The scheduler of a block.
 //
-// A warp is run until each of its threads waits at a barrier or has ended; then the next. Within a warp a thread is run until it
-// waits for the others of its warp; then the next. So whatever one thread must not see of another before they met, it sees or
-// does not see according to the order, and another order shows it.
+// A warp is run until each of its threads waits at a barrier or has ended; then the next. Within a warp a thread is run
+// until it waits for the others of its warp; then the next. So whatever one thread must not see of another before they
+// met, it sees or does not see according to the order, and another order shows it.
 
 #include "block.h"
 
@@ -124,7 +124,7 @@ void BlockRunner::run_warp(unsigned index) {
     Warp& warp = warps_[index];
     first_of_warp_ = &lanes_[index * WARP];
     lanes_of_warp_ = warp.lanes;
-    // Rounds, until one finds nobody. Within a round each lane hands over to the next (`leave`).
+    // Rounds, until no lane is left. Within a round each lane switches to the next (`leave`).
     for (;;) {
         turn_ = 0;
         Lane* lane = next_lane();
@@ -178,8 +178,8 @@ const unsigned long long* BlockRunner::meet(EmulatedThread* thread, const char* 
         runner.leave(lane);
         return values;
     }
-    // The last to come. The values of a meeting stand until the next but one, and there no lane can be before all have left this
-    // one.
+    // The last to come. The values of a meeting stand until the next but one, and there no lane can be before all have
+    // left this one.
     warp.came = 0;
     ++warp.sequence;
     if (leader) leader(values);
@@ -193,7 +193,8 @@ extern "C" void emulated_thread_ends(EmulatedThread* thread) {
     BlockRunner& runner = *lane.runner;
     lane.state = BlockRunner::State::Ended;
     ++runner.ended_;
-    // The stack is stood on until the switch: whoever comes next must have another, whoever comes then may have this one.
+    // The stack is in use until the switch: the next lane must have another one, and the lane after it may have this
+    // one.
     BlockRunner::Lane* next = runner.next_lane();
     runner.stacks_.give(lane.stack);
     emulated_switch(&lane.sp, next ? next->sp : runner.scheduler_);

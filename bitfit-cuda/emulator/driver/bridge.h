@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
-// When cuBLASLt refuses products: never, when it is asked for an algorithm, only when it is to multiply, or when it is to multiply
-// by an algorithm that was found for another number of columns.
+// When cuBLASLt refuses products: never, when it is asked for an algorithm, only when it is to multiply, or when it is
+// to multiply by an algorithm that was found for another number of columns.
 enum class Refusal { Never, Heuristic, Product, Borrowed };
 
 extern "C" {

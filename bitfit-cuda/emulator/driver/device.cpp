@@ -107,8 +107,8 @@ EXPORT CUresult cuDeviceTotalMem_v2(size_t* bytes, CUdevice device) {
     return CUDA_SUCCESS;
 }
 
-// Table "Technical Specifications per Compute Capability" of the CUDA C++ Programming Guide, less the KiB a block that is
-// reserved.
+// Table "Technical Specifications per Compute Capability" of the CUDA C++ Programming Guide, less the KiB a block that
+// is reserved.
 size_t max_shared_per_block() {
     switch (options().architecture) {
         case 70: return 96 << 10;

@@ -1,8 +1,8 @@
-// What is said when a kernel touches what is not there.
+// Error messages for invalid accesses of a kernel.
 #pragma once
 
-// Takes over the signals of bad accesses, once. Faults that no kernel caused go to whoever had the signals before.
+// Installs the handler of invalid accesses, once. Faults that no kernel caused are passed to the previous handler.
 void catch_faults();
 
-// Gives the calling OS thread a stack for the handler, if it has none.
+// Allocates a signal stack for the calling OS thread, if it has none.
 void prepare_thread_for_faults();

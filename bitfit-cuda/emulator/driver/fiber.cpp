@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
-// What a function must leave as it was is pushed; the rest is gone after a call anyway. The control words of the floating-point
-// units are the same in all fibers.
+// What a function must leave as it was is pushed; the rest is gone after a call anyway. The control words of the
+// floating-point units are the same in all fibers.
 asm(R"(
     .text
     .globl emulated_switch

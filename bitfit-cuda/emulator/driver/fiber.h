@@ -10,7 +10,7 @@
 // Leaves the running stack, whose pointer is stored in `*from`, for the one that was left at `to`.
 extern "C" void emulated_switch(void** from, void* to);
 
-// Stacks for fibers, each above a page that nobody may touch.
+// Stacks for fibers, each above an inaccessible page.
 class Stacks {
 public:
     static constexpr size_t BYTES = 256 << 10;
@@ -30,7 +30,7 @@ private:
     std::vector<uint8_t*> bottoms_, free_;
 };
 
-// Lays out an empty stack so that a switch to the result runs `call(arguments)` with r15 = `thread` and then, on the same stack,
-// `emulated_thread_ends(thread)`, which must not return.
+// Lays out an empty stack so that a switch to the result runs `call(arguments)` with r15 = `thread` and then, on the
+// same stack, `emulated_thread_ends(thread)`, which must not return.
 void* prepare(uint8_t* top, EmulatedThread* thread, void (*call)(void**), void** arguments);
 extern "C" void emulated_thread_ends(EmulatedThread* thread);

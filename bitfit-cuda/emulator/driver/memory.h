@@ -1,4 +1,4 @@
-// The device's memory: real pointers, each allocation in pages of its own between two that nobody may touch.
+// The memory of the device: host pointers, each allocation in its own pages between two inaccessible ones.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@ struct Allocation {
     size_t bytes;
 };
 
-// `bytes` of NaNs, or null where the device has no room. The end lies at the end of a page, but for what is missing to a multiple
-// of 16.
+// `bytes` of NaNs, or null where the device has no room. The end lies at the end of a page, but for what is missing to
+// a multiple of 16.
 uint8_t* allocate(size_t bytes);
 
 // False if there is no such allocation. What was freed is never handed out again, so that a later use of it faults.
@@ -36,8 +36,8 @@ uint64_t used();
 // The most there was.
 uint64_t peak();
 
-// An allocation just outside of which somebody wrote: into the bytes that fill it up to 16, or the 64 before it, where no guard
-// page is. False if there is none.
+// An allocation just outside of which somebody wrote: into the bytes that fill it up to 16, or the 64 before it, where
+// no guard page is. False if there is none.
 bool damaged(Allocation* found);
 
 }

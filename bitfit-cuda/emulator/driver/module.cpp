@@ -53,7 +53,8 @@ CUresult load_module(const char* text, std::unique_ptr<Module>* loaded) {
                    ? CUDA_ERROR_NO_BINARY_FOR_GPU
                    : CUDA_ERROR_INVALID_PTX;
     }
-    // A file with a name of its own: dlopen takes what has the same name for the same library, so a memfd's path would not do.
+    // A file with a name of its own: dlopen takes what has the same name for the same library, so a memfd's path would
+    // not do.
     const char* directory = getenv("TMPDIR");
     std::string path = std::string(directory && *directory ? directory : "/tmp") + "/bitfit-emulated-kernels-XXXXXX";
     int file = mkostemp(path.data(), O_CLOEXEC);

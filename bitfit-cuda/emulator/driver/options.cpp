@@ -1,5 +1,5 @@
-// Reading the environment. A value that is not understood ends the program: a check that silently did not happen is worth
-// nothing.
+// Reading the environment. A value that is not understood ends the program: a check that silently did not happen is
+// worth nothing.
 
 #include "options.h"
 

@@ -4,6 +4,6 @@
 #include <cstdint>
 #include <functional>
 
-// Calls `work(i)` for every i below `count`, on as many OS threads as BITFIT_EMULATOR_THREADS says, and returns when all are
-// done. One caller at a time.
+// Calls `work(i)` for every i below `count`, on as many OS threads as BITFIT_EMULATOR_THREADS says, and returns when
+// all are done. One caller at a time.
 void parallel(uint64_t count, const std::function<void(uint64_t)>& work);

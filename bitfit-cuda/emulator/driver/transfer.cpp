@@ -157,8 +157,8 @@ EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t by
     if (CUresult result = check("cuMemcpyHtoD", to, bytes); result != CUDA_SUCCESS) return result;
     Pinned* block = pinned_at(from);
     if (block) ++block->copies;
-    // Read when it is copied, be it pinned or pageable: that pageable memory is read before the call returns is how drivers do
-    // it, and not promised.
+    // Read when it is copied, be it pinned or pageable: that pageable memory is read before the call returns is how
+    // drivers do it, and not promised.
     std::shared_ptr<uint8_t[]> queued;
     if (options().lazy) {
         queued.reset(new uint8_t[bytes]);

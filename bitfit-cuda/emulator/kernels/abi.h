@@ -1,5 +1,5 @@
-// What a compiled kernel and the emulated driver know of each other. Both sides read this one file: the driver includes it, and
-// the emulated NVRTC puts it in front of every kernel it compiles. So it includes nothing.
+// What a compiled kernel and the emulated driver know of each other. Both sides read this one file: the driver includes
+// it, and the emulated NVRTC puts it in front of every kernel it compiles. So it includes nothing.
 #pragma once
 
 // Goes up with every change below; the driver refuses kernels of another version.
@@ -15,8 +15,9 @@ struct EmulatedThread;
 struct EmulatedCalls {
     // __syncthreads.
     void (*barrier)(EmulatedThread* thread);
-    // Every operation of a whole warp. Returns when all its lanes have called it with the same `what`: the lanes' values, which
-    // stand until the lane meets the others again. The last lane to come runs `leader`, if there is one, before any lane goes on.
+    // Every operation of a whole warp. Returns when all its lanes have called it with the same `what`: the lanes'
+    // values, which stand until the lane meets the others again. The last lane to come runs `leader`, if there is one,
+    // before any lane goes on.
     const unsigned long long* (*meet)(EmulatedThread* thread, const char* what, unsigned mask, unsigned long long value,
                                       void (*leader)(unsigned long long* values));
 };

@@ -1,5 +1,5 @@
-// CUDA's language for g++: what stands in front of a kernel's source when the emulated NVRTC compiles it (behind abi.h). It
-// defines what NVRTC defines of itself and nothing more, so that a kernel which needs more fails here too.
+// CUDA's language for g++: what stands in front of a kernel's source when the emulated NVRTC compiles it (behind
+// abi.h). It defines what NVRTC defines of itself and nothing more, so that a kernel which needs more fails here too.
 
 #define BITFIT_EMULATOR 1
 #define __CUDACC__ 1
@@ -11,8 +11,8 @@
 #define __noinline__ __attribute__((noinline))
 #define __align__(n) __attribute__((aligned(n)))
 #define __constant__ static
-// A block runs on one OS thread from beginning to end, so its shared variables are that thread's own. The driver fills them with
-// NaNs before each block.
+// A block runs on one OS thread from beginning to end, so its shared variables are that thread's own. The driver fills
+// them with NaNs before each block.
 #define __shared__ static thread_local
 #define DYNAMIC_SHARED(type, name) type* const name = static_cast<type*>(emulated_thread->dynamic_shared)
 
@@ -102,9 +102,10 @@ inline float rcp_approx(float x) { return emulated_ftz(1.0f / emulated_ftz(x)); 
 inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 
 #ifdef EMULATED_ULPS
-// BITFIT_EMULATOR_CHECK=ulps: each function is off by what CUDA's own may be off ("Mathematical Functions Appendix" of the
-// Programming Guide; an instruction by what the function may that is made of it, exp2f and 1 / x without precise division), up or
-// down by the bits of its result. What every implementation gets right, 0, 1 and what is not finite, stays.
+// BITFIT_EMULATOR_CHECK=ulps: each function is off by what CUDA's own may be off ("Mathematical Functions Appendix" of
+// the Programming Guide; an instruction by what the function may that is made of it, exp2f and 1 / x without precise
+// division), up or down by the bits of its result. What every implementation gets right, 0, 1 and what is not finite,
+// stays.
 inline float emulated_off(float x, unsigned most) {
     unsigned bits;
     __builtin_memcpy(&bits, &x, sizeof bits);
@@ -277,8 +278,8 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == 0xffffffffu; }
 
-// cp.async: sixteen bytes to shared memory, or zeros. Here they are there at once; that nobody reads them before it waited is for a
-// device to tell.
+// cp.async: sixteen bytes to shared memory, or zeros. The copy is done at once here; a read without a wait is detected
+// only on a device.
 inline void copy_16_bytes(void* to, const void* from, bool there) {
     *static_cast<uint4*>(to) = there ? *static_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
 }
@@ -286,8 +287,8 @@ inline void wait_for_copies() {}
 
 // mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32: c += a · b, by the whole warp.
 //
-// Which lane holds what is from the PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type". With group = lane / 4
-// and member = lane % 4, the low half of a register standing before its high half:
+// Which lane holds what is from the PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type". With group =
+// lane / 4 and member = lane % 4, the low half of a register standing before its high half:
 //
 //     a (16x16)   register r: row group + 8 (r % 2), columns 2 member + 8 (r / 2) and the next
 //     b (16x8)    register r: rows 2 member + 8 r and the next, column group
@@ -324,8 +325,8 @@ inline void mma_bf16_m16n8k16(float (&c)[4], const unsigned (&a)[4], const unsig
     emulated_meet("mma_bf16_m16n8k16", 0xffffffffu, reinterpret_cast<unsigned long long>(&own), emulated_mma);
 }
 
-// ldmatrix.sync.aligned.m8n8.x4.shared.b16, by the whole warp: lane l points to row l % 8 of matrix l / 8 and is given, of each
-// matrix, elements 2 (l % 4) and the next of row l / 4; `.trans` gives elements of columns instead.
+// ldmatrix.sync.aligned.m8n8.x4.shared.b16, by the whole warp: lane l points to row l % 8 of matrix l / 8 and is given,
+// of each matrix, elements 2 (l % 4) and the next of row l / 4; `.trans` gives elements of columns instead.
 struct EmulatedMatrices {
     unsigned* to;
     const unsigned short* row;

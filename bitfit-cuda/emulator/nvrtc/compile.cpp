@@ -1,7 +1,7 @@
 // From a kernel's source to an image, by way of g++.
 //
-// The source is preprocessed behind the prelude first. Only then are the kernels looked for, so that those are found that a macro
-// makes. Then it is compiled together with a table of them.
+// The source is preprocessed behind the prelude first. Only then are the kernels looked for, so that those are found
+// that a macro makes. Then it is compiled together with a table of them.
 
 #include "compile.h"
 
@@ -30,14 +30,15 @@ static bool inexact() {
     return checks.find(",ulps,") != std::string::npos;
 }
 
-// A fixed set of instructions, so that results are the same on every machine that has it; what has not runs baseline x86-64.
+// A fixed set of instructions, so that results are the same on every machine that has it; what has not runs baseline
+// x86-64.
 static std::string flags() {
     std::string flags =
         "-std=gnu++17 -O2 -fPIC -w -Wno-register -fno-exceptions -fno-rtti -fno-gnu-unique -fvisibility=hidden -fno-math-errno "
         "-fno-trapping-math";
     flags += __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? " -march=x86-64-v3" : " -march=x86-64";
-    // An index beyond a shared or local array of known size ends the kernel, as does an address that is no multiple of its type's
-    // size.
+    // An index beyond a shared or local array of known size ends the kernel, as does an address that is no multiple of
+    // its type's size.
     flags += " -fsanitize=bounds,alignment -fsanitize-undefined-trap-on-error";
     if (inexact()) flags += " -DEMULATED_ULPS";
     return flags;
@@ -158,8 +159,8 @@ static size_t closed(const std::string& text, size_t open) {
     return text.size();
 }
 
-// Finds each `__global__ … NAME(` of the preprocessed text, and blanks out __global__ and __launch_bounds__(…), whose first
-// number it keeps.
+// Finds each `__global__ … NAME(` of the preprocessed text, and blanks out __global__ and __launch_bounds__(…), whose
+// first number it keeps.
 static std::vector<Kernel> find_kernels(std::string* text) {
     static const std::string global = "__global__", bounds = "__launch_bounds__";
     std::vector<Kernel> kernels;
@@ -237,8 +238,8 @@ Compiled compile(const std::string& source, const std::string& name, const Compi
     table +=
         "{}};\nextern \"C\" __attribute__((visibility(\"default\"))) const EmulatedModule emulated_module = {EMULATED_ABI, " +
         std::to_string(options.architecture) + ", " + std::to_string(kernels.size()) + ", emulated_kernels, emulated_shared};\n";
-    // Macros are gone from `text`, and none of its words are to be replaced again: what is behind it has the few names it needs
-    // from here.
+    // Macros are gone from `text`, and none of its words are to be replaced again: what is behind it has the few names
+    // it needs from here.
     std::string epilogue =
         "\n#line 1 \"epilogue.h\"\n#define EMULATED_ABI " + std::to_string(EMULATED_ABI) + "\n" + EMBEDDED_EPILOGUE;
     if (!write(in("kernel.cu"), text + epilogue + table)) return compiled;

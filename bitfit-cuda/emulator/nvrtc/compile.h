@@ -17,7 +17,8 @@ struct Compiled {
     bool real_architecture = false;
 };
 
-// Understands the options of NVRTC that mean something here, passes over those that do not, and refuses what NVRTC does not know.
+// Understands the options of NVRTC that mean something here, passes over those that do not, and refuses what NVRTC does
+// not know.
 bool parse_options(const std::vector<std::string>& given, CompileOptions* options, std::string* log);
 
 Compiled compile(const std::string& source, const std::string& name, const CompileOptions& options, std::string* log);

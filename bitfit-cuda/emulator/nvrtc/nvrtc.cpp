@@ -36,8 +36,8 @@ EXPORT const char* nvrtcGetErrorString(nvrtcResult result) {
     return "NVRTC_ERROR unknown";
 }
 
-// A minor version that no NVRTC has and that changes with the emulator: who keeps images by the version finds neither NVRTC's
-// under ours nor an old emulator's under the new one's.
+// A minor version that no NVRTC has and that changes with the emulator: who keeps images by the version finds neither
+// NVRTC's under ours nor an old emulator's under the new one's.
 EXPORT nvrtcResult nvrtcVersion(int* major, int* minor) {
     *major = 13;
     *minor = static_cast<int>(1000 + toolchain_hash() % 1000000);

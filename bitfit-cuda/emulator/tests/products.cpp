@@ -119,7 +119,7 @@ static bool run(const Problem& problem, double tolerance) {
                 double expected = problem.alpha * sum + problem.beta * d.values[d.at(batch, i, j)];
                 CHECK(std::abs(got[d.at(batch, i, j)] - expected) <= tolerance * (size + std::abs(expected)));
             }
-    // What lies between the lines is nobody's to write.
+    // The padding between the lines must not be written.
     for (uint64_t line = 0; line < (problem.row_major ? problem.m : problem.n); ++line)
         for (uint64_t i = d.leading - problem.pad; i < d.leading; ++i)
             CHECK(got[line * d.leading + i] == d.values[line * d.leading + i]);

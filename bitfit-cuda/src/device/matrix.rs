@@ -8,8 +8,8 @@ use half::bf16;
 
 use crate::{Buffer, Cuda};
 
-/// A frozen `[out, in]` weight on the device: row-major as it came, in the type of its products. A product transposes as
-/// it reads, so that the one copy serves `x · Wᵀ` and `dy · W`.
+/// A frozen `[out, in]` weight on the device, row-major. Products transpose while reading, so one copy serves `x · Wᵀ`
+/// and `dy · W`.
 #[derive(Debug)]
 pub struct Matrix {
     data: Buffer,
@@ -19,7 +19,7 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Uploads the row-wise concatenation of `parts`.
+    /// Uploads the row-wise concatenation of `parts` as `dtype`.
     pub(super) fn new(device: &Cuda, parts: &[HostTensor], dtype: DType) -> Result<Self> {
         let in_features = parts.first().map_or(0, |part| part.shape()[1]);
         let len: usize = parts.iter().map(HostTensor::len).sum();
@@ -32,7 +32,7 @@ impl Matrix {
             offset += part.len();
         }
         if dtype == DType::Bf16 {
-            // Rounded on the host, which halves what is copied: this happens once.
+            // Rounded on the host, which halves the size of the copy.
             let narrow: Vec<bf16> =
                 parts.iter().flat_map(HostTensor::data).map(|&value| bf16::from_f32(value)).collect();
             let (pairs, last) = narrow.as_chunks::<2>();
@@ -49,17 +49,17 @@ impl Matrix {
         Slice { buffer: &self.data, offset: 0, len: self.out_features * self.in_features, dtype: self.dtype }
     }
 
-    /// The type of its products.
+    /// The type of the elements.
     pub(crate) fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// Rows.
+    /// The number of rows.
     pub(crate) fn out_features(&self) -> usize {
         self.out_features
     }
 
-    /// Columns.
+    /// The number of columns.
     pub(crate) fn in_features(&self) -> usize {
         self.in_features
     }

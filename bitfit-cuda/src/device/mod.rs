@@ -1,4 +1,4 @@
-//! The device: a GPU, one stream of work on it, and what belongs to it for its life.
+//! [`Cuda`]: a GPU, the stream of work on it, and its kernels and memory pools.
 
 mod lists;
 mod matrix;
@@ -6,7 +6,7 @@ pub(crate) mod transfer;
 
 use std::{fmt, sync::Arc};
 
-use bitfit_core::DType;
+use bitfit_core::Precision;
 use cudarc::driver::{CudaContext, CudaStream, DriverError, sys::CUresult};
 
 pub use matrix::Matrix;
@@ -20,43 +20,22 @@ use crate::{
     staging::Staging,
 };
 
-/// The arithmetic of products, and the type in which what backward reads is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// f32 throughout: for parity with the CPU and with other frameworks.
-    #[default]
-    F32,
-    /// f32, but that tensor cores round what products take to TF32's 10 bits of mantissa.
-    Tf32,
-    /// Products with frozen weights in bfloat16 with sums in f32; half the memory.
-    Bf16,
-}
-
-impl Precision {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Tf32 => "tf32",
-            Self::Bf16 => "bf16",
-        }
-    }
-}
-
-/// A GPU. Clones share its stream and its memory.
+/// A GPU as a device. Clones share its stream and its memory.
 #[derive(Clone)]
 pub struct Cuda {
     shared: Arc<Shared>,
     precision: Precision,
-    /// Whether products are made by this crate's own kernel alone.
+    /// Whether f32 products round their factors to TF32.
+    tf32: bool,
+    /// Whether all products use this crate's own kernel.
     plain: bool,
 }
 
-/// What all clones of a device share.
+/// The state that clones of a device share.
 struct Shared {
-    /// Given to devices in messages: `cuda:0`.
+    /// The name in messages, such as `cuda:0`.
     short_name: String,
-    /// The card's name and architecture.
+    /// The name and architecture of the GPU.
     description: String,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
@@ -68,10 +47,10 @@ struct Shared {
 }
 
 impl Cuda {
-    /// How many devices the driver shows.
+    /// The number of devices of the driver.
     ///
     /// # Errors
-    /// [`Error::NoDriver`]; [`Error::Driver`] when it does not start.
+    /// [`Error::NoDriver`] if there is no driver; [`Error::Driver`] if it fails.
     pub fn count() -> Result<usize> {
         library::driver()?;
         match CudaContext::device_count() {
@@ -81,13 +60,13 @@ impl Cuda {
         }
     }
 
-    /// Device `ordinal` in the driver's order, in full precision.
+    /// Opens device number `ordinal`, counted from 0 in the driver's order, in f32.
     ///
     /// # Errors
-    /// [`Error::NoDriver`], [`Error::NoCompiler`] or [`Error::NoProducts`] for a library that is missing;
-    /// [`Error::OldDriver`], [`Error::OldCompiler`] or [`Error::OldProducts`] for one that is too old;
-    /// [`Error::NoDevice`]; [`Error::NoTarget`] for a device that kernels cannot be compiled for; [`Error::Driver`] when the
-    /// driver refuses.
+    /// [`Error::NoDriver`], [`Error::NoCompiler`] or [`Error::NoProducts`] if a library is missing;
+    /// [`Error::OldDriver`], [`Error::OldCompiler`] or [`Error::OldProducts`] if one is too old;
+    /// [`Error::NoDevice`]; [`Error::NoTarget`] if kernels cannot be compiled for the device; [`Error::Driver`] if the
+    /// driver fails.
     pub fn new(ordinal: usize) -> Result<Self> {
         library::fit(library::driver()?, library::compiler()?, library::products()?)?;
         let count = Self::count()?;
@@ -95,8 +74,8 @@ impl Cuda {
             return Err(Error::NoDevice { ordinal, count });
         }
         let context = CudaContext::new(ordinal).map_err(Error::driver("cuDevicePrimaryCtxRetain"))?;
-        // SAFETY: the events would order work of several streams. There is one, and everything goes to it. What the host must wait
-        // for, pinned memory, has events of its own (`staging`).
+        // SAFETY: the events would order the work of several streams, and there is only one. Pinned memory, for which
+        // the host has to wait, has its own events (`staging`).
         unsafe { context.disable_event_tracking() };
         memory::keep_what_is_freed(&context)?;
         let stream = context.new_stream().map_err(Error::driver("cuStreamCreate"))?;
@@ -116,49 +95,59 @@ impl Cuda {
                 stream,
             }),
             precision: Precision::F32,
+            tf32: false,
             plain: false,
         })
     }
 
-    /// The same device reckoning in another precision.
+    /// The same device with another precision.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
 
-    /// The same device multiplying matrices by this crate's own kernel alone, as it else does only where cuBLASLt has no
-    /// algorithm. Slower by far, and never in TF32; it shows whether cuBLASLt is at fault when results are.
+    /// The same device with products of f32 on tensor cores that round the factors to TF32, 10 bits of mantissa. Has no
+    /// effect in bfloat16.
+    #[must_use]
+    pub fn with_tf32(self) -> Self {
+        Self { tf32: true, ..self }
+    }
+
+    /// The same device with all products computed by this crate's own kernel, which is otherwise used only if cuBLASLt
+    /// has no algorithm. It is much slower and never uses TF32; it serves to find out whether cuBLASLt causes a wrong
+    /// result.
     #[must_use]
     pub fn without_cublaslt(self) -> Self {
         Self { plain: true, ..self }
     }
 
-    /// How many kinds of products, by shape, types and alignment, were asked for that cuBLASLt had no algorithm for. They
-    /// are multiplied all the same, by this crate's own kernel.
+    /// The number of distinct products, by shape, types and alignment, for which cuBLASLt had no algorithm. They are
+    /// computed by this crate's own kernel.
     pub fn products_refused(&self) -> usize {
         self.shared.products.refused()
     }
 
-    /// The most bytes of the GPU's memory that this process had allocated at a time: weights, activations, gradients and what
-    /// products work in, but not the driver's own. `None` where the driver keeps no account, having no memory pools.
+    /// The peak of this process's memory on the GPU in bytes: weights, activations, gradients and the workspace of
+    /// products, without the memory of the driver itself. `None` if the driver has no memory pools, and so does not
+    /// record it.
     ///
     /// # Errors
-    /// [`Error::Driver`] when the driver refuses.
+    /// [`Error::Driver`] if the driver fails.
     pub fn peak_memory(&self) -> Result<Option<u64>> {
         memory::peak(self.context())
     }
 
-    pub(crate) fn asks_cublaslt(&self) -> bool {
+    /// Whether products use cuBLASLt.
+    pub(crate) fn uses_cublaslt(&self) -> bool {
         !self.plain
     }
 
-    /// The precision it reckons in.
-    pub fn precision(&self) -> Precision {
-        self.precision
+    /// Whether products of f32 round their factors to TF32.
+    pub(crate) fn uses_tf32(&self) -> bool {
+        self.tf32 && self.precision == Precision::F32
     }
 
-    /// The compute capability that the kernels are compiled for, ten times major plus minor: what they can use of the
-    /// device.
+    /// The compute capability that the kernels are compiled for, ten times major plus minor.
     pub(crate) fn capability(&self) -> u32 {
         self.shared.kernels.capability()
     }
@@ -183,20 +172,14 @@ impl Cuda {
         &self.shared.pool
     }
 
-    /// An error of this device's as core has it.
+    /// Converts an error to that of `bitfit_core`.
     pub(crate) fn error(&self, error: Error) -> bitfit_core::Error {
         bitfit_core::Error::Device { device: self.shared.short_name.clone(), reason: error.to_string() }
     }
 
-    fn dtype(&self) -> DType {
-        match self.precision {
-            Precision::F32 | Precision::Tf32 => DType::F32,
-            Precision::Bf16 => DType::Bf16,
-        }
-    }
-
     fn full_name(&self) -> String {
-        format!("{} ({}, {})", self.shared.short_name, self.shared.description, self.precision.name())
+        let precision = if self.uses_tf32() { "tf32" } else { self.precision.name() };
+        format!("{} ({}, {precision})", self.shared.short_name, self.shared.description)
     }
 }
 

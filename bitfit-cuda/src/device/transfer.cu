@@ -1,5 +1,6 @@
-// Whole buffers: fill, copy, add, and the same by a list of indices. The first three take eight elements at a time where both windows
-// are aligned, and the rest, or all, one by one. Launch: Shape::eights(len), and Shape::elements of as many as there are indices.
+// Whole buffers: fill, copy, add, gather and scatter. The first three process eight elements at a time if both slices
+// are aligned, and the rest one by one. Launch: Shape::eights(len), and Shape::elements(number of indices) for gather
+// and scatter.
 
 template <class T>
 __device__ __forceinline__ void fill(float value, T* to, u64 len) {
@@ -53,7 +54,7 @@ extern "C" __global__ void bitfit_gather_accumulate(const float* from, const u32
     FOR_EACH_ELEMENT(i, len) to[i] += from[at[i]];
 }
 
-// to[at[i]] = from[i]; `at` names no element twice.
+// to[at[i]] = from[i]; `at` has no duplicates.
 extern "C" __global__ void bitfit_scatter(const float* from, const u32* at, float* to, u64 len) {
     FOR_EACH_ELEMENT(i, len) to[at[i]] = from[i];
 }

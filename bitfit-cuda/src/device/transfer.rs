@@ -1,7 +1,7 @@
-//! What is done to whole buffers: allocation, copies between host and device, and the simplest kernels.
+//! The implementation of `Device`: allocation, copies between host and device, and kernels over whole buffers.
 
 use bitfit_core::{
-    DType, Device, HostTensor, Result,
+    DType, Device, HostTensor, Precision, Result,
     backend::{Slice, SliceMut},
 };
 
@@ -23,8 +23,8 @@ impl Device for Cuda {
         self.full_name()
     }
 
-    fn compute_dtype(&self) -> DType {
-        self.dtype()
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn allocate(&self, len: usize) -> Result<Buffer> {
@@ -38,7 +38,7 @@ impl Device for Cuda {
     }
 
     fn write(&self, data: &[f32], to: SliceMut<'_, Self>) -> Result<()> {
-        assert_eq!(data.len(), to.len, "a copy to a window of another length");
+        assert_eq!(data.len(), to.len, "a copy to a slice of another length");
         match to.dtype {
             DType::F32 => self.stage(bytemuck::cast_slice(data), to.buffer, to.offset),
             DType::Bf16 => {
@@ -50,7 +50,7 @@ impl Device for Cuda {
     }
 
     fn read(&self, from: Slice<'_, Self>, to: &mut [f32]) -> Result<()> {
-        assert_eq!(from.len, to.len(), "a copy from a window of another length");
+        assert_eq!(from.len, to.len(), "a copy from a slice of another length");
         if from.len == 0 {
             return Ok(());
         }
@@ -62,18 +62,18 @@ impl Device for Cuda {
         let words = from.buffer.memory().slice(from.offset..from.offset + from.len);
         let to: &mut [u32] = bytemuck::cast_slice_mut(to);
         self.stream().memcpy_dtoh(&words, to).map_err(|error| self.error(Error::driver("cuMemcpyDtoHAsync")(error)))?;
-        // What failed in a kernel shows here.
+        // Errors of kernels are reported here.
         self.stream().synchronize().map_err(|error| self.error(Error::driver("cuStreamSynchronize")(error)))
     }
 
     fn indices(&self, data: &[u32]) -> Result<Indices> {
-        let mut lent = self.pool().lend(data.len()).map_err(|error| self.error(error))?;
-        self.stage(data, lent.buffer_mut(), 0)?;
-        Ok(Indices::new(lent, data.len()))
+        let mut pooled = self.pool().take(data.len()).map_err(|error| self.error(error))?;
+        self.stage(data, pooled.buffer_mut(), 0)?;
+        Ok(Indices::new(pooled, data.len()))
     }
 
-    fn lay_out(&self, parts: &[HostTensor], dtype: DType) -> Result<Matrix> {
-        Matrix::new(self, parts, dtype)
+    fn lay_out(&self, parts: &[HostTensor], precision: Precision) -> Result<Matrix> {
+        Matrix::new(self, parts, precision.weight_dtype())
     }
 
     fn fill(&self, value: f32, to: SliceMut<'_, Self>) -> Result<()> {
@@ -108,19 +108,19 @@ impl Device for Cuda {
     }
 }
 
-/// The length of a window that is copied to another, and a shape for as many elements.
+/// The length of two slices, which has to be the same, and the launch shape for it.
 fn same_length(from: &Slice<'_, Cuda>, to: &SliceMut<'_, Cuda>) -> (usize, Shape) {
-    assert_eq!(from.len, to.len, "a copy to a window of another length");
+    assert_eq!(from.len, to.len, "a copy to a slice of another length");
     (to.len, Shape::eights(to.len))
 }
 
 impl Cuda {
-    /// Copies words from the host without waiting.
+    /// Queues a copy of words from the host.
     pub(super) fn stage(&self, data: &[u32], to: &mut Buffer, offset: usize) -> Result<()> {
         self.shared.staging.copy(self.stream(), data, to, offset).map_err(|error| self.error(error))
     }
 
-    /// One of the kernels that take an f32 for every index.
+    /// Launches a kernel that processes one f32 for every index.
     fn by_indices(
         &self,
         kernel: &'static str,

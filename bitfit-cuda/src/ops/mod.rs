@@ -1,6 +1,5 @@
-//! The ops of [`bitfit_core::ops`] on the GPU, one folder each under core's name: `mod.rs` launches, `<op>.cu` computes.
-//! What an op computes, what it keeps and why is said in core, once for all devices. Ops that core builds on other ops and on
-//! the device's memory have no folder.
+//! The ops of [`bitfit_core::ops`] on the GPU, one folder each with the same name: `mod.rs` launches the kernels of
+//! `<op>.cu`. The definitions of the ops are in `bitfit_core`. Ops that need no kernel of their own have no folder.
 
 mod activation;
 mod adamw;
@@ -19,7 +18,7 @@ mod softmax;
 
 use crate::{device::transfer, launch::Source, products, sums};
 
-/// The sources of all kernels, for those who compile them without running any.
+/// The sources of all kernels.
 pub(crate) static SOURCES: &[&Source] = &[
     &transfer::SOURCE,
     &sums::SOURCE,

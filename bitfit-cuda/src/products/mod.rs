@@ -1,5 +1,5 @@
-//! Products of matrices: through cuBLASLt, with a cache of plans ([`plan`]), and by a kernel of our own where cuBLASLt has no
-//! algorithm. Which of the two is decided once a shape, and kept with its plan.
+//! Matrix products: through cuBLASLt, with a cache of plans ([`plan`]), or by a kernel of this crate if cuBLASLt has no
+//! algorithm. The choice is made once for each shape and cached.
 
 mod plan;
 
@@ -17,60 +17,61 @@ use cudarc::driver::CudaStream;
 
 use self::plan::{Key, Library, Plan};
 use crate::{
-    Cuda, Error, Precision, Result,
+    Cuda, Error, Result,
     launch::{Arguments, Shape, Source, bytes_of, kernel, source},
 };
 
-/// The kernel for what cuBLASLt has no algorithm for.
+/// The kernel for products for which cuBLASLt has no algorithm.
 pub(crate) static SOURCE: Source = source!("product");
 
-/// Rows and columns of a block's tile, as the kernel has them.
+/// Rows and columns of the tile of a block, as in the kernel.
 const TILE: usize = 64;
 
-/// Plans that are kept at the most. A run meets a shape for each number of tokens in a batch, and there may be thousands.
-const MOST_PLANS: usize = 4096;
+/// The maximum number of cached plans. Every number of tokens in a batch is another shape, and there may be thousands.
+const MAX_PLANS: usize = 4096;
 
-/// One factor of a product.
+/// A factor of a product.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Operand<'a> {
+pub(crate) struct Factor<'a> {
     pub data: Slice<'a, Cuda>,
-    /// Whether it is stored as the transpose of what is multiplied.
+    /// Whether the matrix in memory is the transpose of the factor.
     pub transposed: bool,
 }
 
-impl<'a> Operand<'a> {
-    /// A factor that lies as it is multiplied.
+impl<'a> Factor<'a> {
+    /// A factor that is stored without transposition.
     pub fn plain(data: Slice<'a, Cuda>) -> Self {
         Self { data, transposed: false }
     }
 
-    /// A factor whose transpose is stored.
+    /// A factor that is stored transposed.
     pub fn transposed(data: Slice<'a, Cuda>) -> Self {
         Self { data, transposed: true }
     }
 }
 
-/// `C = A · B`, or `C += A · B`: A `[m, k]` and B `[k, n]` of one type, C `[m, n]`, all row-major.
+/// A product `C = A · B`, or `C += A · B`: A `[m, k]` and B `[k, n]` have the same type, C is `[m, n]`; all are
+/// row-major.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Product<'a> {
     pub m: usize,
     pub k: usize,
     pub n: usize,
-    pub a: Operand<'a>,
-    pub b: Operand<'a>,
+    pub a: Factor<'a>,
+    pub b: Factor<'a>,
     pub accumulate: bool,
 }
 
-/// cuBLASLt and the plans that it made.
+/// cuBLASLt and the cached plans.
 pub(crate) struct Products {
     library: Library,
     plans: Mutex<Plans<Plan>>,
 }
 
-/// What was decided for each product: a plan, or `None` where cuBLASLt has none.
+/// The cached decision for each product: a plan, or `None` if cuBLASLt has no algorithm.
 struct Plans<P> {
     decided: HashMap<Key, Option<P>>,
-    /// How often the decision was that there is none.
+    /// The number of products for which cuBLASLt had no algorithm.
     refused: usize,
 }
 
@@ -79,12 +80,12 @@ impl<P> Plans<P> {
         Self { decided: HashMap::new(), refused: 0 }
     }
 
-    /// What was decided for this product, or is now. When there are too many, all are forgotten: those still in use are made
-    /// again, as when they were first met.
+    /// The decision for a product, made at its first use. A full cache is cleared; plans that are still used are made
+    /// again.
     fn of(&mut self, key: Key, make: impl FnOnce() -> Result<Option<P>>) -> Result<Option<&P>> {
         if !self.decided.contains_key(&key) {
             let plan = make()?;
-            if self.decided.len() >= MOST_PLANS {
+            if self.decided.len() >= MAX_PLANS {
                 self.decided.clear();
             }
             self.refused += usize::from(plan.is_none());
@@ -93,7 +94,7 @@ impl<P> Plans<P> {
         Ok(self.decided[&key].as_ref())
     }
 
-    /// Decides again.
+    /// Replaces a decision.
     fn decide(&mut self, key: Key, plan: Option<P>) {
         self.refused += usize::from(plan.is_none());
         self.decided.insert(key, plan);
@@ -101,20 +102,20 @@ impl<P> Plans<P> {
 }
 
 impl Products {
-    /// For a stream, whose context is the thread's current one.
+    /// The products of a stream, whose context has to be the thread's current one.
     pub fn new(stream: &Arc<CudaStream>) -> Result<Self> {
         Ok(Self { library: Library::new(stream)?, plans: Mutex::new(Plans::new()) })
     }
 
-    /// Queues a product; false, and nothing queued, where cuBLASLt has no algorithm for it.
+    /// Queues a product. Returns false, and queues nothing, if cuBLASLt has no algorithm for it.
     ///
     /// # Safety
-    /// As [`Library::multiply`].
+    /// As for [`Library::multiply`].
     unsafe fn multiply(&self, stream: &CudaStream, key: Key, addresses: [u64; 3]) -> Result<bool> {
-        // Plans are whole when they are put there, so a panic elsewhere cannot have broken one.
+        // Plans are complete when they are inserted, so a poisoned lock is harmless.
         let plans = &mut *self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(plan) = plans.of(key, || Plan::new(&self.library, &key))? {
-            // SAFETY: as the caller promises.
+            // SAFETY: guaranteed by the caller.
             if unsafe { self.library.multiply(stream, &key, plan, addresses) }? {
                 return Ok(true);
             }
@@ -124,7 +125,7 @@ impl Products {
         Ok(false)
     }
 
-    /// How many products cuBLASLt had no algorithm for.
+    /// The number of products for which cuBLASLt had no algorithm.
     pub fn refused(&self) -> usize {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner).refused
     }
@@ -140,10 +141,10 @@ impl Cuda {
     /// Queues a product.
     ///
     /// # Errors
-    /// [`bitfit_core::Error::Device`] when cuBLASLt fails or the driver refuses.
+    /// [`bitfit_core::Error::Device`] if cuBLASLt or the driver fails.
     ///
     /// # Panics
-    /// When the windows do not hold the shape's elements, or the factors are of different types.
+    /// If the slices do not have the elements of the shape, or the factors have different types.
     pub(crate) fn multiply(&self, product: Product<'_>, c: SliceMut<'_, Self>) -> bitfit_core::Result<()> {
         let Product { m, k, n, a, b, accumulate } = product;
         assert_eq!([a.data.len, b.data.len, c.len], [m * k, k * n, m * n], "a product of [{m}, {k}] and [{k}, {n}]");
@@ -164,15 +165,15 @@ impl Cuda {
             factors: a.data.dtype,
             output: c.dtype,
             accumulate,
-            tf32: self.precision() == Precision::Tf32 && a.data.dtype == DType::F32,
-            // Buffers begin at multiples of 256 bytes.
+            tf32: self.uses_tf32() && a.data.dtype == DType::F32,
+            // Buffers start at multiples of 256 bytes.
             alignments: windows.map(|window| 1 << (window.offset * bytes_of(window.dtype)).trailing_zeros().min(8)),
         };
         let addresses = windows.map(|window| window.buffer.pointer(window.offset, window.len, window.dtype));
-        if self.asks_cublaslt() {
+        if self.uses_cublaslt() {
             let done = self.context().bind_to_thread().map_err(Error::driver("cuCtxSetCurrent")).and_then(|()| {
-                // SAFETY: the windows hold as many elements as the shape has (asserted above), lie inside their buffers
-                // (`Buffer::pointer` checks it) and are aligned as the key says. Buffers are freed and lent again in the
+                // SAFETY: the slices have the elements of the shape (asserted above), are in bounds of their buffers
+                // (checked by `Buffer::pointer`) and have the alignment of the key. Buffers are freed and reused in the
                 // order of this stream.
                 unsafe { self.products().multiply(self.stream(), key, addresses) }
             });
@@ -213,14 +214,14 @@ mod tests {
     #[test]
     fn a_decision_is_kept_and_not_all_of_them_for_ever() {
         let mut plans = Plans::new();
-        for m in 0..MOST_PLANS {
+        for m in 0..MAX_PLANS {
             assert_eq!(plans.of(key(m), || Ok(Some(m))), Ok(Some(&m)));
         }
         let again = || panic!("it was decided before");
         assert_eq!(plans.of(key(0), again), Ok(Some(&0)));
-        assert_eq!(plans.decided.len(), MOST_PLANS);
-        assert_eq!(plans.of(key(MOST_PLANS), || Ok(None)), Ok(None));
-        assert_eq!(plans.of(key(MOST_PLANS), again), Ok(None));
+        assert_eq!(plans.decided.len(), MAX_PLANS);
+        assert_eq!(plans.of(key(MAX_PLANS), || Ok(None)), Ok(None));
+        assert_eq!(plans.of(key(MAX_PLANS), again), Ok(None));
         assert_eq!((plans.decided.len(), plans.refused), (1, 1));
         assert_eq!(plans.of(key(0), || Ok(Some(7))), Ok(Some(&7)));
         plans.decide(key(0), None);

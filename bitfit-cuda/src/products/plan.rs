@@ -1,23 +1,23 @@
-//! How cuBLASLt multiplies matrices of one shape: its descriptors of them, and the algorithm that its heuristic finds.
+//! Plans of cuBLASLt for products of one shape: its descriptors, and the algorithm that its heuristic finds.
 //!
-//! cuBLASLt takes matrices as columns one behind the other; ours lie row by row. A row-major `[r, c]` is, byte for byte, a
-//! column-major `[c, r]`: its transpose. So instead of `C = op(A) · op(B)` it is asked for `Cᵀ = op(B)ᵀ · op(A)ᵀ`, B first,
-//! and each operand is handed over with the transposition it has for us:
+//! cuBLASLt takes column-major matrices; those of this crate are row-major. A row-major `[r, c]` has the memory layout
+//! of a column-major `[c, r]`, its transpose. Instead of `C = op(A) · op(B)`, cuBLASLt therefore computes `Cᵀ = op(B)ᵀ
+//! · op(A)ᵀ`, with B first, and each operand has the transposition that it has here:
 //!
 //! ```text
-//! ours                     its first operand (n × k)     its second operand (k × m)
-//! B [k, n] as it lies      columns of n, not transposed
+//! this crate               its first operand (n × k)     its second operand (k × m)
+//! B stored [k, n]          columns of n, not transposed
 //! B stored [n, k]          columns of k, transposed
-//! A [m, k] as it lies                                    columns of k, not transposed
+//! A stored [m, k]                                        columns of k, not transposed
 //! A stored [k, m]                                        columns of m, transposed
 //! ```
 //!
-//! It is kept from algorithms that add parts of a sum in the order in which they come to be done, or round them to less than
-//! f32: the same product has the same bits every time.
+//! Algorithms that add partial sums in order of completion, or round them to less than f32, are excluded: a product
+//! always has the same bits.
 //!
-//! The heuristic takes about a millisecond for a product in bfloat16 on an H200, and a run meets a new number of rows with almost
-//! every batch. So it is asked for some numbers of rows, and what it finds for one serves those a little below, too. Where
-//! cuBLASLt does not take such an algorithm after all, the heuristic is asked for the product itself.
+//! The heuristic takes about a millisecond for a product in bfloat16 on an H200, and almost every batch has another
+//! number of rows. It is therefore called for certain numbers of rows only, and the algorithm is also used for slightly
+//! smaller products. If cuBLASLt rejects such an algorithm, the heuristic is called for the product itself.
 
 use std::{
     collections::HashMap,
@@ -37,10 +37,10 @@ use cudarc::{
 
 use crate::{Buffer, Error, Result};
 
-/// Room for what an algorithm keeps between its parts: what NVIDIA advises for its newer devices.
+/// The size of the workspace of an algorithm, as NVIDIA recommends for its newer devices.
 const WORKSPACE_BYTES: usize = 32 << 20;
 
-/// What a plan depends on.
+/// The properties of a product that determine its plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub m: usize,
@@ -48,12 +48,12 @@ pub(super) struct Key {
     pub n: usize,
     pub a_transposed: bool,
     pub b_transposed: bool,
-    /// Of both factors.
+    /// The type of both factors.
     pub factors: DType,
     pub output: DType,
     pub accumulate: bool,
     pub tf32: bool,
-    /// Powers of two of which the places of A, B and C are multiples; parts of the arena begin anywhere.
+    /// The alignments of A, B and C in bytes, powers of two; parts of the arena can start at any element.
     pub alignments: [u32; 3],
 }
 
@@ -66,8 +66,9 @@ impl fmt::Display for Key {
 }
 
 impl Key {
-    /// The product whose algorithm serves this one too, which may be this one: at most a quarter larger, or of 128 rows more. `None`
-    /// for a transposed A, which has as many columns as there are rows of the result: what suits their alignment is its own alone.
+    /// The product whose algorithm this one uses, which may be this one: at most a quarter larger, or by up to 128
+    /// rows. `None` for a transposed A, whose number of columns is the number of rows of the result: its alignment
+    /// depends on it.
     fn standing_for(self) -> Option<Self> {
         if self.a_transposed {
             return None;
@@ -78,43 +79,43 @@ impl Key {
     }
 }
 
-/// cuBLASLt, and the memory that it works in.
+/// The handle of cuBLASLt, and its workspace.
 pub(super) struct Library {
     handle: Handle,
     workspace: Buffer,
-    /// What the heuristic said of products that stand for others; few, as there are at most four to a doubling of the rows.
+    /// The algorithms of the products that stand for others. They are few: at most four for each doubling of the rows.
     algorithms: Mutex<HashMap<Key, Option<sys::cublasLtMatmulAlgo_t>>>,
 }
 
 impl Library {
-    /// For a stream, whose context is the thread's current one.
+    /// Opens cuBLASLt for a stream, whose context has to be the thread's current one.
     pub fn new(stream: &Arc<CudaStream>) -> Result<Self> {
         let handle = lt::create_handle().map_err(failed("cublasLtCreate", &"the library"))?;
         let workspace = Buffer::new(stream, WORKSPACE_BYTES / 4)?;
         Ok(Self { handle: Handle(handle), workspace, algorithms: Mutex::default() })
     }
 
-    /// What the heuristic says of a product that stands for others, asked once.
-    fn of_standing(&self, standing: &Key) -> Result<Option<sys::cublasLtMatmulAlgo_t>> {
-        // The map is whole after every change, so a panic elsewhere cannot have broken it.
+    /// The algorithm of a product that stands for others, determined once.
+    fn algorithm_of(&self, standing: &Key) -> Result<Option<sys::cublasLtMatmulAlgo_t>> {
+        // The map is consistent after every change, so a poisoned lock is harmless.
         let algorithms = &mut *self.algorithms.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = algorithms.get(standing) {
             return Ok(*found);
         }
-        let found = Problem::new(standing)?.ask(&self.handle, standing)?;
+        let found = Problem::new(standing)?.find_algorithm(&self.handle, standing)?;
         Ok(*algorithms.entry(*standing).or_insert(found))
     }
 
-    /// Queues a product; false, and nothing queued, where the library does not take it after all.
+    /// Queues a product. Returns false, and queues nothing, if the library rejects the algorithm.
     ///
     /// # Safety
-    /// `a`, `b` and `c` are addresses on the device of matrices as the plan's key describes them, of that alignment, which
-    /// live until the stream is through with the product.
+    /// `a`, `b` and `c` must be device addresses of matrices with the shapes, types and alignments of the key, which
+    /// are valid until the stream has executed the product.
     pub unsafe fn multiply(&self, stream: &CudaStream, key: &Key, plan: &Plan, [a, b, c]: [u64; 3]) -> Result<bool> {
         let (alpha, beta) = (1.0f32, if key.accumulate { 1.0f32 } else { 0.0 });
         let workspace = self.workspace.pointer(0, WORKSPACE_BYTES / 4, DType::F32) as *mut c_void;
-        // SAFETY: the descriptors live in the plan and describe what the caller promises of the matrices. The workspace is
-        // this library's alone, and is used in the order of the stream.
+        // SAFETY: the descriptors belong to the plan and describe the matrices that the caller guarantees. The
+        // workspace belongs to this library, and is used in the order of the stream.
         let done = unsafe {
             lt::matmul(
                 self.handle.0,
@@ -138,14 +139,14 @@ impl Library {
         match done {
             Ok(()) => Ok(true),
             Err(CublasError(Status::CUBLAS_STATUS_NOT_SUPPORTED | Status::CUBLAS_STATUS_ARCH_MISMATCH)) => Ok(false),
-            // "In an impossible configuration", which an algorithm for another product may make.
+            // Also returned for an algorithm that does not fit the product, such as one of another product.
             Err(CublasError(Status::CUBLAS_STATUS_INVALID_VALUE)) if plan.borrowed => Ok(false),
             Err(error) => Err(failed("cublasLtMatmul", key)(error)),
         }
     }
 }
 
-/// A product's description, and the algorithm for it.
+/// The descriptors of a product, and its algorithm.
 pub(super) struct Plan {
     problem: Problem,
     algorithm: sys::cublasLtMatmulAlgo_t,
@@ -154,21 +155,22 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// `None` where the heuristic has no algorithm: the library may lack the types on this architecture, or the alignment.
+    /// Makes a plan; `None` if the heuristic has no algorithm, for example for the types on this architecture or the
+    /// alignment.
     pub fn new(library: &Library, key: &Key) -> Result<Option<Self>> {
         let Some(standing) = key.standing_for() else { return Self::own(library, key) };
         let borrowed = standing != *key;
-        match library.of_standing(&standing)? {
+        match library.algorithm_of(&standing)? {
             Some(algorithm) => Ok(Some(Self { problem: Problem::new(key)?, algorithm, borrowed })),
             None if borrowed => Self::own(library, key),
             None => Ok(None),
         }
     }
 
-    /// With an algorithm that was found for this very product.
+    /// Makes a plan with an algorithm found for this product itself.
     pub fn own(library: &Library, key: &Key) -> Result<Option<Self>> {
         let problem = Problem::new(key)?;
-        let found = problem.ask(&library.handle, key)?;
+        let found = problem.find_algorithm(&library.handle, key)?;
         Ok(found.map(|algorithm| Self { problem, algorithm, borrowed: false }))
     }
 }
@@ -195,7 +197,7 @@ impl Problem {
         let transposition = |transposed: bool| if transposed { 1i32 } else { 0 };
         product.set(key, D::CUBLASLT_MATMUL_DESC_TRANSA, transposition(key.b_transposed))?;
         product.set(key, D::CUBLASLT_MATMUL_DESC_TRANSB, transposition(key.a_transposed))?;
-        // Our rows are its columns.
+        // Rows here are columns there.
         let layout = |dtype, rows: usize, cols: usize| {
             lt::create_matrix_layout(data_type(dtype), cols as u64, rows as u64, cols as i64)
                 .map(Layout)
@@ -207,12 +209,12 @@ impl Problem {
         Ok(Self { product, first, second, output })
     }
 
-    /// What the heuristic finds.
-    fn ask(&self, handle: &Handle, key: &Key) -> Result<Option<sys::cublasLtMatmulAlgo_t>> {
+    /// Calls the heuristic; `None` if it finds no algorithm.
+    fn find_algorithm(&self, handle: &Handle, key: &Key) -> Result<Option<sys::cublasLtMatmulAlgo_t>> {
         use sys::cublasLtMatmulPreferenceAttributes_t as P;
         let preference = Preference(lt::create_matmul_pref().map_err(failed("cublasLtMatmulPreferenceCreate", key))?);
         preference.set(key, P::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, WORKSPACE_BYTES as u64)?;
-        // Split sums are added in f32, from the workspace: not in place, and not in the output's type.
+        // Split sums are added in f32 from the workspace, neither in place nor in the type of the output.
         let reductions = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
         preference.set(key, P::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions)?;
         let [a, b, c] = key.alignments;
@@ -220,7 +222,7 @@ impl Problem {
         preference.set(key, P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, a)?;
         preference.set(key, P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, c)?;
         preference.set(key, P::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c)?;
-        // SAFETY: all of them live until the end of this function.
+        // SAFETY: all descriptors are valid until the end of this function.
         let found = unsafe {
             lt::get_matmul_algo_heuristic(
                 handle.0,
@@ -232,7 +234,7 @@ impl Problem {
                 preference.0,
             )
         };
-        // Its other errors too: whatever is wrong with the question, there is no algorithm, and there is another way.
+        // All errors are treated as no algorithm, because there is the other kernel.
         Ok(found.ok().map(|found| found.algo))
     }
 }
@@ -249,7 +251,7 @@ fn failed(call: &'static str, product: &impl fmt::Display) -> impl FnOnce(Cublas
     move |error| Error::Product { call, product, status: format!("{:?}", error.0) }
 }
 
-/// An object of cuBLASLt's, given back when dropped.
+/// Defines an object of cuBLASLt that is destroyed when dropped.
 macro_rules! owned {
     ($(#[$doc:meta])* $name:ident($kind:ty), $destroy:path) => {
         $(#[$doc])*
@@ -257,14 +259,14 @@ macro_rules! owned {
 
         impl Drop for $name {
             fn drop(&mut self) {
-                // SAFETY: it is given back here and nowhere else. There is nothing to do about an error.
+                // SAFETY: the object is destroyed only here. An error cannot be handled.
                 let _ = unsafe { $destroy(self.0) };
             }
         }
 
-        // SAFETY: cuBLASLt's objects belong to no thread; these are only read once a plan is made.
+        // SAFETY: objects of cuBLASLt are not bound to a thread, and are only read after a plan is made.
         unsafe impl Send for $name {}
-        // SAFETY: as above.
+        // SAFETY: objects of cuBLASLt are not bound to a thread, and are only read after a plan is made.
         unsafe impl Sync for $name {}
     };
 }
@@ -276,7 +278,7 @@ owned!(Preference(sys::cublasLtMatmulPreference_t), lt::destroy_matmul_pref);
 
 impl Description {
     fn set(&self, key: &Key, attribute: sys::cublasLtMatmulDescAttributes_t, value: i32) -> Result<()> {
-        // SAFETY: it lives, and the value is of the size that is said.
+        // SAFETY: the object is valid, and the value has the given size.
         unsafe { lt::set_matmul_desc_attribute(self.0, attribute, (&raw const value).cast(), size_of::<i32>()) }
             .map_err(failed("cublasLtMatmulDescSetAttribute", key))
     }
@@ -284,7 +286,7 @@ impl Description {
 
 impl Preference {
     fn set<T: Copy>(&self, key: &Key, attribute: sys::cublasLtMatmulPreferenceAttributes_t, value: T) -> Result<()> {
-        // SAFETY: it lives, and the value is of the size that is said.
+        // SAFETY: the object is valid, and the value has the given size.
         unsafe { lt::set_matmul_pref_attribute(self.0, attribute, (&raw const value).cast(), size_of::<T>()) }
             .map_err(failed("cublasLtMatmulPreferenceSetAttribute", key))
     }

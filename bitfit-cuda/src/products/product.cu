@@ -1,24 +1,26 @@
-// The product of two matrices, for those that cuBLASLt has no algorithm for. It is no match for the library's: no tensor cores, and
-// tiles of one size for all shapes. Each element is the sum of its terms in their order.
+// Matrix product, used if cuBLASLt has no algorithm. It is much slower: no tensor cores, and one tile size for all
+// shapes. Each element is the sum of its terms in their order.
 
-// Rows and columns of c that a block makes; terms of its sums that it loads at once.
+// The rows and columns of the tile of a block, and the number of terms that it loads at once.
 #define TILE 64
 #define DEPTH 16
 
-// c = a · b, or c += a · b if `accumulate`: a [m, k] with element (i, p) at i * a_row + p * a_column, b [k, n] with element (p, j)
-// at p * b_row + j * b_column, c [m, n] row by row. Launch: 256 threads, a block a tile, along the rows of tiles.
+// c = a · b, or c += a · b if `accumulate`: a [m, k] with element (i, p) at i * a_row + p * a_column, b [k, n] with
+// element (p, j) at p * b_row + j * b_column, c [m, n] row by row. Launch: 256 threads, a block a tile, along the rows
+// of tiles.
 template <class T, class U>
 __device__ __forceinline__ void product(const T* a, u64 a_row, u64 a_column, const T* b, u64 b_row, u64 b_column, U* c, u64 m,
                                         u64 k, u64 n, u32 accumulate) {
     __shared__ float left[DEPTH][TILE + 1], right[DEPTH][TILE + 1];
     u64 across = (n + TILE - 1) / TILE, down = quotient(blockIdx.x, across);
     u64 first_row = down * TILE, first_column = (blockIdx.x - down * across) * TILE;
-    // A thread's elements of c are 16 rows and 16 columns apart, so that neighbours write side by side.
+    // The elements of c of a thread are 16 rows and 16 columns apart, so that neighbouring threads write neighbouring
+    // elements.
     u32 x = threadIdx.x % 16, y = threadIdx.x / 16;
     float sums[4][4] = {};
     for (u64 first = 0; first < k; first += DEPTH) {
         for (u32 e = threadIdx.x; e < TILE * DEPTH; e += 256) {
-            // Neighbouring threads read what lies side by side.
+            // Neighbouring threads read neighbouring elements.
             u32 p = a_column == 1 ? e % DEPTH : e / TILE, i = a_column == 1 ? e / DEPTH : e % TILE;
             bool there = first + p < k && first_row + i < m;
             left[p][i] = there ? load(a, (first_row + i) * a_row + (first + p) * a_column) : 0.0f;

@@ -1,5 +1,6 @@
-//! Comma-separated values as RFC 4180 has them, by the `csv` crate, and three checks that it leaves out: a quote that is
-//! never closed, which would put the rest of the file into one field; blank lines between rows; and records without end.
+//! Comma-separated values as RFC 4180 has them, by the `csv` crate, and three checks that it leaves out: a quote that
+//! is never closed, which would put the rest of the file into one field; blank lines between rows; and records without
+//! end.
 
 use std::io::{self, BufRead, Cursor, Read};
 use std::path::Path;

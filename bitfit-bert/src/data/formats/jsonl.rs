@@ -11,7 +11,8 @@ use crate::data::{Dataset, Example, Label, ReadOptions, means_none};
 use crate::presets::GlueTask;
 use crate::{Error, Result};
 
-/// Reads the objects of a file. The keys of the first fix which are read; their order does not matter, nor do other keys.
+/// Reads the objects of a file. The keys of the first fix which are read; their order does not matter, nor do other
+/// keys.
 pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> Result<Dataset> {
     let mut lines = LineReader::new(reader, path);
     let mut blanks = Blanks::default();
@@ -195,7 +196,8 @@ mod tests {
     #[test]
     fn labels_are_optional_to_predict() {
         let options = ReadOptions { require_labels: false, ..ReadOptions::default() };
-        let file = "{\"text\":\"a\",\"label\":null}\n{\"text\":\"b\"}\n{\"text\":\"c\",\"label\":1}\n{\"text\":\"d\",\"label\":[1,2]}\n";
+        let file = "{\"text\":\"a\",\"label\":null}\n{\"text\":\"b\"}\n{\"text\":\"c\",\"label\":1}\n\
+                    {\"text\":\"d\",\"label\":[1,2]}\n";
         let set = read(file.as_bytes(), Path::new("in.jsonl"), &options).unwrap();
         let labelled: Vec<_> = set.examples.iter().map(|e| e.label.is_some()).collect();
         assert_eq!(labelled, [false, false, true, false]);

@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// read, so that it can be answered while the stream is open. A blank line is an empty text: answers stay in step with
 /// lines.
 ///
-/// Yields [`Error::DataRow`] for a line with two tabs or more and for invalid UTF-8, then goes on with the next line; for a
-/// line of more than 64 MiB, after which it ends; [`Error::Io`] if the stream breaks.
+/// Yields [`Error::DataRow`] for a line with two tabs or more and for invalid UTF-8, then goes on with the next line;
+/// for a line of more than 64 MiB, after which it ends; [`Error::Io`] if the stream breaks.
 pub fn read_lines<R: BufRead>(reader: R) -> Lines<R> {
     Lines::new(reader, Path::new("<stdin>"))
 }

@@ -37,8 +37,8 @@ impl Format {
         self.into()
     }
 
-    /// The format that a file's extension stands for: `.tsv` and `.txt`, `.csv`, `.jsonl`, `.ndjson` and `.json`, in any
-    /// case.
+    /// The format that a file's extension stands for: `.tsv` and `.txt`, `.csv`, `.jsonl`, `.ndjson` and `.json`, in
+    /// any case.
     ///
     /// # Errors
     /// [`Error::DataFile`] for any other.

@@ -8,7 +8,7 @@ use crate::data::line_reader::{Blanks, LineReader};
 use crate::data::table::Table;
 use crate::data::{Dataset, ReadOptions};
 
-/// Reads the rows of a file: fields are what stands between tabs.
+/// Reads the rows of a file: fields are the text between tabs.
 pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> Result<Dataset> {
     let mut lines = LineReader::new(reader, path);
     let mut table = Table::new(path, options);

@@ -1,4 +1,5 @@
-//! A device's own functions: what goes in comes out, windows touch nothing beside them, and a narrow type rounds to nearest.
+//! Checks of the functions of [`Device`]: values round-trip, slices do not affect elements outside, bfloat16 rounds to
+//! nearest.
 
 use super::{Check, list};
 use crate::{
@@ -16,18 +17,18 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
         a_fill_stays_in_its_window,
         a_copy_rounds_or_widens_from_any_window_to_any,
         accumulating_adds_in_f32_and_rounds_once,
-        gathers_and_scatters_meet_the_chosen_elements_of_their_windows,
-        nothing_is_moved_where_nothing_is_asked,
+        gathers_and_scatters_use_the_chosen_elements_of_their_slices,
+        empty_slices_are_accepted,
     ]
 }
 
-/// Lengths around every width in which elements may be moved, and one that takes many blocks of threads.
+/// Lengths around every vector width, and one that takes many blocks of threads.
 const LENGTHS: [usize; 11] = [1, 2, 3, 4, 7, 8, 9, 31, 33, 1000, 70_001];
 
-/// Offsets that are aligned to everything, to little and to nothing.
+/// Offsets with full, partial and no alignment.
 const OFFSETS: [usize; 4] = [0, 1, 6, 8];
 
-/// A buffer with a window in it, and room on both sides whose contents are known.
+/// A buffer with a slice in it, and known contents on both sides of the slice.
 struct Windowed<D: Device> {
     buffer: D::Buffer,
     dtype: DType,
@@ -36,7 +37,7 @@ struct Windowed<D: Device> {
     all: Vec<f32>,
 }
 
-/// Elements behind a window.
+/// The number of elements after a slice.
 const BEHIND: usize = 5;
 
 impl<D: Device> Windowed<D> {
@@ -57,7 +58,7 @@ impl<D: Device> Windowed<D> {
         SliceMut { buffer: &mut self.buffer, offset: self.offset, len: self.len, dtype: self.dtype }
     }
 
-    /// Asserts that the window holds `expected`, and everything beside it what it held.
+    /// Asserts that the slice holds `expected`, and that the elements around it are unchanged.
     #[track_caller]
     fn assert_holds(&self, device: &D, what: &str, expected: &[f32]) {
         let mut all = self.all.clone();
@@ -78,7 +79,7 @@ fn a_window_is_written_and_read_and_nothing_beside_it<D: Backend>(device: &D) {
         for len in LENGTHS {
             for offset in OFFSETS {
                 let mut window = Windowed::new(device, dtype, offset, &random(1, len));
-                // Halfway between two of a narrow type: the even one is nearest. And what rounding must not lose.
+                // Halfway cases, which round to even, and special values, which rounding has to keep.
                 let mut values = random(2, len);
                 for (value, special) in values.iter_mut().zip([1.003_906_2, 1.011_718_8, f32::INFINITY, -0.0, 3.4e38]) {
                     *value = special;
@@ -155,10 +156,10 @@ fn accumulating_adds_in_f32_and_rounds_once<D: Backend>(device: &D) {
     });
 }
 
-fn gathers_and_scatters_meet_the_chosen_elements_of_their_windows<D: Backend>(device: &D) {
+fn gathers_and_scatters_use_the_chosen_elements_of_their_slices<D: Backend>(device: &D) {
     for (len, count) in [(1, 1), (5, 5), (40, 17), (1000, 33), (70_001, 4099)] {
         for offset in OFFSETS {
-            // A step that is prime to every length: no element twice, and in no order.
+            // A step that is coprime to every length: no duplicates, in no particular order.
             let at: Vec<u32> = (0..count).map(|i| ((i * 7919 + 3) % len) as u32).collect();
             let indices = device.indices(&at).unwrap();
             let whole = random(1, len);
@@ -181,7 +182,7 @@ fn gathers_and_scatters_meet_the_chosen_elements_of_their_windows<D: Backend>(de
     }
 }
 
-fn nothing_is_moved_where_nothing_is_asked<D: Backend>(device: &D) {
+fn empty_slices_are_accepted<D: Backend>(device: &D) {
     let indices = device.indices(&[]).unwrap();
     for dtype in types(device) {
         let from = Windowed::new(device, dtype, 1, &[]);

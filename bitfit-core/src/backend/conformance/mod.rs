@@ -1,19 +1,20 @@
-//! One suite of tests that every backend runs, behind the feature `conformance`: what [`Backend`] asks of a device beyond its types.
+//! Conformance tests of backends, behind the feature `conformance`: what [`Backend`] requires of a device beyond its
+//! types.
 //!
-//! The checks compare a device's functions with the scalar loops of each op's `reference` module, on odd shapes and real
-//! ones, forward and backward, through the tape and so with everything that core does around a device. They also hold
-//! what a reference cannot say: that a gradient is added where an op comes second, that dropout draws the masks of
-//! [`Dropout::factor`](crate::Dropout::factor), that buffers come dirty, that windows have offsets, that nothing in gives
-//! nothing out, that a second run has the bits of the first. Where [`Device::compute_dtype`](crate::Device::compute_dtype) says
-//! bfloat16, ops that take narrow matrices are checked with both types.
+//! The checks compare a device with the scalar loops of each op's `reference` module, forward and backward, for odd
+//! shapes and typical ones, through the tape and thus with everything that this crate does around a device. They also
+//! check what a reference cannot express: that gradients are added if an op comes second, that dropout masks are those
+//! of [`Dropout::factor`](crate::rng::Dropout::factor), that buffers with old contents, slices with offsets and empty
+//! inputs are handled, and that a second run is bit-identical. If [`Device::precision`](crate::Device::precision) is
+//! bfloat16, ops that accept matrices of bfloat16 are checked with both types.
 //!
-//! A new backend makes a device and runs the suite on it, once a precision that it offers:
+//! A backend runs the tests once for each precision that it offers:
 //!
 //! ```
-//! use bitfit_core::{Cpu, DType, backend::conformance};
+//! use bitfit_core::{Cpu, Precision, backend::conformance};
 //!
 //! # let only_some = |check: &conformance::Check<Cpu>| check.name.starts_with("softmax");
-//! for precision in [DType::F32, DType::Bf16] {
+//! for precision in Precision::ALL {
 //!     let device = Cpu::default().with_precision(precision);
 //!     # conformance::run_checks(&device, conformance::checks().into_iter().filter(only_some));
 //!     # continue;
@@ -21,15 +22,15 @@
 //! }
 //! ```
 //!
-//! or gives each of [`checks`] to its test runner by name. It must do so from a thread that may use the device, and needs
-//! nothing else: no file, no network.
+//! or passes each of [`checks`] to its test runner by name, on a thread that can use the device. No files and no
+//! network are needed.
 //!
 //! # Tolerances
 //!
-//! A backend may add in any order, but it adds in f32 and does not round products of f32 to less: in this suite TF32 is a
-//! failure. Each tolerance is relative to the largest expected element and some three times what the worst of the CPU's
-//! instruction sets needs. Moves, gathers and dropout are exact. For bfloat16 the inputs are rounded before the reference
-//! sees them, and results may be off by 2⁻⁷ of the largest, four times the rounding of one.
+//! A backend may add in any order, but has to add in f32, and must not round the factors of f32 products: TF32 fails
+//! the tests. Each tolerance is relative to the largest expected element, and about three times the error of the least
+//! accurate instruction set of the CPU. Copies, gathers and dropout are exact. For bfloat16 the inputs of the reference
+//! are rounded, and results may differ by 2⁻⁷ of the largest element, four times the rounding error of one value.
 
 mod device;
 pub(crate) mod support;
@@ -38,24 +39,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{Backend, ops};
 
-/// One thing that a backend must do.
+/// One check of a backend.
 #[derive(Debug)]
 pub struct Check<D> {
-    /// Whose it is and what it holds, such as `softmax::agrees_with_the_reference`.
+    /// The name, made of an op and a property, such as `softmax::agrees_with_the_reference`.
     pub name: &'static str,
-    /// Panics unless the device does it.
+    /// The check, which panics if the device fails it.
     pub run: fn(&D),
 }
 
-/// The checks of a suite by the names of their functions, for `D`.
+/// Lists the checks of an op by the names of their functions, for `D`.
 macro_rules! list {
-    ($whose:literal: $($check:ident),+ $(,)?) => {
-        vec![$(crate::backend::conformance::Check { name: concat!($whose, "::", stringify!($check)), run: $check::<D> }),+]
+    ($op:literal: $($check:ident),+ $(,)?) => {
+        vec![$(crate::backend::conformance::Check { name: concat!($op, "::", stringify!($check)), run: $check::<D> }),+]
     };
 }
 pub(crate) use list;
 
-/// Every check, a device's own functions first.
+/// All checks, those of the device's own functions first.
 pub fn checks<D: Backend>() -> Vec<Check<D>> {
     [
         device::checks(),
@@ -81,25 +82,25 @@ pub fn checks<D: Backend>() -> Vec<Check<D>> {
     .collect()
 }
 
-/// Runs every check on `device`, and goes on after one that fails.
+/// Runs all checks on `device`, continuing after failures.
 ///
 /// # Panics
-/// With the names of those that failed; what each found goes to stderr as it fails.
+/// If a check fails, with the names of all that failed; the details are printed to stderr as they occur.
 #[track_caller]
 pub fn run<D: Backend>(device: &D) {
     run_checks(device, checks());
 }
 
-/// As [`run`], with some of the checks.
+/// Runs the given checks on `device`, continuing after failures.
 ///
 /// # Panics
-/// As [`run`].
+/// As for [`run`].
 #[track_caller]
 pub fn run_checks<D: Backend>(device: &D, checks: impl IntoIterator<Item = Check<D>>) {
     let mut failed = Vec::new();
     for check in checks {
         println!("{} on {}", check.name, device.name());
-        // A check makes its own buffers and drops them; of the device, only what a later check would find broken too is left.
+        // A check uses its own buffers, so that a failure does not affect the checks after it.
         if catch_unwind(AssertUnwindSafe(|| (check.run)(device))).is_err() {
             eprintln!("failed: {} on {}", check.name, device.name());
             failed.push(check.name);

@@ -1,10 +1,13 @@
-//! What the ops' tests and the [suite](crate::backend::conformance) share: random matrices, closeness, networks of one op; and for the tests
-//! alone a CPU of each instruction set, and finite differences.
+//! Helpers of the conformance tests and of the ops' tests: random matrices, comparisons, networks of one op; and for
+//! the tests only, a CPU of each instruction set, and finite differences.
 
 use half::bf16;
 
+#[cfg(test)]
+use super::{Check, run_checks};
 use crate::{
-    Arena, ArenaBuilder, Backend, DType, Device, HostTensor, Mask, Result, Seed, Tape, Tensor, Var, Workspace,
+    Arena, ArenaBuilder, Backend, DType, Device, HostTensor, Mask, Precision, Result, Seed, Tape, Tensor, Var,
+    Workspace,
     memory::Scratch,
     tape::{Backward, Grads, Slot},
 };
@@ -20,23 +23,28 @@ pub(crate) fn cpus() -> impl Iterator<Item = Cpu> {
 /// Runs an op's part of the conformance tests on the CPU by every instruction set, in either precision.
 #[cfg(test)]
 #[track_caller]
-pub(crate) fn pass_on_every_cpu(checks: impl Fn() -> Vec<crate::backend::conformance::Check<Cpu>>) {
+pub(crate) fn pass_on_every_cpu(checks: impl Fn() -> Vec<Check<Cpu>>) {
     for device in cpus() {
-        for narrow in [DType::F32, DType::Bf16] {
-            crate::backend::conformance::run_checks(&device.clone().with_precision(narrow), checks());
+        for precision in Precision::ALL {
+            run_checks(&device.clone().with_precision(precision), checks());
         }
     }
 }
 
-/// The types of which a device's ops have to take matrices: f32, and what it keeps narrow.
+/// The precisions that a device's ops have to support: f32, and the one that the device was made with.
+pub(crate) fn precisions<D: Device>(device: &D) -> impl Iterator<Item = Precision> + use<D> {
+    Precision::ALL.into_iter().take(if device.precision() == Precision::F32 { 1 } else { 2 })
+}
+
+/// The element types of activations that a device's ops have to accept.
 pub(crate) fn types<D: Device>(device: &D) -> impl Iterator<Item = DType> + use<D> {
-    [DType::F32, DType::Bf16].into_iter().take(if device.compute_dtype() == DType::F32 { 1 } else { 2 })
+    precisions(device).map(Precision::activation_dtype)
 }
 
 /// The tolerance where something was stored as `dtype` on the way, of one that holds in f32.
 ///
-/// Half a unit in bfloat16's last place is 2⁻⁹ of a value. An operand of a product, a factor that was kept and the result
-/// may each have been rounded; their errors are of either sign, so that sums of them grow less than the sums do.
+/// Half a unit in bfloat16's last place is 2⁻⁹ of a value. An operand of a product, a factor that was kept and the
+/// result may each have been rounded; their errors are of either sign, so that sums of them grow less than the sums do.
 pub(crate) fn tolerance(dtype: DType, f32: f64) -> f64 {
     match dtype {
         DType::F32 => f32,
@@ -218,8 +226,8 @@ pub(crate) fn elements<D: Device>(y: &Var<D>) -> Vec<f32> {
     y.tensor().to_array().unwrap().into_raw_vec_and_offset().0
 }
 
-/// Asserts that an op which comes second to an input's gradient adds to it: twice the op, twice the gradient; and that the
-/// same op on the same inputs makes the same bits again.
+/// Asserts that an op which comes second to an input's gradient adds to it: twice the op, twice the gradient; and that
+/// the same op on the same inputs makes the same bits again.
 #[track_caller]
 pub(crate) fn assert_accumulates<D: Backend, const N: usize>(
     device: &D,

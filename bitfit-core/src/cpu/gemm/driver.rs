@@ -1,99 +1,128 @@
-//! How a product is cut into blocks, which threads take, and how a block is walked through.
+//! The loops around the micro-kernel, with the names of BLIS (Van Zee and van de Geijn, ACM TOMS 41:3, 2015):
 //!
-//! Blocks of vectors' kernels are the same whatever the number of threads; those of tile registers may be narrower for more of them,
-//! and what is computed does not depend on it. Consecutive blocks share their columns, so that a thread finds
-//! its panels in the second cache; inside a block, k is cut so that a panel and the block's part of the left operand
-//! stay there, and a panel meets all rows before the next one does.
+//! ```text
+//! C [m, n] = A [m, k] · B [k, n]
+//!
+//! 5.  for jc in 0..n by NC                         ┐ `run`: one task per block of C, jc in the outer loop, so that
+//! 3.    for ic in 0..m by MC                       ┘ consecutive tasks read the same panels of B from the L2 cache
+//! 4.      for pc in 0..k by KC                     ┐
+//! 2.        for jr in 0..NC by NR                  │ the macro-kernel, for one block of C: a panel of B is used
+//! 1.          for ir in 0..MC by MR                │ for all rows of the block before the next panel is
+//!               C[MR×NR] += A[MR×KC] · B[KC×NR]    ┘ `kernel`: the micro-kernel, a tile of C in registers
+//!         epilogue of C[MC×NC]                       `epilogue`: while the block of C is in cache
+//! ```
+//!
+//! It differs from BLIS in three ways. Loop 4 is inside loop 3, so that one task finishes a block of C and its epilogue
+//! sees final values. B is packed as a whole before the loops, frozen weights only once (`pack`, `weights`). A is not
+//! packed: its rows are read in place, except by AMX.
+//!
+//! Block sizes do not depend on the number of threads, except NC of the tile registers, on which no result depends.
 
-use std::{cell::Cell, ops::Range};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::kernel::InTiles;
+use super::kernel::AmxProduct;
 use super::{
-    Block, COL_BLOCK, Epilogue, MatMut, MatRef, ROW_BLOCK,
+    Block, Epilogue, MatMut, MatRef, Operand,
     block::next_product,
-    kernel::{Form, Kernels, Operand, Tile, TileFn},
+    kernel::{KernelKind, Kernels, VectorKernel, VectorTile},
     pack::{Panel, Panels},
 };
-use crate::{cpu::simd::Isa, memory::Line};
+use crate::{cpu::simd::Isa, memory::ThreadScratch};
 
-/// Steps of k that a block of vectors' kernels takes at a time, where it is cut at all.
-const K_BLOCK: usize = 512;
+/// MC: rows of a block of C, and of what an epilogue sees at a time; column sums are formed over so many rows.
+pub const MC: usize = 96;
 
-/// Steps of k up to which it is not.
-const K_WHOLE: usize = 768;
+/// NC: the most columns of a block of C, and of what an epilogue sees at a time.
+pub const NC: usize = 192;
 
-/// Fewer blocks of vectors' kernels than this, and they are made narrower.
+/// KC: steps of k in a part of it, if k is split.
+const KC: usize = 512;
+
+/// The number of steps up to which k is not split.
+const KC_UNSPLIT: usize = 768;
+
+/// The number of blocks below which they are made narrower.
 const MIN_BLOCKS: usize = 64;
 
-/// Multiply-adds below which a product is not worth waking a thread for, a row counting as four: reading its weights
-/// takes as long.
+/// Multiply-adds up to which one thread computes the whole product. A product with fewer than four rows counts as one
+/// of four, because reading the weight takes as long.
 const SEQUENTIAL: usize = 1 << 21;
 
-/// Where a product goes.
+/// The destination of a product.
 #[derive(Debug)]
 pub enum Output<'a> {
     /// `y = product`.
     Write(MatMut<'a>),
     /// `y += product`; the epilogue sees the sum.
     Accumulate(MatMut<'a>),
-    /// Nowhere but to the epilogue, which keeps what it wants of each block.
+    /// The product is only passed to the epilogue, block by block.
     Discard,
 }
 
-/// Both operands of a product `[m, k] x [k, n]`, and how a block of it is computed.
+/// A product with a macro-kernel that computes one block of it.
 pub(super) trait Product: Sync {
-    /// `[m, n]` and k.
-    fn shape(&self) -> ([usize; 2], usize);
-    /// Rows and columns of a block, the rows a multiple of [`ROW_BLOCK`].
+    /// `[m, k, n]` of a product `[m, k] · [k, n]`.
+    fn shape(&self) -> [usize; 3];
+
+    /// `[MC, NC]` of this product; its MC is a multiple of [`MC`].
     fn block_shape(&self) -> [usize; 2];
-    /// Computes a block to `c`, whose element `(rows.start, cols.start)` is there.
+
+    /// Computes a block to `c`, the address of its first element.
     ///
     /// # Safety
-    /// The block's elements must be writable at `c` and used by nobody else.
-    unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>, c: *mut f32, c_stride: usize, accumulate: bool);
+    /// The elements of the block must be writable at `c`, in rows `c_stride` apart, and not accessed by anyone else.
+    unsafe fn macro_kernel(
+        &self,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        c: *mut f32,
+        c_stride: usize,
+        accumulate: bool,
+    );
 }
 
-/// The right operand of a product.
+/// The right operand B of a product.
 #[derive(Clone, Copy)]
-pub(super) enum Right<'a> {
-    /// Laid out.
-    Panels(&'a Panels),
-    /// As it lies: contiguous rows of whole vectors.
-    Rows(MatRef<'a>),
+pub(super) enum RightOperand<'a> {
+    /// Packed into panels.
+    Packed(&'a Panels),
+    /// In place: contiguous rows whose length is a whole number of vectors.
+    InPlace(MatRef<'a>),
 }
 
-/// Rows as they lie against panels: `scale * a·b`.
+/// The product `scale * a·b`, with `n` columns.
 pub(super) struct PanelProduct<'a, T: 'static> {
     pub kernels: Kernels<T>,
     pub a: MatRef<'a, T>,
-    pub b: Right<'a>,
+    pub b: RightOperand<'a>,
     pub n: usize,
     pub scale: f32,
 }
 
 impl<T: Operand> PanelProduct<'_, T> {
-    /// Computes it, as [`run`] does.
+    /// Computes the product with the macro-kernel of its instruction set.
     pub fn run(&self, isa: Isa, output: Output<'_>, epilogue: &impl Epilogue) {
-        match self.kernels.form {
-            Form::Vectors(table) => run(isa, &InVectors { product: self, table }, output, epilogue),
+        match self.kernels.kind {
+            KernelKind::Vectors(table) => run(isa, &VectorProduct { product: self, table }, output, epilogue),
             #[cfg(target_arch = "x86_64")]
-            Form::Amx => run(isa, &InTiles { product: self }, output, epilogue),
+            KernelKind::Amx => run(isa, &AmxProduct { product: self }, output, epilogue),
         }
     }
 
-    pub fn shape(&self) -> ([usize; 2], usize) {
-        ([self.a.rows(), self.n], self.a.cols())
+    pub fn shape(&self) -> [usize; 3] {
+        [self.a.rows(), self.a.cols(), self.n]
     }
 
+    /// Panel `i` of B: its columns from `i * NR` on.
     pub fn panel(&self, i: usize) -> Panel<'_> {
         match self.b {
-            Right::Panels(panels) => panels.get(i),
-            Right::Rows(b) => {
-                let width = self.kernels.width();
-                let cols = i * width..b.cols().min((i + 1) * width);
+            RightOperand::Packed(panels) => panels.get(i),
+            RightOperand::InPlace(b) => {
+                let nr = self.kernels.nr();
+                let cols = i * nr..b.cols().min((i + 1) * nr);
                 let data = if b.rows() == 0 { &[] } else { b.from(0, cols.start) };
                 Panel { data, stride: b.strides()[0], cols }
             }
@@ -101,47 +130,54 @@ impl<T: Operand> PanelProduct<'_, T> {
     }
 }
 
-/// A product by the kernels of a table.
-struct InVectors<'a, 'b, T: 'static> {
+/// A product computed by micro-kernels in vector registers.
+struct VectorProduct<'a, 'b, T: 'static> {
     product: &'a PanelProduct<'b, T>,
-    table: &'static [&'static [TileFn<T>]],
+    table: &'static [&'static [VectorKernel<T>]],
 }
 
-impl<T: Operand> Product for InVectors<'_, '_, T> {
-    fn shape(&self) -> ([usize; 2], usize) {
+impl<T: Operand> Product for VectorProduct<'_, '_, T> {
+    fn shape(&self) -> [usize; 3] {
         self.product.shape()
     }
 
     fn block_shape(&self) -> [usize; 2] {
-        let row_blocks = self.product.a.rows().div_ceil(ROW_BLOCK);
-        [ROW_BLOCK, block_width(row_blocks, self.product.n, self.product.kernels.width(), COL_BLOCK, MIN_BLOCKS)]
+        let row_blocks = self.product.a.rows().div_ceil(MC);
+        [MC, block_width(row_blocks, self.product.n, self.product.kernels.nr(), NC, MIN_BLOCKS)]
     }
 
-    unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>, c: *mut f32, c_stride: usize, accumulate: bool) {
+    unsafe fn macro_kernel(
+        &self,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        c: *mut f32,
+        c_stride: usize,
+        accumulate: bool,
+    ) {
         let Self { product, table } = self;
         let k = product.a.cols();
         let [row_stride, col_stride] = product.a.strides();
-        let width = product.kernels.width();
-        for part in k_blocks::<T>(k, K_WHOLE, K_BLOCK) {
-            for panel in cols.start / width..cols.end.div_ceil(width) {
-                let panel = product.panel(panel);
+        let (nr, mr) = (product.kernels.nr(), table.len());
+        for pc in k_parts::<T>(k, KC_UNSPLIT, KC) {
+            for jr in cols.start / nr..cols.end.div_ceil(nr) {
+                let panel = product.panel(jr);
                 let vectors = panel.cols.len().div_ceil(product.kernels.lanes);
-                let b = panel.data.as_ptr().wrapping_add(part.start / T::PER_STEP * panel.stride);
-                for (first, count) in row_tiles(&rows, table.len()) {
-                    let tile = Tile {
-                        k: part.len(),
-                        a: product.a.as_ptr().wrapping_add(first * row_stride + part.start * col_stride),
+                let b = panel.data.as_ptr().wrapping_add(pc.start / T::PER_STEP * panel.stride);
+                for (ir, count) in row_tiles(&rows, mr) {
+                    let tile = VectorTile {
+                        k: pc.len(),
+                        a: product.a.as_ptr().wrapping_add(ir * row_stride + pc.start * col_stride),
                         a_strides: [row_stride, col_stride],
                         b,
                         b_stride: panel.stride,
-                        c: c.wrapping_add((first - rows.start) * c_stride + panel.cols.start - cols.start),
+                        c: c.wrapping_add((ir - rows.start) * c_stride + panel.cols.start - cols.start),
                         c_stride,
                         cols: panel.cols.len(),
                         scale: product.scale,
-                        accumulate: accumulate || part.start > 0,
+                        accumulate: accumulate || pc.start > 0,
                     };
-                    // SAFETY: the kernels are of a isa the CPU has. Rows `first..first + count` and the columns in
-                    // `part` are inside a; b holds whole vectors for each step; c is the caller's promise.
+                    // SAFETY: the micro-kernels are of an instruction set that the CPU has. Rows `ir..ir + count` and
+                    // the columns `pc` are inside a; b holds whole vectors for each step; the caller guarantees c.
                     unsafe { table[count - 1][vectors - 1](&tile) };
                 }
             }
@@ -149,41 +185,38 @@ impl<T: Operand> Product for InVectors<'_, '_, T> {
     }
 }
 
-/// The parts that k is cut into: all of it up to `whole` steps, else about `block` steps at a time. One empty part where k is zero.
-pub(super) fn k_blocks<T: Operand>(k: usize, whole: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
+/// The parts that k is split into: one of up to `unsplit` steps, otherwise parts of about `kc` steps. One empty part if
+/// k is 0.
+pub(super) fn k_parts<T: Operand>(k: usize, unsplit: usize, kc: usize) -> impl Iterator<Item = Range<usize>> {
     let steps = k.div_ceil(T::PER_STEP);
-    let parts = if steps <= whole { 1 } else { steps.div_ceil(block) };
+    let parts = if steps <= unsplit { 1 } else { steps.div_ceil(kc) };
     let size = steps.div_ceil(parts).next_multiple_of(16).max(1) * T::PER_STEP;
     (0..k.max(1)).step_by(size).map(move |first| first..k.min(first + size))
 }
 
-/// Cuts rows into tiles of at most `most`, as even as they come: `(first, count)`.
-fn row_tiles(rows: &Range<usize>, most: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let tiles = rows.len().div_ceil(most).max(1);
+/// Splits rows into tiles of at most `mr` rows, of sizes as equal as possible: `(first, count)`.
+fn row_tiles(rows: &Range<usize>, mr: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let tiles = rows.len().div_ceil(mr).max(1);
     let (start, len) = (rows.start, rows.len());
     (0..tiles).map(move |i| (start + len * i / tiles, len * (i + 1) / tiles - len * i / tiles))
 }
 
-/// Columns of a block, a multiple of `step`: as many of `most` as leave `least` blocks to share out.
-pub(super) fn block_width(row_blocks: usize, n: usize, step: usize, most: usize, least: usize) -> usize {
-    let mut width = most / step * step;
-    while width > step && row_blocks * n.div_ceil(width) < least {
-        width = (width / 2).next_multiple_of(step);
+/// The number of columns of a block, a multiple of `nr`: the largest up to `most` that leaves at least `min_blocks`
+/// blocks.
+pub(super) fn block_width(row_blocks: usize, n: usize, nr: usize, most: usize, min_blocks: usize) -> usize {
+    let mut width = most / nr * nr;
+    while width > nr && row_blocks * n.div_ceil(width) < min_blocks {
+        width = (width / 2).next_multiple_of(nr);
     }
     width
 }
 
-thread_local! {
-    /// The block of a product whose output is discarded.
-    static SCRATCH: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
-}
-
-/// Computes a product block by block.
+/// Computes a product block by block, and applies the epilogue to each block.
 ///
 /// # Panics
-/// Where the output has not the product's shape.
+/// If the output does not have the product's shape.
 pub(super) fn run(isa: Isa, product: &impl Product, output: Output<'_>, epilogue: &impl Epilogue) {
-    let ([m, n], k) = product.shape();
+    let [m, k, n] = product.shape();
     let (y, accumulate) = match &output {
         Output::Write(y) => (Some(y), false),
         Output::Accumulate(y) => (Some(y), true),
@@ -196,38 +229,30 @@ pub(super) fn run(isa: Isa, product: &impl Product, output: Output<'_>, epilogue
         return;
     }
     let number = next_product();
-    let [height, width] = product.block_shape();
-    let (row_blocks, col_blocks) = (m.div_ceil(height), n.div_ceil(width));
+    let [mc, nc] = product.block_shape();
+    let (row_blocks, col_blocks) = (m.div_ceil(mc), n.div_ceil(nc));
 
     let block = |i: usize| {
-        let (row, col) = (i % row_blocks * height, i / row_blocks * width);
-        let (rows, cols) = (row..m.min(row + height), col..n.min(col + width));
-        let work = |data: *mut f32, stride: usize| {
-            // SAFETY: `data` is the block's part of the output, which is exclusively borrowed for this call, or this
-            // task's scratch. Each i makes one block, once, and blocks of different i do not overlap; nor do the parts of
-            // it that the epilogue sees, one after the other.
+        let (ic, jc) = (i % row_blocks * mc, i / row_blocks * nc);
+        let (rows, cols) = (ic..m.min(ic + mc), jc..n.min(jc + nc));
+        let compute = |c: *mut f32, c_stride: usize| {
+            // SAFETY: `c` is the block's part of the output, which is exclusively borrowed for this call, or scratch
+            // memory of this task. Each i is one block, computed once, and blocks of different i do not overlap; nor do
+            // the parts of it that the epilogue sees, which exist one after the other.
             unsafe {
-                product.block(rows.clone(), cols.clone(), data, stride, accumulate);
-                for first_row in rows.clone().step_by(ROW_BLOCK) {
-                    for first_col in cols.clone().step_by(COL_BLOCK) {
-                        let rows = first_row..rows.end.min(first_row + ROW_BLOCK);
-                        let cols = first_col..cols.end.min(first_col + COL_BLOCK);
-                        let data = data.wrapping_add((first_row - row) * stride + first_col - col);
-                        epilogue.apply(&mut Block::new(isa, number, rows, cols, data, stride));
+                product.macro_kernel(rows.clone(), cols.clone(), c, c_stride, accumulate);
+                for row in rows.clone().step_by(MC) {
+                    for col in cols.clone().step_by(NC) {
+                        let part = (row..rows.end.min(row + MC), col..cols.end.min(col + NC));
+                        let c = c.wrapping_add((row - ic) * c_stride + col - jc);
+                        epilogue.apply(&mut Block::new(isa, number, part, c, c_stride));
                     }
                 }
             }
         };
         match y {
-            Some(y) => work(y.at(row, col), y.row_stride()),
-            None => {
-                // Taken out while in use: an epilogue may itself run a product on this thread.
-                let mut scratch = SCRATCH.take();
-                let lines = (height * width).div_ceil(Line::LEN);
-                scratch.resize(scratch.len().max(lines), Line::ZERO);
-                work(scratch.as_mut_ptr().cast(), width);
-                SCRATCH.set(scratch);
-            }
+            Some(y) => compute(y.at(ic, jc), y.row_stride()),
+            None => compute(ThreadScratch::unspecified(mc * nc).as_mut_ptr(), nc),
         }
     };
     let blocks = row_blocks * col_blocks;
@@ -245,7 +270,7 @@ mod tests {
     #[test]
     fn k_is_covered_once_in_even_steps() {
         for k in [0, 1, 15, 384, 768, 769, 1024, 3072, 4097] {
-            let parts: Vec<_> = k_blocks::<half::bf16>(k, K_WHOLE, K_BLOCK).collect();
+            let parts: Vec<_> = k_parts::<half::bf16>(k, KC_UNSPLIT, KC).collect();
             assert_eq!(parts[0].start, 0);
             assert_eq!(parts.last().unwrap().end, k);
             assert!(parts.windows(2).all(|w| w[0].end == w[1].start && w[1].start % 2 == 0));
@@ -265,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_narrow_until_there_are_enough() {
+    fn blocks_get_narrower_until_there_are_enough() {
         assert_eq!(block_width(22, 3072, 48, 192, 64), 192);
         assert_eq!(block_width(1, 768, 48, 192, 64), 48);
         assert_eq!(block_width(7, 768, 16, 192, 64), 48);

@@ -1,25 +1,29 @@
-//! What is done to each block of a product while it is in the cache.
+//! Epilogues: work on each block of a product while the block is in cache.
 //!
-//! An epilogue sees every element once, in blocks of at most [`ROW_BLOCK`](super::ROW_BLOCK) rows, from many threads at
-//! a time. What it writes beside the product goes through a [`Aux`] or [`ColumnPartials`]. Ops write their own by
-//! implementing [`Epilogue`]; these are the ones the encoder needs.
+//! An epilogue sees every element once, in blocks of at most [`MC`](super::MC) rows, from several threads at once. It
+//! writes results other than the product itself to an [`Aux`] or [`ColumnPartials`]. An op can define its own by
+//! implementing [`Epilogue`]; those here are used by the encoder.
 
 use half::bf16;
 
-use super::{Aux, Block, COL_BLOCK, ColumnPartials, MatMut, MatRef};
-use crate::cpu::simd::{self, Kernel, Simd, math};
+use super::{Aux, Block, ColumnPartials, MatMut, MatRef, NC};
+use crate::cpu::{
+    Float,
+    simd::{self, Kernel, Simd, math},
+};
 
-/// How many rows ahead a matrix beside the product is asked for. A block's rows of it are short pieces far apart, which the CPU
-/// does not foresee.
+/// Prefetch distance in rows of an auxiliary matrix. A block's rows of it are short and far apart, which defeats the
+/// hardware prefetcher.
 const ROWS_AHEAD: usize = 4;
 
-/// Work on the blocks of a product. Where a block's columns end may depend on the number of threads; no result should.
+/// Work on the blocks of a product. Results must not depend on the columns of a block, which may depend on the number
+/// of threads.
 pub trait Epilogue: Sync {
-    /// Called once with each block, when its values are final.
+    /// Processes a block. Called once for each block, when its values are final.
     fn apply(&self, block: &mut Block<'_>);
 }
 
-/// Nothing.
+/// The epilogue that does nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct NoEpilogue;
 
@@ -27,7 +31,7 @@ impl Epilogue for NoEpilogue {
     fn apply(&self, _block: &mut Block<'_>) {}
 }
 
-/// `y += b`, b one row.
+/// `y += b`, where b is one row that is added to every row of y.
 #[derive(Clone, Copy, Debug)]
 pub struct Bias<'a>(pub &'a [f32]);
 
@@ -56,51 +60,21 @@ impl Kernel for AddBias<'_, '_> {
     }
 }
 
-/// An element type that blocks are read from and written to beside the product.
-pub trait Element: Copy + Send + Sync {
-    /// The first `min(from.len(), LANES)` values, zero in the lanes after them.
-    fn load<S: Simd>(s: S, from: &[Self]) -> S::F32;
-    /// Writes the first `min(to.len(), LANES)` lanes, rounded to the type.
-    fn store<S: Simd>(s: S, to: &mut [Self], v: S::F32);
-}
-
-impl Element for f32 {
-    #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[f32]) -> S::F32 {
-        s.load_partial(from)
-    }
-    #[inline(always)]
-    fn store<S: Simd>(s: S, to: &mut [f32], v: S::F32) {
-        s.store_partial(to, v);
-    }
-}
-
-impl Element for bf16 {
-    #[inline(always)]
-    fn load<S: Simd>(s: S, from: &[bf16]) -> S::F32 {
-        s.load_bf16(from)
-    }
-    #[inline(always)]
-    fn store<S: Simd>(s: S, to: &mut [bf16], v: S::F32) {
-        s.store_bf16(to, v);
-    }
-}
-
-/// `y = gelu(y + b)`, and where asked for `gelu'(y + b)` beside it: all that the backward pass reads.
+/// `y = gelu(y + b)`, with `gelu'(y + b)` in an auxiliary matrix if there is one: all that backward reads.
 #[derive(Debug)]
 pub struct BiasGelu<'a, T = f32> {
     bias: &'a [f32],
     derivative: Option<Aux<'a, T>>,
 }
 
-impl<'a, T: Element> BiasGelu<'a, T> {
-    /// `derivative` has the product's shape and `bias.len()` columns.
+impl<'a, T: Float> BiasGelu<'a, T> {
+    /// An epilogue for a product with `bias.len()` columns; `derivative` has the product's shape.
     pub fn new(bias: &'a [f32], derivative: Option<&'a mut [T]>) -> Self {
         Self { bias, derivative: derivative.map(|data| Aux::new(MatMut::new(data, bias.len()))) }
     }
 }
 
-impl<T: Element> Epilogue for BiasGelu<'_, T> {
+impl<T: Float> Epilogue for BiasGelu<'_, T> {
     fn apply(&self, block: &mut Block<'_>) {
         let bias = &self.bias[block.cols()];
         simd::dispatch(block.isa(), ApplyGelu { bias, derivative: self.derivative.as_ref(), block });
@@ -113,7 +87,7 @@ struct ApplyGelu<'a, 'b, T> {
     block: &'a mut Block<'b>,
 }
 
-impl<T: Element> Kernel for ApplyGelu<'_, '_, T> {
+impl<T: Float> Kernel for ApplyGelu<'_, '_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -141,30 +115,31 @@ impl<T: Element> Kernel for ApplyGelu<'_, '_, T> {
     }
 }
 
-/// `y *= factor` element by element, and the column sums of the result: through an activation backward, with its bias's
-/// gradient on the way.
+/// `y *= factor` element by element, and the column sums of the result: the backward of an activation together with the
+/// gradient of the bias.
 #[derive(Debug)]
 pub struct MulColumnSum<'a, T = f32> {
     factor: MatRef<'a, T>,
     sums: ColumnPartials,
 }
 
-impl<'a, T: Element> MulColumnSum<'a, T> {
-    /// `factor` has the product's shape, `cols` columns.
+impl<'a, T: Float> MulColumnSum<'a, T> {
+    /// An epilogue for a product with `cols` columns; `factor` has the product's shape.
     pub fn new(factor: &'a [T], cols: usize) -> Self {
         let factor = MatRef::new(factor, cols);
         Self { factor, sums: ColumnPartials::new(factor.rows(), cols) }
     }
 
-    /// After the product: adds the sum over all rows to `to`, in the same order whatever the threads.
+    /// Adds the sums over all rows to `to` after the product, in an order that does not depend on the number of
+    /// threads.
     pub fn add_to(self, to: &mut [f32]) {
         self.sums.add_to(to);
     }
 }
 
-impl<T: Element> Epilogue for MulColumnSum<'_, T> {
+impl<T: Float> Epilogue for MulColumnSum<'_, T> {
     fn apply(&self, block: &mut Block<'_>) {
-        let mut sums = [0.0; COL_BLOCK];
+        let mut sums = [0.0; NC];
         let sums = &mut sums[..block.cols().len()];
         simd::dispatch(block.isa(), Multiply { factor: self.factor, sums, block });
         self.sums.of(block).copy_from_slice(sums);
@@ -177,7 +152,7 @@ struct Multiply<'a, 'b, T> {
     block: &'a mut Block<'b>,
 }
 
-impl<T: Element> Kernel for Multiply<'_, '_, T> {
+impl<T: Float> Kernel for Multiply<'_, '_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -196,26 +171,26 @@ impl<T: Element> Kernel for Multiply<'_, '_, T> {
     }
 }
 
-/// Another epilogue, and then its result rounded to bfloat16 beside the product.
+/// Another epilogue, followed by storing the result rounded to bfloat16 in an auxiliary matrix.
 #[derive(Debug)]
-pub struct Narrow<'a, E> {
+pub struct StoreBf16<'a, E> {
     first: E,
     to: Aux<'a, bf16>,
 }
 
-impl<'a, E: Epilogue> Narrow<'a, E> {
-    /// `to` has the product's shape.
+impl<'a, E: Epilogue> StoreBf16<'a, E> {
+    /// Stores the result of `first` to `to`, which has the product's shape.
     pub fn new(first: E, to: MatMut<'a, bf16>) -> Self {
         Self { first, to: Aux::new(to) }
     }
 
-    /// The other epilogue, after the product.
+    /// Returns the first epilogue, for use after the product.
     pub fn into_first(self) -> E {
         self.first
     }
 }
 
-impl<E: Epilogue> Epilogue for Narrow<'_, E> {
+impl<E: Epilogue> Epilogue for StoreBf16<'_, E> {
     fn apply(&self, block: &mut Block<'_>) {
         self.first.apply(block);
         simd::dispatch(block.isa(), Round { to: &self.to, block });

@@ -1,14 +1,15 @@
-//! The GEMM room: matrix products on the CPU, row-major, f32 or bfloat16 in and f32 sums.
+//! Matrix products on the CPU (GEMM), row-major, with f32 or bfloat16 operands and f32 sums.
 //!
-//! - [`PackedWeight`]: a frozen weight, laid out once; [`forward`] and [`input_gradient`] read the activations as they lie.
-//! - [`gemm`] and [`RightOperand`]: any other product.
-//! - [`Epilogue`]: what is done to each block of the result while it is in the cache.
+//! - [`PackedWeight`]: a frozen weight, packed once; [`forward`] and [`input_gradient`] read activations in place.
+//! - [`gemm`] and [`PackedMatrix`]: all other products.
+//! - [`Epilogue`]: work on each block of the result while it is in cache.
 //!
-//! An element of a product is the sum of its terms in an order that depends on k and the instruction set alone: the same
-//! bits come out for any number of threads, and a row's result does not depend on the other rows.
+//! `driver` has the loop nest, `kernel` the micro-kernels, `pack` the layout of the right operand. An element of a
+//! product is the sum of its terms in an order that depends only on k and the instruction set: results are
+//! bit-identical for any number of threads, and a row's result does not depend on the other rows.
 //!
 //! ```
-//! use bitfit_core::{gemm, simd};
+//! use bitfit_core::cpu::{Isa, gemm};
 //!
 //! // A [2, 3] weight and two tokens.
 //! let weight = [1.0, 0.0, 2.0, 0.0, 1.0, 1.0];
@@ -28,13 +29,13 @@ mod pack;
 mod view;
 mod weights;
 
-pub use block::{Aux, Block, COL_BLOCK, ColumnPartials, ROW_BLOCK};
-pub use driver::Output;
-pub use epilogue::{Bias, BiasGelu, Element, Epilogue, MulColumnSum, Narrow, NoEpilogue};
-pub use general::{RightOperand, Step, gemm, multiply};
-pub use kernel::Pair;
+pub use block::{Aux, Block, ColumnPartials};
+pub use driver::{MC, NC, Output};
+pub use epilogue::{Bias, BiasGelu, Epilogue, MulColumnSum, NoEpilogue, StoreBf16};
+pub use general::{PackedMatrix, gemm, multiply};
+pub use kernel::{Operand, Pair};
 pub use view::{MatMut, MatRef};
-pub use weights::{Operand, PackedWeight, forward, forward_view, input_gradient, input_gradient_view};
+pub use weights::{PackedWeight, forward, forward_view, input_gradient, input_gradient_view};
 
 #[cfg(test)]
 mod tests;

@@ -240,7 +240,7 @@ fn general_products_agree_with_plain_loops_whatever_the_strides() {
 #[test]
 fn a_right_operand_serves_one_matrix_after_another() {
     for isa in Isa::supported() {
-        let mut right = RightOperand::new();
+        let mut right = PackedMatrix::new();
         for [m, k, n] in [[9, 200, 300], [5, 7, 3], [4, 0, 5], [70, 64, 90]] {
             let (a, b) = (values(m * k, 1), values(n * k, 2));
             right.pack(isa, MatRef::strided(&b, [n, k], [k, 1]).t());
@@ -280,10 +280,11 @@ fn bfloat16_products_agree_with_plain_loops_by_every_instruction_set() {
     }
 }
 
-/// Rows may be read as they lie, and copied where they are not so; neither they nor what is beside them may make a difference.
+/// Rows may be read as they lie, and copied where they are not so; neither they nor what is beside them may make a
+/// difference.
 #[test]
 fn a_bfloat16_row_has_the_same_sums_wherever_it_lies() {
-    // [rows, k, from a row to the next]: whole registers of AMX's with an odd row behind them, k cut, no whole rounds, few rows.
+    // [rows, k, row stride]: whole tile registers and one more row, k in parts, incomplete rounds, few rows.
     for [m, k, stride] in [[225, 64, 96], [81, 2560, 2560], [50, 72, 80], [7, 32, 32], [33, 40, 64]] {
         let n = 50;
         let (w, start) = (values(n * k, 2), values(m * n, 3));
@@ -382,12 +383,12 @@ fn a_bfloat16_chain_never_stores_what_it_does_not_keep() {
         forward(isa, &x, &packed, &mut y, false, &BiasGelu::new(&bias, Some(&mut slope)));
 
         let (mut y16, mut slope16) = (vec![bf16::ZERO; m * n], vec![bf16::ZERO; m * n]);
-        let epilogue = Narrow::new(BiasGelu::new(&bias, Some(&mut slope16)), MatMut::new(&mut y16, n));
+        let epilogue = StoreBf16::new(BiasGelu::new(&bias, Some(&mut slope16)), MatMut::new(&mut y16, n));
         forward_view(isa, MatRef::new(&x, k), &packed, Output::Discard, &epilogue);
         assert_eq!((&y16, &slope16), (&narrow(&y), &narrow(&slope)), "{isa}");
 
         let mut dz = vec![bf16::ZERO; m * n];
-        let epilogue = Narrow::new(MulColumnSum::new(&slope16, n), MatMut::new(&mut dz, n));
+        let epilogue = StoreBf16::new(MulColumnSum::new(&slope16, n), MatMut::new(&mut dz, n));
         forward_view(isa, MatRef::new(&x, k), &packed, Output::Discard, &epilogue);
         let mut sums = vec![0.0; n];
         epilogue.into_first().add_to(&mut sums);
@@ -404,11 +405,7 @@ fn a_bfloat16_chain_never_stores_what_it_does_not_keep() {
 struct Cover(Mutex<Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>>);
 impl Epilogue for Cover {
     fn apply(&self, block: &mut Block<'_>) {
-        assert!(
-            block.rows().start.is_multiple_of(ROW_BLOCK)
-                && block.rows().len() <= ROW_BLOCK
-                && block.cols().len() <= COL_BLOCK
-        );
+        assert!(block.rows().start.is_multiple_of(MC) && block.rows().len() <= MC && block.cols().len() <= NC);
         self.0.lock().unwrap().push((block.rows(), block.cols()));
     }
 }
@@ -430,8 +427,8 @@ fn an_epilogue_sees_every_element_once() {
 }
 
 #[test]
-#[should_panic = "an epilogue's matrix serves one product"]
-fn a_side_matrix_refuses_a_second_product() {
+#[should_panic = "an auxiliary matrix belongs to one product"]
+fn an_auxiliary_matrix_refuses_a_second_product() {
     let isa = Isa::selected();
     let packed = PackedWeight::new(isa, &[&[1.0; 4]], 2, 2);
     let (mut y, mut slope) = ([0.0; 2], [0.0; 2]);

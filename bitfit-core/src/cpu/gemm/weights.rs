@@ -1,95 +1,46 @@
-//! Frozen weights, laid out once for the products that read them.
+//! Frozen weights, packed once for the products that read them.
 //!
-//! `x · Wᵀ` and `dy · W` read panels of different orientation. A bfloat16 weight is kept in both, and so is a small f32
-//! weight. A large one is kept in the first, and the second is made from it for each `dy · W`, in memory that the calling
-//! thread's weights share: one pass over the weight in front of a product that meets each of its elements T times.
+//! `x · Wᵀ` and `dy · W` read panels of different orientation. A bfloat16 weight is packed in both, and so is a small
+//! f32 weight. A large f32 weight is packed for `x · Wᵀ` only; the panels for `dy · W` are made from those for each
+//! product, in memory that all weights used by the calling thread share. That is one pass over the weight before a
+//! product that uses each of its elements T times.
 
-use std::{any::type_name, cell::Cell, fmt, marker::PhantomData};
-
-use half::bf16;
+use std::{any::type_name, fmt, marker::PhantomData};
 
 use super::{
     Epilogue, MatMut, MatRef, Output,
-    driver::{PanelProduct, Right},
+    driver::{PanelProduct, RightOperand},
     kernel::Kernels,
-    pack::{Packed, Panels},
+    pack::Panels,
 };
-use crate::cpu::simd::Isa;
+use crate::{
+    cpu::{Float, simd::Isa},
+    memory::with_thread_value,
+};
 
-/// An element type that weights are laid out in and activations come in: f32, or bfloat16 with f32 sums.
-#[expect(private_bounds, reason = "the layout of panels stays in this room")]
-pub trait Operand: Packed + Backward {}
-
-impl Operand for f32 {}
-impl Operand for bf16 {}
-
-/// Where the panels for `dy · W` come from.
-trait Backward: Packed {
-    /// The panels to keep of a `[out, in]` weight, where they are kept.
-    fn keep(kernels: &Kernels<Self>, shape: [usize; 2], weight: impl Fn(usize, usize) -> Self + Sync)
-    -> Option<Panels>;
-    /// Lets `product` read the panels of a weight.
-    fn with_panels(w: &PackedWeight<Self>, product: impl FnOnce(&Panels));
-}
-
-thread_local! {
-    /// The panels for `dy · W` of the f32 weight that was last asked for.
-    static TRANSPOSED: Cell<Panels> = const { Cell::new(Panels::EMPTY) };
-}
-
-/// Elements of the largest f32 weight that is kept in both orientations: those of a model whose weights are small beside what
-/// a step keeps, and whose batches often are too small to pay for another pass over them.
+/// The number of elements up to which an f32 weight is packed in both orientations. Such a weight is small compared
+/// with what a training step saves, and the batches of models with small weights are often too small to repay another
+/// pass over them.
 const SMALL: usize = 1 << 20;
 
-impl Backward for f32 {
-    fn keep(
-        kernels: &Kernels<f32>,
-        [out, inner]: [usize; 2],
-        weight: impl Fn(usize, usize) -> f32 + Sync,
-    ) -> Option<Panels> {
-        (out * inner <= SMALL).then(|| Panels::pack(kernels, out, inner, weight))
-    }
+/// The panels for `dy · W` of the last large f32 weight that this thread used.
+#[derive(Default)]
+struct TransposedPanels(Panels);
 
-    fn with_panels(w: &PackedWeight<f32>, product: impl FnOnce(&Panels)) {
-        if let Some(panels) = &w.backward {
-            return product(panels);
-        }
-        // Taken out while in use: a thread that waits for others may be handed a product of its own.
-        let mut panels = TRANSPOSED.take();
-        panels.pack_transpose(w.isa, &Kernels::of(w.isa), &w.forward);
-        product(&panels);
-        TRANSPOSED.set(panels);
-    }
-}
-
-impl Backward for bf16 {
-    fn keep(
-        kernels: &Kernels<bf16>,
-        [out, inner]: [usize; 2],
-        weight: impl Fn(usize, usize) -> bf16 + Sync,
-    ) -> Option<Panels> {
-        Some(Panels::pack(kernels, out, inner, weight))
-    }
-
-    fn with_panels(w: &PackedWeight<bf16>, product: impl FnOnce(&Panels)) {
-        product(w.backward.as_ref().expect("kept of every bfloat16 weight"));
-    }
-}
-
-/// A frozen `[out, in]` weight as panels.
+/// A frozen `[out, in]` weight, packed into panels for `x · Wᵀ` and `dy · W`.
 pub struct PackedWeight<T = f32> {
     isa: Isa,
     out_features: usize,
     in_features: usize,
-    /// `[in, out]`.
+    /// The panels of Wᵀ `[in, out]`.
     forward: Panels,
-    /// `[out, in]`, where it is kept.
+    /// The panels of W `[out, in]`; `None` for a large f32 weight.
     backward: Option<Panels>,
     element: PhantomData<T>,
 }
 
-impl<T: Operand> PackedWeight<T> {
-    /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]` row-major, for `isa`, rounded to the element
+impl<T: Float> PackedWeight<T> {
+    /// Packs the row-wise concatenation of `parts`, each `[out_i, in]` row-major, for `isa`, rounded to the element
     /// type.
     ///
     /// # Panics
@@ -104,34 +55,53 @@ impl<T: Operand> PackedWeight<T> {
             parts.iter().map(|part| part.len()).sum::<usize>()
         );
         let kernels = Kernels::of(isa);
-        Self {
-            isa,
-            out_features,
-            in_features,
-            forward: Panels::pack::<T>(&kernels, in_features, out_features, |k, n| T::round(rows[n][k])),
-            backward: T::keep(&kernels, [out_features, in_features], |k, n| T::round(rows[k][n])),
-            element: PhantomData,
-        }
+        let forward = Panels::pack::<T>(&kernels, in_features, out_features, |k, n| T::from_f32(rows[n][k]));
+        let packs_both = T::IS_BF16 || out_features * in_features <= SMALL;
+        let backward =
+            packs_both.then(|| Panels::pack::<T>(&kernels, out_features, in_features, |k, n| T::from_f32(rows[k][n])));
+        Self { isa, out_features, in_features, forward, backward, element: PhantomData }
     }
 
-    /// The instruction set whose kernels read it.
+    /// The instruction set whose kernels read the weight.
     pub fn isa(&self) -> Isa {
         self.isa
     }
 
-    /// Rows of the weight.
+    /// The number of rows of the weight.
     pub fn out_features(&self) -> usize {
         self.out_features
     }
 
-    /// Columns of the weight.
+    /// The number of columns of the weight.
     pub fn in_features(&self) -> usize {
         self.in_features
     }
 
-    /// Bytes it takes.
+    /// The size of the panels in bytes.
     pub fn bytes(&self) -> usize {
         self.forward.bytes() + self.backward.as_ref().map_or(0, Panels::bytes)
+    }
+
+    /// Calls `product` with the panels for `dy · W`.
+    fn with_backward_panels(&self, product: impl FnOnce(&Panels)) {
+        if let Some(panels) = &self.backward {
+            return product(panels);
+        }
+        with_thread_value(|TransposedPanels(panels)| {
+            panels.pack_transpose(self.isa, &Kernels::<T>::of(self.isa), &self.forward);
+            product(panels);
+        });
+    }
+
+    /// The product of `a` with `n` columns of `panels`.
+    fn product<'a>(&self, a: MatRef<'a, T>, panels: &'a Panels, n: usize) -> PanelProduct<'a, T> {
+        assert!(T::PER_STEP == 1 || a.strides()[1] == 1, "rows of bfloat16 must be contiguous");
+        PanelProduct { kernels: Kernels::of(self.isa), a, b: RightOperand::Packed(panels), n, scale: 1.0 }
+    }
+
+    /// Checks that the weight was packed for `isa`.
+    fn check(&self, isa: Isa) {
+        assert_eq!(isa.available(), self.isa, "{self:?} is used with {isa}");
     }
 }
 
@@ -141,11 +111,11 @@ impl<T> fmt::Debug for PackedWeight<T> {
     }
 }
 
-/// `y = x · Wᵀ`, or `y += x · Wᵀ`; x `[T, in]`, y `[T, out]`, whole rows one after the other.
+/// `y = x · Wᵀ`, or `y += x · Wᵀ` if `accumulate`; x `[T, in]` and y `[T, out]`, contiguous.
 ///
 /// # Panics
-/// Where a slice is not of its shape, or the weight was laid out for another isa.
-pub fn forward<T: Operand>(
+/// If a slice does not have its shape, or the weight was packed for another instruction set.
+pub fn forward<T: Float>(
     isa: Isa,
     x: &[T],
     w: &PackedWeight<T>,
@@ -156,11 +126,11 @@ pub fn forward<T: Operand>(
     forward_view(isa, MatRef::new(x, w.in_features), w, output(y, w.out_features, accumulate), epilogue);
 }
 
-/// `dx = dy · W`, or `dx += dy · W`; dy `[T, out]`, dx `[T, in]`, whole rows one after the other.
+/// `dx = dy · W`, or `dx += dy · W` if `accumulate`; dy `[T, out]` and dx `[T, in]`, contiguous.
 ///
 /// # Panics
-/// As [`forward`].
-pub fn input_gradient<T: Operand>(
+/// As for [`forward`].
+pub fn input_gradient<T: Float>(
     isa: Isa,
     dy: &[T],
     w: &PackedWeight<T>,
@@ -176,47 +146,34 @@ fn output(y: &mut [f32], cols: usize, accumulate: bool) -> Output<'_> {
     if accumulate { Output::Accumulate(y) } else { Output::Write(y) }
 }
 
-/// [`forward`] for matrices of any strides, and with a choice of where the product goes.
+/// [`forward`] for matrices of any strides and any destination.
 ///
 /// # Panics
-/// As [`forward`].
-pub fn forward_view<T: Operand>(
+/// As for [`forward`].
+pub fn forward_view<T: Float>(
     isa: Isa,
     x: MatRef<'_, T>,
     w: &PackedWeight<T>,
     y: Output<'_>,
     epilogue: &impl Epilogue,
 ) {
+    w.check(isa);
     assert_eq!(x.cols(), w.in_features, "columns of x for {w:?}");
-    multiply(isa, x, w, &w.forward, w.out_features, y, epilogue);
+    w.product(x, &w.forward, w.out_features).run(w.isa, y, epilogue);
 }
 
-/// [`input_gradient`] for matrices of any strides, and with a choice of where the product goes.
+/// [`input_gradient`] for matrices of any strides and any destination.
 ///
 /// # Panics
-/// As [`forward`].
-pub fn input_gradient_view<T: Operand>(
+/// As for [`forward`].
+pub fn input_gradient_view<T: Float>(
     isa: Isa,
     dy: MatRef<'_, T>,
     w: &PackedWeight<T>,
     dx: Output<'_>,
     epilogue: &impl Epilogue,
 ) {
+    w.check(isa);
     assert_eq!(dy.cols(), w.out_features, "columns of dy for {w:?}");
-    T::with_panels(w, |panels| multiply(isa, dy, w, panels, w.in_features, dx, epilogue));
-}
-
-fn multiply<T: Operand>(
-    isa: Isa,
-    a: MatRef<'_, T>,
-    w: &PackedWeight<T>,
-    panels: &Panels,
-    n: usize,
-    output: Output<'_>,
-    epilogue: &impl Epilogue,
-) {
-    assert!(T::PER_STEP == 1 || a.strides()[1] == 1, "rows of pairs must be contiguous");
-    assert_eq!(isa.available(), w.isa, "{w:?} used at {isa}");
-    let product = PanelProduct { kernels: Kernels::of(w.isa), a, b: Right::Panels(panels), n, scale: 1.0 };
-    product.run(w.isa, output, epilogue);
+    w.with_backward_panels(|panels| w.product(dy, panels, w.in_features).run(w.isa, dx, epilogue));
 }

@@ -13,13 +13,13 @@ pub struct Avx2(());
 /// Runs `kernel` compiled for AVX2 and FMA.
 ///
 /// # Safety
-/// The CPU must have both.
+/// The CPU must have AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
 }
 
-/// Eight lanes on and eight off: the window that starts `8 - n` in has its first `n` lanes on.
+/// Eight lanes on and eight off: the eight entries from index `8 - n` have the first `n` lanes on.
 static WINDOW: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// A mask of the first `n.min(8)` lanes.
@@ -33,7 +33,7 @@ fn first(_proof: Avx2, n: usize) -> __m256i {
 /// The bits of the nearest bfloat16 in each lane.
 #[inline(always)]
 fn round_bf16(_proof: Avx2, v: __m256) -> __m256i {
-    // SAFETY: the CPU has AVX2; no memory is touched.
+    // SAFETY: the CPU has AVX2; no memory is accessed.
     unsafe {
         let wide = _mm256_castps_si256(v);
         let high = _mm256_srli_epi32::<16>(wide);
@@ -45,22 +45,22 @@ fn round_bf16(_proof: Avx2, v: __m256) -> __m256i {
     }
 }
 
-/// A safe method for an intrinsic that only computes: sound because `self` proves the CPU has it.
+/// A safe method for an intrinsic that only computes: sound because `self` proves that the CPU has it.
 macro_rules! lanewise {
     ($($name:ident($($arg:ident),+) = $body:expr;)+) => {$(
         #[inline(always)]
         fn $name(self, $($arg: __m256),+) -> __m256 {
-            // SAFETY: `self` is only made where the CPU has AVX2 and FMA; the intrinsic touches no memory.
+            // SAFETY: `self` is only made where the CPU has AVX2 and FMA; the intrinsic accesses no memory.
             unsafe { $body }
         }
     )+};
 }
 
 impl Avx2 {
-    /// The proof, for code that is itself compiled for AVX2 and FMA.
+    /// Makes the proof, in code that is itself compiled for AVX2 and FMA.
     ///
     /// # Safety
-    /// The CPU must have both.
+    /// The CPU must have AVX2 and FMA.
     #[inline(always)]
     pub(crate) unsafe fn assume() -> Self {
         Avx2(())
@@ -75,19 +75,19 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn splat(self, v: f32) -> __m256 {
-        // SAFETY: `self` proves AVX2; no memory is touched.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe { _mm256_set1_ps(v) }
     }
     #[inline(always)]
     fn load(self, from: &[f32]) -> __m256 {
         assert!(from.len() >= 8);
-        // SAFETY: eight values are there; the load is unaligned.
+        // SAFETY: eight values are in bounds; the load is unaligned.
         unsafe { _mm256_loadu_ps(from.as_ptr()) }
     }
     #[inline(always)]
     fn store(self, to: &mut [f32], v: __m256) {
         assert!(to.len() >= 8);
-        // SAFETY: eight places are there; the store is unaligned.
+        // SAFETY: eight elements are in bounds; the store is unaligned.
         unsafe { _mm256_storeu_ps(to.as_mut_ptr(), v) }
     }
     #[inline(always)]
@@ -160,7 +160,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn dot_bf16(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX2 and FMA; no memory is touched.
+        // SAFETY: `self` proves AVX2 and FMA; no memory is accessed.
         unsafe {
             let low = |v| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(v)));
             let high = |v| _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32)));
@@ -170,13 +170,13 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn pair_bf16(self, low: __m256, high: __m256) -> __m256 {
         let (low, high) = (round_bf16(self, low), round_bf16(self, high));
-        // SAFETY: `self` proves AVX2; no memory is touched.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe { _mm256_castsi256_ps(_mm256_or_si256(low, _mm256_slli_epi32::<16>(high))) }
     }
     #[inline(always)]
     fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
         let mut rows: [__m256; 8] = std::array::from_fn(|i| self.load(&from[i * from_stride..]));
-        // SAFETY: `self` proves AVX2; no memory is touched.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe {
             // Four by four within each 128-bit lane: pairs of rows, then pairs of pairs.
             for quad in rows.chunks_exact_mut(4) {
@@ -201,26 +201,26 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_ptr(self, from: *const f32) -> __m256 {
-        // SAFETY: the caller's promise; the load is unaligned.
+        // SAFETY: guaranteed by the caller; the load is unaligned.
         unsafe { _mm256_loadu_ps(from) }
     }
     #[inline(always)]
     unsafe fn store_ptr(self, to: *mut f32, v: __m256) {
-        // SAFETY: the caller's promise; the store is unaligned.
+        // SAFETY: guaranteed by the caller; the store is unaligned.
         unsafe { _mm256_storeu_ps(to, v) }
     }
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
-        // SAFETY: a prefetch of any address is harmless.
+        // SAFETY: prefetching is allowed for any address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]
     fn scale(self, a: __m256, n: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX2; no memory is touched.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe {
             let n = _mm256_cvtps_epi32(n);
-            // Two factors, since 2^n itself may be neither finite nor normal.
+            // Two factors, because 2^n itself may overflow or be subnormal.
             let half = _mm256_srai_epi32::<1>(n);
             let bias = _mm256_set1_epi32(127);
             let low = _mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias));
@@ -231,24 +231,24 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn splat_u32(self, v: u32) -> __m256i {
-        // SAFETY: `self` proves AVX2; no memory is touched.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe { _mm256_set1_epi32(v.cast_signed()) }
     }
     #[inline(always)]
     fn count_u32(self, first: u32) -> __m256i {
-        // SAFETY: `self` proves AVX2; no memory is touched.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe { _mm256_add_epi32(self.splat_u32(first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
     }
     #[inline(always)]
     fn xor_u32(self, a: __m256i, b: __m256i) -> __m256i {
-        // SAFETY: `self` proves AVX2; no memory is touched.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe { _mm256_xor_si256(a, b) }
     }
     #[inline(always)]
     fn multiply_u32(self, a: __m256i, b: __m256i) -> (__m256i, __m256i) {
-        // SAFETY: `self` proves AVX2; no memory is touched.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe {
-            // The instruction takes the even lanes; their products of 64 bits lie where a pair of lanes does.
+            // The instruction takes the even lanes; their products of 64 bits occupy a pair of lanes.
             let even = _mm256_mul_epu32(a, b);
             let odd = _mm256_mul_epu32(_mm256_srli_epi64::<32>(a), _mm256_srli_epi64::<32>(b));
             let high = _mm256_blend_epi32::<0xaa>(_mm256_srli_epi64::<32>(even), odd);
@@ -258,7 +258,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn halves_u32(self, a: __m256i) -> (__m256, __m256) {
-        // SAFETY: `self` proves AVX2; no memory is touched.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe {
             let low = _mm256_and_si256(a, _mm256_set1_epi32(0xffff));
             (_mm256_cvtepi32_ps(_mm256_srli_epi32::<16>(a)), _mm256_cvtepi32_ps(low))
@@ -267,7 +267,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn reduce_sum(self, a: __m256) -> f32 {
-        // SAFETY: `self` proves AVX2; no memory is touched.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe {
             let b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let c = _mm_add_ps(b, _mm_movehl_ps(b, b));
@@ -276,7 +276,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn reduce_max(self, a: __m256) -> f32 {
-        // SAFETY: `self` proves AVX2; no memory is touched.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe {
             let b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let c = _mm_max_ps(b, _mm_movehl_ps(b, b));

@@ -6,7 +6,7 @@ use half::bf16;
 
 use super::{Kernel, Simd};
 
-/// Proof that the CPU has AVX-512 F, BW, DQ and VL, and AVX512_BF16 where `BF16`; only
+/// Proof that the CPU has AVX-512 F, BW, DQ and VL, and AVX512_BF16 if `BF16`; only
 /// [`dispatch`](super::dispatch) makes one.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx512<const BF16: bool>(());
@@ -23,7 +23,7 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
 /// Runs `kernel` compiled for AVX-512 with AVX512_BF16.
 ///
 /// # Safety
-/// As [`run`], and the CPU must have AVX512_BF16.
+/// As for [`run`], and the CPU must have AVX512_BF16.
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(super) unsafe fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512::<true>(()))
@@ -38,7 +38,7 @@ fn first(n: usize) -> u16 {
 /// The bits of the nearest bfloat16 in each lane, without the instruction for it.
 #[inline(always)]
 fn round_bf16<const BF16: bool>(_proof: Avx512<BF16>, v: __m512) -> __m512i {
-    // SAFETY: the CPU has AVX-512; no memory is touched.
+    // SAFETY: the CPU has AVX-512; no memory is accessed.
     unsafe {
         let wide = _mm512_castps_si512(v);
         let high = _mm512_srli_epi32::<16>(wide);
@@ -50,22 +50,22 @@ fn round_bf16<const BF16: bool>(_proof: Avx512<BF16>, v: __m512) -> __m512i {
     }
 }
 
-/// A safe method for an intrinsic that only computes: sound because `self` proves the CPU has it.
+/// A safe method for an intrinsic that only computes: sound because `self` proves that the CPU has it.
 macro_rules! lanewise {
     ($($name:ident($($arg:ident),+) = $body:expr;)+) => {$(
         #[inline(always)]
         fn $name(self, $($arg: __m512),+) -> __m512 {
-            // SAFETY: `self` is only made where the CPU has AVX-512; the intrinsic touches no memory.
+            // SAFETY: `self` is only made where the CPU has AVX-512; the intrinsic accesses no memory.
             unsafe { $body }
         }
     )+};
 }
 
 impl<const BF16: bool> Avx512<BF16> {
-    /// The proof, for code that is itself compiled for these instructions.
+    /// Makes the proof, in code that is itself compiled for these instructions.
     ///
     /// # Safety
-    /// The CPU must have what [`run`] asks for, and where `BF16` what [`run_bf16`] does.
+    /// The CPU must have the instruction sets that [`run`] requires, and those of [`run_bf16`] if `BF16`.
     #[inline(always)]
     pub(crate) unsafe fn assume() -> Self {
         Avx512(())
@@ -80,19 +80,19 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     fn splat(self, v: f32) -> __m512 {
-        // SAFETY: `self` proves AVX-512; no memory is touched.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe { _mm512_set1_ps(v) }
     }
     #[inline(always)]
     fn load(self, from: &[f32]) -> __m512 {
         assert!(from.len() >= 16);
-        // SAFETY: sixteen values are there; the load is unaligned.
+        // SAFETY: sixteen values are in bounds; the load is unaligned.
         unsafe { _mm512_loadu_ps(from.as_ptr()) }
     }
     #[inline(always)]
     fn store(self, to: &mut [f32], v: __m512) {
         assert!(to.len() >= 16);
-        // SAFETY: sixteen places are there; the store is unaligned.
+        // SAFETY: sixteen elements are in bounds; the store is unaligned.
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), v) }
     }
     #[inline(always)]
@@ -122,7 +122,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     fn store_bf16(self, to: &mut [bf16], v: __m512) {
         // SAFETY: lanes outside the slice are masked off, and a masked lane is not written. The bfloat16 instruction is
-        // used only where `BF16` proves it; its result is as wide as the integers it is taken for.
+        // used only where `BF16` proves it; its result has the size of the integers it is cast to.
         unsafe {
             let narrow = if BF16 {
                 std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
@@ -156,7 +156,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     fn dot_bf16(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         // SAFETY: `self` proves AVX-512, and the bfloat16 instruction is used only where `BF16` proves it; its operands
-        // are as wide as the floats whose bits hold them. No memory is touched.
+        // are as wide as the floats whose bits hold them. No memory is accessed.
         unsafe {
             if BF16 {
                 let pairs = |v| std::mem::transmute::<__m512, __m512bh>(v);
@@ -170,8 +170,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     fn pair_bf16(self, low: __m512, high: __m512) -> __m512 {
-        // SAFETY: `self` proves AVX-512, and the bfloat16 instruction is used only where `BF16` proves it; its result is as wide
-        // as the floats it is taken for. No memory is touched.
+        // SAFETY: `self` proves AVX-512, and the bfloat16 instruction is used only where `BF16` proves it; its result
+        // has the size of the floats it is cast to. No memory is accessed.
         unsafe {
             let (low, high) = if BF16 {
                 let wide = |v| _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)));
@@ -185,7 +185,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     #[inline(always)]
     fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
         let mut rows: [__m512; 16] = std::array::from_fn(|i| self.load(&from[i * from_stride..]));
-        // SAFETY: `self` proves AVX-512; no memory is touched.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe {
             // Four by four within each 128-bit lane: pairs of rows, then pairs of pairs.
             for quad in rows.chunks_exact_mut(4) {
@@ -217,39 +217,39 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     unsafe fn load_ptr(self, from: *const f32) -> __m512 {
-        // SAFETY: the caller's promise; the load is unaligned.
+        // SAFETY: guaranteed by the caller; the load is unaligned.
         unsafe { _mm512_loadu_ps(from) }
     }
     #[inline(always)]
     unsafe fn store_ptr(self, to: *mut f32, v: __m512) {
-        // SAFETY: the caller's promise; the store is unaligned.
+        // SAFETY: guaranteed by the caller; the store is unaligned.
         unsafe { _mm512_storeu_ps(to, v) }
     }
     #[inline(always)]
     fn prefetch(self, at: *const f32) {
-        // SAFETY: a prefetch of any address is harmless.
+        // SAFETY: prefetching is allowed for any address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 
     #[inline(always)]
     fn lt(self, a: __m512, b: __m512) -> __mmask16 {
-        // SAFETY: `self` proves AVX-512; no memory is touched.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
     }
     #[inline(always)]
     fn select(self, mask: __mmask16, yes: __m512, no: __m512) -> __m512 {
-        // SAFETY: `self` proves AVX-512; no memory is touched.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe { _mm512_mask_blend_ps(mask, no, yes) }
     }
 
     #[inline(always)]
     fn splat_u32(self, v: u32) -> __m512i {
-        // SAFETY: `self` proves AVX-512; no memory is touched.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe { _mm512_set1_epi32(v.cast_signed()) }
     }
     #[inline(always)]
     fn count_u32(self, first: u32) -> __m512i {
-        // SAFETY: `self` proves AVX-512; no memory is touched.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe {
             let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
             _mm512_add_epi32(self.splat_u32(first), lanes)
@@ -257,14 +257,14 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     fn xor_u32(self, a: __m512i, b: __m512i) -> __m512i {
-        // SAFETY: `self` proves AVX-512; no memory is touched.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe { _mm512_xor_si512(a, b) }
     }
     #[inline(always)]
     fn multiply_u32(self, a: __m512i, b: __m512i) -> (__m512i, __m512i) {
-        // SAFETY: `self` proves AVX-512; no memory is touched.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe {
-            // The instruction takes the even lanes; their products of 64 bits lie where a pair of lanes does.
+            // The instruction takes the even lanes; their products of 64 bits occupy a pair of lanes.
             let even = _mm512_mul_epu32(a, b);
             let odd = _mm512_mul_epu32(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b));
             let high = _mm512_mask_shuffle_epi32::<_MM_PERM_DDBB>(odd, 0x5555, even);
@@ -274,7 +274,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     fn halves_u32(self, a: __m512i) -> (__m512, __m512) {
-        // SAFETY: `self` proves AVX-512; no memory is touched.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe {
             let low = _mm512_and_si512(a, _mm512_set1_epi32(0xffff));
             (_mm512_cvtepi32_ps(_mm512_srli_epi32::<16>(a)), _mm512_cvtepi32_ps(low))
@@ -283,7 +283,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     fn reduce_sum(self, a: __m512) -> f32 {
-        // SAFETY: `self` proves AVX-512; no memory is touched.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe {
             let b = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
             let c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps::<1>(b));
@@ -293,7 +293,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     fn reduce_max(self, a: __m512) -> f32 {
-        // SAFETY: `self` proves AVX-512; no memory is touched.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe {
             let b = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
             let c = _mm_max_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps::<1>(b));

@@ -1,52 +1,53 @@
-//! Which instruction sets the CPU has, found once, and the environment variable that forces one.
+//! [`Isa`]: the instruction sets of the CPU, detected once, and the environment variable that forces one of them.
 
 use std::{env, fmt, str::FromStr, sync::OnceLock};
 
-/// The environment variable that forces a isa, by its [name](Isa::name).
+/// The environment variable that forces an instruction set, by its [name](Isa::name).
 const VARIABLE: &str = "BITFIT_ISA";
 
-/// A family of instructions, each containing the ones before it.
+/// An instruction set. Each one includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
-    /// What every CPU of the target has: SSE2 on x86-64, NEON on aarch64, plain floats elsewhere.
+    /// The baseline of the target: SSE2 on x86-64, NEON on aarch64, plain floats elsewhere.
     Portable,
     /// AVX2 and FMA: 8 lanes.
     Avx2,
     /// AVX-512 F, BW, DQ and VL: 16 lanes.
     Avx512,
-    /// The same and `vdpbf16ps`, which multiplies pairs of bfloat16.
+    /// AVX-512 with AVX512_BF16, whose `vdpbf16ps` multiplies pairs of bfloat16.
     Avx512Bf16,
-    /// The same and AMX, whose tile registers multiply matrices of bfloat16.
+    /// AVX-512 with AVX512_BF16 and AMX, whose tile registers multiply matrices of bfloat16.
     Amx,
 }
 
-/// `BITFIT_ISA` asks for something that is not there.
+/// The error of a value of `BITFIT_ISA` that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsupportedIsa {
-    /// No such name.
-    #[error("BITFIT_ISA={0:?}: no such instruction set; one of {names}", names = names())]
+    /// There is no instruction set of this name.
+    #[error("BITFIT_ISA={0:?}: unknown instruction set, expected one of {names}", names = names())]
     Unknown(String),
-    /// This CPU does not have it.
-    #[error("BITFIT_ISA={asked}: this CPU has no more than {best}")]
+    /// The CPU does not have the instruction set.
+    #[error("BITFIT_ISA={requested}: this CPU has no more than {best}")]
     Missing {
-        /// The isa asked for.
-        asked: Isa,
-        /// The best isa the CPU has.
+        /// The requested instruction set.
+        requested: Isa,
+        /// The best instruction set of the CPU.
         best: Isa,
     },
 }
 
 impl Isa {
-    /// Every isa, the plainest first.
+    /// Every instruction set, the weakest first.
     pub const ALL: [Isa; 5] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
 
-    /// The best isa of this CPU.
+    /// The best instruction set of this CPU.
     pub fn detect() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(probe)
     }
 
-    /// The instruction set to use: the one that `BITFIT_ISA` forces, otherwise the best of this CPU. Determined on the first call.
+    /// The instruction set to use: the one that `BITFIT_ISA` forces, otherwise the best of this CPU. Determined on the
+    /// first call.
     ///
     /// A value that [`Isa::from_env`] would refuse is ignored here.
     #[inline]
@@ -55,8 +56,8 @@ impl Isa {
         *SELECTED.get_or_init(|| Isa::from_env().unwrap_or_else(|_| Isa::detect()))
     }
 
-    /// As [`Isa::selected`], but refuses an unknown name and an instruction set that the CPU lacks: a binary calls it at its
-    /// start.
+    /// As [`Isa::selected`], but refuses an unknown name and an instruction set that the CPU lacks: a binary calls it
+    /// at its start.
     ///
     /// # Errors
     /// [`UnsupportedIsa`] for such a value of `BITFIT_ISA`.
@@ -67,18 +68,18 @@ impl Isa {
         }
     }
 
-    /// Every isa this CPU has, the plainest first: what a test runs through.
+    /// The instruction sets of this CPU, the weakest first. Tests run with each of them.
     pub fn supported() -> impl Iterator<Item = Isa> {
         Isa::ALL.into_iter().filter(|&isa| isa <= Isa::detect())
     }
 
-    /// This isa where the CPU has it, else the best it has.
+    /// This instruction set if the CPU has it, otherwise the best one that it has.
     #[inline]
     pub fn available(self) -> Isa {
         self.min(Isa::detect())
     }
 
-    /// The name `BITFIT_ISA` knows it by.
+    /// The name, as a value of `BITFIT_ISA`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
@@ -89,7 +90,7 @@ impl Isa {
         }
     }
 
-    /// `f32` lanes of a vector.
+    /// The number of `f32` lanes of a vector.
     pub fn lanes(self) -> usize {
         match self {
             Isa::Portable | Isa::Avx2 => 8,
@@ -112,13 +113,13 @@ impl FromStr for Isa {
     }
 }
 
-/// The isa called `name`, if a CPU whose best is `best` has it.
+/// The instruction set called `name`, if a CPU whose best is `best` has it.
 fn forced(name: &str, best: Isa) -> Result<Isa, UnsupportedIsa> {
-    let asked: Isa = name.parse()?;
-    if asked > best { Err(UnsupportedIsa::Missing { asked, best }) } else { Ok(asked) }
+    let requested: Isa = name.parse()?;
+    if requested > best { Err(UnsupportedIsa::Missing { requested, best }) } else { Ok(requested) }
 }
 
-/// All names, for a message.
+/// All names, for an error message.
 fn names() -> String {
     Isa::ALL.map(Isa::name).join(", ")
 }
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!(forced("avx2", Isa::Avx512), Ok(Isa::Avx2));
         assert_eq!(forced("sse9", Isa::Avx512), Err(UnsupportedIsa::Unknown("sse9".into())));
         let missing = forced("avx512", Isa::Avx2).unwrap_err();
-        assert_eq!(missing, UnsupportedIsa::Missing { asked: Isa::Avx512, best: Isa::Avx2 });
+        assert_eq!(missing, UnsupportedIsa::Missing { requested: Isa::Avx512, best: Isa::Avx2 });
         assert!(missing.to_string().contains("no more than avx2"));
     }
 

@@ -1,7 +1,7 @@
 //! exp, erf, tanh and GELU on vectors, written once for every instruction set.
 //!
 //! The polynomials are minimax fits in the Remez sense of the forms given with each, made for this crate and rounded to
-//! single precision. The bounds stated here are what the tests hold every instruction set to, against double precision.
+//! single precision. The tests check the stated bounds for every instruction set, against double precision.
 
 use super::Simd;
 
@@ -15,10 +15,12 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::F32, c: [f32; N]) -> S::F32 {
     p
 }
 
-/// `e^x` within 2 ulp over every float: infinite above 88.73, through the subnormals to zero below -103.98, NaN for NaN.
+/// `e^x` within 2 ulp over every float: infinite above 88.73, through the subnormals to zero below -103.98, NaN for
+/// NaN.
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    // e^x = 2^n e^r, |r| <= ln 2 / 2. Beyond the limits the result no longer depends on x; NaN passes both, being second.
+    // e^x = 2^n e^r, |r| <= ln 2 / 2. Beyond the limits the result no longer depends on x; NaN is propagated, as the
+    // second operand.
     let x = s.min(s.splat(90.0), s.max(s.splat(-105.0), x));
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     // ln 2 in two parts, the first so short that n times it is exact.
@@ -48,8 +50,9 @@ pub fn tanh<S: Simd>(s: S, x: S::F32) -> S::F32 {
     s.select(s.lt(size, s.splat(0.625)), near, s.copysign(far, x))
 }
 
-/// `Q(x) / phi(x)` over `sqrt(2 pi)`, that is `erfc(x / sqrt 2) / 2 * e^(x^2 / 2)`, for `x >= 0`: `Q` is the upper tail of
-/// the normal distribution, `phi` its density. A polynomial in `1 / (1 + 0.35 x)`, relative error 4e-8 up to x = 14.5.
+/// `Q(x) / phi(x)` over `sqrt(2 pi)`, that is `erfc(x / sqrt 2) / 2 * e^(x^2 / 2)`, for `x >= 0`: `Q` is the upper tail
+/// of the normal distribution, `phi` its density. A polynomial in `1 / (1 + 0.35 x)`, relative error 4e-8 up to x =
+/// 14.5.
 #[inline(always)]
 fn scaled_upper_tail<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let one = s.splat(1.0);
@@ -105,8 +108,8 @@ pub fn erf<S: Simd>(s: S, x: S::F32) -> S::F32 {
 /// leading digits where `1 + erf` would lose them.
 #[inline(always)]
 pub fn gelu<S: Simd>(s: S, z: S::F32) -> (S::F32, S::F32) {
-    // Beyond 12.8 the density counts as zero: it is below 3e-36, and what is made of it would be subnormal, which takes some CPUs a
-    // hundred times as long. And z itself must not be squared to infinity times zero.
+    // Beyond 12.8 the density is taken as zero: it is below 3e-36, and products with it would be subnormal, on which
+    // some CPUs are a hundred times slower. And the square of z must not become infinity times zero.
     let limit = s.splat(12.8);
     let size = s.min(limit, s.abs(z));
     let density = s.select(s.lt(size, limit), exp(s, s.mul(s.splat(-0.5), s.mul(size, size))), s.zero());

@@ -1,11 +1,15 @@
-//! The SIMD room: which instruction set the CPU has, one vector type per set, and one way to run a kernel on it.
+//! SIMD: the instruction sets of the CPU ([`Isa`]), a vector type for each ([`Simd`]), and [`dispatch`], which runs a
+//! kernel on one of them.
 //!
-//! A kernel is written once against [`Simd`] and run by [`dispatch`], which calls it inside a function compiled for the
-//! instruction set asked for. A kernel's `run` must be `#[inline(always)]`, and so must every function it calls that
-//! takes the token; otherwise the vectors travel through memory and nothing is fast.
+//! A kernel is written once against [`Simd`]; [`dispatch`] calls it inside a function compiled for the requested
+//! instruction set. A kernel's `run` must be `#[inline(always)]`, and so must every function it calls that takes the
+//! token; otherwise vectors are passed through memory.
 //!
 //! ```
-//! use bitfit_core::cpu::simd::{self, Kernel, Simd};
+//! use bitfit_core::cpu::{
+//!     Isa,
+//!     simd::{self, Kernel, Simd},
+//! };
 //!
 //! struct Scale<'a>(f32, &'a mut [f32]);
 //!
@@ -50,10 +54,12 @@ pub use isa::{Isa, UnsupportedIsa};
 pub use portable::Portable;
 pub use slices::{Map, exp_slice, from_bf16_slice, gelu_slice, map_slice, tanh_slice, to_bf16_slice};
 
-/// An instruction set that this CPU has: a value of an implementing type is the proof, so its methods are safe.
+/// The vectors of an instruction set. A value of an implementing type proves that the CPU has the instruction set,
+/// which makes the methods safe.
 ///
-/// Lanewise arithmetic is IEEE single precision, round to nearest even. The sets agree lane for lane but for
-/// [`fma`](Simd::fma), which the portable one rounds twice where the target has no instruction for it.
+/// Lane-wise arithmetic is IEEE single precision, rounded to nearest even. All instruction sets give the same result in
+/// each lane, except for [`fma`](Simd::fma), which the portable one rounds twice if the target has no instruction for
+/// it.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// A vector of [`LANES`](Simd::LANES) `f32`.
     type F32: Copy;
@@ -64,15 +70,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Lanes of a vector.
     const LANES: usize;
 
-    /// `v` in every lane.
+    /// A vector with `v` in every lane.
     fn splat(self, v: f32) -> Self::F32;
-    /// The first `LANES` values of `from`, which may lie at any address. Panics if there are fewer.
+    /// Loads the first `LANES` values of `from`, at any alignment. Panics if there are fewer.
     fn load(self, from: &[f32]) -> Self::F32;
-    /// Writes the vector to the first `LANES` places of `to`. Panics if there are fewer.
+    /// Stores the vector to the first `LANES` elements of `to`. Panics if there are fewer.
     fn store(self, to: &mut [f32], v: Self::F32);
-    /// The first `min(from.len(), LANES)` values of `from`, zero in the lanes after them.
+    /// Loads the first `min(from.len(), LANES)` values of `from`; the remaining lanes are zero.
     fn load_partial(self, from: &[f32]) -> Self::F32;
-    /// Writes the first `min(to.len(), LANES)` lanes.
+    /// Stores the first `min(to.len(), LANES)` lanes.
     fn store_partial(self, to: &mut [f32], v: Self::F32);
     /// As [`load_partial`](Simd::load_partial), from bfloat16.
     fn load_bf16(self, from: &[bf16]) -> Self::F32;
@@ -108,20 +114,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `a * 2^n` for whole `n` in `-252..=252`, rounded at most once more than the exact product would be.
     fn scale(self, a: Self::F32, n: Self::F32) -> Self::F32;
 
-    /// `c + a0 * b0 + a1 * b1`, each lane of `a` and `b` being the bits of a pair of bfloat16. In which order the two
-    /// products are added, and whether the first sum is rounded, is the instruction set's choice.
+    /// `c + a0 * b0 + a1 * b1`, each lane of `a` and `b` being the bits of a pair of bfloat16. The order in
+    /// which the two products are added, and whether the first sum is rounded, depend on the instruction set.
     fn dot_bf16(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
 
-    /// The bits of a pair of bfloat16 in each lane, as [`dot_bf16`](Simd::dot_bf16) takes them: `low` and `high`, each rounded as by
-    /// [`store_bf16`](Simd::store_bf16).
+    /// The bits of a pair of bfloat16 in each lane, as [`dot_bf16`](Simd::dot_bf16) takes them: `low` and `high`, each
+    /// rounded as by [`store_bf16`](Simd::store_bf16).
     fn pair_bf16(self, low: Self::F32, high: Self::F32) -> Self::F32;
 
     /// `a < b`, false where either is NaN.
     fn lt(self, a: Self::F32, b: Self::F32) -> Self::Mask;
-    /// `yes` where the mask holds, else `no`.
+    /// `yes` in lanes where the mask is true, otherwise `no`.
     fn select(self, mask: Self::Mask, yes: Self::F32, no: Self::F32) -> Self::F32;
 
-    /// `v` in every lane.
+    /// A vector with `v` in every lane.
     fn splat_u32(self, v: u32) -> Self::U32;
     /// `first`, `first + 1` and so on, lane by lane, wrapping.
     fn count_u32(self, first: u32) -> Self::U32;
@@ -132,31 +138,31 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The upper and the lower 16 bits of each lane, as numbers.
     fn halves_u32(self, a: Self::U32) -> (Self::F32, Self::F32);
 
-    /// The sum of all lanes, halves added to halves.
+    /// The sum of all lanes, by repeatedly adding the upper half to the lower half.
     fn reduce_sum(self, a: Self::F32) -> f32;
-    /// The greatest lane.
+    /// The maximum of all lanes.
     fn reduce_max(self, a: Self::F32) -> f32;
 
-    /// `LANES` values from an address.
+    /// Loads `LANES` values from an address.
     ///
     /// # Safety
-    /// They must be readable; the address need not be aligned to more than an `f32`.
+    /// The values must be readable; the address need only be aligned for an `f32`.
     #[inline(always)]
     unsafe fn load_ptr(self, from: *const f32) -> Self::F32 {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         self.load(unsafe { std::slice::from_raw_parts(from, Self::LANES) })
     }
-    /// Writes the vector to an address.
+    /// Stores the vector to an address.
     ///
     /// # Safety
-    /// `LANES` values must be writable there, and nobody else may be using them.
+    /// `LANES` values must be writable there, and not accessed by anyone else during the call.
     #[inline(always)]
     unsafe fn store_ptr(self, to: *mut f32, v: Self::F32) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         self.store(unsafe { std::slice::from_raw_parts_mut(to, Self::LANES) }, v);
     }
-    /// Writes the transpose of a square of `LANES` by `LANES`, rows of `from` and of `to` as far apart as given. Panics
-    /// where either is too short.
+    /// Writes the transpose of a square of `LANES` by `LANES`; the strides are the distances between rows of `from` and
+    /// of `to`. Panics if a slice is too short.
     #[inline(always)]
     fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
         for i in 0..Self::LANES {
@@ -165,7 +171,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
             }
         }
     }
-    /// Asks for the cache line at an address, which need not be readable.
+    /// Prefetches the cache line at an address, which need not be readable.
     #[inline(always)]
     fn prefetch(self, _at: *const f32) {}
 
@@ -177,38 +183,38 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
-    /// Zero in every lane.
+    /// A vector of zeros.
     #[inline(always)]
     fn zero(self) -> Self::F32 {
         self.splat(0.0)
     }
 }
 
-/// Work written once for every instruction set; see the [module](self) for an example.
+/// Code that is written once and compiled for every instruction set; the [module](self) has an example.
 pub trait Kernel {
-    /// What the work returns.
+    /// The result of the kernel.
     type Output;
-    /// Does the work with the vectors of `S`. Must be `#[inline(always)]`.
+    /// Runs the kernel with the vectors of `S`. Must be `#[inline(always)]`.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Runs `kernel` compiled for `isa`, or for the best set the CPU has where `isa` asks for more.
+/// Runs `kernel` compiled for `isa`, or for the best instruction set of the CPU if it lacks `isa`.
 #[inline]
 pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa.available() {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => {
-            // SAFETY: `available` returns only levels whose instructions this CPU has.
+            // SAFETY: `available` returns only instruction sets that this CPU has.
             unsafe { avx2::run(kernel) }
         }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => {
-            // SAFETY: as above.
+            // SAFETY: `available` returns only instruction sets that this CPU has.
             unsafe { avx512::run(kernel) }
         }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Bf16 | Isa::Amx => {
-            // SAFETY: as above.
+            // SAFETY: `available` returns only instruction sets that this CPU has.
             unsafe { avx512::run_bf16(kernel) }
         }
         _ => kernel.run(Portable),

@@ -1,10 +1,11 @@
-//! Eight lanes by what every CPU of the target has: two [`quad`]s.
+//! The baseline instruction set of the target: eight lanes, as two [`quad`]s.
 
 use half::bf16;
 
 use super::{Simd, quad};
 
-/// The instruction set that needs no asking: SSE2 on x86-64, NEON on aarch64, plain floats elsewhere.
+/// The baseline instruction set, which every CPU of the target has: SSE2 on x86-64, NEON on aarch64, plain floats
+/// elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Portable;
 
@@ -22,7 +23,7 @@ fn to_array([low, high]: V) -> [f32; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// A method for a function of quads, half by half.
+/// Defines a method that applies a function of quads to both halves.
 macro_rules! lanewise {
     ($($name:ident($($arg:ident),+);)+) => {$(
         #[inline(always)]
@@ -100,7 +101,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn scale(self, a: V, n: V) -> V {
-        // Two factors, since 2^n itself may be neither finite nor normal.
+        // Two factors, because 2^n itself may overflow or be subnormal.
         let half = self.round(self.mul(n, self.splat(0.5)));
         let power = |n: V| [quad::power_of_two(n[0]), quad::power_of_two(n[1])];
         self.mul(self.mul(a, power(half)), power(self.sub(n, half)))

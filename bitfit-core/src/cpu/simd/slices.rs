@@ -1,12 +1,12 @@
-//! The vector functions over whole slices, at an instruction set of the caller's choice.
+//! The vector functions applied to whole slices.
 
 use half::bf16;
 
 use super::{Isa, Kernel, Simd, dispatch, math};
 
-/// A function of one vector, the same for every instruction set.
+/// An element-wise function, written once for every instruction set.
 pub trait Map {
-    /// The function; must be `#[inline(always)]`.
+    /// Applies the function to a vector. Must be `#[inline(always)]`.
     fn map<S: Simd>(&self, simd: S, x: S::F32) -> S::F32;
 }
 
@@ -28,7 +28,7 @@ impl<F: Map> Kernel for MapSlice<'_, F> {
     }
 }
 
-/// Writes `f(from)` to `to`. Panics unless both have the same length.
+/// Writes `f(from)` to `to`, element by element. Panics if the lengths differ.
 pub fn map_slice(isa: Isa, f: impl Map, from: &[f32], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "map_slice: lengths differ");
     dispatch(isa, MapSlice(f, from, to));
@@ -50,12 +50,12 @@ impl Map for Tanh {
     }
 }
 
-/// Writes `e^from` to `to`, as [`math::exp`]. Panics unless both have the same length.
+/// Writes `e^from` to `to`, with the accuracy of [`math::exp`]. Panics if the lengths differ.
 pub fn exp_slice(isa: Isa, from: &[f32], to: &mut [f32]) {
     map_slice(isa, Exp, from, to);
 }
 
-/// Writes `tanh(from)` to `to`, as [`math::tanh`]. Panics unless both have the same length.
+/// Writes `tanh(from)` to `to`, with the accuracy of [`math::tanh`]. Panics if the lengths differ.
 pub fn tanh_slice(isa: Isa, from: &[f32], to: &mut [f32]) {
     map_slice(isa, Tanh, from, to);
 }
@@ -85,8 +85,8 @@ impl Kernel for Gelu<'_> {
     }
 }
 
-/// Writes `gelu(z)` to `out` and, where asked for, `gelu'(z)` to `derivative`, as [`math::gelu`]. Panics unless all have
-/// the same length.
+/// Writes `gelu(z)` to `out`, and `gelu'(z)` to `derivative` if it is given, with the accuracy of [`math::gelu`].
+/// Panics if the lengths differ.
 pub fn gelu_slice(isa: Isa, z: &[f32], out: &mut [f32], derivative: Option<&mut [f32]>) {
     assert_eq!(z.len(), out.len(), "gelu_slice: lengths differ");
     assert!(derivative.as_ref().is_none_or(|d| d.len() == z.len()), "gelu_slice: lengths differ");
@@ -115,13 +115,13 @@ impl Kernel for FromBf16<'_> {
     }
 }
 
-/// Rounds to bfloat16, to nearest even. Panics unless both have the same length.
+/// Converts f32 to bfloat16, rounding to nearest even. Panics if the lengths differ.
 pub fn to_bf16_slice(isa: Isa, from: &[f32], to: &mut [bf16]) {
     assert_eq!(from.len(), to.len(), "to_bf16_slice: lengths differ");
     dispatch(isa, ToBf16(from, to));
 }
 
-/// Widens bfloat16, exactly. Panics unless both have the same length.
+/// Converts bfloat16 to f32, exactly. Panics if the lengths differ.
 pub fn from_bf16_slice(isa: Isa, from: &[bf16], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "from_bf16_slice: lengths differ");
     dispatch(isa, FromBf16(from, to));

@@ -6,9 +6,9 @@
 //! | GELU | `x Φ(x)`, Φ the normal distribution (arXiv 1606.08415) | `dy ∘ (Φ(x) + x φ(x))` | the derivative |
 //! | tanh | `tanh x` | `dy ∘ (1 - y²)` | y |
 //!
-//! y is saved without a copy: the node shares the tensor with its other readers. The derivative of GELU is not a function
-//! of y, because GELU is not monotonic; forward computes it together with y from the same exponential, so that x is not
-//! saved.
+//! y is saved without a copy: the node shares the tensor with its other readers. The derivative of GELU is not a
+//! function of y, because GELU is not monotonic; forward computes it together with y from the same exponential, so that
+//! x is not saved.
 
 mod cpu;
 pub mod reference;

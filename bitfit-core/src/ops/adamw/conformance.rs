@@ -258,7 +258,7 @@ fn impossible_arguments_are_refused_and_change_nothing<D: Backend>(device: &D) {
     refused(AdamW { weight_decay: f64::INFINITY, ..base }, 1e-3, 1, None, "weight_decay is inf,");
     refused(base, f32::NAN, 1, None, "lr is NaN,");
     refused(base, -1.0, 1, None, "lr is -1,");
-    refused(base, 1e-3, 0, None, "step is 0,");
+    refused(base, 1e-3, 0, None, "step is 0;");
     refused(base, 1e-3, 1, Some(-1.0), "max_norm is -1,");
     refused(base, 1e-3, 1, Some(f32::NAN), "max_norm is NaN,");
 }

@@ -1,8 +1,8 @@
 //! The optimizer step on the CPU: two passes over flat slices, one that sums squares and one that updates.
 //!
-//! Long slices are split into blocks of a fixed length, so that the result does not depend on the number of threads. The
-//! squares are summed in f64 in sixteen partial sums regardless of the vector width, so that the norm is the same under
-//! every instruction set.
+//! Long slices are split into blocks of a fixed length, so that the result does not depend on the number of threads.
+//! The squares are summed in f64 in sixteen partial sums regardless of the vector width, so that the norm is the same
+//! under every instruction set.
 
 use rayon::prelude::*;
 

@@ -1,7 +1,7 @@
 //! One optimizer step over all trainable values: gradient norm, clipping and AdamW in one fused op.
 //!
-//! All operands are flat vectors of one length: p the parameters, g their gradient, m and v the moments. With t the step
-//! counted from 1, η the learning rate and λ the weight decay, a step is
+//! All operands are flat vectors of one length: p the parameters, g their gradient, m and v the moments. With t the
+//! step counted from 1, η the learning rate and λ the weight decay, a step is
 //!
 //! ```text
 //! n = √Σ g²                      if n is not finite, the step ends here
@@ -12,10 +12,10 @@
 //! p = p - η/(1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε)
 //! ```
 //!
-//! This is AdamW (Loshchilov and Hutter, arXiv 1711.05101) in the operation order and rounding of `torch.optim.AdamW` after
-//! `torch.nn.utils.clip_grad_norm_`: scalars that depend only on t and η are computed in f64 and rounded once; elements are
-//! f32. On a CPU with fused multiply-add, m and v are bit-identical to PyTorch's; p may differ in the last bit, because
-//! PyTorch's square root is not correctly rounded.
+//! This is AdamW (Loshchilov and Hutter, arXiv 1711.05101) in the operation order and rounding of `torch.optim.AdamW`
+//! after `torch.nn.utils.clip_grad_norm_`: scalars that depend only on t and η are computed in f64 and rounded once;
+//! elements are f32. On a CPU with fused multiply-add, m and v are bit-identical to PyTorch's; p may differ in the last
+//! bit, because PyTorch's square root is not correctly rounded.
 //!
 //! The step does not use the tape, and its only state is m and v.
 
@@ -36,8 +36,8 @@ pub trait AdamWStep: Device {
     fn adamw(&self, update: Update<'_, Self>) -> Result<()>;
 }
 
-/// The hyper-parameters of AdamW, except the learning rate, which is an argument of each step. The defaults are those of
-/// `torch.optim.AdamW` except the weight decay, which is 0: BitFit (arXiv 2106.10199) trains without weight decay.
+/// The hyper-parameters of AdamW, except the learning rate, which is an argument of each step. The defaults are those
+/// of `torch.optim.AdamW` except the weight decay, which is 0: BitFit (arXiv 2106.10199) trains without weight decay.
 ///
 /// The fields are f64, as in Python: computing `1 - beta2` from a β₂ rounded to f32 has a relative error of 10⁻⁵.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,8 +109,8 @@ fn not_negative(name: &str, value: f64) -> Result<()> {
 pub struct Coefficients {
     /// The factor of the weight decay, `1 - η λ`.
     pub keep: f32,
-    /// `1 - β₁`. If it is at least 0.5, implementations compute m's update as `g - β₁ (g - m)`, as PyTorch's `lerp` does;
-    /// otherwise a gradient much smaller than m would be lost to rounding.
+    /// `1 - β₁`. If it is at least 0.5, implementations compute m's update as `g - β₁ (g - m)`, as PyTorch's `lerp`
+    /// does; otherwise a gradient much smaller than m would be lost to rounding.
     pub one_minus_beta1: f32,
     /// β₂, the decay rate of the second moment.
     pub beta2: f32,

@@ -1,5 +1,5 @@
-//! `LN(r + m ∘ (x + b))` on the CPU: a block of rows to a task, a row three times through the first cache in forward and
-//! twice in backward.
+//! `LN(r + m ∘ (x + b))` on the CPU: each task takes a block of rows; a row passes three times through the L1 cache in
+//! forward and twice in backward.
 
 use half::bf16;
 use rayon::prelude::*;
@@ -9,9 +9,7 @@ use crate::{
     Cpu, DType, Result,
     backend::{Slice, SliceMut},
     cpu::{
-        ROW_BLOCK, Stored, blocks, blocks_of,
-        gemm::Element,
-        load, optional_blocks,
+        Float, ROW_BLOCK, blocks, blocks_of, load, optional_blocks,
         simd::{self, Isa, Kernel, Simd},
         store, sum_columns,
     },
@@ -44,8 +42,8 @@ impl AddNorm for Cpu {
 }
 
 impl Cpu {
-    /// For x of type X, keeping x̂ as K.
-    fn add_norm_of<X: Stored, K: Stored>(&self, input: Input<'_, Self>, output: Output<'_, Self>) {
+    /// Forward for x of type `X`, saving x̂ as `K`.
+    fn add_norm_of<X: Float, K: Float>(&self, input: Input<'_, Self>, output: Output<'_, Self>) {
         let Output { y, rounded, saved } = output;
         let cols = input.cols;
         let x = X::of(&input.x);
@@ -81,8 +79,8 @@ impl Cpu {
         );
     }
 
-    /// For dx of type X, with x̂ kept as K.
-    fn add_norm_backward_of<X: Stored, K: Stored>(
+    /// Backward for dx of type `X`, with x̂ saved as `K`.
+    fn add_norm_backward_of<X: Float, K: Float>(
         &self,
         input: BackwardInput<'_, Self>,
         output: BackwardOutput<'_, Self>,
@@ -93,7 +91,7 @@ impl Cpu {
         let rows = dy.len() / cols;
         let gamma = input.gamma.f32();
         let saved = input.saved.map(|(normalized, rstd)| (K::of(&normalized), rstd.f32()));
-        // The sums of one block of rows for β, b and γ, one behind the other.
+        // For each block of rows, the sums for β, b and γ.
         let mut partial = ThreadScratch::filled(rows.div_ceil(ROW_BLOCK) * 3 * cols, 0.0);
         let tasks = partial
             .par_chunks_exact_mut(3 * cols)
@@ -140,14 +138,14 @@ impl Cpu {
     }
 }
 
-/// The dropout's factors for elements `at ..`; without dropout they stay 1.
+/// Writes the dropout factors of the elements from `at` on; without dropout they stay 1.
 fn draw(isa: Isa, dropout: Option<Dropout>, at: usize, factors: &mut [f32]) {
     if let Some(dropout) = dropout {
         dropout.factors(isa, at as u64, factors);
     }
 }
 
-/// `v = r + m ∘ (x + b)` of one row, its mean and rstd.
+/// Computes `v = r + m ∘ (x + b)` of one row, its mean and rstd.
 struct Moments<'a, X> {
     x: &'a [X],
     linear_bias: Option<&'a [f32]>,
@@ -157,7 +155,7 @@ struct Moments<'a, X> {
     v: &'a mut [f32],
 }
 
-impl<X: Stored> Kernel for Moments<'_, X> {
+impl<X: Float> Kernel for Moments<'_, X> {
     type Output = (f32, f32);
 
     #[inline(always)]
@@ -181,7 +179,7 @@ impl<X: Stored> Kernel for Moments<'_, X> {
         for j in (0..cols).step_by(S::LANES) {
             let mut d = s.sub(load(s, self.v, j), s.splat(mean));
             if j + S::LANES > cols {
-                // Lanes behind the row's end hold -mean; they must not count.
+                // Lanes past the end of the row hold -mean, and are set to zero.
                 let mut row = [0.0; 16];
                 s.store_partial(&mut row[..cols - j], d);
                 d = s.load(&row);
@@ -193,7 +191,7 @@ impl<X: Stored> Kernel for Moments<'_, X> {
     }
 }
 
-/// x̂ and y of one row, from v in y's place.
+/// Computes x̂ and y of one row from v, which is in y.
 struct Normalise<'a, K> {
     mean: f32,
     rstd: f32,
@@ -204,7 +202,7 @@ struct Normalise<'a, K> {
     y: &'a mut [f32],
 }
 
-impl<K: Stored> Kernel for Normalise<'_, K> {
+impl<K: Float> Kernel for Normalise<'_, K> {
     type Output = ();
 
     #[inline(always)]
@@ -217,14 +215,14 @@ impl<K: Stored> Kernel for Normalise<'_, K> {
             }
             let y = s.fma(load(s, self.gamma, j), normalized, load(s, self.beta, j));
             if let Some(rounded) = &mut self.rounded {
-                <bf16 as Element>::store(s, &mut rounded[j..], y);
+                <bf16 as Float>::store(s, &mut rounded[j..], y);
             }
             store(s, self.y, j, y);
         }
     }
 }
 
-/// Everything backward makes of one row.
+/// Backward of one row.
 struct RowBackward<'a, X, K> {
     dy: &'a [f32],
     normalized: &'a [K],
@@ -238,7 +236,7 @@ struct RowBackward<'a, X, K> {
     dx: Option<&'a mut [X]>,
 }
 
-impl<X: Stored, K: Stored> Kernel for RowBackward<'_, X, K> {
+impl<X: Float, K: Float> Kernel for RowBackward<'_, X, K> {
     type Output = ();
 
     #[inline(always)]

@@ -1,15 +1,16 @@
-//! `y = LN(r + drop(x + b))`: what stands behind every projection of a post-LN encoder, in one pass each way.
+//! `y = LN(r + drop(x + b))`: bias, dropout, residual and layer norm after a projection of a post-LN encoder, in one
+//! pass.
 //!
-//! x and the residual r are `[T, H]`, the bias b, γ and β `[H]`. Each of r, b and the dropout may be left out; with all of
-//! them left out it is layer norm (Ba, Kiros, Hinton: arXiv 1607.06450; the biased variance, as in PyTorch):
+//! x and the residual r are `[T, H]`; the bias b, γ and β are `[H]`. Each of r, b and dropout is optional; without all
+//! three it is layer norm (Ba, Kiros, Hinton: arXiv 1607.06450; the biased variance, as in PyTorch):
 //!
 //! ```text
-//! v = r + m ∘ (x + b)          m: 0 or 1/(1-p), drawn again in backward
+//! v = r + m ∘ (x + b)          m: 0 or 1/(1-p), generated again in backward
 //! x̂ = (v - mean v) · rstd      rstd = 1 / √(var v + ε)
 //! y = γ ∘ x̂ + β
 //! ```
 //!
-//! The projection before leaves its bias to this op, because backward then has every gradient of this place in one pass:
+//! The bias of the projection belongs to this op, so that one pass of backward computes all gradients of this place:
 //!
 //! ```text
 //! dβ = Σₜ dy        dγ = Σₜ dy ∘ x̂       g = γ ∘ dy
@@ -17,9 +18,9 @@
 //! dx = m ∘ dr       db = Σₜ dx
 //! ```
 //!
-//! x may be narrow; the sum, its statistics, r and y are f32. On a device whose products are narrow y is written rounded as well, for
-//! the product behind it; the residual stream stays f32. Saved: x̂, narrow where the device keeps narrow, and rstd; and nothing at
-//! all where only β trains and nothing below does.
+//! x may be bfloat16; the sum, its statistics, r and y are f32. If the device's products take bfloat16, y is also
+//! written rounded, for the product that follows; the residual stream stays f32. Saved: x̂, in the type of the device's
+//! activations, and rstd; and nothing if only β trains.
 
 mod cpu;
 pub mod reference;
@@ -32,104 +33,104 @@ use crate::{
     tape::{Backward, ColumnSums, Grads, Slot},
 };
 
-/// The device's half of the op.
+/// The device's part of the op.
 pub trait AddNorm: Device {
-    /// See the [module](self).
+    /// Computes y, and what backward needs; see the [module](self).
     fn add_norm(&self, input: Input<'_, Self>, output: Output<'_, Self>) -> Result<()>;
 
-    /// See the [module](self). Adds to the sums, writes the gradients of the matrices that ask for one.
+    /// Adds to the column sums, and writes the gradients of the matrices that need one; see the [module](self).
     fn add_norm_backward(&self, input: BackwardInput<'_, Self>, output: BackwardOutput<'_, Self>) -> Result<()>;
 }
 
-/// What forward reads. Matrices are `[T, cols]`, vectors `[cols]`.
+/// The operands of forward. Matrices are `[T, cols]`, vectors `[cols]`.
 #[derive(Debug)]
 pub struct Input<'a, D: Device> {
     /// The number of columns, H.
     pub cols: usize,
-    /// The matrix to be added and normalised.
+    /// The input x.
     pub x: Slice<'a, D>,
-    /// Added to x.
+    /// The bias b of the projection before, added to x.
     pub linear_bias: Option<Slice<'a, D>>,
-    /// Added after dropout.
+    /// The residual r, added after dropout.
     pub residual: Option<Slice<'a, D>>,
-    /// γ.
+    /// The scale γ of the layer norm.
     pub gamma: Slice<'a, D>,
-    /// β.
+    /// The shift β of the layer norm.
     pub beta: Slice<'a, D>,
-    /// Of `x + linear_bias`; element `t * cols + j`.
+    /// Dropout of `x + linear_bias`; element `(t, j)` has number `t * cols + j`.
     pub dropout: Option<Dropout>,
-    /// ε.
+    /// ε, added to the variance.
     pub eps: f32,
 }
 
-/// What forward writes.
+/// The results of forward.
 #[derive(Debug)]
 pub struct Output<'a, D: Device> {
-    /// y `[T, cols]`.
+    /// The output y `[T, cols]`.
     pub y: SliceMut<'a, D>,
-    /// y rounded to bfloat16, where the product behind reads it so.
+    /// y rounded to bfloat16, for the product that follows.
     pub rounded: Option<SliceMut<'a, D>>,
-    /// What backward will need.
+    /// What backward reads.
     pub saved: Option<Saved<'a, D>>,
 }
 
-/// What forward leaves for backward.
+/// What forward saves for backward.
 #[derive(Debug)]
 pub struct Saved<'a, D: Device> {
-    /// x̂ `[T, cols]`.
+    /// The normalized matrix x̂ `[T, cols]`.
     pub normalized: SliceMut<'a, D>,
-    /// rstd `[T]`.
+    /// The reciprocal standard deviations rstd `[T]`.
     pub rstd: SliceMut<'a, D>,
 }
 
-/// What backward reads.
+/// The operands of backward.
 #[derive(Debug)]
 pub struct BackwardInput<'a, D: Device> {
     /// The number of columns, H.
     pub cols: usize,
-    /// The gradient of y.
+    /// The gradient of y, `[T, cols]`.
     pub dy: Slice<'a, D>,
-    /// γ.
+    /// The scale γ.
     pub gamma: Slice<'a, D>,
-    /// x̂ and rstd; there unless only β's gradient is asked for.
+    /// x̂ and rstd; `None` if only the gradient of β is needed.
     pub saved: Option<(Slice<'a, D>, Slice<'a, D>)>,
-    /// As in forward.
+    /// The dropout mask of forward.
     pub dropout: Option<Dropout>,
 }
 
-/// What backward makes.
+/// The results of backward.
 pub struct BackwardOutput<'a, D: Device> {
-    /// The sums for β, b and γ, in this order.
+    /// The gradients of β, b and γ, in this order, to add to.
     pub sums: ColumnSums<'a, D, 3>,
-    /// dr, where it is asked for.
+    /// The gradient of the residual, if it is needed.
     pub residual: Option<SliceMut<'a, D>>,
-    /// dx, where it is asked for.
+    /// The gradient of x, if it is needed.
     pub x: Option<SliceMut<'a, D>>,
 }
 
-/// The parts of [`Tape::add_norm`] that may be left out, and the norm's own parameters.
+/// The arguments of [`Tape::add_norm`] other than x.
 #[derive(Debug)]
 pub struct AddNormArgs<'a, D: Device> {
-    /// b.
+    /// The bias b of the projection before.
     pub linear_bias: Option<&'a Param<D>>,
-    /// r.
+    /// The residual r.
     pub residual: Option<&'a Var<D>>,
-    /// γ.
+    /// The scale γ of the layer norm.
     pub gamma: &'a Param<D>,
-    /// β.
+    /// The shift β of the layer norm.
     pub beta: &'a Param<D>,
     /// The probability of dropping an element of `x + b`.
     pub dropout: f32,
-    /// ε.
+    /// ε, added to the variance.
     pub eps: f32,
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// `LN(r + drop(x + b))`; see the [module](self).
+    /// `LN(r + drop(x + b))`: x `[T, H]`, the result `[T, H]`; see the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] when x has no columns, the residual is not of x's shape or a vector not of its columns;
-    /// [`Error::Invalid`] for a residual that is not f32 and for a dropout probability outside `[0, 1)`.
+    /// [`Error::Shape`] if x has no columns, or the residual or a vector does not match x; [`Error::Invalid`] for a
+    /// residual that is not f32, and for a dropout probability outside `[0, 1)`.
     pub fn add_norm(&mut self, x: &Var<D>, args: &AddNormArgs<'_, D>) -> Result<Var<D>> {
         let [rows, cols] = x.tensor().shape();
         if cols == 0 {
@@ -145,10 +146,7 @@ impl<D: Backend> Tape<'_, D> {
             return Err(Error::shape("add_norm", "the residual", &[rows, cols], &residual.tensor().shape()));
         }
         if let Some(residual) = args.residual.filter(|residual| residual.dtype() != DType::F32) {
-            return Err(Error::invalid(
-                "add_norm",
-                format!("the residual is {:?}; the residual stream is f32", residual.dtype()),
-            ));
+            return Err(Error::invalid("add_norm", format!("the residual is {:?}, expected F32", residual.dtype())));
         }
         let dropout = self.dropout_site(args.dropout)?;
 
@@ -165,7 +163,9 @@ impl<D: Backend> Tape<'_, D> {
         };
         let mut y = self.scratch(rows * cols)?;
         let mut saved = match node.needs_saved() {
-            true => Some((self.scratch_of(self.device().compute_dtype(), rows * cols)?, self.scratch(rows)?)),
+            true => {
+                Some((self.scratch_of(self.device().precision().activation_dtype(), rows * cols)?, self.scratch(rows)?))
+            }
             false => None,
         };
         let input = Input {
@@ -202,10 +202,10 @@ impl<D: Backend> Tape<'_, D> {
         })
     }
 
-    /// Layer norm alone: `γ ∘ x̂ + β`; see the [module](self).
+    /// Layer norm `γ ∘ x̂ + β` of each row of x `[T, H]`; see the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] when γ or β has not x's columns.
+    /// [`Error::Shape`] if x has no columns, or γ or β does not have H elements.
     pub fn layer_norm(&mut self, x: &Var<D>, gamma: &Param<D>, beta: &Param<D>, eps: f32) -> Result<Var<D>> {
         self.add_norm(x, &AddNormArgs { linear_bias: None, residual: None, gamma, beta, dropout: 0.0, eps })
     }
@@ -215,7 +215,7 @@ struct Node<D: Device> {
     x: Option<Slot>,
     residual: Option<Slot>,
     shape: [usize; 2],
-    /// β, b and γ, where they train.
+    /// β, b and γ, if they train.
     vectors: [Option<Trainable>; 3],
     gamma: Param<D>,
     dropout: Option<Dropout>,
@@ -224,7 +224,7 @@ struct Node<D: Device> {
 }
 
 impl<D: Device> Node<D> {
-    /// Every gradient but β's reads x̂.
+    /// Whether a gradient other than that of β is needed: these read x̂.
     fn needs_saved(&self) -> bool {
         self.x.is_some() || self.residual.is_some() || self.vectors[1..].iter().any(Option::is_some)
     }

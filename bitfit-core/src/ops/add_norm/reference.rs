@@ -1,38 +1,38 @@
-//! The specification of `LN(r + m ∘ (x + b))`, as plain loops. `m` holds the dropout's factors, one an element.
+//! The specification of `LN(r + m ∘ (x + b))` as plain loops; `m` holds a dropout factor for each element.
 
 use crate::ops::Real;
 
-/// What goes into the op: matrices `[T, H]`, vectors `[H]`.
+/// The inputs of the op: matrices `[T, H]`, vectors `[H]`.
 #[derive(Debug, Clone)]
 pub struct Inputs<R> {
-    /// The matrix to be added and normalised.
+    /// The input x.
     pub x: Vec<R>,
-    /// Added to x.
+    /// The bias b, added to x.
     pub linear_bias: Vec<R>,
-    /// Added after dropout.
+    /// The residual r, added after dropout.
     pub residual: Vec<R>,
-    /// γ.
+    /// The scale γ.
     pub gamma: Vec<R>,
-    /// β.
+    /// The shift β.
     pub beta: Vec<R>,
-    /// 0 or `1/(1-p)`.
+    /// The dropout factors, 0 or `1/(1-p)`.
     pub factors: Vec<R>,
-    /// ε.
+    /// ε, added to the variance.
     pub eps: R,
 }
 
-/// What comes back: matrices `[T, H]`, vectors `[H]`.
+/// The gradients of the inputs: matrices `[T, H]`, vectors `[H]`.
 #[derive(Debug)]
 pub struct Gradients<R> {
-    /// dx.
+    /// The gradient of x.
     pub x: Vec<R>,
-    /// db.
+    /// The gradient of b.
     pub linear_bias: Vec<R>,
-    /// dr.
+    /// The gradient of r.
     pub residual: Vec<R>,
-    /// dγ.
+    /// The gradient of γ.
     pub gamma: Vec<R>,
-    /// dβ.
+    /// The gradient of β.
     pub beta: Vec<R>,
 }
 
@@ -52,7 +52,7 @@ fn sum<R: Real>(inputs: &Inputs<R>) -> Vec<R> {
         .collect()
 }
 
-/// y `[T, H]`.
+/// The output y `[T, H]`.
 pub fn forward<R: Real>(inputs: &Inputs<R>) -> Vec<R> {
     let cols = inputs.gamma.len();
     let mut y = Vec::new();
@@ -63,7 +63,7 @@ pub fn forward<R: Real>(inputs: &Inputs<R>) -> Vec<R> {
     y
 }
 
-/// The gradients for a gradient `dy` of y.
+/// The gradients of the inputs for a gradient `dy` of y.
 pub fn backward<R: Real>(inputs: &Inputs<R>, dy: &[R]) -> Gradients<R> {
     let cols = inputs.gamma.len();
     let n = R::of(cols as f64);

@@ -1,4 +1,5 @@
-//! The references against finite differences, the conformance tests on the CPU, what is kept, and shapes that do not fit.
+//! The references against finite differences, the conformance tests on the CPU, what is kept, and shapes that do not
+//! fit.
 
 use super::{reference, *};
 use crate::{Arena, ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};

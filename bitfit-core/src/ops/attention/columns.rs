@@ -1,7 +1,7 @@
 //! Gathers the columns of one head into contiguous rows, and scatters them back.
 //!
-//! A head's part of a row is one or two cache lines, and that of the next row is on another page, which defeats the hardware
-//! prefetcher; rows are therefore prefetched explicitly.
+//! A head's part of a row is one or two cache lines, and that of the next row is on another page, which defeats the
+//! hardware prefetcher; rows are therefore prefetched explicitly.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::{
     Cpu,
     backend::Slice,
     cpu::{
-        Elements, ElementsMut, Stored,
+        Elements, ElementsMut, Float,
         simd::{self, Isa, Kernel, Simd},
     },
 };
@@ -29,7 +29,7 @@ pub(super) struct Columns {
 }
 
 /// Gathers `columns` of `rows` into rows that are `to.len() / rows.len()` apart; padding after a row is set to zero.
-pub(super) fn take<T: Stored>(isa: Isa, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut [T]) {
+pub(super) fn take<T: Float>(isa: Isa, from: &Slice<'_, Cpu>, rows: Range<usize>, columns: Columns, to: &mut [T]) {
     let range = rows.start * columns.stride..rows.end * columns.stride;
     let to_stride = to.len().checked_div(rows.len()).unwrap_or(columns.count);
     match from.elements() {
@@ -53,7 +53,7 @@ struct Take<'a, T, U> {
     to_stride: usize,
 }
 
-impl<T: Stored, U: Stored> Kernel for Take<'_, T, U> {
+impl<T: Float, U: Float> Kernel for Take<'_, T, U> {
     type Output = ();
 
     #[inline(always)]
@@ -75,7 +75,7 @@ struct Put<'a, T> {
     to: &'a mut [T],
 }
 
-impl<T: Stored> Kernel for Put<'_, T> {
+impl<T: Float> Kernel for Put<'_, T> {
     type Output = ();
 
     #[inline(always)]

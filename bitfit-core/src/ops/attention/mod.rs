@@ -6,23 +6,25 @@
 //! ```
 //!
 //! per sequence and head: q `[queries, D]`, k and v `[keys, D]`. The sequences are concatenated in `[T, H]`, with their
-//! bounds in a list of `B + 1` offsets. Queries, keys and values come from one packed projection `[T, 3H]`; or, if only some
-//! rows have queries (`[CLS]` in the last layer), from a projection of those rows `[Tq, H]` and one of all rows `[T, 2H]`.
+//! bounds in a list of `B + 1` offsets. Queries, keys and values come from one packed projection `[T, 3H]`; or, if only
+//! some rows have queries (`[CLS]` in the last layer), from a projection of those rows `[Tq, H]` and one of all rows
+//! `[T, 2H]`.
 //!
-//! Backward recomputes p from the scores and the row's log-sum-exp L, as in FlashAttention (Dao et al., arXiv 2205.14135,
-//! section 3.1): only q, k, v and one scalar per row and head are saved, and no matrix of scores larger than a tile exists.
+//! Backward recomputes p from the scores and the row's log-sum-exp L, as in FlashAttention (Dao et al., arXiv
+//! 2205.14135, section 3.1): only q, k, v and one scalar per row and head are saved, and no matrix of scores larger
+//! than a tile exists.
 //!
 //! ```text
 //! p = exp(s - L)      dv = (m ∘ p)ᵀ · do      dp = m ∘ (do · vᵀ)      ds = p ∘ (dp - Σⱼ p dp)
 //! dq = ds · k / √D    dk = dsᵀ · q / √D
 //! ```
 //!
-//! A bias on k adds the same amount to a whole row of s, so that p does not change and the gradient of the bias is zero. It
-//! is never computed.
+//! A bias on k adds the same amount to a whole row of s, so that p does not change and the gradient of the bias is
+//! zero. It is never computed.
 
 mod columns;
 mod cpu;
-mod form;
+mod operands;
 pub mod reference;
 mod sequences;
 mod softmax;
@@ -39,8 +41,8 @@ use crate::{
 
 /// The device's part of attention.
 pub trait Attention: Device {
-    /// Writes o `[Tq, H]`, and to `lse` `[Tq, N]`, if given, the log-sum-exp of the scores of each query and head. See the
-    /// [module](self).
+    /// Writes o `[Tq, H]`, and to `lse` `[Tq, N]`, if given, the log-sum-exp of the scores of each query and head. See
+    /// the [module](self).
     fn attention(&self, input: &Input<'_, Self>, o: SliceMut<'_, Self>, lse: Option<SliceMut<'_, Self>>) -> Result<()>;
 
     /// Writes the gradient of the projections, in the layout of the projections. See the [module](self).
@@ -101,8 +103,8 @@ impl<D: Device> Input<'_, D> {
 
 /// The number, in the dropout mask, of p's element at `query` and key 0; `query` counts within its sequence.
 ///
-/// The rows of a matrix p are consecutive, each padded to a multiple of 16 keys, so that short rows share a block of the
-/// generator. The matrices of two heads are 2³² elements apart; a larger matrix would overlap the next one.
+/// The rows of a matrix p are consecutive, each padded to a multiple of 16 keys, so that short rows share a block of
+/// the generator. The matrices of two heads are 2³² elements apart; a larger matrix would overlap the next one.
 pub fn dropout_element(sequence: usize, heads: usize, head: usize, query: usize, keys: usize) -> u64 {
     (((sequence * heads + head) as u64) << 32) + (query * keys.next_multiple_of(16)) as u64
 }
@@ -124,9 +126,10 @@ impl<D: Backend> Tape<'_, D> {
     /// Multi-head attention over packed sequences; the result is `[Tq, H]`. See the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] if the rows do not match the sequences; [`Error::Invalid`] if the heads do not divide the columns, the
-    /// queries and keys of packed projections have different bounds, the projections have different element types, the
-    /// dropout probability is outside `[0, 1)`, or there is dropout and a sequence has more than 2³² scores per head.
+    /// [`Error::Shape`] if the rows do not match the sequences; [`Error::Invalid`] if the heads do not divide the
+    /// columns, the queries and keys of packed projections have different bounds, the projections have different
+    /// element types, the dropout probability is outside `[0, 1)`, or there is dropout and a sequence has more than 2³²
+    /// scores per head.
     pub fn attention(&mut self, projections: Projections<&Var<D>>, args: &AttentionArgs<'_, D>) -> Result<Var<D>> {
         let width = match projections {
             Projections::Packed(qkv) => qkv.cols() / 3,

@@ -1,7 +1,7 @@
 //! The reference against finite differences, the conformance tests on the CPU, and what is refused.
 
 use super::{reference, *};
-use crate::{ArenaBuilder, Cpu, Seed, Workspace, backend::conformance::support::*};
+use crate::{ArenaBuilder, Cpu, Precision, Seed, Workspace, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -24,8 +24,8 @@ fn reference_gradients_are_those_of_finite_differences() {
 
 #[test]
 fn the_same_bits_come_from_any_number_of_threads() {
-    for dtype in [DType::F32, DType::Bf16] {
-        let device = Cpu::default().with_precision(dtype);
+    for precision in Precision::ALL {
+        let (device, dtype) = (Cpu::default().with_precision(precision), precision.activation_dtype());
         let case = conformance::Case { dtype, heads: 4, dim: 8, keys: vec![130, 3, 60], queries: None, p: 0.25 };
         let values = case.values();
         let run = |threads| {

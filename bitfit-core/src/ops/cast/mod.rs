@@ -1,5 +1,5 @@
-//! Conversion to f32, `y = x`, of a bfloat16 matrix for an op that computes in f32. Nothing is saved; backward rounds dy to
-//! the type of x.
+//! Conversion to f32, `y = x`, of a bfloat16 matrix for an op that computes in f32. Nothing is saved; backward rounds
+//! dy to the type of x.
 //!
 //! The general ops call it on their inputs, so that a network runs in either precision without explicit conversions.
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::CrossEntropy;
+use super::{BackwardInput, CrossEntropy};
 use crate::{
     Cpu, Result,
     backend::{Slice, SliceMut},
@@ -39,13 +39,11 @@ impl CrossEntropy for Cpu {
 
     fn cross_entropy_backward(
         &self,
-        dloss: Slice<'_, Self>,
-        probabilities: Slice<'_, Self>,
-        labels: &Vec<u32>,
-        classes: usize,
+        input: BackwardInput<'_, Self>,
         dlogits: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()> {
+        let BackwardInput { dloss, probabilities, labels, classes } = input;
         let scale = dloss.f32()[0] / labels.len() as f32;
         let tasks = blocks(dlogits.f32(), classes).zip(blocks_of(probabilities.f32(), classes));
         tasks.zip(labels.par_chunks(ROW_BLOCK)).for_each(|((dz, p), labels)| {

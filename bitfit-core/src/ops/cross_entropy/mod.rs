@@ -1,7 +1,7 @@
 //! `loss = mean over rows of -ln softmax(z)[label]`; logits z `[B, C]`, labels `[B]`, loss `[1, 1]`.
 //!
-//! A row's loss is computed as `ln Σ exp(z - max z) - (z[label] - max z)`: no exponential overflows, and no logarithm is
-//! taken of a probability that has underflowed to zero. With p the softmax of the row,
+//! A row's loss is computed as `ln Σ exp(z - max z) - (z[label] - max z)`: no exponential overflows, and no logarithm
+//! is taken of a probability that has underflowed to zero. With p the softmax of the row,
 //!
 //! ```text
 //! dz = (p - onehot(label)) / B · dloss
@@ -21,7 +21,8 @@ use crate::{
 
 /// The device's part of the cross-entropy; logits are `[B, classes]`.
 pub trait CrossEntropy: Device {
-    /// Writes the mean loss to the one element of `loss`, and the softmax of the rows to `probabilities` if it is given.
+    /// Writes the mean loss to the one element of `loss`, and the softmax of the rows to `probabilities` if it is
+    /// given.
     fn cross_entropy(
         &self,
         logits: Slice<'_, Self>,
@@ -31,24 +32,35 @@ pub trait CrossEntropy: Device {
         probabilities: Option<SliceMut<'_, Self>>,
     ) -> Result<()>;
 
-    /// `dz = (p - onehot) / B · dloss`, added to `dlogits` if `accumulate`; `dloss` holds one element.
+    /// `dz = (p - onehot) / B · dloss`, added to `dlogits` if `accumulate`.
     fn cross_entropy_backward(
         &self,
-        dloss: Slice<'_, Self>,
-        probabilities: Slice<'_, Self>,
-        labels: &Self::Indices,
-        classes: usize,
+        input: BackwardInput<'_, Self>,
         dlogits: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()>;
 }
 
+/// The operands of backward.
+#[derive(Debug)]
+pub struct BackwardInput<'a, D: Device> {
+    /// The gradient of the loss, one element.
+    pub dloss: Slice<'a, D>,
+    /// The softmax of the rows `[B, classes]`, which forward wrote.
+    pub probabilities: Slice<'a, D>,
+    /// The class of each row.
+    pub labels: &'a D::Indices,
+    /// The number of classes, C.
+    pub classes: usize,
+}
+
 impl<D: Backend> Tape<'_, D> {
-    /// The mean cross-entropy, `[1, 1]`, of the rows of `logits` `[B, C]` against one class per row. See the [module](self).
+    /// The mean cross-entropy, `[1, 1]`, of the rows of `logits` `[B, C]` against one class per row. See the
+    /// [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] if the number of labels is not the number of rows; [`Error::Invalid`] if there are no rows, or a
-    /// label is not below C.
+    /// [`Error::Shape`] if the number of labels is not the number of rows; [`Error::Invalid`] if there are no rows, or
+    /// a label is not below C.
     pub fn cross_entropy(&mut self, logits: &Var<D>, labels: &Indices<D>) -> Result<Var<D>> {
         let logits = &self.to_f32(logits)?;
         const OP: &str = "cross_entropy";
@@ -94,9 +106,13 @@ impl<D: Backend> Backward<D> for Node<D> {
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
         let mut dlogits = grads.target(self.logits, self.probabilities.len())?;
         let to = dlogits.scratch.as_mut();
-        let (probabilities, labels) = (self.probabilities.as_ref(), self.labels.data());
-        let device = grads.device();
-        device.cross_entropy_backward(dy.as_ref(), probabilities, labels, self.classes, to, dlogits.accumulate)?;
+        let input = BackwardInput {
+            dloss: dy.as_ref(),
+            probabilities: self.probabilities.as_ref(),
+            labels: self.labels.data(),
+            classes: self.classes,
+        };
+        grads.device().cross_entropy_backward(input, to, dlogits.accumulate)?;
         grads.put(dlogits);
         Ok(())
     }

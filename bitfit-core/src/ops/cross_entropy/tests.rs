@@ -1,4 +1,5 @@
-//! The reference against finite differences and a case done by hand, the conformance tests on the CPU, what is kept, errors.
+//! The reference against finite differences and a case done by hand, the conformance tests on the CPU, what is kept,
+//! errors.
 
 use super::{conformance::some_labels, reference, *};
 use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};

@@ -1,8 +1,8 @@
-//! `y = m ∘ x` with a random mask m: 0 with probability p, otherwise `1/(1-p)` (Srivastava et al., JMLR 15, 2014; scaled
-//! in training, so that inference is the identity).
+//! `y = m ∘ x` with a random mask m: 0 with probability p, otherwise `1/(1-p)` (Srivastava et al., JMLR 15, 2014;
+//! scaled in training, so that inference is the identity).
 //!
-//! Backward is the same function, `dx = m ∘ dy`. m is a function of seed, step, site and element ([`Dropout`]), so backward
-//! generates it again and nothing is saved. In inference, or if p = 0, y is x itself, without a copy.
+//! Backward is the same function, `dx = m ∘ dy`. m is a function of seed, step, site and element ([`Dropout`]), so
+//! backward generates it again and nothing is saved. In inference, or if p = 0, y is x itself, without a copy.
 
 mod cpu;
 pub mod reference;

@@ -1,4 +1,5 @@
-//! The reference against finite differences and the factors, the conformance tests on the CPU, and that identity costs nothing.
+//! The reference against finite differences and the factors, the conformance tests on the CPU, and that identity costs
+//! nothing.
 
 use super::{reference, *};
 use crate::{ArenaBuilder, Cpu, Error, HostTensor, Mask, Workspace, backend::conformance::support::*};

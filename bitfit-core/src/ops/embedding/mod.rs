@@ -1,9 +1,9 @@
-//! Embedding lookup: `y[t] = E[at[t]]`; E `[V, H]`, at `[T]`, y `[T, H]`. The rows of several tables can be summed, such as
-//! BERT's word, position and token type embeddings (Devlin et al., arXiv 1810.04805, figure 2).
+//! Embedding lookup: `y[t] = E[at[t]]`; E `[V, H]`, at `[T]`, y `[T, H]`. The rows of several tables can be summed,
+//! such as BERT's word, position and token type embeddings (Devlin et al., arXiv 1810.04805, figure 2).
 //!
 //! Backward computes `dE[at[t]] += dy[t]` for the entries that the table's mask chooses and no others: a table with ten
-//! trainable rows has a gradient of ten rows. Saved: the index list, which is shared. The lookup in a frozen table saves
-//! nothing and records no node.
+//! trainable rows has a gradient of ten rows. Saved: the index list, which is shared. The lookup in a frozen table
+//! saves nothing and records no node.
 
 mod cpu;
 pub mod reference;
@@ -59,11 +59,12 @@ impl<D: Backend> Tape<'_, D> {
         })
     }
 
-    /// The sum over several frozen tables of the rows at the given indices, as a constant `[T, H]`. See the [module](self).
+    /// The sum over several frozen tables of the rows at the given indices, as a constant `[T, H]`. See the
+    /// [module](self).
     ///
     /// # Errors
-    /// [`Error::Invalid`] if there is no table or an index is out of range; [`Error::Shape`] if the lists differ in length
-    /// or the tables in width.
+    /// [`Error::Invalid`] if there is no table or an index is out of range; [`Error::Shape`] if the lists differ in
+    /// length or the tables in width.
     pub fn embedding_sum(&mut self, lookups: &[(&Indices<D>, &Frozen<D>)]) -> Result<Var<D>> {
         let Some((first, table)) = lookups.first() else {
             return Err(Error::invalid("embedding", "no table to look up"));

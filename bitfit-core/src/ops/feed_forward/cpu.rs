@@ -1,5 +1,5 @@
-//! The feed-forward on the CPU: two products, with the activation and its derivative in their epilogues. In bfloat16 the
-//! epilogue rounds the hidden matrix, and the next product reads it without a copy.
+//! The feed-forward on the CPU: two products, with the activation and its derivative in their epilogues. In bfloat16
+//! the epilogue rounds the hidden matrix, and the next product reads it without a copy.
 
 use super::{BackwardInput, FeedForward, Input};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     backend::SliceMut,
     cpu::{
         Matrix,
-        gemm::{self, BiasGelu, MatMut, MatRef, MulColumnSum, Narrow, NoEpilogue, Output},
+        gemm::{self, BiasGelu, MatMut, MatRef, MulColumnSum, NoEpilogue, Output, StoreBf16},
     },
     tape::ColumnSums,
 };
@@ -31,11 +31,11 @@ impl FeedForward for Cpu {
             (Matrix::Bf16(up), Matrix::Bf16(down)) => {
                 let hidden = hidden.bf16();
                 let gelu = BiasGelu::new(bias, derivative.map(SliceMut::bf16));
-                let gelu = Narrow::new(gelu, MatMut::new(&mut *hidden, up.out_features()));
-                self.narrowed(&input.x, |x| {
+                let gelu = StoreBf16::new(gelu, MatMut::new(&mut *hidden, up.out_features()));
+                self.with_bf16(&input.x, |x| {
                     gemm::forward_view(isa, MatRef::new(x, up.in_features()), up, Output::Discard, &gelu);
                 });
-                let y = Narrow::new(NoEpilogue, MatMut::new(y.bf16(), down.out_features()));
+                let y = StoreBf16::new(NoEpilogue, MatMut::new(y.bf16(), down.out_features()));
                 gemm::forward_view(isa, MatRef::new(hidden, down.in_features()), down, Output::Discard, &y);
             }
             _ => unreachable!("the tape refuses weights of different types"),
@@ -66,8 +66,8 @@ impl FeedForward for Cpu {
             (Matrix::Bf16(up), Matrix::Bf16(down)) => {
                 let hidden = hidden.bf16();
                 let slopes = MulColumnSum::new(input.derivative.bf16(), down.in_features());
-                let slopes = Narrow::new(slopes, MatMut::new(&mut *hidden, down.in_features()));
-                self.narrowed(&input.dy, |dy| {
+                let slopes = StoreBf16::new(slopes, MatMut::new(&mut *hidden, down.in_features()));
+                self.with_bf16(&input.dy, |dy| {
                     gemm::input_gradient_view(
                         isa,
                         MatRef::new(dy, down.out_features()),

@@ -1,5 +1,5 @@
-//! `y = gelu(x · W₁ᵀ + b₁) · W₂ᵀ`: the feed-forward network of an encoder layer with both weights frozen. The second bias
-//! is added by the op that follows, [`crate::ops::add_norm`].
+//! `y = gelu(x · W₁ᵀ + b₁) · W₂ᵀ`: the feed-forward network of an encoder layer with both weights frozen. The second
+//! bias is added by the op that follows, [`crate::ops::add_norm`].
 //!
 //! x `[T, H]`, W₁ `[F, H]`, b₁ `[F]`, W₂ `[H', F]`, y `[T, H']`; the exact GELU, by erf (Hendrycks and Gimpel, arXiv
 //! 1606.08415). Backward, with z = x · W₁ᵀ + b₁:
@@ -8,9 +8,9 @@
 //! dz = gelu'(z) ∘ (dy · W₂)      db₁ = Σₜ dz      dx = dz · W₁
 //! ```
 //!
-//! Saved: gelu'(z) only, neither z nor gelu(z) nor x; and nothing if neither x needs a gradient nor b₁ trains. As one op, it
-//! lets a device apply the activation to a tile of the first product while the tile is in cache, and the derivative and the
-//! column sum of the bias gradient to a tile of the product of backward.
+//! Saved: gelu'(z) only, neither z nor gelu(z) nor x; and nothing if neither x needs a gradient nor b₁ trains. As one
+//! op, it lets a device apply the activation to a tile of the first product while the tile is in cache, and the
+//! derivative and the column sum of the bias gradient to a tile of the product of backward.
 
 mod cpu;
 pub mod reference;
@@ -24,8 +24,8 @@ use crate::{
 
 /// The device's part of the feed-forward.
 pub trait FeedForward: Device {
-    /// Writes y `[T, H']`; see the [module](self). `hidden` `[T, F]` is scratch memory; `derivative` `[T, F]`, if given,
-    /// receives gelu'(z).
+    /// Writes y `[T, H']`; see the [module](self). `hidden` `[T, F]` is scratch memory; `derivative` `[T, F]`, if
+    /// given, receives gelu'(z).
     fn feed_forward(
         &self,
         input: Input<'_, Self>,
@@ -34,8 +34,8 @@ pub trait FeedForward: Device {
         y: SliceMut<'_, Self>,
     ) -> Result<()>;
 
-    /// Adds db₁ to the one sum of `sums`, and writes dx, or adds to it if its flag is set; see the [module](self). `hidden`
-    /// `[T, F]` is scratch memory.
+    /// Adds db₁ to the one sum of `sums`, and writes dx, or adds to it if its flag is set; see the [module](self).
+    /// `hidden` `[T, F]` is scratch memory.
     fn feed_forward_backward(
         &self,
         input: BackwardInput<'_, Self>,
@@ -93,8 +93,9 @@ impl<D: Backend> Tape<'_, D> {
         }
         // The gradient of x is added to that of the residual stream, which is f32.
         let x = &self.to_f32(x)?;
-        if up.dtype() != down.dtype() {
-            return Err(Error::invalid("feed_forward", "the weights are laid out for different types"));
+        let precision = up.precision();
+        if precision != down.precision() {
+            return Err(Error::invalid("feed_forward", "the weights have different precisions"));
         }
         if down.in_features() != ffn {
             let found = [down.out_features(), down.in_features()];
@@ -102,10 +103,12 @@ impl<D: Backend> Tape<'_, D> {
         }
         let bias_trains = self.trains(bias).cloned();
         let needs = x.slot().is_some() || bias_trains.is_some();
-        let mut derivative = needs.then(|| self.scratch_of(up.dtype(), rows * ffn)).transpose()?;
-        let mut y = self.scratch_of(down.dtype(), rows * down.out_features())?;
-        let mut hidden = self.scratch_of(up.dtype(), rows * ffn)?;
-        let input = Input { x: x.slice_in(up.dtype()), up: up.matrix(), bias: self.value(bias), down: down.matrix() };
+        let mut derivative = needs.then(|| self.scratch_of(precision.activation_dtype(), rows * ffn)).transpose()?;
+        let mut y = self.scratch_of(precision.activation_dtype(), rows * down.out_features())?;
+        let mut hidden = self.scratch_of(precision.product_dtype(), rows * ffn)?;
+        let product_dtype = precision.product_dtype();
+        let input =
+            Input { x: x.slice_in(product_dtype), up: up.matrix(), bias: self.value(bias), down: down.matrix() };
         self.device().feed_forward(input, hidden.as_mut(), derivative.as_mut().map(Scratch::as_mut), y.as_mut())?;
         let y = Tensor::new(y, rows, down.out_features());
         Ok(match derivative {
@@ -133,7 +136,7 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
-        let mut hidden = grads.scratch_of(self.up.dtype(), self.rows * self.up.out_features())?;
+        let mut hidden = grads.scratch_of(self.up.precision().product_dtype(), self.rows * self.up.out_features())?;
         let mut target = self.x.map(|x| grads.target(x, self.rows * self.up.in_features())).transpose()?;
         grads.column_sums([self.bias.as_ref()], |device, sums| {
             let input = BackwardInput {

@@ -1,7 +1,7 @@
 //! Row gather: `y[i] = x[at[i]]`; x `[T, H]`, y `[|at|, H]`. Used for BERT's `[CLS]` rows, for example.
 //!
-//! Backward adds every row of dy to the row that it was taken from, `dx[at[i]] += dy[i]`; the other rows are zero. A row that
-//! is chosen twice receives the sum of both gradients. Saved: the index list, which is shared.
+//! Backward adds every row of dy to the row that it was taken from, `dx[at[i]] += dy[i]`; the other rows are zero. A
+//! row that is chosen twice receives the sum of both gradients. Saved: the index list, which is shared.
 
 mod cpu;
 mod positions;
@@ -21,8 +21,8 @@ pub trait GatherRows: Device {
     /// `y[i] = x[at[i]]`, where x\[i\] is row i of x.
     fn gather_rows(&self, x: Slice<'_, Self>, at: &Self::Indices, cols: usize, y: SliceMut<'_, Self>) -> Result<()>;
 
-    /// `dx[at[i]] += dy[i]`, where dx\[i\] is row i of dx. An index may occur more than once; its rows are added in the order
-    /// of the list.
+    /// `dx[at[i]] += dy[i]`, where dx\[i\] is row i of dx. An index may occur more than once; its rows are added in the
+    /// order of the list.
     fn scatter_rows(&self, dy: Slice<'_, Self>, at: &Self::Indices, cols: usize, dx: SliceMut<'_, Self>) -> Result<()>;
 }
 

@@ -1,7 +1,7 @@
 //! An inverted index list: for each row, the positions in the list at which it occurs.
 //!
-//! Splitting a scatter-add over threads by the list would let two threads write the same row. Split by rows, each task adds
-//! up its own rows in the list's order, and the sums are bit-identical for any number of threads.
+//! Splitting a scatter-add over threads by the list would let two threads write the same row. Split by rows, each task
+//! adds up its own rows in the list's order, and the sums are bit-identical for any number of threads.
 
 /// For each row of a table, the positions at which an index list contains it.
 pub(crate) struct Positions {

@@ -6,7 +6,8 @@ use ndarray::ArrayView2;
 
 use super::{Weight, reference};
 use crate::{
-    Arena, ArenaBuilder, Backend, DType, Entry, FrozenMatrix, HostTensor, Mask, Param, Tape, Trainable, Var, Workspace,
+    Arena, ArenaBuilder, Backend, DType, Entry, FrozenMatrix, HostTensor, Mask, Param, Precision, Tape, Trainable, Var,
+    Workspace,
     backend::{
         Slice, SliceMut,
         conformance::{Check, list, support::*},
@@ -63,7 +64,7 @@ pub(super) fn case<D: Backend>(
     let host = |seed, shape: &[usize]| HostTensor::new(shape, random(seed, shape.iter().product())).unwrap();
     let x = x.then(|| builder.train("x", host(1, &[rows, inner]), Mask::All).unwrap());
     let weight = match weight {
-        Mask::None => FrozenMatrix::with_dtype(device, &[host(2, &[out, inner])], DType::F32).unwrap().into(),
+        Mask::None => FrozenMatrix::with_precision(device, &[host(2, &[out, inner])], Precision::F32).unwrap().into(),
         mask => builder.train("weight", host(2, &[out, inner]), mask).unwrap().into(),
     };
     let all = random(3, out);
@@ -165,7 +166,7 @@ fn narrow_products_agree_with_the_reference<D: Backend>(device: &D) {
 fn a_weight_in_parts_is_their_concatenation<D: Backend>(device: &D) {
     let [rows, inner, out] = [33, 40, 48];
     let w = random(2, out * inner);
-    for dtype in types(device) {
+    for precision in precisions(device) {
         let lay_out = |cuts: &[usize]| {
             let parts: Vec<_> = cuts
                 .windows(2)
@@ -173,7 +174,7 @@ fn a_weight_in_parts_is_their_concatenation<D: Backend>(device: &D) {
                     HostTensor::new([cut[1] - cut[0], inner], w[cut[0] * inner..cut[1] * inner].to_vec()).unwrap()
                 })
                 .collect();
-            FrozenMatrix::with_dtype(device, &parts, dtype).unwrap()
+            FrozenMatrix::with_precision(device, &parts, precision).unwrap()
         };
         let run = |weight: FrozenMatrix<D>| {
             let weight = Weight::from(weight);
@@ -237,7 +238,8 @@ fn a_bias_in_parts_trains_in_those_that_do<D: Backend>(device: &D) {
     assert_close("bias 3", &gradients[1].1, &[db[23], db[5]], 5e-6);
 }
 
-/// Lengths of parts: of nothing, of less and more than any vector, of query, key and value; more than a launch may take.
+/// Lengths of parts: of nothing, of less and more than any vector, of query, key and value; more than a launch may
+/// take.
 const PARTS: [&[usize]; 5] = [&[24], &[8, 8, 8], &[264, 264, 264], &[1, 7, 0, 300, 16, 5, 600], &[13, 13, 13]];
 
 /// A buffer of these elements.
@@ -320,7 +322,7 @@ fn a_bias_that_is_named_twice_gets_the_sums_of_both_places<D: Backend>(device: &
         let Case { workspace, arena, x: _, weight, bias } = case(device, [rows, 9, half], true, Mask::None, &[mask]);
         let mut tape = Tape::train(&workspace, &arena, SEED);
         let wide = HostTensor::new([2 * half, 9], random(2, 2 * half * 9)).unwrap();
-        let wide = FrozenMatrix::with_dtype(device, &[wide], DType::F32).unwrap().into();
+        let wide = FrozenMatrix::with_precision(device, &[wide], Precision::F32).unwrap().into();
         assert_eq!(weight.shape(), [half, 9]);
         let data = random(1, rows * 9);
         let x = tape.constant(workspace.tensor(ArrayView2::from_shape((rows, 9), &data).unwrap()).unwrap());

@@ -1,4 +1,4 @@
-//! The linear on the CPU: frozen weights through the panels of [`crate::cpu::gemm`], trained ones as they lie.
+//! Linear layers on the CPU: frozen weights are packed (`gemm`), trainable ones are read in place.
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, linalg::general_mat_mul, s};
 use rayon::prelude::*;
@@ -8,8 +8,8 @@ use crate::{
     Cpu, Mask, Result,
     backend::{Slice, SliceMut},
     cpu::{
-        Elements, ElementsMut, Matrix, ROW_BLOCK, Stored, blocks, blocks_of,
-        gemm::{self, Bias, MatMut, MatRef, Narrow, NoEpilogue, Output},
+        Elements, ElementsMut, Float, Matrix, ROW_BLOCK, blocks, blocks_of,
+        gemm::{self, Bias, MatMut, MatRef, NoEpilogue, Output, StoreBf16},
         load,
         simd::{self, Isa, Kernel, Simd},
         store, sum_columns,
@@ -17,7 +17,7 @@ use crate::{
     memory::ThreadScratch,
 };
 
-/// Rows of a weight's gradient that one task takes.
+/// Rows of a weight gradient per task.
 const GRADIENT_ROWS: usize = 64;
 
 impl Linear for Cpu {
@@ -33,12 +33,12 @@ impl Linear for Cpu {
         match (weight, &*bias) {
             (Matrix::F32(w), []) => gemm::forward(isa, x.f32(), w, y.f32(), false, &NoEpilogue),
             (Matrix::F32(w), bias) => gemm::forward(isa, x.f32(), w, y.f32(), false, &Bias(bias)),
-            (Matrix::Bf16(w), bias) => self.narrowed(&x, |x| {
+            (Matrix::Bf16(w), bias) => self.with_bf16(&x, |x| {
                 let x = MatRef::new(x, w.in_features());
                 let y = MatMut::new(y.bf16(), w.out_features());
                 match bias {
-                    [] => gemm::forward_view(isa, x, w, Output::Discard, &Narrow::new(NoEpilogue, y)),
-                    bias => gemm::forward_view(isa, x, w, Output::Discard, &Narrow::new(Bias(bias), y)),
+                    [] => gemm::forward_view(isa, x, w, Output::Discard, &StoreBf16::new(NoEpilogue, y)),
+                    bias => gemm::forward_view(isa, x, w, Output::Discard, &StoreBf16::new(Bias(bias), y)),
                 }
             }),
         }
@@ -58,13 +58,13 @@ impl Linear for Cpu {
                 gemm::input_gradient(isa, dy.f32(), w, dx, accumulate, &NoEpilogue);
             }
             (Matrix::Bf16(w), ElementsMut::F32(dx)) => {
-                self.narrowed(&dy, |dy| gemm::input_gradient(isa, dy, w, dx, accumulate, &NoEpilogue));
+                self.with_bf16(&dy, |dy| gemm::input_gradient(isa, dy, w, dx, accumulate, &NoEpilogue));
             }
-            (Matrix::Bf16(w), ElementsMut::Bf16(dx)) => self.narrowed(&dy, |dy| {
-                let to = Narrow::new(NoEpilogue, MatMut::new(dx, w.in_features()));
+            (Matrix::Bf16(w), ElementsMut::Bf16(dx)) => self.with_bf16(&dy, |dy| {
+                let to = StoreBf16::new(NoEpilogue, MatMut::new(dx, w.in_features()));
                 gemm::input_gradient_view(isa, MatRef::new(dy, w.out_features()), w, Output::Discard, &to);
             }),
-            (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape widens what meets a wide weight"),
+            (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape converts what meets an f32 weight to f32"),
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Linear for Cpu {
         match mask {
             Mask::None => {}
             Mask::All => product_of_columns(dy, x, dw),
-            // The chosen columns side by side, then one product of the mask's size.
+            // Select the columns first, so that the product has the size of the mask.
             Mask::Rows(rows) => product_of_columns(select_columns(dy, rows).view(), x, dw),
             Mask::Columns(cols) => product_of_columns(dy, select_columns(x, cols).view(), dw),
             Mask::Elements(elements) => dw.par_iter_mut().zip(elements).for_each(|(dw, &element)| {
@@ -136,7 +136,7 @@ impl Linear for Cpu {
     }
 }
 
-fn column_sum<T: Stored>(isa: Isa, dy: &[T], cols: usize, first: usize, sum: &mut [f32]) {
+fn column_sum<T: Float>(isa: Isa, dy: &[T], cols: usize, first: usize, sum: &mut [f32]) {
     let width = sum.len();
     let mut partial = ThreadScratch::filled(dy.len().div_ceil(ROW_BLOCK * cols) * width, 0.0);
     partial.par_chunks_exact_mut(width).zip(blocks_of(dy, cols)).for_each(|(sum, dy)| {
@@ -145,13 +145,13 @@ fn column_sum<T: Stored>(isa: Isa, dy: &[T], cols: usize, first: usize, sum: &mu
     sum_columns(&partial, sum);
 }
 
-/// `sum += ` each of some rows.
+/// Adds rows to `sum`.
 struct AddRows<'a, I> {
     rows: I,
     sum: &'a mut [f32],
 }
 
-impl<'b, T: Stored, I: Iterator<Item = &'b [T]>> Kernel for AddRows<'_, I> {
+impl<'b, T: Float, I: Iterator<Item = &'b [T]>> Kernel for AddRows<'_, I> {
     type Output = ();
 
     #[inline(always)]
@@ -180,7 +180,7 @@ fn select_columns(matrix: ArrayView2<'_, f32>, columns: &[u32]) -> ndarray::Arra
     matrix.select(Axis(1), &columns)
 }
 
-/// A slice of whole rows as a matrix.
+/// A view of a slice as a matrix.
 fn matrix(data: &[f32], cols: usize) -> ArrayView2<'_, f32> {
     ArrayView2::from_shape((data.len() / cols, cols), data).expect("a slice of whole rows")
 }

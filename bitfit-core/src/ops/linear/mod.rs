@@ -1,4 +1,4 @@
-//! `y = x · Wᵀ + b`: x `[T, in]`, W `[out, in]` as Hugging Face and PyTorch store it, b `[out]`, y `[T, out]`.
+//! Linear layer `y = x · Wᵀ + b`: x `[T, in]`, W `[out, in]` as in PyTorch, b `[out]`, y `[T, out]`.
 //!
 //! | gradient | formula | needs |
 //! |---|---|---|
@@ -6,10 +6,10 @@
 //! | of b | `db[o] = Σₜ dy[t, o]` | nothing |
 //! | of W | `dW[o, i] = Σₜ dy[t, o] x[t, i]`, the entries of W's mask only | x |
 //!
-//! So a linear with a frozen weight keeps nothing at all: of the three products that training a linear costs, the one for
-//! the weight's gradient does not exist, and neither does the copy of its input. The bias may be given in parts that lie
-//! side by side (query, key, value), each of which trains or does not. y has the type of a frozen weight's products; x may
-//! have any.
+//! A linear layer with a frozen weight therefore saves nothing: of the three products of training a linear layer, the
+//! one for the gradient of the weight is not computed, and the input is not saved for it. The bias can be given in
+//! parts, such as those of query, key and value, each frozen or trainable. With a frozen weight, y has the activation
+//! type of its precision; x may have any type.
 
 mod cpu;
 pub mod reference;
@@ -17,15 +17,15 @@ pub mod reference;
 use std::ops::Range;
 
 use crate::{
-    Backend, DType, Device, Error, FrozenMatrix, Mask, Param, Result, Tape, Tensor, Trainable, Var,
+    Backend, DType, Device, Error, FrozenMatrix, Mask, Param, Precision, Result, Tape, Tensor, Trainable, Var,
     backend::{Slice, SliceMut},
     memory::Scratch,
     tape::{Backward, ColumnSums, Grads, Slot},
 };
 
-/// The products of a linear layer.
+/// The device's part of a linear layer.
 pub trait Linear: Device {
-    /// `y = x · Wᵀ + b` with a frozen W; `bias` holds `out` elements, or nothing for none.
+    /// `y = x · Wᵀ + b` with a frozen W; the parts of `bias` have `out` elements together, or there are none.
     fn linear(
         &self,
         x: Slice<'_, Self>,
@@ -34,7 +34,7 @@ pub trait Linear: Device {
         y: SliceMut<'_, Self>,
     ) -> Result<()>;
 
-    /// `dx = dy · W`, or `dx += dy · W`, with a frozen W.
+    /// `dx = dy · W`, or `dx += dy · W` if `accumulate`, with a frozen W.
     fn linear_input(
         &self,
         dy: Slice<'_, Self>,
@@ -43,7 +43,7 @@ pub trait Linear: Device {
         accumulate: bool,
     ) -> Result<()>;
 
-    /// `y = x · Wᵀ + b` with a W `[out, in]` that trains.
+    /// `y = x · Wᵀ + b` with a trainable W `[out, in]`.
     fn linear_trainable(
         &self,
         x: Slice<'_, Self>,
@@ -52,7 +52,7 @@ pub trait Linear: Device {
         y: SliceMut<'_, Self>,
     ) -> Result<()>;
 
-    /// `dx = dy · W`, or `dx += dy · W`, with a W `[out, in]` that trains.
+    /// `dx = dy · W`, or `dx += dy · W` if `accumulate`, with a trainable W `[out, in]`.
     fn linear_trainable_input(
         &self,
         dy: Slice<'_, Self>,
@@ -61,7 +61,7 @@ pub trait Linear: Device {
         accumulate: bool,
     ) -> Result<()>;
 
-    /// `dw += ` the entries of `dyᵀ · x` that `mask` chooses, in the mask's order.
+    /// Adds to `dw` the entries of `dyᵀ · x` that `mask` chooses, in the mask's order; `shape` is `[out, in]`.
     fn linear_weight(
         &self,
         dy: Slice<'_, Self>,
@@ -71,11 +71,11 @@ pub trait Linear: Device {
         dw: SliceMut<'_, Self>,
     ) -> Result<()>;
 
-    /// `sum[j] += Σₜ dy[t, first + j]` over the rows of a matrix of `cols` columns, for as many j as `sum` has elements.
+    /// `sum[j] += Σₜ dy[t, first + j]` for each element of `sum`; dy has `cols` columns.
     fn column_sum(&self, dy: Slice<'_, Self>, cols: usize, first: usize, sum: SliceMut<'_, Self>) -> Result<()>;
 
-    /// The same of several ranges of the columns, each to its part of `sums`; a range whose part has no place there is
-    /// passed over. For a device that would rather do them at once.
+    /// Computes [`Linear::column_sum`] for several ranges of columns, each added to its part of `sums`; ranges whose
+    /// parameter does not train are skipped. A device can override it to compute all of them at once.
     fn column_sums<const N: usize>(
         &self,
         dy: Slice<'_, Self>,
@@ -92,28 +92,28 @@ pub trait Linear: Device {
     }
 }
 
-/// A weight as a plain `[out, in]` matrix.
+/// A trainable weight: a plain `[out, in]` matrix.
 #[derive(Debug)]
 pub struct Dense<'a, D: Device> {
-    /// The elements, row-major.
+    /// The elements of the weight, row-major.
     pub data: Slice<'a, D>,
-    /// Rows.
+    /// The number of rows.
     pub out_features: usize,
-    /// Columns.
+    /// The number of columns.
     pub in_features: usize,
 }
 
-/// The weight of a linear: frozen and laid out for its products, or training under a mask.
+/// The weight of a linear layer: frozen and packed, or trainable.
 #[derive(Debug)]
 pub enum Weight<D: Device> {
-    /// Never changes, has no gradient.
+    /// A packed weight, which never changes and has no gradient.
     Frozen(FrozenMatrix<D>),
-    /// Trains under its mask; its whole shape is `[out, in]`.
+    /// A weight with trainable entries; the shape of the whole tensor is `[out, in]`.
     Trainable(Trainable),
 }
 
 impl<D: Device> Weight<D> {
-    /// `[out, in]`.
+    /// The shape `[out, in]`.
     pub fn shape(&self) -> [usize; 2] {
         match self {
             Self::Frozen(weight) => [weight.out_features(), weight.in_features()],
@@ -124,7 +124,7 @@ impl<D: Device> Weight<D> {
         }
     }
 
-    /// The handle by which a gradient is asked for, if there is one.
+    /// The handle of a trainable weight; `None` if it is frozen.
     pub fn trainable(&self) -> Option<&Trainable> {
         match self {
             Self::Frozen(_) => None,
@@ -155,10 +155,11 @@ impl<D: Device> From<Trainable> for Weight<D> {
 }
 
 impl<D: Backend> Tape<'_, D> {
-    /// `y = x · Wᵀ + b`; see the [module](self). `bias` is empty, or its parts' lengths add up to `out`.
+    /// `x · Wᵀ + b`: x `[T, in]`, the result `[T, out]`; see the [module](self). `bias` is empty, or the lengths of its
+    /// parts add up to `out`.
     ///
     /// # Errors
-    /// [`Error::Shape`] when x has not W's columns or the bias not W's rows.
+    /// [`Error::Shape`] if x does not have `in` columns or the bias not `out` elements.
     pub fn linear(&mut self, x: &Var<D>, weight: &Weight<D>, bias: &[&Param<D>]) -> Result<Var<D>> {
         let [out_features, in_features] = weight.shape();
         if x.cols() != in_features {
@@ -170,14 +171,18 @@ impl<D: Backend> Tape<'_, D> {
         }
 
         let (x, dtype) = match weight {
-            Weight::Frozen(weight) if weight.dtype() == DType::Bf16 => (x.clone(), DType::Bf16),
+            Weight::Frozen(weight) if weight.precision() == Precision::Bf16 => {
+                (x.clone(), weight.precision().activation_dtype())
+            }
             _ => (self.to_f32(x)?, DType::F32),
         };
         let device = self.device();
         let mut y = self.scratch_of(dtype, x.rows() * out_features)?;
         let parts: Vec<Slice<'_, D>> = bias.iter().map(|part| self.value(part)).collect();
         match weight {
-            Weight::Frozen(weight) => device.linear(x.slice_in(dtype), weight.matrix(), &parts, y.as_mut())?,
+            Weight::Frozen(weight) => {
+                device.linear(x.slice_in(weight.precision().product_dtype()), weight.matrix(), &parts, y.as_mut())?;
+            }
             Weight::Trainable(trainable) => {
                 let weight = Dense { data: self.arena().value(trainable), out_features, in_features };
                 device.linear_trainable(x.slice(), weight, &parts, y.as_mut())?;
@@ -192,7 +197,7 @@ impl<D: Backend> Tape<'_, D> {
         }
         let node = Node {
             x: x.slot(),
-            kept_x: weight_trains.then(|| x.tensor().clone()),
+            saved_x: weight_trains.then(|| x.tensor().clone()),
             rows: x.rows(),
             weight: weight.clone(),
             bias: bias.iter().map(|part| (self.trains(part).cloned(), part.len())).collect(),
@@ -201,13 +206,13 @@ impl<D: Backend> Tape<'_, D> {
     }
 }
 
-/// Parts of a bias whose gradients are summed at once: those of query, key and value.
+/// The number of parts of a bias whose gradients are summed at once: those of query, key and value.
 const PARTS: usize = 3;
 
-/// What backward reads. `kept_x` is there only where the weight trains.
+/// What backward reads; `saved_x` only if the weight trains.
 struct Node<D: Device> {
     x: Option<Slot>,
-    kept_x: Option<Tensor<D>>,
+    saved_x: Option<Tensor<D>>,
     rows: usize,
     weight: Weight<D>,
     bias: Vec<(Option<Trainable>, usize)>,
@@ -232,14 +237,14 @@ impl<D: Backend> Backward<D> for Node<D> {
             grads
                 .column_sums(trainable, |device, sums| device.column_sums(dy.as_ref(), out_features, columns, sums))?;
         }
-        if let (Weight::Trainable(weight), Some(x)) = (&self.weight, &self.kept_x) {
+        if let (Weight::Trainable(weight), Some(x)) = (&self.weight, &self.saved_x) {
             let dw = grads.masked(weight);
             device.linear_weight(dy.as_ref(), x.slice(), [out_features, in_features], weight.mask(), dw)?;
         }
         if let Some(x) = self.x {
             let mut target = grads.target(x, self.rows * in_features)?;
             if target.accumulate && target.scratch.dtype() == DType::Bf16 {
-                // Sums in bfloat16 are a rare case: a second gradient that is added, instead of a product that adds.
+                // Adding to bfloat16 is rare: the gradient is computed separately and then added.
                 grads.put(target);
                 target = grads.fresh_target(x, self.rows * in_features)?;
             }

@@ -6,8 +6,8 @@
 //! | of b | `db = aᵀ · dy` | a |
 //!
 //! So b is saved only if a needs a gradient, a only if b does, and neither is copied. For a product with a weight, use
-//! [`linear`](super::linear): it packs a frozen weight once, reads a trainable one in place, and computes only the entries of
-//! its gradient that the mask chooses.
+//! [`linear`](super::linear): it packs a frozen weight once, reads a trainable one in place, and computes only the
+//! entries of its gradient that the mask chooses.
 
 mod cpu;
 pub mod reference;

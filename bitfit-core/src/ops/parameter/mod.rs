@@ -1,10 +1,10 @@
 //! A trainable parameter as a matrix on the tape, so that any op can read it and return a gradient to it.
 //!
-//! The value is copied to a matrix `[rows, cols]` with the shape that a [`Mask`](crate::Mask) refers to: the first dimension
-//! gives the rows, all others the columns; a vector is one row. Backward adds the entries that the mask chooses to the
-//! arena's gradient. Nothing is saved. Ops that take a [`Param`](crate::Param) ([`linear`](super::linear),
-//! [`embedding`](super::embedding), [`add_norm`](super::add_norm)) read it in place without this copy. There is no device
-//! trait: [`Device`](crate::Device) suffices.
+//! The value is copied to a matrix `[rows, cols]` with the shape that a [`Mask`](crate::Mask) refers to: the first
+//! dimension gives the rows, all others the columns; a vector is one row. Backward adds the entries that the mask
+//! chooses to the arena's gradient. Nothing is saved. Ops that take a [`Param`](crate::Param)
+//! ([`linear`](super::linear), [`embedding`](super::embedding), [`add_norm`](super::add_norm)) read it in place without
+//! this copy. There is no device trait: [`Device`](crate::Device) suffices.
 
 use crate::{
     Backend, Device, Result, Tape, Tensor, Trainable, Var,

@@ -1,16 +1,16 @@
-// Functions of one element. Launch: Shape::elements(len), all of them.
+// Element-wise activations. Launch of all kernels: Shape::elements(len).
 
-// A NaN passes.
+// NaN is propagated.
 extern "C" __global__ void bitfit_relu(const float* x, float* y, u64 len) {
     FOR_EACH_ELEMENT(i, len) y[i] = x[i] <= 0.0f ? 0.0f : x[i];
 }
 
-// In f64, rounded once: backward takes 1 - y, and near saturation little more is left of it than the last bits of y.
+// In f64, rounded once: backward uses 1 - y, which near saturation consists of the last bits of y.
 extern "C" __global__ void bitfit_tanh(const float* x, float* y, u64 len) {
     FOR_EACH_ELEMENT(i, len) y[i] = (float)tanh((double)x[i]);
 }
 
-// The exact GELU, x Φ(x), and its derivative Φ(x) + x φ(x) where it is asked for.
+// The exact GELU, x Φ(x), and its derivative Φ(x) + x φ(x) if `slope` is given.
 extern "C" __global__ void bitfit_gelu(const float* x, float* y, float* slope, u64 len) {
     FOR_EACH_ELEMENT(i, len) {
         Gelu g = gelu(x[i]);
@@ -19,7 +19,7 @@ extern "C" __global__ void bitfit_gelu(const float* x, float* y, float* slope, u
     }
 }
 
-// dx = dy ∘ f', added to dx where `accumulate` says so; `kept` is y, for the GELU the derivative.
+// dx = dy ∘ f', added to dx if `accumulate`; `kept` is y, or the derivative for GELU.
 
 extern "C" __global__ void bitfit_relu_backward(const float* dy, const float* kept, float* dx, u32 accumulate, u64 len) {
     FOR_EACH_ELEMENT(i, len) {

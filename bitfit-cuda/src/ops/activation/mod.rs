@@ -1,4 +1,4 @@
-//! The activations on the GPU: a thread takes an element at a time.
+//! The activations on the GPU: each thread processes one element at a time.
 
 use bitfit_core::{
     Result,

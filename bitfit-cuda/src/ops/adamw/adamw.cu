@@ -1,4 +1,5 @@
-// One optimizer step in three kernels: squares summed by blocks, the norm, and the step, which reads the norm on the device.
+// One optimizer step in three kernels: squares summed by blocks, the norm, and the step, which reads the norm on the
+// device.
 
 // partial[block] = the sum of the squares of `chunk` elements of g, in f64. Launch: 256 threads, a block a chunk.
 extern "C" __global__ void bitfit_adamw_squares(const float* g, u64 len, u64 chunk, double* partial) {
@@ -19,14 +20,14 @@ extern "C" __global__ void bitfit_adamw_norm(const double* partial, u64 blocks, 
     if (threadIdx.x == 0) norm[0] = (float)sqrt(sum);
 }
 
-// The step of bitfit-core/src/ops/adamw/mod.rs, in its order and rounding. Does nothing where the norm is not finite. The compiler
-// fuses a product with the sum behind it where it may; __fmul_rn is for those that the CPU and PyTorch round by themselves.
-// Launch: Shape::elements(len).
+// The step of bitfit-core/src/ops/adamw/mod.rs, in its order and rounding. Does nothing if the norm is not finite. The
+// compiler may fuse a product with the following sum; __fmul_rn marks the products that the CPU and PyTorch round
+// separately. Launch: Shape::elements(len).
 extern "C" __global__ void bitfit_adamw_step(
     float* p, const float* g, float* m, float* v, const float* norm, u32 clips, float max_norm, float keep, float one_minus_beta1,
     float beta2, float one_minus_beta2, float root, float eps, float step_size, u64 len) {
     float n = norm[0];
-    // Neither infinite nor NaN.
+    // Whether the value is neither infinite nor NaN.
     if ((__float_as_uint(n) & 0x7f800000u) == 0x7f800000u) return;
     float factor = clips ? fminf(max_norm / (n + 1e-6f), 1.0f) : 1.0f;
     bool from_m = one_minus_beta1 < 0.5f;

@@ -1,5 +1,5 @@
-//! The optimizer's step on the GPU. The norm never leaves the device: what clips and what is left undone by it is decided
-//! there.
+//! The optimizer step on the GPU. The norm stays on the device, where the kernels apply it: for clipping, and to skip a
+//! step.
 
 use bitfit_core::{
     DType, Result,
@@ -13,9 +13,9 @@ use crate::{
 
 pub(crate) static SOURCE: Source = source!("adamw");
 
-/// Elements whose squares a block sums.
+/// The number of elements whose squares a block sums.
 const CHUNK: usize = 1024;
-/// Threads of the blocks that sum, as the kernels have room for.
+/// Threads per block of the sums, as in the kernels.
 const THREADS: u32 = 256;
 
 impl AdamWStep for Cuda {
@@ -23,7 +23,7 @@ impl AdamWStep for Cuda {
         let coefficients = update.coefficients()?;
         let len = update.params.len;
         let blocks = len.div_ceil(CHUNK);
-        // An f64 a block.
+        // One f64 for each block.
         let mut partial = self.temporary(DType::F32, 2 * blocks)?;
         let mut squares = Arguments::new();
         squares.input(update.grads).usize(len).usize(CHUNK).output(partial.as_mut());

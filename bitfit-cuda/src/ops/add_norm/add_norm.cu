@@ -1,14 +1,16 @@
-// y = LN(r + m ∘ (x + b)) over the rows of [rows, cols], and its backward with the column sums of β, b and γ in the same pass.
+// y = LN(r + m ∘ (x + b)) over the rows of [rows, cols], and its backward with the column sums of β, b and γ in the
+// same pass.
 //
-// A block takes ROWS rows at once, and each of its threads four columns side by side of all of them: the rows lie in registers
-// from the first load to the last store. Everything is loaded before anything is used, the dropout is drawn meanwhile, and the
-// rows' sums meet together: what a block waits for, it waits for once and not once a row. A column's sum over the block's rows
-// needs no other thread. A block has cols / 4 threads, in whole warps, and so a row at most 4096 columns.
+// A block processes ROWS rows at once, and each thread four neighbouring columns of all of them; the rows stay in
+// registers from the first load to the last store. All loads are issued before the first use, dropout bits are
+// generated meanwhile, and the sums of the rows are reduced together, so a block waits once rather than once per row.
+// The sum of a column over the rows of the block needs no other thread. A block has cols / 4 threads, in whole warps,
+// so a row has at most 4096 columns.
 //
-// Matrices are read and written in vectors where the rows of all of them are aligned (WIDE); a vector parameter may begin
-// anywhere in the arena, and is asked for itself.
+// Matrices are accessed in vectors if the rows of all of them are aligned (WIDE); a vector parameter can start anywhere
+// in the arena, and is checked separately.
 
-// A thread's four columns, or fewer at the end of a row that is no multiple of four.
+// The four columns of a thread, or fewer at the end of a row.
 struct Columns {
     u32 first, count;
 };
@@ -19,19 +21,19 @@ __device__ __forceinline__ Columns columns_of_thread(u32 cols) {
     return Columns{first, rest < 4 ? rest : 4};
 }
 
-// Row r behind `row`. By the distance in bytes, which is the same for all threads: an address then takes an addition.
+// Row r after `row`. The distance in bytes is the same for all threads, so an address takes one addition.
 template <class T>
 __device__ __forceinline__ T* next_row(T* row, u32 r, u32 cols) {
     return (T*)((char*)row + (u64)cols * (r * (u32)sizeof(T)));
 }
 
-// Whether rows of `cols` elements behind `from` may be read four at a time. Null is as wide as any.
+// Whether rows of `cols` elements from `from` on can be read four elements at a time. True for null.
 template <class T>
 __device__ __forceinline__ bool is_wide(const T* from, u64 cols) {
     return cols % 4 == 0 && (u64)from % (4 * sizeof(T)) == 0;
 }
 
-// Four elements as they lie in memory, and as numbers: they become numbers where they are used, for that waits for the load.
+// Four elements in memory format, and their conversion, which is done at the use because it waits for the load.
 template <class T>
 struct Stored;
 template <>
@@ -47,7 +49,7 @@ __device__ __forceinline__ float4 numbers(uint2 four) {
     return make_float4(low_bf16(four.x), high_bf16(four.x), low_bf16(four.y), high_bf16(four.y));
 }
 
-// The thread's columns of a row; zero where it has none, or the row is not `there`.
+// The thread's columns of a row; zero if it has none, or the row does not exist (`there`).
 template <bool WIDE>
 __device__ __forceinline__ float4 load_four(const float* row, Columns columns, bool there = true) {
     float4 four = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -77,7 +79,7 @@ __device__ __forceinline__ uint2 load_four(const bf16* row, Columns columns, boo
     return four;
 }
 
-// The thread's columns of a vector parameter; zero where there is none.
+// The thread's columns of a vector parameter; zero if there is none.
 __device__ __forceinline__ float4 load_parameter(const float* from, u64 cols, Columns columns) {
     if (!from) return make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     return is_wide(from, cols) ? load_four<true>(from, columns) : load_four<false>(from, columns);
@@ -113,7 +115,7 @@ __device__ __forceinline__ float4 fuse_four(float4 a, float4 b, float4 c) {
 }
 __device__ __forceinline__ float sum_four(float4 a) { return (a.x + a.y) + (a.z + a.w); }
 
-// The sum of the thread's columns alone, whatever the others hold.
+// The sum of the thread's own columns.
 template <bool WIDE>
 __device__ __forceinline__ float sum_of_columns(float4 v, Columns columns) {
     if (WIDE) return columns.count > 0 ? sum_four(v) : 0.0f;
@@ -121,11 +123,11 @@ __device__ __forceinline__ float sum_of_columns(float4 v, Columns columns) {
         columns.count > 0 ? v.x : 0.0f, columns.count > 1 ? v.y : 0.0f, columns.count > 2 ? v.z : 0.0f, columns.count > 3 ? v.w : 0.0f));
 }
 
-// COUNT sums over the block, COUNT a power of two up to 32: of the threads' values, the sum of value i in every lane i, i + COUNT
-// and so on of every warp. `shared` has room for COUNT floats a warp, and serves one call.
+// COUNT sums over the block, COUNT a power of two up to 32: of the threads' values, the sum of value i in every lane i,
+// i + COUNT and so on of every warp. `shared` has room for COUNT floats a warp, and serves one call.
 //
-// Within a warp, lanes hand each other half of the values that they still have and keep the other half, until each has one: a
-// shuffle a value, where a `warp_sum` for each would take five.
+// Within a warp, lanes hand each other half of the values that they still have and keep the other half, until each has
+// one: a shuffle a value, where a `warp_sum` for each would take five.
 template <u32 COUNT>
 __device__ __forceinline__ float block_sums(float (&values)[COUNT], float* shared) {
     u32 lane = threadIdx.x % 32, distance = 16;
@@ -157,18 +159,19 @@ __device__ __forceinline__ float block_sums(float (&values)[COUNT], float* share
     return sum;
 }
 
-// Which elements the dropout keeps: bit 4 r + i for the thread's column i of row `first` + r. All threads of the block call.
+// Which elements the dropout keeps: bit 4 r + i for the thread's column i of row `first` + r. All threads of the block
+// call.
 //
-// A draw decides eight elements that lie sixteen apart in a group of 128, and a warp has 128 columns of a row. So its lanes make
-// the draws of all of them, and hand each other the bits.
+// A draw decides eight elements that lie sixteen apart in a group of 128, and a warp has 128 columns of a row. So its
+// lanes make the draws of all of them, and hand each other the bits.
 template <u32 ROWS, bool WIDE>
 __device__ __forceinline__ u32 kept_of_rows(const Dropout& dropout, u64 first, u64 cols) {
     if (dropout.threshold == 0) return ~0u;
     u32 lane = threadIdx.x % 32, kept = 0;
     u64 begin = first * cols + threadIdx.x / 32 * 128;
     if (WIDE && cols % 128 == 0) {
-        // A warp's columns of a row are one group, of sixteen draws: half a warp draws for a row, the other half for the next.
-        // Byte p of `drawn` is of the pair p of rows.
+        // A warp's columns of a row are one group, of sixteen draws: half a warp draws for a row, the other half for
+        // the next. Byte p of `drawn` is of the pair p of rows.
         u32 drawn = 0;
 #pragma unroll
         for (u32 pair = 0; pair < ROWS / 2; pair++) {
@@ -181,7 +184,8 @@ __device__ __forceinline__ u32 kept_of_rows(const Dropout& dropout, u64 first, u
             kept |= ((__shfl_sync(FULL_WARP, drawn, from) >> (lane / 4)) & 0x01010101u) << i;
         }
     } else {
-        // They lie in two groups: half a warp draws for each. Not unrolled, for the sake of the time that it takes to compile.
+        // They lie in two groups: half a warp draws for each. Not unrolled, for the sake of the time that it takes to
+        // compile.
 #pragma unroll 1
         for (u32 row = 0; row < ROWS; row++, begin += cols) {
             u32 drawn = kept_of_draw(dropout, philox(dropout, (begin / 128 + lane / 16) * 16 + lane % 16));
@@ -253,9 +257,9 @@ __device__ __forceinline__ void add_norm(
     }
 }
 
-// Launch: a block for `block_rows` rows, which it takes ROWS at a time. `normalized` with `rstd` may be null where only β's sum is
-// asked for; `dr` and `dx` may be, and so may, of the sums of β, b and γ over each block's rows, [blocks, cols], those that are
-// not asked for.
+// Launch: a block for `block_rows` rows, which it takes ROWS at a time. `normalized` with `rstd` may be null where only
+// β's sum is asked for; `dr` and `dx` may be, and so may, of the sums of β, b and γ over each block's rows, [blocks,
+// cols], those that are not asked for.
 template <u32 ROWS, bool WIDE, class X, class K>
 __device__ __forceinline__ void add_norm_backward(
     const float* dy, const float* weight, const K* normalized, const float* rstd, const Dropout& dropout, float* dr, X* dx, float* beta,
@@ -320,11 +324,11 @@ __device__ __forceinline__ void add_norm_backward(
     if (gamma) store_four<WIDE>(gamma + begin, columns, true, of_gamma);
 }
 
-// sums[at] += Σ partial[block, :] for each of the three matrices [blocks, cols] of the sums of β, b and γ that is not null.
-// Launch: blocks of 256 threads, for eight columns along x, for one of the three along y.
+// sums[at] += Σ partial[block, :] for each of the three matrices [blocks, cols] of the sums of β, b and γ that is not
+// null. Launch: blocks of 256 threads, for eight columns along x, for one of the three along y.
 //
-// Each of a block's threads adds every 32nd row in one of the columns, so that a warp reads four rows' whole sectors. Then the
-// threads of a column are added up.
+// Each of a block's threads adds every 32nd row in one of the columns, so that a warp reads four rows' whole sectors.
+// Then the threads of a column are added up.
 extern "C" __global__ void bitfit_add_norm_sums(
     const float* beta, const float* bias, const float* gamma, u64 blocks, u64 cols, float* sums, u64 beta_at, u64 bias_at, u64 gamma_at) {
     __shared__ float parts[8][8];
@@ -348,8 +352,9 @@ extern "C" __global__ void bitfit_add_norm_sums(
     }
 }
 
-// For x, and dx, of type X, with x̂ kept as K; for blocks of THREADS threads at the most, of which a multiprocessor should hold
-// BLOCKS. Where rows are not WIDE it is two rows at a time, one after the other: that is for odd sizes, and has code enough.
+// For x, and dx, of type X, with x̂ kept as K; for blocks of THREADS threads at the most, of which a multiprocessor
+// should hold BLOCKS. Where rows are not WIDE it is two rows at a time, one after the other: that is for odd sizes, and
+// has code enough.
 #define FORWARD(ROWS, X, K, SUFFIX, THREADS, BLOCKS)                                                                             \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) bitfit_add_norm_by##ROWS##_##SUFFIX(                           \
         const X* x, const float* bias, const float* residual, const float* weight, const float* beta, DROPOUT_PARAMETERS,        \

@@ -1,5 +1,5 @@
-//! `LN(r + drop(x + b))` on the GPU: a block takes a few rows at once, which stay in registers; the column sums in two
-//! stages, each block's rows first.
+//! `LN(r + drop(x + b))` on the GPU: a block processes a few rows at once, in registers; the column sums have two
+//! stages, first over the rows of each block.
 
 use bitfit_core::{
     DType, Error, Result,
@@ -15,18 +15,19 @@ use crate::{
 
 pub(crate) static SOURCE: Source = source!("add_norm");
 
-/// Columns of a row at the most: four a thread.
-const MOST_COLUMNS: usize = 4096;
+/// The maximum number of columns, four for each thread.
+const MAX_COLUMNS: usize = 4096;
 
-/// Columns of a row at the most where a block takes four rows at once: the registers of more threads hold two.
+/// The maximum number of columns for blocks of four rows; the registers of more threads suffice for two rows.
 const FOUR_ROWS_COLUMNS: usize = 1024;
-/// Rows at the least of which forward takes four at once. With fewer, blocks of two are more, and sooner done.
+/// The minimum number of rows for blocks of four rows in forward. With fewer, smaller blocks use the GPU better.
 const FOUR_ROWS: usize = 2048;
 
-/// Blocks of backward that rows are cut into, about. Few, as each leaves a row of partial sums; enough for the largest GPUs.
+/// The approximate number of blocks of backward. Few, because each writes a row of partial sums; enough for the largest
+/// GPUs.
 const BACKWARD_BLOCKS: usize = 512;
-/// Rows of a block of backward at the most.
-const MOST_BLOCK_ROWS: usize = 32;
+/// The maximum number of rows of a block in backward.
+const MAX_BLOCK_ROWS: usize = 32;
 
 impl AddNorm for Cuda {
     fn add_norm(&self, input: Input<'_, Self>, output: Output<'_, Self>) -> Result<()> {
@@ -63,7 +64,7 @@ impl AddNorm for Cuda {
         };
         let block_rows = backward_block_rows(rows);
         let blocks = rows.div_ceil(block_rows);
-        // Sums that nobody asks for are not made.
+        // Sums of parameters that do not train are not computed.
         let partial = |index: usize| sums.at[index].map(|_| self.temporary(DType::F32, blocks * cols)).transpose();
         let mut partial: [Option<Temporary>; 3] = [partial(0)?, partial(1)?, partial(2)?];
         let mut arguments = Arguments::new();
@@ -85,20 +86,21 @@ impl AddNorm for Cuda {
     }
 }
 
-/// Rows of a block of backward: a multiple of four. From the number of rows alone, as the sums' shape depends on it.
+/// The number of rows of a block in backward, a multiple of four. It depends only on the number of rows, because it
+/// determines the order of the sums.
 fn backward_block_rows(rows: usize) -> usize {
-    ((rows / BACKWARD_BLOCKS + 2) / 4 * 4).clamp(4, MOST_BLOCK_ROWS)
+    ((rows / BACKWARD_BLOCKS + 2) / 4 * 4).clamp(4, MAX_BLOCK_ROWS)
 }
 
-/// The type of a matrix that may not be there, as part of a kernel's name: any will do for one that is not.
+/// The type of an optional matrix for the name of a kernel; arbitrary if there is none.
 fn type_of(dtype: Option<DType>) -> DType {
     dtype.unwrap_or(DType::F32)
 }
 
-/// Threads of a block for rows of so many columns.
+/// The number of threads of a block for rows of `cols` columns.
 fn threads(cols: usize) -> Result<u32> {
-    if cols > MOST_COLUMNS {
-        let reason = format!("{cols} columns; on a GPU a row has at most {MOST_COLUMNS}");
+    if cols > MAX_COLUMNS {
+        let reason = format!("{cols} columns, expected at most {MAX_COLUMNS} on a GPU");
         return Err(Error::Invalid { op: "add_norm", reason });
     }
     Ok(cols.div_ceil(4).next_multiple_of(32).max(32) as u32)

@@ -1,13 +1,14 @@
-// Attention in tiles by multiply-adds in f32, for matrices of either type and heads of at most 128 columns: every product of the
-// f32 mode, and bfloat16 where tensor cores do not take it.
+// Attention in tiles by multiply-adds in f32, for matrices of either type and heads of at most 128 columns: every
+// product of the f32 mode, and bfloat16 where tensor cores do not take it.
 //
-// A block of 256 threads takes TILE queries (or keys) and walks over all keys (or queries) TILE at a time, so that of the scores
-// no more exists than a tile. Thread (ty, tx) of 16 · 16 has rows ty · ROWS .. of a tile and columns tx, tx + 16, …: what it reads
-// of a row is read by the other fifteen at once, and what they read of columns lies in sixteen banks. Rows in shared memory are an
-// element longer than DIM, for the same reason. A head of fewer columns than DIM is filled up with zeros.
+// A block of 256 threads takes TILE queries (or keys) and walks over all keys (or queries) TILE at a time, so that of
+// the scores no more exists than a tile. Thread (ty, tx) of 16 · 16 has rows ty · ROWS .. of a tile and columns tx, tx
+// + 16, …: what it reads of a row is read by the other fifteen at once, and what they read of columns lies in sixteen
+// banks. Rows in shared memory are an element longer than DIM, for the same reason. A head of fewer columns than DIM is
+// filled up with zeros.
 //
-// TILE is as large as 48 KiB of shared memory allow: 64 in forward (a little more than 48 KiB for DIM = 64, which every device
-// since Turing has; 32 for DIM = 128), 32 in backward, which holds four tiles (16 for DIM = 128).
+// TILE is as large as 48 KiB of shared memory allow: 64 in forward (a little more than 48 KiB for DIM = 64, which every
+// device since Turing has; 32 for DIM = 128), 32 in backward, which holds four tiles (16 for DIM = 128).
 
 #define THREADS 256
 
@@ -17,7 +18,8 @@ struct Tiles {
     static const int BACKWARD = DIM > 64 ? 16 : 32;
 };
 
-// Rows `first ..` of a head's columns, `rows` of them, to TILE rows in shared memory; zeros behind the last row and column.
+// Rows `first ..` of a head's columns, `rows` of them, to TILE rows in shared memory; zeros behind the last row and
+// column.
 template <class T, int DIM, int TILE>
 __device__ __forceinline__ void load_tile(const T* from, u64 stride, u64 first, u32 rows, u32 column, u32 dim, float* to) {
     for (u32 i = threadIdx.x; i < TILE * DIM; i += THREADS) {
@@ -90,10 +92,10 @@ __device__ __forceinline__ void store_tile(
     }
 }
 
-// o = (m ∘ softmax(q · kᵀ / √D)) · v [Tq, H], and where `lse` [Tq, heads] is not null the rows' log-sum-exps. A block takes
-// FORWARD queries. The softmax is made as the keys come: a row's greatest score so far, the sum of exponentials and of values
-// weighted by them, all three scaled down where a greater score comes (Milakov, Gimelshein, arXiv 1805.02867). Launch: blocks of
-// queries along z; dynamic shared memory (2 · TILE · (DIM + 1) + TILE²) · 4 bytes.
+// o = (m ∘ softmax(q · kᵀ / √D)) · v [Tq, H], and where `lse` [Tq, heads] is not null the rows' log-sum-exps. A block
+// takes FORWARD queries. The softmax is made as the keys come: a row's greatest score so far, the sum of exponentials
+// and of values weighted by them, all three scaled down where a greater score comes (Milakov, Gimelshein, arXiv
+// 1805.02867). Launch: blocks of queries along z; dynamic shared memory (2 · TILE · (DIM + 1) + TILE²) · 4 bytes.
 template <class T, int DIM>
 __device__ __forceinline__ void attention(const Input<T>& input, T* o, float* lse, float* shared, unsigned char* kept) {
     const int TILE = Tiles<DIM>::FORWARD, ROWS = TILE / 16;
@@ -151,8 +153,8 @@ __device__ __forceinline__ void attention(const Input<T>& input, T* o, float* ls
     store_tile<T, DIM, ROWS>(o, stride, at.first_query + query0, at.queries - query0, at.column, input.dim, c, inverse);
 }
 
-// Of a tile of queries against one of keys, both loaded: p and m ∘ dp of the thread's elements; p is zero outside of the tiles'
-// rows.
+// Of a tile of queries against one of keys, both loaded: p and m ∘ dp of the thread's elements; p is zero outside of
+// the tiles' rows.
 template <int DIM, int TILE>
 __device__ __forceinline__ void probabilities(
     const Dropout& dropout, float scale, const float* queries, const float* gradients, const float* keys, const float* values,
@@ -183,9 +185,9 @@ struct Shared {
     unsigned char kept[TILE * 16];
 };
 
-// dq = ds · k / √D, and the rows' Σⱼ p dp to `means` [Tq, heads], which the kernel behind this one reads. A block takes BACKWARD
-// queries and goes over the keys twice: for the sum, then for ds. Where one tile holds all keys, what the first pass found is
-// still there for the second. Launch: blocks of queries along z.
+// dq = ds · k / √D, and the rows' Σⱼ p dp to `means` [Tq, heads], which the kernel behind this one reads. A block takes
+// BACKWARD queries and goes over the keys twice: for the sum, then for ds. Where one tile holds all keys, what the
+// first pass found is still there for the second. Launch: blocks of queries along z.
 template <class T, int DIM>
 __device__ __forceinline__ void attention_dq(
     const Input<T>& input, const float* lse, const T* dy, float* means, T* dq, u64 dq_stride, Shared<DIM>& shared) {
@@ -239,8 +241,8 @@ __device__ __forceinline__ void attention_dq(
     store_tile<T, DIM, ROWS>(dq, dq_stride, first, queries, at.column, input.dim, c, factor);
 }
 
-// dk = dsᵀ · q / √D and dv = (m ∘ p)ᵀ · dy, to columns `k_at ..` and `v_at ..` of rows of dkv. A block takes BACKWARD keys and goes
-// over the queries. Launch: blocks of keys along z.
+// dk = dsᵀ · q / √D and dv = (m ∘ p)ᵀ · dy, to columns `k_at ..` and `v_at ..` of rows of dkv. A block takes BACKWARD
+// keys and goes over the queries. Launch: blocks of keys along z.
 template <class T, int DIM>
 __device__ __forceinline__ void attention_dkv(
     const Input<T>& input, const float* lse, const T* dy, const float* means, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at,

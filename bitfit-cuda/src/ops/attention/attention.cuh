@@ -1,10 +1,10 @@
-// What the kernels of attention share: their arguments, which rows are a block's, the dropout of a tile. Put in front of each of
-// this op's files, behind common.cuh.
+// Code that the kernels of attention share: arguments, the rows of a block, the dropout of a tile. It precedes each of
+// this op's files.
 //
-// Queries, keys and values lie in rows of q_stride and kv_stride elements, H = heads · dim columns of them each; `k` and `v` point
-// to key's and value's columns of row 0. The sequences' rows are bounded by `query_offsets` and `key_offsets`, B + 1 each, on the
-// device: a grid is as large as the longest sequence needs, and blocks that find themselves behind a shorter one's end leave, all
-// threads together. Sequences along x, of which there may be any number, heads along y, tiles along z.
+// Rows of queries, and of keys and values, are q_stride and kv_stride elements apart, with H = heads · dim columns
+// each; `k` and `v` point to the columns of keys and values of row 0. `query_offsets` and `key_offsets`, B + 1 each,
+// bound the rows of the sequences. The grid has the size for the longest sequence; blocks past the end of a shorter one
+// return, all threads together. Sequences are along x, heads along y, tiles along z.
 
 #define ATTENTION_PARAMETERS(T)                                                                                                     \
     const T *q, u64 q_stride, const T *k, const T *v, u64 kv_stride, const u32 *query_offsets, const u32 *key_offsets, u32 heads, u32 dim, \
@@ -27,7 +27,8 @@ struct Input {
 struct Head {
     u64 first_query, first_key;
     u32 queries, keys, head, column;
-    // The dropout's number of p's first element, and how many elements a row of p takes (`dropout_element` of the op in core).
+    // The dropout's number of p's first element, and how many elements a row of p takes (`dropout_element` of the op in
+    // core).
     u64 first_element;
     u32 pitch;
 };
@@ -42,9 +43,9 @@ __device__ __forceinline__ Head head_of_block(const Input<T>& input) {
         ((u64)sequence * input.heads + head) << 32, (keys + 15) / 16 * 16};
 }
 
-// What a tile of p keeps: bit b of byte 16 r + c says whether row r keeps column 16 b + c. A draw decides eight elements of a row
-// that lie sixteen apart, and so is made once for them, by one thread, whoever asks for them later. For `columns` columns, a
-// multiple of 16 and at most 128, from element `first` on; without dropout nothing is written, and nothing read.
+// The dropout bits of a tile of p: bit b of byte 16 r + c says whether row r keeps column 16 b + c. One draw decides
+// eight elements of a row that are sixteen apart, so it is generated once, by one thread. For `columns` columns, a
+// multiple of 16 and at most 128, from element `first` on; without dropout nothing is written or read.
 __device__ __forceinline__ void draw_tile(
     const Dropout& dropout, u64 first, u32 pitch, u32 rows, u32 columns, unsigned char* kept) {
     if (dropout.threshold == 0) return;
@@ -69,5 +70,5 @@ __device__ __forceinline__ float tile_factor(const Dropout& dropout, const unsig
     return (kept[16 * row + column % 16] >> (column / 16)) & 1 ? dropout.scale : 0.0f;
 }
 
-// The log of nothing: where a maximum begins.
+// The initial value of a maximum.
 #define MINUS_INFINITY (-__uint_as_float(0x7f800000u))

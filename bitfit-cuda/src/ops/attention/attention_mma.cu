@@ -1,8 +1,9 @@
 // Attention in bfloat16 on tensor cores for sequences of any length; sums and the softmax in f32.
 //
-// A block of four warps takes 64 queries (or keys), sixteen a warp, and walks over the keys (or queries) in steps. Registers set
-// the steps: what a warp holds of its own rows, and sums for, grows with DIM. 64 keys in forward; in backward 64 keys to a step for
-// the queries' gradient, 32 of DIM = 128; 32 queries for the keys' and values', 16 of DIM = 128.
+// A block of four warps takes 64 queries (or keys), sixteen a warp, and walks over the keys (or queries) in steps.
+// Registers set the steps: what a warp holds of its own rows, and sums for, grows with DIM. 64 keys in forward; in
+// backward 64 keys to a step for the queries' gradient, 32 of DIM = 128; 32 queries for the keys' and values', 16 of
+// DIM = 128.
 
 #if __CUDA_ARCH__ >= 800
 
@@ -63,8 +64,8 @@ struct ForwardShared {
     unsigned char kept[TILE * 16];
 };
 
-// o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps where `lse` is not null; the softmax as the keys come, as in
-// attention.cu. Launch: blocks of TILE queries along z.
+// o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps where `lse` is not null; the softmax as the keys come,
+// as in attention.cu. Launch: blocks of TILE queries along z.
 template <int DIM>
 __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, float* lse, ForwardShared<DIM>& shared) {
     const int KEYS = Steps<DIM>::FORWARD;
@@ -98,7 +99,7 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
         float correction[2];
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
-            // Finite: every step has a key.
+            // Finite, because every step has a key.
             max[half] = max_of_four(max[half]);
             correction[half] = expf(greatest[half] - max[half]);
             greatest[half] = max[half];
@@ -140,8 +141,8 @@ struct DqShared {
     unsigned char kept[TILE * 16];
 };
 
-// dq = ds · k / √D, and the rows' Σⱼ p dp to `means` [Tq, heads], which the kernel behind this one reads. Goes over the keys
-// twice: for the sum, then for ds. Launch: blocks of TILE queries along z.
+// dq = ds · k / √D, and the rows' Σⱼ p dp to `means` [Tq, heads], which the kernel behind this one reads. Goes over the
+// keys twice: for the sum, then for ds. Launch: blocks of TILE queries along z.
 template <int DIM>
 __device__ __forceinline__ void attention_dq(
     const Input<bf16>& input, const float* lse, const bf16* dy, float* means, bf16* dq, u64 dq_stride, DqShared<DIM>& shared) {
@@ -211,8 +212,8 @@ struct DkvShared {
     unsigned char kept[QUERIES * 16];
 };
 
-// dk = dsᵀ · q / √D and dv = (m ∘ p)ᵀ · dy, to columns `k_at ..` and `v_at ..` of rows of dkv. Everything is transposed here: a
-// warp's rows are keys, and a score's columns queries. Launch: blocks of TILE keys along z.
+// dk = dsᵀ · q / √D and dv = (m ∘ p)ᵀ · dy, to columns `k_at ..` and `v_at ..` of rows of dkv. Everything is transposed
+// here: a warp's rows are keys, and a score's columns queries. Launch: blocks of TILE keys along z.
 template <int DIM>
 __device__ __forceinline__ void attention_dkv(
     const Input<bf16>& input, const float* lse, const bf16* dy, const float* means, bf16* dkv, u64 dkv_stride, u64 k_at, u64 v_at,

@@ -1,31 +1,31 @@
-// What the kernels on tensor cores share: tiles of a head in shared memory, and products of them. Put behind attention.cuh and in
-// front of attention_mma.cu and attention_short.cu.
+// Code that the kernels on tensor cores share: tiles of a head in shared memory, and their products. It follows
+// attention.cuh and precedes attention_mma.cu and attention_short.cu.
 //
-// A warp takes sixteen rows. They, or what a product made of them, are the left operand of every product (FlashAttention-2: Dao,
-// arXiv 2307.08691, section 3): what a product makes of scores is, rounded, the left operand of the next as it lies: of lane
-// 4 g + t, c[0 1] of two neighbouring products of eight columns are a[0] and a[2], c[2 3] are a[1] and a[3] (see
-// `mma_bf16_m16n8k16`). The right operands lie in shared memory row by row, and `load_matrices` reads them as they lie or
-// transposed. Lines in shared memory are eight elements longer than a row, which puts the eight lines that are read at once in
-// different banks. A head of fewer columns than DIM is filled up with zeros.
+// A warp takes sixteen rows. They, or what a product made of them, are the left operand of every product
+// (FlashAttention-2: Dao, arXiv 2307.08691, section 3): what a product makes of scores is, rounded, the left operand of
+// the next as it lies: of lane 4 g + t, c[0 1] of two neighbouring products of eight columns are a[0] and a[2], c[2 3]
+// are a[1] and a[3] (see `mma_bf16_m16n8k16`). The right operands lie in shared memory row by row, and `load_matrices`
+// reads them as they lie or transposed. Lines in shared memory are eight elements longer than a row, which puts the
+// eight lines that are read at once in different banks. A head of fewer columns than DIM is filled up with zeros.
 
-// Elements that a line in shared memory is longer than a row.
+// The padding of a row in shared memory, in elements.
 #define PAD 8
 
-// Turing has no tensor cores for bfloat16 and is sent to attention.cu.
+// Turing has no tensor cores for bfloat16 and uses attention.cu.
 #if __CUDA_ARCH__ >= 800
 
 // The first of a warp's rows.
 __device__ __forceinline__ u32 warp_row() { return threadIdx.x / 32 * 16; }
 
-// Copies rows `first ..` of a head's columns, of which there are `rows`, to lines of DIM + PAD, and zeros to the lines behind them,
-// up to `lines`. They are there after `wait_for_copies` and a barrier.
+// Copies rows `first ..` of a head's columns, of which there are `rows`, to lines of DIM + PAD, and zeros to the lines
+// behind them, up to `lines`. They are there after `wait_for_copies` and a barrier.
 template <int DIM>
 __device__ __forceinline__ void copy_rows(
     const bf16* from, u64 stride, u64 first, u32 rows, u32 lines, u32 column, u32 dim, bf16* to) {
     from += first * stride + column;
     for (u32 i = threadIdx.x; i < lines * (DIM / 8); i += blockDim.x) {
         u32 row = i / (DIM / 8), d = 8 * (i % (DIM / 8));
-        // Where nothing is read, the address is one that may be.
+        // If nothing is read, the address has to be valid nevertheless.
         bool there = row < rows && d < dim;
         copy_16_bytes(to + row * (DIM + PAD) + d, there ? from + row * stride + d : from, there);
     }
@@ -89,7 +89,8 @@ __device__ __forceinline__ void clear(float (&c)[N][4]) {
     for (u32 n = 0; n < N; n++) c[n][0] = c[n][1] = c[n][2] = c[n][3] = 0.0f;
 }
 
-// Gives the lane at a distance one of two words and takes one: the lower lane then has the first of both, the upper one the second.
+// Gives the lane at a distance one of two words and takes one: the lower lane then has the first of both, the upper one
+// the second.
 __device__ __forceinline__ void exchange(u32& first, u32& second, u32 distance) {
     bool upper = threadIdx.x & distance;
     u32 other = __shfl_xor_sync(FULL_WARP, upper ? first : second, distance);
@@ -104,8 +105,9 @@ __device__ __forceinline__ void transpose_of_four(u32 (&words)[4]) {
     exchange(words[1], words[3], 2);
 }
 
-// Writes a warp's sixteen rows, times a factor for the upper and one for the lower eight, to rows `first ..` of which there are
-// `rows`. A lane has two columns of each product; it gives them for all eight of one, which it writes at once.
+// Writes a warp's sixteen rows, times a factor for the upper and one for the lower eight, to rows `first ..` of which
+// there are `rows`. A lane has two columns of each product; it gives them for all eight of one, which it writes at
+// once.
 template <int DIM>
 __device__ __forceinline__ void store_rows(
     bf16* to, u64 stride, u64 first, u32 rows, u64 column, u32 dim, const float (&c)[DIM / 8][4], float upper, float lower) {

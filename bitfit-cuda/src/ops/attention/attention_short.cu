@@ -1,16 +1,19 @@
-// Attention in bfloat16 on tensor cores where no sequence has more than LEN queries or keys, 64 or 128: a head of a sequence is one
-// block's, its scores lie in registers all at once, and backward reckons them once for all three gradients.
+// Attention in bfloat16 on tensor cores where no sequence has more than LEN queries or keys, 64 or 128: one block
+// processes a head of a sequence, holds all scores in registers, and backward computes them once for all three
+// gradients.
 //
-// A warp takes sixteen queries and all keys; for the gradients of keys and values it takes sixteen keys and all queries, and what
-// the other warps know of them goes through shared memory. Steps of sixteen behind a sequence's end are left out, so that a block
-// costs what its sequence is long.
+// A warp takes sixteen queries and all keys; for the gradients of keys and values it takes sixteen keys and all
+// queries, with scores from the other warps through shared memory. Steps of sixteen past the end of a sequence are
+// skipped, so the cost of a block is that of its sequence.
 
 #if __CUDA_ARCH__ >= 800
 
-// Bytes of the draws that a head may need: sixteen decide 128 elements of p, and a lane may read a group behind the last.
+// Bytes of the draws that a head may need: sixteen decide 128 elements of p, and a lane may read a group behind the
+// last.
 #define DRAW_BYTES(LEN) (16 * ((LEN) * (LEN) / 128 + 1))
 
-// The draws of a whole p, whose rows lie one behind the other: bit j of byte 16 l + c says whether element 128 l + 16 j + c is kept.
+// The draws of a whole p, whose rows lie one behind the other: bit j of byte 16 l + c says whether element 128 l + 16 j
+// + c is kept.
 __device__ __forceinline__ void draw_all(const Dropout& dropout, const Head& at, unsigned char* draws) {
     if (dropout.threshold == 0) return;
     u32 groups = (at.queries * at.pitch + 127) / 128;
@@ -19,8 +22,8 @@ __device__ __forceinline__ void draw_all(const Dropout& dropout, const Head& at,
         draws[i] = (unsigned char)kept_of_draw(dropout, philox(dropout, first + i));
 }
 
-// What is kept of the columns that a lane has of row `row`: byte b of the result is for columns 16 j + 2 t + b % 2 + 8 (b / 2), its
-// bit j. A row begins anywhere among a group's eight sixteenths, and is put together of two groups.
+// What is kept of the columns that a lane has of row `row`: byte b of the result is for columns 16 j + 2 t + b % 2 + 8
+// (b / 2), its bit j. A row begins anywhere among a group's eight sixteenths, and is put together of two groups.
 __device__ __forceinline__ u32 kept_of_row(const Dropout& dropout, const unsigned char* draws, u32 row, u32 pitch) {
     if (dropout.threshold == 0) return ~0u;
     u32 sixteenth = row * (pitch / 16), shift = sixteenth % 8;
@@ -82,7 +85,7 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
         }
     }
     for (u32 half = 0; half < 2; half++) {
-        // Finite: there is a key, or the sequence has no tokens and no query comes here.
+        // Finite, because there is a key: a sequence without tokens has no query.
         greatest[half] = max_of_four(greatest[half]);
         kept[half] = kept_of_row(input.dropout, shared.draws, row + 8 * half, at.pitch);
     }
@@ -130,7 +133,8 @@ struct BackwardShared {
     __align__(16) unsigned char draws[DRAW_BYTES(LEN)];
 };
 
-// A warp's rows of a matrix of scores, rounded, to lines of LEN + PAD; those that are computed, `steps` of sixteen keys.
+// A warp's rows of a matrix of scores, rounded, to lines of LEN + PAD; those that are computed, `steps` of sixteen
+// keys.
 template <int LEN>
 __device__ __forceinline__ void store_scores(bf16* to, const u32 (&rounded)[LEN / 16][4], u32 keys) {
     u32 lane = threadIdx.x % 32;
@@ -156,8 +160,8 @@ __device__ __forceinline__ void sum_over_queries(const bf16* scores, const bf16*
     }
 }
 
-// dq = ds · k / √D, dk = dsᵀ · q / √D, dv = (m ∘ p)ᵀ · dy, to columns of rows of `dq` and of `dkv`, which is null where all lie in
-// the rows of `dq`. Launch: 2 LEN threads.
+// dq = ds · k / √D, dk = dsᵀ · q / √D, dv = (m ∘ p)ᵀ · dy, to columns of rows of `dq` and of `dkv`, which is null where
+// all lie in the rows of `dq`. Launch: 2 LEN threads.
 template <int DIM, int LEN>
 __device__ __forceinline__ void attention_backward(
     const Input<bf16>& input, const float* lse, const bf16* dy, bf16* dq, u64 dq_stride, bf16* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
@@ -173,7 +177,7 @@ __device__ __forceinline__ void attention_backward(
     copy_rows<DIM>(dy, stride, at.first_query, at.queries, queries, at.column, input.dim, shared.gradients);
     draw_all(input.dropout, at, shared.draws);
     u32 lane = threadIdx.x % 32, row = warp_row() + lane / 4, kept[2];
-    // Rows that are none get a probability of zero, so that what they are multiplied with does not count.
+    // Rows past the end get a probability of zero, so that their products do not contribute.
     float row_lse[2], mean[2] = {0.0f, 0.0f}, factor = input.scale * LOG2_E;
     for (u32 half = 0; half < 2; half++) {
         u32 r = row + 8 * half;
@@ -243,7 +247,7 @@ __device__ __forceinline__ void attention_backward(
     }
 }
 
-// Registers are shared out so that so many blocks have room on a multiprocessor.
+// The register limit allows this number of blocks on a multiprocessor.
 #define OF_SIZES(DIM, LEN, FORWARD_BLOCKS, BACKWARD_BLOCKS)                                                                            \
     extern "C" __global__ void __launch_bounds__(2 * LEN, FORWARD_BLOCKS)                                                              \
         bitfit_attention_short_##DIM##_##LEN(ATTENTION_PARAMETERS(bf16), bf16* o, float* lse) {                                   \

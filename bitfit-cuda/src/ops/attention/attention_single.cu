@@ -1,5 +1,6 @@
-// Attention where every sequence has one query, as [CLS] of the last layer: a block takes a query and head, its warps the keys in
-// turn, a lane columns lane, lane + 32, … of a head of at most 128. All that is read is read once, and there is nothing to tile.
+// Attention where every sequence has one query, as [CLS] of the last layer: a block takes a query and head, its warps
+// the keys in turn, a lane columns lane, lane + 32, … of a head of at most 128. All that is read is read once, and
+// there is nothing to tile.
 //
 // A warp takes four keys at a time, so that their rows are under way together.
 
@@ -50,7 +51,7 @@ __device__ __forceinline__ void single(
     u32 warp = threadIdx.x / 32;
     float q[PARTS], c[PARTS] = {0.0f, 0.0f, 0.0f, 0.0f};
     load_row(input.q, at.first_query * input.q_stride + at.column, input.dim, q);
-    // Of the keys that this warp has had.
+    // Over the keys that this warp has processed.
     float max = MINUS_INFINITY, sum = 0.0f;
     for (u32 key0 = KEYS * warp; key0 < at.keys; key0 += KEYS * WARPS) {
         float k[KEYS][PARTS], v[KEYS][PARTS], s[KEYS], next = max;
@@ -75,7 +76,7 @@ __device__ __forceinline__ void single(
             for (u32 part = 0; part < PARTS; part++) c[part] = fmaf(e, v[i][part], c[part]);
         }
     }
-    // A warp that had no key has a greatest of -∞, and counts for nothing.
+    // A warp without a key has a maximum of -∞ and does not contribute.
     if (threadIdx.x % 32 == 0) {
         greatest[warp] = max;
         sums[warp] = sum;
@@ -93,8 +94,8 @@ __device__ __forceinline__ void single(
     }
 }
 
-// All three gradients: with one query, a key's and a value's are written by the warp that has the key. The keys are gone over
-// twice, for Σⱼ p dp and for ds. Where `dkv` is null, everything goes to dq's matrix.
+// All three gradients: with one query, a key's and a value's are written by the warp that has the key. The keys are
+// gone over twice, for Σⱼ p dp and for ds. Where `dkv` is null, everything goes to dq's matrix.
 template <class T>
 __device__ __forceinline__ void single_backward(
     const Input<T>& input, const float* lse, const T* dy, T* dq, u64 dq_stride, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
@@ -115,7 +116,7 @@ __device__ __forceinline__ void single_backward(
                 load_row(input.v, row, input.dim, v[i]);
             }
             for (u32 i = 0; i < KEYS; i++) {
-                // All lanes have the same, and so go the same way.
+                // All lanes have the same value, so there is no divergence.
                 float p = expf(dot(q, k[i]) * input.scale - row_lse);
                 float factor = dropout_factor(input.dropout, at.first_element + key0 + i);
                 float dp = dot(g, v[i]) * factor;

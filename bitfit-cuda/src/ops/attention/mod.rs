@@ -1,15 +1,16 @@
-//! Attention on the GPU, for heads of at most 128 columns. Four ways, of which the shapes and the device choose one:
+//! Attention on the GPU, for heads of at most 128 columns. There are four implementations, chosen by the shapes and the
+//! device:
 //!
 //! | kernels | for |
 //! |---|---|
-//! | `attention_single.cu` | one query a sequence: `[CLS]` in the last layer |
+//! | `attention_single.cu` | one query per sequence: `[CLS]` in the last layer |
 //! | `attention_short.cu` | bfloat16 from compute capability 8.0 on, heads of a multiple of eight columns, of 64 at most, and sequences of at most 128 tokens |
-//! | `attention_mma.cu` | the same with wider heads or longer sequences |
-//! | `attention.cu` | all else, in f32 arithmetic |
+//! | `attention_mma.cu` | bfloat16 from compute capability 8.0 on, wider heads or longer sequences |
+//! | `attention.cu` | all other cases, in f32 arithmetic |
 //!
-//! Backward is one kernel for a single query and for short sequences. Otherwise it is two, one by queries and one by keys, so that
-//! every element of a gradient is summed by one thread: nothing is added to memory that others write. The first leaves each row's
-//! `Σⱼ p dp` for the second.
+//! Backward is one kernel for a single query and for short sequences. Otherwise it is two, one over queries and one
+//! over keys, so that every element of a gradient is summed by one thread, without atomics. The first kernel writes `Σⱼ
+//! p dp` of each row for the second.
 
 use bitfit_core::{
     DType, Error, Result,
@@ -22,7 +23,7 @@ use crate::{
     launch::{Arguments, Shape, Source, kernel},
 };
 
-/// A file of kernels, behind what all of them share, and what some do.
+/// A source of kernels, preceded by the headers that it uses.
 macro_rules! source {
     ($name:literal $(, $shared:literal)?) => {
         Source {
@@ -37,24 +38,24 @@ pub(crate) static SINGLE: Source = source!("attention_single");
 pub(crate) static SHORT: Source = source!("attention_short", "attention_mma.cuh");
 pub(crate) static MMA: Source = source!("attention_mma", "attention_mma.cuh");
 
-/// Columns of a head at the most.
+/// The maximum number of columns of a head.
 const MOST_COLUMNS: usize = 128;
 
-/// Kernels that take tiles of queries and keys.
+/// The kernels that process tiles of queries and keys.
 struct Tiled {
     source: &'static Source,
     forward: &'static str,
-    /// The gradient of the queries.
+    /// The kernel of the gradient of the queries.
     dq: &'static str,
-    /// The gradients of the keys and values.
+    /// The kernel of the gradients of the keys and values.
     dkv: &'static str,
-    /// Rows of a block in forward, and in backward.
+    /// The rows of a block in forward, and in backward.
     tiles: [usize; 2],
-    /// Bytes of dynamic shared memory in forward.
+    /// The dynamic shared memory of forward, in bytes.
     shared: usize,
 }
 
-/// The three kernels for heads that are filled up to so many columns.
+/// The three kernels for heads padded to a number of columns.
 macro_rules! names {
     ($stem:literal, $dim:literal, $type:literal) => {
         [concat!($stem, "_", $dim, $type), concat!($stem, "_dq_", $dim, $type), concat!($stem, "_dkv_", $dim, $type)]
@@ -90,17 +91,18 @@ impl Tiled {
     }
 }
 
-/// Kernels that hold all scores of a head at once.
+/// The kernels that hold all scores of a head at once.
 struct Short {
     forward: &'static str,
     backward: &'static str,
-    /// Columns that a head is filled up to, and queries and keys that a sequence has at the most.
+    /// The columns that heads are padded to, and the maximum number of queries and keys of a sequence.
     dim: usize,
     longest: usize,
 }
 
 impl Short {
-    /// For heads of so many columns and sequences of at most so many tokens; `None` where one of them is too large.
+    /// The kernels for heads of `dim` columns and sequences of at most `longest` tokens; `None` if one of them is too
+    /// large.
     fn of(dim: usize, longest: usize) -> Option<Self> {
         let sizes = |forward, backward, dim, longest| Self { forward, backward, dim, longest };
         Some(match (dim, longest) {
@@ -116,29 +118,29 @@ impl Short {
         })
     }
 
-    /// Two threads a row: a warp takes sixteen.
+    /// The threads of a block: two for each row, so that a warp has sixteen rows.
     fn shape(&self, input: &Input<'_, Cuda>, shared: usize) -> Shape {
         shape(input, 1, 2 * self.longest as u32).with_shared(shared)
     }
 
-    /// Bytes of a matrix of so many columns in shared memory, as the source lays it out.
+    /// The size in bytes of a matrix in shared memory, as in the source.
     fn matrix(&self, columns: usize) -> usize {
         self.longest * (columns + 8) * size_of::<u16>()
     }
 
-    /// Bytes of the draws, as in the source.
+    /// The size in bytes of the dropout bits, as in the source.
     fn draws(&self) -> usize {
         16 * (self.longest * self.longest / 128 + 1)
     }
 
-    /// Bytes of shared memory in forward, `ForwardShared` of the source, and in backward, `BackwardShared`.
+    /// The shared memory in bytes of forward (`ForwardShared` of the source) and of backward (`BackwardShared`).
     fn shared(&self) -> [usize; 2] {
         let (rows, scores) = (self.matrix(self.dim), self.matrix(self.longest));
         [3 * rows + self.draws(), 3 * rows + rows.max(scores) + self.draws()]
     }
 }
 
-/// Which kernels.
+/// The implementation that is used.
 enum Way {
     Single(DType),
     Short(Short),
@@ -146,7 +148,7 @@ enum Way {
 }
 
 impl Way {
-    /// For an input, and the offsets of what else is read and written.
+    /// Chooses the implementation for an input and the offsets of the other matrices.
     fn of(device: &Cuda, input: &Input<'_, Cuda>, offsets: &[usize]) -> Result<Self> {
         let dim = input.head_dim;
         if dim > MOST_COLUMNS {
@@ -155,7 +157,7 @@ impl Way {
         }
         let Rows { q, k, .. } = Rows::of(input);
         let dtype = q.dtype;
-        // Eight elements are read at once. Matrices have buffers of their own, but need not.
+        // Eight elements are read at once, so matrices have to be aligned.
         let aligned = [dim, q.offset, k.offset].iter().chain(offsets).all(|count| count.is_multiple_of(8));
         if input.queries.longest() == 1 {
             return Ok(Self::Single(dtype));
@@ -168,7 +170,7 @@ impl Way {
     }
 }
 
-/// Where queries, keys and values begin, and how far their rows are apart.
+/// The start of queries, keys and values, and the distances between their rows.
 struct Rows<'a> {
     q: Slice<'a, Cuda>,
     q_stride: usize,
@@ -181,7 +183,7 @@ impl<'a> Rows<'a> {
     fn of(input: &Input<'a, Cuda>) -> Self {
         let width = input.width();
         let from = |slice: Slice<'a, Cuda>, columns: usize| {
-            // A batch without tokens has no columns either.
+            // A batch without tokens has no columns.
             let columns = columns.min(slice.len);
             Slice { offset: slice.offset + columns, len: slice.len - columns, ..slice }
         };
@@ -196,7 +198,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// What all kernels read: `ATTENTION_PARAMETERS` of the source.
+/// The arguments that all kernels share: `ATTENTION_PARAMETERS` of the source.
 fn arguments<'a>(input: &Input<'a, Cuda>) -> Arguments<'a> {
     let Rows { q, q_stride, k, v, kv_stride } = Rows::of(input);
     let mut arguments = Arguments::new();
@@ -207,14 +209,14 @@ fn arguments<'a>(input: &Input<'a, Cuda>) -> Arguments<'a> {
     arguments
 }
 
-/// Sequences along x, heads along y, and along z the tiles of the longest sequence.
+/// A grid with sequences along x, heads along y, and the tiles of the longest sequence along z.
 fn shape(input: &Input<'_, Cuda>, tiles: usize, block: u32) -> Shape {
     let [sequences, heads, tiles] =
         [input.queries.count(), input.heads, tiles].map(|count| Shape::blocks(count, block));
     Shape { grid: [sequences.grid[0], heads.grid[0], tiles.grid[0]], ..sequences }
 }
 
-/// Threads of a block: of the kernels in tiles by multiply-adds and the single one, and of those on tensor cores.
+/// Threads per block: of the kernels without tensor cores, and of those with them.
 const THREADS: u32 = 256;
 const TENSOR_THREADS: u32 = 128;
 
@@ -254,7 +256,7 @@ impl Attention for Cuda {
         mut gradient: Projections<SliceMut<'_, Self>>,
     ) -> Result<()> {
         let width = input.width();
-        // Where the gradients lie: a row's length, and the columns of dk and dv.
+        // The layout of the gradients: the length of a row, and the columns of dk and dv.
         let (dq_stride, dkv_stride, k_at, v_at) = match gradient {
             Projections::Packed(_) => (3 * width, 3 * width, width, 2 * width),
             Projections::Split { .. } => (width, 2 * width, 0, width),
@@ -263,7 +265,7 @@ impl Attention for Cuda {
             Projections::Packed(qkv) => [dy.offset, qkv.offset, qkv.offset],
             Projections::Split { query, key_value } => [dy.offset, query.offset, key_value.offset],
         };
-        // One kernel for all three, or, by tiles, two.
+        // One kernel for all three gradients, or two for tiles.
         let (source, name, shape) = match Way::of(self, input, &offsets)? {
             Way::Single(dtype) => {
                 (&SINGLE, kernel!("bitfit_attention_single_backward", dtype), shape(input, 1, THREADS))
@@ -297,7 +299,7 @@ impl Attention for Cuda {
     }
 }
 
-/// The matrix that holds the gradient of the queries, or of the keys and values.
+/// The matrix of the gradient of the queries, or of the keys and values.
 fn part<'a>(gradient: &'a mut Projections<SliceMut<'_, Cuda>>, keys: bool) -> SliceMut<'a, Cuda> {
     match gradient {
         Projections::Packed(qkv) => qkv.reborrow(),

@@ -1,12 +1,12 @@
-// The mean cross-entropy of the rows of [rows, classes] against a label each, and its gradient.
+// The mean cross-entropy of the rows of [rows, classes] against one label per row, and its gradient.
 
-// losses[t] = ln Σ exp(z - max z) - (z[label] - max z), and the softmax of the row where it is asked for. A warp takes a row, its
-// lanes the classes in turn. Launch: blocks of 128 threads, four rows each.
+// losses[t] = ln Σ exp(z - max z) - (z[label] - max z), and the softmax of the row if it is needed. A warp processes a
+// row, its lanes the classes in turn. Launch: blocks of 128 threads, four rows each.
 extern "C" __global__ void bitfit_cross_entropy_rows(
     const float* logits, const u32* labels, float* losses, float* probabilities, u64 rows, u64 classes) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 32;
     u32 lane = threadIdx.x % 32;
-    // The same for all lanes of a warp.
+    // This value is the same for all lanes of a warp.
     if (row < rows) {
         const float* z = logits + row * classes;
         float max = z[0];
@@ -31,7 +31,8 @@ extern "C" __global__ void bitfit_cross_entropy_mean(const float* losses, float*
     if (threadIdx.x == 0) loss[0] = (float)(sum / (double)rows);
 }
 
-// dz = (p - onehot(label)) / rows · dloss, added to dz where `accumulate` says so. Launch: Shape::elements(rows * classes).
+// dz = (p - onehot(label)) / rows · dloss, added to dz if `accumulate`. Launch: Shape::elements(rows *
+// classes).
 extern "C" __global__ void bitfit_cross_entropy_backward(
     const float* dloss, const float* probabilities, const u32* labels, float* dlogits, u32 accumulate, u64 rows, u64 classes) {
     float scale = dloss[0] / (float)rows;

@@ -1,9 +1,9 @@
-//! The cross-entropy on the GPU: a warp to a row, then the mean of the rows' losses.
+//! The cross-entropy on the GPU: a warp processes a row; a second kernel computes the mean of the rows' losses.
 
 use bitfit_core::{
     DType, Result,
     backend::{Slice, SliceMut},
-    ops::cross_entropy::CrossEntropy,
+    ops::cross_entropy::{BackwardInput, CrossEntropy},
 };
 
 use crate::{
@@ -35,13 +35,11 @@ impl CrossEntropy for Cuda {
 
     fn cross_entropy_backward(
         &self,
-        dloss: Slice<'_, Self>,
-        probabilities: Slice<'_, Self>,
-        labels: &Indices,
-        classes: usize,
+        input: BackwardInput<'_, Self>,
         dlogits: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()> {
+        let BackwardInput { dloss, probabilities, labels, classes } = input;
         let rows = labels.len();
         let mut arguments = Arguments::new();
         arguments.input(dloss).input(probabilities).indices(labels).output(dlogits).flag(accumulate);

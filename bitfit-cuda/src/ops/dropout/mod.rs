@@ -1,4 +1,4 @@
-//! Dropout on the GPU: the masks that the CPU draws.
+//! Dropout on the GPU, with the same masks as on the CPU.
 
 use bitfit_core::{
     Result,

@@ -1,6 +1,6 @@
 // Sums of rows of tables, and the gradient of a table.
 
-// Lookups that one launch sums, as in mod.rs. Those that are not there are null.
+// The number of lookups that one launch sums, as in mod.rs; unused ones are null.
 #define LOOKUPS 4
 
 struct Lookups {
@@ -12,7 +12,7 @@ struct Lookups {
 template <bool WIDE>
 __device__ __forceinline__ void embedding_of_thread(
     const Lookups& lookups, float* y, u32 accumulate, u64 token, u64 column, u32 count, u64 cols) {
-    // All are read before the first is added, so that they are under way at once.
+    // All are read before the first is added, so that the loads overlap.
     Eight<float> before = {}, rows[LOOKUPS];
     if (accumulate) before = read_eight<WIDE>(y + token * cols + column, count);
 #pragma unroll
@@ -32,8 +32,9 @@ __device__ __forceinline__ void embedding_of_thread(
     write_eight<WIDE>(y + token * cols + column, count, sum);
 }
 
-// y[t] = Σ table[at[t]] over up to four lookups, of which the first is there, in their order; added to y where `accumulate`
-// says so. y [tokens, cols]. A thread takes eight neighbouring columns of a token. Launch: Shape::elements(tokens * ⌈cols / 8⌉).
+// y[t] = Σ table[at[t]] over up to four lookups, of which the first is there, in their order; added to y if
+// `accumulate`. y [tokens, cols]. A thread takes eight neighbouring columns of a token. Launch: Shape::elements(tokens
+// * ⌈cols / 8⌉).
 extern "C" __global__ void bitfit_embedding(
     const u32* at0, const float* table0, const u32* at1, const float* table1, const u32* at2, const float* table2,
     const u32* at3, const float* table3, float* y, u32 accumulate, u64 tokens, u64 cols) {
@@ -53,9 +54,9 @@ extern "C" __global__ void bitfit_embedding(
     }
 }
 
-// dtable[row, j] += Σ dy[t, column j] over the tokens with at[t] = row, in their order; `columns` names the columns of dy that the
-// gradient has, all of them where it is null. The block of a row's first token adds up all of its tokens, so that no two blocks
-// meet in a row. Launch: a block of 128 threads a token.
+// dtable[row, j] += Σ dy[t, column j] over the tokens with at[t] = row, in their order; `columns` lists the columns of
+// dy that the gradient has; null means all. The block of the first token of a row adds up all tokens of the row, so no
+// two blocks write the same row. Launch: a block of 128 threads a token.
 extern "C" __global__ void bitfit_embedding_backward_rows(
     const float* dy, const u32* at, const u32* columns, float* dtable, u64 tokens, u64 cols, u64 width) {
     __shared__ float shared[4];
@@ -65,7 +66,7 @@ extern "C" __global__ void bitfit_embedding_backward_rows(
     for (u64 token = threadIdx.x; token < first; token += blockDim.x) {
         if (at[token] == row) earlier = 1.0f;
     }
-    // The same for the whole block.
+    // This value is the same for the whole block.
     if (block_max(earlier, shared) > 0.0f) return;
     for (u64 j = threadIdx.x; j < width; j += blockDim.x) {
         u64 column = columns ? columns[j] : j;
@@ -77,8 +78,8 @@ extern "C" __global__ void bitfit_embedding_backward_rows(
     }
 }
 
-// dtable[i] += Σ dy[t, column] over the tokens with at[t] = row, in their order, of the i-th chosen element: chosen[i] =
-// row * cols + column, or, where whole rows are chosen, chosen[i / cols] = row. Launch: Shape::elements(len).
+// dtable[i] += Σ dy[t, column] over the tokens with at[t] = row, in their order, of the i-th chosen element: chosen[i]
+// = row * cols + column, or, if whole rows are chosen, chosen[i / cols] = row. Launch: Shape::elements(len).
 extern "C" __global__ void bitfit_embedding_backward_chosen(
     const float* dy, const u32* at, const u32* chosen, u32 whole_rows, float* dtable, u64 tokens, u64 cols, u64 len) {
     FOR_EACH_ELEMENT(i, len) {

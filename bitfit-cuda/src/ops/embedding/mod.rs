@@ -1,5 +1,6 @@
-//! The embedding on the GPU. Backward adds up a row of the table in one place, in the tokens' order: each token's block looks
-//! whether it is the first of its row, or, where a mask chooses, each chosen element looks for its tokens.
+//! The embedding on the GPU. In backward, one block adds up the gradient of a row of the table, in the order of the
+//! tokens: that of the row's first token. If the mask chooses elements, a thread adds up the tokens of each chosen
+//! element.
 
 use bitfit_core::{
     Mask, Result,
@@ -14,7 +15,7 @@ use crate::{
 
 pub(crate) static SOURCE: Source = source!("embedding");
 
-/// Lookups that one launch sums, as in the source.
+/// The number of lookups that one launch sums, as in the source.
 const LOOKUPS: usize = 4;
 
 impl Embedding for Cuda {

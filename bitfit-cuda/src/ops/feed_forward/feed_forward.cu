@@ -1,5 +1,5 @@
-// What happens to the hidden matrix [rows, cols] of the feed-forward between its products, in one pass each way. Hidden and
-// derivative are of one type. Launch: Shape::tiles(rows, cols), all of them.
+// The pass over the hidden matrix [rows, cols] of the feed-forward between its products, in each direction. The hidden
+// matrix and the derivative have the same type. Launch of all kernels: Shape::tiles(rows, cols).
 
 template <bool WIDE, class T>
 __device__ __forceinline__ void bias_gelu_of_thread(
@@ -30,7 +30,7 @@ __device__ __forceinline__ void bias_gelu_of_thread(
     }
 }
 
-// z + b to gelu(z + b) in place, and the derivative where it is asked for.
+// Replaces z by gelu(z + b), and writes the derivative if it is needed.
 template <class T>
 __device__ __forceinline__ void bias_gelu(const float* bias, T* hidden, T* derivative, u64 rows, u64 cols) {
     Tile tile = tile_of_thread(cols);
@@ -68,8 +68,8 @@ __device__ __forceinline__ void backward_of_thread(
     }
 }
 
-// hidden = hidden ∘ derivative, and partial[down, j] = the sum over a tile's rows of what that gives, before it is rounded.
-// `partial` may be null.
+// hidden = hidden ∘ derivative, and partial[down, j] = the sum of the result over the rows of the tile, before
+// rounding. `partial` may be null.
 template <class T>
 __device__ __forceinline__ void backward(const T* derivative, T* hidden, u64 rows, u64 cols, float* partial, TileSums& shared) {
     Tile tile = tile_of_thread(cols);

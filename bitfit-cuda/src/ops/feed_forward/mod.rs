@@ -1,5 +1,5 @@
-//! The feed-forward on the GPU: two products each way, and one pass over the hidden matrix between them that does
-//! everything else. cuBLASLt's own GELU is not used: it is the tanh form, which is another function.
+//! The feed-forward on the GPU: two products in each direction, and one pass over the hidden matrix between them. The
+//! GELU of cuBLASLt is not used, because it is the tanh approximation.
 
 use bitfit_core::{
     Result,

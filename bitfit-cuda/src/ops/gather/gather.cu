@@ -1,4 +1,4 @@
-// Chosen rows of a matrix of `cols` columns, and their way back.
+// Row gather from a matrix of `cols` columns, and its backward.
 
 // y[i] = x[at[i]], row by row. Launch: Shape::elements(len), the elements of y.
 extern "C" __global__ void bitfit_gather_rows(const float* x, const u32* at, float* y, u64 cols, u64 len) {
@@ -8,8 +8,8 @@ extern "C" __global__ void bitfit_gather_rows(const float* x, const u32* at, flo
     }
 }
 
-// dx[at[i]] += dy[i], row by row, in the list's order. The block of a row's first place in the list adds up all of its places, so
-// that no two blocks meet in a row. Launch: a block of 128 threads a place.
+// dx[at[i]] += dy[i], row by row, in the list's order. The block of the first position of a row in the list adds up all
+// of its positions, so no two blocks write the same row. Launch: a block of 128 threads per position.
 extern "C" __global__ void bitfit_scatter_rows(const float* dy, const u32* at, float* dx, u64 places, u64 cols) {
     __shared__ float shared[4];
     u64 first = blockIdx.x;
@@ -18,7 +18,7 @@ extern "C" __global__ void bitfit_scatter_rows(const float* dy, const u32* at, f
     for (u64 place = threadIdx.x; place < first; place += blockDim.x) {
         if (at[place] == row) earlier = 1.0f;
     }
-    // The same for the whole block.
+    // This value is the same for the whole block.
     if (block_max(earlier, shared) > 0.0f) return;
     for (u64 j = threadIdx.x; j < cols; j += blockDim.x) {
         float sum = dx[row * cols + j];

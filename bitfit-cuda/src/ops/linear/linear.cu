@@ -1,6 +1,7 @@
-// The linear's parts beside its products: the bias, its gradient, and the entries of the weight's gradient that a mask chooses.
+// The parts of a linear layer other than its products: the bias, its gradient, and the entries of the weight gradient
+// that a mask chooses.
 
-// Eight elements of vectors side by side, or the first `count`, and zeros behind them.
+// Eight elements of concatenated vectors, or the first `count` and zeros.
 __device__ __forceinline__ void read_parts(const Runs<const float*>& parts, u64 first, u32 count, float (&x)[8]) {
     Place<const float*> place = place_of(parts, first);
     if (place.rest >= count) {
@@ -63,8 +64,9 @@ __device__ __forceinline__ void column_sum_of_thread(const T* dy, u64 rows, u64 
     }
 }
 
-// The sums of runs of dy's columns: partial[down, j] = the sum over a tile's rows of dy[t, column j of the runs]; dy [rows, cols],
-// partial [tiles, `width`]. A tile lies within a run. Launch: Shape::tiles_of_runs(rows, the runs' lengths).
+// The sums of runs of dy's columns: partial[down, j] = the sum over a tile's rows of dy[t, column j of the runs]; dy
+// [rows, cols], partial [tiles, `width`]. A tile lies within a run. Launch: Shape::tiles_of_runs(rows, the runs'
+// lengths).
 template <class T>
 __device__ __forceinline__ void column_sum(
     const T* dy, u64 rows, u64 cols, const Runs<u64>& runs, u64 width, float* partial, TileSums& shared) {
@@ -112,7 +114,8 @@ __device__ __forceinline__ void column_sum(
 OF_TYPE(float, f32)
 OF_TYPE(bf16, bf16)
 
-// to[t, j] = from[t, at[j]]: the chosen columns of from [rows, cols] side by side. Launch: Shape::elements(rows * chosen).
+// to[t, j] = from[t, at[j]]: the chosen columns of from [rows, cols]. Launch: Shape::elements(rows *
+// chosen).
 extern "C" __global__ void bitfit_linear_select_columns(
     const float* from, const u32* at, float* to, u64 rows, u64 cols, u64 chosen) {
     FOR_EACH_ELEMENT(i, rows * chosen) {
@@ -121,13 +124,13 @@ extern "C" __global__ void bitfit_linear_select_columns(
     }
 }
 
-// dw[i] += Σₜ dy[t, out] x[t, in] of the chosen element out * in_features + in. A warp takes an element, its lanes the rows in
-// turn. Launch: blocks of 128 threads, four elements each.
+// dw[i] += Σₜ dy[t, out] x[t, in] of the chosen element out * in_features + in. A warp processes an element, its lanes
+// the rows in turn. Launch: blocks of 128 threads, four elements each.
 extern "C" __global__ void bitfit_linear_weight_elements(
     const float* dy, const float* x, const u32* chosen, float* dw, u64 rows, u64 out_features, u64 in_features, u64 len) {
     u64 i = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 32;
     u32 lane = threadIdx.x % 32;
-    // The same for all lanes of a warp.
+    // This value is the same for all lanes of a warp.
     if (i < len) {
         u64 out = chosen[i] / in_features, in = chosen[i] - out * in_features;
         float sum = 0.0f;

@@ -1,5 +1,5 @@
-//! The linear on the GPU: products through cuBLASLt, then the bias. It is added in f32, so that what a step changes of it
-//! is not rounded away in a narrow product.
+//! Linear layers on the GPU: products through cuBLASLt, then the bias, which is added in f32 so that small changes of
+//! it are not lost in the rounding to bfloat16.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::{
     Cuda, Matrix,
     launch::{Arguments, RUNS, Shape, Source, kernel, source},
     memory::Temporary,
-    products::{Operand, Product},
+    products::{Factor, Product},
 };
 
 pub(crate) static SOURCE: Source = source!("linear");
@@ -50,7 +50,7 @@ impl Linear for Cuda {
     ) -> Result<()> {
         let Dense { data, out_features, in_features } = weight;
         let m = x.len / in_features;
-        let (a, b) = (Operand::plain(x), Operand::transposed(data));
+        let (a, b) = (Factor::plain(x), Factor::transposed(data));
         self.multiply(Product { m, k: in_features, n: out_features, a, b, accumulate: false }, y.reborrow())?;
         self.add_bias(bias, out_features, y)
     }
@@ -64,7 +64,7 @@ impl Linear for Cuda {
     ) -> Result<()> {
         let Dense { data, out_features, in_features } = weight;
         let m = dy.len / out_features;
-        let (a, b) = (Operand::plain(dy), Operand::plain(data));
+        let (a, b) = (Factor::plain(dy), Factor::plain(data));
         self.multiply(Product { m, k: out_features, n: in_features, a, b, accumulate }, dx)
     }
 
@@ -79,13 +79,13 @@ impl Linear for Cuda {
         let rows = dy.len / out_features;
         // dw [m, n] += aᵀ · b; a [rows, m], b [rows, n].
         let add = |a, m, b, n, dw| {
-            let (a, b) = (Operand::transposed(a), Operand::plain(b));
+            let (a, b) = (Factor::transposed(a), Factor::plain(b));
             self.multiply(Product { m, k: rows, n, a, b, accumulate: true }, dw)
         };
         match mask {
             Mask::None => Ok(()),
             Mask::All => add(dy, out_features, x, in_features, dw),
-            // The chosen columns side by side, then one product of the mask's size.
+            // Select the columns first, so that the product has the size of the mask.
             Mask::Rows(chosen) => {
                 let dy = self.select_columns(dy, out_features, chosen)?;
                 add(dy.as_ref(), chosen.len(), x, in_features, dw)
@@ -135,12 +135,12 @@ impl Linear for Cuda {
 }
 
 impl Cuda {
-    /// `y = x · Wᵀ` with a frozen W, in the type of its products.
+    /// `y = x · Wᵀ` with a frozen W, in the type of W.
     pub(crate) fn multiply_weight(&self, x: Slice<'_, Self>, weight: &Matrix, y: SliceMut<'_, Self>) -> Result<()> {
         let (k, n) = (weight.in_features(), weight.out_features());
         let m = x.len / k;
-        let (rounded, b) = (self.rounded(x, weight.dtype())?, Operand::transposed(weight.slice()));
-        let a = Operand::plain(rounded.as_ref().map_or(x, Temporary::as_ref));
+        let (rounded, b) = (self.rounded(x, weight.dtype())?, Factor::transposed(weight.slice()));
+        let a = Factor::plain(rounded.as_ref().map_or(x, Temporary::as_ref));
         self.multiply(Product { m, k, n, a, b, accumulate: false }, y)
     }
 
@@ -154,12 +154,12 @@ impl Cuda {
     ) -> Result<()> {
         let (k, n) = (weight.out_features(), weight.in_features());
         let m = dy.len / k;
-        let (rounded, b) = (self.rounded(dy, weight.dtype())?, Operand::plain(weight.slice()));
-        let a = Operand::plain(rounded.as_ref().map_or(dy, Temporary::as_ref));
+        let (rounded, b) = (self.rounded(dy, weight.dtype())?, Factor::plain(weight.slice()));
+        let a = Factor::plain(rounded.as_ref().map_or(dy, Temporary::as_ref));
         self.multiply(Product { m, k, n, a, b, accumulate }, dx)
     }
 
-    /// A copy of a matrix in another type; `None` where it is of that type.
+    /// A copy of a matrix in another type; `None` if it already has that type.
     fn rounded(&self, x: Slice<'_, Self>, dtype: DType) -> Result<Option<Temporary>> {
         if x.dtype == dtype {
             return Ok(None);
@@ -169,7 +169,7 @@ impl Cuda {
         Ok(Some(to))
     }
 
-    /// Adds the parts of a bias, which lie side by side, to the rows of y.
+    /// Adds the concatenated parts of a bias to the rows of y.
     fn add_bias(&self, bias: &[Slice<'_, Self>], cols: usize, mut y: SliceMut<'_, Self>) -> Result<()> {
         let rows = y.len / cols;
         let name = kernel!("bitfit_linear_add_bias", y.dtype);
@@ -188,7 +188,7 @@ impl Cuda {
         Ok(())
     }
 
-    /// The chosen columns of a matrix side by side.
+    /// The matrix of the chosen columns.
     fn select_columns(&self, from: Slice<'_, Self>, cols: usize, chosen: &[u32]) -> Result<Temporary> {
         let rows = from.len / cols;
         let list = self.lasting_indices(chosen)?;

@@ -1,4 +1,4 @@
-//! The product of two matrices and of their gradients on the GPU, as all products: `products` makes them.
+//! Matrix multiplication and its gradients on the GPU, through `products`.
 
 use bitfit_core::{
     Result,
@@ -8,7 +8,7 @@ use bitfit_core::{
 
 use crate::{
     Cuda,
-    products::{Operand, Product},
+    products::{Factor, Product},
 };
 
 impl Matmul for Cuda {
@@ -19,7 +19,7 @@ impl Matmul for Cuda {
         b: Slice<'_, Self>,
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
-        self.multiply(Product { m, k, n, a: Operand::plain(a), b: Operand::plain(b), accumulate: false }, y)
+        self.multiply(Product { m, k, n, a: Factor::plain(a), b: Factor::plain(b), accumulate: false }, y)
     }
 
     fn matmul_left(
@@ -30,7 +30,7 @@ impl Matmul for Cuda {
         da: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()> {
-        let (a, b) = (Operand::plain(dy), Operand::transposed(b));
+        let (a, b) = (Factor::plain(dy), Factor::transposed(b));
         self.multiply(Product { m, k: n, n: k, a, b, accumulate }, da)
     }
 
@@ -42,7 +42,7 @@ impl Matmul for Cuda {
         db: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()> {
-        let (a, b) = (Operand::transposed(a), Operand::plain(dy));
+        let (a, b) = (Factor::transposed(a), Factor::plain(dy));
         self.multiply(Product { m: k, k: m, n, a, b, accumulate }, db)
     }
 }

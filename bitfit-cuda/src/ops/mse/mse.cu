@@ -12,7 +12,7 @@ extern "C" __global__ void bitfit_mse(const float* x, const float* targets, floa
     if (threadIdx.x == 0) loss[0] = (float)(sum / (double)len);
 }
 
-// dx = 2 (x - t) / len · dloss, added to dx where `accumulate` says so. Launch: Shape::elements(len).
+// dx = 2 (x - t) / len · dloss, added to dx if `accumulate`. Launch: Shape::elements(len).
 extern "C" __global__ void bitfit_mse_backward(
     const float* dloss, const float* x, const float* targets, float* dx, u32 accumulate, u64 len) {
     float scale = 2.0f / (float)len * dloss[0];

@@ -1,4 +1,4 @@
-//! The softmax on the GPU: a warp to a row.
+//! The softmax on the GPU: a warp processes a row.
 
 use bitfit_core::{
     Result,

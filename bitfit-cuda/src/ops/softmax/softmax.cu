@@ -1,10 +1,10 @@
-// The softmax of each row of [rows, cols], and its backward. A warp takes a row, its lanes the columns in turn. Launch: blocks of
-// 128 threads, four rows each.
+// The softmax of each row of [rows, cols], and its backward. A warp processes a row, its lanes the columns in turn.
+// Launch: blocks of 128 threads, four rows each.
 
 extern "C" __global__ void bitfit_softmax(const float* x, float* y, u64 rows, u64 cols) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 32;
     u32 lane = threadIdx.x % 32;
-    // The same for all lanes of a warp.
+    // This value is the same for all lanes of a warp.
     if (row < rows) {
         x += row * cols;
         y += row * cols;
@@ -22,7 +22,7 @@ extern "C" __global__ void bitfit_softmax(const float* x, float* y, u64 rows, u6
     }
 }
 
-// dx = y ∘ (dy - Σ dy y), added to dx where `accumulate` says so.
+// dx = y ∘ (dy - Σ dy y), added to dx if `accumulate`.
 extern "C" __global__ void bitfit_softmax_backward(
     const float* dy, const float* y, float* dx, u32 accumulate, u64 rows, u64 cols) {
     u64 row = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 32;

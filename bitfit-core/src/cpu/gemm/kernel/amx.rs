@@ -1,18 +1,18 @@
-//! Products of bfloat16 by AMX's tile registers, each sixteen rows of 64 bytes.
+//! The micro-kernel in AMX's tile registers, for bfloat16. A tile register holds sixteen rows of 64 bytes.
 //!
-//! Four registers hold the sums of 32 rows and 32 columns, two the left operand's rows and two the right one's columns: a round of
-//! sixteen steps of k, 32 bfloat16 of a row, at a time. A panel has the layout that the instruction asks for: two neighbours along k
-//! in an f32's place. The left operand's rows are read as they lie where each round of each is a cache line of its own; what is not
-//! so is copied first.
+//! Four registers hold 32 rows and 32 columns of C, two hold rows of A and two hold columns of B: one round of sixteen
+//! steps of k, 32 bfloat16 of a row, at a time. A panel has the layout that the instruction requires: two elements that
+//! are neighbours along k in one f32-sized word. Rows of A are read in place if each round of each row is one cache
+//! line; all others are copied first.
 //!
-//! The registers flush subnormals to zero, in what they read and in what they add up.
+//! The instructions flush subnormal inputs and sums to zero.
 
 use std::{arch::asm, marker::PhantomData, ops::Range};
 
 use super::{
     super::{
-        COL_BLOCK, MatMut, MatRef, ROW_BLOCK,
-        driver::{PanelProduct, Product, block_width, k_blocks},
+        MC, MatMut, MatRef, NC,
+        driver::{PanelProduct, Product, block_width, k_parts},
         pack::copy_rows,
     },
     Operand,
@@ -22,30 +22,30 @@ use crate::{
     memory::{Line, ThreadScratch},
 };
 
-/// Rows of a register.
+/// The rows of a tile register.
 const ROWS: usize = 16;
 
-/// Steps of k that a register holds: four bytes each.
+/// The steps of k in a tile register, four bytes each.
 pub(super) const STEPS: usize = 16;
 
-/// Columns of a panel, in vectors: those of two registers.
+/// The columns of a panel in vectors of 16 lanes: those of two registers.
 pub(super) const VECTORS: usize = 2;
 
-/// Bytes of a register's row.
+/// The bytes of a row of a tile register.
 const ROW_BYTES: usize = 64;
 
-/// Rows and columns of a block at most, and rounds that it takes at a time: few enough that the left operand's rows, the sums and the
-/// panel that streams by stay in the second cache, and as many as that allows. What streams comes from the third cache, at a fifth of
-/// the second's speed.
-const BLOCK: [usize; 2] = [2 * ROW_BLOCK, 2 * COL_BLOCK];
-const ROUNDS: usize = 72;
+/// The MC and NC of the tile registers, and KC in rounds: as large as possible while the rows of A, the block of C and
+/// the current panel of B stay in the L2 cache. Panels stream from the L3 cache, at a fifth of the speed.
+const TILE_MC: usize = 2 * MC;
+const TILE_NC: usize = 2 * NC;
+const KC_ROUNDS: usize = 72;
 
-/// Blocks that each thread should find at least.
+/// The least number of blocks for each thread.
 const BLOCKS_PER_THREAD: usize = 8;
 
-/// What `ldtilecfg` reads: the shape of each register.
+/// The operand of `ldtilecfg`: the shape of each tile register.
 #[repr(C, align(64))]
-struct Config {
+struct TileConfig {
     palette: u8,
     start_row: u8,
     reserved: [u8; 14],
@@ -53,8 +53,8 @@ struct Config {
     rows: [u8; 16],
 }
 
-/// All eight registers as large as they get.
-static WHOLE: Config = Config {
+/// The configuration in which all eight registers have their full size.
+static FULL_SIZE: TileConfig = TileConfig {
     palette: 1,
     start_row: 0,
     reserved: [0; 14],
@@ -62,23 +62,25 @@ static WHOLE: Config = Config {
     rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
-/// The tile registers of this thread, whole, until dropped. Setting them up takes as long as three rounds, so it is done
-/// once for a block's part of k.
-struct Tiles {
-    /// They are the thread's own.
+/// The tile registers of this thread, configured to their full size until dropped. Configuring them takes as long as
+/// three rounds, so it is done once for each part of k of a block.
+struct ConfiguredTiles {
+    /// Tile registers belong to a thread.
     not_send: PhantomData<*mut ()>,
 }
 
-impl Tiles {
+impl ConfiguredTiles {
+    /// Configures the tile registers of the current thread.
+    ///
     /// # Safety
-    /// The CPU must have AMX, and the system must have permitted its use.
+    /// The CPU must support AMX, and the operating system must have granted its use.
     unsafe fn configure() -> Self {
-        // SAFETY: the caller's promise; 64 bytes are read. The registers' shape is nobody's else: a call preserves neither it nor
-        // them, by the ABI, and none that is made before they are given up knows of them.
+        // SAFETY: the caller guarantees AMX; 64 bytes are read. By the ABI, calls preserve neither the registers nor
+        // their configuration, and no function that is called before `drop` uses them.
         unsafe {
             asm!(
                 "ldtilecfg [{}]",
-                in(reg) &raw const WHOLE,
+                in(reg) &raw const FULL_SIZE,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack, preserves_flags, readonly),
@@ -88,9 +90,9 @@ impl Tiles {
     }
 }
 
-impl Drop for Tiles {
+impl Drop for ConfiguredTiles {
     fn drop(&mut self) {
-        // SAFETY: `self` proves AMX. What the registers held is lost, and nobody reads it.
+        // SAFETY: `self` proves that there is AMX. The contents of the registers are lost, and nothing reads them.
         unsafe {
             asm!(
                 "tilerelease",
@@ -102,30 +104,30 @@ impl Drop for Tiles {
     }
 }
 
-/// One call of a kernel: up to 32 rows and 32 columns of the sums.
-struct Tile {
+/// The arguments of one call of a micro-kernel: up to 32 rows and 32 columns of C.
+struct AmxTile {
     rounds: usize,
-    /// Sixteen rows of the left operand and the sixteen after them, rows `a_stride` bytes apart.
+    /// Sixteen rows of A and the sixteen after them; rows are `a_stride` bytes apart.
     a: [*const u8; 2],
     a_stride: usize,
-    /// The panel's steps, one behind the other.
+    /// The steps of the panel, contiguous.
     b: *const u8,
-    /// The sums' rows, `c_stride` bytes apart.
+    /// The rows of C, `c_stride` bytes apart.
     c: *mut u8,
     c_stride: usize,
-    /// Whether the sums start from what is at `c`.
+    /// Whether the sums start from the values at `c`.
     accumulate: bool,
 }
 
-/// A kernel for one or two registers of rows and of columns: what would need the second of them is prefixed with `$row`, `$col` or
-/// `$both`. A step of the panel is `$step` bytes.
+/// Defines the micro-kernel for one or two registers of rows and of columns. Instructions for the second register of
+/// rows, of columns or of both are prefixed with `$row`, `$col` or `$both`. A step of the panel has `$step` bytes.
 macro_rules! kernel {
     ($name:ident, $row:literal, $col:literal, $both:literal, $step:literal) => {
         /// # Safety
-        /// The tile registers must be configured. a, b and c must be valid as the fields of [`Tile`] describe them for this many whole
-        /// registers, and nobody else may be using c.
-        unsafe fn $name(t: &Tile) {
-            // SAFETY: reads and writes what the caller promised; the registers and the flags it changes are all named.
+        /// The tile registers must be configured. a, b and c must be valid as the fields of [`AmxTile`] describe them,
+        /// for this number of whole registers, and c must not be accessed by anyone else during the call.
+        unsafe fn $name(t: &AmxTile) {
+            // SAFETY: accesses only what the caller guarantees; all registers that it changes are declared.
             unsafe {
                 asm!(
                     "test {accumulate:e}, {accumulate:e}",
@@ -181,66 +183,73 @@ macro_rules! kernel {
     };
 }
 
-// "#" makes a comment of a line.
+// A prefix of "#" turns an instruction into a comment.
 kernel!(two_by_two, "", "", "", 128);
 kernel!(two_by_one, "", "#", "#", 64);
 kernel!(one_by_two, "#", "", "#", 128);
 kernel!(one_by_one, "#", "#", "#", 64);
 
-/// A product by these kernels.
-pub(in crate::cpu::gemm) struct InTiles<'a, 'b, T: 'static> {
+/// A product computed by micro-kernels in tile registers.
+pub(in crate::cpu::gemm) struct AmxProduct<'a, 'b, T: 'static> {
     pub product: &'a PanelProduct<'b, T>,
 }
 
-impl<T: Operand> Product for InTiles<'_, '_, T> {
-    fn shape(&self) -> ([usize; 2], usize) {
+impl<T: Operand> Product for AmxProduct<'_, '_, T> {
+    fn shape(&self) -> [usize; 3] {
         self.product.shape()
     }
 
     fn block_shape(&self) -> [usize; 2] {
-        let [rows, cols] = BLOCK;
-        // What is computed does not depend on where blocks end, so that they may be as many as there are threads for.
-        let least = BLOCKS_PER_THREAD * rayon::current_num_threads();
-        let row_blocks = self.product.a.rows().div_ceil(rows);
-        [rows, block_width(row_blocks, self.product.n, self.product.kernels.width(), cols, least)]
+        // Results do not depend on where blocks end, so their number may depend on the number of threads.
+        let min_blocks = BLOCKS_PER_THREAD * rayon::current_num_threads();
+        let row_blocks = self.product.a.rows().div_ceil(TILE_MC);
+        [TILE_MC, block_width(row_blocks, self.product.n, self.product.kernels.nr(), TILE_NC, min_blocks)]
     }
 
-    unsafe fn block(&self, rows: Range<usize>, cols: Range<usize>, c: *mut f32, c_stride: usize, accumulate: bool) {
+    unsafe fn macro_kernel(
+        &self,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        c: *mut f32,
+        c_stride: usize,
+        accumulate: bool,
+    ) {
         let PanelProduct { kernels, a, scale, .. } = self.product;
-        let width = kernels.width();
-        for part in k_blocks::<T>(a.cols(), ROUNDS * STEPS, ROUNDS * STEPS) {
-            let left = Left::new(a.part(rows.clone(), part.clone()));
-            // SAFETY: these kernels are only made where the CPU has AMX and the system permits it (`Isa::available`).
-            let _tiles = unsafe { Tiles::configure() };
-            for panel in cols.start / width..cols.end.div_ceil(width) {
-                let panel = self.product.panel(panel);
-                let b = panel.data.as_ptr().wrapping_add(part.start / T::PER_STEP * panel.stride);
-                for first in (0..rows.len()).step_by(2 * ROWS) {
-                    let count = rows.len().min(first + 2 * ROWS) - first;
-                    let tile = Tile {
-                        rounds: part.len().div_ceil(STEPS * T::PER_STEP),
-                        a: [0, 1].map(|i| left.at(first / ROWS + i)),
+        let nr = kernels.nr();
+        for pc in k_parts::<T>(a.cols(), KC_ROUNDS * STEPS, KC_ROUNDS * STEPS) {
+            let left = LeftRows::new(a.part(rows.clone(), pc.clone()));
+            // SAFETY: this product is only used if the CPU has AMX and the system permits its use (`Isa::available`).
+            let _tiles = unsafe { ConfiguredTiles::configure() };
+            for jr in cols.start / nr..cols.end.div_ceil(nr) {
+                let panel = self.product.panel(jr);
+                let b = panel.data.as_ptr().wrapping_add(pc.start / T::PER_STEP * panel.stride);
+                for ir in (0..rows.len()).step_by(2 * ROWS) {
+                    let count = rows.len().min(ir + 2 * ROWS) - ir;
+                    let tile = AmxTile {
+                        rounds: pc.len().div_ceil(STEPS * T::PER_STEP),
+                        a: [0, 1].map(|i| left.at(ir / ROWS + i)),
                         a_stride: left.stride,
                         b: b.cast(),
-                        c: c.wrapping_add(first * c_stride + panel.cols.start - cols.start).cast(),
+                        c: c.wrapping_add(ir * c_stride + panel.cols.start - cols.start).cast(),
                         c_stride: c_stride * size_of::<f32>(),
-                        accumulate: accumulate || part.start > 0,
+                        accumulate: accumulate || pc.start > 0,
                     };
-                    // SAFETY: the registers are configured. `left` has whole registers of rows from `first` on, and the panel of
-                    // steps, for all rounds; the panel's stride is one register where it has one of columns, else two. The part
-                    // of c is the caller's promise.
-                    unsafe { sums(&tile, [count, panel.cols.len()], *scale) };
+                    // SAFETY: the registers are configured. For all rounds, `left` has whole registers of rows from
+                    // `ir` on, and the panel whole registers of steps; the stride of the panel is that of one register
+                    // of columns or of two, as many as it has. The caller guarantees c.
+                    unsafe { compute_tile(&tile, [count, panel.cols.len()], *scale) };
                 }
             }
         }
     }
 }
 
-/// Computes `[rows, cols]` of the sums, by way of memory of its own where they are no whole registers or must be scaled.
+/// Computes a tile of `[rows, cols]` elements; through a buffer if it is not made of whole registers or has to be
+/// scaled.
 ///
 /// # Safety
-/// As for the kernels, of the size given; but c need be valid for as many elements as given only.
-unsafe fn sums(tile: &Tile, [rows, cols]: [usize; 2], scale: f32) {
+/// As for the micro-kernel of this size, except that c need only be valid for the given number of elements.
+unsafe fn compute_tile(tile: &AmxTile, [rows, cols]: [usize; 2], scale: f32) {
     let kernel = match (rows > ROWS, cols > STEPS) {
         (true, true) => two_by_two,
         (true, false) => two_by_one,
@@ -248,30 +257,32 @@ unsafe fn sums(tile: &Tile, [rows, cols]: [usize; 2], scale: f32) {
         (false, false) => one_by_one,
     };
     if rows.is_multiple_of(ROWS) && cols.is_multiple_of(STEPS) && scale == 1.0 {
-        // SAFETY: the caller's promise, and c has whole registers.
+        // SAFETY: the caller's guarantee, and c consists of whole registers.
         return unsafe { kernel(tile) };
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees that these elements are valid and not accessed by anyone else.
     let mut to = unsafe { MatMut::from_raw(tile.c.cast(), [rows, cols], tile.c_stride / size_of::<f32>()) };
-    let mut own = [Line::ZERO; 4 * ROWS];
-    let own: &mut [f32] = bytemuck::cast_slice_mut(&mut own);
-    // Unscaled sums start from what is there, as those of whole registers do: a row's result must not depend on its neighbours.
+    let mut buffer = [Line::ZERO; 4 * ROWS];
+    let buffer: &mut [f32] = bytemuck::cast_slice_mut(&mut buffer);
+    // Unscaled sums start from the values of c, as for whole registers: a row's result must not depend on its
+    // neighbours.
     let accumulate = tile.accumulate && scale == 1.0;
     if accumulate {
-        for (i, own) in own.chunks_exact_mut(OWN_STRIDE).take(rows).enumerate() {
-            own[..cols].copy_from_slice(to.row_mut(i));
+        for (i, buffer) in buffer.chunks_exact_mut(BUFFER_STRIDE).take(rows).enumerate() {
+            buffer[..cols].copy_from_slice(to.row_mut(i));
         }
     }
-    let staged = Tile { c: own.as_mut_ptr().cast(), c_stride: OWN_STRIDE * size_of::<f32>(), accumulate, ..*tile };
-    // SAFETY: the caller's promise, and c is memory for whole registers.
+    let staged =
+        AmxTile { c: buffer.as_mut_ptr().cast(), c_stride: BUFFER_STRIDE * size_of::<f32>(), accumulate, ..*tile };
+    // SAFETY: the caller's guarantee for a and b, and the buffer has room for whole registers.
     unsafe { kernel(&staged) };
-    simd::dispatch(Isa::Amx, Deliver { from: own, to, scale, add: tile.accumulate && !accumulate });
+    simd::dispatch(Isa::Amx, Deliver { from: buffer, to, scale, add: tile.accumulate && !accumulate });
 }
 
-/// From a row to the next of sums in memory of their own.
-const OWN_STRIDE: usize = 2 * STEPS;
+/// The distance between rows of the buffer of a tile, in f32.
+const BUFFER_STRIDE: usize = 2 * STEPS;
 
-/// `to = scale * from`, or `to += scale * from`, rows of `from` being [`OWN_STRIDE`] apart.
+/// `to = scale * from`, or `to += scale * from` if `add`; rows of `from` are [`BUFFER_STRIDE`] apart.
 struct Deliver<'a, 'b> {
     from: &'a [f32],
     to: MatMut<'b>,
@@ -285,7 +296,7 @@ impl Kernel for Deliver<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let scale = s.splat(self.scale);
-        for (i, from) in self.from.chunks_exact(OWN_STRIDE).take(self.to.rows()).enumerate() {
+        for (i, from) in self.from.chunks_exact(BUFFER_STRIDE).take(self.to.rows()).enumerate() {
             for (to, from) in self.to.row_mut(i).chunks_mut(S::LANES).zip(from.chunks(S::LANES)) {
                 let from = s.load(from);
                 let value = if self.add { s.fma(from, scale, s.load_partial(to)) } else { s.mul(from, scale) };
@@ -295,46 +306,47 @@ impl Kernel for Deliver<'_, '_> {
     }
 }
 
-/// A block's part of the left operand, in whole registers of rows.
-struct Left<'a> {
-    /// From a row to the next, in bytes.
+/// The rows of A of one block and one part of k, in whole registers.
+struct LeftRows<'a> {
+    /// The distance between rows, in bytes.
     stride: usize,
-    /// Rows that are read as they lie, in registers, and where they do.
-    lying: usize,
+    /// The number of registers of rows that are read in place, from `first` on.
+    in_place: usize,
     first: *const u8,
-    /// The others.
+    /// The other rows.
     copied: ThreadScratch,
     borrow: PhantomData<&'a [u8]>,
 }
 
-impl<'a> Left<'a> {
+impl<'a> LeftRows<'a> {
     fn new<T: Operand>(a: MatRef<'a, T>) -> Self {
         let bytes = |elements: usize| elements * size_of::<T>();
         let whole = a.cols().next_multiple_of(STEPS * T::PER_STEP);
         let [row_stride, col_stride] = a.strides();
-        // Reading a line and a bit of the next takes four times as long. Rows far apart would have the last of them copied as far apart.
-        // A single row may have any stride, one that is no number of bytes too.
-        let lies = a.rows() >= ROWS
+        // Reading rows that straddle cache lines takes four times as long. Rows far apart are excluded because the
+        // copied rows have the same stride; fewer than a register of rows because the stride of a single row is
+        // arbitrary.
+        let can_be_in_place = a.rows() >= ROWS
             && whole > 0
             && col_stride == 1
             && a.cols() == whole
             && (whole..=4 * whole).contains(&row_stride)
             && bytes(row_stride).is_multiple_of(ROW_BYTES)
             && a.as_ptr().addr().is_multiple_of(ROW_BYTES);
-        let stride = bytes(if lies { row_stride } else { whole });
-        let lying = if lies { a.rows() / ROWS } else { 0 };
-        let rows = a.part(lying * ROWS..a.rows(), 0..a.cols());
-        let places = stride / size_of::<f32>();
-        let mut copied = ThreadScratch::unspecified(rows.rows().next_multiple_of(ROWS) * places);
-        if places > 0 {
-            copy_rows(Isa::Amx, rows, &mut copied[..rows.rows() * places], places);
+        let stride = bytes(if can_be_in_place { row_stride } else { whole });
+        let in_place = if can_be_in_place { a.rows() / ROWS } else { 0 };
+        let rows = a.part(in_place * ROWS..a.rows(), 0..a.cols());
+        let words = stride / size_of::<f32>();
+        let mut copied = ThreadScratch::unspecified(rows.rows().next_multiple_of(ROWS) * words);
+        if words > 0 {
+            copy_rows(Isa::Amx, rows, &mut copied[..rows.rows() * words], words);
         }
-        Self { stride, lying, first: a.as_ptr().cast(), copied, borrow: PhantomData }
+        Self { stride, in_place, first: a.as_ptr().cast(), copied, borrow: PhantomData }
     }
 
-    /// Where the `i`-th sixteen rows start. Need not be there.
+    /// The address of the `i`-th sixteen rows, which need not exist.
     fn at(&self, i: usize) -> *const u8 {
-        let (first, i) = match i.checked_sub(self.lying) {
+        let (first, i) = match i.checked_sub(self.in_place) {
             None => (self.first, i),
             Some(i) => (self.copied.as_ptr().cast(), i),
         };

@@ -1,37 +1,32 @@
-//! The micro-kernel: a tile of the output in registers, one step of k after the other.
+//! The micro-kernel in vector registers: `C[MR×NR] += A[MR×KC] · B[KC×NR]`.
 //!
-//! Written once over the vectors of [`Simd`] and the element type of the left operand, then compiled for each
-//! instruction set and tile size. Rows of the left operand are read as they lie, a broadcast per row and step; the right
-//! operand comes as panels, a few vectors per step. Every element is the sum of its products in the order of k, so it
-//! does not depend on the tile that holds it.
+//! It is written once over the vectors of [`Simd`] and the element type of the left operand, then compiled for each
+//! instruction set and tile size. Rows of A are read in place, one broadcast per row and step; B is a packed panel, a
+//! few vectors per step. Every element is the sum of its products in the order of k, whichever tile contains it.
 
 use std::marker::PhantomData;
 
-use bytemuck::Pod;
-use half::bf16;
+use super::Operand;
+use crate::cpu::simd::{Portable, Simd};
 
-#[cfg(target_arch = "x86_64")]
-use super::amx;
-use crate::cpu::simd::{Isa, Portable, Simd};
-
-/// Steps of k between two prefetches of the left operand: a cache line of it.
+/// Steps of k between two prefetches of A: one cache line.
 const PREFETCH_STEPS: usize = 16;
 
-/// How far ahead a row of the left operand is asked for, in steps.
+/// Prefetch distance in a row of A, in steps.
 const PREFETCH_AHEAD: usize = 32;
 
-/// How long before its end a tile asks for the output, in cache lines of the left operand. Much earlier, and the panel
-/// that streams through the first cache pushes it out again.
+/// How long before its end a tile prefetches C, in cache lines of A. Much earlier, and the panel that streams through
+/// the L1 cache would evict it again.
 const PREFETCH_OUTPUT: usize = 2;
 
-/// One call of the micro-kernel: `c = scale * a·b`, or `c += scale * a·b`.
-pub(in crate::cpu::gemm) struct Tile<T> {
-    /// Columns of a and rows of b.
+/// The arguments of one call of the micro-kernel: `c = scale * a·b`, or `c += scale * a·b` if `accumulate`.
+pub(in crate::cpu::gemm) struct VectorTile<T> {
+    /// Columns of a and rows of b, in elements.
     pub k: usize,
     /// Element `(i, k)` of a is at `i * a_strides[0] + k * a_strides[1]`.
     pub a: *const T,
     pub a_strides: [usize; 2],
-    /// The panel: step after step, each `b_stride` f32 from the last.
+    /// The panel: consecutive steps are `b_stride` f32 apart.
     pub b: *const f32,
     pub b_stride: usize,
     /// Element `(i, j)` of c is at `i * c_stride + j`.
@@ -46,104 +41,16 @@ pub(in crate::cpu::gemm) struct Tile<T> {
 /// A compiled micro-kernel.
 ///
 /// # Safety
-/// The CPU must have the instructions it is compiled for. a, b and c must be valid as the fields of [`Tile`] describe
-/// them, b for whole vectors, and nobody else may be using c.
-pub(in crate::cpu::gemm) type TileFn<T> = unsafe fn(&Tile<T>);
+/// The CPU must support the instructions that it is compiled for. a, b and c must be valid as the fields of
+/// [`VectorTile`] describe them, b for whole vectors, and c must not be accessed by anyone else during the call.
+pub(in crate::cpu::gemm) type VectorKernel<T> = unsafe fn(&VectorTile<T>);
 
-/// An element type of the left operand, and how it meets the right one.
-pub(in crate::cpu::gemm) trait Operand: Pod + Send + Sync {
-    /// Whether the elements are bfloat16, which tile registers multiply.
-    #[cfg(target_arch = "x86_64")]
-    const BFLOAT16: bool;
-    /// Elements that one step takes; the right operand's lanes hold as many.
-    const PER_STEP: usize;
-    /// One step's elements of a row, in every lane.
-    ///
-    /// # Safety
-    /// `PER_STEP` elements, `stride` apart, must be readable at `from`.
-    unsafe fn broadcast<S: Simd>(s: S, from: *const Self, stride: usize) -> S::F32;
-    /// The same where the row ends within the step: what is missing is zero.
-    ///
-    /// # Safety
-    /// One element must be readable at `from`.
-    unsafe fn broadcast_last<S: Simd>(s: S, from: *const Self) -> S::F32;
-    /// `c + a·b` of one step.
-    fn multiply<S: Simd>(s: S, a: S::F32, b: S::F32, c: S::F32) -> S::F32;
-}
-
-impl Operand for f32 {
-    #[cfg(target_arch = "x86_64")]
-    const BFLOAT16: bool = false;
-    const PER_STEP: usize = 1;
-    #[inline(always)]
-    unsafe fn broadcast<S: Simd>(s: S, from: *const f32, _stride: usize) -> S::F32 {
-        // SAFETY: the caller's promise.
-        s.splat(unsafe { *from })
-    }
-    #[inline(always)]
-    unsafe fn broadcast_last<S: Simd>(s: S, from: *const f32) -> S::F32 {
-        // SAFETY: the caller's promise.
-        s.splat(unsafe { *from })
-    }
-    #[inline(always)]
-    fn multiply<S: Simd>(s: S, a: S::F32, b: S::F32, c: S::F32) -> S::F32 {
-        s.fma(a, b, c)
-    }
-}
-
-/// Two bfloat16 side by side, in an f32's place: one step of a product whose matrices hold pairs, whatever their strides. A slice
-/// of bfloat16 is cast to pairs and back (`bytemuck::cast_slice`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, bytemuck::Zeroable)]
-#[repr(transparent)]
-pub struct Pair(u32);
-
-impl Operand for Pair {
-    #[cfg(target_arch = "x86_64")]
-    const BFLOAT16: bool = true;
-    const PER_STEP: usize = 1;
-    #[inline(always)]
-    unsafe fn broadcast<S: Simd>(s: S, from: *const Self, _stride: usize) -> S::F32 {
-        // SAFETY: the caller's promise.
-        s.splat(f32::from_bits(unsafe { *from }.0))
-    }
-    #[inline(always)]
-    unsafe fn broadcast_last<S: Simd>(s: S, from: *const Self) -> S::F32 {
-        // SAFETY: the caller's promise.
-        s.splat(f32::from_bits(unsafe { *from }.0))
-    }
-    #[inline(always)]
-    fn multiply<S: Simd>(s: S, a: S::F32, b: S::F32, c: S::F32) -> S::F32 {
-        s.dot_bf16(a, b, c)
-    }
-}
-
-impl Operand for bf16 {
-    #[cfg(target_arch = "x86_64")]
-    const BFLOAT16: bool = true;
-    const PER_STEP: usize = 2;
-    #[inline(always)]
-    unsafe fn broadcast<S: Simd>(s: S, from: *const bf16, stride: usize) -> S::F32 {
-        debug_assert_eq!(stride, 1);
-        // SAFETY: the caller's promise: two elements, side by side.
-        s.splat(f32::from_bits(unsafe { from.cast::<u32>().read_unaligned() }))
-    }
-    #[inline(always)]
-    unsafe fn broadcast_last<S: Simd>(s: S, from: *const bf16) -> S::F32 {
-        // SAFETY: the caller's promise.
-        s.splat(f32::from_bits(u32::from(unsafe { *from }.to_bits())))
-    }
-    #[inline(always)]
-    fn multiply<S: Simd>(s: S, a: S::F32, b: S::F32, c: S::F32) -> S::F32 {
-        s.dot_bf16(a, b, c)
-    }
-}
-
-/// A tile of `MR` rows and `NV` vectors.
+/// The micro-kernel for a tile of `MR` rows and `NV` vectors.
 ///
 /// # Safety
-/// As [`TileFn`].
+/// As for [`VectorKernel`].
 #[inline(always)]
-unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &Tile<T>) {
+unsafe fn micro_kernel<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &VectorTile<T>) {
     let [row_stride, col_stride] = t.a_strides;
     let (mut a, mut b) = (t.a, t.b);
     let mut sums = [[s.zero(); NV]; MR];
@@ -152,7 +59,7 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
         ($a:expr) => {{
             let mut right = [s.zero(); NV];
             for j in 0..NV {
-                // SAFETY: b holds NV whole vectors for each of the k steps.
+                // SAFETY: b holds NV whole vectors for each step.
                 right[j] = unsafe { s.load_ptr(b.add(j * S::LANES)) };
             }
             for i in 0..MR {
@@ -180,7 +87,7 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
         }
         for _ in 0..PREFETCH_STEPS / 4 {
             for u in 0..4 {
-                // SAFETY: row i < MR of a, a step within k.
+                // SAFETY: row i < MR of a, and a step within k.
                 step!(|i| unsafe { T::broadcast(s, a.add(i * row_stride + u * T::PER_STEP * col_stride), col_stride) });
                 b = b.wrapping_add(t.b_stride);
             }
@@ -188,13 +95,13 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
         }
     }
     for _ in 0..steps % PREFETCH_STEPS {
-        // SAFETY: as above.
+        // SAFETY: row i < MR of a, and a step within k.
         step!(|i| unsafe { T::broadcast(s, a.add(i * row_stride), col_stride) });
         a = a.wrapping_add(T::PER_STEP * col_stride);
         b = b.wrapping_add(t.b_stride);
     }
     if !t.k.is_multiple_of(T::PER_STEP) {
-        // SAFETY: as above, and the row has one element left.
+        // SAFETY: row i < MR of a, in which one element is left.
         step!(|i| unsafe { T::broadcast_last(s, a.add(i * row_stride)) });
     }
 
@@ -204,13 +111,13 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
             let at = t.c.wrapping_add(i * t.c_stride + j * S::LANES);
             let left = t.cols - (j * S::LANES).min(t.cols);
             if left >= S::LANES {
-                // SAFETY: a whole vector of c's row is left at `at`.
+                // SAFETY: a whole vector of the row of c is left at `at`.
                 unsafe {
                     let value = if t.accumulate { s.fma(sum, scale, s.load_ptr(at)) } else { s.mul(sum, scale) };
                     s.store_ptr(at, value);
                 }
             } else if left > 0 {
-                // SAFETY: `left` elements of c's row are left at `at`, and nobody else uses them.
+                // SAFETY: `left` elements of the row of c are left at `at`, and c is not accessed by anyone else.
                 let to = unsafe { std::slice::from_raw_parts_mut(at, left) };
                 let value = if t.accumulate { s.fma(sum, scale, s.load_partial(to)) } else { s.mul(sum, scale) };
                 s.store_partial(to, value);
@@ -219,56 +126,10 @@ unsafe fn tile<S: Simd, T: Operand, const MR: usize, const NV: usize>(s: S, t: &
     }
 }
 
-/// The micro-kernels of one instruction set, and what the panels that they read look like.
-#[derive(Clone, Copy)]
-pub(in crate::cpu::gemm) struct Kernels<T: 'static> {
-    /// Lanes of a vector.
-    pub lanes: usize,
-    /// Vectors of the largest tile.
-    pub vectors: usize,
-    /// Steps of k that a panel holds a multiple of.
-    pub steps: usize,
-    pub form: Form<T>,
-}
+/// The tables of micro-kernels; a type, so that each element type has its own.
+pub(super) struct Table<T>(PhantomData<T>);
 
-/// How a tile is computed.
-#[derive(Clone, Copy)]
-pub(in crate::cpu::gemm) enum Form<T: 'static> {
-    /// In vectors, by the kernel at `table[rows - 1][vectors - 1]`.
-    Vectors(&'static [&'static [TileFn<T>]]),
-    /// In tile registers.
-    #[cfg(target_arch = "x86_64")]
-    Amx,
-}
-
-impl<T: Operand> Kernels<T> {
-    /// Those for a isa that the CPU has.
-    pub fn of(isa: Isa) -> Self {
-        let vectors = |lanes, vectors, table| Self { lanes, vectors, steps: 1, form: Form::Vectors(table) };
-        match isa.available() {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Amx if T::BFLOAT16 => Self { lanes: 16, vectors: amx::VECTORS, steps: amx::STEPS, form: Form::Amx },
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16 | Isa::Amx => vectors(16, 3, Compiled::<T>::AVX512_BF16),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => vectors(16, 3, Compiled::<T>::AVX512),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => vectors(8, 2, Compiled::<T>::AVX2),
-            // Eight lanes are two registers of NEON, which has 32 of them, or of SSE, which has 16.
-            _ => vectors(Portable::LANES, 1, Compiled::<T>::PORTABLE),
-        }
-    }
-
-    /// Columns of a whole panel.
-    pub fn width(&self) -> usize {
-        self.lanes * self.vectors
-    }
-}
-
-/// The tables, a type so that each element type has its own.
-struct Compiled<T>(PhantomData<T>);
-
-/// `MR` times `NV` instances of a kernel as a table.
+/// The table of the instances of a micro-kernel for each MR and NV.
 macro_rules! table {
     ($kernel:ident; $($rows:literal)+; $vectors:tt) => {
         &[$(table!(@row $kernel $rows $vectors)),+]
@@ -278,36 +139,36 @@ macro_rules! table {
     };
 }
 
-impl<T: Operand> Compiled<T> {
+impl<T: Operand> Table<T> {
     #[cfg(target_arch = "aarch64")]
-    const PORTABLE: &'static [&'static [TileFn<T>]] = table!(portable; 1 2 3 4 5 6 7 8; [1]);
+    pub const PORTABLE: &'static [&'static [VectorKernel<T>]] = table!(portable; 1 2 3 4 5 6 7 8; [1]);
     #[cfg(not(target_arch = "aarch64"))]
-    const PORTABLE: &'static [&'static [TileFn<T>]] = table!(portable; 1 2 3 4; [1]);
+    pub const PORTABLE: &'static [&'static [VectorKernel<T>]] = table!(portable; 1 2 3 4; [1]);
     #[cfg(target_arch = "x86_64")]
-    const AVX2: &'static [&'static [TileFn<T>]] = table!(avx2; 1 2 3 4 5 6; [1 2]);
+    pub const AVX2: &'static [&'static [VectorKernel<T>]] = table!(avx2; 1 2 3 4 5 6; [1 2]);
     #[cfg(target_arch = "x86_64")]
-    const AVX512: &'static [&'static [TileFn<T>]] = table!(avx512; 1 2 3 4 5 6 7 8; [1 2 3]);
+    pub const AVX512: &'static [&'static [VectorKernel<T>]] = table!(avx512; 1 2 3 4 5 6 7 8; [1 2 3]);
     #[cfg(target_arch = "x86_64")]
-    const AVX512_BF16: &'static [&'static [TileFn<T>]] = table!(avx512_bf16; 1 2 3 4 5 6 7 8; [1 2 3]);
+    pub const AVX512_BF16: &'static [&'static [VectorKernel<T>]] = table!(avx512_bf16; 1 2 3 4 5 6 7 8; [1 2 3]);
 }
 
 /// # Safety
-/// As [`TileFn`].
-unsafe fn portable<T: Operand, const MR: usize, const NV: usize>(t: &Tile<T>) {
-    // SAFETY: the caller's promise.
-    unsafe { tile::<_, T, MR, NV>(Portable, t) }
+/// As for [`VectorKernel`].
+unsafe fn portable<T: Operand, const MR: usize, const NV: usize>(t: &VectorTile<T>) {
+    // SAFETY: the same contract as this function's.
+    unsafe { micro_kernel::<_, T, MR, NV>(Portable, t) }
 }
 
-/// A kernel compiled for an instruction set.
+/// Defines the micro-kernel compiled for an instruction set.
 #[cfg(target_arch = "x86_64")]
 macro_rules! compiled {
     ($name:ident, $token:ty, $features:literal) => {
         /// # Safety
-        /// As [`TileFn`].
+        /// As for [`VectorKernel`].
         #[target_feature(enable = $features)]
-        unsafe fn $name<T: Operand, const MR: usize, const NV: usize>(t: &Tile<T>) {
-            // SAFETY: this function is only run where the CPU has its features; the rest is the caller's promise.
-            unsafe { tile::<_, T, MR, NV>(<$token>::assume(), t) }
+        unsafe fn $name<T: Operand, const MR: usize, const NV: usize>(t: &VectorTile<T>) {
+            // SAFETY: the caller guarantees that the CPU has these features; the rest is the same contract.
+            unsafe { micro_kernel::<_, T, MR, NV>(<$token>::assume(), t) }
         }
     };
 }

@@ -1,5 +1,5 @@
-//! Four lanes, by the instructions that every CPU of the target has: SSE2 on x86-64, NEON on aarch64, plain floats
-//! elsewhere. Compilers do not find these vectors by themselves in a kernel that keeps its sums in registers.
+//! Four lanes with the baseline instructions of the target: SSE2 on x86-64, NEON on aarch64, plain floats elsewhere.
+//! Compilers do not vectorise a kernel that keeps its sums in registers by themselves.
 //!
 //! Each file has the same functions over its own `Quad` and `Mask`, with the meanings of [`Simd`](super::Simd)'s.
 

@@ -5,13 +5,13 @@ use std::arch::aarch64::*;
 pub type Quad = float32x4_t;
 pub type Mask = uint32x4_t;
 
-/// Functions of registers alone.
+/// Defines functions of registers.
 macro_rules! lanewise {
     ($($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $kind:ty),+) -> $result:ty = $body:expr;)+) => {$(
         $(#[$doc])*
         #[inline(always)]
         $vis fn $name($($arg: $kind),+) -> $result {
-            // SAFETY: every CPU of the target has NEON, and no memory is touched.
+            // SAFETY: every CPU of the target has NEON, and no memory is accessed.
             unsafe { $body }
         }
     )+};
@@ -19,14 +19,14 @@ macro_rules! lanewise {
 
 #[inline(always)]
 pub fn load(from: &[f32; 4]) -> Quad {
-    // SAFETY: four values are there.
+    // SAFETY: four values are in bounds.
     unsafe { vld1q_f32(from.as_ptr()) }
 }
 
 #[inline(always)]
 pub fn store(v: Quad) -> [f32; 4] {
     let mut to = [0.0; 4];
-    // SAFETY: four places are there, at any address.
+    // SAFETY: four elements are in bounds, at any address.
     unsafe { vst1q_f32(to.as_mut_ptr(), v) };
     to
 }
@@ -48,15 +48,15 @@ lanewise! {
     /// 2^n for whole n in -126..=127.
     pub fn power_of_two(n: Quad) -> Quad =
         vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127))));
-    /// The first of each lane's pair of bfloat16, widened.
+    /// The first of each lane's pair of bfloat16, converted to f32.
     pub fn low_bf16(a: Quad) -> Quad = float(vshlq_n_u32::<16>(bits(a)));
-    /// The second of each lane's pair of bfloat16, widened.
+    /// The second of each lane's pair of bfloat16, converted to f32.
     pub fn high_bf16(a: Quad) -> Quad = float(vandq_u32(bits(a), vdupq_n_u32(0xffff_0000)));
     pub fn lt(a: Quad, b: Quad) -> Mask = vcltq_f32(a, b);
     pub fn select(mask: Mask, yes: Quad, no: Quad) -> Quad = vbslq_f32(mask, yes, no);
 }
 
-// NEON's own maximum and minimum treat NaN and the zeros in another way.
+// NEON's maximum and minimum instructions treat NaN and signed zeros differently.
 #[inline(always)]
 pub fn max(a: Quad, b: Quad) -> Quad {
     select(lt(b, a), a, b)

@@ -1,8 +1,8 @@
-//! Four floats.
+//! Four lanes as plain floats, for targets without SSE2 and NEON.
 
 #![cfg_attr(test, allow(dead_code, reason = "tested against the target's own, which is used"))]
 
-/// Adding and taking away 1.5 * 2^23 leaves no fraction bits, so the sum is rounded to a whole number.
+/// Adding and subtracting 1.5 * 2^23 leaves no fraction bits, so the sum is rounded to a whole number.
 const ROUNDER: f32 = 12_582_912.0;
 
 pub type Quad = [f32; 4];
@@ -70,11 +70,11 @@ pub fn power_of_two(n: Quad) -> Quad {
         f32::from_bits(n.wrapping_add(127) << 23)
     })
 }
-/// The first of each lane's pair of bfloat16, widened.
+/// The first of each lane's pair of bfloat16, converted to f32.
 pub fn low_bf16(a: Quad) -> Quad {
     map(a, |a| f32::from_bits(a.to_bits() << 16))
 }
-/// The second of each lane's pair of bfloat16, widened.
+/// The second of each lane's pair of bfloat16, converted to f32.
 pub fn high_bf16(a: Quad) -> Quad {
     map(a, |a| f32::from_bits(a.to_bits() & 0xffff_0000))
 }

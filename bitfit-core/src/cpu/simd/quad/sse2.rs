@@ -5,13 +5,13 @@ use std::arch::x86_64::*;
 pub type Quad = __m128;
 pub type Mask = __m128;
 
-/// Functions of registers alone.
+/// Defines functions of registers.
 macro_rules! lanewise {
     ($($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $kind:ty),+) -> $result:ty = $body:expr;)+) => {$(
         $(#[$doc])*
         #[inline(always)]
         $vis fn $name($($arg: $kind),+) -> $result {
-            // SAFETY: every CPU of the target has SSE2, and no memory is touched.
+            // SAFETY: every CPU of the target has SSE2, and no memory is accessed.
             unsafe { $body }
         }
     )+};
@@ -19,14 +19,14 @@ macro_rules! lanewise {
 
 #[inline(always)]
 pub fn load(from: &[f32; 4]) -> Quad {
-    // SAFETY: four values are there; the load is unaligned.
+    // SAFETY: four values are in bounds; the load is unaligned.
     unsafe { _mm_loadu_ps(from.as_ptr()) }
 }
 
 #[inline(always)]
 pub fn store(v: Quad) -> [f32; 4] {
     let mut to = [0.0; 4];
-    // SAFETY: four places are there, at any address.
+    // SAFETY: four elements are in bounds, at any address.
     unsafe { _mm_storeu_ps(to.as_mut_ptr(), v) };
     to
 }
@@ -46,9 +46,9 @@ lanewise! {
     pub fn round(a: Quad) -> Quad = _mm_cvtepi32_ps(_mm_cvtps_epi32(a));
     /// 2^n for whole n in -126..=127.
     pub fn power_of_two(n: Quad) -> Quad = _mm_castsi128_ps(_mm_slli_epi32::<23>(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127))));
-    /// The first of each lane's pair of bfloat16, widened.
+    /// The first of each lane's pair of bfloat16, converted to f32.
     pub fn low_bf16(a: Quad) -> Quad = _mm_castsi128_ps(_mm_slli_epi32::<16>(_mm_castps_si128(a)));
-    /// The second of each lane's pair of bfloat16, widened.
+    /// The second of each lane's pair of bfloat16, converted to f32.
     pub fn high_bf16(a: Quad) -> Quad = _mm_and_ps(a, _mm_castsi128_ps(_mm_set1_epi32(0xffff_0000_u32 as i32)));
     pub fn lt(a: Quad, b: Quad) -> Mask = _mm_cmplt_ps(a, b);
     pub fn select(mask: Mask, yes: Quad, no: Quad) -> Quad = _mm_or_ps(_mm_and_ps(mask, yes), _mm_andnot_ps(mask, no));

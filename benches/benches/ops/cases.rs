@@ -1,14 +1,8 @@
-//! Each fused op forward and backward, at the shapes of MiniLM and BERT-base, in f32 and bf16.
-//!
-//! First a table: what the op does a second, and its share of a ceiling that is measured in turns with it by the same
-//! threads. For ops that are products it is the rate of nothing but multiply-adds. For ops that read and write, it is a copy of as many bytes. Then criterion's
-//! statistics. `BITFIT_ISA` forces an instruction set.
+//! The ops with their inputs and outputs, and what one call of each costs.
 
-use std::time::Duration;
-
-use benches::{BASE, MINILM, Size, least_seconds, peak};
+use benches::Size;
 use bitfit_core::{
-    Cpu, DType, Device, FrozenMatrix, HostTensor, Random, Seed, Sequences, Workspace,
+    Cpu, DType, Device, FrozenMatrix, HostTensor, Precision, Random, Seed, Sequences, Workspace,
     memory::Scratch,
     ops::{
         activation::{Activation, Activations},
@@ -20,18 +14,14 @@ use bitfit_core::{
     rng::Dropout,
     tape::ColumnSums,
 };
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rayon::prelude::*;
 
-/// Tokens of a step: 16 sequences of RTE's mean length, and 16 of 128.
-const TOKENS: [usize; 2] = [1056, 2048];
-const PRECISIONS: [(&str, DType); 2] = [("f32", DType::F32), ("bf16", DType::Bf16)];
 /// What trains in BERT-base.
 const BIASES: usize = 102_912;
 
 /// What an op costs, forward and backward.
 #[derive(Clone, Copy)]
-enum Cost {
+pub enum Cost {
     /// Multiplications and additions; whether its products take pairs of bfloat16.
     Flops([f64; 2], bool),
     /// Bytes read and written.
@@ -39,18 +29,18 @@ enum Cost {
 }
 
 /// An op with its inputs and outputs.
-trait Op {
+pub trait Op {
     fn forward(&mut self);
     /// Ends without doing anything for ops that have no such half.
     fn backward(&mut self) {}
 }
 
 /// One line of the table.
-struct Case {
-    op: &'static str,
-    shape: String,
-    cost: Cost,
-    run: Box<dyn Op>,
+pub struct Case {
+    pub op: &'static str,
+    pub shape: String,
+    pub cost: Cost,
+    pub run: Box<dyn Op>,
 }
 
 /// A device in one precision, and its buffers.
@@ -60,7 +50,7 @@ struct Room {
 }
 
 impl Room {
-    fn new(precision: DType) -> Self {
+    fn new(precision: Precision) -> Self {
         let device = Cpu::default().with_precision(precision);
         Self { workspace: Workspace::new(device.clone()), device }
     }
@@ -95,7 +85,7 @@ fn bytes(dtype: DType) -> usize {
 }
 
 /// Bias, dropout, residual and layer norm.
-struct AddNormOp {
+pub struct AddNormOp {
     room: Room,
     cols: usize,
     x: Scratch<Cpu>,
@@ -110,8 +100,9 @@ struct AddNormOp {
 }
 
 impl AddNormOp {
-    fn case(tokens: usize, size: Size, (name, dtype): (&str, DType)) -> Case {
-        let (room, cols) = (Room::new(dtype), size.hidden);
+    pub fn case(tokens: usize, size: Size, precision: Precision) -> Case {
+        let dtype = precision.activation_dtype();
+        let (room, cols) = (Room::new(precision), size.hidden);
         let len = tokens * cols;
         let run = Self {
             cols,
@@ -128,7 +119,7 @@ impl AddNormOp {
         };
         // x, r, y, x̂; then dy, x̂, dr, dx.
         let cost = Cost::Bytes([len * (2 * bytes(dtype) + 8); 2]);
-        Case { op: "add_norm", shape: format!("{tokens}x{cols} {name}"), cost, run: Box::new(run) }
+        Case { op: "add_norm", shape: format!("{tokens}x{cols} {precision}"), cost, run: Box::new(run) }
     }
 }
 
@@ -166,7 +157,7 @@ impl Op for AddNormOp {
 }
 
 /// Attention over packed projections.
-struct AttentionOp {
+pub struct AttentionOp {
     room: Room,
     size: Size,
     sequences: Sequences<Cpu>,
@@ -178,8 +169,9 @@ struct AttentionOp {
 }
 
 impl AttentionOp {
-    fn case([count, length]: [usize; 2], size: Size, (name, dtype): (&str, DType)) -> Case {
-        let (room, tokens) = (Room::new(dtype), count * length);
+    pub fn case([count, length]: [usize; 2], size: Size, precision: Precision) -> Case {
+        let dtype = precision.activation_dtype();
+        let (room, tokens) = (Room::new(precision), count * length);
         let run = Self {
             sequences: Sequences::new(&room.device, vec![length; count]).expect("sequences"),
             qkv: room.random(dtype, tokens * 3 * size.hidden),
@@ -193,7 +185,7 @@ impl AttentionOp {
         // Two products forward; five backward, the first of them made again.
         let product = 2.0 * (tokens * length * size.hidden) as f64;
         let cost = Cost::Flops([2.0 * product, 5.0 * product], dtype == DType::Bf16);
-        let shape = format!("{count}x{length}x{}h{} {name}", size.heads, size.hidden / size.heads);
+        let shape = format!("{count}x{length}x{}h{} {precision}", size.heads, size.hidden / size.heads);
         Case { op: "attention", shape, cost, run: Box::new(run) }
     }
 
@@ -224,7 +216,7 @@ impl Op for AttentionOp {
 }
 
 /// Both products of a feed-forward, with the GELU between them.
-struct FeedForwardOp {
+pub struct FeedForwardOp {
     room: Room,
     up: FrozenMatrix<Cpu>,
     down: FrozenMatrix<Cpu>,
@@ -238,8 +230,9 @@ struct FeedForwardOp {
 }
 
 impl FeedForwardOp {
-    fn case(tokens: usize, size: Size, (name, dtype): (&str, DType)) -> Case {
-        let (room, h, f) = (Room::new(dtype), size.hidden, size.ffn);
+    pub fn case(tokens: usize, size: Size, precision: Precision) -> Case {
+        let dtype = precision.activation_dtype();
+        let (room, h, f) = (Room::new(precision), size.hidden, size.ffn);
         let run = Self {
             up: room.weight(f, h),
             down: room.weight(h, f),
@@ -253,7 +246,7 @@ impl FeedForwardOp {
             room,
         };
         let cost = Cost::Flops([4.0 * (tokens * h * f) as f64; 2], dtype == DType::Bf16);
-        Case { op: "feed_forward", shape: format!("{tokens}x{h}x{f} {name}"), cost, run: Box::new(run) }
+        Case { op: "feed_forward", shape: format!("{tokens}x{h}x{f} {precision}"), cost, run: Box::new(run) }
     }
 }
 
@@ -284,7 +277,7 @@ impl Op for FeedForwardOp {
 }
 
 /// The GELU by itself.
-struct Gelu {
+pub struct Gelu {
     room: Room,
     x: Scratch<Cpu>,
     y: Scratch<Cpu>,
@@ -292,8 +285,8 @@ struct Gelu {
 }
 
 impl Gelu {
-    fn case(tokens: usize, size: Size) -> Case {
-        let (room, len) = (Room::new(DType::F32), tokens * size.ffn);
+    pub fn case(tokens: usize, size: Size) -> Case {
+        let (room, len) = (Room::new(Precision::F32), tokens * size.ffn);
         let [x, y, slope] = std::array::from_fn(|_| room.random(DType::F32, len));
         let shape = format!("{tokens}x{} f32", size.ffn);
         // x, y, the derivative; then dy, the derivative, dx.
@@ -314,7 +307,7 @@ impl Op for Gelu {
 }
 
 /// The drawing of a dropout mask, which add_norm and attention do as they go.
-struct Factors {
+pub struct Factors {
     device: Cpu,
     out: Vec<f32>,
 }
@@ -323,7 +316,7 @@ impl Factors {
     /// Elements drawn at once.
     const BLOCK: usize = 1 << 13;
 
-    fn case(tokens: usize, size: Size) -> Case {
+    pub fn case(tokens: usize, size: Size) -> Case {
         let len = tokens * size.hidden;
         let run = Self { device: Cpu::default(), out: vec![0.0; len] };
         let shape = format!("{tokens}x{} f32", size.hidden);
@@ -342,7 +335,7 @@ impl Op for Factors {
 }
 
 /// The optimizer's step over everything that trains, with clipping.
-struct AdamWOp {
+pub struct AdamWOp {
     room: Room,
     windows: [Scratch<Cpu>; 4],
     norm: Scratch<Cpu>,
@@ -350,8 +343,8 @@ struct AdamWOp {
 }
 
 impl AdamWOp {
-    fn case() -> Case {
-        let room = Room::new(DType::F32);
+    pub fn case() -> Case {
+        let room = Room::new(Precision::F32);
         let zeros = |len| {
             let mut scratch = room.random(DType::F32, len);
             room.device.fill(0.0, scratch.as_mut()).expect("a buffer");
@@ -384,89 +377,3 @@ impl Op for AdamWOp {
         self.room.device.adamw(update).expect("a step");
     }
 }
-
-/// Makes every case in turn, so that one's buffers are free before the next one's are made.
-fn for_each_case(mut work: impl FnMut(Case)) {
-    for size in [MINILM, BASE] {
-        for tokens in TOKENS {
-            PRECISIONS.into_iter().for_each(|precision| work(AddNormOp::case(tokens, size, precision)));
-        }
-        for shape in [[16, 66], [16, 128], [1, 512]] {
-            PRECISIONS.into_iter().for_each(|precision| work(AttentionOp::case(shape, size, precision)));
-        }
-        for tokens in TOKENS {
-            PRECISIONS.into_iter().for_each(|precision| work(FeedForwardOp::case(tokens, size, precision)));
-        }
-        TOKENS.into_iter().for_each(|tokens| work(Gelu::case(tokens, size)));
-        TOKENS.into_iter().for_each(|tokens| work(Factors::case(tokens, size)));
-    }
-    work(AdamWOp::case());
-}
-
-fn shares(_: &mut Criterion) {
-    if benches::is_test() {
-        return; // criterion runs every op once
-    }
-    let device = Cpu::default();
-    println!("{}: GFLOP/s or GB/s, and the share of the ceiling:", device.name());
-    for_each_case(|mut case| {
-        let (amounts, unit) = match case.cost {
-            Cost::Flops(flops, _) => (flops, "GFLOP/s"),
-            Cost::Bytes(bytes) => (bytes.map(|bytes| bytes as f64), "GB/s"),
-        };
-        let mut copies = match case.cost {
-            Cost::Flops(..) => None,
-            Cost::Bytes(bytes) => Some(peak::Copy::of_bytes(bytes[0])),
-        };
-        // Forward, backward, ceiling.
-        let mut best = [0.0f64; 3];
-        for _ in 0..8 {
-            let turn = [
-                amounts[0] / least_seconds(2, || case.run.forward()) / 1e9,
-                if amounts[1] > 0.0 { amounts[1] / least_seconds(2, || case.run.backward()) / 1e9 } else { 0.0 },
-                match (case.cost, &mut copies) {
-                    (_, Some(copy)) => copy.gbytes(),
-                    (Cost::Flops(_, pairs), None) => peak::gflops(device.isa(), pairs),
-                    (Cost::Bytes(_), None) => unreachable!("made above"),
-                },
-            ];
-            best = std::array::from_fn(|i| best[i].max(turn[i]));
-        }
-        let [forward, backward, ceiling] = best;
-        let half = |rate: f64| match rate {
-            0.0 => format!("{:>15}", "-"),
-            rate => format!("{rate:7.1} ({:.3})", rate / ceiling),
-        };
-        println!(
-            "{:15} {:20} forward {}   backward {}   ceiling {ceiling:7.1} {unit}",
-            case.op,
-            case.shape,
-            half(forward),
-            half(backward)
-        );
-    });
-}
-
-fn statistics(c: &mut Criterion) {
-    for_each_case(|mut case| {
-        let mut group = c.benchmark_group(case.op);
-        group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500));
-        for (half, name) in ["forward", "backward"].into_iter().enumerate() {
-            let amount = match case.cost {
-                Cost::Flops(flops, _) => Throughput::Elements(flops[half] as u64),
-                Cost::Bytes(bytes) => Throughput::Bytes(bytes[half] as u64),
-            };
-            if matches!(amount, Throughput::Bytes(0)) {
-                continue;
-            }
-            group.throughput(amount);
-            group.bench_function(BenchmarkId::new(name, &case.shape), |b| match half {
-                0 => b.iter(|| case.run.forward()),
-                _ => b.iter(|| case.run.backward()),
-            });
-        }
-    });
-}
-
-criterion_group!(benches, shares, statistics);
-criterion_main!(benches);

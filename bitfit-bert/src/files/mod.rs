@@ -1,0 +1,209 @@
+//! Atomic file writes: a file is written beside its target under a temporary name, and renamed when its last byte is on
+//! the disk.
+//!
+//! The temporary files of a process are registered, so that one that quits in the middle can delete them first. Those
+//! of a process that was killed are deleted by the next write to the same target.
+
+mod leftovers;
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub(crate) use leftovers::is_linked;
+use tempfile::{Builder, NamedTempFile};
+
+use crate::{Error, Result};
+
+/// What the name of a temporary file ends with.
+const SUFFIX: &str = ".partial";
+/// The number of random letters and digits between the target's name and [`SUFFIX`].
+const RANDOM: usize = 6;
+
+/// The paths of this process's temporary files.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// The registry of temporary files. While it is locked, none is created, renamed or deleted.
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    // A path is pushed or removed whole, so the list is sound even if another thread panicked.
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file that replaces its target in one step: a reader finds the old content or the new one, never a part of either.
+///
+/// Until [`AtomicFile::finish`] the bytes are in a temporary file in the same directory, whose name is unique, so that
+/// several threads or processes can write to one target: it has the content of the last that finished. Dropping the
+/// value before deletes the temporary file and leaves the target as it was.
+///
+/// - The permission bits of the file that a reader found at the target are kept; a new file has those of the umask.
+/// - A symbolic link is itself replaced, and what it points to is left alone, as rename(2) does: a link planted in the
+///   output directory must not lead a write to a file outside of it. The same holds for a hard link.
+/// - A device or a pipe, or a link to one, cannot be replaced and is written directly. So is the file behind one of the
+///   system's links to open files, such as `/dev/stdout`.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    writer: BufWriter<Destination>,
+}
+
+/// Where the bytes go until the file is finished.
+#[derive(Debug)]
+enum Destination {
+    /// A temporary file that will replace the target.
+    Temporary(TemporaryFile),
+    /// The target itself, which is a device or a pipe.
+    Target(File),
+}
+
+impl AtomicFile {
+    /// Starts an empty file that will replace `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with `path` when it is a directory or its directory cannot be written. Nothing is written then.
+    pub fn create(path: &Path) -> Result<Self> {
+        let destination = open(path).map_err(Error::io(path))?;
+        Ok(Self { path: path.into(), writer: BufWriter::new(destination) })
+    }
+
+    /// Writes all of `bytes`, buffered.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the target's path, for example when the disk is full.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer.write_all(bytes).map_err(Error::io(&self.path))
+    }
+
+    /// Replaces the target with what was written, after both the file and, where the system can, its new name are on
+    /// the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the target's path; the temporary file is deleted then.
+    pub fn finish(self) -> Result<()> {
+        let Self { path, writer } = self;
+        let replace = || match writer.into_inner().map_err(io::IntoInnerError::into_error)? {
+            Destination::Temporary(file) => file.persist(&path),
+            Destination::Target(mut file) => file.flush(),
+        };
+        replace().map_err(Error::io(&path))
+    }
+
+    /// Deletes all temporary files of this process, which is about to exit: a thread that creates, finishes or drops an
+    /// [`AtomicFile`] after this call waits for the exit.
+    pub fn abandon_all() {
+        let mut unfinished = unfinished();
+        for path in unfinished.drain(..) {
+            _ = fs::remove_file(path);
+        }
+        std::mem::forget(unfinished);
+    }
+}
+
+impl Write for Destination {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Temporary(file) => file.0.as_mut().expect("taken by persist and drop alone").write(bytes),
+            Self::Target(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<Destination> {
+    let existing = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(metadata) if metadata.is_file() && !is_open_file(path) => Some(metadata.permissions()),
+        Ok(_) => return Ok(Destination::Target(File::options().write(true).open(path)?)),
+        // Also a symbolic link to nothing, which is replaced. Any other reason will prevent the creation beside it.
+        Err(_) => None,
+    };
+    Ok(Destination::Temporary(TemporaryFile::beside(path, existing)?))
+}
+
+/// A registered temporary file, locked for as long as it is open. `None` when it was renamed.
+#[derive(Debug)]
+struct TemporaryFile(Option<NamedTempFile>);
+
+impl TemporaryFile {
+    /// Creates an empty file beside `path`, with these permissions or, without, those of the umask.
+    fn beside(path: &Path, permissions: Option<Permissions>) -> io::Result<Self> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let directory = directory(path);
+        leftovers::delete(directory, name);
+        let mut prefix = name.to_owned();
+        prefix.push(".");
+        let mut builder = Builder::new();
+        builder.prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM);
+        let mut unfinished = unfinished();
+        let file = loop {
+            let file = builder.make_in(directory, |path| create_new(path, permissions.is_some()))?;
+            // The lock tells other processes that this one is alive. One of them may have been faster.
+            _ = file.as_file().try_lock();
+            if is_linked(file.as_file()) {
+                break file;
+            }
+        };
+        if let Some(permissions) = permissions {
+            file.as_file().set_permissions(permissions)?;
+        }
+        unfinished.push(file.path().into());
+        Ok(Self(Some(file)))
+    }
+
+    /// Renames the file to `path`.
+    fn persist(mut self, path: &Path) -> io::Result<()> {
+        let file = self.0.take().expect("taken once");
+        let temporary = file.path().to_owned();
+        // A full disk may show only when the data leaves the cache.
+        let synced = file.as_file().sync_all();
+        let mut unfinished = unfinished();
+        let persisted = synced.and_then(|()| file.persist(path).map_err(|error| error.error));
+        unfinished.retain(|other| *other != temporary);
+        drop(unfinished);
+        persisted?;
+        // The rename has happened; a system that cannot flush a directory does not undo it.
+        _ = File::open(directory(path)).and_then(|directory| directory.sync_all());
+        Ok(())
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take() {
+            let mut unfinished = unfinished();
+            unfinished.retain(|other| other != file.path());
+            drop(file);
+        }
+    }
+}
+
+/// Whether a path is one of the system's links to open files, such as `/dev/stdout` or `/proc/self/fd/1`.
+fn is_open_file(path: &Path) -> bool {
+    ["/dev", "/proc"].iter().any(|system| path.starts_with(system)) && path.is_symlink()
+}
+
+/// Creates a file that did not exist: with the permissions of the umask, or readable by its owner alone.
+fn create_new(path: &Path, is_private: bool) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(if is_private { 0o600 } else { 0o666 });
+    }
+    options.open(path)
+}
+
+/// The directory that `path` is in.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! Opening a second task on a base that is already laid out costs what the task's own numbers cost: no weight is laid
+//! out or read again, and under a megabyte is allocated for MiniLM.
+//!
+//! The memory of real weights needs MiniLM: `BITFIT_MINILM` names the model's directory; that part is skipped where it
+//! is not set, with a line that says so.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use bitfit_bert::data::{Kind, Labels};
+use bitfit_bert::fixture::Tiny;
+use bitfit_bert::heads::TaskSpec;
+use bitfit_bert::metrics::Metric;
+use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions};
+use bitfit_bert::{BiasSelection, Method};
+use bitfit_core::Cpu;
+
+/// The system's allocator, which counts the bytes it is asked for, and the requests of at least [`MATRIX`] bytes.
+struct Counting {
+    total: AtomicUsize,
+    large: AtomicUsize,
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting { total: AtomicUsize::new(0), large: AtomicUsize::new(0) };
+
+/// The extents of the random model: all of its task's numbers together are smaller than its smallest matrix.
+const HIDDEN: usize = 128;
+const FFN: usize = 256;
+const LAYERS: usize = 2;
+/// The bytes of its smallest matrix.
+const MATRIX: usize = HIDDEN * HIDDEN * size_of::<f32>();
+
+impl Counting {
+    fn note(&self, size: usize) {
+        self.total.fetch_add(size, Relaxed);
+        self.large.fetch_add(usize::from(size >= MATRIX), Relaxed);
+    }
+}
+
+// SAFETY: every call is passed on to the system's allocator; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.note(layout.size());
+        // SAFETY: the caller keeps the conditions, which are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the conditions, and `at` came from the system's allocator.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        self.note(size);
+        // SAFETY: the caller keeps the conditions, and `at` came from the system's allocator.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+/// The bytes that `work` asks for, and how many requests have the size of a matrix.
+fn counted<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
+    let before = [&ALLOCATOR.total, &ALLOCATOR.large].map(|counter| counter.load(Relaxed));
+    let result = work();
+    let [total, large] = [&ALLOCATOR.total, &ALLOCATOR.large].map(|counter| counter.load(Relaxed));
+    (result, total - before[0], large - before[1])
+}
+
+fn options(classes: usize, seed: u64) -> ModelOptions {
+    let labels = Labels::from_names((0..classes).map(|class| class.to_string()).collect());
+    let metrics = vec![Metric::Accuracy];
+    ModelOptions {
+        spec: TaskSpec { kind: Kind::Classify, labels, pairs: false, max_length: 16, metrics },
+        method: Method::BitFit(BiasSelection::all()),
+        initial: InitialValues::Drawn { seed },
+        dropout: None,
+    }
+}
+
+/// One test, because the counters are the whole process's.
+#[test]
+fn a_second_task_lays_out_nothing_and_costs_what_its_own_numbers_cost() {
+    let dir = tempfile::tempdir().unwrap();
+    Tiny::of(serde_json::json!({
+        "model_type": "bert", "vocab_size": 64, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS,
+        "num_attention_heads": 2, "intermediate_size": FFN, "max_position_embeddings": 64, "type_vocab_size": 2,
+    }))
+    .write(dir.path());
+    let base = Base::open(&Cpu::default(), dir.path()).unwrap();
+    let (first, _, layouts) = counted(|| Model::new(&base, &options(2, 1)).unwrap());
+    // Query, key and value are one matrix, or two in the last layer; then three more, and the pooler's.
+    assert!(layouts >= 4 * LAYERS + 2, "{layouts} requests of a matrix's size for the first task");
+    let (second, bytes, layouts) = counted(|| Model::new(&base, &options(5, 2)).unwrap());
+    assert_eq!(layouts, 0, "requests of a matrix's size for the second task");
+    assert!(bytes < MATRIX, "{bytes} bytes for the second task");
+    assert_ne!(first.arena().len(), second.arena().len(), "each task has its own head");
+
+    let Some(minilm) = common::minilm() else { return };
+    let base = Base::open(&Cpu::default(), &minilm).unwrap();
+    Model::new(&base, &options(2, 1)).unwrap();
+    let (_, bytes, _) = counted(|| Model::new(&base, &options(2, 2)).unwrap());
+    assert!(bytes < 1_000_000, "{bytes} bytes for a second task on MiniLM");
+    println!("a second task on MiniLM: {bytes} bytes");
+}

@@ -1,0 +1,88 @@
+//! [`Tensor`]: an immutable matrix on a device.
+
+use std::{fmt, sync::Arc};
+
+use ndarray::Array2;
+
+use super::Scratch;
+use crate::{DType, Device, Error, Result, backend::Slice};
+
+/// An immutable matrix `[rows, cols]` on a device, row-major. Clones share the buffer.
+pub struct Tensor<D: Device> {
+    data: Arc<Scratch<D>>,
+    rows: usize,
+    cols: usize,
+}
+
+impl<D: Device> Tensor<D> {
+    /// Makes a matrix `[rows, cols]` of a buffer that has been written.
+    ///
+    /// # Panics
+    /// If the buffer does not hold `rows * cols` elements.
+    pub fn new(data: Scratch<D>, rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "a [{rows}, {cols}] tensor over a buffer of {} f32", data.len());
+        Self { data: Arc::new(data), rows, cols }
+    }
+
+    /// The number of rows: tokens, sequences or table entries.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns: features or classes.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The shape `[rows, cols]`.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.rows, self.cols]
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.data.dtype()
+    }
+
+    /// The elements, row-major.
+    pub fn slice(&self) -> Slice<'_, D> {
+        self.data.as_ref().as_ref()
+    }
+
+    /// Copies the matrix to the host, after all pending work that writes it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if work that was queued earlier failed.
+    pub fn to_array(&self) -> Result<Array2<f32>> {
+        let mut array = Array2::zeros((self.rows, self.cols));
+        let to = array.as_slice_mut().ok_or_else(|| Error::invalid("to_array", "the new array is not contiguous"))?;
+        self.data.device().read(self.slice(), to)?;
+        Ok(array)
+    }
+}
+
+impl<D: Device> Clone for Tensor<D> {
+    fn clone(&self) -> Self {
+        Self { data: Arc::clone(&self.data), rows: self.rows, cols: self.cols }
+    }
+}
+
+impl<D: Device> fmt::Debug for Tensor<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tensor").field("rows", &self.rows).field("cols", &self.cols).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cpu, Workspace};
+
+    #[test]
+    fn a_tensor_comes_back_as_it_was_given_transposed_or_not() {
+        let workspace = Workspace::new(Cpu::default());
+        let array = Array2::from_shape_fn((3, 5), |(i, j)| (i * 10 + j) as f32);
+        assert_eq!(workspace.tensor(array.view()).unwrap().to_array().unwrap(), array);
+        assert_eq!(workspace.tensor(array.t()).unwrap().to_array().unwrap(), array.t());
+    }
+}

@@ -1,0 +1,65 @@
+//! [`Gradient`] and [`Snapshot`]: buffers with the length and order of an arena.
+
+use super::Entry;
+use crate::{
+    Device, Error, Result,
+    backend::{Slice, SliceMut},
+};
+
+/// A copy of an arena's values, on its device; see [`Arena::snapshot`](super::Arena::snapshot).
+#[derive(Debug)]
+pub struct Snapshot<D: Device> {
+    pub(super) buffer: D::Buffer,
+    pub(super) len: usize,
+}
+
+impl<D: Device> Snapshot<D> {
+    /// Checks that the snapshot has `len` elements.
+    pub(super) fn check(&self, len: usize) -> Result<()> {
+        if self.len == len { Ok(()) } else { Err(Error::shape("arena", "the snapshot", &[len], &[self.len])) }
+    }
+}
+
+/// The gradient of all values of an arena, in the arena's order. Ops add to it.
+#[derive(Debug)]
+pub struct Gradient<D: Device> {
+    /// The number of the arena.
+    pub(super) arena: u64,
+    pub(super) buffer: D::Buffer,
+    pub(super) len: usize,
+}
+
+impl<D: Device> Gradient<D> {
+    /// All elements, for reading.
+    pub fn slice(&self) -> Slice<'_, D> {
+        Slice::new(&self.buffer, 0, self.len)
+    }
+
+    /// All elements, for writing.
+    pub fn slice_mut(&mut self) -> SliceMut<'_, D> {
+        SliceMut::new(&mut self.buffer, 0, self.len)
+    }
+
+    /// The elements of one entry of the arena, for writing.
+    pub fn entry_mut(&mut self, entry: &Entry) -> SliceMut<'_, D> {
+        SliceMut::new(&mut self.buffer, entry.offset, entry.len)
+    }
+
+    /// Copies the gradient to the host.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if work that was queued earlier failed.
+    pub fn read(&self, device: &D) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; self.len];
+        device.read(self.slice(), &mut values)?;
+        Ok(values)
+    }
+
+    /// Back to zero, for the next step.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if work that was queued earlier failed.
+    pub fn clear(&mut self, device: &D) -> Result<()> {
+        device.fill(0.0, self.slice_mut())
+    }
+}
