@@ -9,17 +9,17 @@ use bitfit_bert::metrics::Metric;
 use bitfit_bert::run::scores_as_json;
 use bitfit_core::Backend;
 
-use crate::args::EvalArgs;
+use crate::args::{EvalArgs, name_of};
 use crate::plan::grouped;
 use crate::report::{self, EvalReport};
-use crate::setup::{self, Job, Loaded};
+use crate::setup::{self, FoundBase, Job, Loaded};
 
 /// Runs the command.
 pub fn run(args: EvalArgs) -> Result<ExitCode> {
     setup::on_device(&args.machine, Scoring(&args))
 }
 
-/// The command, up to its device.
+/// The command, ready for its device.
 struct Scoring<'a>(&'a EvalArgs);
 
 impl Job for Scoring<'_> {
@@ -29,7 +29,9 @@ impl Job for Scoring<'_> {
 }
 
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
-    let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length, args.machine.quiet)?;
+    [&args.task_file, &args.data].into_iter().try_for_each(|path| setup::check_input(path))?;
+    let base = FoundBase::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
+    let loaded = Loaded::open(device, base, &args.task_file, args.max_length)?;
     let kind = loaded.predictor.info().kind;
     if let Some(task) = args.task
         && task.preset().kind != kind
@@ -61,12 +63,12 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         tokens_per_s: report::rate(tokens as f64, seconds),
         peak_rss_bytes: report::peak_rss_bytes(),
         device: args.machine.device.to_string(),
-        precision: args.machine.precision.name(),
+        precision: name_of(args.machine.precision),
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The metrics of `--task`, otherwise those the task was trained for.
+/// The metrics of `--task`, or else those that the task was trained for.
 fn metrics<D: Backend>(args: &EvalArgs, loaded: &Loaded<D>) -> Vec<Metric> {
     let trained = &loaded.predictor.info().hyperparameters.metrics;
     args.task.map_or_else(|| trained.clone(), |task| task.preset().metrics.to_vec())

@@ -1,54 +1,56 @@
 //! `finetune`: from arguments to a task file.
 
-use std::fs;
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
+use bitfit_bert::hub;
 use bitfit_bert::model::Base;
+use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{Finetune, Finished, Plan, scores_as_json};
 use bitfit_bert::train::StopReason;
-use bitfit_bert::{Error, hub};
 use bitfit_core::Backend;
 
-use crate::args::FinetuneArgs;
+use crate::STOPPED;
+use crate::args::{FinetuneArgs, name_of};
 use crate::interrupt::Interrupt;
-use crate::plan::{grouped, plan_text};
+use crate::output::{self, OutputDirectory};
+use crate::plan::{grouped, plan_lines};
 use crate::progress::Progress;
 use crate::report::{self, BestReport, FinetuneReport};
 use crate::setup::{self, Job};
-use crate::{STOPPED, output};
 
 /// Runs the command.
 pub fn run(args: FinetuneArgs) -> Result<ExitCode> {
     setup::on_device(&args.machine, Training(&args))
 }
 
-/// The command, up to its device.
+/// The command, ready for its device.
 struct Training<'a>(&'a FinetuneArgs);
 
 impl Job for Training<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
-        // What costs nothing to find out comes first, as the device did, before a model is fetched or data is read.
+        // Mistakes that cost nothing to find are found before a model is fetched and data is read.
         let options = args.options()?;
-        output::check_directory(&args.out)?;
         check_files(args)?;
+        let out = OutputDirectory::check(&args.out)?;
         let quiet = args.machine.quiet;
         let base = Base::open(device, &hub::resolve(&args.model, quiet)?)?;
         let finetune = Finetune::prepare(&base, options)?;
         let plan = finetune.plan().clone();
         if !quiet {
-            report::say(format_args!("{}", plan_text(&plan)));
+            plan_lines(&plan).iter().for_each(|line| report::say(format_args!("{line}")));
         }
         let interrupt = Interrupt::install(quiet)?;
         let mut progress = Progress::new(&plan, args.log_every, quiet, interrupt)?;
         let finished = finetune.run(&mut progress);
         progress.finish();
+        out.remove_if_new_and_empty();
         conclude(args, &plan, &finished?)
     }
 }
 
-/// Tells how a run ended.
+/// Reports how a run ended.
 fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<ExitCode> {
     let Finished { report: outcome, task } = finished;
     let state = &outcome.state;
@@ -70,14 +72,14 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
                 task.path.display(),
                 grouped(task.bytes as usize)
             )),
-            None => report::say(format_args!("{end} before the first step: nothing is written")),
+            None => report::say(format_args!("{end} before the first step: nothing was written")),
         }
     }
     report::print(&FinetuneReport {
         command: "finetune",
         model: &args.model,
-        task: args.task.map(|task| task.name()),
-        method: args.method.name(),
+        task: args.task.map(GlueTask::name),
+        method: name_of(args.method),
         trainable: plan.trainable,
         biases: plan.bias_scalars(),
         total: plan.total,
@@ -93,7 +95,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
         tokens_per_s: report::rate(state.tokens as f64, seconds),
         peak_rss_bytes: report::peak_rss_bytes(),
         device: args.machine.device.to_string(),
-        precision: args.machine.precision.name(),
+        precision: name_of(args.machine.precision),
         task_file: task.as_ref().map(|task| task.path.display().to_string()),
         task_bytes: task.as_ref().map(|task| task.bytes),
         end,
@@ -106,19 +108,24 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
                 (Some(task), Some(best)) => {
                     format!("{} holds epoch {}, the best before it", task.path.display(), best.epoch)
                 }
-                (Some(task), None) => format!("{} holds the last good values", task.path.display()),
-                (None, _) => "nothing is written".into(),
+                (Some(task), None) => format!("{} holds the last finite values", task.path.display()),
+                (None, _) => "nothing was written".into(),
             };
             Err(anyhow!("training diverged in step {step}: {what}; {kept}; try a lower --lr"))
         }
     }
 }
 
-/// Refuses files that are not there.
+/// Refuses files that do not exist, and data that the run would overwrite.
 fn check_files(args: &FinetuneArgs) -> Result<()> {
     for path in [Some(&args.train), args.eval.as_ref(), args.init_head.as_ref()].into_iter().flatten() {
-        // Not opened: a named pipe can be opened only once.
-        fs::metadata(path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        setup::check_input(path)?;
+    }
+    for (flag, path) in [("--train", Some(&args.train)), ("--eval", args.eval.as_ref())] {
+        let written = output::FILES.map(|name| args.out.join(name));
+        if let Some(path) = path.filter(|path| written.iter().any(|file| output::is_same_file(file, path))) {
+            bail!("{flag} {}: the run would overwrite it; choose another --out", path.display());
+        }
     }
     Ok(())
 }

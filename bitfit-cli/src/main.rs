@@ -4,9 +4,9 @@
 //! arguments (args) -> the library's options -> library calls (finetune, eval, predict) -> one JSON object (report)
 //! ```
 //!
-//! Everything that is computed is computed in `bitfit-bert`. This is also the one place that prints an error: one line,
-//! `error: …`, on stderr. The exit code is 0, or 1 for an error, 2 for arguments that cannot be read, 130 for a run
-//! that was stopped.
+//! Everything is computed in `bitfit-bert`. This is also the one place that prints an error: one line, `error: …`, on
+//! stderr. The exit code is 0 for success, 1 for an error, 2 for arguments that cannot be read, and 130 for a run that
+//! was stopped.
 
 mod args;
 mod eval;
@@ -18,6 +18,7 @@ mod predict;
 mod progress;
 mod report;
 mod setup;
+mod text;
 
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
-/// Of a run that was stopped from outside: what a shell reports for SIGINT.
+/// The exit code of a run that was stopped by a signal: what a shell reports for SIGINT.
 const STOPPED: u8 = 130;
 
 fn main() -> ExitCode {
@@ -40,12 +41,11 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        // Whoever read the output has read enough.
+        // The reader of the output has read enough.
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // The library's messages are complete, their causes included.
-            let message = args::name_the_flag(error).to_string();
-            report::say(format_args!("error: {}", report::one_line(&message)));
+            report::error(&args::name_the_flag(error).to_string());
             ExitCode::FAILURE
         }
     }

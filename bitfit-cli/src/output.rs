@@ -1,50 +1,113 @@
-//! Places to write: whether a directory takes files, answers to stdout or to a file, and which failures of stdout are
+//! Places to write: whether a run can write its files, answers to stdout or to a file, and which failures of stdout are
 //! none.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use bitfit_bert::files::AtomicFile;
 
-/// Refuses a directory that cannot be written, or could not be made, before any work is done for it. Nothing is left
-/// behind, and a directory that is not there is not made.
-pub fn check_directory(directory: &Path) -> Result<()> {
-    let refuse = |error: io::Error| anyhow!("--out {}: {error}", directory.display());
-    // The nearest that exists; what is missing below it will be made there.
-    let mut existing = directory;
-    let metadata = loop {
-        match fs::metadata(if existing.as_os_str().is_empty() { Path::new(".") } else { existing }) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // A symbolic link to nothing exists, and no directory can be made in its place.
-                if existing.is_symlink() {
-                    return Err(refuse(error));
-                }
-                existing = existing.parent().ok_or_else(|| refuse(error))?;
-            }
-            found => break found.map_err(refuse)?,
-        }
-    };
-    if !metadata.is_dir() {
-        return Err(anyhow!("--out {}: {} is not a directory", directory.display(), existing.display()));
-    }
-    // Permission bits do not decide on every file system, or for every user. Creating a file does.
-    let probe = existing.join(format!(".bitfit-{}", std::process::id()));
-    File::create_new(&probe).map_err(refuse)?;
-    fs::remove_file(&probe).map_err(refuse)
+/// The log of a run, which is written in place.
+const LOG: &str = "metrics.jsonl";
+/// The files that a run writes into its directory.
+pub const FILES: [&str; 2] = ["task.safetensors", LOG];
+
+/// The directory of `--out`, which exists or can be created, and takes files.
+#[derive(Debug)]
+pub struct OutputDirectory {
+    /// The directories that do not exist yet, the innermost first.
+    missing: Vec<PathBuf>,
 }
 
-/// The destination of answers.
+impl OutputDirectory {
+    /// Refuses a directory that cannot be written or created, and one in which a name that the run writes is taken by
+    /// something other than a file. Nothing is created yet.
+    pub fn check(directory: &Path) -> Result<Self> {
+        let refuse = |error: io::Error| anyhow!("--out {}: {error}", directory.display());
+        let mut missing = Vec::new();
+        let mut existing = directory;
+        let metadata = loop {
+            match fs::metadata(if existing.as_os_str().is_empty() { Path::new(".") } else { existing }) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // No directory can be created in the place of a symbolic link that leads nowhere.
+                    if existing.is_symlink() {
+                        return Err(refuse(error));
+                    }
+                    missing.push(existing.to_owned());
+                    existing = existing.parent().ok_or_else(|| refuse(error))?;
+                }
+                found => break found.map_err(refuse)?,
+            }
+        };
+        if !metadata.is_dir() {
+            bail!("--out {}: {} is not a directory", directory.display(), existing.display());
+        }
+        if missing.is_empty() {
+            FILES.iter().try_for_each(|name| check_file(directory, name))?;
+        }
+        // Permissions do not decide on every file system, or for every user. An attempt does.
+        let probe = existing.join(format!(".bitfit-{}", std::process::id()));
+        File::create_new(&probe).map_err(refuse)?;
+        fs::remove_file(&probe).map_err(refuse)?;
+        Ok(Self { missing })
+    }
+
+    /// Removes the directories that the run created, if nothing was put into them.
+    pub fn remove_if_new_and_empty(&self) {
+        for directory in self.missing.iter().filter(|path| path.file_name().is_some()) {
+            // A directory that is not empty is not removed, and neither is what is above it.
+            if fs::remove_dir(directory).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Refuses a name in a directory that is taken by something other than a file of its own.
+fn check_file(directory: &Path, name: &str) -> Result<()> {
+    let what = match fs::symlink_metadata(directory.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => bail!("--out {}: {name}: {error}", directory.display()),
+        Ok(metadata) if metadata.is_symlink() => "a symbolic link",
+        Ok(metadata) if metadata.is_dir() => "a directory",
+        Ok(metadata) if !metadata.is_file() => "not a regular file",
+        Ok(metadata) if name == LOG && has_other_names(&metadata) => {
+            "a hard link, so a file elsewhere would change with it"
+        }
+        Ok(_) => return Ok(()),
+    };
+    bail!("--out {}: {name} in it is {what}; remove it or choose another directory", directory.display())
+}
+
+/// Whether a file has further names (hard links).
+#[cfg(unix)]
+fn has_other_names(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    metadata.nlink() > 1
+}
+
+/// Hard links are not counted on this system.
+#[cfg(not(unix))]
+fn has_other_names(_: &Metadata) -> bool {
+    false
+}
+
+/// Whether two paths lead to one existing file.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// A place for answers.
 pub enum Sink {
-    /// Stdout, which gets each answer as it comes.
+    /// Stdout, which gets each answer at once.
     Stdout(io::Stdout),
-    /// A file that replaces its target when the last answer is written.
+    /// A file that gets its name when it is complete.
     File(AtomicFile),
 }
 
 impl Sink {
-    /// Opens the file at `path`, or stdout without one.
+    /// Stdout, or the file of this path.
     pub fn open(path: Option<&Path>) -> Result<Self> {
         Ok(match path {
             Some(path) => Self::File(AtomicFile::create(path).map_err(refuse)?),
@@ -52,7 +115,7 @@ impl Sink {
         })
     }
 
-    /// Writes lines; stdout is flushed after them.
+    /// Writes lines. Stdout gets them at once.
     pub fn write(&mut self, lines: &[u8]) -> Result<()> {
         match self {
             Self::Stdout(stdout) => stdout.write_all(lines).and_then(|()| stdout.flush()).map_err(stdout_error),
@@ -60,7 +123,7 @@ impl Sink {
         }
     }
 
-    /// Completes the output, which puts a file in its place.
+    /// Gives the file its name.
     pub fn finish(self) -> Result<()> {
         match self {
             Self::Stdout(_) => Ok(()),
@@ -69,7 +132,7 @@ impl Sink {
     }
 }
 
-/// For `map_err`: adds the flag to the library's message, which names the file.
+/// For `map_err`: the library's message begins with the file, this one with the flag.
 fn refuse(error: bitfit_bert::Error) -> anyhow::Error {
     anyhow!("--out {error}")
 }
@@ -79,7 +142,7 @@ pub fn stdout_error(error: io::Error) -> anyhow::Error {
     if error.kind() == io::ErrorKind::BrokenPipe { error.into() } else { anyhow!("stdout: {error}") }
 }
 
-/// Whether an error says that stdout's reader is gone, which is how `| head` ends a program.
+/// Whether stdout has lost its reader, which is how `| head` ends a program.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -96,22 +159,36 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_can_be_made_is_accepted_and_not_made() {
+    fn a_directory_that_can_be_created_is_accepted_and_not_created() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("a"), dir.path().join("a/b/c")] {
-            check_directory(&path).unwrap();
+            OutputDirectory::check(&path).unwrap();
         }
         assert!(names(dir.path()).is_empty());
     }
 
     #[test]
-    fn a_directory_that_cannot_be_made_is_refused_by_name() {
+    fn a_directory_that_cannot_be_created_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
         for below in ["file", "file/a"] {
-            let message = check_directory(&dir.path().join(below)).unwrap_err().to_string();
+            let message = OutputDirectory::check(&dir.path().join(below)).unwrap_err().to_string();
             assert!(message.starts_with("--out ") && message.contains(below), "{message}");
         }
         assert_eq!(names(dir.path()), ["file"]);
+    }
+
+    #[test]
+    fn only_new_and_empty_directories_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inner, outer) = (dir.path().join("a/b"), dir.path().join("a"));
+        let out = OutputDirectory::check(&inner).unwrap();
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(outer.join("kept"), "").unwrap();
+        out.remove_if_new_and_empty();
+        assert_eq!(names(&outer), ["kept"]);
+        fs::remove_file(outer.join("kept")).unwrap();
+        OutputDirectory::check(&outer).unwrap().remove_if_new_and_empty();
+        assert_eq!(names(dir.path()), ["a"], "it was there before");
     }
 }

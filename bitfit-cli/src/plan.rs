@@ -1,19 +1,46 @@
 //! The plan of a run as text, shown before the run starts.
 
-use std::fmt::Write as _;
-
 use bitfit_bert::BiasKind;
 use bitfit_bert::model::TrainableKind;
-use bitfit_bert::run::Plan;
+use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanPart};
 use bitfit_bert::train::BatchSize;
-use indicatif::{DecimalBytes, HumanCount};
+use indicatif::{BinaryBytes, HumanCount};
 
-/// What will happen, in a few lines.
-pub fn plan_text(plan: &Plan) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    _ = write_plan(&mut text, plan);
-    text
+use crate::report::lines_text;
+
+/// What a run will do, in a few lines. Each begins with the name of what it is about, or continues the line before it.
+pub fn plan_lines(plan: &Plan) -> Vec<String> {
+    let config = &plan.config;
+    let mut lines = Lines(Vec::new());
+    lines.add(
+        "model",
+        format!(
+            "{} ({}, {} layers, hidden size {}, {} heads)",
+            plan.model, config.architecture, config.num_hidden_layers, config.hidden_size, config.num_attention_heads
+        ),
+    );
+    lines.add("data", data(plan));
+    for (file, skipped) in &plan.skipped {
+        lines.add("", format!("{file}: skipped {}, malformed or without a usable label", lines_text(*skipped)));
+    }
+    let percent = 100.0 * plan.trainable as f64 / plan.total as f64;
+    let (trainable, total) = (grouped(plan.trainable), grouped(plan.total));
+    let layers = plan.biases.layers().map_or_else(String::new, |layers| {
+        let (first, last) = (layers.start(), layers.end());
+        if first == last { format!("; in layer {first} only") } else { format!("; in layers {first}-{last} only") }
+    });
+    lines.add("trains", format!("{trainable} of {total} parameters ({percent:.3} %){layers}"));
+    plan.parts.iter().for_each(|part| lines.add("", part_text(part)));
+    if let Some(head) = &plan.initial_head {
+        lines.add("head", initial_head(head, plan.labels.as_deref()));
+    }
+    lines.add("training", training(plan));
+    lines.add("", settings(plan));
+    if let Some(prefix) = &plan.cached_prefix {
+        lines.add("cache", cache(prefix));
+    }
+    lines.add("device", plan.device.clone());
+    lines.0
 }
 
 /// A number with its thousands apart: 109482240 as 109,482,240.
@@ -21,76 +48,115 @@ pub fn grouped(number: usize) -> String {
     HumanCount(number as u64).to_string()
 }
 
-fn write_plan(f: &mut String, plan: &Plan) -> std::fmt::Result {
-    let config = &plan.config;
-    writeln!(
-        f,
-        "model     {} ({}, {} layers, hidden {}, {} heads)",
-        plan.model, config.architecture, config.num_hidden_layers, config.hidden_size, config.num_attention_heads
-    )?;
-    let eval = plan.eval_rows.map_or("no evaluation set".into(), |rows| format!("{} to evaluate", grouped(rows)));
-    let kind = plan.labels.as_ref().map_or("regression".into(), |labels| format!("{} classes", labels.len()));
-    let (rows, tokens) = (grouped(plan.rows), grouped(plan.tokens));
-    writeln!(f, "data      {rows} rows ({tokens} tokens) to train, {eval}; {kind}")?;
-    for (file, lines) in &plan.skipped {
-        writeln!(f, "          {file}: {lines} lines left out: broken, or labelled with no class")?;
+/// The lines of a plan.
+struct Lines(Vec<String>);
+
+impl Lines {
+    /// Adds a line; `name` is empty for one that continues the line before it.
+    fn add(&mut self, name: &str, text: String) {
+        self.0.push(format!("{name:<9} {text}"));
     }
-    let percent = 100.0 * plan.trainable as f64 / plan.total as f64;
-    let (trainable, total) = (grouped(plan.trainable), grouped(plan.total));
-    writeln!(f, "trains    {trainable} of {total} parameters ({percent:.3} %), biases: {}", plan.biases)?;
-    for part in &plan.parts {
-        let (name, note) = match part.kind {
-            TrainableKind::Bias(BiasKind::Key) => {
-                ("key bias".into(), "  (counted; its gradient is exactly zero, so it never moves)")
-            }
-            TrainableKind::Bias(kind) => (format!("{kind} bias"), ""),
-            TrainableKind::FreshPooler => ("fresh pooler".into(), ""),
-            TrainableKind::Head => ("task head".into(), ""),
-        };
-        writeln!(f, "          {name:<27} {:>3} tensors {:>10} scalars{note}", part.tensors, grouped(part.scalars))?;
-    }
-    if plan.has_fresh_pooler() {
-        writeln!(f, "          the checkpoint has no pooler: a fresh one trains whole, weights included")?;
-    }
-    if let Some(head) = &plan.initial_head {
-        let order = match (head.has_labels, &plan.labels) {
-            (false, Some(labels)) => {
-                format!("; nothing says which class each row is for, so they are taken as {}", labels.join(", "))
-            }
-            _ => String::new(),
-        };
-        writeln!(f, "head      first values from {}{order}", head.path.display())?;
-    }
-    let training = &plan.training;
-    let epochs = if training.epochs == 1 { "epoch" } else { "epochs" };
-    writeln!(f, "schedule  {} {epochs}, {} steps; {}", training.epochs, grouped(plan.steps), settings(plan))?;
-    if let Some(prefix) = &plan.cached_prefix {
-        let what = match prefix.layers {
-            1 => "the embeddings and layer 0".into(),
-            layers => format!("the embeddings and layers 0-{}", layers - 1),
-        };
-        let (needed, budget) = (DecimalBytes(prefix.needed as u64), DecimalBytes(prefix.budget as u64));
-        let cached =
-            if prefix.needed > prefix.budget { format!("{budget} of {needed} fit") } else { needed.to_string() };
-        writeln!(f, "caches    {what}, frozen and without dropout: computed once for each row, {cached}")?;
-    }
-    write!(f, "device    {}", plan.device)
 }
 
-/// Batch, rate and the rest.
-fn settings(plan: &Plan) -> String {
+/// The rows, and what is predicted for them.
+fn data(plan: &Plan) -> String {
+    let (rows, tokens) = (grouped(plan.rows), grouped(plan.tokens));
+    let eval = plan.eval_rows.map_or("no evaluation set".into(), |rows| format!("{} to evaluate", grouped(rows)));
+    let kind = plan.labels.as_ref().map_or("scores".into(), |labels| format!("{} classes", labels.len()));
+    format!("{rows} rows ({tokens} tokens) to train on, {eval}; {kind}")
+}
+
+/// The tensors of one kind.
+fn part_text(part: &PlanPart) -> String {
+    let (name, note) = match part.kind {
+        TrainableKind::Bias(BiasKind::Key) => {
+            ("key bias".into(), "  (counted, but never changes: its gradient is exactly zero)")
+        }
+        TrainableKind::Bias(kind) => (format!("{kind} bias"), ""),
+        TrainableKind::FreshPooler => ("new pooler".into(), "  (the checkpoint has none: weight and bias train)"),
+        TrainableKind::Head => ("head".into(), ""),
+    };
+    let tensors = if part.tensors == 1 { "tensor" } else { "tensors" };
+    format!("{name:<25} {:>4} {tensors:<7} {:>11} values{note}", part.tensors, grouped(part.scalars))
+}
+
+/// Where the head's first values come from, and for which classes they are taken.
+fn initial_head(head: &InitialHead, labels: Option<&[String]>) -> String {
+    let order = match (head.has_labels, labels) {
+        (false, Some(labels)) => {
+            let classes = labels.join(", ");
+            format!("; neither it nor a config.json beside it names the classes, so its rows are taken for {classes}")
+        }
+        _ => String::new(),
+    };
+    format!("first values from {}{order}", head.path.display())
+}
+
+/// The length of the run.
+fn training(plan: &Plan) -> String {
     let training = &plan.training;
+    let epochs = if training.epochs == 1 { "1 epoch".into() } else { format!("{} epochs", grouped(training.epochs)) };
+    let steps = if plan.steps == 1 { "1 step".into() } else { format!("{} steps", grouped(plan.steps)) };
     let similar = if training.group_by_length { " of similar lengths" } else { "" };
     let batch = match training.batch_size {
-        BatchSize::Sequences(size) => format!("{size}{similar}"),
-        BatchSize::Tokens(size) => format!("of {size} tokens{similar}"),
+        BatchSize::Sequences(size) => format!("{size} texts{similar}"),
+        BatchSize::Tokens(size) => format!("up to {size} tokens, in texts{similar}"),
     };
+    format!("{epochs}, {steps}; a batch is {batch}, of at most {} tokens each", plan.max_length)
+}
+
+/// The learning rate and the other settings.
+fn settings(plan: &Plan) -> String {
+    let training = &plan.training;
     let warmup = match training.warmup {
-        warmup if warmup > 0.0 => format!(" after {} % warm-up", warmup * 100.0),
+        warmup if warmup > 0.0 => format!(" after warm-up over {} % of the steps", warmup * 100.0),
         _ => String::new(),
     };
     format!(
-        "batch {batch}, learning rate {} {}{warmup}, dropout {}, at most {} tokens a row, seed {}",
-        training.learning_rate, training.schedule, plan.dropout, plan.max_length, training.seed
+        "learning rate {}, {}{warmup}; dropout {}, seed {}",
+        training.learning_rate, training.schedule, plan.dropout, training.seed
     )
+}
+
+/// What is computed once for each row, and the memory it takes.
+fn cache(prefix: &CachedPrefix) -> String {
+    let what = match prefix.layers {
+        0 => "the embeddings".into(),
+        1 => "the embeddings and layer 0".into(),
+        layers => format!("the embeddings and layers 0-{}", layers - 1),
+    };
+    let (needed, budget) = (BinaryBytes(prefix.needed as u64), BinaryBytes(prefix.budget as u64));
+    let memory = match prefix.needed > prefix.budget {
+        true => format!("{budget} of {needed} fit, the rest is computed in every epoch"),
+        false => needed.to_string(),
+    };
+    format!("{what} (frozen, without dropout) are computed once for each row and kept: {memory}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thousands_of_a_number_are_apart() {
+        assert_eq!([0, 999, 109_482_240].map(grouped), ["0", "999", "109,482,240"]);
+    }
+
+    #[test]
+    fn a_cache_that_does_not_fit_says_how_much_does() {
+        let prefix = CachedPrefix { layers: 3, needed: 3 << 20, budget: 1 << 20 };
+        let text = cache(&prefix);
+        assert!(text.starts_with("the embeddings and layers 0-2 (frozen,"), "{text}");
+        assert!(text.contains("1.00 MiB of 3.00 MiB fit"), "{text}");
+        assert!(cache(&CachedPrefix { budget: 4 << 20, ..prefix }).ends_with("kept: 3.00 MiB"));
+    }
+
+    #[test]
+    fn a_head_without_class_names_is_pointed_out() {
+        let head = InitialHead { path: "head.safetensors".into(), has_labels: false };
+        let labels = ["blame".to_owned(), "praise".to_owned()];
+        assert!(initial_head(&head, Some(&labels)).ends_with("its rows are taken for blame, praise"));
+        let named = InitialHead { has_labels: true, ..head };
+        assert_eq!(initial_head(&named, Some(&labels)), "first values from head.safetensors");
+    }
 }

@@ -1,5 +1,6 @@
-//! `predict`: a task file's answers to texts from a file, or from stdin as they come.
+//! `predict`: a task's answers to the texts of a file, or to those of stdin as they arrive.
 
+use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,11 +16,11 @@ use bitfit_core::Backend;
 use serde::{Serialize, Serializer};
 
 use crate::args::{OutputFormat, PredictArgs};
-use crate::output::Sink;
-use crate::setup::{self, Job, Loaded};
-use crate::{interrupt, report};
+use crate::output::{self, Sink};
+use crate::setup::{self, FoundBase, Job, Loaded};
+use crate::{interrupt, report, text};
 
-/// Texts answered at once. Answers do not depend on it.
+/// The number of texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;
 
 /// Runs the command.
@@ -27,7 +28,7 @@ pub fn run(args: PredictArgs) -> Result<ExitCode> {
     setup::on_device(&args.machine, Answering(&args))
 }
 
-/// The command, up to its device.
+/// The command, ready for its device.
 struct Answering<'a>(&'a PredictArgs);
 
 impl Job for Answering<'_> {
@@ -37,8 +38,14 @@ impl Job for Answering<'_> {
 }
 
 fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
-    let loaded = Loaded::open(device, args.model.as_deref(), &args.task_file, args.max_length, args.machine.quiet)?;
     let is_stdin = args.input == Path::new("-");
+    setup::check_input(&args.task_file)?;
+    if !is_stdin {
+        setup::check_input(&args.input)?;
+    }
+    let base = FoundBase::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
+    refuse_overwriting(args, &base)?;
+    let loaded = Loaded::open(device, base, &args.task_file, args.max_length)?;
     if args.out.is_some() {
         interrupt::quit_on_signal()?;
     }
@@ -51,14 +58,30 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
         let dataset = read(args, &loaded, is_stdin)?;
         loaded.predictor.check_pairs(&dataset.path, &dataset.examples)?;
         for examples in dataset.examples.chunks(BATCH) {
-            answers.give(examples)?;
+            answers.write(examples)?;
         }
     }
     answers.sink.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses flags that choose columns, where there are none.
+/// Refuses to write the answers over one of the files that they are made from.
+fn refuse_overwriting(args: &PredictArgs, base: &FoundBase) -> Result<()> {
+    let Some(out) = &args.out else { return Ok(()) };
+    let model_files = fs::read_dir(&base.dir).into_iter().flatten().flatten();
+    let what = if output::is_same_file(out, &args.task_file) {
+        "the task file"
+    } else if output::is_same_file(out, &args.input) {
+        "the input"
+    } else if model_files.into_iter().any(|file| output::is_same_file(out, &file.path())) {
+        "a file of the base model"
+    } else {
+        return Ok(());
+    };
+    bail!("--out {}: it is {what}, which would be overwritten; choose another file", out.display())
+}
+
+/// Refuses flags that choose columns where the input has none.
 fn refuse_columns(args: &PredictArgs) -> Result<()> {
     let flags = [
         ("--text", !args.read.text.is_empty()),
@@ -68,14 +91,16 @@ fn refuse_columns(args: &PredictArgs) -> Result<()> {
     ];
     match flags.into_iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
-        Some((flag, _)) => bail!("{flag} is about columns, but stdin is plain lines; say what it is with --format"),
+        Some((flag, _)) => {
+            bail!("{flag} is about columns, but stdin is read as plain lines; give its format with --format")
+        }
     }
 }
 
 /// The texts of a file, or of a table on stdin.
 fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> Result<Dataset> {
     let read = args.read.options(args.task, None, false);
-    // Plain texts come as .txt, and no preset has columns for them; the preset's own files are .tsv.
+    // A .txt file may be plain texts, which have no columns for a preset to choose; a preset's own files are .tsv.
     let is_text = args.input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"));
     let preset = loaded.preset().filter(|_| !is_text && read.format != Some(Format::Lines));
     let options = ReadOptions { task: read.task.or(preset), ..read };
@@ -86,22 +111,25 @@ fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> R
     })
 }
 
-/// Answers lines as they come: a program that writes one and waits gets its answer, and many at once are answered together.
+/// Answers lines as they arrive: a single line at once, and lines that arrive together in one batch.
 fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result<()> {
     if io::stdin().is_terminal() && !quiet {
-        report::say(format_args!("one text a line, a tab between the two of a pair; Ctrl-D ends"));
+        report::say(format_args!(
+            "reading texts from stdin: one a line, with a tab between the two of a pair; Ctrl-D ends the input"
+        ));
     }
     let (sender, lines) = mpsc::sync_channel(BATCH);
-    // The thread waits for lines, so that here it is known whether one is there. It ends with the stream or the
-    // process.
-    thread::Builder::new().name("stdin".into()).spawn(move || {
+    // A thread of its own waits for lines, so that this one can tell whether another has arrived. It ends with the
+    // stream or with the process.
+    let reader = thread::Builder::new().name("stdin".into()).spawn(move || {
         for line in read_lines(io::stdin().lock()) {
             let is_last = line.is_err();
             if sender.send(line).is_err() || is_last {
                 return;
             }
         }
-    })?;
+    });
+    reader.map_err(|error| anyhow!("cannot start a thread that reads stdin: {error}"))?;
     while let Ok(first) = lines.recv() {
         let (mut batch, mut failed) = (Vec::new(), None);
         for line in std::iter::once(first).chain(lines.try_iter().take(BATCH - 1)) {
@@ -116,8 +144,8 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
                 }
             }
         }
-        // What came before a broken line has an answer.
-        answers.give(&batch)?;
+        // The lines before a malformed one are answered.
+        answers.write(&batch)?;
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -125,7 +153,7 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
     Ok(())
 }
 
-/// Gives answers in one format to one place.
+/// Writes answers in one format to one place.
 struct Answers<'a, D: Backend> {
     predictor: &'a Predictor<D>,
     format: OutputFormat,
@@ -133,8 +161,8 @@ struct Answers<'a, D: Backend> {
 }
 
 impl<D: Backend> Answers<'_, D> {
-    /// Answers some texts, in their order.
-    fn give(&mut self, examples: &[Example]) -> Result<()> {
+    /// Answers texts, in their order.
+    fn write(&mut self, examples: &[Example]) -> Result<()> {
         if examples.is_empty() {
             return Ok(());
         }
@@ -152,7 +180,7 @@ impl<D: Backend> Answers<'_, D> {
     }
 }
 
-/// One line of output; its serialisation is the JSON that is promised.
+/// One line of output; its serialisation is the JSON that `--help` describes.
 #[derive(Serialize)]
 struct Answer<'a> {
     text: &'a str,
@@ -194,20 +222,15 @@ impl<'a> Answer<'a> {
 
     fn to_text(&self) -> String {
         let mut fields = match &self.verdict {
-            Verdict::Class { label, probability, .. } => vec![in_field(label), format!("{probability:.4}")],
+            Verdict::Class { label, probability, .. } => vec![text::field(label), format!("{probability:.4}")],
             Verdict::Score { score } => vec![format!("{score:.4}")],
         };
-        fields.extend([Some(self.text), self.pair].into_iter().flatten().map(in_field));
+        fields.extend([Some(self.text), self.pair].into_iter().flatten().map(text::field));
         fields.join("\t")
     }
 }
 
-/// A text without what would end its field.
-fn in_field(text: &str) -> String {
-    text.replace("\r\n", " ").replace(['\t', '\n', '\r'], " ")
-}
-
-/// Pairs as an object, in their order.
+/// Serialises pairs as an object, in their order.
 fn as_object<S: Serializer>(pairs: &[(&str, f32)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(pairs.iter().copied())
 }

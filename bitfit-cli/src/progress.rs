@@ -1,4 +1,4 @@
-//! What a person sees of a run: a bar on a terminal, plain lines elsewhere, nothing if quiet.
+//! The progress of a run: a bar on a terminal, plain lines elsewhere, nothing with `--quiet`.
 
 use std::io::{self, IsTerminal};
 
@@ -11,13 +11,13 @@ use crate::interrupt::Interrupt;
 use crate::plan::grouped;
 use crate::report;
 
-/// How much of what the bar shows comes from the last step.
+/// The weight of the last step in the means that the bar shows.
 const SMOOTHING: f64 = 0.05;
 
-/// Watches a run, and ends it when asked.
+/// Shows the progress of a run, and stops the run after a signal.
 pub struct Progress {
     view: View,
-    /// Of the whole run.
+    /// The number of steps of the whole run.
     steps: usize,
     epochs: usize,
     interrupt: Interrupt,
@@ -25,7 +25,7 @@ pub struct Progress {
 
 enum View {
     Quiet,
-    /// A line every so many steps: the steps that the log has.
+    /// A line for every step that the log has: one in every so many.
     Lines {
         every: usize,
         since: Interval,
@@ -45,10 +45,10 @@ struct Interval {
     seconds: f64,
 }
 
-/// Running means over the last steps or so.
+/// Running means over about the last twenty steps.
 #[derive(Default)]
 struct Recent {
-    /// The share of all weight that has been given away: what the sums are to be divided by.
+    /// The sum of all weights so far, by which the other sums are divided.
     weight: f64,
     loss: f64,
     tokens: f64,
@@ -56,7 +56,7 @@ struct Recent {
 }
 
 impl Progress {
-    /// For a run of this plan.
+    /// The progress of a run of this plan.
     pub fn new(plan: &Plan, log_every: usize, quiet: bool, interrupt: Interrupt) -> Result<Self> {
         let view = if quiet {
             View::Quiet
@@ -72,7 +72,7 @@ impl Progress {
         Ok(Self { view, steps: plan.steps, epochs: plan.training.epochs, interrupt })
     }
 
-    /// Takes the bar away.
+    /// Clears the bar.
     pub fn finish(&self) {
         if let View::Bar { bar, .. } = &self.view {
             bar.finish_and_clear();

@@ -9,8 +9,8 @@ use bitfit_bert::train::Score;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::output;
 use crate::plan::grouped;
+use crate::{output, text};
 
 /// The result of `finetune`.
 #[derive(Debug, Serialize)]
@@ -18,32 +18,33 @@ pub struct FinetuneReport<'a> {
     pub command: &'static str,
     pub model: &'a str,
     pub task: Option<&'static str>,
-    pub method: &'static str,
-    /// Trained scalars, including the head's.
+    pub method: String,
+    /// The number of scalars that train, the head's included.
     pub trainable: usize,
-    /// Trained scalars that are biases of the base model.
+    /// The number of those that are biases of the base model.
     pub biases: usize,
-    /// Parameters of the whole model.
+    /// The number of parameters of the whole model.
     pub total: usize,
-    /// Epochs finished.
+    /// The number of epochs finished.
     pub epochs: usize,
     pub steps: usize,
     pub tokens: usize,
-    /// The epoch that the task file holds, chosen by its metric.
+    /// The epoch that the task file holds, with the metric that chose it.
     pub best: Option<BestReport>,
-    /// All scores of the best epoch.
+    /// Every score of that epoch.
     pub metrics: Value,
-    /// The duration of training alone.
+    /// The time spent in training steps alone.
     pub seconds: f64,
     pub tokens_per_s: f64,
     pub peak_rss_bytes: Option<u64>,
-    /// The device and the precision, as `--device` and `--precision` name them.
+    /// The value of `--device`.
     pub device: String,
-    pub precision: &'static str,
-    /// Null where the run ended before its first step.
+    /// The value of `--precision`.
+    pub precision: String,
+    /// The task file; null if the run ended before its first step.
     pub task_file: Option<String>,
     pub task_bytes: Option<u64>,
-    /// `finished`, `stopped` or `diverged`.
+    /// How the run ended: `finished`, `stopped` or `diverged`.
     pub end: &'static str,
 }
 
@@ -69,14 +70,20 @@ pub struct EvalReport<'a> {
     pub seconds: f64,
     pub tokens_per_s: f64,
     pub peak_rss_bytes: Option<u64>,
-    /// The device and the precision, as `--device` and `--precision` name them.
+    /// The value of `--device`.
     pub device: String,
-    pub precision: &'static str,
+    /// The value of `--precision`.
+    pub precision: String,
 }
 
-/// Prints a line on stderr. A closed stderr does not stop the work.
+/// Prints a line on stderr. If stderr is closed, the work goes on.
 pub fn say(line: fmt::Arguments<'_>) {
-    _ = writeln!(io::stderr(), "{line}");
+    _ = writeln!(io::stderr(), "{}", text::escape(&line.to_string()));
+}
+
+/// Prints an error on stderr, as one line.
+pub fn error(message: &str) {
+    _ = writeln!(io::stderr(), "error: {}", text::shortened(&text::one_line(message)));
 }
 
 /// Prints a result as the last line on stdout.
@@ -86,37 +93,37 @@ pub fn print(report: &impl Serialize) -> Result<()> {
     writeln!(stdout, "{json}").and_then(|()| stdout.flush()).map_err(output::stdout_error)
 }
 
-/// Reports the rows that a preset left out.
+/// Reports the rows that a preset skips.
 pub fn say_skipped(dataset: &Dataset) {
     if let [first, ..] = dataset.skipped[..] {
         let lines = dataset.skipped.len();
         say(format_args!(
-            "{}: left out {} broken or labelled with no class, the first on line {first}",
+            "{}: skipped {}, malformed or without a usable label, the first of them line {first}",
             dataset.path.display(),
-            if lines == 1 { "one line that is".into() } else { format!("{} lines that are", grouped(lines)) }
+            lines_text(lines)
         ));
     }
 }
 
-/// Scores as text: `accuracy 0.9123  f1 0.9011`.
+/// A number of lines, with its noun.
+pub fn lines_text(lines: usize) -> String {
+    if lines == 1 { "1 line".into() } else { format!("{} lines", grouped(lines)) }
+}
+
+/// Scores for a person to read: `accuracy 0.9123  f1 0.9011`.
 pub fn scores(scores: &[Score]) -> String {
     scores.iter().map(|score| format!("{} {:.4}", score.metric, score.value)).collect::<Vec<_>>().join("  ")
 }
 
-/// Tokens per second; 0 before any time has passed, because JSON has no infinity.
+/// The number of tokens in a second; 0 before any time has passed, because JSON has no infinity.
 pub fn rate(tokens: f64, seconds: f64) -> f64 {
     if seconds > 0.0 { rounded(tokens / seconds, 1) } else { 0.0 }
 }
 
-/// Rounds to a number of decimal places: further digits of a clock are noise.
+/// A number rounded to so many decimal places, since the further digits of a clock are noise.
 pub fn rounded(value: f64, places: i32) -> f64 {
     let scale = 10f64.powi(places);
     (value * scale).round() / scale
-}
-
-/// Joins the lines of a message into one.
-pub fn one_line(message: &str) -> String {
-    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// The peak of this process's resident memory, in bytes; `None` where the system does not report it.
@@ -138,11 +145,6 @@ pub fn peak_rss_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_message_is_one_line() {
-        assert_eq!(one_line("a file\n  called so\r\n"), "a file called so");
-    }
 
     #[test]
     fn a_rate_is_always_a_number() {

@@ -1,41 +1,67 @@
-//! What every command does before it computes: the device, threads, and where the base model of a task file is.
+//! What every command does before it computes: threads, the device, and the search for the base model of a task file.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::{env, fs, io};
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::{Predictor, TaskFile, hub};
+use bitfit_bert::{Error, Predictor, TaskFile, hub};
 use bitfit_core::{Backend, Cpu, cpu::Isa};
 use bitfit_cuda::Cuda;
 
-use crate::args::{Device, MachineArgs, Precision};
+use crate::args::{self, Device, MachineArgs, Precision};
 
-/// What a command does once it has its device, whichever that is.
+/// The variable from which rayon, and so every program that uses it, takes the number of threads.
+const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
+
+/// A command, ready to run on a device of any kind.
 pub trait Job {
-    /// Does it.
+    /// Runs the command.
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode>;
 }
 
-/// Runs a command on the device that was asked for: the one place where devices are told apart.
+/// Runs a command on the device that the user chose. No other function distinguishes devices.
 pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
     Isa::from_env()?;
-    if let Some(threads) = machine.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        pool.map_err(|error| anyhow!("--threads {threads}: {error}"))?;
-    }
+    start_threads(machine.threads)?;
     match machine.device {
         Device::Cpu => job.run(&cpu(machine.precision)?),
         Device::Cuda(ordinal) => job.run(&cuda(ordinal, machine.precision)?),
     }
 }
 
+/// Starts the threads that compute: as many as `--threads` says, or else `RAYON_NUM_THREADS`, or else one for each
+/// core.
+fn start_threads(flag: Option<usize>) -> Result<()> {
+    let threads = match (flag, env::var_os(THREADS_VARIABLE).filter(|value| !value.is_empty())) {
+        (Some(threads), _) => threads,
+        (None, Some(value)) => {
+            let value = value.to_string_lossy();
+            args::threads(&value).map_err(|reason| anyhow!("{THREADS_VARIABLE}={value}: {reason}"))?
+        }
+        (None, None) => thread::available_parallelism().map_or(1, |cores| cores.get().min(args::MAX_THREADS)),
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    pool.map_err(|error| anyhow!("cannot start {threads} threads ({error}); choose fewer with --threads"))
+}
+
+/// Refuses a file that does not exist and a directory. A file is not opened: a named pipe can be opened only once.
+pub fn check_input(path: &Path) -> Result<()> {
+    let refuse = |source| Error::Io { path: path.into(), source };
+    if fs::metadata(path).map_err(refuse)?.is_dir() {
+        return Err(refuse(io::ErrorKind::IsADirectory.into()).into());
+    }
+    Ok(())
+}
+
 fn cpu(precision: Precision) -> Result<Cpu> {
     let precision = match precision {
         Precision::F32 => bitfit_core::Precision::F32,
         Precision::Bf16 => bitfit_core::Precision::Bf16,
-        Precision::Tf32 => bail!("--precision tf32: only a GPU has it; take --device cuda, or f32 or bf16"),
+        Precision::Tf32 => bail!("--precision tf32: only a GPU has it; use f32 or bf16, or add --device cuda"),
     };
     Ok(Cpu::default().with_precision(precision))
 }
@@ -49,27 +75,52 @@ fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
     })
 }
 
+/// A base model that was found, and not opened yet.
+pub struct FoundBase {
+    /// The name of the base model as the user, or else the task file, gives it.
+    pub model: String,
+    /// The directory of its files.
+    pub dir: PathBuf,
+}
+
+impl FoundBase {
+    /// Finds the base model that the user named, or else the one that a task file names: in the recorded directory if
+    /// it is still there, otherwise where the name leads here.
+    pub fn find(model: Option<&str>, task_file: &Path, quiet: bool) -> Result<Self> {
+        if let Some(model) = model {
+            return Ok(Self { model: model.to_owned(), dir: hub::resolve(model, quiet)? });
+        }
+        let info = TaskFile::read(task_file)?.info;
+        let model = info.base;
+        if let Some(dir) = info.base_path.as_ref().filter(|dir| dir.is_dir()) {
+            return Ok(Self { model, dir: dir.clone() });
+        }
+        let dir = hub::resolve(&model, quiet).map_err(|error| {
+            let file = task_file.display();
+            match info.base_path {
+                Some(dir) => anyhow!(
+                    "{file}: its base model {model:?} is no longer in {}; give its directory with --model",
+                    dir.display()
+                ),
+                None => anyhow!("{file}: its base model is not found; give its directory with --model: {error}"),
+            }
+        })?;
+        Ok(Self { model, dir })
+    }
+}
+
 /// A task over its base model, ready to predict.
 pub struct Loaded<D: Backend> {
-    /// The base model as the user, or else the task file, named it.
+    /// The name of the base model.
     pub model: String,
     /// The task.
     pub predictor: Predictor<D>,
 }
 
 impl<D: Backend> Loaded<D> {
-    /// Opens the task over the base model `model`, or over the one that the task file names.
-    pub fn open(
-        device: &D,
-        model: Option<&str>,
-        task_file: &Path,
-        max_length: Option<usize>,
-        quiet: bool,
-    ) -> Result<Self> {
-        let (model, dir) = match model {
-            Some(model) => (model.to_owned(), hub::resolve(model, quiet)?),
-            None => base(task_file, quiet)?,
-        };
+    /// Opens the task over a base model; `max_length` replaces that of the training run.
+    pub fn open(device: &D, base: FoundBase, task_file: &Path, max_length: Option<usize>) -> Result<Self> {
+        let FoundBase { model, dir } = base;
         let predictor = Predictor::open(&Base::open(device, &dir)?, task_file)?;
         let predictor = match max_length {
             Some(max_length) => predictor.with_max_length(max_length)?,
@@ -78,28 +129,8 @@ impl<D: Backend> Loaded<D> {
         Ok(Self { model, predictor })
     }
 
-    /// The preset the task was trained with, if any.
+    /// The preset that the task was trained with, if any.
     pub fn preset(&self) -> Option<GlueTask> {
         self.predictor.info().hyperparameters.task.as_ref()?.parse().ok()
     }
-}
-
-/// The base model that a task file names, and its directory: the recorded one where it is still there, otherwise what
-/// the name resolves to here.
-fn base(task_file: &Path, quiet: bool) -> Result<(String, PathBuf)> {
-    let info = TaskFile::read(task_file)?.info;
-    let recorded = info.base_path.filter(|_| !info.base.is_empty());
-    if let Some(dir) = recorded.as_ref().filter(|dir| dir.is_dir()) {
-        return Ok((info.base, dir.clone()));
-    }
-    let dir = hub::resolve(&info.base, quiet).map_err(|error| {
-        let file = task_file.display();
-        match recorded {
-            Some(dir) => {
-                anyhow!("{file}: its base model is no longer in {}: say where it is with --model", dir.display())
-            }
-            None => anyhow!("{file}: its base model is not found, say where it is with --model: {error}"),
-        }
-    })?;
-    Ok((info.base, dir))
 }

@@ -17,38 +17,40 @@ Examples:
 The metrics are those the task was trained for. The last line on stdout is the
 result as one JSON object.";
 
-/// Score a task file on labelled texts
+/// The flags of `eval`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvalArgs {
-    /// The base model the task was trained on: a directory or a hub id [default: what the task file names]
+    /// Base model the task was trained on: a directory or a Hugging Face hub id [default: what the task file names]
     #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
     pub model: Option<String>,
 
-    /// The task file that finetune wrote
+    /// Task file that finetune wrote
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub task_file: PathBuf,
 
-    /// The labelled texts
+    /// Labelled texts
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub data: PathBuf,
 
-    /// A GLUE task: its columns and metrics [default: the one the task file was trained for]
+    /// GLUE task that sets the columns and the metrics [default: the task that the task file was trained for, if any]
     ///
-    /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. It has to be of the task file's kind, classes or
-    /// scores. --text and --label go before its columns.
-    #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
+    /// It must be of the task file's kind, classes or scores. --text and --label override its columns.
+    #[arg(long, value_name = "TASK", value_parser = values::task(), help_heading = "Model and data")]
     pub task: Option<GlueTask>,
 
     #[command(flatten)]
     pub read: ReadArgs,
 
-    /// The column of the label: by name, or by number from 0 [default: recognised]
+    /// Column of the label, by name or by number from 0 [default: by common names]
     #[arg(long, value_name = "COL", help_heading = "Model and data")]
     pub label: Option<String>,
 
-    /// The longest sequence in tokens; what is longer is cut [default: as in training]
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Model and data")]
+    /// Maximum length of a sequence in tokens; longer texts are cut [default: as in training]
+    #[arg(
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
+        help_heading = "Model and data"
+    )]
     pub max_length: Option<usize>,
 
     #[command(flatten)]

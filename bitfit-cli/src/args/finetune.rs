@@ -12,8 +12,8 @@ use bitfit_bert::{BiasSelection, Setting, heads};
 use bitfit_core::optim::Schedule;
 use clap::Args;
 
-use super::values::{self, Biases, Clip};
-use super::{MachineArgs, ReadArgs};
+use super::values::{self, Bias, Clip, Method};
+use super::{MachineArgs, ReadArgs, name_of};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,8 +21,8 @@ Examples:
   bitfit-cli finetune --model bert-base-uncased --train train.tsv \\
       --eval dev.tsv --out intents
 
-  # sentence similarity, from GLUE's own files: the task brings columns,
-  # metrics and rate
+  # sentence similarity, from GLUE's own files: the task sets columns,
+  # metrics and learning rate
   bitfit-cli finetune --model bert-base-uncased --task stsb \\
       --train STS-B/train.tsv --eval STS-B/dev.tsv --out stsb
 
@@ -32,45 +32,23 @@ Examples:
       --label folder --bias query,intermediate --layers 6-11 --epochs 8 \\
       --out folders
 
-OUT/task.safetensors is the task: what was trained, under Hugging Face's
-names. It is written after every epoch that is the best so far, or after every
-epoch without --eval. OUT/metrics.jsonl is the log. The last line on stdout is
-the result as one JSON object.
+OUT/task.safetensors is the task file: everything that was trained, under
+Hugging Face's names. It is written after every epoch that is the best so far,
+or after every epoch without --eval. OUT/metrics.jsonl is the log. The last
+line on stdout is the result as one JSON object.
 
-Ctrl-C ends the run after the step at hand and saves what was reached; a
-second one quits at once, with what the last epoch saved.";
+Ctrl-C ends the run after the current step and saves what it reached. A second
+Ctrl-C ends it at once; the task file is then that of the last epoch saved.";
 
-/// What trains beside the head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// The biases.
-    Bitfit,
-    /// Nothing.
-    Frozen,
-}
-
-impl Method {
-    /// The name a user writes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bitfit => "bitfit",
-            Self::Frozen => "frozen",
-        }
-    }
-}
-
-/// Train a task on labelled texts and write its task file
-///
-/// Reads a pre-trained BERT and labelled texts, trains the biases and a fresh head, keeps the best epoch by the
-/// evaluation set, and writes a task file that eval and predict put onto the same base model.
+/// The flags of `finetune`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FinetuneArgs {
-    /// The base model: a directory with config.json, model.safetensors and tokenizer, or a Hugging Face hub id
+    /// Base model: a directory with config.json, model.safetensors and a tokenizer, or a Hugging Face hub id
     #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
     pub model: String,
 
-    /// The labelled texts to train on
+    /// Labelled texts to train on
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub train: PathBuf,
 
@@ -78,147 +56,170 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub eval: Option<PathBuf>,
 
-    /// A GLUE task: its columns, kind, metrics and learning rate
+    /// GLUE task that sets the columns, the kind of label, the metrics and the learning rate
     ///
-    /// One of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli. Every other flag goes before what the task implies.
-    #[arg(long, value_name = "TASK", value_parser = values::task, help_heading = "Model and data")]
+    /// Every flag given beside it overrides what the task sets.
+    #[arg(long, value_name = "TASK", value_parser = values::task(), help_heading = "Model and data")]
     pub task: Option<GlueTask>,
 
     #[command(flatten)]
     pub read: ReadArgs,
 
-    /// The column of the label: by name, or by number from 0 [default: recognised]
+    /// Column of the label, by name or by number from 0 [default: by common names]
     ///
-    /// Recognised in a header are label, labels, gold_label, intent, category, class and score.
+    /// The common names are label, labels, gold_label, intent, category, class and score.
     #[arg(long, value_name = "COL", help_heading = "Model and data")]
     pub label: Option<String>,
 
-    /// What a label is: a class (classify) or a number (regress) [default: the task's, otherwise classify]
+    /// Kind of label: a class (classify) or a number (regress) [default: the task's, otherwise classify]
     ///
     /// Without a task, classes are scored by accuracy and F1 (of the second class where there are two, otherwise the
-    /// mean over classes), numbers by Spearman's and Pearson's correlation. The first metric chooses the best epoch.
-    #[arg(long, value_name = "KIND", value_parser = values::kind, help_heading = "Model and data")]
+    /// mean over classes), and numbers by Spearman's and Pearson's correlation. The first metric chooses the best
+    /// epoch.
+    #[arg(long, value_name = "KIND", value_parser = values::kind(), help_heading = "Model and data")]
     pub kind: Option<Kind>,
 
-    /// The longest sequence in tokens, at least 3, for pairs 4; what is longer is cut [default: 128, or the model's]
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Model and data")]
+    /// Maximum length of a sequence in tokens, at least 3, for pairs 4; longer texts are cut [default: 128, or less if
+    /// the model has fewer positions]
+    #[arg(
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
+        help_heading = "Model and data"
+    )]
     pub max_length: Option<usize>,
 
-    /// Train on N rows only: the first of the shuffled order, of the file with --no-shuffle
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Model and data")]
+    /// Train on N rows only: the first after shuffling, or the first of the file with --no-shuffle
+    #[arg(
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
+        help_heading = "Model and data"
+    )]
     pub limit: Option<usize>,
 
-    /// What trains beside the head: the biases (bitfit) or nothing (frozen)
-    #[arg(long, value_name = "METHOD", default_value = "bitfit", value_parser = values::method, help_heading = "What trains")]
+    /// What trains beside the head
+    #[arg(long, value_name = "METHOD", value_enum, default_value_t = Method::Bitfit, help_heading = "What trains")]
     pub method: Method,
 
-    /// Which biases: a list of kinds, or all [default: all]
+    /// Kinds of bias to train, a list with commas [default: all]
     ///
-    /// The kinds are query, key, value, attention-output, attention-layernorm, intermediate, output, output-layernorm,
-    /// embeddings-layernorm and pooler. query,intermediate alone come close to all in the paper. The key's is counted
-    /// and saved, but its gradient is exactly zero, so it never moves.
-    #[arg(long, value_name = "LIST", value_parser = values::biases, help_heading = "What trains")]
-    pub bias: Option<Biases>,
+    /// In the paper, query,intermediate comes close to all. Key biases are counted and saved, but their gradient is
+    /// exactly zero, so they never change.
+    #[arg(
+        long, value_name = "LIST", value_delimiter = ',', value_parser = values::bias(), help_heading = "What trains"
+    )]
+    pub bias: Vec<Bias>,
 
-    /// Biases of these layers only: one, such as 5, or a range, such as 6-11; they count from 0
+    /// Layers whose biases train, counted from 0: one, such as 5, or a range, such as 6-11 [default: all]
     ///
-    /// The pooler, above all layers, trains its bias too. That of the embeddings' norm, below them, then trains only
-    /// where --bias names it.
-    #[arg(long, value_name = "LAYERS", value_parser = values::layers, allow_hyphen_values = true, help_heading = "What trains")]
+    /// The pooler, which is above all layers, trains its bias too. The LayerNorm of the embeddings, which is below
+    /// them, then trains its bias only if --bias names it.
+    #[arg(
+        long, value_name = "LAYERS", value_parser = values::layers, allow_hyphen_values = true,
+        help_heading = "What trains"
+    )]
     pub layers: Option<RangeInclusive<usize>>,
 
-    /// Take the head's first weights from a safetensors file: classifier.weight and classifier.bias
+    /// Safetensors file with the first values of the head: a task file, or the weights of a fine-tuned model
     ///
-    /// And those of the pooler, bert.pooler.dense.weight and .bias, if the file has them and the base model does not.
-    /// Whatever else is in the file is left aside.
+    /// It must hold classifier.weight and classifier.bias. The pooler is read from it if the base model has none. Other
+    /// tensors are ignored.
     #[arg(long, value_name = "FILE", help_heading = "What trains")]
     pub init_head: Option<PathBuf>,
 
-    /// The learning rate at its highest, above 0 [default: the task's, otherwise 1e-3]
+    /// Peak learning rate, above 0 [default: the task's, otherwise 1e-3]
     ///
-    /// Biases need a rate some twenty times that of full fine-tuning. The paper tries 1e-4, 4e-4, 7e-4 and 1e-3.
-    #[arg(long, value_name = "RATE", value_parser = values::number::<f32>, allow_hyphen_values = true, help_heading = "Training")]
+    /// Biases need about twenty times the rate of full fine-tuning. The paper tries 1e-4, 4e-4, 7e-4 and 1e-3.
+    #[arg(
+        long, value_name = "RATE", value_parser = values::number::<f32>, allow_hyphen_values = true,
+        help_heading = "Training"
+    )]
     pub lr: Option<f32>,
 
-    /// How often each row is seen, 1 to 100000
+    /// Number of passes over the training set, 1 to 100000
     ///
-    /// A few hundred rows want ten or more, a hundred thousand two or three. The paper takes up to 16.
+    /// A few hundred rows need ten or more, a hundred thousand two or three. The paper takes up to 16.
     #[arg(
         long, value_name = "N", default_value_t = TrainOptions::default().epochs, value_parser = values::epochs,
         allow_negative_numbers = true, help_heading = "Training"
     )]
     pub epochs: usize,
 
-    /// Texts of a step, at least 1 [default: 16]
-    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training")]
+    /// Number of texts in a batch, at least 1 [default: 16]
+    #[arg(
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training"
+    )]
     pub batch_size: Option<usize>,
 
-    /// Tokens of a step instead: as many texts as fit, a longer one alone
+    /// Number of tokens in a batch, instead of texts; a longer text is a batch of its own
     ///
-    /// Nothing is padded, so a step of so many tokens takes the same time and memory whatever the texts' lengths.
+    /// Nothing is padded, so such batches take about the same time and memory for short and long texts.
     #[arg(
-        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, conflicts_with = "batch_size",
-        help_heading = "Training"
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
+        conflicts_with = "batch_size", help_heading = "Training"
     )]
     pub batch_tokens: Option<usize>,
 
-    /// Put texts of like lengths into one step
+    /// Put texts of similar lengths into one batch
     ///
-    /// Rows are sorted by length, cut into batches, and the batches shuffled. It saves nothing here, where nothing is
-    /// padded, but it is how others train.
+    /// Rows are sorted by length and cut into batches, which are then shuffled. This saves no time here, where nothing
+    /// is padded, but it reproduces runs of other programs.
     #[arg(long, help_heading = "Training")]
     pub group_by_length: bool,
 
-    /// How the learning rate goes on after warm-up: constant, linear or cosine
+    /// Course of the learning rate after the warm-up
     #[arg(
-        long, value_name = "SCHEDULE", default_value_t = TrainOptions::default().schedule, value_parser = values::schedule,
-        help_heading = "Training"
+        long, value_name = "SCHEDULE", default_value_t = TrainOptions::default().schedule,
+        value_parser = values::schedule(), help_heading = "Training"
     )]
     pub schedule: Schedule,
 
-    /// The share of all steps in which the learning rate rises from 0, from 0 to 1
+    /// Fraction of the steps over which the learning rate rises from 0, from 0 to 1
     #[arg(
-        long, value_name = "SHARE", default_value_t = TrainOptions::default().warmup, value_parser = values::number::<f32>,
-        allow_hyphen_values = true, help_heading = "Training"
+        long, value_name = "FRACTION", default_value_t = TrainOptions::default().warmup,
+        value_parser = values::number::<f32>, allow_hyphen_values = true, help_heading = "Training"
     )]
     pub warmup: f32,
 
     /// Decoupled weight decay, 0 or more
     #[arg(
-        long, value_name = "DECAY", default_value_t = TrainOptions::default().weight_decay, value_parser = values::number::<f64>,
-        allow_hyphen_values = true, help_heading = "Training"
+        long, value_name = "DECAY", default_value_t = TrainOptions::default().weight_decay,
+        value_parser = values::number::<f64>, allow_hyphen_values = true, help_heading = "Training"
     )]
     pub weight_decay: f64,
 
-    /// Clip the gradient to this norm; 0 or none leaves it
+    /// Clip the norm of the gradient to NORM; 0 or none turns clipping off
     #[arg(
         long, value_name = "NORM", default_value = "1.0", value_parser = values::clip, allow_hyphen_values = true,
         help_heading = "Training"
     )]
     pub clip: Clip,
 
-    /// Every dropout probability, from 0 to below 1 [default: the checkpoint's]
-    #[arg(long, value_name = "P", value_parser = values::number::<f32>, allow_hyphen_values = true, help_heading = "Training")]
+    /// Dropout probability in place of all of the checkpoint's, at least 0 and below 1 [default: the checkpoint's]
+    #[arg(
+        long, value_name = "P", value_parser = values::number::<f32>, allow_hyphen_values = true,
+        help_heading = "Training"
+    )]
     pub dropout: Option<f32>,
 
-    /// Draw dropout in the layers below the lowest one that trains too, as PyTorch does
+    /// Apply dropout below the lowest layer that trains too, as PyTorch does
     ///
-    /// By default they run as in prediction: nothing changes there, so they are computed once for each text and kept.
+    /// By default the frozen layers below it run without dropout, as in prediction, so that their output is computed
+    /// once for each text and cached: see --prefix-cache.
     #[arg(long, help_heading = "Training")]
     pub frozen_dropout: bool,
 
-    /// The seed of the row order, dropout and the fresh head; the same seed gives the same task file, bit by bit
+    /// Seed of the row order, of dropout and of the new head
+    ///
+    /// The same seed gives the same task file, byte for byte, for any number of threads.
     #[arg(
         long, value_name = "N", default_value_t = TrainOptions::default().seed, value_parser = values::seed,
         allow_negative_numbers = true, help_heading = "Training"
     )]
     pub seed: u64,
 
-    /// Keep the file's order in every epoch
+    /// Keep the order of the file in every epoch
     #[arg(long, help_heading = "Training")]
     pub no_shuffle: bool,
 
-    /// The directory for task.safetensors and metrics.jsonl; made if it is not there
+    /// Directory for task.safetensors and metrics.jsonl; it is created if it does not exist
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: PathBuf,
 
@@ -229,12 +230,14 @@ pub struct FinetuneArgs {
     )]
     pub log_every: usize,
 
-    /// Memory for what frozen lower layers make of the texts, such as 512M or 2G; what does not fit is computed anew
+    /// Memory for cached outputs of the frozen layers below the lowest that trains, such as 512M or 2G
+    ///
+    /// K, M, G and T stand for powers of 1024. Outputs that do not fit are computed in every epoch.
     #[arg(
-        long, value_name = "SIZE", default_value = "1G", value_parser = values::bytes, allow_hyphen_values = true,
-        help_heading = "Machine"
+        long, alias = "reuse-memory", value_name = "SIZE", default_value = "1G", value_parser = values::bytes,
+        allow_hyphen_values = true, help_heading = "Machine"
     )]
-    pub reuse_memory: usize,
+    pub prefix_cache: usize,
 
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -271,7 +274,7 @@ impl FinetuneArgs {
             seed: self.seed,
             shuffle: !self.no_shuffle,
             frozen_dropout: self.frozen_dropout,
-            prefix_cache_bytes: self.reuse_memory,
+            prefix_cache_bytes: self.prefix_cache,
             limit: self.limit,
         };
         let options = FinetuneOptions {
@@ -284,7 +287,7 @@ impl FinetuneArgs {
             method: self.method()?,
             training,
             device: self.machine.device.to_string(),
-            precision: self.machine.precision.name().into(),
+            precision: name_of(self.machine.precision),
             max_length: self.max_length,
             dropout: self.dropout,
             init_head: self.init_head.clone(),
@@ -296,14 +299,23 @@ impl FinetuneArgs {
     }
 
     fn method(&self) -> Result<bitfit_bert::Method> {
-        let biases = match (self.method, &self.bias, &self.layers) {
-            (Method::Frozen, Some(_), _) => bail!("--bias chooses what trains, but with --method frozen no bias does"),
-            (Method::Frozen, _, Some(_)) => {
-                bail!("--layers chooses what trains, but with --method frozen no layer does")
+        if self.method == Method::Frozen {
+            let chooses = [("--bias", !self.bias.is_empty()), ("--layers", self.layers.is_some())];
+            return match chooses.into_iter().find(|(_, is_given)| *is_given) {
+                Some((flag, _)) => {
+                    bail!("{flag} chooses biases to train, but --method frozen trains none: leave one out")
+                }
+                None => Ok(bitfit_bert::Method::Frozen),
+            };
+        }
+        let kinds: Vec<_> = self.bias.iter().filter_map(|bias| bias.kind()).collect();
+        let biases = match (kinds.len(), self.bias.len()) {
+            // None is listed, or "all" alone.
+            (0, _) => BiasSelection::all(),
+            (kinds_listed, listed) if kinds_listed < listed => {
+                bail!("--bias lists all beside single kinds: leave one or the other out")
             }
-            (Method::Frozen, None, None) => return Ok(bitfit_bert::Method::Frozen),
-            (Method::Bitfit, None | Some(Biases::All), _) => BiasSelection::all(),
-            (Method::Bitfit, Some(Biases::Of(kinds)), _) => BiasSelection::of(kinds.iter().copied()),
+            _ => BiasSelection::of(kinds),
         };
         Ok(bitfit_bert::Method::BitFit(match &self.layers {
             Some(layers) => biases.in_layers(layers.clone()),
@@ -312,7 +324,7 @@ impl FinetuneArgs {
     }
 }
 
-/// The flag by which a setting of the library is set; `None` for one that no flag sets.
+/// The flag that sets a setting of the library; `None` for one that no flag sets.
 pub fn flag_of(setting: Setting) -> Option<&'static str> {
     Some(match setting {
         Setting::LearningRate => "--lr",
@@ -329,4 +341,25 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::Layers => "--layers",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use strum::IntoEnumIterator;
+
+    use super::*;
+    use crate::args::Cli;
+
+    #[test]
+    fn every_setting_that_a_user_can_set_has_a_flag_of_finetune() {
+        let command = Cli::command();
+        let finetune = command.find_subcommand("finetune").unwrap();
+        for setting in Setting::iter() {
+            let flag = flag_of(setting);
+            let is_flag = |flag: &str| finetune.get_arguments().any(|arg| arg.get_long() == flag.strip_prefix("--"));
+            // The training set is a file, whose content no flag sets.
+            assert_eq!(flag.is_some_and(is_flag), setting != Setting::TrainingSet, "{setting}: {flag:?}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The arguments: raw flags as clap reads them, and from each command's one validated value of the library.
+//! The arguments: raw flags as clap reads them, and from each command's flags one validated value of the library.
 
 mod eval;
 mod finetune;
@@ -11,13 +11,13 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use bitfit_bert::data::{Columns, Format, Header, ReadOptions};
 use bitfit_bert::presets::GlueTask;
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 pub use eval::EvalArgs;
-pub use finetune::{FinetuneArgs, Method};
-pub use predict::{OutputFormat, PredictArgs};
-pub use values::{Device, Precision};
+pub use finetune::FinetuneArgs;
+pub use predict::PredictArgs;
+pub use values::{Device, MAX_THREADS, OutputFormat, Precision, name_of, threads};
 
 use crate::report;
 
@@ -29,18 +29,19 @@ Examples:
   echo 'where is my parcel?' | \\
       bitfit-cli predict --task-file intents/task.safetensors
 
-Each command explains itself: bitfit-cli finetune --help
-The exit code is 0, 1 for an error, 2 for wrong arguments, 130 for a run that
-was stopped.";
+The exit code is 0 for success, 1 for an error, 2 for a command line that
+cannot be read, and 130 for a run that was stopped by a signal.
+
+See bitfit-cli COMMAND --help for the flags of a command.";
 
 /// Fine-tune a BERT by training only its biases (BitFit)
 ///
-/// BitFit trains the bias terms of a BERT, 0.1 % of its parameters, and a small head for the task. What comes out is a
-/// task file of some hundred kilobytes; the base model stays as it is, and any number of tasks can share it.
+/// BitFit trains the bias terms of a BERT, 0.1 % of its parameters, and a small head for the task. The result is a task
+/// file of some hundred kilobytes. The base model is not changed, and any number of tasks can share it.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(version, after_help = EXAMPLES, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -49,41 +50,48 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a task on labelled texts and write its task file
+    ///
+    /// Reads a pre-trained BERT and labelled texts, trains the biases and a new head, keeps the epoch that scores best
+    /// on the evaluation set, and writes a task file, which eval and predict apply to the same base model.
     Finetune(Box<FinetuneArgs>),
     /// Score a task file on labelled texts
+    ///
+    /// The base model must be the one that the task was trained on; another one is refused.
     Eval(EvalArgs),
     /// Classify or score texts with a task file
+    ///
+    /// The base model must be the one that the task was trained on; another one is refused.
     Predict(PredictArgs),
 }
 
 /// How to read a data file.
 #[derive(Debug, Args)]
 pub struct ReadArgs {
-    /// The column of the text, or the two of a pair: by name, or by number from 0 [default: recognised]
+    /// Column of the text, or the two columns of a pair, each by name or by number from 0 [default: by common names]
     ///
-    /// Recognised in a header are text, sentence, sentence1 and sentence2, question1 and question2, premise and
-    /// hypothesis, question and sentence.
+    /// The common names are text and sentence, and for pairs sentence1 and sentence2, question1 and question2, premise
+    /// and hypothesis, question and sentence.
     #[arg(long, value_name = "COL[,COL2]", value_delimiter = ',', help_heading = "Model and data")]
     pub text: Vec<String>,
 
-    /// How rows are written: tsv, csv, jsonl or lines [default: by the file's extension]
+    /// Format of the data [default: by the file's extension]
     ///
-    /// tsv has no quoting, as in GLUE's files; csv is RFC 4180; jsonl is one object a line; lines is one text a line,
-    /// with a tab between the two of a pair and no labels.
-    #[arg(long, value_name = "FORMAT", value_parser = values::format, help_heading = "Model and data")]
+    /// In tsv, fields stand between tabs and quotes have no meaning, as in GLUE's files. csv is RFC 4180. jsonl is one
+    /// JSON object a line. lines is one text a line, with a tab between the two texts of a pair, and has no labels.
+    #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]
     pub format: Option<Format>,
 
-    /// The first row names the columns, even where they are chosen by number
+    /// Take the first row for column names, even where columns are chosen by number
     #[arg(long, conflicts_with = "no_header", help_heading = "Model and data")]
     pub header: bool,
 
-    /// The first row is data; choose the columns by number
+    /// Take the first row for data; columns must be chosen by number
     #[arg(long, help_heading = "Model and data")]
     pub no_header: bool,
 }
 
 impl ReadArgs {
-    /// As the library takes them, with the command's `--task` and `--label`.
+    /// The library's options, with the command's `--task` and `--label`.
     pub fn options(&self, task: Option<GlueTask>, label: Option<&str>, require_labels: bool) -> ReadOptions {
         let header = match (self.header, self.no_header) {
             (true, _) => Header::Yes,
@@ -96,36 +104,36 @@ impl ReadArgs {
     }
 }
 
-/// Where to compute, and how much to say.
+/// Where to compute, and how much to print.
 #[derive(Debug, Args)]
 pub struct MachineArgs {
-    /// The type of the products with frozen weights and of what is kept between forward and backward
+    /// Number type of the products with frozen weights, and of what is kept between forward and backward
     ///
-    /// f32 is the precision of PyTorch's default and follows it to the last digits. With bf16 a step takes about 0.6 of
-    /// the memory, and of the time on a CPU that has avx512_bf16, a third of the time on one that has AMX; of its speed
-    /// on a GPU nothing is known yet. Sums, statistics, the residual stream and everything that trains stay f32, and
-    /// scores are the same within the noise of a seed. tf32, on a GPU only, is f32 whose products take 10 bits of each
-    /// factor's mantissa.
-    #[arg(long, value_name = "f32|tf32|bf16", default_value = "f32", value_parser = values::precision, help_heading = "Machine")]
+    /// f32 agrees with PyTorch's default to the last digits. bf16 takes about 0.6 of the memory; on a CPU with
+    /// avx512_bf16 a step takes about 0.6 of the time, on one with AMX a third. Scores differ by no more than between
+    /// two seeds.
+    #[arg(long, value_name = "PRECISION", value_enum, default_value_t = Precision::F32, help_heading = "Machine")]
     pub precision: Precision,
 
     /// Where to compute: cpu, cuda, or cuda:N for GPU number N
     ///
-    /// A GPU needs NVIDIA's driver, NVRTC and cuBLASLt, which are looked for when it is asked for; the first run
-    /// compiles the kernels. Dropout draws the same masks on every device.
+    /// A GPU needs NVIDIA's driver, NVRTC and cuBLASLt, which are looked up at run time; the first run compiles the
+    /// kernels. Dropout draws the same masks on every device.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = values::device, help_heading = "Machine")]
     pub device: Device,
 
-    /// Threads, 1 to 1024; they change the speed and no result [default: all cores]
+    /// Number of threads, 1 to 1024 [default: RAYON_NUM_THREADS if it is set, otherwise one for each core]
+    ///
+    /// Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = values::threads, help_heading = "Machine")]
     pub threads: Option<usize>,
 
-    /// Say nothing on stderr but errors
+    /// Print nothing on stderr but errors
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
 }
 
-/// Says a setting that cannot be by the flag that sets it.
+/// Names an invalid setting of the library by the flag that sets it.
 pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
         Some(bitfit_bert::Error::Setting { setting, value, reason }) => match finetune::flag_of(*setting) {
@@ -136,21 +144,44 @@ pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Prints what clap has to say: help and version, one line for a value that cannot be, and clap's own words, with the
-/// usage, for a command line that it cannot make sense of.
+/// Prints what clap reports: help and version, one line for a value that a flag does not take, and clap's own words,
+/// with the usage, for a command line that cannot be read.
 pub fn refuse(error: &clap::Error) -> ExitCode {
-    let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string);
-    let value = error.get(ContextKind::InvalidValue).map(ToString::to_string);
-    match (error.kind(), argument, value, error.source()) {
-        (ErrorKind::ValueValidation, Some(argument), Some(value), Some(reason)) => {
-            // "--lr <RATE>" is the flag and what it takes.
-            let flag = argument.split(' ').next().unwrap_or_default();
-            report::say(format_args!("error: {}", report::one_line(&format!("{flag} {value}: {reason}"))));
-        }
-        // Nobody is left to tell if this fails.
-        _ => _ = error.print(),
+    match invalid_value(error) {
+        Some(message) => report::error(&message),
+        // There is no other place to report that printing failed.
+        None => _ = error.print(),
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// The line for a value that a flag does not take: the flag, the value, and what is expected.
+fn invalid_value(error: &clap::Error) -> Option<String> {
+    let context = |kind| error.get(kind).map(ToString::to_string);
+    // "--lr <RATE>" is the flag and the name of its value.
+    let argument = context(ContextKind::InvalidArg)?;
+    let flag = argument.split(' ').next()?;
+    let expected = match (error.kind(), error.source(), error.get(ContextKind::ValidValue)) {
+        (ErrorKind::ValueValidation, Some(reason), _) => reason.to_string(),
+        (ErrorKind::InvalidValue, _, Some(ContextValue::Strings(names))) if !names.is_empty() => {
+            format!("expected {}", one_of(names))
+        }
+        (ErrorKind::InvalidValue, ..) => "expected a value".into(),
+        _ => return None,
+    };
+    let nearest =
+        context(ContextKind::SuggestedValue).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+    let value = context(ContextKind::InvalidValue).filter(|value| !value.is_empty());
+    let value = value.map(|value| format!(" {value}")).unwrap_or_default();
+    Some(format!("{flag}{value}: {expected}{nearest}"))
+}
+
+/// Names for a message: "a", "a or b", "a, b or c".
+fn one_of(names: &[String]) -> String {
+    match names {
+        [names @ .., last] if !names.is_empty() => format!("{} or {last}", names.join(", ")),
+        names => names.concat(),
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The values of flags: what clap is told to call. A message says what the value must be; the flag and the value are
-//! put before it.
+//! The values of flags. A message says what is expected; the flag and the value are put before it.
 //!
-//! Whether a number is in its range is the library's business, which has to check it anyway.
+//! Whether a number is in its range is for the library to say, which checks it in any case.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -11,26 +11,60 @@ use bitfit_bert::data::{Format, Kind};
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Command, ValueEnum};
 
-use super::{Method, OutputFormat};
+/// The largest number of threads: more than any machine has cores would only exhaust it.
+pub const MAX_THREADS: usize = 1024;
 
-/// More threads than any machine has cores would only exhaust it.
-const MAX_THREADS: usize = 1024;
-
-/// More epochs than this are a slip, such as steps for epochs: the paper takes up to 16.
+/// The largest number of epochs. More are a slip, such as steps for epochs: the paper takes up to 16.
 const MAX_EPOCHS: u32 = 100_000;
+
+/// What trains beside the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Biases of the encoder
+    Bitfit,
+    /// Nothing: the encoder stays frozen
+    Frozen,
+}
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Fields between tabs
+    Text,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// The type of the products with frozen weights and of what is kept between forward and backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 32 bits throughout, as PyTorch computes by default
+    F32,
+    /// f32 whose products round their factors to 10 bits of mantissa; on a GPU only
+    Tf32,
+    /// bfloat16 for weights and saved activations; sums, statistics and what trains stay f32
+    Bf16,
+}
+
+/// The name of a value, as a user writes it.
+pub fn name_of(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
 
 /// Where to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
-    /// This machine's processor.
+    /// The processor.
     Cpu,
     /// A GPU, by the driver's number.
     Cuda(usize),
 }
 
 impl fmt::Display for Device {
-    /// As [`device`] reads it.
+    /// Writes what [`device`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
@@ -39,76 +73,90 @@ impl fmt::Display for Device {
     }
 }
 
-/// The kinds of bias that were listed.
-#[derive(Clone, Debug)]
-pub enum Biases {
+/// An element of the list of biases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bias {
     /// Every kind.
     All,
-    /// These.
-    Of(Vec<BiasKind>),
+    /// The biases of one kind.
+    Of(BiasKind),
 }
 
-/// The norm to clip to; `None` for no clipping. A type of its own, because clap takes a bare `Option` for a flag that
-/// may be left out.
-#[derive(Clone, Copy, Debug)]
-pub struct Clip(pub Option<f32>);
-
-/// One of a few names.
-fn one_of<T: Copy>(text: &str, names: &[(&str, T)]) -> Result<T, String> {
-    let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-    found.ok_or_else(|| {
-        format!("it must be one of {}", names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "))
-    })
-}
-
-pub fn task(text: &str) -> Result<GlueTask, String> {
-    text.parse().map_err(|error: UnknownName| error.to_string())
-}
-
-pub fn format(text: &str) -> Result<Format, String> {
-    text.parse().map_err(|error: UnknownName| error.to_string())
-}
-
-pub fn kind(text: &str) -> Result<Kind, String> {
-    text.parse().map_err(|error: UnknownName| error.to_string())
-}
-
-pub fn method(text: &str) -> Result<Method, String> {
-    one_of(text, &[("bitfit", Method::Bitfit), ("frozen", Method::Frozen)])
-}
-
-pub fn schedule(text: &str) -> Result<Schedule, String> {
-    one_of(text, &Schedule::ALL.map(|schedule| (schedule.name(), schedule)))
-}
-
-/// The values of `--precision`: core's, and TF32 products on a GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// f32 throughout.
-    F32,
-    /// f32, with products on tensor cores that round the factors to TF32.
-    Tf32,
-    /// Products of bfloat16 with f32 sums.
-    Bf16,
-}
-
-impl Precision {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
+impl Bias {
+    /// The kind; `None` for all of them.
+    pub fn kind(self) -> Option<BiasKind> {
         match self {
-            Self::F32 => "f32",
-            Self::Tf32 => "tf32",
-            Self::Bf16 => "bf16",
+            Self::All => None,
+            Self::Of(kind) => Some(kind),
         }
     }
 }
 
-pub fn precision(text: &str) -> Result<Precision, String> {
-    one_of(text, &[Precision::F32, Precision::Tf32, Precision::Bf16].map(|precision| (precision.name(), precision)))
+impl FromStr for Bias {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name.trim() {
+            "all" => Ok(Self::All),
+            name => name.parse().map(Self::Of),
+        }
+    }
 }
 
-pub fn output_format(text: &str) -> Result<OutputFormat, String> {
-    one_of(text, &[("text", OutputFormat::Text), ("jsonl", OutputFormat::Jsonl)])
+/// The norm to clip to; `None` for no clipping. It is a type of its own, because clap takes a bare `Option` for a flag
+/// that may be left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Clip(pub Option<f32>);
+
+/// Parses the names of a library's enumeration by its own `FromStr`. The names are shown in `--help`, and a misspelt
+/// one is answered with the nearest.
+#[derive(Clone)]
+pub struct Named<T> {
+    names: Vec<&'static str>,
+    parse: fn(&str) -> Option<T>,
+}
+
+impl<T: FromStr> Named<T> {
+    fn new(names: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { names: names.into_iter().collect(), parse: |name| name.parse().ok() }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Named<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        if let Some(value) = value.to_str().and_then(self.parse) {
+            return Ok(value);
+        }
+        // It refuses everything else, in clap's own words.
+        let name = PossibleValuesParser::new(self.names.clone()).parse_ref(command, arg, value)?;
+        (self.parse)(&name).ok_or_else(|| clap::Error::new(clap::error::ErrorKind::InvalidValue).with_cmd(command))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.names.iter().map(PossibleValue::new)))
+    }
+}
+
+pub fn task() -> Named<GlueTask> {
+    Named::new(GlueTask::ALL.iter().map(|task| task.name()))
+}
+
+pub fn format() -> Named<Format> {
+    Named::new(Format::ALL.iter().map(|format| format.name()))
+}
+
+pub fn kind() -> Named<Kind> {
+    Named::new(Kind::ALL.iter().map(|kind| kind.name()))
+}
+
+pub fn schedule() -> Named<Schedule> {
+    Named::new(Schedule::ALL.into_iter().map(Schedule::name))
+}
+
+pub fn bias() -> Named<Bias> {
+    Named::new(["all"].into_iter().chain(BiasKind::ALL.iter().map(|kind| kind.name())))
 }
 
 pub fn device(text: &str) -> Result<Device, String> {
@@ -117,7 +165,7 @@ pub fn device(text: &str) -> Result<Device, String> {
         ("cpu", _) => Ok(Device::Cpu),
         ("cuda", _) => Ok(Device::Cuda(0)),
         (_, Some(ordinal)) => Ok(Device::Cuda(ordinal.into())),
-        _ => Err("it must be cpu, cuda, or cuda:N with N the number of a GPU, counted from 0".into()),
+        _ => Err("expected cpu, cuda, or cuda:N with the number of a GPU, counted from 0".into()),
     }
 }
 
@@ -132,10 +180,12 @@ pub fn epochs(text: &str) -> Result<usize, String> {
 
 fn at_most(text: &str, most: u32) -> Result<usize, String> {
     let count = text.parse::<u32>().ok().filter(|count| *count <= most);
-    count.map(|count| count as usize).ok_or_else(|| format!("it must be a whole number, at most {most}"))
+    count.map(|count| count as usize).ok_or_else(|| format!("expected a whole number, at most {most}"))
 }
 
-/// An amount of memory: a whole number with K, M, G or T behind it, which stand for powers of 1024.
+/// An amount of memory: a whole number, with K, M, G or T behind it for powers of 1024.
+///
+/// Crates for this read K as 1000 and accept fractions and blanks; here one letter has one meaning.
 pub fn bytes(text: &str) -> Result<usize, String> {
     let (number, unit) = match text.char_indices().last() {
         Some((at, 'K' | 'k')) => (&text[..at], 10),
@@ -145,20 +195,20 @@ pub fn bytes(text: &str) -> Result<usize, String> {
         _ => (text, 0),
     };
     let bytes = number.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << unit));
-    bytes.ok_or_else(|| "it must be a number of bytes, such as 512M or 2G".into())
+    bytes.ok_or_else(|| "expected a number of bytes, such as 512M or 2G".into())
 }
 
 pub fn seed(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "it must be a whole number from 0 to 18446744073709551615".into())
+    text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
 }
 
 pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| "it must be a number".into())
+    text.parse().map_err(|_| "expected a number".into())
 }
 
 pub fn threads(text: &str) -> Result<usize, String> {
     let threads = text.parse().ok().filter(|threads| (1..=MAX_THREADS).contains(threads));
-    threads.ok_or_else(|| format!("it must be a whole number from 1 to {MAX_THREADS}"))
+    threads.ok_or_else(|| format!("expected a whole number from 1 to {MAX_THREADS}"))
 }
 
 pub fn clip(text: &str) -> Result<Clip, String> {
@@ -166,31 +216,28 @@ pub fn clip(text: &str) -> Result<Clip, String> {
         _ if text == "none" => Ok(Clip(None)),
         Ok(0.0) => Ok(Clip(None)),
         Ok(norm) => Ok(Clip(Some(norm))),
-        Err(_) => Err("it must be a number, or none".into()),
+        Err(_) => Err("expected a number, or none".into()),
     }
 }
 
-pub fn biases(text: &str) -> Result<Biases, String> {
-    if text == "all" {
-        return Ok(Biases::All);
-    }
-    let kinds = text.split(',').map(|name| name.trim().parse::<BiasKind>().map_err(|error| error.to_string()));
-    kinds.collect::<Result<_, _>>().map(Biases::Of)
-}
-
-/// `5` or `0-5`.
+/// One layer, such as `5`, or a range of them, such as `0-5`.
 pub fn layers(text: &str) -> Result<RangeInclusive<usize>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.trim().parse::<u32>(), last.trim().parse::<u32>()) {
         (Ok(first), Ok(last)) if first <= last => Ok(first as usize..=last as usize),
         (Ok(_), Ok(_)) => Err("the first layer must not be above the last".into()),
-        _ => Err("it must be a layer, such as 5, or a range of layers, such as 0-5; they count from 0".into()),
+        _ => Err("expected a layer, such as 5, or a range of layers, such as 0-5, counted from 0".into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a parser makes of a text; for a refused one, the names that the refusal lists.
+    fn parse<T: Clone + Send + Sync + 'static>(parser: &Named<T>, text: &str) -> Result<T, String> {
+        parser.parse_ref(&Command::new("test"), None, OsStr::new(text)).map_err(|error| error.to_string())
+    }
 
     #[test]
     fn layers_are_one_or_a_range() {
@@ -211,12 +258,11 @@ mod tests {
     }
 
     #[test]
-    fn biases_are_all_or_a_list_of_kinds() {
-        assert!(matches!(biases("all"), Ok(Biases::All)));
-        let Ok(Biases::Of(kinds)) = biases("query, intermediate") else { panic!("two kinds") };
-        assert_eq!(kinds, [BiasKind::Query, BiasKind::Intermediate]);
-        for bad in ["", "query,", "all,query", "q"] {
-            assert!(biases(bad).is_err_and(|reason| reason.contains("attention-layernorm")), "{bad}");
+    fn a_bias_is_a_kind_or_all() {
+        assert_eq!(parse(&bias(), "all"), Ok(Bias::All));
+        assert_eq!(parse(&bias(), " intermediate"), Ok(Bias::Of(BiasKind::Intermediate)));
+        for bad in ["", "q"] {
+            assert!(parse(&bias(), bad).is_err_and(|message| message.contains("attention-layernorm")), "{bad}");
         }
     }
 
@@ -229,25 +275,37 @@ mod tests {
             assert_eq!(device(&asked.to_string()), Ok(asked));
         }
         for slip in ["cuda:", "cuda:x", "cuda:-1", "gpu", ""] {
-            assert!(device(slip).unwrap_err().starts_with("it must be cpu, cuda"), "{slip}");
+            assert!(device(slip).unwrap_err().starts_with("expected cpu, cuda"), "{slip}");
         }
     }
 
     #[test]
-    fn every_name_is_read() {
-        for &format in Format::ALL {
-            assert_eq!(super::format(format.name()), Ok(format));
+    fn a_size_is_a_whole_number_with_a_unit_of_a_power_of_1024() {
+        for (text, bytes) in [("0", 0), ("1000", 1000), ("1K", 1 << 10), ("512m", 512 << 20), ("2G", 2 << 30)] {
+            assert_eq!(super::bytes(text), Ok(bytes), "{text}");
         }
-        for schedule in Schedule::ALL {
-            assert_eq!(super::schedule(schedule.name()), Ok(schedule));
+        for bad in ["", "K", "1.5G", "1 G", "1KB", "1KiB", "-1", "1Q", "1é", "99999999T"] {
+            assert!(bytes(bad).is_err(), "{bad}");
         }
-        assert!(format("xml").unwrap_err().contains("jsonl"));
-        for &kind in Kind::ALL {
-            assert_eq!(super::kind(kind.name()), Ok(kind));
+    }
+
+    #[test]
+    fn every_name_that_is_listed_is_read() {
+        fn check<T: Clone + Send + Sync + 'static>(parser: &Named<T>) {
+            for name in &parser.names {
+                assert!((parser.parse)(name).is_some(), "{name}");
+            }
         }
-        assert!(kind("tag").unwrap_err().contains("classify or regress"));
-        assert_eq!(task("SST-2"), Ok(GlueTask::Sst2));
-        assert!(task("squad").unwrap_err().contains("mnli"));
+        check(&task());
+        check(&format());
+        check(&kind());
+        check(&schedule());
+        check(&bias());
+        assert_eq!(parse(&task(), "SST-2"), Ok(GlueTask::Sst2), "in any spelling that the library knows");
+    }
+
+    #[test]
+    fn counts_have_bounds() {
         assert!(count("-1").is_err() && count("4294967296").is_err() && count("7") == Ok(7));
         assert_eq!((epochs("100000"), epochs("100001").is_err()), (Ok(100_000), true));
         assert!(threads("0").is_err() && threads("1025").is_err() && threads("2") == Ok(2));

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::world::{World, keys};
+use crate::fixture::{Fixture, keys};
 
 #[test]
 fn it_finds_the_scores_that_training_found() {
-    let world = World::new();
-    let trained = world.finetune("--eval dev.tsv --lr 1e-2 --epochs 4 --batch-size 8");
-    let run = world.run("eval --task-file out/task.safetensors --data dev.tsv");
+    let fixture = Fixture::new();
+    let trained = fixture.finetune("--eval dev.tsv --lr 1e-2 --epochs 4 --batch-size 8");
+    let run = fixture.run("eval --task-file out/task.safetensors --data dev.tsv");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let result = run.json();
     assert_eq!(
@@ -40,21 +40,21 @@ fn it_finds_the_scores_that_training_found() {
 
 #[test]
 fn the_model_may_have_moved() {
-    let world = World::new();
-    world.finetune("--epochs 1");
-    std::fs::rename(world.path("model"), world.path("elsewhere")).unwrap();
-    let run = world.run("eval -q --model elsewhere --task-file out/task.safetensors --data dev.tsv");
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
+    std::fs::rename(fixture.path("model"), fixture.path("elsewhere")).unwrap();
+    let run = fixture.run("eval -q --model elsewhere --task-file out/task.safetensors --data dev.tsv");
     assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
     assert_eq!(run.json()["model"], "elsewhere");
 }
 
 #[test]
 fn the_metrics_are_the_tasks_unless_another_preset_is_named() {
-    let world = World::new();
-    world.write("train.tsv", world.read("train.tsv").replace("text\tlabel", "sentence\tlabel"));
-    world.finetune("--task sst2 --epochs 1");
+    let fixture = Fixture::new();
+    fixture.write("train.tsv", fixture.read("train.tsv").replace("text\tlabel", "sentence\tlabel"));
+    fixture.finetune("--task sst2 --epochs 1");
     let metrics = |flags: &str| {
-        let run = world.run(&format!("eval -q --task-file out/task.safetensors --data train.tsv {flags}"));
+        let run = fixture.run(&format!("eval -q --task-file out/task.safetensors --data train.tsv {flags}"));
         keys(&run.json()["metrics"]).join(" ")
     };
     assert_eq!(
@@ -64,12 +64,16 @@ fn the_metrics_are_the_tasks_unless_another_preset_is_named() {
 }
 
 #[test]
-fn rows_that_a_preset_leaves_out_are_told() {
-    let world = World::new();
-    world.write("train.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tyes\nbad\tday\tno\n");
-    world.finetune("--task mnli --epochs 1");
-    world.write("dev.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tyes\nbad\tday\t-\nsad\tday\tno\n");
-    let run = world.run("eval --task-file out/task.safetensors --data dev.tsv");
+fn rows_that_a_preset_skips_are_reported() {
+    let fixture = Fixture::new();
+    fixture.write("train.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tyes\nbad\tday\tno\n");
+    fixture.finetune("--task mnli --epochs 1");
+    fixture.write("dev.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tyes\nbad\tday\t-\nsad\tday\tno\n");
+    let run = fixture.run("eval --task-file out/task.safetensors --data dev.tsv");
     assert_eq!(run.json()["rows"], 2);
-    assert!(run.stderr.starts_with("dev.tsv: left out one line") && run.stderr.contains("line 3"), "{}", run.stderr);
+    assert!(
+        run.stderr.starts_with("dev.tsv: skipped 1 line, ") && run.stderr.contains("the first of them line 3"),
+        "{}",
+        run.stderr
+    );
 }

@@ -1,18 +1,18 @@
-//! Signals: the first ends a run with what was reached, and what was reached survives those that no program can catch.
+//! Signals: the first ends a run with what it reached, and a task file survives the signals that no program can catch.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::world::World;
+use crate::fixture::Fixture;
 
 #[test]
 fn a_signal_ends_the_run_and_what_was_reached_is_kept() {
     for (signal, flags) in [("-INT", "--eval dev.tsv"), ("-TERM", "")] {
-        let world = World::new();
+        let fixture = Fixture::new();
         let line = format!("finetune --model model --train train.tsv --out out --epochs 100000 --log-every 1 {flags}");
-        let mut child = world
+        let mut child = fixture
             .command()
             .args(line.split_whitespace())
             .stdout(Stdio::piped())
@@ -33,8 +33,8 @@ fn a_signal_ends_the_run_and_what_was_reached_is_kept() {
         assert_eq!(result["end"], "stopped");
         assert!(result["steps"].as_u64().unwrap() > 0, "{result}");
         assert_eq!(result["best"].is_object(), !flags.is_empty(), "{result}");
-        assert_eq!(world.names("out"), ["metrics.jsonl", "task.safetensors"]);
-        let answers = world.run_with("predict --task-file out/task.safetensors", "good day\n").succeeded();
+        assert_eq!(fixture.names("out"), ["metrics.jsonl", "task.safetensors"]);
+        let answers = fixture.run_with("predict --task-file out/task.safetensors", "good day\n").succeeded();
         assert_eq!(answers.lines().count(), 1);
     }
 }
@@ -42,16 +42,16 @@ fn a_signal_ends_the_run_and_what_was_reached_is_kept() {
 #[test]
 fn a_run_that_is_killed_leaves_the_best_epoch_so_far() {
     for flags in ["--eval dev.tsv", ""] {
-        let world = World::new();
+        let fixture = Fixture::new();
         let line = format!("finetune --model model --train train.tsv --out out --epochs 100000 {flags}");
-        let mut child = world.command().args(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = fixture.command().args(line.split_whitespace()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         assert!(stderr.any(|line| line.unwrap().starts_with("epoch 1/")));
         child.kill().unwrap();
         assert_eq!(child.wait().unwrap().code(), None);
-        let answers = world.run_with("predict --task-file out/task.safetensors", "good day\n").succeeded();
+        let answers = fixture.run_with("predict --task-file out/task.safetensors", "good day\n").succeeded();
         assert_eq!(answers.lines().count(), 1);
-        let best: Value = serde_json::from_str(&world.metadata("out/task.safetensors")["best"]).unwrap();
+        let best: Value = serde_json::from_str(&fixture.metadata("out/task.safetensors")["best"]).unwrap();
         assert_eq!(best["epoch"].is_number(), !flags.is_empty(), "{best}");
     }
 }
@@ -59,14 +59,14 @@ fn a_run_that_is_killed_leaves_the_best_epoch_so_far() {
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_so() {
     for signal in ["HUP", "INT", "TERM"] {
-        let world = World::new();
-        let program = world.command();
+        let fixture = Fixture::new();
+        let program = fixture.command();
         let line = "finetune --model model --train train.tsv --out out --epochs 200";
         let mut child = Command::new("sh")
             .args(["-c", &format!("trap '' {signal}; exec \"$0\" \"$@\"")])
             .arg(program.get_program())
             .args(line.split(' '))
-            .current_dir(world.path("."))
+            .current_dir(fixture.path("."))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -83,19 +83,19 @@ fn a_signal_that_was_ignored_at_the_start_stays_so() {
 }
 
 #[test]
-fn a_signal_takes_away_the_answers_that_are_not_whole() {
-    let world = World::new();
-    world.finetune("--epochs 1");
-    world.write("answers", "as they were");
-    let before = world.names(".");
-    let mut child = world
+fn a_signal_removes_answers_that_are_not_complete() {
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
+    fixture.write("answers", "as they were");
+    let before = fixture.names(".");
+    let mut child = fixture
         .command()
         .args("predict --task-file out/task.safetensors --out answers".split(' '))
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    // It waits for a text that never comes, with its file begun.
-    while world.names(".") == before {
+    // It waits for a text that does not come, and has begun its file.
+    while fixture.names(".") == before {
         assert!(child.try_wait().unwrap().is_none());
         std::thread::yield_now();
     }
@@ -108,5 +108,5 @@ fn a_signal_takes_away_the_answers_that_are_not_whole() {
         std::thread::yield_now();
     };
     assert_eq!(status.code(), Some(130));
-    assert_eq!((world.names("."), world.read("answers")), (before, "as they were".into()));
+    assert_eq!((fixture.names("."), fixture.read("answers")), (before, "as they were".into()));
 }

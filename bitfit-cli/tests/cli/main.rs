@@ -2,9 +2,11 @@
 
 mod eval;
 mod finetune;
+mod fixture;
 mod help;
 #[cfg(unix)]
 mod interrupt;
+mod output;
 mod predict;
 mod refusals;
-mod world;
+mod terminal;

@@ -3,56 +3,56 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
-use crate::world::{World, keys, lines, table, texts};
+use crate::fixture::{Fixture, keys, lines, table, texts};
 
 const PREDICT: &str = "predict -q --task-file out/task.safetensors";
 
-/// A world with a task that tells praise from blame.
-fn trained() -> World {
-    let world = World::new();
-    world.finetune("--lr 1e-2 --epochs 6 --batch-size 8");
-    world
+/// A fixture with a task that tells praise from blame.
+fn trained() -> Fixture {
+    let fixture = Fixture::new();
+    fixture.finetune("--lr 1e-2 --epochs 6 --batch-size 8");
+    fixture
 }
 
-/// A world with a task of pairs, by a preset that knows a label for none.
-fn trained_on_pairs() -> World {
-    let world = World::new();
-    world.write("train.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tpraise\nbad\tday\tblame\n");
-    world.finetune("--task mnli --epochs 1");
-    world
+/// A fixture with a task of pairs, by a preset in which one label means none.
+fn trained_on_pairs() -> Fixture {
+    let fixture = Fixture::new();
+    fixture.write("train.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tpraise\nbad\tday\tblame\n");
+    fixture.finetune("--task mnli --epochs 1");
+    fixture
 }
 
 #[test]
-fn every_row_has_an_answer_whatever_stands_in_its_label() {
-    let world = trained_on_pairs();
-    world.write("dev.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\t-\nbad\tmeal\tpraise\nsad\tfilm\t-\n");
-    let answers = world.run(&format!("{PREDICT} --input dev.tsv")).succeeded();
+fn every_row_has_an_answer_for_any_label() {
+    let fixture = trained_on_pairs();
+    fixture.write("dev.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\t-\nbad\tmeal\tpraise\nsad\tfilm\t-\n");
+    let answers = fixture.run(&format!("{PREDICT} --input dev.tsv")).succeeded();
     let texts: Vec<_> = answers.lines().map(|line| line.split('\t').nth(2).unwrap()).collect();
     assert_eq!(texts, ["good", "bad", "sad"]);
-    let world = trained();
-    world.write("in.jsonl", "{\"text\": \"good\", \"label\": {\"x\": 1}}\n{\"text\": \"bad\", \"label\": [1]}\n");
-    assert_eq!(world.run(&format!("{PREDICT} --input in.jsonl")).succeeded().lines().count(), 2);
-    world.write("twice.tsv", "text\tlabel\tlabel\ngood\t1\t2\n");
-    assert_eq!(world.run(&format!("{PREDICT} --input twice.tsv")).succeeded().lines().count(), 1);
+    let fixture = trained();
+    fixture.write("in.jsonl", "{\"text\": \"good\", \"label\": {\"x\": 1}}\n{\"text\": \"bad\", \"label\": [1]}\n");
+    assert_eq!(fixture.run(&format!("{PREDICT} --input in.jsonl")).succeeded().lines().count(), 2);
+    fixture.write("twice.tsv", "text\tlabel\tlabel\ngood\t1\t2\n");
+    assert_eq!(fixture.run(&format!("{PREDICT} --input twice.tsv")).succeeded().lines().count(), 1);
 }
 
 #[test]
 fn a_pair_for_a_task_of_single_texts_is_refused_with_its_line_and_the_other_way_round() {
     let (single, pairs) = (trained(), trained_on_pairs());
-    for (world, input, reason) in [
+    for (fixture, input, reason) in [
         (&single, "good day\nbad day\tblame\n", "line 2: a pair of texts"),
         (&pairs, "good\tday\nbad day\n", "line 2: a single text"),
     ] {
-        let run = world.run_with(PREDICT, input);
+        let run = fixture.run_with(PREDICT, input);
         assert_eq!(
             (run.code, run.stdout.lines().count()),
             (Some(1), 1),
-            "what came before has an answer: {}",
+            "the line before has an answer: {}",
             run.stderr
         );
         assert!(run.stderr.starts_with(&format!("error: <stdin>, {reason}")), "{}", run.stderr);
-        world.write("in.txt", input);
-        let run = world.run(&format!("{PREDICT} --input in.txt"));
+        fixture.write("in.txt", input);
+        let run = fixture.run(&format!("{PREDICT} --input in.txt"));
         assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{}", run.stderr);
         assert!(run.stderr.starts_with(&format!("error: in.txt, {reason}")), "{}", run.stderr);
     }
@@ -60,13 +60,13 @@ fn a_pair_for_a_task_of_single_texts_is_refused_with_its_line_and_the_other_way_
 
 #[test]
 fn it_answers_a_file_as_well_as_it_scored() {
-    let world = trained();
-    let score = world.run("eval -q --task-file out/task.safetensors --data dev.tsv").json()["metrics"]["accuracy"]
+    let fixture = trained();
+    let score = fixture.run("eval -q --task-file out/task.safetensors --data dev.tsv").json()["metrics"]["accuracy"]
         .as_f64()
         .unwrap();
-    let answers = world.run(&format!("{PREDICT} --input dev.tsv")).succeeded();
+    let answers = fixture.run(&format!("{PREDICT} --input dev.tsv")).succeeded();
     let mut right = 0;
-    for (answer, row) in answers.lines().zip(world.read("dev.tsv").lines().skip(1)) {
+    for (answer, row) in answers.lines().zip(fixture.read("dev.tsv").lines().skip(1)) {
         let [label, probability, text] = answer.split('\t').collect::<Vec<_>>()[..] else { panic!("{answer}") };
         let (expected_text, expected) = row.split_once('\t').unwrap();
         assert_eq!(text, expected_text);
@@ -80,8 +80,8 @@ fn it_answers_a_file_as_well_as_it_scored() {
 
 #[test]
 fn json_lines_hold_every_probability() {
-    let answer = |world: &World, text: &str| {
-        lines(&world.run_with(&format!("{PREDICT} --output-format jsonl"), text).succeeded()).remove(0)
+    let answer = |fixture: &Fixture, text: &str| {
+        lines(&fixture.run_with(&format!("{PREDICT} --output-format jsonl"), text).succeeded()).remove(0)
     };
     let answers = [answer(&trained(), "the day was good\n"), answer(&trained_on_pairs(), "awful\troom\n")];
     assert_eq!(keys(&answers[0]), ["text", "label", "probability", "probabilities"]);
@@ -97,23 +97,23 @@ fn json_lines_hold_every_probability() {
 
 #[test]
 fn a_regression_answers_with_scores() {
-    let world = World::new();
-    world.write("train.tsv", table("text\tscore", &texts(64, 1), |class| format!("{}", 4 * class + 1)));
-    world.finetune("--kind regress --lr 1e-2 --epochs 20");
+    let fixture = Fixture::new();
+    fixture.write("train.tsv", table("text\tscore", &texts(64, 1), |class| format!("{}", 4 * class + 1)));
+    fixture.finetune("--kind regress --lr 1e-2 --epochs 20");
     let input = "good great lovely happy\nbad awful nasty sad\n";
-    let answers = world.run_with(PREDICT, input).succeeded();
+    let answers = fixture.run_with(PREDICT, input).succeeded();
     let scores: Vec<f32> = answers.lines().map(|line| line.split_once('\t').unwrap().0.parse().unwrap()).collect();
     assert!(scores[0] > 3.0 && scores[1] < 3.0, "{answers}");
-    let json = lines(&world.run_with(&format!("{PREDICT} --output-format jsonl"), input).succeeded());
+    let json = lines(&fixture.run_with(&format!("{PREDICT} --output-format jsonl"), input).succeeded());
     assert_eq!(keys(&json[0]), ["text", "score"]);
     assert!((json[0]["score"].as_f64().unwrap() - f64::from(scores[0])).abs() < 1e-4);
 }
 
 #[test]
 fn the_answer_to_a_line_comes_before_the_next_line_is_written() {
-    let world = trained();
+    let fixture = trained();
     let mut child =
-        world.command().args(PREDICT.split(' ')).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        fixture.command().args(PREDICT.split(' ')).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut input, mut output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
     for (text, label) in [("good great happy", "praise"), ("bad awful cruel", "blame"), ("", "")] {
         writeln!(input, "{text}").unwrap();
@@ -127,59 +127,59 @@ fn the_answer_to_a_line_comes_before_the_next_line_is_written() {
 }
 
 #[test]
-fn answers_do_not_depend_on_how_texts_come() {
-    let world = trained();
+fn answers_do_not_depend_on_the_format_of_the_texts() {
+    let fixture = trained();
     let plain: String = texts(150, 9).into_iter().map(|(text, _)| text + "\n").collect();
-    world.write("plain.txt", &plain);
-    let file = world.run(&format!("{PREDICT} --input plain.txt")).succeeded();
+    fixture.write("plain.txt", &plain);
+    let file = fixture.run(&format!("{PREDICT} --input plain.txt")).succeeded();
     assert_eq!(file.lines().count(), 150);
-    assert_eq!(world.run_with(PREDICT, plain.as_str()).succeeded(), file);
+    assert_eq!(fixture.run_with(PREDICT, plain.as_str()).succeeded(), file);
     let quoted: String = plain.lines().map(|line| format!("7,\"{line}\"\n")).collect();
-    let csv = world.run_with(&format!("{PREDICT} --input - --format csv --text 1 --no-header"), quoted).succeeded();
+    let csv = fixture.run_with(&format!("{PREDICT} --input - --format csv --text 1 --no-header"), quoted).succeeded();
     assert_eq!(csv, file);
     let jsonl: String = plain.lines().map(|line| format!("{{\"body\": \"{line}\"}}\n")).collect();
-    assert_eq!(world.run_with(&format!("{PREDICT} --format jsonl --text body"), jsonl).succeeded(), file);
+    assert_eq!(fixture.run_with(&format!("{PREDICT} --format jsonl --text body"), jsonl).succeeded(), file);
 }
 
 #[test]
 fn a_text_with_tabs_and_line_breaks_stays_one_line() {
-    let world = trained();
-    world.write("mails.csv", "text\n\"good\tday\r\nvery\nfine\"\n");
-    let answer = world.run(&format!("{PREDICT} --input mails.csv")).succeeded();
+    let fixture = trained();
+    fixture.write("mails.csv", "text\n\"good\tday\r\nvery\nfine\"\n");
+    let answer = fixture.run(&format!("{PREDICT} --input mails.csv")).succeeded();
     assert!(answer.starts_with("praise\t") && answer.ends_with("\tgood day very fine\n"), "{answer}");
 }
 
 #[test]
-fn an_output_file_is_whole_or_as_it_was() {
-    let world = trained();
-    world.write("answers", "as it was");
-    let broken = world.run_with(&format!("{PREDICT} --out answers"), b"good\n\xff\n".as_slice());
+fn an_output_file_is_complete_or_as_it_was() {
+    let fixture = trained();
+    fixture.write("answers", "as it was");
+    let broken = fixture.run_with(&format!("{PREDICT} --out answers"), b"good\n\xff\n".as_slice());
     assert_eq!(broken.code, Some(1));
     assert!(broken.stderr.contains("<stdin>, line 2") && broken.stdout.is_empty(), "{}", broken.stderr);
-    assert_eq!(world.read("answers"), "as it was");
-    let before = world.names(".");
-    assert_eq!(world.run_with(&format!("{PREDICT} --out answers"), "good\nbad\n").succeeded(), "");
-    assert_eq!(world.read("answers").lines().count(), 2);
-    assert_eq!(world.names("."), before, "nothing is left beside it");
+    assert_eq!(fixture.read("answers"), "as it was");
+    let before = fixture.names(".");
+    assert_eq!(fixture.run_with(&format!("{PREDICT} --out answers"), "good\nbad\n").succeeded(), "");
+    assert_eq!(fixture.read("answers").lines().count(), 2);
+    assert_eq!(fixture.names("."), before, "nothing is left beside it");
 }
 
 #[test]
 fn a_preset_finds_its_columns_again_and_plain_texts_need_none() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let rows: String = texts(32, 3).iter().map(|(text, class)| format!("gj04\t{class}\t\t{text}\n")).collect();
-    world.write("train.tsv", rows);
-    world.finetune("--task cola --epochs 1");
-    assert_eq!(world.run(&format!("{PREDICT} --input train.tsv")).succeeded().lines().count(), 32);
-    world.write("plain.txt", "one day\nanother\n");
-    assert_eq!(world.run(&format!("{PREDICT} --input plain.txt")).succeeded().lines().count(), 2);
+    fixture.write("train.tsv", rows);
+    fixture.finetune("--task cola --epochs 1");
+    assert_eq!(fixture.run(&format!("{PREDICT} --input train.tsv")).succeeded().lines().count(), 32);
+    fixture.write("plain.txt", "one day\nanother\n");
+    assert_eq!(fixture.run(&format!("{PREDICT} --input plain.txt")).succeeded().lines().count(), 2);
 }
 
 #[test]
-fn whoever_stops_reading_ends_it_quietly() {
-    let world = trained();
+fn a_reader_that_stops_ends_it_without_an_error() {
+    let fixture = trained();
     // Far more answers than a pipe holds.
-    world.write("plain.txt", "good day\n".repeat(20_000));
-    let mut child = world
+    fixture.write("plain.txt", "good day\n".repeat(20_000));
+    let mut child = fixture
         .command()
         .args(PREDICT.split(' '))
         .args(["--input", "plain.txt"])

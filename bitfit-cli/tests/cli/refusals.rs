@@ -1,318 +1,358 @@
-//! What cannot be is refused with one line that names the culprit, and leaves nothing half-written.
+//! Invalid input is refused with one line that names what is wrong with it, and nothing is left half-written.
 
+use bitfit_bert::arch::{BERT, Module, Part, Role};
 use serde_json::json;
 
-use crate::world::{HIDDEN, World};
+use crate::fixture::{Fixture, head, safetensors};
 
-/// Something that cannot be.
+/// Something that is refused.
 struct Refusal {
     what: &'static str,
-    /// Spoils the world.
-    spoil: fn(&World),
-    /// Flags that take the place of the usual ones or come behind them.
+    /// Corrupts a fixture.
+    corrupt: fn(&Fixture),
+    /// Flags that replace the usual ones or are added to them.
     flags: &'static [&'static str],
-    /// What the message must name.
+    /// What the message must contain.
     names: &'static [&'static str],
 }
 
-const NOTHING: fn(&World) = |_| {};
+const NOTHING: fn(&Fixture) = |_| {};
 
 const FINETUNE: &[Refusal] = &[
     // the model
     Refusal {
         what: "a model that is not there",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--model", "./nowhere"],
         names: &["nowhere", "no such directory"],
     },
     Refusal {
         what: "a hub id that is not in the cache",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--model", "some/model"],
         names: &["some/model", "HF_HUB_OFFLINE", "--model DIR"],
     },
     Refusal {
         what: "a truncated weight file",
-        spoil: |world| world.write("model/model.safetensors", &world.bytes("model/model.safetensors")[..5000]),
+        corrupt: |fixture| fixture.write("model/model.safetensors", &fixture.bytes("model/model.safetensors")[..5000]),
         flags: &[],
         names: &["model/model.safetensors"],
     },
     Refusal {
         what: "a configuration that contradicts the weights",
-        spoil: |world| world.configure("intermediate_size", json!(40)),
+        corrupt: |fixture| fixture.configure("intermediate_size", json!(40)),
         flags: &[],
         names: &["model/model.safetensors", "intermediate.dense", "[32, 16]", "[40, 16]"],
     },
     Refusal {
         what: "more layers than there are weights for",
-        spoil: |world| world.configure("num_hidden_layers", json!(3)),
+        corrupt: |fixture| fixture.configure("num_hidden_layers", json!(3)),
         flags: &[],
         names: &["model.safetensors", "2 encoder layers", "3"],
     },
     Refusal {
         what: "a missing tensor",
-        spoil: |world| world.remove_tensors(|name| name == "encoder.layer.1.output.dense.bias"),
+        corrupt: |fixture| fixture.remove_tensors(|role| role == Role::bias(Module::Output, 1)),
         flags: &[],
         names: &["model.safetensors", "encoder.layer.1.output.dense.bias", "missing"],
     },
     Refusal {
         what: "a checkpoint without biases",
-        spoil: |world| world.remove_tensors(|name| name.ends_with(".bias")),
+        corrupt: |fixture| fixture.remove_tensors(|role| role.part == Part::Bias),
         flags: &[],
         names: &["model.safetensors", "bias", "BitFit has nothing to train"],
     },
     Refusal {
-        what: "a model that is no BERT",
-        spoil: |world| world.configure("model_type", json!("gpt2")),
+        what: "a model that is not a BERT",
+        corrupt: |fixture| fixture.configure("model_type", json!("gpt2")),
         flags: &[],
         names: &["model/config.json", "gpt2"],
     },
     Refusal {
         what: "a model without a tokenizer",
-        spoil: |world| std::fs::remove_file(world.path("model/vocab.txt")).unwrap(),
+        corrupt: |fixture| std::fs::remove_file(fixture.path("model/vocab.txt")).unwrap(),
         flags: &[],
         names: &["model", "vocab.txt"],
     },
     // the data
     Refusal {
         what: "training data that is not there",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--train", "gone.tsv"],
         names: &["gone.tsv"],
     },
     Refusal {
         what: "evaluation data that is not there",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--eval", "gone.tsv"],
         names: &["gone.tsv"],
     },
     Refusal {
+        what: "a directory for training data",
+        corrupt: NOTHING,
+        flags: &["--train", "model"],
+        names: &["error: model: is a directory"],
+    },
+    Refusal {
         what: "empty data",
-        spoil: |world| world.write("train.tsv", ""),
+        corrupt: |fixture| fixture.write("train.tsv", ""),
         flags: &[],
         names: &["train.tsv", "no rows"],
     },
     Refusal {
         what: "a row with too few columns",
-        spoil: |world| world.write("train.tsv", "text\tlabel\ngood\tpraise\nbad\n"),
+        corrupt: |fixture| fixture.write("train.tsv", "text\tlabel\ngood\tpraise\nbad\n"),
         flags: &[],
         names: &["train.tsv, line 3", "1 column", "2"],
     },
     Refusal {
         what: "a text column that is not there",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--text", "body"],
         names: &["train.tsv", "\"body\"", "--text"],
     },
     Refusal {
         what: "a label column that is not there",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--label", "7"],
         names: &["train.tsv", "7", "--label"],
     },
     Refusal {
-        what: "bytes that are no UTF-8",
-        spoil: |world| world.write("train.tsv", b"text\tlabel\ngood \xff day\tpraise\n"),
+        what: "bytes that are not UTF-8",
+        corrupt: |fixture| fixture.write("train.tsv", b"text\tlabel\ngood \xff day\tpraise\n"),
         flags: &[],
         names: &["train.tsv, line 2", "UTF-8"],
     },
     Refusal {
-        what: "a score that is no number",
-        spoil: |world| world.write("train.tsv", "text\tlabel\ngood\t4.5\nbad\tawful\n"),
+        what: "a score that is not a number",
+        corrupt: |fixture| fixture.write("train.tsv", "text\tlabel\ngood\t4.5\nbad\tawful\n"),
         flags: &["--kind", "regress"],
         names: &["train.tsv, line 3, column label", "\"awful\""],
     },
     Refusal {
         what: "a label that training never saw",
-        spoil: |world| world.write("dev.tsv", "text\tlabel\ngood\tpraise\nbad\tdoubt\n"),
+        corrupt: |fixture| fixture.write("dev.tsv", "text\tlabel\ngood\tpraise\nbad\tdoubt\n"),
         flags: &[],
         names: &["dev.tsv, line 3", "\"doubt\"", "\"blame\", \"praise\""],
     },
     Refusal {
         what: "pairs to evaluate a task of single texts",
-        spoil: |world| world.write("dev.tsv", "sentence1\tsentence2\tlabel\ngood\tday\tpraise\n"),
+        corrupt: |fixture| fixture.write("dev.tsv", "sentence1\tsentence2\tlabel\ngood\tday\tpraise\n"),
         flags: &[],
         names: &["dev.tsv, line 2", "a pair of texts"],
     },
     Refusal {
         what: "single texts to evaluate a task of pairs",
-        spoil: |world| {
-            world.write("train.tsv", "sentence1\tsentence2\tlabel\ngood\tday\tpraise\nbad\tday\tblame\n");
+        corrupt: |fixture| {
+            fixture.write("train.tsv", "sentence1\tsentence2\tlabel\ngood\tday\tpraise\nbad\tday\tblame\n");
         },
         flags: &[],
         names: &["dev.tsv, line 2", "a single text"],
     },
     Refusal {
-        what: "a header that is taken for data",
-        spoil: |world| {
-            world.write("train.tsv", world.read("train.tsv").replace("text\tlabel", "utterance\tmood"));
+        what: "a header that is read as data",
+        corrupt: |fixture| {
+            fixture.write("train.tsv", fixture.read("train.tsv").replace("text\tlabel", "utterance\tmood"));
         },
         flags: &["--text", "0", "--label", "1"],
         names: &["train.tsv, line 1", "\"mood\"", "--header or --no-header"],
     },
     Refusal {
         what: "one class alone",
-        spoil: |world| world.write("train.tsv", "text\tlabel\ngood\tpraise\n"),
+        corrupt: |fixture| fixture.write("train.tsv", "text\tlabel\ngood\tpraise\n"),
         flags: &[],
         names: &["train.tsv", "\"praise\"", "two classes"],
     },
     Refusal {
-        what: "an extension that tells no format",
-        spoil: |world| world.write("train.dat", world.bytes("train.tsv")),
+        what: "an extension of no known format",
+        corrupt: |fixture| fixture.write("train.dat", fixture.bytes("train.tsv")),
         flags: &["--train", "train.dat"],
         names: &["train.dat", "--format"],
     },
     Refusal {
         what: "columns that the task does not have",
-        spoil: |world| world.write("train.tsv", "body\tfolder\ngood\tpraise\n"),
+        corrupt: |fixture| fixture.write("train.tsv", "body\tfolder\ngood\tpraise\n"),
         flags: &["--task", "mrpc"],
         names: &["train.tsv", "mrpc", "\"body\"", "--text"],
     },
     // the flags
-    Refusal { what: "a rate of NaN", spoil: NOTHING, flags: &["--lr", "NaN"], names: &["--lr NaN", "above 0"] },
-    Refusal { what: "a rate of zero", spoil: NOTHING, flags: &["--lr", "0"], names: &["--lr 0", "above 0"] },
+    Refusal { what: "a rate of NaN", corrupt: NOTHING, flags: &["--lr", "NaN"], names: &["--lr NaN", "above 0"] },
+    Refusal { what: "a rate of zero", corrupt: NOTHING, flags: &["--lr", "0"], names: &["--lr 0", "above 0"] },
     Refusal {
         what: "a rate below zero",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--lr", "-1e-3"],
         names: &["--lr -0.001", "above 0"],
     },
     Refusal {
-        what: "a rate that is no number",
-        spoil: NOTHING,
+        what: "a rate that is not a number",
+        corrupt: NOTHING,
         flags: &["--lr", "fast"],
         names: &["--lr fast", "number"],
     },
-    Refusal { what: "no epochs", spoil: NOTHING, flags: &["--epochs", "0"], names: &["--epochs 0"] },
+    Refusal { what: "no epochs", corrupt: NOTHING, flags: &["--epochs", "0"], names: &["--epochs 0"] },
     Refusal {
-        what: "more epochs than anyone means",
-        spoil: NOTHING,
+        what: "more epochs than are ever meant",
+        corrupt: NOTHING,
         flags: &["--epochs", "100001"],
         names: &["--epochs 100001", "at most 100000"],
     },
-    Refusal { what: "an empty batch", spoil: NOTHING, flags: &["--batch-size", "0"], names: &["--batch-size 0"] },
-    Refusal { what: "half a row", spoil: NOTHING, flags: &["--limit", "0.5"], names: &["--limit 0.5", "whole number"] },
-    Refusal { what: "no rows", spoil: NOTHING, flags: &["--limit", "0"], names: &["--limit 0"] },
-    Refusal { what: "a warm-up beyond the end", spoil: NOTHING, flags: &["--warmup", "2"], names: &["--warmup 2"] },
+    Refusal { what: "an empty batch", corrupt: NOTHING, flags: &["--batch-size", "0"], names: &["--batch-size 0"] },
+    Refusal {
+        what: "half a row",
+        corrupt: NOTHING,
+        flags: &["--limit", "0.5"],
+        names: &["--limit 0.5", "whole number"],
+    },
+    Refusal { what: "no rows", corrupt: NOTHING, flags: &["--limit", "0"], names: &["--limit 0"] },
+    Refusal { what: "a warm-up beyond the end", corrupt: NOTHING, flags: &["--warmup", "2"], names: &["--warmup 2"] },
     Refusal {
         what: "a weight that grows",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--weight-decay", "-1"],
         names: &["--weight-decay -1"],
     },
-    Refusal { what: "a clipping norm below zero", spoil: NOTHING, flags: &["--clip", "-1"], names: &["--clip -1"] },
-    Refusal { what: "dropout of everything", spoil: NOTHING, flags: &["--dropout", "1"], names: &["--dropout 1"] },
-    Refusal { what: "no logging interval", spoil: NOTHING, flags: &["--log-every", "0"], names: &["--log-every 0"] },
+    Refusal { what: "a clipping norm below zero", corrupt: NOTHING, flags: &["--clip", "-1"], names: &["--clip -1"] },
+    Refusal { what: "dropout of everything", corrupt: NOTHING, flags: &["--dropout", "1"], names: &["--dropout 1"] },
+    Refusal { what: "no logging interval", corrupt: NOTHING, flags: &["--log-every", "0"], names: &["--log-every 0"] },
     Refusal {
         what: "memory in no known unit",
-        spoil: NOTHING,
-        flags: &["--reuse-memory", "1Q"],
-        names: &["--reuse-memory", "1Q", "512M"],
+        corrupt: NOTHING,
+        flags: &["--prefix-cache", "1Q"],
+        names: &["--prefix-cache 1Q: ", "512M"],
     },
     Refusal {
         what: "a length over the model's positions",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--max-length", "49"],
         names: &["--max-length 49", "positions"],
     },
     Refusal {
         what: "a length without room for text",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--max-length", "2"],
         names: &["--max-length 2"],
     },
     Refusal {
         what: "a length without room for pairs",
-        spoil: |world| {
+        corrupt: |fixture| {
             let pairs = "sentence1\tsentence2\tlabel\ngood\tday\tpraise\nbad\tday\tblame\n";
             for file in ["train.tsv", "dev.tsv"] {
-                world.write(file, pairs);
+                fixture.write(file, pairs);
             }
         },
         flags: &["--max-length", "3"],
         names: &["error: --max-length 3: ", "at least 4"],
     },
-    Refusal { what: "layers over the model's", spoil: NOTHING, flags: &["--layers", "1-2"], names: &["--layers 1-2"] },
-    Refusal { what: "layers backwards", spoil: NOTHING, flags: &["--layers", "1-0"], names: &["--layers 1-0"] },
+    Refusal {
+        what: "layers over the model's",
+        corrupt: NOTHING,
+        flags: &["--layers", "1-2"],
+        names: &["--layers 1-2"],
+    },
+    Refusal { what: "layers backwards", corrupt: NOTHING, flags: &["--layers", "1-0"], names: &["--layers 1-0"] },
     Refusal {
         what: "an unknown kind of bias",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--bias", "query,keys"],
-        names: &["--bias", "\"keys\"", "attention-layernorm"],
+        names: &["--bias keys: expected all, query, key", "attention-layernorm", "did you mean key?"],
     },
-    Refusal { what: "an unknown task", spoil: NOTHING, flags: &["--task", "squad"], names: &["--task squad", "mnli"] },
+    Refusal {
+        what: "all biases and single ones",
+        corrupt: NOTHING,
+        flags: &["--bias", "query,all"],
+        names: &["--bias lists all beside single kinds"],
+    },
+    Refusal {
+        what: "an empty name",
+        corrupt: NOTHING,
+        flags: &["--kind="],
+        names: &["error: --kind: expected classify"],
+    },
+    Refusal {
+        what: "an unknown task",
+        corrupt: NOTHING,
+        flags: &["--task", "squad"],
+        names: &["--task squad", "mnli"],
+    },
     Refusal {
         what: "an unknown method",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--method", "lora"],
-        names: &["--method lora", "bitfit, frozen"],
+        names: &["error: --method lora: expected bitfit or frozen\n"],
     },
     Refusal {
         what: "an unknown schedule",
-        spoil: NOTHING,
-        flags: &["--schedule", "step"],
-        names: &["--schedule step", "cosine"],
+        corrupt: NOTHING,
+        flags: &["--schedule", "cosin"],
+        names: &["error: --schedule cosin: expected constant, linear or cosine; did you mean cosine?\n"],
     },
     Refusal {
         what: "an unknown format",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--format", "xml"],
         names: &["--format xml", "jsonl"],
     },
-    Refusal { what: "an unknown kind", spoil: NOTHING, flags: &["--kind", "rank"], names: &["--kind rank", "regress"] },
-    Refusal { what: "no threads", spoil: NOTHING, flags: &["--threads", "0"], names: &["--threads 0"] },
     Refusal {
-        what: "a device that is none",
-        spoil: NOTHING,
+        what: "an unknown kind",
+        corrupt: NOTHING,
+        flags: &["--kind", "rank"],
+        names: &["--kind rank", "regress"],
+    },
+    Refusal { what: "no threads", corrupt: NOTHING, flags: &["--threads", "0"], names: &["--threads 0"] },
+    Refusal {
+        what: "an unknown device",
+        corrupt: NOTHING,
         flags: &["--device", "gpu"],
         names: &["--device gpu", "cuda:N"],
     },
-    // For want of a driver, of a library, or of so many GPUs.
+    // There is no driver, no library, or fewer GPUs.
     Refusal {
         what: "a GPU that is not there",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--device", "cuda:999"],
         names: &["--device cuda:999"],
     },
     Refusal {
-        what: "a precision that the CPU has not",
-        spoil: NOTHING,
+        what: "a precision that the CPU does not have",
+        corrupt: NOTHING,
         flags: &["--precision", "tf32"],
         names: &["--precision tf32", "--device cuda"],
     },
     Refusal {
         what: "a kind against the task",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--task", "sst2", "--kind", "regress"],
         names: &["--kind regress", "--task sst2"],
     },
     Refusal {
         what: "biases of a frozen base",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--method", "frozen", "--bias", "query"],
         names: &["--bias", "--method frozen"],
     },
     Refusal {
         what: "layers of a frozen base",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--method", "frozen", "--layers", "1"],
         names: &["--layers", "--method frozen"],
     },
     // the head
-    Refusal { what: "a head that is not there", spoil: NOTHING, flags: &["--init-head", "gone"], names: &["gone"] },
+    Refusal { what: "a head that is not there", corrupt: NOTHING, flags: &["--init-head", "gone"], names: &["gone"] },
     Refusal {
         what: "a head without weights",
-        spoil: |world| {
-            world.write_tensors("head", &[("classifier.bias".into(), vec![2])].into(), &[vec![0; 8]]);
+        corrupt: |fixture| {
+            let mut tensors = head(2, |_| 0.0);
+            tensors.remove(&BERT.head_name(Part::Weight));
+            fixture.write("head", safetensors(tensors));
         },
         flags: &["--init-head", "head"],
         names: &["head", "classifier.weight"],
     },
     Refusal {
         what: "a head for three classes",
-        spoil: |world| {
-            let shapes = [("classifier.bias".into(), vec![3]), ("classifier.weight".into(), vec![3, HIDDEN])].into();
-            world.write_tensors("head", &shapes, &[vec![0; 12], vec![0; 12 * HIDDEN]]);
+        corrupt: |fixture| {
+            fixture.write("head", safetensors(head(3, |_| 0.0)));
         },
         flags: &["--init-head", "head"],
         names: &["error: head: the tensor classifier.weight", "[3, 16]", "[2, 16]"],
@@ -320,26 +360,26 @@ const FINETUNE: &[Refusal] = &[
     // the output
     Refusal {
         what: "a file for a directory",
-        spoil: |world| world.write("file", ""),
+        corrupt: |fixture| fixture.write("file", ""),
         flags: &["--out", "file"],
         names: &["--out file"],
     },
     Refusal {
         what: "a directory below a file",
-        spoil: |world| world.write("file", ""),
+        corrupt: |fixture| fixture.write("file", ""),
         flags: &["--out", "file/out"],
         names: &["--out file/out"],
     },
     #[cfg(target_os = "linux")]
     Refusal {
         what: "a directory that takes no files",
-        spoil: NOTHING,
+        corrupt: NOTHING,
         flags: &["--out", "/proc/bitfit"],
         names: &["--out /proc/bitfit"],
     },
 ];
 
-/// The usual command line, with `flags` in the place of those it has.
+/// The usual command line, with `flags` in place of its own.
 fn finetune(flags: &[&str]) -> String {
     let mut line = String::from("finetune -q");
     for (flag, value) in [("--model", "model"), ("--train", "train.tsv"), ("--eval", "dev.tsv"), ("--out", "out")] {
@@ -351,8 +391,8 @@ fn finetune(flags: &[&str]) -> String {
 }
 
 /// Runs a command that must fail; returns its one line.
-fn refused(world: &World, line: &str, what: &str) -> String {
-    let run = world.run(line);
+fn refused(fixture: &Fixture, line: &str, what: &str) -> String {
+    let run = fixture.run(line);
     assert!(matches!(run.code, Some(1 | 2)), "{what}: {:?} {}", run.code, run.stderr);
     assert!(run.stderr.starts_with("error: ") && run.stderr.lines().count() == 1, "{what}: {}", run.stderr);
     assert!(!run.stderr.contains("panicked"), "{what}: {}", run.stderr);
@@ -360,31 +400,65 @@ fn refused(world: &World, line: &str, what: &str) -> String {
 }
 
 #[test]
-fn finetune_refuses_what_cannot_be_before_it_writes_anything() {
-    for Refusal { what, spoil, flags, names } in FINETUNE {
-        let world = World::new();
-        spoil(&world);
-        let before = world.names(".");
-        let message = refused(&world, &finetune(flags), what);
+fn finetune_refuses_invalid_input_before_it_writes_anything() {
+    for Refusal { what, corrupt, flags, names } in FINETUNE {
+        let fixture = Fixture::new();
+        corrupt(&fixture);
+        let before = fixture.names(".");
+        let message = refused(&fixture, &finetune(flags), what);
         for name in *names {
             assert!(message.contains(name), "{what}: {name} is not in {message}");
         }
-        assert_eq!(world.names("."), before, "{what}");
+        assert_eq!(fixture.names("."), before, "{what}");
     }
 }
 
 #[test]
 fn an_unknown_instruction_set_is_refused() {
-    let world = World::new();
-    let output = world.command().args(finetune(&[]).split_whitespace()).env("BITFIT_ISA", "sse9").output().unwrap();
+    let fixture = Fixture::new();
+    let output = fixture.command().args(finetune(&[]).split_whitespace()).env("BITFIT_ISA", "sse9").output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.starts_with("error: BITFIT_ISA=\"sse9\"") && stderr.lines().count() == 1, "{stderr}");
 }
 
 #[test]
-fn what_costs_nothing_to_find_out_comes_before_the_model() {
-    let world = World::new();
+fn a_number_of_threads_that_cannot_be_started_is_refused() {
+    let fixture = Fixture::new();
+    for value in ["0", "-1", "x", "100000"] {
+        let line = finetune(&[]);
+        let output = fixture.command().args(line.split_whitespace()).env("RAYON_NUM_THREADS", value).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{value}");
+        assert!(stderr.starts_with(&format!("error: RAYON_NUM_THREADS={value}: expected ")), "{stderr}");
+        assert_eq!((stderr.lines().count(), fixture.names("out").len()), (1, 0), "{stderr}");
+        // The flag overrides the variable.
+        let line = format!("{line} --epochs 1 --threads 2");
+        let output = fixture.command().args(line.split_whitespace()).env("RAYON_NUM_THREADS", value).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::remove_dir_all(fixture.path("out")).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_for_which_there_is_no_memory_are_refused_in_one_line() {
+    let fixture = Fixture::new();
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 1500000; exec \"$0\" \"$@\""])
+        .arg(fixture.command().get_program())
+        .args(finetune(&["--threads", "1024"]).split_whitespace())
+        .current_dir(fixture.path("."))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
+    assert!(stderr.starts_with("error: cannot start 1024 threads") && stderr.contains("--threads"), "{stderr}");
+}
+
+#[test]
+fn mistakes_that_cost_nothing_to_find_are_found_before_the_model_is_opened() {
+    let fixture = Fixture::new();
     for (flags, named) in [
         (&["--precision", "tf32"][..], "--precision tf32"),
         (&["--device", "cuda:999"], "--device cuda:999"),
@@ -396,26 +470,26 @@ fn what_costs_nothing_to_find_out_comes_before_the_model() {
         (&["--out", "train.tsv"], "--out train.tsv"),
         (&["--train", "gone.tsv"], "gone.tsv"),
     ] {
-        let message = refused(&world, &finetune(&[&["--model", "some/model"], flags].concat()), named);
+        let message = refused(&fixture, &finetune(&[&["--model", "some/model"], flags].concat()), named);
         assert!(message.contains(named) && !message.contains("some/model"), "{message}");
     }
     let line = finetune(&["--model", "some/model"]);
-    let output = world.command().args(line.split_whitespace()).env("BITFIT_ISA", "sse9").output().unwrap();
+    let output = fixture.command().args(line.split_whitespace()).env("BITFIT_ISA", "sse9").output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: BITFIT_ISA"));
 }
 
 #[test]
 fn an_output_directory_is_refused_before_the_data_is_read() {
-    let world = World::new();
-    world.write("file", "");
-    world.write("train.tsv", "");
-    assert!(refused(&world, &finetune(&["--out", "file"]), "both").contains("--out file"));
+    let fixture = Fixture::new();
+    fixture.write("file", "");
+    fixture.write("train.tsv", "");
+    assert!(refused(&fixture, &finetune(&["--out", "file"]), "both").contains("--out file"));
 }
 
 #[test]
-fn a_loss_that_is_no_number_keeps_the_last_good_values() {
-    let world = World::new();
-    let run = world.run(&finetune(&["--lr", "1e30", "--epochs", "9"]));
+fn a_loss_that_is_not_finite_keeps_the_last_finite_values() {
+    let fixture = Fixture::new();
+    let run = fixture.run(&finetune(&["--lr", "1e30", "--epochs", "9"]));
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     assert!(run.stderr.starts_with("error: ") && run.stderr.lines().count() == 1, "{}", run.stderr);
     for part in ["diverged in step ", "out/task.safetensors", "--lr"] {
@@ -423,89 +497,102 @@ fn a_loss_that_is_no_number_keeps_the_last_good_values() {
     }
     assert_eq!(run.json()["end"], "diverged");
     let answer =
-        world.run_with("predict -q --output-format jsonl --task-file out/task.safetensors", "good\n").succeeded();
+        fixture.run_with("predict -q --output-format jsonl --task-file out/task.safetensors", "good\n").succeeded();
     assert!(!answer.contains("null"), "every probability is a number: {answer}");
+}
+
+/// Runs `finetune` where no file may be larger than so many blocks of 512 bytes; returns the line with which it fails.
+#[cfg(target_os = "linux")]
+fn with_small_files(fixture: &Fixture, blocks: usize, flags: &[&str]) -> String {
+    let output = std::process::Command::new("sh")
+        .args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")])
+        .arg(fixture.command().get_program())
+        .args(finetune(flags).split_whitespace())
+        .current_dir(fixture.path("."))
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+    message
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_named_and_no_task_file_is_half_written() {
     let earlier = || {
-        let world = World::new();
-        std::fs::create_dir(world.path("out")).unwrap();
-        world.write("out/task.safetensors", "an earlier one");
-        world
+        let fixture = Fixture::new();
+        std::fs::create_dir(fixture.path("out")).unwrap();
+        fixture.write("out/task.safetensors", "an earlier one");
+        fixture
     };
-    // A log that takes nothing ends the run, but what was reached is kept.
-    let world = earlier();
-    std::os::unix::fs::symlink("/dev/full", world.path("out/metrics.jsonl")).unwrap();
-    let message = refused(&world, &finetune(&["--epochs", "1"]), "a full log");
-    assert!(message.contains("out/metrics.jsonl: No space left"), "{message}");
-    assert_eq!(world.metadata("out/task.safetensors")["format"], "bitfit-task");
-
-    // No file may be larger than one block: the log may be written, the task file may not.
-    let world = earlier();
-    let program = world.command();
-    let output = std::process::Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""])
-        .arg(program.get_program())
-        .args(finetune(&["--epochs", "1"]).split_whitespace())
-        .current_dir(world.path("."))
-        .env("HF_HUB_OFFLINE", "1")
-        .output()
-        .unwrap();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), message.lines().count()), (Some(1), 1), "{message}");
+    // No file may be larger than 512 bytes: the task file cannot be written.
+    let fixture = earlier();
+    let message = with_small_files(&fixture, 1, &["--epochs", "1"]);
     assert!(message.starts_with("error: out/task.safetensors: File too large"), "{message}");
-    assert_eq!(world.read("out/task.safetensors"), "an earlier one");
-    assert_eq!(world.names("out"), ["metrics.jsonl", "task.safetensors"]);
+    assert_eq!(fixture.read("out/task.safetensors"), "an earlier one");
+    assert_eq!(fixture.names("out"), ["metrics.jsonl", "task.safetensors"]);
 
-    let world = World::new();
-    world.finetune("--epochs 1");
+    // A log that becomes too large ends the run, but what was reached is kept.
+    let fixture = earlier();
+    let message = with_small_files(&fixture, 40, &["--epochs", "100", "--batch-size", "8", "--log-every", "1"]);
+    assert!(message.starts_with("error: out/metrics.jsonl: File too large"), "{message}");
+    assert_eq!(fixture.metadata("out/task.safetensors")["format"], "bitfit-task");
+
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let line = "eval -q --task-file out/task.safetensors --data dev.tsv";
     let output =
-        world.command().args(line.split(' ')).stdout(full).stderr(std::process::Stdio::piped()).output().unwrap();
+        fixture.command().args(line.split(' ')).stdout(full).stderr(std::process::Stdio::piped()).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1));
     assert!(stderr.starts_with("error: stdout: No space left"), "{stderr}");
 }
 
 #[test]
-fn an_earlier_task_file_is_replaced_only_by_a_whole_one() {
-    let world = World::new();
-    world.finetune("--epochs 1");
-    let before = world.bytes("out/task.safetensors");
-    world.write("train.tsv", "text\tlabel\n");
-    refused(&world, &finetune(&[]), "no rows");
-    assert!(world.bytes("out/task.safetensors") == before);
+fn an_earlier_task_file_is_replaced_only_by_a_complete_one() {
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
+    let before = fixture.bytes("out/task.safetensors");
+    fixture.write("train.tsv", "text\tlabel\n");
+    refused(&fixture, &finetune(&[]), "no rows");
+    assert!(fixture.bytes("out/task.safetensors") == before);
 }
 
 #[test]
-fn eval_and_predict_refuse_what_does_not_fit() {
-    let world = World::new();
-    world.finetune("--epochs 1");
-    let other = World::new();
+fn eval_and_predict_refuse_files_that_do_not_belong_together() {
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
+    let other = Fixture::new();
     other.write("model/model.safetensors", {
         let mut bytes = other.bytes("model/model.safetensors");
         let last = bytes.len() - 3;
         bytes[last] ^= 1;
         bytes
     });
-    let whole = world.bytes("out/task.safetensors");
-    world.write("cut.safetensors", &whole[..whole.len() - 1]);
-    // Another name of the same length.
-    let name = b"\"classifier.bias\"";
-    let at = whole.windows(name.len()).position(|window| window == name).unwrap();
-    world.write("misspelt.safetensors", [&whole[..at], b"\"classifier.base\"", &whole[at + name.len()..]].concat());
-    world.write("pairs.tsv", "sentence1\tsentence2\tlabel\ngood\tday\tpraise\n");
-    world.write("unseen.tsv", "text\tlabel\ngood\tdoubt\n");
-    world.write("bare.tsv", "text\ngood\n");
+    let whole = fixture.bytes("out/task.safetensors");
+    fixture.write("cut.safetensors", &whole[..whole.len() - 1]);
+    // Other names of the same length.
+    let misspelt = |name: &str, other: &str| {
+        let at = whole.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+        [&whole[..at], other.as_bytes(), &whole[at + name.len()..]].concat()
+    };
+    let bias = BERT.head_name(Part::Bias);
+    fixture.write("misspelt.safetensors", misspelt(&bias, &bias.replace("bias", "base")));
+    fixture.write("field.safetensors", misspelt("\"pairs\"", "\"paris\""));
+    fixture.write("version.safetensors", misspelt("\"version\":\"2\"", "\"version\":\"1\""));
+    fixture.write("pairs.tsv", "sentence1\tsentence2\tlabel\ngood\tday\tpraise\n");
+    fixture.write("unseen.tsv", "text\tlabel\ngood\tdoubt\n");
+    fixture.write("bare.tsv", "text\ngood\n");
     let other = other.path("model").display().to_string();
     let eval = "eval -q --task-file out/task.safetensors --data";
     let predict = "predict -q --task-file";
     for (line, names) in [
         (format!("{eval} gone.tsv"), &["gone.tsv"][..]),
+        (format!("{eval} model"), &["error: model: is a directory"]),
+        (format!("{predict} out"), &["error: out: is a directory"]),
+        (format!("{predict} out/task.safetensors --input model"), &["error: model: is a directory"]),
         (format!("{eval} dev.tsv --model {other}"), &["out/task.safetensors", "trained on model", "other weights"]),
         (format!("{eval} dev.tsv --model ./gone"), &["gone", "no such directory"]),
         (format!("{eval} dev.tsv --task stsb"), &["--task stsb", "regress", "out/task.safetensors", "classify"]),
@@ -513,11 +600,13 @@ fn eval_and_predict_refuse_what_does_not_fit() {
         (format!("{eval} bare.tsv"), &["bare.tsv", "label", "--label"]),
         (format!("{eval} dev.tsv --max-length 49"), &["--max-length 49: the model has fewer positions"]),
         (format!("{predict} out/task.safetensors --max-length 2"), &["--max-length 2: ", "at least 3"]),
-        (format!("{predict} misspelt.safetensors"), &["misspelt.safetensors: it has the tensor classifier.base,"]),
+        (format!("{predict} misspelt.safetensors"), &["misspelt.safetensors: unexpected tensor classifier.base"]),
+        (format!("{predict} field.safetensors"), &["field.safetensors: ", "paris"]),
+        (format!("{predict} version.safetensors"), &["version.safetensors: expected version 2", "\"1\""]),
         (format!("{eval} pairs.tsv"), &["pairs.tsv, line 2: a pair of texts"]),
         (format!("{predict} gone.safetensors"), &["gone.safetensors"]),
-        (format!("{predict} cut.safetensors"), &["cut.safetensors", "no whole safetensors file"]),
-        (format!("{predict} model/model.safetensors"), &["model/model.safetensors", "no task file"]),
+        (format!("{predict} cut.safetensors"), &["cut.safetensors", "not a complete safetensors file"]),
+        (format!("{predict} model/model.safetensors"), &["model/model.safetensors", "not a task file"]),
         (format!("{predict} out/task.safetensors --input gone.txt"), &["gone.txt"]),
         (format!("{predict} out/task.safetensors --input dev.tsv --text body"), &["dev.tsv", "\"body\"", "--text"]),
         (format!("{predict} out/task.safetensors --text body"), &["--text", "stdin", "--format"]),
@@ -526,13 +615,13 @@ fn eval_and_predict_refuse_what_does_not_fit() {
         (format!("{predict} out/task.safetensors --task sst2"), &["--task", "stdin", "--format"]),
         (format!("{predict} out/task.safetensors --out gone/answers"), &["--out gone/answers"]),
     ] {
-        let message = refused(&world, &line, &line);
+        let message = refused(&fixture, &line, &line);
         for name in names {
             assert!(message.contains(name), "{line}: {name} is not in {message}");
         }
     }
-    std::fs::rename(world.path("model"), world.path("moved")).unwrap();
-    let message = refused(&world, "predict -q --task-file out/task.safetensors", "a base that has moved");
+    std::fs::rename(fixture.path("model"), fixture.path("moved")).unwrap();
+    let message = refused(&fixture, "predict -q --task-file out/task.safetensors", "a base that has moved");
     assert!(
         message.contains("out/task.safetensors") && message.contains("\"model\"") && message.contains("--model"),
         "{message}"

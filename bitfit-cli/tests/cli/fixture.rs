@@ -1,20 +1,21 @@
-//! A directory with a random BERT of two layers and two sets of labelled texts, and the binary run in it.
+//! A directory with a tiny BERT and two sets of labelled texts, and the binary run in it.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use assert_cmd::Command;
+use bitfit_bert::arch::{BERT, Module, Part, Role};
+use bitfit_bert::fixture::{Tiny, TinyTensor};
 use bitfit_core::Random;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub const HIDDEN: usize = 16;
 pub const LAYERS: usize = 2;
 pub const POSITIONS: usize = 48;
-const HEADS: usize = 2;
-const FFN: usize = 32;
+pub const FFN: usize = 32;
 
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 const GOOD: [&str; 12] =
@@ -23,11 +24,8 @@ const BAD: [&str; 12] =
     ["bad", "awful", "nasty", "sad", "poor", "dark", "cold", "cruel", "loud", "stale", "bitter", "weak"];
 const EITHER: [&str; 12] = ["the", "a", "day", "was", "is", "meal", "room", "and", "so", "very", "one", "film"];
 
-/// A shape by the names that stand for its extents.
-type Shapes = BTreeMap<String, Vec<usize>>;
-
-/// Everything a run needs, gone at the end of the test.
-pub struct World {
+/// Everything that a run needs. It is removed at the end of the test.
+pub struct Fixture {
     directory: TempDir,
 }
 
@@ -38,22 +36,20 @@ pub struct Run {
     pub stderr: String,
 }
 
-impl World {
+impl Fixture {
     /// A model in `model`, 64 texts in `train.tsv` and 32 in `dev.tsv`, with the header text<TAB>label and the labels
     /// praise and blame.
     pub fn new() -> Self {
-        let world = Self { directory: tempfile::tempdir().unwrap() };
-        fs::create_dir(world.path("model")).unwrap();
-        let vocabulary = [&SPECIAL[..], &GOOD, &BAD, &EITHER].concat();
-        world.write("model/vocab.txt", vocabulary.join("\n"));
-        world.write("model/config.json", config(vocabulary.len()).to_string());
-        world.write_weights(&shapes(vocabulary.len()));
-        world.write("train.tsv", table("text\tlabel", &texts(64, 1), |class| ["blame", "praise"][class].into()));
-        world.write("dev.tsv", table("text\tlabel", &texts(32, 2), |class| ["blame", "praise"][class].into()));
-        world
+        let fixture = Self { directory: tempfile::tempdir().unwrap() };
+        fs::create_dir(fixture.path("model")).unwrap();
+        fixture.write("model/vocab.txt", vocabulary().join("\n"));
+        model().write(&fixture.path("model"));
+        fixture.write("train.tsv", table("text\tlabel", &texts(64, 1), |class| ["blame", "praise"][class].into()));
+        fixture.write("dev.tsv", table("text\tlabel", &texts(32, 2), |class| ["blame", "praise"][class].into()));
+        fixture
     }
 
-    /// The place of a file.
+    /// The path of a file.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -70,7 +66,7 @@ impl World {
         fs::read(self.path(name)).unwrap()
     }
 
-    /// The names in a directory, sorted; empty where there is none.
+    /// The names in a directory, sorted; empty if it does not exist.
     pub fn names(&self, directory: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(directory)).into_iter().flatten();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -85,15 +81,15 @@ impl World {
         self.write("model/config.json", config.to_string());
     }
 
-    /// Takes tensors out of the model.
-    pub fn remove_tensors(&self, unwanted: impl Fn(&str) -> bool) {
-        let mut shapes = self.tensors("model/model.safetensors");
-        shapes.retain(|name, _| !unwanted(name));
-        self.write_weights(&shapes);
+    /// Removes tensors from the model.
+    pub fn remove_tensors(&self, is_unwanted: impl Fn(Role) -> bool) {
+        let mut model = model();
+        model.tensors.retain(|name, _| !BERT.role(name).is_some_and(&is_unwanted));
+        self.write("model/model.safetensors", model.bytes());
     }
 
-    /// Names and shapes of a safetensors file.
-    pub fn tensors(&self, file: &str) -> Shapes {
+    /// The names and shapes of a safetensors file.
+    pub fn tensors(&self, file: &str) -> BTreeMap<String, Vec<usize>> {
         let bytes = self.bytes(file);
         let file = SafeTensors::deserialize(&bytes).unwrap();
         file.iter().map(|(name, view)| (name.to_owned(), view.shape().to_vec())).collect()
@@ -106,43 +102,15 @@ impl World {
         header.metadata().clone().unwrap().into_iter().collect()
     }
 
-    /// The weights of the model: every value drawn anew, but LayerNorm weights of 1, and good words on another side
-    /// than bad ones, as pre-training would put them.
-    fn write_weights(&self, shapes: &Shapes) {
-        let mut random = Random::new(5, 0);
-        let words = SPECIAL.len()..SPECIAL.len() + GOOD.len() + BAD.len();
-        let mut value = |name: &str, index: usize| {
-            let (row, column) = (index / HIDDEN, index % HIDDEN);
-            let drawn = random.normal() as f32 * 0.3;
-            match name {
-                "embeddings.word_embeddings.weight" if words.contains(&row) && column < HIDDEN / 2 => {
-                    drawn + if row < SPECIAL.len() + GOOD.len() { 1.0 } else { -1.0 }
-                }
-                _ if name.ends_with("LayerNorm.weight") => 1.0,
-                _ => drawn,
-            }
-        };
-        let values: Vec<Vec<u8>> = shapes
-            .iter()
-            .map(|(name, shape)| (0..shape.iter().product()).flat_map(|i| value(name, i).to_le_bytes()).collect())
-            .collect();
-        self.write_tensors("model/model.safetensors", shapes, &values);
-    }
-
-    /// A safetensors file of given bytes.
-    pub fn write_tensors(&self, file: &str, shapes: &Shapes, values: &[Vec<u8>]) {
-        let views = shapes
-            .iter()
-            .zip(values)
-            .map(|((name, shape), bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
-        self.write(file, safetensors::serialize(views, None).unwrap());
-    }
-
-    /// The binary, in this directory and with nothing of the surroundings that could change what it does.
+    /// The binary, in this directory and without the variables that could change what it does.
     pub fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bitfit-cli"));
         command.current_dir(self.directory.path()).env("HF_HUB_OFFLINE", "1").env_remove("BITFIT_ISA");
-        command.env("HF_HOME", self.path("no-cache")).env_remove("HF_HUB_CACHE").env_remove("HUGGINGFACE_HUB_CACHE");
+        command
+            .env_remove("RAYON_NUM_THREADS")
+            .env("HF_HOME", self.path("no-cache"))
+            .env_remove("HF_HUB_CACHE")
+            .env_remove("HUGGINGFACE_HUB_CACHE");
         default_signals(&mut command);
         command
     }
@@ -152,7 +120,7 @@ impl World {
         self.run_with(line, "")
     }
 
-    /// The same with something on stdin.
+    /// Runs the binary with a command line and with something on stdin.
     pub fn run_with(&self, line: &str, stdin: impl Into<Vec<u8>>) -> Run {
         let output =
             Command::from_std(self.command()).args(line.split_whitespace()).write_stdin(stdin).output().unwrap();
@@ -195,7 +163,7 @@ pub fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Texts with a class each, 0 for blame and 1 for praise: four words that tell it among others that do not.
+/// Texts with a class each, 0 for blame and 1 for praise: four words that show it among four others.
 pub fn texts(count: usize, seed: u64) -> Vec<(String, usize)> {
     let mut random = Random::new(seed, 0);
     let text = |i: usize| {
@@ -218,36 +186,57 @@ pub fn table(header: &str, texts: &[(String, usize)], label: impl Fn(usize) -> S
     format!("{header}\n{}", rows.collect::<String>())
 }
 
-fn config(vocabulary: usize) -> Value {
-    json!({
-        "model_type": "bert", "vocab_size": vocabulary, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS, "intermediate_size": FFN, "max_position_embeddings": POSITIONS, "type_vocab_size": 2,
-    })
+/// The model: every value is drawn but the scales of the LayerNorms, which are 1. The embeddings of good words lie on
+/// another side than those of bad ones, as pre-training would put them.
+pub fn model() -> Tiny {
+    let mut model = Tiny::of(json!({
+        "model_type": BERT.model_type, "vocab_size": vocabulary().len(), "hidden_size": HIDDEN,
+        "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": FFN,
+        "max_position_embeddings": POSITIONS, "type_vocab_size": 2,
+    }));
+    let mut random = Random::new(5, 0);
+    for (name, tensor) in &mut model.tensors {
+        let (role, is_vector) = (BERT.role(name).unwrap(), tensor.shape.len() == 1);
+        for (index, value) in tensor.data.iter_mut().enumerate() {
+            let drawn = random.normal() as f32 * 0.3;
+            *value = match (role.module, role.part) {
+                (Module::WordEmbeddings, _) => drawn + side(index / HIDDEN, index % HIDDEN),
+                (_, Part::Weight) if is_vector => 1.0,
+                _ => drawn,
+            };
+        }
+    }
+    model
 }
 
-fn shapes(vocabulary: usize) -> Shapes {
-    let mut shapes = Shapes::new();
-    let mut add = |name: String, shape: &[usize]| _ = shapes.insert(name, shape.to_vec());
-    for (name, rows) in [("word", vocabulary), ("position", POSITIONS), ("token_type", 2)] {
-        add(format!("embeddings.{name}_embeddings.weight"), &[rows, HIDDEN]);
+/// What pre-training would have added to an element of the words' embeddings.
+fn side(word: usize, column: usize) -> f32 {
+    let good = SPECIAL.len()..SPECIAL.len() + GOOD.len();
+    let bad = good.end..good.end + BAD.len();
+    match column < HIDDEN / 2 {
+        true if good.contains(&word) => 1.0,
+        true if bad.contains(&word) => -1.0,
+        _ => 0.0,
     }
-    let mut both = |name: &str, output: usize, input: Option<usize>| {
-        let weight = [Some(output), input].into_iter().flatten().collect::<Vec<_>>();
-        add(format!("{name}.weight"), &weight);
-        add(format!("{name}.bias"), &[output]);
+}
+
+fn vocabulary() -> Vec<&'static str> {
+    [&SPECIAL[..], &GOOD, &BAD, &EITHER].concat()
+}
+
+/// The head's tensors for so many classes. `value` gives each element by its index.
+pub fn head(classes: usize, value: impl Fn(usize) -> f32) -> BTreeMap<String, TinyTensor> {
+    let shapes = [(Part::Weight, vec![classes, HIDDEN]), (Part::Bias, vec![classes])];
+    let tensor = |(part, shape): (Part, Vec<usize>)| {
+        let data = (0..shape.iter().product()).map(&value).collect();
+        (BERT.head_name(part), TinyTensor { dtype: Dtype::F32, shape, data })
     };
-    both("embeddings.LayerNorm", HIDDEN, None);
-    both("pooler.dense", HIDDEN, Some(HIDDEN));
-    for layer in 0..LAYERS {
-        for name in ["self.query", "self.key", "self.value", "output.dense"] {
-            both(&format!("encoder.layer.{layer}.attention.{name}"), HIDDEN, Some(HIDDEN));
-        }
-        both(&format!("encoder.layer.{layer}.attention.output.LayerNorm"), HIDDEN, None);
-        both(&format!("encoder.layer.{layer}.intermediate.dense"), FFN, Some(HIDDEN));
-        both(&format!("encoder.layer.{layer}.output.dense"), HIDDEN, Some(FFN));
-        both(&format!("encoder.layer.{layer}.output.LayerNorm"), HIDDEN, None);
-    }
-    shapes
+    shapes.into_iter().map(tensor).collect()
+}
+
+/// The bytes of a safetensors file.
+pub fn safetensors(tensors: BTreeMap<String, TinyTensor>) -> Vec<u8> {
+    Tiny { config: Value::Null, tensors }.bytes()
 }
 
 /// Gives the ending signals their default action in a program, even where the tests run with some ignored, as in a

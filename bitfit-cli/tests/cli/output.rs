@@ -1,0 +1,116 @@
+//! Places to write: nothing but a run's own files is written or replaced, and nothing is left after a refusal.
+
+use std::fs;
+
+use bitfit_bert::arch::{BERT, Module, Role};
+
+use crate::fixture::{Fixture, keys};
+
+const FINETUNE: &str = "finetune -q --model model --train train.tsv --epochs 1";
+
+/// Runs a command that must be refused; returns its one line.
+fn refused(fixture: &Fixture, line: &str) -> String {
+    let run = fixture.run(line);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{line}: {}", run.stderr);
+    assert!(run.stderr.starts_with("error: ") && run.stderr.lines().count() == 1, "{line}: {}", run.stderr);
+    run.stderr
+}
+
+#[cfg(unix)]
+#[test]
+fn a_name_that_is_not_a_file_of_its_own_is_refused_before_the_first_step() {
+    use std::os::unix::fs::symlink;
+    type Make = fn(&Fixture, &str);
+    let kinds: [(&str, Make); 5] = [
+        ("a directory", |fixture, name| fs::create_dir(fixture.path(name)).unwrap()),
+        ("a symbolic link", |fixture, name| symlink("../precious", fixture.path(name)).unwrap()),
+        ("a symbolic link", |fixture, name| symlink("/dev/null", fixture.path(name)).unwrap()),
+        ("a symbolic link", |fixture, name| symlink("nowhere", fixture.path(name)).unwrap()),
+        ("not a regular file", |fixture, name| {
+            let made = std::process::Command::new("mkfifo").arg(fixture.path(name)).status().unwrap();
+            assert!(made.success());
+        }),
+    ];
+    for name in ["task.safetensors", "metrics.jsonl"] {
+        for (what, make) in kinds {
+            let fixture = Fixture::new();
+            fs::create_dir(fixture.path("out")).unwrap();
+            fixture.write("precious", "as it was");
+            make(&fixture, &format!("out/{name}"));
+            let message = refused(&fixture, &format!("{FINETUNE} --out out"));
+            assert!(message.contains(&format!("--out out: {name} in it is {what}")), "{what}: {message}");
+            assert_eq!((fixture.names("out"), fixture.read("precious").as_str()), (vec![name.into()], "as it was"));
+        }
+    }
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.path("out")).unwrap();
+    fixture.write("precious", "as it was");
+    fs::hard_link(fixture.path("precious"), fixture.path("out/metrics.jsonl")).unwrap();
+    assert!(refused(&fixture, &format!("{FINETUNE} --out out")).contains("a hard link"));
+    assert_eq!(fixture.read("precious"), "as it was");
+}
+
+#[test]
+fn data_that_the_run_would_overwrite_is_refused() {
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.path("out")).unwrap();
+    let data = "{\"text\": \"good\", \"label\": \"praise\"}\n{\"text\": \"bad\", \"label\": \"blame\"}\n";
+    fixture.write("out/metrics.jsonl", data);
+    for (flag, line) in [
+        ("--train", "finetune -q --model model --out out --train out/metrics.jsonl".to_owned()),
+        ("--train", "finetune -q --model model --out ./model/../out --train out/../out/metrics.jsonl".to_owned()),
+        ("--eval", format!("{FINETUNE} --out out --eval out/metrics.jsonl")),
+    ] {
+        let message = refused(&fixture, &line);
+        assert!(message.contains(flag) && message.contains("overwrite") && message.contains("--out"), "{message}");
+        assert_eq!((fixture.read("out/metrics.jsonl").as_str(), fixture.names("out").len()), (data, 1));
+    }
+}
+
+#[test]
+fn a_directory_that_was_created_and_not_used_is_removed_again() {
+    let fixture = Fixture::new();
+    let before = fixture.names(".");
+    // A pooler of zeros cuts the gradient, which the check before the first step notices.
+    let mut model = crate::fixture::model();
+    for (name, tensor) in &mut model.tensors {
+        let role = BERT.role(name).unwrap();
+        if role == Role::weight(Module::Pooler, 0) {
+            tensor.data.fill(0.0);
+        }
+    }
+    fixture.write("model/model.safetensors", model.bytes());
+    let message = refused(&fixture, &format!("{FINETUNE} --out new/inner/out"));
+    assert!(message.contains("zero everywhere"), "{message}");
+    assert_eq!(fixture.names("."), before);
+    fs::create_dir(fixture.path("old")).unwrap();
+    refused(&fixture, &format!("{FINETUNE} --out old"));
+    assert!(fixture.path("old").is_dir(), "it was there before");
+}
+
+#[test]
+fn answers_do_not_replace_what_they_are_made_from() {
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
+    let files = ["out/task.safetensors", "dev.tsv", "model/model.safetensors", "model/config.json", "model/vocab.txt"];
+    let contents = || files.map(|file| fixture.bytes(file));
+    let before = contents();
+    for (out, what) in files.iter().zip(["the task file", "the input", "base model", "base model", "base model"]) {
+        let line = format!("predict -q --task-file out/task.safetensors --input dev.tsv --out ./{out}");
+        let message = refused(&fixture, &line);
+        assert!(message.contains(&format!("--out ./{out}")) && message.contains(what), "{message}");
+        assert!(contents() == before, "{out}");
+    }
+    let run = fixture.run("predict -q --task-file out/task.safetensors --input dev.tsv --out model/answers.tsv");
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_second_run_replaces_the_files_of_the_first() {
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
+    let first = fixture.bytes("out/task.safetensors");
+    let result = fixture.finetune("--epochs 2 --seed 1");
+    assert!(fixture.bytes("out/task.safetensors") != first && keys(&result).contains(&"task_file"));
+    assert_eq!(fixture.names("out"), ["metrics.jsonl", "task.safetensors"]);
+}
