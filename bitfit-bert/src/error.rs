@@ -110,6 +110,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A data file whose name does not tell its format.
+    #[error("{}: {reason}; give the format: tsv, csv, jsonl or lines", .path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// What its name says instead.
+        reason: String,
+    },
     /// A data file lacks a column that was asked for, or none of its columns is recognised.
     #[error("{}: {reason}; {found}; {advice}", .path.display())]
     DataColumn {
@@ -119,8 +127,32 @@ pub enum Error {
         reason: String,
         /// The columns that are there.
         found: String,
-        /// Which flag names the right one.
+        /// What to do.
         advice: String,
+        /// The settings by which to do it.
+        settings: &'static [Setting],
+    },
+    /// A first row that cannot be used as an example and may be a header.
+    #[error("{}, line {line}, column {column}: {reason}; say whether this row names the columns", .path.display())]
+    UnsureHeader {
+        /// The file.
+        path: PathBuf,
+        /// The line the row begins on, from 1.
+        line: usize,
+        /// The column's number from 0.
+        column: String,
+        /// Why the row cannot be used as an example.
+        reason: String,
+    },
+    /// A single text where pairs are expected, or a pair where single texts are.
+    #[error("{}, line {line}: {}", .path.display(), if *.paired { WANTS_PAIRS } else { WANTS_SINGLE })]
+    WrongTexts {
+        /// The file.
+        path: PathBuf,
+        /// The line the row begins on, from 1.
+        line: usize,
+        /// Whether pairs are expected.
+        paired: bool,
     },
     /// A row of a data file is broken.
     #[error("{}, line {line}: {reason}", .path.display())]
@@ -213,7 +245,28 @@ pub struct UnknownName {
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// The message for a single text.
+const WANTS_PAIRS: &str = "a single text, but the task is one of pairs; name the two columns, or put a tab between the two \
+                           texts of a line";
+/// The message for a pair.
+const WANTS_SINGLE: &str = "a pair of texts, but the task is one of single texts; name the one column, and for a table that \
+                            is piped in its format";
+
 impl Error {
+    /// The settings that this error refuses, or by which it can be avoided, for a program to say how they are given.
+    pub fn settings(&self) -> Vec<Setting> {
+        match self {
+            Self::Setting { setting, .. } => vec![*setting],
+            Self::DataColumn { settings, .. } => settings.to_vec(),
+            Self::UnknownFormat { .. } => vec![Setting::Format],
+            Self::UnsureHeader { .. } => vec![Setting::Header],
+            Self::WrongTexts { paired: true, .. } => vec![Setting::TextColumn],
+            Self::WrongTexts { paired: false, .. } => vec![Setting::TextColumn, Setting::Format],
+            Self::ModelNotFound { .. } => vec![Setting::Model],
+            _ => Vec::new(),
+        }
+    }
+
     /// For `map_err`: the system's error, with the file it happened to.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_path_buf();

@@ -5,7 +5,7 @@ use strum::{Display, EnumIter};
 
 use crate::{Error, Result};
 
-/// A setting that has been refused; its `Display` is what messages call it.
+/// A setting that is refused, or that an error's way out is to give; its `Display` is what messages call it.
 #[derive(Clone, Copy, Debug, Display, EnumIter, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Setting {
@@ -48,6 +48,21 @@ pub enum Setting {
     /// The layers whose biases train.
     #[strum(serialize = "the range of layers")]
     Layers,
+    /// The base model's directory or hub id.
+    #[strum(serialize = "the base model")]
+    Model,
+    /// [`ReadOptions::format`](crate::data::ReadOptions::format).
+    #[strum(serialize = "the format")]
+    Format,
+    /// [`Columns::text`](crate::data::Columns::text).
+    #[strum(serialize = "the text column")]
+    TextColumn,
+    /// [`Columns::label`](crate::data::Columns::label).
+    #[strum(serialize = "the label column")]
+    LabelColumn,
+    /// [`Columns::header`](crate::data::Columns::header).
+    #[strum(serialize = "the header")]
+    Header,
 }
 
 /// Refuses a value of a setting unless `holds`.

@@ -12,7 +12,7 @@ use bitfit_core::Backend;
 use crate::args::{EvalArgs, name_of};
 use crate::plan::grouped;
 use crate::report::{self, EvalReport};
-use crate::setup::{self, FoundBase, Job, Loaded};
+use crate::setup::{self, FoundTask, Job, Loaded};
 
 /// Runs the command.
 pub fn run(args: EvalArgs) -> Result<ExitCode> {
@@ -30,8 +30,8 @@ impl Job for Scoring<'_> {
 
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     [&args.task_file, &args.data].into_iter().try_for_each(|path| setup::check_input(path))?;
-    let base = FoundBase::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
-    let loaded = Loaded::open(device, base, &args.task_file, args.max_length)?;
+    let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
+    let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
     let kind = loaded.predictor.info().kind;
     if let Some(task) = args.task
         && task.preset().kind != kind

@@ -1,17 +1,16 @@
 //! Places to write: whether a run can write its files, answers to stdout or to a file, and which failures of stdout are
 //! none.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::files::AtomicFile;
+use bitfit_bert::run::{METRICS_LOG, TASK_FILE};
 
-/// The log of a run, which is written in place.
-const LOG: &str = "metrics.jsonl";
 /// The files that a run writes into its directory.
-pub const FILES: [&str; 2] = ["task.safetensors", LOG];
+pub const FILES: [&str; 2] = [TASK_FILE, METRICS_LOG];
 
 /// The directory of `--out`, which exists or can be created, and takes files.
 #[derive(Debug)]
@@ -72,25 +71,9 @@ fn check_file(directory: &Path, name: &str) -> Result<()> {
         Ok(metadata) if metadata.is_symlink() => "a symbolic link",
         Ok(metadata) if metadata.is_dir() => "a directory",
         Ok(metadata) if !metadata.is_file() => "not a regular file",
-        Ok(metadata) if name == LOG && has_other_names(&metadata) => {
-            "a hard link, so a file elsewhere would change with it"
-        }
         Ok(_) => return Ok(()),
     };
     bail!("--out {}: {name} in it is {what}; remove it or choose another directory", directory.display())
-}
-
-/// Whether a file has further names (hard links).
-#[cfg(unix)]
-fn has_other_names(metadata: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    metadata.nlink() > 1
-}
-
-/// Hard links are not counted on this system.
-#[cfg(not(unix))]
-fn has_other_names(_: &Metadata) -> bool {
-    false
 }
 
 /// Whether two paths lead to one existing file.

@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 
 use crate::args::{OutputFormat, PredictArgs};
 use crate::output::{self, Sink};
-use crate::setup::{self, FoundBase, Job, Loaded};
+use crate::setup::{self, FoundTask, Job, Loaded};
 use crate::{interrupt, report, text};
 
 /// The number of texts answered at once. Answers do not depend on it.
@@ -43,9 +43,9 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     if !is_stdin {
         setup::check_input(&args.input)?;
     }
-    let base = FoundBase::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
-    refuse_overwriting(args, &base)?;
-    let loaded = Loaded::open(device, base, &args.task_file, args.max_length)?;
+    let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
+    refuse_overwriting(args, &task)?;
+    let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
     if args.out.is_some() {
         interrupt::quit_on_signal()?;
     }
@@ -66,9 +66,9 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
 }
 
 /// Refuses to write the answers over one of the files that they are made from.
-fn refuse_overwriting(args: &PredictArgs, base: &FoundBase) -> Result<()> {
+fn refuse_overwriting(args: &PredictArgs, task: &FoundTask) -> Result<()> {
     let Some(out) = &args.out else { return Ok(()) };
-    let model_files = fs::read_dir(&base.dir).into_iter().flatten().flatten();
+    let model_files = fs::read_dir(&task.dir).into_iter().flatten().flatten();
     let what = if output::is_same_file(out, &args.task_file) {
         "the task file"
     } else if output::is_same_file(out, &args.input) {

@@ -75,37 +75,40 @@ fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
     })
 }
 
-/// A base model that was found, and not opened yet.
-pub struct FoundBase {
+/// A task file that was read, and the place of its base model, which is not opened yet.
+pub struct FoundTask {
+    /// The task file.
+    pub file: TaskFile,
     /// The name of the base model as the user, or else the task file, gives it.
     pub model: String,
     /// The directory of its files.
     pub dir: PathBuf,
 }
 
-impl FoundBase {
-    /// Finds the base model that the user named, or else the one that a task file names: in the recorded directory if
-    /// it is still there, otherwise where the name leads here.
+impl FoundTask {
+    /// Reads a task file, and finds the base model that the user named, or else the one that the file names: in the
+    /// recorded directory if it is still there, otherwise where the name leads here.
     pub fn find(model: Option<&str>, task_file: &Path, quiet: bool) -> Result<Self> {
+        let file = TaskFile::read(task_file)?;
         if let Some(model) = model {
-            return Ok(Self { model: model.to_owned(), dir: hub::resolve(model, quiet)? });
+            return Ok(Self { file, model: model.to_owned(), dir: hub::resolve(model, quiet)? });
         }
-        let info = TaskFile::read(task_file)?.info;
-        let model = info.base;
-        if let Some(dir) = info.base_path.as_ref().filter(|dir| dir.is_dir()) {
-            return Ok(Self { model, dir: dir.clone() });
+        let model = file.info.base.clone();
+        let recorded = file.info.base_path.clone();
+        if let Some(dir) = recorded.clone().filter(|dir| dir.is_dir()) {
+            return Ok(Self { file, model, dir });
         }
         let dir = hub::resolve(&model, quiet).map_err(|error| {
-            let file = task_file.display();
-            match info.base_path {
+            let path = task_file.display();
+            match recorded {
                 Some(dir) => anyhow!(
-                    "{file}: its base model {model:?} is no longer in {}; give its directory with --model",
+                    "{path}: its base model {model:?} is no longer in {}; give its directory with --model",
                     dir.display()
                 ),
-                None => anyhow!("{file}: its base model is not found; give its directory with --model: {error}"),
+                None => anyhow!("{path}: its base model is not found; give its directory with --model: {error}"),
             }
         })?;
-        Ok(Self { model, dir })
+        Ok(Self { file, model, dir })
     }
 }
 
@@ -119,9 +122,9 @@ pub struct Loaded<D: Backend> {
 
 impl<D: Backend> Loaded<D> {
     /// Opens the task over a base model; `max_length` replaces that of the training run.
-    pub fn open(device: &D, base: FoundBase, task_file: &Path, max_length: Option<usize>) -> Result<Self> {
-        let FoundBase { model, dir } = base;
-        let predictor = Predictor::open(&Base::open(device, &dir)?, task_file)?;
+    pub fn open(device: &D, task: FoundTask, task_file: &Path, max_length: Option<usize>) -> Result<Self> {
+        let FoundTask { file, model, dir } = task;
+        let predictor = Predictor::new(&Base::open(device, &dir)?, task_file, file)?;
         let predictor = match max_length {
             Some(max_length) => predictor.with_max_length(max_length)?,
             None => predictor,

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::ReadOptions;
 use super::line_reader::without_bom;
 use crate::presets::Col;
-use crate::{Error, Result};
+use crate::{Error, Result, Setting};
 
 /// Column names that hold texts, pairs first; in this order.
 const COMMON_TEXT: [&[&str]; 6] = [
@@ -230,7 +230,8 @@ impl FirstRow<'_> {
                 path: self.path.into(),
                 reason: format!("{} columns are called {name:?}", several.len()),
                 found: self.found(),
-                advice: "choose by number, from 0, with --text or --label".into(),
+                advice: "choose by number, from 0".into(),
+                settings: &[Setting::TextColumn, Setting::LabelColumn],
             }),
         }
     }
@@ -251,33 +252,40 @@ impl FirstRow<'_> {
     fn refusal(&self, candidates: &[Candidate], options: &ReadOptions) -> Error {
         let given = &options.columns;
         let missing = |column: &ColumnRef| !matches!(self.position(column), Ok(Some(_)));
-        let flagged = given.text.iter().map(|c| (c, "--text")).chain(given.label.iter().map(|c| (c, "--label")));
+        let text = given.text.iter().map(|column| (column, Setting::TextColumn));
+        let chosen = text.chain(given.label.iter().map(|column| (column, Setting::LabelColumn)));
         let nameless = given.header == Header::No && !self.keyed;
-        for (column, flag) in flagged {
+        for (column, setting) in chosen {
             let reason = match column {
                 ColumnRef::Name(name) if nameless => format!("without a header there is no column {name:?}"),
                 ColumnRef::Name(name) if missing(column) => format!("there is no column {name:?}"),
                 ColumnRef::Index(index) if missing(column) => format!("there is no column number {index}"),
                 _ => continue,
             };
-            return self.error(reason, flag);
+            return self.error(reason, setting);
         }
         let text_is_there =
             candidates.iter().any(|c| !c.columns.text.is_empty() && !c.columns.text.iter().any(missing));
-        let (what, flag) = if text_is_there { ("label", "--label") } else { ("text", "--text") };
+        let (what, setting) =
+            if text_is_there { ("label", Setting::LabelColumn) } else { ("text", Setting::TextColumn) };
         let reason = match options.task {
             Some(task) => format!("this is not a layout of the task {task}: no {what} column is found"),
             None => format!("no {what} column is recognised"),
         };
-        self.error(reason, flag)
+        self.error(reason, setting)
     }
 
-    fn error(&self, reason: String, flag: &str) -> Error {
+    fn error(&self, reason: String, setting: Setting) -> Error {
         let advice = match self.keyed {
-            true => format!("name the key with {flag}"),
-            false => format!("choose the column with {flag}, by its name or its number from 0"),
+            true => "name the key of",
+            false => "choose by its name or its number from 0",
         };
-        Error::DataColumn { path: self.path.into(), reason, found: self.found(), advice }
+        let advice = format!("{advice} {setting}");
+        let settings = match setting {
+            Setting::LabelColumn => &[Setting::LabelColumn],
+            _ => &[Setting::TextColumn],
+        };
+        Error::DataColumn { path: self.path.into(), reason, found: self.found(), advice, settings }
     }
 
     /// The columns for a message, each number beside what the first row has there.

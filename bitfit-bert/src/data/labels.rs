@@ -175,15 +175,15 @@ mod tests {
         let headed = "utterance\tmood\na\tx\nb\ty\nc\tx\n";
         let message = Labels::of_training_set(&read(headed, Header::Auto)).unwrap_err().to_string();
         assert!(message.starts_with("train.tsv, line 1, column 1: no other row has the label \"mood\""), "{message}");
-        assert!(message.contains("--header or --no-header"), "{message}");
+        assert!(message.contains("whether this row names the columns"), "{message}");
         assert_eq!(Labels::of_training_set(&read(headed, Header::Yes)).unwrap().names(), ["x", "y"]);
         assert_eq!(Labels::of_training_set(&read(headed, Header::No)).unwrap().names(), ["mood", "x", "y"]);
         let message = read(headed, Header::Auto).scores().unwrap_err().to_string();
-        assert!(message.contains("line 1") && message.contains("--header or --no-header"), "{message}");
+        assert!(message.contains("line 1") && message.contains("whether this row names the columns"), "{message}");
         // Another row has the first one's label, or none is in doubt.
         assert_eq!(Labels::of_training_set(&read("a\tx\nb\ty\nc\tx\n", Header::Auto)).unwrap().names(), ["x", "y"]);
         let message = read("a\t1\nb\ty\n", Header::Auto).scores().unwrap_err().to_string();
-        assert!(message.contains("line 2") && !message.contains("--header"), "{message}");
+        assert!(message.contains("line 2") && !message.contains("names the columns"), "{message}");
     }
 
     #[test]

@@ -235,12 +235,15 @@ impl Dataset {
 
     /// The error of a first row that may also be a header.
     fn header_error(&self, example: &Example, reason: String) -> Error {
-        self.label_error(example, reason + "; say whether this row names the columns: --header or --no-header")
+        Error::UnsureHeader { path: self.path.clone(), line: example.line, column: self.label_name(), reason }
     }
 
     fn label_error(&self, example: &Example, reason: String) -> Error {
-        let column = self.label_column.clone().unwrap_or_else(|| "label".into());
-        Error::DataField { path: self.path.clone(), line: example.line, column, reason }
+        Error::DataField { path: self.path.clone(), line: example.line, column: self.label_name(), reason }
+    }
+
+    fn label_name(&self) -> String {
+        self.label_column.clone().unwrap_or_else(|| "label".into())
     }
 
     /// The set of these examples; an error if there are none.
@@ -267,17 +270,10 @@ impl Dataset {
 /// Refuses single texts where pairs are expected, and the other way round; `path` is where the examples are from.
 ///
 /// # Errors
-/// [`Error::DataRow`] with the line of the first that is not as expected.
+/// [`Error::WrongTexts`] with the line of the first that is not as expected.
 pub fn check_pairs(path: &Path, examples: &[Example], paired: bool) -> Result<()> {
     let Some(example) = examples.iter().find(|example| example.pair.is_some() != paired) else { return Ok(()) };
-    let reason = if paired {
-        "a single text, but the task is one of pairs; name the two columns with --text, or put a tab between the two \
-         texts of a line"
-    } else {
-        "a pair of texts, but the task is one of single texts; name the column with --text, and for a table on stdin \
-         give its --format"
-    };
-    Err(Error::DataRow { path: path.into(), line: example.line, reason: reason.into() })
+    Err(Error::WrongTexts { path: path.into(), line: example.line, paired })
 }
 
 #[cfg(test)]

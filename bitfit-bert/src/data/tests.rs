@@ -36,7 +36,7 @@ fn the_extension_chooses_the_format() {
 fn a_forced_format_wins_over_the_extension() {
     let (_folder, path) = write("a.data", b"text\tlabel\ngood\t1\n");
     let error = Dataset::read(&path, &ReadOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("a.data") && error.contains("--format"), "{error}");
+    assert!(error.contains("a.data") && error.contains("give the format"), "{error}");
     let options = ReadOptions { format: Some(Format::Tsv), ..ReadOptions::default() };
     assert_eq!(Dataset::read(&path, &options).unwrap().examples.len(), 1);
 }

@@ -196,7 +196,8 @@ impl<'a> Client<'a> {
         Err(Failure::Final(format!("{} redirects more than {REDIRECTS} times", self.origin)))
     }
 
-    /// Sends a request to `uri`, with the token if that is the hub's own address and no one else can read it on the way.
+    /// Sends a request to `uri`, with the token if that is the hub's own address and no one else can read it on the
+    /// way.
     fn send(&self, query: &Query<'_>, uri: &Uri, is_own: bool) -> Result<Response<Body>, Failure> {
         let mut request = Request::builder().method(query.method.clone()).uri(uri.clone());
         if let Some(start) = query.start {

@@ -107,7 +107,7 @@ impl Hub {
     fn not_at_hand(&self, model: &str, why: &str) -> Result<PathBuf> {
         let cache = self.settings.cache.as_ref().map_or("any cache".into(), |cache| cache.display().to_string());
         let directory = no_directory(Path::new(model));
-        let advice = "pass --model DIR with config.json, model.safetensors, tokenizer.json and tokenizer_config.json";
+        let advice = "give a directory with config.json, model.safetensors, tokenizer.json and tokenizer_config.json";
         not_found(model, &format!("{directory}; as the name of a hub model, it is not in {cache}, and {why}; {advice}"))
     }
 }

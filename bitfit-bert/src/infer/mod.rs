@@ -26,13 +26,18 @@ impl<D: Backend> Predictor<D> {
     /// Opens a task file over its base.
     ///
     /// # Errors
-    /// Those of [`TaskFile::read`], [`TaskFile::check_base`] and [`Model::new`].
+    /// Those of [`TaskFile::read`] and [`Predictor::new`].
     pub fn open(base: &Base<D>, task_file: &Path) -> Result<Self> {
-        let TaskFile { info, tensors } = {
-            let file = TaskFile::read(task_file)?;
-            file.check_base(task_file, base)?;
-            file
-        };
+        Self::new(base, task_file, TaskFile::read(task_file)?)
+    }
+
+    /// A task over its base, from a task file that was read from `task_file`.
+    ///
+    /// # Errors
+    /// Those of [`TaskFile::check_base`] and [`Model::new`].
+    pub fn new(base: &Base<D>, task_file: &Path, file: TaskFile) -> Result<Self> {
+        file.check_base(task_file, base)?;
+        let TaskFile { info, tensors } = file;
         let options = ModelOptions {
             spec: info.spec(),
             method: Method::of_biases(info.biases.clone()),
@@ -74,7 +79,7 @@ impl<D: Backend> Predictor<D> {
     /// Refuses single texts where the task was trained on pairs, and pairs where it was trained on single texts.
     ///
     /// # Errors
-    /// [`crate::Error::DataRow`] with `path`, the file of the examples, and the line of the first.
+    /// [`crate::Error::WrongTexts`] with `path`, the file of the examples, and the line of the first.
     pub fn check_pairs(&self, path: &Path, examples: &[Example]) -> Result<()> {
         check_pairs(path, examples, self.info.pairs)
     }

@@ -11,7 +11,6 @@ use super::layer::{Layer, QueryKeyValue};
 use super::{Dense, Norm};
 use crate::arch::{Architecture, Module, Part, Role};
 use crate::config::ModelConfig;
-use crate::tokenize::Limits;
 use crate::{Checkpoint, Result, Tokenizer};
 
 /// A base model on a device: weights laid out once, their fingerprint taken once, the tokenizer read once. A clone
@@ -88,7 +87,7 @@ impl<D: Backend> Base<D> {
     /// # Errors
     /// As [`Tokenizer::open`].
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.shared.tokenizer.get_or_try(|| Tokenizer::open(self.checkpoint().dir(), &Limits::from(self.config())))
+        self.shared.tokenizer.get_or_try(|| Tokenizer::open(self.checkpoint().dir(), self.config()))
     }
 
     /// Handles to all of the weights, which are laid out at the first call.

@@ -260,7 +260,7 @@ impl<'a, D: Backend> Builder<'a, D> {
             }
         }
         if let (Some(pooler), Some(tensor)) = (&mut encoder.pooler, replaced.get(&Role::weight(Module::Pooler, 0))) {
-            pooler.weight = FrozenMatrix::with_precision(device, &[tensor.clone()], Precision::F32)?.into();
+            pooler.weight = FrozenMatrix::with_precision(device, std::slice::from_ref(tensor), Precision::F32)?.into();
         }
         Ok(())
     }

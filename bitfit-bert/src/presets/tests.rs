@@ -77,7 +77,7 @@ fn the_official_test_files_are_read_without_labels() {
         assert_eq!(only(task, false, file), ("A".into(), pair.then(|| "B".into()), None), "{task}");
         let options = ReadOptions { task: Some(task), ..ReadOptions::default() };
         let error = Dataset::from_reader(file.as_bytes(), Path::new("x.tsv"), &options).unwrap_err();
-        assert!(matches!(&error, Error::DataColumn { advice, .. } if advice.contains("--label")), "{task}: {error}");
+        assert!(matches!(&error, Error::DataColumn { settings: [crate::Setting::LabelColumn], .. }), "{task}: {error}");
     }
 }
 

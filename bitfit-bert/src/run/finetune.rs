@@ -16,7 +16,7 @@ use crate::train::{Evaluation, Events, Examples, TrainOptions, TrainReport, Trai
 use crate::{Error, Result};
 
 use super::head_file;
-use super::log::MetricsLog;
+use super::log::{METRICS_LOG, MetricsLog};
 use super::plan::Plan;
 use super::save::{Saving, TaskWriter, WrittenTask};
 
@@ -163,7 +163,7 @@ impl<D: Backend> Finetune<D> {
         let Self { options, mut model, train, eval, .. } = self;
         let writer = TaskWriter::new(&options, &model)?;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
-        let mut log = MetricsLog::new(&options.out.join("metrics.jsonl"), options.log_every, events);
+        let mut log = MetricsLog::new(&options.out.join(METRICS_LOG), options.log_every, events);
         let names = model.names();
         let named = |values: &[f32]| names.apply(values);
         let mut saving = Saving { writer: &writer, named: &named, inner: &mut log };

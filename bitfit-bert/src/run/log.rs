@@ -1,13 +1,17 @@
 //! `metrics.jsonl`: one object on a line for every logged step and every evaluation, written as the run goes.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use crate::files::AtomicFile;
 use crate::train::{EpochReport, Events, Score, State, StepReport};
 use crate::{Error, Result};
+
+/// The name of the log in the output directory.
+pub const METRICS_LOG: &str = "metrics.jsonl";
 
 /// Writes the log, and passes every event on to the caller's.
 ///
@@ -37,16 +41,21 @@ impl<'a> MetricsLog<'a> {
 
     fn write(&mut self, line: &Value) {
         if self.failed.is_none() {
-            self.failed = self.try_write(line).map_err(Error::io(&self.path)).err();
+            self.failed = self.try_write(line).err();
         }
     }
 
-    fn try_write(&mut self, line: &Value) -> io::Result<()> {
+    fn try_write(&mut self, line: &Value) -> Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(File::create(&self.path)?),
+            none => {
+                // A new file takes the place of an earlier log; what a link there leads to is left as it is.
+                AtomicFile::create(&self.path)?.finish()?;
+                none.insert(File::options().append(true).open(&self.path).map_err(Error::io(&self.path))?)
+            }
         };
-        writeln!(file, "{line}")
+        // A line is one write, so that a kill does not tear it.
+        file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&self.path))
     }
 }
 

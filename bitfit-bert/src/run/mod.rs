@@ -7,6 +7,6 @@ mod plan;
 mod save;
 
 pub use finetune::{Finetune, FinetuneOptions, Finished};
-pub use log::scores_as_json;
+pub use log::{METRICS_LOG, scores_as_json};
 pub use plan::{CachedPrefix, InitialHead, Plan, PlanPart};
-pub use save::WrittenTask;
+pub use save::{TASK_FILE, WrittenTask};

@@ -13,7 +13,7 @@ use crate::{Error, Result, TaskFile};
 use super::FinetuneOptions;
 
 /// The name of the task file in the output directory.
-const FILE_NAME: &str = "task.safetensors";
+pub const TASK_FILE: &str = "task.safetensors";
 
 /// A task file that was written.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ impl<D: Backend> TaskWriter<D> {
             },
             best: None,
         };
-        Ok(Self { path: options.out.join(FILE_NAME), info, base: base.clone() })
+        Ok(Self { path: options.out.join(TASK_FILE), info, base: base.clone() })
     }
 
     /// Replaces the task file by one of `tensors`, with what the run has reached.

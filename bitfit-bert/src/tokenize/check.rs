@@ -18,8 +18,8 @@ const MAX_GROWTH: u64 = 10_000;
 
 /// Checks everything but the post-processor, and switches off what is random.
 ///
-/// A BPE model's `dropout` leaves out merges at random, so that the same text would have other tokens in every run. It is
-/// set to none here.
+/// A BPE model's `dropout` leaves out merges at random, so that the same text would have other tokens in every run. It
+/// is set to none here.
 ///
 /// # Errors
 /// A sentence that names the key and says what is wrong with it.

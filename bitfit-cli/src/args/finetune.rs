@@ -339,6 +339,11 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::MaxLength => "--max-length",
         Setting::LogEvery => "--log-every",
         Setting::Layers => "--layers",
+        Setting::Model => "--model",
+        Setting::Format => "--format",
+        Setting::TextColumn => "--text",
+        Setting::LabelColumn => "--label",
+        Setting::Header => "--header",
         _ => return None,
     })
 }

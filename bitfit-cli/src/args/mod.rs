@@ -140,7 +140,14 @@ pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
             Some(flag) => anyhow!("{flag} {value}: {reason}"),
             None => error,
         },
-        _ => error,
+        Some(known) => {
+            let mut flags: Vec<_> = known.settings().into_iter().filter_map(finetune::flag_of).collect();
+            if flags == ["--header"] {
+                flags.push("--no-header");
+            }
+            if flags.is_empty() { error } else { anyhow!("{error} ({})", flags.join(" or ")) }
+        }
+        None => error,
     }
 }
 

@@ -49,9 +49,9 @@ fn common_names_are_recognised() {
 fn an_unknown_header_is_listed_with_the_flag_to_use() {
     let message = refusal(&["utterance", "label"], &ReadOptions::default());
     assert!(message.contains("no text column") && message.contains("0 \"utterance\", 1 \"label\""), "{message}");
-    assert!(message.contains("--text"), "{message}");
+    assert!(message.contains("the text column"), "{message}");
     let message = refusal(&["text", "topic"], &ReadOptions::default());
-    assert!(message.contains("no label column") && message.contains("--label"), "{message}");
+    assert!(message.contains("no label column") && message.contains("the label column"), "{message}");
     let message = refusal(&["utterance", "topic"], &options(&["utterance"], None));
     assert!(message.contains("no label column"), "{message}");
 }
@@ -59,9 +59,9 @@ fn an_unknown_header_is_listed_with_the_flag_to_use() {
 #[test]
 fn a_column_that_does_not_exist_is_named() {
     let message = refusal(&["a", "b"], &options(&["a"], Some("c")));
-    assert!(message.contains("no column \"c\"") && message.contains("--label"), "{message}");
+    assert!(message.contains("no column \"c\"") && message.contains("the label column"), "{message}");
     let message = refusal(&["a", "b"], &options(&["7"], Some("b")));
-    assert!(message.contains("no column number 7") && message.contains("--text"), "{message}");
+    assert!(message.contains("no column number 7") && message.contains("the text column"), "{message}");
     let mut nameless = options(&["a"], Some("1"));
     nameless.columns.header = Header::No;
     assert!(refusal(&["a", "b"], &nameless).contains("without a header"));
@@ -113,7 +113,7 @@ fn flags_replace_single_fields_of_a_preset() {
     let found = plan(&cells, &sst2(&[], Some("human"))).unwrap();
     assert_eq!((found.text, found.label), (vec![0], Some(2)));
     let message = refusal(&["text", "x"], &sst2(&[], None));
-    assert!(message.contains("task sst2") && message.contains("--label"), "{message}");
+    assert!(message.contains("task sst2") && message.contains("the label column"), "{message}");
 }
 
 #[test]

@@ -154,7 +154,7 @@ mod tests {
         let set = jsonl("{\"hypothesis\":\"b\",\"idx\":0,\"premise\":\"a\",\"label\":1}\n").unwrap();
         assert_eq!((set.examples[0].text.as_str(), set.examples[0].pair.as_deref()), ("a", Some("b")));
         let error = message("{\"body\":\"a\",\"label\":1}");
-        assert!(error.contains("\"body\", \"label\"") && error.contains("--text"), "{error}");
+        assert!(error.contains("\"body\", \"label\"") && error.contains("name the key of the text column"), "{error}");
         let columns = Columns { text: vec!["0".into()], label: Some("1".into()), ..Columns::default() };
         let options = ReadOptions { columns, ..ReadOptions::default() };
         let set = read(&b"{\"1\":\"x\",\"0\":\"a\"}"[..], Path::new("in.jsonl"), &options).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::data::line_reader::LineReader;
 use crate::data::{Dataset, Example, ReadOptions};
-use crate::{Error, Result};
+use crate::{Error, Result, Setting};
 
 /// Texts to predict from a stream: one a line, a tab between the two of a pair. Each is yielded as soon as its line is
 /// read, so that it can be answered while the stream is open. A blank line is an empty text: answers stay in step with
@@ -65,7 +65,8 @@ pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> 
             path: path.into(),
             reason: "there is no label column".into(),
             found: "plain lines hold only texts".into(),
-            advice: "choose another format with --format".into(),
+            advice: "choose another format".into(),
+            settings: &[Setting::Format],
         });
     }
     let examples = Lines::new(reader, path).collect::<Result<Vec<_>>>()?;

@@ -52,8 +52,7 @@ impl Format {
                     "" => "the name has no extension".into(),
                     other => format!("the extension .{other} is that of no known format"),
                 };
-                let reason = format!("{what}; give the format with --format tsv, csv, jsonl or lines");
-                Err(Error::DataFile { path: path.into(), reason })
+                Err(Error::UnknownFormat { path: path.into(), reason: what })
             }
         }
     }
@@ -101,7 +100,7 @@ mod tests {
         assert_eq!(Format::of(Path::new("train.tsv.json")).unwrap(), Format::Jsonl);
         for unknown in ["train", "train.tsv.gz", ".tsv", "<stdin>"] {
             let error = Format::of(Path::new(unknown)).unwrap_err().to_string();
-            assert!(error.starts_with(unknown) && error.contains("--format"), "{error}");
+            assert!(error.starts_with(unknown) && error.contains("give the format"), "{error}");
         }
     }
 }
