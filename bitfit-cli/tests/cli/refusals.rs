@@ -30,7 +30,7 @@ const FINETUNE: &[Refusal] = &[
         what: "a hub id that is not in the cache",
         corrupt: NOTHING,
         flags: &["--model", "some/model"],
-        names: &["some/model", "HF_HUB_OFFLINE", "--model DIR"],
+        names: &["some/model", "HF_HUB_OFFLINE", "(--model)"],
     },
     Refusal {
         what: "a truncated weight file",
