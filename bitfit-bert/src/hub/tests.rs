@@ -68,7 +68,10 @@ fn an_incomplete_snapshot_is_not_used() {
     for files in [&[CONFIG, SINGLE][..], &[CONFIG, "tokenizer.json"], &[SINGLE, "tokenizer.json"]] {
         let (_root, hub) = cache("models--a--b", files);
         let message = refusal(&hub, "a/b");
-        assert!(message.contains("HF_HUB_OFFLINE") && message.contains("give a directory with config.json"), "{message}");
+        assert!(
+            message.contains("HF_HUB_OFFLINE") && message.contains("give a directory with config.json"),
+            "{message}"
+        );
     }
 }
 
@@ -214,7 +217,10 @@ mod downloads {
         let (_root, mut hub) = cache("unused", &[]);
         hub.settings.offline = false;
         let message = refusal(&hub, "a/b");
-        assert!(message.contains("the download failed") && message.contains("give a directory with config.json"), "{message}");
+        assert!(
+            message.contains("the download failed") && message.contains("give a directory with config.json"),
+            "{message}"
+        );
         let server = Server::start(testing::hub(&[(CONFIG, "{}"), ("vocab.txt", ""), ("pytorch_model.bin", "")]));
         hub.settings.network = network(&server.address);
         assert!(refusal(&hub, "a/b").contains("no weights as safetensors"));
