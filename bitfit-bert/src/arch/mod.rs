@@ -3,7 +3,7 @@
 //!
 //! An [`Architecture`] is one table in one file. The checkpoint, the network, the methods, the plan, the benches and
 //! the tests read it, so that a name is written once. A second architecture of the same arithmetic is one more file and
-//! one more line in [`ALL`].
+//! one more line in `ALL`.
 
 mod bert;
 #[cfg(test)]
