@@ -65,14 +65,13 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses to write the answers over one of the files that they are made from.
+/// Refuses to write the answers over the task file or a file of the base model. The input may be replaced by them,
+/// since it is read before.
 fn refuse_overwriting(args: &PredictArgs, task: &FoundTask) -> Result<()> {
     let Some(out) = &args.out else { return Ok(()) };
     let model_files = fs::read_dir(&task.dir).into_iter().flatten().flatten();
     let what = if output::is_same_file(out, &args.task_file) {
         "the task file"
-    } else if output::is_same_file(out, &args.input) {
-        "the input"
     } else if model_files.into_iter().any(|file| output::is_same_file(out, &file.path())) {
         "a file of the base model"
     } else {

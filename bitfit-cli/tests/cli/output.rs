@@ -93,17 +93,22 @@ fn a_directory_that_was_created_and_not_used_is_removed_again() {
 fn answers_do_not_replace_what_they_are_made_from() {
     let fixture = Fixture::new();
     fixture.finetune("--epochs 1");
-    let files = ["out/task.safetensors", "dev.tsv", "model/model.safetensors", "model/config.json", "model/vocab.txt"];
+    let files = ["out/task.safetensors", "model/model.safetensors", "model/config.json", "model/vocab.txt"];
     let contents = || files.map(|file| fixture.bytes(file));
     let before = contents();
-    for (out, what) in files.iter().zip(["the task file", "the input", "base model", "base model", "base model"]) {
+    for (out, what) in files.iter().zip(["the task file", "base model", "base model", "base model"]) {
         let line = format!("predict -q --task-file out/task.safetensors --input dev.tsv --out ./{out}");
         let message = refused(&fixture, &line);
         assert!(message.contains(&format!("--out ./{out}")) && message.contains(what), "{message}");
         assert!(contents() == before, "{out}");
     }
-    let run = fixture.run("predict -q --task-file out/task.safetensors --input dev.tsv --out model/answers.tsv");
-    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    // The input is read before the answers take its place.
+    fixture.write("copy.tsv", fixture.bytes("dev.tsv"));
+    for out in ["model/answers.tsv", "copy.tsv"] {
+        let run = fixture.run(&format!("predict -q --task-file out/task.safetensors --input copy.tsv --out {out}"));
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{out}");
+    }
+    assert_eq!(fixture.read("copy.tsv"), fixture.read("model/answers.tsv"));
 }
 
 #[test]
