@@ -266,6 +266,11 @@ impl Architecture {
         self.roles(false, 0).filter(|role| role.module == Module::Pooler)
     }
 
+    /// Whether a tensor's gradient is exactly zero, so that it counts as trained and never moves.
+    pub fn is_inert(&self, role: Role) -> bool {
+        self.is_key_bias_inert && role == Role::bias(Module::Key, role.layer)
+    }
+
     /// The tensors of one layer, or those outside the layers, in the order of the network.
     fn roles(&self, is_in_layers: bool, layer: usize) -> impl Iterator<Item = Role> {
         let modules = Module::iter().filter(move |module| module.is_in_layers() == is_in_layers && self.has(*module));

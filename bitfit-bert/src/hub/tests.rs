@@ -417,6 +417,12 @@ mod downloads {
         assert!(!repository(&hub).join("blobs").join(SINGLE).exists(), "{message}");
     }
 
+    /// Where each request for the weights' content began.
+    fn starts(server: &Server) -> Vec<Option<usize>> {
+        let requests = server.requests();
+        requests.iter().filter(|request| request.is_content(SINGLE)).map(|request| request.start).collect()
+    }
+
     #[test]
     fn content_is_checked_against_its_sha256() {
         let spoilt = Arc::new(AtomicUsize::new(1));
@@ -439,13 +445,7 @@ mod downloads {
         // What an earlier attempt left is wrong.
         fs::write(&partial, "THE ").unwrap();
         assert_eq!(weights(&hub.resolve("a/b").unwrap()), WEIGHTS);
-        let starts: Vec<_> = server
-            .requests()
-            .iter()
-            .filter(|request| request.is_content(SINGLE))
-            .map(|request| request.start)
-            .collect();
-        assert_eq!(starts, [None, Some(4), None]);
+        assert_eq!(starts(&server), [None, Some(4), None]);
     }
 
     #[test]
@@ -467,13 +467,7 @@ mod downloads {
         );
         assert!(hub.repository("a/b").unwrap().snapshot().is_none());
         assert_eq!(weights(&hub.resolve("a/b").unwrap()), WEIGHTS);
-        let starts: Vec<_> = server
-            .requests()
-            .iter()
-            .filter(|request| request.is_content(SINGLE))
-            .map(|request| request.start)
-            .collect();
-        assert_eq!(starts, [None, Some(5), Some(11), Some(11)]);
+        assert_eq!(starts(&server), [None, Some(5), Some(11), Some(11)]);
         assert!(!repository(&hub).join("blobs/model.safetensors.incomplete").exists());
     }
 

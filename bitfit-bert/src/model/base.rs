@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bitfit_core::{Backend, Frozen, FrozenMatrix, Precision, Workspace};
+use bitfit_core::{Backend, Frozen, FrozenMatrix, Mask, Precision, Workspace};
 
 use super::embeddings::Embeddings;
 use super::encoder::Encoder;
@@ -11,6 +11,7 @@ use super::layer::{Layer, QueryKeyValue};
 use super::{Dense, Norm};
 use crate::arch::{Architecture, Module, Part, Role};
 use crate::config::ModelConfig;
+use crate::methods::Method;
 use crate::{Checkpoint, Result, Tokenizer};
 
 /// A base model on a device: weights laid out once, their fingerprint taken once, the tokenizer read once. A clone
@@ -72,6 +73,13 @@ impl<D: Backend> Base<D> {
     /// The architecture.
     pub fn architecture(&self) -> &'static Architecture {
         self.checkpoint().architecture()
+    }
+
+    /// The tensors of the base that a method trains, in the order of the network, those that are inert included.
+    pub(super) fn trained_by<'a>(&'a self, method: &'a Method) -> impl Iterator<Item = Role> + 'a {
+        let pooler = self.architecture().pooler().filter(|_| self.checkpoint().has_pooler());
+        let roles = self.architecture().required(self.config()).chain(pooler);
+        roles.filter(|&role| method.mask(role) != Mask::None)
     }
 
     /// [`Checkpoint::fingerprint`], computed at the first call.

@@ -20,10 +20,10 @@ pub use params::{InitialValues, ModelOptions, TensorFile, TrainableKind, Trainab
 
 use std::collections::{BTreeSet, HashMap};
 
-use bitfit_core::{Arena, Backend, Entry, HostTensor, Mask, Param, Seed, Tape, Var, Workspace, ops::linear::Weight};
+use bitfit_core::{Arena, Backend, Entry, HostTensor, Param, Seed, Tape, Var, Workspace, ops::linear::Weight};
 
 use crate::Result;
-use crate::arch::{Architecture, Module, Part, Role};
+use crate::arch::Part;
 use crate::heads::{Head, TaskSpec};
 use crate::methods::Method;
 use crate::tokenize::Encoding;
@@ -193,14 +193,10 @@ impl<D: Backend> Model<D> {
             return names;
         }
         let architecture = self.base.architecture();
-        let has_pooler = self.base.checkpoint().has_pooler();
-        let is_inert = |role: Role| architecture.is_key_bias_inert && role == Role::bias(Module::Key, role.layer);
-        let pooler = architecture.pooler().filter(|_| has_pooler);
-        let encoder = architecture.required(self.base.config()).chain(pooler);
-        let trains = encoder.filter(|&role| self.method.mask(role) != Mask::None && !is_inert(role));
-        names.extend(trains.map(|role| architecture.parameter_name(role)));
-        if !has_pooler {
-            names.extend(fresh_pooler(architecture));
+        let name = |role| architecture.parameter_name(role);
+        names.extend(self.base.trained_by(&self.method).filter(|&role| !architecture.is_inert(role)).map(name));
+        if !self.base.checkpoint().has_pooler() {
+            names.extend(architecture.pooler().map(name));
         }
         names.extend([Part::Weight, Part::Bias].map(|part| architecture.head_name(part)));
         names
@@ -247,11 +243,6 @@ impl ParameterNames {
         };
         self.trainable.iter().map(|part| Ok((part.name.clone(), tensor(part)?))).collect()
     }
-}
-
-/// The parameter names of a pooler that trains whole.
-fn fresh_pooler(architecture: &Architecture) -> [String; 2] {
-    [Part::Weight, Part::Bias].map(|part| architecture.parameter_name(Role { layer: 0, module: Module::Pooler, part }))
 }
 
 impl<D: Backend> Norm<D> {

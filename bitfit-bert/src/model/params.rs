@@ -165,16 +165,13 @@ impl<'a, D: Backend> Builder<'a, D> {
 
     /// Replaces the handles of the encoder's tensors that train, or that a finished task brings.
     fn encoder(&mut self, encoder: &mut Encoder<D>) -> Result<()> {
-        let architecture = self.base.architecture();
-        let pooler = architecture.pooler().filter(|_| self.base.checkpoint().has_pooler());
-        let roles: Vec<Role> = architecture.required(self.base.config()).chain(pooler).collect();
-        let trained = roles.into_iter().filter(|&role| self.options.method.mask(role) != Mask::None);
+        let mut trained = self.base.trained_by(&self.options.method);
         match &self.options.initial {
             InitialValues::Finished(file) => {
                 self.check_finished(file, trained)?;
                 self.put_finished(encoder, file)
             }
-            _ => trained.into_iter().try_for_each(|role| self.train(encoder, role)),
+            _ => trained.try_for_each(|role| self.train(encoder, role)),
         }
     }
 
@@ -186,7 +183,7 @@ impl<'a, D: Backend> Builder<'a, D> {
         let tensor = self.base.checkpoint().tensor(role)?;
         let name = architecture.parameter_name(role);
         let shape = tensor.shape().to_vec();
-        let fixed = (role.module == Module::Key && architecture.is_key_bias_inert).then(|| tensor.clone());
+        let fixed = architecture.is_inert(role).then(|| tensor.clone());
         if fixed.is_none() {
             *place = Param::Trainable(self.arena.train(name.clone(), tensor, self.options.method.mask(role))?);
         }

@@ -164,13 +164,11 @@ impl<D: Backend> Finetune<D> {
         let writer = TaskWriter::new(&options, &model)?;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
         let mut log = MetricsLog::new(&options.out.join(METRICS_LOG), options.log_every, events);
-        let names = model.names();
-        let named = |values: &[f32]| names.apply(values);
-        let mut saving = Saving { writer: &writer, named: &named, inner: &mut log };
+        let mut saving = Saving { writer: &writer, inner: &mut log };
         let evaluation = eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
         let report = Trainer::new(&mut model, &train, evaluation, &options.training)?.run(&mut saving)?;
         let written = report.state.steps > 0;
-        let task = written.then(|| writer.write(&report.state, model.values()?)).transpose()?;
+        let task = written.then(|| writer.write(&report.state, &model.arena().read()?)).transpose()?;
         log.finish().map(|()| Finished { report, task })
     }
 }

@@ -135,11 +135,6 @@ impl Plan {
         let biases = self.parts.iter().filter(|part| matches!(part.kind, TrainableKind::Bias(_)));
         biases.map(|part| part.scalars).sum()
     }
-
-    /// Whether the base model lacks a pooler, so that a fresh one trains whole.
-    pub fn has_fresh_pooler(&self) -> bool {
-        self.parts.iter().any(|part| part.kind == TrainableKind::FreshPooler)
-    }
 }
 
 fn cached_prefix<D: Backend>(model: &Model<D>, training: &TrainOptions, batches: &Batches) -> Option<CachedPrefix> {

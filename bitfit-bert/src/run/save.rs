@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bitfit_core::Backend;
 
-use crate::model::{Base, Model};
+use crate::model::{Base, Model, ParameterNames};
 use crate::task_file::{Best, Hyperparameters, TaskInfo};
 use crate::train::{BatchSize, EpochReport, Events, State, StepReport};
 use crate::{Error, Result, TaskFile};
@@ -29,6 +29,7 @@ pub(super) struct TaskWriter<D: Backend> {
     path: PathBuf,
     info: TaskInfo,
     base: Base<D>,
+    names: ParameterNames,
 }
 
 impl<D: Backend> TaskWriter<D> {
@@ -80,14 +81,14 @@ impl<D: Backend> TaskWriter<D> {
             },
             best: None,
         };
-        Ok(Self { path: options.out.join(TASK_FILE), info, base: base.clone() })
+        Ok(Self { path: options.out.join(TASK_FILE), info, base: base.clone(), names: model.names() })
     }
 
-    /// Replaces the task file by one of `tensors`, with what the run has reached.
+    /// Replaces the task file by one of the arena's `values`, with what the run has reached.
     ///
     /// # Errors
     /// [`Error::Weights`] when the base's files have changed since they were read; [`Error::Io`].
-    pub(super) fn write(&self, state: &State, tensors: Tensors) -> Result<WrittenTask> {
+    pub(super) fn write(&self, state: &State, values: &[f32]) -> Result<WrittenTask> {
         self.base.checkpoint().check_unchanged()?;
         let mut info = self.info.clone();
         info.hyperparameters.steps = state.steps;
@@ -95,20 +96,15 @@ impl<D: Backend> TaskWriter<D> {
             let scores = best.scores.iter().map(|score| (score.metric.name().to_owned(), score.value));
             Best { epoch: best.epoch, scores: scores.collect() }
         });
-        TaskFile { info, tensors }.write(&self.path)?;
+        TaskFile { info, tensors: self.names.apply(values)? }.write(&self.path)?;
         let bytes = fs::metadata(&self.path).map_err(Error::io(&self.path))?.len();
         Ok(WrittenTask { path: self.path.clone(), bytes })
     }
 }
 
-/// Trained tensors by parameter name.
-type Tensors = std::collections::HashMap<String, bitfit_core::HostTensor>;
-
 /// Writes the task file at every [`Events::keep`], and passes every event on.
 pub(super) struct Saving<'a, D: Backend> {
     pub(super) writer: &'a TaskWriter<D>,
-    /// Names the values of the run's arena.
-    pub(super) named: &'a (dyn Fn(&[f32]) -> Result<Tensors> + Sync),
     pub(super) inner: &'a mut dyn Events,
 }
 
@@ -122,7 +118,7 @@ impl<D: Backend> Events for Saving<'_, D> {
     }
 
     fn keep(&mut self, state: &State, values: &[f32]) -> Result<()> {
-        self.writer.write(state, (self.named)(values)?)?;
+        self.writer.write(state, values)?;
         self.inner.keep(state, values)
     }
 
