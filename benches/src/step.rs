@@ -3,7 +3,7 @@
 use std::{ops::Range, path::Path};
 
 use bitfit_bert::data::{Kind, Labels};
-use bitfit_bert::heads::{Targets, TaskSpec};
+use bitfit_bert::heads::{PairEncoding, Pooling, Targets, TaskSpec};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions};
 use bitfit_bert::tokenize::Encoding;
@@ -38,6 +38,7 @@ impl<D: Backend> Step<D> {
             .map(|&len| Encoding {
                 ids: (0..len).map(|_| 1000 + random.below(29_000)).collect(),
                 type_ids: vec![0; len],
+                second: None,
             })
             .collect();
         let targets = Targets::Classes(lengths.iter().map(|_| random.below(2) as usize).collect());
@@ -85,7 +86,15 @@ pub fn two_classes() -> ModelOptions {
     let labels = Labels::from_names(vec!["no".into(), "yes".into()]);
     let metrics = vec![Metric::Accuracy];
     ModelOptions {
-        spec: TaskSpec { kind: Kind::Classify, labels, pairs: false, max_length: 512, metrics },
+        spec: TaskSpec {
+            kind: Kind::Classify,
+            labels,
+            pairs: false,
+            pair: PairEncoding::Joint,
+            pooling: Pooling::Pooler,
+            max_length: 512,
+            metrics,
+        },
         method: Method::BitFit(BiasSelection::all()),
         initial: InitialValues::Drawn { seed: 0 },
         dropout: None,

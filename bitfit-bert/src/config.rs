@@ -1,13 +1,13 @@
 //! `config.json`: the architecture of a checkpoint and its extents, read the way Hugging Face writes it and checked
 //! before anything uses it.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::arch::{Architecture, BERT, Module};
+use crate::arch::{Architecture, BERT, Module, Positions};
+use crate::files::{MAX_CONFIG, read_bounded};
 use crate::{Error, Result};
 
 /// The file's name inside a model directory.
@@ -16,10 +16,14 @@ pub const FILE_NAME: &str = "config.json";
 /// The largest extent a checkpoint may declare. Any two extents can be multiplied in a u64, and no encoder comes near.
 const MAX_EXTENT: u64 = i32::MAX as u64;
 
+/// The most buckets of a position bias. A quarter of them are for one distance each, which must end far below the
+/// greatest distance that is told apart.
+const MAX_BUCKETS: usize = 256;
+
 /// The configuration of an encoder: its architecture, and its extents under the names of `transformers.BertConfig`.
 ///
-/// Every extent is at least 1, `num_attention_heads` divides `hidden_size`, there are more positions than
-/// `position_offset`, and every probability is in `[0, 1)`.
+/// Every extent is at least 1, `num_attention_heads` divides `hidden_size`, there are positions for a token behind those
+/// of the padding, and every probability is in `[0, 1)`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ModelConfig {
@@ -29,6 +33,8 @@ pub struct ModelConfig {
     pub vocab_size: usize,
     /// H: the width of the residual stream.
     pub hidden_size: usize,
+    /// E: the width of the embeddings; H but in architectures that project them.
+    pub embedding_size: usize,
     /// L: the number of encoder layers.
     pub num_hidden_layers: usize,
     /// N: the number of attention heads, of `hidden_size / num_attention_heads` columns each.
@@ -37,11 +43,15 @@ pub struct ModelConfig {
     pub intermediate_size: usize,
     /// P: the number of rows of the position embedding.
     pub max_position_embeddings: usize,
+    /// The padding's id, behind which positions begin; `None` where they begin at 0.
+    pub padding: Option<u32>,
+    /// The number of buckets of the position bias; `None` where there is none.
+    pub position_buckets: Option<usize>,
     /// The number of rows of the token type (segment) embedding. 2 where the file does not say.
     pub type_vocab_size: usize,
     /// Added to the variance in every LayerNorm. 1e-12 where the file does not say.
     pub layer_norm_eps: f32,
-    /// The activation of the feed-forward layer and nothing else; the pooler's is always tanh.
+    /// The activation of the feed-forward layer and nothing else; the head's is the architecture's.
     pub hidden_act: Activation,
     /// Dropout after the embeddings and after each dense layer that ends in a LayerNorm. 0.1 where the file does not
     /// say.
@@ -72,6 +82,8 @@ pub struct InferenceConfig {
     pub vocab_size: usize,
     /// See [`ModelConfig::hidden_size`].
     pub hidden_size: usize,
+    /// See [`ModelConfig::embedding_size`].
+    pub embedding_size: usize,
     /// See [`ModelConfig::num_hidden_layers`].
     pub num_hidden_layers: usize,
     /// See [`ModelConfig::num_attention_heads`].
@@ -80,6 +92,10 @@ pub struct InferenceConfig {
     pub intermediate_size: usize,
     /// See [`ModelConfig::max_position_embeddings`].
     pub max_position_embeddings: usize,
+    /// See [`ModelConfig::padding`].
+    pub padding: Option<u32>,
+    /// See [`ModelConfig::position_buckets`].
+    pub position_buckets: Option<usize>,
     /// See [`ModelConfig::type_vocab_size`].
     pub type_vocab_size: usize,
     /// See [`ModelConfig::layer_norm_eps`].
@@ -95,7 +111,7 @@ impl ModelConfig {
     /// [`Error::Io`] if it cannot be read, and what [`ModelConfig::from_json`] says.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
-        Self::from_json(&path, &fs::read(&path).map_err(Error::io(&path))?)
+        Self::from_json(&path, &read_bounded(&path, MAX_CONFIG)?)
     }
 
     /// Reads and checks the text of a `config.json`; `path` is for the messages. Unknown keys are ignored.
@@ -109,20 +125,29 @@ impl ModelConfig {
         let keys = Keys { path, keys: &keys };
         let architecture = keys.architecture()?;
         let names = &architecture.keys;
+        let hidden_size = keys.extent(names.hidden_size, None)?;
         let config = Self {
             architecture,
             vocab_size: keys.extent("vocab_size", None)?,
-            hidden_size: keys.extent(names.hidden_size, None)?,
+            hidden_size,
+            embedding_size: names
+                .embedding_size
+                .map_or(Ok(hidden_size), |(key, default)| keys.extent(key, Some(default)))?,
             num_hidden_layers: keys.extent(names.num_hidden_layers, None)?,
             num_attention_heads: keys.extent(names.num_attention_heads, None)?,
             intermediate_size: keys.extent(names.intermediate_size, None)?,
             max_position_embeddings: keys.extent("max_position_embeddings", None)?,
+            padding: keys.padding(architecture.positions)?,
+            position_buckets: names.position_buckets.map(|(key, default)| keys.buckets(key, default)).transpose()?,
             type_vocab_size: keys.extent("type_vocab_size", Some(2))?,
-            layer_norm_eps: keys.epsilon("layer_norm_eps", 1e-12)?,
+            layer_norm_eps: names.layer_norm_eps.map_or(Ok(1e-12), |key| keys.epsilon(key, 1e-12))?,
             hidden_act: keys.activation(names.hidden_act)?,
             hidden_dropout_prob: keys.probability(names.hidden_dropout)?.unwrap_or(0.1),
             attention_probs_dropout_prob: keys.probability(names.attention_dropout)?.unwrap_or(0.1),
-            classifier_dropout: keys.probability(names.head_dropout)?,
+            classifier_dropout: match names.head_dropout {
+                Some((key, default)) => keys.probability(key)?.or(default),
+                None => None,
+            },
         };
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(keys.invalid(format!(
@@ -130,24 +155,30 @@ impl ModelConfig {
                 names.hidden_size, config.hidden_size, names.num_attention_heads, config.num_attention_heads
             )));
         }
-        if config.max_position_embeddings <= architecture.position_offset {
+        if config.max_position_embeddings <= config.first_position() {
             return Err(keys.invalid(format!(
-                "\"max_position_embeddings\" is {}, but the positions of {architecture} begin at {}",
-                config.max_position_embeddings, architecture.position_offset
+                "\"max_position_embeddings\" is {}, but positions begin at {}, behind the padding's id",
+                config.max_position_embeddings,
+                config.first_position()
             )));
         }
         Ok(config)
     }
 
-    /// The dropout before the head, as `BertForSequenceClassification` chooses it: `classifier_dropout` where it is
-    /// given, `hidden_dropout_prob` elsewhere.
+    /// The dropout before the head, as the architecture's class for the classification of texts chooses it: its own
+    /// where there is one, `hidden_dropout_prob` elsewhere.
     pub fn head_dropout_prob(&self) -> f32 {
         self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
     }
 
+    /// The position of a sequence's first token.
+    pub fn first_position(&self) -> usize {
+        self.padding.map_or(0, |padding| padding as usize + 1)
+    }
+
     /// The longest sequence in tokens, special tokens included.
     pub fn max_length(&self) -> usize {
-        self.max_position_embeddings - self.architecture.position_offset
+        self.max_position_embeddings - self.first_position()
     }
 
     /// How many token types a tokenizer may use: 1 in an architecture without token types, where every token is of type
@@ -162,10 +193,13 @@ impl ModelConfig {
             model_type: self.architecture.model_type.into(),
             vocab_size: self.vocab_size,
             hidden_size: self.hidden_size,
+            embedding_size: self.embedding_size,
             num_hidden_layers: self.num_hidden_layers,
             num_attention_heads: self.num_attention_heads,
             intermediate_size: self.intermediate_size,
             max_position_embeddings: self.max_position_embeddings,
+            padding: self.padding,
+            position_buckets: self.position_buckets,
             type_vocab_size: self.type_vocab_size,
             layer_norm_eps: self.layer_norm_eps,
             hidden_act: self.hidden_act,
@@ -220,6 +254,29 @@ impl Keys<'_> {
             (None, Some(default)) => Ok(default),
             (None, None) => Err(self.invalid(format!("\"{key}\" is missing"))),
         }
+    }
+
+    /// The padding's id, for positions that begin behind it. Transformers' default is 1 in every such architecture.
+    fn padding(&self, positions: Positions) -> Result<Option<u32>> {
+        let key = "pad_token_id";
+        match (positions, self.get(key)) {
+            (Positions::FromZero, _) => Ok(None),
+            (Positions::AfterPadding(Some(id)), _) => Ok(Some(id)),
+            (Positions::AfterPadding(None), None) => Ok(Some(1)),
+            (Positions::AfterPadding(None), Some(value)) => {
+                let id = value.as_u64().and_then(|id| u32::try_from(id).ok()).filter(|&id| u64::from(id) < MAX_EXTENT);
+                id.map(Some).ok_or_else(|| self.must_be(key, &format!("a whole number below {MAX_EXTENT}"), value))
+            }
+        }
+    }
+
+    /// The number of buckets of a position bias: half of them for each direction, half of those for one distance each.
+    fn buckets(&self, key: &str, default: usize) -> Result<usize> {
+        let buckets = self.extent(key, Some(default))?;
+        if buckets.is_multiple_of(4) && (8..=MAX_BUCKETS).contains(&buckets) {
+            return Ok(buckets);
+        }
+        Err(self.invalid(format!("\"{key}\" must be a multiple of 4 from 8 to {MAX_BUCKETS}, found {buckets}")))
     }
 
     fn epsilon(&self, key: &str, default: f32) -> Result<f32> {
@@ -385,12 +442,12 @@ mod tests {
 
     #[test]
     fn other_families_are_told_what_is_supported() {
-        for name in ["roberta", "distilbert", "bert-generation", "albert", "gpt2"] {
+        for name in ["deberta-v2", "bert-generation", "albert", "gpt2"] {
             let error = parse(json!({"model_type": name})).unwrap_err();
             assert!(matches!(&error, Error::Unsupported { .. }), "{error}");
             assert!(error.to_string().contains(name) && error.to_string().contains("bert-base-uncased"), "{error}");
         }
-        let by_class = json!({"model_type": null, "architectures": ["RobertaForMaskedLM"]});
+        let by_class = json!({"model_type": null, "architectures": ["AlbertForMaskedLM"]});
         assert!(matches!(parse(by_class), Err(Error::Unsupported { .. })));
         assert!(matches!(parse(json!({"model_type": 3})), Err(Error::Config { .. })));
     }

@@ -10,7 +10,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use crate::arch::Architecture;
+use crate::arch::{Architecture, Positions};
 use crate::config::{self, ModelConfig};
 
 /// A model as its files hold it: a configuration, and tensors by their names.
@@ -69,11 +69,12 @@ impl Tiny {
     #[must_use]
     pub fn in_words_of(&self, architecture: &Architecture) -> Self {
         let (config, keys) = (self.config(), &architecture.keys);
+        let first = if architecture.positions == Positions::FromZero { 0 } else { 2 };
         Self::of(json!({
             "model_type": architecture.model_type, "vocab_size": config.vocab_size, keys.hidden_size: config.hidden_size,
             keys.num_hidden_layers: config.num_hidden_layers, keys.num_attention_heads: config.num_attention_heads,
             keys.intermediate_size: config.intermediate_size,
-            "max_position_embeddings": config.max_length() + architecture.position_offset,
+            "max_position_embeddings": config.max_length() + first,
             "type_vocab_size": config.type_vocab_size, "layer_norm_eps": config.layer_norm_eps,
         }))
     }

@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use bitfit_bert::data::{Dataset, Labels, ReadOptions};
-//! use bitfit_bert::heads::TaskSpec;
+//! use bitfit_bert::heads::{PairEncoding, Pooling, TaskSpec};
 //! use bitfit_bert::metrics::Metric;
 //! use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions};
 //! use bitfit_bert::train::{Examples, NoEvents, TrainOptions, Trainer};
@@ -18,6 +18,8 @@
 //!     kind: data::Kind::Classify,
 //!     labels: Some(labels),
 //!     pairs: set.is_paired(),
+//!     pair: PairEncoding::Joint,
+//!     pooling: Pooling::of_directory(base.checkpoint().dir())?.0,
 //!     max_length: 128,
 //!     metrics: vec![Metric::Accuracy],
 //! };
@@ -45,7 +47,8 @@
 //! | [`tokenize`], [`data`] | from text to token ids; labelled texts from files |
 //! | [`heads`], [`methods`], [`metrics`] | what a task predicts, what trains, how good it is |
 //! | [`model`] | the base, and the network of one task over it |
-//! | [`train`], [`infer`] | the training loop; a finished task in use |
+//! | [`train`], [`probe`] | the training loop; the baseline of a linear head over the frozen base |
+//! | [`infer`] | a finished task in use |
 //! | [`task_file`], [`run`] | what training leaves; whole runs, from files to files |
 
 pub mod arch;
@@ -63,6 +66,7 @@ pub mod methods;
 pub mod metrics;
 pub mod model;
 pub mod presets;
+pub mod probe;
 pub mod run;
 pub mod settings;
 pub mod task_file;

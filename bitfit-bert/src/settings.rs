@@ -48,6 +48,15 @@ pub enum Setting {
     /// The layers whose biases train.
     #[strum(serialize = "the range of layers")]
     Layers,
+    /// How the two texts of a pair go through the encoder.
+    #[strum(serialize = "the encoding of pairs")]
+    Pair,
+    /// What of the last layer the head reads.
+    #[strum(serialize = "the read-out")]
+    Pooling,
+    /// The kinds of bias that train.
+    #[strum(serialize = "the kind of bias")]
+    Biases,
     /// The base model's directory or hub id.
     #[strum(serialize = "the base model")]
     Model,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::fixture::Tiny;
-use bitfit_bert::heads::TaskSpec;
+use bitfit_bert::heads::{PairEncoding, Pooling, TaskSpec};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions};
 use bitfit_bert::{BiasSelection, Method};
@@ -72,7 +72,15 @@ fn options(classes: usize, seed: u64) -> ModelOptions {
     let labels = Labels::from_names((0..classes).map(|class| class.to_string()).collect());
     let metrics = vec![Metric::Accuracy];
     ModelOptions {
-        spec: TaskSpec { kind: Kind::Classify, labels, pairs: false, max_length: 16, metrics },
+        spec: TaskSpec {
+            kind: Kind::Classify,
+            labels,
+            pairs: false,
+            pair: PairEncoding::Joint,
+            pooling: Pooling::Pooler,
+            max_length: 16,
+            metrics,
+        },
         method: Method::BitFit(BiasSelection::all()),
         initial: InitialValues::Drawn { seed },
         dropout: None,

@@ -10,9 +10,10 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use bitfit_bert::data::{Columns, Kind, ReadOptions};
+use bitfit_bert::heads::{PairEncoding, Pooling};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::Base;
-use bitfit_bert::run::{Finetune, FinetuneOptions};
+use bitfit_bert::run::{Finetune, FinetuneOptions, ProbeUse};
 use bitfit_bert::train::{Events, StepReport, TrainOptions};
 use bitfit_bert::{BiasKind, BiasSelection, Method};
 use bitfit_core::{Backend, Cpu, Precision};
@@ -60,11 +61,14 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         kind,
         metrics: vec![if kind == Kind::Regress { Metric::Spearman } else { Metric::Accuracy }],
         method: Method::BitFit(selection),
+        pair: PairEncoding::Joint,
+        pooling: Some(Pooling::Pooler),
         training: TrainOptions { epochs: 1, shuffle: false, ..TrainOptions::default() },
         device: device.name(),
         precision: "f32".into(),
         max_length: Some(128),
         dropout: Some(0.0),
+        probe: ProbeUse::Off,
         init_head: Some(head),
         log_every: 1,
         out: out.path().into(),

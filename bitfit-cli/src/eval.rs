@@ -10,6 +10,7 @@ use bitfit_bert::run::scores_as_json;
 use bitfit_core::Backend;
 
 use crate::args::{EvalArgs, name_of};
+use crate::last_resort;
 use crate::plan::grouped;
 use crate::report::{self, EvalReport};
 use crate::setup::{self, FoundTask, Job, Loaded};
@@ -29,6 +30,7 @@ impl Job for Scoring<'_> {
 }
 
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
+    last_resort::check_stdout()?;
     [&args.task_file, &args.data].into_iter().try_for_each(|path| setup::check_input(path))?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
     let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;

@@ -13,6 +13,7 @@ use bitfit_core::Backend;
 use crate::STOPPED;
 use crate::args::{FinetuneArgs, name_of};
 use crate::interrupt::Interrupt;
+use crate::last_resort;
 use crate::output::{self, OutputDirectory};
 use crate::plan::{grouped, plan_lines};
 use crate::progress::Progress;
@@ -32,6 +33,7 @@ impl Job for Training<'_> {
         let Self(args) = self;
         // Mistakes that cost nothing to find are found before a model is fetched and data is read.
         let options = args.options()?;
+        last_resort::check_stdout()?;
         check_files(args)?;
         let out = OutputDirectory::check(&args.out)?;
         let quiet = args.machine.quiet;
@@ -41,7 +43,7 @@ impl Job for Training<'_> {
         if !quiet {
             plan_lines(&plan).iter().for_each(|line| report::say(format_args!("{line}")));
         }
-        let interrupt = Interrupt::install(quiet)?;
+        let interrupt = Interrupt::install(quiet, out.clone())?;
         let mut progress = Progress::new(&plan, args.log_every, quiet, interrupt)?;
         let finished = finetune.run(&mut progress);
         progress.finish();
@@ -52,7 +54,7 @@ impl Job for Training<'_> {
 
 /// Reports how a run ended.
 fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<ExitCode> {
-    let Finished { report: outcome, task } = finished;
+    let Finished { report: outcome, task, probe } = finished;
     let state = &outcome.state;
     let best = state.best.as_ref();
     let seconds = state.training.as_secs_f64();
@@ -63,6 +65,8 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
     };
     if !args.machine.quiet && !matches!(outcome.stop, StopReason::Diverged { .. }) {
         let kept = match best {
+            // A probe has no epochs.
+            Some(best) if best.epoch == 0 => format!(", {}", report::scores(&best.scores)),
             Some(best) => format!(", epoch {}: {}", best.epoch, report::scores(&best.scores)),
             None => String::new(),
         };
@@ -91,6 +95,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
             Some(BestReport { epoch: best.epoch, metric: score.metric.name(), value: score.value })
         }),
         metrics: scores_as_json(best.map_or(&state.last, |best| &best.scores)),
+        probe: probe.as_ref().map(|probe| scores_as_json(&probe.scores)),
         seconds: report::rounded(seconds, 3),
         tokens_per_s: report::rate(state.tokens as f64, seconds),
         peak_rss_bytes: report::peak_rss_bytes(),

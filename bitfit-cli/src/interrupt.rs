@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use bitfit_bert::files::AtomicFile;
 
+use crate::output::OutputDirectory;
 use crate::{STOPPED, report};
 
 /// Whether the user has asked the run to end.
@@ -19,13 +20,14 @@ use crate::{STOPPED, report};
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Catches the first signal from now on. A signal before this call ends the program at once.
-    pub fn install(quiet: bool) -> Result<Self> {
+    /// Catches the first signal from now on. A signal before this call ends the program at once. A second one also
+    /// removes the directories of `out`, where nothing has been put into them yet.
+    pub fn install(quiet: bool, out: OutputDirectory) -> Result<Self> {
         let interrupt = Self::default();
         let is_set = Arc::clone(&interrupt.0);
         on_signal(move || {
             if is_set.swap(true, Ordering::Relaxed) {
-                quit();
+                quit(|| out.remove_if_new_and_empty());
             }
             if !quiet {
                 report::say(format_args!("stopping after this step, and saving; once more quits at once"));
@@ -42,11 +44,12 @@ impl Interrupt {
 
 /// Makes the first signal from now on quit at once, even while input is waited for, and delete unfinished files.
 pub fn quit_on_signal() -> Result<()> {
-    on_signal(|| quit())
+    on_signal(|| quit(|| ()))
 }
 
-fn quit() -> ! {
+fn quit(clean_up: impl FnOnce()) -> ! {
     AtomicFile::abandon_all();
+    clean_up();
     process::exit(STOPPED.into())
 }
 

@@ -12,6 +12,7 @@ mod args;
 mod eval;
 mod finetune;
 mod interrupt;
+mod last_resort;
 mod output;
 mod plan;
 mod predict;
@@ -26,6 +27,9 @@ use clap::Parser;
 
 use args::{Cli, Command};
 
+#[global_allocator]
+static ALLOCATOR: last_resort::Allocator = last_resort::Allocator;
+
 /// The exit code of a run that was stopped by a signal: what a shell reports for SIGINT.
 const STOPPED: u8 = 130;
 
@@ -34,11 +38,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return args::refuse(&error),
     };
-    let result = match cli.command {
+    let result = last_resort::report_truncated_maps().and_then(|()| match cli.command {
         Command::Finetune(args) => finetune::run(*args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
-    };
+    });
     match result {
         Ok(code) => code,
         // The reader of the output has read enough.

@@ -9,11 +9,13 @@ use anyhow::{Result, anyhow, bail};
 use bitfit_bert::files::AtomicFile;
 use bitfit_bert::run::{METRICS_LOG, TASK_FILE};
 
+use crate::last_resort;
+
 /// The files that a run writes into its directory.
 pub const FILES: [&str; 2] = [TASK_FILE, METRICS_LOG];
 
 /// The directory of `--out`, which exists or can be created, and takes files.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct OutputDirectory {
     /// The directories that do not exist yet, the innermost first.
     missing: Vec<PathBuf>,
@@ -94,7 +96,10 @@ impl Sink {
     pub fn open(path: Option<&Path>) -> Result<Self> {
         Ok(match path {
             Some(path) => Self::File(AtomicFile::create(path).map_err(refuse)?),
-            None => Self::Stdout(io::stdout()),
+            None => {
+                last_resort::check_stdout()?;
+                Self::Stdout(io::stdout())
+            }
         })
     }
 

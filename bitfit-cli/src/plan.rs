@@ -1,6 +1,7 @@
 //! The plan of a run as text, shown before the run starts.
 
 use bitfit_bert::BiasKind;
+use bitfit_bert::heads::{PairEncoding, Pooling, PoolingSource};
 use bitfit_bert::model::TrainableKind;
 use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanPart};
 use bitfit_bert::train::BatchSize;
@@ -31,8 +32,9 @@ pub fn plan_lines(plan: &Plan) -> Vec<String> {
     });
     lines.add("trains", format!("{trainable} of {total} parameters ({percent:.3} %){layers}"));
     plan.parts.iter().for_each(|part| lines.add("", part_text(part)));
+    lines.add("head", pooling(plan));
     if let Some(head) = &plan.initial_head {
-        lines.add("head", initial_head(head, plan.labels.as_deref()));
+        lines.add("", initial_head(head, plan.labels.as_deref()));
     }
     lines.add("training", training(plan));
     lines.add("", settings(plan));
@@ -74,10 +76,33 @@ fn part_text(part: &PlanPart) -> String {
         }
         TrainableKind::Bias(kind) => (format!("{kind} bias"), ""),
         TrainableKind::FreshPooler => ("new pooler".into(), "  (the checkpoint has none: weight and bias train)"),
+        TrainableKind::HeadDense => ("dense layer of the head".into(), ""),
         TrainableKind::Head => ("head".into(), ""),
     };
     let tensors = if part.tensors == 1 { "tensor" } else { "tensors" };
     format!("{name:<25} {:>4} {tensors:<7} {:>11} values{note}", part.tensors, grouped(part.scalars))
+}
+
+/// What the head reads, and why.
+fn pooling(plan: &Plan) -> String {
+    let what = match (plan.pooling, plan.config.architecture.head.dense) {
+        (Pooling::Pooler, None) => "the first token through the pooler",
+        (Pooling::Pooler, Some(_)) => "the first token through a dense layer of its own",
+        (Pooling::Cls, _) => "the first token",
+        (Pooling::Mean, _) => "the mean over all tokens",
+        (Pooling::ClsNormalized, _) => "the first token, divided by its length",
+        (Pooling::MeanNormalized, _) => "the mean over all tokens, divided by its length",
+    };
+    let why = match &plan.pooling_source {
+        PoolingSource::Chosen => "by --pooling".to_owned(),
+        PoolingSource::File(path) => format!("as {} says", path.display()),
+        PoolingSource::Default => format!("as {}'s own class for classification does", plan.config.architecture),
+    };
+    let pair = match plan.pair {
+        Some(PairEncoding::Separate) => "; of each text of a pair, and their difference and product",
+        Some(PairEncoding::Joint) | None => "",
+    };
+    format!("reads {what}, {why}{pair}")
 }
 
 /// Where the head's first values come from, and for which classes they are taken.

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use anyhow::Result;
 use bitfit_bert::run::Plan;
-use bitfit_bert::train::{EpochReport, Events, StepReport};
+use bitfit_bert::train::{EpochReport, Events, ProbeReport, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::interrupt::Interrupt;
@@ -81,6 +81,18 @@ impl Progress {
 }
 
 impl Events for Progress {
+    fn probe(&mut self, probe: &ProbeReport) {
+        let scores = report::scores(&probe.scores);
+        let what =
+            format!("a linear head over the frozen base, {} of its last layer; {:.1} s", probe.pooling, probe.seconds);
+        let line = if scores.is_empty() { format!("probe  {what}") } else { format!("probe  {scores}  ({what})") };
+        match &self.view {
+            View::Quiet => {}
+            View::Lines { .. } => report::say(format_args!("{line}")),
+            View::Bar { bar, .. } => bar.println(line),
+        }
+    }
+
     fn step(&mut self, step: &StepReport) -> bitfit_bert::Result<()> {
         let epoch = format!("epoch {}/{}", step.epoch, self.epochs);
         match &mut self.view {

@@ -33,6 +33,8 @@ pub struct FinetuneReport<'a> {
     pub best: Option<BestReport>,
     /// Every score of that epoch.
     pub metrics: Value,
+    /// The scores of the probe; null without one.
+    pub probe: Option<Value>,
     /// The time spent in training steps alone.
     pub seconds: f64,
     pub tokens_per_s: f64,

@@ -117,7 +117,8 @@ impl Network {
         };
         let x = tape.embedding_sum(&[(&self.ids, &self.table)]).unwrap();
         let qkv = tape.linear(&x, &qkv.clone().into(), &[qkv_bias]).unwrap();
-        let args = AttentionArgs { heads: 4, queries: &self.sequences, keys: &self.sequences, dropout: 0.1 };
+        let (queries, keys) = (&self.sequences, &self.sequences);
+        let args = AttentionArgs { heads: 4, queries, keys, position_bias: None, dropout: 0.1 };
         let attended = tape.attention(Projections::Packed(&qkv), &args).unwrap();
         let projected = tape.linear(&attended, &projection.clone().into(), &[]).unwrap();
         let h = tape.add_norm(&projected, &norm(b1, &x, beta1)).unwrap();

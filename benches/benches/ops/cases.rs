@@ -196,6 +196,7 @@ impl AttentionOp {
             head_dim: size.hidden / size.heads,
             queries: sequences,
             keys: sequences,
+            position_bias: None,
             dropout: dropout(),
         }
     }

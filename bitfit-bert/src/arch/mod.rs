@@ -6,6 +6,10 @@
 //! one more line in `ALL`.
 
 mod bert;
+mod distilbert;
+mod electra;
+mod mpnet;
+mod roberta;
 #[cfg(test)]
 mod throwaway;
 
@@ -15,12 +19,24 @@ use std::fmt;
 use strum::{EnumIter, IntoEnumIterator};
 
 pub use bert::BERT;
+use bitfit_core::ops::activation::Activation;
+pub use distilbert::DISTILBERT;
+pub use electra::ELECTRA;
+pub use mpnet::MPNET;
+pub use roberta::{CAMEMBERT, ROBERTA, XLM_ROBERTA};
 
 use crate::config::ModelConfig;
+use crate::heads::Pooling;
 
 /// The architectures that can be loaded, in the order in which a configuration without a name tries them.
 static ALL: &[&Architecture] = &[
     &BERT,
+    &ROBERTA,
+    &XLM_ROBERTA,
+    &CAMEMBERT,
+    &DISTILBERT,
+    &ELECTRA,
+    &MPNET,
     #[cfg(test)]
     &throwaway::THROWAWAY,
 ];
@@ -28,14 +44,18 @@ static ALL: &[&Architecture] = &[
 /// A module of the encoder that has tensors of its own: one in each layer, or one in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter)]
 pub enum Module {
-    /// The table of word pieces `[V, H]`.
+    /// The table of word pieces `[V, E]`.
     WordEmbeddings,
-    /// The table of positions `[P, H]`.
+    /// The table of positions `[P, E]`.
     PositionEmbeddings,
     /// The table of token types, also called segments.
     TokenTypeEmbeddings,
     /// The LayerNorm over the sum of the embeddings.
     EmbeddingsLayerNorm,
+    /// The projection `[H, E]` of the embeddings to the width of the layers, where that is another.
+    EmbeddingsProjection,
+    /// What attention adds to the scores by the distance of two tokens: a table `[buckets, N]`, which all layers share.
+    PositionBias,
     /// The query projection `[H, H]` of a layer.
     Query,
     /// The key projection `[H, H]` of a layer.
@@ -65,25 +85,38 @@ impl Module {
                 | Self::PositionEmbeddings
                 | Self::TokenTypeEmbeddings
                 | Self::EmbeddingsLayerNorm
+                | Self::EmbeddingsProjection
+                | Self::PositionBias
                 | Self::Pooler
         )
     }
 
-    /// Whether it has a bias; an embedding table has none.
+    /// Whether it has a bias; a table has none.
     pub fn has_bias(self) -> bool {
-        !matches!(self, Self::WordEmbeddings | Self::PositionEmbeddings | Self::TokenTypeEmbeddings)
+        !matches!(
+            self,
+            Self::WordEmbeddings | Self::PositionEmbeddings | Self::TokenTypeEmbeddings | Self::PositionBias
+        )
+    }
+
+    /// Whether a model of this configuration has it, where its architecture does.
+    fn is_in(self, config: &ModelConfig) -> bool {
+        self != Self::EmbeddingsProjection || config.embedding_size != config.hidden_size
     }
 
     /// The extents of its weight, and of its bias where it has one.
     fn shape(self, part: Part, config: &ModelConfig) -> Vec<usize> {
-        let (h, f) = (config.hidden_size, config.intermediate_size);
+        let (h, f, e) = (config.hidden_size, config.intermediate_size, config.embedding_size);
         let [out, input] = match self {
-            Self::WordEmbeddings => [config.vocab_size, h],
-            Self::PositionEmbeddings => [config.max_position_embeddings, h],
-            Self::TokenTypeEmbeddings => [config.type_vocab_size, h],
+            Self::WordEmbeddings => [config.vocab_size, e],
+            Self::PositionEmbeddings => [config.max_position_embeddings, e],
+            Self::TokenTypeEmbeddings => [config.type_vocab_size, e],
+            Self::EmbeddingsProjection => [h, e],
+            Self::PositionBias => [config.position_buckets.unwrap_or(0), config.num_attention_heads],
             Self::Intermediate => [f, h],
             Self::Output => [h, f],
-            Self::EmbeddingsLayerNorm | Self::AttentionLayerNorm | Self::OutputLayerNorm => return vec![h],
+            Self::EmbeddingsLayerNorm => return vec![e],
+            Self::AttentionLayerNorm | Self::OutputLayerNorm => return vec![h],
             Self::Query | Self::Key | Self::Value | Self::AttentionOutput | Self::Pooler => [h, h],
         };
         match part {
@@ -149,17 +182,42 @@ pub struct Architecture {
     /// What each module is called; `{}` stands for the number of the layer. A module that is not listed is not in this
     /// architecture.
     pub modules: &'static [(Module, &'static str)],
-    /// The head's dense layer.
-    pub classifier: &'static str,
+    /// The head of its own class for the classification of texts.
+    pub head: OwnHead,
     /// Endings of names in early conversions, and what transformers calls them today.
     pub aliases: &'static [(&'static str, &'static str)],
     /// What its configuration calls the extents.
     pub keys: ConfigKeys,
-    /// The position of a sequence's first token.
-    pub position_offset: usize,
+    /// How tokens are numbered for the table of positions.
+    pub positions: Positions,
     /// Whether the gradient of the key bias is exactly zero, as it is where attention is the softmax of `q · k` alone:
     /// the bias adds the same number to a whole row of scores, and softmax ignores that.
     pub is_key_bias_inert: bool,
+}
+
+/// The head that an architecture's `ForSequenceClassification` of transformers has: a dense layer over the first token,
+/// its activation, and the classifier, with dropout before the classifier and, in some, before the dense layer too.
+#[derive(Debug)]
+pub struct OwnHead {
+    /// The name of the dense layer `[H, H]`; `None` where it is the encoder's pooler, which comes pre-trained and stays
+    /// frozen but for its bias. Everywhere else it is new with every task, and trains whole.
+    pub dense: Option<&'static str>,
+    /// The activation of the dense layer.
+    pub activation: Activation,
+    /// Whether there is dropout before the dense layer.
+    pub has_dropout_before_dense: bool,
+    /// The name of the last layer `[C, H]`.
+    pub classifier: &'static str,
+}
+
+/// How tokens are numbered for the table of positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// From 0.
+    FromZero,
+    /// From the padding's id plus one. A padding token inside of a text has the padding's id for its position and is not
+    /// counted, as in fairseq, where these models come from. The id is the configuration's, or always this one.
+    AfterPadding(Option<u32>),
 }
 
 /// What a `config.json` calls the extents and the dropout probabilities of an encoder.
@@ -179,9 +237,37 @@ pub struct ConfigKeys {
     pub hidden_dropout: &'static str,
     /// Dropout of the attention probabilities.
     pub attention_dropout: &'static str,
-    /// Dropout before the head.
-    pub head_dropout: &'static str,
+    /// Dropout before the classifier, and what it is where the key is absent: `None` for the hidden dropout. Some
+    /// architectures have no such key.
+    pub head_dropout: Option<(&'static str, Option<f32>)>,
+    /// The ε of every LayerNorm; `None` where it is always 1e-12.
+    pub layer_norm_eps: Option<&'static str>,
+    /// E, and what it is where the key is absent; `None` where it is always H.
+    pub embedding_size: Option<(&'static str, usize)>,
+    /// The number of buckets of the position bias, and what it is where the key is absent; `None` without such a bias.
+    pub position_buckets: Option<(&'static str, usize)>,
 }
+
+impl ConfigKeys {
+    /// The words of BERT, which most of its family share.
+    pub const BERT: Self = Self {
+        hidden_size: "hidden_size",
+        num_hidden_layers: "num_hidden_layers",
+        num_attention_heads: "num_attention_heads",
+        intermediate_size: "intermediate_size",
+        hidden_act: "hidden_act",
+        hidden_dropout: "hidden_dropout_prob",
+        attention_dropout: "attention_probs_dropout_prob",
+        head_dropout: Some(("classifier_dropout", None)),
+        layer_norm_eps: Some("layer_norm_eps"),
+        embedding_size: None,
+        position_buckets: None,
+    };
+}
+
+/// TensorFlow's words for the two vectors of a LayerNorm, which early conversions kept.
+const TENSORFLOW_ALIASES: &[(&str, &str)] =
+    &[("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")];
 
 impl Architecture {
     /// The architectures that can be loaded.
@@ -222,9 +308,23 @@ impl Architecture {
         format!("{}{}", self.prefix, self.name(role))
     }
 
-    /// The name of a tensor of the head's dense layer.
-    pub fn head_name(&self, part: Part) -> String {
-        format!("{}.{}", self.classifier, part.suffix())
+    /// The name of a tensor of the last layer of a head over this read-out.
+    pub fn classifier_name(&self, pooling: Pooling, part: Part) -> String {
+        // Over rows that transformers has no class for, a head is one layer, under the name that most classes use.
+        let layer = if pooling == Pooling::Pooler { self.head.classifier } else { "classifier" };
+        format!("{layer}.{}", part.suffix())
+    }
+
+    /// The name of a tensor of the dense layer that a head over this read-out has below the last and that is not the
+    /// encoder's; `None` where there is no such layer.
+    pub fn head_dense_name(&self, pooling: Pooling, part: Part) -> Option<String> {
+        let dense = self.head.dense.filter(|_| pooling == Pooling::Pooler)?;
+        Some(format!("{dense}.{}", part.suffix()))
+    }
+
+    /// Whether a head over this read-out reads the encoder's pooler.
+    pub fn reads_pooler(&self, pooling: Pooling) -> bool {
+        pooling == Pooling::Pooler && self.head.dense.is_none()
     }
 
     /// The extents of a tensor in a model of this configuration.
@@ -257,7 +357,7 @@ impl Architecture {
     /// The list is lazy: a configuration may claim a thousand million layers, and the first missing tensor ends the
     /// walk.
     pub fn required(&self, config: &ModelConfig) -> impl Iterator<Item = Role> {
-        let outside = self.roles(false, 0).filter(|role| role.module != Module::Pooler);
+        let outside = self.roles(false, 0).filter(|role| role.module != Module::Pooler && role.module.is_in(config));
         outside.chain((0..config.num_hidden_layers).flat_map(|layer| self.roles(true, layer)))
     }
 
@@ -340,7 +440,7 @@ mod tests {
         }
         let query = Role::bias(Module::Query, 0);
         assert_eq!(BERT.parameter_name(query), "bert.encoder.layer.0.attention.self.query.bias");
-        assert_eq!(BERT.head_name(Part::Bias), "classifier.bias");
+        assert_eq!(BERT.classifier_name(Pooling::Pooler, Part::Bias), "classifier.bias");
     }
 
     #[test]
@@ -348,7 +448,18 @@ mod tests {
         for name in ["bert", "Bert", "BertModel", "BertForMaskedLM"] {
             assert_eq!(Architecture::named(name), Some(&BERT), "{name}");
         }
-        for name in ["BertGeneration", "bert-generation", "roberta", ""] {
+        for (name, model_type) in [
+            ("roberta", "roberta"),
+            ("RobertaForMaskedLM", "roberta"),
+            ("XLMRobertaModel", "xlm-roberta"),
+            ("CamembertForMaskedLM", "camembert"),
+            ("DistilBertForMaskedLM", "distilbert"),
+            ("ElectraForPreTraining", "electra"),
+            ("MPNetForMaskedLM", "mpnet"),
+        ] {
+            assert_eq!(Architecture::named(name).unwrap().model_type, model_type, "{name}");
+        }
+        for name in ["BertGeneration", "bert-generation", "RobertaPreLayerNormModel", "deberta", ""] {
             assert_eq!(Architecture::named(name), None, "{name}");
         }
     }

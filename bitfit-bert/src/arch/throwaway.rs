@@ -2,7 +2,9 @@
 //! with DistilBERT's and RoBERTa's words for the rest. It is the measure of what a second architecture takes: this file
 //! and one line in [`super::ALL`].
 
-use super::{Architecture, ConfigKeys, Module};
+use bitfit_core::ops::activation::Activation;
+
+use super::{Architecture, ConfigKeys, Module, OwnHead, Positions};
 
 pub static THROWAWAY: Architecture = Architecture {
     model_type: "throwaway",
@@ -23,7 +25,7 @@ pub static THROWAWAY: Architecture = Architecture {
         (Module::OutputLayerNorm, "blocks.{}.output_layer_norm"),
         (Module::Pooler, "pre_classifier"),
     ],
-    classifier: "head",
+    head: OwnHead { dense: None, activation: Activation::Tanh, has_dropout_before_dense: false, classifier: "head" },
     aliases: &[],
     keys: ConfigKeys {
         hidden_size: "dim",
@@ -33,8 +35,9 @@ pub static THROWAWAY: Architecture = Architecture {
         hidden_act: "activation",
         hidden_dropout: "dropout",
         attention_dropout: "attention_dropout",
-        head_dropout: "seq_classif_dropout",
+        head_dropout: Some(("seq_classif_dropout", None)),
+        ..ConfigKeys::BERT
     },
-    position_offset: 2,
+    positions: Positions::AfterPadding(Some(1)),
     is_key_bias_inert: true,
 };

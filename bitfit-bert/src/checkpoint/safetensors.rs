@@ -1,8 +1,8 @@
 //! Weight files on disk: which files a directory's weights are in, mapped into memory, with their headers checked.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde_json::Value;
 
+use super::to_f32::{is_supported, to_f32};
+use crate::files::{MAX_INDEX, read_bounded};
 use crate::{Error, Result};
 
 pub(crate) const SINGLE: &str = "model.safetensors";
@@ -23,7 +25,7 @@ const OTHER_FORMATS: [&str; 4] =
 
 /// One tensor of a mapped file.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// The file that holds it.
     pub path: Arc<Path>,
     /// Its name in the file.
@@ -36,6 +38,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The values as f32, copied; `None` where the type is not one that is read.
+    pub(crate) fn to_f32(&self) -> Option<Vec<f32>> {
+        is_supported(self.dtype).then(|| to_f32(self.dtype, &self.bytes[self.range.clone()]))
+    }
+
     /// Gives the memory of the tensor's pages back to the system; the next read loads them from the file again. This is
     /// a hint, which a system may ignore.
     pub(super) fn release(&self) {
@@ -110,8 +117,24 @@ pub(super) fn read_directory(dir: &Path) -> Result<WeightFiles> {
     Err(Error::Weights { path: dir.into(), reason })
 }
 
-/// Maps one safetensors file and checks its header against its length.
+/// One safetensors file.
+pub(crate) struct OneFile {
+    /// Its tensors, in no particular order.
+    pub entries: Vec<Entry>,
+    /// The `__metadata__` of its header.
+    pub metadata: HashMap<String, String>,
+    file: MappedFile,
+}
+
+/// The tensors of one of a directory's files, which is added to `files`.
 fn read_file(path: &Path, files: &mut Vec<MappedFile>) -> Result<Vec<Entry>> {
+    let OneFile { entries, file, .. } = map_file(path)?;
+    files.push(file);
+    Ok(entries)
+}
+
+/// Maps one safetensors file and checks its header against its length.
+pub(crate) fn map_file(path: &Path) -> Result<OneFile> {
     let weights = |reason: String| Error::Weights { path: path.into(), reason };
     let file = File::open(path).map_err(Error::io(path))?;
     let about = file.metadata().map_err(Error::io(path))?;
@@ -136,8 +159,11 @@ fn read_file(path: &Path, files: &mut Vec<MappedFile>) -> Result<Vec<Entry>> {
             bytes.len()
         ))
     })?;
-    files.push(MappedFile { path: path.into(), file, len: about.len(), modified: about.modified().ok() });
-    Ok(entries(path, Arc::new(bytes), header, &metadata))
+    Ok(OneFile {
+        entries: entries(path, Arc::new(bytes), header, &metadata),
+        metadata: metadata.metadata().clone().unwrap_or_default(),
+        file: MappedFile { path: path.into(), file, len: about.len(), modified: about.modified().ok() },
+    })
 }
 
 fn entries(path: &Path, bytes: Arc<Mmap>, header: usize, metadata: &Metadata) -> Vec<Entry> {
@@ -158,7 +184,7 @@ fn entries(path: &Path, bytes: Arc<Mmap>, header: usize, metadata: &Metadata) ->
 /// The shards that an index names: the file of each, and the tensors that the index says it holds.
 pub(crate) fn shards(index: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     let wrong = |reason: String| Error::Weights { path: index.into(), reason };
-    let json = fs::read(index).map_err(Error::io(index))?;
+    let json = read_bounded(index, MAX_INDEX)?;
     let json: Value = serde_json::from_slice(&json).map_err(|error| wrong(format!("not JSON: {error}")))?;
     let map = json.get("weight_map").and_then(Value::as_object);
     let map = map.ok_or_else(|| wrong("\"weight_map\" is missing or not an object".into()))?;
@@ -189,6 +215,8 @@ fn read_sharded(dir: &Path, index: &Path, files: &mut Vec<MappedFile>) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::fixture::Tiny;
     use tempfile::tempdir;

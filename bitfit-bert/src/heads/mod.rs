@@ -4,18 +4,22 @@
 //! [`TaskSpec::head`] is the one place that chooses a head by the kind of the task.
 
 mod classify;
+pub(crate) mod pooling;
 mod regress;
 
 use std::fmt::Debug;
 
 use bitfit_core::{Backend, Tape, Var};
 use ndarray::{Array2, ArrayView1};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
-use crate::Result;
 use crate::data::{Dataset, Kind, Labels};
 use crate::metrics::Metric;
+use crate::tokenize::{Encoding, Tokenizer};
+use crate::{Result, UnknownName};
 
 use classify::Classify;
+pub use pooling::{Pooling, PoolingSource};
 use regress::Regress;
 
 /// What a task is: which head it has, on which labels, over which texts.
@@ -27,13 +31,76 @@ pub struct TaskSpec {
     pub labels: Option<Labels>,
     /// Whether the texts are pairs.
     pub pairs: bool,
+    /// How the two texts of a pair go through the encoder.
+    pub pair: PairEncoding,
+    /// What of the last layer the head reads.
+    pub pooling: Pooling,
     /// The longest sequence in tokens, special tokens included.
     pub max_length: usize,
     /// What is reported of an evaluation; the first chooses the best epoch.
     pub metrics: Vec<Metric>,
 }
 
+/// How the two texts of a pair go through the encoder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = UnknownName, parse_err_fn = unknown_pair)]
+pub enum PairEncoding {
+    /// As one sequence, each token of one text attending to those of the other.
+    #[default]
+    Joint,
+    /// As a sequence each; the head reads u, v, |u - v| and u ∘ v of the two pooled rows.
+    Separate,
+}
+
+impl PairEncoding {
+    /// The name, as a user writes it.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+fn unknown_pair(name: &str) -> UnknownName {
+    let known = PairEncoding::VARIANTS.iter().map(|pair| pair.name()).collect();
+    UnknownName { what: "encoding of pairs", name: name.into(), known }
+}
+
 impl TaskSpec {
+    /// Whether a text of the task is two sequences.
+    pub fn encodes_apart(&self) -> bool {
+        self.pairs && self.pair == PairEncoding::Separate
+    }
+
+    /// The tokens of texts or pairs as the task's model takes them.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_all`].
+    pub fn encode<A, B>(
+        &self,
+        tokenizer: &Tokenizer,
+        rows: &[(A, Option<B>)],
+        max_length: usize,
+    ) -> Result<Vec<Encoding>>
+    where
+        A: AsRef<str> + Sync,
+        B: AsRef<str> + Sync,
+    {
+        if self.encodes_apart() {
+            tokenizer.encode_all_apart(rows, max_length)
+        } else {
+            tokenizer.encode_all(rows, max_length)
+        }
+    }
+
+    /// How many special tokens are around each sequence of the task.
+    pub fn special_tokens(&self, tokenizer: &Tokenizer) -> usize {
+        tokenizer.special_tokens(self.pairs && !self.encodes_apart())
+    }
+
+    /// The width of what the head reads of a text, where the layers are `hidden` wide.
+    pub fn width(&self, hidden: usize) -> usize {
+        if self.encodes_apart() { 4 * hidden } else { hidden }
+    }
+
     /// The head of the task.
     ///
     /// # Panics

@@ -4,13 +4,17 @@
 //! models--organisation--name/refs/main                   the commit that the main branch had
 //! models--organisation--name/blobs/ETAG                  a file's content; while it is fetched, ETAG.incomplete
 //! models--organisation--name/snapshots/COMMIT/FILE       a link to ../../blobs/ETAG, or a copy
+//! models--organisation--name/.no_exist/COMMIT/FILE       empty: the commit is known not to have the file
 //! .locks/models--organisation--name/ETAG.lock            locked while the blob is fetched
 //! ```
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::names;
+use crate::files::read_bounded;
+
+/// The directory of the files that commits are known not to have.
+const ABSENT: &str = ".no_exist";
 
 /// One model's part of the cache.
 pub(super) struct Repository {
@@ -34,10 +38,15 @@ impl Repository {
 
     /// The snapshot that the cache has of the main branch, complete or not.
     pub(super) fn snapshot(&self) -> Option<PathBuf> {
-        let commit = fs::read_to_string(self.root.join("refs/main")).ok()?;
+        let commit = String::from_utf8(read_bounded(&self.root.join("refs/main"), 1 << 10).ok()?).ok()?;
         // Whatever else the file holds must not lead out of the cache.
         let commit = Some(commit.trim()).filter(|commit| names::is_commit(commit))?;
         Some(self.root.join("snapshots").join(commit)).filter(|dir| dir.is_dir())
+    }
+
+    /// Whether the commit of a snapshot is known not to have a file.
+    pub(super) fn is_absent(&self, snapshot: &Path, file: &str) -> bool {
+        snapshot.file_name().is_some_and(|commit| self.root.join(ABSENT).join(commit).join(file).exists())
     }
 }
 
@@ -54,6 +63,13 @@ mod write {
         /// The directory of the snapshot of a commit, which need not exist.
         pub(in crate::hub) fn snapshot_of(&self, commit: &str) -> PathBuf {
             self.root.join("snapshots").join(commit)
+        }
+
+        /// Records that a commit does not have a file.
+        pub(in crate::hub) fn set_absent(&self, commit: &str, file: &str) -> crate::Result<()> {
+            let path = self.root.join(super::ABSENT).join(commit).join(file);
+            create_parent(&path).map_err(crate::Error::io(&path))?;
+            AtomicFile::create(&path)?.finish()
         }
 
         /// The path of a blob, which need not exist.
@@ -105,11 +121,13 @@ mod write {
         }
     }
 
-    /// Makes `file` the name of a blob: a relative link, or a copy where links cannot be made.
-    pub(in crate::hub) fn link(blob: &Path, file: &Path, symlinks: bool) -> io::Result<()> {
+    /// Makes `file`, which is `depth` directories inside its snapshot, the name of a blob: a relative link, or a copy
+    /// where links cannot be made.
+    pub(in crate::hub) fn link(blob: &Path, file: &Path, depth: usize, symlinks: bool) -> io::Result<()> {
         create_parent(file)?;
+        let blobs: PathBuf = std::iter::repeat_n("..", depth + 2).chain(["blobs"]).collect();
         let temporary = tempfile::Builder::new().prefix(".link-").make_in(file.parent().unwrap_or(file), |path| {
-            let target = Path::new("../../blobs").join(blob.file_name().unwrap_or_default());
+            let target = blobs.join(blob.file_name().unwrap_or_default());
             match if symlinks { symlink(&target, path) } else { Err(io::ErrorKind::Unsupported.into()) } {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     io::copy(&mut File::open(blob)?, &mut File::create_new(path)?).map(drop)

@@ -17,6 +17,7 @@ use super::settings::Network;
 use super::{address, names};
 use crate::checkpoint::safetensors::{INDEX, SINGLE, shards};
 use crate::config::FILE_NAME as CONFIG;
+use crate::heads::pooling::{MODULES, SentenceModule, modules};
 
 /// How often a download begins again because the main branch moved.
 const MOVES: usize = 3;
@@ -58,6 +59,12 @@ impl Download<'_> {
         // The weights last, because they are large.
         for file in files(&listing)? {
             self.file(&listing, &directory, file)?;
+            if file == MODULES {
+                let modules = modules(&directory.join(MODULES)).map_err(|error| Failure::Final(error.to_string()))?;
+                for config in modules.iter().filter_map(SentenceModule::config).filter(|file| listing.has(file)) {
+                    self.file(&listing, &directory, &config)?;
+                }
+            }
             if file == INDEX {
                 let shards = shards(&directory.join(INDEX)).map_err(|error| Failure::Final(error.to_string()))?;
                 if shards.keys().any(|shard| !names::is_shard(shard)) {
@@ -67,6 +74,10 @@ impl Download<'_> {
                     self.file(&listing, &directory, shard)?;
                 }
             }
+        }
+        if !listing.has(MODULES) {
+            let absent = self.repository.set_absent(&listing.sha, MODULES);
+            absent.map_err(|error| Failure::Final(error.to_string()))?;
         }
         self.repository.set_main(&listing.sha).map_err(|error| Failure::Final(error.to_string()))?;
         Ok(directory)
@@ -94,7 +105,7 @@ impl Download<'_> {
         if !is_there {
             self.blob(file, &metadata, &blob)?;
         }
-        cache::link(&blob, &path, self.network.symlinks).map_err(at(&path))
+        cache::link(&blob, &path, file.matches('/').count(), self.network.symlinks).map_err(at(&path))
     }
 
     /// Fetches a blob: into a file beside it first, which a later attempt goes on with.
@@ -232,9 +243,16 @@ fn files(listing: &Listing) -> Result<Vec<&'static str>, Failure> {
         return Err(Failure::Final(format!("the hub's copy has no {what}")));
     }
     // The weights last, so that a model that cannot be used is refused before they are fetched.
-    let tokenizer =
-        ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json", "vocab.txt"];
-    let all = std::iter::once(CONFIG).chain(tokenizer).chain([weights]);
+    let small = [
+        CONFIG,
+        MODULES,
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "tokenizer.json",
+        "vocab.txt",
+    ];
+    let all = small.into_iter().chain([weights]);
     Ok(all.filter(|file| listing.has(file)).collect())
 }
 

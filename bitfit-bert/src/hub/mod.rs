@@ -31,6 +31,7 @@ use settings::Settings;
 
 use crate::checkpoint::safetensors::{INDEX, SINGLE, shards};
 use crate::config::FILE_NAME as CONFIG;
+use crate::heads::pooling::{MODULES, SentenceModule, modules};
 use crate::{Error, Result};
 
 /// Returns the directory of the model called `model`.
@@ -72,8 +73,23 @@ impl Hub {
             return not_found(model, &no_directory(path));
         }
         match self.repository(model).and_then(|repository| repository.snapshot()) {
-            Some(dir) if is_complete(&dir) => Ok(dir),
+            Some(dir) if is_complete(&dir) && (!self.can_ask() || self.knows_modules(model, &dir)) => Ok(dir),
             _ => self.fetch(model),
+        }
+    }
+
+    /// Whether the hub can be asked for what the cache lacks.
+    fn can_ask(&self) -> bool {
+        cfg!(feature = "hub") && !self.settings.offline
+    }
+
+    /// Whether the cache knows if the model is a sentence encoder. Another program may have fetched the files that it
+    /// needs itself, and without the list of modules a sentence encoder would be taken for another model.
+    fn knows_modules(&self, model: &str, dir: &Path) -> bool {
+        let is_absent = || self.repository(model).is_some_and(|repository| repository.is_absent(dir, MODULES));
+        match modules(&dir.join(MODULES)) {
+            Ok(modules) => modules.iter().filter_map(SentenceModule::config).all(|config| dir.join(config).exists()),
+            Err(_) => dir.join(MODULES).exists() || is_absent(),
         }
     }
 

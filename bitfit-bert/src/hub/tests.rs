@@ -194,6 +194,30 @@ mod downloads {
     }
 
     #[test]
+    fn the_pooling_of_a_sentence_encoder_is_fetched() {
+        let modules = r#"[{"type": "m.Transformer", "path": ""}, {"type": "m.Pooling", "path": "1_Pooling"}]"#;
+        let pooling = r#"{"pooling_mode_mean_tokens": true}"#;
+        let files = [&FILES[..], &[("modules.json", modules), ("1_Pooling/config.json", pooling)]].concat();
+        for symlinks in [true, false] {
+            let server = Server::start(hub(&files));
+            let (_root, mut hub) = online(&server);
+            hub.settings.network.symlinks = symlinks;
+            let dir = hub.resolve("a/b").unwrap();
+            assert_eq!(fs::read_to_string(dir.join("1_Pooling/config.json")).unwrap(), pooling);
+            assert_eq!(crate::heads::Pooling::of_directory(&dir).unwrap().0, crate::heads::Pooling::Mean);
+            let before = server.requests().len();
+            hub.resolve("a/b").unwrap();
+            assert_eq!(server.requests().len(), before, "the cache knows it");
+            // As another program leaves it that has no use for them.
+            fs::remove_file(dir.join("1_Pooling/config.json")).unwrap();
+            hub.resolve("a/b").unwrap();
+            fs::remove_file(dir.join("modules.json")).unwrap();
+            hub.resolve("a/b").unwrap();
+            assert!(dir.join("modules.json").exists() && dir.join("1_Pooling/config.json").exists());
+        }
+    }
+
+    #[test]
     fn without_links_a_snapshot_has_copies() {
         let server = Server::start(hub(&FILES));
         let (_root, mut hub) = online(&server);

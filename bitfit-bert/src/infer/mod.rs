@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bitfit_core::Backend;
+use ndarray::{Array2, Axis, concatenate};
 
 use crate::data::{Dataset, Example, Labels, check_pairs, texts};
 use crate::heads::Prediction;
@@ -11,8 +12,11 @@ use crate::metrics::Metric;
 use crate::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
 use crate::settings::check_max_length;
 use crate::task_file::TaskInfo;
-use crate::train::{self, Evaluation, Examples, Score};
-use crate::{Result, TaskFile};
+use crate::train::{self, Score};
+use crate::{Error, Result, TaskFile};
+
+/// Texts that are tokens at one time in an evaluation, so that a large data set does not take its tokens' memory too.
+const ENCODED_AT_ONCE: usize = 4096;
 
 /// A task over a base, ready to predict.
 #[derive(Debug)]
@@ -71,7 +75,7 @@ impl<D: Backend> Predictor<D> {
     /// [`crate::Error::Setting`] for more than the model has positions, or for so few that the special tokens leave no
     /// room for text: less than 3, for pairs less than 4.
     pub fn with_max_length(self, max_length: usize) -> Result<Self> {
-        let special = self.model.base().tokenizer()?.special_tokens(self.info.pairs);
+        let special = self.model.spec().special_tokens(self.model.base().tokenizer()?);
         check_max_length(max_length, self.model.base().config().max_length(), special)?;
         Ok(Self { max_length, ..self })
     }
@@ -91,7 +95,8 @@ impl<D: Backend> Predictor<D> {
     /// [`crate::Error::Tokenizer`] when a text cannot be encoded; [`crate::Error::NotFinite`] for a model that
     /// diverged; [`crate::Error::Core`] when the device fails.
     pub fn predict(&self, texts: &[(&str, Option<&str>)]) -> Result<Vec<Prediction>> {
-        let encodings = self.model.base().tokenizer()?.encode_all(texts, self.max_length)?;
+        let tokenizer = self.model.base().tokenizer()?;
+        let encodings = self.model.spec().encode(tokenizer, texts, self.max_length)?;
         let outputs = train::outputs(&self.model, &encodings)?;
         self.model.base().checkpoint().check_unchanged()?;
         Ok(outputs.rows().into_iter().map(|row| self.model.head().decode(row)).collect())
@@ -104,11 +109,28 @@ impl<D: Backend> Predictor<D> {
     /// [`Predictor::check_pairs`] and [`Predictor::predict`].
     pub fn evaluate(&self, dataset: &Dataset, metrics: &[Metric]) -> Result<(Vec<Score>, usize)> {
         self.check_pairs(&dataset.path, &dataset.examples)?;
-        let targets = self.model.head().targets(dataset)?;
-        let encodings = self.model.base().tokenizer()?.encode_all(&texts(&dataset.examples), self.max_length)?;
-        let examples = Examples { encodings, targets };
-        let scores = train::evaluate(&self.model, Evaluation { examples: &examples, metrics })?;
+        let head = self.model.head();
+        let targets = head.targets(dataset)?;
+        let mut parts = vec![Array2::zeros((0, head.outputs()))];
+        let mut tokens = 0;
+        let tokenizer = self.model.base().tokenizer()?;
+        for (part, examples) in dataset.examples.chunks(ENCODED_AT_ONCE).enumerate() {
+            let encodings = self.model.spec().encode(tokenizer, &texts(examples), self.max_length)?;
+            tokens += encodings.iter().map(|encoding| encoding.ids.len()).sum::<usize>();
+            parts.push(train::outputs(&self.model, &encodings).map_err(in_row(part * ENCODED_AT_ONCE))?);
+        }
+        let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
+        let outputs = concatenate(Axis(0), &parts).expect("every part has one column for each output");
         self.model.base().checkpoint().check_unchanged()?;
-        Ok((scores, examples.lengths().sum()))
+        let score = |&metric: &Metric| Ok(Score { metric, value: head.score(metric, &outputs, &targets)? });
+        Ok((metrics.iter().map(score).collect::<Result<_>>()?, tokens))
+    }
+}
+
+/// For `map_err`: counts the rows of an error from `first` on.
+fn in_row(first: usize) -> impl Fn(Error) -> Error {
+    move |error| match error {
+        Error::NotFinite { row } => Error::NotFinite { row: first + row },
+        error => error,
     }
 }

@@ -42,6 +42,8 @@ pub enum BiasKind {
     /// The bias of the LayerNorm over the embeddings.
     #[strum(serialize = "embeddings-layernorm")]
     EmbeddingsLayerNorm,
+    /// The bias of the projection of the embeddings, where the architecture has one.
+    EmbeddingsProjection,
     /// The bias of the pooler.
     Pooler,
 }
@@ -67,6 +69,7 @@ impl BiasKind {
             Self::Output => Module::Output,
             Self::OutputLayerNorm => Module::OutputLayerNorm,
             Self::EmbeddingsLayerNorm => Module::EmbeddingsLayerNorm,
+            Self::EmbeddingsProjection => Module::EmbeddingsProjection,
             Self::Pooler => Module::Pooler,
         }
     }
@@ -112,6 +115,7 @@ impl BiasSelection {
     pub fn in_layers(mut self, layers: RangeInclusive<usize>) -> Self {
         if self == Self::all() {
             self.kinds.remove(&BiasKind::EmbeddingsLayerNorm);
+            self.kinds.remove(&BiasKind::EmbeddingsProjection);
         }
         self.layers = Some(layers);
         self
@@ -132,6 +136,11 @@ impl BiasSelection {
     /// The layers that train, where not all do.
     pub fn layers(&self) -> Option<&RangeInclusive<usize>> {
         self.layers.as_ref()
+    }
+
+    /// Whether every kind trains.
+    pub fn is_every_kind(&self) -> bool {
+        self.kinds.len() == BiasKind::ALL.len()
     }
 
     /// Whether no bias trains.

@@ -8,9 +8,11 @@ use bitfit_core::{Backend, Frozen, FrozenMatrix, Mask, Precision, Workspace};
 use super::embeddings::Embeddings;
 use super::encoder::Encoder;
 use super::layer::{Layer, QueryKeyValue};
+use super::position_bias::position_bias;
 use super::{Dense, Norm};
 use crate::arch::{Architecture, Module, Part, Role};
 use crate::config::ModelConfig;
+use crate::heads::Pooling;
 use crate::methods::Method;
 use crate::{Checkpoint, Result, Tokenizer};
 
@@ -75,9 +77,11 @@ impl<D: Backend> Base<D> {
         self.checkpoint().architecture()
     }
 
-    /// The tensors of the base that a method trains, in the order of the network, those that are inert included.
-    pub(super) fn trained_by<'a>(&'a self, method: &'a Method) -> impl Iterator<Item = Role> + 'a {
-        let pooler = self.architecture().pooler().filter(|_| self.checkpoint().has_pooler());
+    /// The tensors of the base that a method trains below a head over this read-out, in the order of the network, those
+    /// that are inert included.
+    pub(super) fn trained_by<'a>(&'a self, method: &'a Method, pooling: Pooling) -> impl Iterator<Item = Role> + 'a {
+        let is_read = self.architecture().reads_pooler(pooling) && self.checkpoint().has_pooler();
+        let pooler = self.architecture().pooler().filter(move |_| is_read);
         let roles = self.architecture().required(self.config()).chain(pooler);
         roles.filter(|&role| method.mask(role) != Mask::None)
     }
@@ -116,11 +120,31 @@ impl<D: Backend> Base<D> {
             position: table(Module::PositionEmbeddings)?,
             token_type: token_type.map(table).transpose()?,
             norm: self.norm(Module::EmbeddingsLayerNorm, 0)?,
+            projection: self.has(Module::EmbeddingsProjection).then(|| self.projection()).transpose()?,
             dropout: config.hidden_dropout_prob,
         };
         let layers = (0..config.num_hidden_layers).map(|layer| self.layer(layer)).collect::<Result<_>>()?;
         let pooler = self.checkpoint().has_pooler().then(|| self.pooler()).transpose()?;
-        Ok(Encoder { embeddings, layers, pooler })
+        let position_bias = self
+            .has(Module::PositionBias)
+            .then(|| {
+                let table = self.checkpoint().tensor(Role::weight(Module::PositionBias, 0))?;
+                position_bias(self.device(), &table)
+            })
+            .transpose()?;
+        Ok(Encoder { embeddings, layers, position_bias, pooler, pooling: Pooling::Pooler })
+    }
+
+    /// Whether the checkpoint has a module outside of the layers.
+    fn has(&self, module: Module) -> bool {
+        self.checkpoint().roles().any(|role| role.module == module)
+    }
+
+    fn projection(&self) -> Result<Dense<D>> {
+        // The residual stream that begins here is f32 in every precision.
+        let weight = self.checkpoint().tensor(Role::weight(Module::EmbeddingsProjection, 0))?;
+        let weight = FrozenMatrix::with_precision(self.device(), &[weight], Precision::F32)?.into();
+        Ok(Dense { weight, bias: self.frozen(Role::bias(Module::EmbeddingsProjection, 0))?.into() })
     }
 
     fn layer(&self, layer: usize) -> Result<Layer<D>> {
@@ -130,12 +154,12 @@ impl<D: Backend> Base<D> {
         let is_last = layer + 1 == config.num_hidden_layers;
         Ok(Layer {
             query_key_value: if is_last {
-                QueryKeyValue::FirstTokens {
+                QueryKeyValue::Split {
                     query: matrix(&[Module::Query])?.into(),
                     key_value: matrix(&[Module::Key, Module::Value])?.into(),
                 }
             } else {
-                QueryKeyValue::EveryToken(matrix(&[Module::Query, Module::Key, Module::Value])?.into())
+                QueryKeyValue::Packed(matrix(&[Module::Query, Module::Key, Module::Value])?.into())
             },
             query_bias: bias(Module::Query)?,
             key_bias: bias(Module::Key)?,

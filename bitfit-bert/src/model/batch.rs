@@ -1,4 +1,5 @@
-//! A batch of tokenised texts, packed without padding: everything that a step reads of them.
+//! A batch of tokenised texts, packed without padding: everything that a step reads of them. A text, or a pair that is
+//! encoded jointly, is one sequence; the texts of a pair that is encoded apart are two that follow each other.
 
 use bitfit_core::{Device, Indices, Result, Sequences};
 
@@ -19,8 +20,8 @@ pub struct Batch<D: Device> {
 }
 
 impl<D: Device> Batch<D> {
-    /// Packs the encodings in their order. `first_position` is the position of each sequence's first token
-    /// ([`crate::arch::Architecture::position_offset`]).
+    /// Packs the encodings in their order. Positions begin at 0, or behind the padding's id
+    /// ([`crate::config::ModelConfig::padding`]).
     ///
     /// # Errors
     /// [`bitfit_core::Error::Invalid`] when there is none, or one is empty; [`bitfit_core::Error::Device`] when the
@@ -28,20 +29,23 @@ impl<D: Device> Batch<D> {
     pub fn new<'a>(
         device: &D,
         encodings: impl IntoIterator<Item = &'a Encoding> + Clone,
-        first_position: usize,
+        padding: Option<u32>,
     ) -> Result<Self> {
         let all = || encodings.clone().into_iter();
         let ids: Vec<u32> = all().flat_map(|encoding| &encoding.ids).copied().collect();
         let token_types: Vec<u32> = all().flat_map(|encoding| &encoding.type_ids).copied().collect();
-        let positions: Vec<u32> =
-            all().flat_map(|encoding| (first_position..).take(encoding.ids.len()).map(|place| place as u32)).collect();
-        let sequences = Sequences::new(device, all().map(|encoding| encoding.ids.len()))?;
+        let parts = all().flat_map(|encoding| {
+            let (first, second) = encoding.ids.split_at(encoding.second.unwrap_or(encoding.ids.len()));
+            std::iter::once(first).chain(encoding.second.map(|_| second))
+        });
+        let positions: Vec<u32> = parts.flat_map(|ids| positions(ids, padding)).collect();
+        let sequences = Sequences::new(device, all().flat_map(Encoding::lengths))?;
         Ok(Self {
             ids: Indices::new(device, &ids)?,
             token_types: Indices::new(device, &token_types)?,
             positions: Indices::new(device, &positions)?,
             first_tokens: Indices::new(device, sequences.starts())?,
-            first_token_sequences: Sequences::new(device, all().map(|_| 1))?,
+            first_token_sequences: Sequences::new(device, all().flat_map(Encoding::lengths).map(|_| 1))?,
             sequences,
             targets: None,
         })
@@ -96,5 +100,29 @@ impl<D: Device> Batch<D> {
     /// The first tokens as B sequences of one.
     pub fn first_token_sequences(&self) -> &Sequences<D> {
         &self.first_token_sequences
+    }
+}
+
+/// The positions of a sequence's tokens. A token that is the padding is not counted, and stands at the padding's id.
+fn positions(ids: &[u32], padding: Option<u32>) -> impl Iterator<Item = u32> {
+    let mut next = padding.map_or(0, |padding| padding + 1);
+    ids.iter().map(move |&id| {
+        if padding == Some(id) {
+            return id;
+        }
+        next += 1;
+        next - 1
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_begin_behind_the_padding_and_pass_over_it() {
+        let at = |ids: &[u32], padding| positions(ids, padding).collect::<Vec<_>>();
+        assert_eq!(at(&[5, 1, 1, 7], None), [0, 1, 2, 3]);
+        assert_eq!(at(&[0, 5, 1, 7, 2], Some(1)), [2, 3, 1, 4, 5]);
     }
 }

@@ -1,8 +1,9 @@
-//! The embeddings: `x = drop(LN(word + position + token type))`.
+//! The embeddings: `x = drop(LN(word + position + token type))`, and their projection to the width of the layers where
+//! that is another.
 
 use bitfit_core::{Backend, Frozen, Result, Tape, Var};
 
-use super::{Batch, Norm};
+use super::{Batch, Dense, Norm};
 
 /// The tables, and the LayerNorm over their sum.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub(super) struct Embeddings<D: Backend> {
     /// `None` in an architecture without token types.
     pub(super) token_type: Option<Frozen<D>>,
     pub(super) norm: Norm<D>,
+    /// `None` where the embeddings have the width of the layers.
+    pub(super) projection: Option<Dense<D>>,
     pub(super) dropout: f32,
 }
 
@@ -22,6 +25,15 @@ impl<D: Backend> Embeddings<D> {
         tables.extend(self.token_type.as_ref().map(|table| (batch.token_types(), table)));
         let sum = tape.embedding_sum(&tables)?;
         let normalized = tape.layer_norm(&sum, &self.norm.weight, &self.norm.bias, self.norm.eps)?;
-        tape.dropout(&normalized, self.dropout)
+        let x = tape.dropout(&normalized, self.dropout)?;
+        match &self.projection {
+            Some(projection) => tape.linear(&x, &projection.weight, &[&projection.bias]),
+            None => Ok(x),
+        }
+    }
+
+    /// Whether anything in them trains.
+    pub(super) fn trains(&self) -> bool {
+        self.norm.trains() || self.projection.as_ref().is_some_and(Dense::trains)
     }
 }

@@ -1,20 +1,25 @@
 //! The encoder's handles to its parameters, and the network as a row of stages: the embeddings are the first, then come
-//! the layers, then the pooler. A pass may end behind the frozen stages and another begin there.
+//! the layers, then the read-out. A pass may end behind the frozen stages and another begin there.
 
+use bitfit_core::ops::attention::PositionBias;
 use bitfit_core::{Backend, Param, Result, Tape, Var};
 
 use super::embeddings::Embeddings;
 use super::layer::Layer;
 use super::{Batch, Dense};
 use crate::arch::{Module, Part, Role};
+use crate::heads::Pooling;
 
 /// Handles to every parameter of an encoder. A clone shares the weights; a task replaces the handles of what it trains.
 #[derive(Clone, Debug)]
 pub(super) struct Encoder<D: Backend> {
     pub(super) embeddings: Embeddings<D>,
     pub(super) layers: Vec<Layer<D>>,
-    /// `None` where the checkpoint has no pooler and no task has made one.
+    /// What attention adds to the scores, in every layer; `None` in most architectures.
+    pub(super) position_bias: Option<PositionBias<D>>,
+    /// `None` where the checkpoint has no pooler and no task has made one, or the task does not read it.
     pub(super) pooler: Option<Dense<D>>,
+    pub(super) pooling: Pooling,
 }
 
 impl<D: Backend> Encoder<D> {
@@ -23,6 +28,9 @@ impl<D: Backend> Encoder<D> {
     pub(super) fn vector(&mut self, role: Role) -> Option<&mut Param<D>> {
         match (role.module, role.part) {
             (Module::EmbeddingsLayerNorm, part) => Some(self.embeddings.norm.vector(part)),
+            (Module::EmbeddingsProjection, Part::Bias) => {
+                self.embeddings.projection.as_mut().map(|projection| &mut projection.bias)
+            }
             (Module::Pooler, Part::Bias) => self.pooler.as_mut().map(|pooler| &mut pooler.bias),
             (module, part) if module.is_in_layers() => self.layers.get_mut(role.layer)?.vector(module, part),
             _ => None,
@@ -32,21 +40,21 @@ impl<D: Backend> Encoder<D> {
     /// The number of stages from the first on that hold nothing that trains, where a layer is among them. The
     /// embeddings alone count as none: to look them up again costs less than to keep them.
     pub(super) fn frozen_stages(&self) -> usize {
-        let embeddings = std::iter::once(self.embeddings.norm.trains());
+        let embeddings = std::iter::once(self.embeddings.trains());
         let layers = self.layers.iter().map(Layer::trains);
-        let pooler = self.pooler.iter().map(Dense::trains);
-        let frozen = embeddings.chain(layers).chain(pooler).take_while(|trains| !trains).count();
+        let read_out = std::iter::once(self.pooler.as_ref().is_some_and(Dense::trains));
+        let frozen = embeddings.chain(layers).chain(read_out).take_while(|trains| !trains).count();
         if frozen > 1 { frozen } else { 0 }
     }
 
-    /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[B, H]` from the last layer
-    /// on.
+    /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[B, H]` from the read-out on,
+    /// and from the last layer on where the first tokens alone are read.
     pub(super) fn forward_prefix(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>, stages: usize) -> Result<Var<D>> {
         let mut x = self.embeddings.forward(tape, batch)?;
-        for layer in self.layers.iter().take(stages - 1) {
-            x = layer.forward(tape, &x, batch)?;
+        for number in 0..self.layers.len().min(stages - 1) {
+            x = self.layer(tape, &x, batch, number)?;
         }
-        if stages > self.layers.len() + 1 { self.pool(tape, &x) } else { Ok(x) }
+        if stages > self.layers.len() + 1 { self.pool(tape, &x, batch) } else { Ok(x) }
     }
 
     /// The pooled rows `[B, H]` for a batch, from the output of the first `stages` stages.
@@ -57,15 +65,26 @@ impl<D: Backend> Encoder<D> {
         mut x: Var<D>,
         stages: usize,
     ) -> Result<Var<D>> {
-        for layer in self.layers.iter().skip(stages - 1) {
-            x = layer.forward(tape, &x, batch)?;
+        for number in stages - 1..self.layers.len() {
+            x = self.layer(tape, &x, batch, number)?;
         }
-        if stages < self.layers.len() + 2 { self.pool(tape, &x) } else { Ok(x) }
+        if stages < self.layers.len() + 2 { self.pool(tape, &x, batch) } else { Ok(x) }
     }
 
-    fn pool(&self, tape: &mut Tape<'_, D>, x: &Var<D>) -> Result<Var<D>> {
-        let pooler = self.pooler.as_ref().expect("a task brings the pooler that its checkpoint lacks");
-        let pooled = tape.linear(x, &pooler.weight, &[&pooler.bias])?;
-        tape.tanh(&pooled)
+    /// One layer; of the last, the rows that are read alone are computed.
+    fn layer(&self, tape: &mut Tape<'_, D>, x: &Var<D>, batch: &Batch<D>, number: usize) -> Result<Var<D>> {
+        let first_only = number + 1 == self.layers.len() && !self.pooling.reads_every_token();
+        self.layers[number].forward(tape, x, batch, self.position_bias.as_ref(), first_only)
+    }
+
+    /// The read-out: from the rows of the last layer that are read to one row a text.
+    fn pool(&self, tape: &mut Tape<'_, D>, x: &Var<D>, batch: &Batch<D>) -> Result<Var<D>> {
+        if let Some(pooler) = &self.pooler {
+            let pooled = tape.linear(x, &pooler.weight, &[&pooler.bias])?;
+            return tape.tanh(&pooled);
+        }
+        let pooled =
+            if self.pooling.reads_every_token() { tape.sequence_mean(x, batch.sequences())? } else { x.clone() };
+        if self.pooling.normalizes() { tape.normalize(&pooled) } else { Ok(pooled) }
     }
 }

@@ -9,7 +9,7 @@ use bitfit_core::{
     Backend, FrozenMatrix, Param, Result, Tape, Var,
     ops::{
         add_norm::AddNormArgs,
-        attention::{AttentionArgs, Projections},
+        attention::{AttentionArgs, PositionBias, Projections},
         linear::Weight,
     },
 };
@@ -37,13 +37,13 @@ pub(super) struct Layer<D: Backend> {
     pub(super) attention_dropout: f32,
 }
 
-/// The three projections: one product, or two where only the rows of the first tokens are computed.
+/// The three projections: one product, or two in the last layer, of which a task may read the first tokens alone.
 #[derive(Clone, Debug)]
 pub(super) enum QueryKeyValue<D: Backend> {
-    /// One weight `[3H, H]`: every token has a query.
-    EveryToken(Weight<D>),
-    /// Query `[H, H]` and key and value `[2H, H]`: only the first token of each sequence has a query.
-    FirstTokens { query: Weight<D>, key_value: Weight<D> },
+    /// One weight `[3H, H]`.
+    Packed(Weight<D>),
+    /// Query `[H, H]`, and key and value `[2H, H]`.
+    Split { query: Weight<D>, key_value: Weight<D> },
 }
 
 /// One matrix of a layer and the modules whose weights it holds, row-wise.
@@ -59,8 +59,8 @@ impl<D: Backend> Layer<D> {
     /// Whether anything in the layer trains.
     pub(super) fn trains(&self) -> bool {
         let weights = match &self.query_key_value {
-            QueryKeyValue::EveryToken(weight) => [Some(weight), None],
-            QueryKeyValue::FirstTokens { query, key_value } => [Some(query), Some(key_value)],
+            QueryKeyValue::Packed(weight) => [Some(weight), None],
+            QueryKeyValue::Split { query, key_value } => [Some(query), Some(key_value)],
         };
         let biases = [
             &self.query_bias,
@@ -95,10 +95,10 @@ impl<D: Backend> Layer<D> {
     pub(super) fn matrices(&mut self) -> Vec<PackedMatrix<'_, D>> {
         use MatrixMut::{Frozen, Weight};
         let mut matrices: Vec<PackedMatrix<'_, D>> = match &mut self.query_key_value {
-            QueryKeyValue::EveryToken(weight) => {
+            QueryKeyValue::Packed(weight) => {
                 vec![(&[Module::Query, Module::Key, Module::Value], Weight(weight))]
             }
-            QueryKeyValue::FirstTokens { query, key_value } => {
+            QueryKeyValue::Split { query, key_value } => {
                 vec![(&[Module::Query], Weight(query)), (&[Module::Key, Module::Value], Weight(key_value))]
             }
         };
@@ -108,22 +108,37 @@ impl<D: Backend> Layer<D> {
         matrices
     }
 
-    /// `[T, H]` to `[T, H]`, or to `[B, H]` where only the rows of the first tokens are computed.
-    pub(super) fn forward(&self, tape: &mut Tape<'_, D>, x: &Var<D>, batch: &Batch<D>) -> Result<Var<D>> {
-        let sequences = batch.sequences();
-        let args =
-            |queries| AttentionArgs { heads: self.heads, queries, keys: sequences, dropout: self.attention_dropout };
+    /// `[T, H]` to `[T, H]`; or, in the last layer, to the rows of the first tokens alone, `[B, H]`.
+    pub(super) fn forward(
+        &self,
+        tape: &mut Tape<'_, D>,
+        x: &Var<D>,
+        batch: &Batch<D>,
+        position_bias: Option<&PositionBias<D>>,
+        first_only: bool,
+    ) -> Result<Var<D>> {
+        let keys = batch.sequences();
+        let args = |queries| AttentionArgs {
+            heads: self.heads,
+            queries,
+            keys,
+            position_bias,
+            dropout: self.attention_dropout,
+        };
         let (attended, residual) = match &self.query_key_value {
-            QueryKeyValue::EveryToken(weight) => {
+            QueryKeyValue::Packed(weight) => {
                 let qkv = tape.linear(x, weight, &[&self.query_bias, &self.key_bias, &self.value_bias])?;
-                (tape.attention(Projections::Packed(&qkv), &args(sequences))?, x.clone())
+                (tape.attention(Projections::Packed(&qkv), &args(keys))?, x.clone())
             }
-            QueryKeyValue::FirstTokens { query, key_value } => {
-                let first = tape.gather_rows(x, batch.first_tokens())?;
-                let query = tape.linear(&first, query, &[&self.query_bias])?;
+            QueryKeyValue::Split { query, key_value } => {
+                let (rows, queries) = match first_only {
+                    true => (tape.gather_rows(x, batch.first_tokens())?, batch.first_token_sequences()),
+                    false => (x.clone(), keys),
+                };
+                let query = tape.linear(&rows, query, &[&self.query_bias])?;
                 let key_value = tape.linear(x, key_value, &[&self.key_bias, &self.value_bias])?;
                 let projections = Projections::Split { query: &query, key_value: &key_value };
-                (tape.attention(projections, &args(batch.first_token_sequences()))?, first)
+                (tape.attention(projections, &args(queries))?, rows)
             }
         };
         let projected = tape.linear(&attended, &self.attention_output, &[])?;

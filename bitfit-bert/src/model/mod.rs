@@ -4,8 +4,8 @@
 //! Checkpoint -> Base (weights laid out once, shared) -> Model (one task over it: arena, handles, head) -> Tape
 //! ```
 //!
-//! Activations are packed `[tokens, hidden]`; no padding exists. The last layer computes K and V of all tokens, and
-//! everything else of the rows of the first tokens only, because nothing else of it is read.
+//! Activations are packed `[tokens, hidden]`; no padding exists. Where a head reads the first tokens alone, the last layer
+//! computes K and V of all tokens and everything else of those rows only.
 
 mod base;
 mod batch;
@@ -13,6 +13,8 @@ mod embeddings;
 mod encoder;
 mod layer;
 mod params;
+mod position_bias;
+mod top;
 
 pub use base::Base;
 pub use batch::Batch;
@@ -28,15 +30,16 @@ use crate::heads::{Head, TaskSpec};
 use crate::methods::Method;
 use crate::tokenize::Encoding;
 use encoder::Encoder;
+use top::Top;
 
 /// One task over a [`Base`]: what trains, the handles by which the network reads its parameters, and the head.
 #[derive(Debug)]
 pub struct Model<D: Backend> {
     base: Base<D>,
     encoder: Encoder<D>,
-    classifier: Dense<D>,
+    /// The head's layers over the pooled rows.
+    top: Top<D>,
     head: Box<dyn Head<D>>,
-    head_dropout: f32,
     spec: TaskSpec,
     method: Method,
     is_finished: bool,
@@ -106,7 +109,7 @@ impl<D: Backend> Model<D> {
     /// # Errors
     /// As [`Batch::new`].
     pub fn batch<'a>(&self, encodings: impl IntoIterator<Item = &'a Encoding> + Clone) -> Result<Batch<D>> {
-        Ok(Batch::new(self.base.device(), encodings, self.base.architecture().position_offset)?)
+        Ok(Batch::new(self.base.device(), encodings, self.base.config().padding)?)
     }
 
     /// The head's output `[B, C]`: logits, or one score.
@@ -128,20 +131,29 @@ impl<D: Backend> Model<D> {
         self.head.loss(tape, outputs, batch.targets().ok_or_else(no_targets)?)
     }
 
-    /// The number of stages (embeddings, layers, pooler) from the first on that hold nothing that trains, where a layer
+    /// The number of stages (embeddings, layers, read-out) from the first on that hold nothing that trains, where a layer
     /// is among them; 0 otherwise.
     pub fn frozen_stages(&self) -> usize {
         self.encoder.frozen_stages()
     }
 
-    /// The number of elements in the output of the first `stages` stages for a sequence of so many tokens: those of all
-    /// tokens, or of the first alone from the last layer on.
+    /// The number of elements in the output of the first `stages` stages for a sequence of so many tokens: those of one
+    /// row behind the read-out, and of as many rows as are read before it.
     pub fn stage_elements(&self, stages: usize, tokens: usize) -> usize {
-        self.hidden() * if stages > self.encoder.layers.len() { 1 } else { tokens }
+        let last_layer = self.encoder.layers.len() + 1;
+        let is_one_row = stages > last_layer || (stages == last_layer && !self.spec.pooling.reads_every_token());
+        let rows = if !is_one_row {
+            tokens
+        } else if self.spec.encodes_apart() {
+            2
+        } else {
+            1
+        };
+        self.hidden() * rows
     }
 
-    /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[B, H]` from the last layer
-    /// on.
+    /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[B, H]` from the read-out on,
+    /// and from the last layer on where the first tokens alone are read.
     ///
     /// # Errors
     /// As [`Model::forward`].
@@ -149,15 +161,29 @@ impl<D: Backend> Model<D> {
         Ok(self.encoder.forward_prefix(tape, batch, stages)?)
     }
 
+    /// What the head reads of a batch: a row a text, as wide as [`TaskSpec::width`] says.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn pooled(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>) -> Result<Var<D>> {
+        let x = self.forward_prefix(tape, batch, 1)?;
+        let pooled = self.encoder.forward_from(tape, batch, x, 1)?;
+        self.features(tape, pooled)
+    }
+
     /// The head's output `[B, C]` for a batch, from the output of the first `stages` stages.
     ///
     /// # Errors
     /// As [`Model::forward`].
     pub fn forward_from(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>, x: Var<D>, stages: usize) -> Result<Var<D>> {
-        let x = self.encoder.forward_from(tape, batch, x, stages)?;
-        let pooled = tape.dropout(&x, self.head_dropout)?;
-        drop(x);
-        Ok(tape.linear(&pooled, &self.classifier.weight, &[&self.classifier.bias])?)
+        let pooled = self.encoder.forward_from(tape, batch, x, stages)?;
+        let features = self.features(tape, pooled)?;
+        Ok(self.top.forward(tape, features)?)
+    }
+
+    /// What the head reads: the pooled rows, or the features of each pair of them.
+    fn features(&self, tape: &mut Tape<'_, D>, pooled: Var<D>) -> Result<Var<D>> {
+        Ok(if self.spec.encodes_apart() { tape.pair_features(&pooled)? } else { pooled })
     }
 
     /// H: the width of the residual stream.
@@ -194,11 +220,16 @@ impl<D: Backend> Model<D> {
         }
         let architecture = self.base.architecture();
         let name = |role| architecture.parameter_name(role);
-        names.extend(self.base.trained_by(&self.method).filter(|&role| !architecture.is_inert(role)).map(name));
-        if !self.base.checkpoint().has_pooler() {
+        let pooling = self.spec.pooling;
+        let trained = self.base.trained_by(&self.method, pooling);
+        names.extend(trained.filter(|&role| !architecture.is_inert(role)).map(name));
+        if architecture.reads_pooler(pooling) && !self.base.checkpoint().has_pooler() {
             names.extend(architecture.pooler().map(name));
         }
-        names.extend([Part::Weight, Part::Bias].map(|part| architecture.head_name(part)));
+        for part in [Part::Weight, Part::Bias] {
+            names.extend(architecture.head_dense_name(pooling, part));
+            names.insert(architecture.classifier_name(pooling, part));
+        }
         names
     }
 
@@ -208,6 +239,24 @@ impl<D: Backend> Model<D> {
     /// [`crate::Error::Core`] when the device fails.
     pub fn values(&self) -> Result<HashMap<String, HostTensor>> {
         self.names().apply(&self.arena.read()?)
+    }
+
+    /// Replaces the values of tensors that train.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`] for a tensor that does not train or has another size, and when the device fails.
+    pub fn set_values(&mut self, tensors: &HashMap<String, HostTensor>) -> Result<()> {
+        let mut values = self.arena.read()?;
+        for (name, tensor) in tensors {
+            let entry =
+                self.arena.entries().iter().find(|entry| entry.name == *name && entry.range().len() == tensor.len());
+            let refuse = || bitfit_core::Error::Invalid {
+                op: "set values",
+                reason: format!("no tensor {name} of {} elements trains", tensor.len()),
+            };
+            values[entry.ok_or_else(refuse)?.range()].copy_from_slice(tensor.data());
+        }
+        Ok(self.arena.write(&values)?)
     }
 
     /// The parameter names of the arena's values, for values that were read earlier.

@@ -9,6 +9,8 @@ use bitfit_core::{
 
 use super::encoder::Encoder;
 use super::layer::MatrixMut;
+use super::position_bias::position_bias;
+use super::top::{OwnDense, Top};
 use super::{Base, Dense, Model};
 use crate::arch::{Module, Part, Role};
 use crate::heads::TaskSpec;
@@ -35,7 +37,7 @@ pub enum InitialValues {
         /// The run's seed.
         seed: u64,
     },
-    /// The head's weight and bias, and those of a pooler that the base lacks, from a file as far as it has them; the
+    /// The head's weights and biases, and those of a pooler that the base lacks, from a file as far as it has them; the
     /// rest as in [`InitialValues::Drawn`]. Other tensors of the file are ignored, so that the encoder stays the
     /// base's.
     HeadFile {
@@ -69,6 +71,8 @@ pub enum TrainableKind {
     Bias(BiasKind),
     /// A pooler that the checkpoint lacks, trained whole.
     FreshPooler,
+    /// The dense layer that the architecture's head has below its last, trained whole.
+    HeadDense,
     /// The task's head.
     Head,
 }
@@ -113,20 +117,38 @@ impl<D: Backend> Model<D> {
         let head = options.spec.head();
         let mut builder = Builder::new(base, options, head.outputs());
         builder.encoder(&mut encoder)?;
-        if encoder.pooler.is_none() {
+        let (architecture, pooling) = (base.architecture(), options.spec.pooling);
+        encoder.pooling = pooling;
+        if !architecture.reads_pooler(pooling) {
+            encoder.pooler = None;
+        } else if encoder.pooler.is_none() {
             encoder.pooler = Some(builder.head_dense(HeadDense::Pooler)?);
         }
+        let own_dense = architecture.head_dense_name(pooling, Part::Weight).is_some();
+        let dense = own_dense.then(|| builder.head_dense(HeadDense::Dense)).transpose()?.map(|dense| OwnDense {
+            dense,
+            activation: architecture.head.activation,
+            has_dropout_before: architecture.head.has_dropout_before_dense,
+        });
         let classifier = builder.head_dense(HeadDense::Classifier)?;
-        let h = config.hidden_size;
-        let fresh_pooler = if base.checkpoint().has_pooler() { 0 } else { h * (h + 1) };
+        let dropout = options.dropout.unwrap_or_else(|| config.head_dropout_prob());
         let Builder { arena, trainable, .. } = builder;
+        let h = config.hidden_size;
+        let dense_layer = h * (h + 1);
+        let classifier_layer = head.outputs() * (options.spec.width(h) + 1);
+        let mut total = base.checkpoint().parameter_count() + classifier_layer + dense_layer * usize::from(own_dense);
+        match (base.checkpoint().has_pooler(), encoder.pooler.is_some()) {
+            (false, true) => total += dense_layer,
+            // A pooler that is not read is no part of the model.
+            (true, false) => total -= dense_layer,
+            _ => {}
+        }
         Ok(Self {
             base: base.clone(),
             encoder,
-            total: base.checkpoint().parameter_count() + head.outputs() * (h + 1) + fresh_pooler,
+            total,
             head,
-            classifier,
-            head_dropout: options.dropout.unwrap_or_else(|| config.head_dropout_prob()),
+            top: Top { dense, classifier, dropout },
             spec: options.spec.clone(),
             method: options.method.clone(),
             is_finished: matches!(options.initial, InitialValues::Finished(_)),
@@ -136,10 +158,11 @@ impl<D: Backend> Model<D> {
     }
 }
 
-/// The dense layers that a checkpoint may lack.
+/// The dense layers that a task may bring.
 #[derive(Clone, Copy)]
 enum HeadDense {
     Pooler,
+    Dense,
     Classifier,
 }
 
@@ -165,7 +188,7 @@ impl<'a, D: Backend> Builder<'a, D> {
 
     /// Replaces the handles of the encoder's tensors that train, or that a finished task brings.
     fn encoder(&mut self, encoder: &mut Encoder<D>) -> Result<()> {
-        let mut trained = self.base.trained_by(&self.options.method);
+        let mut trained = self.base.trained_by(&self.options.method, self.options.spec.pooling);
         match &self.options.initial {
             InitialValues::Finished(file) => {
                 self.check_finished(file, trained)?;
@@ -201,10 +224,18 @@ impl<'a, D: Backend> Builder<'a, D> {
                 return Err(Error::MissingTensor { path: file.path.clone(), name });
             }
         }
-        let head = [Part::Weight, Part::Bias].map(|part| architecture.head_name(part));
+        let pooling = self.options.spec.pooling;
+        let head: Vec<String> = [Part::Weight, Part::Bias]
+            .into_iter()
+            .flat_map(|part| {
+                let dense = architecture.head_dense_name(pooling, part);
+                dense.into_iter().chain([architecture.classifier_name(pooling, part)])
+            })
+            .collect();
         let layers = self.base.config().num_hidden_layers;
         let is_known = |name: &String| {
             let role = architecture.role(name).filter(|role| role.layer < layers);
+            let role = role.filter(|role| role.module != Module::Pooler || architecture.reads_pooler(pooling));
             head.contains(name) || role.is_some_and(|role| architecture.parameter_name(role) == *name)
         };
         match file.tensors.keys().filter(|name| !is_known(name)).min() {
@@ -259,24 +290,38 @@ impl<'a, D: Backend> Builder<'a, D> {
         if let (Some(pooler), Some(tensor)) = (&mut encoder.pooler, replaced.get(&Role::weight(Module::Pooler, 0))) {
             pooler.weight = FrozenMatrix::with_precision(device, std::slice::from_ref(tensor), Precision::F32)?.into();
         }
+        let projection = (&mut encoder.embeddings.projection, Role::weight(Module::EmbeddingsProjection, 0));
+        if let (Some(projection), Some(tensor)) = (projection.0, replaced.get(&projection.1)) {
+            projection.weight =
+                FrozenMatrix::with_precision(device, std::slice::from_ref(tensor), Precision::F32)?.into();
+        }
+        if let Some(table) = replaced.get(&Role::weight(Module::PositionBias, 0)) {
+            encoder.position_bias = Some(position_bias(device, table)?);
+        }
         Ok(())
     }
 
     /// A dense layer that the base does not have: from the file, or drawn, with a bias of zero.
     fn head_dense(&mut self, dense: HeadDense) -> Result<Dense<D>> {
         let (architecture, h) = (self.base.architecture(), self.base.config().hidden_size);
+        let pooling = self.options.spec.pooling;
         let parts = [Part::Weight, Part::Bias];
+        let width = if matches!(dense, HeadDense::Classifier) { self.options.spec.width(h) } else { h };
         let (kind, out, [weight, bias]) = match dense {
             HeadDense::Pooler => {
                 let name = |part| architecture.parameter_name(Role { layer: 0, module: Module::Pooler, part });
                 (TrainableKind::FreshPooler, h, parts.map(name))
             }
+            HeadDense::Dense => {
+                let name = |part| architecture.head_dense_name(pooling, part).expect("the caller asked");
+                (TrainableKind::HeadDense, h, parts.map(name))
+            }
             HeadDense::Classifier => {
-                (TrainableKind::Head, self.outputs, parts.map(|part| architecture.head_name(part)))
+                (TrainableKind::Head, self.outputs, parts.map(|part| architecture.classifier_name(pooling, part)))
             }
         };
-        let drawn = (0..out * h).map(|_| (self.random.normal() * INITIALIZER_RANGE) as f32).collect();
-        let values = [self.given_or(&weight, &[out, h], drawn)?, self.given_or(&bias, &[out], vec![0.0; out])?];
+        let drawn = (0..out * width).map(|_| (self.random.normal() * INITIALIZER_RANGE) as f32).collect();
+        let values = [self.given_or(&weight, &[out, width], drawn)?, self.given_or(&bias, &[out], vec![0.0; out])?];
         if self.is_finished() {
             let [weight, bias] = values;
             let weight = FrozenMatrix::with_precision(self.base.device(), &[weight], Precision::F32)?.into();

@@ -7,17 +7,21 @@ use std::path::PathBuf;
 use bitfit_core::Backend;
 
 use crate::data::{Dataset, Kind, Labels, ReadOptions, check_pairs, texts};
-use crate::heads::TaskSpec;
-use crate::methods::Method;
+use crate::heads::{PairEncoding, Pooling, PoolingSource, TaskSpec};
+use crate::methods::{BiasKind, Method};
 use crate::metrics::Metric;
 use crate::model::{Base, InitialValues, Model, ModelOptions};
 use crate::settings::{Setting, check, check_max_length};
-use crate::train::{Evaluation, Events, Examples, TrainOptions, TrainReport, Trainer};
+use crate::train::{
+    Batches, BestEpoch, Evaluation, Events, Examples, ProbeReport, State, StopReason, TrainOptions, TrainReport,
+    Trainer,
+};
 use crate::{Error, Result};
 
 use super::head_file;
 use super::log::{METRICS_LOG, MetricsLog};
 use super::plan::Plan;
+use super::probe::{self, ProbeUse};
 use super::save::{Saving, TaskWriter, WrittenTask};
 
 /// The longest sequence in tokens by default, as far as the model has positions.
@@ -42,6 +46,10 @@ pub struct FinetuneOptions {
     pub metrics: Vec<Metric>,
     /// What trains beside the head.
     pub method: Method,
+    /// How the two texts of a pair go through the encoder.
+    pub pair: PairEncoding,
+    /// What of the last layer the head reads; by default what the model directory says ([`Pooling::of_directory`]).
+    pub pooling: Option<Pooling>,
     /// The settings of the training run.
     pub training: TrainOptions,
     /// The device as the user named it; it is recorded in the task file, since the last bits depend on it.
@@ -52,6 +60,8 @@ pub struct FinetuneOptions {
     pub max_length: Option<usize>,
     /// Replaces every dropout probability of the base's configuration.
     pub dropout: Option<f32>,
+    /// What is done with a probe.
+    pub probe: ProbeUse,
     /// A safetensors file with the head's first values.
     pub init_head: Option<PathBuf>,
     /// The number of steps between two lines of the log.
@@ -89,6 +99,8 @@ pub struct Finetune<D: Backend> {
 /// What a run left.
 #[derive(Debug)]
 pub struct Finished {
+    /// What a probe reached, where one was made.
+    pub probe: Option<ProbeReport>,
     /// What was reached.
     pub report: TrainReport,
     /// The task file; `None` where the run ended before its first step.
@@ -109,15 +121,26 @@ impl<D: Backend> Finetune<D> {
             let is_inside = *layers.end() < config.num_hidden_layers;
             check(Setting::Layers, value, is_inside, "the model has fewer layers; they count from 0")?;
         }
+        let (pooling, pooling_source) = match options.pooling {
+            Some(pooling) => (pooling, PoolingSource::Chosen),
+            None => Pooling::of_directory(base.checkpoint().dir())?,
+        };
+        check_kinds(base, &options.method, pooling)?;
+        if matches!(options.probe, ProbeUse::WarmStart | ProbeUse::Result) {
+            let reason = "a probe is one layer over rows of the base, but this head has another layer of its own: choose cls or mean";
+            check(Setting::Pooling, pooling, probe::is_linear(base, pooling), reason)?;
+        }
         let tokenizer = base.tokenizer()?;
         let training_set = Dataset::read(&options.train, &options.read)?;
         let pairs = training_set.is_paired();
-        check_max_length(max_length, config.max_length(), tokenizer.special_tokens(pairs))?;
         let labels = match options.kind {
             Kind::Classify => Some(Labels::of_training_set(&training_set)?),
             Kind::Regress => None,
         };
-        let spec = TaskSpec { kind: options.kind, labels, pairs, max_length, metrics: options.metrics.clone() };
+        let metrics = options.metrics.clone();
+        let spec = TaskSpec { kind: options.kind, labels, pairs, pair: options.pair, pooling, max_length, metrics };
+        check_max_length(max_length, config.max_length(), spec.special_tokens(tokenizer))?;
+        check_pair(base, &spec)?;
         let eval_set = options.eval.as_ref().map(|path| Dataset::read(path, &options.read)).transpose()?;
         if let Some(eval_set) = &eval_set {
             check_pairs(&eval_set.path, &eval_set.examples, pairs)?;
@@ -125,15 +148,12 @@ impl<D: Backend> Finetune<D> {
         let head = spec.head::<D>();
         let examples = |dataset: &Dataset| -> Result<Examples> {
             let targets = head.targets(dataset)?;
-            Ok(Examples { encodings: tokenizer.encode_all(&texts(&dataset.examples), max_length)?, targets })
+            Ok(Examples { encodings: spec.encode(tokenizer, &texts(&dataset.examples), max_length)?, targets })
         };
         let (train, eval) = (examples(&training_set)?, eval_set.as_ref().map(&examples).transpose()?);
 
         let seed = options.training.seed;
-        let has_pooler = base.checkpoint().has_pooler();
-        let head_file = options.init_head.as_ref();
-        let head_file =
-            head_file.map(|path| head_file::read(path, base.architecture(), has_pooler, spec.labels.as_ref()));
+        let head_file = options.init_head.as_ref().map(|path| head_file::read(path, base.checkpoint(), &spec));
         let (initial, initial_head) = match head_file.transpose()? {
             Some((file, initial_head)) => (InitialValues::HeadFile { file, seed }, Some(initial_head)),
             None => (InitialValues::Drawn { seed }, None),
@@ -141,7 +161,8 @@ impl<D: Backend> Finetune<D> {
         let model_options = ModelOptions { spec, method: options.method.clone(), initial, dropout: options.dropout };
         let model = Model::new(base, &model_options)?;
         let datasets: Vec<&Dataset> = [Some(&training_set), eval_set.as_ref()].into_iter().flatten().collect();
-        let plan = Plan { initial_head, ..Plan::new(&options, &model, &train, eval.as_ref(), &datasets) };
+        let plan = Plan::new(&options, &model, &train, eval.as_ref(), &datasets);
+        let plan = Plan { initial_head, pooling_source, ..plan };
         Ok(Self { options, model, train, eval, plan })
     }
 
@@ -150,7 +171,7 @@ impl<D: Backend> Finetune<D> {
         &self.plan
     }
 
-    /// Trains, and writes `task.safetensors` and `metrics.jsonl` into the output directory.
+    /// Fits a probe where the options ask for one, trains, and writes `task.safetensors` and `metrics.jsonl` into the output directory.
     ///
     /// The task file is written after every epoch that is the best so far, or after every epoch where there is no
     /// evaluation set, so that it is there however the run ends, by a power cut too. A run that ends by itself, by the
@@ -161,14 +182,71 @@ impl<D: Backend> Finetune<D> {
     /// [`Error::Io`] when the output directory cannot be written, and every error of [`Trainer::run`].
     pub fn run(self, events: &mut dyn Events) -> Result<Finished> {
         let Self { options, mut model, train, eval, .. } = self;
+        let evaluation = eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
+        let mut probe = None;
+        let wants_probe = match options.probe {
+            ProbeUse::Off => false,
+            ProbeUse::Baseline => evaluation.is_some(),
+            ProbeUse::WarmStart | ProbeUse::Result => true,
+        };
+        if wants_probe {
+            let rows = Batches::new(train.lengths(), &options.training).row_numbers();
+            let (watched, over, texts) = (&mut *events, &model, &train);
+            let fit = move || probe::fit(&|| watched.should_stop(), over, texts, &rows, evaluation);
+            let Some(fitted) = model.base().device().install(fit)? else {
+                let report = TrainReport { stop: StopReason::Stopped, state: State::default() };
+                return Ok(Finished { probe: None, report, task: None });
+            };
+            events.probe(&fitted.report);
+            if options.probe != ProbeUse::Baseline {
+                model.set_values(&fitted.tensors)?;
+            }
+            probe = Some(fitted.report);
+        }
         let writer = TaskWriter::new(&options, &model)?;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+        if let (ProbeUse::Result, Some(probe)) = (options.probe, &probe) {
+            let best = (!probe.scores.is_empty()).then(|| BestEpoch { epoch: 0, scores: probe.scores.clone() });
+            let state = State { last: probe.scores.clone(), best, ..State::default() };
+            let task = Some(writer.write(&state, &model.arena().read()?)?);
+            let report = TrainReport { stop: StopReason::Finished, state };
+            return Ok(Finished { probe: Some(probe.clone()), report, task });
+        }
         let mut log = MetricsLog::new(&options.out.join(METRICS_LOG), options.log_every, events);
         let mut saving = Saving { writer: &writer, inner: &mut log };
-        let evaluation = eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
         let report = Trainer::new(&mut model, &train, evaluation, &options.training)?.run(&mut saving)?;
         let written = report.state.steps > 0;
         let task = written.then(|| writer.write(&report.state, &model.arena().read()?)).transpose()?;
-        log.finish().map(|()| Finished { report, task })
+        log.finish().map(|()| Finished { probe, report, task })
     }
+}
+
+/// Refuses a kind of bias that was chosen by name and that the model does not have, or that the head does not read.
+fn check_kinds<D: Backend>(base: &Base<D>, method: &Method, pooling: Pooling) -> Result<()> {
+    let biases = method.biases();
+    if biases.is_every_kind() {
+        return Ok(());
+    }
+    let has = |kind: BiasKind| match kind {
+        BiasKind::Pooler => base.architecture().reads_pooler(pooling) && base.checkpoint().has_pooler(),
+        kind => base.architecture().required(base.config()).any(|role| role.module == kind.module()),
+    };
+    match biases.kinds().find(|&kind| !has(kind)) {
+        None => Ok(()),
+        Some(kind) => {
+            let reason = "the model has no such bias below this head";
+            Err(Error::Setting { setting: Setting::Biases, value: kind.to_string(), reason })
+        }
+    }
+}
+
+/// Refuses to encode apart what is no pair, and pairs below a head whose first layer reads a single text.
+fn check_pair<D: Backend>(base: &Base<D>, spec: &TaskSpec) -> Result<()> {
+    if spec.pair == PairEncoding::Joint {
+        return Ok(());
+    }
+    let reason = "the training set has single texts, which there is no second one for";
+    check(Setting::Pair, spec.pair, spec.pairs, reason)?;
+    let reason = "this head has another layer of its own, which reads single texts: choose cls or mean";
+    check(Setting::Pooling, spec.pooling, probe::is_linear(base, spec.pooling), reason)
 }

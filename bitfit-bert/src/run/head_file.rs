@@ -4,56 +4,57 @@
 //! So the rows of the head are put in the order of the training set's labels before anything trains.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::Path;
 
 use bitfit_core::HostTensor;
-use safetensors::SafeTensors;
 use serde_json::Value;
 
 use super::plan::InitialHead;
-use crate::arch::{Architecture, Module, Part};
-use crate::checkpoint::to_f32::{is_supported, to_f32};
+use crate::arch::{Module, Part};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::safetensors::{OneFile, map_file};
 use crate::data::Labels;
+use crate::files::{MAX_CONFIG, read_bounded};
+use crate::heads::TaskSpec;
 use crate::model::TensorFile;
-use crate::{Error, Result, TaskFile, config};
+use crate::task_file::TaskInfo;
+use crate::{Error, Result, config};
 
-/// A head from a file, its rows in the order of `labels`.
+/// A head from a file for a task over this base, its rows in the order of the task's labels.
 ///
-/// It is the classifier's weight and bias, and a pooler where the checkpoint has none (`has_pooler`) and the file has
-/// one. Nothing else is read, since the file may be a whole model.
-pub(super) fn read(
-    path: &Path,
-    architecture: &'static Architecture,
-    has_pooler: bool,
-    labels: Option<&Labels>,
-) -> Result<(TensorFile, InitialHead)> {
-    let bytes = fs::read(path).map_err(Error::io(path))?;
+/// It is the head's layers, and a pooler where the head reads one, the checkpoint has none and the file has one.
+/// Nothing else is read, since the file may be a whole model.
+pub(super) fn read(path: &Path, base: &Checkpoint, task: &TaskSpec) -> Result<(TensorFile, InitialHead)> {
+    let (architecture, pooling, labels) = (base.architecture(), task.pooling, task.labels.as_ref());
+    let lacks_pooler = architecture.reads_pooler(pooling) && !base.has_pooler();
     let refuse = |reason: String| Error::Weights { path: path.into(), reason };
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|error| refuse(format!("not a complete safetensors file: {error}")))?;
-    let head = [Part::Weight, Part::Bias].map(|part| architecture.head_name(part));
+    let OneFile { entries, metadata, .. } = map_file(path)?;
+    let parts = [Part::Weight, Part::Bias];
+    let head = parts.map(|part| architecture.classifier_name(pooling, part));
+    let dense: Vec<String> = parts.into_iter().filter_map(|part| architecture.head_dense_name(pooling, part)).collect();
+    let layers = || head.iter().chain(&dense);
     let mut tensors = HashMap::new();
-    for (name, view) in file.iter() {
-        let pooler = architecture.role(name).filter(|role| !has_pooler && role.module == Module::Pooler);
+    for entry in entries {
+        let name = entry.name.as_str();
+        let pooler = architecture.role(name).filter(|role| lacks_pooler && role.module == Module::Pooler);
         let name = match pooler {
             Some(role) => architecture.parameter_name(role),
-            None if head.iter().any(|known| known == name) => name.to_owned(),
+            None if layers().any(|known| known == name) => name.to_owned(),
             None => continue,
         };
-        if !is_supported(view.dtype()) {
-            return Err(Error::Dtype { path: path.into(), tensor: name, dtype: view.dtype().to_string() });
-        }
-        tensors.insert(name, HostTensor::new(view.shape(), to_f32(view.dtype(), view.data()))?);
+        let Some(values) = entry.to_f32() else {
+            return Err(Error::Dtype { path: path.into(), tensor: name, dtype: entry.dtype.to_string() });
+        };
+        tensors.insert(name, HostTensor::new(entry.shape, values)?);
     }
-    for name in &head {
+    for name in layers() {
         if !tensors.contains_key(name) {
             return Err(Error::MissingTensor { path: path.into(), name: name.clone() });
         }
     }
     let mut has_labels = false;
     if let Some(labels) = labels
-        && let Some(order) = label_order(path)?
+        && let Some(order) = label_order(path, &metadata)?
         && tensors[&head[1]].len() == order.len()
     {
         has_labels = true;
@@ -69,12 +70,17 @@ pub(super) fn read(
 
 /// The labels of a head's rows: those of a task file, or of the `id2label` in the configuration beside the weights;
 /// `None` where neither names them.
-fn label_order(path: &Path) -> Result<Option<Vec<String>>> {
-    if let Ok(task) = TaskFile::read(path) {
-        return Ok(task.info.labels.map(|labels| labels.names().to_vec()));
+fn label_order(path: &Path, metadata: &HashMap<String, String>) -> Result<Option<Vec<String>>> {
+    if TaskInfo::is_in(metadata) {
+        let refuse = |reason| Error::TaskFile { path: path.into(), reason };
+        let info = TaskInfo::from_metadata(metadata).map_err(refuse)?;
+        return Ok(info.labels.map(|labels| labels.names().to_vec()));
     }
     let config = path.with_file_name(config::FILE_NAME);
-    let Ok(json) = fs::read(&config) else { return Ok(None) };
+    if !config.exists() {
+        return Ok(None);
+    }
+    let json = read_bounded(&config, MAX_CONFIG)?;
     let refuse = |reason: String| Error::Config { path: config.clone(), reason };
     let json: Value = serde_json::from_slice(&json).map_err(|error| refuse(format!("not JSON: {error}")))?;
     let Some(labels) = json.get("id2label").filter(|labels| !labels.is_null()) else { return Ok(None) };
@@ -120,6 +126,8 @@ fn take_rows(tensor: &HostTensor, rows: &[usize]) -> Result<HostTensor> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use half::f16;
     use safetensors::Dtype;
     use safetensors::tensor::TensorView;
@@ -127,7 +135,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::arch::BERT;
+    use crate::fixture::Tiny;
 
     const H: usize = 2;
 
@@ -160,7 +168,9 @@ mod tests {
     }
 
     fn read_head(dir: &TempDir, names: &[&str]) -> Result<(TensorFile, InitialHead)> {
-        read(&dir.path().join("model.safetensors"), &BERT, true, Some(&labels(names)))
+        let labels = Some(labels(names));
+        let spec = TaskSpec { labels, ..crate::train::tests::two_classes() };
+        read(&dir.path().join("model.safetensors"), &Tiny::new().open(), &spec)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::files::AtomicFile;
-use crate::train::{EpochReport, Events, Score, State, StepReport};
+use crate::train::{EpochReport, Events, ProbeReport, Score, State, StepReport};
 use crate::{Error, Result};
 
 /// The name of the log in the output directory.
@@ -83,6 +83,10 @@ impl Events for MetricsLog<'_> {
             self.write(&json!({ "epoch": report.epoch, "eval": scores_as_json(&report.scores) }));
         }
         self.inner.epoch(report)
+    }
+
+    fn probe(&mut self, report: &ProbeReport) {
+        self.inner.probe(report);
     }
 
     fn evaluating(&mut self, epoch: usize) {

@@ -6,6 +6,7 @@ use bitfit_core::Backend;
 
 use crate::config::ModelConfig;
 use crate::data::Dataset;
+use crate::heads::{PairEncoding, Pooling, PoolingSource};
 use crate::methods::BiasSelection;
 use crate::model::{Model, TrainableKind};
 use crate::train::{Batches, Examples, TrainOptions, prefix_cache_bytes};
@@ -27,6 +28,12 @@ pub struct Plan {
     pub trainable: usize,
     /// The number of parameters of the whole model, head included.
     pub total: usize,
+    /// How the two texts of a pair go through the encoder; `None` for single texts.
+    pub pair: Option<PairEncoding>,
+    /// What of the last layer the head reads.
+    pub pooling: Pooling,
+    /// Why.
+    pub pooling_source: PoolingSource,
     /// Where the head's first values come from, if not drawn.
     pub initial_head: Option<InitialHead>,
     /// The number of rows to train on.
@@ -115,6 +122,9 @@ impl Plan {
             parts,
             trainable: model.trainable_count(),
             total: model.parameter_count(),
+            pair: model.spec().pairs.then_some(model.spec().pair),
+            pooling: model.spec().pooling,
+            pooling_source: PoolingSource::Default,
             initial_head: None,
             rows: batches.rows(),
             eval_rows: eval.map(Examples::len),

@@ -7,7 +7,7 @@ use bitfit_core::Backend;
 
 use crate::model::{Base, Model, ParameterNames};
 use crate::task_file::{Best, Hyperparameters, TaskInfo};
-use crate::train::{BatchSize, EpochReport, Events, State, StepReport};
+use crate::train::{BatchSize, EpochReport, Events, ProbeReport, State, StepReport};
 use crate::{Error, Result, TaskFile};
 
 use super::FinetuneOptions;
@@ -50,6 +50,8 @@ impl<D: Backend> TaskWriter<D> {
             kind: spec.kind,
             labels: spec.labels.clone(),
             pairs: spec.pairs,
+            pair: spec.pair,
+            pooling: spec.pooling,
             biases: options.method.biases(),
             seed: training.seed,
             hyperparameters: Hyperparameters {
@@ -109,6 +111,10 @@ pub(super) struct Saving<'a, D: Backend> {
 }
 
 impl<D: Backend> Events for Saving<'_, D> {
+    fn probe(&mut self, report: &ProbeReport) {
+        self.inner.probe(report);
+    }
+
     fn step(&mut self, report: &StepReport) -> Result<()> {
         self.inner.step(report)
     }

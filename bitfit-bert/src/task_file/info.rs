@@ -11,17 +11,18 @@ use serde_json::{Map, Value};
 
 use crate::config::InferenceConfig;
 use crate::data::{Kind, Labels};
-use crate::heads::TaskSpec;
+use crate::heads::{PairEncoding, Pooling, TaskSpec};
 use crate::methods::BiasSelection;
 use crate::metrics::Metric;
 
 /// The value of `format`.
 pub(super) const FORMAT: &str = "bitfit-task";
 /// The version of the format that is written, and the only one that is read.
-pub(super) const VERSION: &str = "2";
+pub(super) const VERSION: &str = "3";
 
 /// The fields that are stored as text rather than as JSON.
-const TEXT_FIELDS: [&str; 5] = ["base", "base_fingerprint", "tokenizer_fingerprint", "kind", "biases"];
+const TEXT_FIELDS: [&str; 7] =
+    ["base", "base_fingerprint", "tokenizer_fingerprint", "kind", "pair", "pooling", "biases"];
 
 /// The header of a task file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,12 @@ pub struct TaskInfo {
     pub labels: Option<Labels>,
     /// Whether the task was trained on pairs of texts.
     pub pairs: bool,
+    /// How the two texts of a pair go through the encoder.
+    #[serde(with = "as_text")]
+    pub pair: PairEncoding,
+    /// What of the last layer the head reads.
+    #[serde(with = "as_text")]
+    pub pooling: Pooling,
     /// The biases that were trained.
     #[serde(with = "as_text")]
     pub biases: BiasSelection,
@@ -126,6 +133,8 @@ impl TaskInfo {
             kind: self.kind,
             labels: self.labels.clone(),
             pairs: self.pairs,
+            pair: self.pair,
+            pooling: self.pooling,
             max_length: self.hyperparameters.max_length,
             metrics: self.hyperparameters.metrics.clone(),
         }
@@ -143,11 +152,16 @@ impl TaskInfo {
         Ok(header.into_iter().chain(fields.into_iter().map(text)).collect())
     }
 
+    /// Whether the metadata of a safetensors file is that of a task file, sound or not.
+    pub(crate) fn is_in(metadata: &HashMap<String, String>) -> bool {
+        metadata.get("format").is_some_and(|format| format == FORMAT)
+    }
+
     /// Reads the metadata of a safetensors file.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, String> {
+    pub(crate) fn from_metadata(metadata: &HashMap<String, String>) -> Result<Self, String> {
         let header = |key: &str| metadata.get(key).map(String::as_str);
         match header("format") {
             Some(FORMAT) => {}

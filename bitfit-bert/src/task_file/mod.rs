@@ -5,7 +5,6 @@
 mod info;
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use bitfit_core::{Backend, HostTensor};
@@ -14,7 +13,7 @@ use serde_json::Value;
 
 pub use info::{Best, Hyperparameters, TaskInfo};
 
-use crate::files::AtomicFile;
+use crate::files::{AtomicFile, MAX_TASK, read_bounded};
 use crate::model::Base;
 use crate::{Error, Result};
 
@@ -56,7 +55,7 @@ impl TaskFile {
     /// [`Error::Io`] when it cannot be read; [`Error::TaskFile`] when it is not a task file, one of another version, or
     /// one whose header or tensors are not sound.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(Error::io(path))?;
+        let bytes = read_bounded(path, MAX_TASK)?;
         let refuse = |reason: String| Error::TaskFile { path: path.into(), reason };
         let incomplete =
             |error: safetensors::SafeTensorError| refuse(format!("not a complete safetensors file: {error}"));

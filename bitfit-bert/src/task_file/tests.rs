@@ -1,3 +1,4 @@
+use std::fs;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -5,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::data::{Kind, Labels};
 use crate::fixture::Tiny;
+use crate::heads::{PairEncoding, Pooling};
 use crate::methods::BiasSelection;
 use crate::metrics::Metric;
 
@@ -22,6 +24,8 @@ fn task() -> TaskFile {
             kind: Kind::Classify,
             labels: Labels::from_names(vec!["no".into(), "yes".into()]),
             pairs: true,
+            pair: PairEncoding::Separate,
+            pooling: Pooling::Mean,
             biases: BiasSelection::all().in_layers(1..=1),
             seed: 7,
             hyperparameters: Hyperparameters {
@@ -128,6 +132,8 @@ fn a_field_of_another_type_or_range_is_refused_by_name() {
         ("kind", "sequence"),
         ("kind", "regress"),
         ("biases", "keys"),
+        ("pooling", "max"),
+        ("pair", "apart"),
         ("best", "[1]"),
         ("hyperparameters", "{}"),
         ("config", "3"),
@@ -150,7 +156,7 @@ fn a_field_of_another_type_or_range_is_refused_by_name() {
 fn foreign_and_other_versions_are_refused() {
     assert!(refusal(HashMap::clear).contains("not a task file"));
     assert!(refusal(|metadata| _ = metadata.insert("format".into(), "pt".into())).contains("found \"pt\""));
-    for version in ["1", "9"] {
+    for version in ["1", "2", "9"] {
         let message = refusal(|metadata| _ = metadata.insert("version".into(), version.into()));
         assert!(message.contains(&format!("found {version:?}")), "{message}");
     }

@@ -1,13 +1,13 @@
 //! What the small files beside a vocabulary say: `tokenizer_config.json`, `special_tokens_map.json`, and the
 //! `tokenizer_class` of `config.json`. None of them has to exist.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::wrong;
+use crate::files::read_bounded;
 use crate::{Error, Result};
 
 pub(super) const FILE_NAME: &str = "tokenizer_config.json";
@@ -200,24 +200,13 @@ impl Class {
 
 /// A JSON object; `None` if there is no such file.
 fn object(path: &Path) -> Result<Option<Map<String, Value>>> {
-    match read(path, MAX_BYTES) {
+    match read_bounded(path, MAX_BYTES) {
         Ok(text) => serde_json::from_slice(&text)
             .map(Some)
             .map_err(|error| wrong(path, format!("expected a JSON object: {error}"))),
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// A whole file of at most `max` bytes.
-pub(super) fn read(path: &Path, max: u64) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(Error::io(path))?;
-    file.take(max + 1).read_to_end(&mut text).map_err(Error::io(path))?;
-    if text.len() as u64 > max {
-        return Err(wrong(path, format!("more than {} MiB, the most that is read", max >> 20)));
-    }
-    Ok(text)
 }
 
 /// A value for a message. A hostile one can be megabytes of JSON; its beginning says enough.

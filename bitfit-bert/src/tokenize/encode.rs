@@ -29,7 +29,7 @@ pub(super) fn encode(loaded: &Loaded, text: &str, pair: Option<&str>, room: usiz
     let (n1, n2) = longest_first(first.tokens, second.as_ref().map_or(0, |second| second.tokens), room);
     let (first, second) = (first.cut(n1), second.map(|second| second.cut(n2)));
     let framed = guarded(|| loaded.frame.apply(first, second))?.map_err(|error| error.to_string())?;
-    Ok(Encoding { ids: framed.get_ids().to_vec(), type_ids: framed.get_type_ids().to_vec() })
+    Ok(Encoding { ids: framed.get_ids().to_vec(), type_ids: framed.get_type_ids().to_vec(), second: None })
 }
 
 /// A text that is encoded part by part, from the end that is kept.

@@ -11,6 +11,7 @@ use super::frame::Frame;
 use super::guard::guarded;
 use super::{check, fingerprint, vocab, wrong};
 use crate::Result;
+use crate::files::read_bounded;
 
 const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.txt";
@@ -38,13 +39,13 @@ pub(super) fn load(dir: &Path) -> Result<Loaded> {
     let config = Config::open(dir)?;
     let path = dir.join(TOKENIZER);
     if path.exists() {
-        let text = config::read(&path, MAX_BYTES)?;
+        let text = read_bounded(&path, MAX_BYTES)?;
         let json = serde_json::from_slice(&text).map_err(|error| wrong(&path, format!("not JSON: {error}")))?;
         return build(path, json, &config, &config.added_tokens(dir, false)?);
     }
     let path = dir.join(VOCAB);
     if path.exists() {
-        let text = String::from_utf8(config::read(&path, MAX_BYTES)?).map_err(|error| {
+        let text = String::from_utf8(read_bounded(&path, MAX_BYTES)?).map_err(|error| {
             let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count();
             wrong(&path, format!("line {line} is not valid UTF-8"))
         })?;

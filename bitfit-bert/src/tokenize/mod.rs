@@ -48,6 +48,17 @@ pub struct Encoding {
     pub ids: Vec<u32>,
     /// Rows of the token type embedding, as many; for BERT 0 for the first text and 1 for the second.
     pub type_ids: Vec<u32>,
+    /// Where the second text of a pair begins that is a sequence of its own ([`Tokenizer::encode_apart`]); `None` for one
+    /// sequence.
+    pub second: Option<usize>,
+}
+
+impl Encoding {
+    /// The number of tokens of each sequence: one, or the two of a pair that is encoded apart.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> {
+        let first = self.second.unwrap_or(self.ids.len());
+        std::iter::once(first).chain(self.second.map(|second| self.ids.len() - second))
+    }
 }
 
 /// What a model can take from its tokenizer.
@@ -115,6 +126,32 @@ impl Tokenizer {
         self.encode_row(None, text, pair, max_length)
     }
 
+    /// The tokens of the two texts of a pair, each as a sequence of its own of at most `max_length` tokens, for a model
+    /// that encodes them apart.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_apart(&self, text: &str, second: &str, max_length: usize) -> Result<Encoding> {
+        self.encode_row_apart(None, text, second, max_length)
+    }
+
+    /// [`Tokenizer::encode_apart`] for many pairs, as [`Tokenizer::encode_all`]. A row without a second text is one
+    /// sequence.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_all`].
+    pub fn encode_all_apart<A, B>(&self, rows: &[(A, Option<B>)], max_length: usize) -> Result<Vec<Encoding>>
+    where
+        A: AsRef<str> + Sync,
+        B: AsRef<str> + Sync,
+    {
+        let encode = |(row, (text, second)): (usize, &(A, Option<B>))| match second {
+            Some(second) => self.encode_row_apart(Some(row), text.as_ref(), second.as_ref(), max_length),
+            None => self.encode_row(Some(row), text.as_ref(), None, max_length),
+        };
+        rows.par_iter().enumerate().map(encode).collect::<Vec<_>>().into_iter().collect()
+    }
+
     /// [`Tokenizer::encode`] for many rows, in parallel over the current rayon pool; the result is in the order of the
     /// rows.
     ///
@@ -158,6 +195,15 @@ impl Tokenizer {
             encoding.type_ids.fill(0);
         }
         self.check(&encoding).map_err(|reason| self.wrong(reason))?;
+        Ok(encoding)
+    }
+
+    fn encode_row_apart(&self, row: Option<usize>, text: &str, second: &str, max_length: usize) -> Result<Encoding> {
+        let mut encoding = self.encode_row(row, text, None, max_length)?;
+        let other = self.encode_row(row, second, None, max_length)?;
+        encoding.second = Some(encoding.ids.len());
+        encoding.ids.extend(other.ids);
+        encoding.type_ids.extend(other.type_ids);
         Ok(encoding)
     }
 

@@ -157,7 +157,7 @@ fn a_pair_is_cut_longest_first_as_transformers_does() {
     let tokenizer = from_vocab(json!({}));
     let (a, b) = ("a b c a b c a", "b b b b");
     let encode = |text, pair, max_length| {
-        let Encoding { ids, type_ids } = tokenizer.encode(text, Some(pair), max_length).unwrap();
+        let Encoding { ids, type_ids, .. } = tokenizer.encode(text, Some(pair), max_length).unwrap();
         let second = type_ids.iter().position(|id| *id == 1).unwrap();
         assert!(type_ids[..second].iter().all(|id| *id == 0) && type_ids[second..].iter().all(|id| *id == 1));
         (ids, second)

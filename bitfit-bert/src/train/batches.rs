@@ -46,6 +46,11 @@ impl Batches {
         self.rows.len()
     }
 
+    /// The numbers of the rows that are trained on.
+    pub fn row_numbers(&self) -> Vec<usize> {
+        self.rows.iter().map(|&(row, _)| row).collect()
+    }
+
     /// The number of tokens in an epoch.
     pub fn tokens(&self) -> usize {
         self.lengths().sum()

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 const BATCH: usize = 64;
 
 /// Whether to stop, asked between two batches.
-pub(super) type Stop<'a> = &'a dyn Fn() -> bool;
+pub(crate) type Stop<'a> = &'a dyn Fn() -> bool;
 
 /// A metric's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +32,29 @@ pub struct Score {
 pub fn outputs<D: Backend>(model: &Model<D>, encodings: &[Encoding]) -> Result<Array2<f32>> {
     let outputs = model.base().device().install(|| outputs_unless(&|| false, model, encodings, None))?;
     Ok(outputs.expect("nothing stops it"))
+}
+
+/// What the head reads of texts: a row each, in the order of the texts; `None` when `stop` returns true
+/// between two batches.
+///
+/// # Errors
+/// As [`outputs`].
+pub(crate) fn pooled_unless<'a, D: Backend>(
+    stop: Stop<'_>,
+    model: &Model<D>,
+    encodings: impl IntoIterator<Item = &'a Encoding>,
+) -> Result<Option<Array2<f32>>> {
+    let encodings: Vec<&Encoding> = encodings.into_iter().collect();
+    let mut parts = vec![Array2::zeros((0, model.spec().width(model.hidden())))];
+    for encodings in encodings.chunks(BATCH) {
+        if stop() {
+            return Ok(None);
+        }
+        let mut tape = model.inference_tape();
+        let pooled = model.pooled(&mut tape, &model.batch(encodings.iter().copied())?)?;
+        parts.push(pooled.tensor().to_array()?);
+    }
+    all_finite(&parts).map(Some)
 }
 
 /// The scores of a model on labelled texts.
@@ -76,11 +99,15 @@ fn outputs_unless<D: Backend>(
         };
         parts.push(outputs.tensor().to_array()?);
     }
+    all_finite(&parts).map(Some)
+}
+
+/// The parts one behind the other. NaN would be ranked like a number by every metric and by the choice of a class.
+fn all_finite(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
     let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-    let outputs = concatenate(Axis(0), &views).expect("every part has one column for each output");
-    // NaN would be ranked like a number by every metric and by the choice of a class.
+    let outputs = concatenate(Axis(0), &views).expect("every part has the same columns");
     match outputs.rows().into_iter().position(|row| row.iter().any(|value| !value.is_finite())) {
         Some(row) => Err(Error::NotFinite { row: row + 1 }),
-        None => Ok(Some(outputs)),
+        None => Ok(outputs),
     }
 }

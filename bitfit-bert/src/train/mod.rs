@@ -18,12 +18,13 @@ use bitfit_core::Backend;
 
 pub use batches::Batches;
 pub use check::check_gradients;
+pub(crate) use evaluate::pooled_unless;
 pub use evaluate::{Score, evaluate, outputs};
 pub use options::{BatchSize, TrainOptions};
 pub use prefix_cache::prefix_cache_bytes;
 pub use trainer::Trainer;
 
-use crate::heads::Targets;
+use crate::heads::{Pooling, Targets};
 use crate::metrics::Metric;
 use crate::model::{Batch, Model};
 use crate::settings::Setting;
@@ -105,6 +106,17 @@ pub struct StepReport {
     pub seconds: f64,
 }
 
+/// What a linear head over the frozen base reached: see [`crate::probe`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeReport {
+    /// What of the last layer it read.
+    pub pooling: Pooling,
+    /// Its scores on the evaluation set; none without one.
+    pub scores: Vec<Score>,
+    /// The time that it took, the pass over the texts included.
+    pub seconds: f64,
+}
+
 /// The end of an epoch.
 #[derive(Clone, Debug)]
 pub struct EpochReport {
@@ -120,6 +132,9 @@ pub struct EpochReport {
 
 /// What happens in a run, reported on the thread that trains. Every method has a default that does nothing.
 pub trait Events: Send {
+    /// Called before the first step with what a probe of the frozen base reached, where one was asked for.
+    fn probe(&mut self, _report: &ProbeReport) {}
+
     /// Called after every step.
     ///
     /// # Errors
@@ -213,4 +228,4 @@ pub struct TrainReport {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,18 +2,19 @@
 
 use super::Examples;
 use crate::data::{Kind, Labels};
-use crate::heads::{Targets, TaskSpec};
+use crate::heads::{PairEncoding, Pooling, Targets, TaskSpec};
 use crate::metrics::Metric;
 use crate::tokenize::Encoding;
 
 /// A classification of two labels.
-pub(super) fn two_classes() -> TaskSpec {
+pub(crate) fn two_classes() -> TaskSpec {
     let labels = Labels::from_names(vec!["no".into(), "yes".into()]);
-    TaskSpec { kind: Kind::Classify, labels, pairs: false, max_length: 7, metrics: vec![Metric::Accuracy] }
+    let (pooling, metrics) = (Pooling::Pooler, vec![Metric::Accuracy]);
+    TaskSpec { kind: Kind::Classify, labels, pairs: false, pair: PairEncoding::Joint, pooling, max_length: 7, metrics }
 }
 
 /// Texts with a class each.
 pub(super) fn classification(texts: &[&[u32]], classes: &[usize]) -> Examples {
-    let encoding = |ids: &&[u32]| Encoding { ids: ids.to_vec(), type_ids: vec![0; ids.len()] };
+    let encoding = |ids: &&[u32]| Encoding { ids: ids.to_vec(), type_ids: vec![0; ids.len()], second: None };
     Examples { encodings: texts.iter().map(encoding).collect(), targets: Targets::Classes(classes.to_vec()) }
 }

@@ -3,17 +3,25 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod case;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bitfit_core::{HostTensor, Precision};
+use bitfit_core::cpu::Isa;
+use bitfit_core::{Cpu, HostTensor, Precision};
 use bitfit_cuda::Cuda;
 use safetensors::{Dtype, SafeTensors};
 
 /// A folder of the goldens.
 pub fn goldens(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
+}
+
+/// This CPU by each of its instruction sets.
+pub fn cpus(precision: Precision) -> impl Iterator<Item = Cpu> {
+    Isa::supported().map(move |isa| Cpu::with_isa(isa).with_precision(precision))
 }
 
 /// The first GPU; `None`, and a line on the terminal that says so, where there is none, or a library of CUDA is missing

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::FinetuneOptions;
+use bitfit_bert::run::{FinetuneOptions, ProbeUse};
 use bitfit_bert::train::{BatchSize, TrainOptions};
 use bitfit_bert::{BiasSelection, Setting, heads};
 use bitfit_core::optim::Schedule;
 use clap::Args;
 
-use super::values::{self, Bias, Clip, Method};
+use super::values::{self, Bias, Clip, Method, Pair, Pooling};
 use super::{MachineArgs, ReadArgs, name_of};
 
 const EXAMPLES: &str = "\
@@ -94,9 +94,23 @@ pub struct FinetuneArgs {
     )]
     pub limit: Option<usize>,
 
-    /// What trains beside the head
+    /// What trains beside the head, or that nothing is trained step by step
     #[arg(long, value_name = "METHOD", value_enum, default_value_t = Method::Bitfit, help_heading = "What trains")]
     pub method: Method,
+
+    /// What of the last layer the head reads
+    ///
+    /// A sentence encoder, such as all-MiniLM-L6-v2, was trained through its own pooling, and what it computes is lost
+    /// where another is read. The plan says what is read and why.
+    #[arg(long, value_name = "POOLING", value_enum, default_value_t = Pooling::Auto, help_heading = "What trains")]
+    pub pooling: Pooling,
+
+    /// How the two texts of a pair go through the model
+    ///
+    /// Jointly is as BERT was made for pairs, and reads how the texts answer each other. Separately suits sentence
+    /// encoders, whose vectors of two texts are made to be compared.
+    #[arg(long, value_name = "PAIR", value_enum, default_value_t = Pair::Joint, help_heading = "What trains")]
+    pub pair: Pair,
 
     /// Kinds of bias to train, a list with commas [default: all]
     ///
@@ -119,10 +133,23 @@ pub struct FinetuneArgs {
 
     /// Safetensors file with the first values of the head: a task file, or the weights of a fine-tuned model
     ///
-    /// It must hold classifier.weight and classifier.bias. The pooler is read from it if the base model has none. Other
-    /// tensors are ignored.
+    /// It must hold the layers of the head, such as classifier.weight and classifier.bias. A pooler that the head reads
+    /// is taken from it if the base model has none. Other tensors are ignored.
     #[arg(long, value_name = "FILE", help_heading = "What trains")]
     pub init_head: Option<PathBuf>,
+
+    /// Begin with the head of a probe instead of a new one
+    ///
+    /// It must then be one layer: of models other than BERT, choose --pooling cls or mean.
+    #[arg(long, conflicts_with_all = ["init_head", "no_probe"], help_heading = "What trains")]
+    pub warm_start: bool,
+
+    /// Make no probe for comparison
+    ///
+    /// With --eval, a linear head over the frozen base is fitted first and scored: what a run does not beat, it need not
+    /// be made for. It costs one pass over the texts.
+    #[arg(long, help_heading = "What trains")]
+    pub no_probe: bool,
 
     /// Peak learning rate, above 0 [default: the task's, otherwise 1e-3]
     ///
@@ -285,11 +312,14 @@ impl FinetuneArgs {
             kind,
             metrics,
             method: self.method()?,
+            pair: self.pair.into(),
+            pooling: self.pooling.chosen(),
             training,
             device: self.machine.device.to_string(),
             precision: name_of(self.machine.precision),
             max_length: self.max_length,
             dropout: self.dropout,
+            probe: self.probe()?,
             init_head: self.init_head.clone(),
             log_every: self.log_every,
             out: self.out.clone(),
@@ -298,12 +328,35 @@ impl FinetuneArgs {
         Ok(options)
     }
 
+    /// What is done with a probe.
+    fn probe(&self) -> Result<ProbeUse> {
+        if self.method == Method::Probe {
+            let contradicts = [
+                ("--no-probe", self.no_probe),
+                ("--warm-start", self.warm_start),
+                ("--init-head", self.init_head.is_some()),
+            ];
+            return match contradicts.into_iter().find(|(_, is_given)| *is_given) {
+                Some((flag, _)) => {
+                    bail!("{flag} contradicts --method probe, which fits the head itself: leave one out")
+                }
+                None => Ok(ProbeUse::Result),
+            };
+        }
+        Ok(match (self.warm_start, self.no_probe) {
+            (true, _) => ProbeUse::WarmStart,
+            (false, false) => ProbeUse::Baseline,
+            (false, true) => ProbeUse::Off,
+        })
+    }
+
     fn method(&self) -> Result<bitfit_bert::Method> {
-        if self.method == Method::Frozen {
+        if self.method != Method::Bitfit {
             let chooses = [("--bias", !self.bias.is_empty()), ("--layers", self.layers.is_some())];
             return match chooses.into_iter().find(|(_, is_given)| *is_given) {
                 Some((flag, _)) => {
-                    bail!("{flag} chooses biases to train, but --method frozen trains none: leave one out")
+                    let method = name_of(self.method);
+                    bail!("{flag} chooses biases to train, but --method {method} trains none: leave one out")
                 }
                 None => Ok(bitfit_bert::Method::Frozen),
             };
@@ -339,6 +392,9 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::MaxLength => "--max-length",
         Setting::LogEvery => "--log-every",
         Setting::Layers => "--layers",
+        Setting::Biases => "--bias",
+        Setting::Pooling => "--pooling",
+        Setting::Pair => "--pair",
         Setting::Model => "--model",
         Setting::Format => "--format",
         Setting::TextColumn => "--text",

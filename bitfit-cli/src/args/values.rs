@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use bitfit_bert::data::{Format, Kind};
+use bitfit_bert::heads::PairEncoding;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
@@ -27,6 +28,58 @@ pub enum Method {
     Bitfit,
     /// Nothing: the encoder stays frozen
     Frozen,
+    /// Nothing: a linear head over the frozen encoder is fitted to its optimum, in one pass over the texts
+    Probe,
+}
+
+/// What of the last layer the head reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pooling {
+    /// As modules.json of a sentence encoder says; the pooler of any other model
+    Auto,
+    /// The first token through a dense layer, as the model's own class for classification reads it
+    Pooler,
+    /// The first token
+    Cls,
+    /// The mean over all tokens
+    Mean,
+    /// The first token, divided by its length
+    ClsNormalized,
+    /// The mean over all tokens, divided by its length
+    MeanNormalized,
+}
+
+impl Pooling {
+    /// The library's value; `None` for the model's own.
+    pub fn chosen(self) -> Option<bitfit_bert::heads::Pooling> {
+        use bitfit_bert::heads::Pooling;
+        match self {
+            Self::Auto => None,
+            Self::Pooler => Some(Pooling::Pooler),
+            Self::Cls => Some(Pooling::Cls),
+            Self::Mean => Some(Pooling::Mean),
+            Self::ClsNormalized => Some(Pooling::ClsNormalized),
+            Self::MeanNormalized => Some(Pooling::MeanNormalized),
+        }
+    }
+}
+
+/// How the two texts of a pair go through the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pair {
+    /// As one sequence
+    Joint,
+    /// As a sequence each; the head reads u, v, |u - v| and u * v of their two vectors
+    Separate,
+}
+
+impl From<Pair> for PairEncoding {
+    fn from(pair: Pair) -> Self {
+        match pair {
+            Pair::Joint => Self::Joint,
+            Pair::Separate => Self::Separate,
+        }
+    }
 }
 
 /// How answers are written.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use bitfit_bert::arch::{BERT, Module, Part, Role};
+use bitfit_bert::heads::Pooling;
 
 use crate::fixture::{FFN, Fixture, HIDDEN, LAYERS, head, keys, lines, model, safetensors};
 
@@ -107,10 +108,10 @@ fn the_task_file_has_every_bias_and_the_head_under_hugging_face_names() {
     let roles = model().tensors.into_keys().map(|name| BERT.role(&name).unwrap());
     let mut expected: Vec<String> =
         roles.filter(|role| role.part == Part::Bias).map(|role| BERT.parameter_name(role)).collect();
-    expected.extend([Part::Weight, Part::Bias].map(|part| BERT.head_name(part)));
+    expected.extend([Part::Weight, Part::Bias].map(|part| BERT.classifier_name(Pooling::Pooler, part)));
     expected.sort_unstable();
     assert_eq!(tensors.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
-    assert_eq!(tensors[&BERT.head_name(Part::Weight)], [2, HIDDEN]);
+    assert_eq!(tensors[&BERT.classifier_name(Pooling::Pooler, Part::Weight)], [2, HIDDEN]);
     // As transformers calls it, so that a slip in the table is noticed.
     assert!(tensors.contains_key("bert.encoder.layer.0.attention.self.query.bias"));
 }
@@ -172,7 +173,7 @@ fn a_frozen_base_leaves_the_biases_out() {
     );
     assert_eq!(
         fixture.tensors("out/task.safetensors").into_keys().collect::<Vec<_>>(),
-        [BERT.head_name(Part::Bias), BERT.head_name(Part::Weight)]
+        [BERT.classifier_name(Pooling::Pooler, Part::Bias), BERT.classifier_name(Pooling::Pooler, Part::Weight)]
     );
 }
 
@@ -186,8 +187,8 @@ fn kinds_and_layers_choose_the_biases() {
         [
             BERT.parameter_name(Role::bias(Module::Query, 1)),
             BERT.parameter_name(Role::bias(Module::Intermediate, 1)),
-            BERT.head_name(Part::Bias),
-            BERT.head_name(Part::Weight)
+            BERT.classifier_name(Pooling::Pooler, Part::Bias),
+            BERT.classifier_name(Pooling::Pooler, Part::Weight)
         ]
     );
 }

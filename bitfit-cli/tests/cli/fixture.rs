@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use assert_cmd::Command;
 use bitfit_bert::arch::{BERT, Module, Part, Role};
 use bitfit_bert::fixture::{Tiny, TinyTensor};
+use bitfit_bert::heads::Pooling;
 use bitfit_core::Random;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -229,7 +230,7 @@ pub fn head(classes: usize, value: impl Fn(usize) -> f32) -> BTreeMap<String, Ti
     let shapes = [(Part::Weight, vec![classes, HIDDEN]), (Part::Bias, vec![classes])];
     let tensor = |(part, shape): (Part, Vec<usize>)| {
         let data = (0..shape.iter().product()).map(&value).collect();
-        (BERT.head_name(part), TinyTensor { dtype: Dtype::F32, shape, data })
+        (BERT.classifier_name(Pooling::Pooler, part), TinyTensor { dtype: Dtype::F32, shape, data })
     };
     shapes.into_iter().map(tensor).collect()
 }

@@ -120,3 +120,30 @@ fn a_second_run_replaces_the_files_of_the_first() {
     assert!(fixture.bytes("out/task.safetensors") != first && keys(&result).contains(&"task_file"));
     assert_eq!(fixture.names("out"), ["metrics.jsonl", "task.safetensors"]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_stdout_is_refused_where_the_result_would_be_printed() {
+    let fixture = Fixture::new();
+    fixture.run("finetune --model model --train train.tsv --out out --epochs 1").succeeded();
+    let closed = |line: &str| {
+        let program = fixture.command().get_program().to_owned();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("exec \"$0\" {line} >&-")]).arg(program).current_dir(fixture.path("."));
+        let output = shell.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for line in [
+        "finetune --model model --train train.tsv --out never",
+        "eval --task-file out/task.safetensors --data dev.tsv",
+        "predict --task-file out/task.safetensors --input dev.tsv",
+    ] {
+        let (code, stderr) = closed(line);
+        assert_eq!(code, Some(1), "{line}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.starts_with("error: stdout is closed"), "{stderr}");
+    }
+    assert!(!fixture.path("never").exists());
+    let (code, stderr) = closed("predict --task-file out/task.safetensors --input dev.tsv --out answers --quiet");
+    assert_eq!(code, Some(0), "nothing goes to stdout: {stderr}");
+}

@@ -1,6 +1,7 @@
 //! Invalid input is refused with one line that names what is wrong with it, and nothing is left half-written.
 
 use bitfit_bert::arch::{BERT, Module, Part, Role};
+use bitfit_bert::heads::Pooling;
 use serde_json::json;
 
 use crate::fixture::{Fixture, head, safetensors};
@@ -343,7 +344,7 @@ const FINETUNE: &[Refusal] = &[
         what: "a head without weights",
         corrupt: |fixture| {
             let mut tensors = head(2, |_| 0.0);
-            tensors.remove(&BERT.head_name(Part::Weight));
+            tensors.remove(&BERT.classifier_name(Pooling::Pooler, Part::Weight));
             fixture.write("head", safetensors(tensors));
         },
         flags: &["--init-head", "head"],
@@ -578,7 +579,7 @@ fn eval_and_predict_refuse_files_that_do_not_belong_together() {
         let at = whole.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
         [&whole[..at], other.as_bytes(), &whole[at + name.len()..]].concat()
     };
-    let bias = BERT.head_name(Part::Bias);
+    let bias = BERT.classifier_name(Pooling::Pooler, Part::Bias);
     fixture.write("misspelt.safetensors", misspelt(&bias, &bias.replace("bias", "base")));
     fixture.write("field.safetensors", misspelt("\"pairs\"", "\"paris\""));
     fixture.write("version.safetensors", misspelt("\"version\":\"2\"", "\"version\":\"1\""));

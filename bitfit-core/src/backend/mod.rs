@@ -34,6 +34,9 @@ pub trait Backend:
     + ops::linear::Linear
     + ops::matmul::Matmul
     + ops::mse::MeanSquaredError
+    + ops::normalize::Normalize
+    + ops::pair_features::PairFeatures
+    + ops::sequence_mean::SequenceMean
     + ops::softmax::Softmax
 {
 }
@@ -52,6 +55,9 @@ impl<D> Backend for D where
         + ops::linear::Linear
         + ops::matmul::Matmul
         + ops::mse::MeanSquaredError
+        + ops::normalize::Normalize
+        + ops::pair_features::PairFeatures
+        + ops::sequence_mean::SequenceMean
         + ops::softmax::Softmax
 {
 }

@@ -22,7 +22,10 @@ pub mod gather;
 pub mod linear;
 pub mod matmul;
 pub mod mse;
+pub mod normalize;
+pub mod pair_features;
 pub mod parameter;
+pub mod sequence_mean;
 pub mod softmax;
 
 mod real;

@@ -14,6 +14,9 @@ mod gather;
 mod linear;
 mod matmul;
 mod mse;
+mod normalize;
+mod pair_features;
+mod sequence_mean;
 mod softmax;
 
 use crate::{device::transfer, launch::Source, products, sums};
@@ -38,5 +41,8 @@ pub(crate) static SOURCES: &[&Source] = &[
     &gather::SOURCE,
     &linear::SOURCE,
     &mse::SOURCE,
+    &normalize::SOURCE,
+    &pair_features::SOURCE,
+    &sequence_mean::SOURCE,
     &softmax::SOURCE,
 ];

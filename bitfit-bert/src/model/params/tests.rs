@@ -4,6 +4,7 @@ use bitfit_core::backend::Device;
 use super::*;
 use crate::data::{Kind, Labels};
 use crate::fixture::Tiny;
+use crate::heads::{PairEncoding, Pooling};
 use crate::methods::BiasSelection;
 use crate::metrics::Metric;
 
@@ -49,7 +50,16 @@ fn without_pooler() -> Tiny {
 
 fn options(initial: InitialValues) -> ModelOptions {
     let labels = Labels::from_names(vec!["no".into(), "yes".into()]);
-    let spec = TaskSpec { kind: Kind::Classify, labels, pairs: false, max_length: 7, metrics: vec![Metric::Accuracy] };
+    let (pooling, metrics) = (Pooling::Pooler, vec![Metric::Accuracy]);
+    let spec = TaskSpec {
+        kind: Kind::Classify,
+        labels,
+        pairs: false,
+        pair: PairEncoding::Joint,
+        pooling,
+        max_length: 7,
+        metrics,
+    };
     let method = match initial {
         InitialValues::Finished(_) => Method::Frozen,
         _ => Method::BitFit(BiasSelection::all()),

@@ -73,7 +73,10 @@ pub fn checks<D: Backend>() -> Vec<Check<D>> {
         ops::linear::conformance::checks(),
         ops::matmul::conformance::checks(),
         ops::mse::conformance::checks(),
+        ops::normalize::conformance::checks(),
+        ops::pair_features::conformance::checks(),
         ops::parameter::conformance::checks(),
+        ops::sequence_mean::conformance::checks(),
         ops::softmax::conformance::checks(),
         ops::cast::conformance::checks(),
     ]

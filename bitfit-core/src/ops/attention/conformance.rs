@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{AttentionArgs, Projections, Sequences, dropout_element, reference};
+use super::{AttentionArgs, PositionBias, Projections, Sequences, dropout_element, position_bias_column, reference};
 use crate::{
     Arena, ArenaBuilder, Backend, DType, HostTensor, Mask, Tape, Workspace,
     backend::conformance::{Check, list, support::*},
@@ -13,6 +13,7 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
     list!["attention":
         agrees_with_the_reference,
         agrees_with_the_reference_on_long_sequences,
+        a_position_bias_is_added_to_the_scores,
         queries_may_be_of_other_lengths_than_keys,
         gradients_add_up_and_bits_come_again,
         inference_is_training_that_keeps_nothing,
@@ -29,6 +30,8 @@ pub(super) struct Case {
     /// `None` for packed projections, whose queries are those of the keys.
     pub queries: Option<Vec<usize>>,
     pub p: f32,
+    /// R of a position bias.
+    pub reach: Option<usize>,
 }
 
 /// What is multiplied: q `[Tq, H]` and, side by side, k and v `[T, 2H]`, as the case's type holds them.
@@ -44,8 +47,17 @@ impl Case {
     }
 
     fn what(&self) -> String {
-        let Self { dtype, heads, dim, keys, queries, p } = self;
-        format!("{dtype:?} {heads} heads of {dim}, keys {keys:?}, queries {queries:?}, p {p}")
+        let Self { dtype, heads, dim, keys, queries, p, reach } = self;
+        format!("{dtype:?} {heads} heads of {dim}, keys {keys:?}, queries {queries:?}, p {p}, bias {reach:?}")
+    }
+
+    /// The table of the position bias.
+    fn bias(&self) -> Option<HostTensor> {
+        self.reach.map(|reach| {
+            let columns = 2 * reach + 1;
+            let values = random(4, self.heads * columns).into_iter().map(|value| 3.0 * value).collect();
+            HostTensor::new([self.heads, columns], values).unwrap()
+        })
     }
 
     fn lengths(&self) -> [&[usize]; 2] {
@@ -102,11 +114,19 @@ fn expected(case: &Case, values: &Values) -> [Vec<f64>; 4] {
                     }
                 }
             }
+            let mut position_bias = vec![0.0; factors.len()];
+            if let (Some(reach), Some(table)) = (case.reach, case.bias()) {
+                for (i, bias) in position_bias.iter_mut().enumerate() {
+                    let column = position_bias_column(i / key_rows.len(), i % key_rows.len(), reach);
+                    *bias = f64::from(table.data()[h * (2 * reach + 1) + column]);
+                }
+            }
             let head = reference::Head {
                 dim,
                 q: columns(&values.q, width, rows.clone(), h * dim, dim),
                 k: columns(&values.kv, 2 * width, key_rows.clone(), h * dim, dim),
                 v: columns(&values.kv, 2 * width, key_rows.clone(), width + h * dim, dim),
+                position_bias,
                 factors: widen(&factors),
             };
             let dy = columns(&values.dy, width, rows.clone(), h * dim, dim);
@@ -168,7 +188,9 @@ pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times:
         lent.iter_mut().for_each(|lent| device.fill(f32::NAN, lent.as_mut()).unwrap());
     };
     dirty();
-    let args = AttentionArgs { heads: case.heads, queries: &queries, keys: &keys, dropout: case.p };
+    let bias = case.bias().map(|table| PositionBias::new(device, &table).unwrap());
+    let position_bias = bias.as_ref();
+    let args = AttentionArgs { heads: case.heads, queries: &queries, keys: &keys, position_bias, dropout: case.p };
     let o = tape.attention(projections, &args).unwrap();
     assert_eq!(o.dtype(), case.dtype);
     let output = elements(&o);
@@ -211,7 +233,7 @@ fn every_way<D: Backend>(device: &D, heads: usize, dim: usize, lengths: &[usize]
     for dtype in types(device) {
         for p in [0.0, 0.25] {
             for queries in [None, Some(vec![1; lengths.len()])] {
-                agrees(device, &Case { dtype, heads, dim, keys: lengths.to_vec(), queries, p });
+                agrees(device, &Case { dtype, heads, dim, keys: lengths.to_vec(), queries, p, reach: None });
             }
         }
     }
@@ -246,11 +268,28 @@ fn agrees_with_the_reference_on_long_sequences<D: Backend>(device: &D) {
     }
 }
 
+fn a_position_bias_is_added_to_the_scores<D: Backend>(device: &D) {
+    for (dim, lengths, reach) in
+        [(8, vec![1, 17, 4], 3), (32, vec![33, 7, 130], 8), (64, vec![70, 5], 64), (64, vec![300], 128)]
+    {
+        for dtype in types(device) {
+            for p in [0.0, 0.25] {
+                for queries in [None, Some(vec![1; lengths.len()]), Some(lengths.clone())] {
+                    agrees(
+                        device,
+                        &Case { dtype, heads: 2, dim, keys: lengths.clone(), queries, p, reach: Some(reach) },
+                    );
+                }
+            }
+        }
+    }
+}
+
 fn queries_may_be_of_other_lengths_than_keys<D: Backend>(device: &D) {
     for dtype in types(device) {
         for (queries, keys) in [([3, 1, 40], [5, 70, 2]), ([65, 2, 1], [1, 33, 64]), ([2, 31, 130], [7, 140, 64])] {
             let [queries, keys] = [queries, keys].map(|lengths| lengths.to_vec());
-            agrees(device, &Case { dtype, heads: 2, dim: 32, keys, queries: Some(queries), p: 0.1 });
+            agrees(device, &Case { dtype, heads: 2, dim: 32, keys, queries: Some(queries), p: 0.1, reach: None });
         }
     }
 }
@@ -260,7 +299,8 @@ fn gradients_add_up_and_bits_come_again<D: Backend>(device: &D) {
         for queries in [None, Some(vec![1; 3])] {
             // Without dropout, as a second read of the same projections is another site.
             for p in [0.0, 0.25] {
-                let case = Case { dtype, heads: 2, dim: 32, keys: vec![33, 1, 70], queries: queries.clone(), p };
+                let case =
+                    Case { dtype, heads: 2, dim: 32, keys: vec![33, 1, 70], queries: queries.clone(), p, reach: None };
                 let values = case.values();
                 let once = found(device, &case, &values, 1);
                 for (again, once) in found(device, &case, &values, 1).iter().zip(&once) {
@@ -279,7 +319,7 @@ fn gradients_add_up_and_bits_come_again<D: Backend>(device: &D) {
 }
 
 fn inference_is_training_that_keeps_nothing<D: Backend>(device: &D) {
-    let case = Case { dtype: DType::F32, heads: 2, dim: 32, keys: vec![33, 1, 70], queries: None, p: 0.0 };
+    let case = Case { dtype: DType::F32, heads: 2, dim: 32, keys: vec![33, 1, 70], queries: None, p: 0.0, reach: None };
     for dtype in types(device) {
         let case = Case { dtype, keys: case.keys.clone(), queries: None, ..case };
         let values = case.values();
@@ -291,7 +331,8 @@ fn inference_is_training_that_keeps_nothing<D: Backend>(device: &D) {
             let array = ndarray::ArrayView2::from_shape((sequences.tokens(), 3 * width), &packed).unwrap();
             let qkv = tape.constant(tape.workspace().tensor(array)?);
             let qkv = stored(tape, dtype, &qkv)?;
-            let args = AttentionArgs { heads: case.heads, queries: &sequences, keys: &sequences, dropout: 0.25 };
+            let (queries, keys) = (&sequences, &sequences);
+            let args = AttentionArgs { heads: case.heads, queries, keys, position_bias: None, dropout: 0.25 };
             tape.attention(Projections::Packed(&qkv), &args)
         });
         assert_same_bits(&case.what(), &unkept, &found(device, &case, &values, 1)[0]);
@@ -301,7 +342,7 @@ fn inference_is_training_that_keeps_nothing<D: Backend>(device: &D) {
 fn scores_far_from_zero_do_not_overflow<D: Backend>(device: &D) {
     for dtype in types(device) {
         for (dim, lengths) in [(4, vec![5]), (32, vec![70, 3])] {
-            let case = Case { dtype, heads: 1, dim, keys: lengths, queries: None, p: 0.0 };
+            let case = Case { dtype, heads: 1, dim, keys: lengths, queries: None, p: 0.0, reach: None };
             let mut values = case.values();
             values.q.iter_mut().chain(&mut values.kv).for_each(|v| *v *= 150.0);
             let found = found(device, &case, &values, 1);

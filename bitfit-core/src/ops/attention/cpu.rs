@@ -14,6 +14,7 @@ use super::{
     columns::{Columns, put},
     dropout_element,
     operands::{self, words},
+    position_bias_column,
     softmax::{SoftmaxTile, SoftmaxTileBackward},
 };
 use crate::{
@@ -295,7 +296,7 @@ impl<T: Float> HeadScratch<T> {
 }
 
 impl Scores {
-    /// Computes the scores of a tile of queries, `q · kᵀ / √D`, and the dropout factors.
+    /// Computes the scores of a tile of queries, `q · kᵀ / √D + b`, and the dropout factors.
     fn compute<W: Operand>(&mut self, at: &Head<'_, '_>, tile: &Range<usize>, q: MatRef<'_, W>, k: &PackedMatrix<W>) {
         let &Head { isa, input, sequence, head } = at;
         let keys = input.keys.range(sequence).len();
@@ -303,6 +304,15 @@ impl Scores {
         let q = q.part(tile.clone(), 0..q.cols());
         let to = Output::Write(MatMut::new(&mut self.p, keys));
         multiply(isa, 1.0 / (input.head_dim as f32).sqrt(), q, k, to, &NoEpilogue);
+        if let Some(bias) = input.position_bias {
+            let reach = bias.reach();
+            let row = &bias.table().f32()[head * (2 * reach + 1)..][..2 * reach + 1];
+            for (query, scores) in tile.clone().zip(self.p.chunks_exact_mut(keys)) {
+                for (key, score) in scores.iter_mut().enumerate() {
+                    *score += row[position_bias_column(query, key, reach)];
+                }
+            }
+        }
         if let Some(dropout) = input.dropout {
             self.factors.resize(tile.len() * keys.next_multiple_of(16), 0.0);
             let first = dropout_element(sequence, input.heads, head, tile.start, keys);

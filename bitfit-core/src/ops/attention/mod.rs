@@ -2,10 +2,10 @@
 //! 1706.03762, section 3.2.1):
 //!
 //! ```text
-//! s = q · kᵀ / √D        p = softmax(s)        o = (m ∘ p) · v          m: dropout, 0 or 1/(1-p)
+//! s = q · kᵀ / √D + b    p = softmax(s)        o = (m ∘ p) · v          m: dropout, 0 or 1/(1-p)
 //! ```
 //!
-//! per sequence and head: q `[queries, D]`, k and v `[keys, D]`. The sequences are concatenated in `[T, H]`, with their
+//! per sequence and head, b a frozen [`PositionBias`] where there is one: q `[queries, D]`, k and v `[keys, D]`. The sequences are concatenated in `[T, H]`, with their
 //! bounds in a list of `B + 1` offsets. Queries, keys and values come from one packed projection `[T, 3H]`; or, if only
 //! some rows have queries (`[CLS]` in the last layer), from a projection of those rows `[Tq, H]` and one of all rows
 //! `[T, 2H]`.
@@ -19,16 +19,18 @@
 //! dq = ds · k / √D    dk = dsᵀ · q / √D
 //! ```
 //!
-//! A bias on k adds the same amount to a whole row of s, so that p does not change and the gradient of the bias is
+//! A bias on k adds the same amount to a whole row of s, with a position bias too, so that p does not change and the gradient of the bias is
 //! zero. It is never computed.
 
 mod columns;
 mod cpu;
 mod operands;
+mod position_bias;
 pub mod reference;
 mod sequences;
 mod softmax;
 
+pub use position_bias::{PositionBias, column as position_bias_column};
 pub use sequences::Sequences;
 
 use crate::{
@@ -82,6 +84,8 @@ pub struct Input<'a, D: Device> {
     pub queries: &'a Sequences<D>,
     /// The bounds of the sequences of keys; as many sequences as of queries.
     pub keys: &'a Sequences<D>,
+    /// What is added to the scores by the distance of key and query.
+    pub position_bias: Option<&'a PositionBias<D>>,
     /// Dropout of p, its elements numbered by [`dropout_element`].
     pub dropout: Option<Dropout>,
 }
@@ -118,6 +122,8 @@ pub struct AttentionArgs<'a, D: Device> {
     pub queries: &'a Sequences<D>,
     /// The bounds of the sequences of keys and values; equal to those of the queries for packed projections.
     pub keys: &'a Sequences<D>,
+    /// What is added to the scores by the distance of key and query; `None` for nothing.
+    pub position_bias: Option<&'a PositionBias<D>>,
     /// The probability of dropping an element of p.
     pub dropout: f32,
 }
@@ -167,6 +173,12 @@ impl<D: Backend> Tape<'_, D> {
             }
         }
 
+        if let Some(bias) = args.position_bias
+            && bias.heads() != args.heads
+        {
+            return Err(Error::shape("attention", "the position bias", &[args.heads], &[bias.heads()]));
+        }
+
         let scores = |i| args.queries.range(i).len() as u64 * args.keys.range(i).len().next_multiple_of(16) as u64;
         if args.dropout > 0.0 && (0..args.keys.count()).any(|i| scores(i) > 1 << 32) {
             return Err(Error::invalid("attention", "dropout in a sequence with more than 2^32 scores per head"));
@@ -179,6 +191,7 @@ impl<D: Backend> Tape<'_, D> {
             head_dim: width / args.heads,
             queries: args.queries.clone(),
             keys: args.keys.clone(),
+            position_bias: args.position_bias.cloned(),
             dropout: self.dropout_site(args.dropout)?,
             lse: None,
         };
@@ -217,6 +230,7 @@ struct Node<D: Device> {
     head_dim: usize,
     queries: Sequences<D>,
     keys: Sequences<D>,
+    position_bias: Option<PositionBias<D>>,
     dropout: Option<Dropout>,
     lse: Option<Scratch<D>>,
 }
@@ -230,6 +244,7 @@ impl<D: Device> Node<D> {
             head_dim: self.head_dim,
             queries: &self.queries,
             keys: &self.keys,
+            position_bias: self.position_bias.as_ref(),
             dropout: self.dropout,
         }
     }

@@ -13,6 +13,8 @@ pub struct Head<R> {
     pub k: Vec<R>,
     /// Values.
     pub v: Vec<R>,
+    /// What is added to the scores `[queries, keys]`.
+    pub position_bias: Vec<R>,
     /// 0 or `1/(1-p)`.
     pub factors: Vec<R>,
 }
@@ -21,9 +23,10 @@ pub struct Head<R> {
 fn probabilities<R: Real>(head: &Head<R>) -> Vec<R> {
     let scale = R::one() / R::of(head.dim as f64).sqrt();
     let mut p = Vec::new();
-    for q in head.q.chunks_exact(head.dim) {
+    let keys = head.k.len() / head.dim;
+    for (q, bias) in head.q.chunks_exact(head.dim).zip(head.position_bias.chunks_exact(keys)) {
         let dot = |k: &[R]| q.iter().zip(k).fold(R::zero(), |sum, (&q, &k)| sum + q * k) * scale;
-        let scores: Vec<R> = head.k.chunks_exact(head.dim).map(dot).collect();
+        let scores: Vec<R> = head.k.chunks_exact(head.dim).map(dot).zip(bias).map(|(s, &b)| s + b).collect();
         let max = scores.iter().fold(R::neg_infinity(), |max, &s| max.max(s));
         let sum = scores.iter().fold(R::zero(), |sum, &s| sum + (s - max).exp());
         p.extend(scores.iter().map(|&s| (s - max).exp() / sum));

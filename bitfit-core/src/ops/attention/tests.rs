@@ -12,6 +12,7 @@ fn reference_gradients_are_those_of_finite_differences() {
         q: widen(&random(1, 8)),
         k: widen(&random(2, 12)),
         v: widen(&random(3, 12)),
+        position_bias: widen(&random(5, 6)),
         factors: widen(&factors),
     };
     let dy = widen(&random(4, 8));
@@ -26,7 +27,15 @@ fn reference_gradients_are_those_of_finite_differences() {
 fn the_same_bits_come_from_any_number_of_threads() {
     for precision in Precision::ALL {
         let (device, dtype) = (Cpu::default().with_precision(precision), precision.activation_dtype());
-        let case = conformance::Case { dtype, heads: 4, dim: 8, keys: vec![130, 3, 60], queries: None, p: 0.25 };
+        let case = conformance::Case {
+            dtype,
+            heads: 4,
+            dim: 8,
+            keys: vec![130, 3, 60],
+            queries: None,
+            p: 0.25,
+            reach: Some(4),
+        };
         let values = case.values();
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -54,6 +63,7 @@ fn a_bias_on_the_keys_has_no_gradient() {
         q: widen(&random(1, 8)),
         k: widen(&random(2, 12)),
         v: widen(&random(3, 12)),
+        position_bias: widen(&random(5, 6)),
         factors,
     };
     let (_, dk, _) = reference::backward(&head, &widen(&random(4, 8)));
@@ -71,7 +81,7 @@ fn rows_that_are_not_the_sequences_are_refused() {
     let mut tape = Tape::infer(&workspace, &arena);
     let qkv = tape.constant(workspace.tensor(ndarray::Array2::ones((5, 12)).view()).unwrap());
     let mut attend = |heads| {
-        let args = AttentionArgs { heads, queries: &sequences, keys: &sequences, dropout: 0.0 };
+        let args = AttentionArgs { heads, queries: &sequences, keys: &sequences, position_bias: None, dropout: 0.0 };
         tape.attention(Projections::Packed(&qkv), &args).unwrap_err().to_string()
     };
     assert!(attend(2).contains("[5, 12], expected [4, 12]"), "{}", attend(2));
@@ -86,7 +96,7 @@ fn packed_projections_with_other_sequences_for_the_keys_are_refused() {
     let qkv = tape.constant(workspace.tensor(ndarray::Array2::ones((4, 12)).view()).unwrap());
     // As many sequences and tokens, but the first query would look at a key of the second sequence.
     let [queries, keys] = [[1, 3], [2, 2]].map(|lengths| Sequences::new(workspace.device(), lengths).unwrap());
-    let args = AttentionArgs { heads: 2, queries: &queries, keys: &keys, dropout: 0.0 };
+    let args = AttentionArgs { heads: 2, queries: &queries, keys: &keys, position_bias: None, dropout: 0.0 };
     let error = tape.attention(Projections::Packed(&qkv), &args).unwrap_err();
     assert!(matches!(error, Error::Invalid { op: "attention", .. }), "{error}");
 }

@@ -122,7 +122,8 @@ __device__ __forceinline__ void attention(const Input<T>& input, T* o, float* ls
         for (int r = 0; r < ROWS; r++) {
             float max = greatest[r];
             for (int j = 0; j < ROWS; j++) {
-                s[r][j] = key0 + tx + 16 * j < at.keys ? s[r][j] * input.scale : MINUS_INFINITY;
+                u32 query = query0 + ty * ROWS + r, key = key0 + tx + 16 * j;
+                s[r][j] = key < at.keys ? s[r][j] * input.scale + position_bias(input, at.head, query, key) : MINUS_INFINITY;
                 max = fmaxf(max, s[r][j]);
             }
             // Finite: every tile has a key.
@@ -153,11 +154,11 @@ __device__ __forceinline__ void attention(const Input<T>& input, T* o, float* ls
     store_tile<T, DIM, ROWS>(o, stride, at.first_query + query0, at.queries - query0, at.column, input.dim, c, inverse);
 }
 
-// Of a tile of queries against one of keys, both loaded: p and m ∘ dp of the thread's elements; p is zero outside of
-// the tiles' rows.
-template <int DIM, int TILE>
+// Of a tile of queries from `query0` on against one of keys from `key0` on, both loaded: p and m ∘ dp of the thread's
+// elements; p is zero outside of the tiles' rows.
+template <class T, int DIM, int TILE>
 __device__ __forceinline__ void probabilities(
-    const Dropout& dropout, float scale, const float* queries, const float* gradients, const float* keys, const float* values,
+    const Input<T>& input, u32 head, u32 query0, u32 key0, const float* queries, const float* gradients, const float* keys, const float* values,
     const float* lse, u32 query_count, u32 key_count, const unsigned char* kept, float (&p)[TILE / 16][TILE / 16],
     float (&dp)[TILE / 16][TILE / 16]) {
     const int ROWS = TILE / 16;
@@ -168,8 +169,9 @@ __device__ __forceinline__ void probabilities(
         u32 row = ty * ROWS + r;
         for (int j = 0; j < ROWS; j++) {
             u32 column = tx + 16 * j;
-            p[r][j] = row < query_count && column < key_count ? expf(p[r][j] * scale - lse[row]) : 0.0f;
-            dp[r][j] *= tile_factor(dropout, kept, row, column);
+            float score = p[r][j] * input.scale + position_bias(input, head, query0 + row, key0 + column);
+            p[r][j] = row < query_count && column < key_count ? expf(score - lse[row]) : 0.0f;
+            dp[r][j] *= tile_factor(input.dropout, kept, row, column);
         }
     }
 }
@@ -216,8 +218,8 @@ __device__ __forceinline__ void attention_dq(
                 load_tile<T, DIM, TILE>(input.v, input.kv_stride, at.first_key + key0, at.keys - key0, at.column, input.dim, shared.values);
                 draw_tile(input.dropout, at.first_element + (u64)query0 * at.pitch + key0, at.pitch, TILE, TILE, shared.kept);
                 __syncthreads();
-                probabilities<DIM, TILE>(
-                    input.dropout, input.scale, shared.queries, shared.gradients, shared.keys, shared.values, shared.lse, queries,
+                probabilities<T, DIM, TILE>(
+                    input, at.head, query0, key0, shared.queries, shared.gradients, shared.keys, shared.values, shared.lse, queries,
                     at.keys - key0, shared.kept, p, dp);
             }
             if (pass == 0) {
@@ -275,8 +277,8 @@ __device__ __forceinline__ void attention_dkv(
         }
         __syncthreads();
         float p[ROWS][ROWS], dp[ROWS][ROWS];
-        probabilities<DIM, TILE>(
-            input.dropout, input.scale, shared.queries, shared.gradients, shared.keys, shared.values, shared.lse, queries, keys,
+        probabilities<T, DIM, TILE>(
+            input, at.head, query0, key0, shared.queries, shared.gradients, shared.keys, shared.values, shared.lse, queries, keys,
             shared.kept, p, dp);
         for (int r = 0; r < ROWS; r++) {
             u32 row = ty * ROWS + r;

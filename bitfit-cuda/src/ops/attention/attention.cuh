@@ -8,9 +8,9 @@
 
 #define ATTENTION_PARAMETERS(T)                                                                                                     \
     const T *q, u64 q_stride, const T *k, const T *v, u64 kv_stride, const u32 *query_offsets, const u32 *key_offsets, u32 heads, u32 dim, \
-        float scale, DROPOUT_PARAMETERS
+        float scale, const float *position_bias, u32 reach, DROPOUT_PARAMETERS
 #define ATTENTION_INPUT(T) \
-    Input<T> { q, k, v, q_stride, kv_stride, query_offsets, key_offsets, heads, dim, scale, DROPOUT_SITE }
+    Input<T> { q, k, v, q_stride, kv_stride, query_offsets, key_offsets, heads, dim, scale, position_bias, reach, DROPOUT_SITE }
 
 template <class T>
 struct Input {
@@ -20,6 +20,10 @@ struct Input {
     u32 heads, dim;
     // 1 / √D.
     float scale;
+    // [heads, 2 · reach + 1], or null (`PositionBias` of the op in core). attention_short.cu and attention_mma.cu are not
+    // used where there is one.
+    const float* position_bias;
+    u32 reach;
     Dropout dropout;
 };
 
@@ -41,6 +45,15 @@ __device__ __forceinline__ Head head_of_block(const Input<T>& input) {
     return Head{
         first_query, first_key, input.query_offsets[sequence + 1] - first_query, keys, head, head * input.dim,
         ((u64)sequence * input.heads + head) << 32, (keys + 15) / 16 * 16};
+}
+
+// What is added to a score for the distance of its key from its query.
+template <class T>
+__device__ __forceinline__ float position_bias(const Input<T>& input, u32 head, u32 query, u32 key) {
+    if (!input.position_bias) return 0.0f;
+    u32 behind = key + input.reach, column = behind > query ? behind - query : 0;
+    if (column > 2 * input.reach) column = 2 * input.reach;
+    return input.position_bias[(u64)head * (2 * input.reach + 1) + column];
 }
 
 // The dropout bits of a tile of p: bit b of byte 16 r + c says whether row r keeps column 16 b + c. One draw decides

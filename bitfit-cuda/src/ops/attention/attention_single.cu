@@ -61,7 +61,7 @@ __device__ __forceinline__ void single(
             load_row(input.v, row, input.dim, v[i]);
         }
         for (u32 i = 0; i < KEYS; i++) {
-            s[i] = dot(q, k[i]) * input.scale;
+            s[i] = dot(q, k[i]) * input.scale + position_bias(input, at.head, 0, key0 + i);
             if (key0 + i >= at.keys) s[i] = MINUS_INFINITY;
             next = fmaxf(next, s[i]);
         }
@@ -117,7 +117,7 @@ __device__ __forceinline__ void single_backward(
             }
             for (u32 i = 0; i < KEYS; i++) {
                 // All lanes have the same value, so there is no divergence.
-                float p = expf(dot(q, k[i]) * input.scale - row_lse);
+                float p = expf(dot(q, k[i]) * input.scale + position_bias(input, at.head, 0, key0 + i) - row_lse);
                 float factor = dropout_factor(input.dropout, at.first_element + key0 + i);
                 float dp = dot(g, v[i]) * factor;
                 if (key0 + i < at.keys) {

@@ -6,7 +6,7 @@
 //! | `attention_single.cu` | one query per sequence: `[CLS]` in the last layer |
 //! | `attention_short.cu` | bfloat16 from compute capability 8.0 on, heads of a multiple of eight columns, of 64 at most, and sequences of at most 128 tokens |
 //! | `attention_mma.cu` | bfloat16 from compute capability 8.0 on, wider heads or longer sequences |
-//! | `attention.cu` | all other cases, in f32 arithmetic |
+//! | `attention.cu` | all other cases, and every position bias but that of a single query, in f32 arithmetic |
 //!
 //! Backward is one kernel for a single query and for short sequences. Otherwise it is two, one over queries and one
 //! over keys, so that every element of a gradient is summed by one thread, without atomics. The first kernel writes `Σⱼ
@@ -15,7 +15,7 @@
 use bitfit_core::{
     DType, Error, Result,
     backend::{Slice, SliceMut},
-    ops::attention::{Attention, Input, Projections},
+    ops::attention::{Attention, Input, PositionBias, Projections},
 };
 
 use crate::{
@@ -162,7 +162,7 @@ impl Way {
         if input.queries.longest() == 1 {
             return Ok(Self::Single(dtype));
         }
-        if !(dtype == DType::Bf16 && device.capability() >= 80 && aligned) {
+        if !(dtype == DType::Bf16 && device.capability() >= 80 && aligned && input.position_bias.is_none()) {
             return Ok(Self::Tiled(Tiled::multiply_adds(dtype, dim)));
         }
         let short = Short::of(dim, input.queries.longest().max(input.keys.longest()));
@@ -205,7 +205,8 @@ fn arguments<'a>(input: &Input<'a, Cuda>) -> Arguments<'a> {
     arguments.input(q).usize(q_stride).input(k).input(v).usize(kv_stride);
     arguments.indices(input.queries.offsets().data()).indices(input.keys.offsets().data());
     arguments.u32(input.heads as u32).u32(input.head_dim as u32).f32(1.0 / (input.head_dim as f32).sqrt());
-    arguments.dropout(input.dropout);
+    arguments.optional_input(input.position_bias.map(PositionBias::table));
+    arguments.u32(input.position_bias.map_or(0, PositionBias::reach) as u32).dropout(input.dropout);
     arguments
 }
 

@@ -1,0 +1,270 @@
+//! Which rows of the last layer a head reads, and how they become one row a text; and what a model directory says of it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
+
+use crate::files::{MAX_CONFIG, read_bounded};
+use crate::{Error, Result, UnknownName};
+
+/// The read-out of an encoder: from the rows `[tokens, H]` of its last layer to one row `[H]` a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = UnknownName, parse_err_fn = unknown)]
+pub enum Pooling {
+    /// What the architecture's own class for the classification of texts reads: the first token, through a dense layer
+    /// and its activation. For BERT that layer is the pre-trained pooler.
+    Pooler,
+    /// The first token.
+    Cls,
+    /// The mean over all tokens, special tokens included.
+    Mean,
+    /// The first token, divided by its length.
+    ClsNormalized,
+    /// The mean over all tokens, divided by its length.
+    MeanNormalized,
+}
+
+/// Why a read-out was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolingSource {
+    /// By the caller.
+    Chosen,
+    /// By this file of a model directory, which describes a sentence encoder.
+    File(PathBuf),
+    /// Because nothing says otherwise.
+    Default,
+}
+
+impl Pooling {
+    /// Every read-out.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// The name, as a user writes it.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether every row of the last layer is read, and not the first token's alone.
+    pub fn reads_every_token(self) -> bool {
+        matches!(self, Self::Mean | Self::MeanNormalized)
+    }
+
+    /// Whether the row is divided by its length.
+    pub fn normalizes(self) -> bool {
+        matches!(self, Self::ClsNormalized | Self::MeanNormalized)
+    }
+
+    /// The read-out that a model directory asks for. A sentence encoder's `modules.json` names its pooling, as
+    /// sentence-transformers writes it; every other model is read through [`Pooling::Pooler`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Config`] for files that cannot be read or are malformed; [`Error::Unsupported`] for a
+    /// sentence encoder with another pooling or with modules that are not known.
+    pub fn of_directory(dir: &Path) -> Result<(Self, PoolingSource)> {
+        let path = dir.join(MODULES);
+        if !path.exists() {
+            return Ok((Self::Pooler, PoolingSource::Default));
+        }
+        let modules = modules(&path)?;
+        let unsupported = |feature: String| {
+            let advice = "choose what the head reads: pooler, cls or mean".to_owned();
+            Err(Error::Unsupported { path: path.clone(), feature, advice })
+        };
+        let kinds: Vec<&str> = modules.iter().map(|module| module.kind.as_str()).collect();
+        let normalizes = match kinds[..] {
+            ["Transformer", "Pooling"] => false,
+            ["Transformer", "Pooling", "Normalize"] => true,
+            _ => return unsupported(format!("a sentence encoder of the modules {}", kinds.join(", "))),
+        };
+        let path = dir.join(&modules[1].path).join(crate::config::FILE_NAME);
+        match (rows(&path)?, normalizes) {
+            (Rows::First, false) => Ok((Self::Cls, PoolingSource::File(path))),
+            (Rows::First, true) => Ok((Self::ClsNormalized, PoolingSource::File(path))),
+            (Rows::Mean, false) => Ok((Self::Mean, PoolingSource::File(path))),
+            (Rows::Mean, true) => Ok((Self::MeanNormalized, PoolingSource::File(path))),
+        }
+    }
+}
+
+/// The file of a sentence encoder that lists its modules in their order.
+pub(crate) const MODULES: &str = "modules.json";
+
+/// One module of a sentence encoder.
+pub(crate) struct SentenceModule {
+    /// The last part of its type: `Pooling` of `sentence_transformers.models.Pooling`.
+    kind: String,
+    /// Its directory inside the model's, a plain name; empty for the model's own.
+    path: String,
+}
+
+impl SentenceModule {
+    /// The path of its configuration inside the model directory; `None` for the model's own.
+    pub(crate) fn config(&self) -> Option<String> {
+        (!self.path.is_empty()).then(|| format!("{}/{}", self.path, crate::config::FILE_NAME))
+    }
+}
+
+/// The modules that a `modules.json` lists.
+pub(crate) fn modules(path: &Path) -> Result<Vec<SentenceModule>> {
+    let wrong = |reason: String| Error::Config { path: path.into(), reason };
+    let json: Value = serde_json::from_slice(&read_bounded(path, MAX_CONFIG)?)
+        .map_err(|error| wrong(format!("not JSON: {error}")))?;
+    let modules = json.as_array().ok_or_else(|| wrong("expected a list of modules".into()))?;
+    let module = |(place, module): (usize, &Value)| {
+        let text = |key: &str| {
+            let text = module[key].as_str();
+            text.ok_or_else(|| wrong(format!("module {place}: \"{key}\" is missing or not a string")))
+        };
+        let (kind, dir) = (text("type")?, text("path")?);
+        // A directory beside the file; it must not lead anywhere else.
+        if !dir.is_empty() && !is_plain_name(dir) {
+            return Err(wrong(format!("module {place}: \"path\" is not the name of a directory")));
+        }
+        Ok(SentenceModule { kind: kind.rsplit('.').next().unwrap_or(kind).to_owned(), path: dir.to_owned() })
+    };
+    modules.iter().enumerate().map(module).collect()
+}
+
+/// Whether a name has letters, digits, underscores and hyphens only.
+fn is_plain_name(name: &str) -> bool {
+    name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+/// The rows of the last layer that a pooling configuration asks for.
+enum Rows {
+    First,
+    Mean,
+}
+
+/// Reads the configuration of a `Pooling` module, of which exactly one mode must be on.
+fn rows(path: &Path) -> Result<Rows> {
+    const MODE: &str = "pooling_mode";
+    let wrong = |reason: String| Error::Config { path: path.into(), reason };
+    let json: Value = serde_json::from_slice(&read_bounded(path, MAX_CONFIG)?)
+        .map_err(|error| wrong(format!("not JSON: {error}")))?;
+    let keys = json.as_object().ok_or_else(|| wrong("expected a JSON object".into()))?;
+    let mut modes = Vec::new();
+    for (key, value) in keys.iter().filter(|(key, _)| key.starts_with(MODE)) {
+        match value {
+            Value::Bool(true) => modes.push(key.trim_start_matches(MODE).trim_start_matches('_')),
+            Value::Bool(false) | Value::Null => {}
+            // Newer files name the mode.
+            Value::String(mode) if key == MODE => modes.push(mode.as_str()),
+            other => {
+                let found: String = other.to_string().chars().take(80).collect();
+                return Err(wrong(format!("\"{key}\" must be true or false, found {found}")));
+            }
+        }
+    }
+    match modes[..] {
+        ["cls_token" | "cls"] => Ok(Rows::First),
+        ["mean_tokens" | "mean"] => Ok(Rows::Mean),
+        [] => Err(wrong("no \"pooling_mode_…\" is true".into())),
+        _ => Err(Error::Unsupported {
+            path: path.into(),
+            feature: format!("the pooling mode {}", modes.join(" with ")),
+            advice: "choose what the head reads: pooler, cls or mean".into(),
+        }),
+    }
+}
+
+fn unknown(name: &str) -> UnknownName {
+    let known = Pooling::ALL.iter().map(|pooling| pooling.name()).collect();
+    UnknownName { what: "read-out", name: name.into(), known }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const TYPE: &str = "sentence_transformers.models";
+
+    /// What a directory of these modules and this pooling asks for.
+    fn found(modules: &[&str], pooling: &Value) -> Result<(Pooling, PoolingSource)> {
+        let dir = tempfile::tempdir().unwrap();
+        let module = |(place, kind): (usize, &&str)| {
+            let path = if place == 0 { String::new() } else { format!("{place}_{kind}") };
+            json!({"idx": place, "name": place.to_string(), "path": path, "type": format!("{TYPE}.{kind}")})
+        };
+        let modules: Vec<Value> = modules.iter().enumerate().map(module).collect();
+        fs::write(dir.path().join("modules.json"), json!(modules).to_string()).unwrap();
+        fs::create_dir(dir.path().join("1_Pooling")).unwrap();
+        fs::write(dir.path().join("1_Pooling/config.json"), pooling.to_string()).unwrap();
+        Pooling::of_directory(dir.path())
+    }
+
+    #[test]
+    fn a_sentence_encoder_is_read_as_its_modules_say() {
+        let old = |mode: &str| {
+            let mut pooling = json!({"word_embedding_dimension": 8, "pooling_mode_cls_token": false,
+                "pooling_mode_mean_tokens": false, "pooling_mode_max_tokens": false, "include_prompt": true});
+            pooling[mode] = true.into();
+            pooling
+        };
+        let (mean, cls) = (old("pooling_mode_mean_tokens"), old("pooling_mode_cls_token"));
+        for (modules, pooling, expected) in [
+            (&["Transformer", "Pooling"][..], &mean, Pooling::Mean),
+            (&["Transformer", "Pooling", "Normalize"], &mean, Pooling::MeanNormalized),
+            (&["Transformer", "Pooling"], &cls, Pooling::Cls),
+            (&["Transformer", "Pooling", "Normalize"], &cls, Pooling::ClsNormalized),
+            (&["Transformer", "Pooling"], &json!({"pooling_mode": "mean"}), Pooling::Mean),
+        ] {
+            let (pooling, source) = found(modules, pooling).unwrap();
+            assert_eq!(pooling, expected);
+            assert!(matches!(source, PoolingSource::File(path) if path.ends_with("1_Pooling/config.json")));
+        }
+    }
+
+    #[test]
+    fn every_other_model_is_read_through_its_pooler() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Pooling::of_directory(dir.path()).unwrap(), (Pooling::Pooler, PoolingSource::Default));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_by_name() {
+        let mean = json!({"pooling_mode_mean_tokens": true});
+        for (modules, pooling, word) in [
+            (&["Transformer", "Pooling", "Dense"][..], mean.clone(), "Dense"),
+            (&["Transformer", "WeightedLayerPooling", "Pooling"], mean.clone(), "WeightedLayerPooling"),
+            (&["Transformer"], mean.clone(), "Transformer"),
+            (&["Transformer", "Pooling"], json!({"pooling_mode_max_tokens": true}), "max_tokens"),
+            (&["Transformer", "Pooling"], json!({"pooling_mode": "lasttoken"}), "lasttoken"),
+            (
+                &["Transformer", "Pooling"],
+                json!({"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true}),
+                "mean_tokens with cls_token",
+            ),
+            (&["Transformer", "Pooling"], json!({}), "pooling_mode"),
+            (&["Transformer", "Pooling"], json!({"pooling_mode_mean_tokens": "yes"}), "pooling_mode_mean_tokens"),
+            (&["Transformer", "Pooling"], json!([]), "expected a JSON object"),
+        ] {
+            let message = found(modules, &pooling).unwrap_err().to_string();
+            assert!(message.contains(word) && message.contains(".json: ") && !message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_module_cannot_lead_out_of_its_directory() {
+        for path in ["../1_Pooling", "/etc", "a/b", "..", "."] {
+            let dir = tempfile::tempdir().unwrap();
+            let modules = json!([{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": path}]);
+            fs::write(dir.path().join("modules.json"), modules.to_string()).unwrap();
+            let message = Pooling::of_directory(dir.path()).unwrap_err().to_string();
+            assert!(message.contains("module 1: \"path\""), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_read_as_it_is_written() {
+        for &pooling in Pooling::ALL {
+            assert_eq!(pooling.name().parse(), Ok(pooling));
+        }
+        assert!("max".parse::<Pooling>().unwrap_err().to_string().contains("mean-normalized"));
+    }
+}

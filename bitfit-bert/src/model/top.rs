@@ -1,0 +1,48 @@
+//! What a head has above the read-out: the classifier, and in some architectures a dense layer of the head's own below it.
+
+use bitfit_core::{Backend, Result, Tape, Var, ops::activation::Activation};
+
+use super::Dense;
+
+/// The layers of a head, which train whole.
+#[derive(Clone, Debug)]
+pub(super) struct Top<D: Backend> {
+    pub(super) dense: Option<OwnDense<D>>,
+    pub(super) classifier: Dense<D>,
+    /// Before the classifier, and before the dense layer where the architecture has it there.
+    pub(super) dropout: f32,
+}
+
+/// A dense layer `[H, H]` of the head's own.
+#[derive(Clone, Debug)]
+pub(super) struct OwnDense<D: Backend> {
+    pub(super) dense: Dense<D>,
+    pub(super) activation: Activation,
+    pub(super) has_dropout_before: bool,
+}
+
+impl<D: Backend> Top<D> {
+    /// The outputs `[B, C]` for pooled rows `[B, H]`.
+    pub(super) fn forward(&self, tape: &mut Tape<'_, D>, pooled: Var<D>) -> Result<Var<D>> {
+        let x = match &self.dense {
+            Some(dense) => dense.forward(tape, pooled, self.dropout)?,
+            None => pooled,
+        };
+        let dropped = tape.dropout(&x, self.dropout)?;
+        drop(x);
+        tape.linear(&dropped, &self.classifier.weight, &[&self.classifier.bias])
+    }
+}
+
+impl<D: Backend> OwnDense<D> {
+    fn forward(&self, tape: &mut Tape<'_, D>, pooled: Var<D>, dropout: f32) -> Result<Var<D>> {
+        let x = if self.has_dropout_before { tape.dropout(&pooled, dropout)? } else { pooled };
+        let y = tape.linear(&x, &self.dense.weight, &[&self.dense.bias])?;
+        drop(x);
+        match self.activation {
+            Activation::Relu => tape.relu(&y),
+            Activation::Gelu => tape.gelu(&y),
+            Activation::Tanh => tape.tanh(&y),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Tiny random encoders of every architecture against transformers, through every read-out, on numbers that
+//! `goldens/encoders.py` computed in float64: logits, losses, the gradient of everything that trains, ten AdamW steps. On
+//! every instruction set of this CPU, and on a GPU where there is one.
+
+mod common;
+
+use std::collections::HashMap;
+
+use bitfit_bert::arch::Architecture;
+use bitfit_bert::data::{Kind, Labels};
+use bitfit_bert::heads::{PairEncoding, Pooling, Targets, TaskSpec};
+use bitfit_bert::metrics::Metric;
+use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
+use bitfit_bert::train::Examples;
+use bitfit_bert::{BiasSelection, Method};
+use bitfit_core::{Backend, HostTensor, Precision};
+use common::case::{Case, encodings};
+use common::{File, cpus, goldens, gpu};
+
+/// Every architecture through every read-out. The base of an architecture is opened once.
+fn cases<D: Backend>(device: &D) -> impl Iterator<Item = Case<D>> {
+    Architecture::all().flat_map(|architecture| {
+        let dir = goldens("encoders").join(architecture.model_type);
+        let base = Base::open(device, &dir).unwrap();
+        Pooling::ALL.iter().map(move |&pooling| case(&base, pooling))
+    })
+}
+
+fn case<D: Backend>(base: &Base<D>, pooling: Pooling) -> Case<D> {
+    let path = base.checkpoint().dir().join("golden.safetensors");
+    let golden = File::read(&path);
+    let json = std::fs::read(path.with_extension("json")).unwrap();
+    let first = format!("{pooling}.head.");
+    let head = |(name, value): (&String, &HostTensor)| Some((name.strip_prefix(&first)?.to_owned(), value.clone()));
+    let tensors: HashMap<String, HostTensor> = golden.floats.iter().filter_map(head).collect();
+    let options = ModelOptions {
+        spec: TaskSpec {
+            kind: Kind::Classify,
+            labels: Labels::from_names(["a", "b", "c"].map(str::to_owned).to_vec()),
+            pairs: false,
+            pair: PairEncoding::Joint,
+            pooling,
+            max_length: 150,
+            metrics: vec![Metric::Accuracy],
+        },
+        method: Method::BitFit(BiasSelection::all()),
+        initial: InitialValues::HeadFile { file: TensorFile { path, tensors }, seed: 0 },
+        dropout: Some(0.0),
+    };
+    let classes = golden.integer("batch.labels").iter().map(|&label| label as usize).collect();
+    Case {
+        json: serde_json::from_slice(&json).unwrap(),
+        run: pooling.to_string(),
+        examples: Examples { encodings: encodings(&golden), targets: Targets::Classes(classes) },
+        model: Model::new(base, &options).unwrap(),
+        golden,
+    }
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(|case| case.check_logits()));
+}
+
+#[test]
+fn loss_and_every_gradient_are_those_of_transformers() {
+    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(|case| case.check_gradients()));
+}
+
+#[test]
+fn ten_adamw_steps_are_those_of_transformers() {
+    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(Case::check_adamw));
+}
+
+#[test]
+fn in_bfloat16_logits_and_gradients_are_within_its_rounding() {
+    cpus(Precision::Bf16).for_each(|cpu| cases(&cpu).for_each(|case| case.check_bfloat16()));
+}
+
+#[test]
+fn on_a_gpu_logits_gradients_and_adamw_steps_are_those_of_transformers() {
+    if let Some(gpu) = gpu(Precision::F32) {
+        for case in cases(&gpu) {
+            case.check_logits();
+            case.check_gradients();
+            case.check_adamw();
+        }
+    }
+}
+
+#[test]
+fn on_a_gpu_in_bfloat16_logits_and_gradients_are_within_its_rounding() {
+    if let Some(gpu) = gpu(Precision::Bf16) {
+        cases(&gpu).for_each(|case| case.check_bfloat16());
+    }
+}

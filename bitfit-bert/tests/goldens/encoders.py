@@ -1,0 +1,224 @@
+"""Goldens from transformers for tiny random encoders of every architecture, through every read-out.
+
+What it writes, beside this file (or under --out DIR), for each architecture:
+
+    encoders/<model_type>/
+        config.json             the checkpoint's configuration
+        model.safetensors       random weights, F32, under the names of the architecture's own class for classification,
+                                without its head
+        golden.safetensors      a batch, and for each read-out the head's first values, logits, gradients and values after
+                                ten steps
+        golden.json             losses, gradient norms and what trained, for each read-out
+
+The batch is as in generate.py: `batch.input_ids`, `batch.token_type_ids`, `batch.lengths`, `batch.labels`. One text holds the
+padding token, and one is longer than the distances that MPNet's position bias tells apart. For each read-out, <pooling>.head.<name>
+are the head's first values, <pooling>.logits, <pooling>.grad.<name> and <pooling>.after.<name> as in generate.py.
+
+`pooler` is the class of transformers itself (RobertaForSequenceClassification and so on). The other read-outs have no class
+there: the encoder's last hidden states, the first token's or their mean, divided by its length where the name ends in
+-normalized, then dropout and one linear layer called `classifier`.
+
+What trains: every bias of the encoder that the read-out reads but the key biases, and the whole head. Losses, steps and precision
+are those of generate.py, whose functions are used.
+
+    pip install torch transformers safetensors
+    python encoders.py              writes the files again
+    python encoders.py --check      computes all again and compares with the files that are there; 1 where they differ
+
+Written with Python 3.11.7, torch 2.15.0 (CPU), transformers 5.23.0, safetensors 0.8.0.
+"""
+
+import argparse
+import copy
+import json
+import pathlib
+import sys
+import tempfile
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+import generate
+
+HERE = pathlib.Path(__file__).resolve().parent
+POOLINGS = ["pooler", "cls", "mean", "cls-normalized", "mean-normalized"]
+LENGTHS = [4, 150, 9, 1, 23]
+VOCAB, HIDDEN, LABELS = 53, 16, 3
+
+COMMON = {
+    "vocab_size": VOCAB, "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+    "max_position_embeddings": 160, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+}
+ROBERTA = {**COMMON, "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5}
+
+# The name of the encoder inside its class, the padding, and the configuration.
+ENCODERS = {
+    "bert": ("bert", 0, {**COMMON, "type_vocab_size": 2, "layer_norm_eps": 1e-12}),
+    "roberta": ("roberta", 1, ROBERTA),
+    "xlm-roberta": ("roberta", 1, ROBERTA),
+    "camembert": ("roberta", 3, {**ROBERTA, "pad_token_id": 3}),
+    "distilbert": (
+        "distilbert",
+        0,
+        {
+            "vocab_size": VOCAB, "dim": HIDDEN, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "activation": "gelu",
+            "max_position_embeddings": 160, "dropout": 0.1, "attention_dropout": 0.1, "seq_classif_dropout": 0.2,
+        },
+    ),
+    "electra": ("electra", 0, {**COMMON, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "embedding_size": 8}),
+    "mpnet": ("mpnet", 1, {**COMMON, "layer_norm_eps": 1e-5, "relative_attention_num_buckets": 32, "pad_token_id": 1}),
+}
+
+
+class Pooled(torch.nn.Module):
+    """An encoder read out without a class of transformers' own."""
+
+    def __init__(self, name, encoder, pooling):
+        super().__init__()
+        self.name, self.pooling = name, pooling
+        setattr(self, name, encoder)
+        self.classifier = torch.nn.Linear(HIDDEN, LABELS)
+
+    def forward(self, **inputs):
+        states = getattr(self, self.name)(**inputs).last_hidden_state
+        if self.pooling.startswith("mean"):
+            mask = inputs["attention_mask"][..., None].to(states.dtype)
+            row = (states * mask).sum(1) / mask.sum(1)
+        else:
+            row = states[:, 0]
+        if self.pooling.endswith("normalized"):
+            row = torch.nn.functional.normalize(row, dim=1)
+        return type("Output", (), {"logits": self.classifier(row)})
+
+
+def is_head(name):
+    return name.startswith(("classifier.", "pre_classifier."))
+
+
+def is_key_bias(name):
+    return name.endswith(("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias"))
+
+
+def is_encoder(name):
+    return not is_head(name)
+
+
+def build_batch(padding, generator, has_types):
+    batch = generate.build_batch(LENGTHS, VOCAB, generator)
+    batch["ids"][2][4] = padding
+    batch["padding"], batch["has_types"] = padding, has_types
+    if not has_types:
+        batch["types"] = [torch.zeros_like(types) for types in batch["types"]]
+    return batch
+
+
+def padded(batch):
+    pad = torch.nn.utils.rnn.pad_sequence
+    inputs = {
+        "input_ids": pad(batch["ids"], batch_first=True, padding_value=batch["padding"]),
+        "attention_mask": pad([torch.ones_like(ids) for ids in batch["ids"]], batch_first=True),
+    }
+    if batch["has_types"]:
+        inputs["token_type_ids"] = pad(batch["types"], batch_first=True)
+    return inputs
+
+
+def loss_of(model, batch, _regress):
+    logits = model(**padded(batch)).logits
+    return logits, torch.nn.functional.cross_entropy(logits, batch["labels"])
+
+
+def fill(model, generator):
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            norm = "norm" in name.lower() and name.endswith("weight")
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+            parameter.copy_(1.0 + 0.2 * noise if norm else generate.random_values(name, parameter.shape, generator))
+
+
+def write_encoder(out, model_type, place):
+    inner, padding, sizes = ENCODERS[model_type]
+    folder = out / "encoders" / model_type
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(30 + place)
+    config = AutoConfig.for_model(model_type, **sizes, num_labels=LABELS, attn_implementation="eager")
+    own = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
+    fill(own, generator)
+    batch = build_batch(padding, generator, model_type in ("bert", "electra"))
+    models = {"pooler": own}
+    for pooling in POOLINGS[1:]:
+        models[pooling] = Pooled(inner, copy.deepcopy(getattr(own, inner)), pooling).eval()
+        fill(models[pooling].classifier, generator)
+
+    # The functions of generate.py, over this file's batch and names.
+    generate.padded, generate.loss_of = padded, loss_of
+    tensors = {
+        "batch.input_ids": torch.cat(batch["ids"]),
+        "batch.token_type_ids": torch.cat(batch["types"]),
+        "batch.lengths": torch.tensor(LENGTHS),
+        "batch.labels": batch["labels"],
+    }
+    facts = {}
+    for pooling, model in models.items():
+        for name, parameter in model.named_parameters():
+            if is_head(name):
+                tensors[f"{pooling}.head.{name}"] = parameter.detach().clone()
+        reads_pooler = model_type == "bert" and pooling == "pooler"
+        trained = lambda name: is_head(name) or (
+            name.endswith(".bias") and not is_key_bias(name) and (reads_pooler or "pooler" not in name)
+        )
+        values, facts[pooling] = generate.run(model.double(), batch, False, trained, trained)
+        for name, value in values.items():
+            assert not name.startswith("grad.") or value.abs().max() > 1e-6, f"{model_type} {pooling} {name}: no gradient"
+        tensors.update({f"{pooling}.{name}": value for name, value in values.items()})
+
+    weights = {name: value.float() for name, value in own.named_parameters() if is_encoder(name)}
+    generate.write_json(folder / "config.json", {"model_type": model_type, **sizes})
+    save_file(generate.as_stored(weights), folder / "model.safetensors", {"format": "pt"})
+    save_file(generate.as_stored(tensors), folder / "golden.safetensors", {"format": "pt"})
+    generate.write_json(folder / "golden.json", {"runs": facts, "versions": generate.versions()})
+
+
+def write_all(out):
+    for place, model_type in enumerate(ENCODERS):
+        write_encoder(out, model_type, place)
+
+
+def check():
+    wrong = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        write_all(scratch)
+        for fresh in sorted(p for p in scratch.rglob("*") if p.is_file()):
+            name = fresh.relative_to(scratch)
+            if not (HERE / name).exists():
+                problem = "missing"
+            elif fresh.suffix == ".json":
+                place = generate.json_differs(json.loads((HERE / name).read_text()), json.loads(fresh.read_text()))
+                problem = place and f"differs at {place}"
+            else:
+                old, new = load_file(HERE / name), load_file(fresh)
+                same = old.keys() == new.keys() and all(
+                    torch.allclose(old[key], new[key], rtol=3e-7, atol=1e-9) for key in old
+                )
+                problem = None if same else "differs"
+            print(f"{name}: {problem or 'as computed'}")
+            wrong += bool(problem)
+    return wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Writes the goldens of tiny encoders of every architecture.")
+    parser.add_argument("--out", type=pathlib.Path, default=HERE, help="folder to write to (default: this script's)")
+    parser.add_argument("--check", action="store_true", help="compare with the files that are there instead of writing")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.check:
+        sys.exit(1 if check() else 0)
+    write_all(args.out)
+
+
+if __name__ == "__main__":
+    main()
