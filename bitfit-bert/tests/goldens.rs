@@ -1,6 +1,6 @@
-//! Tiny random BERTs against PyTorch, on numbers that `goldens/generate.py` computed in float64: logits, losses, the
-//! gradient of every bias but the key's, ten AdamW steps. By every instruction set of this CPU, and on a GPU where
-//! there is one.
+//! Tiny random BERTs compared with values that `goldens/generate.py` computed with PyTorch in float64: logits, losses,
+//! the gradient of every bias but the key's, ten AdamW steps. The tests run with every instruction set of this CPU, and
+//! on a GPU if there is one.
 
 mod common;
 
@@ -68,7 +68,7 @@ impl<D: Backend> Case<D> {
         losses.iter().map(|loss| loss.as_f64().unwrap() as f32).collect()
     }
 
-    /// Loss and gradient of the whole batch.
+    /// Returns the loss and gradient of the whole batch.
     fn step(&self) -> (f32, Vec<f32>) {
         let rows: Vec<usize> = (0..self.examples.len()).collect();
         let mut gradient = self.model.arena().gradient().unwrap();
@@ -112,7 +112,7 @@ fn cases<D: Backend>(device: &D) -> impl Iterator<Item = Case<D>> {
     runs().map(|(variant, run)| Case::on(device.clone(), variant, run))
 }
 
-/// This CPU by each of its instruction sets.
+/// This CPU with each of its instruction sets.
 fn cpus(precision: Precision) -> impl Iterator<Item = Cpu> {
     Isa::supported().map(move |isa| Cpu::with_isa(isa).with_precision(precision))
 }
@@ -156,8 +156,8 @@ fn check_adamw<D: Backend>(device: &D) {
     }
 }
 
-/// By how much of its norm a gradient in bfloat16 may be off. PyTorch's own, under autocast on a CPU, is off by 1.0 to
-/// 2.0 % on these models, with its fused attention.
+/// The tolerance of a gradient in bfloat16, relative to its norm. The error of PyTorch's own, with autocast on a CPU
+/// and fused attention, is 1.0 to 2.0 % on these models.
 const BFLOAT16_SHARE: f64 = 3e-2;
 
 fn check_bfloat16<D: Backend>(device: &D) {

@@ -8,7 +8,7 @@ use indicatif::{BinaryBytes, HumanCount};
 
 use crate::report::lines_text;
 
-/// What a run will do, in a few lines. Each begins with the name of what it is about, or continues the line before it.
+/// The plan of a run in a few lines. Each begins with a title, or continues the line before it.
 pub fn plan_lines(plan: &Plan) -> Vec<String> {
     let config = &plan.config;
     let mut lines = Lines(Vec::new());
@@ -43,7 +43,7 @@ pub fn plan_lines(plan: &Plan) -> Vec<String> {
     lines.0
 }
 
-/// A number with its thousands apart: 109482240 as 109,482,240.
+/// A number with thousands separators: 109482240 as 109,482,240.
 pub fn grouped(number: usize) -> String {
     HumanCount(number as u64).to_string()
 }
@@ -80,7 +80,7 @@ fn part_text(part: &PlanPart) -> String {
     format!("{name:<25} {:>4} {tensors:<7} {:>11} values{note}", part.tensors, grouped(part.scalars))
 }
 
-/// Where the head's first values come from, and for which classes they are taken.
+/// The source of the head's first values, and the classes to which its rows are assigned.
 fn initial_head(head: &InitialHead, labels: Option<&[String]>) -> String {
     let order = match (head.has_labels, labels) {
         (false, Some(labels)) => {
@@ -118,7 +118,7 @@ fn settings(plan: &Plan) -> String {
     )
 }
 
-/// What is computed once for each row, and the memory it takes.
+/// The stages that are computed once for each row, and the memory of their outputs.
 fn cache(prefix: &CachedPrefix) -> String {
     let what = match prefix.layers {
         0 => "the embeddings".into(),

@@ -5,7 +5,7 @@
 
 use super::{Architecture, ConfigKeys, Module};
 
-/// `model_type` "bert": bert-base-uncased, all-MiniLM-L6-v2 and their like.
+/// `model_type` "bert": bert-base-uncased, all-MiniLM-L6-v2 and similar models.
 pub static BERT: Architecture = Architecture {
     model_type: "bert",
     name: "BERT",
@@ -27,7 +27,7 @@ pub static BERT: Architecture = Architecture {
         (Module::Pooler, "pooler.dense"),
     ],
     classifier: "classifier",
-    // TensorFlow's words for the two vectors of a LayerNorm, which early conversions kept.
+    // TensorFlow's names of the two vectors of a LayerNorm, which early conversions kept.
     aliases: &[("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")],
     keys: ConfigKeys {
         hidden_size: "hidden_size",

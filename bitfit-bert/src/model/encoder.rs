@@ -1,5 +1,5 @@
-//! The encoder's handles to its parameters, and the network as a row of stages: the embeddings are the first, then come
-//! the layers, then the pooler. A pass may end behind the frozen stages and another begin there.
+//! The encoder's handles to its parameters, and the network as a sequence of stages: the embeddings, then the layers,
+//! then the pooler. One pass can end after the frozen stages, and another can start there.
 
 use bitfit_core::{Backend, Param, Result, Tape, Var};
 
@@ -8,18 +8,19 @@ use super::layer::Layer;
 use super::{Batch, Dense};
 use crate::arch::{Module, Part, Role};
 
-/// Handles to every parameter of an encoder. A clone shares the weights; a task replaces the handles of what it trains.
+/// Handles to every parameter of an encoder. Clones share the weights; a task replaces the handles of the tensors that
+/// it trains.
 #[derive(Clone, Debug)]
 pub(super) struct Encoder<D: Backend> {
     pub(super) embeddings: Embeddings<D>,
     pub(super) layers: Vec<Layer<D>>,
-    /// `None` where the checkpoint has no pooler and no task has made one.
+    /// `None` if the checkpoint has no pooler and no task has added one.
     pub(super) pooler: Option<Dense<D>>,
 }
 
 impl<D: Backend> Encoder<D> {
-    /// The place of a vector, a bias or the scale of a LayerNorm, for a task to put its own in; `None` for a matrix, a
-    /// table or a module that is not there.
+    /// The handle of a vector (a bias, or the scale of a LayerNorm), which a task can replace; `None` for a matrix, a
+    /// table or a module that does not exist.
     pub(super) fn vector(&mut self, role: Role) -> Option<&mut Param<D>> {
         match (role.module, role.part) {
             (Module::EmbeddingsLayerNorm, part) => Some(self.embeddings.norm.vector(part)),
@@ -29,8 +30,8 @@ impl<D: Backend> Encoder<D> {
         }
     }
 
-    /// The number of stages from the first on that hold nothing that trains, where a layer is among them. The
-    /// embeddings alone count as none: to look them up again costs less than to keep them.
+    /// The number of stages from the first on in which nothing trains, if they include a layer; otherwise 0. The
+    /// embeddings alone do not count, because looking them up again costs less than caching them.
     pub(super) fn frozen_stages(&self) -> usize {
         let embeddings = std::iter::once(self.embeddings.norm.trains());
         let layers = self.layers.iter().map(Layer::trains);

@@ -4,8 +4,8 @@
 //! Checkpoint -> Base (weights laid out once, shared) -> Model (one task over it: arena, handles, head) -> Tape
 //! ```
 //!
-//! Activations are packed `[tokens, hidden]`; no padding exists. The last layer computes K and V of all tokens, and
-//! everything else of the rows of the first tokens only, because nothing else of it is read.
+//! Activations are packed `[tokens, hidden]`, without padding. The last layer computes K and V for all tokens, and
+//! everything else only for the rows of the first tokens, because its other rows are not read.
 
 mod base;
 mod batch;
@@ -76,17 +76,17 @@ impl<D: Backend> Model<D> {
         &*self.head
     }
 
-    /// What trains, on the device.
+    /// The arena of the trainable values, on the device.
     pub fn arena(&self) -> &Arena<D> {
         &self.arena
     }
 
-    /// What trains, to be changed by an optimizer.
+    /// The arena of the trainable values, for an optimizer to change.
     pub fn arena_mut(&mut self) -> &mut Arena<D> {
         &mut self.arena
     }
 
-    /// The device's buffers.
+    /// The workspace of the device.
     pub fn workspace(&self) -> &Workspace<D> {
         self.base.workspace()
     }
@@ -128,14 +128,14 @@ impl<D: Backend> Model<D> {
         self.head.loss(tape, outputs, batch.targets().ok_or_else(no_targets)?)
     }
 
-    /// The number of stages (embeddings, layers, pooler) from the first on that hold nothing that trains, where a layer
-    /// is among them; 0 otherwise.
+    /// The number of stages (embeddings, layers, pooler) from the first on in which nothing trains, if they include a
+    /// layer; otherwise 0.
     pub fn frozen_stages(&self) -> usize {
         self.encoder.frozen_stages()
     }
 
-    /// The number of elements in the output of the first `stages` stages for a sequence of so many tokens: those of all
-    /// tokens, or of the first alone from the last layer on.
+    /// The number of elements in the output of the first `stages` stages for a sequence of `tokens` tokens: those of
+    /// all tokens, or from the last layer on those of the first token only.
     pub fn stage_elements(&self, stages: usize, tokens: usize) -> usize {
         self.hidden() * if stages > self.encoder.layers.len() { 1 } else { tokens }
     }
@@ -170,12 +170,12 @@ impl<D: Backend> Model<D> {
         self.head.outputs()
     }
 
-    /// What trains, tensor by tensor, the key biases included, in the order of the network.
+    /// The tensors that train, including the key biases, in the order of the network.
     pub fn trainable(&self) -> &[TrainableTensor] {
         &self.trainable
     }
 
-    /// The number of scalars that train, counted as the literature does: with the key biases, whose gradient is zero.
+    /// The number of scalars that train. As in the literature, it includes the key biases, whose gradient is zero.
     pub fn trainable_count(&self) -> usize {
         self.trainable.iter().map(TrainableTensor::count).sum()
     }
@@ -185,8 +185,8 @@ impl<D: Backend> Model<D> {
         self.total
     }
 
-    /// The names of what must have a gradient: from the method, the architecture and the head alone, whatever the arena
-    /// holds. The key biases, whose gradient is zero, are not among them.
+    /// The names of the tensors that must have a gradient, derived from the method, the architecture and the head,
+    /// independently of the arena. They do not include the key biases, whose gradient is zero.
     pub(crate) fn expected_to_train(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         if self.is_finished {
@@ -202,7 +202,7 @@ impl<D: Backend> Model<D> {
         names
     }
 
-    /// Everything that trains, by parameter name, as it stands in the arena.
+    /// The current values of everything that trains, by parameter name.
     ///
     /// # Errors
     /// [`crate::Error::Core`] when the device fails.

@@ -1,7 +1,7 @@
 //! The first values of a head, from a safetensors file: a task file, or the weights of a fine-tuned model.
 //!
-//! A fine-tuned model orders its classes by the `id2label` of its configuration, which is seldom the alphabet's order.
-//! So the rows of the head are put in the order of the training set's labels before anything trains.
+//! A fine-tuned model orders its classes by the `id2label` of its configuration, which is seldom alphabetical. The rows
+//! of the head are therefore reordered to the training set's labels before training.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -20,8 +20,8 @@ use crate::{Error, Result, TaskFile, config};
 
 /// A head from a file, its rows in the order of `labels`.
 ///
-/// It is the classifier's weight and bias, and a pooler where the checkpoint has none (`has_pooler`) and the file has
-/// one. Nothing else is read, since the file may be a whole model.
+/// It consists of the classifier's weight and bias, and of the pooler if the checkpoint has none (`has_pooler`) and the
+/// file has one. Nothing else is read, because the file may be a whole model.
 pub(super) fn read(
     path: &Path,
     architecture: &'static Architecture,
@@ -87,12 +87,12 @@ fn label_order(path: &Path) -> Result<Option<Vec<String>>> {
     if !names.keys().copied().eq(0..names.len()) {
         return Err(wrong());
     }
-    // Transformers' own names for classes that were never named.
+    // The names that transformers gives to unnamed classes.
     let is_unnamed = names.iter().all(|(id, name)| *name == format!("LABEL_{id}"));
     Ok((!is_unnamed).then(|| names.into_values().collect()))
 }
 
-/// For each label its row in a head whose rows are for `order`.
+/// For each label, the index of its row in a head whose rows have the order `order`.
 fn rows_of(labels: &Labels, order: &[String]) -> Result<Vec<usize>, String> {
     let find = |label: &String| {
         let exact = order.iter().position(|name| name == label);

@@ -10,10 +10,10 @@ use crate::model::Model;
 use crate::tokenize::Encoding;
 use crate::{Error, Result};
 
-/// Sequences evaluated at once. They are packed, so the number changes memory and speed but no value.
+/// The number of sequences that are evaluated at once. They are packed, so it affects memory and speed but no value.
 const BATCH: usize = 64;
 
-/// Whether to stop, asked between two batches.
+/// Returns whether to stop; called between two batches.
 pub(super) type Stop<'a> = &'a dyn Fn() -> bool;
 
 /// A metric's value.
@@ -78,7 +78,7 @@ fn outputs_unless<D: Backend>(
     }
     let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
     let outputs = concatenate(Axis(0), &views).expect("every part has one column for each output");
-    // NaN would be ranked like a number by every metric and by the choice of a class.
+    // Metrics and the choice of a class would treat NaN as a number.
     match outputs.rows().into_iter().position(|row| row.iter().any(|value| !value.is_finite())) {
         Some(row) => Err(Error::NotFinite { row: row + 1 }),
         None => Ok(Some(outputs)),

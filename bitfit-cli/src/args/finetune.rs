@@ -58,7 +58,7 @@ pub struct FinetuneArgs {
 
     /// GLUE task that sets the columns, the kind of label, the metrics and the learning rate
     ///
-    /// Every flag given beside it overrides what the task sets.
+    /// Other flags override what the task sets.
     #[arg(long, value_name = "TASK", value_parser = values::task(), help_heading = "Model and data")]
     pub task: Option<GlueTask>,
 
@@ -94,11 +94,11 @@ pub struct FinetuneArgs {
     )]
     pub limit: Option<usize>,
 
-    /// What trains beside the head
+    /// What trains in addition to the head
     #[arg(long, value_name = "METHOD", value_enum, default_value_t = Method::Bitfit, help_heading = "What trains")]
     pub method: Method,
 
-    /// Kinds of bias to train, a list with commas [default: all]
+    /// Kinds of bias to train, separated by commas [default: all]
     ///
     /// In the paper, query,intermediate comes close to all. Key biases are counted and saved, but their gradient is
     /// exactly zero, so they never change.
@@ -313,7 +313,7 @@ impl FinetuneArgs {
             // None is listed, or "all" alone.
             (0, _) => BiasSelection::all(),
             (kinds_listed, listed) if kinds_listed < listed => {
-                bail!("--bias lists all beside single kinds: leave one or the other out")
+                bail!("--bias lists all together with single kinds: leave one or the other out")
             }
             _ => BiasSelection::of(kinds),
         };

@@ -111,7 +111,7 @@ fn the_task_file_has_every_bias_and_the_head_under_hugging_face_names() {
     expected.sort_unstable();
     assert_eq!(tensors.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
     assert_eq!(tensors[&BERT.head_name(Part::Weight)], [2, HIDDEN]);
-    // As transformers calls it, so that a slip in the table is noticed.
+    // The name in transformers, to detect mistakes in the table of names.
     assert!(tensors.contains_key("bert.encoder.layer.0.attention.self.query.bias"));
 }
 
