@@ -68,8 +68,8 @@ def main():
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("precision", choices=["f32", "bf16"])
-    parser.add_argument("--sort", action="store_true", help="batches of like lengths, padded to their longest")
-    parser.add_argument("--limit", type=int, help="train on so many rows only")
+    parser.add_argument("--sort", action="store_true", help="batches of similar lengths, padded to their longest")
+    parser.add_argument("--limit", type=int, help="train on this many rows only")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--threads", type=int, help="PyTorch's own choice if not given")
     arguments = parser.parse_args()
@@ -110,7 +110,7 @@ def main():
 
     peak = common.peak_rss_bytes()
 
-    # One batch first, not counted: what PyTorch prepares at its first forward pass without gradients is prepared then.
+    # A warm-up batch, in which PyTorch makes the preparations of its first forward pass without gradients.
     evaluate(model, tokenizer, held_out[:64], classes, arguments.precision)
     start = time.perf_counter()
     accuracy, eval_tokens = evaluate(model, tokenizer, held_out, classes, arguments.precision)

@@ -14,14 +14,15 @@
 
 static struct sigaction before[NSIG];
 
-// After this the process ends, so that what a handler must not call (it formats and allocates) can do no further harm.
+// The process ends after this, so calls that a signal handler must not make (formatting, allocation) do no further
+// harm.
 static void handle(int signal, siginfo_t* info, void* context) {
     std::string where = BlockRunner::own().where();
     auto address = reinterpret_cast<uintptr_t>(info->si_addr);
     bool memory_fault = signal == SIGSEGV || signal == SIGBUS;
     if (where.empty() && !(memory_fault && memory::owns(info->si_addr))) {
         sigaction(signal, &before[signal], nullptr);
-        return;  // to the same instruction, and so to the handler before
+        return;  // to the same instruction, and so to the previous handler
     }
     std::string what;
     if (signal == SIGILL)

@@ -1,6 +1,6 @@
-// The emulator's own tests: what it has to compute right, and what it has to catch.
+// The emulator's own tests: what it must compute correctly, and which errors it must detect.
 //
-// Each case runs in a process of its own, because most of what is caught ends the process.
+// Each case runs in a separate process, because most detected errors end the process.
 
 #include "cases.h"
 
@@ -62,7 +62,7 @@ static const Case CASES[] = {
      "BITFIT_EMULATOR_ORDER=sideways is not understood"},
 };
 
-// Runs one case in a process of its own; false if it did not come out as it should.
+// Runs one case in a separate process; false if the result is not as expected.
 static bool passes(const char* self, const Case& one) {
     std::string command = std::string("env ") + one.environment + " '" + self + "' " + std::to_string(&one - CASES) + " 2>&1",
                 output;
