@@ -1,15 +1,15 @@
-"""PyTorch and bitfit one after the other on the same work, as a Markdown table with ratios.
+"""Runs PyTorch and bitfit alternately on the same work and prints a Markdown table with ratios.
 
     python3 benches/peers/compare.py --python PYTHON --minilm DIR --rte DIR --bitfit-bin target/release [--quick]
 
 PYTHON is an interpreter that has torch and transformers; this script itself needs only the standard library. DIR of --minilm
 is all-MiniLM-L6-v2 (scripts/fetch-minilm.sh), that of --rte holds GLUE's train.tsv and dev.tsv of RTE. The binaries are
-those of `cargo build --release -p benches -p bitfit-cli`. BERT-base comes with random weights, which the first run writes
+those of `cargo build --release -p benches -p bitfit-cli`. BERT-base has random weights, which the first run writes
 beside the binaries' directory (440 MB); PyTorch reads the same file.
 
-Every measurement is a process of its own, PyTorch's and bitfit's in turns, and both use --threads threads. What other
-processes took of the CPU meanwhile is measured too and stands below the table: above a few percent, repeat. Progress goes to
-stderr. Takes some ten minutes on two cores; --quick is for trying out: few steps, and figures that mean little.
+Every measurement is a separate process, PyTorch's and bitfit's alternate, and both use --threads threads. The share of the
+CPUs that other processes took meanwhile is printed below the table: above a few percent, repeat the run. Progress goes to
+stderr. It takes about ten minutes on two cores; --quick only checks that everything works, with few steps.
 """
 
 import argparse

@@ -90,7 +90,7 @@ enum Values {
     All(f32),
 }
 
-/// One tensor, made when its bytes are asked for.
+/// One tensor, which is made when its bytes are requested.
 struct Weights {
     stream: u32,
     shape: Vec<usize>,

@@ -102,7 +102,7 @@ struct FirstRow<'a> {
 pub(super) fn resolve(path: &Path, cells: &[&str], keyed: bool, options: &ReadOptions) -> Result<Plan> {
     let given = &options.columns;
     if given.text.len() > 2 {
-        let reason = format!("{} text columns are asked for; a text is one column, a pair is two", given.text.len());
+        let reason = format!("{} text columns are given; a text is one column, a pair is two", given.text.len());
         return Err(Error::DataFile { path: path.into(), reason });
     }
     let row = FirstRow { path, cells, keyed };

@@ -575,7 +575,7 @@ mod downloads {
 
     #[test]
     fn two_downloads_of_one_model_fetch_it_once() {
-        // The weights are sent when both downloads have asked for their metadata.
+        // The weights are sent when both downloads have requested their metadata.
         let both = Arc::new(Barrier::new(2));
         let server = changed(move |request, answer| {
             if request.file() == Some(SINGLE) && request.method == "HEAD" {

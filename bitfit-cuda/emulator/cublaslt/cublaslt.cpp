@@ -323,12 +323,12 @@ static cublasStatus_t check(const char* name, const void* data, size_t bytes, ui
     // A device's allocations begin at multiples of 256 bytes; those of the emulator end at a page instead.
     size_t offset = static_cast<size_t>(static_cast<const char*>(data) - static_cast<const char*>(base));
     if (offset + bytes > size)
-        return fail(CUBLAS_STATUS_INVALID_VALUE, "%s ends %zu bytes behind its allocation of %zu bytes", name,
+        return fail(CUBLAS_STATUS_INVALID_VALUE, "%s ends %zu bytes past the end of its allocation of %zu bytes", name,
                     offset + bytes - size, size);
     // Not NOT_SUPPORTED, which a caller may take for a reason to multiply in another way.
     if (alignment && offset % alignment != 0)
         return fail(CUBLAS_STATUS_INVALID_VALUE,
-                    "%s lies at byte %zu of its allocation, and the algorithm was asked for with an alignment of %zu", name,
+                    "%s lies at byte %zu of its allocation, but the algorithm requires an alignment of %zu", name,
                     offset, static_cast<size_t>(alignment));
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -388,7 +388,7 @@ EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
         if (bitfit_emulator_refuses(Refusal::Borrowed) && algorithm->columns != d_layout->columns)
             return d_layout->columns % 2 ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_NOT_SUPPORTED;
         if (algorithm->workspace > workspace_bytes)
-            return fail(CUBLAS_STATUS_INVALID_VALUE, "the algorithm wants a workspace of %zu bytes",
+            return fail(CUBLAS_STATUS_INVALID_VALUE, "the algorithm needs a workspace of %zu bytes",
                         static_cast<size_t>(algorithm->workspace));
         alignments = algorithm->alignments;
         work->workspace = workspace;

@@ -29,7 +29,7 @@ static void handle(int signal, siginfo_t* info, void* context) {
         what = "an index beyond its array, or an address that is no multiple of what is read or written there, or __trap";
     else if (signal == SIGFPE) what = "a division of whole numbers by zero";
     else if (BlockRunner::own().stacks().guards(address)) what = "the thread's local variables need more than its stack";
-    else if (BlockRunner::own().beyond_shared(address)) what = "an access behind the end of dynamic shared memory";
+    else if (BlockRunner::own().beyond_shared(address)) what = "an access past the end of dynamic shared memory";
     else if (info->si_code == SI_KERNEL || address == 0)
         what = "an access through a null pointer, or one that is no address at all";
     else {

@@ -115,7 +115,7 @@ std::string describe(uintptr_t address) {
             return text;
         }
         if (behind == records.end() || past - before->second.bytes < behind->first - address) {
-            snprintf(text, sizeof text, "%zu bytes behind the end of an allocation of %zu bytes%s", past - before->second.bytes,
+            snprintf(text, sizeof text, "%zu bytes past the end of an allocation of %zu bytes%s", past - before->second.bytes,
                      before->second.bytes, before->second.alive ? "" : " that was freed");
             return text;
         }

@@ -138,7 +138,7 @@ EXPORT CUresult cuMemFreeHost(void* pointer) {
     auto at = pinned().find(reinterpret_cast<uintptr_t>(pointer));
     if (at == pinned().end()) return CUDA_ERROR_INVALID_VALUE;
     // The driver does not guarantee to wait for pending copies here.
-    if (at->second.copies > 0) caught("cuMemFreeHost of %zu bytes that a copy under way still uses", at->second.bytes);
+    if (at->second.copies > 0) caught("cuMemFreeHost of %zu bytes that a pending copy still uses", at->second.bytes);
     pinned().erase(at);
     free(pointer);
     return CUDA_SUCCESS;
@@ -166,7 +166,7 @@ EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t by
     }
     queue::submit([=] {
         if (queued && memcmp(queued.get(), from, bytes) != 0)
-            caught("%s memory was written while a copy of %zu bytes out of it was under way", block ? "pinned" : "pageable", bytes);
+            caught("%s memory was written while a copy of %zu bytes from it was pending", block ? "pinned" : "pageable", bytes);
         memcpy(reinterpret_cast<void*>(to), from, bytes);
         if (block) --block->copies;
     });
