@@ -22,7 +22,7 @@ finetune() {
     shift
     echo "\$ bitfit-cli finetune --model MINILM --train $data/train.tsv --eval $data/test.tsv $* --out $out/$name"
     "$bitfit" finetune --model "$minilm" --train "$data/train.tsv" --eval "$data/test.tsv" "$@" --out "$out/$name" \
-        >"$out/$name.json" || fail "the run $name failed; its error stands above"
+        >"$out/$name.json" || fail "the run $name failed; see its error above"
 }
 
 # The number of a key in the result of a run.
@@ -42,7 +42,7 @@ heading "Build (once, a few minutes)"
 cargo build --release -p bitfit-cli || fail "the build failed; it needs Rust 1.95 or later, and the network for the crates"
 
 heading "Model: all-MiniLM-L6-v2, 22.7 million parameters"
-minilm=$(scripts/fetch-minilm.sh) || fail "there is no model to train; the reason stands above"
+minilm=$(scripts/fetch-minilm.sh) || fail "there is no model to train; see the reason above"
 echo "$minilm"
 mkdir -p "$out"
 

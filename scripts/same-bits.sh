@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Whether two builds of bitfit-cli train the same bits: every run below is made by both, and the tensors of the task
-# files are compared byte by byte, the metrics logs number by number (all but the speed). For a change that must not
-# change a result.
+# Checks that two builds of bitfit-cli give bit-identical results: both make every run below, and the tensors of the
+# task files are compared byte by byte, the metrics logs number by number (except the speed). For changes that must not
+# change results.
 #
 #     scripts/same-bits.sh OLD_CLI NEW_CLI [RUN…]
 #

@@ -1,8 +1,8 @@
-//! How near the products of frozen weights come to what the CPU could do at most.
+//! The rates of products of frozen weights, compared with the peak rate of the CPU.
 //!
-//! First a table: for each shape the rate of both products, and their share of the rate at which the same number of
-//! threads runs nothing but multiply-adds in registers, measured in turns with them (absolute rates of a shared machine
-//! say little). Then criterion's statistics for a few of the shapes. `BITFIT_ISA` forces an instruction set.
+//! The bench first prints a table: for each shape the rate of both products, and their share of the rate of only
+//! multiply-adds in registers with the same number of threads, measured alternately (absolute rates of a shared machine
+//! say little). Then it prints criterion's statistics for a few of the shapes. `BITFIT_ISA` forces an instruction set.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ use bitfit_core::{
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use half::bf16;
 
-/// Rows of the activations, in and out features: MiniLM, BERT-base and BERT-large, and a few small batches.
+/// Rows of the activations, input and output features: MiniLM, BERT-base and BERT-large, and a few small batches.
 const SHAPES: [[usize; 3]; 22] = [
     [2048, 384, 384],
     [2048, 384, 1152],
@@ -44,7 +44,7 @@ const SHAPES: [[usize; 3]; 22] = [
     [16, 384, 1536],
 ];
 
-/// One weight with activations and room for both products.
+/// One weight with activations, and buffers for both products.
 struct Case<T> {
     isa: Isa,
     flops: f64,
@@ -138,7 +138,7 @@ fn products(c: &mut Criterion) {
 
 criterion_group!(benches, shares, products);
 
-// Installed as a training loop is.
+// Runs on the thread on which a training loop runs.
 fn main() {
     Cpu::default().install(|| {
         benches();

@@ -1,7 +1,7 @@
 //! Whole BitFit training steps on random weights and tokens, dropout on: forward, backward, clipping and AdamW.
 //!
-//! Criterion's throughput is tokens a second. `benches/src/bin/step.rs` does the same in a process of its own, with its
-//! peak of memory. In criterion's test mode only MiniLM runs: BERT-base would write 440 MB of weights first.
+//! Criterion's throughput is tokens per second. `benches/src/bin/step.rs` measures the same in a separate process, with
+//! its peak memory. In criterion's test mode only MiniLM runs: BERT-base would write 440 MB of weights first.
 
 use std::{path::Path, time::Duration};
 
@@ -18,7 +18,7 @@ fn steps(c: &mut Criterion) {
         group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(10));
         for precision in Precision::ALL {
             let lengths = vec![*tokens; *sequences];
-            // Built only where the filter lets it run.
+            // Built only if the filter selects it.
             let mut step = None;
             group.bench_function(BenchmarkId::new(precision.name(), format!("{sequences}x{tokens}")), |b| {
                 let step = step

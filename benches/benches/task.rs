@@ -1,4 +1,4 @@
-//! Opening a task on a base that is already laid out: what every further task and seed costs before its first step.
+//! Opening a task on a base that is already laid out: the cost of every further task and seed before its first step.
 //!
 //! In criterion's test mode only MiniLM runs: BERT-base would write 440 MB of weights first.
 

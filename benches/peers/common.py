@@ -11,7 +11,7 @@ import torch
 
 
 def freeze_all_but_biases(model):
-    """Lets biases and the classifier train, nothing else; returns what trains."""
+    """Makes only the biases and the classifier trainable; returns the trainable parameters."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name.endswith(".bias") or name.startswith("classifier.")
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -33,7 +33,7 @@ def update(loss, trained, optimizer):
 
 
 def peak_rss_bytes():
-    """The most memory this process has had resident; None where there is no /proc."""
+    """The peak resident memory of this process; None without /proc."""
     try:
         with open("/proc/self/status", encoding="ascii") as status:
             lines = [line for line in status if line.startswith("VmHWM:")]
@@ -43,5 +43,5 @@ def peak_rss_bytes():
 
 
 def say(**fields):
-    """One JSON object a line on stdout; without fields it marks a moment."""
+    """Prints one JSON object per line on stdout; without fields it only marks a point in time."""
     print(json.dumps(fields), flush=True)

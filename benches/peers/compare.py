@@ -1,15 +1,15 @@
-"""PyTorch and bitfit one after the other on the same work, as a Markdown table with ratios.
+"""Runs PyTorch and bitfit alternately on the same work and prints a Markdown table with ratios.
 
     python3 benches/peers/compare.py --python PYTHON --minilm DIR --rte DIR --bitfit-bin target/release [--quick]
 
 PYTHON is an interpreter that has torch and transformers; this script itself needs only the standard library. DIR of --minilm
 is all-MiniLM-L6-v2 (scripts/fetch-minilm.sh), that of --rte holds GLUE's train.tsv and dev.tsv of RTE. The binaries are
-those of `cargo build --release -p benches -p bitfit-cli`. BERT-base comes with random weights, which the first run writes
+those of `cargo build --release -p benches -p bitfit-cli`. BERT-base has random weights, which the first run writes
 beside the binaries' directory (440 MB); PyTorch reads the same file.
 
-Every measurement is a process of its own, PyTorch's and bitfit's in turns, and both use --threads threads. What other
-processes took of the CPU meanwhile is measured too and stands below the table: above a few percent, repeat. Progress goes to
-stderr. Takes some ten minutes on two cores; --quick is for trying out: few steps, and figures that mean little.
+Every measurement is a separate process, PyTorch's and bitfit's alternate, and both use --threads threads. The share of the
+CPUs that other processes took meanwhile is printed below the table: above a few percent, repeat the run. Progress goes to
+stderr. It takes about ten minutes on two cores; --quick only checks that everything works, with few steps.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SEQUENCES, TOKENS, BATCH = 16, 128, 16
 
 @dataclass
 class Run:
-    """What a process did."""
+    """The result of a process."""
 
     result: dict  # the last line of its stdout
     lines: list  # seconds from its start to each line of its stdout
@@ -38,7 +38,7 @@ class Run:
 
 
 def busy_ticks():
-    """CPU time that all processes have used since the system started, in ticks; None where there is no /proc."""
+    """CPU time that all processes have used since the system started, in ticks; None without /proc."""
     try:
         with open("/proc/stat", encoding="ascii") as stat:
             user, nice, system, _idle, _wait, irq, softirq, *_ = map(int, stat.readline().split()[1:])
@@ -53,7 +53,7 @@ def children_seconds():
 
 
 class Bench:
-    """Runs both sides, and keeps count of who else was running."""
+    """Runs both sides, and measures the CPU time of other processes."""
 
     def __init__(self, arguments):
         self.arguments = arguments
@@ -73,7 +73,7 @@ class Bench:
         )
 
     def wait(self):
-        """Waits until others leave the CPUs alone, for --wait seconds at most."""
+        """Waits until other processes are idle, for at most --wait seconds."""
         deadline = time.monotonic() + self.arguments.wait
         while time.monotonic() < deadline:
             before, start = busy_ticks(), time.monotonic()
@@ -89,7 +89,7 @@ class Bench:
         return ticks / os.sysconf("SC_CLK_TCK") / seconds / os.cpu_count()
 
     def run(self, command, counted=True):
-        """One process, to its end."""
+        """Runs one process to its end."""
         command = [str(word) for word in command]
         self.wait()
         ticks, own, start = busy_ticks(), children_seconds(), time.monotonic()
@@ -98,7 +98,7 @@ class Bench:
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if not self.arguments.verbose else None,
             text=True, env=self.environment,
         ) as process:
-            # What goes to stderr is little: it fits the pipe until stdout ends.
+            # There is little output on stderr, which fits into the pipe until stdout ends.
             for line in process.stdout:
                 lines.append(time.monotonic() - start)
                 last = line
@@ -147,7 +147,7 @@ class Bench:
 
 
 def row(what, unit, torch, bitfit, higher_is_better=False, digits=2):
-    """A line of the table; the ratio says how many times better bitfit is."""
+    """A line of the table; the ratio is how many times better bitfit is."""
     ratio = bitfit / torch if higher_is_better else torch / bitfit
     return f"| {what} | {torch:,.{digits}f} {unit} | {bitfit:,.{digits}f} {unit} | {ratio:.2f} |"
 
@@ -167,7 +167,7 @@ def steps(bench):
         if None not in peaks:
             yield row(f"the same, {precision}: peak RSS", "GB", *(peak / 1e9 for peak in peaks))
     torch, bitfit = runs["f32"]
-    yield row("BERT-base, f32: start to begin of first step", "s", torch.lines[0], bitfit.lines[0])
+    yield row("BERT-base, f32: start to beginning of first step", "s", torch.lines[0], bitfit.lines[0])
     yield row("BERT-base, f32: start to end of first step", "s", torch.lines[1], bitfit.lines[1])
 
 
@@ -232,11 +232,11 @@ def main():
     parser.add_argument("--bitfit-bin", default="target/release", help="the directory of the release binaries")
     parser.add_argument("--only", choices=["step", "epoch", "product"],
                         help="measure BERT-base's steps, RTE's epochs, or products with few rows alone")
-    parser.add_argument("--steps", type=int, default=5, help="steps counted of BERT-base (5)")
+    parser.add_argument("--steps", type=int, default=5, help="measured steps of BERT-base (5)")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile as well; compiling takes a minute")
     parser.add_argument("--quick", action="store_true", help="two steps, and ten of the epoch")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of either side (all)")
-    parser.add_argument("--wait", type=float, default=0, help="wait up to so many seconds for an idle machine, each time")
+    parser.add_argument("--wait", type=float, default=0, help="wait up to this many seconds for an idle machine before each process")
     parser.add_argument("--verbose", action="store_true", help="let what the processes say on stderr through")
     arguments = parser.parse_args()
     if bool(arguments.minilm) != bool(arguments.rte) or (arguments.only == "epoch" and not arguments.minilm):

@@ -3,11 +3,11 @@ and `bitfit-cli eval`.
 
     python torch_epoch.py MODEL DATA f32|bf16 [--sort] [--limit N] [--batch-size N] [--threads N]
 
-DATA holds train.tsv and dev.tsv with the columns sentence1, sentence2 and label, as RTE's. Without --sort the rows come in
-random order, each batch padded to 128 tokens, as BitFit's authors' code does it. With --sort rows of like lengths share a
-batch, padded to its longest row, which is the fastest way found to use PyTorch here; batches are then shuffled. Evaluation
-is always over rows sorted by length, 64 at a time, tokenising included. Prints an empty JSON object when the first step is
-done, and the result as another. Needs torch and transformers.
+DATA holds train.tsv and dev.tsv with the columns sentence1, sentence2 and label, as in RTE. Without --sort the rows are in
+random order, each batch padded to 128 tokens, as in the code of BitFit's authors. With --sort, rows of similar lengths share
+a batch, padded to its longest row, which is the fastest setting found for PyTorch here; batches are then shuffled. Evaluation
+is always over rows sorted by length, 64 at a time, including tokenising. Prints an empty JSON object after the first step,
+and the result as another. Needs torch and transformers.
 """
 
 import argparse
@@ -68,8 +68,8 @@ def main():
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("precision", choices=["f32", "bf16"])
-    parser.add_argument("--sort", action="store_true", help="batches of like lengths, padded to their longest")
-    parser.add_argument("--limit", type=int, help="train on so many rows only")
+    parser.add_argument("--sort", action="store_true", help="batches of similar lengths, padded to their longest")
+    parser.add_argument("--limit", type=int, help="train on this many rows only")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--threads", type=int, help="PyTorch's own choice if not given")
     arguments = parser.parse_args()
@@ -110,7 +110,7 @@ def main():
 
     peak = common.peak_rss_bytes()
 
-    # One batch first, not counted: what PyTorch prepares at its first forward pass without gradients is prepared then.
+    # A warm-up batch, in which PyTorch makes the preparations of its first forward pass without gradients.
     evaluate(model, tokenizer, held_out[:64], classes, arguments.precision)
     start = time.perf_counter()
     accuracy, eval_tokens = evaluate(model, tokenizer, held_out, classes, arguments.precision)

@@ -19,7 +19,7 @@ LAYERS = 12
 
 
 def median(seconds, work):
-    """The median of so many seconds' calls, after a few that are not counted."""
+    """The median time of repeated calls over the given number of seconds, after a few warm-up calls."""
     for _ in range(LAYERS):
         work()
     taken = []

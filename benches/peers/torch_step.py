@@ -47,12 +47,12 @@ def main():
     parser.add_argument("sequences", type=int, nargs="?")
     parser.add_argument("tokens", type=int, nargs="?")
     parser.add_argument("--batches", help="a file of batches, each a line of lengths")
-    parser.add_argument("--limit", type=int, help="about so many batches of it, evenly chosen")
+    parser.add_argument("--limit", type=int, help="use about this many batches of it, evenly spaced")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warm", type=int, default=1, help="steps that are not counted")
-    parser.add_argument("--compile", nargs="?", const="default", help="through torch.compile, in this mode of its")
+    parser.add_argument("--compile", nargs="?", const="default", help="use torch.compile, in this mode")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--no-cudnn", action="store_true", help="no attention by cuDNN, which prepares each new shape for long")
+    parser.add_argument("--no-cudnn", action="store_true", help="no attention by cuDNN, which takes long to prepare each new shape")
     parser.add_argument("--threads", type=int, help="PyTorch's own choice if not given")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -92,7 +92,7 @@ def main():
     seconds = [seconds for seconds, _ in taken]
     median = statistics.median(seconds)
     tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
-    # Steps that are alike are told apart from noise by their median.
+    # For equal steps, the median is robust against noise.
     whole = sum(seconds) if arguments.batches else median * len(batches)
     common.say(
         precision=arguments.precision,

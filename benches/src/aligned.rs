@@ -1,13 +1,13 @@
-//! Memory for a bench's matrices that lies as the engine's own buffers do.
+//! Memory for the matrices of benches with the alignment of the engine's buffers.
 
-/// Values from the beginning of a cache line on, as the engine's own buffers are.
+/// Values that start at a cache line, like those of the engine's buffers.
 pub struct Aligned<T> {
     memory: Vec<T>,
     len: usize,
 }
 
 impl<T: Copy> Aligned<T> {
-    /// Those of an iterator that has any.
+    /// Collects the values of an iterator, which must not be empty.
     pub fn new(values: impl Iterator<Item = T> + Clone) -> Self {
         let len = values.clone().count();
         let first = values.clone().next().expect("a matrix has elements");
@@ -16,7 +16,7 @@ impl<T: Copy> Aligned<T> {
         aligned
     }
 
-    /// All of them.
+    /// All values.
     pub fn values(&mut self) -> &mut [T] {
         let start = self.memory.as_ptr().align_offset(64);
         &mut self.memory[start..start + self.len]

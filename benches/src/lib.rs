@@ -1,5 +1,5 @@
-//! What the benches share: models of the usual sizes with random weights, whole training steps of them, and the
-//! ceilings that rates are compared with.
+//! Code that the benches share: models of the usual sizes with random weights, whole training steps, and the ceilings
+//! with which rates are compared.
 
 mod aligned;
 mod model;
@@ -10,14 +10,14 @@ pub use aligned::Aligned;
 pub use model::{BASE, LARGE, MINILM, Size, checkpoint};
 pub use step::{Step, two_classes};
 
-/// Whether criterion was asked to run everything once and time nothing: `cargo test --benches`, or `--test`.
+/// Whether criterion runs everything once without timing: `cargo test --benches`, or `--test`.
 pub fn is_test() -> bool {
-    // Cargo passes --bench where it benches, and nothing of its own where it tests; criterion decides by the same.
+    // Cargo passes --bench for benches and nothing for tests; criterion decides in the same way.
     let given = |flag: &str| std::env::args().any(|argument| argument == flag);
     given("--test") || !given("--bench")
 }
 
-/// Seconds of the fastest of several calls.
+/// The time of the fastest of several calls, in seconds.
 pub fn least_seconds(calls: usize, mut work: impl FnMut()) -> f64 {
     (0..calls)
         .map(|_| {

@@ -1,4 +1,4 @@
-//! Checkpoints of the usual sizes with random weights: what a bench needs is their shapes.
+//! Checkpoints of the usual sizes with random weights, because benches depend only on their shapes.
 
 use std::{
     borrow::Cow,
@@ -14,15 +14,15 @@ use safetensors::{Dtype, View};
 /// The extents of a BERT.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// For reports and file names.
+    /// The name in reports and file names.
     pub name: &'static str,
-    /// L.
+    /// The number of layers, L.
     pub layers: usize,
-    /// H.
+    /// The hidden size, H.
     pub hidden: usize,
-    /// N.
+    /// The number of heads, N.
     pub heads: usize,
-    /// F.
+    /// The width of the feed-forward, F.
     pub ffn: usize,
 }
 
@@ -35,9 +35,9 @@ pub const LARGE: Size = Size { name: "bert-large", layers: 24, hidden: 1024, hea
 
 const VOCAB: usize = 30_522;
 
-/// A checkpoint of this size with random weights, written once into `dir` and found there again.
+/// A checkpoint of this size with random weights, written to `dir` at the first call and reused later.
 ///
-/// Tensors are drawn as they are written, one at a time, so that writing leaves no mark on a peak of memory.
+/// Tensors are drawn while they are written, one at a time, so that writing does not affect the peak memory.
 ///
 /// # Panics
 /// When `dir` cannot be written.
@@ -55,16 +55,16 @@ pub fn checkpoint(size: Size, dir: &Path) -> PathBuf {
     });
     std::fs::write(dir.join("config.json"), config.to_string()).expect("config.json");
     let config = ModelConfig::open(&dir).expect("config.json");
-    // Written under another name first: a half of it is never found as the whole.
+    // Written under another name first, so that a partial checkpoint is never used.
     let partial = dir.join(format!("partial-{}", std::process::id()));
-    // Transformers wants to know which framework a file is from.
+    // Transformers requires the name of the framework that wrote the file.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(tensors(&config), Some(metadata), &partial).expect("model.safetensors");
     std::fs::rename(partial, dir.join("model.safetensors")).expect("model.safetensors");
     dir
 }
 
-/// Every tensor of an encoder with its pooler, under transformers' names.
+/// Every tensor of an encoder with its pooler, with transformers' names.
 fn tensors(config: &ModelConfig) -> Vec<(String, Weights)> {
     let architecture = config.architecture;
     let values = |role: Role| match (role.module, role.part) {
@@ -85,12 +85,12 @@ fn tensors(config: &ModelConfig) -> Vec<(String, Weights)> {
 
 #[derive(Clone, Copy)]
 enum Values {
-    /// Uniform with the deviation of BERT's own initialisation; a bench needs no more of them.
+    /// Uniformly distributed with the standard deviation of BERT's initialisation, which suffices for a bench.
     Random,
     All(f32),
 }
 
-/// One tensor, made when its bytes are asked for.
+/// One tensor, which is made when its bytes are requested.
 struct Weights {
     stream: u32,
     shape: Vec<usize>,

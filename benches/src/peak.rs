@@ -1,4 +1,5 @@
-//! Ceilings measured on the machine, by the threads that run the ops: absolute rates of a shared machine say little.
+//! Ceilings measured on the machine with the threads that run the ops, because absolute rates of a shared machine say
+//! little.
 
 #[cfg(target_arch = "x86_64")]
 mod tiles;
@@ -29,7 +30,7 @@ impl<const SUMS: usize> Kernel for MultiplyAdds<SUMS> {
     }
 }
 
-/// GFLOP/s of all threads at nothing but multiply-adds. Pairs of bfloat16 count where the CPU has an instruction for
+/// GFLOP/s of all threads for only multiply-adds; of pairs of bfloat16 if requested and the CPU has an instruction for
 /// them.
 pub fn gflops(isa: Isa, pairs: bool) -> f64 {
     #[cfg(target_arch = "x86_64")]
@@ -51,7 +52,7 @@ pub fn gflops(isa: Isa, pairs: bool) -> f64 {
     operations as f64 / start.elapsed().as_secs_f64() / 1e9
 }
 
-/// Two buffers to copy between: the ceiling of an op that does little with much.
+/// Two buffers to copy between: the ceiling of an op that is bound by memory bandwidth.
 pub struct Copy {
     from: Vec<f32>,
     to: Vec<f32>,
@@ -65,7 +66,7 @@ impl Copy {
         Self { from: vec![1.0; len], to: vec![0.0; len] }
     }
 
-    /// GB/s of all threads, read and written, in the best of a few copies.
+    /// GB/s that all threads read and write, in the best of a few copies.
     pub fn gbytes(&mut self) -> f64 {
         let block = 1 << 13;
         let bytes = 2 * self.from.len() * size_of::<f32>();

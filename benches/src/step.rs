@@ -14,9 +14,9 @@ use bitfit_core::{Backend, Gradient, Random, Seed};
 
 use crate::{Size, checkpoint};
 
-/// Everything training steps need.
+/// A model with everything that training steps need.
 pub struct Step<D: Backend> {
-    /// The network and what trains.
+    /// The network and its trainable values.
     pub model: Model<D>,
     optimizer: ArenaOptimizer<D>,
     gradient: Gradient<D>,

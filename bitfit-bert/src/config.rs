@@ -27,7 +27,7 @@ const MAX_BUCKETS: usize = 256;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ModelConfig {
-    /// Which member of the BERT family it is.
+    /// The member of the BERT family.
     pub architecture: &'static Architecture,
     /// V: the number of rows of the word embedding.
     pub vocab_size: usize,
@@ -49,14 +49,14 @@ pub struct ModelConfig {
     pub position_buckets: Option<usize>,
     /// The number of rows of the token type (segment) embedding. 2 where the file does not say.
     pub type_vocab_size: usize,
-    /// Added to the variance in every LayerNorm. 1e-12 where the file does not say.
+    /// Added to the variance in every LayerNorm; 1e-12 if the file does not specify it.
     pub layer_norm_eps: f32,
     /// The activation of the feed-forward layer and nothing else; the head's is the architecture's.
     pub hidden_act: Activation,
-    /// Dropout after the embeddings and after each dense layer that ends in a LayerNorm. 0.1 where the file does not
-    /// say.
+    /// Dropout after the embeddings and after each dense layer that is followed by a LayerNorm; 0.1 if the file does
+    /// not specify it.
     pub hidden_dropout_prob: f32,
-    /// Dropout of the attention probabilities. 0.1 where the file does not say.
+    /// Dropout of the attention probabilities; 0.1 if the file does not specify it.
     pub attention_probs_dropout_prob: f32,
     /// Dropout before the head, where it differs from `hidden_dropout_prob`: see [`ModelConfig::head_dropout_prob`].
     pub classifier_dropout: Option<f32>,
@@ -71,8 +71,8 @@ pub enum Activation {
     Gelu,
 }
 
-/// The part of a configuration that decides what a model computes in inference, as a task file records it: everything
-/// but the dropout probabilities.
+/// The part of a configuration that determines what a model computes in inference: everything but the dropout
+/// probabilities. A task file records it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InferenceConfig {
@@ -108,7 +108,7 @@ impl ModelConfig {
     /// Reads and checks `dir/config.json`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, and what [`ModelConfig::from_json`] says.
+    /// [`Error::Io`] if it cannot be read, and the errors of [`ModelConfig::from_json`].
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
         Self::from_json(&path, &read_bounded(&path, MAX_CONFIG)?)
@@ -117,8 +117,8 @@ impl ModelConfig {
     /// Reads and checks the text of a `config.json`; `path` is for the messages. Unknown keys are ignored.
     ///
     /// # Errors
-    /// [`Error::Config`] names the key that is missing or impossible, [`Error::Unsupported`] what is well formed but
-    /// not implemented, [`Error::NoBiases`] an architecture without bias terms.
+    /// [`Error::Config`] with the key that is missing or has an invalid value, [`Error::Unsupported`] for a valid
+    /// configuration that is not implemented, [`Error::NoBiases`] for an architecture without bias terms.
     pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
         let keys: Map<String, Value> = serde_json::from_slice(json)
             .map_err(|error| Error::Config { path: path.into(), reason: format!("not a JSON object: {error}") })?;
@@ -181,8 +181,8 @@ impl ModelConfig {
         self.max_position_embeddings - self.first_position()
     }
 
-    /// How many token types a tokenizer may use: 1 in an architecture without token types, where every token is of type
-    /// 0.
+    /// The number of token types that a tokenizer may use: 1 in an architecture without token types, where every token
+    /// is of type 0.
     pub fn token_types(&self) -> usize {
         if self.architecture.has(Module::TokenTypeEmbeddings) { self.type_vocab_size } else { 1 }
     }
@@ -235,7 +235,7 @@ impl Keys<'_> {
     }
 
     fn must_be(&self, key: &str, what: &str, found: &Value) -> Error {
-        // A hostile value can be a megabyte of JSON; its beginning says enough.
+        // A hostile value can be a megabyte of JSON; its beginning is enough for a message.
         let found: String = found.to_string().chars().take(80).collect();
         self.invalid(format!("\"{key}\" must be {what}, found {found}"))
     }
@@ -281,7 +281,7 @@ impl Keys<'_> {
 
     fn epsilon(&self, key: &str, default: f32) -> Result<f32> {
         let Some(value) = self.get(key) else { return Ok(default) };
-        // In f32, because that is what it will be added in: 1e-60 would be a zero.
+        // In f32, the type in which it will be added: 1e-60 would become zero.
         let epsilon = value.as_f64().map(|epsilon| epsilon as f32).filter(|epsilon| *epsilon > 0.0 && *epsilon < 1.0);
         epsilon.ok_or_else(|| self.must_be(key, "a number between 0 and 1, neither included", value))
     }
@@ -305,7 +305,7 @@ impl Keys<'_> {
     }
 
     /// The architecture by the first name that the file gives: `model_type`, or the first of `architectures`. Google's
-    /// original files give neither and are BERTs, as their tensors' names then have to show.
+    /// original files have neither and are taken for BERT; the names of the tensors are checked later.
     fn architecture(&self) -> Result<&'static Architecture> {
         let class = || self.get("architectures")?.as_array()?.first();
         let Some(value) = self.get("model_type").or_else(class) else { return self.check_variant().map(|()| &BERT) };
@@ -328,7 +328,7 @@ impl Keys<'_> {
         self.check_variant().map(|()| architecture)
     }
 
-    /// Refuses switches of the encoder that would have to be computed differently.
+    /// Refuses options of the encoder that are not implemented.
     fn check_variant(&self) -> Result<()> {
         let key = "position_embedding_type";
         if let Some(value) = self.get(key)
@@ -388,7 +388,7 @@ mod tests {
         }));
         assert_eq!(config.unwrap(), parse(json!({})).unwrap());
         assert!(parse(json!({"model_type": null})).is_ok(), "the architecture says it is a BERT");
-        // What is not computed with may be anything.
+        // Keys that are not used may have any value.
         assert!(parse(json!({"id2label": ["a"], "use_cache": "perhaps"})).is_ok());
     }
 

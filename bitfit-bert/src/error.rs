@@ -1,12 +1,12 @@
-//! The one error type of the crate. Every message is one line that names the culprit and, where there is a way out,
-//! says it.
+//! The error type of the crate. Every message is one line that says what is wrong and where and, if possible, what to
+//! do.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::settings::Setting;
 
-/// What can go wrong between a person's files and a trained task.
+/// An error in reading a user's files, training, or writing and using a task.
 ///
 /// The message of every variant is complete, its cause included: print it with `{}`.
 #[derive(Debug, thiserror::Error)]
@@ -20,12 +20,12 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
-    /// A `config.json` that is not JSON, lacks something, or says what cannot be.
+    /// A `config.json` that is not JSON, lacks a key, or has an invalid value.
     #[error("{}: {reason}", .path.display())]
     Config {
         /// The file.
         path: PathBuf,
-        /// Which key, and why it cannot be.
+        /// The key, and why its value is invalid.
         reason: String,
     },
     /// A well-formed `config.json` of a model that is not supported.
@@ -33,7 +33,7 @@ pub enum Error {
     Unsupported {
         /// The `config.json`.
         path: PathBuf,
-        /// What it asks for, in its own words.
+        /// The unsupported feature, as the file names it.
         feature: String,
         /// What is supported, or what to do instead.
         advice: String,
@@ -46,7 +46,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The weight file, or a head's or a task's, lacks a tensor that the model needs.
+    /// The weight file, a head file or a task file lacks a tensor that the model needs.
     #[error("{}: the tensor {name} is missing", .path.display())]
     MissingTensor {
         /// The file.
@@ -73,13 +73,13 @@ pub enum Error {
         path: PathBuf,
         /// The name the tensor has in the file.
         tensor: String,
-        /// The type as safetensors calls it.
+        /// The type, as safetensors names it.
         dtype: String,
     },
     /// The model has no bias terms, so there is nothing that BitFit could train.
     #[error("{}: {what}, so BitFit has nothing to train; {advice}", .path.display())]
     NoBiases {
-        /// The `config.json` or weight file that shows it.
+        /// The `config.json` or weight file that shows that there are none.
         path: PathBuf,
         /// What has no biases.
         what: String,
@@ -110,26 +110,26 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A data file whose name does not tell its format.
+    /// A data file whose name does not identify its format.
     #[error("{}: {reason}; give the format: tsv, csv, jsonl or lines", .path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
-        /// What its name says instead.
+        /// What the name has instead of a known extension.
         reason: String,
     },
-    /// A data file lacks a column that was asked for, or none of its columns is recognised.
+    /// A data file lacks a requested column, or none of its columns is recognised.
     #[error("{}: {reason}; {found}; {advice}", .path.display())]
     DataColumn {
         /// The file.
         path: PathBuf,
         /// Which column is missing.
         reason: String,
-        /// The columns that are there.
+        /// The columns of the file.
         found: String,
         /// What to do.
         advice: String,
-        /// The settings by which to do it.
+        /// The settings that resolve it.
         settings: &'static [Setting],
     },
     /// A first row that cannot be used as an example and may be a header.
@@ -188,7 +188,7 @@ pub enum Error {
         /// The training set's labels.
         known: Vec<String>,
     },
-    /// A name that is none of those there are.
+    /// An unknown name, such as that of a format or a metric.
     #[error(transparent)]
     UnknownName(#[from] UnknownName),
     /// Predictions that a metric cannot score.
@@ -196,15 +196,15 @@ pub enum Error {
     Metric {
         /// The metric's name.
         metric: &'static str,
-        /// Why not.
+        /// Why the predictions cannot be scored.
         reason: String,
     },
-    /// A setting that no run can have.
+    /// A setting with an invalid value.
     #[error("{setting} is {value}: {reason}")]
     Setting {
         /// The setting.
         setting: Setting,
-        /// The value it was given.
+        /// The value that was given.
         value: String,
         /// What is required of it.
         reason: &'static str,
@@ -214,10 +214,10 @@ pub enum Error {
         "the model's output for text {row} is not finite: training diverged, so train again with a lower learning rate"
     )]
     NotFinite {
-        /// The text's place among those given, from 1.
+        /// The position of the text among those given, from 1.
         row: usize,
     },
-    /// A task file that is not sound, or does not belong to the base model.
+    /// A task file that is invalid, or does not belong to the base model.
     #[error("{}: {reason}", .path.display())]
     TaskFile {
         /// The file.
@@ -225,24 +225,24 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The engine refused: see [`bitfit_core::Error`].
+    /// An error of the engine; see [`bitfit_core::Error`].
     #[error(transparent)]
     Core(#[from] bitfit_core::Error),
 }
 
-/// A name that is none of those there are, such as that of a format or a metric.
+/// An unknown name, such as that of a format or a metric.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no {what} {name:?}; expected {}", one_of(.known))]
 pub struct UnknownName {
-    /// What it was to name.
+    /// The kind of thing that it should name.
     pub what: &'static str,
     /// The name as it was given.
     pub name: String,
-    /// The names there are.
+    /// The known names.
     pub known: Vec<&'static str>,
 }
 
-/// A result of this crate.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The message for a single text.
@@ -253,7 +253,7 @@ const WANTS_SINGLE: &str = "a pair of texts, but the task is one of single texts
                             is piped in its format";
 
 impl Error {
-    /// The settings that this error refuses, or by which it can be avoided, for a program to say how they are given.
+    /// The settings that are invalid, or that can avoid this error, so that a program can name the corresponding flags.
     pub fn settings(&self) -> Vec<Setting> {
         match self {
             Self::Setting { setting, .. } => vec![*setting],
@@ -267,7 +267,7 @@ impl Error {
         }
     }
 
-    /// For `map_err`: the system's error, with the file it happened to.
+    /// For `map_err`: an error of the system with the file that it concerns.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_path_buf();
         move |source| Self::Io { path, source }

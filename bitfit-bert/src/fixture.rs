@@ -1,5 +1,5 @@
-//! A model of a few hundred parameters for tests: written to a directory as Hugging Face writes one, and corrupted at
-//! will.
+//! A model of a few hundred parameters for tests, written to a directory in Hugging Face's layout, which tests can
+//! corrupt.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::arch::{Architecture, Positions};
 use crate::config::{self, ModelConfig};
 
-/// A model as its files hold it: a configuration, and tensors by their names.
+/// The contents of a model's files: a configuration, and tensors by their names.
 #[derive(Clone, Debug)]
 pub struct Tiny {
     /// The content of `config.json`.
@@ -40,7 +40,8 @@ impl Default for Tiny {
 }
 
 impl Tiny {
-    /// A BERT with V 11, H 8, L 2, N 2, F 12, 7 positions and 2 token types, with a pooler; neighbouring values differ.
+    /// A BERT with V 11, H 8, L 2, N 2, F 12, 7 positions and 2 token types, with a pooler, whose neighbouring values
+    /// differ.
     pub fn new() -> Self {
         Self::of(json!({
             "model_type": "bert", "vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -48,7 +49,7 @@ impl Tiny {
         }))
     }
 
-    /// A model of this configuration, of whatever architecture, with a pooler where the architecture has one.
+    /// A model of this configuration, with a pooler if the architecture has one.
     ///
     /// # Panics
     /// When the configuration is refused.
@@ -62,7 +63,7 @@ impl Tiny {
         tiny
     }
 
-    /// A model of the same extents in the words of another architecture.
+    /// A model of the same extents with the names of another architecture.
     ///
     /// # Panics
     /// When the architecture cannot have these extents.
@@ -79,7 +80,7 @@ impl Tiny {
         }))
     }
 
-    /// The configuration as it is read.
+    /// The parsed configuration.
     ///
     /// # Panics
     /// When it is refused.
@@ -116,7 +117,7 @@ impl Tiny {
         fs::write(dir.join("model.safetensors"), self.bytes()).expect("weights");
     }
 
-    /// The checkpoint, opened from a directory that is gone afterwards: the memory map keeps the file.
+    /// The opened checkpoint. Its directory is removed, but the memory map keeps the file.
     #[cfg(test)]
     pub fn open(&self) -> crate::Checkpoint {
         let dir = tempfile::tempdir().unwrap();

@@ -82,7 +82,7 @@ pub use settings::Setting;
 pub use task_file::TaskFile;
 pub use tokenize::Tokenizer;
 
-/// The examples of the read-me, which need no more than this crate has.
+/// The examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct ReadMe;

@@ -1,11 +1,11 @@
-//! The settings that this crate checks. A refusal names the setting, not a flag: how a user sets it is the caller's
-//! matter.
+//! The settings that this crate checks. An error names the setting, not a flag, because the caller determines how a
+//! user sets it.
 
 use strum::{Display, EnumIter};
 
 use crate::{Error, Result};
 
-/// A setting that is refused, or that an error's way out is to give; its `Display` is what messages call it.
+/// A setting that an error refuses, or that can resolve an error. Its `Display` is its name in messages.
 #[derive(Clone, Copy, Debug, Display, EnumIter, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Setting {
@@ -82,8 +82,8 @@ pub(crate) fn check(setting: Setting, value: impl ToString, holds: bool, reason:
 /// Refuses a maximum length that leaves no room for text beside so many special tokens, or that is above `most`.
 pub(crate) fn check_max_length(max_length: usize, most: usize, special: usize) -> Result<()> {
     let reason = match special {
-        2 if max_length < 3 => "two places go to the special tokens, so it must be at least 3",
-        3 if max_length < 4 => "of a pair, three places go to the special tokens, so it must be at least 4",
+        2 if max_length < 3 => "the special tokens take two places, so it must be at least 3",
+        3 if max_length < 4 => "the special tokens of a pair take three places, so it must be at least 4",
         _ if max_length <= special => "the tokenizer's special tokens leave no room for text",
         _ if max_length > most => "the model has fewer positions; see max_position_embeddings in its config.json",
         _ => return Ok(()),

@@ -1,6 +1,6 @@
-//! Tiny random BERTs against PyTorch, on numbers that `goldens/generate.py` computed in float64: logits, losses, the
-//! gradient of every bias but the key's, ten AdamW steps. By every instruction set of this CPU, and on a GPU where
-//! there is one.
+//! Tiny random BERTs compared with values that `goldens/generate.py` computed with PyTorch in float64: logits, losses,
+//! the gradient of every bias but the key's, ten AdamW steps. The tests run with every instruction set of this CPU, and
+//! on a GPU if there is one.
 
 mod common;
 

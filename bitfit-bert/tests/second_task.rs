@@ -1,8 +1,8 @@
-//! Opening a second task on a base that is already laid out costs what the task's own numbers cost: no weight is laid
-//! out or read again, and under a megabyte is allocated for MiniLM.
+//! Opening a second task on a base that is already laid out costs no more than the task's own parameters: no weight is
+//! laid out or read again, and less than a megabyte is allocated for MiniLM.
 //!
-//! The memory of real weights needs MiniLM: `BITFIT_MINILM` names the model's directory; that part is skipped where it
-//! is not set, with a line that says so.
+//! The part with real weights needs MiniLM: `BITFIT_MINILM` names the model's directory. If it is not set, that part is
+//! skipped and prints a line that says so.
 
 mod common;
 
@@ -17,7 +17,7 @@ use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions};
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::Cpu;
 
-/// The system's allocator, which counts the bytes it is asked for, and the requests of at least [`MATRIX`] bytes.
+/// The system's allocator, which counts the requested bytes, and the requests of at least [`MATRIX`] bytes.
 struct Counting {
     total: AtomicUsize,
     large: AtomicUsize,
@@ -26,11 +26,11 @@ struct Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting { total: AtomicUsize::new(0), large: AtomicUsize::new(0) };
 
-/// The extents of the random model: all of its task's numbers together are smaller than its smallest matrix.
+/// The hidden size of the random model, whose task has fewer parameters than its smallest matrix.
 const HIDDEN: usize = 128;
 const FFN: usize = 256;
 const LAYERS: usize = 2;
-/// The bytes of its smallest matrix.
+/// The size of its smallest matrix in bytes.
 const MATRIX: usize = HIDDEN * HIDDEN * size_of::<f32>();
 
 impl Counting {
@@ -60,7 +60,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The bytes that `work` asks for, and how many requests have the size of a matrix.
+/// The number of bytes that `work` allocates, and the number of requests of the size of a matrix.
 fn counted<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
     let before = [&ALLOCATOR.total, &ALLOCATOR.large].map(|counter| counter.load(Relaxed));
     let result = work();
@@ -87,7 +87,7 @@ fn options(classes: usize, seed: u64) -> ModelOptions {
     }
 }
 
-/// One test, because the counters are the whole process's.
+/// There is only one test, because the counters apply to the whole process.
 #[test]
 fn a_second_task_lays_out_nothing_and_costs_what_its_own_numbers_cost() {
     let dir = tempfile::tempdir().unwrap();
@@ -98,7 +98,7 @@ fn a_second_task_lays_out_nothing_and_costs_what_its_own_numbers_cost() {
     .write(dir.path());
     let base = Base::open(&Cpu::default(), dir.path()).unwrap();
     let (first, _, layouts) = counted(|| Model::new(&base, &options(2, 1)).unwrap());
-    // Query, key and value are one matrix, or two in the last layer; then three more, and the pooler's.
+    // Query, key and value are one matrix, or two in the last layer; each layer has three more, and the pooler one.
     assert!(layouts >= 4 * LAYERS + 2, "{layouts} requests of a matrix's size for the first task");
     let (second, bytes, layouts) = counted(|| Model::new(&base, &options(5, 2)).unwrap());
     assert_eq!(layouts, 0, "requests of a matrix's size for the second task");

@@ -1,9 +1,9 @@
-//! Thirty steps with all-MiniLM-L6-v2's real weights against PyTorch and transformers (`goldens/trajectories.py`):
-//! dropout 0, file order, batch 16; classification, regression and a subset of the biases. On the CPU, and on a GPU
-//! where there is one.
+//! Thirty steps with all-MiniLM-L6-v2's real weights compared with PyTorch and transformers
+//! (`goldens/trajectories.py`): dropout 0, file order, batch 16; classification, regression and a subset of the biases.
+//! The tests run on the CPU, and on a GPU if there is one.
 //!
-//! Needs the weights: `BITFIT_MINILM` names the model's directory (`scripts/fetch-minilm.sh` makes one). Skipped where
-//! it is not set, with a line that says so, unless `BITFIT_REQUIRE` names MINILM.
+//! The tests need the weights: `BITFIT_MINILM` names the model's directory (`scripts/fetch-minilm.sh` creates it). If
+//! it is not set, they are skipped and print a line that says so, unless `BITFIT_REQUIRE` names MINILM.
 
 mod common;
 
@@ -19,7 +19,7 @@ use bitfit_bert::{BiasKind, BiasSelection, Method};
 use bitfit_core::{Backend, Cpu, Precision};
 use common::{goldens, gpu, minilm};
 
-/// Collects losses, and ends the run after as many as PyTorch's.
+/// Collects losses, and ends the run after as many as PyTorch's run has.
 struct Losses {
     losses: Vec<f32>,
     tokens: usize,
@@ -38,7 +38,7 @@ impl Events for Losses {
     }
 }
 
-/// A run that PyTorch made too.
+/// A run with recorded losses of PyTorch.
 struct Run {
     golden: PathBuf,
     head: PathBuf,
@@ -80,7 +80,7 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
     let mut greatest: f64 = 0.0;
     for (step, (&found, expected)) in events.losses.iter().zip(expected).enumerate() {
         let error = (f64::from(found) - expected).abs() / expected;
-        // Rounding moves these losses by 1e-6, and a missing kind of bias would by as little as 2e-4.
+        // Rounding changes these losses by 1e-6; a missing kind of bias would change them by at least 2e-4.
         assert!(error < 2e-5, "step {}: loss {found} instead of {expected}", step + 1);
         greatest = greatest.max(error);
     }

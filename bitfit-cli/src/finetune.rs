@@ -31,7 +31,7 @@ struct Training<'a>(&'a FinetuneArgs);
 impl Job for Training<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
-        // Mistakes that cost nothing to find are found before a model is fetched and data is read.
+        // Checks that cost nothing are made before a model is fetched and data is read.
         let options = args.options()?;
         last_resort::check_stdout()?;
         check_files(args)?;

@@ -1,6 +1,6 @@
 //! The signals that end a program: SIGINT (Ctrl-C), SIGTERM, and SIGHUP when its terminal closes. A training run ends
-//! at the first with what it has reached and quits at the second; `predict --out` quits at the first. Neither leaves a
-//! partial file.
+//! at the first signal and keeps its results, and quits at the second; `predict --out` quits at the first. Neither
+//! leaves a partial file.
 //!
 //! A signal that is ignored when the program begins, as under `nohup` or in a script's background, stays ignored. On
 //! systems other than Unix the program ends at once, as it does without a handler.
@@ -15,7 +15,7 @@ use bitfit_bert::files::AtomicFile;
 use crate::output::OutputDirectory;
 use crate::{STOPPED, report};
 
-/// Whether the user has asked the run to end.
+/// Whether a signal asked the run to end.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
@@ -30,7 +30,7 @@ impl Interrupt {
                 quit(|| out.remove_if_new_and_empty());
             }
             if !quiet {
-                report::say(format_args!("stopping after this step, and saving; once more quits at once"));
+                report::say(format_args!("stopping after this step, then saving; another signal quits immediately"));
             }
         })?;
         Ok(interrupt)
@@ -42,7 +42,8 @@ impl Interrupt {
     }
 }
 
-/// Makes the first signal from now on quit at once, even while input is waited for, and delete unfinished files.
+/// Makes the first signal from now on end the process immediately, even while it waits for input, after deleting
+/// unfinished files.
 pub fn quit_on_signal() -> Result<()> {
     on_signal(|| quit(|| ()))
 }
@@ -53,7 +54,7 @@ fn quit(clean_up: impl FnOnce()) -> ! {
     process::exit(STOPPED.into())
 }
 
-/// Runs `handler` at every signal, on a thread of its own, so that it may do what a signal handler must not.
+/// Runs `handler` at every signal, on a separate thread, where it may do what a signal handler must not.
 #[cfg(unix)]
 fn on_signal(mut handler: impl FnMut() + Send + 'static) -> Result<()> {
     use anyhow::Context;
@@ -69,7 +70,7 @@ fn on_signal(_: impl FnMut() + Send + 'static) -> Result<()> {
     Ok(())
 }
 
-/// What the process does with a signal.
+/// The signals that the process was started to ignore.
 #[cfg(unix)]
 mod dispositions {
     use std::ffi::c_int;
@@ -77,8 +78,8 @@ mod dispositions {
 
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-    /// The ending signals that the process was not told to ignore. Where this cannot be found out, SIGHUP is taken for
-    /// ignored: without a handler it ends a program that is not under `nohup`, and spares one that is.
+    /// The terminating signals that the process was not started to ignore. If this cannot be determined, SIGHUP counts
+    /// as ignored: without a handler it ends a program unless it runs under `nohup`.
     pub fn not_ignored() -> Vec<c_int> {
         let status = fs::read_to_string("/proc/self/status").ok();
         match status.as_deref().and_then(ignored) {

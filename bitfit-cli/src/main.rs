@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     });
     match result {
         Ok(code) => code,
-        // The reader of the output has read enough.
+        // The reader of the output has closed it.
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // The library's messages are complete, their causes included.

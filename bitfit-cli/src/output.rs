@@ -1,5 +1,5 @@
-//! Places to write: whether a run can write its files, answers to stdout or to a file, and which failures of stdout are
-//! none.
+//! Output: checks whether a run can write its files, answers to stdout or to a file, and closed pipes, which are not
+//! errors.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -31,7 +31,7 @@ impl OutputDirectory {
         let metadata = loop {
             match fs::metadata(if existing.as_os_str().is_empty() { Path::new(".") } else { existing }) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    // No directory can be created in the place of a symbolic link that leads nowhere.
+                    // No directory can be created in place of a broken symbolic link.
                     if existing.is_symlink() {
                         return Err(refuse(error));
                     }
@@ -47,14 +47,14 @@ impl OutputDirectory {
         if missing.is_empty() {
             FILES.iter().try_for_each(|name| check_file(directory, name))?;
         }
-        // Permissions do not decide on every file system, or for every user. An attempt does.
+        // Permissions are not reliable on every file system and for every user, so this creates a file.
         let probe = existing.join(format!(".bitfit-{}", std::process::id()));
         File::create_new(&probe).map_err(refuse)?;
         fs::remove_file(&probe).map_err(refuse)?;
         Ok(Self { missing })
     }
 
-    /// Removes the directories that the run created, if nothing was put into them.
+    /// Removes the directories that the run created, if they are empty.
     pub fn remove_if_new_and_empty(&self) {
         for directory in self.missing.iter().filter(|path| path.file_name().is_some()) {
             // A directory that is not empty is not removed, and neither is what is above it.
@@ -83,7 +83,7 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
     matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// A place for answers.
+/// The destination of answers.
 pub enum Sink {
     /// Stdout, which gets each answer at once.
     Stdout(io::Stdout),
@@ -120,17 +120,17 @@ impl Sink {
     }
 }
 
-/// For `map_err`: the library's message begins with the file, this one with the flag.
+/// For `map_err`: puts the flag before the library's message, which begins with the file.
 fn refuse(error: bitfit_bert::Error) -> anyhow::Error {
     anyhow!("--out {error}")
 }
 
-/// For `map_err`: a closed pipe stays recognisable for [`is_closed_pipe`].
+/// For `map_err`: an error of stdout that [`is_closed_pipe`] can recognise.
 pub fn stdout_error(error: io::Error) -> anyhow::Error {
     if error.kind() == io::ErrorKind::BrokenPipe { error.into() } else { anyhow!("stdout: {error}") }
 }
 
-/// Whether stdout has lost its reader, which is how `| head` ends a program.
+/// Whether the reader of stdout has closed it, as `| head` does.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -9,7 +9,7 @@ use indicatif::{BinaryBytes, HumanCount};
 
 use crate::report::lines_text;
 
-/// What a run will do, in a few lines. Each begins with the name of what it is about, or continues the line before it.
+/// The plan of a run in a few lines. Each begins with a title, or continues the line before it.
 pub fn plan_lines(plan: &Plan) -> Vec<String> {
     let config = &plan.config;
     let mut lines = Lines(Vec::new());
@@ -45,7 +45,7 @@ pub fn plan_lines(plan: &Plan) -> Vec<String> {
     lines.0
 }
 
-/// A number with its thousands apart: 109482240 as 109,482,240.
+/// A number with thousands separators: 109482240 as 109,482,240.
 pub fn grouped(number: usize) -> String {
     HumanCount(number as u64).to_string()
 }
@@ -143,7 +143,7 @@ fn settings(plan: &Plan) -> String {
     )
 }
 
-/// What is computed once for each row, and the memory it takes.
+/// The stages that are computed once for each row, and the memory of their outputs.
 fn cache(prefix: &CachedPrefix) -> String {
     let what = match prefix.layers {
         0 => "the embeddings".into(),

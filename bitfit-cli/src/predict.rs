@@ -1,4 +1,4 @@
-//! `predict`: a task's answers to the texts of a file, or to those of stdin as they arrive.
+//! `predict`: the predictions of a task for the texts of a file, or for those of stdin as they arrive.
 
 use std::fs;
 use std::io::{self, IsTerminal};
@@ -65,8 +65,8 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses to write the answers over the task file or a file of the base model. The input may be replaced by them,
-/// since it is read before.
+/// Refuses to write the answers over the task file or a file of the base model. The answers may replace the input,
+/// because it is read before.
 fn refuse_overwriting(args: &PredictArgs, task: &FoundTask) -> Result<()> {
     let Some(out) = &args.out else { return Ok(()) };
     let model_files = fs::read_dir(&task.dir).into_iter().flatten().flatten();
@@ -91,7 +91,7 @@ fn refuse_columns(args: &PredictArgs) -> Result<()> {
     match flags.into_iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
         Some((flag, _)) => {
-            bail!("{flag} is about columns, but stdin is read as plain lines; give its format with --format")
+            bail!("{flag} chooses columns, but stdin is read as plain lines; give its format with --format")
         }
     }
 }
@@ -118,7 +118,7 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
         ));
     }
     let (sender, lines) = mpsc::sync_channel(BATCH);
-    // A thread of its own waits for lines, so that this one can tell whether another has arrived. It ends with the
+    // A separate thread waits for lines, so that this one can check whether another has arrived. It ends with the
     // stream or with the process.
     let reader = thread::Builder::new().name("stdin".into()).spawn(move || {
         for line in read_lines(io::stdin().lock()) {

@@ -25,7 +25,7 @@ pub struct Progress {
 
 enum View {
     Quiet,
-    /// A line for every step that the log has: one in every so many.
+    /// A line for every logged step.
     Lines {
         every: usize,
         since: Interval,

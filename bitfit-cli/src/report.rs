@@ -112,7 +112,7 @@ pub fn lines_text(lines: usize) -> String {
     if lines == 1 { "1 line".into() } else { format!("{} lines", grouped(lines)) }
 }
 
-/// Scores for a person to read: `accuracy 0.9123  f1 0.9011`.
+/// Scores as text: `accuracy 0.9123 f1 0.9011`.
 pub fn scores(scores: &[Score]) -> String {
     scores.iter().map(|score| format!("{} {:.4}", score.metric, score.value)).collect::<Vec<_>>().join("  ")
 }
@@ -122,7 +122,7 @@ pub fn rate(tokens: f64, seconds: f64) -> f64 {
     if seconds > 0.0 { rounded(tokens / seconds, 1) } else { 0.0 }
 }
 
-/// A number rounded to so many decimal places, since the further digits of a clock are noise.
+/// A number rounded to `places` decimal places, because further digits of a measured time are noise.
 pub fn rounded(value: f64, places: i32) -> f64 {
     let scale = 10f64.powi(places);
     (value * scale).round() / scale

@@ -14,7 +14,7 @@ use bitfit_cuda::Cuda;
 
 use crate::args::{self, Device, MachineArgs, Precision};
 
-/// The variable from which rayon, and so every program that uses it, takes the number of threads.
+/// The variable from which rayon takes the number of threads.
 const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
 
 /// A command, ready to run on a device of any kind.
@@ -33,7 +33,7 @@ pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
     }
 }
 
-/// Starts the threads that compute: as many as `--threads` says, or else `RAYON_NUM_THREADS`, or else one for each
+/// Starts the threads that compute: the number of `--threads`, otherwise of `RAYON_NUM_THREADS`, otherwise one for each
 /// core.
 fn start_threads(flag: Option<usize>) -> Result<()> {
     let threads = match (flag, env::var_os(THREADS_VARIABLE).filter(|value| !value.is_empty())) {
@@ -61,7 +61,7 @@ fn cpu(precision: Precision) -> Result<Cpu> {
     let precision = match precision {
         Precision::F32 => bitfit_core::Precision::F32,
         Precision::Bf16 => bitfit_core::Precision::Bf16,
-        Precision::Tf32 => bail!("--precision tf32: only a GPU has it; use f32 or bf16, or add --device cuda"),
+        Precision::Tf32 => bail!("--precision tf32: only a GPU supports it; use f32 or bf16, or add --device cuda"),
     };
     Ok(Cpu::default().with_precision(precision))
 }
@@ -75,19 +75,19 @@ fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
     })
 }
 
-/// A task file that was read, and the place of its base model, which is not opened yet.
+/// A task file that was read, and the directory of its base model, which is not opened yet.
 pub struct FoundTask {
     /// The task file.
     pub file: TaskFile,
-    /// The name of the base model as the user, or else the task file, gives it.
+    /// The name of the base model as given by the user, otherwise by the task file.
     pub model: String,
     /// The directory of its files.
     pub dir: PathBuf,
 }
 
 impl FoundTask {
-    /// Reads a task file, and finds the base model that the user named, or else the one that the file names: in the
-    /// recorded directory if it is still there, otherwise where the name leads here.
+    /// Reads a task file, and finds the base model that the user named, otherwise the one that the file names: in the
+    /// recorded directory if it still exists, otherwise as a directory or hub id of that name.
     pub fn find(model: Option<&str>, task_file: &Path, quiet: bool) -> Result<Self> {
         let file = TaskFile::read(task_file)?;
         if let Some(model) = model {

@@ -1,5 +1,5 @@
-//! Text for a terminal. Much of what is printed came from a file: names of tensors, labels, texts, metadata. Characters
-//! of it that move the cursor, start a control sequence or reorder a line are written as escapes.
+//! Text for a terminal. Much of the output comes from files: names of tensors, labels, texts, metadata. Characters that
+//! move the cursor, start a control sequence or reorder a line are written as escapes.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -31,8 +31,8 @@ pub fn one_line(message: &str) -> String {
 /// The longest message that is printed whole, in characters.
 const LONGEST: usize = 1000;
 
-/// A message without its middle if it is very long, as when it quotes a value of many kilobytes: what was wrong stands
-/// at the start, and the way out at the end.
+/// A message without its middle if it is very long, for example because it quotes a value of many kilobytes. The error
+/// is at its start, and the advice at its end.
 pub fn shortened(message: &str) -> Cow<'_, str> {
     let length = message.chars().count();
     if length <= LONGEST {
@@ -49,7 +49,7 @@ pub fn field(text: &str) -> String {
 }
 
 /// Control characters, C1 and DEL included; the line and paragraph separators; and the characters that embed, override
-/// or isolate a direction of writing, which can make a line read differently from what it is.
+/// or isolate a direction of writing, which can make a line appear different from its content.
 fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_obeys_is_escaped() {
+    fn characters_that_control_a_terminal_are_escaped() {
         for (text, expected) in [
             ("\x1b[31mred\x1b[0m", r"\u{1b}[31mred\u{1b}[0m"),
             ("error\rfine", r"error\rfine"),

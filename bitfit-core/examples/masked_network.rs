@@ -1,5 +1,5 @@
-//! Trains parts of a small network on two spirals: which entries of which tensor train is said once, in a mask, when
-//! the parameter is registered, and everything after follows from it. Built on the tape alone, without a model crate.
+//! Trains parts of a small network on two spirals. A mask states once which entries of a tensor train, when the
+//! parameter is registered. The example uses only the tape, without a model crate.
 //!
 //! ```text
 //! x [B, 2] -> linear 2 -> 64    weight frozen          bias trains
@@ -22,7 +22,7 @@ use ndarray::{Array2, Axis};
 
 const STEPS: u32 = 400;
 
-/// A layer is a weight and a bias; each knows for itself whether it trains.
+/// A network of linear layers, each a weight and a bias that are frozen or trainable.
 struct Network<D: Backend> {
     layers: [(Weight<D>, Param<D>); 3],
 }
@@ -30,8 +30,7 @@ struct Network<D: Backend> {
 impl<D: Backend> Network<D> {
     /// Registers what trains with `arena`, and lays out what does not.
     fn new(arena: &mut ArenaBuilder<D>, device: &D, random: &mut Random) -> Result<Self> {
-        // A frozen weight is laid out for its kernel, has no entry in the arena, and there is no way to ask for its
-        // gradient.
+        // A frozen weight is packed for its kernel. It has no entry in the arena, and its type has no gradient.
         let first = FrozenMatrix::new(device, &[random.tensor(&[64, 2], 1.5)?])?;
         let first_bias = arena.add("first.bias", random.tensor(&[64], 1.5)?, Mask::All)?;
 
@@ -46,8 +45,8 @@ impl<D: Backend> Network<D> {
         Ok(Self { layers: [(first.into(), first_bias), (second.into(), second_bias), (third.into(), third_bias)] })
     }
 
-    /// The logits `[B, 2]` of points `[B, 2]`. The tape keeps of each op what its backward will read, which is less
-    /// where less trains; in inference it keeps nothing.
+    /// The logits `[B, 2]` of points `[B, 2]`. The tape saves for each op what its backward will read, which is less if
+    /// fewer parameters train; in inference it saves nothing.
     fn logits(&self, tape: &mut Tape<'_, D>, points: &Tensor<D>) -> Result<Var<D>> {
         let [(first, first_bias), (second, second_bias), (third, third_bias)] = &self.layers;
         let x = tape.constant(points.clone());
@@ -92,7 +91,7 @@ fn main() -> Result<()> {
         let loss = tape.cross_entropy(&logits, &classes)?;
         tape.backward(&loss, &mut gradient)?;
         if step == 0 {
-            // Every parameter of the table has a gradient, or this is an error that names the ones that have none.
+            // Fails with the names of the parameters that received no gradient.
             arena.check_gradients_reach(&gradient)?;
         }
         if step % 50 == 0 || step + 1 == STEPS {
@@ -131,7 +130,8 @@ fn spirals(count: usize, random: &mut Random) -> (Array2<f32>, Vec<u32>) {
     (points, labels)
 }
 
-/// Random numbers enough for an example: a 64-bit linear congruential generator's upper bits (Knuth's MMIX constants).
+/// Random numbers of sufficient quality for an example: the upper bits of a 64-bit linear congruential generator
+/// (Knuth's MMIX constants).
 struct Random(u64);
 
 impl Random {

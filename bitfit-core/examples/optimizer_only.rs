@@ -1,8 +1,8 @@
 //! Using the optimizer alone, inside a training loop that has its own tensors and its own gradients.
 //!
-//! The "network" is a logistic regression that somebody pre-trained. Its task has drifted since: the intercept and the
-//! effect of three features moved. We train these four scalars and leave the other seventeen frozen. The trainer's part
-//! is to gather what trains into one flat slice and to scatter it back; clipping, AdamW and the schedule come from
+//! The "network" is a pre-trained logistic regression whose task has changed: the intercept and the effect of three
+//! features have other values. The example trains these four scalars and leaves the other seventeen frozen. The trainer
+//! gathers the trainable values into one flat slice and scatters them back; clipping, AdamW and the schedule come from
 //! `bitfit_core::optim`.
 //!
 //! ```text
@@ -32,7 +32,7 @@ impl Model {
         1.0 / (1.0 + (-(logit + self.intercept)).exp())
     }
 
-    /// The mean cross-entropy, and its gradient for what trains alone: the intercept, then `TRAINED`.
+    /// The mean cross-entropy, and its gradient for the trainable values only: the intercept, then `TRAINED`.
     fn loss_and_gradient(&self, data: &[([f32; FEATURES], bool)]) -> (f32, Vec<f32>) {
         let mut loss = 0.0;
         let mut gradient = vec![0.0; 1 + TRAINED.len()];
@@ -65,7 +65,7 @@ fn main() -> Result<()> {
     let pretrained: [f32; FEATURES] = std::array::from_fn(|_| noise.symmetric());
     let mut model = Model { weights: pretrained, intercept: 0.0 };
 
-    // The truth as it is now, and rows drawn from it.
+    // The current true model, and rows drawn from it.
     let mut truth = Model { weights: pretrained, intercept: 0.0 };
     truth.scatter(&[-1.5, 2.0, -2.0, 1.0]);
     let data: Vec<_> = (0..ROWS)
@@ -104,7 +104,7 @@ fn main() -> Result<()> {
 struct Noise(u64);
 
 impl Noise {
-    /// In 0..1.
+    /// A number in 0..1.
     fn uniform(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -113,7 +113,7 @@ impl Noise {
         ((z ^ (z >> 31)) >> 40) as f32 / (1 << 24) as f32
     }
 
-    /// In -1..1.
+    /// A number in -1..1.
     fn symmetric(&mut self) -> f32 {
         2.0 * self.uniform() - 1.0
     }

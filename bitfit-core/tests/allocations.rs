@@ -1,7 +1,6 @@
-//! What a training step asks the allocator for, once its buffers are there: bookkeeping, and nothing of the size of
-//! what it computes with.
+//! What a training step allocates once its buffers exist: bookkeeping, and nothing of the size of a matrix.
 //!
-//! A test binary of its own, because the counting allocator is the whole process's.
+//! This is a separate test binary, because the counting allocator applies to the whole process.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,7 +14,7 @@ use bitfit_core::{
     Seed, Sequences, Tape, Workspace,
 };
 
-/// The system's allocator, which notes the largest request and the sum of all.
+/// The system's allocator, which records the largest request and the sum of all.
 struct Counting {
     largest: AtomicUsize,
     total: AtomicUsize,
@@ -31,7 +30,7 @@ impl Counting {
     }
 }
 
-// SAFETY: everything is the system allocator's; noting a size neither allocates nor unwinds.
+// SAFETY: every call is passed on to the system's allocator; recording a size neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.note(layout.size());
@@ -133,7 +132,7 @@ impl Network {
 
 #[test]
 fn a_step_allocates_bookkeeping_and_no_buffers() {
-    // One thread: which of several first meets a job, and so needs memory of its own, is chance.
+    // One thread, because with several it is random which of them first runs a task and allocates memory for it.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     pool.install(|| {
         for precision in Precision::ALL {
@@ -153,7 +152,7 @@ fn a_step_allocates_bookkeeping_and_no_buffers() {
             assert!(first >= TOKENS * FFN * 2, "the first step makes its buffers, the largest of {first} bytes");
             (1..5).for_each(|warm| _ = step(warm));
             let (largest, total) = step(5);
-            // The largest is what matrixmultiply packs the head's trained weight into.
+            // The largest request is the buffer into which matrixmultiply packs the trainable weight of the head.
             assert!(largest <= 8192 && total <= 32768, "{precision:?}: {largest} bytes at once, {total} in all");
         }
     });

@@ -11,8 +11,8 @@ namespace image {
 inline constexpr char HEAD[] = "// kernels for the emulated CUDA driver of bitfit: no GPU runs this. They are\n";
 inline constexpr char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-// `bytes` in base 64 behind the head line and a line of the kernels' names, which can be read in it as they can in a
-// real image. A last group that is not full is filled with zeros, which a shared library does not mind.
+// Encodes `bytes` in base 64 after the head line and a line with the kernels' names, which are readable as in a real
+// image. The last group is padded with zeros, which are harmless at the end of a shared library.
 inline std::string encode(const std::string& bytes, const std::string& names) {
     std::string text = HEAD + ("// " + names) + "\n";
     text.reserve(text.size() + bytes.size() / 3 * 4 + 4);
@@ -24,7 +24,7 @@ inline std::string encode(const std::string& bytes, const std::string& names) {
     return text;
 }
 
-// False if `text` has not these lines, or something else than digits behind them.
+// Decodes `text`; false if it does not have these lines, or other characters than digits after them.
 inline bool decode(const char* text, std::string* bytes) {
     if (strncmp(text, HEAD, sizeof HEAD - 1) != 0) return false;
     const char* line = strchr(text + sizeof HEAD - 1, '\n');

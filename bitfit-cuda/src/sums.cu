@@ -1,5 +1,5 @@
-// The second stage of sums over rows: to[the runs' column j] += Σ partial[tile, j], partial [tiles, cols]. Of a block's
-// eight warps each adds every eighth tile, then the eight are added in their order. Launch: blocks of 256 threads, for
+// The second stage of sums over rows: to[the runs' column j] += Σ partial[tile, j], partial [tiles, cols]. Each of the
+// eight warps of a block adds every eighth tile, then their sums are added in order. Launch: blocks of 256 threads, for
 // 32 columns.
 extern "C" __global__ void __launch_bounds__(256) bitfit_add_partial_sums(
     u64 first0, u64 len0, u64 first1, u64 len1, u64 first2, u64 len2, u64 first3, u64 len3, const float* partial, u64 tiles,

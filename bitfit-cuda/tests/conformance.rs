@@ -65,12 +65,12 @@ fn multiplies_where_cublaslt_has_no_algorithm() {
         passes_products(&device);
         if refusal == "refuses-borrowed" {
             // The heuristic is then called for the product itself, and has an algorithm.
-            return assert_eq!(device.products_refused(), 0, "a product was given up whose algorithm was another's");
+            return assert_eq!(device.products_refused(), 0, "a product with a borrowed algorithm was given up");
         }
         assert!(device.products_refused() > 0, "cuBLASLt refused nothing");
         let before = device.products_refused();
         passes_products(&device);
-        assert_eq!(device.products_refused(), before, "what was decided once was asked again");
+        assert_eq!(device.products_refused(), before, "a cached decision was made again");
         return;
     }
     // The emulator reads its environment once, so this test runs again, in a process of its own.

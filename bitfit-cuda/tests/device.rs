@@ -55,7 +55,7 @@ fn the_name_says_which_gpu_and_which_precision() {
 fn the_peak_of_memory_is_what_was_allocated() {
     let Some(device) = common::device(Precision::F32) else { return };
     let Some(before) = device.peak_memory().unwrap() else { return };
-    // Larger than all that the other tests have at a time.
+    // Larger than all allocations of the other tests at a time.
     let buffer = device.allocate(1 << 26).unwrap();
     let after = device.peak_memory().unwrap().unwrap();
     assert!(after >= 1 << 28 && after >= before, "{before} bytes, then {after}");
@@ -67,7 +67,7 @@ fn the_peak_of_memory_is_what_was_allocated() {
 fn a_threads_first_call_may_be_a_kernel() {
     let Some(device) = common::device(Precision::F32) else { return };
     let mut buffer = upload(&device, &[0.0; 8]);
-    // Loads the kernels of filling, but has not looked for the one that fills with bfloat16.
+    // Loads the source of the fill kernels, but not yet the function that fills bfloat16.
     device.fill(1.0, SliceMut::new(&mut buffer, 0, 8)).unwrap();
     let narrow = SliceMut { buffer: &mut buffer, offset: 0, len: 8, dtype: DType::Bf16 };
     std::thread::scope(|scope| scope.spawn(|| device.fill(-2.0, narrow)).join()).unwrap().unwrap();
@@ -78,9 +78,9 @@ fn a_threads_first_call_may_be_a_kernel() {
 #[test]
 fn many_copies_under_way_do_not_meet() {
     let Some(device) = common::device(Precision::F32) else { return };
-    // More than there are blocks of pinned memory, of lengths that make them grow. Nothing waits in between: a block
-    // that is written or freed before its copy is done shows on the emulator with BITFIT_EMULATOR_CHECK=lazy, always,
-    // and on a GPU by chance.
+    // More copies than there are blocks of pinned memory, of lengths that make the blocks grow, without waits in
+    // between. A block that is written or freed before its copy is complete is always detected on the emulator with
+    // BITFIT_EMULATOR_CHECK=lazy, and on a GPU by chance.
     let data: Vec<_> = (0..100).map(|i| random(i, 1 + (i as usize * 997) % 5000)).collect();
     let buffers: Vec<_> = data.iter().map(|data| upload(&device, data)).collect();
     for (data, buffer) in data.iter().zip(&buffers) {
@@ -91,7 +91,7 @@ fn many_copies_under_way_do_not_meet() {
 #[test]
 fn a_long_copy_is_done_when_it_returns() {
     let Some(device) = common::device(Precision::F32) else { return };
-    // So long that it does not go through pinned memory.
+    // Long enough not to go through pinned memory.
     let long = random(7, (1 << 20) + 3);
     let mut copied = long.clone();
     let buffer = upload(&device, &copied);
@@ -107,7 +107,7 @@ fn a_masks_list_is_the_one_it_holds_now() {
     let (dy_there, x_there) = (upload(&device, &dy), upload(&device, &x));
     let mut mask = Mask::Elements(vec![0, 7]);
     for chosen in [[0, 7], [11, 5]] {
-        // In place: the list lies where the one before it lay.
+        // Changed in place: the list has the address of the previous one.
         if let Mask::Elements(list) = &mut mask {
             list.copy_from_slice(&chosen);
         }
@@ -138,12 +138,12 @@ fn tf32_is_near_f32_and_is_not_f32() {
     let scale = exact.iter().fold(0.0f32, |max, value| max.max(value.abs()));
     let error = exact.iter().zip(&rounded).fold(0.0f32, |max, (exact, rounded)| max.max((exact - rounded).abs()));
     assert!(error < 2e-3 * scale, "{error} of {scale}");
-    // Ten bits of mantissa instead of 23: a hundred times what another order of f32 sums is off by.
+    // With ten bits of mantissa instead of 23, the error is a hundred times that of another order of f32 sums.
     let least = 1e-5 * scale;
     if common::device(Precision::F32).is_some_and(|device| device.name().contains("sm_75")) {
-        assert!(error < least, "Turing's tensor cores have no TF32, and {error} of {scale} is not f32's");
+        assert!(error < least, "Turing has no TF32, but the error {error} at scale {scale} is above f32's");
     } else {
-        assert!(error > least, "{error} of {scale}: the products are those of f32");
+        assert!(error > least, "the error {error} at scale {scale} is that of f32");
     }
 }
 
@@ -174,7 +174,7 @@ fn the_gelu_keeps_the_bounds_that_its_source_states() {
 fn the_optimizers_step_rounds_where_the_cpus_does() {
     let Some(device) = common::device(Precision::F32) else { return };
     let (len, lr, max_norm) = (5000, 1e-2, 1.5);
-    // A first moment that is kept for the most part, and one that is not: they round in different order.
+    // β₁ above and below 0.5, for which the first moment is computed and rounded in different ways.
     for hyper in [AdamW { weight_decay: 0.1, ..AdamW::default() }, AdamW { beta1: 0.3, ..AdamW::default() }] {
         let (mut p, mut m, mut v) = (random(1, len), vec![0.0f32; len], vec![0.0f32; len]);
         let [mut p_there, mut m_there, mut v_there] = [&p, &m, &v].map(|values| upload(&device, values));
@@ -194,7 +194,7 @@ fn the_optimizers_step_rounds_where_the_cpus_does() {
                 norm: SliceMut::new(&mut norm, 0, 1),
             };
             device.adamw(update).unwrap();
-            // The device's own norm, whose sum may have another order.
+            // The norm of the device, because its sum may have another order.
             let factor = (max_norm / (read(&device, &norm, 1)[0] + 1e-6)).min(1.0);
             assert!(factor < 1.0, "nothing is clipped");
             let c = hyper.coefficients(lr, step).unwrap();

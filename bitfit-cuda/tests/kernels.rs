@@ -1,5 +1,5 @@
-//! NVRTC takes every kernel of every op, for architectures from Turing to Blackwell and as PTX, and what it makes has
-//! every kernel that is launched. It needs no driver and no GPU.
+//! Checks that NVRTC compiles every kernel of every op, for architectures from Turing to Blackwell and as PTX, and that
+//! the results contain every kernel that is launched. The test needs no driver and no GPU.
 
 use std::{
     collections::BTreeSet,
@@ -23,15 +23,15 @@ fn rust(directory: &Path) -> Vec<String> {
     files.map(text).chain(directories.iter().flat_map(|directory| rust(directory))).collect()
 }
 
-/// The names of all kernels that the crate launches: as they stand in its sources, with the suffixes that `kernel!`
-/// adds, and the parts that attention's `names!` puts together.
+/// The names of all kernels that the crate launches, collected from its sources: with the suffixes that `kernel!` adds,
+/// and the names that attention's `names!` composes.
 fn launched() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for text in rust(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         for (at, _) in text.match_indices("\"bitfit_") {
             let (before, rest) = text.split_at(at);
             let (stem, behind) = rest[1..].split_once('"').unwrap();
-            // What follows a macro's first argument, up to its parenthesis.
+            // The text after a macro's first argument, up to its closing parenthesis.
             let mut depth = 0;
             let inside = |c: &char| {
                 depth += i32::from(*c == '(') - i32::from(*c == ')');
@@ -57,8 +57,8 @@ fn launched() -> BTreeSet<String> {
     names
 }
 
-/// The names of kernels in an image, be it machine code or PTX: its words that begin with `bitfit_`, but for those of
-/// kernels' parameters and of their shared memory.
+/// The names of kernels in an image, machine code or PTX: its words that begin with `bitfit_`, except the names of
+/// parameters and of shared memory.
 fn contained(image: &[u8]) -> BTreeSet<String> {
     let of_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let words = image.split(|byte| !of_word(byte)).filter(|word| word.starts_with(b"bitfit_"));
@@ -70,7 +70,7 @@ fn contained(image: &[u8]) -> BTreeSet<String> {
 fn every_kernel_compiles_for_every_architecture() {
     let launched = launched();
     assert!(launched.len() > 50, "the sources name only {launched:?}");
-    // Turing's tensor cores do not take bfloat16: its attention is another kernel's.
+    // Turing's tensor cores do not support bfloat16, so it uses other kernels for attention.
     let stems = ["bitfit_attention_mma", "bitfit_attention_short"];
     let (of_tensor_cores, of_all): (BTreeSet<_>, BTreeSet<_>) =
         launched.into_iter().partition(|name| stems.iter().any(|stem| name.starts_with(stem)));
@@ -92,6 +92,6 @@ fn every_kernel_compiles_for_every_architecture() {
         let missing: Vec<_> = expected.difference(&found).collect();
         assert!(missing.is_empty(), "{target} lacks {missing:?}");
         let unused: Vec<_> = found.difference(&expected).collect();
-        assert!(unused.is_empty(), "{target} has {unused:?}, which nobody launches");
+        assert!(unused.is_empty(), "{target} has {unused:?}, which no code launches");
     }
 }

@@ -16,7 +16,7 @@ use bitfit_core::{
 };
 use rayon::prelude::*;
 
-/// What trains in BERT-base.
+/// The number of trainable biases of BERT-base.
 const BIASES: usize = 102_912;
 
 /// What an op costs, forward and backward.
@@ -31,7 +31,7 @@ pub enum Cost {
 /// An op with its inputs and outputs.
 pub trait Op {
     fn forward(&mut self);
-    /// Ends without doing anything for ops that have no such half.
+    /// Runs the backward of the op; does nothing for ops without one.
     fn backward(&mut self) {}
 }
 
@@ -182,7 +182,7 @@ impl AttentionOp {
             size,
             room,
         };
-        // Two products forward; five backward, the first of them made again.
+        // Two products in forward; five in backward, the first of which is recomputed.
         let product = 2.0 * (tokens * length * size.hidden) as f64;
         let cost = Cost::Flops([2.0 * product, 5.0 * product], dtype == DType::Bf16);
         let shape = format!("{count}x{length}x{}h{} {precision}", size.heads, size.hidden / size.heads);
@@ -271,7 +271,7 @@ impl Op for FeedForwardOp {
             down: self.down.matrix(),
         };
         let sums = ColumnSums { buffer: self.sums.as_mut(), at: [Some(0)] };
-        // The gradient of the residual stream is there already, and is added to.
+        // The gradient of the residual stream already exists, and is added to.
         let dx = Some((self.dx.as_mut(), true));
         self.room.device.feed_forward_backward(input, self.hidden.as_mut(), sums, dx).expect("a pass");
     }
@@ -307,14 +307,14 @@ impl Op for Gelu {
     }
 }
 
-/// The drawing of a dropout mask, which add_norm and attention do as they go.
+/// The generation of a dropout mask, which is a part of add_norm and attention.
 pub struct Factors {
     device: Cpu,
     out: Vec<f32>,
 }
 
 impl Factors {
-    /// Elements drawn at once.
+    /// The number of elements that are drawn at once.
     const BLOCK: usize = 1 << 13;
 
     pub fn case(tokens: usize, size: Size) -> Case {

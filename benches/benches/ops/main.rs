@@ -1,8 +1,8 @@
 //! Each fused op forward and backward, at the shapes of MiniLM and BERT-base, in f32 and bf16.
 //!
-//! First a table: what the op does a second, and its share of a ceiling that is measured in turns with it by the same
-//! threads. For ops that are products it is the rate of nothing but multiply-adds. For ops that read and write, it is a
-//! copy of as many bytes. Then criterion's statistics. `BITFIT_ISA` forces an instruction set.
+//! The bench first prints a table: the rate of the op, and its share of a ceiling that is measured alternately with it
+//! on the same threads. For products, the ceiling is the rate of only multiply-adds; for other ops, a copy of as many
+//! bytes. Then it prints criterion's statistics. `BITFIT_ISA` forces an instruction set.
 
 mod cases;
 
@@ -16,7 +16,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 /// Tokens of a step: 16 sequences of RTE's mean length, and 16 of 128.
 const TOKENS: [usize; 2] = [1056, 2048];
 
-/// Makes every case in turn, so that one's buffers are free before the next one's are made.
+/// Makes the cases one after the other, so that the buffers of one are freed before those of the next are allocated.
 fn for_each_case(mut work: impl FnMut(Case)) {
     for size in [MINILM, BASE] {
         for tokens in TOKENS {

@@ -1,9 +1,9 @@
-//! `products [SECONDS]`: `x · Wᵀ + b` with few rows, as in serving: a small batch meets the weights of one layer after
-//! the other. The counterpart of `peers/torch_products.py`, with the same output, one JSON object on stdout: for each
-//! precision and shape the median seconds of a product with one weight again and again, and with twelve weights in
-//! turn, which do not fit a cache.
+//! `products [SECONDS]`: `x · Wᵀ + b` with few rows, as in serving, where a small batch is multiplied with the weights
+//! of one layer after another. The counterpart of `peers/torch_products.py`, with the same output, one JSON object on
+//! stdout: for each precision and shape the median seconds of a product with one weight repeatedly, and with twelve
+//! weights in turn, which do not fit into a cache.
 //!
-//! Each median is over at least seven products and SECONDS (0.5), which is also how many are given to each.
+//! Each median is over at least seven products and at least SECONDS seconds (default 0.5).
 
 use std::iter;
 use std::process::ExitCode;
@@ -16,10 +16,10 @@ use bitfit_core::{Cpu, Device, cpu::Isa};
 use half::bf16;
 use serde_json::{Value, json};
 
-/// In and out features: BERT-base's and MiniLM's.
+/// Input and output features: BERT-base's and MiniLM's.
 const WEIGHTS: [[usize; 2]; 5] = [[768, 768], [768, 3072], [3072, 768], [384, 1536], [1536, 384]];
 const ROWS: [usize; 4] = [16, 32, 64, 128];
-/// Layers of BERT-base.
+/// The number of layers of BERT-base.
 const LAYERS: usize = 12;
 
 fn main() -> ExitCode {
@@ -84,7 +84,7 @@ fn measure<T: Float>(
     products
 }
 
-/// The median of so many seconds' calls, after a few that are not counted.
+/// The median time of calls repeated for `seconds` seconds, after a few warm-up calls.
 fn median(seconds: f64, mut work: impl FnMut()) -> f64 {
     (0..LAYERS).for_each(|_| work());
     let mut taken = Vec::new();

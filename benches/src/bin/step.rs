@@ -4,10 +4,10 @@
 //! `step MODEL PRECISION --batches FILE [--device …]`: an epoch of steps instead. A line of FILE is a batch: the
 //! lengths of its sequences.
 //!
-//! The counterpart of `peers/torch_step.py`, with the same output: an empty object on stdout before the first step and
-//! when it is done, the result as another; a line for people on stderr.
+//! The counterpart of `peers/torch_step.py`, with the same output: an empty object on stdout before and after the first
+//! step, then the result as an object; a readable line on stderr.
 //!
-//! The model's random weights lie in `bench-*` of cargo's target directory; the first run writes them.
+//! The model's random weights are in `bench-*` in cargo's target directory; the first run writes them.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use bitfit_cuda::Cuda;
 const USAGE: &str = "usage: step minilm|base|large f32|tf32|bf16 (SEQUENCES TOKENS [STEPS] | --batches FILE) \
                      [--device cpu|cuda[:N]]";
 
-/// Positions that the models have.
+/// The number of positions of the models.
 const LONGEST: usize = 512;
 
 struct Arguments {
@@ -29,12 +29,12 @@ struct Arguments {
     precision: Precision,
     /// Whether f32 products on a GPU round their factors to TF32.
     tf32: bool,
-    /// Of a GPU; the CPU where there is none.
+    /// The number of the GPU; `None` for the CPU.
     device: Option<usize>,
     steps: Steps,
 }
 
-/// What a step takes of the sequences.
+/// The sequences, and which of them each step takes.
 struct Steps {
     /// The tokens of each sequence.
     lengths: Vec<usize>,
@@ -43,12 +43,12 @@ struct Steps {
 }
 
 impl Steps {
-    /// The same batch again and again.
+    /// The same batch in every step.
     fn alike(sequences: usize, tokens: usize, steps: usize) -> Self {
         Self { lengths: vec![tokens; sequences], batches: vec![0..sequences; steps] }
     }
 
-    /// A batch a line.
+    /// Reads one batch per line.
     fn read(path: &Path) -> Option<Self> {
         let mut steps = Self { lengths: Vec::new(), batches: Vec::new() };
         for line in std::fs::read_to_string(path).ok()?.lines() {
@@ -61,7 +61,7 @@ impl Steps {
         Some(steps)
     }
 
-    /// Whether there is something to do in each, and nothing is longer than the models' positions.
+    /// Whether no step is empty, and no sequence is longer than the models' positions.
     fn can_be(&self) -> bool {
         let has_work = !self.batches.is_empty() && self.batches.iter().all(|batch| !batch.is_empty());
         has_work && self.lengths.iter().all(|length| (1..=LONGEST).contains(length))
@@ -69,7 +69,7 @@ impl Steps {
 }
 
 impl Arguments {
-    /// `None` for what is not understood, or cannot be.
+    /// Parses the arguments; `None` if they are invalid.
     fn parse(given: &[String]) -> Option<Self> {
         let (mut plain, mut device, mut batches) = (Vec::new(), None, None);
         let mut given = given.iter().map(String::as_str);
@@ -137,7 +137,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Prints what the steps took. `memory` tells the peak of a device's own.
+/// Measures the steps and prints the results. `memory` returns the peak memory of a device.
 fn measure<D: Backend>(device: D, size: Size, precision: &str, steps: &Steps, memory: impl Fn(&D) -> Option<u64>) {
     let models = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let mut step = Step::new(device, size, &models, &steps.lengths);
@@ -156,7 +156,7 @@ fn measure<D: Backend>(device: D, size: Size, precision: &str, steps: &Steps, me
     seconds.sort_by(f64::total_cmp);
     let (count, median, least) = (seconds.len(), seconds[seconds.len() / 2], seconds[0]);
     let tokens: usize = steps.batches.iter().map(|batch| steps.lengths[batch.clone()].iter().sum::<usize>()).sum();
-    // Steps that are alike are told apart from noise by their median.
+    // For equal steps, the median is robust against noise.
     let alike = steps.batches.iter().all(|batch| *batch == steps.batches[0]);
     let rate = tokens as f64 / if alike { median * count as f64 } else { whole };
     let peak = peak_rss_kib().map(|kib| kib * 1024);
@@ -178,7 +178,7 @@ fn measure<D: Backend>(device: D, size: Size, precision: &str, steps: &Steps, me
     println!("{result}");
 }
 
-/// The most memory this process has had resident; `None` where the system has no `/proc`.
+/// The peak resident memory of this process; `None` on systems without `/proc`.
 fn peak_rss_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok())

@@ -1,10 +1,10 @@
-//! The ceiling of AMX: products of tile registers, nothing loaded and nothing stored between them.
+//! The ceiling of AMX: products of tile registers without loads and stores between them.
 
 use std::{arch::asm, time::Instant};
 
 use rayon::prelude::*;
 
-/// What `ldtilecfg` reads for eight registers of sixteen rows of 64 bytes.
+/// The operand of `ldtilecfg` for eight registers of sixteen rows of 64 bytes.
 #[repr(C, align(64))]
 struct Config([u8; 64]);
 

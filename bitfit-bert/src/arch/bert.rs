@@ -24,7 +24,7 @@ pub(super) const MODULES: &[(Module, &str)] = &[
     (Module::Pooler, "pooler.dense"),
 ];
 
-/// `model_type` "bert": bert-base-uncased, all-MiniLM-L6-v2 and their like.
+/// `model_type` "bert": bert-base-uncased, all-MiniLM-L6-v2 and similar models.
 pub static BERT: Architecture = Architecture {
     model_type: "bert",
     name: "BERT",

@@ -1,8 +1,8 @@
-//! Architectures as data: what each tensor of an encoder is called, what shape it has, and the few facts by which one
-//! member of the BERT family differs from another.
+//! Architectures as data: the name and shape of each tensor of an encoder, and the few facts by which one member of the
+//! BERT family differs from another.
 //!
 //! An [`Architecture`] is one table in one file. The checkpoint, the network, the methods, the plan, the benches and
-//! the tests read it, so that a name is written once. A second architecture of the same arithmetic is one more file and
+//! the tests read it, so each name is written once. A second architecture of the same arithmetic is one more file and
 //! one more line in `ALL`.
 
 mod bert;
@@ -41,7 +41,7 @@ static ALL: &[&Architecture] = &[
     &throwaway::THROWAWAY,
 ];
 
-/// A module of the encoder that has tensors of its own: one in each layer, or one in the model.
+/// A module of the encoder that has tensors, which exists once in each layer or once in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter)]
 pub enum Module {
     /// The table of word pieces `[V, E]`.
@@ -62,22 +62,22 @@ pub enum Module {
     Key,
     /// The value projection `[H, H]` of a layer.
     Value,
-    /// The projection `[H, H]` of what the heads of a layer attended to.
+    /// The projection `[H, H]` of the concatenated outputs of a layer's heads.
     AttentionOutput,
-    /// The LayerNorm behind the attention of a layer.
+    /// The LayerNorm after the attention of a layer.
     AttentionLayerNorm,
     /// The first matrix `[F, H]` of a layer's feed-forward.
     Intermediate,
     /// The second matrix `[H, F]` of a layer's feed-forward.
     Output,
-    /// The LayerNorm behind the feed-forward of a layer.
+    /// The LayerNorm after the feed-forward of a layer.
     OutputLayerNorm,
     /// The dense layer `[H, H]` over the first token, below the head.
     Pooler,
 }
 
 impl Module {
-    /// Whether every layer has one.
+    /// Whether every layer has this module.
     pub fn is_in_layers(self) -> bool {
         !matches!(
             self,
@@ -104,7 +104,7 @@ impl Module {
         self != Self::EmbeddingsProjection || config.embedding_size != config.hidden_size
     }
 
-    /// The extents of its weight, and of its bias where it has one.
+    /// The shape of the module's weight or bias.
     fn shape(self, part: Part, config: &ModelConfig) -> Vec<usize> {
         let (h, f, e) = (config.hidden_size, config.intermediate_size, config.embedding_size);
         let [out, input] = match self {
@@ -145,7 +145,7 @@ impl Part {
     }
 }
 
-/// What a tensor of the encoder is for, independent of what an architecture calls it.
+/// The purpose of a tensor of the encoder, independent of its name in an architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Role {
     /// The layer, counted from 0; 0 for the modules outside the layers.
@@ -173,20 +173,20 @@ impl Role {
 pub struct Architecture {
     /// The value of `model_type` in a configuration.
     pub model_type: &'static str,
-    /// The name for people.
+    /// The name in messages.
     pub name: &'static str,
-    /// What the names of its classes in transformers begin with: `Bert` of `BertForSequenceClassification`.
+    /// The beginning of the names of its classes in transformers: `Bert` of `BertForSequenceClassification`.
     pub class: &'static str,
-    /// What precedes the encoder's names inside a model with a head.
+    /// The prefix of the encoder's names in a model with a head.
     pub prefix: &'static str,
-    /// What each module is called; `{}` stands for the number of the layer. A module that is not listed is not in this
-    /// architecture.
+    /// The name of each module; `{}` stands for the number of the layer. The architecture does not have modules that
+    /// are not listed.
     pub modules: &'static [(Module, &'static str)],
     /// The head of its own class for the classification of texts.
     pub head: OwnHead,
     /// Endings of names in early conversions, and what transformers calls them today.
     pub aliases: &'static [(&'static str, &'static str)],
-    /// What its configuration calls the extents.
+    /// The names of the extents in its configuration.
     pub keys: ConfigKeys,
     /// How tokens are numbered for the table of positions.
     pub positions: Positions,
@@ -223,19 +223,19 @@ pub enum Positions {
 /// What a `config.json` calls the extents and the dropout probabilities of an encoder.
 #[derive(Debug)]
 pub struct ConfigKeys {
-    /// H.
+    /// The key of H, the hidden size.
     pub hidden_size: &'static str,
-    /// L.
+    /// The key of L, the number of layers.
     pub num_hidden_layers: &'static str,
-    /// N.
+    /// The key of N, the number of attention heads.
     pub num_attention_heads: &'static str,
-    /// F.
+    /// The key of F, the width of the feed-forward.
     pub intermediate_size: &'static str,
-    /// The activation of the feed-forward.
+    /// The key of the activation of the feed-forward.
     pub hidden_act: &'static str,
-    /// Dropout after the embeddings and after each dense layer that ends in a LayerNorm.
+    /// The key of dropout after the embeddings and after each dense layer that is followed by a LayerNorm.
     pub hidden_dropout: &'static str,
-    /// Dropout of the attention probabilities.
+    /// The key of dropout of the attention probabilities.
     pub attention_dropout: &'static str,
     /// Dropout before the classifier, and what it is where the key is absent: `None` for the hidden dropout. Some
     /// architectures have no such key.
@@ -279,7 +279,7 @@ impl Architecture {
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::all().find(|architecture| {
             let class = name.strip_prefix(architecture.class);
-            // The classes of a relative (BertGeneration) may begin with the same letters.
+            // The names of another architecture's classes (BertGeneration) may begin with the same letters.
             name == architecture.model_type
                 || class.is_some_and(|rest| rest.is_empty() || rest == "Model" || rest.starts_with("For"))
         })
@@ -290,7 +290,7 @@ impl Architecture {
         self.modules.iter().any(|(listed, _)| *listed == module)
     }
 
-    /// The canonical name of a tensor: what transformers calls it in the encoder without a head.
+    /// The canonical name of a tensor: its name in transformers in the encoder without a head.
     ///
     /// # Panics
     /// When the architecture does not have the module.
@@ -332,8 +332,8 @@ impl Architecture {
         role.module.shape(role.part, config)
     }
 
-    /// The role of a tensor by its name in a file: canonical or with the prefix of a model with a head, in today's
-    /// words or in those of early conversions. `None` for heads, buffers and everything else that is not of the
+    /// The role of a tensor by its name in a file: canonical or with the prefix of a model with a head, with today's
+    /// endings or those of early conversions. `None` for heads, buffers and everything else that is not part of the
     /// encoder.
     pub fn role(&self, name: &str) -> Option<Role> {
         let name = name.strip_prefix(self.prefix).unwrap_or(name);
@@ -352,10 +352,10 @@ impl Architecture {
         )
     }
 
-    /// The tensors that a configuration implies, the pooler's excepted: the embeddings first, then layer by layer.
+    /// The tensors that a configuration implies, except the pooler's: the embeddings first, then layer by layer.
     ///
-    /// The list is lazy: a configuration may claim a thousand million layers, and the first missing tensor ends the
-    /// walk.
+    /// The iterator is lazy, because a configuration may claim a billion layers and the first missing tensor ends the
+    /// search.
     pub fn required(&self, config: &ModelConfig) -> impl Iterator<Item = Role> {
         let outside = self.roles(false, 0).filter(|role| role.module != Module::Pooler && role.module.is_in(config));
         outside.chain((0..config.num_hidden_layers).flat_map(|layer| self.roles(true, layer)))
@@ -394,7 +394,7 @@ impl fmt::Display for Architecture {
     }
 }
 
-/// The number of a layer as a name has it, without leading zeros, so that each tensor has one canonical name.
+/// The number of a layer in a name, without leading zeros, so that each tensor has one canonical name.
 fn layer_number(digits: &str) -> Option<usize> {
     let number: usize = digits.parse().ok()?;
     (number.to_string() == digits).then_some(number)

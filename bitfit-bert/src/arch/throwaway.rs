@@ -1,6 +1,6 @@
-//! An architecture for tests alone: BERT's arithmetic under other names, without token types, with positions from 2 and
-//! with DistilBERT's and RoBERTa's words for the rest. It is the measure of what a second architecture takes: this file
-//! and one line in [`super::ALL`].
+//! An architecture for tests only: BERT's arithmetic with other names, without token types, with positions from 2, and
+//! with DistilBERT's and RoBERTa's names for the rest. It shows what a second architecture takes: this file and one
+//! line in [`super::ALL`].
 
 use bitfit_core::ops::activation::Activation;
 

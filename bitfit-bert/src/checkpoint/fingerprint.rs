@@ -1,4 +1,4 @@
-//! The fingerprint of a base model: one BLAKE3 hash that tells whether a task file was trained on these weights.
+//! The fingerprint of a base model: one BLAKE3 hash that determines whether a task file was trained on these weights.
 //!
 //! It depends on what the weights are and not on how they are stored: it is the same for a file with or without
 //! prefixes, in one piece or in shards, and for F16 or BF16 as for their exact conversion to F32. The hash is over
@@ -22,12 +22,12 @@ use crate::{Error, Result};
 /// Elements that are converted and checked at a time: 4 MiB of f32.
 const CHUNK: usize = 1 << 20;
 
-/// Sets this hash apart from every other use of BLAKE3, and from any later definition.
+/// Distinguishes this hash from every other use of BLAKE3, and from later definitions.
 const DOMAIN: &[u8] = b"bitfit base weights, version 2";
 
 /// The fingerprint over `tensors`, which are sorted by their canonical names, as 64 hexadecimal digits.
 ///
-/// Since every weight is read for it anyway, this is also where a weight that is NaN or infinite is found.
+/// Because it reads every weight, it also detects weights that are NaN or infinite.
 pub(super) fn fingerprint<'a>(tensors: impl Iterator<Item = (&'a str, &'a Entry)>) -> Result<String> {
     let mut hasher = Hasher::new();
     hasher.update(DOMAIN);
@@ -44,7 +44,7 @@ pub(super) fn fingerprint<'a>(tensors: impl Iterator<Item = (&'a str, &'a Entry)
             }
             hasher.update_rayon(&floats);
         }
-        // Hashing must not leave a second model's worth of memory behind.
+        // Hashing must not leave the pages of the whole file in memory.
         entry.release();
     }
     Ok(hasher.finalize().to_hex().to_string())
@@ -58,12 +58,12 @@ fn little_endian_f32(dtype: Dtype, chunk: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The place of the first element that is NaN or infinite among little-endian f32: one whose exponent is all ones.
+/// The index of the first of some little-endian f32 that is NaN or infinite, that is, whose exponent is all ones.
 fn first_not_finite(floats: &[u8]) -> Option<usize> {
     const EXPONENT: u32 = 0x7f80_0000;
     let is_wrong = |word: &[u8; 4]| u32::from_le_bytes(*word) & EXPONENT == EXPONENT;
     let words = floats.as_chunks::<4>().0;
-    // The whole chunk first, without a branch for each element.
+    // Checks the whole chunk first, without a branch for each element.
     words.iter().fold(false, |any, word| any | is_wrong(word)).then(|| words.iter().position(is_wrong)).flatten()
 }
 
@@ -81,7 +81,8 @@ mod tests {
     use super::*;
     use crate::fixture::{Tiny, TinyTensor};
 
-    /// The definition at the head of this file, over one contiguous text, without chunks, threads or maps.
+    /// The definition in the documentation of this module, over one contiguous buffer, without chunks, threads or
+    /// memory maps.
     fn by_definition(tiny: &Tiny) -> String {
         let number = |n: usize| (n as u64).to_le_bytes().to_vec();
         let tensor = |(name, tensor): (&String, &TinyTensor)| {

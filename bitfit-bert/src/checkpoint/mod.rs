@@ -1,5 +1,5 @@
-//! A checkpoint: a directory with `config.json` and safetensors, checked as a whole, whose tensors are read by their
-//! role.
+//! A checkpoint: a directory with `config.json` and safetensors files, checked as a whole, whose tensors are read by
+//! their role.
 //!
 //! ```no_run
 //! # fn main() -> bitfit_bert::Result<()> {
@@ -30,18 +30,18 @@ use safetensors::{Entry, MappedFile, WeightFiles};
 /// The encoder in a model directory, memory-mapped and checked against its `config.json`.
 ///
 /// Tensors are addressed by [`Role`], whatever names the file uses: with or without the prefix of a model with a head,
-/// in today's words or in those of early conversions. Heads of earlier tasks are ignored.
+/// with today's endings or those of early conversions. Heads of earlier tasks are ignored.
 ///
 /// The files must not be changed in place while a checkpoint, or a tensor that came from it, is alive: an f32 tensor is
 /// a view of the mapped file, not a copy.
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
-    /// The weight file, or the index of the shards: the path in messages about all weights.
+    /// The path in messages about all weights: the weight file, or the index of the shards.
     path: PathBuf,
     files: Vec<MappedFile>,
     config: ModelConfig,
-    /// The tensors of the encoder. Complete, of supported types and of the right shapes.
+    /// The tensors of the encoder: complete, of supported types and with the expected shapes.
     entries: BTreeMap<Role, Entry>,
     /// The names, as in the file and sorted, of tensors that are not part of the encoder: heads, adapters, buffers.
     ignored: Vec<String>,
@@ -50,13 +50,13 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens `dir`: `config.json` and `model.safetensors`, or the shards of `model.safetensors.index.json`.
     ///
-    /// No weight is read yet, but every tensor is known to be there with its shape and type.
+    /// No weight is read yet, but every tensor is checked to exist with its shape and type.
     ///
     /// # Errors
     /// The errors of [`ModelConfig::open`]; [`Error::Io`] and [`Error::Weights`] for files that are missing, truncated
-    /// or garbage, or hold another number of layers; [`Error::NoBiases`]; [`Error::MissingTensor`],
-    /// [`Error::ShapeMismatch`] and [`Error::Dtype`] for the first tensor that the configuration implies and the file
-    /// does not hold so.
+    /// or invalid, or hold another number of layers; [`Error::NoBiases`]; [`Error::MissingTensor`],
+    /// [`Error::ShapeMismatch`] and [`Error::Dtype`] for the first tensor that the configuration implies and that is
+    /// missing or differs in the file.
     pub fn open(dir: &Path) -> Result<Self> {
         let config = ModelConfig::open(dir)?;
         let WeightFiles { path, entries: found, files } = safetensors::read_directory(dir)?;
@@ -103,7 +103,7 @@ impl Checkpoint {
         self.config.architecture
     }
 
-    /// Whether the file holds a pooler. A model pre-trained on masked words alone has none.
+    /// Whether the file holds a pooler. A model pre-trained only on masked language modelling has none.
     pub fn has_pooler(&self) -> bool {
         self.entries.contains_key(&Role::weight(Module::Pooler, 0))
     }
@@ -118,11 +118,11 @@ impl Checkpoint {
         self.entries.values().map(|entry| entry.shape.iter().product::<usize>()).sum()
     }
 
-    /// The tensor of this role, in f32: a view of the mapped file where it is stored so (and aligned), a converted copy
-    /// where it is F16 or BF16. Matrices of dense layers are `[out, in]`.
+    /// The tensor of this role, in f32: a view of the mapped file if it is stored as aligned F32, otherwise a converted
+    /// copy. Matrices of dense layers are `[out, in]`.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`], of a pooler that the file does not hold or a layer that the model does not have.
+    /// [`Error::MissingTensor`] for a pooler that the file does not hold or a layer that the model does not have.
     pub fn tensor(&self, role: Role) -> Result<HostTensor> {
         let entry = self.entries.get(&role).ok_or_else(|| self.missing(role))?;
         let shape = entry.shape.clone();
@@ -132,7 +132,7 @@ impl Checkpoint {
         })
     }
 
-    /// Gives back the memory through which the file was read, for a tensor that has been laid out elsewhere. A view of
+    /// Returns the memory of the mapped file to the system, for a tensor that has been laid out elsewhere. A view of
     /// the tensor stays valid: the next read of it loads the file's pages again.
     pub fn release(&self, role: Role) {
         if let Some(entry) = self.entries.get(&role) {
@@ -141,7 +141,7 @@ impl Checkpoint {
     }
 
     /// The BLAKE3 hash over the names, shapes and f32 values of all tensors of the encoder, as 64 hexadecimal digits:
-    /// equal for two files of the same weights however they are stored, so that it tells whether a task file belongs to
+    /// equal for two files of the same weights however they are stored, so it determines whether a task file belongs to
     /// this base.
     ///
     /// Reads every weight once, with all threads of the current rayon pool.
@@ -155,8 +155,8 @@ impl Checkpoint {
         fingerprint::fingerprint(by_name.iter().map(|(name, entry)| (name.as_str(), *entry)))
     }
 
-    /// Refuses weight files that were truncated or rewritten in place since they were opened, so that a result is not
-    /// taken for one of the weights that were read. A file that was replaced by another of its name does no harm.
+    /// Refuses weight files that were truncated or rewritten in place since they were opened, because results would not
+    /// belong to the weights that were read. Replacing a file by another of the same name is harmless.
     ///
     /// # Errors
     /// [`Error::Weights`] with the file.
@@ -164,7 +164,7 @@ impl Checkpoint {
         self.files.iter().try_for_each(MappedFile::check_unchanged)
     }
 
-    /// Checks that everything the configuration implies is there, of the right shape and type.
+    /// Checks that every tensor that the configuration implies exists with the right shape and type.
     fn validate(&self) -> Result<()> {
         self.check_layers()?;
         let architecture = self.architecture();
@@ -201,7 +201,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Checks that this is a model of the architecture at all, and of as many layers as the configuration says.
+    /// Checks that this is a model of the architecture, and that its number of layers is that of the configuration.
     fn check_layers(&self) -> Result<()> {
         let wrong = |reason| Err(Error::Weights { path: self.path.clone(), reason });
         let expected = self.config.num_hidden_layers;
@@ -211,7 +211,7 @@ impl Checkpoint {
             return wrong(format!("the file holds no tensor of a {}: it holds {some}", self.architecture()));
         }
         let found = self.entries.keys().filter(|role| role.module.is_in_layers()).map(|role| role.layer).max();
-        // A hostile name can have the largest number there is.
+        // The number in a hostile name can be the largest usize.
         let found = found.map_or(0, |last| last.saturating_add(1));
         if found != expected {
             return wrong(format!("the file holds {found} encoder layers, but config.json implies {expected}"));

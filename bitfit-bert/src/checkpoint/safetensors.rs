@@ -19,7 +19,7 @@ use crate::{Error, Result};
 pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
-/// Weight files in formats that are not read: Python pickles and other frameworks' own.
+/// Weight files in formats that are not supported: Python pickles and those of other frameworks.
 const OTHER_FORMATS: [&str; 4] =
     ["pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack"];
 
@@ -33,7 +33,7 @@ pub(crate) struct Entry {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub bytes: Arc<Mmap>,
-    /// Its bytes' place in `bytes`; the header is checked, so the range is inside.
+    /// The range of its data in `bytes`; it is in bounds, because the header is checked.
     pub range: Range<usize>,
 }
 
@@ -60,7 +60,7 @@ impl Entry {
 /// The weight files of a directory.
 #[derive(Debug)]
 pub(super) struct WeightFiles {
-    /// The one file, or the index of the shards: the path in messages about all of them.
+    /// The path in messages about all files: the single file, or the index of the shards.
     pub path: PathBuf,
     /// All tensors, in no particular order.
     pub entries: Vec<Entry>,
@@ -68,7 +68,7 @@ pub(super) struct WeightFiles {
     pub files: Vec<MappedFile>,
 }
 
-/// A mapped file, held open to find out whether it is changed in place.
+/// A mapped file, kept open to detect whether it is changed in place.
 #[derive(Debug)]
 pub(super) struct MappedFile {
     path: PathBuf,
@@ -82,7 +82,7 @@ impl MappedFile {
     /// of its name is not affected: the map keeps the old one.
     ///
     /// # Errors
-    /// [`Error::Weights`] with the file; [`Error::Io`] when the system does not answer.
+    /// [`Error::Weights`] with the file; [`Error::Io`] when the metadata of the file cannot be read.
     pub(super) fn check_unchanged(&self) -> Result<()> {
         let now = self.file.metadata().map_err(Error::io(&self.path))?;
         if (now.len(), now.modified().ok()) == (self.len, self.modified) {
@@ -168,7 +168,7 @@ pub(crate) fn map_file(path: &Path) -> Result<OneFile> {
 
 fn entries(path: &Path, bytes: Arc<Mmap>, header: usize, metadata: &Metadata) -> Vec<Entry> {
     let path: Arc<Path> = path.into();
-    // The data follow the header, and the eight bytes in front of it that hold its length.
+    // The data follow the header, which is preceded by eight bytes that hold its length.
     let start = size_of::<u64>() + header;
     let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| Entry {
         path: path.clone(),

@@ -3,12 +3,12 @@
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-/// Whether a type is read: whether f32 holds everything that it can hold exactly.
+/// Whether a type is supported: whether f32 represents all of its values exactly.
 pub(crate) fn is_supported(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
-/// Bytes of one element of a supported type.
+/// The size in bytes of an element of a supported type.
 pub(super) fn element_size(dtype: Dtype) -> usize {
     dtype.bitsize() / 8
 }

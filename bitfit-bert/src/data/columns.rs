@@ -1,8 +1,9 @@
 //! Which columns of a file hold the text and the label: named by the caller, expected by a preset, or recognised.
 //!
-//! The candidates, in order, are the preset's layouts and then the common column names; what the caller gives replaces
-//! that field of every candidate. The first candidate that fits the file's first row is the plan. One that finds a
-//! label goes before one that does not, and without a label a plan is made only where none is required.
+//! The candidates, in order, are the preset's layouts and then the common column names; a column that the caller gives
+//! replaces that field of every candidate. The first candidate that matches the file's first row is the plan.
+//! Candidates with a label are tried before those without, and a plan without a label is made only if labels are not
+//! required.
 
 use std::path::Path;
 
@@ -27,7 +28,7 @@ const COMMON_LABEL: [&str; 7] = ["label", "labels", "gold_label", "intent", "cat
 /// One column of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ColumnRef {
-    /// By its name in the header, or the key of a JSON object; case counts only where two names differ by nothing else.
+    /// By its name in the header, or the key of a JSON object; case matters only if two names differ in nothing else.
     Name(String),
     /// By its number, from 0.
     Index(usize),
@@ -47,16 +48,17 @@ impl From<&str> for ColumnRef {
 /// Whether the first row names the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Header {
-    /// It does if columns are chosen by name, or if a column chosen by number has one of the common names there.
+    /// The first row is a header if columns are chosen by name, or if it has one of the common names in a column chosen
+    /// by number.
     #[default]
     Auto,
-    /// It does.
+    /// The first row is a header.
     Yes,
-    /// It is the first example.
+    /// The first row is the first example.
     No,
 }
 
-/// The columns to read. The default leaves everything to the preset and to recognition; what is given wins over both.
+/// The columns to read. By default the preset or recognition chooses them; columns that are given override both.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Columns {
     /// One column, or the two of a pair; none to recognise them.
@@ -67,7 +69,7 @@ pub struct Columns {
     pub header: Header,
 }
 
-/// What to read of each row, fixed by the first.
+/// What to read from each row, determined by the first.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     /// Whether the first row is a header.
@@ -88,11 +90,11 @@ struct Candidate {
     width: Option<usize>,
 }
 
-/// A file's first row, and how to look for columns in it.
+/// A file's first row, in which columns are searched.
 struct FirstRow<'a> {
     path: &'a Path,
     cells: &'a [&'a str],
-    /// The cells are the keys of a JSON object: always names, never an example.
+    /// Whether the cells are the keys of a JSON object, which are always names and never an example.
     keyed: bool,
 }
 
@@ -100,7 +102,7 @@ struct FirstRow<'a> {
 pub(super) fn resolve(path: &Path, cells: &[&str], keyed: bool, options: &ReadOptions) -> Result<Plan> {
     let given = &options.columns;
     if given.text.len() > 2 {
-        let reason = format!("{} text columns are asked for; a text is one column, a pair is two", given.text.len());
+        let reason = format!("{} text columns are given; a text is one column, a pair is two", given.text.len());
         return Err(Error::DataFile { path: path.into(), reason });
     }
     let row = FirstRow { path, cells, keyed };
@@ -122,7 +124,7 @@ pub(super) fn resolve(path: &Path, cells: &[&str], keyed: bool, options: &ReadOp
     Err(row.refusal(&candidates, options))
 }
 
-/// Whether a file that begins with `start` has nothing to choose columns by: none are given, and no header is
+/// Whether nothing identifies the columns of a file that begins with `start`: none are given, and no header is
 /// recognised.
 pub(super) fn is_unnamed(start: &[u8], options: &ReadOptions) -> bool {
     if options.columns != Columns::default() || options.task.is_some() {
@@ -209,7 +211,7 @@ impl FirstRow<'_> {
         Ok(Some(Plan { header, text: positions, label, text_names: names, label_name }))
     }
 
-    /// Where a column is.
+    /// The position of a column; `None` if the row does not have it.
     fn position(&self, column: &ColumnRef) -> Result<Option<usize>> {
         let name = match column {
             ColumnRef::Index(index) if !self.keyed => return Ok((*index < self.cells.len()).then_some(*index)),
@@ -288,7 +290,7 @@ impl FirstRow<'_> {
         Error::DataColumn { path: self.path.into(), reason, found: self.found(), advice, settings }
     }
 
-    /// The columns for a message, each number beside what the first row has there.
+    /// The columns for a message: each number with the content of the first row.
     fn found(&self) -> String {
         let show = |(i, cell): (usize, &&str)| {
             let short: String = cell.trim().chars().take(32).collect();

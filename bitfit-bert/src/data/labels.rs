@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::Dataset;
 use crate::{Error, Result};
 
-/// The classes by name; a class's index is its place here.
+/// The classes by name; the index of a class is its position in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels {
     names: Vec<String>,
@@ -40,7 +40,7 @@ impl Labels {
         let mut names: Vec<String> = distinct.into_iter().map(str::to_owned).collect();
         let numbers: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
         if numbers.is_some() {
-            // Stable, so that 01 and 1 stay two classes in a fixed order.
+            // The sort is stable, so 01 and 1 are two classes in a fixed order.
             names.sort_by_key(|name| name.parse::<i64>().unwrap_or(0));
         }
         Ok(Self::indexed(names))
@@ -62,7 +62,7 @@ impl Labels {
         &self.names
     }
 
-    /// How many classes there are (C).
+    /// The number of classes, C.
     pub fn len(&self) -> usize {
         self.names.len()
     }
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(Labels::of_training_set(&read(headed, Header::No)).unwrap().names(), ["mood", "x", "y"]);
         let message = read(headed, Header::Auto).scores().unwrap_err().to_string();
         assert!(message.contains("line 1") && message.contains("whether this row names the columns"), "{message}");
-        // Another row has the first one's label, or none is in doubt.
+        // Another row has the label of the first, or the first row is known to be an example.
         assert_eq!(Labels::of_training_set(&read("a\tx\nb\ty\nc\tx\n", Header::Auto)).unwrap().names(), ["x", "y"]);
         let message = read("a\t1\nb\ty\n", Header::Auto).scores().unwrap_err().to_string();
         assert!(message.contains("line 2") && !message.contains("names the columns"), "{message}");

@@ -1,4 +1,4 @@
-//! Lines of a stream with their numbers, which the readers of TSV, JSON lines and plain lines stand on.
+//! Lines of a stream with their numbers, for the readers of TSV, JSON lines and plain lines.
 
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(super) struct LineReader<R> {
     path: PathBuf,
     line: usize,
     bytes: Vec<u8>,
-    /// Whether a line was too long to be read to its end, so that the next one cannot be found.
+    /// Whether a line was too long to be read to its end, so the next one cannot be found.
     ended: bool,
 }
 
@@ -82,12 +82,12 @@ pub(super) fn blank(path: &Path, line: usize) -> Error {
     Error::DataRow { path: path.into(), line, reason: "a blank line between rows".into() }
 }
 
-/// Blank lines, held back until it is known whether rows follow: at the end of a file they mean nothing.
+/// Blank lines that are an error if a row follows; at the end of a file they are ignored.
 #[derive(Default)]
 pub(super) struct Blanks(Vec<usize>);
 
 impl Blanks {
-    /// Whether the line is blank; then it is remembered.
+    /// Whether the line is blank; a blank line is recorded.
     pub(super) fn holds(&mut self, line: usize, text: &str) -> bool {
         let blank = text.trim().is_empty();
         if blank {
@@ -96,7 +96,7 @@ impl Blanks {
         blank
     }
 
-    /// The blank lines before the row that has now come.
+    /// Takes the recorded blank lines, which come before the current row.
     pub(super) fn before_row(&mut self) -> std::vec::Drain<'_, usize> {
         self.0.drain(..)
     }

@@ -67,12 +67,12 @@ fn unknown_kind(name: &str) -> UnknownName {
     UnknownName { what: "kind", name: name.into(), known: Kind::ALL.iter().map(|kind| kind.name()).collect() }
 }
 
-/// A label as the file has it, without the blanks around it; never empty.
+/// A label as in the file, without leading and trailing blanks; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label(String);
 
 impl Label {
-    /// The label of a field; `None` if there is nothing in it but blanks.
+    /// The label of a field; `None` if it contains only blanks.
     pub fn new(field: &str) -> Option<Self> {
         let field = field.trim();
         (!field.is_empty()).then(|| Self(field.to_owned()))
@@ -93,7 +93,7 @@ impl fmt::Display for Label {
 /// One text, or a pair of texts, with its label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// The text, exactly as the file has it.
+    /// The text, exactly as in the file.
     pub text: String,
     /// The second text of a pair.
     pub pair: Option<String>,
@@ -103,7 +103,7 @@ pub struct Example {
     pub line: usize,
 }
 
-/// The texts or pairs of examples, in their order, as a tokenizer takes them.
+/// The texts or pairs of examples, in their order, in the form that a tokenizer takes.
 pub fn texts(examples: &[Example]) -> Vec<(&str, Option<&str>)> {
     examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect()
 }
@@ -112,14 +112,14 @@ pub fn texts(examples: &[Example]) -> Vec<(&str, Option<&str>)> {
 /// columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// The format; by default what the extension says ([`Format::of`]).
+    /// The format; by default that of the extension ([`Format::of`]).
     pub format: Option<Format>,
     /// The preset whose columns to expect.
     pub task: Option<GlueTask>,
-    /// Columns by name or number. Whatever is given here wins over the preset.
+    /// Columns by name or number; they override the preset.
     pub columns: Columns,
-    /// Whether every row must have a label, as for training. Otherwise labels are read where there are any, and no row
-    /// is left out because of its label or its width.
+    /// Whether every row must have a label, as for training. Otherwise labels are optional, and no row is skipped
+    /// because of its label or its width.
     pub require_labels: bool,
 }
 
@@ -130,13 +130,13 @@ impl Default for ReadOptions {
 }
 
 impl ReadOptions {
-    /// Whether a label that cannot be used counts as none: no row needs one, and the caller named no label column.
+    /// Whether a label that cannot be used is ignored: labels are not required, and the caller named no label column.
     fn labels_are_optional(&self) -> bool {
         !self.require_labels && self.columns.label.is_none()
     }
 }
 
-/// Whether a label is one by which the preset says "no label".
+/// Whether the preset defines this label as "no label".
 fn means_none(preset: Option<&Preset>, label: Option<&Label>) -> bool {
     preset.zip(label).is_some_and(|(preset, label)| preset.skip_labels.contains(&label.as_str()))
 }
@@ -144,34 +144,34 @@ fn means_none(preset: Option<&Preset>, label: Option<&Label>) -> bool {
 /// The examples of one file, in the file's order; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
-    /// The file's name without its folders.
+    /// The name of the file without its directory.
     pub name: String,
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What was read.
+    /// The examples, in the order of the file.
     pub examples: Vec<Example>,
-    /// Whether it was assumed that the first row is an example: columns were chosen by number, and nothing in it looks
-    /// like a column's name.
+    /// Whether the first row was assumed to be an example, because columns were chosen by number and nothing in it
+    /// looks like a column name.
     pub header_is_unsure: bool,
     /// The names of the one or two text columns, or their numbers from 0 where there is no header.
     pub text_columns: Vec<String>,
     /// The name or number of the label column.
     pub label_column: Option<String>,
-    /// Lines that were left out because the preset says so: see [`Preset::skip_malformed`] and [`Preset::skip_labels`].
-    /// Empty for every other file, and where no labels are required. The caller must report them.
+    /// The numbers of the lines that the preset skips: see [`Preset::skip_malformed`] and [`Preset::skip_labels`].
+    /// Empty for every other file, and if labels are not required. The caller must report them.
     pub skipped: Vec<usize>,
 }
 
 impl Dataset {
     /// Reads a file.
     ///
-    /// A `.txt` file is tab-separated like `.tsv`; but where no labels are required, no columns are named and its first
-    /// line is not a header, it is plain texts ([`Format::Lines`]).
+    /// A `.txt` file is tab-separated like `.tsv`; but if labels are not required, no columns are named and its first
+    /// line is not a header, it is read as plain texts ([`Format::Lines`]).
     ///
     /// # Errors
     /// [`Error::Io`] for a file that cannot be read; [`Error::DataFile`] for an unknown extension or no rows;
-    /// [`Error::DataColumn`] for a column that is not there; [`Error::DataRow`] and [`Error::DataField`] for a row that
-    /// is broken, with its line.
+    /// [`Error::DataColumn`] for a missing column; [`Error::DataRow`] and [`Error::DataField`] for a row that is
+    /// broken, with its line.
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self> {
         let file = File::open(path).map_err(Error::io(path))?;
         let mut reader = BufReader::with_capacity(1 << 16, file);
@@ -185,7 +185,7 @@ impl Dataset {
         Self::from_reader(reader, path, &options)
     }
 
-    /// Reads a stream. `path` names it in errors, and its extension gives the format where the options give none.
+    /// Reads a stream. `path` names it in errors, and its extension determines the format if the options do not.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -223,7 +223,7 @@ impl Dataset {
             .collect()
     }
 
-    /// The label of an example, or the error that it has none.
+    /// The label of an example; an error if it has none.
     fn label<'a>(&self, example: &'a Example) -> Result<&'a Label> {
         example.label.as_ref().ok_or_else(|| self.label_error(example, "there is no label".into()))
     }

@@ -1,4 +1,5 @@
-//! Rows of fields, from TSV or CSV, turned into examples: the first row fixes the columns and the width of all others.
+//! Conversion of rows of fields, from TSV or CSV, to examples: the first row determines the columns and the width of
+//! all others.
 
 use std::path::Path;
 
@@ -68,8 +69,8 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Leaves the line out where the preset says so and labels are required; otherwise refuses it, because a prediction
-    /// is due for every row.
+    /// Skips the line if the preset says so and labels are required; otherwise refuses it, because every row needs a
+    /// prediction.
     fn malformed(&mut self, line: usize, error: impl FnOnce() -> Error) -> Result<()> {
         if !self.options.require_labels || self.preset.is_none_or(|preset| !preset.skip_malformed) {
             return Err(error());

@@ -1,4 +1,4 @@
-//! Reading whole files, whatever their format.
+//! Reading whole files of any format.
 
 use std::io::Write;
 
@@ -99,12 +99,12 @@ fn scores_are_finite_numbers() {
     }
 }
 
-/// The real GLUE files, where `BITFIT_GLUE` names the folder that GLUE's download unpacks to.
+/// Reads the real GLUE files if `BITFIT_GLUE` names the directory of GLUE's unpacked download.
 #[test]
 fn glues_own_files_have_their_published_row_counts() {
     let Some(root) = std::env::var_os("BITFIT_GLUE").map(PathBuf::from) else {
-        // Past the test runner's capture.
-        _ = writeln!(std::io::stderr(), "SKIPPED for want of GLUE's files: BITFIT_GLUE names no folder of them");
+        // Bypasses the capture of the test runner.
+        _ = writeln!(std::io::stderr(), "SKIPPED: GLUE's files are missing: BITFIT_GLUE does not name their directory");
         return;
     };
     type File = (&'static str, usize);
@@ -134,7 +134,7 @@ fn glues_own_files_have_their_published_row_counts() {
                 }
             }
         }
-        // All but CoLA have headers that say it all.
+        // All files but CoLA's have headers that identify the columns.
         if task != GlueTask::Cola {
             assert_eq!(read(dev, None), dev_set, "{folder}");
         }

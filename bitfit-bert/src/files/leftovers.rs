@@ -1,5 +1,5 @@
-//! Temporary files of processes that were killed. A process holds a lock on each of its own for as long as it lives, so
-//! one that can be locked has no owner any more.
+//! Temporary files of processes that were killed. A process holds a lock on each of its temporary files while it lives,
+//! so a file that can be locked has no owner.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -7,18 +7,18 @@ use std::path::Path;
 
 use super::{RANDOM, SUFFIX};
 
-/// Deletes the temporary files for the target `name` in `directory` that no process holds. What cannot be examined or
-/// locked stays.
+/// Deletes the temporary files for the target `name` in `directory` that no process holds. Files that cannot be
+/// examined or locked are kept.
 pub(super) fn delete(directory: &Path, name: &OsStr) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
-        // A link or a pipe by such a name is not one of ours, and opening it could block.
+        // A link or a pipe with such a name is not a temporary file, and opening it could block.
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
         if !is_file || !is_temporary(&entry.file_name(), name) {
             continue;
         }
         let path = entry.path();
-        // Some systems lock only what is open for writing.
+        // Some systems lock only files that are open for writing.
         if let Ok(file) = File::options().write(true).open(&path)
             && file.try_lock().is_ok()
         {
@@ -44,7 +44,7 @@ pub(crate) fn is_linked(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
 }
 
-/// Whether an open file still has a name: elsewhere, an open file keeps it.
+/// Whether an open file still has a name, which is always the case on systems other than Unix.
 #[cfg(not(unix))]
 pub(crate) fn is_linked(_: &File) -> bool {
     true

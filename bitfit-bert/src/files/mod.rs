@@ -18,7 +18,7 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::{Error, Result};
 
-/// What the name of a temporary file ends with.
+/// The suffix of the name of a temporary file.
 const SUFFIX: &str = ".partial";
 /// The number of random letters and digits between the target's name and [`SUFFIX`].
 const RANDOM: usize = 6;
@@ -36,7 +36,7 @@ fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
 ///
 /// Until [`AtomicFile::finish`] the bytes are in a temporary file in the same directory, whose name is unique, so that
 /// several threads or processes can write to one target: it has the content of the last that finished. Dropping the
-/// value before deletes the temporary file and leaves the target as it was.
+/// value without finishing deletes the temporary file and does not change the target.
 ///
 /// - The permission bits of the file that a reader found at the target are kept; a new file has those of the umask.
 /// - A symbolic link is itself replaced, and what it points to is left alone, as rename(2) does: a link planted in the
@@ -49,7 +49,7 @@ pub struct AtomicFile {
     writer: BufWriter<Destination>,
 }
 
-/// Where the bytes go until the file is finished.
+/// The destination of the bytes until the file is finished.
 #[derive(Debug)]
 enum Destination {
     /// A temporary file that will replace the target.
@@ -142,7 +142,7 @@ impl TemporaryFile {
         let mut unfinished = unfinished();
         let file = loop {
             let file = builder.make_in(directory, |path| create_new(path, permissions.is_some()))?;
-            // The lock tells other processes that this one is alive. One of them may have been faster.
+            // The lock shows other processes that this one is alive. One of them may already have locked the file.
             _ = file.as_file().try_lock();
             if is_linked(file.as_file()) {
                 break file;
@@ -159,14 +159,14 @@ impl TemporaryFile {
     fn persist(mut self, path: &Path) -> io::Result<()> {
         let file = self.0.take().expect("taken once");
         let temporary = file.path().to_owned();
-        // A full disk may show only when the data leaves the cache.
+        // A full disk may be reported only when the data is flushed from the cache.
         let synced = file.as_file().sync_all();
         let mut unfinished = unfinished();
         let persisted = synced.and_then(|()| file.persist(path).map_err(|error| error.error));
         unfinished.retain(|other| *other != temporary);
         drop(unfinished);
         persisted?;
-        // The rename has happened; a system that cannot flush a directory does not undo it.
+        // The rename is done even if the system cannot flush a directory.
         _ = File::open(directory(path)).and_then(|directory| directory.sync_all());
         Ok(())
     }

@@ -141,7 +141,7 @@ mod unix {
             fs::set_permissions(&path, Permissions::from_mode(kept)).unwrap();
             let file = AtomicFile::create(&path).unwrap();
             let temporary = names(dir.path()).into_iter().find(|name| name.ends_with(SUFFIX)).unwrap();
-            assert_eq!(mode(&dir.path().join(temporary)), kept, "nobody else reads it before it is finished either");
+            assert_eq!(mode(&dir.path().join(temporary)), kept, "as private before it is finished");
             file.finish().unwrap();
             assert_eq!(mode(&path), kept);
         }

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::data::{Dataset, Labels};
 use crate::metrics::{Metric, Predictions};
 
-/// The metrics of a classification that names none.
+/// The default metrics of a classification.
 pub(super) const METRICS: &[Metric] = &[Metric::Accuracy, Metric::F1];
 
 /// One logit for each label.
@@ -54,7 +54,7 @@ impl<D: Backend> Head<D> for Classify {
     }
 }
 
-/// The index of the first greatest value.
+/// The index of the greatest value, the first one if several are equal.
 fn argmax(values: impl IntoIterator<Item = f32>) -> usize {
     let mut values = values.into_iter().enumerate();
     let Some(first) = values.next() else { return 0 };

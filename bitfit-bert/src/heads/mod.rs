@@ -1,4 +1,5 @@
-//! Heads: what a task reads from the pooled rows and what it makes of them. One file a kind of task, behind [`Head`].
+//! Heads: the output of a task for the pooled rows, and its meaning. There is one file for each kind of task, which
+//! implements [`Head`].
 //!
 //! [`TaskSpec`] is the one description of a task. Training, evaluation, prediction and the task file read it, and
 //! [`TaskSpec::head`] is the one place that chooses a head by the kind of the task.
@@ -22,7 +23,7 @@ use classify::Classify;
 pub use pooling::{Pooling, PoolingSource};
 use regress::Regress;
 
-/// What a task is: which head it has, on which labels, over which texts.
+/// The description of a task: its head, its labels and its texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskSpec {
     /// What is predicted for a text.
@@ -37,7 +38,7 @@ pub struct TaskSpec {
     pub pooling: Pooling,
     /// The longest sequence in tokens, special tokens included.
     pub max_length: usize,
-    /// What is reported of an evaluation; the first chooses the best epoch.
+    /// The metrics of an evaluation; the first chooses the best epoch.
     pub metrics: Vec<Metric>,
 }
 
@@ -113,7 +114,7 @@ impl TaskSpec {
     }
 }
 
-/// The metrics of a task that names none.
+/// The metrics of a task that does not name any.
 pub fn default_metrics(kind: Kind) -> Vec<Metric> {
     match kind {
         Kind::Classify => classify::METRICS.to_vec(),
@@ -121,12 +122,12 @@ pub fn default_metrics(kind: Kind) -> Vec<Metric> {
     }
 }
 
-/// What is to be predicted for a list of texts, one target each.
+/// The targets of a list of texts, one for each.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
-    /// The index of a class each.
+    /// The index of a class for each text.
     Classes(Vec<usize>),
-    /// A score each.
+    /// A score for each text.
     Scores(Vec<f32>),
 }
 
@@ -157,7 +158,7 @@ impl Targets {
     }
 }
 
-/// What a model predicts for one text.
+/// The prediction of a model for one text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prediction {
     /// A class.
@@ -171,7 +172,7 @@ pub enum Prediction {
     Score(f32),
 }
 
-/// A kind of task on the device `D`: the width of its output, its loss, and the meaning of what comes out.
+/// A kind of task on the device `D`: the width of its output, its loss, and the meaning of the output.
 pub trait Head<D: Backend>: Debug + Send + Sync {
     /// C: the number of outputs for a text, logits or scores.
     fn outputs(&self) -> usize;
@@ -188,7 +189,7 @@ pub trait Head<D: Backend>: Debug + Send + Sync {
     /// [`crate::Error::Core`] when there is not one target of the head's kind for each row, or the device fails.
     fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>>;
 
-    /// What a row `[C]` of the outputs predicts.
+    /// The prediction of a row `[C]` of the outputs.
     fn decode(&self, outputs: ArrayView1<'_, f32>) -> Prediction;
 
     /// A metric over outputs `[rows, C]` and their targets.

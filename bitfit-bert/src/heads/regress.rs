@@ -10,10 +10,10 @@ use crate::Result;
 use crate::data::Dataset;
 use crate::metrics::{Metric, Predictions};
 
-/// The metrics of a regression that names none.
+/// The default metrics of a regression.
 pub(super) const METRICS: &[Metric] = &[Metric::Spearman, Metric::Pearson];
 
-/// One score.
+/// The head of a regression: one score.
 #[derive(Debug)]
 pub(super) struct Regress;
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ureq::http::Uri;
 
-/// Parses an absolute address with a scheme of the web and a host.
+/// Parses an absolute http or https address with a host.
 pub(super) fn parse(address: &str) -> Option<Uri> {
     let uri: Uri = address.parse().ok()?;
     let is_complete = (is_https(&uri) || is_http(&uri)) && uri.host().is_some_and(|host| !host.is_empty());
@@ -20,8 +20,8 @@ fn is_http(uri: &Uri) -> bool {
     uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"))
 }
 
-/// The scheme, host and port, with the scheme's usual port left out. This is what a token belongs to, and what messages
-/// show of an address: the rest may hold a signature or a password.
+/// The scheme, host and port, without the default port of the scheme. A token is sent to one origin only, and messages
+/// show only the origin of an address, because the rest may contain a signature or a password.
 pub(super) fn origin(uri: &Uri) -> String {
     let (scheme, usual) = if is_https(uri) { ("https", 443) } else { ("http", 80) };
     let host = uri.host().unwrap_or_default().to_ascii_lowercase();
@@ -31,8 +31,8 @@ pub(super) fn origin(uri: &Uri) -> String {
     }
 }
 
-/// Resolves the `Location` of a redirect from `base`, which may be relative. `None` if it leads to no address of the
-/// web.
+/// Resolves the `Location` of a redirect from `base`, which may be relative. `None` if it is not an http or https
+/// address.
 pub(super) fn join(base: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or_default();
     let before_path = &location[..location.find(['/', '?']).unwrap_or(location.len())];

@@ -36,7 +36,7 @@ impl Repository {
         }
     }
 
-    /// The snapshot that the cache has of the main branch, complete or not.
+    /// The cached snapshot of the main branch, complete or not.
     pub(super) fn snapshot(&self) -> Option<PathBuf> {
         let commit = String::from_utf8(read_bounded(&self.root.join("refs/main"), 1 << 10).ok()?).ok()?;
         // Whatever else the file holds must not lead out of the cache.
@@ -89,14 +89,13 @@ mod write {
         /// Locks a blob against other threads and processes, Python's too, until the file is dropped or its process
         /// ends. Calls `waits` before it has to wait.
         ///
-        /// The lock saves a second download and guards nothing else, so a file system without locks is no error:
-        /// `None`.
+        /// The lock only avoids a second download, so a file system without locks is not an error: `None`.
         pub(in crate::hub) fn lock(&self, blob: &str, waits: impl FnOnce()) -> io::Result<Option<File>> {
             let path = self.locks.join(format!("{blob}.lock"));
             create_parent(&path)?;
             let mut waits = Some(waits);
             loop {
-                // Another user's lock file may be read-only, and can be locked all the same.
+                // A lock file of another user may be read-only, but can be locked nevertheless.
                 let writable = File::options().write(true).create(true).truncate(false).open(&path);
                 let file = writable.or_else(|error| File::open(&path).map_err(|_| error))?;
                 match file.try_lock() {
@@ -112,8 +111,8 @@ mod write {
                     }
                     Err(TryLockError::Error(_)) => return Ok(None),
                 }
-                // Some versions of the Python library delete a lock file that they release. Whoever opens the path next
-                // would get another file.
+                // Some versions of the Python library delete a lock file that they release. The next process that opens
+                // the path would get another file.
                 if crate::files::is_linked(&file) {
                     return Ok(Some(file));
                 }

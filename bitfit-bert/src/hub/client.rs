@@ -1,4 +1,4 @@
-//! Requests to a hub: which addresses they may go to, what they show there, and how redirects are followed.
+//! Requests to a hub: the permitted addresses, the use of the token, and redirects.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,21 +11,21 @@ use ureq::{Agent, Body};
 use super::settings::{Network, TokenSource};
 use super::{address, names};
 
-/// How many redirects one request may take.
+/// The maximum number of redirects of a request.
 const REDIRECTS: usize = 10;
-/// How long a connection, and then the head of an answer, may take.
+/// The timeout of connecting, and of receiving the headers of a response.
 const CONNECT: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(60);
-/// How large a listing may be, in bytes, and how long it may take. One of a thousand files has 100 kB.
+/// The maximum size of a listing in bytes, and its timeout. The listing of a thousand files has 100 kB.
 const LISTING: u64 = 16 << 20;
 const LISTING_TIME: Duration = Duration::from_secs(120);
-/// How many bytes of a token file are read.
+/// The number of bytes that are read from a token file.
 const TOKEN: u64 = 64 << 10;
 
-/// Why a download ended.
+/// The reason for which a download ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// The main branch got another commit meanwhile.
+    /// The main branch changed to another commit during the download.
     #[error("the hub's main branch changed during the download")]
     Moved,
     /// A connection broke: another attempt may get further.
@@ -55,24 +55,24 @@ impl Listing {
     }
 }
 
-/// What a hub says about a file.
+/// A hub's metadata of a file.
 #[derive(Debug)]
 pub(super) struct Metadata {
     pub commit: String,
     /// The name of its blob in the cache.
     pub blob: String,
-    /// The size in bytes, where the hub says it.
+    /// The size in bytes, if the hub reports it.
     pub size: Option<u64>,
 }
 
 /// A request to a hub, before redirects.
 struct Query<'a> {
     method: Method,
-    /// The path behind the endpoint, with its leading slash.
+    /// The path after the endpoint, with its leading slash.
     path: &'a str,
     /// The first byte of the range.
     start: Option<u64>,
-    /// How long the body may take in all.
+    /// The timeout of the whole body.
     time: Option<Duration>,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Query<'a> {
 pub(super) struct Client<'a> {
     network: &'a Network,
     agent: Agent,
-    /// The hub's own origin, the only one that is shown the token.
+    /// The origin of the hub, the only one to which the token is sent.
     origin: String,
     token: Option<String>,
 }
@@ -101,7 +101,7 @@ impl<'a> Client<'a> {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("bitfit/", env!("CARGO_PKG_VERSION")))
-            // The size of a file is that of its bytes as they are.
+            // The size of a file is that of its uncompressed bytes.
             .accept_encoding("identity")
             .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
@@ -129,7 +129,7 @@ impl<'a> Client<'a> {
         Ok(listing)
     }
 
-    /// What the hub says about a file of a model's main branch.
+    /// The hub's metadata of a file of a model's main branch.
     pub(super) fn metadata(&self, model: &str, file: &str) -> Result<Metadata, Failure> {
         let (uri, response) = self.follow(&Query::new(Method::HEAD, &format!("/{model}/resolve/main/{file}")))?;
         let is_redirect = is_redirect(response.status());
@@ -149,8 +149,8 @@ impl<'a> Client<'a> {
         Ok(Metadata { commit: commit.into(), blob: blob.into(), size })
     }
 
-    /// Requests the content of a file from byte `start` on. The server may begin at 0 all the same, or answer 416 if
-    /// there is nothing from there on.
+    /// Requests the content of a file from byte `start` on. The server may ignore the range, or answer 416 if the range
+    /// is empty.
     pub(super) fn content(&self, model: &str, file: &str, start: u64) -> Result<(Uri, Response<Body>), Failure> {
         let path = format!("/{model}/resolve/main/{file}");
         let (uri, response) =
@@ -167,8 +167,9 @@ impl<'a> Client<'a> {
         Failure::Broken(format!("{}: {}", address::origin(uri), error.split_whitespace().collect::<Vec<_>>().join(" ")))
     }
 
-    /// Sends a request to the hub and follows its redirects. A redirect of HEAD to another origin is itself the answer
-    /// if its headers describe the file: those of the storage that it leads to do not.
+    /// Sends a request to the hub and follows its redirects. If the headers of a redirect of HEAD to another origin
+    /// describe the file, the redirect itself is returned, because the headers of the storage that it leads to do not
+    /// describe it.
     fn follow(&self, query: &Query<'_>) -> Result<(Uri, Response<Body>), Failure> {
         let mut uri = address::parse(&format!("{}{}", self.network.endpoint, query.path))
             .ok_or_else(|| Failure::Final("HF_ENDPOINT is not an http:// or https:// address".into()))?;
@@ -196,8 +197,7 @@ impl<'a> Client<'a> {
         Err(Failure::Final(format!("{} redirects more than {REDIRECTS} times", self.origin)))
     }
 
-    /// Sends a request to `uri`, with the token if that is the hub's own address and no one else can read it on the
-    /// way.
+    /// Sends a request to `uri`, with the token if it is an address of the hub and the connection is private.
     fn send(&self, query: &Query<'_>, uri: &Uri, is_own: bool) -> Result<Response<Body>, Failure> {
         let mut request = Request::builder().method(query.method.clone()).uri(uri.clone());
         if let Some(start) = query.start {
@@ -211,17 +211,17 @@ impl<'a> Client<'a> {
         self.agent.run(request).map_err(|error| self.broken(uri, error))
     }
 
-    /// Whether a token may be sent to `uri`. One that a local proxy passes on in plain http could be read on the way.
+    /// Whether a token may be sent to `uri`. A token that a local proxy forwards in plain http could be intercepted.
     fn is_private(&self, uri: &Uri) -> bool {
         address::is_https(uri) || self.network.allow_http || uri.host().is_some_and(address::is_loopback)
     }
 
-    /// Refuses plain http that leaves this machine: anybody on the way could read the token and change the model.
+    /// Refuses plain http that leaves this machine, because an intermediary could read the token and change the model.
     fn check_address(&self, uri: &Uri) -> Result<(), Failure> {
         if address::is_https(uri) || self.network.allow_http {
             return Ok(());
         }
-        // A proxy on this machine decides for itself how to go on.
+        // The connection of a proxy on this machine is the proxy's responsibility.
         let proxy = self.network.proxy.as_ref().filter(|proxy| !proxy.is_no_proxy(uri));
         if proxy.map_or(uri.host(), |proxy| Some(proxy.host())).is_some_and(address::is_loopback) {
             return Ok(());
@@ -229,12 +229,12 @@ impl<'a> Client<'a> {
         let origin = address::origin(uri);
         let through = proxy.map(|proxy| format!(" through the proxy {}", proxy.host())).unwrap_or_default();
         Err(Failure::Final(format!(
-            "{origin}{through} is not encrypted, and anybody on the way could change the model: use https, or set \
+            "{origin}{through} is not encrypted, so the model could be changed in transit: use https, or set \
              BITFIT_ALLOW_HTTP=1"
         )))
     }
 
-    /// Refuses what [`Self::check_address`] does, and a step down from https to plain http, even on this machine.
+    /// Refuses addresses as [`Self::check_address`] does, and redirects from https to plain http, even on this machine.
     fn check_redirect(&self, from: &Uri, to: &Uri) -> Result<(), Failure> {
         if address::is_https(from) && !address::is_https(to) && !self.network.allow_http {
             let (from, to) = (address::origin(from), address::origin(to));
@@ -278,7 +278,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Reads the token. A file that does not exist has none.
+/// Reads the token; `None` if the file does not exist.
 fn read_token(source: &TokenSource) -> Result<Option<String>, Failure> {
     let (text, place) = match source {
         TokenSource::Variable(name, token) => (token.clone(), (*name).to_owned()),
@@ -304,7 +304,7 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Whether the headers say which version of a file a redirect leads to.
+/// Whether the headers of a redirect describe the version of the file.
 fn describes_file(headers: &HeaderMap) -> bool {
     headers.contains_key("x-repo-commit") && (headers.contains_key("x-linked-etag") || headers.contains_key("etag"))
 }

@@ -1,4 +1,4 @@
-//! The download of a model into the cache: which files, in which order, and how each becomes a verified blob.
+//! The download of a model into the cache: the files, their order, and the verification of each blob.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -19,15 +19,16 @@ use crate::checkpoint::safetensors::{INDEX, SINGLE, shards};
 use crate::config::FILE_NAME as CONFIG;
 use crate::heads::pooling::{MODULES, SentenceModule, modules};
 
-/// How often a download begins again because the main branch moved.
+/// The number of times that a download restarts because the main branch changed.
 const MOVES: usize = 3;
-/// How often a file is resumed after a broken connection, as long as each connection transfers something.
+/// The number of times that a file is resumed after a broken connection, as long as each connection transfers
+/// something.
 const RESUMES: u32 = 5;
-/// The largest file, in bytes, that is taken from a server that does not say how large it is.
+/// The maximum size, in bytes, of a file whose size the server does not announce.
 const UNKNOWN_SIZE: u64 = 256 << 20;
 const BUFFER: usize = 1 << 20;
 
-/// Fetches whatever of the main branch of `model` the cache lacks, and returns the directory of its snapshot.
+/// Fetches the files of the main branch of `model` that the cache lacks, and returns the directory of its snapshot.
 pub(super) fn fetch(network: &Network, repository: &Repository, model: &str, quiet: bool) -> Result<PathBuf, Failure> {
     let download =
         Download { network, client: Client::new(network)?, repository, model, quiet, has_said_wait: Cell::new(false) };
@@ -46,13 +47,13 @@ struct Download<'a> {
     repository: &'a Repository,
     model: &'a str,
     quiet: bool,
-    /// Whether the user knows that another download is waited for.
+    /// Whether the message about waiting for another download was printed.
     has_said_wait: Cell<bool>,
 }
 
 impl Download<'_> {
-    /// Fetches all files of one commit, and then makes it the main branch's: at no time does the cache's main branch
-    /// have a part of them only.
+    /// Fetches all files of one commit, and then records it as the main branch, so that the main branch in the cache is
+    /// always complete.
     fn snapshot(&self) -> Result<PathBuf, Failure> {
         let listing = self.client.listing(self.model)?;
         let directory = self.repository.snapshot_of(&listing.sha);
@@ -108,7 +109,7 @@ impl Download<'_> {
         cache::link(&blob, &path, file.matches('/').count(), self.network.symlinks).map_err(at(&path))
     }
 
-    /// Fetches a blob: into a file beside it first, which a later attempt goes on with.
+    /// Fetches a blob into a temporary file beside it, which a later attempt can resume.
     fn blob(&self, file: &str, metadata: &Metadata, blob: &Path) -> Result<(), Failure> {
         let partial = blob.with_file_name(format!("{}.incomplete", metadata.blob));
         let mut transfer = Transfer::open(self, file, metadata.size, &partial)?;
@@ -118,7 +119,7 @@ impl Download<'_> {
             if !names::is_sha256(&metadata.blob) || sha256(&partial)?.eq_ignore_ascii_case(&metadata.blob) {
                 break;
             }
-            // What an earlier attempt left may have been damaged.
+            // The file of an earlier attempt may be damaged.
             if !resumed {
                 _ = fs::remove_file(&partial);
                 return Err(Failure::Final(format!("the content of {file} does not have the hub's SHA-256")));
@@ -128,7 +129,7 @@ impl Download<'_> {
         }
         transfer.bar.finish();
         match fs::rename(&partial, blob) {
-            // Without locks, another download may have been faster.
+            // Without locks, another download may already have renamed the file.
             Err(error) if error.kind() == io::ErrorKind::NotFound && blob.is_file() => Ok(()),
             renamed => renamed.map_err(at(blob)),
         }
@@ -162,7 +163,7 @@ impl<'a> Transfer<'a> {
         Ok(Self { download, file, size, path, output, position, bar })
     }
 
-    /// Fetches what is missing, over several connections if need be.
+    /// Fetches the missing bytes, over several connections if necessary.
     fn run(&mut self) -> Result<(), Failure> {
         let mut pause = self.download.network.pause;
         for resumes in 0.. {
@@ -179,7 +180,7 @@ impl<'a> Transfer<'a> {
         self.output.set_len(self.position).and_then(|()| self.output.sync_all()).map_err(at(self.path))
     }
 
-    /// Fetches what is missing over one connection.
+    /// Fetches the missing bytes over one connection.
     fn connect(&mut self) -> Result<(), Failure> {
         if self.position > 0 && self.size == Some(self.position) {
             return Ok(());
@@ -256,7 +257,7 @@ fn files(listing: &Listing) -> Result<Vec<&'static str>, Failure> {
     Ok(all.filter(|file| listing.has(file)).collect())
 }
 
-/// Where an answer's bytes begin in the file, and how large the file is, if the server says so.
+/// The offset of a response's bytes in the file, and the size of the file if the server reports it.
 fn extent(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
     let header = |name: &str| response.headers().get(name)?.to_str().ok();
     if response.status() != StatusCode::PARTIAL_CONTENT {
@@ -287,7 +288,7 @@ fn progress_bar(file: &str, size: Option<u64>, quiet: bool) -> ProgressBar {
     ProgressBar::with_draw_target(size, target).with_style(style).with_message(file.to_owned())
 }
 
-/// For `map_err`: the system's error, with the file it happened to.
+/// For `map_err`: an error of the system with the file that it concerns.
 fn at(path: &Path) -> impl FnOnce(io::Error) -> Failure + use<> {
     let path = path.to_path_buf();
     move |error| Failure::Final(format!("{}: {error}", path.display()))

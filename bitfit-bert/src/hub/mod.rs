@@ -37,11 +37,11 @@ use crate::{Error, Result};
 /// Returns the directory of the model called `model`.
 ///
 /// An existing directory is returned as it is. Any other name is taken for a hub id, "organisation/name" or "name",
-/// which is looked up in the cache and then, with the feature `hub`, on the hub. A download shows progress bars on
+/// which is searched in the cache and then, with the feature `hub`, on the hub. A download shows progress bars on
 /// stderr unless it is `quiet`.
 ///
-/// These environment variables mean what they mean to huggingface_hub, and one that is blank counts as not set: for the
-/// cache `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME`; for the token `HF_TOKEN`,
+/// These environment variables have the meaning of huggingface_hub, and a blank one counts as not set: for the cache
+/// `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME`; for the token `HF_TOKEN`,
 /// `HUGGING_FACE_HUB_TOKEN`, `HF_TOKEN_PATH`, `HF_HOME` and `HF_HUB_DISABLE_IMPLICIT_TOKEN`; `HF_ENDPOINT`,
 /// `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT` and `HF_HUB_DISABLE_SYMLINKS`. `ALL_PROXY`,
 /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` choose a proxy. `BITFIT_ALLOW_HTTP=1` permits `http://` to other hosts.
@@ -119,7 +119,7 @@ impl Hub {
         }
     }
 
-    /// The refusal of a name that can be a directory's or a hub id, and is found as neither.
+    /// The error for a name that may be a directory or a hub id, but is found as neither.
     fn not_at_hand(&self, model: &str, why: &str) -> Result<PathBuf> {
         let cache = self.settings.cache.as_ref().map_or("any cache".into(), |cache| cache.display().to_string());
         let directory = no_directory(Path::new(model));

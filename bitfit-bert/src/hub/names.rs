@@ -20,11 +20,11 @@ pub(super) fn is_commit(commit: &str) -> bool {
     (1..=64).contains(&commit.len()) && commit.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The file name that an ETag stands for in the cache: without its quotes and its mark of weakness.
+/// The file name of an ETag in the cache: without its quotes and the prefix of weak tags.
 #[cfg(feature = "hub")]
 pub(super) fn blob(etag: &str) -> Option<&str> {
     let name = etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"');
-    // The names of unfinished downloads must not be those of finished ones.
+    // The name of a blob must differ from those of unfinished downloads.
     let is_name = is_plain(name) && name.len() <= 128 && !name.starts_with('.') && !name.ends_with(".incomplete");
     is_name.then_some(name)
 }

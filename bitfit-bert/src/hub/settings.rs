@@ -1,4 +1,4 @@
-//! What the environment says about the cache, the hub, its token and the network.
+//! The settings of the cache, the hub, its token and the network, from the environment.
 
 use std::env;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The settings of one resolution.
 pub(super) struct Settings {
-    /// The directory of the `models--organisation--name`; `None` on a machine without a home directory.
+    /// The directory that contains `models--organisation--name`; `None` on a machine without a home directory.
     pub cache: Option<PathBuf>,
     /// Whether downloads are forbidden.
     pub offline: bool,
@@ -22,31 +22,31 @@ pub(super) struct Network {
     /// The address of the hub, without a slash at its end.
     pub endpoint: String,
     pub token: TokenSource,
-    /// Whether `http://` may lead to other machines.
+    /// Whether `http://` to other machines is permitted.
     pub allow_http: bool,
     pub proxy: Option<ureq::Proxy>,
-    /// How long the other side may send nothing.
+    /// The timeout of a connection on which nothing is received.
     pub stall: Duration,
-    /// How long to wait after a connection broke, before the first attempt to go on.
+    /// The time to wait after a connection broke, before the first attempt to resume.
     pub pause: Duration,
-    /// Whether a snapshot links to its blobs, rather than holding copies.
+    /// Whether a snapshot has links to its blobs rather than copies.
     pub symlinks: bool,
 }
 
-/// Where the token comes from. A file is read when a connection is made, not before.
+/// The source of the token. A file is read only when a connection is made.
 #[cfg(feature = "hub")]
 pub(super) enum TokenSource {
     /// The token, and the name of its variable.
     Variable(&'static str, String),
     /// The path of a file that need not exist; `None` on a machine without a home directory.
     File(Option<PathBuf>),
-    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN` forbids to send one.
+    /// `HF_HUB_DISABLE_IMPLICIT_TOKEN` forbids sending one.
     Disabled,
 }
 
 #[cfg(feature = "hub")]
 const ENDPOINT: &str = "https://huggingface.co";
-/// huggingface_hub waits for 10 seconds, and tries again.
+/// The default of `Network::stall`. huggingface_hub waits for 10 seconds only, but then tries again.
 #[cfg(feature = "hub")]
 const STALL: Duration = Duration::from_secs(30);
 #[cfg(feature = "hub")]
@@ -104,7 +104,7 @@ impl Settings {
 }
 
 /// Replaces a leading `~` by the home directory, and `$NAME` and `${NAME}` by the variables of these names, as Python's
-/// `expanduser` and `expandvars` do. What has no value stays as it is.
+/// `expanduser` and `expandvars` do. Variables without a value are left unchanged.
 fn expand(text: &str, home: Option<&std::path::Path>, variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let mut expanded = OsString::new();
     let mut rest = text;

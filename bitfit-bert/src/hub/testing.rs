@@ -1,4 +1,4 @@
-//! A hub on this machine for tests: it has the files of one model, and each test changes what it answers.
+//! A hub on this machine for tests: it has the files of one model, and each test can change its responses.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -50,9 +50,9 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// After how many bytes of the body the connection is closed.
+    /// The number of bytes of the body after which the connection is closed.
     pub cut: Option<usize>,
-    /// Whether the connection stays open without a word when the body, or what is not cut off, has been sent.
+    /// Whether the connection stays open and silent after the body, or the part before the cut, has been sent.
     pub stalls: bool,
 }
 
@@ -83,7 +83,7 @@ impl Answer {
     }
 }
 
-/// What a hub that has `files` of the model a/b answers. The ETag of a file is its name.
+/// The responses of a hub that has `files` of the model a/b. The ETag of a file is its name.
 pub fn hub(files: &[(&str, &str)]) -> impl Fn(&Received) -> Answer + Clone + Send + Sync + 'static {
     let files: Vec<(String, String)> = files.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
     move |request| {
@@ -100,7 +100,7 @@ pub fn hub(files: &[(&str, &str)]) -> impl Fn(&Received) -> Answer + Clone + Sen
     }
 }
 
-/// A server that answers for as long as the test runs.
+/// A server that runs for the duration of the test.
 pub struct Server {
     pub address: String,
     log: Arc<Mutex<Vec<Received>>>,
@@ -140,7 +140,7 @@ impl Server {
                     }
                     let body = if request.method == "HEAD" { &[][..] } else { &answer.body };
                     let body = &body[..answer.cut.unwrap_or(body.len()).min(body.len())];
-                    // The client may have seen enough.
+                    // The client may have closed the connection.
                     _ = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
                     if answer.stalls && request.method != "HEAD" {
                         loop {
@@ -158,7 +158,7 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
-    /// How many requests were for the content of this file.
+    /// The number of requests for the content of this file.
     pub fn fetched(&self, file: &str) -> usize {
         self.requests().iter().filter(|request| request.is_content(file)).count()
     }

@@ -20,7 +20,7 @@ fn cache(folder: &str, files: &[&str]) -> (tempfile::TempDir, Hub) {
     let settings = Settings {
         cache: Some(root.path().into()),
         offline: true,
-        // Nothing listens there.
+        // A port without a server.
         #[cfg(feature = "hub")]
         network: testing::network("http://127.0.0.1:9"),
     };
@@ -128,7 +128,7 @@ mod downloads {
     const WEIGHTS: &str = "the weights of the model";
     const FILES: [(&str, &str); 3] = [(CONFIG, "{}"), ("vocab.txt", "[UNK]"), (SINGLE, WEIGHTS)];
 
-    /// An empty cache, inside of a directory that must stay as it is, and a hub at this server.
+    /// An empty cache in a directory that must not change otherwise, and a hub at this server.
     fn online(server: &Server) -> (tempfile::TempDir, Hub) {
         let root = tempfile::tempdir().unwrap();
         let settings =
@@ -253,7 +253,7 @@ mod downloads {
     }
 
     #[test]
-    fn names_in_headers_lead_nowhere() {
+    fn names_in_headers_cannot_lead_out_of_the_cache() {
         let absolute = tempfile::tempdir().unwrap();
         let absolute = absolute.path().join("planted").display().to_string();
         let outside = ["../../../../planted", "..", ".", "", "a/b", "../config.json", "a\\b", "a b", ".x", &absolute];
@@ -325,7 +325,7 @@ mod downloads {
                         .with("X-Linked-ETag", "\"weights\"")
                         .with("X-Linked-Size", WEIGHTS.len().to_string())
                         .with("X-Repo-Commit", COMMIT),
-                    // As for a model that has another name now.
+                    // As for a model that was renamed.
                     "/a/b/resolve/main/vocab.txt" => Answer::redirect("/renamed"),
                     "/renamed" => Answer::new(200, "[UNK]").with("ETag", "v").with("X-Repo-Commit", COMMIT),
                     _ => answer,
@@ -417,7 +417,7 @@ mod downloads {
             });
             let (_root, hub) = online(&server);
             assert!(refusal(&hub, "a/b").contains(&format!("24 bytes instead of {announced}")));
-            assert!(!repository(&hub).join("refs").exists(), "a model that is not complete is not the cache's");
+            assert!(!repository(&hub).join("refs").exists(), "an incomplete model is not recorded in the cache");
         }
         for nonsense in ["-1", "many", "18446744073709551616"] {
             let server = changed(move |_, answer| answer.with("X-Linked-Size", nonsense));
@@ -441,7 +441,7 @@ mod downloads {
         assert!(!repository(&hub).join("blobs").join(SINGLE).exists(), "{message}");
     }
 
-    /// Where each request for the weights' content began.
+    /// The first byte of each request for the content of the weights.
     fn starts(server: &Server) -> Vec<Option<usize>> {
         let requests = server.requests();
         requests.iter().filter(|request| request.is_content(SINGLE)).map(|request| request.start).collect()
@@ -465,8 +465,8 @@ mod downloads {
         let (_root, hub) = online(&server);
         assert!(refusal(&hub, "a/b").contains("SHA-256"));
         let partial = repository(&hub).join("blobs").join(format!("{}.incomplete", sha256(WEIGHTS)));
-        assert!(!partial.exists(), "what is wrong is not kept");
-        // What an earlier attempt left is wrong.
+        assert!(!partial.exists(), "wrong content is not kept");
+        // The file of an earlier attempt has wrong content.
         fs::write(&partial, "THE ").unwrap();
         assert_eq!(weights(&hub.resolve("a/b").unwrap()), WEIGHTS);
         assert_eq!(starts(&server), [None, Some(4), None]);
@@ -477,7 +477,7 @@ mod downloads {
         let answers = Arc::new(AtomicUsize::new(0));
         let server = changed(move |request, mut answer| {
             if request.is_content(SINGLE) {
-                // Twice some bytes and the end, then one connection without any, which ends the attempt.
+                // Two connections that break after some bytes, then one without any bytes, which ends the attempt.
                 answer.cut = [Some(5), Some(6), Some(0), None][answers.fetch_add(1, Ordering::Relaxed)];
             }
             answer
@@ -510,7 +510,7 @@ mod downloads {
                 fs::create_dir_all(partial.parent().unwrap()).unwrap();
                 fs::write(&partial, left).unwrap();
                 let dir = hub.resolve("a/b").unwrap();
-                // Without a SHA-256, a file that has its size is complete.
+                // Without a SHA-256, a file of the announced size is complete.
                 let expected = if left.len() == WEIGHTS.len() { left } else { WEIGHTS };
                 assert_eq!(weights(&dir), expected);
             }
@@ -561,7 +561,7 @@ mod downloads {
     }
 
     #[test]
-    fn a_silent_server_is_left() {
+    fn a_silent_server_times_out() {
         let server = changed(|request, mut answer| {
             (answer.cut, answer.stalls) = (Some(3), request.is_content(SINGLE));
             if !answer.stalls {
@@ -599,7 +599,7 @@ mod downloads {
 
     #[test]
     fn two_downloads_of_one_model_fetch_it_once() {
-        // The weights are sent when both downloads have asked for their metadata.
+        // The weights are sent when both downloads have requested their metadata.
         let both = Arc::new(Barrier::new(2));
         let server = changed(move |request, answer| {
             if request.file() == Some(SINGLE) && request.method == "HEAD" {

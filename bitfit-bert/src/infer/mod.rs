@@ -1,4 +1,4 @@
-//! A finished task in use: the base model with a task file's tensors in place of its own.
+//! Prediction with a finished task: the base model with the tensors of a task file in place of its own.
 
 use std::path::Path;
 
@@ -64,7 +64,7 @@ impl<D: Backend> Predictor<D> {
         self.info.labels.as_ref()
     }
 
-    /// The longest sequence in tokens: the one the task was trained with, unless set otherwise.
+    /// The longest sequence in tokens: that of training, unless another one is set.
     pub fn max_length(&self) -> usize {
         self.max_length
     }
@@ -88,8 +88,8 @@ impl<D: Backend> Predictor<D> {
         check_pairs(path, examples, self.info.pairs)
     }
 
-    /// Predicts for texts or pairs, in their order. Whether they are pairs is not checked here, since there is no line
-    /// to name: see [`Predictor::check_pairs`].
+    /// Predicts for texts or pairs, in their order. Use [`Predictor::check_pairs`] to check whether they are pairs,
+    /// because here there is no line number for an error.
     ///
     /// # Errors
     /// [`crate::Error::Tokenizer`] when a text cannot be encoded; [`crate::Error::NotFinite`] for a model that

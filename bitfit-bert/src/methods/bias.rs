@@ -23,20 +23,21 @@ pub enum BiasKind {
     /// b_q of the query projection.
     Query,
     /// b_k of the key projection. Its gradient is exactly zero (softmax ignores what is added to a whole row), so it is
-    /// counted and saved with the others, as published counts do, but never computed and never stepped.
+    /// counted and saved with the others, as in published counts, but its gradient is never computed and it never
+    /// changes.
     Key,
     /// b_v of the value projection.
     Value,
-    /// b_m1 of the projection of what the heads attended to.
+    /// b_m1 of the projection of the concatenated outputs of the heads.
     AttentionOutput,
-    /// b_LN1 of the LayerNorm behind the attention.
+    /// b_LN1 of the LayerNorm after the attention.
     #[strum(serialize = "attention-layernorm")]
     AttentionLayerNorm,
     /// b_m2 of the first matrix of the feed-forward.
     Intermediate,
     /// b_m3 of the second matrix of the feed-forward.
     Output,
-    /// b_LN2 of the LayerNorm behind the feed-forward.
+    /// b_LN2 of the LayerNorm after the feed-forward.
     #[strum(serialize = "output-layernorm")]
     OutputLayerNorm,
     /// The bias of the LayerNorm over the embeddings.
@@ -108,9 +109,8 @@ impl BiasSelection {
         Self { kinds: kinds.into_iter().collect(), layers: None }
     }
 
-    /// The same kinds in these layers only, counted from 0. Of the kinds outside the layers, the pooler's stays; the
-    /// embeddings' stays only where kinds were chosen by name, since a choice of upper layers means that nothing below
-    /// them trains.
+    /// The same kinds in these layers only, counted from 0. The bias of the pooler still trains; that of the embeddings
+    /// trains only if kinds were chosen by name, because a choice of upper layers means that nothing below them trains.
     #[must_use]
     pub fn in_layers(mut self, layers: RangeInclusive<usize>) -> Self {
         if self == Self::all() {
@@ -133,7 +133,7 @@ impl BiasSelection {
         self.kinds.iter().copied()
     }
 
-    /// The layers that train, where not all do.
+    /// The layers whose biases train; `None` if all do.
     pub fn layers(&self) -> Option<&RangeInclusive<usize>> {
         self.layers.as_ref()
     }
@@ -150,7 +150,7 @@ impl BiasSelection {
 }
 
 impl fmt::Display for BiasSelection {
-    /// As a user writes it: `all`, `query,intermediate`, with the layers behind where not all train.
+    /// The form that a user writes: `all` or `query,intermediate`, followed by the layers if not all train.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kinds.len() {
             0 => f.write_str("none")?,

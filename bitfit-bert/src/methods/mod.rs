@@ -11,12 +11,12 @@ use bitfit_core::Mask;
 
 use crate::arch::Role;
 
-/// What a run trains beside the head, which always trains.
+/// What a run trains in addition to the head, which always trains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Biases of the encoder (BitFit, arXiv 2106.10199).
     BitFit(BiasSelection),
-    /// Nothing of the encoder.
+    /// Only the head: the encoder is frozen.
     Frozen,
 }
 

@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn a_class_that_occurs_nowhere_does_not_weigh_in() {
         assert!((macro_average(&[0, 2, 2, 2], &[0, 0, 2, 2], 3) - 0.733_333_333_333_333_4).abs() < 1e-12);
-        // Predicted once but never true: an F1 of 0 that does weigh in.
+        // Predicted once but never true: an F1 of 0 that counts in the mean.
         assert!((macro_average(&[0, 1, 2, 2], &[0, 0, 2, 2], 3) - 0.555_555_555_555_555_5).abs() < 1e-12);
     }
 }

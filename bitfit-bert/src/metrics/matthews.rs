@@ -18,7 +18,7 @@ pub fn matthews(predicted: &[usize], expected: &[usize], classes: usize) -> f64 
         counts[p].0 += 1;
         counts[e].1 += 1;
     }
-    // Whole numbers up to here, so that a side with a single class gives exactly 0.
+    // Integers up to here, so that a side with a single class gives exactly 0.
     let covariance = right * rows - counts.iter().map(|(p, t)| p * t).sum::<i128>();
     let predicted_variance = rows * rows - counts.iter().map(|(p, _)| p * p).sum::<i128>();
     let expected_variance = rows * rows - counts.iter().map(|(_, t)| t * t).sum::<i128>();

@@ -1,9 +1,9 @@
 //! Scores of predictions against a labelled set, the way GLUE and the BitFit paper report them.
 //!
-//! All arithmetic is f64 and greater is better for every metric, so that the best epoch is found by one comparison. A
-//! value is always finite: where a formula is 0/0 (one class only, a constant column) the result is 0, as scikit-learn
-//! has it for F1 and Matthews; for the correlations scipy returns NaN, which JSON cannot hold and no comparison can
-//! rank, so they are 0 too.
+//! All arithmetic is f64, and greater is better for every metric, so one comparison finds the best epoch. A value is
+//! always finite: where a formula is 0/0 (one class only, a constant column) the result is 0, as in scikit-learn for F1
+//! and Matthews. For the correlations scipy returns NaN, which JSON cannot represent and comparisons cannot rank, so
+//! they are 0 too.
 
 pub mod accuracy;
 pub mod f1;
@@ -31,7 +31,7 @@ pub enum Metric {
     Spearman,
 }
 
-/// Predictions beside what was expected, row by row.
+/// Predictions with the expected values, row by row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Predictions<'a> {
     /// Class indices, each below `classes`.
@@ -40,7 +40,7 @@ pub enum Predictions<'a> {
         predicted: &'a [usize],
         /// The true class of each row.
         expected: &'a [usize],
-        /// How many classes the model has (C), not how many occur here.
+        /// The number of classes of the model, C, whether or not they occur here.
         classes: usize,
     },
     /// Scores of a regression.
@@ -56,7 +56,7 @@ impl Metric {
     /// Every metric.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The name in figures, logs and task files, which [`FromStr`](std::str::FromStr) reads.
+    /// The name in reports, logs and task files, which [`FromStr`](std::str::FromStr) reads.
     pub fn name(&self) -> &'static str {
         self.into()
     }

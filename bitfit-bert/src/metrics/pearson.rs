@@ -7,10 +7,10 @@ pub fn pearson(x: &[f32], y: &[f32]) -> f64 {
     correlation(&as_f64(x), &as_f64(y))
 }
 
-/// Pearson's r of two columns of f64, which Spearman's rho is of ranks.
+/// Pearson's r of two columns of f64; Spearman's rho is that of the ranks.
 pub(super) fn correlation(x: &[f64], y: &[f64]) -> f64 {
-    // Whether a column is constant is decided by its values, not by its variance: the mean of n equal numbers may be
-    // off by a rounding, and a variance of 1e-33 would then make a correlation.
+    // Whether a column is constant is decided by its values, not by its variance: the mean of n equal numbers may have
+    // a rounding error, and a variance of 1e-33 would then result in a correlation.
     let varies = |values: &[f64]| values.windows(2).any(|pair| pair[0] != pair[1]);
     if !varies(x) || !varies(y) || x.iter().chain(y).any(|v| !v.is_finite()) {
         return 0.0;
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn undefined_is_zero() {
         let rising: Vec<f32> = (0..1000).map(|i| i as f32).collect();
-        // 0.1 is not a binary number: the mean of a thousand of them is not quite it.
+        // 0.1 has no exact binary representation, so the mean of a thousand of them differs from it.
         assert_eq!(pearson(&[0.1; 1000], &rising), 0.0);
         assert_eq!(pearson(&rising, &[0.1; 1000]), 0.0);
         assert_eq!(pearson(&[1.0, f32::NAN, 2.0], &[1.0, 2.0, 3.0]), 0.0);

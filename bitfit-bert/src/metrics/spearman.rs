@@ -34,7 +34,8 @@ mod tests {
 
     use super::*;
 
-    /// The rank of each value by looking at all others: how many are smaller, and half of the other equal ones.
+    /// The rank of each value by comparing it with all others: the number of smaller ones, and half of the other equal
+    /// ones.
     fn ranks_by_counting(values: &[f32]) -> Vec<f64> {
         let count = |test: &dyn Fn(f32) -> bool| values.iter().filter(|&&v| test(v)).count() as f64;
         values.iter().map(|&v| count(&|w| w < v) + (count(&|w| w == v) + 1.0) / 2.0).collect()
@@ -80,7 +81,7 @@ mod tests {
             let float = |v: &[i32]| v.iter().map(|&v| v as f32).collect::<Vec<_>>();
             let rho = spearman(&float(&x), &float(&y));
             prop_assert!((rho - (1.0 - 6.0 * d2 / (n * (n * n - 1.0)))).abs() < 1e-9);
-            // Only the order counts: a rising function of a column changes nothing.
+            // Only the order matters: an increasing function of a column does not change the result.
             let bent: Vec<f32> = x.iter().map(|&v| (v as f32).powi(3)).collect();
             prop_assert_eq!(spearman(&bent, &float(&y)), rho);
         }

@@ -16,11 +16,11 @@ use crate::heads::Pooling;
 use crate::methods::Method;
 use crate::{Checkpoint, Result, Tokenizer};
 
-/// A base model on a device: weights laid out once, their fingerprint taken once, the tokenizer read once. A clone
-/// shares all of it, and so does every [`Model`](super::Model) over it.
+/// A base model on a device: its weights are laid out once, their fingerprint is computed once and its tokenizer is
+/// read once. Clones share all of it, and so does every [`Model`](super::Model) over it.
 ///
 /// Opening reads the configuration and the headers of the weight files. The weights are read, checked and laid out when
-/// the first model is made, so that a mistake elsewhere is found without waiting for them.
+/// the first model is made, so that errors elsewhere are reported without waiting for them.
 #[derive(Debug)]
 pub struct Base<D: Backend> {
     shared: Arc<Shared<D>>,
@@ -57,7 +57,7 @@ impl<D: Backend> Base<D> {
         &self.shared.device
     }
 
-    /// The device's buffers, which tasks over one base take in turn.
+    /// The workspace that the tasks over this base share.
     pub fn workspace(&self) -> &Workspace<D> {
         &self.shared.workspace
     }
@@ -105,7 +105,7 @@ impl<D: Backend> Base<D> {
     /// Handles to all of the weights, which are laid out at the first call.
     pub(super) fn encoder(&self) -> Result<&Encoder<D>> {
         self.shared.encoder.get_or_try(|| {
-            // This reads and checks every weight.
+            // Computing the fingerprint reads and checks every weight.
             self.fingerprint()?;
             self.lay_out()
         })
@@ -199,7 +199,7 @@ impl<D: Backend> Base<D> {
         let roles = || modules.iter().map(|&module| Role::weight(module, layer));
         let parts = roles().map(|role| self.checkpoint().tensor(role)).collect::<Result<Vec<_>>>()?;
         let matrix = FrozenMatrix::new(self.device(), &parts)?;
-        // From here on only the layout is read.
+        // Only the packed layout is read from here on.
         roles().for_each(|role| self.checkpoint().release(role));
         Ok(matrix)
     }
@@ -211,7 +211,7 @@ impl<D: Backend> Clone for Base<D> {
     }
 }
 
-/// A value that is computed at its first use; a failure is not kept.
+/// A value that is computed at its first use; errors are not stored.
 #[derive(Debug)]
 struct Once<T> {
     value: OnceLock<T>,
@@ -223,12 +223,13 @@ impl<T> Once<T> {
         Self { value: OnceLock::new(), computing: Mutex::new(()) }
     }
 
-    /// The value, computed by `compute` where it is not there yet. Of several threads one computes and the others wait.
+    /// The value, computed by `compute` at the first call. If several threads call it, one computes and the others
+    /// wait.
     fn get_or_try(&self, compute: impl FnOnce() -> Result<T>) -> Result<&T> {
         if let Some(value) = self.value.get() {
             return Ok(value);
         }
-        // The lock guards no data, so that a panic while it was held does no harm.
+        // The lock guards no data, so a poisoned lock is harmless.
         let _computing = self.computing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = self.value.get() {
             return Ok(value);

@@ -6,7 +6,7 @@ use bitfit_core::{Device, Indices, Result, Sequences};
 use crate::heads::Targets;
 use crate::tokenize::Encoding;
 
-/// Sequences on the device, one behind the other: T tokens, B sequences.
+/// Concatenated sequences on the device: T tokens, B sequences.
 #[derive(Debug)]
 pub struct Batch<D: Device> {
     ids: Indices<D>,
@@ -15,7 +15,7 @@ pub struct Batch<D: Device> {
     sequences: Sequences<D>,
     first_tokens: Indices<D>,
     first_token_sequences: Sequences<D>,
-    /// One for each sequence, on the host; `None` in prediction.
+    /// The targets of the sequences, on the host; `None` in prediction.
     targets: Option<Targets>,
 }
 
@@ -51,7 +51,7 @@ impl<D: Device> Batch<D> {
         })
     }
 
-    /// The same batch with the targets of its sequences.
+    /// The batch with the targets of its sequences.
     #[must_use]
     pub fn with_targets(self, targets: Targets) -> Self {
         Self { targets: Some(targets), ..self }
@@ -97,7 +97,7 @@ impl<D: Device> Batch<D> {
         &self.first_tokens
     }
 
-    /// The first tokens as B sequences of one.
+    /// The bounds of the first tokens as B sequences of one token.
     pub fn first_token_sequences(&self) -> &Sequences<D> {
         &self.first_token_sequences
     }

@@ -10,7 +10,8 @@ use super::{Batch, Dense};
 use crate::arch::{Module, Part, Role};
 use crate::heads::Pooling;
 
-/// Handles to every parameter of an encoder. A clone shares the weights; a task replaces the handles of what it trains.
+/// Handles to every parameter of an encoder. Clones share the weights; a task replaces the handles of the tensors that
+/// it trains.
 #[derive(Clone, Debug)]
 pub(super) struct Encoder<D: Backend> {
     pub(super) embeddings: Embeddings<D>,
@@ -23,8 +24,8 @@ pub(super) struct Encoder<D: Backend> {
 }
 
 impl<D: Backend> Encoder<D> {
-    /// The place of a vector, a bias or the scale of a LayerNorm, for a task to put its own in; `None` for a matrix, a
-    /// table or a module that is not there.
+    /// The handle of a vector (a bias, or the scale of a LayerNorm), which a task can replace; `None` for a matrix, a
+    /// table or a module that does not exist.
     pub(super) fn vector(&mut self, role: Role) -> Option<&mut Param<D>> {
         match (role.module, role.part) {
             (Module::EmbeddingsLayerNorm, part) => Some(self.embeddings.norm.vector(part)),
@@ -37,8 +38,8 @@ impl<D: Backend> Encoder<D> {
         }
     }
 
-    /// The number of stages from the first on that hold nothing that trains, where a layer is among them. The
-    /// embeddings alone count as none: to look them up again costs less than to keep them.
+    /// The number of stages from the first on in which nothing trains, if they include a layer; otherwise 0. The
+    /// embeddings alone do not count, because looking them up again costs less than caching them.
     pub(super) fn frozen_stages(&self) -> usize {
         let embeddings = std::iter::once(self.embeddings.trains());
         let layers = self.layers.iter().map(Layer::trains);

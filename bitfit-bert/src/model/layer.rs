@@ -49,7 +49,7 @@ pub(super) enum QueryKeyValue<D: Backend> {
 /// One matrix of a layer and the modules whose weights it holds, row-wise.
 pub(super) type PackedMatrix<'a, D> = (&'static [Module], MatrixMut<'a, D>);
 
-/// The place of a layer's matrix, for a task to put its own in.
+/// The handle of a layer's matrix, which a task can replace.
 pub(super) enum MatrixMut<'a, D: Backend> {
     Weight(&'a mut Weight<D>),
     Frozen(&'a mut FrozenMatrix<D>),
@@ -76,7 +76,7 @@ impl<D: Backend> Layer<D> {
             || self.output_norm.trains()
     }
 
-    /// The place of a vector: a bias, or the scale or shift of a LayerNorm; `None` for a matrix.
+    /// The handle of a vector (a bias, or the scale or shift of a LayerNorm); `None` for a matrix.
     pub(super) fn vector(&mut self, module: Module, part: Part) -> Option<&mut Param<D>> {
         Some(match (module, part) {
             (Module::Query, Part::Bias) => &mut self.query_bias,

@@ -79,17 +79,17 @@ impl<D: Backend> Model<D> {
         &*self.head
     }
 
-    /// What trains, on the device.
+    /// The arena of the trainable values, on the device.
     pub fn arena(&self) -> &Arena<D> {
         &self.arena
     }
 
-    /// What trains, to be changed by an optimizer.
+    /// The arena of the trainable values, for an optimizer to change.
     pub fn arena_mut(&mut self) -> &mut Arena<D> {
         &mut self.arena
     }
 
-    /// The device's buffers.
+    /// The workspace of the device.
     pub fn workspace(&self) -> &Workspace<D> {
         self.base.workspace()
     }
@@ -196,12 +196,12 @@ impl<D: Backend> Model<D> {
         self.head.outputs()
     }
 
-    /// What trains, tensor by tensor, the key biases included, in the order of the network.
+    /// The tensors that train, including the key biases, in the order of the network.
     pub fn trainable(&self) -> &[TrainableTensor] {
         &self.trainable
     }
 
-    /// The number of scalars that train, counted as the literature does: with the key biases, whose gradient is zero.
+    /// The number of scalars that train. As in the literature, it includes the key biases, whose gradient is zero.
     pub fn trainable_count(&self) -> usize {
         self.trainable.iter().map(TrainableTensor::count).sum()
     }
@@ -211,8 +211,8 @@ impl<D: Backend> Model<D> {
         self.total
     }
 
-    /// The names of what must have a gradient: from the method, the architecture and the head alone, whatever the arena
-    /// holds. The key biases, whose gradient is zero, are not among them.
+    /// The names of the tensors that must have a gradient, derived from the method, the architecture and the head,
+    /// independently of the arena. They do not include the key biases, whose gradient is zero.
     pub(crate) fn expected_to_train(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         if self.is_finished {
@@ -233,7 +233,7 @@ impl<D: Backend> Model<D> {
         names
     }
 
-    /// Everything that trains, by parameter name, as it stands in the arena.
+    /// The current values of everything that trains, by parameter name.
     ///
     /// # Errors
     /// [`crate::Error::Core`] when the device fails.

@@ -1,4 +1,5 @@
-//! The parameters of one task over a base: the arena of what trains, and the handles by which the network reads them.
+//! The parameters of one task over a base: the arena of trainable values, and the handles through which the network
+//! reads them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,10 +18,10 @@ use crate::heads::TaskSpec;
 use crate::methods::{BiasKind, Method};
 use crate::{Error, Result};
 
-/// The standard deviation of fresh weights, as in BERT's own initialisation.
+/// The standard deviation of new weights, as in BERT's initialisation.
 const INITIALIZER_RANGE: f64 = 0.02;
 
-/// Tensors by parameter name, and the file that they are from, for messages.
+/// Tensors by parameter name, with the path of their file for messages.
 #[derive(Clone, Debug)]
 pub struct TensorFile {
     /// The file.
@@ -32,7 +33,7 @@ pub struct TensorFile {
 /// The first values of a task's parameters, and whether they train.
 #[derive(Clone, Debug)]
 pub enum InitialValues {
-    /// The encoder's from the base, the head's drawn from this seed.
+    /// The encoder's values are from the base, the head's are drawn from this seed.
     Drawn {
         /// The run's seed.
         seed: u64,
@@ -51,12 +52,12 @@ pub enum InitialValues {
     Finished(TensorFile),
 }
 
-/// What a model is made for.
+/// The options of a model.
 #[derive(Clone, Debug)]
 pub struct ModelOptions {
     /// The task.
     pub spec: TaskSpec,
-    /// What trains, or has trained, beside the head.
+    /// What trains, or was trained, in addition to the head.
     pub method: Method,
     /// The first values of the parameters.
     pub initial: InitialValues,
@@ -64,12 +65,12 @@ pub struct ModelOptions {
     pub dropout: Option<f32>,
 }
 
-/// What a trainable tensor is, in the order of a plan.
+/// The kinds of trainable tensors, in the order of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TrainableKind {
     /// A bias of the encoder.
     Bias(BiasKind),
-    /// A pooler that the checkpoint lacks, trained whole.
+    /// A pooler that the checkpoint lacks, all of which trains.
     FreshPooler,
     /// The dense layer that the architecture's head has below its last, trained whole.
     HeadDense,
@@ -86,7 +87,7 @@ pub struct TrainableTensor {
     pub kind: TrainableKind,
     /// Its extents.
     pub shape: Vec<usize>,
-    /// Its value, where it counts as trained but never changes: the key biases.
+    /// The value of a tensor that counts as trained but never changes: a key bias.
     pub fixed: Option<HostTensor>,
 }
 
@@ -198,7 +199,7 @@ impl<'a, D: Backend> Builder<'a, D> {
         }
     }
 
-    /// Registers a tensor of the encoder with the arena; the key's bias, where it is inert, counts and never moves.
+    /// Registers a tensor of the encoder with the arena. An inert key bias is only counted, and never changes.
     fn train(&mut self, encoder: &mut Encoder<D>, role: Role) -> Result<()> {
         let architecture = self.base.architecture();
         let kind = BiasKind::of(role).expect("the methods train biases");
@@ -214,8 +215,8 @@ impl<'a, D: Backend> Builder<'a, D> {
         Ok(())
     }
 
-    /// Refuses a finished task that lacks a tensor that was trained, or that has one that the model does not have: a
-    /// misspelt name must not go unnoticed.
+    /// Refuses a finished task that lacks a trained tensor, or has a tensor that the model does not have, so that
+    /// misspelt names are detected.
     fn check_finished(&self, file: &TensorFile, trained: impl Iterator<Item = Role>) -> Result<()> {
         let architecture = self.base.architecture();
         for role in trained {
@@ -247,7 +248,7 @@ impl<'a, D: Backend> Builder<'a, D> {
         }
     }
 
-    /// Puts the tensors of a finished task in the place of the base's. A matrix is laid out anew, for this task alone.
+    /// Replaces tensors of the base by those of a finished task. Matrices are laid out for this task alone.
     fn put_finished(&self, encoder: &mut Encoder<D>, file: &TensorFile) -> Result<()> {
         let architecture = self.base.architecture();
         let device = self.base.device();
@@ -339,7 +340,7 @@ impl<'a, D: Backend> Builder<'a, D> {
         matches!(self.options.initial, InitialValues::Finished(_))
     }
 
-    /// A tensor that the base does not have: the file's, or else `drawn`; but a finished task's is never made up.
+    /// A tensor that the base does not have: that of the file, otherwise `drawn`; but a finished task must have it.
     fn given_or(&self, name: &str, shape: &[usize], drawn: Vec<f32>) -> Result<HostTensor> {
         match (self.given(name, shape)?, &self.options.initial) {
             (Some(tensor), _) => Ok(tensor),
@@ -350,7 +351,7 @@ impl<'a, D: Backend> Builder<'a, D> {
         }
     }
 
-    /// A tensor of the head's or the task's file, if there is one of this name; another shape is an error.
+    /// The tensor of this name in the head file or task file, if there is one; another shape is an error.
     fn given(&self, name: &str, shape: &[usize]) -> Result<Option<HostTensor>> {
         let (InitialValues::HeadFile { file, .. } | InitialValues::Finished(file)) = &self.options.initial else {
             return Ok(None);

@@ -45,7 +45,7 @@ const fn headed(text: &'static [Col], label: &'static str) -> Layout {
 const SENTENCE: &[Col] = &[Col::Name("sentence")];
 const SENTENCES: &[Col] = &[Col::Name("sentence1"), Col::Name("sentence2")];
 
-/// What most tasks have in common.
+/// The settings that most tasks have in common.
 const BASE: Preset = Preset {
     kind: Kind::Classify,
     metrics: &[Metric::Accuracy],
@@ -107,7 +107,7 @@ impl GlueTask {
         self.into()
     }
 
-    /// What the task implies.
+    /// The preset of the task.
     pub fn preset(self) -> &'static Preset {
         match self {
             Self::Cola => &COLA,

@@ -1,4 +1,4 @@
-//! What well-known tasks imply, so that a name stands for columns, kind, metrics and learning rate.
+//! Presets of well-known tasks: the columns, kind, metrics and learning rate that a task's name stands for.
 
 use crate::data::Kind;
 use crate::metrics::Metric;
@@ -25,27 +25,27 @@ pub struct Layout {
     pub text: &'static [Col],
     /// The label's column, absent from the test files.
     pub label: Option<Col>,
-    /// The number of columns that a file must have to be read so; for files without a header.
+    /// The number of columns that a file without a header must have for this layout.
     pub width: Option<usize>,
 }
 
-/// What a task implies. Every setting of the caller wins over it.
+/// The settings of a task. Every setting of the caller overrides it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Preset {
     /// Classes or scores.
     pub kind: Kind,
-    /// What is reported, as in the paper's code; the first chooses the best epoch. STS-B has Spearman first, the one in
-    /// the paper's tables and in this project's figures.
+    /// The metrics that are reported, as in the paper's code; the first chooses the best epoch. For STS-B this is
+    /// Spearman, as in the paper's tables and this project's results.
     pub metrics: &'static [Metric],
     /// The learning rate for BitFit on BERT-base, from the official code; 1e-3, its default, for WNLI, which the paper
-    /// leaves out.
+    /// omits.
     pub learning_rate: f32,
     /// The layouts, in the order they are tried.
     pub layouts: &'static [Layout],
-    /// Whether rows of another width than the header are left out and reported, instead of refused, where labels are
+    /// Whether rows of another width than the header are skipped and reported instead of refused, if labels are
     /// required. Only for QQP: its official files have rows that a line break inside a question cuts in two.
     pub skip_malformed: bool,
-    /// Labels that mean "no label": their rows are left out and reported where labels are required. Only for MNLI,
-    /// whose `-` says that the annotators did not agree (in MultiNLI's own files; GLUE's have none).
+    /// Labels that mean "no label": their rows are skipped and reported if labels are required. Only for MNLI, whose
+    /// `-` says that the annotators did not agree (in MultiNLI's own files; GLUE's have none).
     pub skip_labels: &'static [&'static str],
 }

@@ -1,5 +1,5 @@
-//! A fine-tuning run: files in, task file out. [`Finetune::prepare`] reads and checks everything, so that a mistake is
-//! found before the first step; [`Finetune::plan`] is what will happen; [`Finetune::run`] does it.
+//! A fine-tuning run: files in, task file out. [`Finetune::prepare`] reads and checks everything, so that errors are
+//! reported before the first step; [`Finetune::plan`] returns the plan of the run, and [`Finetune::run`] executes it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,12 +24,12 @@ use super::plan::Plan;
 use super::probe::{self, ProbeUse};
 use super::save::{Saving, TaskWriter, WrittenTask};
 
-/// The longest sequence in tokens by default, as far as the model has positions.
+/// The default maximum length in tokens, if the model has as many positions.
 const DEFAULT_MAX_LENGTH: usize = 128;
 /// The number of special tokens around a text that nearly every tokenizer adds.
 const USUAL_SPECIAL_TOKENS: usize = 2;
 
-/// What to fine-tune, on what, and how.
+/// The options of a fine-tuning run.
 #[derive(Clone, Debug)]
 pub struct FinetuneOptions {
     /// The base model as the user named it; it is recorded in the task file.
@@ -42,9 +42,9 @@ pub struct FinetuneOptions {
     pub read: ReadOptions,
     /// What is predicted for a text.
     pub kind: Kind,
-    /// What is reported of the evaluation; the first metric chooses the best epoch.
+    /// The metrics of the evaluation; the first chooses the best epoch.
     pub metrics: Vec<Metric>,
-    /// What trains beside the head.
+    /// What trains in addition to the head.
     pub method: Method,
     /// How the two texts of a pair go through the encoder.
     pub pair: PairEncoding,
@@ -71,7 +71,7 @@ pub struct FinetuneOptions {
 }
 
 impl FinetuneOptions {
-    /// Refuses settings that no model could satisfy, before there is one.
+    /// Refuses settings that are invalid for every model, before a model is opened.
     ///
     /// # Errors
     /// [`Error::Setting`] with the first of them.
@@ -86,7 +86,7 @@ impl FinetuneOptions {
     }
 }
 
-/// A run that is ready to start: everything is read, and nothing is written yet.
+/// A run that is ready to start: everything is read, but nothing is written yet.
 #[derive(Debug)]
 pub struct Finetune<D: Backend> {
     options: FinetuneOptions,
@@ -96,7 +96,7 @@ pub struct Finetune<D: Backend> {
     plan: Plan,
 }
 
-/// What a run left.
+/// The results of a run.
 #[derive(Debug)]
 pub struct Finished {
     /// What a probe reached, where one was made.
@@ -119,7 +119,7 @@ impl<D: Backend> Finetune<D> {
         if let Some(layers) = options.method.biases().layers() {
             let value = format!("{}-{}", layers.start(), layers.end());
             let is_inside = *layers.end() < config.num_hidden_layers;
-            check(Setting::Layers, value, is_inside, "the model has fewer layers; they count from 0")?;
+            check(Setting::Layers, value, is_inside, "the model has fewer layers; they are counted from 0")?;
         }
         let (pooling, pooling_source) = match options.pooling {
             Some(pooling) => (pooling, PoolingSource::Chosen),
@@ -166,17 +166,17 @@ impl<D: Backend> Finetune<D> {
         Ok(Self { options, model, train, eval, plan })
     }
 
-    /// What will happen.
+    /// The plan of the run.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
     /// Fits a probe where the options ask for one, trains, and writes `task.safetensors` and `metrics.jsonl` into the output directory.
     ///
-    /// The task file is written after every epoch that is the best so far, or after every epoch where there is no
-    /// evaluation set, so that it is there however the run ends, by a power cut too. A run that ends by itself, by the
-    /// events or by a loss that is NaN or infinite leaves the best that was reached; see [`TrainReport::stop`]. A run
-    /// that ends before its first step writes nothing.
+    /// The task file is written after every epoch that is the best so far, or, without an evaluation set, after every
+    /// epoch, so that it exists however the run ends, even after a power cut. A run that ends normally, by its events
+    /// or by a loss that is NaN or infinite leaves the best epoch so far; see [`TrainReport::stop`]. A run that ends
+    /// before its first step writes nothing.
     ///
     /// # Errors
     /// [`Error::Io`] when the output directory cannot be written, and every error of [`Trainer::run`].

@@ -1,7 +1,7 @@
 //! The first values of a head, from a safetensors file: a task file, or the weights of a fine-tuned model.
 //!
-//! A fine-tuned model orders its classes by the `id2label` of its configuration, which is seldom the alphabet's order.
-//! So the rows of the head are put in the order of the training set's labels before anything trains.
+//! A fine-tuned model orders its classes by the `id2label` of its configuration, which is seldom alphabetical. The rows
+//! of the head are therefore reordered to the training set's labels before training.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -93,12 +93,12 @@ fn label_order(path: &Path, metadata: &HashMap<String, String>) -> Result<Option
     if !names.keys().copied().eq(0..names.len()) {
         return Err(wrong());
     }
-    // Transformers' own names for classes that were never named.
+    // The names that transformers gives to unnamed classes.
     let is_unnamed = names.iter().all(|(id, name)| *name == format!("LABEL_{id}"));
     Ok((!is_unnamed).then(|| names.into_values().collect()))
 }
 
-/// For each label its row in a head whose rows are for `order`.
+/// For each label, the index of its row in a head whose rows have the order `order`.
 fn rows_of(labels: &Labels, order: &[String]) -> Result<Vec<usize>, String> {
     let find = |label: &String| {
         let exact = order.iter().position(|name| name == label);

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one object on a line for every logged step and every evaluation, written as the run goes.
+//! `metrics.jsonl`: one object per line for every logged step and every evaluation, written during the run.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,9 +15,9 @@ pub const METRICS_LOG: &str = "metrics.jsonl";
 
 /// Writes the log, and passes every event on to the caller's.
 ///
-/// The file replaces an earlier one with its first line, so that a run that is refused before its first step leaves the
-/// earlier one alone. A log that cannot be written ends the run, but not before what was reached is saved; the error is
-/// [`MetricsLog::finish`]'s.
+/// The file replaces an earlier one when its first line is written, so a run that is refused before its first step
+/// keeps the earlier one. If the log cannot be written, the run ends after saving what was reached, and
+/// [`MetricsLog::finish`] returns the error.
 pub(super) struct MetricsLog<'a> {
     path: PathBuf,
     file: Option<File>,
@@ -29,7 +29,7 @@ pub(super) struct MetricsLog<'a> {
 }
 
 impl<'a> MetricsLog<'a> {
-    /// A log at `path` that has every so many steps.
+    /// A log at `path` with one line for every `every` steps.
     pub(super) fn new(path: &Path, every: usize, inner: &'a mut dyn Events) -> Self {
         Self { path: path.into(), file: None, failed: None, every, tokens: 0, seconds: 0.0, inner }
     }
@@ -49,12 +49,12 @@ impl<'a> MetricsLog<'a> {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                // A new file takes the place of an earlier log; what a link there leads to is left as it is.
+                // A new file replaces an earlier log; the target of a link is not changed.
                 AtomicFile::create(&self.path)?.finish()?;
                 none.insert(File::options().append(true).open(&self.path).map_err(Error::io(&self.path))?)
             }
         };
-        // A line is one write, so that a kill does not tear it.
+        // Each line is one write, so that killing the process does not leave a partial line.
         file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&self.path))
     }
 }

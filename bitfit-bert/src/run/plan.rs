@@ -1,4 +1,4 @@
-//! What a run will do, as data for a program to show before it does.
+//! The plan of a run, as data that a program can show before the run starts.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::train::{Batches, Examples, TrainOptions, prefix_cache_bytes};
 
 use super::FinetuneOptions;
 
-/// What trains, on what, for how long.
+/// The plan of a run: what trains, on which data, for how long.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The base model as the user named it.
@@ -22,7 +22,7 @@ pub struct Plan {
     pub config: ModelConfig,
     /// The biases that train.
     pub biases: BiasSelection,
-    /// What trains, kind by kind in the order of the network.
+    /// The trainable tensors by kind, in the order of the network.
     pub parts: Vec<PlanPart>,
     /// The number of scalars that train.
     pub trainable: usize,
@@ -52,11 +52,11 @@ pub struct Plan {
     pub dropout: f32,
     /// The longest sequence in tokens.
     pub max_length: usize,
-    /// What is computed once for each row; `None` where something trains from the bottom up, or dropout is drawn there.
+    /// The stages that are computed once for each row; `None` if the lowest layer trains or has dropout.
     pub cached_prefix: Option<CachedPrefix>,
     /// The device.
     pub device: String,
-    /// The files of which lines were left out, as their preset asks, and how many.
+    /// The files of which the preset skips lines, and the number of these lines.
     pub skipped: Vec<(String, usize)>,
 }
 
@@ -86,9 +86,9 @@ pub struct InitialHead {
 pub struct CachedPrefix {
     /// The number of layers above the embeddings.
     pub layers: usize,
-    /// The bytes that the outputs of all training rows take.
+    /// The size of the outputs of all training rows, in bytes.
     pub needed: usize,
-    /// The bytes that may be taken.
+    /// The memory that may be used, in bytes.
     pub budget: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The task file of a run, written whenever there is something better to keep.
+//! The task file of a run, which is written after every epoch that is to be kept.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::FinetuneOptions;
 /// The name of the task file in the output directory.
 pub const TASK_FILE: &str = "task.safetensors";
 
-/// A task file that was written.
+/// A written task file.
 #[derive(Clone, Debug)]
 pub struct WrittenTask {
     /// The file.
@@ -24,7 +24,7 @@ pub struct WrittenTask {
     pub bytes: u64,
 }
 
-/// Writes the task files of a run: what is the same in all of them.
+/// Writes the task files of a run; it holds the data that all of them share.
 pub(super) struct TaskWriter<D: Backend> {
     path: PathBuf,
     info: TaskInfo,
@@ -33,12 +33,12 @@ pub(super) struct TaskWriter<D: Backend> {
 }
 
 impl<D: Backend> TaskWriter<D> {
-    /// For a run of `model` under these options.
+    /// A writer for a run of `model` with these options.
     pub(super) fn new(options: &FinetuneOptions, model: &Model<D>) -> Result<Self> {
         let base = model.base();
         let (spec, training) = (model.spec(), &options.training);
         let dir = base.checkpoint().dir();
-        // A name that is not a path is a hub id, which resolves anywhere.
+        // A name that is not a path is a hub id, which does not depend on the directory.
         let is_directory =
             fs::canonicalize(&options.model).ok().is_some_and(|path| fs::canonicalize(dir).ok() == Some(path));
         let info = TaskInfo {
@@ -86,7 +86,7 @@ impl<D: Backend> TaskWriter<D> {
         Ok(Self { path: options.out.join(TASK_FILE), info, base: base.clone(), names: model.names() })
     }
 
-    /// Replaces the task file by one of the arena's `values`, with what the run has reached.
+    /// Replaces the task file by one with the arena's `values` and the state of the run.
     ///
     /// # Errors
     /// [`Error::Weights`] when the base's files have changed since they were read; [`Error::Io`].

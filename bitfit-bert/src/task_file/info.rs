@@ -1,7 +1,7 @@
-//! What a task file says of itself: a typed header, in the metadata of the safetensors file.
+//! The header of a task file: typed fields in the metadata of the safetensors file.
 //!
-//! Each field is one key of the metadata, whose values are strings: a field of text is stored as it is, every other one
-//! as JSON. A field that is missing, misspelt, unknown or of another type is an error.
+//! Each field is one key of the metadata, whose values are strings: text fields are stored unchanged, all others as
+//! JSON. A field that is missing, misspelt, unknown or of another type is an error.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub struct TaskInfo {
     pub base_fingerprint: String,
     /// [`Tokenizer::fingerprint`](crate::Tokenizer::fingerprint) of the base model's tokenizer.
     pub tokenizer_fingerprint: String,
-    /// The part of the base model's configuration on which answers depend.
+    /// The part of the base model's configuration on which predictions depend.
     pub config: InferenceConfig,
     /// What is predicted for a text.
     #[serde(with = "as_text")]
@@ -65,7 +65,7 @@ pub struct TaskInfo {
     pub best: Option<Best>,
 }
 
-/// How a task was trained, as far as [`TaskInfo`] does not say it elsewhere.
+/// How a task was trained, except for what other fields of [`TaskInfo`] record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hyperparameters {
@@ -78,14 +78,14 @@ pub struct Hyperparameters {
     pub schedule: String,
     /// The fraction of the steps over which the learning rate rises.
     pub warmup: f32,
-    /// The epochs that were asked for.
+    /// The number of epochs that was requested.
     pub epochs: usize,
-    /// The steps that were made.
+    /// The number of steps that were made.
     pub steps: usize,
-    /// The sequences of a batch, where that was its measure.
+    /// The number of sequences in a batch, if it was set.
     #[serde(deserialize_with = "required")]
     pub batch_size: Option<usize>,
-    /// The tokens of a batch, where that was its measure.
+    /// The number of tokens in a batch, if it was set.
     #[serde(deserialize_with = "required")]
     pub batch_tokens: Option<usize>,
     /// Whether the sequences of a batch had similar lengths.
@@ -104,14 +104,14 @@ pub struct Hyperparameters {
     pub frozen_dropout: bool,
     /// Whether each epoch had a random order of its own.
     pub shuffle: bool,
-    /// The number of rows trained on, where not all were.
+    /// The number of rows that were trained on, if not all.
     #[serde(deserialize_with = "required")]
     pub limit: Option<usize>,
     /// The device as the user named it.
     pub device: String,
     /// The precision as the user named it.
     pub precision: String,
-    /// What was reported of the evaluation; the first chose the best epoch.
+    /// The metrics of the evaluation; the first chose the best epoch.
     #[serde(with = "metrics")]
     pub metrics: Vec<Metric>,
 }
@@ -142,7 +142,8 @@ impl TaskInfo {
 
     /// The metadata of a safetensors file.
     pub(super) fn to_metadata(&self) -> serde_json::Result<HashMap<String, String>> {
-        // By way of text, so that an f32 keeps the fewest digits that read back as it.
+        // Converted through text, so that an f32 is written with the fewest digits that are read back as the same
+        // value.
         let fields: Map<String, Value> = serde_json::from_str(&serde_json::to_string(self)?)?;
         let header = [("format", FORMAT), ("version", VERSION)].map(|(key, value)| (key.to_owned(), value.to_owned()));
         let text = |(key, value): (String, Value)| match value {
@@ -209,7 +210,7 @@ impl TaskInfo {
     }
 }
 
-/// An optional field that must be there, though it may be null.
+/// An optional field that is required, but may be null.
 fn required<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Option::deserialize(deserializer)
 }

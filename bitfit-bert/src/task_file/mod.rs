@@ -1,6 +1,6 @@
-//! The task file: everything that training changed, as safetensors under transformers' parameter names, so that in
-//! Python `model.load_state_dict(safetensors.torch.load_file(file), strict=False)` is all it takes to use it. The
-//! metadata is a typed header, [`TaskInfo`]: which base model the task belongs to, and how it was trained.
+//! The task file: everything that training changed, as safetensors with transformers' parameter names, so that Python
+//! can load it with `model.load_state_dict(safetensors.torch.load_file(file), strict=False)`. The metadata is a typed
+//! header, [`TaskInfo`]: which base model the task belongs to, and how it was trained.
 
 mod info;
 
@@ -20,14 +20,14 @@ use crate::{Error, Result};
 /// A finished task: its header and its tensors.
 #[derive(Clone, Debug)]
 pub struct TaskFile {
-    /// What the task is and where it comes from.
+    /// The header: the description of the task and of its training.
     pub info: TaskInfo,
     /// The trained tensors by parameter name.
     pub tensors: HashMap<String, HostTensor>,
 }
 
 impl TaskFile {
-    /// Writes the file: beside its place first, then renamed, so that there is never half of one.
+    /// Writes the file under a temporary name and renames it, so that a partial file never exists.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be written.
@@ -52,8 +52,8 @@ impl TaskFile {
     /// Reads a file that [`TaskFile::write`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read; [`Error::TaskFile`] when it is not a task file, one of another version, or
-    /// one whose header or tensors are not sound.
+    /// [`Error::Io`] when it cannot be read; [`Error::TaskFile`] when it is not a task file, has another version, or
+    /// has an invalid header or tensors.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = read_bounded(path, MAX_TASK)?;
         let refuse = |reason: String| Error::TaskFile { path: path.into(), reason };
@@ -72,11 +72,11 @@ impl TaskFile {
         Ok(Self { info, tensors })
     }
 
-    /// Refuses a base model whose answers would differ from those of the one that the task was trained on: another
+    /// Refuses a base model whose predictions would differ from those of the one that the task was trained on: another
     /// configuration, other weights or another tokenizer. `path` is the task file, for messages.
     ///
     /// # Errors
-    /// [`Error::TaskFile`] says which; otherwise the errors of reading the base's weights and tokenizer.
+    /// [`Error::TaskFile`] with the difference; otherwise the errors of reading the base's weights and tokenizer.
     pub fn check_base<D: Backend>(&self, path: &Path, base: &Base<D>) -> Result<()> {
         let refuse = |reason: String| Err(Error::TaskFile { path: path.into(), reason });
         let (trained_on, dir) = (&self.info.base, base.checkpoint().dir().display());
@@ -111,10 +111,10 @@ fn short(fingerprint: &str) -> String {
     format!("{}…", fingerprint.chars().take(12).collect::<String>())
 }
 
-/// Puts the metadata of a safetensors file in the order of its keys. The crate keeps it in a hash map, whose order
-/// differs between processes, but the same run must give the same file, byte by byte.
+/// Sorts the metadata of a safetensors file by its keys. The crate keeps it in a hash map, whose order differs between
+/// processes, but the same run must give the same file, byte by byte.
 fn sort_metadata(file: &mut [u8]) -> serde_json::Result<()> {
-    // The length of the header, the header as JSON with blanks behind it, the tensors.
+    // The file is the length of the header, the header as JSON padded with blanks, and the tensors.
     let Some((length, rest)) = file.split_first_chunk_mut::<8>() else { return Ok(()) };
     let header = &mut rest[..u64::from_le_bytes(*length) as usize];
     let mut json: serde_json::Map<String, Value> = serde_json::from_slice(header)?;

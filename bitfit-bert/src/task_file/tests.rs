@@ -56,7 +56,7 @@ fn task() -> TaskFile {
     }
 }
 
-/// A directory, and the place of a task file in it.
+/// A directory, and the path of a task file in it.
 fn place() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("task.safetensors");

@@ -1,28 +1,28 @@
-//! What the tokenizers crate does not check of a `tokenizer.json`, found before the crate reads it: what would panic,
-//! never end, take memory without bound, or be drawn at random.
+//! Checks of a `tokenizer.json` that the tokenizers crate does not make, before the crate reads it: for content that
+//! would cause a panic, an endless loop, unbounded memory or random results.
 
 use serde_json::Value;
 use tokenizers::utils::SysRegex;
 
 use super::config::short;
 
-/// The largest id of a vocabulary, well above any that is in use. What walks over all ids stays bounded by it.
+/// The largest id of a vocabulary, well above any that is in use. It bounds loops over all ids.
 pub(super) const MAX_ID: u64 = (1 << 24) - 1;
 
-/// The longest word, in characters, that WordPiece may be told to split. The work grows with its cube; BERT's own
-/// value, and nearly everyone's, is 100.
+/// The longest word, in characters, that WordPiece may be told to split. The work grows with its cube; the value of
+/// BERT, and of nearly all models, is 100.
 const MAX_WORD: u64 = 1_000;
 
-/// A file's normalizers may not lengthen a text more than so many times over, all together.
+/// The maximum factor by which all normalizers of a file together may lengthen a text.
 const MAX_GROWTH: u64 = 10_000;
 
-/// Checks everything but the post-processor, and switches off what is random.
+/// Checks everything but the post-processor, and disables random behaviour.
 ///
-/// A BPE model's `dropout` leaves out merges at random, so that the same text would have other tokens in every run. It
-/// is set to none here.
+/// A BPE model's `dropout` omits merges at random, so the same text would have different tokens in every run. It is set
+/// to none here.
 ///
 /// # Errors
-/// A sentence that names the key and says what is wrong with it.
+/// A message with the key and what is wrong with it.
 pub(super) fn check(json: &mut Value) -> Result<(), String> {
     if let Some(model) = json["model"].as_object_mut() {
         model.remove("dropout");
@@ -54,7 +54,7 @@ fn model(model: &Value) -> Result<(), String> {
     if prefix.is_empty() {
         return Ok(());
     }
-    // The crate cuts as many bytes off the second half of every merge, whatever they are.
+    // The crate removes as many bytes from the second half of every merge, whatever they are.
     for (index, merge) in model["merges"].as_array().into_iter().flatten().enumerate() {
         let second = merge[1].as_str().or_else(|| merge.as_str()?.split_once(' ').map(|(_, second)| second));
         if second.is_some_and(|second| !second.starts_with(prefix)) {
@@ -68,7 +68,7 @@ fn model(model: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses an id that no vocabulary has. What is not a number is left to the crate, which says so.
+/// Refuses an id that is too large. Values that are not numbers are reported by the crate.
 fn check_id(id: &Value) -> Result<(), String> {
     match id.as_u64() {
         Some(id) if id > MAX_ID => Err(format!("expected an id of at most {MAX_ID}, found {id}")),
@@ -111,8 +111,8 @@ fn normalizer(key: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-/// Refuses an empty pattern, which is found everywhere and nowhere. Of the crate's replacements, those that are made of
-/// nothing end in a panic at the end of the text.
+/// Refuses an empty pattern, which matches everywhere. Replacing empty matches makes the crate panic at the end of the
+/// text.
 fn pattern(key: &str, value: &Value) -> Result<(), String> {
     let pattern = &value["pattern"];
     match (pattern["String"].as_str(), pattern["Regex"].as_str()) {
@@ -124,12 +124,12 @@ fn pattern(key: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-/// Whether a regex is found in the empty text. One that is no regex is left to the crate, which says so.
+/// Whether a regex matches the empty text. An invalid regex is reported by the crate.
 fn matches_nothing(regex: &str) -> bool {
     SysRegex::new(regex).is_ok_and(|regex| regex.find_iter("").next().is_some())
 }
 
-/// How many times longer a normalizer can make a text, at most.
+/// The maximum factor by which a normalizer can lengthen a text.
 fn growth_of(value: &Value) -> u64 {
     let content = value["content"].as_str().map_or(0, str::len) as u64;
     match value["type"].as_str() {
@@ -144,10 +144,10 @@ fn growth_of(value: &Value) -> u64 {
 }
 
 /// Checks a character map of SentencePiece: `[size of the trie in bytes: u32] [trie: u32…] [texts that end in 0]`, in
-/// base64. The crate follows every index in it unchecked.
+/// base64. The crate does not check the indices in it.
 ///
-/// The trie is a double array of Darts: unit `i` has the label in its lowest byte, a leaf's mark in bit 8, and the
-/// offset to its children; a leaf's unit holds the place of its text.
+/// The trie is a double array of Darts: unit `i` has the label in its lowest byte, a flag for a leaf in bit 8, and the
+/// offset to its children; the unit of a leaf holds the position of its text.
 fn charsmap(map: &str) -> Result<(), String> {
     let bytes = base64::decode(map).map_err(|error| format!("expected base64: {error}"))?;
     let (size, rest) = bytes.split_first_chunk::<4>().ok_or("expected at least four bytes")?;
@@ -159,11 +159,11 @@ fn charsmap(map: &str) -> Result<(), String> {
     let offset = |unit: u32| ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize;
     let outside = || "its trie leads outside of itself".to_string();
 
-    // Every place that a lookup can reach, as the place that its children are counted from.
+    // Every position that a lookup can reach, as the base of the positions of its children.
     let mut seen = vec![false; units.len()];
     let mut open = vec![offset(*units.first().ok_or("its trie is empty")?)];
     while let Some(base) = open.pop() {
-        // A lookup reads the child of any byte, whether there is one or not.
+        // A lookup reads the child of any byte, whether it exists or not.
         if base | 0xff >= units.len() {
             return Err(outside());
         }
@@ -267,7 +267,7 @@ mod tests {
         assert!(check(&mut sequence(40, json!({"Regex": "a*"}), "a")).unwrap_err().contains("matches nothing"));
         assert!(check(&mut sequence(40, json!({"Regex": "[a-z]"}), "aa")).unwrap_err().contains("times longer"));
         assert!(check(&mut sequence(1, json!({"Regex": "a"}), &"a".repeat(20_000))).is_err());
-        // What tokenizers really do: a space becomes "▁", several punctuation marks one.
+        // As in real tokenizers: a space becomes "▁", several punctuation marks one.
         assert_eq!(check(&mut sequence(4, json!({"String": " "}), "▁")), Ok(()));
         assert_eq!(check(&mut sequence(40, json!({"Regex": "[“”]"}), "\"")), Ok(()));
     }

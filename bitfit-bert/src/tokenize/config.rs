@@ -1,5 +1,5 @@
-//! What the small files beside a vocabulary say: `tokenizer_config.json`, `special_tokens_map.json`, and the
-//! `tokenizer_class` of `config.json`. None of them has to exist.
+//! The settings in the small files beside a vocabulary: `tokenizer_config.json`, `special_tokens_map.json`, and the
+//! `tokenizer_class` of `config.json`. All of them are optional.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ pub(super) const FILE_NAME: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 
-/// The largest of these files that is read. Chat templates and long lists of added tokens stay far below.
+/// The largest of these files that is read. Chat templates and long lists of added tokens are far smaller.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// The settings of a model directory's tokenizer.
 ///
-/// Where `tokenizer_config.json` sets something, it wins over `tokenizer.json`, as in transformers. Where it is silent,
-/// `tokenizer.json` decides; transformers' `BertTokenizer` would then lower-case in any case, which turns a cased
-/// model's words into unknown ones.
+/// Settings of `tokenizer_config.json` override those of `tokenizer.json`, as in transformers. If it does not have a
+/// setting, that of `tokenizer.json` applies; transformers' `BertTokenizer` would then always lower-case, which turns
+/// words of a cased model into unknown ones.
 pub(super) struct Config {
     path: PathBuf,
     keys: Map<String, Value>,
@@ -31,17 +31,17 @@ pub(super) struct Config {
     pub class: Class,
 }
 
-/// What a `tokenizer_class` means for the ids. A class is read without its suffix `Fast`, which changes nothing.
+/// The effect of a `tokenizer_class` on the ids. The suffix `Fast` has no effect and is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// BERT's own class, or one that is the same under another name: reads the case switches and puts [CLS] and [SEP]
-    /// around a text.
+    /// BERT's class, or an equivalent one with another name: reads the case switches and puts [CLS] and [SEP] around a
+    /// text.
     Bert,
-    /// MPNet's: reads the case switches and puts `<s>` and `</s>` around a text.
+    /// MPNet's class: reads the case switches and puts `<s>` and `</s>` around a text.
     MPNet,
-    /// RoBERTa's: reads `add_prefix_space`.
+    /// RoBERTa's class: reads `add_prefix_space`.
     Roberta,
-    /// Classes that do what `tokenizer.json` says, and read no switches.
+    /// A class that follows `tokenizer.json` and reads no switches.
     File,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct AddedToken {
     pub id: u64,
     /// The file that declares it.
     pub source: &'static str,
-    /// The object of `added_tokens` in a `tokenizer.json`.
+    /// Its object in the `added_tokens` of a `tokenizer.json`.
     pub json: Value,
 }
 
@@ -72,7 +72,7 @@ impl Config {
         self.keys.get(key).filter(|value| !value.is_null())
     }
 
-    /// A switch; `None` where the file does not have it.
+    /// A boolean setting; `None` if the file does not have it.
     pub fn switch(&self, key: &str) -> Result<Option<bool>> {
         let switch = self.get(key).map(|value| {
             let found = || format!("{key:?}: expected true or false, found {}", short(value));
@@ -88,8 +88,8 @@ impl Config {
         value.as_str().or_else(|| value["content"].as_str()).unwrap_or(default).to_owned()
     }
 
-    /// The tokens that `added_tokens_decoder` declares; where it is absent and `legacy` is set, those of the older
-    /// `added_tokens.json`, which only a vocabulary file needs. By ascending id.
+    /// The tokens that `added_tokens_decoder` declares, in ascending order of their ids; if it is absent and `legacy`
+    /// is set, those of the older `added_tokens.json`, which is only used with a vocabulary file.
     pub fn added_tokens(&self, dir: &Path, legacy: bool) -> Result<Vec<AddedToken>> {
         let mut tokens = Vec::new();
         match self.get("added_tokens_decoder") {
@@ -151,13 +151,13 @@ impl Config {
 }
 
 impl Class {
-    /// The class that `tokenizer_config.json` names; where it names none, the one that `config.json` names.
+    /// The class that `tokenizer_config.json` names, otherwise the one that `config.json` names.
     fn of(dir: &Path, path: &Path, keys: &Map<String, Value>) -> Result<Self> {
         const KEY: &str = "tokenizer_class";
         let (path, value) = match keys.get(KEY).filter(|value| !value.is_null()) {
             Some(value) => (path.to_owned(), Some(value.clone())),
             None => {
-                // What else is wrong with the model's configuration is not the tokenizer's to say.
+                // Other errors of the model's configuration are not reported here.
                 let path = dir.join(crate::config::FILE_NAME);
                 let value = object(&path).ok().flatten().and_then(|mut keys| keys.remove(KEY));
                 (path, value.filter(|value| !value.is_null()))
@@ -192,7 +192,7 @@ impl Class {
         }
     }
 
-    /// Whether the class sets its normalizer by the case switches of `tokenizer_config.json`.
+    /// Whether the case switches of `tokenizer_config.json` apply to the class's normalizer.
     pub fn reads_case_switches(self) -> bool {
         matches!(self, Self::Bert | Self::MPNet)
     }

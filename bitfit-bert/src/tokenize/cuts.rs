@@ -1,18 +1,19 @@
-//! Where a long text can be cut so that the tokens of its parts, one behind the other, are the tokens of the text.
+//! Where a long text can be cut so that the concatenated tokens of its parts are the tokens of the text.
 //!
-//! Encoding takes a hundred bytes of memory for each of a text's. Of a text that is much longer than the tokens that
-//! are kept, only a part needs to be encoded, and this says where that part may end. That it changes no id is proved
-//! for the tokenizers that work word by word, and only those are cut:
+//! Encoding takes a hundred bytes of memory for each byte of a text. If a text is much longer than the tokens that are
+//! kept, only a part of it needs to be encoded. Cutting does not change ids for tokenizers that work word by word, for
+//! the following reasons, and only for those are texts cut:
 //!
-//! - The normalizer is BERT's, or none. It maps characters one by one, except that taking accents off decomposes them
-//!   and puts marks in order (NFD), and no mark is moved across a character that is none. A text is cut before a space,
-//!   a punctuation mark of ASCII or a CJK ideograph, none of which is a mark or becomes one.
-//! - The pre-tokenizer is BERT's, or one that splits at white space. Whatever a text is cut before begins a new word.
-//! - Added tokens are looked for in the text. No cut is before a character that occurs in one.
+//! - The normalizer is BERT's, or none. It maps characters one by one, except that stripping accents decomposes them
+//!   and reorders combining marks (NFD), but never across a character that is not a mark. A text is cut before a space,
+//!   an ASCII punctuation character or a CJK ideograph, none of which is a mark or becomes one.
+//! - The pre-tokenizer is BERT's, or one that splits at white space. The character after a cut always begins a new
+//!   word.
+//! - Added tokens are searched in the text. No cut is before a character that occurs in one.
 
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
-/// How much of a text is encoded at once, in bytes. Shorter texts are never cut.
+/// The size in bytes of the part of a text that is encoded at once. Shorter texts are never cut.
 const CHUNK: usize = 16 << 10;
 
 /// The characters before which texts may be cut.
@@ -22,7 +23,7 @@ pub(super) struct Cuts {
 }
 
 impl Cuts {
-    /// Where texts may be cut for this tokenizer; `None` if nowhere.
+    /// The places where texts may be cut for this tokenizer; `None` if there are none.
     pub fn of(inner: &Inner) -> Option<Self> {
         let chinese = match inner.get_normalizer() {
             None => false,
@@ -35,7 +36,7 @@ impl Cuts {
             _ => return None,
         };
         let added: Vec<AddedToken> = inner.get_added_tokens_decoder().into_values().collect();
-        // A token with a space may reach across any space; one that is normalized may come out as other characters.
+        // A token that contains a space may cover any space of a text; a normalized one may match other characters.
         let reaches = |token: &AddedToken| {
             token.content.contains(char::is_whitespace) || (token.normalized && !token.content.is_ascii())
         };
@@ -44,7 +45,7 @@ impl Cuts {
         }
         let mut cuts = Self {
             ascii: std::array::from_fn(|byte| {
-                // The underscore is a letter to tokens that have to stand alone.
+                // For tokens that match whole words only, the underscore is a letter.
                 let byte = byte as u8;
                 matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
                     || punctuation && byte.is_ascii_punctuation() && byte != b'_'
@@ -75,7 +76,7 @@ impl Cuts {
     fn allows(&self, c: char) -> bool {
         match u8::try_from(c) {
             Ok(byte @ 0..=0x7f) => self.ascii[usize::from(byte)],
-            // Among those that BERT's normalizer puts spaces around.
+            // A subset of the characters around which BERT's normalizer puts spaces.
             _ => self.ideographs && matches!(c, '\u{4e00}'..='\u{9fff}' | '\u{3400}'..='\u{4dbf}'),
         }
     }

@@ -1,7 +1,7 @@
-//! From texts to an [`Encoding`]: the tokenizers crate's words, its truncation and its post-processor.
+//! From texts to an [`Encoding`], with the tokenizers crate's model, truncation and post-processor.
 //!
-//! How many tokens of each text are kept is decided here ([`longest_first`], the crate's own rule), because the crate
-//! needs both texts encoded in full to decide it, and here a text of megabytes is encoded as far as it is kept.
+//! The number of tokens of each text that are kept is computed here ([`longest_first`], the crate's rule), because the
+//! crate needs both texts encoded in full, and here a text of megabytes is encoded only as far as it is kept.
 
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{Encoding as Raw, Tokenizer as Inner};
@@ -10,14 +10,15 @@ use super::cuts::Cuts;
 use super::guard::guarded;
 use super::{Encoding, load::Loaded};
 
-/// The most of a text that is encoded at once, in bytes. A text is longer only if it has no place where it can be cut:
-/// no space and no punctuation, or a tokenizer that does not work word by word. It then takes some 400 MB of memory.
+/// The maximum size in bytes of the part of a text that is encoded at once, which takes about 400 MB of memory. A part
+/// is larger than a chunk only if it cannot be cut: it has no space and no punctuation, or the tokenizer does not work
+/// word by word.
 const MAX_BYTES: usize = 4 << 20;
 
 /// The tokens of one text or two, at most `room` of the texts.
 ///
 /// # Errors
-/// A sentence that says what went wrong.
+/// A message that describes the error.
 pub(super) fn encode(loaded: &Loaded, text: &str, pair: Option<&str>, room: usize) -> Result<Encoding, String> {
     let mut first = Text::new(loaded, text);
     let mut second = pair.map(|pair| Text::new(loaded, pair));
@@ -32,14 +33,14 @@ pub(super) fn encode(loaded: &Loaded, text: &str, pair: Option<&str>, room: usiz
     Ok(Encoding { ids: framed.get_ids().to_vec(), type_ids: framed.get_type_ids().to_vec(), second: None })
 }
 
-/// A text that is encoded part by part, from the end that is kept.
+/// A text that is encoded part by part, starting at the end that is kept.
 struct Text<'t> {
     inner: &'t Inner,
     cuts: Option<&'t Cuts>,
     cut_left: bool,
-    /// What is not yet encoded; `None` once the text is read to its end.
+    /// The rest that is not yet encoded; `None` when the whole text was read.
     rest: Option<&'t str>,
-    /// How many tokens the parts so far have.
+    /// The number of tokens of the parts so far.
     tokens: usize,
     /// The tokens of the first parts, or of the last if the text is cut on the left; at least those that are kept.
     kept: Raw,
@@ -95,13 +96,14 @@ impl<'t> Text<'t> {
     fn cut(mut self, len: usize) -> Raw {
         let direction = if self.cut_left { TruncationDirection::Left } else { TruncationDirection::Right };
         self.kept.truncate(len, 0, direction);
-        // What was cut off, in pieces, which the crate would go on to frame, in every combination with those of a pair.
+        // Removes the truncated parts, which the crate would otherwise frame as well, in every combination with those
+        // of a pair.
         self.kept.take_overflowing();
         self.kept
     }
 }
 
-/// Encodes as much of two texts as decides which of them is the longer one, where an odd token goes to that one.
+/// Encodes enough of two texts to determine which of them is longer, because an odd token goes to the longer one.
 fn read_until_decided(first: &mut Text, second: &mut Text, room: usize) -> Result<(), String> {
     let half = room / 2;
     while room % 2 == 1 && first.tokens > half && second.tokens > half {
@@ -118,8 +120,9 @@ fn read_until_decided(first: &mut Text, second: &mut Text, room: usize) -> Resul
     Ok(())
 }
 
-/// How many tokens of two texts of `n1` and `n2` are kept where `room` fit: the longer one is cut to the shorter one's
-/// length first, then both alike, with an odd token going to the one that was longer (the second, if they were equal).
+/// The number of tokens of two texts of `n1` and `n2` tokens that are kept if `room` fit: the longer one is cut to the
+/// shorter one's length first, then both alike, with an odd token going to the one that was longer (the second, if they
+/// were equal).
 ///
 /// The rule of the tokenizers crate (`truncate_encodings`), which is also that of transformers' fast tokenizers.
 pub(super) fn longest_first(n1: usize, n2: usize, room: usize) -> (usize, usize) {

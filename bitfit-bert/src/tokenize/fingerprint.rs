@@ -1,8 +1,8 @@
-//! A digest of everything that ids depend on: the tokenizer as it is used, not the files it came from.
+//! A digest of everything that ids depend on: the tokenizer as it is used, not its files.
 //!
 //! A `vocab.txt` and the `tokenizer.json` made from it have one digest, and so have post-processors of different types
-//! that put the same tokens in the same places. What changes no id is left out: decoders, padding, lengths, scores of
-//! merges, the dropout that is switched off, the order of keys, and settings written out at their defaults.
+//! that put the same tokens in the same places. Settings that do not affect ids are omitted: decoders, padding,
+//! lengths, scores of merges, the disabled dropout, the order of keys, and settings with their default values.
 
 use blake3::Hasher;
 use serde_json::Value;
@@ -10,10 +10,10 @@ use tokenizers::{ModelWrapper, Tokenizer as Inner};
 
 use super::frame::Frame;
 
-/// Changes with what is hashed and how.
+/// The domain of the hash, which changes with the data and the method of hashing.
 const DOMAIN: &str = "bitfit tokenizer 1";
 
-/// The settings of a model that decide on ids, in the order they are hashed.
+/// The settings of a model that affect ids, in the order of hashing.
 const SETTINGS: [&str; 8] = [
     "byte_fallback",
     "continuing_subword_prefix",
@@ -25,11 +25,11 @@ const SETTINGS: [&str; 8] = [
     "unk_token",
 ];
 
-/// A digest that has the model of a tokenizer in it and waits for the rest.
+/// A digest of the model of a tokenizer, to which the rest is added.
 pub(super) struct Begun(Digest);
 
 /// Begins with `model`, the `model` of a `tokenizer.json` after all switches were applied: the crate, which takes it
-/// next, shows no merges.
+/// next, does not give access to merges.
 pub(super) fn begin(model: &Value) -> Begun {
     let mut digest = Digest(Hasher::new());
     digest.text(DOMAIN);
@@ -56,7 +56,7 @@ impl Begun {
             ModelWrapper::WordLevel(_) => "WordLevel",
             ModelWrapper::Unigram(_) => "Unigram",
         });
-        // As the crate writes them, every setting is there.
+        // Serialised by the crate, every setting is present.
         digest.value(&serde_json::to_value(inner.get_normalizer())?);
         digest.value(&serde_json::to_value(inner.get_pre_tokenizer())?);
 
@@ -80,7 +80,8 @@ impl Begun {
     }
 }
 
-/// A hasher of values, each with its length or a tag before it, so that no two sequences of values look the same.
+/// A hasher of values, each preceded by its length or a tag, so that different sequences of values have different
+/// input.
 struct Digest(Hasher);
 
 impl Digest {
@@ -93,7 +94,7 @@ impl Digest {
         self.0.update(text.as_bytes());
     }
 
-    /// A small value; the keys of an object in their order.
+    /// Hashes a small value; the keys of an object in sorted order.
     fn value(&mut self, value: &Value) {
         match value {
             Value::Null => _ = self.0.update(b"n"),
@@ -124,7 +125,7 @@ impl Digest {
         }
     }
 
-    /// Tokens with their ids, by id; Unigram's list of tokens with their scores as it is.
+    /// Hashes tokens with their ids, sorted by id; Unigram's list of tokens with their scores unchanged.
     fn vocabulary(&mut self, vocabulary: &Value) {
         let Value::Object(ids) = vocabulary else { return self.value(vocabulary) };
         let mut tokens: Vec<_> = ids.iter().map(|(token, id)| (id.as_u64().unwrap_or(u64::MAX), token)).collect();
@@ -136,7 +137,7 @@ impl Digest {
         }
     }
 
-    /// Merges in their order, whether written as `"a b"` or as `["a", "b"]`.
+    /// Hashes merges in their order, whether written as `"a b"` or as `["a", "b"]`.
     fn merges(&mut self, merges: &Value) {
         let merges = merges.as_array().map(Vec::as_slice).unwrap_or_default();
         self.number(merges.len() as u64);

@@ -1,8 +1,10 @@
-//! Where the special tokens go: the tokenizers crate's post-processor, tried out when a tokenizer is opened.
+//! Insertion of the special tokens by the tokenizers crate's post-processor, which is tested when a tokenizer is
+//! opened.
 //!
-//! The crate trusts its post-processors: a pair's `$B` in the template of a single text, a special token that is not
-//! declared, or two templates in a sequence end in a panic or in a text that is left out. So each is run once on marked
-//! texts, and is refused unless both come out whole, once, with as many tokens beside them as it announces.
+//! The crate does not check its post-processors: a pair's `$B` in the template of a single text, an undeclared special
+//! token, or two templates in a sequence cause a panic or omit a text. Each post-processor is therefore run once on
+//! marked texts, and is refused unless both occur completely and exactly once, with as many special tokens as it
+//! announces.
 
 use serde_json::Value;
 use tokenizers::processors::bert::BertProcessing;
@@ -11,18 +13,19 @@ use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper};
 
 use super::guard::guarded;
 
-/// A post-processor that is known to work; none leaves the texts as they are.
+/// A post-processor that was tested; without one, texts get no special tokens.
 pub(super) struct Frame {
     processor: Option<PostProcessorWrapper>,
-    /// What it made of the marked texts: a single one, and a pair.
+    /// Its results for the marked texts: a single one, and a pair.
     trial: [Encoding; 2],
 }
 
-/// The ids of the two texts that a post-processor is tried on. No vocabulary reaches so far (`check::MAX_ID`).
+/// The ids of the two texts on which a post-processor is tested. They are larger than those of any vocabulary
+/// (`check::MAX_ID`).
 const MARKS: [&[u32]; 2] = [&[u32::MAX - 1, u32::MAX - 2], &[u32::MAX - 3]];
 
 impl Frame {
-    /// Tries a post-processor.
+    /// Tests a post-processor.
     ///
     /// # Errors
     /// A sentence that says what is wrong with it.
@@ -76,12 +79,13 @@ impl Frame {
         Ok(Some(processor))
     }
 
-    /// How many special tokens are put around a text, or around the two of a pair.
+    /// The number of special tokens that are added to a text, or to a pair.
     pub fn special_tokens(&self, is_pair: bool) -> usize {
         self.processor.as_ref().map_or(0, |processor| processor.added_tokens(is_pair))
     }
 
-    /// What the frame makes of a single text and of a pair, for a fingerprint: two that agree here agree everywhere.
+    /// The results for a single text and for a pair, for a fingerprint: two frames that agree on these agree on all
+    /// texts.
     pub fn trial(&self) -> &[Encoding; 2] {
         &self.trial
     }
@@ -109,8 +113,8 @@ impl Frame {
     }
 }
 
-/// Refuses a processor whose fields are those of another type than the one it names, because the crate takes it by its
-/// fields, and a template with a special token that it does not declare.
+/// Refuses a processor whose fields are those of another type than the one it names, because the crate identifies it by
+/// its fields, and a template with an undeclared special token.
 fn check_types(json: &Value, processor: &PostProcessorWrapper) -> Result<(), String> {
     let read = match processor {
         PostProcessorWrapper::Bert(_) => "BertProcessing",

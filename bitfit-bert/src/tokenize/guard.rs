@@ -1,7 +1,7 @@
-//! Calls into the tokenizers crate that cannot take the process down: a panic inside one becomes an error.
+//! Calls into the tokenizers crate in which a panic becomes an error instead of ending the process.
 //!
-//! What the crate panics on is checked where a tokenizer is opened (`check.rs`). This is the last resort for what
-//! slips through, such as an untried combination of a normalizer and a text.
+//! Known causes of panics are checked when a tokenizer is opened (`check.rs`). This is the last resort for unknown
+//! ones, such as an untested combination of a normalizer and a text.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -16,8 +16,8 @@ thread_local! {
 /// The result of `call`, or the message of the panic that ended it.
 ///
 /// The panic hook stays silent for it on this thread alone: panics of other threads, and of this one outside such a
-/// call, reach the hook that was installed before. `call` must leave nothing behind that a panic could have left half
-/// done; the crate's tokenizers do not, because encoding changes nothing but their caches.
+/// call, reach the hook that was installed before. `call` must not leave inconsistent state after a panic; the crate's
+/// tokenizers do not, because encoding changes only their caches.
 pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -19,7 +19,7 @@ const VOCAB: &str = "vocab.txt";
 /// The largest of these files that is read: those of the largest vocabularies in use have 35 MB.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// What a directory's files make of a text.
+/// The tokenizer of a directory.
 pub(super) struct Loaded {
     /// The file that the vocabulary comes from.
     pub path: PathBuf,
@@ -27,14 +27,14 @@ pub(super) struct Loaded {
     pub inner: Inner,
     /// The post-processor.
     pub frame: Frame,
-    /// Where a long text can be cut before it is encoded; `None` if nowhere.
+    /// The places where a long text can be cut before it is encoded; `None` if there are none.
     pub cuts: Option<Cuts>,
     /// Whether a text that is too long loses its beginning rather than its end.
     pub cut_left: bool,
     pub fingerprint: String,
 }
 
-/// Reads the tokenizer of a model directory; `tokenizer.json` goes before `vocab.txt`, as in Python.
+/// Reads the tokenizer of a model directory; `tokenizer.json` is preferred to `vocab.txt`, as in Python.
 pub(super) fn load(dir: &Path) -> Result<Loaded> {
     let config = Config::open(dir)?;
     let path = dir.join(TOKENIZER);
@@ -56,13 +56,13 @@ pub(super) fn load(dir: &Path) -> Result<Loaded> {
     Err(wrong(dir, format!("there is neither {TOKENIZER} nor {VOCAB}{also}")))
 }
 
-/// The tokenizer of a `tokenizer.json`, less its lengths and plus the settings and tokens that other files declare.
+/// The tokenizer of a `tokenizer.json`, without its lengths, and with the settings and tokens that other files declare.
 fn build(path: PathBuf, mut json: Value, config: &Config, declared: &[AddedToken]) -> Result<Loaded> {
     if !json.is_object() {
         return Err(wrong(&path, "not a JSON object"));
     }
-    // Taken out before the crate sees them: lengths are the caller's, a packed batch has no padding, and the crate
-    // would run the post-processor on each text of a pair alone.
+    // Removed before the crate reads them: the caller sets the length, a packed batch has no padding, and the crate
+    // would apply the post-processor to each text of a pair separately.
     let truncation = json["truncation"].take();
     json["padding"] = Value::Null;
     let processor = json["post_processor"].take();
@@ -106,7 +106,7 @@ fn build(path: PathBuf, mut json: Value, config: &Config, declared: &[AddedToken
     Ok(Loaded { path, inner, frame, cuts, cut_left, fingerprint })
 }
 
-/// Puts the switches of `tokenizer_config.json` in the place of those of `tokenizer.json`, where the class reads them.
+/// Replaces the switches of `tokenizer.json` by those of `tokenizer_config.json`, if the class reads them.
 fn apply_switches(json: &mut Value, config: &Config) -> Result<()> {
     if config.class.reads_case_switches() && json["normalizer"]["type"] == "BertNormalizer" {
         for (setting, key) in [
@@ -128,7 +128,7 @@ fn apply_switches(json: &mut Value, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Adds the declared tokens to `added_tokens`. One that is there already is replaced, because what is declared wins.
+/// Adds the declared tokens to `added_tokens`. An existing one is replaced, because the declaration takes precedence.
 fn add_tokens(json: &mut Value, declared: &[AddedToken]) {
     if json["added_tokens"].is_null() && !declared.is_empty() {
         json["added_tokens"] = Value::Array(Vec::new());
@@ -142,7 +142,7 @@ fn add_tokens(json: &mut Value, declared: &[AddedToken]) {
     }
 }
 
-/// Refuses an added token of which the normalizer leaves nothing, which the crate would find in every place.
+/// Refuses an added token whose normalized form is empty, because the crate would find it at every position.
 fn check_added_tokens(inner: &Inner) -> Result<(), String> {
     let Some(normalizer) = inner.get_normalizer() else { return Ok(()) };
     for token in inner.get_added_tokens_decoder().into_values().filter(|token| token.normalized) {

@@ -46,7 +46,7 @@ use crate::{Error, Result};
 pub struct Encoding {
     /// Rows of the word embedding, at least one.
     pub ids: Vec<u32>,
-    /// Rows of the token type embedding, as many; for BERT 0 for the first text and 1 for the second.
+    /// Rows of the token type embedding, one for each id; for BERT 0 for the first text and 1 for the second.
     pub type_ids: Vec<u32>,
     /// Where the second text of a pair begins that is a sequence of its own ([`Tokenizer::encode_apart`]); `None` for one
     /// sequence.
@@ -61,13 +61,13 @@ impl Encoding {
     }
 }
 
-/// What a model can take from its tokenizer.
+/// The limits of the encodings that a model accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// V: rows of the word embedding. A token beyond them is an error.
+    /// V: the number of rows of the word embedding. A token id that is not below it is an error.
     pub vocab_size: usize,
-    /// Rows of the token type embedding, beyond which a type is an error. `None` for a model that has no such
-    /// embedding: every token is then of type 0, whatever the tokenizer says.
+    /// The number of rows of the token type embedding. A type that is not below it is an error. `None` for a model
+    /// without such an embedding: every token is then of type 0, whatever the tokenizer's result.
     pub token_types: Option<usize>,
     /// The longest sequence in tokens, special tokens included.
     pub max_length: usize,
@@ -89,7 +89,7 @@ impl From<&Limits> for Limits {
     }
 }
 
-/// A checkpoint's tokenizer, which knows the limits of the model it feeds.
+/// A checkpoint's tokenizer, with the limits of its model.
 pub struct Tokenizer {
     loaded: load::Loaded,
     limits: Limits,
@@ -100,10 +100,10 @@ impl Tokenizer {
     /// (WordPiece).
     ///
     /// In both cases `do_lower_case`, `strip_accents`, `tokenize_chinese_chars` and `truncation_side` of a
-    /// `tokenizer_config.json` win, as far as its class reads them; a `vocab.txt` without one is lower-cased. Tokens
-    /// that `tokenizer_config.json` or, beside a `vocab.txt`, `added_tokens.json` declare are added. Padding and
-    /// lengths that the files hold are ignored, and so is a BPE model's `dropout`: the same text always has the same
-    /// tokens.
+    /// `tokenizer_config.json` take precedence, if its class reads them; with a `vocab.txt` but no such file, texts are
+    /// lower-cased. Tokens that `tokenizer_config.json` or, beside a `vocab.txt`, `added_tokens.json` declare are
+    /// added. Padding and lengths that the files hold are ignored, and so is a BPE model's `dropout`: the same text
+    /// always has the same tokens.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Tokenizer`] if there are no such files, if they are not valid, or if they ask for
@@ -113,8 +113,8 @@ impl Tokenizer {
     }
 
     /// The tokens of a text, or of a pair of texts, at most `max_length` with the special tokens. What is too long is
-    /// cut "longest first": the longer text of a pair gives way until both are equally long. An empty second text still
-    /// makes a pair, as it does in transformers' batches (a call for a single pair drops it there).
+    /// cut "longest first": the longer text of a pair is shortened until both are equally long. An empty second text
+    /// still makes a pair, as in transformers' batches (its call for a single pair drops it).
     ///
     /// Memory and time are bounded by what is kept, not by the length of the text, for tokenizers that work word by
     /// word.
@@ -165,7 +165,7 @@ impl Tokenizer {
         let encode = |(row, (text, pair)): (usize, &(A, Option<B>))| {
             self.encode_row(Some(row), text.as_ref(), pair.as_ref().map(B::as_ref), max_length)
         };
-        // Not straight into a Result, which would keep the error of the thread that was first to fail.
+        // Not collected directly into a Result, which would keep the error of whichever thread fails first.
         rows.par_iter().enumerate().map(encode).collect::<Vec<_>>().into_iter().collect()
     }
 
@@ -177,9 +177,8 @@ impl Tokenizer {
     /// A digest of everything that ids depend on, as 64 hexadecimal digits (BLAKE3): vocabulary, merges, normalizer,
     /// pre-tokenizer, added and special tokens, and the side that is cut, after the switches of all files were applied.
     ///
-    /// Two tokenizers with one fingerprint give every text the same ids. The other way round it holds as far as it can
-    /// be told from the files: a `vocab.txt` and the `tokenizer.json` that transformers makes of it have one
-    /// fingerprint.
+    /// Two tokenizers with one fingerprint give every text the same ids. The converse holds as far as the files show
+    /// it: a `vocab.txt` and the `tokenizer.json` that transformers makes of it have one fingerprint.
     pub fn fingerprint(&self) -> String {
         self.loaded.fingerprint.clone()
     }
@@ -244,14 +243,14 @@ impl Tokenizer {
     }
 }
 
-/// The vocabulary is tens of thousands of entries: only where it came from is worth printing.
+/// Prints only the path of the tokenizer, because the vocabulary has tens of thousands of entries.
 impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokenizer").field("path", &self.loaded.path).finish_non_exhaustive()
     }
 }
 
-/// An error on one line, whatever the tokenizers crate's own message looks like.
+/// An error on one line, even if the tokenizers crate's message has several.
 fn wrong(path: &Path, reason: impl ToString) -> Error {
     let reason = reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     Error::Tokenizer { path: path.into(), reason }

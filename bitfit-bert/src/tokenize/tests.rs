@@ -16,7 +16,7 @@ const VOCAB: [&str; 45] = [
     "##2", "İ", "i", "ß", "ss", "##n", "[", "]", "sep", "##p", "x", "##x",
 ];
 
-/// A directory of files, gone at the end of the test.
+/// A directory with these files, which is removed at the end of the test.
 fn directory(files: &[(&str, String)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     files.iter().for_each(|(name, text)| fs::write(dir.path().join(name), text).unwrap());
@@ -40,7 +40,7 @@ fn from_vocab(config: Value) -> Tokenizer {
     open(&[("vocab.txt", VOCAB.join("\n") + "\n"), ("tokenizer_config.json", config.to_string())]).unwrap()
 }
 
-/// The same as a tokenizer.json, with padding and truncation of its own, as sentence-transformers saves them.
+/// The tokenizer.json of the same vocabulary, with padding and truncation, as sentence-transformers saves it.
 fn tokenizer_json() -> Value {
     let vocab: serde_json::Map<_, _> = VOCAB.iter().zip(0..).map(|(token, id)| ((*token).into(), id.into())).collect();
     let special = |token: &str, type_id: u32| json!({"SpecialToken": {"id": token, "type_id": type_id}});
@@ -379,13 +379,13 @@ fn tokens_beside_the_vocabulary_are_found_whole() {
     let limits = Limits { vocab_size: 47, token_types: Some(2), max_length: 64 };
     let dir = directory(&[vocab(), legacy.clone(), config]);
     let tokenizer = Tokenizer::open(dir.path(), limits).unwrap();
-    // A special token is found as it is written, any other one in the normalized text.
+    // A special token is searched in the original text, any other one in the normalized text.
     assert_eq!(ids_of(&tokenizer, "a<new>b <NEW> [TAG]"), [2, 5, 46, 6, 46, 45, 3]);
     assert_eq!(ids_of(&tokenizer, "[tag]"), [2, 39, 1, 40, 3]);
-    // A declaration wins over what the vocabulary's special tokens are by themselves.
+    // A declaration takes precedence over the default ids of special tokens.
     let dir = directory(&[vocab(), ("added_tokens.json", json!({"[MASK]": 4}).to_string())]);
     assert_eq!(ids_of(&Tokenizer::open(dir.path(), limits).unwrap(), "[mask]"), [2, 4, 3]);
-    // tokenizer_config.json's own list goes before the older file.
+    // The list in tokenizer_config.json takes precedence over the older file.
     let declared = json!({"added_tokens_decoder": {"45": {"content": "<x>", "special": true}}}).to_string();
     let dir = directory(&[vocab(), legacy, ("tokenizer_config.json", declared.clone())]);
     let declaring = Tokenizer::open(dir.path(), limits).unwrap();
@@ -409,7 +409,7 @@ fn what_decides_on_ids_decides_on_the_fingerprint_and_nothing_else_does() {
     assert!(base.len() == 64 && base.bytes().all(|byte| byte.is_ascii_hexdigit()), "{base}");
     assert_eq!(from_vocab(json!({})).fingerprint(), base);
     assert_eq!(from_vocab(json!({"tokenizer_class": "BertTokenizerFast", "do_lower_case": true})).fingerprint(), base);
-    // A file that does not say what its class implies, or says it in other words.
+    // Files that omit what their class implies, or express it differently.
     let changed = |path: &str, value: Value| {
         let mut json = tokenizer_json();
         *json.pointer_mut(path).unwrap_or_else(|| panic!("{path}")) = value;
@@ -503,7 +503,7 @@ fn the_dropout_of_a_bpe_is_off() {
 #[test]
 fn a_panic_of_the_library_is_an_error_with_the_row() {
     let mut tokenizer = from_vocab(json!({}));
-    // What opening refuses, so that there is something to panic on.
+    // Opening refuses this pre-tokenizer; it makes the library panic.
     tokenizer.loaded.inner.with_pre_tokenizer(Some(tokenizers::pre_tokenizers::fixed_length::FixedLength::new(0)));
     let rows: Vec<(&str, Option<&str>)> = vec![("", None), ("a \u{1b}b", None), ("c", None)];
     let message = tokenizer.encode_all(&rows, 16).unwrap_err().to_string();
@@ -517,7 +517,7 @@ fn a_panic_of_the_library_is_an_error_with_the_row() {
 
 #[test]
 fn a_long_text_is_cut_as_the_whole_of_it_would_be() {
-    // Everything that normalizers and pre-tokenizers treat in a way of its own, with marks that move across each other.
+    // Everything that normalizers and pre-tokenizers treat specially, with marks that are reordered.
     let pieces: Vec<&str> = vec![
         "hello",
         "a",
@@ -635,7 +635,7 @@ fn an_odd_token_goes_to_the_longer_of_two_long_texts() {
     assert_eq!((encode(&long, &longer, 9), encode(&longer, &long, 9)), ((3, 3), (3, 3)));
     assert_eq!(encode("a b", &longer, 12), (1, 8));
     let same = tokenizer.encode(&long, Some(&long), 8).unwrap();
-    assert_eq!(same.type_ids.iter().filter(|id| **id == 1).count(), 4, "the second, of two that are equal");
+    assert_eq!(same.type_ids.iter().filter(|id| **id == 1).count(), 4, "the second of two texts of equal length");
 }
 
 #[test]

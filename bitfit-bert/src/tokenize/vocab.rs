@@ -1,6 +1,6 @@
-//! The `tokenizer.json` of a `vocab.txt`: what transformers makes of it, so that both files take one path and give the
-//! same tokens. Text is cleaned, split at spaces and punctuation, then greedily into the longest pieces of the
-//! vocabulary.
+//! The conversion of a `vocab.txt` to the `tokenizer.json` that transformers makes of it, so that both files are loaded
+//! in the same way and give the same tokens. Text is cleaned, split at spaces and punctuation, then greedily into the
+//! longest pieces of the vocabulary.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use super::config::{Class, Config};
 use super::wrong;
 use crate::Result;
 
-/// The special tokens of a class: what its setting is called, what it is where the files do not say, whether a
-/// vocabulary has to have it, and whether it takes the spaces before it.
+/// A special token of a class: the key of its setting, its default, whether a vocabulary must have it, and whether it
+/// includes the spaces before it.
 struct Special {
     key: &'static str,
     default: &'static str,
@@ -23,7 +23,7 @@ const fn required(key: &'static str, default: &'static str) -> Special {
     Special { key, default, required: true, lstrip: false }
 }
 
-/// A token that is never put in, but found where it occurs in a text.
+/// A token that is never inserted, but found if it occurs in a text.
 const fn optional(key: &'static str, default: &'static str, lstrip: bool) -> Special {
     Special { key, default, required: false, lstrip }
 }
@@ -73,7 +73,7 @@ pub(super) fn to_json(path: &Path, text: &str, config: &Config) -> Result<Value>
             _ => {}
         }
     }
-    // The crate takes them in the order of their ids only.
+    // The crate requires them in the order of their ids.
     added.sort_by_key(|token| token["id"].as_u64());
     let unknown = config.token("unk_token", "[UNK]");
     Ok(json!({

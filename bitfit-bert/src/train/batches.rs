@@ -1,4 +1,4 @@
-//! The order of the rows, and how they are cut into batches.
+//! The order of the rows, and their split into batches.
 
 use bitfit_core::Random;
 
@@ -33,7 +33,7 @@ impl Batches {
         Self { rows, size, group_by_length, shuffle, seed }
     }
 
-    /// The number of steps in so many epochs. With a budget of tokens, one epoch may have a few more than another.
+    /// The number of steps in `epochs` epochs. With a batch size in tokens, the number may differ between epochs.
     pub fn steps(&self, epochs: usize) -> usize {
         match self.size {
             BatchSize::Sequences(size) => self.rows.len().div_ceil(size) * epochs,

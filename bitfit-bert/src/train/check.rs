@@ -1,4 +1,4 @@
-//! The check before the first epoch: everything that should train does, and nothing else can.
+//! The check before the first epoch: every tensor that should train has a gradient, and no other one does.
 
 use std::collections::BTreeSet;
 
@@ -10,17 +10,17 @@ use crate::model::Model;
 
 /// The stream of the seed that moves the values for the second pass.
 const STREAM: u32 = u32::MAX;
-/// The step whose dropout is drawn: far from any that a run takes, and not the last, which sets [`Random`] apart.
+/// The number of the step for dropout: far from those of a run, and not the maximum, which distinguishes [`Random`].
 const STEP: u32 = u32::MAX - 1;
 /// The standard deviation by which the values are moved.
 const NOISE: f64 = 0.02;
 
 /// Runs one batch forward and backward and checks that every trainable tensor has a gradient that is finite and not
-/// zero, and that the arena, from which alone gradients and optimizer state have their size, holds exactly what the
-/// model's method trains: a frozen tensor has no buffer there. Inert key biases count as trained and are in neither.
+/// zero, and that the arena, which determines the size of the gradients and the optimizer state, holds exactly what the
+/// model's method trains. Inert key biases count as trained, but are not in the arena.
 ///
-/// A head that was given as zeros cuts the gradient below it at the first step, though not at the second; before such a
-/// network is refused it is checked again with its values moved a little. They are put back afterwards.
+/// If the head's first values are zeros, the gradient below it is zero in the first step, but not in the second. Before
+/// a network is refused, it is therefore checked again with slightly changed values, which are restored afterwards.
 ///
 /// # Errors
 /// [`bitfit_core::Error::NoGradient`] with the tensors that fail.
@@ -39,7 +39,7 @@ pub fn check_gradients<D: Backend>(model: &mut Model<D>, examples: &Examples, ro
     second
 }
 
-/// Makes one backward pass and checks what it left in the arena's gradient.
+/// Makes one backward pass and checks the arena's gradient.
 fn check_gradients_reach<D: Backend>(model: &Model<D>, examples: &Examples, rows: &[usize], seed: u64) -> Result<()> {
     let mut gradient = model.arena().gradient()?;
     let mut tape = model.training_tape(Seed { run: seed, step: STEP });
@@ -50,7 +50,7 @@ fn check_gradients_reach<D: Backend>(model: &Model<D>, examples: &Examples, rows
     Ok(model.arena().check_gradients_reach(&gradient)?)
 }
 
-/// Checks that the arena's table is what the method, the architecture and the head say trains, and nothing else.
+/// Checks that the arena holds exactly the tensors that train according to the method, the architecture and the head.
 fn check_arena<D: Backend>(model: &Model<D>) -> Result<()> {
     let expected = model.expected_to_train();
     let found: BTreeSet<String> = model.arena().entries().iter().map(|entry| entry.name.clone()).collect();
@@ -58,8 +58,8 @@ fn check_arena<D: Backend>(model: &Model<D>) -> Result<()> {
         true => Ok(()),
         false => Err(CoreError::NoGradient { names, reason }.into()),
     };
-    differ(expected.difference(&found).cloned().collect(), "it has no place in the arena")?;
-    differ(found.difference(&expected).cloned().collect(), "it should be frozen, but has a place in the arena")
+    differ(expected.difference(&found).cloned().collect(), "it is not in the arena")?;
+    differ(found.difference(&expected).cloned().collect(), "it should be frozen, but is in the arena")
 }
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
         builder.train("classifier.bias", HostTensor::new([2], vec![0.0; 2]).unwrap(), Mask::All).unwrap();
         *model.arena_mut() = builder.build().unwrap();
         let message = check(&mut model).unwrap_err().to_string();
-        assert!(message.contains("classifier.weight: it has no place"), "{message}");
+        assert!(message.contains("classifier.weight: it is not in the arena"), "{message}");
     }
 
     #[test]

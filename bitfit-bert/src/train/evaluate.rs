@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::tokenize::Encoding;
 use crate::{Error, Result};
 
-/// Sequences evaluated at once. They are packed, so the number changes memory and speed but no value.
+/// The number of sequences that are evaluated at once. They are packed, so it affects memory and speed but no value.
 const BATCH: usize = 64;
 
 /// Whether to stop, asked between two batches.

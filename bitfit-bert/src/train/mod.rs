@@ -1,5 +1,5 @@
-//! Training: [`Trainer`] decides what a step, an epoch and "the best so far" are; what is shown, saved or logged of a
-//! run, and when it stops early, is decided by its [`Events`].
+//! Training: [`Trainer`] defines steps, epochs and the best epoch so far; its [`Events`] decide what is shown, saved
+//! and logged, and when a run stops early.
 //!
 //! ```text
 //! Examples -> Batches -> Trainer (State: counters, best) -> Events: step, epoch, keep
@@ -83,7 +83,7 @@ impl Examples {
 pub struct Evaluation<'a> {
     /// The texts and their targets.
     pub examples: &'a Examples,
-    /// What is reported; the first metric chooses the best epoch.
+    /// The metrics; the first chooses the best epoch.
     pub metrics: &'a [Metric],
 }
 
@@ -124,13 +124,13 @@ pub struct EpochReport {
     pub epoch: usize,
     /// The mean loss over the epoch's steps.
     pub mean_loss: f64,
-    /// The scores, the one that chooses the best epoch first; none where there is no evaluation set.
+    /// The scores, first the one that chooses the best epoch; empty without an evaluation set.
     pub scores: Vec<Score>,
     /// Whether the first score is better than in every epoch before.
     pub is_best: bool,
 }
 
-/// What happens in a run, reported on the thread that trains. Every method has a default that does nothing.
+/// The events of a run, reported on the thread that trains. Every method has a default that does nothing.
 pub trait Events: Send {
     /// Called before the first step with what a probe of the frozen base reached, where one was asked for.
     fn probe(&mut self, _report: &ProbeReport) {}
@@ -154,9 +154,8 @@ pub trait Events: Send {
         Ok(())
     }
 
-    /// Called before [`Events::epoch`] when there is something new to keep: after every epoch that is the best so far,
-    /// or after every epoch where there is no evaluation set. `values` is the whole arena; `state` is what the run
-    /// reached with it.
+    /// Called before [`Events::epoch`] when the epoch should be kept: after every epoch that is the best so far, or,
+    /// without an evaluation set, after every epoch. `values` is the whole arena; `state` is the state of the run.
     ///
     /// # Errors
     /// An error ends the run.
@@ -164,7 +163,7 @@ pub trait Events: Send {
         Ok(())
     }
 
-    /// Called before every step: whether to end the run with what was reached.
+    /// Called before every step; returns whether to end the run and keep its results so far.
     fn should_stop(&self) -> bool {
         false
     }
@@ -185,9 +184,9 @@ pub struct State {
     pub epochs: usize,
     /// Tokens trained on; none is padding.
     pub tokens: usize,
-    /// Time spent in steps alone.
+    /// The time spent in steps.
     pub training: Duration,
-    /// The epoch that was kept, where one was evaluated.
+    /// The epoch that was kept; `None` without an evaluation.
     pub best: Option<BestEpoch>,
     /// The last epoch's scores, in the order of the evaluation's metrics.
     pub last: Vec<Score>,
@@ -207,7 +206,7 @@ pub struct BestEpoch {
 pub enum StopReason {
     /// The last epoch is finished.
     Finished,
-    /// The events asked for it.
+    /// [`Events::should_stop`] returned true.
     Stopped,
     /// The loss, the gradient or a trainable value became NaN or infinite.
     Diverged {
@@ -218,7 +217,8 @@ pub enum StopReason {
     },
 }
 
-/// What a run reached. The model's arena holds the best epoch's values; without an evaluation, the last good ones.
+/// The result of a run. The model's arena holds the values of the best epoch, or, without an evaluation, the last
+/// finite ones.
 #[derive(Clone, Debug)]
 pub struct TrainReport {
     /// Why the run ended.

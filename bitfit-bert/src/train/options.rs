@@ -5,7 +5,7 @@ use bitfit_core::optim::Schedule;
 use crate::Result;
 use crate::settings::{Setting, check};
 
-/// The size of a batch. Nothing is padded, so that a batch takes the time and memory of its tokens.
+/// The size of a batch. Nothing is padded, so time and memory of a batch depend on its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchSize {
     /// A number of sequences, as in the paper; the last batch of an epoch may have fewer.
@@ -25,8 +25,8 @@ pub struct TrainOptions {
     /// The size of a batch.
     pub batch_size: BatchSize,
     /// Whether the sequences of a batch have similar lengths: each epoch's rows are sorted by length, cut into batches,
-    /// and the batches shuffled. Elsewhere this saves padding; here there is none, but it changes which rows share a
-    /// batch.
+    /// and the batches shuffled. Other programs avoid padding in this way; here there is none, but the option changes
+    /// which rows share a batch.
     pub group_by_length: bool,
     /// The course of the learning rate over the run.
     pub schedule: Schedule,
@@ -71,7 +71,7 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
-    /// Refuses values that no run can have.
+    /// Refuses invalid values.
     ///
     /// # Errors
     /// [`crate::Error::Setting`] with the first of them.

@@ -1,9 +1,9 @@
-//! A cache of the frozen stages' outputs: where nothing up to some layer trains, their output for a row is the same in
-//! every epoch, as long as nothing is dropped there.
+//! A cache of the outputs of frozen stages: if nothing up to some layer trains, the output of these stages for a row is
+//! the same in every epoch, as long as they have no dropout.
 //!
-//! So the frozen stages run as in inference, once for each row, and their outputs stay in the host's memory as far as
-//! they fit a budget; a row that does not fit is computed again each time. On the CPU a row's output does not depend on
-//! the other rows of its batch, so that no result depends on what was cached.
+//! The frozen stages therefore run as in inference, once for each row, and their outputs are kept in host memory up to
+//! a budget; a row that does not fit is computed again each time. On the CPU a row's output does not depend on the
+//! other rows of its batch, so results do not depend on what is cached.
 
 use bitfit_core::{Backend, Tape, Tensor, Var};
 use ndarray::ArrayView2;
@@ -18,12 +18,12 @@ pub(super) struct FrozenPrefixCache {
     rows: Vec<Option<Box<[f32]>>>,
     /// The number of elements that may still be cached.
     left: usize,
-    /// The rows of a batch, one behind the other.
+    /// The concatenated rows of a batch.
     batch: Vec<f32>,
 }
 
 impl FrozenPrefixCache {
-    /// An empty cache for so many rows and so many bytes; `None` where no stage is frozen.
+    /// An empty cache for `rows` rows and at most `budget` bytes; `None` if no stage is frozen.
     pub fn new<D: Backend>(model: &Model<D>, rows: usize, budget: usize) -> Option<Self> {
         let stages = model.frozen_stages();
         (stages > 0).then(|| Self {
@@ -81,7 +81,7 @@ impl FrozenPrefixCache {
     }
 }
 
-/// The number of bytes that the outputs of a model's frozen stages take for rows of so many tokens each.
+/// The size in bytes of the outputs of a model's frozen stages for rows of the given lengths in tokens.
 pub fn prefix_cache_bytes<D: Backend>(model: &Model<D>, lengths: impl IntoIterator<Item = usize>) -> usize {
     match model.frozen_stages() {
         0 => 0,
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn with_no_layer_frozen_the_embeddings_drop_as_ever() {
+    fn with_no_layer_frozen_the_embeddings_have_dropout() {
         let with = |frozen_dropout| {
             run(BiasSelection::of([BiasKind::Query]), 0.3, TrainOptions { frozen_dropout, ..TrainOptions::default() })
         };
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(stages(BiasSelection::of([BiasKind::Value]).in_layers(1..=1)), 2, "the embeddings and layer 0");
         assert_eq!(stages(BiasSelection::of([BiasKind::Pooler])), 3, "both layers");
         assert_eq!(stages(BiasSelection::none()), 4, "and the pooler");
-        // A key bias trains in name only, so that nothing depends on the stage that has it.
+        // A key bias never changes, so nothing depends on whether its stage is frozen.
         assert_eq!(stages(BiasSelection::of([BiasKind::Key])), 4);
     }
 

@@ -1,4 +1,4 @@
-//! What the tests of this folder share.
+//! Helpers of the tests in this directory.
 
 use super::Examples;
 use crate::data::{Kind, Labels};

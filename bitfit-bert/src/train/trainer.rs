@@ -24,23 +24,23 @@ pub struct Trainer<'a, D: Backend> {
     optimizer: ArenaOptimizer<D>,
     gradient: Gradient<D>,
     rate: LearningRate,
-    /// Of the training set, where some stages are frozen and drop nothing.
+    /// The cache of the training set, if some stages are frozen and without dropout.
     prefix_cache: Option<FrozenPrefixCache>,
-    /// Of the evaluation set, where some stages are frozen.
+    /// The cache of the evaluation set, if some stages are frozen.
     evaluation_cache: Option<FrozenPrefixCache>,
-    /// The values that last gave a finite loss; the first ones before any has.
+    /// The last values with a finite loss; the initial ones before the first step.
     good: Snapshot<D>,
-    /// The values before the step under way.
+    /// The values before the current step.
     before: Snapshot<D>,
     state: State,
 }
 
 impl<'a, D: Backend> Trainer<'a, D> {
-    /// A run that has not made a step.
+    /// A run before its first step.
     ///
     /// # Errors
-    /// [`Error::Setting`] for options that no run can have or for a training set that is empty or lacks targets;
-    /// [`Error::Core`] when the device is out of memory.
+    /// [`Error::Setting`] for invalid options or for a training set that is empty or lacks targets; [`Error::Core`]
+    /// when the device is out of memory.
     pub fn new(
         model: &'a mut Model<D>,
         examples: &'a Examples,
@@ -84,7 +84,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
         })
     }
 
-    /// Trains: proves first that every trainable tensor has a gradient, then steps through the epochs.
+    /// Trains: first checks that every trainable tensor has a gradient, then steps through the epochs.
     ///
     /// # Errors
     /// [`Error::Core`] when the gradient check or the device fails; every error of the events. A loss that is NaN or
@@ -160,7 +160,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
             let step = self.state.steps + 1;
             let learning_rate = self.rate.at(self.state.steps as u64);
             let (loss, tokens) = self.backward(&rows, self.state.steps as u32)?;
-            // The whole step is queued before the host waits for the first number; a step that diverged is undone.
+            // The whole step is queued before the host waits for the loss; a step that diverged is undone.
             let Self { model, optimizer, gradient, before, options, .. } = self;
             model.arena().save(before)?;
             optimizer.step(model.arena_mut(), gradient, learning_rate, options.max_grad_norm)?;
@@ -208,7 +208,8 @@ impl<'a, D: Backend> Trainer<'a, D> {
         Ok(StopReason::Diverged { step: self.state.steps, what: what.into() })
     }
 
-    /// Computes loss and gradient of a batch; returns the loss, which may still be under way, and the batch's tokens.
+    /// Computes the loss and gradient of a batch; returns the loss, which the device may still be computing, and the
+    /// number of tokens.
     fn backward(&mut self, rows: &[usize], step: u32) -> Result<(Var<D>, usize)> {
         let Self { model, examples, options, gradient, prefix_cache, .. } = self;
         gradient.clear(model.base().device())?;

@@ -1,5 +1,5 @@
-//! What the tests against PyTorch share: reading safetensors, closeness, a GPU and MiniLM's weights where they are
-//! there.
+//! Helpers of the tests against PyTorch: reading safetensors, comparisons, and a GPU and MiniLM's weights if they are
+//! available.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -37,8 +37,8 @@ pub fn gpu(precision: Precision) -> Option<Cuda> {
     }
 }
 
-/// The directory of MiniLM's weights; `None`, and a line on the terminal that says so, where `BITFIT_MINILM` names
-/// none.
+/// The directory of MiniLM's weights. If `BITFIT_MINILM` does not name it, prints a line that says so and returns
+/// `None`.
 pub fn minilm() -> Option<PathBuf> {
     let dir = std::env::var_os("BITFIT_MINILM").map(PathBuf::from);
     if dir.is_none() {
@@ -47,12 +47,12 @@ pub fn minilm() -> Option<PathBuf> {
     dir
 }
 
-/// Says on the terminal, past the test runner's capture, that a test did not run because `what` is missing. Where the
-/// environment's `BITFIT_REQUIRE`, a list with commas, names it, that is a failure.
+/// Prints, bypassing the capture of the test runner, that a test did not run because `what` is missing. If
+/// `BITFIT_REQUIRE`, a comma-separated list, contains it, the test fails instead.
 fn skip(what: &str, reason: &str) {
     let required = std::env::var("BITFIT_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|name| name == what), "{what} is required: {reason}");
-    _ = writeln!(std::io::stderr(), "SKIPPED for want of {what}: {reason}");
+    _ = writeln!(std::io::stderr(), "SKIPPED: {what} is missing: {reason}");
 }
 
 /// The F32 tensors and the I64 lists of a safetensors file.

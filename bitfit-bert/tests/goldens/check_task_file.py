@@ -36,7 +36,7 @@ METADATA_KEYS = (
 
 
 class Mismatch(Exception):
-    """Something in the task file or the predictions is not as it must be."""
+    """An error in the task file or the predictions."""
 
 
 def require(condition, message):
@@ -69,13 +69,13 @@ def read_metadata(path):
 
 
 def load_model(directory, task_file, outputs):
-    """The base with the task file on top. Nothing may be left over, and nothing left random."""
+    """The base with the task file's tensors. Every tensor must be used, and none may keep random values."""
     model, loading = AutoModelForSequenceClassification.from_pretrained(
         directory, num_labels=outputs, dtype=torch.float32, output_loading_info=True
     )
     task = load_file(task_file)
     result = model.load_state_dict(task, strict=False)
-    require(not result.unexpected_keys, f"the task file has what the model has not: {result.unexpected_keys}")
+    require(not result.unexpected_keys, f"unexpected tensors in the task file: {result.unexpected_keys}")
     still_random = sorted(set(loading["missing_keys"]) - set(task))
     require(not still_random, f"neither the base nor the task file has {', '.join(still_random)}")
     return model.eval(), task
@@ -106,7 +106,7 @@ def number(row, index, key):
 
 
 def compare_classify(labels, logits, predictions):
-    """(rows whose label differs, largest difference of a probability)"""
+    """Returns the rows whose label differs, and the largest difference of a probability."""
     best, places = torch.softmax(logits.double(), dim=-1).max(dim=-1)
     wrong, largest = [], 0.0
     for index, (row, probability, place) in enumerate(zip(predictions, best.tolist(), places.tolist())):
@@ -119,7 +119,7 @@ def compare_classify(labels, logits, predictions):
 
 
 def compare_regress(logits, predictions):
-    """([], largest difference of a score, relative where the score is over 1)"""
+    """Returns [], and the largest difference of a score, relative if the score is over 1."""
     largest = 0.0
     for index, (row, score) in enumerate(zip(predictions, logits.squeeze(-1).tolist())):
         largest = max(largest, abs(number(row, index, "score") - score) / max(1.0, abs(score)))
@@ -127,7 +127,7 @@ def compare_regress(logits, predictions):
 
 
 def check(args):
-    """All comparisons; what was found, as a dict. Raises Mismatch."""
+    """Makes all comparisons and returns the results as a dict. Raises Mismatch."""
     metadata = read_metadata(args.task_file)
     if args.base_fingerprint:
         told = metadata["base_fingerprint"]
@@ -162,7 +162,7 @@ def main():
     parser.add_argument("--data", required=True, help="TSV file with a header")
     parser.add_argument("--text", required=True, help="column, or two columns joined by a comma")
     parser.add_argument("--predictions", required=True, help="JSON lines, one object per data row")
-    parser.add_argument("--base-fingerprint", help="what the metadata must say")
+    parser.add_argument("--base-fingerprint", help="expected fingerprint in the metadata")
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--tolerance", type=float, default=1e-4)

@@ -103,7 +103,7 @@ def config_json(sizes):
 
 
 def random_values(name, shape, generator):
-    """First values of one parameter, F32: nothing is left at zero or one, where a mistake could hide."""
+    """First values of one parameter, F32. None is zero or one, which could hide an error."""
     noise = torch.randn(shape, generator=generator, dtype=torch.float32)
     if name.endswith("LayerNorm.weight"):
         return 1.0 + 0.2 * noise
@@ -179,7 +179,7 @@ def loss_of(model, batch, regress):
 
 
 def run(model, batch, regress, trained, with_gradients_of):
-    """One run: (tensors without the run's prefix, what golden.json says of it). The model itself is left as it was."""
+    """One run: (tensors without the run's prefix, its entry of golden.json). The model is not changed."""
     model = copy.deepcopy(model)
     parameters = dict(model.named_parameters())
     for name, parameter in parameters.items():
@@ -275,7 +275,7 @@ def deviation(exact, single):
 
 
 def check_gradients(name, runs):
-    """A golden whose gradient is zero would test nothing; a key bias's that is not would be a mistake here."""
+    """Checks that no gradient is zero, which would test nothing, except those of key biases, which must be."""
     for run_name, (tensors, _) in runs.items():
         for key, value in tensors.items():
             if not key.startswith("grad."):
@@ -431,7 +431,7 @@ def json_differs(a, b, path=""):
 
 
 def check():
-    """Computes everything again and compares with the files beside this script. The number of files that differ."""
+    """Computes everything again and compares with the files beside this script. Returns how many differ."""
     wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
@@ -446,7 +446,7 @@ def check():
             else:
                 old, new = load_file(HERE / name), load_file(fresh)
                 names = [] if old.keys() == new.keys() else ["the set of names"]
-                # A key bias's gradient is rounding noise: under the absolute tolerance by far, whatever the machine.
+                # A key bias's gradient is rounding noise, far below the absolute tolerance on every machine.
                 names += [
                     k for k in old.keys() & new.keys()
                     if old[k].shape != new[k].shape or old[k].dtype != new[k].dtype

@@ -67,7 +67,7 @@ def sha256(path):
 
 
 def load_head(path, outputs, hidden, seed):
-    """The head's first weights, from the file, which is written first if it is not there."""
+    """The head's first weights, from the file, which is written first if it does not exist."""
     if not path.exists():
         generator = torch.Generator().manual_seed(seed)
         weight = 0.02 * torch.randn(outputs, hidden, generator=generator)

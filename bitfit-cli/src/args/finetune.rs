@@ -58,7 +58,7 @@ pub struct FinetuneArgs {
 
     /// GLUE task that sets the columns, the kind of label, the metrics and the learning rate
     ///
-    /// Every flag given beside it overrides what the task sets.
+    /// Other flags override what the task sets.
     #[arg(long, value_name = "TASK", value_parser = values::task(), help_heading = "Model and data")]
     pub task: Option<GlueTask>,
 
@@ -366,7 +366,7 @@ impl FinetuneArgs {
             // None is listed, or "all" alone.
             (0, _) => BiasSelection::all(),
             (kinds_listed, listed) if kinds_listed < listed => {
-                bail!("--bias lists all beside single kinds: leave one or the other out")
+                bail!("--bias lists all together with single kinds: leave one or the other out")
             }
             _ => BiasSelection::of(kinds),
         };

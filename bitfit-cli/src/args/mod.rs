@@ -76,16 +76,17 @@ pub struct ReadArgs {
 
     /// Format of the data [default: by the file's extension]
     ///
-    /// In tsv, fields stand between tabs and quotes have no meaning, as in GLUE's files. csv is RFC 4180. jsonl is one
-    /// JSON object a line. lines is one text a line, with a tab between the two texts of a pair, and has no labels.
+    /// In tsv, fields are separated by tabs and quotes have no special meaning, as in GLUE's files. csv is RFC 4180.
+    /// jsonl is one JSON object per line. lines is one text per line, with a tab between the two texts of a pair, and
+    /// has no labels.
     #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]
     pub format: Option<Format>,
 
-    /// Take the first row for column names, even where columns are chosen by number
+    /// Read the first row as column names, even if columns are chosen by number
     #[arg(long, conflicts_with = "no_header", help_heading = "Model and data")]
     pub header: bool,
 
-    /// Take the first row for data; columns must be chosen by number
+    /// Read the first row as data; columns must be chosen by number
     #[arg(long, help_heading = "Model and data")]
     pub no_header: bool,
 }
@@ -107,18 +108,17 @@ impl ReadArgs {
 /// Where to compute, and how much to print.
 #[derive(Debug, Args)]
 pub struct MachineArgs {
-    /// Number type of the products with frozen weights, and of what is kept between forward and backward
+    /// Number type of products with frozen weights, and of activations saved for backward
     ///
-    /// f32 agrees with PyTorch's default to the last digits. bf16 takes about 0.6 of the memory; on a CPU with
-    /// avx512_bf16 a step takes about 0.6 of the time, on one with AMX a third. Scores differ by no more than between
-    /// two seeds.
+    /// f32 agrees with PyTorch's default to rounding. bf16 takes about 0.6 of the memory; a step takes about 0.6 of the
+    /// time on a CPU with avx512_bf16, and a third on one with AMX. Scores differ by less than between two seeds.
     #[arg(long, value_name = "PRECISION", value_enum, default_value_t = Precision::F32, help_heading = "Machine")]
     pub precision: Precision,
 
     /// Where to compute: cpu, cuda, or cuda:N for GPU number N
     ///
-    /// A GPU needs NVIDIA's driver, NVRTC and cuBLASLt, which are looked up at run time; the first run compiles the
-    /// kernels. Dropout draws the same masks on every device.
+    /// A GPU needs NVIDIA's driver, NVRTC and cuBLASLt, which are loaded at run time; the first run compiles the
+    /// kernels. Dropout masks are the same on every device.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = values::device, help_heading = "Machine")]
     pub device: Device,
 
@@ -151,18 +151,18 @@ pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Prints what clap reports: help and version, one line for a value that a flag does not take, and clap's own words,
-/// with the usage, for a command line that cannot be read.
+/// Prints what clap reports: help and version, one line for a value that a flag does not accept, and clap's message
+/// with the usage for an invalid command line.
 pub fn refuse(error: &clap::Error) -> ExitCode {
     match invalid_value(error) {
         Some(message) => report::error(&message),
-        // There is no other place to report that printing failed.
+        // A failure to print cannot be reported.
         None => _ = error.print(),
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// The line for a value that a flag does not take: the flag, the value, and what is expected.
+/// The line for a value that a flag does not accept: the flag, the value, and what is expected.
 fn invalid_value(error: &clap::Error) -> Option<String> {
     let context = |kind| error.get(kind).map(ToString::to_string);
     // "--lr <RATE>" is the flag and the name of its value.

@@ -1,6 +1,6 @@
-//! The values of flags. A message says what is expected; the flag and the value are put before it.
+//! The values of flags. A message says what is expected; the flag and the value are added before it.
 //!
-//! Whether a number is in its range is for the library to say, which checks it in any case.
+//! The library checks the ranges of numbers.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -15,13 +15,13 @@ use bitfit_core::optim::Schedule;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
 
-/// The largest number of threads: more than any machine has cores would only exhaust it.
+/// The largest number of threads. Many more threads than cores would only exhaust the machine.
 pub const MAX_THREADS: usize = 1024;
 
-/// The largest number of epochs. More are a slip, such as steps for epochs: the paper takes up to 16.
+/// The largest number of epochs. Larger numbers are mistakes, such as steps given as epochs: the paper uses up to 16.
 const MAX_EPOCHS: u32 = 100_000;
 
-/// What trains beside the head.
+/// What trains in addition to the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Method {
     /// Biases of the encoder
@@ -82,23 +82,23 @@ impl From<Pair> for PairEncoding {
     }
 }
 
-/// How answers are written.
+/// The format of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
     /// Fields between tabs
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Jsonl,
 }
 
-/// The type of the products with frozen weights and of what is kept between forward and backward.
+/// The type of products with frozen weights, and of activations saved for backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
     /// 32 bits throughout, as PyTorch computes by default
     F32,
-    /// f32 whose products round their factors to 10 bits of mantissa; on a GPU only
+    /// f32, with the factors of products rounded to 10 bits of mantissa; only on a GPU
     Tf32,
-    /// bfloat16 for weights and saved activations; sums, statistics and what trains stay f32
+    /// bfloat16 for weights and saved activations; sums, statistics and trainable values are f32
     Bf16,
 }
 
@@ -161,8 +161,8 @@ impl FromStr for Bias {
 #[derive(Clone, Copy, Debug)]
 pub struct Clip(pub Option<f32>);
 
-/// Parses the names of a library's enumeration by its own `FromStr`. The names are shown in `--help`, and a misspelt
-/// one is answered with the nearest.
+/// Parses the names of a library's enumeration by its own `FromStr`. The names are shown in `--help`, and the error for
+/// a misspelt one suggests the nearest.
 #[derive(Clone)]
 pub struct Named<T> {
     names: Vec<&'static str>,
@@ -182,7 +182,7 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Named<T> {
         if let Some(value) = value.to_str().and_then(self.parse) {
             return Ok(value);
         }
-        // It refuses everything else, in clap's own words.
+        // Clap's parser refuses all other values with its own message.
         let name = PossibleValuesParser::new(self.names.clone()).parse_ref(command, arg, value)?;
         (self.parse)(&name).ok_or_else(|| clap::Error::new(clap::error::ErrorKind::InvalidValue).with_cmd(command))
     }
@@ -222,7 +222,7 @@ pub fn device(text: &str) -> Result<Device, String> {
     }
 }
 
-/// A count. Over four billion of anything is a slip, and far from where sums of counts overflow.
+/// A count. More than four billion of anything is a mistake, and sums of counts below that do not overflow.
 pub fn count(text: &str) -> Result<usize, String> {
     at_most(text, u32::MAX)
 }
@@ -236,9 +236,9 @@ fn at_most(text: &str, most: u32) -> Result<usize, String> {
     count.map(|count| count as usize).ok_or_else(|| format!("expected a whole number, at most {most}"))
 }
 
-/// An amount of memory: a whole number, with K, M, G or T behind it for powers of 1024.
+/// An amount of memory: a whole number, optionally followed by K, M, G or T for powers of 1024.
 ///
-/// Crates for this read K as 1000 and accept fractions and blanks; here one letter has one meaning.
+/// Existing crates read K as 1000 and accept fractions and blanks; here each letter has one meaning.
 pub fn bytes(text: &str) -> Result<usize, String> {
     let (number, unit) = match text.char_indices().last() {
         Some((at, 'K' | 'k')) => (&text[..at], 10),
@@ -287,7 +287,7 @@ pub fn layers(text: &str) -> Result<RangeInclusive<usize>, String> {
 mod tests {
     use super::*;
 
-    /// What a parser makes of a text; for a refused one, the names that the refusal lists.
+    /// The result of parsing a text; for a refused one, the names that the error lists.
     fn parse<T: Clone + Send + Sync + 'static>(parser: &Named<T>, text: &str) -> Result<T, String> {
         parser.parse_ref(&Command::new("test"), None, OsStr::new(text)).map_err(|error| error.to_string())
     }

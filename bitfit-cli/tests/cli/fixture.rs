@@ -30,7 +30,7 @@ pub struct Fixture {
     directory: TempDir,
 }
 
-/// How the binary ended.
+/// The result of running the binary.
 pub struct Run {
     pub code: Option<i32>,
     pub stdout: String,
@@ -164,7 +164,7 @@ pub fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Texts with a class each, 0 for blame and 1 for praise: four words that show it among four others.
+/// Texts with a class each, 0 for blame and 1 for praise: four words that show the class among four others.
 pub fn texts(count: usize, seed: u64) -> Vec<(String, usize)> {
     let mut random = Random::new(seed, 0);
     let text = |i: usize| {
@@ -187,8 +187,8 @@ pub fn table(header: &str, texts: &[(String, usize)], label: impl Fn(usize) -> S
     format!("{header}\n{}", rows.collect::<String>())
 }
 
-/// The model: every value is drawn but the scales of the LayerNorms, which are 1. The embeddings of good words lie on
-/// another side than those of bad ones, as pre-training would put them.
+/// The model: every value is drawn except the scales of the LayerNorms, which are 1. The embeddings of good and bad
+/// words are separated, as after pre-training.
 pub fn model() -> Tiny {
     let mut model = Tiny::of(json!({
         "model_type": BERT.model_type, "vocab_size": vocabulary().len(), "hidden_size": HIDDEN,
@@ -210,7 +210,7 @@ pub fn model() -> Tiny {
     model
 }
 
-/// What pre-training would have added to an element of the words' embeddings.
+/// The offset of an element of the word embeddings that separates good and bad words.
 fn side(word: usize, column: usize) -> f32 {
     let good = SPECIAL.len()..SPECIAL.len() + GOOD.len();
     let bad = good.end..good.end + BAD.len();
@@ -225,7 +225,7 @@ fn vocabulary() -> Vec<&'static str> {
     [&SPECIAL[..], &GOOD, &BAD, &EITHER].concat()
 }
 
-/// The head's tensors for so many classes. `value` gives each element by its index.
+/// The head's tensors for `classes` classes. `value` gives each element by its index.
 pub fn head(classes: usize, value: impl Fn(usize) -> f32) -> BTreeMap<String, TinyTensor> {
     let shapes = [(Part::Weight, vec![classes, HIDDEN]), (Part::Bias, vec![classes])];
     let tensor = |(part, shape): (Part, Vec<usize>)| {
@@ -240,8 +240,8 @@ pub fn safetensors(tensors: BTreeMap<String, TinyTensor>) -> Vec<u8> {
     Tiny { config: Value::Null, tensors }.bytes()
 }
 
-/// Gives the ending signals their default action in a program, even where the tests run with some ignored, as in a
-/// script's background.
+/// Gives the terminating signals their default action in a program, even if the tests run with some of them ignored, as
+/// in the background of a script.
 #[cfg(unix)]
 fn default_signals(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
@@ -260,6 +260,6 @@ fn default_signals(command: &mut std::process::Command) {
     }
 }
 
-/// Elsewhere there are no signals to reset.
+/// On other systems there are no signals to reset.
 #[cfg(not(unix))]
 fn default_signals(_: &mut std::process::Command) {}

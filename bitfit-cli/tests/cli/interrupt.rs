@@ -1,4 +1,4 @@
-//! Signals: the first ends a run with what it reached, and a task file survives the signals that no program can catch.
+//! Signals: the first ends a run, which keeps its results, and a task file survives signals that cannot be caught.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -94,13 +94,13 @@ fn a_signal_removes_answers_that_are_not_complete() {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    // It waits for a text that does not come, and has begun its file.
+    // The program waits for a text that does not come, and has started its temporary file.
     while fixture.names(".") == before {
         assert!(child.try_wait().unwrap().is_none());
         std::thread::yield_now();
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    // The pipe stays open until then.
+    // Standard input stays open until the program ends.
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;

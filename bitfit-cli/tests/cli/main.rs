@@ -1,4 +1,4 @@
-//! The binary from outside: what it prints, what it writes, how it ends. Each test makes its own tiny model and data.
+//! Tests of the binary: its output, its files and its exit code. Each test makes its own tiny model and data.
 
 mod eval;
 mod finetune;

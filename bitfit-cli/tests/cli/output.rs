@@ -1,4 +1,4 @@
-//! Places to write: nothing but a run's own files is written or replaced, and nothing is left after a refusal.
+//! Output files: a run writes and replaces only its own files, and leaves nothing after an error.
 
 use std::fs;
 
@@ -72,7 +72,7 @@ fn data_that_the_run_would_overwrite_is_refused() {
 fn a_directory_that_was_created_and_not_used_is_removed_again() {
     let fixture = Fixture::new();
     let before = fixture.names(".");
-    // A pooler of zeros cuts the gradient, which the check before the first step notices.
+    // With a pooler of zeros the gradient is zero below it, which the check before the first step detects.
     let mut model = crate::fixture::model();
     for (name, tensor) in &mut model.tensors {
         let role = BERT.role(name).unwrap();

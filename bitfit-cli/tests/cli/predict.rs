@@ -14,7 +14,7 @@ fn trained() -> Fixture {
     fixture
 }
 
-/// A fixture with a task of pairs, by a preset in which one label means none.
+/// A fixture with a task of pairs, trained with a preset in which one label means "no label".
 fn trained_on_pairs() -> Fixture {
     let fixture = Fixture::new();
     fixture.write("train.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tpraise\nbad\tday\tblame\n");

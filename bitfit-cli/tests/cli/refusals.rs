@@ -1,4 +1,4 @@
-//! Invalid input is refused with one line that names what is wrong with it, and nothing is left half-written.
+//! Invalid input is refused with one line that says what is wrong with it, and no partial file is left.
 
 use bitfit_bert::arch::{BERT, Module, Part, Role};
 use bitfit_bert::heads::Pooling;
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::fixture::{Fixture, head, safetensors};
 
-/// Something that is refused.
+/// A case that is refused.
 struct Refusal {
     what: &'static str,
     /// Corrupts a fixture.
@@ -22,7 +22,7 @@ const NOTHING: fn(&Fixture) = |_| {};
 const FINETUNE: &[Refusal] = &[
     // the model
     Refusal {
-        what: "a model that is not there",
+        what: "a missing model",
         corrupt: NOTHING,
         flags: &["--model", "./nowhere"],
         names: &["nowhere", "no such directory"],
@@ -76,18 +76,8 @@ const FINETUNE: &[Refusal] = &[
         names: &["model", "vocab.txt"],
     },
     // the data
-    Refusal {
-        what: "training data that is not there",
-        corrupt: NOTHING,
-        flags: &["--train", "gone.tsv"],
-        names: &["gone.tsv"],
-    },
-    Refusal {
-        what: "evaluation data that is not there",
-        corrupt: NOTHING,
-        flags: &["--eval", "gone.tsv"],
-        names: &["gone.tsv"],
-    },
+    Refusal { what: "missing training data", corrupt: NOTHING, flags: &["--train", "gone.tsv"], names: &["gone.tsv"] },
+    Refusal { what: "missing evaluation data", corrupt: NOTHING, flags: &["--eval", "gone.tsv"], names: &["gone.tsv"] },
     Refusal {
         what: "a directory for training data",
         corrupt: NOTHING,
@@ -107,13 +97,13 @@ const FINETUNE: &[Refusal] = &[
         names: &["train.tsv, line 3", "1 column", "2"],
     },
     Refusal {
-        what: "a text column that is not there",
+        what: "a missing text column",
         corrupt: NOTHING,
         flags: &["--text", "body"],
         names: &["train.tsv", "\"body\"", "--text"],
     },
     Refusal {
-        what: "a label column that is not there",
+        what: "a missing label column",
         corrupt: NOTHING,
         flags: &["--label", "7"],
         names: &["train.tsv", "7", "--label"],
@@ -193,14 +183,14 @@ const FINETUNE: &[Refusal] = &[
     },
     Refusal { what: "no epochs", corrupt: NOTHING, flags: &["--epochs", "0"], names: &["--epochs 0"] },
     Refusal {
-        what: "more epochs than are ever meant",
+        what: "more epochs than the limit",
         corrupt: NOTHING,
         flags: &["--epochs", "100001"],
         names: &["--epochs 100001", "at most 100000"],
     },
     Refusal { what: "an empty batch", corrupt: NOTHING, flags: &["--batch-size", "0"], names: &["--batch-size 0"] },
     Refusal {
-        what: "half a row",
+        what: "a fraction of a row",
         corrupt: NOTHING,
         flags: &["--limit", "0.5"],
         names: &["--limit 0.5", "whole number"],
@@ -208,7 +198,7 @@ const FINETUNE: &[Refusal] = &[
     Refusal { what: "no rows", corrupt: NOTHING, flags: &["--limit", "0"], names: &["--limit 0"] },
     Refusal { what: "a warm-up beyond the end", corrupt: NOTHING, flags: &["--warmup", "2"], names: &["--warmup 2"] },
     Refusal {
-        what: "a weight that grows",
+        what: "a negative weight decay",
         corrupt: NOTHING,
         flags: &["--weight-decay", "-1"],
         names: &["--weight-decay -1"],
@@ -246,7 +236,7 @@ const FINETUNE: &[Refusal] = &[
         names: &["error: --max-length 3: ", "at least 4"],
     },
     Refusal {
-        what: "layers over the model's",
+        what: "layers beyond the model's",
         corrupt: NOTHING,
         flags: &["--layers", "1-2"],
         names: &["--layers 1-2"],
@@ -262,7 +252,7 @@ const FINETUNE: &[Refusal] = &[
         what: "all biases and single ones",
         corrupt: NOTHING,
         flags: &["--bias", "query,all"],
-        names: &["--bias lists all beside single kinds"],
+        names: &["--bias lists all together with single kinds"],
     },
     Refusal {
         what: "an empty name",
@@ -309,19 +299,19 @@ const FINETUNE: &[Refusal] = &[
     },
     // There is no driver, no library, or fewer GPUs.
     Refusal {
-        what: "a GPU that is not there",
+        what: "a missing GPU",
         corrupt: NOTHING,
         flags: &["--device", "cuda:999"],
         names: &["--device cuda:999"],
     },
     Refusal {
-        what: "a precision that the CPU does not have",
+        what: "a precision that the CPU does not support",
         corrupt: NOTHING,
         flags: &["--precision", "tf32"],
         names: &["--precision tf32", "--device cuda"],
     },
     Refusal {
-        what: "a kind against the task",
+        what: "a kind that contradicts the task",
         corrupt: NOTHING,
         flags: &["--task", "sst2", "--kind", "regress"],
         names: &["--kind regress", "--task sst2"],
@@ -339,7 +329,7 @@ const FINETUNE: &[Refusal] = &[
         names: &["--layers", "--method frozen"],
     },
     // the head
-    Refusal { what: "a head that is not there", corrupt: NOTHING, flags: &["--init-head", "gone"], names: &["gone"] },
+    Refusal { what: "a missing head", corrupt: NOTHING, flags: &["--init-head", "gone"], names: &["gone"] },
     Refusal {
         what: "a head without weights",
         corrupt: |fixture| {
@@ -351,7 +341,7 @@ const FINETUNE: &[Refusal] = &[
         names: &["head", "classifier.weight"],
     },
     Refusal {
-        what: "a head for three classes",
+        what: "a head of three classes",
         corrupt: |fixture| {
             fixture.write("head", safetensors(head(3, |_| 0.0)));
         },
@@ -373,7 +363,7 @@ const FINETUNE: &[Refusal] = &[
     },
     #[cfg(target_os = "linux")]
     Refusal {
-        what: "a directory that takes no files",
+        what: "a directory that cannot be written",
         corrupt: NOTHING,
         flags: &["--out", "/proc/bitfit"],
         names: &["--out /proc/bitfit"],

@@ -8,7 +8,7 @@ use crate::fixture::{Fixture, lines};
 const HOSTILE: &str = "\x1b[2J\rx\u{2028}\u{202e}\u{9b}";
 const ESCAPED: &str = r"\u{1b}[2J\rx\u{2028}\u{202e}\u{9b}";
 
-/// Checks that nothing but line breaks would be obeyed by a terminal.
+/// Checks that a text contains no control characters other than line breaks and tabs.
 fn assert_safe(text: &str) {
     let is_unsafe = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || matches!(c, '\u{2028}' | '\u{202e}');
     assert!(!text.contains(is_unsafe), "{text:?}");

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_no_step_leaves_is_refused() {
+    fn a_state_that_cannot_result_from_a_step_is_refused() {
         let from = |m: &[f32], v: &[f32]| SparseAdamW::from_state(AdamW::default(), m.to_vec(), v.to_vec(), 3);
         assert!(matches!(
             SparseAdamW::from_state(AdamW::default(), vec![], vec![], u64::MAX),

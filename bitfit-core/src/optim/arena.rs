@@ -159,7 +159,7 @@ mod tests {
         }
         let (m, v, step) = on_arena.state().unwrap();
         assert_eq!((&*m, &*v, step), on_slices.state());
-        // The op's copy of the partly trained matrix has followed, its frozen rows have not moved.
+        // The working copy of the partly trainable matrix has the new values, and its frozen rows have not changed.
         let mut whole = [0.0; 15];
         arena.device().read(arena.value(&rows), &mut whole).unwrap();
         assert_eq!((&whole[3..6], &whole[9..12]), (&params[7..10], &params[10..13]));

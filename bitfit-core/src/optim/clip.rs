@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_that_cannot_be_counts_as_zero() {
+    fn an_invalid_bound_counts_as_zero() {
         for max_norm in [-1.0, f32::NAN] {
             let mut grads = [1.0, -2.0];
             clip_grad_norm(&mut grads, max_norm);

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_come_back_to_in_what_the_ops_read_too() {
+    fn a_restored_snapshot_reaches_the_working_copies_of_the_ops() {
         let mut builder = ArenaBuilder::new(Cpu::default());
         let param = builder.train("w", tensor(&[3, 2]), Mask::Columns(vec![1])).unwrap();
         let mut arena = builder.build().unwrap();
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flow_check_names_what_got_no_gradient_or_a_broken_one() {
+    fn the_gradient_check_names_parameters_without_a_valid_gradient() {
         let mut builder = ArenaBuilder::new(Cpu::default());
         builder.add("reached", tensor(&[2]), Mask::All).unwrap();
         builder.add("cut", tensor(&[2]), Mask::All).unwrap();

@@ -55,7 +55,7 @@ impl<D: Device> Gradient<D> {
         Ok(values)
     }
 
-    /// Back to zero, for the next step.
+    /// Sets all elements to zero, for the next step.
     ///
     /// # Errors
     /// [`Error::Device`] if work that was queued earlier failed.

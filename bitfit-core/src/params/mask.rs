@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_whose_elements_32_bits_cannot_number_may_only_be_frozen() {
+    fn a_tensor_with_more_than_32_bits_of_indices_can_only_be_frozen() {
         let rows = 1 << 16;
         for mask in [Mask::All, Mask::Rows(vec![1]), Mask::Columns(vec![1]), Mask::Elements(vec![1])] {
             assert!(mask.validate("w", &[rows, rows - 1]).is_ok(), "{mask:?}");

@@ -198,7 +198,7 @@ mod tests {
     use crate::Cpu;
 
     #[test]
-    fn parts_that_make_no_matrix_are_refused() {
+    fn parts_that_do_not_form_a_matrix_are_refused() {
         let part = |shape: &[usize]| HostTensor::new(shape, vec![1.0; shape.iter().product()]).unwrap();
         let lay_out = |parts: &[HostTensor]| FrozenMatrix::new(&Cpu::default(), parts);
         for other in [&[][..], &[3], &[2, 4], &[2, 3, 1]] {

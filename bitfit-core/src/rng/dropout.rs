@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probability_of_zero_is_no_site() {
+    fn a_probability_of_zero_has_no_mask() {
         assert_eq!(Dropout::new(Seed { run: 0, step: 0 }, 0, 0.0), None);
     }
 }

@@ -1,5 +1,5 @@
-//! The tape as a whole: what it visits, how gradients add up, which entries a mask gets, where buffers go, and that a
-//! broken op is found.
+//! The tape as a whole: which ops backward visits, how gradients add up, which entries of a gradient a mask chooses,
+//! how buffers are reused, and that a broken op is detected.
 
 use std::sync::{
     Arc,
@@ -24,7 +24,7 @@ fn tensor(workspace: &Workspace<Cpu>, seed: u64, shape: [usize; 2]) -> Tensor<Cp
     workspace.tensor(ArrayView2::from_shape(shape, &random(seed, shape[0] * shape[1])).unwrap()).unwrap()
 }
 
-/// The identity. Counts how often backward runs, and passes its gradient on or loses it.
+/// The identity. It counts the runs of backward, and passes the gradient on or drops it.
 struct Identity {
     x: Slot,
     visits: Arc<AtomicUsize>,
@@ -109,7 +109,7 @@ fn a_parameter_read_twice_gets_the_sum_of_both_gradients() {
             let mut tape = Tape::train(&workspace, &arena, SEED);
             let x = tape.constant(tensor(&workspace, 2, [4, 3]));
             let y = tape.linear(&x, &weight, &[]).unwrap();
-            // The second use reads the first as it reads a constant, so that the two gradients are independent.
+            // The second use reads the value of the first as a constant, so that the two gradients are independent.
             let seen = tape.constant(y.tensor().clone());
             let z = tape.linear(&seen, &weight, &[]).unwrap();
             let out = match (first, second) {
@@ -151,7 +151,7 @@ fn a_mask_gets_exactly_its_entries_of_the_whole_gradient() {
             let chosen: Vec<f32> = mask.indices(&[6, 5]).iter().map(|&at| whole[at as usize]).collect();
             let found = run(&mask, through_linear);
             if through_linear {
-                // The products differ in shape, and so in the order of their sums.
+                // The products have different shapes, and so different orders of summation.
                 assert_close(&format!("{mask:?}"), &found, &widen(&chosen), 1e-6);
             } else {
                 assert_eq!(found, chosen, "{mask:?}");
@@ -160,8 +160,8 @@ fn a_mask_gets_exactly_its_entries_of_the_whole_gradient() {
     }
 }
 
-/// A network of embedding, products, norm and classifier, over 100 rows: what trains are two biases, a norm, rows of a
-/// weight, a table's row.
+/// A network of an embedding, products, a norm and a classifier, over 100 rows. Two biases, a norm, rows of a weight
+/// and one row of a table train.
 struct Network<D: Device> {
     table: Param<D>,
     frozen: Weight<D>,
@@ -193,7 +193,7 @@ impl Network<Cpu> {
 }
 
 impl<D: Backend> Network<D> {
-    /// The loss. `between` stands above the norm and below `partial`.
+    /// The loss of the network; `between` is applied after the norm and before `partial`.
     fn loss(&self, tape: &mut Tape<'_, D>, between: impl Fn(&mut Tape<'_, D>, Var<D>) -> Var<D>) -> Result<Var<D>> {
         let rows: Vec<u32> = (0..Network::ROWS as u32).collect();
         let indices = |modulus| Indices::new(tape.device(), &rows.iter().map(|row| row % modulus).collect::<Vec<_>>());
@@ -224,7 +224,7 @@ fn gradient_of_network() -> Vec<f32> {
 }
 
 #[test]
-fn a_gradient_and_a_loss_of_something_else_are_refused() {
+fn a_gradient_of_another_arena_and_a_loss_of_another_tape_are_refused() {
     let (arena, network) = Network::new();
     let (other, _) = Network::new();
     let workspace = Workspace::new(Cpu::default());
@@ -273,7 +273,8 @@ fn the_gradient_of_a_whole_network_is_that_of_finite_differences() {
         let mut tape = Tape::train(&workspace, &arena, SEED);
         f64::from(network.loss(&mut tape, |_, y| y).unwrap().tensor().to_array().unwrap()[(0, 0)])
     };
-    // Along the gradient itself every entry counts and f32 suffices: the slope is the gradient's squared norm.
+    // The directional derivative along the gradient is its squared norm. It depends on every entry, and f32 is accurate
+    // enough for it.
     let square: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();
     let step = 1e-2 / square.sqrt();
     let mut moved = |sign: f64| {
@@ -374,12 +375,12 @@ fn memory_grows_with_depth_in_training_and_not_in_inference() {
         workspace.allocated_bytes() / (64 * 8 * 4)
     };
     assert_eq!([1, 2, 20].map(|depth| matrices(false, depth)), [2, 2, 2]);
-    // Each tanh keeps its output; the parameter's copy is kept by none, and the second tanh writes where it lay.
+    // Each tanh saves its output. No node holds the copy of the parameter, so the second tanh reuses its buffer.
     assert_eq!([1, 2, 20].map(|depth| matrices(true, depth)), [2, 2, 20]);
 }
 
 #[test]
-fn what_has_no_gradient_is_refused() {
+fn a_loss_without_a_gradient_is_refused() {
     let workspace = Workspace::new(Cpu::default());
     let mut builder = ArenaBuilder::new(Cpu::default());
     let param = builder.train("w", host(1, &[2, 2]), Mask::All).unwrap();
@@ -402,7 +403,7 @@ fn what_has_no_gradient_is_refused() {
     assert_eq!(gradient.read(arena.device()).unwrap(), [0.0; 4]);
 }
 
-/// Passes nothing on: its device is out of order.
+/// An op whose backward fails with the given error.
 struct Failing(fn() -> Error);
 
 impl<D: Device> Backward<D> for Failing {
@@ -434,7 +435,7 @@ fn an_error_in_backward_says_in_which_op() {
 }
 
 #[test]
-fn a_parameter_that_is_named_twice_has_two_places_for_its_sums() {
+fn a_repeated_parameter_has_two_ranges_for_its_sums() {
     let workspace = Workspace::new(Cpu::default());
     let mut builder = ArenaBuilder::new(Cpu::default());
     let [first, twice] = ["first", "twice"].map(|name| builder.train(name, host(1, &[3]), Mask::All).unwrap());

@@ -1,6 +1,6 @@
 // cuBLASLt's API (cublasLt.h of CUDA 13.0), as far as products of matrices need it.
 //
-// What is refused, as the library would refuse it, is listed in the README.
+// The README lists what is refused, as the library would refuse it.
 
 #include <algorithm>
 #include <cstdarg>
@@ -47,7 +47,7 @@ enum : unsigned {
     LAYOUT_BATCH_COUNT = 5,
     LAYOUT_STRIDED_BATCH_OFFSET = 6
 };
-// Attributes of a wish.
+// Attributes of a preference.
 enum : unsigned {
     PREF_SEARCH_MODE = 0,
     PREF_MAX_WORKSPACE_BYTES = 1,
@@ -81,8 +81,8 @@ struct Preference {
 typedef Preference* cublasLtMatmulPreference_t;
 
 struct cublasLtMatmulAlgo_t {
-    // A mark, the hash of the problem it was found for, the workspace it wants, the alignments of a, b, c and d it
-    // counts on, and the columns of the product it was found for.
+    // A magic number, the hash of the problem that it was found for, the workspace that it needs, the required
+    // alignments of a, b, c and d, and the number of columns of the product that it was found for.
     uint64_t mark, problem, workspace, alignments, columns, unused[3];
 };
 
@@ -95,7 +95,7 @@ struct cublasLtMatmulHeuristicResult_t {
 };
 
 static constexpr uint64_t MARK = 0x6269746669740001;
-// What an algorithm takes if it may, so that a workspace that is missing or too small comes to light.
+// The workspace that an algorithm uses if allowed, so that a missing or too small workspace is detected.
 static constexpr uint64_t WORKSPACE = 64 << 10;
 
 __attribute__((format(printf, 2, 3))) static cublasStatus_t fail(cublasStatus_t status, const char* format, ...) {
@@ -212,7 +212,7 @@ static Matrix matrix(const Layout& layout, bool transposed) {
     return {nullptr, layout.type == CUDA_R_32F ? Element::F32 : Element::Bf16, row, column};
 }
 
-// From the first byte of a batch of matrices to behind its last.
+// The number of bytes from the first to past the last one of a batch of matrices.
 static size_t extent(const Layout& layout) {
     uint64_t lines = layout.order == CUBLASLT_ORDER_COL ? layout.columns : layout.rows,
              line = layout.order == CUBLASLT_ORDER_COL ? layout.rows : layout.columns;
@@ -220,7 +220,7 @@ static size_t extent(const Layout& layout) {
                                     (lines - 1) * static_cast<uint64_t>(layout.leading) + line);
 }
 
-// Whether the library multiplies such matrices, and m, n and k.
+// Checks whether the library multiplies such matrices, and determines m, n and k.
 static cublasStatus_t understand(const Description& description, const Layout* const (&layouts)[4], Product* product) {
     unsigned compute = description.values[DESC_COMPUTE_TYPE];
     if (compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_32F_PEDANTIC && compute != CUBLAS_COMPUTE_32F_FAST_TF32)
@@ -274,9 +274,9 @@ static cublasStatus_t understand(const Description& description, const Layout* c
     return CUBLAS_STATUS_SUCCESS;
 }
 
-// What an algorithm depends on: all of a product but how many columns it makes, and so how many of them b has. For
-// another number an algorithm may do; where b is transposed its leading dimension tells them, and the emulated
-// algorithms do for that number alone.
+// The properties that an algorithm depends on: all of a product except the number of columns of its result, and so of
+// b. An algorithm may be used for another number. If b is transposed, its leading dimension depends on that number, so
+// the emulated algorithms work for that number only.
 static uint64_t problem_hash(const Description& description, const Layout* const (&layouts)[4]) {
     uint64_t hash = 0xcbf29ce484222325;
     auto add = [&](uint64_t value) { hash = (hash ^ value) * 0x100000001b3 ^ hash >> 29; };
@@ -323,12 +323,12 @@ static cublasStatus_t check(const char* name, const void* data, size_t bytes, ui
     // A device's allocations begin at multiples of 256 bytes; those of the emulator end at a page instead.
     size_t offset = static_cast<size_t>(static_cast<const char*>(data) - static_cast<const char*>(base));
     if (offset + bytes > size)
-        return fail(CUBLAS_STATUS_INVALID_VALUE, "%s ends %zu bytes behind its allocation of %zu bytes", name,
+        return fail(CUBLAS_STATUS_INVALID_VALUE, "%s ends %zu bytes past the end of its allocation of %zu bytes", name,
                     offset + bytes - size, size);
     // Not NOT_SUPPORTED, which a caller may take for a reason to multiply in another way.
     if (alignment && offset % alignment != 0)
         return fail(CUBLAS_STATUS_INVALID_VALUE,
-                    "%s lies at byte %zu of its allocation, and the algorithm was asked for with an alignment of %zu", name,
+                    "%s lies at byte %zu of its allocation, but the algorithm requires an alignment of %zu", name,
                     offset, static_cast<size_t>(alignment));
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -350,7 +350,7 @@ struct Work {
 
 static void run(void* data) {
     const Work& work = *static_cast<Work*>(data);
-    // The library may write there what it likes.
+    // The library may write anything to the workspace.
     if (work.workspace_bytes > 0) memset(work.workspace, 0xff, work.workspace_bytes);
     Product product = work.product;
     for (int32_t i = 0; i < work.batches; ++i) {
@@ -384,11 +384,11 @@ EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
     if (algorithm) {
         if (algorithm->mark != MARK || algorithm->problem != problem_hash(*description, layouts))
             return fail(CUBLAS_STATUS_INVALID_VALUE, "the algorithm was found for another product");
-        // In either of the ways in which the library may say so.
+        // The library may report this in either way.
         if (bitfit_emulator_refuses(Refusal::Borrowed) && algorithm->columns != d_layout->columns)
             return d_layout->columns % 2 ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_NOT_SUPPORTED;
         if (algorithm->workspace > workspace_bytes)
-            return fail(CUBLAS_STATUS_INVALID_VALUE, "the algorithm wants a workspace of %zu bytes",
+            return fail(CUBLAS_STATUS_INVALID_VALUE, "the algorithm needs a workspace of %zu bytes",
                         static_cast<size_t>(algorithm->workspace));
         alignments = algorithm->alignments;
         work->workspace = workspace;

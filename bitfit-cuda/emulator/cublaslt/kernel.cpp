@@ -1,5 +1,5 @@
-// Compiled once for each set of instructions, with KERNEL its name, LANES the floats of a register, and COLUMNS as many
-// as there are registers for: two of sums for each column, two of a.
+// Compiled once for each instruction set, with KERNEL as its name, LANES as the number of floats in a register, and
+// COLUMNS limited by the registers: two of sums for each column, and two of a.
 
 #include "kernel.h"
 

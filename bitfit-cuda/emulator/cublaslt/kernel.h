@@ -1,4 +1,4 @@
-// The innermost loop of a product, once for each set of instructions.
+// The innermost loop of a product, once for each instruction set.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Both factors are laid out in panels first, as f32; then a tile of the result at a time.
+// Both factors are packed into f32 panels first; then one tile of the result is computed at a time.
 
 #include "product.h"
 
@@ -47,20 +47,20 @@ static void store(const Matrix& to, int64_t at, float value) {
         static_cast<float*>(const_cast<void*>(to.data))[at] = value;
         return;
     }
-    // To nearest, ties to even; a NaN stays one.
+    // Rounds to nearest, ties to even; NaN stays NaN.
     uint32_t bits = to_bits(value);
     bits = (bits & 0x7fffffff) > 0x7f800000 ? bits | 0x400000 : bits + 0x7fff + (bits >> 16 & 1);
     static_cast<uint16_t*>(const_cast<void*>(to.data))[at] = static_cast<uint16_t>(bits >> 16);
 }
 
-// Ten bits of mantissa, to nearest, ties away from zero, as cvt.rna.tf32.f32 does it.
+// Rounds to ten bits of mantissa, to nearest, ties away from zero, like cvt.rna.tf32.f32.
 static float to_tf32(float value) {
     uint32_t bits = to_bits(value);
     if ((bits & 0x7f800000) == 0x7f800000) return value;
     return from_bits((bits + 0x1000) & 0xffffe000);
 }
 
-// Panels of `width` rows of an [rows, k] matrix, each [k, width]; the last one filled up with zeros.
+// Panels of `width` rows of an [rows, k] matrix, each [k, width]; the last one padded with zeros.
 static std::vector<float> pack(const Matrix& from, int64_t rows, int64_t k, int64_t width, bool tf32) {
     int64_t panels = (rows + width - 1) / width;
     std::vector<float> packed(static_cast<size_t>(panels * width * k));
@@ -71,7 +71,7 @@ static std::vector<float> pack(const Matrix& from, int64_t rows, int64_t k, int6
             float value = load(from, (panel * width + i) * from.row + p * from.column);
             to[p * width + i] = tf32 ? to_tf32(value) : value;
         };
-        // Along the memory.
+        // In the order of memory.
         if (from.row == 1)
             for (int64_t p = 0; p < k; ++p)
                 for (int64_t i = 0; i < count; ++i) lay(i, p);
@@ -87,7 +87,7 @@ void multiply(const Product& product) {
     int64_t rows = kernel().rows, columns = kernel().columns;
     std::vector<float> left = pack(a, m, k, rows, tf32);
     std::vector<float> right = pack({b.data, b.type, b.column, b.row}, n, k, columns, tf32);
-    // A panel of a stays in the cache while a few of b pass it.
+    // The number of panels of b that are multiplied with a panel of a while it is in cache.
     constexpr int64_t PASS = 16;
     int64_t panels = (m + rows - 1) / rows, passes = ((n + columns - 1) / columns + PASS - 1) / PASS;
     parallel(panels * passes, [&](int64_t task) {

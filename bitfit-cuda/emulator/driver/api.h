@@ -87,5 +87,5 @@ enum CUfunction_attribute : unsigned {
     CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT = 9,
 };
 
-// Bytes of shared memory that a block of the emulated device may have at most, if it asks.
+// The maximum shared memory in bytes that a block of the emulated device may request.
 size_t max_shared_per_block();

@@ -1,8 +1,8 @@
 // The scheduler of a block.
 //
-// A warp is run until each of its threads waits at a barrier or has ended; then the next. Within a warp a thread is run
-// until it waits for the others of its warp; then the next. So whatever one thread must not see of another before they
-// met, it sees or does not see according to the order, and another order shows it.
+// A warp runs until each of its threads waits at a barrier or has ended; then the next warp runs. Within a warp, a
+// thread runs until it waits for the others of its warp; then the next thread runs. Whether a thread sees the writes of
+// another before they synchronise therefore depends on the order, and another order reveals such a dependence.
 
 #include "block.h"
 
@@ -13,7 +13,7 @@
 #include <cstring>
 
 static constexpr size_t PAGE = 4096;
-// More than any device's shared memory of a block.
+// More shared memory than a block of any device has.
 static constexpr size_t DYNAMIC_BYTES = 256 << 10;
 static constexpr unsigned WARP = 32;
 
@@ -57,7 +57,7 @@ void BlockRunner::run(const Launch& launch, uint64_t block) {
     random_ += random_ == 0;
     size_t threads = size_t{launch.block.x} * launch.block.y * launch.block.z;
 
-    // Nothing of the block before is left, and what was never written is not a number.
+    // Nothing of the previous block is left, and memory that was never written holds NaN.
     if (launch.shared_bytes > 0) memset(static_cast<uint8_t*>(launch.shared()) + launch.shared_offset, 0xff, launch.shared_bytes);
     uint8_t* dynamic = dynamic_ + DYNAMIC_BYTES - (launch.dynamic_shared + 15) / 16 * 16;
     memset(dynamic, 0xff, static_cast<size_t>(dynamic_ + DYNAMIC_BYTES - dynamic));
@@ -102,7 +102,7 @@ void BlockRunner::run(const Launch& launch, uint64_t block) {
     launch_ = nullptr;
 }
 
-// The next lane of the warp's round that can run, if there is one; with a stack, if it had not begun.
+// The next lane of the round that can run, if there is one; it gets a stack if it has not started.
 BlockRunner::Lane* BlockRunner::next_lane() {
     for (; turn_ < WARP; ++turn_) {
         if (lane_order_[turn_] >= lanes_of_warp_) continue;
@@ -178,8 +178,8 @@ const unsigned long long* BlockRunner::meet(EmulatedThread* thread, const char* 
         runner.leave(lane);
         return values;
     }
-    // The last to come. The values of a meeting stand until the next but one, and there no lane can be before all have
-    // left this one.
+    // This is the last lane to arrive. The values of a warp operation are kept until the next but one, which no lane
+    // can reach before all have left this one.
     warp.came = 0;
     ++warp.sequence;
     if (leader) leader(values);
@@ -193,8 +193,7 @@ extern "C" void emulated_thread_ends(EmulatedThread* thread) {
     BlockRunner& runner = *lane.runner;
     lane.state = BlockRunner::State::Ended;
     ++runner.ended_;
-    // The stack is in use until the switch: the next lane must have another one, and the lane after it may have this
-    // one.
+    // The stack is in use until the switch: the next lane needs another one, and the lane after it may reuse this one.
     BlockRunner::Lane* next = runner.next_lane();
     runner.stacks_.give(lane.stack);
     emulated_switch(&lane.sp, next ? next->sp : runner.scheduler_);

@@ -1,4 +1,4 @@
-// One block of a kernel: its threads as fibers, run in the order that is asked for, until all have come to an end.
+// One block of a kernel: its threads as fibers, run in the configured order until all have ended.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 #include "fiber.h"
 #include "options.h"
 
-// A kernel with everything that all its blocks have in common.
+// A kernel with everything that its blocks share.
 struct Launch {
     const EmulatedKernel* kernel;
     EmulatedIndex grid, block;
@@ -17,13 +17,14 @@ struct Launch {
     void** arguments;
     Order order;
     uint64_t seed;
-    // Shared variables of static size, as an OS thread finds its own: their bytes, 0 if the module has none.
+    // Static shared variables, which every OS thread has its own copy of: their size in bytes, 0 if the module has
+    // none.
     void* (*shared)();
     size_t shared_bytes;
-    ptrdiff_t shared_offset;  // from what `shared` answers to their beginning
+    ptrdiff_t shared_offset;  // from the result of `shared` to their beginning
 };
 
-// What an OS thread needs to run blocks, one at a time.
+// The state of an OS thread that runs blocks, one at a time.
 class BlockRunner {
 public:
     BlockRunner();
@@ -35,10 +36,10 @@ public:
 
     // The runner of the calling OS thread.
     static BlockRunner& own();
-    // What runs now on the calling OS thread, in words; empty if no kernel does.
+    // A description of what the calling OS thread is running; empty if it runs no kernel.
     std::string where() const;
     const Stacks& stacks() const { return stacks_; }
-    // Whether `address` is behind the end of the dynamic shared memory.
+    // Whether `address` is past the end of the dynamic shared memory.
     bool beyond_shared(uintptr_t address) const;
 
 private:
@@ -75,7 +76,7 @@ private:
     std::vector<Warp> warps_;
     std::vector<uint16_t> warp_order_, lane_order_;
     unsigned ended_ = 0, waiting_ = 0;
-    // The warp under way: its lanes, and how many of `lane_order_` this round has passed.
+    // The current warp: its lanes, and how many of `lane_order_` this round has passed.
     Lane* first_of_warp_ = nullptr;
     unsigned lanes_of_warp_ = 0, turn_ = 0;
     uint64_t random_ = 0;

@@ -107,8 +107,8 @@ EXPORT CUresult cuDeviceTotalMem_v2(size_t* bytes, CUdevice device) {
     return CUDA_SUCCESS;
 }
 
-// Table "Technical Specifications per Compute Capability" of the CUDA C++ Programming Guide, less the KiB a block that
-// is reserved.
+// Table "Technical Specifications per Compute Capability" of the CUDA C++ Programming Guide, less the KiB per block
+// that is reserved.
 size_t max_shared_per_block() {
     switch (options().architecture) {
         case 70: return 96 << 10;
@@ -148,7 +148,7 @@ EXPORT CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, C
         case CU_DEVICE_ATTRIBUTE_CLOCK_RATE: *value = 1000000; break;
         case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE: *value = 1000000; break;
         case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH: *value = 64; break;
-        // Few, so that loops over a grid go round more than once in tests.
+        // Few, so that loops over a grid have more than one iteration in tests.
         case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 4; break;
         case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: *value = 4 << 20; break;
         case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR: *value = options().architecture == 75 ? 1024 : 2048; break;
@@ -162,7 +162,7 @@ EXPORT CUresult cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, C
     return CUDA_SUCCESS;
 }
 
-// Contexts. Only the primary one is there.
+// Contexts. Only the primary one exists.
 
 EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
     ENTER_WITHOUT_CONTEXT("cuDevicePrimaryCtxRetain");

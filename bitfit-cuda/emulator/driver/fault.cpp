@@ -14,21 +14,22 @@
 
 static struct sigaction before[NSIG];
 
-// After this the process ends, so that what a handler must not call (it formats and allocates) can do no further harm.
+// The process ends after this, so calls that a signal handler must not make (formatting, allocation) do no further
+// harm.
 static void handle(int signal, siginfo_t* info, void* context) {
     std::string where = BlockRunner::own().where();
     auto address = reinterpret_cast<uintptr_t>(info->si_addr);
     bool memory_fault = signal == SIGSEGV || signal == SIGBUS;
     if (where.empty() && !(memory_fault && memory::owns(info->si_addr))) {
         sigaction(signal, &before[signal], nullptr);
-        return;  // to the same instruction, and so to the handler before
+        return;  // to the same instruction, and so to the previous handler
     }
     std::string what;
     if (signal == SIGILL)
         what = "an index beyond its array, or an address that is no multiple of what is read or written there, or __trap";
     else if (signal == SIGFPE) what = "a division of whole numbers by zero";
     else if (BlockRunner::own().stacks().guards(address)) what = "the thread's local variables need more than its stack";
-    else if (BlockRunner::own().beyond_shared(address)) what = "an access behind the end of dynamic shared memory";
+    else if (BlockRunner::own().beyond_shared(address)) what = "an access past the end of dynamic shared memory";
     else if (info->si_code == SI_KERNEL || address == 0)
         what = "an access through a null pointer, or one that is no address at all";
     else {

@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
-// What a function must leave as it was is pushed; the rest is gone after a call anyway. The control words of the
-// floating-point units are the same in all fibers.
+// Callee-saved registers are pushed; a call does not preserve the others. The control words of the floating-point units
+// are the same in all fibers.
 asm(R"(
     .text
     .globl emulated_switch
@@ -58,7 +58,7 @@ uint8_t* Stacks::take() {
             abort();
         }
         bottoms_.push_back(static_cast<uint8_t*>(bottom));
-        // Stacks whose ends were as far apart as powers of two would all lie in the same few sets of the caches.
+        // Stacks whose ends are powers of two apart would all map to the same few sets of the caches.
         size_t color = bottoms_.size() * 832 % (32 << 10) / 64 * 64;
         free_.push_back(bottoms_.back() + PAGE + BYTES - color);
     }

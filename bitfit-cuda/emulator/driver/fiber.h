@@ -7,7 +7,7 @@
 
 #include "../kernels/abi.h"
 
-// Leaves the running stack, whose pointer is stored in `*from`, for the one that was left at `to`.
+// Switches from the running stack, whose pointer is stored in `*from`, to the one that was left at `to`.
 extern "C" void emulated_switch(void** from, void* to);
 
 // Stacks for fibers, each above an inaccessible page.
@@ -23,7 +23,7 @@ public:
     // The upper end of a free stack.
     uint8_t* take();
     void give(uint8_t* top) { free_.push_back(top); }
-    // Whether `address` lies in the guard of one of the stacks.
+    // Whether `address` is in the guard page of one of the stacks.
     bool guards(uintptr_t address) const;
 
 private:

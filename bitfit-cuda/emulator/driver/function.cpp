@@ -63,7 +63,7 @@ EXPORT CUresult cuFuncGetAttribute(int* value, CUfunction_attribute attribute, C
     int architecture = static_cast<int>(function->module->table->architecture);
     switch (attribute) {
         case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = static_cast<int>(function->kernel->max_threads); break;
-        // Of all kernels of the module together, which is more than the one has.
+        // The size for all kernels of the module together, which is at least that of the kernel.
         case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES: *value = static_cast<int>(function->module->shared_bytes); break;
         case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES:
         case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES: *value = 0; break;
@@ -93,7 +93,8 @@ EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunct
     return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, threads, dynamic_shared, 0);
 }
 
-// A device would take any bits. But a pointer that is none, or a number that is one, was meant for another parameter.
+// A device would accept any bits. But a pointer that is not an address, or a number that is one, was meant for another
+// parameter.
 static CUresult check_arguments(const EmulatedKernel& kernel, const Arguments& arguments) {
     for (unsigned i = 0; i < kernel.parameter_count; ++i) {
         auto* value = reinterpret_cast<void*>(arguments.values[2 * i]);

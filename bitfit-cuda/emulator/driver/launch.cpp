@@ -35,7 +35,7 @@ static void run_blocks(const Launch& launch) {
             std::swap(shuffled[i - 1], shuffled[random % i]);
         }
     }
-    // A few blocks are not worth the waking of a second OS thread.
+    // Waking a second OS thread is not worth it for a few blocks.
     uint64_t threads = blocks * launch.block.x * launch.block.y * launch.block.z;
     uint64_t chunk = threads < 4096 ? blocks : std::max<uint64_t>(1, 1024 / (threads / blocks));
     parallel((blocks + chunk - 1) / chunk, [&](uint64_t part) {

@@ -1,4 +1,4 @@
-// Allocations, in one large range of addresses that is handed out from below and never twice.
+// Allocations in one large range of addresses, which are used in ascending order and never reused.
 
 #include "memory.h"
 
@@ -26,7 +26,7 @@ struct Device {
     uint8_t* start = nullptr;
     size_t next = PAGE;
     uint64_t used = 0, peak = 0;
-    std::map<uintptr_t, Record> alive, freed;  // by the allocation's first byte; what was freed is kept for `describe`
+    std::map<uintptr_t, Record> alive, freed;  // by the allocation's first byte; freed ones are kept for `describe`
 };
 }
 
@@ -104,7 +104,7 @@ std::string describe(uintptr_t address) {
     }
     std::map<uintptr_t, Record> records = on.freed;
     records.insert(on.alive.begin(), on.alive.end());
-    // What lies nearer: the end of the allocation before, or the beginning of the one behind.
+    // Which is nearer: the end of the allocation before, or the beginning of the one after.
     auto behind = records.upper_bound(address);
     if (behind != records.begin()) {
         auto before = std::prev(behind);
@@ -115,7 +115,7 @@ std::string describe(uintptr_t address) {
             return text;
         }
         if (behind == records.end() || past - before->second.bytes < behind->first - address) {
-            snprintf(text, sizeof text, "%zu bytes behind the end of an allocation of %zu bytes%s", past - before->second.bytes,
+            snprintf(text, sizeof text, "%zu bytes past the end of an allocation of %zu bytes%s", past - before->second.bytes,
                      before->second.bytes, before->second.alive ? "" : " that was freed");
             return text;
         }

@@ -12,32 +12,32 @@ struct Allocation {
     size_t bytes;
 };
 
-// `bytes` of NaNs, or null where the device has no room. The end lies at the end of a page, but for what is missing to
-// a multiple of 16.
+// Allocates `bytes` bytes filled with NaNs; null if the device has not enough memory. The end is at the end of a page,
+// rounded up to a multiple of 16.
 uint8_t* allocate(size_t bytes);
 
-// False if there is no such allocation. What was freed is never handed out again, so that a later use of it faults.
+// Frees an allocation; false if it does not exist. Freed addresses are never reused, so that a later access faults.
 bool release(uint8_t* base);
 
-// The living allocation that `address` lies in, if any.
+// Finds the live allocation that contains `address`, if any.
 bool find(const void* address, Allocation* found);
 
-// Whether all of [address, address + bytes) lies in one living allocation.
+// Whether all of [address, address + bytes) is in one live allocation.
 bool holds(const void* address, size_t bytes);
 
-// Whether `address` is the device's, allocated or not.
+// Whether `address` is in the range of the device, allocated or not.
 bool owns(const void* address);
 
-// Where `address` lies relative to the allocations around it, in words.
+// Describes the position of `address` relative to the nearest allocations.
 std::string describe(uintptr_t address);
 
-// Bytes that are allocated.
+// The number of allocated bytes.
 uint64_t used();
-// The most there was.
+// The maximum of `used` so far.
 uint64_t peak();
 
-// An allocation just outside of which somebody wrote: into the bytes that fill it up to 16, or the 64 before it, where
-// no guard page is. False if there is none.
+// Finds an allocation with a write just outside of it: in its padding to 16 bytes, or in the 64 bytes before it, where
+// there is no guard page. False if there is none.
 bool damaged(Allocation* found);
 
 }

@@ -1,4 +1,4 @@
-// Loading an image: back to the bytes of a shared library, into the process, and a look at its table.
+// Loading an image: decodes it to a shared library, loads that into the process, and reads its table.
 
 #include "module.h"
 
@@ -17,7 +17,7 @@ Module::~Module() {
     if (library) dlclose(library);
 }
 
-// Where the calling thread has the module's thread-local variables, which are the __shared__ ones.
+// Finds the calling thread's copy of the module's thread-local variables, which are the __shared__ ones.
 static void find_shared(Module* module) {
     link_map* map = nullptr;
     dlinfo(module->library, RTLD_DI_LINKMAP, &map);
@@ -53,8 +53,8 @@ CUresult load_module(const char* text, std::unique_ptr<Module>* loaded) {
                    ? CUDA_ERROR_NO_BINARY_FOR_GPU
                    : CUDA_ERROR_INVALID_PTX;
     }
-    // A file with a name of its own: dlopen takes what has the same name for the same library, so a memfd's path would
-    // not do.
+    // A file with a unique name: dlopen takes files of the same name for the same library, so the path of a memfd does
+    // not work.
     const char* directory = getenv("TMPDIR");
     std::string path = std::string(directory && *directory ? directory : "/tmp") + "/bitfit-emulated-kernels-XXXXXX";
     int file = mkostemp(path.data(), O_CLOEXEC);

@@ -13,14 +13,15 @@ struct Module;
 struct Function {
     const EmulatedKernel* kernel;
     Module* module;
-    // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: more than 48 KiB have to be asked for.
+    // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: more than 48 KiB must be requested.
     size_t max_dynamic_shared = 48 << 10;
 };
 
 struct Module {
     void* library = nullptr;
     const EmulatedModule* table = nullptr;
-    // The module's __shared__ variables: their bytes, and where they begin relative to what `table->shared()` answers.
+    // The module's __shared__ variables: their size in bytes, and their beginning relative to the result of
+    // `table->shared()`.
     size_t shared_bytes = 0;
     ptrdiff_t shared_offset = 0;
     std::map<std::string, std::unique_ptr<Function>> functions;
@@ -28,5 +29,5 @@ struct Module {
     ~Module();
 };
 
-// Loads the image, or says why not.
+// Loads the image, or reports why it cannot be loaded.
 CUresult load_module(const char* image, std::unique_ptr<Module>* module);

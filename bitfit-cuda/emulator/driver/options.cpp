@@ -1,5 +1,4 @@
-// Reading the environment. A value that is not understood ends the program: a check that silently did not happen is
-// worth nothing.
+// Reads the environment. An invalid value ends the program, because a check that is silently skipped is worthless.
 
 #include "options.h"
 
@@ -50,7 +49,7 @@ static Options read() {
         if (one == "races") options.races = true;
         else if (one == "lazy") options.lazy = true;
         else if (one != "ulps")
-            refuse("BITFIT_EMULATOR_CHECK", one, "a list of races, lazy and ulps");  // ulps is for the compiler
+            refuse("BITFIT_EMULATOR_CHECK", one, "a list of races, lazy and ulps");  // the compiler handles ulps
         at = end + 1;
     }
 

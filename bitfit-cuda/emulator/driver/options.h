@@ -1,4 +1,4 @@
-// The environment's wishes, read once.
+// The options from the environment, read once.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 enum class Order { Forward, Reverse, Shuffle };
 
 struct Options {
-    unsigned architecture;  // BITFIT_EMULATOR_ARCH: 10 times the compute capability
+    unsigned architecture;  // BITFIT_EMULATOR_ARCH: the compute capability times 10
     Order order;            // BITFIT_EMULATOR_ORDER
     uint64_t seed;          //   of shuffle:SEED
     unsigned threads;       // BITFIT_EMULATOR_THREADS: OS threads that run blocks

@@ -1,4 +1,4 @@
-// The pool: threads that live as long as the process and take one index after the other.
+// The pool: threads that live as long as the process and process one index after another.
 
 #include "pool.h"
 

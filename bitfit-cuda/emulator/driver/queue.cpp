@@ -1,4 +1,4 @@
-// One queue for all streams: the order of the calls is an order that every device may choose.
+// One queue for all streams, because the order of the calls is valid on every device.
 
 #include "queue.h"
 

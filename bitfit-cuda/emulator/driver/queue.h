@@ -1,4 +1,4 @@
-// Work for the device, in the order in which it was given.
+// Work for the device, in the order in which it was submitted.
 #pragma once
 
 #include <functional>
@@ -6,14 +6,14 @@
 
 namespace queue {
 
-// One for the whole emulated device: every call of the API holds it, so that there is one thing at a time.
+// The mutex of the whole emulated device. Every call of the API holds it, so calls do not overlap.
 std::recursive_mutex& mutex();
 
-// Does `work` at once; with BITFIT_EMULATOR_CHECK=lazy, not before the host waits for the device, as late as a device
-// may be.
+// Executes `work` immediately; with BITFIT_EMULATOR_CHECK=lazy only when the host waits for the device, which is as
+// late as a device may be.
 void submit(std::function<void()> work);
 
-// Does what was put off, all of it or until `enough` says so.
+// Executes delayed work, either all of it or until `enough` returns true.
 void finish();
 void finish(const std::function<bool()>& enough);
 

@@ -1,4 +1,4 @@
-// What every call of the API begins with.
+// The common beginning of all calls of the API.
 #pragma once
 
 #include <cstdarg>
@@ -13,9 +13,9 @@ struct Context {
     int references = 0;
 };
 
-// The one device has one primary context.
+// The primary context of the only device.
 Context* primary_context();
-// Of the calling OS thread.
+// The current context of the calling OS thread.
 Context*& current_context();
 bool initialized();
 
@@ -25,7 +25,7 @@ inline void say(const char* format, va_list arguments) {
     fprintf(stderr, "bitfit emulator: %s\n", line);
 }
 
-// Prints the call where BITFIT_EMULATOR_TRACE is set.
+// Prints the call if BITFIT_EMULATOR_TRACE is set.
 __attribute__((format(printf, 1, 2))) inline void trace(const char* format, ...) {
     if (!options().trace) return;
     va_list arguments;
@@ -34,7 +34,7 @@ __attribute__((format(printf, 1, 2))) inline void trace(const char* format, ...)
     va_end(arguments);
 }
 
-// What was wrong, before an error code that says it in one word.
+// Prints the reason for an error code and returns the code.
 __attribute__((format(printf, 2, 3))) inline CUresult fail(CUresult error, const char* format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -43,7 +43,7 @@ __attribute__((format(printf, 2, 3))) inline CUresult fail(CUresult error, const
     return error;
 }
 
-// One call at a time, and none without a context, as the driver has it.
+// Calls do not overlap and need a context, as in the driver.
 #define ENTER_WITHOUT_CONTEXT(...)                         \
     std::lock_guard entered(queue::mutex());               \
     if (!initialized()) return CUDA_ERROR_NOT_INITIALIZED; \

@@ -11,11 +11,11 @@ struct Stream {
 
 struct Event {
     unsigned flags;
-    // How often it was recorded, and which of the recordings was the last to happen.
+    // The number of times it was recorded, and the number of the last recording that was executed.
     uint64_t recorded = 0, happened = 0;
     std::chrono::steady_clock::time_point at;
 
-    // An event that was never recorded has nothing to wait for.
+    // An event that was never recorded is complete.
     bool complete() const { return happened == recorded; }
 };
 
@@ -77,7 +77,7 @@ EXPORT CUresult cuEventCreate(CUevent* event, unsigned flags) {
 EXPORT CUresult cuEventDestroy_v2(CUevent event) {
     ENTER("cuEventDestroy");
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
-    // Recordings that were put off still write to it.
+    // Delayed recordings still write to it.
     queue::submit([=] { delete event; });
     return CUDA_SUCCESS;
 }

@@ -96,7 +96,7 @@ EXPORT CUresult cuMemPoolTrimTo(CUmemoryPool, size_t) {
 
 struct Pinned {
     size_t bytes;
-    // Copies under way out of it or into it.
+    // The number of pending copies from or to it.
     unsigned copies = 0;
 };
 
@@ -113,7 +113,7 @@ static Pinned* pinned_at(const void* address) {
     return &at->second;
 }
 
-// After this the process ends: on a device there would be other bytes now and then, and no error.
+// Reports an error and ends the process. A device would occasionally read wrong bytes, without an error.
 [[noreturn]] __attribute__((format(printf, 1, 2))) static void caught(const char* format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -137,8 +137,8 @@ EXPORT CUresult cuMemFreeHost(void* pointer) {
     ENTER("cuMemFreeHost");
     auto at = pinned().find(reinterpret_cast<uintptr_t>(pointer));
     if (at == pinned().end()) return CUDA_ERROR_INVALID_VALUE;
-    // The driver waits for nothing here that it promises to wait for.
-    if (at->second.copies > 0) caught("cuMemFreeHost of %zu bytes that a copy under way still uses", at->second.bytes);
+    // The driver does not guarantee to wait for pending copies here.
+    if (at->second.copies > 0) caught("cuMemFreeHost of %zu bytes that a pending copy still uses", at->second.bytes);
     pinned().erase(at);
     free(pointer);
     return CUDA_SUCCESS;
@@ -157,8 +157,8 @@ EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t by
     if (CUresult result = check("cuMemcpyHtoD", to, bytes); result != CUDA_SUCCESS) return result;
     Pinned* block = pinned_at(from);
     if (block) ++block->copies;
-    // Read when it is copied, be it pinned or pageable: that pageable memory is read before the call returns is how
-    // drivers do it, and not promised.
+    // Pinned and pageable memory are read when the copy is executed: drivers read pageable memory before the call
+    // returns, but this is not guaranteed.
     std::shared_ptr<uint8_t[]> queued;
     if (options().lazy) {
         queued.reset(new uint8_t[bytes]);
@@ -166,7 +166,7 @@ EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t by
     }
     queue::submit([=] {
         if (queued && memcmp(queued.get(), from, bytes) != 0)
-            caught("%s memory was written while a copy of %zu bytes out of it was under way", block ? "pinned" : "pageable", bytes);
+            caught("%s memory was written while a copy of %zu bytes from it was pending", block ? "pinned" : "pageable", bytes);
         memcpy(reinterpret_cast<void*>(to), from, bytes);
         if (block) --block->copies;
     });
@@ -197,7 +197,7 @@ EXPORT CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t by
     return CUDA_SUCCESS;
 }
 
-// What the calls without a stream do besides: they wait.
+// Calls without a stream also wait.
 static CUresult finished(CUresult result) {
     std::lock_guard entered(queue::mutex());
     queue::finish();

@@ -1,8 +1,8 @@
-// What a compiled kernel and the emulated driver know of each other. Both sides read this one file: the driver includes
-// it, and the emulated NVRTC puts it in front of every kernel it compiles. So it includes nothing.
+// The interface between a compiled kernel and the emulated driver. Both sides use this file: the driver includes it,
+// and the emulated NVRTC puts it before every kernel that it compiles. It therefore includes nothing.
 #pragma once
 
-// Goes up with every change below; the driver refuses kernels of another version.
+// Increased with every change below; the driver refuses kernels of another version.
 #define EMULATED_ABI 1
 
 struct EmulatedIndex {
@@ -11,13 +11,13 @@ struct EmulatedIndex {
 
 struct EmulatedThread;
 
-// What a kernel's thread may ask of the scheduler.
+// The functions of the scheduler for the threads of a kernel.
 struct EmulatedCalls {
     // __syncthreads.
     void (*barrier)(EmulatedThread* thread);
-    // Every operation of a whole warp. Returns when all its lanes have called it with the same `what`: the lanes'
-    // values, which stand until the lane meets the others again. The last lane to come runs `leader`, if there is one,
-    // before any lane goes on.
+    // An operation of a whole warp. Returns the values of all lanes when all of them have called it with the same
+    // `what`; the values are valid until the next operation of the warp. The last lane to arrive runs `leader`, if
+    // there is one, before any lane continues.
     const unsigned long long* (*meet)(EmulatedThread* thread, const char* what, unsigned mask, unsigned long long value,
                                       void (*leader)(unsigned long long* values));
 };
@@ -49,6 +49,6 @@ struct EmulatedKernel {
 struct EmulatedModule {
     unsigned abi, architecture, kernel_count;
     const EmulatedKernel* kernels;
-    // Some address among the calling OS thread's __shared__ variables.
+    // An address within the calling OS thread's __shared__ variables.
     void* (*shared)();
 };

@@ -1,5 +1,5 @@
-// What stands behind a kernel's source when the emulated NVRTC compiles it, before the table of the kernels that were
-// found: how to call a kernel through an array of pointers to its arguments, as cuLaunchKernel is given them.
+// Code after a kernel's source when the emulated NVRTC compiles it, before the table of the kernels that were found: it
+// calls a kernel through an array of pointers to its arguments, as cuLaunchKernel is given them.
 
 template <typename T>
 inline constexpr EmulatedParameter emulated_parameter{sizeof(T), false, false};

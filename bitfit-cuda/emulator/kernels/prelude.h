@@ -1,5 +1,5 @@
-// CUDA's language for g++: what stands in front of a kernel's source when the emulated NVRTC compiles it (behind
-// abi.h). It defines what NVRTC defines of itself and nothing more, so that a kernel which needs more fails here too.
+// CUDA's language for g++: code before a kernel's source when the emulated NVRTC compiles it (after abi.h). It defines
+// what NVRTC has built in and nothing else, so that a kernel which needs more fails here too.
 
 #define BITFIT_EMULATOR 1
 #define __CUDACC__ 1
@@ -18,7 +18,7 @@
 
 typedef __SIZE_TYPE__ size_t;
 
-// The running thread. A register, because fibers change it with every switch, for nothing.
+// The running thread. It is in a register, because a switch of fibers then changes it at no cost.
 register EmulatedThread* emulated_thread asm("r15");
 #define threadIdx (emulated_thread->thread_idx)
 #define blockIdx (emulated_thread->block_idx)
@@ -53,7 +53,7 @@ EMULATED_VECTORS(unsigned long long, ulonglong)
 
 inline void write_16_bytes(void* to, uint4 v) { *static_cast<uint4*>(to) = v; }
 
-// Mathematics. libm for the functions, the machine's own for the rest.
+// Mathematics: functions from libm, and the machine's instructions for the rest.
 
 extern "C" {
 float erff(float);
@@ -102,10 +102,10 @@ inline float rcp_approx(float x) { return emulated_ftz(1.0f / emulated_ftz(x)); 
 inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 
 #ifdef EMULATED_ULPS
-// BITFIT_EMULATOR_CHECK=ulps: each function is off by what CUDA's own may be off ("Mathematical Functions Appendix" of
-// the Programming Guide; an instruction by what the function may that is made of it, exp2f and 1 / x without precise
-// division), up or down by the bits of its result. What every implementation gets right, 0, 1 and what is not finite,
-// stays.
+// BITFIT_EMULATOR_CHECK=ulps: each function is changed by the maximum error of CUDA's own ("Mathematical Functions
+// Appendix" of the Programming Guide; for an instruction, that of the function made of it, exp2f and 1 / x without
+// precise division), up or down depending on the bits of its result. Results that are exact in every implementation (0,
+// 1, infinity and NaN) are not changed.
 inline float emulated_off(float x, unsigned most) {
     unsigned bits;
     __builtin_memcpy(&bits, &x, sizeof bits);
@@ -181,7 +181,7 @@ inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline float __frcp_rn(float x) { return 1.0f / x; }
 inline float __fsqrt_rn(float x) { return sqrtf(x); }
 inline float __fdiv_rn(float a, float b) { return a / b; }
-// Never fused with what stands around them, as on the device.
+// Never fused with neighbouring operations, as on the device.
 __attribute__((noinline, optimize("fp-contract=off"))) inline float __fadd_rn(float a, float b) { return a + b; }
 __attribute__((noinline, optimize("fp-contract=off"))) inline float __fsub_rn(float a, float b) { return a - b; }
 __attribute__((noinline, optimize("fp-contract=off"))) inline float __fmul_rn(float a, float b) { return a * b; }
@@ -194,7 +194,7 @@ inline T __ldg(const T* from) {
     return *from;
 }
 
-// Whole numbers only: an atomic sum of floats has no order, and so no place in these kernels.
+// For integers only: these kernels do not use atomic sums of floats, because their order is not defined.
 #define EMULATED_ATOMICS(type)                                                                                              \
     inline type atomicAdd(type* at, type value) { return __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST); }                 \
     inline type atomicExch(type* at, type value) { return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST); }               \
@@ -213,7 +213,7 @@ inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline void __threadfence_block() { asm volatile("" ::: "memory"); }
 [[noreturn]] inline void __trap() { __builtin_trap(); }
 
-// Where threads wait for one another. The compiler has to believe that memory changes there.
+// Synchronisation of threads. The compiler must assume that memory changes there.
 
 inline void __syncthreads() {
     asm volatile("" ::: "memory");
@@ -245,7 +245,7 @@ inline T emulated_unpack(unsigned long long packed) {
     return value;
 }
 
-// A lane outside of the segment is answered with one's own value, as PTX says of `shfl`.
+// For a source lane outside the segment, the result is the lane's own value, as specified for PTX's `shfl`.
 template <typename T>
 inline T __shfl_sync(unsigned mask, T value, int from, int width = 32) {
     unsigned lane = emulated_thread->lane, segment = lane & ~(static_cast<unsigned>(width) - 1);
@@ -278,8 +278,8 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == 0xffffffffu; }
 
-// cp.async: sixteen bytes to shared memory, or zeros. The copy is done at once here; a read without a wait is detected
-// only on a device.
+// cp.async: sixteen bytes to shared memory, or zeros. The copy completes immediately here; a read without a wait is
+// detected only on a device.
 inline void copy_16_bytes(void* to, const void* from, bool there) {
     *static_cast<uint4*>(to) = there ? *static_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
 }
@@ -287,8 +287,8 @@ inline void wait_for_copies() {}
 
 // mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32: c += a · b, by the whole warp.
 //
-// Which lane holds what is from the PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type". With group =
-// lane / 4 and member = lane % 4, the low half of a register standing before its high half:
+// The layout is that of the PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type". With group = lane /
+// 4 and member = lane % 4, the low half of a register standing before its high half:
 //
 //     a (16x16)   register r: row group + 8 (r % 2), columns 2 member + 8 (r / 2) and the next
 //     b (16x8)    register r: rows 2 member + 8 r and the next, column group
@@ -325,8 +325,8 @@ inline void mma_bf16_m16n8k16(float (&c)[4], const unsigned (&a)[4], const unsig
     emulated_meet("mma_bf16_m16n8k16", 0xffffffffu, reinterpret_cast<unsigned long long>(&own), emulated_mma);
 }
 
-// ldmatrix.sync.aligned.m8n8.x4.shared.b16, by the whole warp: lane l points to row l % 8 of matrix l / 8 and is given,
-// of each matrix, elements 2 (l % 4) and the next of row l / 4; `.trans` gives elements of columns instead.
+// ldmatrix.sync.aligned.m8n8.x4.shared.b16, by the whole warp: lane l points to row l % 8 of matrix l / 8 and receives,
+// from each matrix, elements 2 (l % 4) and the next of row l / 4; with `.trans`, elements of columns instead.
 struct EmulatedMatrices {
     unsigned* to;
     const unsigned short* row;

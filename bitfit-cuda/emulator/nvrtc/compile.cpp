@@ -1,7 +1,7 @@
-// From a kernel's source to an image, by way of g++.
+// Compiles a kernel's source to an image with g++.
 //
-// The source is preprocessed behind the prelude first. Only then are the kernels looked for, so that those are found
-// that a macro makes. Then it is compiled together with a table of them.
+// The source is first preprocessed together with the prelude, so that kernels made by macros are found too. Then it is
+// compiled together with a table of the kernels.
 
 #include "compile.h"
 
@@ -23,22 +23,22 @@ static const char* compiler() {
     return named && *named ? named : "g++";
 }
 
-// BITFIT_EMULATOR_CHECK is the driver's to understand; one word of it is the compiler's.
+// The driver parses BITFIT_EMULATOR_CHECK; the word `ulps` concerns the compiler.
 static bool inexact() {
     const char* text = getenv("BITFIT_EMULATOR_CHECK");
     std::string checks = std::string(",") + (text ? text : "") + ",";
     return checks.find(",ulps,") != std::string::npos;
 }
 
-// A fixed set of instructions, so that results are the same on every machine that has it; what has not runs baseline
+// A fixed instruction set, so that results are the same on every machine that has it; other machines use baseline
 // x86-64.
 static std::string flags() {
     std::string flags =
         "-std=gnu++17 -O2 -fPIC -w -Wno-register -fno-exceptions -fno-rtti -fno-gnu-unique -fvisibility=hidden -fno-math-errno "
         "-fno-trapping-math";
     flags += __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? " -march=x86-64-v3" : " -march=x86-64";
-    // An index beyond a shared or local array of known size ends the kernel, as does an address that is no multiple of
-    // its type's size.
+    // An index beyond a shared or local array of known size ends the kernel, and so does an address that is not aligned
+    // for its type.
     flags += " -fsanitize=bounds,alignment -fsanitize-undefined-trap-on-error";
     if (inexact()) flags += " -DEMULATED_ULPS";
     return flags;
@@ -55,7 +55,7 @@ uint64_t toolchain_hash() {
 }
 
 bool parse_options(const std::vector<std::string>& given, CompileOptions* options, std::string* log) {
-    // Without effect on the CPU.
+    // Options without effect on the CPU.
     static const char* const passed_over[] = {"--std=",
                                               "-std=",
                                               "--device-debug",
@@ -127,7 +127,7 @@ static std::string quoted(const std::string& word) {
 
 namespace {
 
-// A directory of its own for one compilation.
+// A temporary directory for one compilation.
 struct Directory {
     std::string path;
 
@@ -148,7 +148,7 @@ struct Kernel {
 
 }
 
-// Past the parenthesis that closes the one at `open`.
+// The position after the parenthesis that closes the one at `open`.
 static size_t closed(const std::string& text, size_t open) {
     int depth = 0;
     for (size_t i = open; i < text.size(); ++i) {
@@ -177,7 +177,7 @@ static std::vector<Kernel> find_kernels(std::string* text) {
             if (kernel.name != bounds) break;
             size_t past = closed(*text, begin);
             std::string inner = text->substr(begin + 1, past - begin - 2);
-            // The second number, blocks a multiprocessor, is behind a comma that is in no parenthesis.
+            // The second number, blocks per multiprocessor, follows a comma that is not in parentheses.
             size_t comma = 0;
             for (int depth = 0; comma < inner.size() && (inner[comma] != ',' || depth > 0); ++comma)
                 depth += (inner[comma] == '(') - (inner[comma] == ')');
@@ -191,7 +191,7 @@ static std::vector<Kernel> find_kernels(std::string* text) {
     return kernels;
 }
 
-// Images that were made before. One file each in a directory of the user's, under the hash of everything that went in.
+// Cached images: one file each in a directory of the user, named by the hash of all inputs.
 static std::string cached_path(uint64_t key) {
     const char* named = getenv("BITFIT_EMULATOR_CACHE");
     const char* base = getenv("TMPDIR");
@@ -238,8 +238,8 @@ Compiled compile(const std::string& source, const std::string& name, const Compi
     table +=
         "{}};\nextern \"C\" __attribute__((visibility(\"default\"))) const EmulatedModule emulated_module = {EMULATED_ABI, " +
         std::to_string(options.architecture) + ", " + std::to_string(kernels.size()) + ", emulated_kernels, emulated_shared};\n";
-    // Macros are gone from `text`, and none of its words are to be replaced again: what is behind it has the few names
-    // it needs from here.
+    // Macros in `text` are already expanded, and its words must not be replaced again, so the epilogue defines the few
+    // names that it needs itself.
     std::string epilogue =
         "\n#line 1 \"epilogue.h\"\n#define EMULATED_ABI " + std::to_string(EMULATED_ABI) + "\n" + EMBEDDED_EPILOGUE;
     if (!write(in("kernel.cu"), text + epilogue + table)) return compiled;
@@ -250,7 +250,7 @@ Compiled compile(const std::string& source, const std::string& name, const Compi
     if (library.empty()) return compiled;
     compiled.image = image::encode(library, names);
 
-    // Whole or not at all: several processes may be at it.
+    // Renamed when complete, because several processes may write it.
     std::string partial = path + "." + std::to_string(getpid());
     if (write(partial, compiled.image)) rename(partial.c_str(), path.c_str());
     return compiled;

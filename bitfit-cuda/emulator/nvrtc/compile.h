@@ -13,15 +13,15 @@ struct CompileOptions {
 };
 
 struct Compiled {
-    std::string image;  // see image.h; empty where the compiler found faults
+    std::string image;  // see image.h; empty if the compiler reported errors
     bool real_architecture = false;
 };
 
-// Understands the options of NVRTC that mean something here, passes over those that do not, and refuses what NVRTC does
-// not know.
+// Parses the options of NVRTC that have an effect here, ignores those that do not, and refuses options that NVRTC does
+// not have.
 bool parse_options(const std::vector<std::string>& given, CompileOptions* options, std::string* log);
 
 Compiled compile(const std::string& source, const std::string& name, const CompileOptions& options, std::string* log);
 
-// Of all that makes an image beside the source: prelude, epilogue, compiler, flags.
+// The hash of all inputs of an image other than the source: prelude, epilogue, compiler, flags.
 uint64_t toolchain_hash();

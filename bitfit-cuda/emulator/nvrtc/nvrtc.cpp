@@ -1,4 +1,4 @@
-// NVRTC's API (nvrtc.h of CUDA 13.0) over compile.h.
+// NVRTC's API (nvrtc.h of CUDA 13.0), implemented with compile.h.
 
 #include <cstring>
 #include <memory>
@@ -36,8 +36,8 @@ EXPORT const char* nvrtcGetErrorString(nvrtcResult result) {
     return "NVRTC_ERROR unknown";
 }
 
-// A minor version that no NVRTC has and that changes with the emulator: who keeps images by the version finds neither
-// NVRTC's under ours nor an old emulator's under the new one's.
+// A minor version that no real NVRTC has and that changes with the emulator, so that a cache that uses the version
+// never mixes images of NVRTC and of different emulators.
 EXPORT nvrtcResult nvrtcVersion(int* major, int* minor) {
     *major = 13;
     *minor = static_cast<int>(1000 + toolchain_hash() % 1000000);
@@ -80,7 +80,7 @@ EXPORT nvrtcResult nvrtcCompileProgram(nvrtcProgram program, int count, const ch
     return program->compiled.image.empty() ? NVRTC_ERROR_COMPILATION : NVRTC_SUCCESS;
 }
 
-// Text with its NUL, which the sizes count.
+// The size of a text, including its NUL.
 static nvrtcResult size_of(const std::string& text, size_t* size) {
     *size = text.size() + 1;
     return NVRTC_SUCCESS;

@@ -7,7 +7,7 @@ struct Case {
     const char* name;
     void (*run)();
     const char* environment;
-    // What has to be said before the process ends badly; empty if it has to end well.
+    // The expected message of a process that must fail; empty if it must succeed.
     const char* caught;
 };
 

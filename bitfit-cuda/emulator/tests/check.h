@@ -1,4 +1,4 @@
-// What the self-test's cases are written with: the three libraries' calls, and a kernel in one line.
+// Helpers of the self-test's cases: calls of the three libraries, and kernels in one line.
 #pragma once
 
 #include <cmath>
@@ -52,7 +52,7 @@ int nvrtcDestroyProgram(nvrtcProgram*);
     } while (0)
 #define SUCCEEDS(call) CHECK((call) == 0)
 
-// Compiles; the log goes to `log` if the compiler refuses and somebody wants it.
+// Compiles a source; if the compiler refuses it, the log is stored in `log` unless that is null.
 inline std::vector<char> compile(const char* source, std::string* log = nullptr) {
     nvrtcProgram program;
     SUCCEEDS(nvrtcCreateProgram(&program, source, "test.cu", 0, nullptr, nullptr));
@@ -81,7 +81,7 @@ inline void begin() {
     SUCCEEDS(cuCtxSetCurrent(context));
 }
 
-// A kernel called `kernel`.
+// Compiles a source and returns its function `kernel`.
 inline CUfunction kernel(const char* source) {
     std::vector<char> image = compile(source);
     CHECK(!image.empty());

@@ -1,4 +1,4 @@
-// Kernels and copies that have to be caught.
+// Kernels and copies whose errors must be detected.
 
 #include "cases.h"
 
@@ -35,7 +35,7 @@ static float* pinned(size_t bytes) {
     return static_cast<float*>(memory);
 }
 
-// Behind an event that was never recorded, and so is no reason to wait.
+// After waiting for an event that was never recorded, which does not wait.
 void frees_pinned_memory_too_early() {
     float* memory = pinned(64);
     SUCCEEDS(cuMemcpyHtoDAsync_v2(room(16), memory + 4, 16, nullptr));
@@ -77,7 +77,7 @@ void writes_just_before_the_beginning() {
     launch(kernel("extern \"C\" __global__ void kernel(float* to) { to[-3] = 1.0f; }"), 1, 1, 0, room(64));
 }
 
-// Through memory: a freed pointer among the arguments is refused before.
+// The pointer is read from memory, because a freed pointer among the arguments is refused at the launch.
 void uses_freed_memory() {
     CUdeviceptr to = room(64), pointers = upload(std::vector<CUdeviceptr>{to});
     SUCCEEDS(cuMemFree_v2(to));

@@ -1,4 +1,4 @@
-// Kernels that have to come out right.
+// Kernels whose results must be correct.
 
 #include "cases.h"
 
@@ -87,7 +87,7 @@ static float from_bf16(uint16_t bits) {
     return value;
 }
 
-// One tile through a kernel of the parameters (a, b, c), against a plain loop.
+// Compares one tile of a kernel with the parameters (a, b, c) with a plain loop.
 static void check_mma(CUfunction multiply) {
     std::vector<uint16_t> a(16 * 16), b(8 * 16);
     std::vector<float> c(16 * 8);
@@ -110,7 +110,7 @@ static void check_mma(CUfunction multiply) {
         }
 }
 
-// The fragments are loaded as a kernel loads them that follows the PTX ISA's pictures: row-major a, column-major b.
+// The fragments are loaded as in the figures of the PTX ISA: row-major a, column-major b.
 static const char MMA_KERNEL[] = R"(
 extern "C" __global__ void kernel(const unsigned short* a, const unsigned short* b, float* c) {
     unsigned group = threadIdx.x / 4, member = threadIdx.x % 4;
@@ -215,7 +215,7 @@ void waits() {
     CHECK(got == 5);
 }
 
-// As far as its last recording, and not at all before the first: what it does not wait for is done later here.
+// An event is waited for up to its last recording, and not at all before the first: other work is executed later here.
 void waits_for_events() {
     CUdeviceptr one = upload(std::vector<float>{1.0f}), two = upload(std::vector<float>{2.0f});
     void* memory;

@@ -1,4 +1,4 @@
-// Products by the emulated cuBLASLt, against plain loops.
+// Products of the emulated cuBLASLt, compared with plain loops.
 
 #include "cases.h"
 
@@ -31,7 +31,7 @@ static float bits_float(uint32_t bits) {
     return value;
 }
 
-// A matrix as it lies in memory, its values kept beside it as f32.
+// A matrix in device memory, with its values as f32 on the host.
 struct Stored {
     std::vector<float> values;
     std::vector<uint16_t> narrow;
@@ -56,7 +56,7 @@ struct Stored {
             narrow.push_back(uint16_t(bits >> 16));
         }
         device = type == BF16 ? upload(narrow) : upload(values);
-        // What TF32 makes of them: ten bits of mantissa.
+        // Rounds the values to TF32: ten bits of mantissa.
         for (float& value : values) {
             if (problem.compute != COMPUTE_FAST_TF32) break;
             uint32_t bits;

@@ -1,6 +1,6 @@
-// The emulator's own tests: what it has to compute right, and what it has to catch.
+// The emulator's own tests: what it must compute correctly, and which errors it must detect.
 //
-// Each case runs in a process of its own, because most of what is caught ends the process.
+// Each case runs in a separate process, because most detected errors end the process.
 
 #include "cases.h"
 
@@ -31,13 +31,13 @@ static const Case CASES[] = {
     {"arguments in the wrong order are refused", refuses_pointers, "", ""},
 
     {"pinned memory that is freed under a copy", frees_pinned_memory_too_early, "BITFIT_EMULATOR_CHECK=lazy",
-     "cuMemFreeHost of 64 bytes that a copy under way still uses"},
+     "cuMemFreeHost of 64 bytes that a pending copy still uses"},
     {"pinned memory that is written under a copy", writes_pinned_memory_too_early, "BITFIT_EMULATOR_CHECK=lazy",
-     "pinned memory was written while a copy of 16 bytes out of it was under way"},
+     "pinned memory was written while a copy of 16 bytes from it was pending"},
     {"pageable memory that is written before the device is waited for", writes_pageable_memory_too_early,
-     "BITFIT_EMULATOR_CHECK=lazy", "pageable memory was written while a copy of 16 bytes out of it was under way"},
+     "BITFIT_EMULATOR_CHECK=lazy", "pageable memory was written while a copy of 16 bytes from it was pending"},
     {"a write past an allocation", writes_past_the_end, "",
-     "kernel kernel, block (0, 0, 0), thread (16, 0, 0): a write to 0 bytes behind the end of an allocation of 64 bytes"},
+     "kernel kernel, block (0, 0, 0), thread (16, 0, 0): a write to 0 bytes past the end of an allocation of 64 bytes"},
     {"a read before an allocation", reads_before_the_beginning, "",
      "kernel kernel, block (0, 0, 0), thread (0, 0, 0): a read of 4160 bytes before an allocation of 64 bytes"},
     {"a write into the last bytes up to 16", writes_past_an_odd_end, "",
@@ -47,7 +47,7 @@ static const Case CASES[] = {
     {"a use of freed memory", uses_freed_memory, "", "a write to byte 0 of an allocation of 64 bytes that was freed"},
     {"an index beyond a shared array", leaves_a_shared_array, "", "an index beyond its array"},
     {"a vector at an address that is no multiple of its size", reads_a_vector_between_two, "", "an address that is no multiple"},
-    {"an access beyond dynamic shared memory", leaves_dynamic_shared_memory, "", "behind the end of dynamic shared memory"},
+    {"an access beyond dynamic shared memory", leaves_dynamic_shared_memory, "", "past the end of dynamic shared memory"},
     {"a thread that ends before a barrier", ends_before_a_barrier, "",
      "32 threads of the block ended while 32 wait at __syncthreads"},
     {"a lane that is missing from a shuffle", misses_a_shuffle, "",
@@ -62,7 +62,7 @@ static const Case CASES[] = {
      "BITFIT_EMULATOR_ORDER=sideways is not understood"},
 };
 
-// Runs one case in a process of its own; false if it did not come out as it should.
+// Runs one case in a separate process; false if the result is not as expected.
 static bool passes(const char* self, const Case& one) {
     std::string command = std::string("env ") + one.environment + " '" + self + "' " + std::to_string(&one - CASES) + " 2>&1",
                 output;

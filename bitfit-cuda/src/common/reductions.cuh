@@ -27,8 +27,8 @@ __device__ __forceinline__ float block_max(float x, float* shared) {
 }
 
 // The sum of `count` elements that are `stride` apart, in their order. The loads of a group overlap: the sums of blocks
-// are short and dominated by the latency of loads. Groups are complete, because the compiler serialised loads with a
-// bound each.
+// are short and dominated by the latency of loads. Groups are complete, because the compiler would serialise loads that
+// are checked one by one.
 template <u32 GROUP>
 __device__ __forceinline__ void add_groups(const float*& from, u64& count, u64 stride, float& sum) {
     for (; count >= GROUP; count -= GROUP) {

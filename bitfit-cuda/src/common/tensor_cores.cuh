@@ -18,8 +18,8 @@ __device__ __forceinline__ void mma_bf16_m16n8k16(float (&c)[4], const u32 (&a)[
 }
 
 // Four matrices [8, 8] in bfloat16 from shared memory to a register each, by the whole warp ("ldmatrix"): lane l points
-// to row l % 8 of matrix l / 8, aligned to sixteen bytes, and of each matrix is given elements 2t, 2t+1 of row g; of
-// its transpose, if that is asked for.
+// to row l % 8 of matrix l / 8, aligned to sixteen bytes, and receives elements 2t, 2t+1 of row g of each matrix, or of
+// its transpose.
 __device__ __forceinline__ void load_matrices(u32 (&to)[4], const bf16* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])

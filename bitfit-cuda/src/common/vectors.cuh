@@ -52,7 +52,7 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 }
 
-// One store of 16 bytes to global memory, in PTX because NVRTC split assignments of eight elements into words.
+// One store of 16 bytes to global memory, in PTX because NVRTC splits assignments of eight elements into words.
 __device__ __forceinline__ void write_16_bytes(void* to, uint4 v) {
     asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
                  : "memory");

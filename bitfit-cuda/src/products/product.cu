@@ -6,8 +6,8 @@
 #define DEPTH 16
 
 // c = a · b, or c += a · b if `accumulate`: a [m, k] with element (i, p) at i * a_row + p * a_column, b [k, n] with
-// element (p, j) at p * b_row + j * b_column, c [m, n] row by row. Launch: 256 threads, a block a tile, along the rows
-// of tiles.
+// element (p, j) at p * b_row + j * b_column, c [m, n] row by row. Launch: 256 threads, a block per tile, along the
+// rows of tiles.
 template <class T, class U>
 __device__ __forceinline__ void product(const T* a, u64 a_row, u64 a_column, const T* b, u64 b_row, u64 b_column, U* c, u64 m,
                                         u64 k, u64 n, u32 accumulate) {

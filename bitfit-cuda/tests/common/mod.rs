@@ -29,5 +29,5 @@ pub fn is_emulated(device: &Cuda) -> bool {
 pub fn skip(what: &str, reason: &str) {
     let required = std::env::var("BITFIT_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|name| name == what), "{what} is required: {reason}");
-    let _ = writeln!(std::io::stderr(), "SKIPPED for want of a {what}: {reason}");
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what} is missing: {reason}");
 }

@@ -1,4 +1,4 @@
-//! Which columns are taken from which first row, and the refusals.
+//! Which columns are chosen for which first row, and the errors.
 
 use super::*;
 use crate::presets::GlueTask;

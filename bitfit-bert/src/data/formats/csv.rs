@@ -1,6 +1,6 @@
-//! Comma-separated values as RFC 4180 has them, by the `csv` crate, and three checks that it leaves out: a quote that
-//! is never closed, which would put the rest of the file into one field; blank lines between rows; and records without
-//! end.
+//! Comma-separated values as defined by RFC 4180, read by the `csv` crate, and three checks that it does not make: a
+//! quote that is never closed, which would put the rest of the file into one field; blank lines between rows; and
+//! records without end.
 
 use std::io::{self, BufRead, Cursor, Read};
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) fn read(mut reader: impl BufRead, path: &Path, options: &ReadOptions)
     let mut records = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(watch);
     let mut table = Table::new(path, options);
     let mut record = csv::ByteRecord::new();
-    // Counted here, because the crate takes the LF of a CR LF for part of the next record.
+    // Lines are counted here, because the crate counts the LF of a CR LF as part of the next record.
     let (mut line, mut height) = (1, 0);
     let outcome = loop {
         match records.read_byte_record(&mut record) {
@@ -39,7 +39,7 @@ pub(super) fn read(mut reader: impl BufRead, path: &Path, options: &ReadOptions)
         }
     };
     let state = &records.get_ref().state;
-    // The crate skips blank lines, so that the count is off from there on: they are reported first.
+    // The crate skips blank lines, so line numbers after one are wrong; blank lines are therefore reported first.
     if let Some(line) = state.blank_between {
         return Err(blank(path, line));
     }
@@ -58,13 +58,13 @@ fn csv_error(path: &Path, line: usize, error: csv::Error) -> Error {
     }
 }
 
-/// A reader that passes bytes through and follows what they are.
+/// A reader that passes bytes through and tracks the structure of the records.
 struct Watch<R> {
     reader: R,
     state: State,
 }
 
-/// Where in a field the next byte is.
+/// The position of the next byte within a field.
 #[derive(Default, PartialEq)]
 enum Place {
     #[default]
@@ -77,17 +77,17 @@ enum Place {
     Plain,
 }
 
-/// What the bytes so far say.
+/// The state after the bytes read so far.
 #[derive(Default)]
 struct State {
     place: Place,
     ended: bool,
     lines: usize,
-    /// The bytes of the current record.
+    /// The number of bytes of the current record.
     record: usize,
     /// Whether the current line holds anything.
     filled: bool,
-    /// The first blank line since the last that was not.
+    /// The first blank line since the last line that was not blank.
     blank: Option<usize>,
     /// The first blank line that another line followed.
     blank_between: Option<usize>,

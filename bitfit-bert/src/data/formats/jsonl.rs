@@ -1,4 +1,5 @@
-//! JSON lines: one object a line, the text and the label by key. A label may be a string, a number or a boolean.
+//! JSON lines: one object per line, with the text and the label under their keys. A label may be a string, a number or
+//! a boolean.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -11,8 +12,8 @@ use crate::data::{Dataset, Example, Label, ReadOptions, means_none};
 use crate::presets::GlueTask;
 use crate::{Error, Result};
 
-/// Reads the objects of a file. The keys of the first fix which are read; their order does not matter, nor do other
-/// keys.
+/// Reads the objects of a file. The keys of the first object determine which keys are read; their order and other keys
+/// do not matter.
 pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> Result<Dataset> {
     let mut lines = LineReader::new(reader, path);
     let mut blanks = Blanks::default();
@@ -63,7 +64,7 @@ fn parse(path: &Path, line: usize, text: &str, first: bool) -> Result<Map<String
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(error(format!("expected an object, found {}", kind(&other)))),
-        // The parser sees one line only, so of its position the column is what counts.
+        // The parser sees one line only, so only the column of its position is meaningful.
         Err(cause) => {
             let message = cause.to_string();
             let message = message.split(" at line ").next().unwrap_or(&message);
@@ -99,7 +100,7 @@ impl Row<'_> {
             Some(Value::Bool(value)) => (value.to_string(), ""),
             Some(Value::Null) => (String::new(), "the label is null"),
             None => (String::new(), "the object does not have this key"),
-            // Recognised by its name only, and not needed.
+            // The key was recognised by its name, and labels are not required.
             Some(_) if options.labels_are_optional() => return Ok(None),
             Some(other) => {
                 let reason = format!("expected a string, a number or a boolean, found {}", kind(other));

@@ -1,4 +1,4 @@
-//! Plain texts to predict: one a line, or a pair with a tab between its texts. No header, no labels.
+//! Plain texts to predict: one per line, or a pair with a tab between its texts, without header and labels.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -7,12 +7,12 @@ use crate::data::line_reader::LineReader;
 use crate::data::{Dataset, Example, ReadOptions};
 use crate::{Error, Result, Setting};
 
-/// Texts to predict from a stream: one a line, a tab between the two of a pair. Each is yielded as soon as its line is
-/// read, so that it can be answered while the stream is open. A blank line is an empty text: answers stay in step with
-/// lines.
+/// Texts to predict from a stream: one per line, with a tab between the two of a pair. Each is yielded as soon as its
+/// line is read, so that it can be answered while the stream is open. A blank line is an empty text, so that each line
+/// has one answer.
 ///
 /// Yields [`Error::DataRow`] for a line with two tabs or more and for invalid UTF-8, then goes on with the next line;
-/// for a line of more than 64 MiB, after which it ends; [`Error::Io`] if the stream breaks.
+/// for a line of more than 64 MiB, after which it ends; [`Error::Io`] if reading fails.
 pub fn read_lines<R: BufRead>(reader: R) -> Lines<R> {
     Lines::new(reader, Path::new("<stdin>"))
 }
@@ -52,7 +52,7 @@ impl<R: BufRead> Iterator for Lines<R> {
             return None;
         }
         let item = self.read().transpose();
-        // A stream that fails once fails for ever.
+        // A stream that failed once is not read again.
         self.broken = matches!(item, Some(Err(Error::Io { .. })));
         item
     }

@@ -1,4 +1,4 @@
-//! The file formats of labelled texts, one a module, and which extension means which.
+//! The file formats of labelled texts, one per module, and their file extensions.
 
 use std::path::Path;
 
@@ -18,13 +18,13 @@ pub use lines::{Lines, read_lines};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "lowercase", parse_err_ty = UnknownName, parse_err_fn = unknown)]
 pub enum Format {
-    /// Fields between tabs, one row a line; a double quote is a character like any other, as in GLUE's files.
+    /// Fields between tabs, one row per line; a double quote is an ordinary character, as in GLUE's files.
     Tsv,
-    /// RFC 4180: fields between commas, quoted where they hold commas, quotes or line breaks.
+    /// RFC 4180: fields between commas, quoted if they contain commas, quotes or line breaks.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Jsonl,
-    /// One text a line, or a pair of texts with a tab between them; no labels, no header.
+    /// One text per line, or a pair of texts with a tab between them; no labels, no header.
     Lines,
 }
 

@@ -1,4 +1,4 @@
-//! Tab-separated values, without quoting: GLUE's files hold double quotes that are never closed.
+//! Tab-separated values, without quoting, because GLUE's files contain double quotes that are never closed.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -104,11 +104,11 @@ mod tests {
         let set = read(&file[..], Path::new("train.tsv"), &qqp).unwrap();
         assert_eq!(set.skipped, [3, 4, 5]);
         assert_eq!(set.examples.iter().map(|e| e.line).collect::<Vec<_>>(), [2, 6]);
-        // Answers would not line up with the rows, so where no labels are required the line is refused.
+        // If labels are not required, the line is refused, because answers must correspond to the rows.
         let answered = ReadOptions { require_labels: false, ..qqp };
         let error = read(&file[..], Path::new("train.tsv"), &answered).unwrap_err();
         assert!(matches!(error, Error::DataRow { line: 3, .. }), "{error}");
-        // Only this preset is so lenient.
+        // Only this preset skips such rows.
         let mut plain = ReadOptions::default();
         plain.columns.label = Some("is_duplicate".into());
         let error = read(&file[..], Path::new("train.tsv"), &plain).unwrap_err();

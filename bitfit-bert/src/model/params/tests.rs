@@ -16,7 +16,7 @@ const CLASSIFIER: [&str; 2] = ["classifier.weight", "classifier.bias"];
 /// H of [`Tiny`].
 const H: usize = 8;
 
-/// Tensors of sevens.
+/// Tensors whose elements are all 7.
 fn sevens(shapes: &[(&str, &[usize])]) -> HashMap<String, HostTensor> {
     let seven = |shape: &[usize]| HostTensor::new(shape, vec![7.0; shape.iter().product()]).unwrap();
     shapes.iter().map(|&(name, shape)| (name.to_owned(), seven(shape))).collect()
@@ -67,7 +67,7 @@ fn options(initial: InitialValues) -> ModelOptions {
     ModelOptions { spec, method, initial, dropout: None }
 }
 
-/// The values that the network reads of the tensors in [`whole_model`].
+/// The values that the network reads for the tensors in [`whole_model`].
 fn build(tiny: &Tiny, initial: InitialValues) -> Result<HashMap<String, HostTensor>> {
     let mut model = Model::new(&tiny.base(), &options(initial))?;
     let read = |slice: bitfit_core::backend::Slice<'_, Cpu>, shape: &[usize]| {
@@ -128,7 +128,7 @@ fn a_finished_task_without_its_head_is_refused_by_file_and_tensor() {
 }
 
 #[test]
-fn a_finished_task_with_a_tensor_of_no_name_is_refused_by_file_and_tensor() {
+fn a_finished_task_with_an_unexpected_tensor_is_refused_by_file_and_tensor() {
     for name in ["bert.encoder.layer.0.output.dense.bais", "encoder.layer.0.output.dense.bias", "dropout"] {
         let mut tensors = whole_model();
         tensors.insert(name.into(), HostTensor::new([H], vec![7.0; H]).unwrap());

@@ -14,13 +14,13 @@ use crate::{
 #[cfg(test)]
 use crate::{Cpu, cpu::simd::Isa};
 
-/// The CPU by every instruction set it has.
+/// The CPU with each instruction set that it has.
 #[cfg(test)]
 pub(crate) fn cpus() -> impl Iterator<Item = Cpu> {
     Isa::supported().map(Cpu::with_isa)
 }
 
-/// Runs an op's part of the conformance tests on the CPU by every instruction set, in either precision.
+/// Runs an op's conformance checks on the CPU with every instruction set, in both precisions.
 #[cfg(test)]
 #[track_caller]
 pub(crate) fn pass_on_every_cpu(checks: impl Fn() -> Vec<Check<Cpu>>) {
@@ -41,10 +41,10 @@ pub(crate) fn types<D: Device>(device: &D) -> impl Iterator<Item = DType> + use<
     precisions(device).map(Precision::activation_dtype)
 }
 
-/// The tolerance where something was stored as `dtype` on the way, of one that holds in f32.
+/// The tolerance for results of which some intermediate value was stored as `dtype`, given the tolerance in f32.
 ///
-/// Half a unit in bfloat16's last place is 2⁻⁹ of a value. An operand of a product, a factor that was kept and the
-/// result may each have been rounded; their errors are of either sign, so that sums of them grow less than the sums do.
+/// Half a unit in bfloat16's last place is 2⁻⁹ of a value. An operand of a product, a saved factor and the result may
+/// each have been rounded; their errors have either sign, so sums of errors grow more slowly than the sums themselves.
 pub(crate) fn tolerance(dtype: DType, f32: f64) -> f64 {
     match dtype {
         DType::F32 => f32,
@@ -52,7 +52,7 @@ pub(crate) fn tolerance(dtype: DType, f32: f64) -> f64 {
     }
 }
 
-/// What is left of values that are stored as `dtype`.
+/// The values after rounding to `dtype`.
 pub(crate) fn rounded(dtype: DType, values: &[f32]) -> Vec<f32> {
     match dtype {
         DType::F32 => values.to_vec(),
@@ -60,7 +60,8 @@ pub(crate) fn rounded(dtype: DType, values: &[f32]) -> Vec<f32> {
     }
 }
 
-/// x as a matrix of type `dtype`, its gradient widened on the way back: how an op is given narrow inputs that train.
+/// x as a matrix of type `dtype` whose gradient is converted to f32 in backward: a bfloat16 input that needs a
+/// gradient.
 pub(crate) fn stored<D: Backend>(tape: &mut Tape<'_, D>, dtype: DType, x: &Var<D>) -> Result<Var<D>> {
     if x.dtype() == dtype {
         return Ok(x.clone());
@@ -103,7 +104,7 @@ pub(crate) fn random(seed: u64, len: usize) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-/// The same values as f64.
+/// The values as f64.
 pub(crate) fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()
 }
@@ -168,20 +169,20 @@ pub(crate) fn backward_from<D: Device>(
     gradient.read(workspace.device()).unwrap()
 }
 
-/// What a network makes of matrices that all train whole.
+/// The results of a network whose input matrices are all trainable.
 pub(crate) struct Outcome<const N: usize> {
     /// Its output.
     pub y: Vec<f32>,
-    /// A random gradient of the output, as the output's type holds it.
+    /// A random gradient of the output, rounded to the output's type.
     pub dy: Vec<f32>,
-    /// The gradient of each matrix for `dy`.
+    /// The gradient of each input matrix for `dy`.
     pub gradients: [Vec<f32>; N],
 }
 
 /// The seed of [`train`]'s tape.
 pub(crate) const SEED: Seed = Seed { run: 9, step: 1 };
 
-/// Runs `network` forward and backward on matrices, given by shape and elements, that all train whole.
+/// Runs `network` forward and backward on trainable matrices, given by shape and elements.
 pub(crate) fn train<D: Backend, const N: usize>(
     device: &D,
     inputs: [([usize; 2], &[f32]); N],
@@ -197,7 +198,7 @@ pub(crate) fn train<D: Backend, const N: usize>(
     let arena = builder.build().unwrap();
     let mut tape = Tape::train(&workspace, &arena, SEED);
     let vars = params.map(|param| tape.parameter(&param).unwrap());
-    // Buffers come with whatever they held before, here NaN: an op that does not write all of its output shows.
+    // Fills the free buffers with NaN, so that an op that does not write all of its output is detected.
     let dirty = || {
         for (_, data) in inputs {
             let mut lent = [(); 4].map(|()| workspace.scratch(data.len()).unwrap());
@@ -214,7 +215,7 @@ pub(crate) fn train<D: Backend, const N: usize>(
     Outcome { y: elements(&y), dy, gradients }
 }
 
-/// What a network makes of constants.
+/// The output of a network of constants.
 pub(crate) fn infer<D: Backend>(device: &D, network: impl FnOnce(&mut Tape<'_, D>) -> Result<Var<D>>) -> Vec<f32> {
     let workspace = Workspace::new(device.clone());
     let arena = ArenaBuilder::new(device.clone()).build().unwrap();
@@ -226,8 +227,8 @@ pub(crate) fn elements<D: Device>(y: &Var<D>) -> Vec<f32> {
     y.tensor().to_array().unwrap().into_raw_vec_and_offset().0
 }
 
-/// Asserts that an op which comes second to an input's gradient adds to it: twice the op, twice the gradient; and that
-/// the same op on the same inputs makes the same bits again.
+/// Asserts that an op adds to the gradient of an input if another op has written it, by applying the op twice; and that
+/// a second run of the same op on the same inputs is bit-identical.
 #[track_caller]
 pub(crate) fn assert_accumulates<D: Backend, const N: usize>(
     device: &D,

@@ -1,4 +1,5 @@
-//! The device's own part on the CPU, the names, and that what fails is told; each op's part runs in its own tests.
+//! The checks of the device's own functions on the CPU, the names of all checks, and the report of failures. The checks
+//! of each op run in the op's own tests.
 
 use super::*;
 use crate::{Cpu, backend::conformance::support::pass_on_every_cpu};

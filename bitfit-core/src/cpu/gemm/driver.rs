@@ -176,8 +176,8 @@ impl<T: Operand> Product for VectorProduct<'_, '_, T> {
                         scale: product.scale,
                         accumulate: accumulate || pc.start > 0,
                     };
-                    // SAFETY: the micro-kernels are of an instruction set that the CPU has. Rows `ir..ir + count` and
-                    // the columns `pc` are inside a; b holds whole vectors for each step; the caller guarantees c.
+                    // SAFETY: the micro-kernels belong to an instruction set that the CPU has. Rows `ir..ir + count`
+                    // and the columns `pc` are inside a; b holds whole vectors for each step; the caller guarantees c.
                     unsafe { table[count - 1][vectors - 1](&tile) };
                 }
             }

@@ -1,4 +1,4 @@
-//! Every instruction set of this CPU against plain loops in double precision, over odd shapes and real ones.
+//! Every instruction set of this CPU compared with plain loops in double precision, for odd shapes and typical ones.
 
 use std::sync::Mutex;
 
@@ -7,7 +7,7 @@ use half::bf16;
 use super::*;
 use crate::cpu::simd::{self, Isa};
 
-/// Values in -1..1 that differ from one another, from a counter.
+/// Pseudorandom values in -1..1.
 fn values(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -19,7 +19,7 @@ fn values(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-/// `x · wᵀ` and, for the bound, the same of the absolute values.
+/// `x · wᵀ` and, for the error bound, the product of the absolute values.
 fn reference(x: &[f32], w: &[f32], k: usize, n: usize) -> Vec<(f64, f64)> {
     let rows = x.len().checked_div(k).unwrap_or(0);
     let mut y = Vec::with_capacity(rows * n);
@@ -36,7 +36,7 @@ fn transpose(w: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     (0..rows * cols).map(|i| w[i % rows * cols + i / rows]).collect()
 }
 
-/// Sums of k terms of single precision differ from the true one by about k rounding errors at worst.
+/// Asserts that sums of k terms in single precision are within about k rounding errors of the exact ones.
 fn assert_close(got: &[f32], want: impl IntoIterator<Item = (f64, f64)>, k: usize, what: &str) {
     let want: Vec<_> = want.into_iter().collect();
     assert_eq!(got.len(), want.len(), "{what}");
@@ -46,7 +46,7 @@ fn assert_close(got: &[f32], want: impl IntoIterator<Item = (f64, f64)>, k: usiz
     }
 }
 
-/// Rows, in and out features: all the small ones near tile and vector bounds, and the models' own.
+/// Rows, input features and output features: small sizes near the bounds of tiles and vectors, and those of models.
 fn shapes() -> Vec<[usize; 3]> {
     let small = [1, 2, 3, 5, 7, 8, 9, 13, 15, 16, 17, 24, 31, 32, 33];
     let mut shapes = Vec::new();
@@ -56,7 +56,7 @@ fn shapes() -> Vec<[usize; 3]> {
         }
     }
     shapes.extend([[97, 384, 50], [100, 1000, 193], [200, 130, 400], [17, 768, 768], [130, 1536, 384], [33, 2304, 65]]);
-    // An f32 weight of more than 2²⁰ elements is kept in one orientation.
+    // An f32 weight of more than 2²⁰ elements is packed in one orientation only.
     shapes.push([3, 1031, 1033]);
     shapes
 }
@@ -91,12 +91,12 @@ fn both_products_agree_with_plain_loops_by_every_instruction_set() {
 }
 
 #[test]
-fn no_rows_no_inputs_and_no_outputs_are_products_too() {
+fn products_may_have_no_rows_no_inputs_or_no_outputs() {
     for isa in Isa::supported() {
         let packed = PackedWeight::<f32>::new(isa, &[&[1.0; 6]], 2, 3);
         forward(isa, &[], &packed, &mut [], false, &Bias(&[1.0, 1.0]));
         input_gradient(isa, &[], &packed, &mut [], true, &NoEpilogue);
-        // Nothing to sum is zero, and zero outputs write nothing.
+        // An empty sum is zero, and a product without outputs writes nothing.
         let mut y = [7.0; 4];
         let empty: MatRef<'_> = MatRef::strided(&[], [2, 0], [0, 1]);
         let none = PackedWeight::new(isa, &[], 0, 0);
@@ -122,7 +122,7 @@ fn strides_are_kept_and_nothing_outside_is_written() {
         assert_close(&inside, want.iter().copied(), k, isa.name());
         assert_eq!(y.iter().filter(|v| v.is_nan()).count(), m * (60 - n), "{isa}");
 
-        // Columns of x that are not side by side.
+        // Columns of x that are not contiguous.
         let columns = transpose(&dense, m, k);
         let mut y = vec![0.0; m * n];
         let views = MatRef::strided(&columns, [m, k], [1, m]);
@@ -216,7 +216,7 @@ fn general_products_agree_with_plain_loops_whatever_the_strides() {
         let (a, b, start) = (values(m * k, 1), values(n * k, 2), values(m * n, 3));
         let want = reference(&a, &b, k, n);
         let (a_t, b_t) = (transpose(&a, m, k), transpose(&b, n, k));
-        // Every other element of twice as many.
+        // Every other element of a matrix with twice as many.
         let sparse: Vec<f32> = b.iter().flat_map(|&v| [v, f32::NAN]).collect();
         let lefts = [MatRef::new(&a, k), MatRef::new(&a_t, m).t()];
         let rights = [MatRef::new(&b, k).t(), MatRef::new(&b_t, n), MatRef::strided(&sparse, [n, k], [2 * k, 2]).t()];
@@ -280,8 +280,8 @@ fn bfloat16_products_agree_with_plain_loops_by_every_instruction_set() {
     }
 }
 
-/// Rows may be read as they lie, and copied where they are not so; neither they nor what is beside them may make a
-/// difference.
+/// Rows are read in place if their layout allows it, and copied otherwise; results must depend on neither the layout
+/// nor the neighbouring memory.
 #[test]
 fn a_bfloat16_row_has_the_same_sums_wherever_it_lies() {
     // [rows, k, row stride]: whole tile registers and one more row, k in parts, incomplete rounds, few rows.
@@ -297,7 +297,7 @@ fn a_bfloat16_row_has_the_same_sums_wherever_it_lies() {
                 forward_view(isa, x, &packed, Output::Accumulate(MatMut::new(&mut y, n)), &NoEpilogue);
                 y
             };
-            // At the beginning of a cache line, and one element further.
+            // At the beginning of a cache line, and one element after it.
             let first = rows.as_ptr().align_offset(64);
             let mut moved = rows.clone();
             let second = moved.as_ptr().align_offset(64) + 1;
@@ -317,7 +317,7 @@ fn a_bfloat16_row_has_the_same_sums_wherever_it_lies() {
 }
 
 #[test]
-fn strides_that_nothing_reads_by_do_no_harm() {
+fn strides_of_empty_and_single_rows_are_not_used() {
     let (k, n) = (32, 5);
     let (x, w) = (narrow(&values(k + 64, 1)), values(n * k, 2));
     let x = &x[x.as_ptr().align_offset(64)..][..k];
@@ -374,7 +374,7 @@ fn pairs_agree_with_plain_loops_whatever_the_strides() {
 }
 
 #[test]
-fn a_bfloat16_chain_never_stores_what_it_does_not_keep() {
+fn a_bfloat16_chain_stores_only_rounded_results() {
     let (m, k, n) = (111, 75, 210);
     let (x, w, bias) = (narrow(&values(m * k, 1)), values(n * k, 2), values(n, 3));
     for isa in Isa::supported() {
@@ -400,7 +400,7 @@ fn a_bfloat16_chain_never_stores_what_it_does_not_keep() {
     }
 }
 
-/// Notes which blocks it was given.
+/// Records the blocks that it receives.
 #[derive(Default)]
 struct Cover(Mutex<Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>>);
 impl Epilogue for Cover {

@@ -188,7 +188,8 @@ impl Simd for Avx2 {
                 quad[2] = _mm256_shuffle_ps::<0x44>(ab_high, cd_high);
                 quad[3] = _mm256_shuffle_ps::<0xee>(ab_high, cd_high);
             }
-            // Then the 128-bit lanes themselves: the high one of the first quad changes with the low one of the second.
+            // Then the 128-bit lanes themselves: the high one of the first quad is exchanged with the low one of the
+            // second.
             for i in 0..4 {
                 let (a, b) = (rows[i], rows[i + 4]);
                 rows[i] = _mm256_permute2f128_ps::<0x20>(a, b);

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forced_level_must_exist_and_be_there() {
+    fn a_forced_instruction_set_must_exist_and_be_available() {
         assert_eq!(forced("avx2", Isa::Avx512), Ok(Isa::Avx2));
         assert_eq!(forced("sse9", Isa::Avx512), Err(UnsupportedIsa::Unknown("sse9".into())));
         let missing = forced("avx512", Isa::Avx2).unwrap_err();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_for_more_than_there_is_gives_the_best() {
+    fn an_unavailable_instruction_set_is_replaced_by_the_best() {
         assert!(Isa::Avx512Bf16.available() <= Isa::detect());
         assert_eq!(Isa::Portable.available(), Isa::Portable);
     }

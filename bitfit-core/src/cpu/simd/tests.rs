@@ -1,4 +1,4 @@
-//! Every instruction set of this CPU against double precision.
+//! Every instruction set of this CPU compared with double precision.
 
 use half::bf16;
 
@@ -11,7 +11,7 @@ fn ulps(got: f32, want: f64) -> f64 {
     }
     let rounded = want as f32;
     if rounded.is_infinite() || got.is_infinite() {
-        // The bound lets overflow come one rounding early or late.
+        // Overflow may occur one rounding error early or late.
         return if got == rounded || want.abs() > 3.402e38 { 0.0 } else { f64::INFINITY };
     }
     let exponent = f64::from(rounded.abs().max(f32::MIN_POSITIVE)).log2().floor();
@@ -105,7 +105,7 @@ fn tanh_is_within_four_ulp() {
 
 #[test]
 fn erf_is_within_four_ulp() {
-    // The reference itself, by values every table has.
+    // Checks the reference itself against a published value.
     assert!((erf(0.5) - 0.520_499_877_813_046_5).abs() < 1e-15);
     assert!((erf(2.0) - 0.995_322_265_018_952_7).abs() < 1e-15);
     assert!((erfc(3.0) / 2.209_049_699_858_544e-5 - 1.0).abs() < 1e-12);
@@ -202,7 +202,7 @@ fn a_pair_of_bfloat16_holds_both_rounded_the_first_below() {
     }
 }
 
-/// Runs the operations the functions above do not cover and returns what they gave.
+/// Runs the operations that the tests above do not cover and returns their results.
 struct Operations<'a>(&'a [f32]);
 impl Kernel for Operations<'_> {
     type Output = [f32; 7];

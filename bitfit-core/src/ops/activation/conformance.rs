@@ -1,4 +1,4 @@
-//! What every device's activations must do.
+//! The conformance checks of the activations.
 
 use super::{Activation, reference};
 use crate::{

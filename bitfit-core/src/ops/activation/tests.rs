@@ -1,4 +1,4 @@
-//! The reference against finite differences, the conformance tests on the CPU, and what is kept.
+//! The reference against finite differences, the conformance tests on the CPU, and what is saved.
 
 use super::{conformance::ALL, reference, *};
 use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};
@@ -6,7 +6,7 @@ use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::confo
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
     for f in ALL {
-        // Four times as wide, to reach the flat parts of each.
+        // Scaled by four, to reach the flat parts of each function.
         let x: Vec<f64> = widen(&random(1, 40)).iter().map(|x| 4.0 * x).collect();
         let dy = widen(&random(2, 40));
         let dx = reference::backward(f, &x, &dy);

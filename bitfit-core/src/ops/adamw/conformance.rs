@@ -1,4 +1,4 @@
-//! What every device's optimizer step must do.
+//! The conformance checks of the optimizer step.
 
 use super::{AdamW, Update, reference};
 use crate::{
@@ -23,7 +23,7 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
     ]
 }
 
-/// Buffers on a device, as an optimizer holds them; each window begins behind something else.
+/// Buffers on a device, as an optimizer holds them; each window starts after other elements of its buffer.
 pub(super) struct Buffers<D: Device> {
     device: D,
     params: D::Buffer,
@@ -34,7 +34,7 @@ pub(super) struct Buffers<D: Device> {
     len: usize,
 }
 
-/// Where the windows begin: aligned to nothing.
+/// The offset of the windows, which makes them unaligned.
 const OFFSET: usize = 1;
 
 impl<D: Backend> Buffers<D> {
@@ -109,7 +109,8 @@ fn agrees<D: Backend>(device: &D, len: usize, hyper: AdamW, max_norm: Option<f32
     let zeros = vec![0.0; len];
     let mut state = reference::State { params: widen(&params), m: zeros.clone(), v: zeros };
     let mut fast = Buffers::new(device, &params);
-    // The largest clipped gradient of each element: the measure its first moment's rounding has, as terms may cancel.
+    // The largest clipped gradient of each element, to which the rounding errors of the first moment are relative,
+    // because its terms may cancel.
     let mut largest = vec![0.0_f64; len];
     for t in 1..=5 {
         let grads = widen(&gradient(t + 1, len));
@@ -165,12 +166,12 @@ fn five_steps_are_pytorchs<D: Backend>(device: &D) {
     for (found, expected) in found[0].iter().zip(FIVE_STEPS[0]) {
         assert!((found - expected).abs() <= 2e-7 * expected.abs(), "{found} instead of {expected}");
     }
-    // Without fused multiply-add the last bit may differ.
+    // Without fused multiply-add, the last bit may differ.
     assert_close("m", &found[1], &FIVE_STEPS[1].map(f64::from), 1e-7);
     assert_close("v", &found[2], &FIVE_STEPS[2].map(f64::from), 1e-7);
 }
 
-/// The same for gradients that are clipped, now without decay:
+/// Five steps with clipped gradients and without weight decay, as in torch 2.15:
 ///
 /// ```python
 /// for k in range(5):
@@ -203,7 +204,7 @@ fn a_norm_that_is_not_finite_is_reported_and_changes_nothing<D: Backend>(device:
             buffers.step(&random(2, 37), 1e-3, 1, max_norm, AdamW::default()).unwrap();
             let before = buffers.read();
             let mut grads = random(3, 37);
-            // Twice, so that the norm of two finite f32 overflows f32.
+            // Two of them, so that the norm of finite f32 overflows f32.
             grads[20] = poison;
             grads[36] = poison;
             assert!(!buffers.step(&grads, 1e-3, 2, max_norm, AdamW::default()).unwrap().is_finite());

@@ -2,14 +2,14 @@
 
 use super::AdamW;
 
-/// What a step changes.
+/// The values that a step changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
-    /// p.
+    /// The parameters p.
     pub params: Vec<f64>,
-    /// The first moment.
+    /// The first moment m.
     pub m: Vec<f64>,
-    /// The second moment.
+    /// The second moment v.
     pub v: Vec<f64>,
 }
 

@@ -1,4 +1,5 @@
-//! The conformance tests on the CPU, and what is the CPU's own: PyTorch's bits, its sums, threads.
+//! The conformance tests on the CPU, and properties of the CPU's implementation: agreement with PyTorch to the bit,
+//! sums, threads.
 
 use super::{
     conformance::{Buffers, FIVE_STEPS, five_steps, gradient},
@@ -12,7 +13,8 @@ fn every_instruction_set_passes_the_conformance_tests() {
     pass_on_every_cpu(conformance::checks);
 }
 
-/// Not to the last bit alone, as the suite asks: with fused multiply-add, the moments have PyTorch's bits.
+/// The conformance tests allow a difference in the last bit; with fused multiply-add, the moments are bit-identical to
+/// PyTorch's.
 #[test]
 fn the_moments_of_five_steps_have_pytorchs_bits() {
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! What every device's `LN(r + drop(x + b))` must do.
+//! The conformance checks of `LN(r + drop(x + b))`.
 
 use super::{AddNormArgs, reference};
 use crate::{
@@ -30,14 +30,14 @@ const SHAPES: [(usize, usize); 15] = [
     (2, 1536),
     (3, 3072),
     (1, 4096),
-    // Enough rows for a GPU to take more of them at a time.
+    // Enough rows for a GPU to use larger blocks.
     (3075, 128),
     (3074, 17),
 ];
 
 const EPS: f32 = 1e-12;
 
-/// What may be there, and what of it trains.
+/// Which inputs there are, and which of them train.
 #[derive(Clone, Copy, Debug)]
 struct Parts {
     /// The type of x.
@@ -69,7 +69,7 @@ pub(super) fn inputs(dtype: DType, rows: usize, cols: usize, dropout: Option<Dro
     }
 }
 
-/// y, and the gradient of everything that trains by its name.
+/// Returns y, and the gradient of each trainable input by its name.
 fn run<D: Backend>(
     device: &D,
     rows: usize,
@@ -109,7 +109,7 @@ fn run<D: Backend>(
     let x = var(&mut tape, &x);
     let x = stored(&mut tape, parts.dtype, &x).unwrap();
     let residual = residual.as_ref().map(|residual| var(&mut tape, residual));
-    // What is lent next holds NaN: an op that does not write all of its output shows.
+    // Fills the free buffers with NaN, so that an op that does not write all of its output is detected.
     let mut dirty = [(); 4].map(|()| workspace.scratch(rows * cols).unwrap());
     dirty.iter_mut().for_each(|dirty| device.fill(f32::NAN, dirty.as_mut()).unwrap());
     drop(dirty);
@@ -126,7 +126,7 @@ fn run<D: Backend>(
     if device.compute_dtype() == DType::Bf16 {
         let mut narrow = vec![0.0; rows * cols];
         device.read(y.slice_in(DType::Bf16), &mut narrow).unwrap();
-        assert_same_bits("y for the product behind", &narrow, &rounded(DType::Bf16, &found));
+        assert_same_bits("y for the product that follows", &narrow, &rounded(DType::Bf16, &found));
     }
     if y.slot().is_none() {
         return (found, Vec::new());
@@ -148,7 +148,7 @@ fn agrees<D: Backend>(device: &D, rows: usize, cols: usize, parts: Parts) {
     let what = format!("[{rows}, {cols}] {parts:?}");
     assert_close(&format!("y {what}"), &y, &reference::forward(&expected), 1e-5);
     if cols == 1 {
-        // One column normalises to zero whatever goes in; its gradient is rounding.
+        // One column is always normalised to zero, and its gradient is rounding noise.
         return;
     }
     let expected = reference::backward(&expected, &widen(&dy));
@@ -157,14 +157,15 @@ fn agrees<D: Backend>(device: &D, rows: usize, cols: usize, parts: Parts) {
             "linear_bias" => (&expected.linear_bias, device.compute_dtype()),
             "gamma" => (&expected.gamma, device.compute_dtype()),
             "beta" => (&expected.beta, DType::F32),
-            // x̂ was kept narrow; dx is as narrow as x.
+            // x̂ was saved in the compute type; dx has the type of x.
             "x" => (&expected.x, device.compute_dtype()),
             _ => (&expected.residual, device.compute_dtype()),
         };
         let tolerance = match cols {
-            // Two columns normalise to one and minus one: their gradient is rounding, too, but for β.
+            // Two columns are normalised to one and minus one: all gradients but that of β are rounding noise.
             2 => 2e-2,
-            // Of few columns little is left once the mean and x̂'s share are taken away, and x̂ was rounded.
+            // With few columns, subtracting the mean and the part along x̂ leaves small differences, and x̂ was
+            // rounded.
             3..8 if dtype == DType::Bf16 => 5e-2,
             _ => tolerance(dtype, 2e-5),
         };
@@ -208,7 +209,7 @@ fn gradients_add_up_and_bits_come_again<D: Backend>(device: &D) {
             assert_eq!(run(device, rows, cols, Parts::all(dtype, 0.1), &dy), once, "a second run");
         }
     }
-    // The norm's own parameters, twice: column sums are added to what is there.
+    // The parameters of the norm are used twice: column sums must be added to the gradient.
     let (rows, cols) = (70, 48);
     let workspace = Workspace::new(device.clone());
     let mut builder = ArenaBuilder::new(device.clone());

@@ -1,4 +1,5 @@
-//! The reference against finite differences, the conformance tests on the CPU, and what is kept for what trains.
+//! The reference against finite differences, the conformance tests on the CPU, and what is saved for each choice of
+//! trainable inputs.
 
 use super::{conformance::inputs, reference, *};
 use crate::{Arena, ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};

@@ -1,4 +1,4 @@
-//! What every device's sums and products must do.
+//! The conformance checks of addition and multiplication.
 
 use super::reference;
 use crate::{

@@ -1,5 +1,5 @@
-//! The references against finite differences, the conformance tests on the CPU, what is kept, and shapes that do not
-//! fit.
+//! The references against finite differences, the conformance tests on the CPU, what is saved, and shapes that do not
+//! match.
 
 use super::{reference, *};
 use crate::{Arena, ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};
@@ -28,7 +28,7 @@ fn parameter(workspace: &Workspace<Cpu>) -> (Arena<Cpu>, crate::Trainable) {
     (builder.build().unwrap(), x)
 }
 
-/// Bytes that stay in use when every var is dropped, while the tape lives.
+/// The number of bytes that stay in use when every var is dropped but the tape is not.
 fn kept(network: impl Fn(&mut Tape<'_, Cpu>, Var<Cpu>, Var<Cpu>) -> Result<Var<Cpu>>) -> usize {
     let workspace = Workspace::new(Cpu::default());
     let (arena, x) = parameter(&workspace);
@@ -36,7 +36,7 @@ fn kept(network: impl Fn(&mut Tape<'_, Cpu>, Var<Cpu>, Var<Cpu>) -> Result<Var<C
     let x = tape.parameter(&x).unwrap();
     let constant = tape.constant(Tensor::new(workspace.scratch(512).unwrap(), 64, 8));
     drop(network(&mut tape, x, constant).unwrap());
-    // What is free is lent again without being allocated.
+    // A free buffer is reused without a new allocation.
     let in_all = workspace.allocated_bytes() / 2048;
     let mut lent = Vec::new();
     while workspace.allocated_bytes() / 2048 == in_all {

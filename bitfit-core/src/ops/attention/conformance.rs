@@ -1,4 +1,4 @@
-//! What every device's attention must do: sequences of any length, packed and split projections, dropout, either type.
+//! The conformance checks of attention: sequences of any length, packed and split projections, dropout, both types.
 
 use std::ops::Range;
 
@@ -27,14 +27,14 @@ pub(super) struct Case {
     pub heads: usize,
     pub dim: usize,
     pub keys: Vec<usize>,
-    /// `None` for packed projections, whose queries are those of the keys.
+    /// The lengths of the sequences of queries; `None` for packed projections, where they are those of the keys.
     pub queries: Option<Vec<usize>>,
     pub p: f32,
     /// R of a position bias.
     pub reach: Option<usize>,
 }
 
-/// What is multiplied: q `[Tq, H]` and, side by side, k and v `[T, 2H]`, as the case's type holds them.
+/// The operands, rounded to the type of the case: q `[Tq, H]` and, side by side, k and v `[T, 2H]`.
 pub(super) struct Values {
     q: Vec<f32>,
     kv: Vec<f32>,
@@ -66,7 +66,7 @@ impl Case {
 
     pub fn values(&self) -> Values {
         let [queries, keys] = self.lengths().map(|lengths| lengths.iter().sum::<usize>());
-        // Scaled up, so that probabilities are not all alike.
+        // Scaled up, so that the probabilities differ.
         let grown = |seed, len| {
             let values: Vec<f32> = random(seed, len).into_iter().map(|v| 2.0 * v).collect();
             rounded(self.dtype, &values)
@@ -96,7 +96,7 @@ fn columns(matrix: &[f32], cols: usize, rows: Range<usize>, first: usize, dim: u
     rows.flat_map(|row| widen(&matrix[row * cols + first..][..dim])).collect()
 }
 
-/// Output and gradients by the reference: o `[Tq, H]`, dq `[Tq, H]`, dk and dv `[T, H]`.
+/// The output and the gradients of the reference: o `[Tq, H]`, dq `[Tq, H]`, dk and dv `[T, H]`.
 fn expected(case: &Case, values: &Values) -> [Vec<f64>; 4] {
     let (width, dim) = (case.width(), case.dim);
     let [queries, keys] = case.lengths().map(ranges);
@@ -145,7 +145,8 @@ fn expected(case: &Case, values: &Values) -> [Vec<f64>; 4] {
     [o, dq, dk, dv]
 }
 
-/// o, dq, dk and dv as [`expected`] gives them; the gradients `times` over, from as many reads of the projections.
+/// The device's o, dq, dk and dv, in the layout of [`expected`]. The projections are read `times` times, so the
+/// gradients are `times` as large.
 pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times: usize) -> [Vec<f32>; 4] {
     let width = case.width();
     let workspace = Workspace::new(device.clone());
@@ -178,7 +179,7 @@ pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times:
         [qkv] => Projections::Packed(qkv),
         _ => unreachable!(),
     };
-    // What is lent next holds NaN: an op that does not write all of its output shows.
+    // Fills the free buffers with NaN, so that an op that does not write all of its output is detected.
     let dirty = || {
         let mut lent: Vec<_> = [values.q.len(), values.kv.len(), values.q.len() + values.kv.len()]
             .into_iter()
@@ -217,7 +218,7 @@ fn agrees<D: Backend>(device: &D, case: &Case) {
     let values = case.values();
     let found = found(device, case, &values, 1);
     let expected = expected(case, &values);
-    // One measure for the three gradients: where one key has all the weight, dq and dk are rounding.
+    // One scale for all three gradients: if one key has all the weight, dq and dk are rounding noise.
     let scale = expected[1..].iter().flatten().fold(0.0_f64, |max, value| max.max(value.abs()));
     for (index, what) in ["o", "dq", "dk", "dv"].into_iter().enumerate() {
         let what = format!("{what} {}", case.what());
@@ -228,7 +229,7 @@ fn agrees<D: Backend>(device: &D, case: &Case) {
     }
 }
 
-/// A case in either type, with and without dropout, packed and with one query a sequence.
+/// Runs a case in both types, with and without dropout, packed and with one query per sequence.
 fn every_way<D: Backend>(device: &D, heads: usize, dim: usize, lengths: &[usize]) {
     for dtype in types(device) {
         for p in [0.0, 0.25] {
@@ -253,7 +254,7 @@ fn agrees_with_the_reference<D: Backend>(device: &D) {
         (2, 33, &[31, 2, 16]),
         (1, 96, &[33, 48]),
         (1, 128, &[70, 1, 15]),
-        // Enough scores for a sequence's heads to be shared out.
+        // Enough scores for the heads of a sequence to run in parallel.
         (4, 8, &[130, 3]),
     ] {
         every_way(device, heads, dim, lengths);
@@ -297,7 +298,7 @@ fn queries_may_be_of_other_lengths_than_keys<D: Backend>(device: &D) {
 fn gradients_add_up_and_bits_come_again<D: Backend>(device: &D) {
     for dtype in types(device) {
         for queries in [None, Some(vec![1; 3])] {
-            // Without dropout, as a second read of the same projections is another site.
+            // Without dropout, because a second read of the same projections is another dropout site.
             for p in [0.0, 0.25] {
                 let case =
                     Case { dtype, heads: 2, dim: 32, keys: vec![33, 1, 70], queries: queries.clone(), p, reach: None };

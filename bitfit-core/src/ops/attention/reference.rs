@@ -5,13 +5,13 @@ use crate::ops::Real;
 /// One head of one sequence: q `[queries, D]`, k and v `[keys, D]`, `factors` `[queries, keys]` of the dropout.
 #[derive(Clone, Debug)]
 pub struct Head<R> {
-    /// D.
+    /// The number of columns of the head, D.
     pub dim: usize,
-    /// Queries.
+    /// The queries q `[queries, D]`.
     pub q: Vec<R>,
-    /// Keys.
+    /// The keys k `[keys, D]`.
     pub k: Vec<R>,
-    /// Values.
+    /// The values v `[keys, D]`.
     pub v: Vec<R>,
     /// What is added to the scores `[queries, keys]`.
     pub position_bias: Vec<R>,
@@ -19,7 +19,7 @@ pub struct Head<R> {
     pub factors: Vec<R>,
 }
 
-/// p `[queries, keys]` before dropout.
+/// The probabilities p `[queries, keys]` before dropout.
 fn probabilities<R: Real>(head: &Head<R>) -> Vec<R> {
     let scale = R::one() / R::of(head.dim as f64).sqrt();
     let mut p = Vec::new();
@@ -34,7 +34,7 @@ fn probabilities<R: Real>(head: &Head<R>) -> Vec<R> {
     p
 }
 
-/// o `[queries, D]`.
+/// The output o `[queries, D]`.
 pub fn forward<R: Real>(head: &Head<R>) -> Vec<R> {
     let keys = head.k.len() / head.dim;
     let mut o = vec![R::zero(); head.q.len()];
@@ -47,7 +47,7 @@ pub fn forward<R: Real>(head: &Head<R>) -> Vec<R> {
     o
 }
 
-/// dq, dk and dv for a gradient `dy` of o.
+/// The gradients dq, dk and dv for a gradient `dy` of o.
 pub fn backward<R: Real>(head: &Head<R>, dy: &[R]) -> (Vec<R>, Vec<R>, Vec<R>) {
     let (dim, keys) = (head.dim, head.k.len() / head.dim);
     let scale = R::one() / R::of(dim as f64).sqrt();

@@ -1,4 +1,4 @@
-//! The reference against finite differences, the conformance tests on the CPU, and what is refused.
+//! The reference against finite differences, the conformance tests on the CPU, and errors.
 
 use super::{reference, *};
 use crate::{ArenaBuilder, Cpu, Precision, Seed, Workspace, backend::conformance::support::*};
@@ -94,7 +94,7 @@ fn packed_projections_with_other_sequences_for_the_keys_are_refused() {
     let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
     let mut tape = Tape::infer(&workspace, &arena);
     let qkv = tape.constant(workspace.tensor(ndarray::Array2::ones((4, 12)).view()).unwrap());
-    // As many sequences and tokens, but the first query would look at a key of the second sequence.
+    // The same numbers of sequences and tokens, but the first query would attend to a key of the second sequence.
     let [queries, keys] = [[1, 3], [2, 2]].map(|lengths| Sequences::new(workspace.device(), lengths).unwrap());
     let args = AttentionArgs { heads: 2, queries: &queries, keys: &keys, position_bias: None, dropout: 0.0 };
     let error = tape.attention(Projections::Packed(&qkv), &args).unwrap_err();

@@ -1,4 +1,4 @@
-//! What every device's cross-entropy must do.
+//! The conformance checks of the cross-entropy.
 
 use super::reference;
 use crate::{
@@ -47,7 +47,7 @@ fn far_logits_neither_overflow_nor_lose_the_loss<D: Backend>(device: &D) {
     let labels = Indices::new(device, &[0, 1, 1]).unwrap();
     let z = [1e4, -1e4, 1e4, -1e4, -1e30, 1e30];
     let found = train(device, [([3, 2], &z)], |tape, [z]| tape.cross_entropy(z, &labels));
-    // Only the second row is wrong, by 2e4; its probability underflows, its loss does not.
+    // Only the second row is classified wrongly, by 2e4; its probability underflows, but its loss does not.
     assert_close("loss", &found.y, &[2e4 / 3.0], 1e-6);
     let dloss = f64::from(found.dy[0]) / 3.0;
     assert_close("dz", &found.gradients[0], &[0.0, 0.0, dloss, -dloss, 0.0, 0.0], 1e-6);

@@ -13,7 +13,7 @@ pub fn forward<R: Real>(logits: &[R], labels: &[u32], classes: usize) -> R {
     sum / R::of(labels.len() as f64)
 }
 
-/// dz for a gradient `dloss` of the mean.
+/// The gradient dz for a gradient `dloss` of the mean.
 pub fn backward<R: Real>(logits: &[R], labels: &[u32], classes: usize, dloss: R) -> Vec<R> {
     let scale = dloss / R::of(labels.len() as f64);
     let mut dz = softmax::reference::forward(logits, classes);

@@ -1,5 +1,5 @@
-//! The reference against finite differences and a case done by hand, the conformance tests on the CPU, what is kept,
-//! errors.
+//! The reference against finite differences and a case computed by hand, the conformance tests on the CPU, what is
+//! saved, and errors.
 
 use super::{conformance::some_labels, reference, *};
 use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};
@@ -42,7 +42,7 @@ fn probabilities_are_kept_only_for_a_gradient() {
         let z = tape.parameter(&param).unwrap();
         let before = workspace.allocated_bytes();
         let loss = tape.cross_entropy(&z, &labels).unwrap();
-        // The loss itself takes the smallest buffer there is.
+        // The loss itself takes a buffer of the smallest size.
         assert_eq!(workspace.allocated_bytes() - before, (64 + kept) * 4);
         assert_eq!(tape.recorded(), if trains { 2 } else { 0 });
         let expected = reference::forward(&widen(&random(1, 512)), &some_labels(64, 8), 8);

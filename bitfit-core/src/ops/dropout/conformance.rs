@@ -1,4 +1,4 @@
-//! What every device's dropout must do: the factors of [`Dropout::factor`], to the bit.
+//! The conformance checks of dropout: the factors are those of [`Dropout::factor`], to the bit.
 
 use super::Dropout;
 use crate::{
@@ -24,7 +24,7 @@ fn draws_the_specified_factors_in_both_directions<D: Backend>(device: &D) {
     let shapes = (1..=33).map(|cols| (1, cols)).chain([(3, 5), (17, 31), (1, 127), (1, 129), (33, 768), (3, 8192)]);
     for (rows, cols) in shapes {
         let x = random(1, rows * cols);
-        // The helper's seed; the first site of the tape is number 0.
+        // `infer` and `train` use this seed, and the first site of a tape is number 0.
         let dropout = Dropout::new(SEED, 0, 0.3).unwrap();
         let found = train(device, [([rows, cols], &x)], |tape, [x]| tape.dropout(x, 0.3));
         let what = format!("[{rows}, {cols}]");
@@ -38,7 +38,7 @@ fn seeds_steps_sites_and_probabilities_are_the_specified_ones<D: Backend>(device
     let workspace = crate::Workspace::new(device.clone());
     for seed in [Seed { run: 0, step: 0 }, Seed { run: 0x1234_5678_9abc_def0, step: u32::MAX }] {
         for site in [0, 7, u32::MAX] {
-            // The least there is, one half, and all but the least.
+            // The smallest probability, one half, and the largest.
             for p in [1.0 / 65536.0, 0.1, 0.5, 0.99999] {
                 let dropout = Dropout::new(seed, site, p).unwrap();
                 let [mut from, mut to] = [(); 2].map(|()| workspace.scratch(x.len()).unwrap());
@@ -67,7 +67,8 @@ fn two_sites_draw_two_masks_and_their_gradients_add_up<D: Backend>(device: &D) {
     assert_close("dx", &found.gradients[0], &dx, 1e-6);
 }
 
-/// One site read twice: the same tape's second site draws another mask, and so is no twice of the first.
+/// A matrix that is read once by dropout and once by a sum. Two dropout sites would not do, because they have different
+/// masks.
 fn gradients_add_up_and_bits_come_again<D: Backend>(device: &D) {
     let x = random(1, 117);
     let run = || {
@@ -79,7 +80,7 @@ fn gradients_add_up_and_bits_come_again<D: Backend>(device: &D) {
     let (once, again) = (run(), run());
     assert_same_bits("y", &again.y, &once.y);
     assert_same_bits("dx", &again.gradients[0], &once.gradients[0]);
-    // x's slot was reached first by the sum: dropout's backward adds.
+    // The sum writes x's slot first, so the backward of dropout has to add.
     let dropout = Dropout::new(SEED, 0, 0.5).unwrap();
     let expected: Vec<f64> = dropped(dropout, &once.dy).iter().zip(&once.dy).map(|(m, dy)| f64::from(m + dy)).collect();
     assert_close("dx", &once.gradients[0], &expected, 1e-6);

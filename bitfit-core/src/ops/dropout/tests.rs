@@ -1,5 +1,5 @@
-//! The reference against finite differences and the factors, the conformance tests on the CPU, and that identity costs
-//! nothing.
+//! The reference against finite differences and the factors, the conformance tests on the CPU, and that the identity
+//! makes no copy.
 
 use super::{reference, *};
 use crate::{ArenaBuilder, Cpu, Error, HostTensor, Mask, Workspace, backend::conformance::support::*};

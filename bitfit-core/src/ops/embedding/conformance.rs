@@ -1,4 +1,4 @@
-//! What every device's embedding must do.
+//! The conformance checks of the embedding.
 
 use super::reference;
 use crate::{
@@ -25,7 +25,7 @@ pub(super) fn table<D: Backend>(
     mask: Mask,
 ) -> (Workspace<D>, Arena<D>, Param<D>) {
     let mut builder = ArenaBuilder::new(device.clone());
-    // In front of the table, so that an offset that is not added shows.
+    // Before the table in the arena, so that an offset that is not added is detected.
     builder.train("other", HostTensor::new([3], vec![9.0; 3]).unwrap(), Mask::All).unwrap();
     let tensor = HostTensor::new([rows, cols], random(1, rows * cols)).unwrap();
     let param = builder.add("table", tensor, mask).unwrap();
@@ -84,7 +84,7 @@ fn a_table_read_twice_gets_both_gradients<D: Backend>(device: &D) {
 
 fn a_sum_of_tables_is_the_sum_of_their_rows_and_a_constant<D: Backend>(device: &D) {
     for (tokens, cols) in [(1, 1), (70, 33), (40, 384)] {
-        // From one table to more than any network sums.
+        // From one table to more than any network needs.
         for count in 1..=5 {
             let parts: Vec<_> = [(1, 9), (2, 70), (3, 2), (4, 1), (5, 33)][..count]
                 .iter()

@@ -1,4 +1,4 @@
-//! What every device's feed-forward must do.
+//! The conformance checks of the feed-forward.
 
 use super::reference;
 use crate::{
@@ -24,7 +24,7 @@ pub(super) fn inputs(dtype: DType, [rows, width, ffn]: [usize; 3]) -> reference:
     }
 }
 
-/// y, and the gradients of b₁ and x.
+/// Returns y, and the gradients of b₁ and x.
 fn run<D: Backend>(device: &D, [rows, width, ffn]: [usize; 3], dy: &[f32], twice: bool) -> [Vec<f32>; 3] {
     let dtype = device.compute_dtype();
     let workspace = Workspace::new(device.clone());

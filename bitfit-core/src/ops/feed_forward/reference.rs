@@ -1,17 +1,17 @@
-//! The specification of the feed-forward, from the linear's.
+//! The specification of the feed-forward, in terms of the linear layer's.
 
 use crate::ops::{Real, linear::reference as linear};
 
-/// x `[rows, H]`, W₁ `[F, H]`, b₁ `[F]`, W₂ `[H', F]`.
+/// The inputs of the feed-forward: x `[rows, H]`, W₁ `[F, H]`, b₁ `[F]`, W₂ `[H', F]`.
 #[derive(Clone, Debug)]
 pub struct Inputs<R> {
-    /// `[rows, H]`.
+    /// The input x `[rows, H]`.
     pub x: Vec<R>,
-    /// W₁.
+    /// The first weight W₁ `[F, H]`.
     pub up: Vec<R>,
-    /// b₁.
+    /// The first bias b₁ `[F]`.
     pub bias: Vec<R>,
-    /// W₂.
+    /// The second weight W₂ `[H', F]`.
     pub down: Vec<R>,
 }
 
@@ -29,13 +29,13 @@ impl<R: Real> Inputs<R> {
     }
 }
 
-/// y `[rows, H']`.
+/// The output y `[rows, H']`.
 pub fn forward<R: Real>(inputs: &Inputs<R>) -> Vec<R> {
     let a: Vec<R> = inputs.z().iter().map(|z| z.gelu().0).collect();
     linear::forward(&a, &inputs.down, &inputs.no_bias(), inputs.bias.len())
 }
 
-/// dx and db₁ for a gradient `dy` of y.
+/// The gradients dx and db₁ for a gradient `dy` of y.
 pub fn backward<R: Real>(inputs: &Inputs<R>, dy: &[R]) -> (Vec<R>, Vec<R>) {
     let z = inputs.z();
     let a: Vec<R> = z.iter().map(|z| z.gelu().0).collect();

@@ -1,4 +1,4 @@
-//! The reference against finite differences, the conformance tests on the CPU, and what is kept.
+//! The reference against finite differences, the conformance tests on the CPU, and what is saved.
 
 use super::{conformance::inputs, reference, *};
 use crate::{ArenaBuilder, Cpu, DType, HostTensor, Seed, Workspace, backend::conformance::support::*};

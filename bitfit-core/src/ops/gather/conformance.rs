@@ -1,4 +1,4 @@
-//! What every device's row gather must do.
+//! The conformance checks of the row gather.
 
 use super::reference;
 use crate::{
@@ -15,12 +15,12 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
     ]
 }
 
-/// `count` indices below `rows`, some of them more than once.
+/// Returns `count` indices below `rows`, some of them repeated.
 pub(super) fn some_rows(count: usize, rows: usize) -> Vec<u32> {
     (0..count).map(|i| ((i * 7 + i * i * 3) % rows) as u32).collect()
 }
 
-/// `[rows, cols]`, and how many rows are asked for.
+/// The shape `[rows, cols]`, and the number of rows to gather.
 const SHAPES: [(usize, usize, usize); 8] =
     [(1, 1, 1), (3, 5, 7), (33, 17, 2), (100, 31, 65), (70, 384, 40), (9, 768, 16), (300, 2, 3), (5, 3, 0)];
 

@@ -1,4 +1,4 @@
-//! The reference against finite differences, the conformance tests on the CPU, what is kept, errors.
+//! The reference against finite differences, the conformance tests on the CPU, what is saved, and errors.
 
 use super::{conformance::some_rows, reference, *};
 use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};
@@ -38,7 +38,7 @@ fn nothing_but_the_list_is_kept_and_a_constant_is_not_recorded() {
 }
 
 #[test]
-fn a_row_that_is_not_there_is_refused() {
+fn a_row_out_of_range_is_refused() {
     let workspace = Workspace::new(Cpu::default());
     let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
     let mut tape = Tape::infer(&workspace, &arena);

@@ -1,4 +1,4 @@
-//! What every device's linear must do, with frozen and with trained weights.
+//! The conformance checks of the linear layer, with frozen and with trainable weights.
 
 use std::ops::Range;
 
@@ -30,7 +30,7 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
     ]
 }
 
-/// Rows, in and out.
+/// Rows, input features and output features.
 const SHAPES: [[usize; 3]; 9] = [
     [1, 1, 1],
     [3, 5, 2],
@@ -43,7 +43,7 @@ const SHAPES: [[usize; 3]; 9] = [
     [2, 1536, 16],
 ];
 
-/// A linear `[out, in]` under masks of its weight and bias, with an x `[rows, in]` that trains where it is asked to.
+/// A linear layer `[out, in]` with masks for its weight and bias, and an x `[rows, in]` that may be trainable.
 pub(super) struct Case<D: Backend> {
     pub workspace: Workspace<D>,
     pub arena: Arena<D>,
@@ -52,7 +52,7 @@ pub(super) struct Case<D: Backend> {
     pub bias: Vec<Param<D>>,
 }
 
-/// The bias comes in as many parts as it has masks, all but the last of one element.
+/// Makes a case. The bias has as many parts as masks; all parts but the last have one element.
 pub(super) fn case<D: Backend>(
     device: &D,
     [rows, inner, out]: [usize; 3],
@@ -89,7 +89,7 @@ impl<D: Backend> Case<D> {
         }
     }
 
-    /// y, and the gradient of everything that trains by its name.
+    /// Returns y, and the gradient of each trainable parameter by its name.
     fn run(&self, rows: usize, dy: &[f32]) -> (Vec<f32>, Vec<(String, Vec<f32>)>) {
         let mut tape = Tape::train(&self.workspace, &self.arena, SEED);
         let x = self.x(&mut tape, rows);
@@ -123,7 +123,7 @@ fn agrees_with_the_reference<D: Backend>(device: &D) {
     }
 }
 
-/// With weights laid out narrow: y is narrow, and x, read as it comes, and its gradient of either type.
+/// With bfloat16 weights: y is bfloat16; x and its gradient have either type.
 fn narrow_products_agree_with_the_reference<D: Backend>(device: &D) {
     let narrow = device.compute_dtype();
     if narrow == DType::F32 {
@@ -137,7 +137,7 @@ fn narrow_products_agree_with_the_reference<D: Backend>(device: &D) {
         let bias = builder.add("bias", HostTensor::new([out], b.clone()).unwrap(), Mask::All).unwrap();
         let input = builder.train("x", HostTensor::new([rows, inner], x.clone()).unwrap(), Mask::All).unwrap();
         let arena = builder.build().unwrap();
-        // The operands are narrow before the reference sees them; b and the sums are f32.
+        // The operands of the reference are rounded to bfloat16; b and the sums are f32.
         let (x, w) = (widen(&rounded(narrow, &x)), widen(&rounded(narrow, &w)));
         let dy = rounded(narrow, &random(4, rows * out));
         let (dx, _, db) = reference::backward(&widen(&dy), &x, &w, inner);
@@ -153,7 +153,7 @@ fn narrow_products_agree_with_the_reference<D: Backend>(device: &D) {
                 let expected = reference::forward(&x, &w, &added, inner);
                 assert_close(&format!("y {what}"), &elements(&y), &expected, tolerance(narrow, 5e-6));
                 let gradient = backward_from(tape, &y, &dy, &arena, &workspace);
-                // Of the gradients only a narrow dx is rounded.
+                // The only gradient that is rounded is a bfloat16 dx.
                 assert_close(&format!("dx {what}"), &gradient[out..], &dx, tolerance(dtype, 1e-5));
                 if bias.is_some() {
                     assert_close(&format!("db {what}"), &gradient[..out], &db, 5e-6);
@@ -238,11 +238,11 @@ fn a_bias_in_parts_trains_in_those_that_do<D: Backend>(device: &D) {
     assert_close("bias 3", &gradients[1].1, &[db[23], db[5]], 5e-6);
 }
 
-/// Lengths of parts: of nothing, of less and more than any vector, of query, key and value; more than a launch may
-/// take.
+/// Lengths of parts: empty ones, ones shorter and longer than a vector, those of query, key and value, and more parts
+/// than one launch takes.
 const PARTS: [&[usize]; 5] = [&[24], &[8, 8, 8], &[264, 264, 264], &[1, 7, 0, 300, 16, 5, 600], &[13, 13, 13]];
 
-/// A buffer of these elements.
+/// A buffer with the given elements.
 fn there<D: Backend>(device: &D, dtype: DType, values: &[f32]) -> D::Buffer {
     let mut buffer = device.allocate(dtype.words(values.len())).unwrap();
     device.write(values, SliceMut { buffer: &mut buffer, offset: 0, len: values.len(), dtype }).unwrap();
@@ -256,7 +256,7 @@ fn parts_of_a_bias_are_added_wherever_they_lie<D: Backend>(device: &D) {
         let (x, w, b) = (rounded(dtype, &random(1, rows * inner)), random(2, out * inner), random(3, out));
         let weight = FrozenMatrix::new(device, &[HostTensor::new([out, inner], w.clone()).unwrap()]).unwrap();
         let x_there = there(device, dtype, &x);
-        // From each element on to which vectors may be aligned, and from those between.
+        // From offsets to which vectors can be aligned, and from those in between.
         for offset in 0..5 {
             let bias = there(device, DType::F32, &[vec![f32::NAN; offset], b.clone()].concat());
             let mut first = offset;
@@ -284,7 +284,7 @@ fn parts_of_a_bias_are_added_wherever_they_lie<D: Backend>(device: &D) {
 fn ranges_of_columns_are_summed_to_their_places<D: Backend>(device: &D) {
     let rows = 70;
     for dtype in types(device) {
-        // A thousand columns are whole vectors, and one more is none.
+        // A thousand columns are whole vectors, and 1001 are not.
         for cols in [1000, 1001] {
             let values = rounded(dtype, &random(1, rows * cols));
             let dy = there(device, dtype, &values);
@@ -306,7 +306,7 @@ fn ranges_of_columns_are_summed_to_their_places<D: Backend>(device: &D) {
                 }
                 assert_close(&format!("{columns:?} of {cols}, {dtype:?}"), &found, &expected, 5e-6);
             };
-            // Query and value; then more than a launch may take, of any length and from any column on.
+            // Query and value; then more parts than one launch takes, of any length and from any column on.
             let none = 0..0;
             let thirds = [0..264, 264..528, 528..792, none.clone(), none.clone(), none];
             check(thirds, [Some(0), None, Some(1000), None, None, None]);

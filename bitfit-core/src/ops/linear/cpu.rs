@@ -64,7 +64,7 @@ impl Linear for Cpu {
                 let to = StoreBf16::new(NoEpilogue, MatMut::new(dx, w.in_features()));
                 gemm::input_gradient_view(isa, MatRef::new(dy, w.out_features()), w, Output::Discard, &to);
             }),
-            (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape converts what meets an f32 weight to f32"),
+            (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape converts inputs of f32 weights to f32"),
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The specification of the linear, as plain loops.
+//! The specification of the linear layer, as plain loops.
 
 use crate::ops::Real;
 

@@ -1,4 +1,4 @@
-//! The reference against finite differences, the conformance tests on the CPU, what is kept, and what is refused.
+//! The reference against finite differences, the conformance tests on the CPU, what is saved, and errors.
 
 use super::{conformance::case, reference, *};
 use crate::{Cpu, backend::conformance::support::*};
@@ -30,7 +30,7 @@ fn the_input_is_kept_only_where_the_weight_trains() {
         let x = case.x(&mut tape, rows);
         let y = tape.linear(&x, &case.weight, &[&case.bias[0]]).unwrap();
         assert_eq!((tape.recorded(), y.slot().is_some()), (recorded, recorded == 1), "{weight:?} {bias:?}");
-        // y is a buffer of another size; if x is free, its own is lent again.
+        // y has a buffer of another size; if x is free, its buffer is reused.
         drop(x);
         let before = case.workspace.allocated_bytes();
         let lent = case.workspace.scratch(rows * inner).unwrap();

@@ -1,4 +1,4 @@
-//! What every device's products of two matrices must do.
+//! The conformance checks of matrix multiplication.
 
 use super::reference;
 use crate::{

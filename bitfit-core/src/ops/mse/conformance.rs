@@ -1,4 +1,4 @@
-//! What every device's mean squared error must do.
+//! The conformance checks of the mean squared error.
 
 use ndarray::ArrayView2;
 

@@ -8,7 +8,7 @@ pub fn forward<R: Real>(x: &[R], targets: &[R]) -> R {
     sum / R::of(x.len() as f64)
 }
 
-/// dx for a gradient `dloss` of the mean.
+/// The gradient dx for a gradient `dloss` of the mean.
 pub fn backward<R: Real>(x: &[R], targets: &[R], dloss: R) -> Vec<R> {
     let scale = R::of(2.0) / R::of(x.len() as f64) * dloss;
     x.iter().zip(targets).map(|(&x, &t)| scale * (x - t)).collect()

@@ -1,4 +1,5 @@
-//! The reference against finite differences and by hand, the conformance tests on the CPU, what is kept, errors.
+//! The reference against finite differences and values computed by hand, the conformance tests on the CPU, what is
+//! saved, and errors.
 
 use super::{reference, *};
 use crate::{ArenaBuilder, Cpu, HostTensor, Mask, Seed, Workspace, backend::conformance::support::*};

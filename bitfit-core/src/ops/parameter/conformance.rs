@@ -1,4 +1,4 @@
-//! What a parameter on the tape must do on every device.
+//! The conformance checks of parameters on the tape.
 
 use crate::{
     ArenaBuilder, Backend, HostTensor, Mask, Tape, Workspace,
@@ -19,7 +19,7 @@ fn the_gradient_holds_the_entries_that_the_mask_chooses<D: Backend>(device: &D) 
     for mask in MASKS() {
         let workspace = Workspace::new(device.clone());
         let mut builder = ArenaBuilder::new(device.clone());
-        // In front of the parameter, so that an offset that is not added shows.
+        // Before the parameter in the arena, so that an offset that is not added is detected.
         builder.train("other", HostTensor::new([3], vec![9.0; 3]).unwrap(), Mask::All).unwrap();
         let values = random(1, 28);
         let param = builder.train("w", HostTensor::new([4, 7], values.clone()).unwrap(), mask.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! What every device's softmax must do.
+//! The conformance checks of the softmax.
 
 use super::reference;
 use crate::{
@@ -23,7 +23,7 @@ fn agrees_with_the_reference<D: Backend>(device: &D) {
         let dx = reference::backward(&widen(&found.dy), &y, cols);
         let what = format!("[{rows}, {cols}]");
         assert_close(&format!("y {what}"), &found.y, &y, 1e-6);
-        // Where one element has nearly all of the row, the gradient is a small difference of large numbers.
+        // If one element has nearly all of the row's probability, the gradient is a small difference of large numbers.
         assert_close(&format!("dx {what}"), &found.gradients[0], &dx, 2e-5);
     }
 }

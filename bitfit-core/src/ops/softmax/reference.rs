@@ -2,7 +2,7 @@
 
 use crate::ops::Real;
 
-/// y `[T, n]` of x `[T, n]`.
+/// The softmax y `[T, n]` of x `[T, n]`.
 pub fn forward<R: Real>(x: &[R], cols: usize) -> Vec<R> {
     let mut y = Vec::new();
     for x in x.chunks_exact(cols) {
@@ -13,7 +13,7 @@ pub fn forward<R: Real>(x: &[R], cols: usize) -> Vec<R> {
     y
 }
 
-/// dx for a gradient `dy` of y, by the whole Jacobian `∂y[j]/∂x[i] = y[j] (δ[i,j] - y[i])`.
+/// The gradient dx for a gradient `dy` of y, by the whole Jacobian `∂y[j]/∂x[i] = y[j] (δ[i,j] - y[i])`.
 pub fn backward<R: Real>(dy: &[R], y: &[R], cols: usize) -> Vec<R> {
     let mut dx = Vec::new();
     for (dy, y) in dy.chunks_exact(cols).zip(y.chunks_exact(cols)) {

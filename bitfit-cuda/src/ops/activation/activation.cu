@@ -5,7 +5,7 @@ extern "C" __global__ void bitfit_relu(const float* x, float* y, u64 len) {
     FOR_EACH_ELEMENT(i, len) y[i] = x[i] <= 0.0f ? 0.0f : x[i];
 }
 
-// In f64, rounded once: backward uses 1 - y, which near saturation consists of the last bits of y.
+// Computed in f64 and rounded once: backward uses 1 - y, which near saturation consists of the last bits of y.
 extern "C" __global__ void bitfit_tanh(const float* x, float* y, u64 len) {
     FOR_EACH_ELEMENT(i, len) y[i] = (float)tanh((double)x[i]);
 }

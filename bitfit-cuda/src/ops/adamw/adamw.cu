@@ -1,7 +1,7 @@
 // One optimizer step in three kernels: squares summed by blocks, the norm, and the step, which reads the norm on the
 // device.
 
-// partial[block] = the sum of the squares of `chunk` elements of g, in f64. Launch: 256 threads, a block a chunk.
+// partial[block] = the sum of the squares of `chunk` elements of g, in f64. Launch: 256 threads, a block per chunk.
 extern "C" __global__ void bitfit_adamw_squares(const float* g, u64 len, u64 chunk, double* partial) {
     __shared__ double shared[256];
     u64 begin = blockIdx.x * chunk, end = begin + chunk < len ? begin + chunk : len;

@@ -115,7 +115,7 @@ __device__ __forceinline__ float4 fuse_four(float4 a, float4 b, float4 c) {
 }
 __device__ __forceinline__ float sum_four(float4 a) { return (a.x + a.y) + (a.z + a.w); }
 
-// The sum of the thread's own columns.
+// The sum over the thread's own columns.
 template <bool WIDE>
 __device__ __forceinline__ float sum_of_columns(float4 v, Columns columns) {
     if (WIDE) return columns.count > 0 ? sum_four(v) : 0.0f;
@@ -123,11 +123,11 @@ __device__ __forceinline__ float sum_of_columns(float4 v, Columns columns) {
         columns.count > 0 ? v.x : 0.0f, columns.count > 1 ? v.y : 0.0f, columns.count > 2 ? v.z : 0.0f, columns.count > 3 ? v.w : 0.0f));
 }
 
-// COUNT sums over the block, COUNT a power of two up to 32: of the threads' values, the sum of value i in every lane i,
-// i + COUNT and so on of every warp. `shared` has room for COUNT floats a warp, and serves one call.
+// COUNT sums over the block, COUNT a power of two up to 32: lanes i, i + COUNT and so on of every warp receive the sum
+// of value i over all threads. `shared` has room for COUNT floats per warp, and serves one call.
 //
-// Within a warp, lanes hand each other half of the values that they still have and keep the other half, until each has
-// one: a shuffle a value, where a `warp_sum` for each would take five.
+// Within a warp, lanes exchange half of their remaining values and keep the other half until each has one. That takes
+// one shuffle per value, where a `warp_sum` for each would take five.
 template <u32 COUNT>
 __device__ __forceinline__ float block_sums(float (&values)[COUNT], float* shared) {
     u32 lane = threadIdx.x % 32, distance = 16;
@@ -143,7 +143,7 @@ __device__ __forceinline__ float block_sums(float (&values)[COUNT], float* share
     float sum = values[0];
 #pragma unroll
     for (; distance > 0; distance /= 2) sum += __shfl_xor_sync(FULL_WARP, sum, distance);
-    // The value that is left in a lane is the one of the lane's upper bits.
+    // The upper bits of the lane number select the value that is left in a lane.
     if (lane % (32 / COUNT) == 0) shared[threadIdx.x / 32 * COUNT + lane / (32 / COUNT)] = sum;
     __syncthreads();
     sum = 0.0f;
@@ -162,16 +162,16 @@ __device__ __forceinline__ float block_sums(float (&values)[COUNT], float* share
 // Which elements the dropout keeps: bit 4 r + i for the thread's column i of row `first` + r. All threads of the block
 // call.
 //
-// A draw decides eight elements that lie sixteen apart in a group of 128, and a warp has 128 columns of a row. So its
-// lanes make the draws of all of them, and hand each other the bits.
+// A draw decides eight elements that are sixteen apart in a group of 128, and a warp has 128 columns of a row. The
+// lanes of a warp therefore generate all draws together and exchange the bits.
 template <u32 ROWS, bool WIDE>
 __device__ __forceinline__ u32 kept_of_rows(const Dropout& dropout, u64 first, u64 cols) {
     if (dropout.threshold == 0) return ~0u;
     u32 lane = threadIdx.x % 32, kept = 0;
     u64 begin = first * cols + threadIdx.x / 32 * 128;
     if (WIDE && cols % 128 == 0) {
-        // A warp's columns of a row are one group, of sixteen draws: half a warp draws for a row, the other half for
-        // the next. Byte p of `drawn` is of the pair p of rows.
+        // A warp's columns of a row are one group of sixteen draws: half of the warp draws for a row, the other half
+        // for the next. Byte p of `drawn` belongs to the pair p of rows.
         u32 drawn = 0;
 #pragma unroll
         for (u32 pair = 0; pair < ROWS / 2; pair++) {
@@ -184,8 +184,7 @@ __device__ __forceinline__ u32 kept_of_rows(const Dropout& dropout, u64 first, u
             kept |= ((__shfl_sync(FULL_WARP, drawn, from) >> (lane / 4)) & 0x01010101u) << i;
         }
     } else {
-        // They lie in two groups: half a warp draws for each. Not unrolled, for the sake of the time that it takes to
-        // compile.
+        // The columns are in two groups, and half of the warp draws for each. Not unrolled, to save compile time.
 #pragma unroll 1
         for (u32 row = 0; row < ROWS; row++, begin += cols) {
             u32 drawn = kept_of_draw(dropout, philox(dropout, (begin / 128 + lane / 16) * 16 + lane % 16));
@@ -200,7 +199,7 @@ __device__ __forceinline__ u32 kept_of_rows(const Dropout& dropout, u64 first, u
     return kept;
 }
 
-// The dropout's factors of the thread's columns of row r of the block.
+// The dropout factors of the thread's columns of row r of the block.
 __device__ __forceinline__ float4 factors_of_row(const Dropout& dropout, u32 kept, u32 r) {
     kept >>= 4 * r;
     return make_float4(
@@ -208,8 +207,8 @@ __device__ __forceinline__ float4 factors_of_row(const Dropout& dropout, u32 kep
         kept & 8u ? dropout.scale : 0.0f);
 }
 
-// The ROWS rows from `first` on, by a block. `bias`, `residual`, `rounded`, which is y again, and
-// `normalized` with `rstd` may be null.
+// A block processes the ROWS rows from `first` on. `bias`, `residual`, `rounded` (a copy of y), and `normalized` with
+// `rstd` may be null.
 template <u32 ROWS, bool WIDE, class X, class K>
 __device__ __forceinline__ void add_norm(
     const X* x, const float* bias, const float* residual, const float* weight, const float* beta, const Dropout& dropout, float eps,
@@ -257,9 +256,9 @@ __device__ __forceinline__ void add_norm(
     }
 }
 
-// Launch: a block for `block_rows` rows, which it takes ROWS at a time. `normalized` with `rstd` may be null where only
-// β's sum is asked for; `dr` and `dx` may be, and so may, of the sums of β, b and γ over each block's rows, [blocks,
-// cols], those that are not asked for.
+// Launch: a block for `block_rows` rows, which it processes ROWS at a time. `normalized` with `rstd` may be null if
+// only the sum for β is needed. `dr` and `dx` may be null, and so may each of the sums for β, b and γ over the rows of
+// each block, [blocks, cols].
 template <u32 ROWS, bool WIDE, class X, class K>
 __device__ __forceinline__ void add_norm_backward(
     const float* dy, const float* weight, const K* normalized, const float* rstd, const Dropout& dropout, float* dr, X* dx, float* beta,
@@ -294,7 +293,8 @@ __device__ __forceinline__ void add_norm_backward(
             for (u32 r = 0; r < ROWS; r++) of_gamma = fuse_four(g[r], numbers(of_normalized[r]), of_gamma);
         }
 
-        // Of each row the sums of g and of g ∘ x̂. Two places in turn: who is late to read one is not overtaken twice.
+        // For each row, the sums of g and of g ∘ x̂. Two buffers alternate, so that a slow thread can still read one
+        // while the next is written.
         float sums[2 * ROWS];
 #pragma unroll
         for (u32 r = 0; r < ROWS; r++) {
@@ -306,7 +306,7 @@ __device__ __forceinline__ void add_norm_backward(
 #pragma unroll
         for (u32 r = 0; r < ROWS; r++) {
             float mean = __shfl_sync(FULL_WARP, means, r), along = __shfl_sync(FULL_WARP, means, ROWS + r);
-            // Of a row that is not there zero, and so is all that follows.
+            // Zero for a row that does not exist, and so is everything that follows.
             float scale = __shfl_sync(FULL_WARP, inverse, r);
             float4 n = numbers(of_normalized[r]);
             float4 v = make_float4(
@@ -324,11 +324,11 @@ __device__ __forceinline__ void add_norm_backward(
     if (gamma) store_four<WIDE>(gamma + begin, columns, true, of_gamma);
 }
 
-// sums[at] += Σ partial[block, :] for each of the three matrices [blocks, cols] of the sums of β, b and γ that is not
-// null. Launch: blocks of 256 threads, for eight columns along x, for one of the three along y.
+// sums[at] += Σ partial[block, :] for each of the three matrices [blocks, cols] of the sums for β, b and γ that is not
+// null. Launch: blocks of 256 threads, each for eight columns along x and one of the three matrices along y.
 //
-// Each of a block's threads adds every 32nd row in one of the columns, so that a warp reads four rows' whole sectors.
-// Then the threads of a column are added up.
+// Each thread adds every 32nd row of one column, so that a warp reads whole sectors of four rows. Then the sums of the
+// threads of a column are added.
 extern "C" __global__ void bitfit_add_norm_sums(
     const float* beta, const float* bias, const float* gamma, u64 blocks, u64 cols, float* sums, u64 beta_at, u64 bias_at, u64 gamma_at) {
     __shared__ float parts[8][8];
@@ -352,9 +352,9 @@ extern "C" __global__ void bitfit_add_norm_sums(
     }
 }
 
-// For x, and dx, of type X, with x̂ kept as K; for blocks of THREADS threads at the most, of which a multiprocessor
-// should hold BLOCKS. Where rows are not WIDE it is two rows at a time, one after the other: that is for odd sizes, and
-// has code enough.
+// For x and dx of type X, with x̂ saved as K; for blocks of at most THREADS threads, of which a multiprocessor should
+// hold BLOCKS. If rows are not WIDE, which happens for odd sizes only, two rows are processed at a time, to limit the
+// code size.
 #define FORWARD(ROWS, X, K, SUFFIX, THREADS, BLOCKS)                                                                             \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) bitfit_add_norm_by##ROWS##_##SUFFIX(                           \
         const X* x, const float* bias, const float* residual, const float* weight, const float* beta, DROPOUT_PARAMETERS,        \

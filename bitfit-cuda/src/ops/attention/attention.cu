@@ -1,11 +1,11 @@
-// Attention in tiles by multiply-adds in f32, for matrices of either type and heads of at most 128 columns: every
-// product of the f32 mode, and bfloat16 where tensor cores do not take it.
+// Attention in tiles with multiply-adds in f32, for matrices of either type and heads of at most 128 columns: for f32,
+// and for bfloat16 if tensor cores do not support it.
 //
-// A block of 256 threads takes TILE queries (or keys) and walks over all keys (or queries) TILE at a time, so that of
-// the scores no more exists than a tile. Thread (ty, tx) of 16 · 16 has rows ty · ROWS .. of a tile and columns tx, tx
-// + 16, …: what it reads of a row is read by the other fifteen at once, and what they read of columns lies in sixteen
-// banks. Rows in shared memory are an element longer than DIM, for the same reason. A head of fewer columns than DIM is
-// filled up with zeros.
+// A block of 256 threads takes TILE queries (or keys) and loops over all keys (or queries) TILE at a time, so that only
+// one tile of scores exists. Thread (ty, tx) of 16 · 16 has rows ty · ROWS .. of a tile and columns tx, tx + 16, …:
+// sixteen threads read the same element of a row at the same time, and elements of columns in sixteen different banks.
+// For the same reason rows in shared memory are one element longer than DIM. A head with fewer columns than DIM is
+// padded with zeros.
 //
 // TILE is as large as 48 KiB of shared memory allow: 64 in forward (a little more than 48 KiB for DIM = 64, which every
 // device since Turing has; 32 for DIM = 128), 32 in backward, which holds four tiles (16 for DIM = 128).
@@ -18,8 +18,7 @@ struct Tiles {
     static const int BACKWARD = DIM > 64 ? 16 : 32;
 };
 
-// Rows `first ..` of a head's columns, `rows` of them, to TILE rows in shared memory; zeros behind the last row and
-// column.
+// Copies `rows` rows of a head's columns, from row `first` on, to TILE rows in shared memory, padded with zeros.
 template <class T, int DIM, int TILE>
 __device__ __forceinline__ void load_tile(const T* from, u64 stride, u64 first, u32 rows, u32 column, u32 dim, float* to) {
     for (u32 i = threadIdx.x; i < TILE * DIM; i += THREADS) {
@@ -68,7 +67,7 @@ __device__ __forceinline__ void multiply_tile(const float* a, const float* b, fl
     }
 }
 
-// The sum and the greatest over the sixteen threads that share rows, in each of them.
+// The sum and the maximum over the sixteen threads that share rows, in each of them.
 __device__ __forceinline__ float sum_of_sixteen(float x) {
     for (int distance = 8; distance > 0; distance /= 2) x += __shfl_xor_sync(FULL_WARP, x, distance);
     return x;
@@ -78,7 +77,7 @@ __device__ __forceinline__ float max_of_sixteen(float x) {
     return x;
 }
 
-// Writes the thread's part of a tile of DIM columns, times `factor[r]`, to rows `first ..` of which there are `rows`.
+// Writes the thread's part of a tile of DIM columns, times `factor[r]`, to `rows` rows from row `first` on.
 template <class T, int DIM, int ROWS>
 __device__ __forceinline__ void store_tile(
     T* to, u64 stride, u64 first, u32 rows, u64 column, u32 dim, const float (&c)[ROWS][DIM / 16], const float (&factor)[ROWS]) {
@@ -92,10 +91,10 @@ __device__ __forceinline__ void store_tile(
     }
 }
 
-// o = (m ∘ softmax(q · kᵀ / √D)) · v [Tq, H], and where `lse` [Tq, heads] is not null the rows' log-sum-exps. A block
-// takes FORWARD queries. The softmax is made as the keys come: a row's greatest score so far, the sum of exponentials
-// and of values weighted by them, all three scaled down where a greater score comes (Milakov, Gimelshein, arXiv
-// 1805.02867). Launch: blocks of queries along z; dynamic shared memory (2 · TILE · (DIM + 1) + TILE²) · 4 bytes.
+// o = (m ∘ softmax(q · kᵀ / √D)) · v [Tq, H], and if `lse` [Tq, heads] is not null the rows' log-sum-exps. A block
+// takes FORWARD queries. The softmax is computed online: a row's maximum so far, the sum of exponentials and the sum of
+// values weighted by them, both rescaled when a greater score occurs (Milakov, Gimelshein, arXiv 1805.02867). Launch:
+// blocks of queries along z; dynamic shared memory (2 · TILE · (DIM + 1) + TILE²) · 4 bytes.
 template <class T, int DIM>
 __device__ __forceinline__ void attention(const Input<T>& input, T* o, float* lse, float* shared, unsigned char* kept) {
     const int TILE = Tiles<DIM>::FORWARD, ROWS = TILE / 16;
@@ -181,15 +180,15 @@ template <int DIM>
 struct Shared {
     static const int TILE = Tiles<DIM>::BACKWARD;
     float queries[TILE * (DIM + 1)], gradients[TILE * (DIM + 1)], keys[TILE * (DIM + 1)], values[TILE * (DIM + 1)];
-    // ds, and m ∘ p where it is needed.
+    // ds, and m ∘ p if it is needed.
     float ds[TILE * TILE], p[TILE * TILE];
     float lse[TILE], means[TILE];
     unsigned char kept[TILE * 16];
 };
 
-// dq = ds · k / √D, and the rows' Σⱼ p dp to `means` [Tq, heads], which the kernel behind this one reads. A block takes
-// BACKWARD queries and goes over the keys twice: for the sum, then for ds. Where one tile holds all keys, what the
-// first pass found is still there for the second. Launch: blocks of queries along z.
+// dq = ds · k / √D, and the rows' Σⱼ p dp to `means` [Tq, heads], which the next kernel reads. A block takes BACKWARD
+// queries and loops over the keys twice: for the sum, then for ds. If one tile holds all keys, the second pass reuses
+// the results of the first. Launch: blocks of queries along z.
 template <class T, int DIM>
 __device__ __forceinline__ void attention_dq(
     const Input<T>& input, const float* lse, const T* dy, float* means, T* dq, u64 dq_stride, Shared<DIM>& shared) {
@@ -244,7 +243,7 @@ __device__ __forceinline__ void attention_dq(
 }
 
 // dk = dsᵀ · q / √D and dv = (m ∘ p)ᵀ · dy, to columns `k_at ..` and `v_at ..` of rows of dkv. A block takes BACKWARD
-// keys and goes over the queries. Launch: blocks of keys along z.
+// keys and loops over the queries. Launch: blocks of keys along z.
 template <class T, int DIM>
 __device__ __forceinline__ void attention_dkv(
     const Input<T>& input, const float* lse, const T* dy, const float* means, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at,

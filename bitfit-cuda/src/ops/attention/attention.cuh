@@ -31,7 +31,7 @@ struct Input {
 struct Head {
     u64 first_query, first_key;
     u32 queries, keys, head, column;
-    // The dropout's number of p's first element, and how many elements a row of p takes (`dropout_element` of the op in
+    // The dropout number of p's first element, and the number of elements of a row of p (`dropout_element` of the op in
     // core).
     u64 first_element;
     u32 pitch;

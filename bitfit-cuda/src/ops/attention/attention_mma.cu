@@ -1,9 +1,9 @@
 // Attention in bfloat16 on tensor cores for sequences of any length; sums and the softmax in f32.
 //
-// A block of four warps takes 64 queries (or keys), sixteen a warp, and walks over the keys (or queries) in steps.
-// Registers set the steps: what a warp holds of its own rows, and sums for, grows with DIM. 64 keys in forward; in
-// backward 64 keys to a step for the queries' gradient, 32 of DIM = 128; 32 queries for the keys' and values', 16 of
-// DIM = 128.
+// A block of four warps takes 64 queries (or keys), sixteen per warp, and loops over the keys (or queries) in steps.
+// The number of registers limits the steps, because the data and the sums of a warp's rows grow with DIM. A step is 64
+// keys in forward; in backward 64 keys for the gradient of the queries (32 for DIM = 128), and 32 queries for the
+// gradients of keys and values (16 for DIM = 128).
 
 #if __CUDA_ARCH__ >= 800
 
@@ -11,7 +11,8 @@
 #define THREADS (32 * WARPS)
 // Rows of a block.
 #define TILE (16 * WARPS)
-// Keys that are drawn for at once, a whole number of steps: a draw decides eight elements that lie sixteen apart.
+// The number of keys for which dropout is drawn at once, a whole number of steps: a draw decides eight elements that
+// are sixteen apart.
 #define DRAWN 128
 
 template <int DIM>
@@ -21,7 +22,8 @@ struct Steps {
     static const int DKV = DIM > 64 ? 16 : 32;
 };
 
-// A warp's sixteen rows of a head's columns as left operands, straight from memory: they are read once.
+// A warp's sixteen rows of a head's columns as left operands, read directly from global memory, because they are read
+// once.
 template <int DIM>
 __device__ __forceinline__ void load_left(
     const bf16* from, u64 stride, u64 first, u32 rows, u32 column, u32 dim, u32 (&a)[DIM / 16][4]) {
@@ -37,7 +39,7 @@ __device__ __forceinline__ void load_left(
     }
 }
 
-// c = a · bᵀ: a [16, DIM] in registers, b [COLUMNS, DIM] in lines of DIM + PAD.
+// c = a · bᵀ: a [16, DIM] in registers, b [COLUMNS, DIM] in shared memory, in lines of DIM + PAD.
 template <int DIM, int COLUMNS>
 __device__ __forceinline__ void multiply_left(const u32 (&a)[DIM / 16][4], const bf16* b, float (&c)[COLUMNS / 8][4]) {
     clear(c);
@@ -45,7 +47,7 @@ __device__ __forceinline__ void multiply_left(const u32 (&a)[DIM / 16][4], const
     for (u32 step = 0; step < DIM / 16; step++) multiply_by_rows<COLUMNS, DIM + PAD>(a[step], b, 16 * step, COLUMNS, c);
 }
 
-// c += a · b: a [16, SUM] as a product left it, rounded; b [SUM, DIM] in lines of DIM + PAD.
+// c += a · b: a [16, SUM] in the register layout of a product, rounded; b [SUM, DIM] in lines of DIM + PAD.
 template <int DIM, int SUM>
 __device__ __forceinline__ void multiply_again(const float (&a)[SUM / 8][4], const bf16* b, float (&c)[DIM / 8][4]) {
 #pragma unroll
@@ -64,8 +66,8 @@ struct ForwardShared {
     unsigned char kept[TILE * 16];
 };
 
-// o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps where `lse` is not null; the softmax as the keys come,
-// as in attention.cu. Launch: blocks of TILE queries along z.
+// o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps if `lse` is not null, with an online softmax as in
+// attention.cu. Launch: blocks of TILE queries along z.
 template <int DIM>
 __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, float* lse, ForwardShared<DIM>& shared) {
     const int KEYS = Steps<DIM>::FORWARD;
@@ -103,7 +105,7 @@ __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, flo
             max[half] = max_of_four(max[half]);
             correction[half] = expf(greatest[half] - max[half]);
             greatest[half] = max[half];
-            // A lane's own columns; those of the other three are added at the end.
+            // The sum of the lane's own columns; those of the other three lanes are added at the end.
             sums[half] *= correction[half];
         }
 #pragma unroll
@@ -141,8 +143,8 @@ struct DqShared {
     unsigned char kept[TILE * 16];
 };
 
-// dq = ds · k / √D, and the rows' Σⱼ p dp to `means` [Tq, heads], which the kernel behind this one reads. Goes over the
-// keys twice: for the sum, then for ds. Launch: blocks of TILE queries along z.
+// dq = ds · k / √D, and the rows' Σⱼ p dp to `means` [Tq, heads], which the next kernel reads. Loops over the keys
+// twice: for the sum, then for ds. Launch: blocks of TILE queries along z.
 template <int DIM>
 __device__ __forceinline__ void attention_dq(
     const Input<bf16>& input, const float* lse, const bf16* dy, float* means, bf16* dq, u64 dq_stride, DqShared<DIM>& shared) {
@@ -165,7 +167,7 @@ __device__ __forceinline__ void attention_dq(
         for (u32 key0 = 0; key0 < at.keys; key0 += KEYS) {
             __syncthreads();
             u32 keys = at.keys - key0;
-            // Where one step takes all keys, they are still there in the second pass.
+            // If one step takes all keys, they are still in shared memory in the second pass.
             if (pass == 0 || at.keys > KEYS) {
                 copy_rows<DIM>(input.k, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.keys);
                 copy_rows<DIM>(input.v, input.kv_stride, at.first_key + key0, keys, KEYS, at.column, input.dim, shared.values);
@@ -213,7 +215,7 @@ struct DkvShared {
 };
 
 // dk = dsᵀ · q / √D and dv = (m ∘ p)ᵀ · dy, to columns `k_at ..` and `v_at ..` of rows of dkv. Everything is transposed
-// here: a warp's rows are keys, and a score's columns queries. Launch: blocks of TILE keys along z.
+// here: the rows of a warp are keys, and the columns of the scores are queries. Launch: blocks of TILE keys along z.
 template <int DIM>
 __device__ __forceinline__ void attention_dkv(
     const Input<bf16>& input, const float* lse, const bf16* dy, const float* means, bf16* dkv, u64 dkv_stride, u64 k_at, u64 v_at,

@@ -1,12 +1,12 @@
 // Code that the kernels on tensor cores share: tiles of a head in shared memory, and their products. It follows
 // attention.cuh and precedes attention_mma.cu and attention_short.cu.
 //
-// A warp takes sixteen rows. They, or what a product made of them, are the left operand of every product
-// (FlashAttention-2: Dao, arXiv 2307.08691, section 3): what a product makes of scores is, rounded, the left operand of
-// the next as it lies: of lane 4 g + t, c[0 1] of two neighbouring products of eight columns are a[0] and a[2], c[2 3]
-// are a[1] and a[3] (see `mma_bf16_m16n8k16`). The right operands lie in shared memory row by row, and `load_matrices`
-// reads them as they lie or transposed. Lines in shared memory are eight elements longer than a row, which puts the
-// eight lines that are read at once in different banks. A head of fewer columns than DIM is filled up with zeros.
+// A warp takes sixteen rows. They, or a product of them, are the left operand of every product (FlashAttention-2: Dao,
+// arXiv 2307.08691, section 3): after rounding, the result of a product is already in the register layout of a left
+// operand: in lane 4 g + t, c[0 1] of two neighbouring products of eight columns are a[0] and a[2], c[2 3] are a[1] and
+// a[3] (see `mma_bf16_m16n8k16`). The right operands are row-major in shared memory, and `load_matrices` reads them
+// directly or transposed. Lines in shared memory are eight elements longer than a row, which puts the eight lines that
+// are read at once in different banks. A head with fewer columns than DIM is padded with zeros.
 
 // The padding of a row in shared memory, in elements.
 #define PAD 8
@@ -17,8 +17,8 @@
 // The first of a warp's rows.
 __device__ __forceinline__ u32 warp_row() { return threadIdx.x / 32 * 16; }
 
-// Copies rows `first ..` of a head's columns, of which there are `rows`, to lines of DIM + PAD, and zeros to the lines
-// behind them, up to `lines`. They are there after `wait_for_copies` and a barrier.
+// Copies `rows` rows of a head's columns, from row `first` on, to lines of DIM + PAD, and zeros to the lines after
+// them, up to `lines`. The copy is complete after `wait_for_copies` and a barrier.
 template <int DIM>
 __device__ __forceinline__ void copy_rows(
     const bf16* from, u64 stride, u64 first, u32 rows, u32 lines, u32 column, u32 dim, bf16* to) {
@@ -31,7 +31,8 @@ __device__ __forceinline__ void copy_rows(
     }
 }
 
-// Left operands: sixteen rows from `row` on, sixteen columns from `column` on; and of a matrix that lies transposed.
+// Left operands: sixteen rows from `row` on, sixteen columns from `column` on; and those of a matrix that is stored
+// transposed.
 template <int LINE>
 __device__ __forceinline__ void left_operand(const bf16* from, u32 row, u32 column, u32 (&a)[4]) {
     u32 lane = threadIdx.x % 32;
@@ -43,7 +44,7 @@ __device__ __forceinline__ void left_operand_transposed(const bf16* from, u32 ro
     load_matrices_transposed(a, from + (column + lane / 16 * 8 + lane % 8) * LINE + row + lane / 8 % 2 * 8);
 }
 
-// What a product left of sixteen columns, rounded: a left operand.
+// The result of a product for sixteen columns, rounded: a left operand.
 __device__ __forceinline__ void left_operand(const float (&low)[4], const float (&high)[4], u32 (&a)[4]) {
     a[0] = pack_bf16(low[0], low[1]);
     a[1] = pack_bf16(low[2], low[3]);
@@ -51,14 +52,14 @@ __device__ __forceinline__ void left_operand(const float (&low)[4], const float 
     a[3] = pack_bf16(high[2], high[3]);
 }
 
-// Two products that lie side by side.
+// Two products with neighbouring columns.
 __device__ __forceinline__ void multiply_pair(const u32 (&a)[4], const u32 (&b)[4], float (&c)[4], float (&next)[4]) {
     u32 left[2] = {b[0], b[1]}, right[2] = {b[2], b[3]};
     mma_bf16_m16n8k16(c, a, left);
     mma_bf16_m16n8k16(next, a, right);
 }
 
-// c += a · bᵀ over sixteen columns of b from `column` on. b's rows are c's columns; from `count` on they are left out.
+// c += a · bᵀ over sixteen columns of b from `column` on. b's rows are c's columns; those from `count` on are skipped.
 template <int COLUMNS, int LINE>
 __device__ __forceinline__ void multiply_by_rows(const u32 (&a)[4], const bf16* b, u32 column, u32 count, float (&c)[COLUMNS / 8][4]) {
     u32 lane = threadIdx.x % 32, right[4];
@@ -89,15 +90,15 @@ __device__ __forceinline__ void clear(float (&c)[N][4]) {
     for (u32 n = 0; n < N; n++) c[n][0] = c[n][1] = c[n][2] = c[n][3] = 0.0f;
 }
 
-// Gives the lane at a distance one of two words and takes one: the lower lane then has the first of both, the upper one
-// the second.
+// Exchanges one of two words with the lane at a distance: the lower lane then has the first words of both, the upper
+// one the second.
 __device__ __forceinline__ void exchange(u32& first, u32& second, u32 distance) {
     bool upper = threadIdx.x & distance;
     u32 other = __shfl_xor_sync(FULL_WARP, upper ? first : second, distance);
     (upper ? first : second) = other;
 }
 
-// Hands the four lanes that share rows each other's words: word i of lane t becomes word t of lane i.
+// Transposes the words of the four lanes that share rows: word i of lane t becomes word t of lane i.
 __device__ __forceinline__ void transpose_of_four(u32 (&words)[4]) {
     exchange(words[0], words[1], 1);
     exchange(words[2], words[3], 1);
@@ -105,9 +106,9 @@ __device__ __forceinline__ void transpose_of_four(u32 (&words)[4]) {
     exchange(words[1], words[3], 2);
 }
 
-// Writes a warp's sixteen rows, times a factor for the upper and one for the lower eight, to rows `first ..` of which
-// there are `rows`. A lane has two columns of each product; it gives them for all eight of one, which it writes at
-// once.
+// Writes a warp's sixteen rows, times a factor for the upper and one for the lower eight, to `rows` rows from row
+// `first` on. A lane has two columns of each product; lanes exchange them so that each writes all eight columns of one
+// product at once.
 template <int DIM>
 __device__ __forceinline__ void store_rows(
     bf16* to, u64 stride, u64 first, u32 rows, u64 column, u32 dim, const float (&c)[DIM / 8][4], float upper, float lower) {
@@ -128,7 +129,7 @@ __device__ __forceinline__ void store_rows(
     }
 }
 
-// The sum and the greatest over the four lanes that share rows, in each of them.
+// The sum and the maximum over the four lanes that share rows, in each of them.
 __device__ __forceinline__ float sum_of_four(float x) {
     x += __shfl_xor_sync(FULL_WARP, x, 2);
     return x + __shfl_xor_sync(FULL_WARP, x, 1);
@@ -138,6 +139,6 @@ __device__ __forceinline__ float max_of_four(float x) {
     return fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 1));
 }
 
-// e to the power of x is 2 to the power of this times x.
+// log₂ e: eˣ is 2 to the power of x · log₂ e.
 #define LOG2_E 1.4426950408889634f
 #endif

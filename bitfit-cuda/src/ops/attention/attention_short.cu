@@ -8,12 +8,12 @@
 
 #if __CUDA_ARCH__ >= 800
 
-// Bytes of the draws that a head may need: sixteen decide 128 elements of p, and a lane may read a group behind the
-// last.
+// The maximum size of a head's draws in bytes: sixteen bytes decide 128 elements of p, and a lane may read one group
+// past the last.
 #define DRAW_BYTES(LEN) (16 * ((LEN) * (LEN) / 128 + 1))
 
-// The draws of a whole p, whose rows lie one behind the other: bit j of byte 16 l + c says whether element 128 l + 16 j
-// + c is kept.
+// The draws of a whole p, whose rows are contiguous: bit j of byte 16 l + c says whether element 128 l + 16 j + c is
+// kept.
 __device__ __forceinline__ void draw_all(const Dropout& dropout, const Head& at, unsigned char* draws) {
     if (dropout.threshold == 0) return;
     u32 groups = (at.queries * at.pitch + 127) / 128;
@@ -22,8 +22,8 @@ __device__ __forceinline__ void draw_all(const Dropout& dropout, const Head& at,
         draws[i] = (unsigned char)kept_of_draw(dropout, philox(dropout, first + i));
 }
 
-// What is kept of the columns that a lane has of row `row`: byte b of the result is for columns 16 j + 2 t + b % 2 + 8
-// (b / 2), its bit j. A row begins anywhere among a group's eight sixteenths, and is put together of two groups.
+// Which of a lane's columns of row `row` are kept: bit j of byte b of the result is for column 16 j + 2 t + b % 2 + 8
+// (b / 2). A row can begin at any of the eight sixteenths of a group, so its bits are combined from two groups.
 __device__ __forceinline__ u32 kept_of_row(const Dropout& dropout, const unsigned char* draws, u32 row, u32 pitch) {
     if (dropout.threshold == 0) return ~0u;
     u32 sixteenth = row * (pitch / 16), shift = sixteenth % 8;
@@ -46,7 +46,7 @@ struct ForwardShared {
 
 __device__ __forceinline__ u32 whole_steps(u32 rows) { return (rows + 15) / 16 * 16; }
 
-// c = a · bᵀ over a head's columns: a's sixteen rows that are the warp's, and b's `count` rows, which are c's columns.
+// c = a · bᵀ over a head's columns: the warp's sixteen rows of a, and `count` rows of b, which are the columns of c.
 template <int DIM, int LEN>
 __device__ __forceinline__ void multiply_own_rows(const bf16* a, const bf16* b, u32 count, float (&c)[LEN / 8][4]) {
     clear(c);
@@ -58,7 +58,7 @@ __device__ __forceinline__ void multiply_own_rows(const bf16* a, const bf16* b, 
     }
 }
 
-// o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps where `lse` is not null. Launch: 2 LEN threads.
+// o = (m ∘ softmax(q · kᵀ / √D)) · v, and the rows' log-sum-exps if `lse` is not null. Launch: 2 LEN threads.
 template <int DIM, int LEN>
 __device__ __forceinline__ void attention(const Input<bf16>& input, bf16* o, float* lse, ForwardShared<DIM, LEN>& shared) {
     const int LINE = DIM + PAD;
@@ -125,7 +125,7 @@ struct BackwardShared {
     __align__(16) bf16 keys[LEN * (DIM + PAD)];
     __align__(16) bf16 gradients[LEN * (DIM + PAD)];
     union {
-        // Until every warp has its scores,
+        // The values, until every warp has its scores,
         __align__(16) bf16 values[LEN * (DIM + PAD)];
         // then m ∘ p, then ds: [queries, keys].
         __align__(16) bf16 scores[LEN * (LEN + PAD)];
@@ -133,8 +133,8 @@ struct BackwardShared {
     __align__(16) unsigned char draws[DRAW_BYTES(LEN)];
 };
 
-// A warp's rows of a matrix of scores, rounded, to lines of LEN + PAD; those that are computed, `steps` of sixteen
-// keys.
+// Stores a warp's rows of a matrix of scores, rounded, to lines of LEN + PAD: the computed part, `steps` steps of
+// sixteen keys.
 template <int LEN>
 __device__ __forceinline__ void store_scores(bf16* to, const u32 (&rounded)[LEN / 16][4], u32 keys) {
     u32 lane = threadIdx.x % 32;
@@ -160,8 +160,8 @@ __device__ __forceinline__ void sum_over_queries(const bf16* scores, const bf16*
     }
 }
 
-// dq = ds · k / √D, dk = dsᵀ · q / √D, dv = (m ∘ p)ᵀ · dy, to columns of rows of `dq` and of `dkv`, which is null where
-// all lie in the rows of `dq`. Launch: 2 LEN threads.
+// dq = ds · k / √D, dk = dsᵀ · q / √D, dv = (m ∘ p)ᵀ · dy, to columns of `dq` and `dkv`; `dkv` is null if all are in
+// the rows of `dq`. Launch: 2 LEN threads.
 template <int DIM, int LEN>
 __device__ __forceinline__ void attention_backward(
     const Input<bf16>& input, const float* lse, const bf16* dy, bf16* dq, u64 dq_stride, bf16* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
@@ -229,7 +229,7 @@ __device__ __forceinline__ void attention_backward(
         store_rows<DIM>(dq, dq_stride, at.first_query, at.queries, at.column, input.dim, c, input.scale, input.scale);
     }
 
-    // Both matrices take the place of the values, one after the other.
+    // Both matrices reuse the memory of the values, one after the other.
     float c[DIM / 8][4];
     __syncthreads();
     if (warp_row() < at.queries) store_scores<LEN>(shared.scores, p, at.keys);

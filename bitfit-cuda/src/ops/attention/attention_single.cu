@@ -1,15 +1,15 @@
-// Attention where every sequence has one query, as [CLS] of the last layer: a block takes a query and head, its warps
-// the keys in turn, a lane columns lane, lane + 32, … of a head of at most 128. All that is read is read once, and
-// there is nothing to tile.
+// Attention for one query per sequence, such as [CLS] in the last layer: a block takes a query and head, its warps the
+// keys in turn, a lane columns lane, lane + 32, … of a head of at most 128. Everything is read once, so tiles are not
+// needed.
 //
-// A warp takes four keys at a time, so that their rows are under way together.
+// A warp takes four keys at a time, so that the loads of their rows overlap.
 
 #define WARPS 8
 #define THREADS (32 * WARPS)
 #define PARTS 4
 #define KEYS 4
 
-// The lane's columns of a row that begins at `row`.
+// The lane's columns of the row at `row`.
 template <class T>
 __device__ __forceinline__ void load_row(const T* from, u64 row, u32 dim, float (&to)[PARTS]) {
     for (u32 i = 0; i < PARTS; i++) {
@@ -94,8 +94,8 @@ __device__ __forceinline__ void single(
     }
 }
 
-// All three gradients: with one query, a key's and a value's are written by the warp that has the key. The keys are
-// gone over twice, for Σⱼ p dp and for ds. Where `dkv` is null, everything goes to dq's matrix.
+// All three gradients: with one query, the warp of a key writes the gradients of the key and its value. It loops over
+// the keys twice, for Σⱼ p dp and for ds. If `dkv` is null, everything is written to dq's matrix.
 template <class T>
 __device__ __forceinline__ void single_backward(
     const Input<T>& input, const float* lse, const T* dy, T* dq, u64 dq_stride, T* dkv, u64 dkv_stride, u64 k_at, u64 v_at,

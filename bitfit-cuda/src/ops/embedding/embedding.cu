@@ -32,7 +32,7 @@ __device__ __forceinline__ void embedding_of_thread(
     write_eight<WIDE>(y + token * cols + column, count, sum);
 }
 
-// y[t] = Σ table[at[t]] over up to four lookups, of which the first is there, in their order; added to y if
+// y[t] = Σ table[at[t]] over up to four lookups, of which the first is not null, in their order; added to y if
 // `accumulate`. y [tokens, cols]. A thread takes eight neighbouring columns of a token. Launch: Shape::elements(tokens
 // * ⌈cols / 8⌉).
 extern "C" __global__ void bitfit_embedding(
@@ -56,7 +56,7 @@ extern "C" __global__ void bitfit_embedding(
 
 // dtable[row, j] += Σ dy[t, column j] over the tokens with at[t] = row, in their order; `columns` lists the columns of
 // dy that the gradient has; null means all. The block of the first token of a row adds up all tokens of the row, so no
-// two blocks write the same row. Launch: a block of 128 threads a token.
+// two blocks write the same row. Launch: a block of 128 threads per token.
 extern "C" __global__ void bitfit_embedding_backward_rows(
     const float* dy, const u32* at, const u32* columns, float* dtable, u64 tokens, u64 cols, u64 width) {
     __shared__ float shared[4];

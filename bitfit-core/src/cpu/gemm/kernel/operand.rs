@@ -90,7 +90,7 @@ impl Operand for bf16 {
     #[inline(always)]
     unsafe fn broadcast<S: Simd>(s: S, from: *const bf16, stride: usize) -> S::F32 {
         debug_assert_eq!(stride, 1);
-        // SAFETY: the caller guarantees two readable elements, which are contiguous: rows of bfloat16 are.
+        // SAFETY: the caller guarantees two readable elements, which are contiguous, as all rows of bfloat16 are.
         s.splat(f32::from_bits(unsafe { from.cast::<u32>().read_unaligned() }))
     }
 

@@ -1,6 +1,6 @@
 //! Four lanes as plain floats, for targets without SSE2 and NEON.
 
-#![cfg_attr(test, allow(dead_code, reason = "tested against the target's own, which is used"))]
+#![cfg_attr(test, allow(dead_code, reason = "compared with the target's own instructions in tests"))]
 
 /// Adding and subtracting 1.5 * 2^23 leaves no fraction bits, so the sum is rounded to a whole number.
 const ROUNDER: f32 = 12_582_912.0;
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_target_s_own_instructions_do_the_same() {
+    fn the_targets_own_instructions_agree() {
         let values = [0.0, -0.0, 1.5, -2.5, 3.5, 1e-40, -7.25e8, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
         let same = |got: Quad, want: Quad, what: &str| {
             for (got, want) in got.into_iter().zip(want) {
