@@ -22,8 +22,8 @@ const MAX_BUCKETS: usize = 256;
 
 /// The configuration of an encoder: its architecture, and its extents under the names of `transformers.BertConfig`.
 ///
-/// Every extent is at least 1, `num_attention_heads` divides `hidden_size`, there are positions for a token behind those
-/// of the padding, and every probability is in `[0, 1)`.
+/// Every extent is at least 1, `num_attention_heads` divides `hidden_size`, there are positions for a token behind
+/// those of the padding, and every probability is in `[0, 1)`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ModelConfig {

@@ -1,4 +1,5 @@
-//! MPNet: BERT without token types, with a position bias that all layers share; positions begin behind the padding's id.
+//! MPNet: BERT without token types, with a position bias that all layers share; positions begin behind the padding's
+//! id.
 //!
 //! Paper: Song et al., arXiv 2004.09297. Reference implementation: `MPNetModel` and `MPNetForSequenceClassification` in
 //! `models/mpnet/modeling_mpnet.py` of Hugging Face transformers.

@@ -1,5 +1,5 @@
-//! RoBERTa and its relatives by other data: XLM-RoBERTa and CamemBERT. BERT's arithmetic and names; positions begin behind
-//! the padding's id, and the head has a dense layer of its own in the place of a pooler.
+//! RoBERTa and its relatives by other data: XLM-RoBERTa and CamemBERT. BERT's arithmetic and names; positions begin
+//! behind the padding's id, and the head has a dense layer of its own in the place of a pooler.
 //!
 //! Papers: Liu et al., arXiv 1907.11692; Conneau et al., arXiv 1911.02116; Martin et al., arXiv 1911.03894. Reference
 //! implementation: `RobertaModel` and `RobertaForSequenceClassification` in `models/roberta/modeling_roberta.py` of

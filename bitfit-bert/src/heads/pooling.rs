@@ -1,4 +1,5 @@
-//! Which rows of the last layer a head reads, and how they become one row a text; and what a model directory says of it.
+//! Which rows of the last layer a head reads, and how they become one row a text; and what a model directory says of
+//! it.
 
 use std::path::{Path, PathBuf};
 

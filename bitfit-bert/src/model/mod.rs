@@ -4,8 +4,8 @@
 //! Checkpoint -> Base (weights laid out once, shared) -> Model (one task over it: arena, handles, head) -> Tape
 //! ```
 //!
-//! Activations are packed `[tokens, hidden]`; no padding exists. Where a head reads the first tokens alone, the last layer
-//! computes K and V of all tokens and everything else of those rows only.
+//! Activations are packed `[tokens, hidden]`; no padding exists. Where a head reads the first tokens alone, the last
+//! layer computes K and V of all tokens and everything else of those rows only.
 
 mod base;
 mod batch;
@@ -131,8 +131,8 @@ impl<D: Backend> Model<D> {
         self.head.loss(tape, outputs, batch.targets().ok_or_else(no_targets)?)
     }
 
-    /// The number of stages (embeddings, layers, read-out) from the first on that hold nothing that trains, where a layer
-    /// is among them; 0 otherwise.
+    /// The number of stages (embeddings, layers, read-out) from the first on that hold nothing that trains, where a
+    /// layer is among them; 0 otherwise.
     pub fn frozen_stages(&self) -> usize {
         self.encoder.frozen_stages()
     }

@@ -1,4 +1,5 @@
-//! What a head has above the read-out: the classifier, and in some architectures a dense layer of the head's own below it.
+//! What a head has above the read-out: the classifier, and in some architectures a dense layer of the head's own below
+//! it.
 
 use bitfit_core::{Backend, Result, Tape, Var, ops::activation::Activation};
 

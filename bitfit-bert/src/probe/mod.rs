@@ -1,16 +1,17 @@
-//! The probe: a linear head over the pooled rows of the frozen base, fitted to its optimum. It is the baseline that costs
-//! one pass over the texts: what a fine-tuning run does not beat, it need not be made for.
+//! The probe: a linear head over the pooled rows of the frozen base, fitted to its optimum. It is the baseline that
+//! costs one pass over the texts: what a fine-tuning run does not beat, it need not be made for.
 //!
 //! ```text
 //! pooled rows [N, H] -> Probe::fit (standardized rows, L-BFGS, L2 chosen on held-out rows) -> weight [C, H], bias [C]
 //! ```
 //!
-//! Classes: logistic regression, the mean cross-entropy of the softmax plus λ/2 ‖W‖². Scores: ridge regression, half the
-//! mean squared error plus λ/2 ‖w‖². The bias is not penalized, and the rows are centred and divided by their root mean
-//! square first, so that λ means the same for every base.
+//! Classes: logistic regression, the mean cross-entropy of the softmax plus λ/2 ‖W‖². Scores: ridge regression, half
+//! the mean squared error plus λ/2 ‖w‖². The bias is not penalized, and the rows are centred and divided by their root
+//! mean square first, so that λ means the same for every base.
 //!
-//! λ is the one of 10⁻¹, 10⁻¹·⁵, … 10⁻⁵ with the least loss on every fifth row, fitted on the others, from the strongest
-//! on until two in a row are worse; the head is then fitted on all rows. With fewer than [`FEWEST_ROWS`] rows it is 10⁻².
+//! λ is the one of 10⁻¹, 10⁻¹·⁵, … 10⁻⁵ with the least loss on every fifth row, fitted on the others, from the
+//! strongest on until two in a row are worse; the head is then fitted on all rows. With fewer than [`FEWEST_ROWS`] rows
+//! it is 10⁻².
 
 mod lbfgs;
 mod objective;

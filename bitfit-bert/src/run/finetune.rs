@@ -171,7 +171,8 @@ impl<D: Backend> Finetune<D> {
         &self.plan
     }
 
-    /// Fits a probe where the options ask for one, trains, and writes `task.safetensors` and `metrics.jsonl` into the output directory.
+    /// Fits a probe where the options ask for one, trains, and writes `task.safetensors` and `metrics.jsonl` into the
+    /// output directory.
     ///
     /// The task file is written after every epoch that is the best so far, or, without an evaluation set, after every
     /// epoch, so that it exists however the run ends, even after a power cut. A run that ends normally, by its events

@@ -34,14 +34,14 @@ pub(super) struct FittedProbe {
     pub(super) tensors: HashMap<String, HostTensor>,
 }
 
-/// Whether a head over this read-out of a base is one linear layer over rows that the base computes, so that a probe can
-/// take its place.
+/// Whether a head over this read-out of a base is one linear layer over rows that the base computes, so that a probe
+/// can take its place.
 pub(super) fn is_linear<D: Backend>(base: &Base<D>, pooling: Pooling) -> bool {
     pooling != Pooling::Pooler || (base.architecture().reads_pooler(pooling) && base.checkpoint().has_pooler())
 }
 
-/// Fits a probe to these rows of the training set: over the run's read-out where its head is linear, over the mean of all
-/// tokens otherwise. `None` when `stop` returns true before it is done. To be called on a thread of the device
+/// Fits a probe to these rows of the training set: over the run's read-out where its head is linear, over the mean of
+/// all tokens otherwise. `None` when `stop` returns true before it is done. To be called on a thread of the device
 /// ([`bitfit_core::Device::install`]).
 pub(super) fn fit<D: Backend>(
     stop: &dyn Fn() -> bool,

@@ -48,8 +48,8 @@ pub struct Encoding {
     pub ids: Vec<u32>,
     /// Rows of the token type embedding, one for each id; for BERT 0 for the first text and 1 for the second.
     pub type_ids: Vec<u32>,
-    /// Where the second text of a pair begins that is a sequence of its own ([`Tokenizer::encode_apart`]); `None` for one
-    /// sequence.
+    /// Where the second text of a pair begins that is a sequence of its own ([`Tokenizer::encode_apart`]); `None` for
+    /// one sequence.
     pub second: Option<usize>,
 }
 

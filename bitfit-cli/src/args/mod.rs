@@ -2,6 +2,7 @@
 
 mod eval;
 mod finetune;
+mod finetune_options;
 mod predict;
 mod values;
 
@@ -136,12 +137,12 @@ pub struct MachineArgs {
 /// Names an invalid setting of the library by the flag that sets it.
 pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
-        Some(bitfit_bert::Error::Setting { setting, value, reason }) => match finetune::flag_of(*setting) {
+        Some(bitfit_bert::Error::Setting { setting, value, reason }) => match finetune_options::flag_of(*setting) {
             Some(flag) => anyhow!("{flag} {value}: {reason}"),
             None => error,
         },
         Some(known) => {
-            let mut flags: Vec<_> = known.settings().into_iter().filter_map(finetune::flag_of).collect();
+            let mut flags: Vec<_> = known.settings().into_iter().filter_map(finetune_options::flag_of).collect();
             if flags == ["--header"] {
                 flags.push("--no-header");
             }

@@ -5,10 +5,10 @@
 //! s = q · kᵀ / √D + b    p = softmax(s)        o = (m ∘ p) · v          m: dropout, 0 or 1/(1-p)
 //! ```
 //!
-//! per sequence and head, b a frozen [`PositionBias`] where there is one: q `[queries, D]`, k and v `[keys, D]`. The sequences are concatenated in `[T, H]`, with their
-//! bounds in a list of `B + 1` offsets. Queries, keys and values come from one packed projection `[T, 3H]`; or, if only
-//! some rows have queries (`[CLS]` in the last layer), from a projection of those rows `[Tq, H]` and one of all rows
-//! `[T, 2H]`.
+//! per sequence and head, b a frozen [`PositionBias`] where there is one: q `[queries, D]`, k and v `[keys, D]`. The
+//! sequences are concatenated in `[T, H]`, with their bounds in a list of `B + 1` offsets. Queries, keys and values
+//! come from one packed projection `[T, 3H]`; or, if only some rows have queries (`[CLS]` in the last layer), from a
+//! projection of those rows `[Tq, H]` and one of all rows `[T, 2H]`.
 //!
 //! Backward recomputes p from the scores and the row's log-sum-exp L, as in FlashAttention (Dao et al., arXiv
 //! 2205.14135, section 3.1): only q, k, v and one scalar per row and head are saved, and no matrix of scores larger
@@ -19,8 +19,8 @@
 //! dq = ds · k / √D    dk = dsᵀ · q / √D
 //! ```
 //!
-//! A bias on k adds the same amount to a whole row of s, with a position bias too, so that p does not change and the gradient of the bias is
-//! zero. It is never computed.
+//! A bias on k adds the same amount to a whole row of s, with a position bias too, so that p does not change and the
+//! gradient of the bias is zero. It is never computed.
 
 mod columns;
 mod cpu;

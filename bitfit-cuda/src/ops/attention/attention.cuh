@@ -20,8 +20,8 @@ struct Input {
     u32 heads, dim;
     // 1 / √D.
     float scale;
-    // [heads, 2 · reach + 1], or null (`PositionBias` of the op in core). attention_short.cu and attention_mma.cu are not
-    // used where there is one.
+    // [heads, 2 · reach + 1], or null (`PositionBias` of the op in core). attention_short.cu and attention_mma.cu are
+    // not used where there is one.
     const float* position_bias;
     u32 reach;
     Dropout dropout;

@@ -1,5 +1,5 @@
-// The features of pairs of rows, and their backward. x [2 rows, cols] holds the two rows of each pair one after the other;
-// y is [rows, 4 cols].
+// The features of pairs of rows, and their backward. x [2 rows, cols] holds the two rows of each pair one after the
+// other; y is [rows, 4 cols].
 
 // y = [u, v, |u - v|, u ∘ v]. Launch: Shape::elements(len), the elements of u.
 extern "C" __global__ void bitfit_pair_features(const float* x, float* y, u64 cols, u64 len) {

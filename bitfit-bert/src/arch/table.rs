@@ -1,0 +1,78 @@
+//! The parts of an architecture's table beside its names: its head, how it numbers positions, and its configuration's
+//! words.
+
+use bitfit_core::ops::activation::Activation;
+
+/// The head that an architecture's `ForSequenceClassification` of transformers has: a dense layer over the first token,
+/// its activation, and the classifier, with dropout before the classifier and, in some, before the dense layer too.
+#[derive(Debug)]
+pub struct OwnHead {
+    /// The name of the dense layer `[H, H]`; `None` where it is the encoder's pooler, which comes pre-trained and stays
+    /// frozen but for its bias. Everywhere else it is new with every task, and trains whole.
+    pub dense: Option<&'static str>,
+    /// The activation of the dense layer.
+    pub activation: Activation,
+    /// Whether there is dropout before the dense layer.
+    pub has_dropout_before_dense: bool,
+    /// The name of the last layer `[C, H]`.
+    pub classifier: &'static str,
+}
+
+/// How tokens are numbered for the table of positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// From 0.
+    FromZero,
+    /// From the padding's id plus one. A padding token inside of a text has the padding's id for its position and is
+    /// not counted, as in fairseq, where these models come from. The id is the configuration's, or always this one.
+    AfterPadding(Option<u32>),
+}
+
+/// What a `config.json` calls the extents and the dropout probabilities of an encoder.
+#[derive(Debug)]
+pub struct ConfigKeys {
+    /// The key of H, the hidden size.
+    pub hidden_size: &'static str,
+    /// The key of L, the number of layers.
+    pub num_hidden_layers: &'static str,
+    /// The key of N, the number of attention heads.
+    pub num_attention_heads: &'static str,
+    /// The key of F, the width of the feed-forward.
+    pub intermediate_size: &'static str,
+    /// The key of the activation of the feed-forward.
+    pub hidden_act: &'static str,
+    /// The key of dropout after the embeddings and after each dense layer that is followed by a LayerNorm.
+    pub hidden_dropout: &'static str,
+    /// The key of dropout of the attention probabilities.
+    pub attention_dropout: &'static str,
+    /// Dropout before the classifier, and what it is where the key is absent: `None` for the hidden dropout. Some
+    /// architectures have no such key.
+    pub head_dropout: Option<(&'static str, Option<f32>)>,
+    /// The ε of every LayerNorm; `None` where it is always 1e-12.
+    pub layer_norm_eps: Option<&'static str>,
+    /// E, and what it is where the key is absent; `None` where it is always H.
+    pub embedding_size: Option<(&'static str, usize)>,
+    /// The number of buckets of the position bias, and what it is where the key is absent; `None` without such a bias.
+    pub position_buckets: Option<(&'static str, usize)>,
+}
+
+impl ConfigKeys {
+    /// The words of BERT, which most of its family share.
+    pub const BERT: Self = Self {
+        hidden_size: "hidden_size",
+        num_hidden_layers: "num_hidden_layers",
+        num_attention_heads: "num_attention_heads",
+        intermediate_size: "intermediate_size",
+        hidden_act: "hidden_act",
+        hidden_dropout: "hidden_dropout_prob",
+        attention_dropout: "attention_probs_dropout_prob",
+        head_dropout: Some(("classifier_dropout", None)),
+        layer_norm_eps: Some("layer_norm_eps"),
+        embedding_size: None,
+        position_buckets: None,
+    };
+}
+
+/// TensorFlow's words for the two vectors of a LayerNorm, which early conversions kept.
+pub(super) const TENSORFLOW_ALIASES: &[(&str, &str)] =
+    &[("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")];

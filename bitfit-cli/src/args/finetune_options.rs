@@ -1,0 +1,166 @@
+//! From the flags of `finetune` to the library's options, and from its settings back to flags.
+
+use anyhow::{Result, bail};
+use bitfit_bert::data::Kind;
+use bitfit_bert::presets::GlueTask;
+use bitfit_bert::run::{FinetuneOptions, ProbeUse};
+use bitfit_bert::train::{BatchSize, TrainOptions};
+use bitfit_bert::{BiasSelection, Setting, heads};
+
+use super::values::Method;
+use super::{FinetuneArgs, name_of};
+
+impl FinetuneArgs {
+    /// The library's options, validated as far as they can be without model and data.
+    ///
+    /// # Errors
+    /// For flags that contradict each other and for a value out of its range.
+    pub fn options(&self) -> Result<FinetuneOptions> {
+        let preset = self.task.map(GlueTask::preset);
+        if let (Some(task), Some(kind)) = (self.task, self.kind)
+            && task.preset().kind != kind
+        {
+            bail!("--kind {kind} contradicts --task {task}, which is of kind {}", task.preset().kind);
+        }
+        let kind = self.kind.or(preset.map(|preset| preset.kind)).unwrap_or(Kind::Classify);
+        let metrics = preset.map_or_else(|| heads::default_metrics(kind), |preset| preset.metrics.to_vec());
+        let defaults = TrainOptions::default();
+        let training = TrainOptions {
+            learning_rate: self.lr.or(preset.map(|preset| preset.learning_rate)).unwrap_or(defaults.learning_rate),
+            epochs: self.epochs,
+            batch_size: match (self.batch_size, self.batch_tokens) {
+                (_, Some(tokens)) => BatchSize::Tokens(tokens),
+                (Some(size), None) => BatchSize::Sequences(size),
+                (None, None) => defaults.batch_size,
+            },
+            group_by_length: self.group_by_length,
+            schedule: self.schedule,
+            warmup: self.warmup,
+            weight_decay: self.weight_decay,
+            max_grad_norm: self.clip.0,
+            seed: self.seed,
+            shuffle: !self.no_shuffle,
+            frozen_dropout: self.frozen_dropout,
+            prefix_cache_bytes: self.prefix_cache,
+            limit: self.limit,
+        };
+        let options = FinetuneOptions {
+            model: self.model.clone(),
+            train: self.train.clone(),
+            eval: self.eval.clone(),
+            read: self.read.options(self.task, self.label.as_deref(), true),
+            kind,
+            metrics,
+            method: self.method()?,
+            pair: self.pair.into(),
+            pooling: self.pooling.chosen(),
+            training,
+            device: self.machine.device.to_string(),
+            precision: name_of(self.machine.precision),
+            max_length: self.max_length,
+            dropout: self.dropout,
+            probe: self.probe()?,
+            init_head: self.init_head.clone(),
+            log_every: self.log_every,
+            out: self.out.clone(),
+        };
+        options.validate()?;
+        Ok(options)
+    }
+
+    /// What is done with a probe.
+    fn probe(&self) -> Result<ProbeUse> {
+        if self.method == Method::Probe {
+            let contradicts = [
+                ("--no-probe", self.no_probe),
+                ("--warm-start", self.warm_start),
+                ("--init-head", self.init_head.is_some()),
+            ];
+            return match contradicts.into_iter().find(|(_, is_given)| *is_given) {
+                Some((flag, _)) => {
+                    bail!("{flag} contradicts --method probe, which fits the head itself: leave one out")
+                }
+                None => Ok(ProbeUse::Result),
+            };
+        }
+        Ok(match (self.warm_start, self.no_probe) {
+            (true, _) => ProbeUse::WarmStart,
+            (false, false) => ProbeUse::Baseline,
+            (false, true) => ProbeUse::Off,
+        })
+    }
+
+    fn method(&self) -> Result<bitfit_bert::Method> {
+        if self.method != Method::Bitfit {
+            let chooses = [("--bias", !self.bias.is_empty()), ("--layers", self.layers.is_some())];
+            return match chooses.into_iter().find(|(_, is_given)| *is_given) {
+                Some((flag, _)) => {
+                    let method = name_of(self.method);
+                    bail!("{flag} chooses biases to train, but --method {method} trains none: leave one out")
+                }
+                None => Ok(bitfit_bert::Method::Frozen),
+            };
+        }
+        let kinds: Vec<_> = self.bias.iter().filter_map(|bias| bias.kind()).collect();
+        let biases = match (kinds.len(), self.bias.len()) {
+            // None is listed, or "all" alone.
+            (0, _) => BiasSelection::all(),
+            (kinds_listed, listed) if kinds_listed < listed => {
+                bail!("--bias lists all together with single kinds: leave one or the other out")
+            }
+            _ => BiasSelection::of(kinds),
+        };
+        Ok(bitfit_bert::Method::BitFit(match &self.layers {
+            Some(layers) => biases.in_layers(layers.clone()),
+            None => biases,
+        }))
+    }
+}
+
+/// The flag that sets a setting of the library; `None` for one that no flag sets.
+pub fn flag_of(setting: Setting) -> Option<&'static str> {
+    Some(match setting {
+        Setting::LearningRate => "--lr",
+        Setting::Epochs => "--epochs",
+        Setting::BatchSize => "--batch-size",
+        Setting::BatchTokens => "--batch-tokens",
+        Setting::Warmup => "--warmup",
+        Setting::WeightDecay => "--weight-decay",
+        Setting::MaxGradNorm => "--clip",
+        Setting::Limit => "--limit",
+        Setting::Dropout => "--dropout",
+        Setting::MaxLength => "--max-length",
+        Setting::LogEvery => "--log-every",
+        Setting::Layers => "--layers",
+        Setting::Biases => "--bias",
+        Setting::Pooling => "--pooling",
+        Setting::Pair => "--pair",
+        Setting::Model => "--model",
+        Setting::Format => "--format",
+        Setting::TextColumn => "--text",
+        Setting::LabelColumn => "--label",
+        Setting::Header => "--header",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use strum::IntoEnumIterator;
+
+    use super::*;
+    use crate::args::Cli;
+
+    #[test]
+    fn every_setting_that_a_user_can_set_has_a_flag_of_finetune() {
+        let command = Cli::command();
+        let finetune = command.find_subcommand("finetune").unwrap();
+        for setting in Setting::iter() {
+            let flag = flag_of(setting);
+            let is_flag = |flag: &str| finetune.get_arguments().any(|arg| arg.get_long() == flag.strip_prefix("--"));
+            // The training set is a file, whose content no flag sets.
+            assert_eq!(flag.is_some_and(is_flag), setting != Setting::TrainingSet, "{setting}: {flag:?}");
+        }
+    }
+}
