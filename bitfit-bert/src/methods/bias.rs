@@ -138,9 +138,14 @@ impl BiasSelection {
         self.layers.as_ref()
     }
 
-    /// Whether every kind trains.
+    /// Whether no kind was chosen by name: every kind trains, or every kind that a choice of layers leaves.
     pub fn is_every_kind(&self) -> bool {
-        self.kinds.len() == BiasKind::ALL.len()
+        let all = Self::all();
+        let all = match &self.layers {
+            Some(layers) => all.in_layers(layers.clone()),
+            None => all,
+        };
+        *self == all
     }
 
     /// Whether no bias trains.
@@ -219,8 +224,9 @@ mod tests {
         assert!(selection.contains(BiasKind::Query, 4) && !selection.contains(BiasKind::Query, 3));
         assert!(selection.contains(BiasKind::Pooler, 0));
         assert!(!selection.contains(BiasKind::EmbeddingsLayerNorm, 0));
+        assert!(selection.is_every_kind() && BiasSelection::all().is_every_kind());
         let named = BiasSelection::of([BiasKind::EmbeddingsLayerNorm, BiasKind::Query]).in_layers(4..=5);
-        assert!(named.contains(BiasKind::EmbeddingsLayerNorm, 0));
+        assert!(named.contains(BiasKind::EmbeddingsLayerNorm, 0) && !named.is_every_kind());
         assert_eq!(named.to_string(), "query,embeddings-layernorm in layers 4-5");
     }
 

@@ -31,6 +31,7 @@ fn it_learns_and_reports_what_it_did() {
             "tokens",
             "best",
             "metrics",
+            "probe",
             "seconds",
             "tokens_per_s",
             "peak_rss_bytes",
@@ -65,6 +66,8 @@ fn it_learns_and_reports_what_it_did() {
         "model     model (BERT, 2 layers, hidden size 16, 2 heads)",
         "data      64 rows (640 tokens) to train on, 32 to evaluate; 2 classes",
         "  query bias                   2 tensors          32 values",
+        "head      reads the first token through the pooler, as BERT's own class for classification does",
+        "probe  accuracy ",
         "step 1/48  epoch 1/6  loss ",
         "step 40/48  epoch 5/6",
         "lr 1.0e-2",
@@ -134,13 +137,15 @@ fn the_task_file_says_what_it_was_trained_on_and_with() {
             "hyperparameters",
             "kind",
             "labels",
+            "pair",
             "pairs",
+            "pooling",
             "seed",
             "tokenizer_fingerprint",
             "version"
         ]
     );
-    assert_eq!((metadata["format"].as_str(), metadata["version"].as_str()), ("bitfit-task", "2"));
+    assert_eq!((metadata["format"].as_str(), metadata["version"].as_str()), ("bitfit-task", "3"));
     assert_eq!((metadata["pairs"].as_str(), metadata["best"].as_str()), ("false", "null"));
     let recorded: std::path::PathBuf = serde_json::from_str(&metadata["base_path"]).unwrap();
     assert!(recorded.is_absolute() && recorded.ends_with("model"), "{recorded:?}");

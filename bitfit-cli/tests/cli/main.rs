@@ -3,6 +3,7 @@
 mod eval;
 mod finetune;
 mod fixture;
+mod heads;
 mod help;
 #[cfg(unix)]
 mod interrupt;

@@ -270,7 +270,7 @@ const FINETUNE: &[Refusal] = &[
         what: "an unknown method",
         corrupt: NOTHING,
         flags: &["--method", "lora"],
-        names: &["error: --method lora: expected bitfit or frozen\n"],
+        names: &["error: --method lora: expected bitfit, frozen or probe\n"],
     },
     Refusal {
         what: "an unknown schedule",
@@ -572,7 +572,7 @@ fn eval_and_predict_refuse_files_that_do_not_belong_together() {
     let bias = BERT.classifier_name(Pooling::Pooler, Part::Bias);
     fixture.write("misspelt.safetensors", misspelt(&bias, &bias.replace("bias", "base")));
     fixture.write("field.safetensors", misspelt("\"pairs\"", "\"paris\""));
-    fixture.write("version.safetensors", misspelt("\"version\":\"2\"", "\"version\":\"1\""));
+    fixture.write("version.safetensors", misspelt("\"version\":\"3\"", "\"version\":\"1\""));
     fixture.write("pairs.tsv", "sentence1\tsentence2\tlabel\ngood\tday\tpraise\n");
     fixture.write("unseen.tsv", "text\tlabel\ngood\tdoubt\n");
     fixture.write("bare.tsv", "text\ngood\n");
