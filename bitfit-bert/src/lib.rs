@@ -47,6 +47,7 @@
 //! | [`model`] | the base, and the network of one task over it |
 //! | [`train`], [`infer`] | the training loop; a finished task in use |
 //! | [`task_file`], [`run`] | what training leaves; whole runs, from files to files |
+//! | [`text`] | what files hold, made safe for a terminal |
 
 pub mod arch;
 pub mod checkpoint;
@@ -66,6 +67,7 @@ pub mod presets;
 pub mod run;
 pub mod settings;
 pub mod task_file;
+pub mod text;
 pub mod tokenize;
 pub mod train;
 
