@@ -1,17 +1,19 @@
 //! `config.json`: the architecture of a checkpoint and its extents, read the way Hugging Face writes it and checked
 //! before anything uses it.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::arch::{Architecture, BERT, Module};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// The file's name inside a model directory.
 pub const FILE_NAME: &str = "config.json";
+
+/// The largest file in bytes that is read, far above any configuration: parsed JSON takes many times its size.
+pub(crate) const MAX_BYTES: u64 = 16 << 20;
 
 /// The largest extent a checkpoint may declare. Any two extents can be multiplied in a u64, and no encoder comes near.
 const MAX_EXTENT: u64 = i32::MAX as u64;
@@ -95,7 +97,7 @@ impl ModelConfig {
     /// [`Error::Io`] if it cannot be read, and what [`ModelConfig::from_json`] says.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
-        Self::from_json(&path, &fs::read(&path).map_err(Error::io(&path))?)
+        Self::from_json(&path, &files::read(&path, MAX_BYTES)?)
     }
 
     /// Reads and checks the text of a `config.json`; `path` is for the messages. Unknown keys are ignored.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +12,13 @@ use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde_json::Value;
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
+/// The largest index in bytes that is read, far above any model's: one of a thousand tensors has 100 kB.
+const MAX_INDEX: u64 = 16 << 20;
 
 /// Weight files in formats that are not read: Python pickles and other frameworks' own.
 const OTHER_FORMATS: [&str; 4] =
@@ -158,7 +161,7 @@ fn entries(path: &Path, bytes: Arc<Mmap>, header: usize, metadata: &Metadata) ->
 /// The shards that an index names: the file of each, and the tensors that the index says it holds.
 pub(crate) fn shards(index: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     let wrong = |reason: String| Error::Weights { path: index.into(), reason };
-    let json = fs::read(index).map_err(Error::io(index))?;
+    let json = files::read(index, MAX_INDEX)?;
     let json: Value = serde_json::from_slice(&json).map_err(|error| wrong(format!("not JSON: {error}")))?;
     let map = json.get("weight_map").and_then(Value::as_object);
     let map = map.ok_or_else(|| wrong("\"weight_map\" is missing or not an object".into()))?;
@@ -189,6 +192,8 @@ fn read_sharded(dir: &Path, index: &Path, files: &mut Vec<MappedFile>) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::fixture::Tiny;
     use tempfile::tempdir;

@@ -7,7 +7,7 @@
 mod leftovers;
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -183,6 +183,21 @@ impl Drop for TemporaryFile {
 /// Whether a path is one of the system's links to open files, such as `/dev/stdout` or `/proc/self/fd/1`.
 fn is_open_file(path: &Path) -> bool {
     ["/dev", "/proc"].iter().any(|system| path.starts_with(system)) && path.is_symlink()
+}
+
+/// Reads a whole file of at most `max` bytes.
+///
+/// # Errors
+/// [`Error::Io`] with `path` when it cannot be read or has more.
+pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Error::io(path))?;
+    file.take(max + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    if bytes.len() as u64 > max {
+        let reason = format!("more than {} MiB, the most that is read", max >> 20);
+        return Err(Error::io(path)(io::Error::new(io::ErrorKind::InvalidData, reason)));
+    }
+    Ok(bytes)
 }
 
 /// Creates a file that did not exist: with the permissions of the umask, or readable by its owner alone.

@@ -169,3 +169,17 @@ mod unix {
         }
     }
 }
+
+#[test]
+fn a_file_is_read_whole_or_refused_by_its_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(NAME);
+    let max = 1 << 20;
+    fs::write(&path, vec![b'x'; max]).unwrap();
+    assert_eq!(read(&path, max as u64).unwrap().len(), max);
+    let message = read(&path, max as u64 - 1).unwrap_err().to_string();
+    assert!(message.ends_with("answers: more than 0 MiB, the most that is read"), "{message}");
+    fs::write(&path, vec![b'x'; max + 1]).unwrap();
+    let message = read(&path, max as u64).unwrap_err().to_string();
+    assert!(message.ends_with("answers: more than 1 MiB, the most that is read"), "{message}");
+}

@@ -4,8 +4,8 @@
 //! So the rows of the head are put in the order of the training set's labels before anything trains.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use bitfit_core::HostTensor;
 use safetensors::SafeTensors;
@@ -16,7 +16,7 @@ use crate::arch::{Architecture, Module, Part};
 use crate::checkpoint::to_f32::{is_supported, to_f32};
 use crate::data::Labels;
 use crate::model::TensorFile;
-use crate::{Error, Result, TaskFile, config};
+use crate::{Error, Result, TaskFile, config, files};
 
 /// A head from a file, its rows in the order of `labels`.
 ///
@@ -54,7 +54,7 @@ pub(super) fn read(
     let mut has_labels = false;
     if let Some(labels) = labels
         && let Some(order) = label_order(path)?
-        && tensors[&head[1]].len() == order.len()
+        && head.iter().all(|name| tensors[name].shape().first() == Some(&order.len()))
     {
         has_labels = true;
         let rows = rows_of(labels, &order).map_err(refuse)?;
@@ -74,7 +74,10 @@ fn label_order(path: &Path) -> Result<Option<Vec<String>>> {
         return Ok(task.info.labels.map(|labels| labels.names().to_vec()));
     }
     let config = path.with_file_name(config::FILE_NAME);
-    let Ok(json) = fs::read(&config) else { return Ok(None) };
+    let json = match files::read(&config, config::MAX_BYTES) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        json => json?,
+    };
     let refuse = |reason: String| Error::Config { path: config.clone(), reason };
     let json: Value = serde_json::from_slice(&json).map_err(|error| refuse(format!("not JSON: {error}")))?;
     let Some(labels) = json.get("id2label").filter(|labels| !labels.is_null()) else { return Ok(None) };
@@ -206,5 +209,20 @@ mod tests {
         let dir = model(3, Some(json!({"id2label": {"0": "a", "1": "b"}})), Dtype::F32);
         let (file, _) = read_head(&dir, &["no", "yes"]).unwrap();
         assert_eq!(file.tensors["classifier.bias"].data(), [0.0, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn a_weight_of_other_rows_than_the_bias_is_left_for_the_model_to_refuse() {
+        for shape in [vec![4, 1], vec![4], vec![], vec![0, 9]] {
+            let dir = model(2, Some(json!({"id2label": {"0": "yes", "1": "no"}})), Dtype::F32);
+            let weight = vec![0; shape.iter().product::<usize>() * 4];
+            let tensors = [
+                ("classifier.weight", TensorView::new(Dtype::F32, shape.clone(), &weight).unwrap()),
+                ("classifier.bias", TensorView::new(Dtype::F32, vec![2], &[0; 8]).unwrap()),
+            ];
+            fs::write(dir.path().join("model.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
+            let (file, _) = read_head(&dir, &["no", "yes"]).unwrap();
+            assert_eq!(file.tensors["classifier.weight"].shape(), shape);
+        }
     }
 }
