@@ -12,6 +12,7 @@ mod args;
 mod eval;
 mod finetune;
 mod interrupt;
+mod memory;
 mod output;
 mod plan;
 mod predict;
@@ -30,6 +31,7 @@ use args::{Cli, Command};
 const STOPPED: u8 = 130;
 
 fn main() -> ExitCode {
+    interrupt::survive_file_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return args::refuse(&error),

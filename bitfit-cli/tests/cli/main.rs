@@ -1,6 +1,8 @@
 //! The binary from outside: what it prints, what it writes, how it ends. Each test makes its own tiny model and data.
 
 mod eval;
+#[cfg(unix)]
+mod faults;
 mod finetune;
 mod fixture;
 mod help;
