@@ -5,23 +5,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::settings::Setting;
+use crate::text::OneLine;
 
 /// An error in reading a user's files, training, or writing and using a task.
 ///
-/// The message of every variant is complete, its cause included: print it with `{}`.
+/// The message of every variant is complete, its cause included: print it with `{}`. What it quotes of a file has its
+/// control characters written as escapes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file cannot be opened, read or written.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {source}", OneLine(.path.display()))]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
-    /// A `config.json` that is not JSON, lacks a key, or has an invalid value.
-    #[error("{}: {reason}", .path.display())]
+    /// A `config.json` that is not JSON, lacks something, or says what cannot be.
+    #[error("{}: {}", OneLine(.path.display()), OneLine(.reason))]
     Config {
         /// The file.
         path: PathBuf,
@@ -29,7 +31,7 @@ pub enum Error {
         reason: String,
     },
     /// A well-formed `config.json` of a model that is not supported.
-    #[error("{}: {feature} is not supported: {advice}", .path.display())]
+    #[error("{}: {} is not supported: {advice}", OneLine(.path.display()), OneLine(.feature))]
     Unsupported {
         /// The `config.json`.
         path: PathBuf,
@@ -39,15 +41,15 @@ pub enum Error {
         advice: String,
     },
     /// A weight file that cannot be read as one, or does not belong to its `config.json`.
-    #[error("{}: {reason}", .path.display())]
+    #[error("{}: {}", OneLine(.path.display()), OneLine(.reason))]
     Weights {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// The weight file, a head file or a task file lacks a tensor that the model needs.
-    #[error("{}: the tensor {name} is missing", .path.display())]
+    /// The weight file, or a head's or a task's, lacks a tensor that the model needs.
+    #[error("{}: the tensor {} is missing", OneLine(.path.display()), OneLine(.name))]
     MissingTensor {
         /// The file.
         path: PathBuf,
@@ -55,7 +57,7 @@ pub enum Error {
         name: String,
     },
     /// A tensor does not have the shape that `config.json` implies.
-    #[error("{}: the tensor {tensor} has shape {found:?}, but config.json implies {expected:?}", .path.display())]
+    #[error("{}: the tensor {} has shape {found:?}, but config.json implies {expected:?}", OneLine(.path.display()), OneLine(.tensor))]
     ShapeMismatch {
         /// The weight file.
         path: PathBuf,
@@ -67,7 +69,7 @@ pub enum Error {
         found: Vec<usize>,
     },
     /// A tensor of a type that cannot be read as f32.
-    #[error("{}: the tensor {tensor} is of type {dtype}; F32, F16 and BF16 are supported", .path.display())]
+    #[error("{}: the tensor {} is of type {dtype}; F32, F16 and BF16 are supported", OneLine(.path.display()), OneLine(.tensor))]
     Dtype {
         /// The weight file.
         path: PathBuf,
@@ -77,7 +79,7 @@ pub enum Error {
         dtype: String,
     },
     /// The model has no bias terms, so there is nothing that BitFit could train.
-    #[error("{}: {what}, so BitFit has nothing to train; {advice}", .path.display())]
+    #[error("{}: {}, so BitFit has nothing to train; {advice}", OneLine(.path.display()), OneLine(.what))]
     NoBiases {
         /// The `config.json` or weight file that shows that there are none.
         path: PathBuf,
@@ -87,7 +89,7 @@ pub enum Error {
         advice: String,
     },
     /// A tokenizer that cannot be read, or a text that it cannot encode.
-    #[error("{}: {reason}", .path.display())]
+    #[error("{}: {}", OneLine(.path.display()), OneLine(.reason))]
     Tokenizer {
         /// The tokenizer's file or directory.
         path: PathBuf,
@@ -95,7 +97,7 @@ pub enum Error {
         reason: String,
     },
     /// The name given for a model is neither a directory nor a model that can be fetched.
-    #[error("model {model:?}: {reason}")]
+    #[error("model {model:?}: {}", OneLine(.reason))]
     ModelNotFound {
         /// The name as it was given.
         model: String,
@@ -103,23 +105,23 @@ pub enum Error {
         reason: String,
     },
     /// A data file that cannot be used as a whole.
-    #[error("{}: {reason}", .path.display())]
+    #[error("{}: {}", OneLine(.path.display()), OneLine(.reason))]
     DataFile {
         /// The file, or `<stdin>`.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// A data file whose name does not identify its format.
-    #[error("{}: {reason}; give the format: tsv, csv, jsonl or lines", .path.display())]
+    /// A data file whose name does not tell its format.
+    #[error("{}: {}; give the format: tsv, csv, jsonl or lines", OneLine(.path.display()), OneLine(.reason))]
     UnknownFormat {
         /// The file.
         path: PathBuf,
         /// What the name has instead of a known extension.
         reason: String,
     },
-    /// A data file lacks a requested column, or none of its columns is recognised.
-    #[error("{}: {reason}; {found}; {advice}", .path.display())]
+    /// A data file lacks a column that was asked for, or none of its columns is recognised.
+    #[error("{}: {}; {found}; {advice}", OneLine(.path.display()), OneLine(.reason))]
     DataColumn {
         /// The file.
         path: PathBuf,
@@ -133,7 +135,7 @@ pub enum Error {
         settings: &'static [Setting],
     },
     /// A first row that cannot be used as an example and may be a header.
-    #[error("{}, line {line}, column {column}: {reason}; say whether this row names the columns", .path.display())]
+    #[error("{}, line {line}, column {}: {reason}; say whether this row names the columns", OneLine(.path.display()), OneLine(.column))]
     UnsureHeader {
         /// The file.
         path: PathBuf,
@@ -145,7 +147,7 @@ pub enum Error {
         reason: String,
     },
     /// A single text where pairs are expected, or a pair where single texts are.
-    #[error("{}, line {line}: {}", .path.display(), if *.paired { WANTS_PAIRS } else { WANTS_SINGLE })]
+    #[error("{}, line {line}: {}", OneLine(.path.display()), if *.paired { WANTS_PAIRS } else { WANTS_SINGLE })]
     WrongTexts {
         /// The file.
         path: PathBuf,
@@ -155,7 +157,7 @@ pub enum Error {
         paired: bool,
     },
     /// A row of a data file is broken.
-    #[error("{}, line {line}: {reason}", .path.display())]
+    #[error("{}, line {line}: {}", OneLine(.path.display()), OneLine(.reason))]
     DataRow {
         /// The file.
         path: PathBuf,
@@ -165,7 +167,7 @@ pub enum Error {
         reason: String,
     },
     /// One field of a row cannot be used.
-    #[error("{}, line {line}, column {column}: {reason}", .path.display())]
+    #[error("{}, line {line}, column {}: {}", OneLine(.path.display()), OneLine(.column), OneLine(.reason))]
     DataField {
         /// The file.
         path: PathBuf,
@@ -177,7 +179,7 @@ pub enum Error {
         reason: String,
     },
     /// A label that the training set does not have.
-    #[error("{}, line {line}: the label {label:?} is not among those of the training set: {}", .path.display(), listed(.known))]
+    #[error("{}, line {line}: the label {label:?} is not among those of the training set: {}", OneLine(.path.display()), listed(.known))]
     UnknownLabel {
         /// The file.
         path: PathBuf,
@@ -217,8 +219,8 @@ pub enum Error {
         /// The position of the text among those given, from 1.
         row: usize,
     },
-    /// A task file that is invalid, or does not belong to the base model.
-    #[error("{}: {reason}", .path.display())]
+    /// A task file that is not sound, or does not belong to the base model.
+    #[error("{}: {}", OneLine(.path.display()), OneLine(.reason))]
     TaskFile {
         /// The file.
         path: PathBuf,
@@ -290,4 +292,35 @@ fn listed(labels: &[String]) -> String {
         text += &format!(" and {} more", labels.len() - 20);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_message_quotes_of_a_file_stays_on_its_line() {
+        let (path, hostile) = (PathBuf::from("a\nb"), "x\u{1b}[2J\u{202e}\r\n".to_owned());
+        for error in [
+            Error::Io { path: path.clone(), source: io::ErrorKind::NotFound.into() },
+            Error::Config { path: path.clone(), reason: hostile.clone() },
+            Error::Unsupported { path: path.clone(), feature: hostile.clone(), advice: "none".into() },
+            Error::Weights { path: path.clone(), reason: hostile.clone() },
+            Error::MissingTensor { path: path.clone(), name: hostile.clone() },
+            Error::ShapeMismatch { path: path.clone(), tensor: hostile.clone(), expected: vec![1], found: vec![2] },
+            Error::Dtype { path: path.clone(), tensor: hostile.clone(), dtype: "I8".into() },
+            Error::NoBiases { path: path.clone(), what: hostile.clone(), advice: "none".into() },
+            Error::Tokenizer { path: path.clone(), reason: hostile.clone() },
+            Error::DataFile { path: path.clone(), reason: hostile.clone() },
+            Error::UnknownFormat { path: path.clone(), reason: hostile.clone() },
+            Error::DataRow { path: path.clone(), line: 1, reason: hostile.clone() },
+            Error::DataField { path: path.clone(), line: 1, column: hostile.clone(), reason: hostile.clone() },
+            Error::UnknownLabel { path: path.clone(), line: 1, label: hostile.clone(), known: vec![hostile.clone()] },
+            Error::TaskFile { path, reason: hostile },
+        ] {
+            let message = error.to_string();
+            assert!(message.starts_with(r"a\nb"), "{message:?}");
+            assert!(!message.contains(|c: char| c.is_control() || c == '\u{202e}'), "{message:?}");
+        }
+    }
 }

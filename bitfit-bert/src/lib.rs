@@ -50,6 +50,7 @@
 //! | [`train`], [`probe`] | the training loop; the baseline of a linear head over the frozen base |
 //! | [`infer`] | a finished task in use |
 //! | [`task_file`], [`run`] | what training leaves; whole runs, from files to files |
+//! | [`text`] | what files hold, made safe for a terminal |
 
 pub mod arch;
 pub mod checkpoint;
@@ -70,6 +71,7 @@ pub mod probe;
 pub mod run;
 pub mod settings;
 pub mod task_file;
+pub mod text;
 pub mod tokenize;
 pub mod train;
 

@@ -48,6 +48,17 @@ pub fn quit_on_signal() -> Result<()> {
     on_signal(|| quit(|| ()))
 }
 
+/// Makes a file that would exceed the limit on sizes (`ulimit -f`) an error of the write, like a full disk, rather than
+/// a signal that ends the program. Where the handler cannot be installed, the signal does.
+pub fn survive_file_limit() {
+    #[cfg(unix)]
+    {
+        // The signal is caught rather than ignored, and so is not passed on to other programs. Whether it came does not
+        // matter, since the write says so.
+        _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+    }
+}
+
 fn quit(clean_up: impl FnOnce()) -> ! {
     AtomicFile::abandon_all();
     clean_up();

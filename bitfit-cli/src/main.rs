@@ -34,6 +34,7 @@ static ALLOCATOR: last_resort::Allocator = last_resort::Allocator;
 const STOPPED: u8 = 130;
 
 fn main() -> ExitCode {
+    interrupt::survive_file_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return args::refuse(&error),

@@ -38,7 +38,8 @@ impl<D: Backend> Predictor<D> {
     /// A task over its base, from a task file that was read from `task_file`.
     ///
     /// # Errors
-    /// Those of [`TaskFile::check_base`] and [`Model::new`].
+    /// Those of [`TaskFile::check_base`] and [`Model::new`]; [`Error::TaskFile`] for a maximum length that the base
+    /// cannot have.
     pub fn new(base: &Base<D>, task_file: &Path, file: TaskFile) -> Result<Self> {
         file.check_base(task_file, base)?;
         let TaskFile { info, tensors } = file;
@@ -51,7 +52,14 @@ impl<D: Backend> Predictor<D> {
         let model = Model::new(base, &options)?;
         let predictor = Self { max_length: info.hyperparameters.max_length, info, model };
         let max_length = predictor.max_length;
-        predictor.with_max_length(max_length)
+        // Here it is the file's and not the caller's.
+        predictor.with_max_length(max_length).map_err(|error| match error {
+            Error::Setting { value, reason, .. } => Error::TaskFile {
+                path: task_file.into(),
+                reason: format!("the metadata's \"hyperparameters.max_length\" is {value}: {reason}"),
+            },
+            error => error,
+        })
     }
 
     /// The header of the task file.
@@ -72,7 +80,7 @@ impl<D: Backend> Predictor<D> {
     /// Sets the longest sequence in tokens.
     ///
     /// # Errors
-    /// [`crate::Error::Setting`] for more than the model has positions, or for so few that the special tokens leave no
+    /// [`Error::Setting`] for more than the model has positions, or for so few that the special tokens leave no
     /// room for text: less than 3, for pairs less than 4.
     pub fn with_max_length(self, max_length: usize) -> Result<Self> {
         let special = self.model.spec().special_tokens(self.model.base().tokenizer()?);
@@ -83,7 +91,7 @@ impl<D: Backend> Predictor<D> {
     /// Refuses single texts where the task was trained on pairs, and pairs where it was trained on single texts.
     ///
     /// # Errors
-    /// [`crate::Error::WrongTexts`] with `path`, the file of the examples, and the line of the first.
+    /// [`Error::WrongTexts`] with `path`, the file of the examples, and the line of the first.
     pub fn check_pairs(&self, path: &Path, examples: &[Example]) -> Result<()> {
         check_pairs(path, examples, self.info.pairs)
     }
@@ -92,8 +100,8 @@ impl<D: Backend> Predictor<D> {
     /// because here there is no line number for an error.
     ///
     /// # Errors
-    /// [`crate::Error::Tokenizer`] when a text cannot be encoded; [`crate::Error::NotFinite`] for a model that
-    /// diverged; [`crate::Error::Core`] when the device fails.
+    /// [`Error::Tokenizer`] when a text cannot be encoded; [`Error::NotFinite`] for a model that
+    /// diverged; [`Error::Core`] when the device fails.
     pub fn predict(&self, texts: &[(&str, Option<&str>)]) -> Result<Vec<Prediction>> {
         let tokenizer = self.model.base().tokenizer()?;
         let encodings = self.model.spec().encode(tokenizer, texts, self.max_length)?;
@@ -105,7 +113,7 @@ impl<D: Backend> Predictor<D> {
     /// The scores of the model on a labelled data set, and the number of tokens in it.
     ///
     /// # Errors
-    /// [`crate::Error::UnknownLabel`] and [`crate::Error::DataField`] for labels that are not the task's; otherwise as
+    /// [`Error::UnknownLabel`] and [`Error::DataField`] for labels that are not the task's; otherwise as
     /// [`Predictor::check_pairs`] and [`Predictor::predict`].
     pub fn evaluate(&self, dataset: &Dataset, metrics: &[Metric]) -> Result<(Vec<Score>, usize)> {
         self.check_pairs(&dataset.path, &dataset.examples)?;

@@ -55,7 +55,7 @@ pub(super) fn read(path: &Path, base: &Checkpoint, task: &TaskSpec) -> Result<(T
     let mut has_labels = false;
     if let Some(labels) = labels
         && let Some(order) = label_order(path, &metadata)?
-        && tensors[&head[1]].len() == order.len()
+        && head.iter().all(|name| tensors[name].shape().first() == Some(&order.len()))
     {
         has_labels = true;
         let rows = rows_of(labels, &order).map_err(refuse)?;
@@ -216,5 +216,20 @@ mod tests {
         let dir = model(3, Some(json!({"id2label": {"0": "a", "1": "b"}})), Dtype::F32);
         let (file, _) = read_head(&dir, &["no", "yes"]).unwrap();
         assert_eq!(file.tensors["classifier.bias"].data(), [0.0, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn a_weight_of_other_rows_than_the_bias_is_left_for_the_model_to_refuse() {
+        for shape in [vec![4, 1], vec![4], vec![], vec![0, 9]] {
+            let dir = model(2, Some(json!({"id2label": {"0": "yes", "1": "no"}})), Dtype::F32);
+            let weight = vec![0; shape.iter().product::<usize>() * 4];
+            let tensors = [
+                ("classifier.weight", TensorView::new(Dtype::F32, shape.clone(), &weight).unwrap()),
+                ("classifier.bias", TensorView::new(Dtype::F32, vec![2], &[0; 8]).unwrap()),
+            ];
+            fs::write(dir.path().join("model.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
+            let (file, _) = read_head(&dir, &["no", "yes"]).unwrap();
+            assert_eq!(file.tensors["classifier.weight"].shape(), shape);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Checks of a `tokenizer.json` that the tokenizers crate does not make, before the crate reads it: for content that
 //! would cause a panic, an endless loop, unbounded memory or random results.
 
+use std::collections::VecDeque;
+
 use serde_json::Value;
 use tokenizers::utils::SysRegex;
 
@@ -16,14 +18,15 @@ const MAX_WORD: u64 = 1_000;
 /// The maximum factor by which all normalizers of a file together may lengthen a text.
 const MAX_GROWTH: u64 = 10_000;
 
-/// Checks everything but the post-processor, and disables random behaviour.
+/// Checks everything but the post-processor, and switches off what is random. Returns how many times longer the
+/// normalizers can make a text, beside what Unicode's own forms do.
 ///
 /// A BPE model's `dropout` omits merges at random, so the same text would have different tokens in every run. It is set
 /// to none here.
 ///
 /// # Errors
-/// A message with the key and what is wrong with it.
-pub(super) fn check(json: &mut Value) -> Result<(), String> {
+/// A sentence that names the key and says what is wrong with it.
+pub(super) fn check(json: &mut Value) -> Result<u64, String> {
     if let Some(model) = json["model"].as_object_mut() {
         model.remove("dropout");
     }
@@ -32,15 +35,15 @@ pub(super) fn check(json: &mut Value) -> Result<(), String> {
         check_id(&token["id"]).map_err(|reason| format!("added_tokens[{index}].id: {reason}"))?;
     }
     walk(&json["pre_tokenizer"], "pre_tokenizer", "pretokenizers", &mut pre_tokenizer)?;
-    let mut growth = 1;
+    let mut growth: u64 = 1;
     walk(&json["normalizer"], "normalizer", "normalizers", &mut |key, value| {
-        normalizer(key, value)?;
-        growth = growth_of(value).saturating_mul(growth);
+        growth = growth.saturating_mul(normalizer(key, value)?);
         match growth {
             ..=MAX_GROWTH => Ok(()),
             _ => Err(format!("{key}: with the normalizers before it, it makes a text over {MAX_GROWTH} times longer")),
         }
-    })
+    })?;
+    Ok(growth)
 }
 
 fn model(model: &Value) -> Result<(), String> {
@@ -98,16 +101,26 @@ fn pre_tokenizer(key: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-fn normalizer(key: &str, value: &Value) -> Result<(), String> {
+/// Checks a normalizer; returns how many times longer it can make a text, at most.
+fn normalizer(key: &str, value: &Value) -> Result<u64, String> {
     match value["type"].as_str() {
-        Some("Replace") => pattern(key, value),
+        Some("Replace") => {
+            pattern(key, value)?;
+            let content = value["content"].as_str().map_or(0, str::len) as u64;
+            Ok(match value["pattern"]["String"].as_str() {
+                Some(pattern) => content.div_ceil(pattern.len().max(1) as u64).max(1),
+                // At least one character for every match.
+                None => content.max(1),
+            })
+        }
         Some("Prepend") if value["prepend"] == "" => Err(format!("{key}.prepend: expected a text, found an empty one")),
+        Some("Prepend") => Ok(1 + value["prepend"].as_str().map_or(0, str::len) as u64),
         Some("Precompiled") => {
             let map = value["precompiled_charsmap"].as_str();
             let map = map.ok_or_else(|| format!("{key}.precompiled_charsmap: expected a string"))?;
             charsmap(map).map_err(|reason| format!("{key}.precompiled_charsmap: {reason}"))
         }
-        _ => Ok(()),
+        _ => Ok(1),
     }
 }
 
@@ -129,26 +142,13 @@ fn matches_nothing(regex: &str) -> bool {
     SysRegex::new(regex).is_ok_and(|regex| regex.find_iter("").next().is_some())
 }
 
-/// The maximum factor by which a normalizer can lengthen a text.
-fn growth_of(value: &Value) -> u64 {
-    let content = value["content"].as_str().map_or(0, str::len) as u64;
-    match value["type"].as_str() {
-        Some("Replace") => match value["pattern"]["String"].as_str() {
-            Some(pattern) => content.div_ceil(pattern.len().max(1) as u64).max(1),
-            // At least one character for every match.
-            None => content.max(1),
-        },
-        Some("Prepend") => 1 + value["prepend"].as_str().map_or(0, str::len) as u64,
-        _ => 1,
-    }
-}
-
 /// Checks a character map of SentencePiece: `[size of the trie in bytes: u32] [trie: u32…] [texts that end in 0]`, in
-/// base64. The crate does not check the indices in it.
+/// base64. The crate follows every index in it unchecked. Returns how many times longer than its key a text is, at
+/// most.
 ///
-/// The trie is a double array of Darts: unit `i` has the label in its lowest byte, a flag for a leaf in bit 8, and the
-/// offset to its children; the unit of a leaf holds the position of its text.
-fn charsmap(map: &str) -> Result<(), String> {
+/// The trie is a double array of Darts: unit `i` has the label in its lowest byte, a leaf's mark in bit 8, and the
+/// offset to its children; a leaf's unit holds the place of its text.
+fn charsmap(map: &str) -> Result<u64, String> {
     let bytes = base64::decode(map).map_err(|error| format!("expected base64: {error}"))?;
     let (size, rest) = bytes.split_first_chunk::<4>().ok_or("expected at least four bytes")?;
     let size = u32::from_le_bytes(*size) as usize / 4 * 4;
@@ -159,11 +159,14 @@ fn charsmap(map: &str) -> Result<(), String> {
     let offset = |unit: u32| ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize;
     let outside = || "its trie leads outside of itself".to_string();
 
-    // Every position that a lookup can reach, as the base of the positions of its children.
+    // Every place that a lookup can reach, as the place that its children are counted from, with the length of the
+    // shortest key that leads there.
     let mut seen = vec![false; units.len()];
-    let mut open = vec![offset(*units.first().ok_or("its trie is empty")?)];
-    while let Some(base) = open.pop() {
-        // A lookup reads the child of any byte, whether it exists or not.
+    let mut open = VecDeque::from([(offset(*units.first().ok_or("its trie is empty")?), 0)]);
+    let mut growth = 1;
+    while let Some((base, length)) = open.pop_front() {
+        let length = length + 1;
+        // A lookup reads the child of any byte, whether there is one or not.
         if base | 0xff >= units.len() {
             return Err(outside());
         }
@@ -181,14 +184,13 @@ fn charsmap(map: &str) -> Result<(), String> {
                 let text = (*units.get(next).ok_or_else(outside)? & 0x7fff_ffff) as usize;
                 let end =
                     texts.as_bytes().get(text..).map(|rest| text + rest.iter().take_while(|&&byte| byte != 0).count());
-                if end.is_none_or(|end| texts.get(text..end).is_none()) {
-                    return Err("its trie leads outside of its texts".into());
-                }
+                let text = end.and_then(|end| texts.get(text..end)).ok_or("its trie leads outside of its texts")?;
+                growth = growth.max((text.len() as u64).div_ceil(length));
             }
-            open.push(next);
+            open.push_back((next, length));
         }
     }
-    Ok(())
+    Ok(growth)
 }
 
 #[cfg(test)]
@@ -214,7 +216,8 @@ mod tests {
         units[0] = root;
         units[place] = u32::from(b'a') | 1 << 8 | ((place as u32 ^ 512) << 10);
         units[512] = 0x8000_0000;
-        assert_eq!(charsmap(&map(&units, b"x\0")), Ok(()));
+        assert_eq!(charsmap(&map(&units, b"x\0")), Ok(1));
+        assert_eq!(charsmap(&map(&units, &[b"x".repeat(50), vec![0]].concat())), Ok(50));
         let broken = |change: &dyn Fn(&mut Vec<u32>), texts: &[u8]| {
             let mut units = units.clone();
             change(&mut units);
@@ -238,7 +241,7 @@ mod tests {
         // "a" leads to the root's own children.
         let place = 256 ^ usize::from(b'a');
         units[place] = u32::from(b'a') | ((place as u32 ^ 256) << 10);
-        assert_eq!(charsmap(&map(&units, b"")), Ok(()));
+        assert_eq!(charsmap(&map(&units, b"")), Ok(1));
     }
 
     #[test]
@@ -267,8 +270,8 @@ mod tests {
         assert!(check(&mut sequence(40, json!({"Regex": "a*"}), "a")).unwrap_err().contains("matches nothing"));
         assert!(check(&mut sequence(40, json!({"Regex": "[a-z]"}), "aa")).unwrap_err().contains("times longer"));
         assert!(check(&mut sequence(1, json!({"Regex": "a"}), &"a".repeat(20_000))).is_err());
-        // As in real tokenizers: a space becomes "▁", several punctuation marks one.
-        assert_eq!(check(&mut sequence(4, json!({"String": " "}), "▁")), Ok(()));
-        assert_eq!(check(&mut sequence(40, json!({"Regex": "[“”]"}), "\"")), Ok(()));
+        // What tokenizers really do: a space becomes "▁", several punctuation marks one.
+        assert_eq!(check(&mut sequence(4, json!({"String": " "}), "▁")), Ok(81));
+        assert_eq!(check(&mut sequence(40, json!({"Regex": "[“”]"}), "\"")), Ok(1));
     }
 }

@@ -4,7 +4,7 @@
 //! crate needs both texts encoded in full, and here a text of megabytes is encoded only as far as it is kept.
 
 use tokenizers::utils::truncation::TruncationDirection;
-use tokenizers::{Encoding as Raw, Tokenizer as Inner};
+use tokenizers::{Encoding as Raw, NormalizedString, Normalizer, Tokenizer as Inner};
 
 use super::cuts::Cuts;
 use super::guard::guarded;
@@ -14,6 +14,14 @@ use super::{Encoding, load::Loaded};
 /// is larger than a chunk only if it cannot be cut: it has no space and no punctuation, or the tokenizer does not work
 /// word by word.
 const MAX_BYTES: usize = 4 << 20;
+
+/// The most of a text, in bytes after its normalizers, that is encoded at once: three times as much, so that nothing
+/// which people write is refused here, but a file whose normalizers turn each letter into a thousand takes no more than
+/// three times as much memory.
+const MAX_NORMALIZED: u64 = 3 * MAX_BYTES as u64;
+
+/// How many times longer Unicode's compatibility forms can make a text (11, for U+FDFA), rounded up.
+const UNICODE_GROWTH: u64 = 16;
 
 /// The tokens of one text or two, at most `room` of the texts.
 ///
@@ -36,6 +44,8 @@ pub(super) fn encode(loaded: &Loaded, text: &str, pair: Option<&str>, room: usiz
 /// A text that is encoded part by part, starting at the end that is kept.
 struct Text<'t> {
     inner: &'t Inner,
+    /// How many times longer it can become, at most.
+    growth: u64,
     cuts: Option<&'t Cuts>,
     cut_left: bool,
     /// The rest that is not yet encoded; `None` when the whole text was read.
@@ -48,8 +58,8 @@ struct Text<'t> {
 
 impl<'t> Text<'t> {
     fn new(loaded: &'t Loaded, text: &'t str) -> Self {
-        let (inner, cuts) = (&loaded.inner, loaded.cuts.as_ref());
-        Self { inner, cuts, cut_left: loaded.cut_left, rest: Some(text), tokens: 0, kept: Raw::default() }
+        let (inner, cuts, growth) = (&loaded.inner, loaded.cuts.as_ref(), loaded.growth.saturating_mul(UNICODE_GROWTH));
+        Self { inner, growth, cuts, cut_left: loaded.cut_left, rest: Some(text), tokens: 0, kept: Raw::default() }
     }
 
     /// Encodes until there are `room` tokens or the text ends.
@@ -78,6 +88,7 @@ impl<'t> Text<'t> {
                 part.len()
             ));
         }
+        self.check_normalized(part)?;
         let encoding = guarded(|| self.inner.encode_fast(part, false))?.map_err(|error| error.to_string())?;
         self.rest = Some(rest).filter(|rest| !rest.is_empty());
         let is_first = self.tokens == 0;
@@ -88,6 +99,29 @@ impl<'t> Text<'t> {
             let kept = std::mem::take(&mut self.kept);
             let parts = if self.cut_left { [encoding, kept] } else { [kept, encoding] };
             self.kept = Raw::merge(parts, false);
+        }
+        Ok(())
+    }
+
+    /// Refuses a part that becomes too long. A part that could is normalized piece by piece to find out.
+    fn check_normalized(&self, part: &str) -> Result<(), String> {
+        let piece = MAX_NORMALIZED / self.growth;
+        if part.len() as u64 <= piece {
+            return Ok(());
+        }
+        let Some(normalizer) = self.inner.get_normalizer() else { return Ok(()) };
+        let (mut rest, mut len) = (part, 0);
+        while !rest.is_empty() {
+            let (first, others) = rest.split_at(rest.ceil_char_boundary(piece.max(1) as usize));
+            let mut text = NormalizedString::from(first);
+            guarded(|| normalizer.normalize(&mut text))?.map_err(|error| error.to_string())?;
+            (rest, len) = (others, len + text.len() as u64);
+            if len > MAX_NORMALIZED {
+                return Err(format!(
+                    "{} bytes, of which the normalizers make more than {MAX_NORMALIZED}, the most that is encoded",
+                    part.len()
+                ));
+            }
         }
         Ok(())
     }

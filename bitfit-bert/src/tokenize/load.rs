@@ -25,6 +25,8 @@ pub(super) struct Loaded {
     pub path: PathBuf,
     /// Normalizes, splits and looks up. Post-processor, truncation and padding are taken out.
     pub inner: Inner,
+    /// How many times longer the normalizers can make a text, beside what Unicode's own forms do.
+    pub growth: u64,
     /// The post-processor.
     pub frame: Frame,
     /// The places where a long text can be cut before it is encoded; `None` if there are none.
@@ -77,7 +79,7 @@ fn build(path: PathBuf, mut json: Value, config: &Config, declared: &[AddedToken
         }
     };
     add_tokens(&mut json, declared);
-    check::check(&mut json).map_err(|reason| wrong(&path, reason))?;
+    let growth = check::check(&mut json).map_err(|reason| wrong(&path, reason))?;
     let fingerprint = fingerprint::begin(&json["model"]);
     let inner: Inner = guarded(|| serde_json::from_value(json))
         .map_err(|panic| wrong(&path, panic))?
@@ -103,7 +105,7 @@ fn build(path: PathBuf, mut json: Value, config: &Config, declared: &[AddedToken
     let frame = Frame::new(processor).map_err(frame)?;
     let fingerprint = fingerprint.finish(&inner, &frame, cut_left).map_err(|error| wrong(&path, error))?;
     let cuts = Cuts::of(&inner);
-    Ok(Loaded { path, inner, frame, cuts, cut_left, fingerprint })
+    Ok(Loaded { path, inner, growth, frame, cuts, cut_left, fingerprint })
 }
 
 /// Replaces the switches of `tokenizer.json` by those of `tokenizer_config.json`, if the class reads them.

@@ -651,3 +651,20 @@ fn a_text_of_megabytes_costs_what_is_kept_of_it() {
     assert_eq!(tokenizer.encode(&word[..1 << 20], None, 64).unwrap().ids, [2, 1, 3]);
     assert_eq!(tokenizer.encode(&"x.".repeat(1 << 20), None, 6).unwrap().ids, [2, 43, 20, 43, 20, 3]);
 }
+
+#[test]
+fn normalizers_that_make_a_text_much_longer_are_refused_the_longest_texts() {
+    let mut json = tokenizer_json();
+    json["normalizer"] = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "b".repeat(1_000)});
+    json["pre_tokenizer"] = Value::Null;
+    let tokenizer = from_json(&json).unwrap();
+    assert_eq!(ids(&tokenizer, &"a".repeat(1_000)), [2, 1, 3]);
+    let message = tokenizer.encode(&"a".repeat(100_000), None, 64).unwrap_err().to_string();
+    assert!(message.contains("100000 bytes, of which the normalizers make more than"), "{message}");
+    // What could become longer and does not is encoded.
+    assert_eq!(ids(&tokenizer, &"x".repeat(100_000)), [2, 1, 3]);
+    json["normalizer"] = json!({"type": "NFKC"});
+    let tokenizer = from_json(&json).unwrap();
+    assert_eq!(ids(&tokenizer, &"x".repeat(2 << 20)), [2, 1, 3]);
+    assert!(tokenizer.encode(&"\u{fdfa}".repeat(1 << 20), None, 64).is_err());
+}

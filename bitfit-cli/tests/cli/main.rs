@@ -1,6 +1,8 @@
 //! Tests of the binary: its output, its files and its exit code. Each test makes its own tiny model and data.
 
 mod eval;
+#[cfg(unix)]
+mod faults;
 mod finetune;
 mod fixture;
 mod heads;

@@ -12,14 +12,22 @@ use crate::{Error, Result};
 
 /// Reads the records of a file.
 pub(super) fn read(mut reader: impl BufRead, path: &Path, options: &ReadOptions) -> Result<Dataset> {
+    // The crate skips a byte-order mark as well, and takes one that it is given alone for the end of the file: it must
+    // not see any.
     let mut start = Vec::new();
-    reader.by_ref().take(3).read_to_end(&mut start).map_err(Error::io(path))?;
-    let watch = Watch { reader: Cursor::new(without_bom(&start).to_vec()).chain(reader), state: State::default() };
+    loop {
+        reader.by_ref().take(3).read_to_end(&mut start).map_err(Error::io(path))?;
+        if without_bom(&start).len() == start.len() {
+            break;
+        }
+        start.clear();
+    }
+    let watch = Watch { reader: Cursor::new(start).chain(reader), state: State::default() };
     let mut records = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(watch);
     let mut table = Table::new(path, options);
     let mut record = csv::ByteRecord::new();
-    // Lines are counted here, because the crate counts the LF of a CR LF as part of the next record.
-    let (mut line, mut height) = (1, 0);
+    // Counted here, because the crate takes the LF of a CR LF for part of the next record.
+    let (mut line, mut height, mut count) = (1, 0, 0);
     let outcome = loop {
         match records.read_byte_record(&mut record) {
             Ok(true) => {}
@@ -27,7 +35,7 @@ pub(super) fn read(mut reader: impl BufRead, path: &Path, options: &ReadOptions)
             Err(_) if records.get_ref().state.record > MAX_LINE => return Err(too_long(path, line + height, "record")),
             Err(error) => return Err(csv_error(path, line + height, error)),
         }
-        line += height;
+        (line, count) = (line + height, count + 1);
         height = 1 + record.as_slice().iter().filter(|&&byte| byte == b'\n').count();
         let cells: Result<Vec<&str>, _> = record.iter().map(std::str::from_utf8).collect();
         let result = match cells {
@@ -39,8 +47,11 @@ pub(super) fn read(mut reader: impl BufRead, path: &Path, options: &ReadOptions)
         }
     };
     let state = &records.get_ref().state;
-    // The crate skips blank lines, so line numbers after one are wrong; blank lines are therefore reported first.
-    if let Some(line) = state.blank_between {
+    // The crate skips blank lines, so that the count is off from there on: one before the record that is refused goes
+    // first. What comes after it may have been read already or not, and must make no difference.
+    if let Some((line, before)) = state.blank_between
+        && (outcome.is_ok() || before < count)
+    {
         return Err(blank(path, line));
     }
     if state.ended && state.place == Place::Quoted {
@@ -85,12 +96,15 @@ struct State {
     lines: usize,
     /// The number of bytes of the current record.
     record: usize,
+    /// The records that have ended, and whether another has begun.
+    records: usize,
+    in_record: bool,
     /// Whether the current line holds anything.
     filled: bool,
-    /// The first blank line since the last line that was not blank.
-    blank: Option<usize>,
+    /// The first blank line since the last that was not, and the number of records before it.
+    blank: Option<(usize, usize)>,
     /// The first blank line that another line followed.
-    blank_between: Option<usize>,
+    blank_between: Option<(usize, usize)>,
 }
 
 impl State {
@@ -103,6 +117,9 @@ impl State {
             _ => Place::Plain,
         };
         self.record += 1;
+        let is_end = matches!(byte, b'\n' | b'\r') && !quoted;
+        self.records += usize::from(is_end && self.in_record);
+        self.in_record = !is_end;
         match byte {
             b'\n' => {
                 self.lines += 1;
@@ -110,15 +127,15 @@ impl State {
                     self.record = 0;
                 }
                 if !self.filled && !quoted {
-                    self.blank.get_or_insert(self.lines);
+                    self.blank.get_or_insert((self.lines, self.records));
                 }
                 self.filled = false;
             }
             b'\r' => {}
             _ => {
                 self.filled = true;
-                if let Some(line) = self.blank.take() {
-                    self.blank_between.get_or_insert(line);
+                if let Some(blank) = self.blank.take() {
+                    self.blank_between.get_or_insert(blank);
                 }
             }
         }
@@ -164,9 +181,15 @@ mod tests {
         for same in [
             &b"\xef\xbb\xbftext,label\r\na,1\r\nb,0\r\n"[..],
             b"\xef\xbb\xbf\"text\",\"label\"\r\n\"a\",1\r\nb,0",
+            b"\xef\xbb\xbf\xef\xbb\xbftext,label\na,1\nb,0",
             b"text,label\na,1\nb,0\n\n\r\n\n",
         ] {
             assert_eq!(csv(same).unwrap(), plain);
+            for most in 1..4 {
+                let pieces = io::BufReader::with_capacity(most, same);
+                let set = read(pieces, Path::new("in.csv"), &ReadOptions::default()).unwrap();
+                assert_eq!(set, plain, "{most} bytes at a time");
+            }
         }
     }
 
@@ -192,6 +215,24 @@ mod tests {
         // A lone quote inside an unquoted field is a character, whatever is quoted after it.
         let set = csv(b"text,label\n5\" pipe,1\n\"b\n\nc\",0\n").unwrap();
         assert_eq!((set.examples[0].text.as_str(), set.examples[1].text.as_str()), ("5\" pipe", "b\n\nc"));
+    }
+
+    #[test]
+    fn what_is_refused_does_not_depend_on_how_much_was_read_before() {
+        for (file, expected) in [
+            (&b"one\n\nlabel\n"[..], "in.csv: no text column is recognised"),
+            (b"text,label\na\n\nb,1\n", "in.csv, line 2: expected 2 columns"),
+            (b"text,label\n\na\nb,1\n", "in.csv, line 2: a blank line"),
+            (b"text,label\na,1\n\n\nb\n", "in.csv, line 3: a blank line"),
+            (b"text,label\na,1\rb,1\rc\n\nd,1\n", "in.csv, line 4: expected 2 columns"),
+            (b"text,label\n\"\na\",1\r\n\r\nc\n", "in.csv, line 4: a blank line"),
+        ] {
+            for most in [1, 2, 3, 1_000] {
+                let pieces = io::BufReader::with_capacity(most, file);
+                let message = read(pieces, Path::new("in.csv"), &ReadOptions::default()).unwrap_err().to_string();
+                assert!(message.starts_with(expected), "{most} bytes at a time: {message}");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,137 @@
+//! Task files: [`TaskFile::read`], and a prediction by those that are accepted.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use bitfit_bert::arch::{Module, Part, Role};
+use bitfit_bert::data::{Kind, Labels};
+use bitfit_bert::fixture::Tiny;
+use bitfit_bert::heads::{PairEncoding, Pooling};
+use bitfit_bert::metrics::Metric;
+use bitfit_bert::model::Base;
+use bitfit_bert::task_file::{Best, Hyperparameters, TaskInfo};
+use bitfit_bert::{BiasKind, BiasSelection, Error, Predictor, TaskFile};
+use bitfit_core::{Cpu, HostTensor};
+
+use crate::runner::{Target, check_error, run};
+
+const FILE: &str = "task.safetensors";
+
+#[test]
+fn fuzz() {
+    let base = base(&Tiny::new());
+    let seeds = [(Kind::Classify, false), (Kind::Regress, true)].map(|(kind, pairs)| seed(&base, kind, pairs));
+    run(Target {
+        name: "task_file",
+        memory: 32 << 20,
+        seeds: seeds.map(|bytes| vec![(FILE.into(), bytes)]).into(),
+        fixed: Vec::new(),
+        check: Box::new(move |dir, _| {
+            let path = dir.join(FILE);
+            if let Err(error) = TaskFile::read(&path) {
+                check_error(&error, &[FILE]);
+                return false;
+            }
+            let predictor = match Predictor::open(&base, &path) {
+                Ok(predictor) => predictor,
+                Err(error) => {
+                    check_error(&error, &[FILE]);
+                    return false;
+                }
+            };
+            let texts = [("a b", predictor.info().pairs.then_some("c")), ("", predictor.info().pairs.then_some(""))];
+            match predictor.predict(&texts) {
+                Ok(predictions) => assert_eq!(predictions.len(), texts.len()),
+                // Finite numbers so large that their sums are not.
+                Err(error) => assert!(matches!(error, Error::NotFinite { .. }), "{error}"),
+            }
+            true
+        }),
+    });
+}
+
+#[test]
+fn a_maximum_length_that_the_base_cannot_have_is_the_files_and_not_the_callers() {
+    let base = base(&Tiny::new());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    for max_length in [0, 2, 8, usize::MAX] {
+        std::fs::write(&path, seed(&base, Kind::Classify, false)).unwrap();
+        let mut file = TaskFile::read(&path).unwrap();
+        file.info.hyperparameters.max_length = max_length;
+        file.write(&path).unwrap();
+        let message = Predictor::open(&base, &path).unwrap_err().to_string();
+        let expected = format!("{FILE}: the metadata's \"hyperparameters.max_length\" is {max_length}: ");
+        assert!(message.contains(&expected), "{message}");
+    }
+}
+
+/// A base with a tokenizer, which needs its files no longer.
+pub fn base(tiny: &Tiny) -> Base<Cpu> {
+    let dir = tempfile::tempdir().unwrap();
+    tiny.write(dir.path());
+    std::fs::write(dir.path().join("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc\n##a\ngood\nbad")
+        .unwrap();
+    let base = Base::open(&Cpu::default(), dir.path()).unwrap();
+    base.tokenizer().unwrap();
+    base
+}
+
+/// A task file of all biases and one matrix.
+pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
+    let architecture = base.architecture();
+    let labels = Labels::from_names(vec!["no".into(), "yes".into()]).filter(|_| kind == Kind::Classify);
+    let h = base.config().hidden_size;
+    let outputs = labels.as_ref().map_or(1, Labels::len);
+    let mut tensors = HashMap::new();
+    for role in base.checkpoint().roles() {
+        if BiasKind::of(role).is_some() || role == Role::weight(Module::Output, 1) {
+            tensors.insert(architecture.parameter_name(role), base.checkpoint().tensor(role).unwrap());
+        }
+    }
+    for (part, shape) in [(Part::Weight, vec![outputs, h]), (Part::Bias, vec![outputs])] {
+        let values = (0..shape.iter().product()).map(|i: usize| i as f32 * 0.01).collect();
+        tensors.insert(architecture.classifier_name(Pooling::Pooler, part), HostTensor::new(shape, values).unwrap());
+    }
+    let metrics = if kind == Kind::Classify { vec![Metric::Accuracy, Metric::F1] } else { vec![Metric::Spearman] };
+    let info = TaskInfo {
+        base: "some/model".into(),
+        base_path: None,
+        base_fingerprint: base.fingerprint().unwrap().into(),
+        tokenizer_fingerprint: base.tokenizer().unwrap().fingerprint(),
+        config: base.config().inference(),
+        kind,
+        labels,
+        pairs,
+        pair: PairEncoding::Joint,
+        pooling: Pooling::Pooler,
+        biases: BiasSelection::all(),
+        seed: 7,
+        hyperparameters: Hyperparameters {
+            task: None,
+            learning_rate: 0.001,
+            schedule: "constant".into(),
+            warmup: 0.1,
+            epochs: 3,
+            steps: 12,
+            batch_size: Some(16),
+            batch_tokens: None,
+            group_by_length: false,
+            max_length: 7,
+            weight_decay: 0.0,
+            max_grad_norm: Some(1.0),
+            dropout: None,
+            frozen_dropout: false,
+            shuffle: true,
+            limit: None,
+            device: "cpu".into(),
+            precision: "f32".into(),
+            metrics,
+        },
+        best: Some(Best { epoch: 2, scores: [("accuracy".to_owned(), 0.75)].into() }),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path: &Path = &dir.path().join(FILE);
+    TaskFile { info, tensors }.write(path).unwrap();
+    std::fs::read(path).unwrap()
+}
