@@ -9,8 +9,8 @@ use crate::{Error, Result};
 
 /// The largest `config.json` that is read.
 pub(crate) const MAX_CONFIG: u64 = 16 << 20;
-/// The largest index of shards that is read: a thousand million bytes of names would be a model of no known kind.
-pub(crate) const MAX_INDEX: u64 = 64 << 20;
+/// The largest index of shards that is read: one of a thousand tensors has 100 kB.
+pub(crate) const MAX_INDEX: u64 = 16 << 20;
 /// The largest task file, and the largest file of a head, that is read.
 pub(crate) const MAX_TASK: u64 = 2 << 30;
 

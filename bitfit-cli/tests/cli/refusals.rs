@@ -593,7 +593,7 @@ fn eval_and_predict_refuse_files_that_do_not_belong_together() {
         (format!("{predict} out/task.safetensors --max-length 2"), &["--max-length 2: ", "at least 3"]),
         (format!("{predict} misspelt.safetensors"), &["misspelt.safetensors: unexpected tensor classifier.base"]),
         (format!("{predict} field.safetensors"), &["field.safetensors: ", "paris"]),
-        (format!("{predict} version.safetensors"), &["version.safetensors: expected version 2", "\"1\""]),
+        (format!("{predict} version.safetensors"), &["version.safetensors: expected version 3", "\"1\""]),
         (format!("{eval} pairs.tsv"), &["pairs.tsv, line 2: a pair of texts"]),
         (format!("{predict} gone.safetensors"), &["gone.safetensors"]),
         (format!("{predict} cut.safetensors"), &["cut.safetensors", "not a complete safetensors file"]),
