@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use blake3::Hasher;
 use safetensors::Dtype;
 
-use super::safetensors::Entry;
+use super::mapped::Entry;
 use super::to_f32::{element_size, to_f32};
 use crate::{Error, Result};
 

@@ -1,5 +1,5 @@
-//! A checkpoint: a directory with `config.json` and safetensors files, checked as a whole, whose tensors are read by
-//! their role.
+//! A checkpoint: a directory with `config.json` and weights, as safetensors or in PyTorch's own format, checked as a
+//! whole, whose tensors are read by their role.
 //!
 //! ```no_run
 //! # fn main() -> bitfit_bert::Result<()> {
@@ -13,8 +13,11 @@
 //! ```
 
 mod fingerprint;
+pub(crate) mod mapped;
+mod pytorch;
 pub(crate) mod safetensors;
 pub(crate) mod to_f32;
+pub(crate) mod weight_files;
 
 use std::collections::{BTreeMap, btree_map};
 use std::path::{Path, PathBuf};
@@ -25,7 +28,8 @@ use bitfit_core::HostTensor;
 use crate::arch::{Architecture, Module, Part, Role};
 use crate::config::ModelConfig;
 use crate::{Error, Result};
-use safetensors::{Entry, MappedFile, WeightFiles};
+use mapped::{Entry, MappedFile};
+use weight_files::WeightFiles;
 
 /// The encoder in a model directory, memory-mapped and checked against its `config.json`.
 ///
@@ -48,7 +52,11 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens `dir`: `config.json` and `model.safetensors`, or the shards of `model.safetensors.index.json`.
+    /// Opens `dir`: `config.json`, and the first of these that is there: `model.safetensors`, the shards of
+    /// `model.safetensors.index.json`, `pytorch_model.bin`, or the shards of `pytorch_model.bin.index.json`.
+    ///
+    /// The latter two hold Python pickles, of which only what stands for tensors is read and nothing is run; everything
+    /// else is refused.
     ///
     /// No weight is read yet, but every tensor is checked to exist with its shape and type.
     ///
@@ -59,7 +67,7 @@ impl Checkpoint {
     /// missing or differs in the file.
     pub fn open(dir: &Path) -> Result<Self> {
         let config = ModelConfig::open(dir)?;
-        let WeightFiles { path, entries: found, files } = safetensors::read_directory(dir)?;
+        let WeightFiles { path, entries: found, files } = weight_files::read_directory(dir)?;
         let mut entries = BTreeMap::new();
         let mut ignored = Vec::new();
         for entry in found {
@@ -227,6 +235,12 @@ impl Checkpoint {
         }
         if !to_f32::is_supported(entry.dtype) {
             return Err(Error::Dtype { path, tensor, dtype: entry.dtype.to_string() });
+        }
+        if let Some(strides) = &entry.strides {
+            let reason = format!(
+                "the tensor {tensor} is not contiguous (shape {expected:?}, strides {strides:?}): save tensor.contiguous()"
+            );
+            return Err(Error::Weights { path, reason });
         }
         Ok(())
     }

@@ -1,225 +1,57 @@
-//! Weight files on disk: which files a directory's weights are in, mapped into memory, with their headers checked.
+//! The tensors of a safetensors file, with its header checked.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::OsStr;
-use std::fs::File;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::collections::HashMap;
 
-use memmap2::Mmap;
-use safetensors::tensor::{Dtype, Metadata, SafeTensors};
-use serde_json::Value;
+use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
 
-use super::to_f32::{is_supported, to_f32};
-use crate::files::{MAX_INDEX, read_bounded};
-use crate::{Error, Result};
+use super::mapped::{Entry, MappedFile};
+use crate::Result;
 
 pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
-/// Weight files in formats that are not supported: Python pickles and those of other frameworks.
-const OTHER_FORMATS: [&str; 4] =
-    ["pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack"];
-
-/// One tensor of a mapped file.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    /// The file that holds it.
-    pub path: Arc<Path>,
-    /// Its name in the file.
-    pub name: String,
-    pub dtype: Dtype,
-    pub shape: Vec<usize>,
-    pub bytes: Arc<Mmap>,
-    /// The range of its data in `bytes`; it is in bounds, because the header is checked.
-    pub range: Range<usize>,
-}
-
-impl Entry {
-    /// The values as f32, copied; `None` where the type is not one that is read.
-    pub(crate) fn to_f32(&self) -> Option<Vec<f32>> {
-        is_supported(self.dtype).then(|| to_f32(self.dtype, &self.bytes[self.range.clone()]))
-    }
-
-    /// Gives the memory of the tensor's pages back to the system; the next read loads them from the file again. This is
-    /// a hint, which a system may ignore.
-    pub(super) fn release(&self) {
-        #[cfg(unix)]
-        {
-            use memmap2::UncheckedAdvice::DontNeed;
-            // SAFETY: the map is read-only and of a file, so that a page that is dropped is loaded again with the same
-            // bytes (as long as the file is not rewritten, which is the condition of the map itself). A failure does no
-            // harm: the pages stay.
-            _ = unsafe { self.bytes.unchecked_advise_range(DontNeed, self.range.start, self.range.len()) };
-        }
-    }
-}
-
-/// The weight files of a directory.
-#[derive(Debug)]
-pub(super) struct WeightFiles {
-    /// The path in messages about all files: the single file, or the index of the shards.
-    pub path: PathBuf,
-    /// All tensors, in no particular order.
-    pub entries: Vec<Entry>,
-    /// The files themselves.
-    pub files: Vec<MappedFile>,
-}
-
-/// A mapped file, kept open to detect whether it is changed in place.
-#[derive(Debug)]
-pub(super) struct MappedFile {
-    path: PathBuf,
-    file: File,
-    len: u64,
-    modified: Option<SystemTime>,
-}
-
-impl MappedFile {
-    /// Refuses a file that was truncated or rewritten in place since it was mapped. A file that was replaced by another
-    /// of its name is not affected: the map keeps the old one.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] with the file; [`Error::Io`] when the metadata of the file cannot be read.
-    pub(super) fn check_unchanged(&self) -> Result<()> {
-        let now = self.file.metadata().map_err(Error::io(&self.path))?;
-        if (now.len(), now.modified().ok()) == (self.len, self.modified) {
-            return Ok(());
-        }
-        let reason =
-            "the file was changed while it was in use, so the weights are no longer those that were read: run again";
-        Err(Error::Weights { path: self.path.clone(), reason: reason.into() })
-    }
-}
-
-/// Maps the weight files of a directory.
-pub(super) fn read_directory(dir: &Path) -> Result<WeightFiles> {
-    let mut files = Vec::new();
-    let single = dir.join(SINGLE);
-    if single.exists() {
-        let entries = read_file(&single, &mut files)?;
-        return Ok(WeightFiles { path: single, entries, files });
-    }
-    let index = dir.join(INDEX);
-    if index.exists() {
-        let entries = read_sharded(dir, &index, &mut files)?;
-        return Ok(WeightFiles { path: index, entries, files });
-    }
-    let reason = match OTHER_FORMATS.iter().find(|name| dir.join(name).exists()) {
-        Some(other) => format!(
-            "there is no {SINGLE}, only {other}: convert it, in Python with \
-             AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)"
-        ),
-        None => format!("there is no {SINGLE} (nor {INDEX})"),
-    };
-    Err(Error::Weights { path: dir.into(), reason })
-}
-
-/// One safetensors file.
-pub(crate) struct OneFile {
-    /// Its tensors, in no particular order.
-    pub entries: Vec<Entry>,
-    /// The `__metadata__` of its header.
-    pub metadata: HashMap<String, String>,
-    file: MappedFile,
-}
-
-/// The tensors of one of a directory's files, which is added to `files`.
-fn read_file(path: &Path, files: &mut Vec<MappedFile>) -> Result<Vec<Entry>> {
-    let OneFile { entries, file, .. } = map_file(path)?;
-    files.push(file);
-    Ok(entries)
-}
-
-/// Maps one safetensors file and checks its header against its length.
-pub(crate) fn map_file(path: &Path) -> Result<OneFile> {
-    let weights = |reason: String| Error::Weights { path: path.into(), reason };
-    let file = File::open(path).map_err(Error::io(path))?;
-    let about = file.metadata().map_err(Error::io(path))?;
-    if !about.is_file() {
-        return Err(weights("not a regular file".into()));
-    }
-    if about.len() == 0 {
-        return Err(weights("the file is empty".into()));
-    }
-    // SAFETY: the map is read-only and nothing here writes to the file, so that the one condition is that no other
-    // program truncates or rewrites it in place while it is mapped (a read past its end is a bus error, changed bytes
-    // are changed weights). That cannot be ruled out here, but weight files are written once, and hub clients and
-    // safetensors replace them by renaming, which leaves the mapped file alone. `Checkpoint` documents the condition
-    // for its users, and `MappedFile::check_unchanged` finds a breach of it before anything is saved.
-    let bytes = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
-    if bytes.starts_with(b"version https://git-lfs") {
-        return Err(weights("a Git LFS pointer instead of the weights: run `git lfs pull` in its directory".into()));
-    }
-    let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
-        weights(format!(
-            "not a complete safetensors file ({error}; {} bytes): fetch it again if the download was cut short",
-            bytes.len()
-        ))
-    })?;
-    Ok(OneFile {
-        entries: entries(path, Arc::new(bytes), header, &metadata),
-        metadata: metadata.metadata().clone().unwrap_or_default(),
-        file: MappedFile { path: path.into(), file, len: about.len(), modified: about.modified().ok() },
-    })
-}
-
-fn entries(path: &Path, bytes: Arc<Mmap>, header: usize, metadata: &Metadata) -> Vec<Entry> {
-    let path: Arc<Path> = path.into();
-    // The data follow the header, which is preceded by eight bytes that hold its length.
+/// The tensors of one file, whose header is checked against its length, in no particular order.
+pub(crate) fn entries(file: &MappedFile) -> Result<Vec<Entry>> {
+    let (header, metadata) = header(file)?;
+    // The data follow the header, and the eight bytes in front of it that hold its length.
     let start = size_of::<u64>() + header;
-    let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| Entry {
-        path: path.clone(),
+    let entry = |(name, info): (String, &TensorInfo)| Entry {
+        path: file.path.clone(),
         name,
         dtype: info.dtype,
         shape: info.shape.clone(),
-        bytes: bytes.clone(),
+        strides: None,
+        bytes: file.bytes.clone(),
         range: start + info.data_offsets.0..start + info.data_offsets.1,
     };
-    metadata.tensors().into_iter().map(entry).collect()
+    Ok(metadata.tensors().into_iter().map(entry).collect())
 }
 
-/// The shards that an index names: the file of each, and the tensors that the index says it holds.
-pub(crate) fn shards(index: &Path) -> Result<BTreeMap<String, Vec<String>>> {
-    let wrong = |reason: String| Error::Weights { path: index.into(), reason };
-    let json = read_bounded(index, MAX_INDEX)?;
-    let json: Value = serde_json::from_slice(&json).map_err(|error| wrong(format!("not JSON: {error}")))?;
-    let map = json.get("weight_map").and_then(Value::as_object);
-    let map = map.ok_or_else(|| wrong("\"weight_map\" is missing or not an object".into()))?;
-    let mut shards = BTreeMap::<String, Vec<String>>::new();
-    for (name, shard) in map {
-        // A shard is a file beside the index; an index must not lead anywhere else.
-        let shard = shard.as_str().filter(|shard| Path::new(shard).file_name() == Some(OsStr::new(shard)));
-        let shard = shard.ok_or_else(|| wrong(format!("the shard of tensor {name} is not a file name")))?;
-        shards.entry(shard.to_owned()).or_default().push(name.clone());
-    }
-    Ok(shards)
+/// The `__metadata__` of one file's header.
+pub(crate) fn metadata(file: &MappedFile) -> Result<HashMap<String, String>> {
+    Ok(header(file)?.1.metadata().clone().unwrap_or_default())
 }
 
-/// The tensors of all shards that the index names.
-fn read_sharded(dir: &Path, index: &Path, files: &mut Vec<MappedFile>) -> Result<Vec<Entry>> {
-    let mut all = Vec::new();
-    for (shard, promised) in shards(index)? {
-        let path = dir.join(shard);
-        let found = read_file(&path, files)?;
-        let names: HashSet<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
-        if let Some(name) = promised.into_iter().find(|name| !names.contains(name.as_str())) {
-            return Err(Error::MissingTensor { path, name });
-        }
-        all.extend(found);
-    }
-    Ok(all)
+/// The length of the header and what it says.
+fn header(file: &MappedFile) -> Result<(usize, Metadata)> {
+    SafeTensors::read_metadata(&file.bytes).map_err(|error| {
+        file.wrong(format!(
+            "not a complete safetensors file ({error}; {} bytes): fetch it again if the download was cut short",
+            file.bytes.len()
+        ))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use super::*;
-    use crate::fixture::Tiny;
     use tempfile::tempdir;
+
+    use super::*;
+    use crate::Error;
+    use crate::checkpoint::weight_files::read_directory;
+    use crate::fixture::Tiny;
 
     /// Writes `bytes` as the weights of an empty directory and returns why they are refused.
     fn refusal(bytes: &[u8]) -> String {
@@ -267,62 +99,5 @@ mod tests {
         ] {
             assert!(refusal(&bytes).contains("not a complete safetensors file"));
         }
-    }
-
-    #[test]
-    fn a_git_lfs_pointer_is_recognised() {
-        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 438000000\n";
-        assert!(refusal(pointer).contains("git lfs pull"));
-    }
-
-    #[test]
-    fn a_directory_without_safetensors_says_what_to_do() {
-        let dir = tempdir().unwrap();
-        let message = read_directory(dir.path()).unwrap_err().to_string();
-        assert!(message.contains("there is no model.safetensors"), "{message}");
-        fs::write(dir.path().join("pytorch_model.bin"), b"pickle").unwrap();
-        let message = read_directory(dir.path()).unwrap_err().to_string();
-        assert!(message.contains("only pytorch_model.bin: convert it"), "{message}");
-        fs::create_dir(dir.path().join(SINGLE)).unwrap();
-        let message = read_directory(dir.path()).unwrap_err().to_string();
-        assert!(message.contains("model.safetensors"), "{message}");
-    }
-
-    #[test]
-    fn an_index_cannot_lead_out_of_its_directory() {
-        for shard in ["../secret.safetensors", "/etc/passwd", "a/b.safetensors", "..", ".", ""] {
-            let dir = tempdir().unwrap();
-            let index = serde_json::json!({"weight_map": {"a": shard}});
-            fs::write(dir.path().join(INDEX), index.to_string()).unwrap();
-            let message = read_directory(dir.path()).unwrap_err().to_string();
-            assert!(message.contains("not a file name"), "{shard}: {message}");
-        }
-    }
-
-    #[test]
-    fn a_broken_index_is_refused() {
-        for (index, expected) in [
-            ("", "not JSON"),
-            ("{}", "weight_map"),
-            (r#"{"weight_map": [1]}"#, "weight_map"),
-            (r#"{"weight_map": {"a": 1}}"#, "not a file name"),
-            (r#"{"weight_map": {"a": "gone.safetensors"}}"#, "gone.safetensors"),
-        ] {
-            let dir = tempdir().unwrap();
-            fs::write(dir.path().join(INDEX), index).unwrap();
-            let message = read_directory(dir.path()).unwrap_err().to_string();
-            assert!(message.contains(expected), "{index}: {message}");
-        }
-    }
-
-    #[test]
-    fn a_shard_without_its_tensor_is_refused() {
-        let dir = tempdir().unwrap();
-        Tiny::new().write(dir.path());
-        fs::rename(dir.path().join(SINGLE), dir.path().join("one.safetensors")).unwrap();
-        let index = serde_json::json!({"weight_map": {"embeddings.lost": "one.safetensors"}});
-        fs::write(dir.path().join(INDEX), index.to_string()).unwrap();
-        let error = read_directory(dir.path()).unwrap_err();
-        assert!(matches!(&error, Error::MissingTensor { name, .. } if name == "embeddings.lost"), "{error}");
     }
 }

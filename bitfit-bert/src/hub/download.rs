@@ -15,7 +15,7 @@ use super::cache::{self, Repository};
 use super::client::{Client, Failure, Listing, Metadata};
 use super::settings::Network;
 use super::{address, names};
-use crate::checkpoint::safetensors::{INDEX, SINGLE, shards};
+use crate::checkpoint::weight_files::{self, Candidate, shards};
 use crate::config::FILE_NAME as CONFIG;
 use crate::heads::pooling::{MODULES, SentenceModule, modules};
 
@@ -57,8 +57,8 @@ impl Download<'_> {
     fn snapshot(&self) -> Result<PathBuf, Failure> {
         let listing = self.client.listing(self.model)?;
         let directory = self.repository.snapshot_of(&listing.sha);
-        // The weights last, because they are large.
-        for file in files(&listing)? {
+        let Files { small, weights } = files(&listing)?;
+        for file in small {
             self.file(&listing, &directory, file)?;
             if file == MODULES {
                 let modules = modules(&directory.join(MODULES)).map_err(|error| Failure::Final(error.to_string()))?;
@@ -66,14 +66,17 @@ impl Download<'_> {
                     self.file(&listing, &directory, &config)?;
                 }
             }
-            if file == INDEX {
-                let shards = shards(&directory.join(INDEX)).map_err(|error| Failure::Final(error.to_string()))?;
-                if shards.keys().any(|shard| !names::is_shard(shard)) {
-                    return Err(Failure::Final(format!("the hub's {INDEX} names a shard that is not a weight file")));
-                }
-                for shard in shards.keys() {
-                    self.file(&listing, &directory, shard)?;
-                }
+        }
+        // The weights last, because they are large.
+        self.file(&listing, &directory, weights.name)?;
+        if weights.is_index {
+            let shards = shards(&directory.join(weights.name)).map_err(|error| Failure::Final(error.to_string()))?;
+            if shards.keys().any(|shard| !names::is_shard(shard, weights.suffix)) {
+                let index = weights.name;
+                return Err(Failure::Final(format!("the hub's {index} names a shard that is not a weight file")));
+            }
+            for shard in shards.keys() {
+                self.file(&listing, &directory, shard)?;
             }
         }
         if !listing.has(MODULES) {
@@ -231,19 +234,25 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// The files to fetch, in their order, of those that a hub has.
-fn files(listing: &Listing) -> Result<Vec<&'static str>, Failure> {
-    let weights = if listing.has(SINGLE) { SINGLE } else { INDEX };
-    let has_tokenizer = listing.has("tokenizer.json") || listing.has("vocab.txt");
-    let missing = [
-        (listing.has(CONFIG), CONFIG),
-        (has_tokenizer, "tokenizer.json or vocab.txt"),
-        (listing.has(weights), "model.safetensors: no weights as safetensors"),
-    ];
-    if let Some((_, what)) = missing.into_iter().find(|(has, _)| !has) {
-        return Err(Failure::Final(format!("the hub's copy has no {what}")));
+/// The files to fetch of those that a hub has.
+struct Files {
+    /// The configuration and the tokenizer.
+    small: Vec<&'static str>,
+    /// The weights, or the index that names them.
+    weights: &'static Candidate,
+}
+
+fn files(listing: &Listing) -> Result<Files, Failure> {
+    let lacks = |what: &str| Failure::Final(format!("the hub's copy has no {what}"));
+    if !listing.has(CONFIG) {
+        return Err(lacks(CONFIG));
     }
-    // The weights last, so that a model that cannot be used is refused before they are fetched.
+    if !listing.has("tokenizer.json") && !listing.has("vocab.txt") {
+        return Err(lacks("tokenizer.json or vocab.txt"));
+    }
+    let weights = weight_files::find(|file| listing.has(file));
+    let weights =
+        weights.ok_or_else(|| lacks("model.safetensors or pytorch_model.bin, nor an index of their shards"))?;
     let small = [
         CONFIG,
         MODULES,
@@ -253,8 +262,7 @@ fn files(listing: &Listing) -> Result<Vec<&'static str>, Failure> {
         "tokenizer.json",
         "vocab.txt",
     ];
-    let all = small.into_iter().chain([weights]);
-    Ok(all.filter(|file| listing.has(file)).collect())
+    Ok(Files { small: small.into_iter().filter(|file| listing.has(file)).collect(), weights })
 }
 
 /// The offset of a response's bytes in the file, and the size of the file if the server reports it.

@@ -29,7 +29,7 @@ use std::path::{self, Path, PathBuf};
 use cache::Repository;
 use settings::Settings;
 
-use crate::checkpoint::safetensors::{INDEX, SINGLE, shards};
+use crate::checkpoint::weight_files::{self, shards};
 use crate::config::FILE_NAME as CONFIG;
 use crate::heads::pooling::{MODULES, SentenceModule, modules};
 use crate::{Error, Result};
@@ -67,7 +67,7 @@ impl Hub {
             return Ok(path.into());
         }
         if path.exists() {
-            return not_found(model, "this is a file; give the directory that holds config.json and model.safetensors");
+            return not_found(model, "this is a file; give the directory that holds config.json and the weights");
         }
         if !names::is_hub_id(model) {
             return not_found(model, &no_directory(path));
@@ -114,7 +114,7 @@ impl Hub {
         };
         match download::fetch(&self.settings.network, &repository, model, self.quiet) {
             Ok(dir) if is_complete(&dir) => Ok(dir),
-            Ok(_) => self.not_at_hand(model, &format!("the hub's {INDEX} cannot be used")),
+            Ok(_) => self.not_at_hand(model, "the hub's index of the weights' shards cannot be used"),
             Err(failure) => self.not_at_hand(model, &format!("the download failed: {failure}")),
         }
     }
@@ -123,7 +123,8 @@ impl Hub {
     fn not_at_hand(&self, model: &str, why: &str) -> Result<PathBuf> {
         let cache = self.settings.cache.as_ref().map_or("any cache".into(), |cache| cache.display().to_string());
         let directory = no_directory(Path::new(model));
-        let advice = "give a directory with config.json, model.safetensors, tokenizer.json and tokenizer_config.json";
+        let advice = "give a directory with config.json, model.safetensors or pytorch_model.bin, tokenizer.json and \
+                      tokenizer_config.json";
         not_found(model, &format!("{directory}; as the name of a hub model, it is not in {cache}, and {why}; {advice}"))
     }
 }
@@ -143,7 +144,9 @@ fn not_found(model: &str, reason: &str) -> Result<PathBuf> {
 /// Whether a snapshot holds what a checkpoint needs. The Python library fetches single files, so it may hold less.
 fn is_complete(dir: &Path) -> bool {
     let has_tokenizer = dir.join("tokenizer.json").exists() || dir.join("vocab.txt").exists();
-    let has_weights = dir.join(SINGLE).exists()
-        || shards(&dir.join(INDEX)).is_ok_and(|shards| shards.keys().all(|shard| dir.join(shard).exists()));
+    let has_weights = weight_files::find(|file| dir.join(file).exists()).is_some_and(|weights| {
+        let has_shards = |index| shards(index).is_ok_and(|shards| shards.keys().all(|shard| dir.join(shard).exists()));
+        !weights.is_index || has_shards(&dir.join(weights.name))
+    });
     dir.join(CONFIG).exists() && has_weights && has_tokenizer
 }

@@ -35,10 +35,10 @@ pub(super) fn is_sha256(blob: &str) -> bool {
     blob.len() == 64 && blob.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a shard's name, from an index, is that of a weight file beside the index.
+/// Whether a shard's name, from an index, is that of a weight file beside the index, whose format has this `suffix`.
 #[cfg(feature = "hub")]
-pub(super) fn is_shard(name: &str) -> bool {
-    is_plain(name) && name.len() <= 128 && !name.starts_with('.') && name.ends_with(".safetensors")
+pub(super) fn is_shard(name: &str, suffix: &str) -> bool {
+    is_plain(name) && name.len() <= 128 && !name.starts_with('.') && name.ends_with(suffix)
 }
 
 /// Whether a name has letters, digits, dots, underscores and hyphens only, and at least one of them.
@@ -106,9 +106,12 @@ mod tests {
     #[cfg(feature = "hub")]
     #[test]
     fn a_shard_is_a_weight_file_beside_its_index() {
-        assert!(is_shard("model-00001-of-00002.safetensors"));
-        for name in ["config.json", "../m.safetensors", "/m.safetensors", ".safetensors", "a b.safetensors", ""] {
-            assert!(!is_shard(name), "{name}");
+        assert!(is_shard("model-00001-of-00002.safetensors", ".safetensors"));
+        assert!(is_shard("pytorch_model-00001-of-00002.bin", ".bin"));
+        for name in
+            ["config.json", "../m.safetensors", "/m.safetensors", ".safetensors", "a b.safetensors", "m.bin", ""]
+        {
+            assert!(!is_shard(name, ".safetensors"), "{name}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::checkpoint::safetensors::{INDEX, SINGLE};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -44,8 +45,10 @@ fn a_directory_is_the_model() {
 #[test]
 fn a_complete_snapshot_is_found_in_the_cache() {
     for (model, folder) in [("a/b", "models--a--b"), ("bert-base-uncased", "models--bert-base-uncased")] {
-        for tokenizer in ["tokenizer.json", "vocab.txt"] {
-            let (root, hub) = cache(folder, &[CONFIG, SINGLE, tokenizer]);
+        for (weights, tokenizer) in
+            [(SINGLE, "tokenizer.json"), (SINGLE, "vocab.txt"), ("pytorch_model.bin", "vocab.txt")]
+        {
+            let (root, hub) = cache(folder, &[CONFIG, weights, tokenizer]);
             let expected = root.path().join(folder).join("snapshots").join(COMMIT);
             assert_eq!(hub.resolve(model).unwrap(), expected);
         }
@@ -158,10 +161,16 @@ mod downloads {
     #[test]
     fn a_model_is_fetched_into_the_cache_once() {
         let index = r#"{"weight_map": {"x": "one.safetensors", "y": "two.safetensors"}}"#;
-        for weights in
-            [&[(SINGLE, "weights")][..], &[(INDEX, index), ("one.safetensors", "1"), ("two.safetensors", "2")]]
-        {
-            let files = [&[(CONFIG, "{}"), ("vocab.txt", "[UNK]"), ("pytorch_model.bin", "pickle")], weights].concat();
+        let pytorch_index = r#"{"weight_map": {"x": "one.bin", "y": "two.bin"}}"#;
+        // In each case the weights, and what the hub has beside them.
+        for (weights, others) in [
+            (&[(SINGLE, "weights")][..], &["pytorch_model.bin", INDEX][..]),
+            (&[(INDEX, index), ("one.safetensors", "1"), ("two.safetensors", "2")], &["pytorch_model.bin"]),
+            (&[("pytorch_model.bin", "pickle")], &["tf_model.h5", "training_args.bin"]),
+            (&[("pytorch_model.bin.index.json", pytorch_index), ("one.bin", "1"), ("two.bin", "2")], &["tf_model.h5"]),
+        ] {
+            let others: Vec<_> = others.iter().map(|name| (*name, "not used")).collect();
+            let files = [&[(CONFIG, "{}"), ("vocab.txt", "[UNK]")], weights, &others].concat();
             let server = Server::start(hub(&files));
             let (_root, mut hub) = online(&server);
             let dir = hub.resolve("a/b").unwrap();
@@ -170,7 +179,7 @@ mod downloads {
             for (file, text) in weights {
                 assert_eq!(fs::read_to_string(dir.join(file)).unwrap(), *text);
             }
-            assert!(!dir.join("pytorch_model.bin").exists(), "only what is used is fetched");
+            assert!(others.iter().all(|(name, _)| !dir.join(name).exists()), "only what is used is fetched");
             let before = server.requests().len();
             hub.settings.offline = true;
             assert_eq!(hub.resolve("a/b").unwrap(), dir);
@@ -245,9 +254,9 @@ mod downloads {
             message.contains("the download failed") && message.contains("give a directory with config.json"),
             "{message}"
         );
-        let server = Server::start(testing::hub(&[(CONFIG, "{}"), ("vocab.txt", ""), ("pytorch_model.bin", "")]));
+        let server = Server::start(testing::hub(&[(CONFIG, "{}"), ("vocab.txt", ""), ("tf_model.h5", "")]));
         hub.settings.network = network(&server.address);
-        assert!(refusal(&hub, "a/b").contains("no weights as safetensors"));
+        assert!(refusal(&hub, "a/b").contains("no model.safetensors or pytorch_model.bin"));
         assert!(refusal(&hub, "a/other").contains("404"));
         assert_eq!(server.fetched(CONFIG), 0, "what cannot be used is not fetched");
     }
@@ -299,11 +308,13 @@ mod downloads {
     #[test]
     fn a_shard_that_an_index_names_is_a_weight_file() {
         for shard in ["../../../planted.safetensors", "/planted.safetensors", "other.txt", "a b.safetensors", ""] {
-            let index = serde_json::json!({"weight_map": {"x": shard}}).to_string();
-            let server = Server::start(hub(&[(CONFIG, "{}"), ("vocab.txt", ""), (INDEX, &index), (shard, "x")]));
-            let (_root, hub) = online(&server);
-            refusal(&hub, "a/b");
-            assert_eq!(server.fetched(shard), 0, "{shard}");
+            let shards = serde_json::json!({"weight_map": {"x": shard}}).to_string();
+            for index in [INDEX, "pytorch_model.bin.index.json"] {
+                let server = Server::start(hub(&[(CONFIG, "{}"), ("vocab.txt", ""), (index, &shards), (shard, "x")]));
+                let (_root, hub) = online(&server);
+                refusal(&hub, "a/b");
+                assert_eq!(server.fetched(shard), 0, "{shard}");
+            }
         }
     }
 

@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::plan::InitialHead;
 use crate::arch::{Module, Part};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::safetensors::{OneFile, map_file};
+use crate::checkpoint::mapped::MappedFile;
+use crate::checkpoint::safetensors;
 use crate::data::Labels;
 use crate::files::{MAX_CONFIG, read_bounded};
 use crate::heads::TaskSpec;
@@ -28,7 +29,8 @@ pub(super) fn read(path: &Path, base: &Checkpoint, task: &TaskSpec) -> Result<(T
     let (architecture, pooling, labels) = (base.architecture(), task.pooling, task.labels.as_ref());
     let lacks_pooler = architecture.reads_pooler(pooling) && !base.has_pooler();
     let refuse = |reason: String| Error::Weights { path: path.into(), reason };
-    let OneFile { entries, metadata, .. } = map_file(path)?;
+    let file = MappedFile::open(path)?;
+    let (entries, metadata) = (safetensors::entries(&file)?, safetensors::metadata(&file)?);
     let parts = [Part::Weight, Part::Bias];
     let head = parts.map(|part| architecture.classifier_name(pooling, part));
     let dense: Vec<String> = parts.into_iter().filter_map(|part| architecture.head_dense_name(pooling, part)).collect();
@@ -128,9 +130,9 @@ fn take_rows(tensor: &HostTensor, rows: &[usize]) -> Result<HostTensor> {
 mod tests {
     use std::fs;
 
+    use ::safetensors::Dtype;
+    use ::safetensors::tensor::TensorView;
     use half::f16;
-    use safetensors::Dtype;
-    use safetensors::tensor::TensorView;
     use serde_json::json;
     use tempfile::TempDir;
 
@@ -156,7 +158,7 @@ mod tests {
             ("classifier.bias", TensorView::new(dtype, vec![classes], &bias).unwrap()),
             ("bert.pooler.dense.bias", TensorView::new(dtype, vec![classes], &bias).unwrap()),
         ];
-        fs::write(dir.path().join("model.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
+        fs::write(dir.path().join("model.safetensors"), ::safetensors::serialize(tensors, None).unwrap()).unwrap();
         if let Some(config) = config {
             fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
         }
@@ -227,7 +229,7 @@ mod tests {
                 ("classifier.weight", TensorView::new(Dtype::F32, shape.clone(), &weight).unwrap()),
                 ("classifier.bias", TensorView::new(Dtype::F32, vec![2], &[0; 8]).unwrap()),
             ];
-            fs::write(dir.path().join("model.safetensors"), safetensors::serialize(tensors, None).unwrap()).unwrap();
+            fs::write(dir.path().join("model.safetensors"), ::safetensors::serialize(tensors, None).unwrap()).unwrap();
             let (file, _) = read_head(&dir, &["no", "yes"]).unwrap();
             assert_eq!(file.tensors["classifier.weight"].shape(), shape);
         }

@@ -41,7 +41,7 @@ Ctrl-C ends it at once; the task file is then that of the last epoch saved.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FinetuneArgs {
-    /// Base model: a directory with config.json, model.safetensors and a tokenizer, or a Hugging Face hub id
+    /// Base model: a directory with config.json, weights and a tokenizer, or a Hugging Face hub id
     #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
     pub model: String,
 
