@@ -14,7 +14,7 @@ use ureq::http::{Response, StatusCode};
 use super::cache::{self, Repository};
 use super::client::{Client, Failure, Listing, Metadata};
 use super::settings::Network;
-use super::{address, names};
+use super::{address, has_tokenizer, names};
 use crate::checkpoint::safetensors::{INDEX, SINGLE, shards};
 use crate::config::FILE_NAME as CONFIG;
 
@@ -222,18 +222,25 @@ impl<'a> Transfer<'a> {
 /// The files to fetch, in their order, of those that a hub has.
 fn files(listing: &Listing) -> Result<Vec<&'static str>, Failure> {
     let weights = if listing.has(SINGLE) { SINGLE } else { INDEX };
-    let has_tokenizer = listing.has("tokenizer.json") || listing.has("vocab.txt");
+    let has_tokenizer = has_tokenizer(|file| listing.has(file));
     let missing = [
         (listing.has(CONFIG), CONFIG),
-        (has_tokenizer, "tokenizer.json or vocab.txt"),
+        (has_tokenizer, "tokenizer.json, vocab.txt, or vocab.json with merges.txt"),
         (listing.has(weights), "model.safetensors: no weights as safetensors"),
     ];
     if let Some((_, what)) = missing.into_iter().find(|(has, _)| !has) {
         return Err(Failure::Final(format!("the hub's copy has no {what}")));
     }
     // The weights last, so that a model that cannot be used is refused before they are fetched.
-    let tokenizer =
-        ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json", "vocab.txt"];
+    let tokenizer = [
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "tokenizer.json",
+        "vocab.txt",
+        "vocab.json",
+        "merges.txt",
+    ];
     let all = std::iter::once(CONFIG).chain(tokenizer).chain([weights]);
     Ok(all.filter(|file| listing.has(file)).collect())
 }

@@ -124,9 +124,14 @@ fn not_found(model: &str, reason: &str) -> Result<PathBuf> {
     Err(Error::ModelNotFound { model: model.into(), reason: reason.into() })
 }
 
+/// Whether the files that a directory has are a tokenizer's.
+fn has_tokenizer(has: impl Fn(&str) -> bool) -> bool {
+    has("tokenizer.json") || has("vocab.txt") || (has("vocab.json") && has("merges.txt"))
+}
+
 /// Whether a snapshot holds what a checkpoint needs. The Python library fetches single files, so it may hold less.
 fn is_complete(dir: &Path) -> bool {
-    let has_tokenizer = dir.join("tokenizer.json").exists() || dir.join("vocab.txt").exists();
+    let has_tokenizer = has_tokenizer(|file| dir.join(file).exists());
     let has_weights = dir.join(SINGLE).exists()
         || shards(&dir.join(INDEX)).is_ok_and(|shards| shards.keys().all(|shard| dir.join(shard).exists()));
     dir.join(CONFIG).exists() && has_weights && has_tokenizer

@@ -44,8 +44,8 @@ fn a_directory_is_the_model() {
 #[test]
 fn a_complete_snapshot_is_found_in_the_cache() {
     for (model, folder) in [("a/b", "models--a--b"), ("bert-base-uncased", "models--bert-base-uncased")] {
-        for tokenizer in ["tokenizer.json", "vocab.txt"] {
-            let (root, hub) = cache(folder, &[CONFIG, SINGLE, tokenizer]);
+        for tokenizer in [&["tokenizer.json"][..], &["vocab.txt"], &["vocab.json", "merges.txt"]] {
+            let (root, hub) = cache(folder, &[&[CONFIG, SINGLE], tokenizer].concat());
             let expected = root.path().join(folder).join("snapshots").join(COMMIT);
             assert_eq!(hub.resolve(model).unwrap(), expected);
         }
@@ -161,13 +161,13 @@ mod downloads {
         for weights in
             [&[(SINGLE, "weights")][..], &[(INDEX, index), ("one.safetensors", "1"), ("two.safetensors", "2")]]
         {
-            let files = [&[(CONFIG, "{}"), ("vocab.txt", "[UNK]"), ("pytorch_model.bin", "pickle")], weights].concat();
+            let vocabulary = [("vocab.txt", "[UNK]"), ("vocab.json", "{}"), ("merges.txt", "")];
+            let files = [&[(CONFIG, "{}"), ("pytorch_model.bin", "pickle")], &vocabulary[..], weights].concat();
             let server = Server::start(hub(&files));
             let (_root, mut hub) = online(&server);
             let dir = hub.resolve("a/b").unwrap();
             assert_eq!(dir, repository(&hub).join("snapshots").join(COMMIT));
-            assert_eq!(fs::read_to_string(dir.join("vocab.txt")).unwrap(), "[UNK]");
-            for (file, text) in weights {
+            for (file, text) in vocabulary.iter().chain(weights) {
                 assert_eq!(fs::read_to_string(dir.join(file)).unwrap(), *text);
             }
             assert!(!dir.join("pytorch_model.bin").exists(), "only what is used is fetched");
