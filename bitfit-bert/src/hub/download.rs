@@ -14,7 +14,7 @@ use ureq::http::{Response, StatusCode};
 use super::cache::{self, Repository};
 use super::client::{Client, Failure, Listing, Metadata};
 use super::settings::Network;
-use super::{address, names};
+use super::{address, has_tokenizer, names};
 use crate::checkpoint::weight_files::{self, Candidate, shards};
 use crate::config::FILE_NAME as CONFIG;
 use crate::heads::pooling::{MODULES, SentenceModule, modules};
@@ -247,8 +247,8 @@ fn files(listing: &Listing) -> Result<Files, Failure> {
     if !listing.has(CONFIG) {
         return Err(lacks(CONFIG));
     }
-    if !listing.has("tokenizer.json") && !listing.has("vocab.txt") {
-        return Err(lacks("tokenizer.json or vocab.txt"));
+    if !has_tokenizer(|file| listing.has(file)) {
+        return Err(lacks("tokenizer.json, vocab.txt, or vocab.json with merges.txt"));
     }
     let weights = weight_files::find(|file| listing.has(file));
     let weights =
@@ -261,6 +261,8 @@ fn files(listing: &Listing) -> Result<Files, Failure> {
         "added_tokens.json",
         "tokenizer.json",
         "vocab.txt",
+        "vocab.json",
+        "merges.txt",
     ];
     Ok(Files { small: small.into_iter().filter(|file| listing.has(file)).collect(), weights })
 }

@@ -141,9 +141,14 @@ fn not_found(model: &str, reason: &str) -> Result<PathBuf> {
     Err(Error::ModelNotFound { model: model.into(), reason: reason.into() })
 }
 
+/// Whether the files that a directory has are a tokenizer's.
+fn has_tokenizer(has: impl Fn(&str) -> bool) -> bool {
+    has("tokenizer.json") || has("vocab.txt") || (has("vocab.json") && has("merges.txt"))
+}
+
 /// Whether a snapshot holds what a checkpoint needs. The Python library fetches single files, so it may hold less.
 fn is_complete(dir: &Path) -> bool {
-    let has_tokenizer = dir.join("tokenizer.json").exists() || dir.join("vocab.txt").exists();
+    let has_tokenizer = has_tokenizer(|file| dir.join(file).exists());
     let has_weights = weight_files::find(|file| dir.join(file).exists()).is_some_and(|weights| {
         let has_shards = |index| shards(index).is_ok_and(|shards| shards.keys().all(|shard| dir.join(shard).exists()));
         !weights.is_index || has_shards(&dir.join(weights.name))

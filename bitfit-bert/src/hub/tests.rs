@@ -45,10 +45,13 @@ fn a_directory_is_the_model() {
 #[test]
 fn a_complete_snapshot_is_found_in_the_cache() {
     for (model, folder) in [("a/b", "models--a--b"), ("bert-base-uncased", "models--bert-base-uncased")] {
-        for (weights, tokenizer) in
-            [(SINGLE, "tokenizer.json"), (SINGLE, "vocab.txt"), ("pytorch_model.bin", "vocab.txt")]
-        {
-            let (root, hub) = cache(folder, &[CONFIG, weights, tokenizer]);
+        for (weights, tokenizer) in [
+            (SINGLE, &["tokenizer.json"][..]),
+            (SINGLE, &["vocab.txt"]),
+            (SINGLE, &["vocab.json", "merges.txt"]),
+            ("pytorch_model.bin", &["vocab.txt"]),
+        ] {
+            let (root, hub) = cache(folder, &[&[CONFIG, weights], tokenizer].concat());
             let expected = root.path().join(folder).join("snapshots").join(COMMIT);
             assert_eq!(hub.resolve(model).unwrap(), expected);
         }
@@ -162,6 +165,7 @@ mod downloads {
     fn a_model_is_fetched_into_the_cache_once() {
         let index = r#"{"weight_map": {"x": "one.safetensors", "y": "two.safetensors"}}"#;
         let pytorch_index = r#"{"weight_map": {"x": "one.bin", "y": "two.bin"}}"#;
+        let vocabulary = [("vocab.txt", "[UNK]"), ("vocab.json", "{}"), ("merges.txt", "")];
         // In each case the weights, and what the hub has beside them.
         for (weights, others) in [
             (&[(SINGLE, "weights")][..], &["pytorch_model.bin", INDEX][..]),
@@ -170,13 +174,12 @@ mod downloads {
             (&[("pytorch_model.bin.index.json", pytorch_index), ("one.bin", "1"), ("two.bin", "2")], &["tf_model.h5"]),
         ] {
             let others: Vec<_> = others.iter().map(|name| (*name, "not used")).collect();
-            let files = [&[(CONFIG, "{}"), ("vocab.txt", "[UNK]")], weights, &others].concat();
+            let files = [&[(CONFIG, "{}")], &vocabulary[..], weights, &others].concat();
             let server = Server::start(hub(&files));
             let (_root, mut hub) = online(&server);
             let dir = hub.resolve("a/b").unwrap();
             assert_eq!(dir, repository(&hub).join("snapshots").join(COMMIT));
-            assert_eq!(fs::read_to_string(dir.join("vocab.txt")).unwrap(), "[UNK]");
-            for (file, text) in weights {
+            for (file, text) in vocabulary.iter().chain(weights) {
                 assert_eq!(fs::read_to_string(dir.join(file)).unwrap(), *text);
             }
             assert!(others.iter().all(|(name, _)| !dir.join(name).exists()), "only what is used is fetched");

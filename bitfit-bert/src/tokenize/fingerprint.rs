@@ -4,6 +4,8 @@
 //! that put the same tokens in the same places. Settings that do not affect ids are omitted: decoders, padding,
 //! lengths, scores of merges, the disabled dropout, the order of keys, and settings with their default values.
 
+use std::collections::BTreeMap;
+
 use blake3::Hasher;
 use serde_json::Value;
 use tokenizers::{ModelWrapper, Tokenizer as Inner};
@@ -76,6 +78,13 @@ impl Begun {
             }
         }
         digest.0.update(&[cut_left.into()]);
+        if inner.get_encode_special_tokens() {
+            digest.text("split_special_tokens");
+            for (id, token) in inner.get_added_tokens_decoder().into_iter().collect::<BTreeMap<_, _>>() {
+                digest.number(id.into());
+                digest.0.update(&[token.special.into()]);
+            }
+        }
         Ok(digest.0.finalize().to_hex().to_string())
     }
 }

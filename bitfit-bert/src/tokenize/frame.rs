@@ -1,31 +1,29 @@
-//! Insertion of the special tokens by the tokenizers crate's post-processor, which is tested when a tokenizer is
-//! opened.
+//! Where the special tokens go: the tokenizers crate's post-processor, tried out when a tokenizer is opened.
 //!
-//! The crate does not check its post-processors: a pair's `$B` in the template of a single text, an undeclared special
-//! token, or two templates in a sequence cause a panic or omit a text. Each post-processor is therefore run once on
-//! marked texts, and is refused unless both occur completely and exactly once, with as many special tokens as it
-//! announces.
+//! The crate trusts its post-processors: a pair's `$B` in the template of a single text, a special token that is not
+//! declared, or two templates in a sequence end in a panic or in a text that is left out. So each is run once on marked
+//! texts, and is refused unless both come out whole, once, with as many tokens beside them as it announces.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper};
 
+use super::class::Class;
 use super::guard::guarded;
 
-/// A post-processor that was tested; without one, texts get no special tokens.
+/// A post-processor that is known to work; none leaves the texts as they are.
 pub(super) struct Frame {
     processor: Option<PostProcessorWrapper>,
-    /// Its results for the marked texts: a single one, and a pair.
+    /// What it made of the marked texts: a single one, and a pair.
     trial: [Encoding; 2],
 }
 
-/// The ids of the two texts on which a post-processor is tested. They are larger than those of any vocabulary
-/// (`check::MAX_ID`).
+/// The ids of the two texts that a post-processor is tried on. No vocabulary reaches so far (`check::MAX_ID`).
 const MARKS: [&[u32]; 2] = [&[u32::MAX - 1, u32::MAX - 2], &[u32::MAX - 3]];
 
 impl Frame {
-    /// Tests a post-processor.
+    /// Tries a post-processor.
     ///
     /// # Errors
     /// A sentence that says what is wrong with it.
@@ -55,14 +53,43 @@ impl Frame {
         Ok(frame)
     }
 
+    /// The post-processor of a class, with the tokens that it puts before and behind a text; `None` for a class that
+    /// has none.
+    pub fn of_class(class: Class, first: (String, u32), last: (String, u32)) -> Option<PostProcessorWrapper> {
+        match class {
+            Class::File => None,
+            Class::Bert | Class::ConvBert | Class::Albert | Class::DebertaV2 => Some(Self::bert(first, last)),
+            Class::MPNet | Class::Roberta | Class::Deberta | Class::XlmRoberta | Class::Camembert => {
+                Some(Self::roberta(first, last))
+            }
+            Class::Funnel => Self::funnel(first, last),
+        }
+    }
+
     /// `[CLS] A [SEP]` and `[CLS] A [SEP] B [SEP]`, the second text and its separator of type 1.
-    pub fn bert(cls: (String, u32), sep: (String, u32)) -> PostProcessorWrapper {
+    fn bert(cls: (String, u32), sep: (String, u32)) -> PostProcessorWrapper {
         BertProcessing::new(sep, cls).into()
     }
 
     /// `<s> A </s>` and `<s> A </s></s> B </s>`, everything of type 0.
-    pub fn mpnet(cls: (String, u32), sep: (String, u32)) -> PostProcessorWrapper {
+    fn roberta(cls: (String, u32), sep: (String, u32)) -> PostProcessorWrapper {
         RobertaProcessing::new(sep, cls).trim_offsets(true).add_prefix_space(false).into()
+    }
+
+    /// BERT's, with `<cls>` of type 2.
+    fn funnel(cls: (String, u32), sep: (String, u32)) -> Option<PostProcessorWrapper> {
+        let special =
+            |token: &(String, u32), type_id: u32| json!({"SpecialToken": {"id": token.0, "type_id": type_id}});
+        let text = |id: &str, type_id: u32| json!({"Sequence": {"id": id, "type_id": type_id}});
+        let tokens =
+            [&cls, &sep].map(|(token, id)| (token.clone(), json!({"id": token, "ids": [id], "tokens": [token]})));
+        let template = json!({
+            "type": "TemplateProcessing",
+            "single": [special(&cls, 2), text("A", 0), special(&sep, 0)],
+            "pair": [special(&cls, 2), text("A", 0), special(&sep, 0), text("B", 1), special(&sep, 1)],
+            "special_tokens": serde_json::Map::from_iter(tokens),
+        });
+        serde_json::from_value(template).ok()
     }
 
     /// Reads the `post_processor` of a `tokenizer.json`.
@@ -79,13 +106,20 @@ impl Frame {
         Ok(Some(processor))
     }
 
-    /// The number of special tokens that are added to a text, or to a pair.
+    /// How many special tokens are put around a text, or around the two of a pair.
     pub fn special_tokens(&self, is_pair: bool) -> usize {
         self.processor.as_ref().map_or(0, |processor| processor.added_tokens(is_pair))
     }
 
-    /// The results for a single text and for a pair, for a fingerprint: two frames that agree on these agree on all
-    /// texts.
+    /// Whether this frame does what the other one does.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let parts = |frame: &Self| {
+            frame.trial.each_ref().map(|trial| (trial.get_ids().to_vec(), trial.get_type_ids().to_vec()))
+        };
+        parts(self) == parts(other)
+    }
+
+    /// What the frame makes of a single text and of a pair, for a fingerprint: two that agree here agree everywhere.
     pub fn trial(&self) -> &[Encoding; 2] {
         &self.trial
     }
@@ -113,8 +147,8 @@ impl Frame {
     }
 }
 
-/// Refuses a processor whose fields are those of another type than the one it names, because the crate identifies it by
-/// its fields, and a template with an undeclared special token.
+/// Refuses a processor whose fields are those of another type than the one it names, because the crate takes it by its
+/// fields, and a template with a special token that it does not declare.
 fn check_types(json: &Value, processor: &PostProcessorWrapper) -> Result<(), String> {
     let read = match processor {
         PostProcessorWrapper::Bert(_) => "BertProcessing",
@@ -143,8 +177,6 @@ fn check_types(json: &Value, processor: &PostProcessorWrapper) -> Result<(), Str
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn template() -> Value {
@@ -194,7 +226,7 @@ mod tests {
             "type": "RobertaProcessing", "cls": ["<s>", 0], "sep": ["</s>", 2],
             "trim_offsets": true, "add_prefix_space": false,
         });
-        let own = Frame::new(Some(Frame::mpnet(("<s>".into(), 0), ("</s>".into(), 2)))).unwrap();
+        let own = Frame::new(Some(Frame::roberta(("<s>".into(), 0), ("</s>".into(), 2)))).unwrap();
         for frame in [own, frame(&roberta).unwrap()] {
             assert_eq!(apply(&frame, &[7, 8], Some(&[9])), (vec![0, 7, 8, 2, 2, 9, 2], vec![0; 7]));
             assert_eq!((frame.special_tokens(false), frame.special_tokens(true)), (2, 4));

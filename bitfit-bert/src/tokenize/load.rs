@@ -1,25 +1,29 @@
-//! From a model directory to a tokenizer: `tokenizer.json`, or `vocab.txt`, with the settings of the files beside it.
+//! From a model directory to a tokenizer: `tokenizer.json`, or a vocabulary file, with the settings of the files beside
+//! it.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tokenizers::{NormalizedString, Normalizer, Tokenizer as Inner};
+use tokenizers::{NormalizedString, Normalizer, PostProcessorWrapper, Tokenizer as Inner};
 
-use super::config::{self, AddedToken, Class, Config};
+use super::added::Tokens;
+use super::class::{Class, Files};
+use super::config::{self, Config};
 use super::cuts::Cuts;
 use super::frame::Frame;
 use super::guard::guarded;
+use super::recipe::{self, Parts};
 use super::{check, fingerprint, vocab, wrong};
 use crate::Result;
 use crate::files::read_bounded;
 
-const TOKENIZER: &str = "tokenizer.json";
-const VOCAB: &str = "vocab.txt";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
 
 /// The largest of these files that is read: those of the largest vocabularies in use have 35 MB.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// The tokenizer of a directory.
+/// What a directory's files make of a text.
 pub(super) struct Loaded {
     /// The file that the vocabulary comes from.
     pub path: PathBuf,
@@ -29,122 +33,160 @@ pub(super) struct Loaded {
     pub growth: u64,
     /// The post-processor.
     pub frame: Frame,
-    /// The places where a long text can be cut before it is encoded; `None` if there are none.
+    /// Where a long text can be cut before it is encoded; `None` if nowhere.
     pub cuts: Option<Cuts>,
     /// Whether a text that is too long loses its beginning rather than its end.
     pub cut_left: bool,
     pub fingerprint: String,
 }
 
-/// Reads the tokenizer of a model directory; `tokenizer.json` is preferred to `vocab.txt`, as in Python.
+/// Reads the tokenizer of a model directory; `tokenizer.json` goes before vocabulary files, as in Python.
 pub(super) fn load(dir: &Path) -> Result<Loaded> {
     let config = Config::open(dir)?;
     let path = dir.join(TOKENIZER);
     if path.exists() {
         let text = read_bounded(&path, MAX_BYTES)?;
         let json = serde_json::from_slice(&text).map_err(|error| wrong(&path, format!("not JSON: {error}")))?;
-        return build(path, json, &config, &config.added_tokens(dir, false)?);
+        return from_json(dir, path, json, &config);
     }
-    let path = dir.join(VOCAB);
-    if path.exists() {
-        let text = String::from_utf8(read_bounded(&path, MAX_BYTES)?).map_err(|error| {
-            let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count();
-            wrong(&path, format!("line {line} is not valid UTF-8"))
-        })?;
-        let json = vocab::to_json(&path, &text, &config)?;
-        return build(path, json, &config, &config.added_tokens(dir, true)?);
-    }
-    let also = if dir.join("vocab.json").exists() { "; the BPE of RoBERTa (vocab.json) is not supported" } else { "" };
-    Err(wrong(dir, format!("there is neither {TOKENIZER} nor {VOCAB}{also}")))
+    // transformers does not read a vocab.txt whose class no file tells. Those of the first BERTs have none.
+    let class = config.class.unwrap_or(Class::Bert);
+    let (path, parts) = vocab::open(dir, class, MAX_BYTES)?;
+    let tokens = Tokens::read(dir, &config, class, None)?;
+    let json = recipe::build(class, &config, &tokens, parts)?;
+    Builder { path, config: &config, class, tokens, processor: None, direction: Value::Null }.build(json)
 }
 
-/// The tokenizer of a `tokenizer.json`, without its lengths, and with the settings and tokens that other files declare.
-fn build(path: PathBuf, mut json: Value, config: &Config, declared: &[AddedToken]) -> Result<Loaded> {
+/// The tokenizer of a `tokenizer.json`: as it is, or what its class makes of the vocabulary in it.
+fn from_json(dir: &Path, path: PathBuf, mut json: Value, config: &Config) -> Result<Loaded> {
+    let class = config.class.unwrap_or(Class::File);
     if !json.is_object() {
         return Err(wrong(&path, "not a JSON object"));
     }
-    // Removed before the crate reads them: the caller sets the length, a packed batch has no padding, and the crate
-    // would apply the post-processor to each text of a pair separately.
+    // Taken out before the crate sees them: lengths are the caller's, a packed batch has no padding, and the crate
+    // would run the post-processor on each text of a pair alone.
     let truncation = json["truncation"].take();
+    let direction = truncation["direction"].clone();
     json["padding"] = Value::Null;
-    let processor = json["post_processor"].take();
-    apply_switches(&mut json, config)?;
-    let cut_left = match config.get("truncation_side").unwrap_or(&truncation["direction"]).as_str() {
-        Some("left" | "Left") => true,
-        None | Some("right" | "Right") => false,
-        Some(other) => {
-            let reason =
-                format!("expected truncation on the left or the right, found {}", config::short(&other.into()));
-            return Err(wrong(&path, reason));
-        }
-    };
-    add_tokens(&mut json, declared);
-    let growth = check::check(&mut json).map_err(|reason| wrong(&path, reason))?;
-    let fingerprint = fingerprint::begin(&json["model"]);
-    let inner: Inner = guarded(|| serde_json::from_value(json))
-        .map_err(|panic| wrong(&path, panic))?
-        .map_err(|error| wrong(&path, error))?;
-    for token in declared {
-        let found = inner.token_to_id(&token.content);
-        if found.map(u64::from) != Some(token.id) {
-            let found = found.map_or("none".into(), |id| id.to_string());
+    let processor = Frame::read(&json["post_processor"].take())
+        .map_err(|error| wrong(&path, format!("post_processor: {error}")))?;
+    let tokens = Tokens::read(dir, config, class, Some(&json))?;
+    let listed = json["added_tokens"].clone();
+    if !matches!(class, Class::File | Class::ConvBert) {
+        let parts = Parts::take(&mut json, class).map_err(|reason| wrong(&path, reason))?;
+        let built = recipe::build(class, config, &tokens, parts)?;
+        recipe::compare(class, &json, &built, config).map_err(|reason| wrong(&path, reason))?;
+        json = built;
+    }
+    let loaded = Builder { path, config, class, tokens, processor, direction }.build(json)?;
+    for token in listed.as_array().into_iter().flatten().filter_map(|token| token["content"].as_str()) {
+        if !loaded.inner.get_added_vocabulary().get_vocab().contains_key(token) {
             let reason = format!(
-                "{} declares the token {} with the id {}, but its id here is {found}",
-                token.source,
-                config::short(&token.content.as_str().into()),
-                token.id
+                "the added token {} is not in the \"added_tokens_decoder\" of {}, which goes before this file",
+                config::short(&token.into()),
+                config::FILE_NAME
             );
-            return Err(wrong(&path, reason));
+            return Err(wrong(&loaded.path, reason));
         }
     }
-
-    check_added_tokens(&inner).map_err(|reason| wrong(&path, reason))?;
-
-    let frame = |error: String| wrong(&path, format!("post_processor: {error}"));
-    let processor = Frame::read(&processor).map_err(frame)?.or_else(|| class_frame(&inner, config));
-    let frame = Frame::new(processor).map_err(frame)?;
-    let fingerprint = fingerprint.finish(&inner, &frame, cut_left).map_err(|error| wrong(&path, error))?;
-    let cuts = Cuts::of(&inner);
-    Ok(Loaded { path, inner, growth, frame, cuts, cut_left, fingerprint })
+    Ok(loaded)
 }
 
-/// Replaces the switches of `tokenizer.json` by those of `tokenizer_config.json`, if the class reads them.
-fn apply_switches(json: &mut Value, config: &Config) -> Result<()> {
-    if config.class.reads_case_switches() && json["normalizer"]["type"] == "BertNormalizer" {
-        for (setting, key) in [
-            ("lowercase", "do_lower_case"),
-            ("strip_accents", "strip_accents"),
-            ("handle_chinese_chars", "tokenize_chinese_chars"),
-        ] {
-            if let Some(on) = config.switch(key)? {
-                json["normalizer"][setting] = on.into();
+/// What a tokenizer is built of, beside a `tokenizer.json`.
+struct Builder<'c> {
+    path: PathBuf,
+    config: &'c Config,
+    class: Class,
+    tokens: Tokens,
+    /// The post-processor of the file.
+    processor: Option<PostProcessorWrapper>,
+    /// The side that the file truncates.
+    direction: Value,
+}
+
+impl Builder<'_> {
+    /// The tokenizer of `json`, plus the tokens and settings that other files declare.
+    fn build(&self, json: Value) -> Result<Loaded> {
+        let split_special = self.config.switch("split_special_tokens")? == Some(true);
+        self.try_build(json, split_special).map_err(|reason| wrong(&self.path, reason))
+    }
+
+    fn try_build(&self, mut json: Value, split_special: bool) -> Result<Loaded, String> {
+        let direction = self.config.get("truncation_side").unwrap_or(&self.direction);
+        let cut_left = match direction.as_str() {
+            Some("left" | "Left") => true,
+            None | Some("right" | "Right") => false,
+            Some(_) => {
+                let found = config::short(direction);
+                return Err(format!("expected truncation on the left or the right, found {found}"));
+            }
+        };
+        let growth = check::check(&mut json)?;
+        let fingerprint = fingerprint::begin(&json["model"]);
+        let mut inner: Inner = guarded(|| serde_json::from_value(json))?.map_err(|error| error.to_string())?;
+        self.check_required(&inner)?;
+        let present: HashSet<_> = inner.get_added_tokens_decoder().into_values().collect();
+        let added = self.tokens.to_add(&present);
+        guarded(|| inner.add_tokens(added))?.map_err(|error| error.to_string())?;
+        check_added_tokens(&inner)?;
+        for declared in &self.tokens.declared {
+            let found = inner.token_to_id(&declared.token.content);
+            if found.map(u64::from) != Some(declared.id) {
+                return Err(format!(
+                    "{} declares the token {} with the id {}, but its id here is {}",
+                    declared.source,
+                    config::short(&declared.token.content.as_str().into()),
+                    declared.id,
+                    found.map_or("none".into(), |id| id.to_string())
+                ));
             }
         }
+        inner.set_encode_special_tokens(split_special);
+        let frame = self.frame(&inner).map_err(|error| format!("post_processor: {error}"))?;
+        let fingerprint = fingerprint.finish(&inner, &frame, cut_left).map_err(|error| error.to_string())?;
+        let cuts = Cuts::of(&inner);
+        Ok(Loaded { path: self.path.clone(), inner, growth, frame, cuts, cut_left, fingerprint })
     }
-    if config.class == Class::Roberta
-        && json["pre_tokenizer"]["type"] == "ByteLevel"
-        && let Some(on) = config.switch("add_prefix_space")?
-    {
-        json["pre_tokenizer"]["add_prefix_space"] = on.into();
-    }
-    Ok(())
-}
 
-/// Adds the declared tokens to `added_tokens`. An existing one is replaced, because the declaration takes precedence.
-fn add_tokens(json: &mut Value, declared: &[AddedToken]) {
-    if json["added_tokens"].is_null() && !declared.is_empty() {
-        json["added_tokens"] = Value::Array(Vec::new());
-    }
-    let Some(added) = json["added_tokens"].as_array_mut() else { return };
-    for token in declared {
-        match added.iter_mut().find(|other| other["content"].as_str() == Some(&token.content)) {
-            Some(same) => *same = token.json.clone(),
-            None => added.push(token.json.clone()),
+    /// Refuses a vocabulary without the tokens that the class puts around a text or in the place of an unknown word.
+    /// transformers would give them numbers behind those of the vocabulary, for which a model has no embedding.
+    fn check_required(&self, inner: &Inner) -> Result<(), String> {
+        let word_piece = (self.class.files() == Files::WordPiece).then_some("unk_token");
+        for key in word_piece.into_iter().chain(self.class.frame_keys().into_iter().flatten()) {
+            let Some(token) = self.tokens.named(key) else { return Err(format!("{key:?} is null")) };
+            if inner.token_to_id(token).is_none() && !self.tokens.declares(token) {
+                return Err(format!("the special token {token:?} is not in the vocabulary"));
+            }
         }
+        Ok(())
+    }
+
+    /// The post-processor: the file's for a class that goes by it, and else that of the class, from which the file's
+    /// must not differ.
+    fn frame(&self, inner: &Inner) -> Result<Frame, String> {
+        let of_class = || -> Option<PostProcessorWrapper> {
+            let [first, last] = self.class.frame_keys()?.map(|key| {
+                let token = self.tokens.named(key)?;
+                Some((token.to_owned(), inner.token_to_id(token)?))
+            });
+            Frame::of_class(self.class, first?, last?)
+        };
+        let Some(processor) = &self.processor else { return Frame::new(of_class()) };
+        let file = Frame::new(Some(processor.clone()))?;
+        if matches!(self.class, Class::File | Class::Albert) {
+            return Ok(file);
+        }
+        let own = Frame::new(of_class())?;
+        if own.same_as(&file) {
+            return Ok(own);
+        }
+        Err("it puts other tokens around a text than the \"tokenizer_class\" does; set the \"tokenizer_class\" \
+             PreTrainedTokenizerFast to go by this file"
+            .into())
     }
 }
 
-/// Refuses an added token whose normalized form is empty, because the crate would find it at every position.
+/// Refuses an added token of which the normalizer leaves nothing, which the crate would find in every place.
 fn check_added_tokens(inner: &Inner) -> Result<(), String> {
     let Some(normalizer) = inner.get_normalizer() else { return Ok(()) };
     for token in inner.get_added_tokens_decoder().into_values().filter(|token| token.normalized) {
@@ -158,17 +200,4 @@ fn check_added_tokens(inner: &Inner) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// The post-processor of the class, for files that have none; `None` also where its special tokens are missing.
-fn class_frame(inner: &Inner, config: &Config) -> Option<tokenizers::PostProcessorWrapper> {
-    let token = |key, default| {
-        let token = config.token(key, default);
-        inner.token_to_id(&token).map(|id| (token, id))
-    };
-    match config.class {
-        Class::Bert => Some(Frame::bert(token("cls_token", "[CLS]")?, token("sep_token", "[SEP]")?)),
-        Class::MPNet => Some(Frame::mpnet(token("cls_token", "<s>")?, token("sep_token", "</s>")?)),
-        Class::Roberta | Class::File => None,
-    }
 }

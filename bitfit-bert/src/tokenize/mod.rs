@@ -3,8 +3,13 @@
 //!
 //! ```text
 //! files --load--> tokenizer --encode--> Encoding
-//! config, vocab   check, frame, cuts    guard
+//! config, vocab   class, added, recipe  guard
+//!                 check, frame, cuts
 //! ```
+//!
+//! A directory's class (`class`) says which files are read and what is made of them: the `tokenizer.json` as it is, or
+//! the one that transformers 5 builds for the class from the vocabulary in it, or in `vocab.txt`, or in `vocab.json`
+//! and `merges.txt` (`vocab`, `recipe`), with the tokens that up to four files add (`added`).
 //!
 //! The rule for every tokenizer: the ids of transformers, or an error that names what is not supported. Encoding is
 //! deterministic, and neither a file nor a text can make it panic.
@@ -20,7 +25,9 @@
 //! # Ok(()) }
 //! ```
 
+mod added;
 mod check;
+mod class;
 mod config;
 mod cuts;
 mod encode;
@@ -28,6 +35,7 @@ mod fingerprint;
 mod frame;
 mod guard;
 mod load;
+mod recipe;
 #[cfg(test)]
 mod tests;
 mod vocab;
@@ -96,18 +104,19 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Opens the tokenizer of a model directory for a model of these limits: `tokenizer.json`, or `vocab.txt`
-    /// (WordPiece).
+    /// Opens the tokenizer of a model directory for a model of these limits: `tokenizer.json`; or else `vocab.txt`
+    /// (WordPiece), or `vocab.json` with `merges.txt` (BPE at the level of bytes).
     ///
-    /// In both cases `do_lower_case`, `strip_accents`, `tokenize_chinese_chars` and `truncation_side` of a
-    /// `tokenizer_config.json` take precedence, if its class reads them; with a `vocab.txt` but no such file, texts are
-    /// lower-cased. Tokens that `tokenizer_config.json` or, beside a `vocab.txt`, `added_tokens.json` declare are
-    /// added. Padding and lengths that the files hold are ignored, and so is a BPE model's `dropout`: the same text
-    /// always has the same tokens.
+    /// Which of them, and with what normalizer and special tokens, is the matter of the `tokenizer_class` that
+    /// `tokenizer_config.json` or `config.json` names, or else of the `model_type` of `config.json`. The settings of
+    /// `tokenizer_config.json` that the class reads win over `tokenizer.json`, and so do the tokens that it declares;
+    /// `special_tokens_map.json` and `added_tokens.json` count where it declares none. Padding and lengths that the
+    /// files hold are ignored, and so is a BPE model's `dropout`: the same text always has the same tokens.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Tokenizer`] if there are no such files, if they are not valid, or if they ask for
-    /// something that is not supported, such as a `tokenizer_class` with rules of its own.
+    /// [`Error::Io`] and [`Error::Tokenizer`] if there are no such files, if they are not valid, if two of them
+    /// contradict each other, or if they need something that is not supported, such as a `tokenizer_class` with rules
+    /// of its own or the model file of SentencePiece.
     pub fn open(dir: &Path, limits: impl Into<Limits>) -> Result<Self> {
         Ok(Self { loaded: load::load(dir)?, limits: limits.into() })
     }

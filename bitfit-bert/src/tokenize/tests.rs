@@ -81,6 +81,7 @@ fn tokenizer_json() -> Value {
     })
 }
 
+/// The tokenizer of a tokenizer.json alone, which no class changes.
 fn from_json(json: &Value) -> Result<Tokenizer> {
     open(&[("tokenizer.json", json.to_string())])
 }
@@ -146,10 +147,115 @@ fn tokenizer_config_wins_unless_the_class_reads_no_switches() {
         let files = [("tokenizer.json", tokenizer_json().to_string()), ("tokenizer_config.json", config.to_string())];
         ids(&open(&files).unwrap(), "Hello")
     };
-    assert_eq!(with(json!({"do_lower_case": false})), [2, 31, 3]);
     assert_eq!(with(json!({"do_lower_case": false, "tokenizer_class": "BertTokenizerFast"})), [2, 31, 3]);
     assert_eq!(with(json!({"do_lower_case": false, "tokenizer_class": "PreTrainedTokenizerFast"})), [2, 11, 3]);
+    // Without a class, and without a model type that has one, the file is all there is.
+    assert_eq!(with(json!({"do_lower_case": false})), [2, 11, 3]);
+    assert_eq!(with(json!({"tokenizer_class": "BertTokenizer"})), [2, 11, 3]);
     assert_eq!(with(json!({})), [2, 11, 3]);
+}
+
+#[test]
+fn a_file_that_says_something_else_than_its_class_is_refused_where_the_settings_are_silent() {
+    let with = |path: &str, value: Value, config: Value| {
+        let mut json = tokenizer_json();
+        *json.pointer_mut(path).unwrap() = value;
+        open(&[("tokenizer.json", json.to_string()), ("tokenizer_config.json", config.to_string())])
+    };
+    let bert = || json!({"tokenizer_class": "BertTokenizer"});
+    let roberta = json!({
+        "type": "RobertaProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 3], "trim_offsets": true,
+        "add_prefix_space": false,
+    });
+    let set = "set the \"tokenizer_class\" PreTrainedTokenizerFast";
+    for (path, value, key, way_out) in [
+        ("/normalizer/lowercase", json!(false), "normalizer.lowercase is false", "set \"do_lower_case\" in"),
+        ("/normalizer/strip_accents", json!(false), "normalizer.strip_accents is false", "set \"strip_accents\" in"),
+        ("/normalizer/clean_text", json!(false), "normalizer.clean_text is false", set),
+        ("/normalizer", json!({"type": "Lowercase"}), "normalizer is {", set),
+        ("/normalizer", Value::Null, "normalizer is null", set),
+        ("/pre_tokenizer", json!({"type": "Whitespace"}), "pre_tokenizer is {", set),
+        ("/model/unk_token", json!("a"), "model.unk_token is \"a\"", set),
+        ("/model/max_input_chars_per_word", json!(99), "model.max_input_chars_per_word is 99", set),
+        ("/post_processor", roberta, "post_processor: it puts other tokens around a text", set),
+    ] {
+        let message = with(path, value.clone(), bert()).unwrap_err().to_string();
+        assert!(message.contains(key) && message.contains(way_out), "{message}");
+        assert!(with(path, value, json!({"tokenizer_class": "PreTrainedTokenizerFast"})).is_ok(), "{path}");
+    }
+    // A null is a word too: it stands for the default.
+    let null = json!({"tokenizer_class": "BertTokenizer", "strip_accents": null});
+    assert!(with("/normalizer/strip_accents", json!(false), null).is_ok());
+    let message = with("/model/type", json!("WordLevel"), bert()).unwrap_err().to_string();
+    assert!(message.contains("takes a model of type WordPiece, found \"WordLevel\""), "{message}");
+    let dropped = json!({"tokenizer_class": "BertTokenizer", "added_tokens_decoder": {}});
+    let token = json!({
+        "id": 43, "content": "x", "special": false, "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false,
+    });
+    let message = with("/added_tokens/4", token, dropped).unwrap_err().to_string();
+    assert!(message.contains("the added token \"x\" is not in the \"added_tokens_decoder\""), "{message}");
+}
+
+#[test]
+fn without_a_class_the_model_type_decides() {
+    let of_type = |model_type: &str, files: &[(&str, String)]| {
+        let config = ("config.json", json!({"model_type": model_type}).to_string());
+        open(&[files, &[config]].concat())
+    };
+    let vocab = || vec![("vocab.txt", VOCAB.join("\n"))];
+    for model_type in ["bert", "electra", "distilbert", "convbert", "mobilebert", "squeezebert"] {
+        assert_eq!(ids(&of_type(model_type, &vocab()).unwrap(), "Hello"), [2, 11, 3], "{model_type}");
+    }
+    let mpnet = vec![("vocab.txt", "<s>\n<pad>\n</s>\n[UNK]\na".into())];
+    assert_eq!(ids(&of_type("mpnet", &mpnet).unwrap(), "a"), [0, 4, 2]);
+    for (model_type, expected) in [
+        ("roberta", "neither tokenizer.json nor vocab.json with merges.txt"),
+        ("mpnet", "the special token \"<s>\" is not in the vocabulary"),
+        ("xlm-roberta", "neither tokenizer.json nor sentencepiece.bpe.model"),
+        ("camembert", "neither tokenizer.json nor sentencepiece.bpe.model"),
+        ("albert", "neither tokenizer.json nor spiece.model"),
+        ("modernbert", "needs a tokenizer.json"),
+        ("roformer", "the model type \"roformer\" has the tokenizer RoFormerTokenizer: it finds Chinese words"),
+        ("tapas", "it reads tables"),
+        ("unheard", "that of the model type \"unheard\" is not known here"),
+    ] {
+        let message = of_type(model_type, &vocab()).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_format_that_is_not_read_is_refused_with_the_way_out() {
+    let vocab = || ("vocab.txt", VOCAB.join("\n"));
+    let of_type = |model_type: &str| ("config.json", json!({"model_type": model_type}).to_string());
+    for (model_type, name) in [
+        ("xlm-roberta", "sentencepiece.bpe.model"),
+        ("camembert", "sentencepiece.bpe.model"),
+        ("albert", "spiece.model"),
+        ("deberta-v2", "spm.model"),
+        ("xlm-roberta", "tokenizer.model"),
+        ("bert", "tokenizer.model"),
+        ("bert", "tekken.json"),
+        ("roberta", "tokenizer.model"),
+    ] {
+        let message = open(&[vocab(), of_type(model_type), (name, "x".into())]).unwrap_err().to_string();
+        assert!(message.contains(&format!("the format of {name} is not read here")), "{message}");
+        assert!(message.contains("AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"), "{message}");
+    }
+    // BERT's class does not look at one that is another class's, as long as there is its own file.
+    assert!(open(&[vocab(), of_type("bert"), ("spiece.model", "x".into())]).is_ok());
+    let message = open(&[of_type("bert"), ("spiece.model", "x".into())]).unwrap_err().to_string();
+    assert!(message.contains("the format of spiece.model"), "{message}");
+}
+
+#[test]
+fn settings_that_put_other_files_in_place_are_refused() {
+    for key in ["vocab", "merges", "init_inputs", "fast_tokenizer_files", "post_processor"] {
+        let config = ("tokenizer_config.json", json!({key: ["x"]}).to_string());
+        let message = open(&[("vocab.txt", VOCAB.join("\n")), config]).unwrap_err().to_string();
+        assert!(message.contains(&format!("the setting {key:?} is not supported")), "{message}");
+    }
 }
 
 #[test]
@@ -246,7 +352,9 @@ fn what_the_model_has_no_embedding_for_is_refused() {
 fn a_tokenizer_json_without_a_frame_gets_that_of_its_class() {
     let mut json = tokenizer_json();
     json["post_processor"] = Value::Null;
-    assert_eq!(ids(&from_json(&json).unwrap(), "a"), [2, 5, 3]);
+    let config = json!({"tokenizer_class": "BertTokenizer"}).to_string();
+    let framed = open(&[("tokenizer.json", json.to_string()), ("tokenizer_config.json", config)]).unwrap();
+    assert_eq!(ids(&framed, "a"), [2, 5, 3]);
     let config = json!({"tokenizer_class": "TokenizersBackend"}).to_string();
     let bare = open(&[("tokenizer.json", json.to_string()), ("tokenizer_config.json", config)]).unwrap();
     assert_eq!(ids(&bare, "a"), [5]);
@@ -262,7 +370,7 @@ fn hostile_files_are_refused() {
         error.to_string()
     };
     assert!(refusal(&[]).contains("neither tokenizer.json nor vocab.txt"));
-    assert!(refusal(&[("vocab.json", "{}".into())]).contains("RoBERTa"));
+    assert!(refusal(&[("vocab.json", "{}".into())]).contains("RobertaTokenizer"));
     for json in ["", "{", "[]", "3", "{}", "{\"version\": \"2.0\"}", "null"] {
         assert!(refusal(&[("tokenizer.json", json.into())]).contains("tokenizer.json: "));
     }
@@ -305,8 +413,19 @@ fn hostile_files_are_refused() {
     assert!(refusal(&[("vocab.txt", String::new())]).contains("[UNK]"));
     assert!(refusal(&[("vocab.txt", "[UNK]\n[SEP]\na".into())]).contains("[CLS]"));
     let vocab = ("vocab.txt", VOCAB.join("\n"));
-    for config in ["{", "[1]", r#"{"do_lower_case": "no"}"#, r#"{"truncation_side": "up"}"#, r#"{"cls_token": "<s>"}"#]
-    {
+    for config in [
+        "{",
+        "[1]",
+        r#"{"do_lower_case": "no"}"#,
+        r#"{"truncation_side": "up"}"#,
+        r#"{"cls_token": "<s>"}"#,
+        r#"{"cls_token": null}"#,
+        r#"{"mask_token": {"content": "[MASK]"}}"#,
+        r#"{"split_special_tokens": 1}"#,
+        r#"{"additional_special_tokens": [{"content": "a"}]}"#,
+        r#"{"additional_special_tokens": "a"}"#,
+        r#"{"added_tokens_decoder": null}"#,
+    ] {
         refusal(&[vocab.clone(), ("tokenizer_config.json", config.into())]);
     }
     let added = json!({"added_tokens_decoder": {"46": {"content": "<new>"}}}).to_string();
@@ -319,6 +438,78 @@ fn hostile_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("vocab.txt"), b"[UNK]\n\xff\xfe").unwrap();
     assert!(Tokenizer::open(dir.path(), &model(9, 2)).is_err());
+}
+
+/// The places of a JSON value, each as the path to it; of long lists only the beginning.
+fn places(value: &Value, path: &str, found: &mut Vec<String>) {
+    found.push(path.to_owned());
+    match value {
+        Value::Array(parts) => {
+            parts.iter().enumerate().take(4).for_each(|(i, part)| places(part, &format!("{path}/{i}"), found));
+        }
+        Value::Object(fields) => {
+            fields
+                .iter()
+                .take(12)
+                .for_each(|(key, field)| places(field, &format!("{path}/{}", key.replace('/', "~1")), found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn whatever_stands_in_a_file_is_read_or_refused_in_one_line() {
+    let mut unigram = bpe();
+    let scores: Vec<_> = ["<s>", "<pad>", "</s>", "<unk>", "▁a"].into_iter().map(|piece| json!([piece, 0.0])).collect();
+    unigram["model"] = json!({"type": "Unigram", "unk_id": 3, "vocab": scores});
+    unigram["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"});
+    let mut bytes = bpe();
+    bytes["model"]["vocab"]["<s>"] = 5.into();
+    bytes["model"]["vocab"]["</s>"] = 6.into();
+    let config = json!({
+        "do_lower_case": true, "mask_token": {"__type": "AddedToken", "content": "a"}, "split_special_tokens": false,
+        "added_tokens_decoder": {"0": {"content": "a"}}, "extra_special_tokens": ["b"], "truncation_side": "left",
+        "model_specific_special_tokens": {"image_token": "a"}, "add_prefix_space": true, "unk_id": 1,
+    });
+    let map = json!({"mask_token": {"content": "a"}, "additional_special_tokens": ["b"], "unk_token": "a"});
+    let added = json!({"a": 0});
+    let values = || [Value::Null, json!(3), json!(-1), json!("x"), json!([]), json!({}), json!([[]]), json!(true)];
+    for (class, json) in [
+        ("BertTokenizer", tokenizer_json()),
+        ("PreTrainedTokenizerFast", tokenizer_json()),
+        ("ConvBertTokenizer", tokenizer_json()),
+        ("RobertaTokenizer", bytes),
+        ("XLMRobertaTokenizer", unigram.clone()),
+        ("DebertaV2Tokenizer", unigram),
+    ] {
+        let check = |files: &[(&str, &Value)]| {
+            let class = ("config.json", json!({"tokenizer_class": class}).to_string());
+            let files: Vec<_> = files.iter().map(|(name, json)| (*name, json.to_string())).chain([class]).collect();
+            match open(&files) {
+                Ok(tokenizer) => _ = tokenizer.encode("a <s> [MASK] b", Some("x"), 16),
+                Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
+            }
+        };
+        for (name, file) in [
+            ("tokenizer.json", &json),
+            ("tokenizer_config.json", &config),
+            ("special_tokens_map.json", &map),
+            ("added_tokens.json", &added),
+        ] {
+            let mut found = Vec::new();
+            places(file, "", &mut found);
+            for path in found {
+                for value in values() {
+                    let mut changed = file.clone();
+                    *changed.pointer_mut(&path).unwrap() = value;
+                    match name {
+                        "tokenizer.json" => check(&[(name, &changed)]),
+                        _ => check(&[("tokenizer.json", &json), (name, &changed)]),
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -417,7 +608,6 @@ fn what_decides_on_ids_decides_on_the_fingerprint_and_nothing_else_does() {
     };
     let bert = json!({"type": "BertProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 3]});
     for same in [
-        changed("/post_processor", Value::Null),
         changed("/post_processor", bert.clone()),
         changed("/post_processor", json!({"type": "Sequence", "processors": [bert]})),
         changed("/decoder", Value::Null),
@@ -461,7 +651,12 @@ fn what_decides_on_ids_decides_on_the_fingerprint_and_nothing_else_does() {
     }
     let cased = from_vocab(json!({"do_lower_case": false})).fingerprint();
     assert_eq!(cased, seen[2]);
-    assert!(!seen.contains(&from_vocab(json!({"truncation_side": "left"})).fingerprint()));
+    for config in [json!({"truncation_side": "left"}), json!({"split_special_tokens": true}), json!({"eos_token": "a"})]
+    {
+        let fingerprint = from_vocab(config).fingerprint();
+        assert!(!seen.contains(&fingerprint));
+        seen.push(fingerprint);
+    }
 }
 
 /// A BPE tokenizer without a normalizer, at the level of bytes.

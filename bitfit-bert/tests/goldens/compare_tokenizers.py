@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Compares the ids of `examples/tokenize.rs` with those of transformers, on the lines of text files.
+
+    cargo build --release -p bitfit-bert --example tokenize
+    python compare_tokenizers.py --example target/release/examples/tokenize --text FILE [--text FILE …] DIR[=TYPE] …
+
+A DIR is a model directory, or one of vocabulary files alone, to which `=TYPE` gives a config.json of that model type.
+Every line is compared as a single text, and with the line behind it as a pair, at each of the lengths. What is not
+there is skipped, and said to be. The exit status is 1 where any line differs.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+# This folder has a script that is called like a library.
+sys.path = [path for path in sys.path if os.path.realpath(path or ".") != os.path.dirname(os.path.realpath(__file__))]
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt"]
+FILES += ["vocab.json", "merges.txt", "config.json"]
+
+
+def rows(path, limit):
+    with open(path, encoding="utf-8", newline="\n") as file:
+        lines = [line.rstrip("\n") for line in file][:limit]
+    return lines + list(zip(lines, lines[1:]))
+
+
+def ours(example, directory, texts, length):
+    lines = "".join(json.dumps(text) + "\n" for text in texts)
+    command = [example, directory, str(length)]
+    run = subprocess.run(command, input=lines.encode(), capture_output=True, check=False)
+    if run.returncode != 0:
+        sys.exit(f"{' '.join(command)}: {run.stderr.decode().strip()}")
+    return [[[int(id) for id in part.split()] for part in line.split("|")] for line in run.stdout.decode().splitlines()]
+
+
+def theirs(tokenizer, texts, length):
+    found = []
+    for kind in (str, tuple):
+        some = [text for text in texts if isinstance(text, kind)]
+        for start in range(0, len(some), 500):
+            part = some[start : start + 500]
+            first = part if kind is str else [text[0] for text in part]
+            second = None if kind is str else [text[1] for text in part]
+            both = tokenizer(first, second, truncation=True, max_length=length, return_token_type_ids=True)
+            found += [list(ids) for ids in zip(both["input_ids"], both["token_type_ids"])]
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--example", required=True, help="the built example")
+    parser.add_argument("--text", action="append", required=True, help="a file of texts, one a line")
+    parser.add_argument("--lines", type=int, default=2000, help="lines of each file (default 2000)")
+    parser.add_argument("--lengths", default="512,32", help="maximum lengths (default 512,32)")
+    parser.add_argument("directories", nargs="+", metavar="DIR[=TYPE]")
+    arguments = parser.parse_args()
+    for path in [arguments.example, *arguments.text]:
+        if not os.path.exists(path):
+            print(f"skipped: {path} is not there")
+            return 0
+
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    texts = [row for path in arguments.text for row in rows(path, arguments.lines)]
+    total = 0
+    for directory in arguments.directories:
+        directory, _, kind = directory.partition("=")
+        if not os.path.isdir(directory):
+            print(f"skipped: {directory} is not there")
+            continue
+        with tempfile.TemporaryDirectory() as copy:
+            for name in FILES:
+                if os.path.exists(os.path.join(directory, name)):
+                    shutil.copyfile(os.path.join(directory, name), os.path.join(copy, name))
+            if kind:
+                with open(os.path.join(copy, "config.json"), "w", encoding="utf-8") as file:
+                    json.dump({"model_type": kind}, file)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(copy)
+            for length in map(int, arguments.lengths.split(",")):
+                expected = theirs(tokenizer, texts, length)
+                found = ours(arguments.example, copy, texts, length)
+                # A pair has its place behind all single texts there.
+                order = [i for kind in (str, tuple) for i, text in enumerate(texts) if isinstance(text, kind)]
+                different = [i for i, ids in zip(order, expected) if found[i] != ids]
+                total += len(different) + abs(len(found) - len(expected))
+                singles = sum(isinstance(text, str) for text in texts)
+                print(
+                    f"{directory} ({type(tokenizer).__name__}), length {length}: {singles} texts and "
+                    f"{len(texts) - singles} pairs, {len(different)} differ"
+                )
+                for i in different[:3]:
+                    print(f"    {texts[i]!r}")
+    return 1 if total else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
