@@ -12,8 +12,8 @@ use crate::{Error, Result, files};
 /// The file's name inside a model directory.
 pub const FILE_NAME: &str = "config.json";
 
-/// The largest file in bytes that is read, far above any configuration: parsed JSON takes many times its size.
-pub(crate) const MAX_BYTES: u64 = 16 << 20;
+/// The largest file in bytes that is read, far above any configuration: parsed JSON takes up to 150 times its size.
+pub(crate) const MAX_BYTES: u64 = 4 << 20;
 
 /// The largest extent a checkpoint may declare. Any two extents can be multiplied in a u64, and no encoder comes near.
 const MAX_EXTENT: u64 = i32::MAX as u64;

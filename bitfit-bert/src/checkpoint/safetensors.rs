@@ -18,7 +18,7 @@ pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// The largest index in bytes that is read, far above any model's: one of a thousand tensors has 100 kB.
-const MAX_INDEX: u64 = 16 << 20;
+const MAX_INDEX: u64 = 4 << 20;
 
 /// Weight files in formats that are not read: Python pickles and other frameworks' own.
 const OTHER_FORMATS: [&str; 4] =
@@ -274,6 +274,18 @@ mod tests {
             let message = read_directory(dir.path()).unwrap_err().to_string();
             assert!(message.contains("not a file name"), "{shard}: {message}");
         }
+    }
+
+    #[test]
+    fn an_index_or_a_configuration_of_megabytes_is_refused_before_it_is_parsed() {
+        let dir = tempdir().unwrap();
+        let large = "[".repeat(MAX_INDEX as usize + 1);
+        fs::write(dir.path().join(INDEX), &large).unwrap();
+        let message = read_directory(dir.path()).unwrap_err().to_string();
+        assert!(message.ends_with("index.json: more than 4 MiB, the most that is read"), "{message}");
+        fs::write(dir.path().join("config.json"), &large).unwrap();
+        let message = crate::ModelConfig::open(dir.path()).unwrap_err().to_string();
+        assert!(message.ends_with("config.json: more than 4 MiB, the most that is read"), "{message}");
     }
 
     #[test]
