@@ -150,6 +150,18 @@ mod tests {
     }
 
     #[test]
+    fn an_index_or_a_configuration_of_megabytes_is_refused_before_it_is_parsed() {
+        let dir = tempdir().unwrap();
+        let large = "[".repeat(MAX_INDEX as usize + 1);
+        fs::write(dir.path().join(INDEX), &large).unwrap();
+        let message = read_directory(dir.path()).unwrap_err().to_string();
+        assert!(message.ends_with("index.json: more than 4 MiB, the most that is read"), "{message}");
+        fs::write(dir.path().join("config.json"), &large).unwrap();
+        let message = crate::ModelConfig::open(dir.path()).unwrap_err().to_string();
+        assert!(message.ends_with("config.json: more than 4 MiB, the most that is read"), "{message}");
+    }
+
+    #[test]
     fn a_broken_index_is_refused() {
         for (index, expected) in [
             ("", "not JSON"),

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// The largest `config.json` that is read.
-pub(crate) const MAX_CONFIG: u64 = 16 << 20;
+/// The largest `config.json` that is read, far above any configuration: parsed JSON takes up to 150 times its size.
+pub(crate) const MAX_CONFIG: u64 = 4 << 20;
 /// The largest index of shards that is read: one of a thousand tensors has 100 kB.
-pub(crate) const MAX_INDEX: u64 = 16 << 20;
+pub(crate) const MAX_INDEX: u64 = 4 << 20;
 /// The largest task file, and the largest file of a head, that is read.
 pub(crate) const MAX_TASK: u64 = 2 << 30;
 

@@ -30,7 +30,7 @@ fn fuzz() {
     let seeds = [tiny.config.clone(), all, nameless];
     run(Target {
         name: "config",
-        memory: 32 << 20,
+        memory: 96 << 20,
         seeds: seeds.iter().map(|config| vec![("config.json".into(), config.to_string().into())]).collect(),
         fixed: vec![("model.safetensors".into(), tiny.bytes())],
         check: Box::new(|dir, _| {

@@ -49,7 +49,7 @@ fn fuzz() {
     fs::write(&path, "text\tlabel\na good\tyes\na bad\tno\n").unwrap();
     run(Target {
         name: "head_file",
-        memory: 32 << 20,
+        memory: 96 << 20,
         seeds,
         fixed: Vec::new(),
         check: Box::new(move |dir, random| {

@@ -24,7 +24,7 @@ fn fuzz() {
     let [first, second] = shards.map(|tensors| Tiny { config: Value::Null, tensors }.bytes());
     run(Target {
         name: "index",
-        memory: 32 << 20,
+        memory: 96 << 20,
         seeds: vec![
             vec![(INDEX.into(), index.to_string().into()), (SHARDS[0].into(), first)],
             // The same with all tensors in the first shard.

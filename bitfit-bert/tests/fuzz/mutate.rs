@@ -6,8 +6,9 @@ use crate::json::Tree;
 use crate::runner::Files;
 use crate::{safetensors_file, text};
 
-/// The largest file of a case. Mutations that repeat what they made would otherwise fill the memory themselves.
-const LARGEST: usize = 2 << 20;
+/// The largest file of a case. Mutations that repeat what they made would otherwise fill the memory themselves. Parsed
+/// JSON takes up to 150 times its size (of lists in lists): 75 MiB, for which the bounds of targets leave room.
+const LARGEST: usize = 512 << 10;
 
 /// The files of a case: the first cases are the seeds as they are, the others mutations of one or two.
 pub fn case(seeds: &[Files], number: u32, random: &mut Random) -> Files {

@@ -23,7 +23,7 @@ fn fuzz() {
     let seeds = [(Kind::Classify, false), (Kind::Regress, true)].map(|(kind, pairs)| seed(&base, kind, pairs));
     run(Target {
         name: "task_file",
-        memory: 32 << 20,
+        memory: 96 << 20,
         seeds: seeds.map(|bytes| vec![(FILE.into(), bytes)]).into(),
         fixed: Vec::new(),
         check: Box::new(move |dir, _| {

@@ -30,7 +30,7 @@ fn fuzz() {
     named.add("bert.embeddings.position_ids", &[1, 7], Dtype::I64);
     run(Target {
         name: "weights",
-        memory: 32 << 20,
+        memory: 96 << 20,
         seeds: [&tiny, &halves, &named].map(|tiny| vec![("model.safetensors".into(), tiny.bytes())]).into(),
         fixed: vec![("config.json".into(), tiny.config.to_string().into())],
         check: Box::new(|dir, _| open(dir, &["model.safetensors"])),
