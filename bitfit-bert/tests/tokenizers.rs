@@ -1,4 +1,4 @@
-//! Every form of tokenizer files against transformers, on the texts and ids of `goldens/tokenizers.py`.
+//! Every form of tokenizer files against transformers, on the texts and ids of `goldens/make_tokenizers.py`.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Small tokenizers in every form of files that is read, with the ids that transformers gives to odd texts.
 
-    python tokenizers.py        writes tokenizers.json beside this script (transformers 5.24.0, tokenizers 0.23.3)
+    python make_tokenizers.py        writes tokenizers.json beside this script (transformers 5.24.0, tokenizers 0.23.3)
 
 Everything is made here: the texts, the vocabularies that are trained on them, and the files. The trainers break ties at
 random, so another run writes other vocabularies, with ids that are as right. A directory is a list of
