@@ -83,7 +83,7 @@ impl Answer {
     }
 }
 
-/// The responses of a hub that has `files` of the model a/b. The ETag of a file is its name.
+/// The responses of a hub that has `files` of the model a/b. The ETag of a file is its name, with hyphens for slashes.
 pub fn hub(files: &[(&str, &str)]) -> impl Fn(&Received) -> Answer + Clone + Send + Sync + 'static {
     let files: Vec<(String, String)> = files.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
     move |request| {
@@ -93,7 +93,7 @@ pub fn hub(files: &[(&str, &str)]) -> impl Fn(&Received) -> Answer + Clone + Sen
         }
         match files.iter().find(|(name, _)| Some(name.as_str()) == request.file()) {
             Some((name, text)) => Answer::content(text.as_bytes(), request)
-                .with("ETag", format!("\"{name}\""))
+                .with("ETag", format!("\"{}\"", name.replace('/', "-")))
                 .with("X-Repo-Commit", COMMIT),
             None => Answer::new(404, ""),
         }

@@ -28,6 +28,7 @@ mod config;
 mod data;
 mod head_file;
 mod index;
+mod pytorch;
 mod task_file;
 mod tokenizer;
 mod tokenizer_seeds;
