@@ -4,7 +4,7 @@
 //! one counts. The order here is the same: declared tokens by id, then the named special ones, then those without a
 //! name.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -16,7 +16,7 @@ use super::wrong;
 use crate::Result;
 
 /// A token as a file gives it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Token {
     pub content: String,
     single_word: bool,
@@ -103,9 +103,12 @@ impl Tokens {
         let names: HashSet<&str> = self.named.iter().map(|(_, token)| token.content.as_str()).collect();
         let declared = self.declared.iter().map(|declared| &declared.token);
         let declared = declared.filter(|token| !present.contains(&token.added(false)));
-        // What is declared says more of a special token than its name does.
+        // What is declared says more of a special token than its name does; of two that are the same the first counts.
+        let mut seen = HashSet::new();
         let special = self.named.iter().map(|(_, token)| token).chain(&self.extra);
-        let special = special.filter(|token| !texts.contains(token.content.as_str()) && !self.declares(&token.content));
+        let special = special.filter(|token| {
+            !texts.contains(token.content.as_str()) && !self.declares(&token.content) && seen.insert(*token)
+        });
         declared.chain(special).map(|token| token.added(names.contains(token.content.as_str()))).collect()
     }
 }
@@ -129,17 +132,48 @@ fn named(dir: &Path, config: &Config, class: Class) -> Result<Vec<(String, Token
         };
         named.extend(token.map(|token| (key.to_owned(), token)));
     }
-    // Names of a model's own, such as "image_token".
-    let own =
-        config.keys.iter().chain(map).filter(|(key, _)| key.ends_with("_token") && !NAMED.contains(&key.as_str()));
-    named.extend(own.filter_map(|(key, value)| Some((key.clone(), in_config(value)?))));
-    for list in ["extra_special_tokens", "model_specific_special_tokens"] {
-        for (key, value) in config.keys.get(list).and_then(Value::as_object).into_iter().flatten() {
-            let token = in_config(value).ok_or_else(|| refused(&config.path, key, value))?;
-            named.push((key.clone(), token));
+    named.extend(own_names(dir, config)?);
+    Ok(named)
+}
+
+/// The special tokens under names of a model's own, such as "image_token", which are settings by themselves or entries
+/// of one. Of two with one name the later counts, in the place of the first.
+fn own_names(dir: &Path, config: &Config) -> Result<Vec<(String, Token)>> {
+    let is_own = |(key, _): &(&String, &Value)| key.ends_with("_token") && !NAMED.contains(&key.as_str());
+    let is_text = |value: &Value| value.is_string();
+    let (map, keys) = (&config.special_tokens, &config.keys);
+    let mut texts = Vec::new();
+    let mut flagged = Vec::new();
+    for (key, value) in keys.iter().filter(is_own) {
+        let list = if is_text(value) { &mut texts } else { &mut flagged };
+        list.extend(in_config(value).map(|token| (key, token)));
+    }
+    for (key, value) in map.iter().filter(is_own) {
+        let token = if is_text(value) { in_config(value) } else { in_map(value) };
+        flagged.push((key, token.ok_or_else(|| refused(&dir.join(SPECIAL_TOKENS), key, value))?));
+    }
+    let mut entries = |list: &str| -> Result<bool> {
+        for (key, value) in keys.get(list).and_then(Value::as_object).into_iter().flatten() {
+            let token = in_config(value).filter(|_| !NAMED.contains(&key.as_str()));
+            texts.push((key, token.ok_or_else(|| refused(&dir.join(FILE_NAME), key, value))?));
+        }
+        Ok(texts.is_empty())
+    };
+    if entries("extra_special_tokens")? {
+        entries("model_specific_special_tokens")?;
+    }
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut tokens: Vec<(String, Token)> = Vec::new();
+    for (key, token) in flagged.into_iter().chain(texts) {
+        match places.get(key.as_str()) {
+            Some(&place) => tokens[place].1 = token,
+            None => {
+                places.insert(key, tokens.len());
+                tokens.push((key.clone(), token));
+            }
         }
     }
-    Ok(named)
+    Ok(tokens)
 }
 
 /// The tokens that count as special in an `added_tokens.json`, by the rule of transformers: the named special tokens

@@ -74,6 +74,8 @@ pub(super) fn build(class: Class, config: &Config, tokens: &Tokens, parts: Parts
     let Parts { vocab, merges, charsmap } = parts;
     let unknown = tokens.named("unk_token").unwrap_or_default();
     let switch = |key: &str, default: bool| config.switch(key).map(|on| on.unwrap_or(default));
+    // Where Python only asks whether a switch is set, a null is a no.
+    let flag = |key: &str, default: bool| switch(key, default && !config.keys.get(key).is_some_and(Value::is_null));
     let model = match model_type(class) {
         "WordPiece" => json!({
             "type": "WordPiece", "unk_token": unknown, "continuing_subword_prefix": "##",
@@ -102,10 +104,10 @@ pub(super) fn build(class: Class, config: &Config, tokens: &Tokens, parts: Parts
         Class::XlmRoberta | Class::Camembert => charsmap.unwrap_or_default(),
         Class::Albert => {
             let mut parts = vec![replace(json!({"String": "``"}), "\""), replace(json!({"String": "''"}), "\"")];
-            if !switch("keep_accents", false)? {
+            if !flag("keep_accents", false)? {
                 parts.extend([json!({"type": "NFKD"}), json!({"type": "StripAccents"})]);
             }
-            if switch("do_lower_case", true)? {
+            if flag("do_lower_case", true)? {
                 parts.push(json!({"type": "Lowercase"}));
             }
             parts.extend(charsmap);
@@ -113,7 +115,7 @@ pub(super) fn build(class: Class, config: &Config, tokens: &Tokens, parts: Parts
         }
         Class::DebertaV2 => {
             let mut parts = Vec::new();
-            if switch("do_lower_case", false)? {
+            if flag("do_lower_case", false)? {
                 parts.push(json!({"type": "Lowercase"}));
             }
             parts.extend([
@@ -138,13 +140,13 @@ pub(super) fn build(class: Class, config: &Config, tokens: &Tokens, parts: Parts
             "use_regex": true,
         }),
         Class::XlmRoberta | Class::Camembert | Class::Albert => {
-            let scheme = if switch("add_prefix_space", true)? { "always" } else { "never" };
+            let scheme = if flag("add_prefix_space", true)? { "always" } else { "never" };
             json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace(scheme)]})
         }
         Class::DebertaV2 => {
-            let scheme = if switch("add_prefix_space", true)? { "always" } else { "first" };
+            let scheme = if flag("add_prefix_space", true)? { "always" } else { "first" };
             let mut parts = Vec::new();
-            if switch("split_by_punct", false)? {
+            if flag("split_by_punct", false)? {
                 parts.push(json!({"type": "Punctuation", "behavior": "Isolated"}));
             }
             parts.push(metaspace(scheme));

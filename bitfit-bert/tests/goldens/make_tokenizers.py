@@ -4,9 +4,9 @@
     python make_tokenizers.py        writes tokenizers.json beside this script (transformers 5.24.0, tokenizers 0.23.3)
 
 Everything is made here: the texts, the vocabularies that are trained on them, and the files. The trainers break ties at
-random, so another run writes other vocabularies, with ids that are as right. A directory is a list of
-names with the keys of their contents, because many directories have the same vocabulary. `tests/tokenizers.rs` writes
-each directory out, opens it and compares.
+random, so another run writes other vocabularies, with ids that are as right. A directory is a list of names with the
+keys of their contents, because many directories have the same vocabulary. `tests/tokenizers.rs` writes each directory
+out, opens it and compares.
 """
 
 import base64
@@ -348,6 +348,7 @@ def directories():
         "tokenizer_config.json": {
             "extra_special_tokens": {"image_token": "walk"},
             "additional_special_tokens": ["the"],
+            "image_token": "fox",
         },
     }
     yield "core named extra tokens", {
@@ -528,6 +529,11 @@ def directories():
         "added_tokens.json": more,
         "special_tokens_map.json": {"mask_token": mask, "bos_token": {"content": "<s>", **flags}, "cls_token": "<s>"},
     }
+    yield "core roberta one text with three names", {
+        **files,
+        "config.json": roberta,
+        "special_tokens_map.json": {"pad_token": {"content": "<s>", **flags, "lstrip": True}},
+    }
     yield "core roberta cut left", {
         **files,
         "config.json": roberta,
@@ -661,6 +667,11 @@ def directories():
         "tokenizer_config.json": of_class(
             "AlbertTokenizerFast", do_lower_case=False, keep_accents=True, add_prefix_space=False
         ),
+    }
+    yield "core albert null", {
+        "tokenizer.json": albert_json,
+        "config.json": {"model_type": "albert"},
+        "tokenizer_config.json": {"do_lower_case": None, "add_prefix_space": None},
     }
     yield "core albert frame", {
         "tokenizer.json": {
