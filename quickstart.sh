@@ -50,9 +50,9 @@ mkdir -p "$out"
 heading "Probe: a linear head on the frozen model, fitted to its optimum in one pass over the texts"
 finetune probe --method probe
 
-heading "BitFit: the biases train too, with three seeds"
+heading "BitFit: the biases train too, from the probe on, with three seeds"
 for seed in 0 1 2; do
-    finetune bitfit-$seed --lr 4e-3 --epochs 10 --schedule linear --no-probe --seed $seed
+    finetune bitfit-$seed --warm-start --lr 1e-3 --epochs 8 --schedule linear --seed $seed
 done
 
 heading "Probe and BitFit on the 168 rows of $data/test.tsv"
