@@ -13,8 +13,9 @@ use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
 use bitfit_bert::train::Examples;
 use bitfit_bert::{BiasSelection, Method};
+use bitfit_core::ops::activation::Activation;
 use bitfit_core::{Backend, HostTensor, Precision};
-use common::case::{Case, encodings};
+use common::case::{BFLOAT16_SHARE, Case, encodings};
 use common::{File, cpus, goldens, gpu};
 
 /// Every architecture through every read-out. The base of an architecture is opened once.
@@ -57,6 +58,13 @@ fn case<D: Backend>(base: &Base<D>, pooling: Pooling) -> Case<D> {
     }
 }
 
+/// By how much of its norm a gradient in bfloat16 may be off. Through a ReLU it jumps where rounding moves an input of
+/// the ReLU across zero, which shows in a layer of sixteen.
+fn share<D: Backend>(case: &Case<D>) -> f64 {
+    let has_relu = case.model.base().architecture().head.activation == Activation::Relu;
+    if has_relu && case.model.spec().pooling == Pooling::Pooler { 0.15 } else { BFLOAT16_SHARE }
+}
+
 #[test]
 fn logits_are_those_of_transformers() {
     cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(|case| case.check_logits()));
@@ -74,7 +82,7 @@ fn ten_adamw_steps_are_those_of_transformers() {
 
 #[test]
 fn in_bfloat16_logits_and_gradients_are_within_its_rounding() {
-    cpus(Precision::Bf16).for_each(|cpu| cases(&cpu).for_each(|case| case.check_bfloat16()));
+    cpus(Precision::Bf16).for_each(|cpu| cases(&cpu).for_each(|case| case.check_bfloat16(share(&case))));
 }
 
 #[test]
@@ -91,6 +99,6 @@ fn on_a_gpu_logits_gradients_and_adamw_steps_are_those_of_transformers() {
 #[test]
 fn on_a_gpu_in_bfloat16_logits_and_gradients_are_within_its_rounding() {
     if let Some(gpu) = gpu(Precision::Bf16) {
-        cases(&gpu).for_each(|case| case.check_bfloat16());
+        cases(&gpu).for_each(|case| case.check_bfloat16(share(&case)));
     }
 }

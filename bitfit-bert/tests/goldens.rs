@@ -13,7 +13,7 @@ use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
 use bitfit_bert::train::Examples;
 use bitfit_bert::{BiasKind, BiasSelection, Method};
 use bitfit_core::{Backend, HostTensor, Precision};
-use common::case::{Case, encodings};
+use common::case::{BFLOAT16_SHARE, Case, encodings};
 use common::{File, cpus, goldens, gpu};
 
 const VARIANTS: [&str; 2] = ["bert-h32-l2", "bert-h24-l3"];
@@ -89,7 +89,7 @@ fn ten_adamw_steps_are_pytorchs() {
 
 #[test]
 fn in_bfloat16_logits_and_gradients_are_pytorchs_within_its_rounding() {
-    cpus(Precision::Bf16).for_each(|cpu| cases(&cpu).for_each(|case| case.check_bfloat16()));
+    cpus(Precision::Bf16).for_each(|cpu| cases(&cpu).for_each(|case| case.check_bfloat16(BFLOAT16_SHARE)));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn on_a_gpu_logits_gradients_and_adamw_steps_are_pytorchs() {
 #[test]
 fn on_a_gpu_in_bfloat16_logits_and_gradients_are_pytorchs_within_its_rounding() {
     if let Some(gpu) = gpu(Precision::Bf16) {
-        cases(&gpu).for_each(|case| case.check_bfloat16());
+        cases(&gpu).for_each(|case| case.check_bfloat16(BFLOAT16_SHARE));
     }
 }
 

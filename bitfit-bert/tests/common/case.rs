@@ -80,8 +80,8 @@ impl<D: Backend> Case<D> {
         }
     }
 
-    /// Logits, loss and gradient in bfloat16, within its rounding.
-    pub fn check_bfloat16(&self) {
+    /// Logits, loss and gradient in bfloat16, within its rounding: the gradient may be off by this share of its norm.
+    pub fn check_bfloat16(&self, share: f64) {
         let outputs = train::outputs(&self.model, &self.examples.encodings).unwrap();
         let expected = self.golden.float(&format!("{}.logits", self.run));
         assert_close(&self.run, outputs.as_slice().unwrap(), expected, 0.0, 4e-2);
@@ -94,7 +94,7 @@ impl<D: Backend> Case<D> {
             .fold((0.0, 0.0), |(error, norm), (g, e)| (error + f64::from(g - e).powi(2), norm + f64::from(*e).powi(2)));
         let error = (error / norm).sqrt();
         assert!(
-            error < BFLOAT16_SHARE,
+            error < share,
             "{} on {}: the gradient is off by {error:.1e} of its norm",
             self.run,
             self.model.base().device().name()
@@ -104,7 +104,7 @@ impl<D: Backend> Case<D> {
 
 /// By how much of its norm a gradient in bfloat16 may be off. PyTorch's own, under autocast on a CPU, is off by 1.0 to
 /// 2.0 % on these models, with its fused attention.
-const BFLOAT16_SHARE: f64 = 3e-2;
+pub const BFLOAT16_SHARE: f64 = 3e-2;
 
 /// The texts of a golden batch.
 pub fn encodings(golden: &File) -> Vec<Encoding> {
