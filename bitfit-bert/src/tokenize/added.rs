@@ -221,7 +221,9 @@ fn extra(dir: &Path, config: &Config) -> Result<Option<Vec<Token>>> {
     };
     let path = dir.join(SPECIAL_TOKENS);
     if let Some(value) = config.special_tokens.get(EXTRA[0]) {
-        tokens.get_or_insert_default().extend(list(&path, EXTRA[0], value)?);
+        // Another value than a list would take the place of the other file's list.
+        let listed = Some(value).filter(|value| value.is_array()).ok_or_else(|| refused(&path, EXTRA[0], value))?;
+        tokens.get_or_insert_default().extend(list(&path, EXTRA[0], listed)?);
     }
     if let Some(value) = config.special_tokens.get(EXTRA[1]) {
         old = Some((path, value));

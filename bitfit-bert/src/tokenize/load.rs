@@ -20,8 +20,9 @@ use crate::files::read_bounded;
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 
-/// The largest of these files that is read: those of the largest vocabularies in use have 35 MB.
-const MAX_BYTES: u64 = 512 << 20;
+/// The largest of these files that is read: those of the largest vocabularies in use have 35 MB, and parsed JSON can
+/// take 150 times its size.
+const MAX_BYTES: u64 = 96 << 20;
 
 /// What a directory's files make of a text.
 pub(super) struct Loaded {
