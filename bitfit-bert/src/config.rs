@@ -219,6 +219,15 @@ impl InferenceConfig {
     }
 }
 
+/// The JSON of a configuration file of any kind.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read or is too large, [`Error::Config`] if it is not JSON.
+pub(crate) fn read_json(path: &Path) -> Result<Value> {
+    let not_json = |error| Error::Config { path: path.into(), reason: format!("not JSON: {error}") };
+    serde_json::from_slice(&read_bounded(path, MAX_CONFIG)?).map_err(not_json)
+}
+
 /// The keys of one file. A key that is `null` counts as absent, as it does in Python.
 struct Keys<'a> {
     path: &'a Path,

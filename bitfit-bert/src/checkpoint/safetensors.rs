@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
+use safetensors::tensor::{SafeTensors, TensorInfo};
 
 use super::mapped::{Entry, MappedFile};
 use crate::Result;
@@ -11,8 +11,18 @@ pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// The tensors of one file, whose header is checked against its length, in no particular order.
-pub(crate) fn entries(file: &MappedFile) -> Result<Vec<Entry>> {
-    let (header, metadata) = header(file)?;
+pub(super) fn entries(file: &MappedFile) -> Result<Vec<Entry>> {
+    Ok(read(file)?.0)
+}
+
+/// As [`entries`], with the `__metadata__` of the header.
+pub(crate) fn read(file: &MappedFile) -> Result<(Vec<Entry>, HashMap<String, String>)> {
+    let (header, metadata) = SafeTensors::read_metadata(&file.bytes).map_err(|error| {
+        file.wrong(format!(
+            "not a complete safetensors file ({error}; {} bytes): fetch it again if the download was cut short",
+            file.bytes.len()
+        ))
+    })?;
     // The data follow the header, and the eight bytes in front of it that hold its length.
     let start = size_of::<u64>() + header;
     let entry = |(name, info): (String, &TensorInfo)| Entry {
@@ -24,22 +34,7 @@ pub(crate) fn entries(file: &MappedFile) -> Result<Vec<Entry>> {
         bytes: file.bytes.clone(),
         range: start + info.data_offsets.0..start + info.data_offsets.1,
     };
-    Ok(metadata.tensors().into_iter().map(entry).collect())
-}
-
-/// The `__metadata__` of one file's header.
-pub(crate) fn metadata(file: &MappedFile) -> Result<HashMap<String, String>> {
-    Ok(header(file)?.1.metadata().clone().unwrap_or_default())
-}
-
-/// The length of the header and what it says.
-fn header(file: &MappedFile) -> Result<(usize, Metadata)> {
-    SafeTensors::read_metadata(&file.bytes).map_err(|error| {
-        file.wrong(format!(
-            "not a complete safetensors file ({error}; {} bytes): fetch it again if the download was cut short",
-            file.bytes.len()
-        ))
-    })
+    Ok((metadata.tensors().into_iter().map(entry).collect(), metadata.metadata().clone().unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
-use crate::files::{MAX_CONFIG, read_bounded};
-use crate::{Error, Result, UnknownName};
+use crate::{Error, Result, UnknownName, config};
 
 /// The read-out of an encoder: from the rows `[tokens, H]` of its last layer to one row `[H]` a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
@@ -78,13 +77,9 @@ impl Pooling {
             ["Transformer", "Pooling", "Normalize"] => true,
             _ => return unsupported(format!("a sentence encoder of the modules {}", kinds.join(", "))),
         };
-        let path = dir.join(&modules[1].path).join(crate::config::FILE_NAME);
-        match (rows(&path)?, normalizes) {
-            (Rows::First, false) => Ok((Self::Cls, PoolingSource::File(path))),
-            (Rows::First, true) => Ok((Self::ClsNormalized, PoolingSource::File(path))),
-            (Rows::Mean, false) => Ok((Self::Mean, PoolingSource::File(path))),
-            (Rows::Mean, true) => Ok((Self::MeanNormalized, PoolingSource::File(path))),
-        }
+        let path = dir.join(&modules[1].path).join(config::FILE_NAME);
+        let [plain, normalized] = rows(&path)?;
+        Ok((if normalizes { normalized } else { plain }, PoolingSource::File(path)))
     }
 }
 
@@ -102,15 +97,14 @@ pub(crate) struct SentenceModule {
 impl SentenceModule {
     /// The path of its configuration inside the model directory; `None` for the model's own.
     pub(crate) fn config(&self) -> Option<String> {
-        (!self.path.is_empty()).then(|| format!("{}/{}", self.path, crate::config::FILE_NAME))
+        (!self.path.is_empty()).then(|| format!("{}/{}", self.path, config::FILE_NAME))
     }
 }
 
 /// The modules that a `modules.json` lists.
 pub(crate) fn modules(path: &Path) -> Result<Vec<SentenceModule>> {
     let wrong = |reason: String| Error::Config { path: path.into(), reason };
-    let json: Value = serde_json::from_slice(&read_bounded(path, MAX_CONFIG)?)
-        .map_err(|error| wrong(format!("not JSON: {error}")))?;
+    let json = config::read_json(path)?;
     let modules = json.as_array().ok_or_else(|| wrong("expected a list of modules".into()))?;
     let module = |(place, module): (usize, &Value)| {
         let text = |key: &str| {
@@ -132,18 +126,12 @@ fn is_plain_name(name: &str) -> bool {
     name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
-/// The rows of the last layer that a pooling configuration asks for.
-enum Rows {
-    First,
-    Mean,
-}
-
-/// Reads the configuration of a `Pooling` module, of which exactly one mode must be on.
-fn rows(path: &Path) -> Result<Rows> {
+/// Reads the configuration of a `Pooling` module, of which exactly one mode must be on: its read-out, and the same
+/// divided by its length.
+fn rows(path: &Path) -> Result<[Pooling; 2]> {
     const MODE: &str = "pooling_mode";
     let wrong = |reason: String| Error::Config { path: path.into(), reason };
-    let json: Value = serde_json::from_slice(&read_bounded(path, MAX_CONFIG)?)
-        .map_err(|error| wrong(format!("not JSON: {error}")))?;
+    let json = config::read_json(path)?;
     let keys = json.as_object().ok_or_else(|| wrong("expected a JSON object".into()))?;
     let mut modes = Vec::new();
     for (key, value) in keys.iter().filter(|(key, _)| key.starts_with(MODE)) {
@@ -159,8 +147,8 @@ fn rows(path: &Path) -> Result<Rows> {
         }
     }
     match modes[..] {
-        ["cls_token" | "cls"] => Ok(Rows::First),
-        ["mean_tokens" | "mean"] => Ok(Rows::Mean),
+        ["cls_token" | "cls"] => Ok([Pooling::Cls, Pooling::ClsNormalized]),
+        ["mean_tokens" | "mean"] => Ok([Pooling::Mean, Pooling::MeanNormalized]),
         [] => Err(wrong("no \"pooling_mode_…\" is true".into())),
         _ => Err(Error::Unsupported {
             path: path.into(),

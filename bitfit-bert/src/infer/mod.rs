@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bitfit_core::Backend;
-use ndarray::{Array2, Axis, concatenate};
+use ndarray::Array2;
 
 use crate::data::{Dataset, Example, Labels, check_pairs, texts};
 use crate::heads::Prediction;
@@ -127,11 +127,8 @@ impl<D: Backend> Predictor<D> {
             tokens += encodings.iter().map(|encoding| encoding.ids.len()).sum::<usize>();
             parts.push(train::outputs(&self.model, &encodings).map_err(in_row(part * ENCODED_AT_ONCE))?);
         }
-        let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
-        let outputs = concatenate(Axis(0), &parts).expect("every part has one column for each output");
         self.model.base().checkpoint().check_unchanged()?;
-        let score = |&metric: &Metric| Ok(Score { metric, value: head.score(metric, &outputs, &targets)? });
-        Ok((metrics.iter().map(score).collect::<Result<_>>()?, tokens))
+        Ok((train::scores(head, metrics, &train::stacked(&parts), &targets)?, tokens))
     }
 }
 

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use bitfit_core::HostTensor;
-use serde_json::Value;
 
 use super::plan::InitialHead;
 use crate::arch::{Module, Part};
@@ -15,7 +14,6 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::mapped::MappedFile;
 use crate::checkpoint::safetensors;
 use crate::data::Labels;
-use crate::files::{MAX_CONFIG, read_bounded};
 use crate::heads::TaskSpec;
 use crate::model::TensorFile;
 use crate::task_file::TaskInfo;
@@ -30,7 +28,7 @@ pub(super) fn read(path: &Path, base: &Checkpoint, task: &TaskSpec) -> Result<(T
     let lacks_pooler = architecture.reads_pooler(pooling) && !base.has_pooler();
     let refuse = |reason: String| Error::Weights { path: path.into(), reason };
     let file = MappedFile::open(path)?;
-    let (entries, metadata) = (safetensors::entries(&file)?, safetensors::metadata(&file)?);
+    let (entries, metadata) = safetensors::read(&file)?;
     let parts = [Part::Weight, Part::Bias];
     let head = parts.map(|part| architecture.classifier_name(pooling, part));
     let dense: Vec<String> = parts.into_iter().filter_map(|part| architecture.head_dense_name(pooling, part)).collect();
@@ -82,9 +80,8 @@ fn label_order(path: &Path, metadata: &HashMap<String, String>) -> Result<Option
     if !config.exists() {
         return Ok(None);
     }
-    let json = read_bounded(&config, MAX_CONFIG)?;
     let refuse = |reason: String| Error::Config { path: config.clone(), reason };
-    let json: Value = serde_json::from_slice(&json).map_err(|error| refuse(format!("not JSON: {error}")))?;
+    let json = config::read_json(&config)?;
     let Some(labels) = json.get("id2label").filter(|labels| !labels.is_null()) else { return Ok(None) };
     let wrong = || refuse("\"id2label\" must map the numbers from 0 to names".into());
     let mut names = BTreeMap::new();
@@ -133,7 +130,7 @@ mod tests {
     use ::safetensors::Dtype;
     use ::safetensors::tensor::TensorView;
     use half::f16;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use tempfile::TempDir;
 
     use super::*;

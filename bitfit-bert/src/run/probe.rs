@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use bitfit_core::{Backend, HostTensor};
-use ndarray::Array2;
 
 use crate::Result;
 use crate::arch::Part;
@@ -12,7 +11,7 @@ use crate::heads::Pooling;
 use crate::methods::Method;
 use crate::model::{Base, InitialValues, Model, ModelOptions};
 use crate::probe::Probe;
-use crate::train::{Evaluation, Examples, ProbeReport, Score, pooled_unless};
+use crate::train::{Evaluation, Examples, ProbeReport, pooled_unless, scores};
 
 /// What a run does with a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +59,7 @@ pub(super) fn fit<D: Backend>(
     let scores = match evaluation {
         Some(Evaluation { examples, metrics }) => {
             let Some(pooled) = pooled_unless(stop, &frozen, &examples.encodings)? else { return Ok(None) };
-            let outputs: Array2<f32> = probe.outputs(pooled.view());
-            let score = |&metric| -> Result<Score> {
-                Ok(Score { metric, value: model.head().score(metric, &outputs, &examples.targets)? })
-            };
-            metrics.iter().map(score).collect::<Result<_>>()?
+            scores(model.head(), metrics, &probe.outputs(pooled.view()), &examples.targets)?
         }
         None => Vec::new(),
     };

@@ -154,11 +154,10 @@ impl Tokenizer {
         A: AsRef<str> + Sync,
         B: AsRef<str> + Sync,
     {
-        let encode = |(row, (text, second)): (usize, &(A, Option<B>))| match second {
-            Some(second) => self.encode_row_apart(Some(row), text.as_ref(), second.as_ref(), max_length),
-            None => self.encode_row(Some(row), text.as_ref(), None, max_length),
-        };
-        rows.par_iter().enumerate().map(encode).collect::<Vec<_>>().into_iter().collect()
+        encode_rows(rows, |row, text, second| match second {
+            Some(second) => self.encode_row_apart(Some(row), text, second, max_length),
+            None => self.encode_row(Some(row), text, None, max_length),
+        })
     }
 
     /// [`Tokenizer::encode`] for many rows, in parallel over the current rayon pool; the result is in the order of the
@@ -171,11 +170,7 @@ impl Tokenizer {
         A: AsRef<str> + Sync,
         B: AsRef<str> + Sync,
     {
-        let encode = |(row, (text, pair)): (usize, &(A, Option<B>))| {
-            self.encode_row(Some(row), text.as_ref(), pair.as_ref().map(B::as_ref), max_length)
-        };
-        // Not collected directly into a Result, which would keep the error of whichever thread fails first.
-        rows.par_iter().enumerate().map(encode).collect::<Vec<_>>().into_iter().collect()
+        encode_rows(rows, |row, text, pair| self.encode_row(Some(row), text, pair, max_length))
     }
 
     /// How many special tokens are put around a text, or around the two of a pair.
@@ -253,6 +248,21 @@ impl Tokenizer {
 }
 
 /// Prints only the path of the tokenizer, because the vocabulary has tens of thousands of entries.
+/// Encodes rows in parallel, in their order; the error is that of the first row that has one.
+fn encode_rows<A, B>(
+    rows: &[(A, Option<B>)],
+    encode: impl Fn(usize, &str, Option<&str>) -> Result<Encoding> + Sync,
+) -> Result<Vec<Encoding>>
+where
+    A: AsRef<str> + Sync,
+    B: AsRef<str> + Sync,
+{
+    let encode =
+        |(row, (text, second)): (usize, &(A, Option<B>))| encode(row, text.as_ref(), second.as_ref().map(B::as_ref));
+    // Not collected directly into a Result, which would keep the error of whichever thread fails first.
+    rows.par_iter().enumerate().map(encode).collect::<Vec<_>>().into_iter().collect()
+}
+
 impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokenizer").field("path", &self.loaded.path).finish_non_exhaustive()

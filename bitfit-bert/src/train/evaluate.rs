@@ -5,6 +5,7 @@ use ndarray::{Array2, Axis, concatenate};
 
 use super::Evaluation;
 use super::prefix_cache::FrozenPrefixCache;
+use crate::heads::{Head, Targets};
 use crate::metrics::Metric;
 use crate::model::Model;
 use crate::tokenize::Encoding;
@@ -74,9 +75,7 @@ pub(super) fn evaluate_unless<D: Backend>(
     cache: Option<&mut FrozenPrefixCache>,
 ) -> Result<Option<Vec<Score>>> {
     let Some(outputs) = outputs_unless(stop, model, &examples.encodings, cache)? else { return Ok(None) };
-    let score =
-        |&metric: &Metric| Ok(Score { metric, value: model.head().score(metric, &outputs, &examples.targets)? });
-    metrics.iter().map(score).collect::<Result<_>>().map(Some)
+    scores(model.head(), metrics, &outputs, &examples.targets).map(Some)
 }
 
 fn outputs_unless<D: Backend>(
@@ -104,10 +103,25 @@ fn outputs_unless<D: Backend>(
 
 /// The parts one behind the other. NaN would be ranked like a number by every metric and by the choice of a class.
 fn all_finite(parts: &[Array2<f32>]) -> Result<Array2<f32>> {
-    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-    let outputs = concatenate(Axis(0), &views).expect("every part has the same columns");
+    let outputs = stacked(parts);
     match outputs.rows().into_iter().position(|row| row.iter().any(|value| !value.is_finite())) {
         Some(row) => Err(Error::NotFinite { row: row + 1 }),
         None => Ok(outputs),
     }
+}
+
+/// The rows of the parts, one part behind the other.
+pub(crate) fn stacked(parts: &[Array2<f32>]) -> Array2<f32> {
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    concatenate(Axis(0), &views).expect("every part has the same columns")
+}
+
+/// The value of each metric over a head's outputs `[rows, C]`.
+pub(crate) fn scores<D: Backend>(
+    head: &dyn Head<D>,
+    metrics: &[Metric],
+    outputs: &Array2<f32>,
+    targets: &Targets,
+) -> Result<Vec<Score>> {
+    metrics.iter().map(|&metric| Ok(Score { metric, value: head.score(metric, outputs, targets)? })).collect()
 }

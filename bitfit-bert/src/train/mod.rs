@@ -18,8 +18,8 @@ use bitfit_core::Backend;
 
 pub use batches::Batches;
 pub use check::check_gradients;
-pub(crate) use evaluate::pooled_unless;
 pub use evaluate::{Score, evaluate, outputs};
+pub(crate) use evaluate::{pooled_unless, scores, stacked};
 pub use options::{BatchSize, TrainOptions};
 pub use prefix_cache::prefix_cache_bytes;
 pub use trainer::Trainer;

@@ -30,13 +30,11 @@ Written with Python 3.11.7, torch 2.15.0 (CPU), transformers 5.23.0, safetensors
 
 import argparse
 import copy
-import json
 import pathlib
 import sys
-import tempfile
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import generate
@@ -186,29 +184,6 @@ def write_all(out):
         write_encoder(out, model_type, place)
 
 
-def check():
-    wrong = 0
-    with tempfile.TemporaryDirectory() as scratch:
-        scratch = pathlib.Path(scratch)
-        write_all(scratch)
-        for fresh in sorted(p for p in scratch.rglob("*") if p.is_file()):
-            name = fresh.relative_to(scratch)
-            if not (HERE / name).exists():
-                problem = "missing"
-            elif fresh.suffix == ".json":
-                place = generate.json_differs(json.loads((HERE / name).read_text()), json.loads(fresh.read_text()))
-                problem = place and f"differs at {place}"
-            else:
-                old, new = load_file(HERE / name), load_file(fresh)
-                same = old.keys() == new.keys() and all(
-                    torch.allclose(old[key], new[key], rtol=3e-7, atol=1e-9) for key in old
-                )
-                problem = None if same else "differs"
-            print(f"{name}: {problem or 'as computed'}")
-            wrong += bool(problem)
-    return wrong
-
-
 def main():
     parser = argparse.ArgumentParser(description="Writes the goldens of tiny encoders of every architecture.")
     parser.add_argument("--out", type=pathlib.Path, default=HERE, help="folder to write to (default: this script's)")
@@ -216,7 +191,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.check:
-        sys.exit(1 if check() else 0)
+        sys.exit(1 if generate.check(write_all) else 0)
     write_all(args.out)
 
 

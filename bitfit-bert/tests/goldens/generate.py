@@ -430,12 +430,12 @@ def json_differs(a, b, path=""):
     return None if a == b else path
 
 
-def check():
-    """Computes everything again and compares with the files beside this script. Returns how many differ."""
+def check(write):
+    """Computes everything again with `write` and compares with the files beside this script. Returns how many differ."""
     wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
-        write_all(scratch)
+        write(scratch)
         for fresh in sorted(p for p in scratch.rglob("*") if p.is_file()):
             name = fresh.relative_to(scratch)
             if not (HERE / name).exists():
@@ -465,7 +465,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)  # the order of every sum, and so the last bit, does not depend on the machine's cores
     if args.check:
-        sys.exit(1 if check() else 0)
+        sys.exit(1 if check(write_all) else 0)
     write_all(args.out)
 
 
