@@ -6,6 +6,7 @@
 use std::{path::Path, time::Duration};
 
 use benches::{BASE, MINILM, Step};
+use bitfit_bert::heads::Pooling;
 use bitfit_core::{Cpu, Precision};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -21,8 +22,9 @@ fn steps(c: &mut Criterion) {
             // Built only if the filter selects it.
             let mut step = None;
             group.bench_function(BenchmarkId::new(precision.name(), format!("{sequences}x{tokens}")), |b| {
-                let step = step
-                    .get_or_insert_with(|| Step::new(Cpu::default().with_precision(precision), *size, dir, &lengths));
+                let step = step.get_or_insert_with(|| {
+                    Step::new(Cpu::default().with_precision(precision), *size, Pooling::Pooler, dir, &lengths)
+                });
                 b.iter(|| step.run());
             });
         }

@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use benches::{BASE, MINILM, checkpoint, two_classes};
+use benches::{BASE, MINILM, checkpoint, classes};
+use bitfit_bert::heads::Pooling;
 use bitfit_bert::model::{Base, Model};
 use bitfit_core::Cpu;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -14,7 +15,7 @@ fn second_task(c: &mut Criterion) {
     let mut group = c.benchmark_group("second_task");
     for size in if benches::is_test() { &[MINILM][..] } else { &[MINILM, BASE] } {
         let base = Base::open(&Cpu::default(), &checkpoint(*size, dir)).expect("the bench's model");
-        let options = two_classes();
+        let options = classes(2, Pooling::Pooler);
         // The first task lays the weights out.
         Model::new(&base, &options).expect("a model");
         group.bench_function(BenchmarkId::from_parameter(size.name), |b| {

@@ -7,8 +7,8 @@ pub mod peak;
 mod step;
 
 pub use aligned::Aligned;
-pub use model::{BASE, LARGE, MINILM, Size, checkpoint};
-pub use step::{Step, two_classes};
+pub use model::{BASE, DISTILBERT_BASE, LARGE, MAX_TOKENS, MINILM, MPNET_BASE, ROBERTA_BASE, SIZES, Size, checkpoint};
+pub use step::{Step, classes, random_text};
 
 /// Whether criterion runs everything once without timing: `cargo test --benches`, or `--test`.
 pub fn is_test() -> bool {
@@ -26,4 +26,19 @@ pub fn least_seconds(calls: usize, mut work: impl FnMut()) -> f64 {
             start.elapsed().as_secs_f64()
         })
         .fold(f64::INFINITY, f64::min)
+}
+
+/// The number of rounds on the command line, or else `default`.
+pub fn rounds(default: usize) -> usize {
+    std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(default)
+}
+
+/// The middle one of the values, of an even number the upper.
+///
+/// # Panics
+/// Where there is none.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

@@ -7,15 +7,17 @@ use std::{
 };
 
 use bitfit_bert::ModelConfig;
-use bitfit_bert::arch::{Module, Part, Role};
+use bitfit_bert::arch::{Architecture, BERT, DISTILBERT, MPNET, Module, Part, Positions, ROBERTA, Role};
 use bitfit_core::Random;
 use safetensors::{Dtype, View};
 
-/// The extents of a BERT.
+/// The architecture and the extents of an encoder.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     /// The name in reports and file names.
     pub name: &'static str,
+    /// The architecture.
+    pub architecture: &'static Architecture,
     /// The number of layers, L.
     pub layers: usize,
     /// The hidden size, H.
@@ -24,16 +26,28 @@ pub struct Size {
     pub heads: usize,
     /// The width of the feed-forward, F.
     pub ffn: usize,
+    /// The number of word pieces, V.
+    pub vocab: usize,
 }
 
 /// all-MiniLM-L6-v2.
-pub const MINILM: Size = Size { name: "minilm", layers: 6, hidden: 384, heads: 12, ffn: 1536 };
+pub const MINILM: Size =
+    Size { name: "minilm", architecture: &BERT, layers: 6, hidden: 384, heads: 12, ffn: 1536, vocab: 30_522 };
 /// bert-base-uncased.
-pub const BASE: Size = Size { name: "bert-base", layers: 12, hidden: 768, heads: 12, ffn: 3072 };
+pub const BASE: Size = Size { name: "bert-base", layers: 12, hidden: 768, ffn: 3072, ..MINILM };
 /// bert-large-uncased.
-pub const LARGE: Size = Size { name: "bert-large", layers: 24, hidden: 1024, heads: 16, ffn: 4096 };
+pub const LARGE: Size = Size { name: "bert-large", layers: 24, hidden: 1024, heads: 16, ffn: 4096, ..MINILM };
+/// roberta-base.
+pub const ROBERTA_BASE: Size = Size { name: "roberta-base", architecture: &ROBERTA, vocab: 50_265, ..BASE };
+/// distilbert-base-uncased.
+pub const DISTILBERT_BASE: Size = Size { name: "distilbert-base", architecture: &DISTILBERT, layers: 6, ..BASE };
+/// all-mpnet-base-v2.
+pub const MPNET_BASE: Size = Size { name: "mpnet-base", architecture: &MPNET, vocab: 30_527, ..BASE };
+/// Every size.
+pub const SIZES: [Size; 6] = [MINILM, BASE, LARGE, ROBERTA_BASE, DISTILBERT_BASE, MPNET_BASE];
 
-const VOCAB: usize = 30_522;
+/// The number of tokens that every size can read.
+pub const MAX_TOKENS: usize = 512;
 
 /// A checkpoint of this size with random weights, written to `dir` at the first call and reused later.
 ///
@@ -47,11 +61,14 @@ pub fn checkpoint(size: Size, dir: &Path) -> PathBuf {
         return dir;
     }
     std::fs::create_dir_all(&dir).expect("a place for the bench's model");
+    let keys = &size.architecture.keys;
+    // Where positions begin behind the padding's id, which is 1, two rows of the table are for none.
+    let before = if size.architecture.positions == Positions::FromZero { 0 } else { 2 };
     let config = serde_json::json!({
-        "model_type": "bert", "architectures": ["BertModel"], "vocab_size": VOCAB, "hidden_size": size.hidden,
-        "num_hidden_layers": size.layers, "num_attention_heads": size.heads, "intermediate_size": size.ffn,
-        "max_position_embeddings": 512, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+        "model_type": size.architecture.model_type, "vocab_size": size.vocab, keys.hidden_size: size.hidden,
+        keys.num_hidden_layers: size.layers, keys.num_attention_heads: size.heads, keys.intermediate_size: size.ffn,
+        "max_position_embeddings": MAX_TOKENS + before, "type_vocab_size": if before == 0 { 2 } else { 1 },
+        "layer_norm_eps": 1e-12, keys.hidden_act: "gelu", keys.hidden_dropout: 0.1, keys.attention_dropout: 0.1,
     });
     std::fs::write(dir.join("config.json"), config.to_string()).expect("config.json");
     let config = ModelConfig::open(&dir).expect("config.json");

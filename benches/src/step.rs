@@ -12,7 +12,7 @@ use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::optim::{AdamW, ArenaOptimizer};
 use bitfit_core::{Backend, Gradient, Random, Seed};
 
-use crate::{Size, checkpoint};
+use crate::{MAX_TOKENS, Size, checkpoint};
 
 /// A model with everything that training steps need.
 pub struct Step<D: Backend> {
@@ -25,22 +25,16 @@ pub struct Step<D: Backend> {
 }
 
 impl<D: Backend> Step<D> {
-    /// BitFit on random tokens: one sequence of each length, two classes, dropout as in the checkpoint.
+    /// BitFit on random tokens: one sequence of each length, two classes read out by `pooling`, dropout as in the
+    /// checkpoint.
     ///
     /// # Panics
     /// When the bench's model cannot be written or built.
-    pub fn new(device: D, size: Size, dir: &Path, lengths: &[usize]) -> Self {
+    pub fn new(device: D, size: Size, pooling: Pooling, dir: &Path, lengths: &[usize]) -> Self {
         let base = Base::open(&device, &checkpoint(size, dir)).expect("the bench's model");
-        let model = Model::new(&base, &two_classes()).expect("the bench's model");
+        let model = Model::new(&base, &classes(2, pooling)).expect("the bench's model");
         let mut random = Random::new(2, 0);
-        let encodings: Vec<Encoding> = lengths
-            .iter()
-            .map(|&len| Encoding {
-                ids: (0..len).map(|_| 1000 + random.below(29_000)).collect(),
-                type_ids: vec![0; len],
-                second: None,
-            })
-            .collect();
+        let encodings = lengths.iter().map(|&len| random_text(&mut random, len)).collect();
         let targets = Targets::Classes(lengths.iter().map(|_| random.below(2) as usize).collect());
         Self {
             optimizer: ArenaOptimizer::new(model.arena(), AdamW::default()).expect("an optimizer"),
@@ -81,9 +75,15 @@ impl<D: Backend> Step<D> {
     }
 }
 
-/// BitFit with all biases, for two classes.
-pub fn two_classes() -> ModelOptions {
-    let labels = Labels::from_names(vec!["no".into(), "yes".into()]);
+/// A text of random word pieces.
+pub fn random_text(random: &mut Random, tokens: usize) -> Encoding {
+    let ids = (0..tokens).map(|_| 1000 + random.below(29_000)).collect();
+    Encoding { ids, type_ids: vec![0; tokens], second: None }
+}
+
+/// BitFit with all biases, for classes read out by `pooling`.
+pub fn classes(count: usize, pooling: Pooling) -> ModelOptions {
+    let labels = Labels::from_names((0..count).map(|class| format!("class {class}")).collect());
     let metrics = vec![Metric::Accuracy];
     ModelOptions {
         spec: TaskSpec {
@@ -91,8 +91,8 @@ pub fn two_classes() -> ModelOptions {
             labels,
             pairs: false,
             pair: PairEncoding::Joint,
-            pooling: Pooling::Pooler,
-            max_length: 512,
+            pooling,
+            max_length: MAX_TOKENS,
             metrics,
         },
         method: Method::BitFit(BiasSelection::all()),

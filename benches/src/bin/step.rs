@@ -1,5 +1,6 @@
-//! `step MODEL PRECISION SEQUENCES TOKENS [STEPS] [--device cpu|cuda[:N]]`: BitFit training steps on random tokens,
-//! dropout on, the first one not counted. MODEL is minilm, base or large, PRECISION f32 or bf16, on a GPU also tf32.
+//! `step MODEL PRECISION SEQUENCES TOKENS [STEPS] [--device cpu|cuda[:N]] [--pooling READ-OUT]`: BitFit training steps
+//! on random tokens, dropout on, the first one not counted. MODEL is minilm, base (of BERT), large, roberta-base,
+//! distilbert-base or mpnet-base, PRECISION f32 or bf16, on a GPU also tf32, READ-OUT as in bitfit-cli.
 //!
 //! `step MODEL PRECISION --batches FILE [--device …]`: an epoch of steps instead. A line of FILE is a batch: the
 //! lengths of its sequences.
@@ -14,18 +15,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use benches::{BASE, LARGE, MINILM, Size, Step};
+use benches::{MAX_TOKENS, SIZES, Size, Step};
+use bitfit_bert::heads::Pooling;
 use bitfit_core::{Backend, Cpu, Precision};
 use bitfit_cuda::Cuda;
 
-const USAGE: &str = "usage: step minilm|base|large f32|tf32|bf16 (SEQUENCES TOKENS [STEPS] | --batches FILE) \
-                     [--device cpu|cuda[:N]]";
-
-/// The number of positions of the models.
-const LONGEST: usize = 512;
+const USAGE: &str = "usage: step minilm|base|large|roberta-base|distilbert-base|mpnet-base f32|tf32|bf16 \
+                     (SEQUENCES TOKENS [STEPS] | --batches FILE) [--device cpu|cuda[:N]] [--pooling READ-OUT]";
 
 struct Arguments {
     size: Size,
+    pooling: Pooling,
     precision: Precision,
     /// Whether f32 products on a GPU round their factors to TF32.
     tf32: bool,
@@ -64,18 +64,19 @@ impl Steps {
     /// Whether no step is empty, and no sequence is longer than the models' positions.
     fn can_be(&self) -> bool {
         let has_work = !self.batches.is_empty() && self.batches.iter().all(|batch| !batch.is_empty());
-        has_work && self.lengths.iter().all(|length| (1..=LONGEST).contains(length))
+        has_work && self.lengths.iter().all(|length| (1..=MAX_TOKENS).contains(length))
     }
 }
 
 impl Arguments {
     /// Parses the arguments; `None` if they are invalid.
     fn parse(given: &[String]) -> Option<Self> {
-        let (mut plain, mut device, mut batches) = (Vec::new(), None, None);
+        let (mut plain, mut device, mut batches, mut pooling) = (Vec::new(), None, None, Pooling::Pooler);
         let mut given = given.iter().map(String::as_str);
         while let Some(argument) = given.next() {
             match argument {
                 "--device" => device = Some(given.next()?),
+                "--pooling" => pooling = given.next()?.parse().ok()?,
                 "--batches" => batches = Some(given.next()?),
                 flag if flag.starts_with('-') => return None,
                 value => plain.push(value),
@@ -89,13 +90,10 @@ impl Arguments {
             (None, [sequences, tokens, steps]) => Steps::alike(number(sequences)?, number(tokens)?, number(steps)?),
             _ => return None,
         };
+        let is_named = |of: &&Size| of.name == size || of.name.strip_prefix("bert-") == Some(size);
         Some(Self {
-            size: match size {
-                "minilm" => MINILM,
-                "base" => BASE,
-                "large" => LARGE,
-                _ => return None,
-            },
+            size: *SIZES.iter().find(is_named)?,
+            pooling,
             precision: if precision == "tf32" { Precision::F32 } else { precision.parse().ok()? },
             tf32: precision == "tf32",
             device: match device {
@@ -111,7 +109,7 @@ impl Arguments {
 fn main() -> ExitCode {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let arguments = Arguments::parse(&given);
-    let Some(Arguments { size, precision, tf32, device, steps }) = arguments else {
+    let Some(Arguments { size, pooling, precision, tf32, device, steps }) = arguments else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
@@ -121,12 +119,12 @@ fn main() -> ExitCode {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
-        (None, false) => measure(Cpu::default().with_precision(precision), size, name, &steps, |_| None),
+        (None, false) => measure(Cpu::default().with_precision(precision), (size, pooling), name, &steps, |_| None),
         (Some(ordinal), _) => match Cuda::new(ordinal) {
             Ok(device) => {
                 let memory = |device: &Cuda| device.peak_memory().expect("a device that answers");
                 let device = if tf32 { device.with_tf32() } else { device.with_precision(precision) };
-                measure(device, size, name, &steps, memory);
+                measure(device, (size, pooling), name, &steps, memory);
             }
             Err(error) => {
                 eprintln!("error: --device cuda:{ordinal}: {error}");
@@ -138,9 +136,15 @@ fn main() -> ExitCode {
 }
 
 /// Measures the steps and prints the results. `memory` returns the peak memory of a device.
-fn measure<D: Backend>(device: D, size: Size, precision: &str, steps: &Steps, memory: impl Fn(&D) -> Option<u64>) {
+fn measure<D: Backend>(
+    device: D,
+    (size, pooling): (Size, Pooling),
+    precision: &str,
+    steps: &Steps,
+    memory: impl Fn(&D) -> Option<u64>,
+) {
     let models = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let mut step = Step::new(device, size, &models, &steps.lengths);
+    let mut step = Step::new(device, size, pooling, &models, &steps.lengths);
     println!("{{}}");
     step.run_batch(steps.batches[0].clone());
     println!("{{}}");

@@ -1,0 +1,78 @@
+//! A training step of each architecture and read-out beside one that it is compared with: RoBERTa-base computes what
+//! BERT-base does, DistilBERT half of it, MPNet adds the position bias, and the mean of all tokens needs the last layer
+//! for every token where the pooler needs it for the first.
+//!
+//! The steps of a group run in turn, and a ratio is the median over the rounds, because a machine's speed changes more
+//! from minute to minute than these differ. `cargo bench -p benches --bench architectures -- [ROUNDS]`, 20 by default;
+//! the models' random weights take 2 GB of disk. As a test, MiniLM alone makes one round.
+
+use std::path::Path;
+use std::time::Instant;
+
+use benches::{BASE, DISTILBERT_BASE, MINILM, MPNET_BASE, ROBERTA_BASE, Size, Step, median, rounds};
+use bitfit_bert::heads::Pooling;
+use bitfit_core::{Cpu, Precision};
+
+/// Steps over the same batch; the first is what the others are compared with.
+struct Group {
+    steps: &'static [(Size, Pooling)],
+    sequences: usize,
+    tokens: usize,
+}
+
+const READ_OUTS: Group =
+    Group { steps: &[(MINILM, Pooling::Pooler), (MINILM, Pooling::Mean)], sequences: 16, tokens: 66 };
+const ARCHITECTURES: Group = Group {
+    steps: &[
+        (BASE, Pooling::Pooler),
+        (ROBERTA_BASE, Pooling::Pooler),
+        (DISTILBERT_BASE, Pooling::Pooler),
+        (BASE, Pooling::Mean),
+        (MPNET_BASE, Pooling::Mean),
+    ],
+    sequences: 16,
+    tokens: 128,
+};
+
+fn main() {
+    let (groups, rounds) = match benches::is_test() {
+        true => (&[READ_OUTS][..], 1),
+        false => (&[READ_OUTS, ARCHITECTURES][..], rounds(20)),
+    };
+    for group in groups {
+        for precision in Precision::ALL {
+            group.measure(precision, rounds);
+        }
+    }
+}
+
+impl Group {
+    fn measure(&self, precision: Precision, rounds: usize) {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let lengths = vec![self.tokens; self.sequences];
+        let device = Cpu::default().with_precision(precision);
+        let step = |&(size, pooling): &(Size, Pooling)| Step::new(device.clone(), size, pooling, dir, &lengths);
+        let mut steps: Vec<_> = self.steps.iter().map(step).collect();
+        for step in &mut steps {
+            step.run();
+        }
+        let mut seconds = vec![Vec::new(); steps.len()];
+        for _ in 0..rounds {
+            for (step, seconds) in steps.iter_mut().zip(&mut seconds) {
+                let start = Instant::now();
+                step.run();
+                seconds.push(start.elapsed().as_secs_f64());
+            }
+        }
+        println!("\n{} x {} tokens, {precision}, {rounds} rounds", self.sequences, self.tokens);
+        for ((size, pooling), own) in self.steps.iter().zip(&seconds) {
+            let ratio = median(own.iter().zip(&seconds[0]).map(|(own, first)| own / first));
+            let least = own.iter().copied().fold(f64::INFINITY, f64::min);
+            let name = format!("{}, {pooling}", size.name);
+            println!(
+                "{name:28} median {:.4} s, least {least:.4} s, {ratio:.3} of the first",
+                median(own.iter().copied())
+            );
+        }
+    }
+}
