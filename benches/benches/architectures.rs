@@ -7,9 +7,8 @@
 //! the models' random weights take 2 GB of disk. As a test, MiniLM alone makes one round.
 
 use std::path::Path;
-use std::time::Instant;
 
-use benches::{BASE, DISTILBERT_BASE, MINILM, MPNET_BASE, ROBERTA_BASE, Size, Step, median, rounds};
+use benches::{BASE, DISTILBERT_BASE, MINILM, MPNET_BASE, ROBERTA_BASE, Size, Step, median, rounds, seconds};
 use bitfit_bert::heads::Pooling;
 use bitfit_core::{Cpu, Precision};
 
@@ -56,17 +55,15 @@ impl Group {
         for step in &mut steps {
             step.run();
         }
-        let mut seconds = vec![Vec::new(); steps.len()];
+        let mut all = vec![Vec::new(); steps.len()];
         for _ in 0..rounds {
-            for (step, seconds) in steps.iter_mut().zip(&mut seconds) {
-                let start = Instant::now();
-                step.run();
-                seconds.push(start.elapsed().as_secs_f64());
+            for (step, own) in steps.iter_mut().zip(&mut all) {
+                own.push(seconds(|| step.run()));
             }
         }
         println!("\n{} x {} tokens, {precision}, {rounds} rounds", self.sequences, self.tokens);
-        for ((size, pooling), own) in self.steps.iter().zip(&seconds) {
-            let ratio = median(own.iter().zip(&seconds[0]).map(|(own, first)| own / first));
+        for ((size, pooling), own) in self.steps.iter().zip(&all) {
+            let ratio = median(own.iter().zip(&all[0]).map(|(own, first)| own / first));
             let least = own.iter().copied().fold(f64::INFINITY, f64::min);
             let name = format!("{}, {pooling}", size.name);
             println!(

@@ -5,9 +5,8 @@
 //! texts.
 
 use std::path::Path;
-use std::time::Instant;
 
-use benches::{MINILM, checkpoint, classes, median, random_text, rounds};
+use benches::{MINILM, checkpoint, classes, median, random_text, rounds, seconds};
 use bitfit_bert::heads::{Pooling, Targets};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::{Base, Model};
@@ -33,25 +32,18 @@ fn main() {
     let encodings = (0..texts).map(|_| random_text(&mut random, TOKENS)).collect();
     let examples = Examples { encodings, targets };
 
-    let seconds = |work: &dyn Fn()| {
-        let once = || {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64()
-        };
-        median((0..rounds).map(|_| once()))
-    };
+    let measured = |work: &dyn Fn()| median((0..rounds).map(|_| seconds(work)));
     for precision in Precision::ALL {
         let device = Cpu::default().with_precision(precision);
         let base = Base::open(&device, &checkpoint(MINILM, dir)).expect("the bench's model");
         let model = Model::new(&base, &classes(CLASSES, Pooling::Mean)).expect("a model");
-        let evaluating = seconds(&|| {
+        let evaluating = measured(&|| {
             let evaluation = Evaluation { examples: &examples, metrics: &[Metric::Accuracy] };
             device.install(|| evaluate(&model, evaluation).expect("a score"));
         });
         println!("evaluating {texts} texts of {TOKENS} tokens, {precision}: {evaluating:.2} s");
     }
-    let fitting = seconds(&|| {
+    let fitting = measured(&|| {
         Cpu::default().install(|| Probe::fit(rows.view(), &examples.targets, CLASSES));
     });
     println!("fitting a probe of {CLASSES} classes to their rows of {}: {fitting:.2} s", MINILM.hidden);

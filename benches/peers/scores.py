@@ -77,8 +77,7 @@ def grid(models):
     """Every cell, the most telling first."""
     for model in models:
         for method in METHODS:
-            is_fitted = method.endswith("probe") or method == "probe-separate"
-            seeds = SEEDS[:1] if is_fitted or method.startswith("torch") else SEEDS
+            seeds = SEEDS[:1] if "probe" in method or method.startswith("torch") else SEEDS
             for task in FOLDERS:
                 if "separate" not in method or task in PAIRS:
                     yield from (Cell(model, task, method, seed) for seed in seeds)

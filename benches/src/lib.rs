@@ -17,15 +17,16 @@ pub fn is_test() -> bool {
     given("--test") || !given("--bench")
 }
 
+/// The time that a call takes, in seconds.
+pub fn seconds<T>(work: impl FnOnce() -> T) -> f64 {
+    let start = std::time::Instant::now();
+    work();
+    start.elapsed().as_secs_f64()
+}
+
 /// The time of the fastest of several calls, in seconds.
 pub fn least_seconds(calls: usize, mut work: impl FnMut()) -> f64 {
-    (0..calls)
-        .map(|_| {
-            let start = std::time::Instant::now();
-            work();
-            start.elapsed().as_secs_f64()
-        })
-        .fold(f64::INFINITY, f64::min)
+    (0..calls).map(|_| seconds(&mut work)).fold(f64::INFINITY, f64::min)
 }
 
 /// The number of rounds on the command line, or else `default`.

@@ -247,7 +247,6 @@ impl Tokenizer {
     }
 }
 
-/// Prints only the path of the tokenizer, because the vocabulary has tens of thousands of entries.
 /// Encodes rows in parallel, in their order; the error is that of the first row that has one.
 fn encode_rows<A, B>(
     rows: &[(A, Option<B>)],
@@ -263,6 +262,7 @@ where
     rows.par_iter().enumerate().map(encode).collect::<Vec<_>>().into_iter().collect()
 }
 
+/// Prints only the path of the tokenizer, because the vocabulary has tens of thousands of entries.
 impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokenizer").field("path", &self.loaded.path).finish_non_exhaustive()
