@@ -166,6 +166,18 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Separators or quotes of a table that can be read in several ways, or in none.
+    #[error("{}, line {line}: {}", OneLine(.path.display()), OneLine(.reason))]
+    Dialect {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is unclear or wrong.
+        reason: String,
+        /// The settings that resolve it.
+        settings: &'static [Setting],
+    },
     /// One field of a row cannot be used.
     #[error("{}, line {line}, column {}: {}", OneLine(.path.display()), OneLine(.column), OneLine(.reason))]
     DataField {
@@ -259,7 +271,7 @@ impl Error {
     pub fn settings(&self) -> Vec<Setting> {
         match self {
             Self::Setting { setting, .. } => vec![*setting],
-            Self::DataColumn { settings, .. } => settings.to_vec(),
+            Self::DataColumn { settings, .. } | Self::Dialect { settings, .. } => settings.to_vec(),
             Self::UnknownFormat { .. } => vec![Setting::Format],
             Self::UnsureHeader { .. } => vec![Setting::Header],
             Self::WrongTexts { paired: true, .. } => vec![Setting::TextColumn],
@@ -314,6 +326,7 @@ mod tests {
             Error::DataFile { path: path.clone(), reason: hostile.clone() },
             Error::UnknownFormat { path: path.clone(), reason: hostile.clone() },
             Error::DataRow { path: path.clone(), line: 1, reason: hostile.clone() },
+            Error::Dialect { path: path.clone(), line: 1, reason: hostile.clone(), settings: &[] },
             Error::DataField { path: path.clone(), line: 1, column: hostile.clone(), reason: hostile.clone() },
             Error::UnknownLabel { path: path.clone(), line: 1, label: hostile.clone(), known: vec![hostile.clone()] },
             Error::TaskFile { path, reason: hostile },

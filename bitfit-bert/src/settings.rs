@@ -63,6 +63,9 @@ pub enum Setting {
     /// [`ReadOptions::format`](crate::data::ReadOptions::format).
     #[strum(serialize = "the format")]
     Format,
+    /// [`ReadOptions::delimiter`](crate::data::ReadOptions::delimiter).
+    #[strum(serialize = "the separator")]
+    Delimiter,
     /// [`Columns::text`](crate::data::Columns::text).
     #[strum(serialize = "the text column")]
     TextColumn,

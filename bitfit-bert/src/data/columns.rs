@@ -8,7 +8,6 @@
 use std::path::Path;
 
 use super::ReadOptions;
-use super::line_reader::without_bom;
 use crate::presets::Col;
 use crate::{Error, Result, Setting};
 
@@ -48,8 +47,8 @@ impl From<&str> for ColumnRef {
 /// Whether the first row names the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Header {
-    /// The first row is a header if columns are chosen by name, or if it has one of the common names in a column chosen
-    /// by number.
+    /// The first row is a header if columns are chosen by name, if it has one of the common names in a column chosen by
+    /// number, or if it numbers the columns from 0, as pandas does where they have no names.
     #[default]
     Auto,
     /// The first row is a header.
@@ -74,6 +73,8 @@ pub struct Columns {
 pub(super) struct Plan {
     /// Whether the first row is a header.
     pub(super) header: bool,
+    /// Whether it is one because it numbers the columns.
+    pub(super) is_numbered: bool,
     /// The positions of one or two text columns.
     pub(super) text: Vec<usize>,
     /// The position of the label.
@@ -122,18 +123,6 @@ pub(super) fn resolve(path: &Path, cells: &[&str], keyed: bool, options: &ReadOp
         }
     }
     Err(row.refusal(&candidates, options))
-}
-
-/// Whether nothing identifies the columns of a file that begins with `start`: none are given, and no header is
-/// recognised.
-pub(super) fn is_unnamed(start: &[u8], options: &ReadOptions) -> bool {
-    if options.columns != Columns::default() || options.task.is_some() {
-        return false;
-    }
-    let line = without_bom(start).split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
-    let cells: Vec<&str> = line.trim_end_matches('\r').split('\t').collect();
-    resolve(Path::new(""), &cells, false, options).is_err()
 }
 
 fn candidates(row: &FirstRow, options: &ReadOptions) -> Vec<Candidate> {
@@ -188,12 +177,13 @@ impl FirstRow<'_> {
         }
         let chosen = || text.iter().chain(label);
         let named = chosen().any(|column| matches!(column, ColumnRef::Name(_)));
+        let is_numbered = !self.keyed && !named && *header == Header::Auto && self.is_numbered()?;
         let header = match header {
             _ if self.keyed => true,
             Header::Yes => true,
             Header::No if named => return Ok(None),
             Header::No => false,
-            Header::Auto => named || chosen().any(|column| self.looks_like_a_name(column)),
+            Header::Auto => named || is_numbered || chosen().any(|column| self.looks_like_a_name(column)),
         };
         let mut positions = Vec::new();
         for column in chosen() {
@@ -202,13 +192,16 @@ impl FirstRow<'_> {
                 None => return Ok(None),
             }
         }
-        let mut names: Vec<String> = positions
-            .iter()
-            .map(|&position| if header { self.cells[position].trim().to_owned() } else { position.to_string() })
-            .collect();
+        let name = |position: usize| match header {
+            // A key is found again by all of its characters.
+            true if self.keyed => self.cells[position].to_owned(),
+            true => self.cells[position].trim().to_owned(),
+            false => position.to_string(),
+        };
+        let mut names: Vec<String> = positions.iter().map(|&position| name(position)).collect();
         let label = if labelled { positions.pop() } else { None };
         let label_name = if labelled { names.pop() } else { None };
-        Ok(Some(Plan { header, text: positions, label, text_names: names, label_name }))
+        Ok(Some(Plan { header, is_numbered, text: positions, label, text_names: names, label_name }))
     }
 
     /// The position of a column; `None` if the row does not have it.
@@ -248,6 +241,27 @@ impl FirstRow<'_> {
         let ColumnRef::Index(index) = column else { return false };
         let Some(cell) = self.cells.get(*index).map(|cell| cell.trim()) else { return false };
         COMMON_TEXT.iter().copied().flatten().chain(&COMMON_LABEL).any(|name| cell.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether the cells are 0, 1 and so on, which is a header of pandas. An error if they are so from the second on:
+    /// the first column is then pandas' index, and a number may mean a column's name or its position.
+    fn is_numbered(&self) -> Result<bool> {
+        let counts = |cells: &[&str]| {
+            cells.len() > 1 && cells.iter().enumerate().all(|(number, cell)| cell.trim() == number.to_string())
+        };
+        match self.cells {
+            cells if counts(cells) => Ok(true),
+            ["", rest @ ..] if counts(rest) => Err(Error::DataColumn {
+                path: self.path.into(),
+                reason:
+                    "the first row numbers the columns from the second on, so a number may mean a name or a position"
+                        .into(),
+                found: self.found(),
+                advice: "say whether it is a header, and choose columns by position".into(),
+                settings: &[Setting::Header],
+            }),
+            _ => Ok(false),
+        }
     }
 
     /// Why no candidate fits: the first of the reasons that a user can act on.

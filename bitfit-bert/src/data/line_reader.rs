@@ -1,13 +1,24 @@
-//! Lines of a stream with their numbers, for the readers of TSV, JSON lines and plain lines.
+//! Lines of a stream with their numbers, for the readers of tables, JSON lines and plain lines.
 
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The longest line, in bytes, and the longest record of a CSV file. A stream without line ends would otherwise fill
-/// the memory.
+/// The longest line, in bytes, and the longest record of a table and value of JSON that stretches over several lines. A
+/// stream without line ends would otherwise fill the memory.
 pub(super) const MAX_LINE: usize = 64 << 20;
+
+/// A line of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    /// Its number, from 1.
+    pub(super) number: usize,
+    /// Its text without its end.
+    pub(super) text: &'a str,
+    /// LF or CR LF, at the end of the stream CR or nothing.
+    pub(super) end: &'static str,
+}
 
 /// The lines of a stream, one in memory at a time: without their ends (LF or CR LF), without a byte-order mark, as
 /// UTF-8.
@@ -31,8 +42,8 @@ impl<R: BufRead> LineReader<R> {
         &self.path
     }
 
-    /// The next line and its number from 1. A line that is too long ends the stream.
-    pub(super) fn next(&mut self) -> Result<Option<(usize, &str)>> {
+    /// The next line. One that is too long ends the stream.
+    pub(super) fn next(&mut self) -> Result<Option<Line<'_>>> {
         self.bytes.clear();
         let mut reader = self.reader.by_ref().take(MAX_LINE as u64 + 2);
         if self.ended || reader.read_until(b'\n', &mut self.bytes).map_err(Error::io(&self.path))? == 0 {
@@ -50,10 +61,14 @@ impl<R: BufRead> LineReader<R> {
                 return Ok(None);
             }
         }
-        bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Some((self.line, text))),
+        let end = match bytes {
+            [.., b'\r', b'\n'] => "\r\n",
+            [.., b'\n'] => "\n",
+            [.., b'\r'] => "\r",
+            _ => "",
+        };
+        match std::str::from_utf8(&bytes[..bytes.len() - end.len()]) {
+            Ok(text) => Ok(Some(Line { number: self.line, text, end })),
             Err(_) => Err(not_utf8(&self.path, self.line)),
         }
     }
@@ -83,22 +98,25 @@ pub(super) fn blank(path: &Path, line: usize) -> Error {
 }
 
 /// Blank lines that are an error if a row follows; at the end of a file they are ignored.
-#[derive(Default)]
-pub(super) struct Blanks(Vec<usize>);
+#[derive(Clone, Default)]
+pub(super) struct Blanks {
+    first: usize,
+    count: usize,
+}
 
 impl Blanks {
-    /// Whether the line is blank; a blank line is recorded.
-    pub(super) fn holds(&mut self, line: usize, text: &str) -> bool {
-        let blank = text.trim().is_empty();
-        if blank {
-            self.0.push(line);
+    /// Records a blank line.
+    pub(super) fn add(&mut self, line: usize) {
+        if self.count == 0 {
+            self.first = line;
         }
-        blank
+        self.count += 1;
     }
 
     /// Takes the recorded blank lines, which come before the current row.
-    pub(super) fn before_row(&mut self) -> std::vec::Drain<'_, usize> {
-        self.0.drain(..)
+    pub(super) fn before_row(&mut self) -> std::ops::Range<usize> {
+        let count = std::mem::take(&mut self.count);
+        self.first..self.first + count
     }
 }
 
@@ -111,7 +129,7 @@ mod tests {
     #[test]
     fn a_stream_without_line_ends_is_refused_before_it_fills_the_memory() {
         let mut lines = LineReader::new(BufReader::new(b"one\n".chain(io::repeat(b'x'))), Path::new("<stdin>"));
-        assert_eq!(lines.next().unwrap(), Some((1, "one")));
+        assert_eq!(lines.next().unwrap(), Some(Line { number: 1, text: "one", end: "\n" }));
         let message = lines.next().unwrap_err().to_string();
         assert_eq!(message, "<stdin>, line 2: a line of more than 64 MiB, the longest that is read");
         assert_eq!(lines.next().unwrap(), None);
@@ -121,7 +139,7 @@ mod tests {
     fn the_longest_line_is_read() {
         let longest = io::repeat(b'x').take(MAX_LINE as u64).chain(&b"\nnext"[..]);
         let mut lines = LineReader::new(BufReader::new(longest), Path::new("<stdin>"));
-        assert_eq!(lines.next().unwrap().unwrap().1.len(), MAX_LINE);
-        assert_eq!(lines.next().unwrap(), Some((2, "next")));
+        assert_eq!(lines.next().unwrap().unwrap().text.len(), MAX_LINE);
+        assert_eq!(lines.next().unwrap(), Some(Line { number: 2, text: "next", end: "" }));
     }
 }

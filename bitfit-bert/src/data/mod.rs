@@ -1,14 +1,16 @@
-//! Labelled texts from files: one [`Dataset`] from TSV, CSV, JSON lines or plain lines, with presets for the GLUE
-//! tasks.
+//! Labelled texts from files: one [`Dataset`] from tables between separators, JSON, exports of labelling tools, Parquet
+//! or plain lines, with presets for the GLUE tasks.
 //!
 //! ```text
-//! file -> rows (formats) -> which columns (columns, presets) -> Dataset -> class indices (labels) or scores
+//! file -> bytes, unpacked (source) -> what it is (format) -> rows (delimited, json, parquet, lines)
+//!      -> which columns (columns, presets) -> examples (table) -> Dataset -> class indices (labels) or scores
 //! ```
 //!
-//! A file is refused with its name and line rather than read wrongly: a row of another width than the first, a blank
-//! line between rows, an empty label and a score that is not a number are errors. A text may be empty. A UTF-8
+//! What a file is, is found by looking at it, and [`Dataset::found`] says what its name does not tell. A file is refused
+//! with its name and line rather than read wrongly: a row of another width than the first, a blank line between rows, a
+//! quote that is out of place, an empty label and a score that is not a number are errors. A text may be empty. A UTF-8
 //! byte-order mark is skipped, lines may end in CR LF, the last newline is optional, and blank lines at the end are
-//! ignored. Files are read one line at a time, of at most 64 MiB; what stays in memory is the examples.
+//! ignored. Files are read one record at a time, of at most 64 MiB; what stays in memory is the examples.
 //!
 //! ```
 //! use bitfit_bert::data::{Dataset, Format, Labels, ReadOptions};
@@ -24,24 +26,34 @@
 //! ```
 
 mod columns;
-mod formats;
+mod delimited;
+mod format;
+mod json;
 mod labels;
 mod line_reader;
+mod lines;
+mod quoted;
+mod source;
 mod table;
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 pub use columns::{ColumnRef, Columns, Header};
-pub use formats::{Format, Lines, read_lines};
+pub use format::Format;
 pub use labels::Labels;
+pub use lines::{Lines, read_lines};
 
-use crate::presets::{GlueTask, Preset};
+use crate::presets::GlueTask;
 use crate::{Error, Result, UnknownName};
+use format::Layout;
+use source::Source;
 
 /// What is predicted for a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
@@ -67,19 +79,25 @@ fn unknown_kind(name: &str) -> UnknownName {
     UnknownName { what: "kind", name: name.into(), known: Kind::ALL.iter().map(|kind| kind.name()).collect() }
 }
 
-/// A label as in the file, without leading and trailing blanks; never empty.
+/// A label as in the file, without leading and trailing blanks; never empty. Clones share its memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Label(String);
+pub struct Label(Arc<str>);
 
 impl Label {
     /// The label of a field; `None` if it contains only blanks.
     pub fn new(field: &str) -> Option<Self> {
         let field = field.trim();
-        (!field.is_empty()).then(|| Self(field.to_owned()))
+        (!field.is_empty()).then(|| Self(field.into()))
     }
 
     /// The label's text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Label {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -108,12 +126,14 @@ pub fn texts(examples: &[Example]) -> Vec<(&str, Option<&str>)> {
     examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect()
 }
 
-/// How to read a file. The default reads labelled texts, takes the format from the extension and recognises the
-/// columns.
+/// How to read a file. The default reads labelled texts, and recognises the format, the separator and the columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// The format; by default that of the extension ([`Format::of`]).
+    /// The format; by default that of the extension ([`Format::of`]), unless the file shows another.
     pub format: Option<Format>,
+    /// What stands between the fields of a table, an ASCII character; by default recognised from the first rows: tab,
+    /// comma, semicolon or vertical bar.
+    pub delimiter: Option<u8>,
     /// The preset whose columns to expect.
     pub task: Option<GlueTask>,
     /// Columns by name or number; they override the preset.
@@ -125,7 +145,7 @@ pub struct ReadOptions {
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { format: None, task: None, columns: Columns::default(), require_labels: true }
+        Self { format: None, delimiter: None, task: None, columns: Columns::default(), require_labels: true }
     }
 }
 
@@ -134,11 +154,6 @@ impl ReadOptions {
     fn labels_are_optional(&self) -> bool {
         !self.require_labels && self.columns.label.is_none()
     }
-}
-
-/// Whether the preset defines this label as "no label".
-fn means_none(preset: Option<&Preset>, label: Option<&Label>) -> bool {
-    preset.zip(label).is_some_and(|(preset, label)| preset.skip_labels.contains(&label.as_str()))
 }
 
 /// The examples of one file, in the file's order; never empty.
@@ -157,9 +172,16 @@ pub struct Dataset {
     pub text_columns: Vec<String>,
     /// The name or number of the label column.
     pub label_column: Option<String>,
-    /// The numbers of the lines that the preset skips: see [`Preset::skip_malformed`] and [`Preset::skip_labels`].
-    /// Empty for every other file, and if labels are not required. The caller must report them.
+    /// The numbers of the lines that are skipped: by the preset, see [`Preset::skip_malformed`] and
+    /// [`Preset::skip_labels`], and of records that were rejected or not annotated in a labelling tool. Empty for every
+    /// other file, and if labels are not required. The caller must report them.
+    ///
+    /// [`Preset::skip_malformed`]: crate::presets::Preset::skip_malformed
+    /// [`Preset::skip_labels`]: crate::presets::Preset::skip_labels
     pub skipped: Vec<usize>,
+    /// What was found about the file by looking at it and is not to be expected from its name, such as "separated by
+    /// semicolons". The caller should report it.
+    pub found: Vec<String>,
 }
 
 impl Dataset {
@@ -169,33 +191,29 @@ impl Dataset {
     /// line is not a header, it is read as plain texts ([`Format::Lines`]).
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be read; [`Error::DataFile`] for an unknown extension or no rows;
-    /// [`Error::DataColumn`] for a missing column; [`Error::DataRow`] and [`Error::DataField`] for a row that is
-    /// broken, with its line.
+    /// [`Error::Io`] for a file that cannot be read; [`Error::UnknownFormat`] if neither its name nor its first rows
+    /// show what it is, [`Error::DataFile`] for no rows; [`Error::DataColumn`] for a missing column;
+    /// [`Error::Dialect`] for separators and quotes that can be read in several ways or in none; [`Error::DataRow`] and
+    /// [`Error::DataField`] for a row that is broken, with its line.
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let mut reader = BufReader::with_capacity(1 << 16, file);
-        let mut options = options.clone();
-        if options.format.is_none() && formats::is_plain_text(path) && !options.require_labels {
-            let start = reader.fill_buf().map_err(Error::io(path))?;
-            if columns::is_unnamed(start, &options) {
-                options.format = Some(Format::Lines);
-            }
-        }
-        Self::from_reader(reader, path, &options)
+        Self::from_reader(File::open(path).map_err(Error::io(path))?, path, options)
     }
 
-    /// Reads a stream. `path` names it in errors, and its extension determines the format if the options do not.
+    /// Reads a stream. `path` names it in errors, and its extension is that of the stream.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub fn from_reader(reader: impl Read, path: &Path, options: &ReadOptions) -> Result<Self> {
-        let format = match options.format {
-            Some(format) => format,
-            None => Format::of(path)?,
+        let source = Source::open(reader, path)?;
+        let (layout, notes) = format::recognise(&source, path, options)?;
+        let reader = source.reader();
+        let mut set = match layout {
+            Layout::Lines => lines::read(reader, path, options)?,
+            Layout::Json(shape) => json::read(reader, path, shape, options)?,
+            Layout::Table(dialect) => delimited::read(reader, path, dialect, options)?,
         };
-        let reader = BufReader::with_capacity(1 << 16, reader);
-        format.read(reader, path, options)
+        set.found.splice(0..0, notes);
+        Ok(set)
     }
 
     /// Whether its texts are pairs.
@@ -258,12 +276,13 @@ impl Dataset {
         if examples.is_empty() {
             let reason = match skipped.len() {
                 0 => "there are no rows in it".into(),
-                n => format!("none of its rows can be used: all {n} are malformed or without a usable label"),
+                n => format!("none of its rows can be used: all {n} are malformed, rejected or without a usable label"),
             };
             return Err(Error::DataFile { path: path.into(), reason });
         }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { name, path: path.into(), examples, header_is_unsure, text_columns, label_column, skipped })
+        let (path, found) = (path.into(), Vec::new());
+        Ok(Self { name, path, examples, header_is_unsure, text_columns, label_column, skipped, found })
     }
 }
 

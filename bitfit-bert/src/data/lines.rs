@@ -3,8 +3,8 @@
 use std::io::BufRead;
 use std::path::Path;
 
-use crate::data::line_reader::LineReader;
-use crate::data::{Dataset, Example, ReadOptions};
+use super::line_reader::{Line, LineReader};
+use super::{Dataset, Example, ReadOptions};
 use crate::{Error, Result, Setting};
 
 /// Texts to predict from a stream: one per line, with a tab between the two of a pair. Each is yielded as soon as its
@@ -30,7 +30,7 @@ impl<R: BufRead> Lines<R> {
     }
 
     fn read(&mut self) -> Result<Option<Example>> {
-        let Some((line, text)) = self.lines.next()? else { return Ok(None) };
+        let Some(Line { number: line, text, .. }) = self.lines.next()? else { return Ok(None) };
         let (text, pair) = match text.split_once('\t') {
             Some((_, rest)) if rest.contains('\t') => {
                 let tabs = text.matches('\t').count();

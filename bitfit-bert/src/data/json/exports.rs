@@ -1,0 +1,225 @@
+//! Exports of labelling tools, recognised by the keys of their first record, with one label for each text:
+//!
+//! | tool | export | recognised by |
+//! |---|---|---|
+//! | Label Studio 1.20 | JSON: `{"data": {…}, "annotations": [{"result": [{"type": "choices", …}]}]}` | `data`, `annotations` |
+//! | Label Studio 1.20 | JSON-MIN: `{"text": …, NAME: …, "annotation_id": …, "lead_time": …}` | the last two |
+//! | Prodigy 1.18 | `db-out`: `{"text": …, "accept": […] or "label": …, "answer": …}` | `answer` |
+//! | Argilla 2.8 | `Dataset.to_json`: `{"fields": {…}, "responses": {NAME: [{"value": …}]}}` | `fields`, `responses` |
+//! | Argilla 1.29, feedback | `{"fields": {…}, "responses": [{"values": {NAME: {"value": …}}, "status": …}]}` | the same |
+//! | Argilla 1.29, classification | `{"inputs": {…}, "annotation": …, "status": …}` | `inputs`, `annotation` |
+//!
+//! doccano's JSON lines (1.8: `{"text": …, "label": ["…"]}`) need no recognition. A record that was rejected, skipped or
+//! not annotated is skipped where labels are required; several labels and annotators who disagree are refused.
+
+use serde_json::{Map, Value};
+
+use crate::Result;
+use crate::data::table::{Found, Table, label_of};
+use crate::data::{ColumnRef, Columns, Header, ReadOptions};
+
+/// A kind of export, and how to read it.
+pub(super) struct Export {
+    tool: Tool,
+    /// The name of the question whose answer is the label, where the user or the records say it.
+    question: Option<String>,
+    options: ReadOptions,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Tool {
+    LabelStudio,
+    LabelStudioMin,
+    Prodigy,
+    Argilla,
+    ArgillaClassification,
+}
+
+/// Keys of a JSON-MIN record that are neither texts nor answers.
+const BOOKKEEPING: [&str; 8] =
+    ["id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "history"];
+
+impl Export {
+    /// The kind of export that a first record belongs to.
+    pub(super) fn recognise(first: &Map<String, Value>, options: &ReadOptions) -> Option<Self> {
+        let object = |key| first.get(key).is_some_and(Value::is_object);
+        let has = |key| first.contains_key(key);
+        let tool = if object("data") && first.get("annotations").is_some_and(Value::is_array) {
+            Tool::LabelStudio
+        } else if has("annotation_id") && has("lead_time") {
+            Tool::LabelStudioMin
+        } else if has("text") && matches!(text(first.get("answer")), "accept" | "reject" | "ignore") {
+            Tool::Prodigy
+        } else if object("fields") && has("responses") {
+            Tool::Argilla
+        } else if object("inputs") && has("annotation") {
+            Tool::ArgillaClassification
+        } else {
+            return None;
+        };
+        let question = options.columns.label.as_ref().map(|label| match label {
+            ColumnRef::Name(name) => name.clone(),
+            ColumnRef::Index(number) => number.to_string(),
+        });
+        // The columns are those of the texts; the label is found by the tool's own rules.
+        let columns = Columns { text: options.columns.text.clone(), label: None, header: Header::Auto };
+        let options = ReadOptions { columns, require_labels: false, ..options.clone() };
+        Some(Self { tool, question, options })
+    }
+
+    /// The name of the tool.
+    pub(super) fn tool(&self) -> &'static str {
+        match self.tool {
+            Tool::LabelStudio => "Label Studio",
+            Tool::LabelStudioMin => "Label Studio, JSON-MIN",
+            Tool::Prodigy => "Prodigy",
+            Tool::Argilla | Tool::ArgillaClassification => "Argilla",
+        }
+    }
+
+    /// Adds a record to a table.
+    pub(super) fn add(&mut self, table: &mut Table<'_>, line: usize, record: Map<String, Value>) -> Result<()> {
+        let mut answers = Answers::default();
+        let texts = match self.tool {
+            Tool::LabelStudio => {
+                list(record.get("annotations")).for_each(|annotation| answers.of_label_studio(annotation));
+                inner(&record, "data")
+            }
+            Tool::LabelStudioMin => {
+                self.answers_of_min(&record, &mut answers);
+                strings(&record)
+            }
+            Tool::Prodigy => {
+                match (text(record.get("answer")), record.get("accept"), record.get("label")) {
+                    ("accept", Some(accepted), _) => answers.add("accept", accepted),
+                    ("accept", None, Some(label)) => answers.add("label", label),
+                    ("accept", None, None) => answers.other = Some("neither accept nor label is there".into()),
+                    _ => {}
+                }
+                strings(&record)
+            }
+            Tool::Argilla => {
+                answers.of_argilla(record.get("responses").unwrap_or(&Value::Null));
+                inner(&record, "fields")
+            }
+            Tool::ArgillaClassification => {
+                if text(record.get("status")) != "Discarded" {
+                    answers.add("annotation", record.get("annotation").unwrap_or(&Value::Null));
+                }
+                inner(&record, "inputs")
+            }
+        };
+        if table.is_new() {
+            if let (true, [key]) = (self.options.columns.text.is_empty(), &texts.keys().collect::<Vec<_>>()[..]) {
+                self.options.columns.text = vec![ColumnRef::Name((*key).clone())];
+            }
+            table.choose(&texts, &self.options)?;
+        }
+        let (name, label) = answers.label(self.question.as_deref());
+        table.name_label(name.or(self.question.as_deref()).unwrap_or("label"));
+        table.texts(line, &texts, label)
+    }
+
+    /// The answers of a JSON-MIN record, which are beside its texts.
+    fn answers_of_min(&mut self, record: &Map<String, Value>, answers: &mut Answers) {
+        let is_text = |key: &str| {
+            let columns = &self.options.columns.text;
+            key == "text" || columns.iter().any(|column| matches!(column, ColumnRef::Name(name) if name == key))
+        };
+        for (key, value) in record.iter().filter(|(key, _)| !BOOKKEEPING.contains(&key.as_str()) && !is_text(key)) {
+            answers.add(key, value.get("choices").unwrap_or(value));
+        }
+    }
+}
+
+/// What annotators answered for one record: the question, and the answer.
+#[derive(Default)]
+struct Answers {
+    given: Vec<(String, Value)>,
+    /// Why what there is, is no answer.
+    other: Option<String>,
+}
+
+impl Answers {
+    fn add(&mut self, question: &str, answer: &Value) {
+        self.given.push((question.into(), answer.clone()));
+    }
+
+    fn of_label_studio(&mut self, annotation: &Value) {
+        if annotation.get("was_cancelled") == Some(&Value::Bool(true)) {
+            return;
+        }
+        for result in list(annotation.get("result")) {
+            match (text(result.get("type")), result.pointer("/value/choices")) {
+                ("choices", Some(choices)) => self.add(text(result.get("from_name")), choices),
+                (other, _) => self.other = Some(format!("annotations of type {other:?}, which are not choices")),
+            }
+        }
+    }
+
+    fn of_argilla(&mut self, responses: &Value) {
+        let is_given = |response: &Value| !matches!(text(response.get("status")), "draft" | "discarded");
+        // Version 2: an array for each question. Version 1: an array of responses to all questions.
+        for (question, responses) in responses.as_object().into_iter().flatten() {
+            for response in list(Some(responses)).filter(|response| is_given(response)) {
+                self.add(question, response.get("value").unwrap_or(&Value::Null));
+            }
+        }
+        for response in list(Some(responses)).filter(|response| is_given(response)) {
+            for (question, answer) in response.get("values").and_then(Value::as_object).into_iter().flatten() {
+                self.add(question, answer.get("value").unwrap_or(&Value::Null));
+            }
+        }
+    }
+
+    /// The label, and the question that it answers.
+    fn label(&self, question: Option<&str>) -> (Option<&str>, Found<'static>) {
+        let mut name: Option<&str> = None;
+        let mut label: Option<String> = None;
+        for (of, answer) in self.given.iter().filter(|(of, _)| question.is_none_or(|question| question == of)) {
+            let of = of.as_str();
+            let text = match label_of(Some(answer)) {
+                Found::Text(text) if !text.trim().is_empty() => text.into_owned(),
+                Found::Unusable(reason) => return (Some(of), Found::Unusable(reason)),
+                _ => continue,
+            };
+            match (name, &label) {
+                (Some(first), _) if first != of => {
+                    let reason =
+                        format!("answers to several questions, {first:?} and {of:?}; name the one of the label");
+                    return (None, Found::Unusable(reason));
+                }
+                (_, Some(first)) if *first != text => {
+                    let reason = format!("several labels, {first:?} and {text:?}; expected one for each text");
+                    return (Some(of), Found::Unusable(reason));
+                }
+                _ => (name, label) = (Some(of), Some(text)),
+            }
+        }
+        match (label, &self.other) {
+            (Some(label), _) => (name, Found::Text(label.into())),
+            (None, Some(other)) => (None, Found::Unusable(other.clone())),
+            (None, None) => (None, Found::Unlabelled),
+        }
+    }
+}
+
+/// The strings of an object.
+fn strings(object: &Map<String, Value>) -> Map<String, Value> {
+    object.iter().filter(|(_, value)| value.is_string()).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The strings of the object under a key.
+fn inner(record: &Map<String, Value>, key: &str) -> Map<String, Value> {
+    record.get(key).and_then(Value::as_object).map(strings).unwrap_or_default()
+}
+
+/// The items of an array; none of anything else.
+fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value.and_then(Value::as_array).into_iter().flatten()
+}
+
+/// A string; empty for anything else.
+fn text(value: Option<&Value>) -> &str {
+    value.and_then(Value::as_str).unwrap_or_default()
+}
