@@ -49,6 +49,7 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
 
     let rows = dataset.examples.len();
     if !args.machine.quiet {
+        report::say_found(&dataset);
         report::say_skipped(&dataset);
         report::say(format_args!("{}  ({} rows, {seconds:.1} s)", report::scores(&scores), grouped(rows)));
     }

@@ -7,7 +7,7 @@ use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanPart};
 use bitfit_bert::train::BatchSize;
 use indicatif::{BinaryBytes, HumanCount};
 
-use crate::report::lines_text;
+use crate::report::{SKIPPED, lines_text};
 
 /// The plan of a run in a few lines. Each begins with a title, or continues the line before it.
 pub fn plan_lines(plan: &Plan) -> Vec<String> {
@@ -21,8 +21,11 @@ pub fn plan_lines(plan: &Plan) -> Vec<String> {
         ),
     );
     lines.add("data", data(plan));
+    for (file, found) in &plan.found {
+        lines.add("", format!("{file}: {}", found.join(", ")));
+    }
     for (file, skipped) in &plan.skipped {
-        lines.add("", format!("{file}: skipped {}, malformed or without a usable label", lines_text(*skipped)));
+        lines.add("", format!("{file}: skipped {}, {SKIPPED}", lines_text(*skipped)));
     }
     let percent = 100.0 * plan.trainable as f64 / plan.total as f64;
     let (trainable, total) = (grouped(plan.trainable), grouped(plan.total));

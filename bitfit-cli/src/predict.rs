@@ -56,6 +56,9 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
         answer_lines(&mut answers, args.machine.quiet)?;
     } else {
         let dataset = read(args, &loaded, is_stdin)?;
+        if !args.machine.quiet {
+            report::say_found(&dataset);
+        }
         loaded.predictor.check_pairs(&dataset.path, &dataset.examples)?;
         for examples in dataset.examples.chunks(BATCH) {
             answers.write(examples)?;
@@ -84,6 +87,7 @@ fn refuse_overwriting(args: &PredictArgs, task: &FoundTask) -> Result<()> {
 fn refuse_columns(args: &PredictArgs) -> Result<()> {
     let flags = [
         ("--text", !args.read.text.is_empty()),
+        ("--delimiter", args.read.delimiter.is_some()),
         ("--header", args.read.header),
         ("--no-header", args.read.no_header),
         ("--task", args.task.is_some()),
@@ -100,7 +104,8 @@ fn refuse_columns(args: &PredictArgs) -> Result<()> {
 fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> Result<Dataset> {
     let read = args.read.options(args.task, None, false);
     // A .txt file may be plain texts, which have no columns for a preset to choose; a preset's own files are .tsv.
-    let is_text = args.input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"));
+    let name = args.input.to_string_lossy().to_ascii_lowercase();
+    let is_text = name.strip_suffix(".gz").unwrap_or(&name).ends_with(".txt");
     let preset = loaded.preset().filter(|_| !is_text && read.format != Some(Format::Lines));
     let options = ReadOptions { task: read.task.or(preset), ..read };
     Ok(if is_stdin {

@@ -95,17 +95,27 @@ pub fn print(report: &impl Serialize) -> Result<()> {
     writeln!(stdout, "{json}").and_then(|()| stdout.flush()).map_err(output::stdout_error)
 }
 
-/// Reports the rows that a preset skips.
+/// Reports what was found about a file by looking at it.
+pub fn say_found(dataset: &Dataset) {
+    if !dataset.found.is_empty() {
+        say(format_args!("{}: {}", dataset.path.display(), dataset.found.join(", ")));
+    }
+}
+
+/// Reports the rows that are skipped.
 pub fn say_skipped(dataset: &Dataset) {
     if let [first, ..] = dataset.skipped[..] {
         let lines = dataset.skipped.len();
         say(format_args!(
-            "{}: skipped {}, malformed or without a usable label, the first of them line {first}",
+            "{}: skipped {}, {SKIPPED}, the first of them line {first}",
             dataset.path.display(),
             lines_text(lines)
         ));
     }
 }
+
+/// Why rows are skipped.
+pub const SKIPPED: &str = "malformed, rejected or without a usable label";
 
 /// A number of lines, with its noun.
 pub fn lines_text(lines: usize) -> String {

@@ -107,10 +107,10 @@ const FOREIGN: [(&[u8], &str); 7] = [
     (b"PK\x03\x04", "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook; save the sheet as CSV"),
     (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it, or pack it with gzip"),
-    (b"BZh", "packed with bzip2; unpack it, or pack it with gzip"),
+    (b"BZh91AY&SY", "packed with bzip2; unpack it, or pack it with gzip"),
     (b"\xfd7zXZ", "packed with xz; unpack it, or pack it with gzip"),
     (b"\x1f\x8b", "packed with gzip twice; unpack it"),
-    (b"ARROW1", "an Arrow file; save it as CSV or JSON lines"),
+    (b"ARROW1\0\0", "an Arrow file; save it as CSV or JSON lines"),
 ];
 
 /// What a file is, with notes on what its name does not tell.
@@ -220,9 +220,12 @@ impl<'a> Sample<'a> {
         if options.delimiter.is_none() && expected != Some(separator) {
             notes.push(format!("separated by {}", name(separator)));
         }
+        // Rows that a preset skips would pass for rows that only one of two readings can read.
+        let skips = options.task.is_some_and(|task| task.preset().skip_malformed);
         let quoting = match options.format {
             Some(Format::Tsv) => Quoting::Literal,
             Some(_) => Quoting::Rfc4180,
+            None if separator == b'\t' && skips => Quoting::Literal,
             None if separator == b'\t' => Quoting::Unknown,
             None => Quoting::Rfc4180,
         };

@@ -1,16 +1,16 @@
-//! Labelled texts from files: one [`Dataset`] from tables between separators, JSON, exports of labelling tools, Parquet
-//! or plain lines, with presets for the GLUE tasks.
+//! Labelled texts from files: one [`Dataset`] from tables between separators, JSON, exports of labelling tools or plain
+//! lines, with presets for the GLUE tasks.
 //!
 //! ```text
-//! file -> bytes, unpacked (source) -> what it is (format) -> rows (delimited, json, parquet, lines)
+//! file -> bytes, unpacked (source) -> what it is (format) -> rows (delimited, json, lines)
 //!      -> which columns (columns, presets) -> examples (table) -> Dataset -> class indices (labels) or scores
 //! ```
 //!
-//! What a file is, is found by looking at it, and [`Dataset::found`] says what its name does not tell. A file is refused
-//! with its name and line rather than read wrongly: a row of another width than the first, a blank line between rows, a
-//! quote that is out of place, an empty label and a score that is not a number are errors. A text may be empty. A UTF-8
-//! byte-order mark is skipped, lines may end in CR LF, the last newline is optional, and blank lines at the end are
-//! ignored. Files are read one record at a time, of at most 64 MiB; what stays in memory is the examples.
+//! What a file is, is found by looking at it, and [`Dataset::found`] says what its name does not tell. A file is
+//! refused with its name and line rather than read wrongly: a row of another width than the first, a blank line between
+//! rows, a quote that is out of place, an empty label and a score that is not a number are errors. A text may be empty.
+//! A UTF-8 byte-order mark is skipped, lines may end in CR LF, the last newline is optional, and blank lines at the end
+//! are ignored. Files are read one record at a time, of at most 64 MiB; what stays in memory is the examples.
 //!
 //! ```
 //! use bitfit_bert::data::{Dataset, Format, Labels, ReadOptions};

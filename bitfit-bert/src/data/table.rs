@@ -123,8 +123,8 @@ impl<'a> Table<'a> {
         self.example(line, text, pair, label)
     }
 
-    /// The next object, which begins on `line`: of JSON, or a row of columns with types. The keys of the first determine
-    /// which keys are read; their order and other keys do not matter.
+    /// The next object, which begins on `line`. The keys of the first determine which keys are read; their order and
+    /// other keys do not matter.
     pub(super) fn object(&mut self, line: usize, object: &Map<String, Value>) -> Result<()> {
         if self.plan.is_none() {
             self.choose(object, self.options)?;

@@ -56,8 +56,10 @@ pub struct Plan {
     pub cached_prefix: Option<CachedPrefix>,
     /// The device.
     pub device: String,
-    /// The files of which the preset skips lines, and the number of these lines.
+    /// The files of which lines are skipped, and the number of these lines.
     pub skipped: Vec<(String, usize)>,
+    /// The files that are not what their names say, and what was found by looking.
+    pub found: Vec<(String, Vec<String>)>,
 }
 
 /// The trainable tensors of one kind.
@@ -115,6 +117,7 @@ impl Plan {
         let training = &options.training;
         let batches = Batches::new(train.lengths(), training);
         let skipped = datasets.iter().map(|dataset| (dataset.name.clone(), dataset.skipped.len()));
+        let found = datasets.iter().map(|dataset| (dataset.name.clone(), dataset.found.clone()));
         Self {
             model: options.model.clone(),
             config: config.clone(),
@@ -137,6 +140,7 @@ impl Plan {
             training: training.clone(),
             device: model.base().device().name(),
             skipped: skipped.filter(|(_, lines)| *lines > 0).collect(),
+            found: found.filter(|(_, found)| !found.is_empty()).collect(),
         }
     }
 

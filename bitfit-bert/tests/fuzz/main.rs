@@ -26,6 +26,7 @@ mod text;
 
 mod config;
 mod data;
+mod exports;
 mod head_file;
 mod index;
 mod pytorch;

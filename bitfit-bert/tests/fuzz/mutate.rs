@@ -49,7 +49,7 @@ fn mutate(name: &str, bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     let done = match extension {
         "json" if is_structured => mutate_json(bytes, other, random),
         "safetensors" if is_structured => safetensors_file::mutate(bytes, other, random),
-        "tsv" | "csv" | "txt" | "jsonl" if is_structured => {
+        "tsv" | "csv" | "txt" | "data" | "jsonl" if is_structured => {
             text::mutate_lines(extension, bytes, other, random);
             true
         }

@@ -137,6 +137,7 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::Pair => "--pair",
         Setting::Model => "--model",
         Setting::Format => "--format",
+        Setting::Delimiter => "--delimiter",
         Setting::TextColumn => "--text",
         Setting::LabelColumn => "--label",
         Setting::Header => "--header",

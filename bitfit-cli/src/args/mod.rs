@@ -75,13 +75,19 @@ pub struct ReadArgs {
     #[arg(long, value_name = "COL[,COL2]", value_delimiter = ',', help_heading = "Model and data")]
     pub text: Vec<String>,
 
-    /// Format of the data [default: by the file's extension]
+    /// Format of the data [default: by the file's extension and its first bytes]
     ///
     /// In tsv, fields are separated by tabs and quotes have no special meaning, as in GLUE's files. csv is RFC 4180.
-    /// jsonl is one JSON object per line. lines is one text per line, with a tab between the two texts of a pair, and
-    /// has no labels.
+    /// Where neither is given, quotes between tabs enclose fields if all of the file agrees. jsonl is JSON objects, one
+    /// per line, over several lines, in an array, or in the one array of an object, and exports of Label Studio,
+    /// doccano, Argilla and Prodigy with one label for each text. lines is one text per line, with a tab between the
+    /// two texts of a pair, and has no labels. What is packed with gzip is unpacked.
     #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]
     pub format: Option<Format>,
+
+    /// Character between the fields of a table, or tab [default: found in the first rows: tab , ; or |]
+    #[arg(long, value_name = "CHAR", value_parser = values::delimiter, help_heading = "Model and data")]
+    pub delimiter: Option<u8>,
 
     /// Read the first row as column names, even if columns are chosen by number
     #[arg(long, conflicts_with = "no_header", help_heading = "Model and data")]
@@ -102,7 +108,7 @@ impl ReadArgs {
         };
         let text = self.text.iter().map(|column| column.as_str().into()).collect();
         let columns = Columns { text, label: label.map(Into::into), header };
-        ReadOptions { format: self.format, task, columns, require_labels }
+        ReadOptions { format: self.format, delimiter: self.delimiter, task, columns, require_labels }
     }
 }
 

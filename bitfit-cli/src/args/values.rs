@@ -212,6 +212,15 @@ pub fn bias() -> Named<Bias> {
     Named::new(["all"].into_iter().chain(BiasKind::ALL.iter().map(|kind| kind.name())))
 }
 
+/// What stands between the fields of a table.
+pub fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        &[byte] if byte.is_ascii() && !b"\"\r\n".contains(&byte) => Ok(byte),
+        _ => Err("expected one ASCII character that is not a quote, or tab".into()),
+    }
+}
+
 pub fn device(text: &str) -> Result<Device, String> {
     let ordinal = text.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse::<u16>().ok());
     match (text, ordinal) {
@@ -329,6 +338,15 @@ mod tests {
         }
         for slip in ["cuda:", "cuda:x", "cuda:-1", "gpu", ""] {
             assert!(device(slip).unwrap_err().starts_with("expected cpu, cuda"), "{slip}");
+        }
+    }
+
+    #[test]
+    fn a_delimiter_is_a_character_or_tab() {
+        assert_eq!((delimiter("tab"), delimiter("\\t"), delimiter("\t")), (Ok(b'\t'), Ok(b'\t'), Ok(b'\t')));
+        assert_eq!((delimiter(";"), delimiter(" ")), (Ok(b';'), Ok(b' ')));
+        for bad in ["", "\"", "\n", ";;", "§", "comma"] {
+            assert!(delimiter(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -156,7 +156,7 @@ const FINETUNE: &[Refusal] = &[
     },
     Refusal {
         what: "an extension of no known format",
-        corrupt: |fixture| fixture.write("train.dat", fixture.bytes("train.tsv")),
+        corrupt: |fixture| fixture.write("train.dat", "good day praise\nbad day blame\n"),
         flags: &["--train", "train.dat"],
         names: &["train.dat", "--format"],
     },

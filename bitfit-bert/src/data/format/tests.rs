@@ -43,7 +43,7 @@ fn what_cannot_be_known_is_asked_for() {
 
 #[test]
 fn data_of_other_programs_is_refused_by_name() {
-    for (bytes, what) in [(&b"PK\x03\x04\x14"[..], "zip"), (b"BZh91AY", "bzip2"), (b"ARROW1\0\0", "Arrow")] {
+    for (bytes, what) in [(&b"PK\x03\x04\x14"[..], "zip"), (b"BZh91AY&SY\0", "bzip2"), (b"ARROW1\0\0", "Arrow")] {
         let error = Dataset::from_reader(bytes, Path::new("in.csv"), &ReadOptions::default()).unwrap_err();
         assert!(error.to_string().starts_with("in.csv: it is ") && error.to_string().contains(what), "{error}");
     }

@@ -9,8 +9,8 @@
 //! | Argilla 1.29, feedback | `{"fields": {…}, "responses": [{"values": {NAME: {"value": …}}, "status": …}]}` | the same |
 //! | Argilla 1.29, classification | `{"inputs": {…}, "annotation": …, "status": …}` | `inputs`, `annotation` |
 //!
-//! doccano's JSON lines (1.8: `{"text": …, "label": ["…"]}`) need no recognition. A record that was rejected, skipped or
-//! not annotated is skipped where labels are required; several labels and annotators who disagree are refused.
+//! doccano's JSON lines (1.8: `{"text": …, "label": ["…"]}`) need no recognition. A record that was rejected or not
+//! annotated is skipped where labels are required; several labels and annotators who disagree are refused.
 
 use serde_json::{Map, Value};
 
