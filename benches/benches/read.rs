@@ -1,12 +1,12 @@
-//! Reading a training set of a million rows, as CSV of which every tenth row has quotes, as TSV and as JSON lines: seconds,
-//! and the memory of the examples beside the size of the file.
+//! Reading a training set of a million rows, as CSV of which every tenth row has quotes, as TSV and as JSON lines:
+//! seconds, and the memory of the examples beside the size of the file.
 //!
 //! `cargo bench -p benches --bench read -- [ROUNDS]`, 3 by default. As a test, a thousand rows. Memory is what the
 //! process has more at its peak than before it read, as Linux reports it.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use benches::{median, rounds, seconds};
 use bitfit_bert::data::{Dataset, ReadOptions};
@@ -38,7 +38,7 @@ fn main() -> std::io::Result<()> {
 }
 
 /// Writes rows in the format of the extension.
-fn write(path: &PathBuf, rows: usize) -> std::io::Result<()> {
+fn write(path: &Path, rows: usize) -> std::io::Result<()> {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     let mut file = BufWriter::new(File::create(path)?);
     let mut random = Random::new(11, 0);

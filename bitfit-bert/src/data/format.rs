@@ -103,13 +103,14 @@ pub(super) enum Quoting {
 const SEPARATORS: [u8; 4] = *b"\t,;|";
 
 /// How data begins that is not read, and what it is.
-const FOREIGN: [(&[u8], &str); 7] = [
+const FOREIGN: [(&[u8], &str); 8] = [
     (b"PK\x03\x04", "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook; save the sheet as CSV"),
     (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it, or pack it with gzip"),
     (b"BZh91AY&SY", "packed with bzip2; unpack it, or pack it with gzip"),
     (b"\xfd7zXZ", "packed with xz; unpack it, or pack it with gzip"),
     (b"\x1f\x8b", "packed with gzip twice; unpack it"),
+    (b"PAR1", "a Parquet file; save it as CSV or JSON lines"),
     (b"ARROW1\0\0", "an Arrow file; save it as CSV or JSON lines"),
 ];
 

@@ -147,7 +147,7 @@ impl<'p> Records<'p> {
                 return Err(self.error(number, "a quote stands inside a field without quotes"));
             }
         }
-        self.evidence.bare_text |= !is_no_text(field);
+        self.evidence.bare_text = self.evidence.bare_text || !is_no_text(field);
         self.text.push_str(field);
         Ok(())
     }
