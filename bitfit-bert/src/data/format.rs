@@ -121,7 +121,12 @@ pub(super) fn recognise(source: &Source<'_>, path: &Path, options: &ReadOptions)
         let reason = "it is one ASCII character, and neither a quote nor a line end";
         check(Setting::Delimiter, char::from(delimiter).escape_default(), is_sound, reason)?;
         let is_table = !matches!(options.format, Some(Format::Jsonl | Format::Lines));
-        check(Setting::Delimiter, char::from(delimiter), is_table, "only tables, tsv and csv, have one")?;
+        check(
+            Setting::Delimiter,
+            char::from(delimiter).escape_default(),
+            is_table,
+            "only tables, tsv and csv, have one",
+        )?;
     }
     let start = source.start.as_slice();
     let mut notes = Vec::new();

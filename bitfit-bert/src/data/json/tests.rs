@@ -143,7 +143,7 @@ fn broken_json_over_several_lines_is_refused_with_its_line() {
         (format!("{one}\n{{\"text\": \"b\",\n"), "line 5: the value that begins here does not end"),
         (format!("{one}\n{{\"text\": \"b\",\n\"label\" 1}}"), "line 6: not a JSON object: expected `:` at column 9"),
         (
-            format!("[{{\"text\": \"a\", \"label\": 1}}, {{\"text\" 2}}]"),
+            "[{\"text\": \"a\", \"label\": 1}, {\"text\" 2}]".into(),
             "line 1: not a JSON object: expected `:` at column 37",
         ),
         (format!("{one}\n[]"), "line 5: expected an object, found an array"),
