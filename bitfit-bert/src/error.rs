@@ -113,7 +113,7 @@ pub enum Error {
         reason: String,
     },
     /// A data file whose name does not tell its format.
-    #[error("{}: {}; give the format: tsv, csv, jsonl or lines", OneLine(.path.display()), OneLine(.reason))]
+    #[error("{}: {}; give the format: tsv, csv, jsonl, lines or parquet", OneLine(.path.display()), OneLine(.reason))]
     UnknownFormat {
         /// The file.
         path: PathBuf,

@@ -26,6 +26,8 @@ pub enum Format {
     Jsonl,
     /// One text per line, or a pair of texts with a tab between them; no labels, no header.
     Lines,
+    /// Columns with types, if the crate is built with its feature `parquet`.
+    Parquet,
 }
 
 impl Format {
@@ -37,8 +39,8 @@ impl Format {
         self.into()
     }
 
-    /// The format that a file's extension stands for: `.tsv` and `.txt`, `.csv`, `.jsonl`, `.ndjson` and `.json`, in
-    /// any case, with `.gz` after it or without.
+    /// The format that a file's extension stands for: `.tsv` and `.txt`, `.csv`, `.jsonl`, `.ndjson` and `.json`,
+    /// `.parquet`, in any case, with `.gz` after it or without.
     ///
     /// # Errors
     /// [`Error::UnknownFormat`] for any other.
@@ -47,6 +49,7 @@ impl Format {
             "tsv" | "txt" => Ok(Self::Tsv),
             "csv" => Ok(Self::Csv),
             "jsonl" | "ndjson" | "json" => Ok(Self::Jsonl),
+            "parquet" => Ok(Self::Parquet),
             other => {
                 let what = match other {
                     "" => "the name has no extension".into(),
@@ -77,6 +80,7 @@ pub(super) enum Layout {
     Lines,
     Json(Shape),
     Table(Dialect),
+    Parquet,
 }
 
 /// How the fields of a table are told apart.
@@ -103,14 +107,13 @@ pub(super) enum Quoting {
 const SEPARATORS: [u8; 4] = *b"\t,;|";
 
 /// How data begins that is not read, and what it is.
-const FOREIGN: [(&[u8], &str); 8] = [
+const FOREIGN: [(&[u8], &str); 7] = [
     (b"PK\x03\x04", "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook; save the sheet as CSV"),
     (b"\x28\xb5\x2f\xfd", "packed with zstd; unpack it, or pack it with gzip"),
     (b"BZh91AY&SY", "packed with bzip2; unpack it, or pack it with gzip"),
     (b"\xfd7zXZ", "packed with xz; unpack it, or pack it with gzip"),
     (b"\x1f\x8b", "packed with gzip twice; unpack it"),
-    (b"PAR1", "a Parquet file; save it as CSV or JSON lines"),
     (b"ARROW1\0\0", "an Arrow file; save it as CSV or JSON lines"),
 ];
 
@@ -120,7 +123,7 @@ pub(super) fn recognise(source: &Source<'_>, path: &Path, options: &ReadOptions)
         let is_sound = delimiter.is_ascii() && !b"\"\r\n".contains(&delimiter);
         let reason = "it is one ASCII character, and neither a quote nor a line end";
         check(Setting::Delimiter, char::from(delimiter).escape_default(), is_sound, reason)?;
-        let is_table = !matches!(options.format, Some(Format::Jsonl | Format::Lines));
+        let is_table = matches!(options.format, None | Some(Format::Tsv | Format::Csv));
         check(
             Setting::Delimiter,
             char::from(delimiter).escape_default(),
@@ -139,6 +142,11 @@ pub(super) fn recognise(source: &Source<'_>, path: &Path, options: &ReadOptions)
     let layout = match (options.format, &by_name) {
         (Some(Format::Lines), _) => Layout::Lines,
         (Some(Format::Jsonl), _) => json(),
+        (Some(Format::Parquet), _) | (None, Ok(Format::Parquet)) => Layout::Parquet,
+        (None, _) if start.starts_with(b"PAR1") => {
+            notes.push("Parquet".into());
+            Layout::Parquet
+        }
         (None, Ok(Format::Jsonl)) if options.delimiter.is_none() => json(),
         (format, _) => {
             if let Some((_, what)) = FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) {

@@ -2,7 +2,7 @@
 //! lines, with presets for the GLUE tasks.
 //!
 //! ```text
-//! file -> bytes, unpacked (source) -> what it is (format) -> rows (delimited, json, lines)
+//! file -> bytes, unpacked (source) -> what it is (format) -> rows (delimited, json, lines, parquet)
 //!      -> which columns (columns, presets) -> examples (table) -> Dataset -> class indices (labels) or scores
 //! ```
 //!
@@ -32,6 +32,8 @@ mod json;
 mod labels;
 mod line_reader;
 mod lines;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod quoted;
 mod source;
 mod table;
@@ -211,6 +213,14 @@ impl Dataset {
             Layout::Lines => lines::read(reader, path, options)?,
             Layout::Json(shape) => json::read(reader, path, shape, options)?,
             Layout::Table(dialect) => delimited::read(reader, path, dialect, options)?,
+            #[cfg(feature = "parquet")]
+            Layout::Parquet => parquet::read(reader, path, options)?,
+            #[cfg(not(feature = "parquet"))]
+            Layout::Parquet => {
+                let reason = "a Parquet file, which this build does not read: build it with the feature parquet, or save \
+                              the file as CSV or JSON lines";
+                return Err(Error::DataFile { path: path.into(), reason: reason.into() });
+            }
         };
         set.found.splice(0..0, notes);
         Ok(set)

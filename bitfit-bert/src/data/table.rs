@@ -144,6 +144,12 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
+    /// The names of the columns of the texts and of the label.
+    #[cfg(feature = "parquet")]
+    pub(super) fn columns(&self) -> (&[String], Option<&String>) {
+        self.plan.as_ref().map_or((&[], None), |(plan, _)| (&plan.text_names, plan.label_name.as_ref()))
+    }
+
     /// Names the column of labels that were found elsewhere than in a column.
     pub(super) fn name_label(&mut self, name: &str) {
         if let Some((plan, _)) = &mut self.plan {

@@ -18,7 +18,7 @@ thread_local! {
 /// The panic hook stays silent for it on this thread alone: panics of other threads, and of this one outside such a
 /// call, reach the hook that was installed before. `call` must not leave inconsistent state after a panic; the crate's
 /// tokenizers do not, because encoding changes only their caches.
-pub(super) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let previous = panic::take_hook();

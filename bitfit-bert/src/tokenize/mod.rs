@@ -33,7 +33,7 @@ mod cuts;
 mod encode;
 mod fingerprint;
 mod frame;
-mod guard;
+pub(crate) mod guard;
 mod load;
 mod recipe;
 #[cfg(test)]

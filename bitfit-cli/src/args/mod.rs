@@ -81,7 +81,8 @@ pub struct ReadArgs {
     /// Where neither is given, quotes between tabs enclose fields if all of the file agrees. jsonl is JSON objects, one
     /// per line, over several lines, in an array, or in the one array of an object, and exports of Label Studio,
     /// doccano, Argilla and Prodigy with one label for each text. lines is one text per line, with a tab between the
-    /// two texts of a pair, and has no labels. What is packed with gzip is unpacked.
+    /// two texts of a pair, and has no labels. parquet needs a build with the feature of that name. What is packed with
+    /// gzip is unpacked.
     #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]
     pub format: Option<Format>,
 
