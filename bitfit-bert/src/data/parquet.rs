@@ -46,7 +46,8 @@ fn rows(bytes: Bytes, path: &Path, options: &ReadOptions) -> Result<Dataset> {
     let chosen: Vec<TypePtr> = texts.iter().chain(label).filter_map(named).collect();
     for (position, field) in chosen.iter().enumerate() {
         let is_label = position >= texts.len();
-        if !is_string(field) && !(is_label && is_plain(field)) {
+        let is_readable = is_string(field) || is_label && is_plain(field);
+        if !is_readable {
             let (what, setting): (_, &[Setting]) = match is_label {
                 true => ("strings, integers, floats or booleans", &[Setting::LabelColumn]),
                 false => ("strings", &[Setting::TextColumn]),
