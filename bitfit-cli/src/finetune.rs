@@ -123,7 +123,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
 
 /// Refuses files that do not exist, and data that the run would overwrite.
 fn check_files(args: &FinetuneArgs) -> Result<()> {
-    for path in [Some(&args.train), args.eval.as_ref(), args.init_head.as_ref()].into_iter().flatten() {
+    for path in [Some(&args.train), args.eval.as_ref(), args.head_file()].into_iter().flatten() {
         setup::check_input(path)?;
     }
     for (flag, path) in [("--train", Some(&args.train)), ("--eval", args.eval.as_ref())] {

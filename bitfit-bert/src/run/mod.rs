@@ -7,7 +7,7 @@ mod plan;
 mod probe;
 mod save;
 
-pub use finetune::{Finetune, FinetuneOptions, Finished};
+pub use finetune::{Finetune, FinetuneOptions, Finished, HeadStart};
 pub use log::{METRICS_LOG, scores_as_json};
 pub use plan::{CachedPrefix, InitialHead, Plan, PlanPart};
 pub use probe::ProbeUse;

@@ -34,8 +34,8 @@ pub struct Plan {
     pub pooling: Pooling,
     /// Why.
     pub pooling_source: PoolingSource,
-    /// Where the head's first values come from, if not drawn.
-    pub initial_head: Option<InitialHead>,
+    /// Where the head's first values come from.
+    pub initial_head: InitialHead,
     /// The number of rows to train on.
     pub rows: usize,
     /// The number of rows in the evaluation set.
@@ -71,14 +71,21 @@ pub struct PlanPart {
     pub scalars: usize,
 }
 
-/// A head whose first values come from a file.
+/// Where the first values of a head come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InitialHead {
-    /// The file.
-    pub path: PathBuf,
-    /// Whether the file or the configuration beside it says which class each row is for. Otherwise the rows are taken
-    /// for the labels in their order.
-    pub has_labels: bool,
+pub enum InitialHead {
+    /// They are drawn at random, from the seed.
+    Drawn,
+    /// From a probe, which is fitted to the training set first.
+    Probe,
+    /// From a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Whether the file or the configuration beside it says which class each row is for. Otherwise the rows are
+        /// taken for the labels in their order.
+        has_labels: bool,
+    },
 }
 
 /// The frozen stages whose outputs are cached.
@@ -125,7 +132,7 @@ impl Plan {
             pair: model.spec().pairs.then_some(model.spec().pair),
             pooling: model.spec().pooling,
             pooling_source: PoolingSource::Default,
-            initial_head: None,
+            initial_head: InitialHead::Drawn,
             rows: batches.rows(),
             eval_rows: eval.map(Examples::len),
             labels: model.spec().labels.as_ref().map(|labels| labels.names().to_vec()),

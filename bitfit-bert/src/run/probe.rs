@@ -20,8 +20,6 @@ pub enum ProbeUse {
     Off,
     /// It is scored on the evaluation set, where there is one, for comparison.
     Baseline,
-    /// As [`ProbeUse::Baseline`], and the run's head begins with its values.
-    WarmStart,
     /// It is the result: nothing is trained step by step.
     Result,
 }

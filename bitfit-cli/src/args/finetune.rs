@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use bitfit_bert::data::Kind;
 use bitfit_bert::presets::GlueTask;
+use bitfit_bert::run::HeadStart;
 use bitfit_bert::train::TrainOptions;
 use bitfit_core::optim::Schedule;
 use clap::Args;
@@ -128,23 +129,20 @@ pub struct FinetuneArgs {
     )]
     pub layers: Option<RangeInclusive<usize>>,
 
-    /// Safetensors file with the first values of the head: a task file, or the weights of a fine-tuned model
+    /// First values of the head: probe, random, or a safetensors FILE [default: probe over cls or mean, else random]
     ///
-    /// It must hold the layers of the head, such as classifier.weight and classifier.bias. A pooler that the head reads
-    /// is taken from it if the base model has none. Other tensors are ignored.
-    #[arg(long, value_name = "FILE", help_heading = "What trains")]
-    pub init_head: Option<PathBuf>,
+    /// A probe is the best linear head over the frozen base, fitted in one pass over the texts. Where the head has a
+    /// layer of its own, as of models other than BERT, it can begin the run only over --pooling cls or mean. A file is
+    /// a task file or the weights of a fine-tuned model: it must hold the layers of the head, such as classifier.weight
+    /// and classifier.bias. A pooler that the head reads is taken from it if the base model has none. Other tensors are
+    /// ignored.
+    #[arg(long, value_name = "probe|random|FILE", value_parser = values::head_start(), help_heading = "What trains")]
+    pub init_head: Option<HeadStart>,
 
-    /// Begin with the head of a probe instead of a new one
+    /// Fit no probe, neither for comparison nor for the head's first values
     ///
-    /// It must then be one layer: of models other than BERT, choose --pooling cls or mean.
-    #[arg(long, conflicts_with_all = ["init_head", "no_probe"], help_heading = "What trains")]
-    pub warm_start: bool,
-
-    /// Make no probe for comparison
-    ///
-    /// With --eval, a linear head over the frozen base is fitted first and scored: what a run does not beat, it need
-    /// not be made for. It costs one pass over the texts.
+    /// With --eval, a probe is fitted first and scored: what a run does not beat, it need not be made for. It costs one
+    /// pass over the texts.
     #[arg(long, help_heading = "What trains")]
     pub no_probe: bool,
 

@@ -1,9 +1,11 @@
 //! From the flags of `finetune` to the library's options, and from its settings back to flags.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{FinetuneOptions, ProbeUse};
+use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse};
 use bitfit_bert::train::{BatchSize, TrainOptions};
 use bitfit_bert::{BiasSelection, Setting, heads};
 
@@ -60,7 +62,7 @@ impl FinetuneArgs {
             max_length: self.max_length,
             dropout: self.dropout,
             probe: self.probe()?,
-            init_head: self.init_head.clone(),
+            head: self.init_head.clone().unwrap_or(HeadStart::Auto),
             log_every: self.log_every,
             out: self.out.clone(),
         };
@@ -68,14 +70,18 @@ impl FinetuneArgs {
         Ok(options)
     }
 
+    /// The file with the head's first values.
+    pub fn head_file(&self) -> Option<&PathBuf> {
+        match &self.init_head {
+            Some(HeadStart::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// What is done with a probe.
     fn probe(&self) -> Result<ProbeUse> {
         if self.method == Method::Probe {
-            let contradicts = [
-                ("--no-probe", self.no_probe),
-                ("--warm-start", self.warm_start),
-                ("--init-head", self.init_head.is_some()),
-            ];
+            let contradicts = [("--no-probe", self.no_probe), ("--init-head", self.init_head.is_some())];
             return match contradicts.into_iter().find(|(_, is_given)| *is_given) {
                 Some((flag, _)) => {
                     bail!("{flag} contradicts --method probe, which fits the head itself: leave one out")
@@ -83,11 +89,10 @@ impl FinetuneArgs {
                 None => Ok(ProbeUse::Result),
             };
         }
-        Ok(match (self.warm_start, self.no_probe) {
-            (true, _) => ProbeUse::WarmStart,
-            (false, false) => ProbeUse::Baseline,
-            (false, true) => ProbeUse::Off,
-        })
+        if self.no_probe && self.init_head == Some(HeadStart::Probe) {
+            bail!("--no-probe contradicts --init-head probe: leave one out");
+        }
+        Ok(if self.no_probe { ProbeUse::Off } else { ProbeUse::Baseline })
     }
 
     fn method(&self) -> Result<bitfit_bert::Method> {

@@ -10,9 +10,10 @@ use std::str::FromStr;
 use bitfit_bert::data::{Format, Kind};
 use bitfit_bert::heads::PairEncoding;
 use bitfit_bert::presets::GlueTask;
+use bitfit_bert::run::HeadStart;
 use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
 
 /// The largest number of threads. Many more threads than cores would only exhaust the machine.
@@ -271,6 +272,15 @@ pub fn clip(text: &str) -> Result<Clip, String> {
         Ok(norm) => Ok(Clip(Some(norm))),
         Err(_) => Err("expected a number, or none".into()),
     }
+}
+
+/// Where a head begins: `probe`, `random` or the path of a file.
+pub fn head_start() -> impl TypedValueParser<Value = HeadStart> {
+    OsStringValueParser::new().map(|text| match text.to_str() {
+        Some("probe") => HeadStart::Probe,
+        Some("random") => HeadStart::Drawn,
+        _ => HeadStart::File(text.into()),
+    })
 }
 
 /// One layer, such as `5`, or a range of them, such as `0-5`.
