@@ -64,7 +64,11 @@ impl Lines {
 fn data(plan: &Plan) -> String {
     let (rows, tokens) = (grouped(plan.rows), grouped(plan.tokens));
     let eval = plan.eval_rows.map_or("no evaluation set".into(), |rows| format!("{} to evaluate", grouped(rows)));
-    let kind = plan.labels.as_ref().map_or("scores".into(), |labels| format!("{} classes", labels.len()));
+    let kind = match (&plan.labels, plan.pooling) {
+        (None, _) => "scores".into(),
+        (Some(labels), Pooling::Tokens) => format!("{} tags", labels.len()),
+        (Some(labels), _) => format!("{} classes", labels.len()),
+    };
     format!("{rows} rows ({tokens} tokens) to train on, {eval}; {kind}")
 }
 
@@ -92,8 +96,10 @@ fn pooling(plan: &Plan) -> String {
         (Pooling::Mean, _) => "the mean over all tokens",
         (Pooling::ClsNormalized, _) => "the first token, divided by its length",
         (Pooling::MeanNormalized, _) => "the mean over all tokens, divided by its length",
+        (Pooling::Tokens, _) => "the first token of each word",
     };
     let why = match &plan.pooling_source {
+        _ if plan.pooling == Pooling::Tokens => "as every tagging of words does".into(),
         PoolingSource::Chosen => "by --pooling".to_owned(),
         PoolingSource::File(path) => format!("as {} says", path.display()),
         PoolingSource::Default => format!("as {}'s own class for classification does", plan.config.architecture),

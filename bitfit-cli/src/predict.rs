@@ -10,8 +10,9 @@ use std::thread;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::Predictor;
-use bitfit_bert::data::{Dataset, Example, Format, Labels, ReadOptions, read_lines};
-use bitfit_bert::heads::Prediction;
+use bitfit_bert::data::{Dataset, Example, Format, Kind, Labels, ReadOptions, read_lines};
+use bitfit_bert::heads::{Prediction, WordTag};
+use bitfit_bert::metrics::entity_f1;
 use bitfit_core::Backend;
 use serde::{Serialize, Serializer};
 
@@ -19,6 +20,9 @@ use crate::args::{OutputFormat, PredictArgs};
 use crate::output::{self, Sink};
 use crate::setup::{self, FoundTask, Job, Loaded};
 use crate::{interrupt, report, text};
+
+/// The tag of a word outside of every entity.
+const OUTSIDE: &str = "O";
 
 /// The number of texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;
@@ -99,6 +103,7 @@ fn refuse_columns(args: &PredictArgs) -> Result<()> {
 /// The texts of a file, or of a table on stdin.
 fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> Result<Dataset> {
     let read = args.read.options(args.task, None, false);
+    let read = ReadOptions { tagged: loaded.predictor.info().kind == Kind::Tag, ..read };
     // A .txt file may be plain texts, which have no columns for a preset to choose; a preset's own files are .tsv.
     let is_text = args.input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"));
     let preset = loaded.preset().filter(|_| !is_text && read.format != Some(Format::Lines));
@@ -165,9 +170,8 @@ impl<D: Backend> Answers<'_, D> {
         if examples.is_empty() {
             return Ok(());
         }
-        let texts: Vec<_> = examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect();
         let mut lines = String::new();
-        for (example, prediction) in examples.iter().zip(self.predictor.predict(&texts)?) {
+        for (example, prediction) in examples.iter().zip(self.predictor.predict_examples(examples)?) {
             let answer = Answer::new(self.predictor, example, &prediction)?;
             match self.format {
                 OutputFormat::Text => lines += &answer.to_text(),
@@ -201,6 +205,24 @@ enum Verdict<'a> {
     Score {
         score: f32,
     },
+    Tags {
+        words: Vec<&'a str>,
+        tags: Vec<&'a str>,
+        probabilities: Vec<f32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        entities: Option<Vec<Entity<'a>>>,
+    },
+}
+
+/// An entity of a text.
+#[derive(Serialize)]
+struct Entity<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    /// Its first character in the text, from 0, and the one behind its last; a character is a code point.
+    start: usize,
+    end: usize,
+    text: &'a str,
 }
 
 impl<'a> Answer<'a> {
@@ -215,6 +237,7 @@ impl<'a> Answer<'a> {
                 Verdict::Class { label, probability, probabilities }
             }
             Prediction::Score(score) => Verdict::Score { score: *score },
+            Prediction::Tags(found) => tags(predictor, example, found),
         };
         Ok(Self { text: &example.text, pair: example.pair.as_deref(), verdict })
     }
@@ -223,10 +246,45 @@ impl<'a> Answer<'a> {
         let mut fields = match &self.verdict {
             Verdict::Class { label, probability, .. } => vec![text::field(label), format!("{probability:.4}")],
             Verdict::Score { score } => vec![format!("{score:.4}")],
+            Verdict::Tags { words, tags, .. } => {
+                let line = |(word, tag): (&&str, &&str)| format!("{}\t{}\n", text::field(word), text::field(tag));
+                return words.iter().zip(tags).map(line).collect();
+            }
         };
         fields.extend([Some(self.text), self.pair].into_iter().flatten().map(text::field));
         fields.join("\t")
     }
+}
+
+/// The tags of all words of a text. A word that the tokenizer makes nothing of has the tag of a word outside of every
+/// entity, or none (`_`), and the probability 0.
+fn tags<'a, D: Backend>(predictor: &'a Predictor<D>, example: &'a Example, found: &[WordTag]) -> Verdict<'a> {
+    let names = predictor.labels().map(Labels::names).unwrap_or_default();
+    let none = if names.iter().any(|name| name == OUTSIDE) { OUTSIDE } else { "_" };
+    let words = example.words();
+    let (mut tags, mut probabilities) = (vec![none; words.len()], vec![0.0; words.len()]);
+    for word in found {
+        tags[word.word] = &names[word.tag];
+        probabilities[word.word] = word.probability;
+    }
+    let mark_entities = entity_f1::mark_entities(names.iter().map(String::as_str));
+    let entities = mark_entities.then(|| {
+        entity_f1::entities(&tags)
+            .into_iter()
+            .map(|found| {
+                let bytes = |word: usize| words[word].as_ptr() as usize - example.text.as_ptr() as usize;
+                let (first, last) = (bytes(found.first), bytes(found.last) + words[found.last].len());
+                let characters = |bytes: usize| example.text[..bytes].chars().count();
+                Entity {
+                    kind: found.kind,
+                    start: characters(first),
+                    end: characters(last),
+                    text: &example.text[first..last],
+                }
+            })
+            .collect()
+    });
+    Verdict::Tags { words, tags, probabilities, entities }
 }
 
 /// Serialises pairs as an object, in their order.

@@ -28,10 +28,12 @@ mod formats;
 mod labels;
 mod line_reader;
 mod table;
+mod tagged;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
@@ -39,6 +41,7 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 pub use columns::{ColumnRef, Columns, Header};
 pub use formats::{Format, Lines, read_lines};
 pub use labels::Labels;
+pub use tagged::split_words;
 
 use crate::presets::{GlueTask, Preset};
 use crate::{Error, Result, UnknownName};
@@ -51,6 +54,8 @@ pub enum Kind {
     Classify,
     /// A number.
     Regress,
+    /// One of C tags for each of its words.
+    Tag,
 }
 
 impl Kind {
@@ -99,8 +104,31 @@ pub struct Example {
     pub pair: Option<String>,
     /// The label; `None` where the file has none.
     pub label: Option<Label>,
+    /// The words of a text whose words are tagged, in their order; empty for any other.
+    pub words: Vec<Word>,
     /// The line of the file that the example begins on, from 1.
     pub line: usize,
+}
+
+/// A word of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Its bytes in the text.
+    pub range: Range<usize>,
+    /// Its tag; `None` where the file has none.
+    pub tag: Option<Label>,
+    /// The line of the file that it stands on, from 1.
+    pub line: usize,
+}
+
+impl Example {
+    /// The words as texts, in their order; of a text that is no words yet, those of [`split_words`].
+    pub fn words(&self) -> Vec<&str> {
+        match self.words.is_empty() {
+            true => split_words(&self.text).into_iter().map(|range| &self.text[range]).collect(),
+            false => self.words.iter().map(|word| &self.text[word.range.clone()]).collect(),
+        }
+    }
 }
 
 /// The texts or pairs of examples, in their order, in the form that a tokenizer takes.
@@ -121,11 +149,13 @@ pub struct ReadOptions {
     /// Whether every row must have a label, as for training. Otherwise labels are optional, and no row is skipped
     /// because of its label or its width.
     pub require_labels: bool,
+    /// Whether the labels are the tags of words. The format is then found by looking at the file.
+    pub tagged: bool,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { format: None, task: None, columns: Columns::default(), require_labels: true }
+        Self { format: None, task: None, columns: Columns::default(), require_labels: true, tagged: false }
     }
 }
 
@@ -176,7 +206,7 @@ impl Dataset {
         let file = File::open(path).map_err(Error::io(path))?;
         let mut reader = BufReader::with_capacity(1 << 16, file);
         let mut options = options.clone();
-        if options.format.is_none() && formats::is_plain_text(path) && !options.require_labels {
+        if !options.tagged && options.format.is_none() && formats::is_plain_text(path) && !options.require_labels {
             let start = reader.fill_buf().map_err(Error::io(path))?;
             if columns::is_unnamed(start, &options) {
                 options.format = Some(Format::Lines);
@@ -190,11 +220,14 @@ impl Dataset {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn from_reader(reader: impl Read, path: &Path, options: &ReadOptions) -> Result<Self> {
+        let reader = BufReader::with_capacity(1 << 16, reader);
+        if options.tagged {
+            return tagged::read(reader, path, options);
+        }
         let format = match options.format {
             Some(format) => format,
             None => Format::of(path)?,
         };
-        let reader = BufReader::with_capacity(1 << 16, reader);
         format.read(reader, path, options)
     }
 
@@ -226,6 +259,16 @@ impl Dataset {
     /// The label of an example; an error if it has none.
     fn label<'a>(&self, example: &'a Example) -> Result<&'a Label> {
         example.label.as_ref().ok_or_else(|| self.label_error(example, "there is no label".into()))
+    }
+
+    /// The tag of a word; an error if it has none.
+    fn tag<'a>(&self, word: &'a Word) -> Result<&'a Label> {
+        word.tag.as_ref().ok_or_else(|| Error::DataField {
+            path: self.path.clone(),
+            line: word.line,
+            column: self.label_name(),
+            reason: "there is no tag".into(),
+        })
     }
 
     /// Whether the example is a first row that may also be a header.

@@ -65,7 +65,7 @@ impl<'a> Table<'a> {
         }
         let text = cells[plan.text[0]].to_owned();
         let pair = plan.text.get(1).map(|&position| cells[position].to_owned());
-        self.examples.push(Example { text, pair, label, line });
+        self.examples.push(Example { text, pair, label, words: Vec::new(), line });
         Ok(())
     }
 

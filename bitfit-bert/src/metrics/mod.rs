@@ -6,6 +6,7 @@
 //! they are 0 too.
 
 pub mod accuracy;
+pub mod entity_f1;
 pub mod f1;
 pub mod matthews;
 pub mod pearson;
@@ -17,12 +18,14 @@ use crate::{Error, Result, UnknownName};
 
 /// A score of predictions; greater is better for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "lowercase", parse_err_ty = UnknownName, parse_err_fn = unknown)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = UnknownName, parse_err_fn = unknown)]
 pub enum Metric {
     /// The share of right classes, 0 to 1 ([`accuracy`]).
     Accuracy,
     /// F1 of class 1 where there are two classes, otherwise macro F1; 0 to 1 ([`f1`]).
     F1,
+    /// F1 of whole entities, where tags mark entities; 0 to 1 ([`entity_f1`]).
+    EntityF1,
     /// Matthews correlation, -1 to 1 ([`matthews`]).
     Matthews,
     /// Pearson's r, -1 to 1 ([`pearson`]).
@@ -42,6 +45,13 @@ pub enum Predictions<'a> {
         expected: &'a [usize],
         /// The number of classes of the model, C, whether or not they occur here.
         classes: usize,
+    },
+    /// Tags of words, sentence by sentence.
+    Tags {
+        /// The model's tags of each sentence.
+        predicted: &'a [Vec<&'a str>],
+        /// The true tags of each sentence.
+        expected: &'a [Vec<&'a str>],
     },
     /// Scores of a regression.
     Scores {
@@ -71,6 +81,10 @@ impl Metric {
         let refuse = |reason: String| Err(Error::Metric { metric: self.name(), reason });
         let (rows, truths) = match predictions {
             Predictions::Classes { predicted, expected, .. } => (predicted.len(), expected.len()),
+            Predictions::Tags { predicted, expected } => {
+                let words = |sentences: &[Vec<&str>]| sentences.iter().map(Vec::len).sum();
+                (words(predicted), words(expected))
+            }
             Predictions::Scores { predicted, expected } => (predicted.len(), expected.len()),
         };
         if rows != truths {
@@ -91,9 +105,15 @@ impl Metric {
                     _ => f1::macro_average(predicted, expected, classes),
                 })
             }
+            (Self::EntityF1, Predictions::Tags { predicted, expected }) => {
+                Ok(entity_f1::entity_f1(predicted, expected))
+            }
             (Self::Pearson, Predictions::Scores { predicted, expected }) => Ok(pearson::pearson(predicted, expected)),
             (Self::Spearman, Predictions::Scores { predicted, expected }) => {
                 Ok(spearman::spearman(predicted, expected))
+            }
+            (Self::EntityF1, _) | (_, Predictions::Tags { .. }) => {
+                refuse("it scores the tags of words, and no other metric does".into())
             }
             (_, Predictions::Classes { .. }) => refuse("expected the scores of a regression, found classes".into()),
             (_, Predictions::Scores { .. }) => refuse("expected classes, found the scores of a regression".into()),

@@ -11,7 +11,7 @@
 //!
 //! λ is the one of 10⁻¹, 10⁻¹·⁵, … 10⁻⁵ with the least loss on every fifth row, fitted on the others, from the
 //! strongest on until two in a row are worse; the head is then fitted on all rows. With fewer than [`FEWEST_ROWS`] rows
-//! it is 10⁻².
+//! it is 10⁻², and of more than [`MOST_ROWS`] so many choose it, evenly spread.
 
 mod lbfgs;
 mod objective;
@@ -23,6 +23,8 @@ use objective::Objective;
 
 /// Rows below which none is held out.
 pub const FEWEST_ROWS: usize = 20;
+/// Rows that choose λ, at most: more would cost much and change little.
+pub const MOST_ROWS: usize = 25_000;
 /// Of so many rows one is held out.
 const HELD_OUT: usize = 5;
 /// λ where it is not chosen.
@@ -44,7 +46,7 @@ impl Probe {
     /// threads.
     ///
     /// # Panics
-    /// When there is not one target for each row, or a class is not below `outputs`.
+    /// When there is not one class or score for each row, or a class is not below `outputs`.
     pub fn fit(rows: ArrayView2<'_, f32>, targets: &Targets, outputs: usize) -> Self {
         assert_eq!(rows.nrows(), targets.len(), "one target for each row");
         let standard = Standard::of(rows);
@@ -66,7 +68,10 @@ fn choose(rows: ArrayView2<'_, f32>, targets: &Targets, outputs: usize) -> f64 {
     if rows.nrows() < FEWEST_ROWS {
         return USUAL_STRENGTH;
     }
-    let (held_out, fitted): (Vec<usize>, Vec<usize>) = (0..rows.nrows()).partition(|row| row % HELD_OUT == 0);
+    let count = rows.nrows().min(MOST_ROWS);
+    let choosing = (0..count).map(|place| (place, place * rows.nrows() / count));
+    let (held_out, fitted): (Vec<_>, Vec<_>) = choosing.partition(|(place, _)| place % HELD_OUT == 0);
+    let [held_out, fitted] = [held_out, fitted].map(|part| part.into_iter().map(|(_, row)| row).collect::<Vec<_>>());
     let part = |numbers: &[usize]| (rows.select(Axis(0), numbers), targets.select(numbers));
     let ((train_rows, train_targets), (test_rows, test_targets)) = (part(&fitted), part(&held_out));
     let train = Objective::new(train_rows.view(), &train_targets, outputs);

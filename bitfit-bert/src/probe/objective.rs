@@ -82,6 +82,7 @@ impl<'a> Objective<'a> {
                 let slope = match self.targets {
                     Targets::Classes(classes) => cross_entropy(values, classes[first + number], &mut sums.loss),
                     Targets::Scores(scores) => squared_error(&values, scores[first + number], &mut sums.loss),
+                    Targets::Tags(_) => unreachable!("a target of a row is a class or a score"),
                 };
                 for ((to, slope), of_bias) in row.iter_mut().zip(slope).zip(&mut sums.bias) {
                     *to = slope as f32;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use bitfit_core::Backend;
 
-use crate::data::{Dataset, Kind, Labels, ReadOptions, check_pairs, texts};
-use crate::heads::{PairEncoding, Pooling, PoolingSource, TaskSpec};
+use crate::data::{Dataset, Kind, Labels, ReadOptions, check_pairs};
+use crate::heads::{self, Encoded, PairEncoding, Pooling, PoolingSource, TaskSpec};
 use crate::methods::{BiasKind, Method};
 use crate::metrics::Metric;
 use crate::model::{Base, InitialValues, Model, ModelOptions};
@@ -42,7 +42,8 @@ pub struct FinetuneOptions {
     pub read: ReadOptions,
     /// What is predicted for a text.
     pub kind: Kind,
-    /// The metrics of the evaluation; the first chooses the best epoch.
+    /// The metrics of the evaluation, the first of which chooses the best epoch; those of
+    /// [`default_metrics`](crate::heads::default_metrics) if there are none.
     pub metrics: Vec<Metric>,
     /// What trains in addition to the head.
     pub method: Method,
@@ -104,6 +105,10 @@ impl FinetuneOptions {
     /// [`Error::Setting`] with the first of them.
     pub fn validate(&self) -> Result<()> {
         self.training.validate()?;
+        if let (Kind::Tag, Some(pooling)) = (self.kind, self.pooling) {
+            let reason = "the tagging of words reads the first token of each word";
+            check(Setting::Pooling, pooling, pooling == Pooling::Tokens, reason)?;
+        }
         if let Some(dropout) = self.dropout {
             let is_probability = (0.0..1.0).contains(&dropout);
             check(Setting::Dropout, dropout, is_probability, "it is a probability, at least 0 and below 1")?;
@@ -139,7 +144,7 @@ impl<D: Backend> Finetune<D> {
     ///
     /// # Errors
     /// Every error of reading the base's tokenizer and weights and the data; [`Error::Setting`] for impossible options.
-    pub fn prepare(base: &Base<D>, options: FinetuneOptions) -> Result<Self> {
+    pub fn prepare(base: &Base<D>, mut options: FinetuneOptions) -> Result<Self> {
         options.validate()?;
         let config = base.config();
         let max_length = options.max_length.unwrap_or(config.max_length().min(DEFAULT_MAX_LENGTH));
@@ -149,6 +154,7 @@ impl<D: Backend> Finetune<D> {
             check(Setting::Layers, value, is_inside, "the model has fewer layers; they are counted from 0")?;
         }
         let (pooling, pooling_source) = match options.pooling {
+            _ if options.kind == Kind::Tag => (Pooling::Tokens, PoolingSource::Default),
             Some(pooling) => (pooling, PoolingSource::Chosen),
             None => Pooling::of_directory(base.checkpoint().dir())?,
         };
@@ -159,12 +165,17 @@ impl<D: Backend> Finetune<D> {
             check(Setting::Pooling, pooling, probe::is_linear(base, pooling), reason)?;
         }
         let tokenizer = base.tokenizer()?;
+        options.read.tagged = options.kind == Kind::Tag;
         let training_set = Dataset::read(&options.train, &options.read)?;
         let pairs = training_set.is_paired();
         let labels = match options.kind {
             Kind::Classify => Some(Labels::of_training_set(&training_set)?),
+            Kind::Tag => Some(Labels::of_words(&training_set)?),
             Kind::Regress => None,
         };
+        if options.metrics.is_empty() {
+            options.metrics = heads::default_metrics(options.kind, labels.as_ref());
+        }
         let metrics = options.metrics.clone();
         let spec = TaskSpec { kind: options.kind, labels, pairs, pair: options.pair, pooling, max_length, metrics };
         check_max_length(max_length, config.max_length(), spec.special_tokens(tokenizer))?;
@@ -176,7 +187,8 @@ impl<D: Backend> Finetune<D> {
         let head = spec.head::<D>();
         let examples = |dataset: &Dataset| -> Result<Examples> {
             let targets = head.targets(dataset)?;
-            Ok(Examples { encodings: spec.encode(tokenizer, &texts(&dataset.examples), max_length)?, targets })
+            let Encoded { encodings, texts } = spec.encode(tokenizer, &dataset.examples, max_length)?;
+            Ok(Examples { encodings, texts, targets })
         };
         let (train, eval) = (examples(&training_set)?, eval_set.as_ref().map(&examples).transpose()?);
 

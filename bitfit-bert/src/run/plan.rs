@@ -9,6 +9,7 @@ use crate::data::Dataset;
 use crate::heads::{PairEncoding, Pooling, PoolingSource};
 use crate::methods::BiasSelection;
 use crate::model::{Model, TrainableKind};
+use crate::tokenize::Encoding;
 use crate::train::{Batches, Examples, TrainOptions, prefix_cache_bytes};
 
 use super::FinetuneOptions;
@@ -140,7 +141,7 @@ impl Plan {
             steps: batches.steps(training.epochs),
             dropout: options.dropout.unwrap_or(config.hidden_dropout_prob),
             max_length: model.spec().max_length,
-            cached_prefix: cached_prefix(model, training, &batches),
+            cached_prefix: cached_prefix(model, training, batches.of(&train.encodings)),
             training: training.clone(),
             device: model.base().device().name(),
             skipped: skipped.filter(|(_, lines)| *lines > 0).collect(),
@@ -154,11 +155,15 @@ impl Plan {
     }
 }
 
-fn cached_prefix<D: Backend>(model: &Model<D>, training: &TrainOptions, batches: &Batches) -> Option<CachedPrefix> {
+fn cached_prefix<'a, D: Backend>(
+    model: &Model<D>,
+    training: &TrainOptions,
+    texts: impl IntoIterator<Item = &'a Encoding>,
+) -> Option<CachedPrefix> {
     let stages = model.frozen_stages();
     (stages > 0 && !training.frozen_dropout).then(|| CachedPrefix {
         layers: (stages - 1).min(model.base().config().num_hidden_layers),
-        needed: prefix_cache_bytes(model, batches.lengths()),
+        needed: prefix_cache_bytes(model, texts),
         budget: training.prefix_cache_bytes,
     })
 }

@@ -199,10 +199,16 @@ impl TaskInfo {
     /// Refuses fields that contradict each other.
     fn validate(&self) -> Result<(), String> {
         let expected = match self.kind {
-            Kind::Classify if self.labels.is_none() => "a list of labels for a classification",
+            Kind::Classify | Kind::Tag if self.labels.is_none() => "a list of labels for a classification",
             Kind::Regress if self.labels.is_some() => "null for a regression",
             _ if self.hyperparameters.metrics.is_empty() => {
                 return Err("the metadata's \"hyperparameters.metrics\" is empty".into());
+            }
+            _ if (self.kind == Kind::Tag) != (self.pooling == Pooling::Tokens) => {
+                return Err(format!(
+                    "the metadata's \"pooling\" is {}, which {} does not read",
+                    self.pooling, self.kind
+                ));
             }
             _ => return Ok(()),
         };

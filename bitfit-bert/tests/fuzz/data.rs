@@ -114,6 +114,7 @@ fn options(random: &mut Random) -> ReadOptions {
             header: *any(&[Header::Auto, Header::Auto, Header::Yes, Header::No], random),
         },
         require_labels: random.below(2) == 0,
+        tagged: false,
     }
 }
 

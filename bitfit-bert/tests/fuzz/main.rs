@@ -29,6 +29,7 @@ mod data;
 mod head_file;
 mod index;
 mod pytorch;
+mod tagged;
 mod task_file;
 mod tokenizer;
 mod tokenizer_seeds;

@@ -65,15 +65,16 @@ pub struct FinetuneArgs {
 
     /// Column of the label, by name or by number from 0 [default: by common names]
     ///
-    /// The common names are label, labels, gold_label, intent, category, class and score.
+    /// The common names are label, labels, gold_label, intent, category, class and score. Tags are in the last column of
+    /// conll, in UPOS of conllu and under tags, ner_tags or pos_tags of jsonl.
     #[arg(long, value_name = "COL", help_heading = "Model and data")]
     pub label: Option<String>,
 
-    /// Kind of label: a class (classify) or a number (regress) [default: the task's, otherwise classify]
+    /// Kind of label: a class (classify), a number (regress) or a tag a word (tag) [default: the task's, else classify]
     ///
     /// Without a task, classes are scored by accuracy and F1 (of the second class where there are two, otherwise the
-    /// mean over classes), and numbers by Spearman's and Pearson's correlation. The first metric chooses the best
-    /// epoch.
+    /// mean over classes), numbers by Spearman's and Pearson's correlation, and tags by accuracy or, where they mark
+    /// entities (B-PER, I-PER, O), by the F1 of entities as seqeval computes it. The first metric chooses the best epoch.
     #[arg(long, value_name = "KIND", value_parser = values::kind(), help_heading = "Model and data")]
     pub kind: Option<Kind>,
 

@@ -7,7 +7,7 @@ use bitfit_bert::data::Kind;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse};
 use bitfit_bert::train::{BatchSize, TrainOptions};
-use bitfit_bert::{BiasSelection, Setting, heads};
+use bitfit_bert::{BiasSelection, Setting};
 
 use super::values::Method;
 use super::{FinetuneArgs, name_of};
@@ -25,7 +25,7 @@ impl FinetuneArgs {
             bail!("--kind {kind} contradicts --task {task}, which is of kind {}", task.preset().kind);
         }
         let kind = self.kind.or(preset.map(|preset| preset.kind)).unwrap_or(Kind::Classify);
-        let metrics = preset.map_or_else(|| heads::default_metrics(kind), |preset| preset.metrics.to_vec());
+        let metrics = preset.map(|preset| preset.metrics.to_vec()).unwrap_or_default();
         let defaults = TrainOptions::default();
         let training = TrainOptions {
             learning_rate: self.lr.or(preset.map(|preset| preset.learning_rate)).unwrap_or(defaults.learning_rate),

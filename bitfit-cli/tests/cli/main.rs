@@ -12,4 +12,5 @@ mod interrupt;
 mod output;
 mod predict;
 mod refusals;
+mod tag;
 mod terminal;

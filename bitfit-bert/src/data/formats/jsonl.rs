@@ -49,7 +49,7 @@ pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> 
         }
         let text = row.text(&plan.text_names[0])?;
         let pair = plan.text_names.get(1).map(|key| row.text(key)).transpose()?;
-        examples.push(Example { text, pair, label, line });
+        examples.push(Example { text, pair, label, words: Vec::new(), line });
     }
     let (text_names, label_name) = plan.map(|plan| (plan.text_names, plan.label_name)).unwrap_or_default();
     Dataset::assemble(path, examples, false, text_names, label_name, skipped)

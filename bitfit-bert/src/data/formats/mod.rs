@@ -5,13 +5,14 @@ use std::path::Path;
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::{Dataset, ReadOptions};
-use crate::{Error, Result, UnknownName};
+use crate::{Error, Result, Setting, UnknownName};
 
 mod csv;
 mod jsonl;
 mod lines;
 mod tsv;
 
+pub(in crate::data) use lines::read as read_plain;
 pub use lines::{Lines, read_lines};
 
 /// How rows and fields are written.
@@ -26,6 +27,10 @@ pub enum Format {
     Jsonl,
     /// One text per line, or a pair of texts with a tab between them; no labels, no header.
     Lines,
+    /// A word and its tag per line, between blanks or tabs, and a blank line behind each sentence.
+    Conll,
+    /// CoNLL-U, the ten columns of Universal Dependencies.
+    Conllu,
 }
 
 impl Format {
@@ -64,6 +69,11 @@ impl Format {
             Self::Csv => csv::read(reader, path, options),
             Self::Jsonl => jsonl::read(reader, path, options),
             Self::Lines => lines::read(reader, path, options),
+            Self::Conll | Self::Conllu => Err(Error::Setting {
+                setting: Setting::Format,
+                value: self.to_string(),
+                reason: "it holds words with tags, which a task of the kind tag reads",
+            }),
         }
     }
 }
@@ -91,7 +101,10 @@ mod tests {
             assert_eq!(format.to_string().parse(), Ok(*format));
         }
         let error = "parquet".parse::<Format>().unwrap_err();
-        assert_eq!(error.to_string(), "there is no format \"parquet\"; expected tsv, csv, jsonl or lines");
+        assert_eq!(
+            error.to_string(),
+            "there is no format \"parquet\"; expected tsv, csv, jsonl, lines, conll or conllu"
+        );
     }
 
     #[test]
