@@ -59,6 +59,9 @@ pub struct Encoding {
     /// Where the second text of a pair begins that is a sequence of its own ([`Tokenizer::encode_apart`]); `None` for
     /// one sequence.
     pub second: Option<usize>,
+    /// The number of tokens of the text, or of both texts, that were left out because they are too long. Where a text
+    /// is so long that its rest was not read, an estimate from the tokens of what was.
+    pub left_out: usize,
 }
 
 impl Encoding {
@@ -207,6 +210,7 @@ impl Tokenizer {
         encoding.second = Some(encoding.ids.len());
         encoding.ids.extend(other.ids);
         encoding.type_ids.extend(other.type_ids);
+        encoding.left_out += other.left_out;
         Ok(encoding)
     }
 
