@@ -5,13 +5,14 @@
 //! [`TaskSpec::head`] is the one place that chooses a head by the kind of the task.
 
 mod classify;
+mod multi_label;
 pub(crate) mod pooling;
 mod regress;
 
 use std::fmt::Debug;
 
 use bitfit_core::{Backend, Tape, Var};
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array2, ArrayView1, Axis};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use crate::data::{Dataset, Kind, Labels};
@@ -20,6 +21,8 @@ use crate::tokenize::{Encoding, Tokenizer};
 use crate::{Result, UnknownName};
 
 use classify::Classify;
+use multi_label::MultiLabel;
+pub use multi_label::THRESHOLD;
 pub use pooling::{Pooling, PoolingSource};
 use regress::Regress;
 
@@ -28,7 +31,7 @@ use regress::Regress;
 pub struct TaskSpec {
     /// What is predicted for a text.
     pub kind: Kind,
-    /// The classes in the order of the head's outputs; `None` for a regression.
+    /// The classes or labels in the order of the head's outputs; `None` for a regression.
     pub labels: Option<Labels>,
     /// Whether the texts are pairs.
     pub pairs: bool,
@@ -105,11 +108,14 @@ impl TaskSpec {
     /// The head of the task.
     ///
     /// # Panics
-    /// When a classification has no labels, which [`crate::TaskFile`] and [`crate::run::Finetune`] rule out.
+    /// When a task of classes or labels has none, which [`crate::TaskFile`] and [`crate::run::Finetune`] rule out.
     pub fn head<D: Backend>(&self) -> Box<dyn Head<D>> {
         match self.kind {
             Kind::Classify => Box::new(Classify::new(self.labels.clone().expect("a classification has labels"))),
             Kind::Regress => Box::new(Regress),
+            Kind::MultiLabel => {
+                Box::new(MultiLabel::new(self.labels.clone().expect("a task of several labels has labels")))
+            }
         }
     }
 }
@@ -119,6 +125,7 @@ pub fn default_metrics(kind: Kind) -> Vec<Metric> {
     match kind {
         Kind::Classify => classify::METRICS.to_vec(),
         Kind::Regress => regress::METRICS.to_vec(),
+        Kind::MultiLabel => multi_label::METRICS.to_vec(),
     }
 }
 
@@ -129,6 +136,8 @@ pub enum Targets {
     Classes(Vec<usize>),
     /// A score for each text.
     Scores(Vec<f32>),
+    /// `[texts, C]`: 1 where the text has the label, 0 elsewhere.
+    Indicators(Array2<f32>),
 }
 
 impl Targets {
@@ -137,6 +146,7 @@ impl Targets {
         match self {
             Self::Classes(classes) => classes.len(),
             Self::Scores(scores) => scores.len(),
+            Self::Indicators(indicators) => indicators.nrows(),
         }
     }
 
@@ -154,6 +164,7 @@ impl Targets {
         match self {
             Self::Classes(classes) => Self::Classes(rows.iter().map(|&row| classes[row]).collect()),
             Self::Scores(scores) => Self::Scores(rows.iter().map(|&row| scores[row]).collect()),
+            Self::Indicators(indicators) => Self::Indicators(indicators.select(Axis(0), rows)),
         }
     }
 }
@@ -170,6 +181,13 @@ pub enum Prediction {
     },
     /// A score.
     Score(f32),
+    /// Any of the labels, or none.
+    Labels {
+        /// The indices of those of a probability of at least [`THRESHOLD`], ascending.
+        labels: Vec<usize>,
+        /// The probability of each label, in their order. They do not sum to 1.
+        probabilities: Vec<f32>,
+    },
 }
 
 /// A kind of task on the device `D`: the width of its output, its loss, and the meaning of the output.

@@ -131,11 +131,16 @@ impl<D: Backend> Finetune<D> {
             check(Setting::Pooling, pooling, probe::is_linear(base, pooling), reason)?;
         }
         let tokenizer = base.tokenizer()?;
-        let training_set = Dataset::read(&options.train, &options.read)?;
+        let mut training_set = Dataset::read(&options.train, &options.read)?;
         let pairs = training_set.is_paired();
         let labels = match options.kind {
             Kind::Classify => Some(Labels::of_training_set(&training_set)?),
             Kind::Regress => None,
+            Kind::MultiLabel => {
+                let (labels, separator) = Labels::of_several(&training_set)?;
+                training_set.label_separator = separator;
+                Some(labels)
+            }
         };
         let metrics = options.metrics.clone();
         let spec = TaskSpec { kind: options.kind, labels, pairs, pair: options.pair, pooling, max_length, metrics };

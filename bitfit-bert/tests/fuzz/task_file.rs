@@ -6,8 +6,7 @@ use std::path::Path;
 use bitfit_bert::arch::{Module, Part, Role};
 use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::fixture::Tiny;
-use bitfit_bert::heads::{PairEncoding, Pooling};
-use bitfit_bert::metrics::Metric;
+use bitfit_bert::heads::{PairEncoding, Pooling, default_metrics};
 use bitfit_bert::model::Base;
 use bitfit_bert::task_file::{Best, Hyperparameters, TaskInfo};
 use bitfit_bert::{BiasKind, BiasSelection, Error, Predictor, TaskFile};
@@ -20,7 +19,8 @@ const FILE: &str = "task.safetensors";
 #[test]
 fn fuzz() {
     let base = base(&Tiny::new());
-    let seeds = [(Kind::Classify, false), (Kind::Regress, true)].map(|(kind, pairs)| seed(&base, kind, pairs));
+    let seeds = [(Kind::Classify, false), (Kind::Regress, true), (Kind::MultiLabel, false)]
+        .map(|(kind, pairs)| seed(&base, kind, pairs));
     run(Target {
         name: "task_file",
         memory: 96 << 20,
@@ -80,7 +80,7 @@ pub fn base(tiny: &Tiny) -> Base<Cpu> {
 /// A task file of all biases and one matrix.
 pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
     let architecture = base.architecture();
-    let labels = Labels::from_names(vec!["no".into(), "yes".into()]).filter(|_| kind == Kind::Classify);
+    let labels = Labels::from_names(vec!["no".into(), "yes".into()]).filter(|_| kind != Kind::Regress);
     let h = base.config().hidden_size;
     let outputs = labels.as_ref().map_or(1, Labels::len);
     let mut tensors = HashMap::new();
@@ -93,7 +93,7 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
         let values = (0..shape.iter().product()).map(|i: usize| i as f32 * 0.01).collect();
         tensors.insert(architecture.classifier_name(Pooling::Pooler, part), HostTensor::new(shape, values).unwrap());
     }
-    let metrics = if kind == Kind::Classify { vec![Metric::Accuracy, Metric::F1] } else { vec![Metric::Spearman] };
+    let metrics = default_metrics(kind);
     let info = TaskInfo {
         base: "some/model".into(),
         base_path: None,

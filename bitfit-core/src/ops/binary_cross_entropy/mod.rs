@@ -1,5 +1,5 @@
-//! `loss = mean over all elements of -(t ln σ(z) + (1 - t) ln(1 - σ(z)))`, σ the logistic function; logits z and targets
-//! t, in general 0 or 1, have the same shape `[B, C]`, the loss is `[1, 1]`. PyTorch's `BCEWithLogitsLoss`.
+//! `loss = mean over all elements of -(t ln σ(z) + (1 - t) ln(1 - σ(z)))`, σ the logistic function; logits z and
+//! targets t, in general 0 or 1, have the same shape `[B, C]`, the loss is `[1, 1]`. PyTorch's `BCEWithLogitsLoss`.
 //!
 //! An element's loss is computed as `max(z, 0) - z t + ln(1 + exp(-|z|))`, which is the same: no exponential overflows,
 //! and no logarithm is taken of a probability that has underflowed to zero.
