@@ -69,6 +69,9 @@ pub enum Setting {
     /// [`Columns::label`](crate::data::Columns::label).
     #[strum(serialize = "the label column")]
     LabelColumn,
+    /// [`SeveralLabels::separator`](crate::data::SeveralLabels::separator).
+    #[strum(serialize = "the separator of labels")]
+    LabelSeparator,
     /// [`Columns::header`](crate::data::Columns::header).
     #[strum(serialize = "the header")]
     Header,

@@ -40,9 +40,10 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     {
         bail!("--task {task} is of kind {}, but {} is of kind {kind}", task.preset().kind, args.task_file.display());
     }
-    let read = args.read.options(args.task, args.label.as_deref(), true);
+    let read = args.read.labelled(kind, args.task, args.label.as_deref(), args.label_separator)?;
     let read = ReadOptions { tagged: kind == Kind::Tag, ..read };
     let dataset = Dataset::read(&args.data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
+    dataset.check_header()?;
     let metrics = metrics(args, &loaded);
     let start = Instant::now();
     let (scores, tokens) = loaded.predictor.evaluate(&dataset, &metrics)?;

@@ -9,6 +9,9 @@ use indicatif::{BinaryBytes, HumanCount};
 
 use crate::report::lines_text;
 
+mod labels;
+mod notes;
+
 /// The plan of a run in a few lines. Each begins with a title, or continues the line before it.
 pub fn plan_lines(plan: &Plan) -> Vec<String> {
     let config = &plan.config;
@@ -42,6 +45,7 @@ pub fn plan_lines(plan: &Plan) -> Vec<String> {
         lines.add("cache", cache(prefix));
     }
     lines.add("device", plan.device.clone());
+    plan.notes.iter().for_each(|note| lines.add("note", notes::text(note, plan)));
     lines.0
 }
 
@@ -64,12 +68,7 @@ impl Lines {
 fn data(plan: &Plan) -> String {
     let (rows, tokens) = (grouped(plan.rows), grouped(plan.tokens));
     let eval = plan.eval_rows.map_or("no evaluation set".into(), |rows| format!("{} to evaluate", grouped(rows)));
-    let kind = match (&plan.labels, plan.pooling) {
-        (None, _) => "scores".into(),
-        (Some(labels), Pooling::Tokens) => format!("{} tags", labels.len()),
-        (Some(labels), _) => format!("{} classes", labels.len()),
-    };
-    format!("{rows} rows ({tokens} tokens) to train on, {eval}; {kind}")
+    format!("{rows} rows ({tokens} tokens) to train on, {eval}; {}", labels::text(plan))
 }
 
 /// The tensors of one kind.

@@ -27,6 +27,9 @@ const OUTSIDE: &str = "O";
 /// The number of texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;
 
+/// What stands between the labels of a text, and between their probabilities.
+const SEPARATOR: &str = ";";
+
 /// Runs the command.
 pub fn run(args: PredictArgs) -> Result<ExitCode> {
     setup::on_device(&args.machine, Answering(&args))
@@ -60,6 +63,7 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
         answer_lines(&mut answers, args.machine.quiet)?;
     } else {
         let dataset = read(args, &loaded, is_stdin)?;
+        dataset.check_header()?;
         loaded.predictor.check_pairs(&dataset.path, &dataset.examples)?;
         for examples in dataset.examples.chunks(BATCH) {
             answers.write(examples)?;
@@ -205,6 +209,11 @@ enum Verdict<'a> {
     Score {
         score: f32,
     },
+    Labels {
+        labels: Vec<&'a str>,
+        #[serde(serialize_with = "as_object")]
+        probabilities: Vec<(&'a str, f32)>,
+    },
     Tags {
         words: Vec<&'a str>,
         tags: Vec<&'a str>,
@@ -227,17 +236,24 @@ struct Entity<'a> {
 
 impl<'a> Answer<'a> {
     fn new<D: Backend>(predictor: &'a Predictor<D>, example: &'a Example, prediction: &Prediction) -> Result<Self> {
+        let named = |probabilities: &[f32]| -> Vec<(&'a str, f32)> {
+            let names = predictor.labels().map(Labels::names).unwrap_or_default();
+            names.iter().map(String::as_str).zip(probabilities.iter().copied()).collect()
+        };
         let verdict = match prediction {
             Prediction::Class { class, probabilities } => {
-                let names = predictor.labels().map(Labels::names).unwrap_or_default();
-                let probabilities: Vec<_> =
-                    names.iter().map(String::as_str).zip(probabilities.iter().copied()).collect();
+                let probabilities = named(probabilities);
                 let &(label, probability) =
                     probabilities.get(*class).ok_or_else(|| anyhow!("class {class} has no name"))?;
                 Verdict::Class { label, probability, probabilities }
             }
             Prediction::Score(score) => Verdict::Score { score: *score },
             Prediction::Tags(found) => tags(predictor, example, found),
+            Prediction::Labels { labels, probabilities } => {
+                let probabilities = named(probabilities);
+                let labels = labels.iter().filter_map(|&label| Some(probabilities.get(label)?.0)).collect();
+                Verdict::Labels { labels, probabilities }
+            }
         };
         Ok(Self { text: &example.text, pair: example.pair.as_deref(), verdict })
     }
@@ -246,6 +262,12 @@ impl<'a> Answer<'a> {
         let mut fields = match &self.verdict {
             Verdict::Class { label, probability, .. } => vec![text::field(label), format!("{probability:.4}")],
             Verdict::Score { score } => vec![format!("{score:.4}")],
+            Verdict::Labels { labels, probabilities } => {
+                let given = probabilities.iter().filter(|(name, _)| labels.contains(name));
+                let (labels, probabilities): (Vec<_>, Vec<_>) =
+                    given.map(|(name, p)| (text::field(name), format!("{p:.4}"))).unzip();
+                vec![labels.join(SEPARATOR), probabilities.join(SEPARATOR)]
+            }
             Verdict::Tags { words, tags, .. } => {
                 let line = |(word, tag): (&&str, &&str)| format!("{}\t{}\n", text::field(word), text::field(tag));
                 return words.iter().zip(tags).map(line).collect();

@@ -81,6 +81,8 @@ pub(super) struct Plan {
     /// The columns' names, or their numbers where there is no header.
     pub(super) text_names: Vec<String>,
     pub(super) label_name: Option<String>,
+    /// The positions and names of the columns of 0 and 1, where each label has one; empty otherwise.
+    pub(super) indicators: Vec<(usize, String)>,
 }
 
 /// Columns that a file may have.
@@ -113,7 +115,7 @@ pub(super) fn resolve(path: &Path, cells: &[&str], keyed: bool, options: &ReadOp
         }
         for candidate in &candidates {
             match row.fit(candidate, labelled) {
-                Ok(Some(plan)) => return Ok(plan),
+                Ok(Some(plan)) => return row.with_indicators(plan, options),
                 Ok(None) => {}
                 // If it is the text column that is ambiguous, the second round reports it.
                 Err(_) if labelled && options.labels_are_optional() => {}
@@ -208,7 +210,34 @@ impl FirstRow<'_> {
             .collect();
         let label = if labelled { positions.pop() } else { None };
         let label_name = if labelled { names.pop() } else { None };
-        Ok(Some(Plan { header, text: positions, label, text_names: names, label_name }))
+        Ok(Some(Plan { header, text: positions, label, text_names: names, label_name, indicators: Vec::new() }))
+    }
+
+    /// The plan with the label columns after the first, where there are some.
+    fn with_indicators(&self, mut plan: Plan, options: &ReadOptions) -> Result<Plan> {
+        let further = options.several.iter().flat_map(|several| &several.further_columns);
+        let (Some(first), Some(name)) = (plan.label, &plan.label_name) else { return Ok(plan) };
+        let mut indicators = vec![(first, name.clone())];
+        for column in further {
+            let found = match column {
+                ColumnRef::Name(_) if !plan.header => None,
+                column => self.position(column)?,
+            };
+            let Some(position) = found else {
+                let reason = match column {
+                    ColumnRef::Name(name) if !plan.header => format!("without a header there is no column {name:?}"),
+                    ColumnRef::Name(name) => format!("there is no column {name:?}"),
+                    ColumnRef::Index(index) => format!("there is no column number {index}"),
+                };
+                return Err(self.error(reason, Setting::LabelColumn));
+            };
+            let name = if plan.header { self.cells[position].trim().to_owned() } else { position.to_string() };
+            indicators.push((position, name));
+        }
+        if indicators.len() > 1 {
+            plan.indicators = indicators;
+        }
+        Ok(plan)
     }
 
     /// The position of a column; `None` if the row does not have it.

@@ -60,13 +60,7 @@ impl Labels {
             let reason = format!("every {what} in it is {only:?}; a classifier needs two classes");
             return Err(Error::DataFile { path: dataset.path.clone(), reason });
         }
-        let mut names: Vec<String> = distinct.into_iter().map(str::to_owned).collect();
-        let numbers: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
-        if numbers.is_some() {
-            // The sort is stable, so 01 and 1 are two classes in a fixed order.
-            names.sort_by_key(|name| name.parse::<i64>().unwrap_or(0));
-        }
-        Ok(Self::indexed(names))
+        Ok(Self::indexed(sorted(distinct.into_iter().map(str::to_owned).collect())))
     }
 
     /// Classes in a given order, as a task file has them; `None` if a name is given twice.
@@ -75,7 +69,7 @@ impl Labels {
         (labels.indices.len() == labels.names.len()).then_some(labels)
     }
 
-    fn indexed(names: Vec<String>) -> Self {
+    pub(super) fn indexed(names: Vec<String>) -> Self {
         let indices = names.iter().cloned().enumerate().map(|(index, name)| (name, index)).collect();
         Self { names, indices }
     }
@@ -132,6 +126,16 @@ impl Labels {
             known: self.names.clone(),
         })
     }
+}
+
+/// Names that are sorted as text; as numbers where all are integers.
+pub(super) fn sorted(mut names: Vec<String>) -> Vec<String> {
+    let numbers: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
+    if numbers.is_some() {
+        // The sort is stable, so 01 and 1 are two classes in a fixed order.
+        names.sort_by_key(|name| name.parse::<i64>().unwrap_or(0));
+    }
+    names
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 //! tasks.
 //!
 //! ```text
-//! file -> rows (formats) -> which columns (columns, presets) -> Dataset -> class indices (labels) or scores
+//! file -> rows (formats) -> which columns (columns, presets) -> Dataset -> class indices (labels), scores, or the
+//!                                                                          labels of each text (several)
 //! ```
 //!
 //! A file is refused with its name and line rather than read wrongly: a row of another width than the first, a blank
-//! line between rows, an empty label and a score that is not a number are errors. A text may be empty. A UTF-8
-//! byte-order mark is skipped, lines may end in CR LF, the last newline is optional, and blank lines at the end are
-//! ignored. Files are read one line at a time, of at most 64 MiB; what stays in memory is the examples.
+//! line between rows, an empty label where a text has one and a score that is not a number are errors. A text may be
+//! empty. A UTF-8 byte-order mark is skipped, lines may end in CR LF, the last newline is optional, and blank lines at
+//! the end are ignored. Files are read one line at a time, of at most 64 MiB; what stays in memory is the examples.
 //!
 //! ```
 //! use bitfit_bert::data::{Dataset, Format, Labels, ReadOptions};
@@ -27,6 +28,7 @@ mod columns;
 mod formats;
 mod labels;
 mod line_reader;
+mod several;
 mod table;
 mod tagged;
 
@@ -41,6 +43,7 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 pub use columns::{ColumnRef, Columns, Header};
 pub use formats::{Format, Lines, read_lines};
 pub use labels::Labels;
+pub use several::SeveralLabels;
 pub use tagged::split_words;
 
 use crate::presets::{GlueTask, Preset};
@@ -56,6 +59,9 @@ pub enum Kind {
     Regress,
     /// One of C tags for each of its words.
     Tag,
+    /// Any of C labels, or none.
+    #[strum(serialize = "multi-label")]
+    MultiLabel,
 }
 
 impl Kind {
@@ -72,26 +78,30 @@ fn unknown_kind(name: &str) -> UnknownName {
     UnknownName { what: "kind", name: name.into(), known: Kind::ALL.iter().map(|kind| kind.name()).collect() }
 }
 
-/// A label as in the file, without leading and trailing blanks; never empty.
+/// A label as in the file, without leading and trailing blanks; never empty, unless a text may have several labels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Label(String);
+pub struct Label {
+    text: String,
+    /// The labels of a list, where a text may have several.
+    list: Option<Vec<String>>,
+}
 
 impl Label {
     /// The label of a field; `None` if it contains only blanks.
     pub fn new(field: &str) -> Option<Self> {
         let field = field.trim();
-        (!field.is_empty()).then(|| Self(field.to_owned()))
+        (!field.is_empty()).then(|| Self { text: field.to_owned(), list: None })
     }
 
-    /// The label's text.
+    /// The label's text; a list is written as JSON.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -151,11 +161,20 @@ pub struct ReadOptions {
     pub require_labels: bool,
     /// Whether the labels are the tags of words. The format is then found by looking at the file.
     pub tagged: bool,
+    /// How several labels a text are written; `None` for one label a text.
+    pub several: Option<SeveralLabels>,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { format: None, task: None, columns: Columns::default(), require_labels: true, tagged: false }
+        Self {
+            format: None,
+            task: None,
+            columns: Columns::default(),
+            require_labels: true,
+            tagged: false,
+            several: None,
+        }
     }
 }
 
@@ -190,6 +209,10 @@ pub struct Dataset {
     /// The numbers of the lines that the preset skips: see [`Preset::skip_malformed`] and [`Preset::skip_labels`].
     /// Empty for every other file, and if labels are not required. The caller must report them.
     pub skipped: Vec<usize>,
+    /// What separates the labels of a field, where a text may have several and the separator is known.
+    pub label_separator: Option<char>,
+    /// The names of the labels that have a column of 0 and 1 each; empty where labels are in one column.
+    pub indicators: Vec<String>,
 }
 
 impl Dataset {
@@ -228,7 +251,8 @@ impl Dataset {
             Some(format) => format,
             None => Format::of(path)?,
         };
-        format.read(reader, path, options)
+        let set = format.read(reader, path, options)?;
+        Ok(Self { label_separator: options.several.as_ref().and_then(|several| several.separator), ..set })
     }
 
     /// Whether its texts are pairs.
@@ -254,6 +278,27 @@ impl Dataset {
                 }
             })
             .collect()
+    }
+
+    /// Refuses a first row that was assumed to be an example and holds the numbers of its columns, as pandas writes a
+    /// header of columns without names.
+    ///
+    /// # Errors
+    /// [`Error::UnsureHeader`].
+    pub fn check_header(&self) -> Result<()> {
+        let Some(first) = self.examples.first().filter(|_| self.header_is_unsure) else { return Ok(()) };
+        let label = first.label.as_ref().map(Label::as_str);
+        let cells = [Some(first.text.as_str()), first.pair.as_deref(), label].into_iter().flatten();
+        if !cells.eq(self.text_columns.iter().chain(&self.label_column).map(String::as_str)) {
+            return Ok(());
+        }
+        let (column, reason) = (self.text_columns[0].clone(), "it holds the numbers of the columns".into());
+        Err(Error::UnsureHeader { path: self.path.clone(), line: first.line, column, reason })
+    }
+
+    /// The classes or labels of an example: one, any number where a text may have several, or none.
+    pub(crate) fn names_of<'a>(&self, example: &'a Example) -> Vec<&'a str> {
+        example.label.as_ref().map_or_else(Vec::new, |label| label.names(self.label_separator))
     }
 
     /// The label of an example; an error if it has none.
@@ -306,7 +351,17 @@ impl Dataset {
             return Err(Error::DataFile { path: path.into(), reason });
         }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { name, path: path.into(), examples, header_is_unsure, text_columns, label_column, skipped })
+        Ok(Self {
+            name,
+            path: path.into(),
+            examples,
+            header_is_unsure,
+            text_columns,
+            label_column,
+            skipped,
+            label_separator: None,
+            indicators: Vec::new(),
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::columns::{self, Plan};
 use super::line_reader::blank;
+use super::several::Place;
 use super::{Dataset, Example, Header, Label, ReadOptions, means_none};
 use crate::presets::{GlueTask, Preset};
 use crate::{Error, Result};
@@ -51,7 +52,13 @@ impl<'a> Table<'a> {
                 Error::DataRow { path: self.path.into(), line, reason }
             });
         }
-        let mut label = plan.label.and_then(|position| Label::new(cells[position]));
+        let mut label = match plan.label {
+            Some(label) if self.options.several.is_some() => {
+                let place = Place { path: self.path, line, plan, is_first: self.examples.is_empty() };
+                Some(place.of_cells(cells, label, self.options)?)
+            }
+            label => label.and_then(|position| Label::new(cells[position])),
+        };
         if means_none(self.preset, label.as_ref()) {
             if self.options.require_labels {
                 self.skipped.push(line);
@@ -80,11 +87,12 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn finish(self) -> Result<Dataset> {
-        let (header, text, label) = match self.plan {
-            Some((plan, _)) => (plan.header, plan.text_names, plan.label_name),
-            None => (true, Vec::new(), None),
+        let (header, text, label, indicators) = match self.plan {
+            Some((plan, _)) => (plan.header, plan.text_names, plan.label_name, plan.indicators),
+            None => (true, Vec::new(), None, Vec::new()),
         };
         let is_unsure = !header && self.options.columns.header == Header::Auto;
-        Dataset::assemble(self.path, self.examples, is_unsure, text, label, self.skipped)
+        let set = Dataset::assemble(self.path, self.examples, is_unsure, text, label, self.skipped)?;
+        Ok(Dataset { indicators: indicators.into_iter().map(|(_, name)| name).collect(), ..set })
     }
 }

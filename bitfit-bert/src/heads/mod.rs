@@ -6,6 +6,7 @@
 
 mod classify;
 mod examples;
+mod multi_label;
 pub(crate) mod pooling;
 mod regress;
 mod tag;
@@ -13,7 +14,7 @@ mod tag;
 use std::fmt::Debug;
 
 use bitfit_core::{Backend, Tape, Var};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use crate::data::{Dataset, Example, Kind, Labels, texts};
@@ -23,6 +24,8 @@ use crate::{Result, UnknownName};
 
 use classify::Classify;
 pub use examples::{Encoded, Examples};
+use multi_label::MultiLabel;
+pub use multi_label::THRESHOLD;
 pub use pooling::{Pooling, PoolingSource};
 use regress::Regress;
 use tag::Tag;
@@ -32,7 +35,7 @@ use tag::Tag;
 pub struct TaskSpec {
     /// What is predicted for a text.
     pub kind: Kind,
-    /// The classes in the order of the head's outputs; `None` for a regression.
+    /// The classes or labels in the order of the head's outputs; `None` for a regression.
     pub labels: Option<Labels>,
     /// Whether the texts are pairs.
     pub pairs: bool,
@@ -82,10 +85,10 @@ impl TaskSpec {
     pub fn encode(&self, tokenizer: &Tokenizer, examples: &[Example], max_length: usize) -> Result<Encoded> {
         let encodings = match self.kind {
             Kind::Tag => return tokenizer.encode_all_words(examples, max_length),
-            Kind::Classify | Kind::Regress if self.encodes_apart() => {
+            Kind::Classify | Kind::Regress | Kind::MultiLabel if self.encodes_apart() => {
                 tokenizer.encode_all_apart(&texts(examples), max_length)?
             }
-            Kind::Classify | Kind::Regress => tokenizer.encode_all(&texts(examples), max_length)?,
+            Kind::Classify | Kind::Regress | Kind::MultiLabel => tokenizer.encode_all(&texts(examples), max_length)?,
         };
         Ok(Encoded { texts: (0..encodings.len()).collect(), encodings })
     }
@@ -103,12 +106,15 @@ impl TaskSpec {
     /// The head of the task.
     ///
     /// # Panics
-    /// When a classification has no labels, which [`crate::TaskFile`] and [`crate::run::Finetune`] rule out.
+    /// When a task of classes or labels has none, which [`crate::TaskFile`] and [`crate::run::Finetune`] rule out.
     pub fn head<D: Backend>(&self) -> Box<dyn Head<D>> {
         match self.kind {
             Kind::Classify => Box::new(Classify::new(self.labels.clone().expect("a classification has labels"))),
             Kind::Regress => Box::new(Regress),
             Kind::Tag => Box::new(Tag::new(self.labels.clone().expect("a tagging has labels"))),
+            Kind::MultiLabel => {
+                Box::new(MultiLabel::new(self.labels.clone().expect("a task of several labels has labels")))
+            }
         }
     }
 }
@@ -118,6 +124,7 @@ pub fn default_metrics(kind: Kind, labels: Option<&Labels>) -> Vec<Metric> {
     let metrics = match (kind, labels) {
         (Kind::Classify, _) => classify::METRICS,
         (Kind::Regress, _) => regress::METRICS,
+        (Kind::MultiLabel, _) => multi_label::METRICS,
         (Kind::Tag, Some(labels)) => tag::metrics(labels),
         (Kind::Tag, None) => &[Metric::Accuracy],
     };
@@ -133,6 +140,8 @@ pub enum Targets {
     Scores(Vec<f32>),
     /// The index of a tag for each word of each text.
     Tags(Vec<Vec<usize>>),
+    /// `[texts, C]`: 1 where the text has the label, 0 elsewhere.
+    Indicators(Array2<f32>),
 }
 
 impl Targets {
@@ -142,6 +151,7 @@ impl Targets {
             Self::Classes(classes) => classes.len(),
             Self::Scores(scores) => scores.len(),
             Self::Tags(texts) => texts.len(),
+            Self::Indicators(indicators) => indicators.nrows(),
         }
     }
 
@@ -159,6 +169,7 @@ impl Targets {
         match self {
             Self::Classes(classes) => Self::Classes(rows.iter().map(|&row| classes[row]).collect()),
             Self::Scores(scores) => Self::Scores(rows.iter().map(|&row| scores[row]).collect()),
+            Self::Indicators(indicators) => Self::Indicators(indicators.select(Axis(0), rows)),
             Self::Tags(texts) => Self::Tags(rows.iter().map(|&row| texts[row].clone()).collect()),
         }
     }
@@ -167,7 +178,9 @@ impl Targets {
     /// tags of words become classes.
     fn of<'a>(&self, sequences: impl Iterator<Item = (usize, &'a Encoding)>) -> Self {
         match self {
-            Self::Classes(_) | Self::Scores(_) => self.select(&sequences.map(|(text, _)| text).collect::<Vec<_>>()),
+            Self::Classes(_) | Self::Scores(_) | Self::Indicators(_) => {
+                self.select(&sequences.map(|(text, _)| text).collect::<Vec<_>>())
+            }
             Self::Tags(texts) => {
                 let tags = |(text, encoding): (usize, &'a Encoding)| {
                     encoding.read.iter().map(move |read| texts[text][read.word])
@@ -190,6 +203,13 @@ pub enum Prediction {
     },
     /// A score.
     Score(f32),
+    /// Any of the labels, or none.
+    Labels {
+        /// The indices of those of a probability of at least [`THRESHOLD`], ascending.
+        labels: Vec<usize>,
+        /// The probability of each label, in their order. They do not sum to 1.
+        probabilities: Vec<f32>,
+    },
     /// The tags of the words that have a token, in their order.
     Tags(Vec<WordTag>),
 }

@@ -166,12 +166,17 @@ impl<D: Backend> Finetune<D> {
         }
         let tokenizer = base.tokenizer()?;
         options.read.tagged = options.kind == Kind::Tag;
-        let training_set = Dataset::read(&options.train, &options.read)?;
+        let mut training_set = Dataset::read(&options.train, &options.read)?;
         let pairs = training_set.is_paired();
         let labels = match options.kind {
             Kind::Classify => Some(Labels::of_training_set(&training_set)?),
             Kind::Tag => Some(Labels::of_words(&training_set)?),
             Kind::Regress => None,
+            Kind::MultiLabel => {
+                let (labels, separator) = Labels::of_several(&training_set)?;
+                training_set.label_separator = separator;
+                Some(labels)
+            }
         };
         if options.metrics.is_empty() {
             options.metrics = heads::default_metrics(options.kind, labels.as_ref());

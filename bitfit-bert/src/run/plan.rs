@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use bitfit_core::Backend;
 
 use crate::config::ModelConfig;
-use crate::data::Dataset;
-use crate::heads::{PairEncoding, Pooling, PoolingSource};
+use crate::data::{Dataset, Kind};
+use crate::heads::{PairEncoding, Pooling, PoolingSource, Targets};
 use crate::methods::BiasSelection;
 use crate::model::{Model, TrainableKind};
 use crate::tokenize::Encoding;
 use crate::train::{Batches, Examples, TrainOptions, prefix_cache_bytes};
 
 use super::FinetuneOptions;
+use super::notes::{self, PlanNote};
 
 /// The plan of a run: what trains, on which data, for how long.
 #[derive(Clone, Debug)]
@@ -41,8 +42,18 @@ pub struct Plan {
     pub rows: usize,
     /// The number of rows in the evaluation set.
     pub eval_rows: Option<usize>,
-    /// The classes, or `None` for a regression.
+    /// What is predicted for a text.
+    pub kind: Kind,
+    /// The classes or labels, or `None` for a regression.
     pub labels: Option<Vec<String>>,
+    /// The number of rows to train on, or of their words, that have each of them; empty for a regression.
+    pub label_rows: Vec<usize>,
+    /// The number of rows to train on without any label, where a text may have several.
+    pub unlabelled_rows: usize,
+    /// What separates the labels of a field, where a text may have several.
+    pub label_separator: Option<char>,
+    /// What a person should see before the run starts.
+    pub notes: Vec<PlanNote>,
     /// The number of tokens in an epoch; none is padding.
     pub tokens: usize,
     /// The number of steps of the whole run.
@@ -122,6 +133,11 @@ impl Plan {
         let config = model.base().config();
         let training = &options.training;
         let batches = Batches::new(train.lengths(), training);
+        let rows = batches.row_numbers();
+        let targets = train.targets(&rows);
+        let notes = datasets.first().map(|training_set| {
+            notes::notes(model.spec().kind, training_set, rows.iter().map(|&row| &train.encodings[row]))
+        });
         let skipped = datasets.iter().map(|dataset| (dataset.name.clone(), dataset.skipped.len()));
         Self {
             model: options.model.clone(),
@@ -136,6 +152,14 @@ impl Plan {
             initial_head: InitialHead::Drawn,
             rows: batches.rows(),
             eval_rows: eval.map(Examples::len),
+            kind: model.spec().kind,
+            label_rows: label_rows(&targets, model.outputs()),
+            unlabelled_rows: match targets {
+                Targets::Indicators(indicators) => indicators.rows().into_iter().filter(|row| row.sum() == 0.0).count(),
+                Targets::Classes(_) | Targets::Scores(_) | Targets::Tags(_) => 0,
+            },
+            label_separator: datasets.first().and_then(|training_set| training_set.label_separator),
+            notes: notes.unwrap_or_default(),
             labels: model.spec().labels.as_ref().map(|labels| labels.names().to_vec()),
             tokens: batches.tokens(),
             steps: batches.steps(training.epochs),
@@ -152,6 +176,21 @@ impl Plan {
     pub fn bias_scalars(&self) -> usize {
         let biases = self.parts.iter().filter(|part| matches!(part.kind, TrainableKind::Bias(_)));
         biases.map(|part| part.scalars).sum()
+    }
+}
+
+/// The number of rows, or of words, that have each class or label; none for scores.
+fn label_rows(targets: &Targets, outputs: usize) -> Vec<usize> {
+    match targets {
+        Targets::Classes(classes) => {
+            let mut rows = vec![0; outputs];
+            classes.iter().for_each(|&class| rows[class] += 1);
+            rows
+        }
+        Targets::Indicators(indicators) => {
+            indicators.columns().into_iter().map(|column| column.iter().filter(|&&is| is == 1.0).count()).collect()
+        }
+        Targets::Scores(_) | Targets::Tags(_) => Vec::new(),
     }
 }
 

@@ -35,14 +35,11 @@ pub(super) fn encode(loaded: &Loaded, text: &str, pair: Option<&str>, room: usiz
         read_until_decided(&mut first, second, room)?;
     }
     let (n1, n2) = longest_first(first.tokens, second.as_ref().map_or(0, |second| second.tokens), room);
+    let all = first.estimated_tokens() + second.as_ref().map_or(0, Text::estimated_tokens);
     let (first, second) = (first.cut(n1), second.map(|second| second.cut(n2)));
     let framed = guarded(|| loaded.frame.apply(first, second))?.map_err(|error| error.to_string())?;
-    Ok(Encoding {
-        ids: framed.get_ids().to_vec(),
-        type_ids: framed.get_type_ids().to_vec(),
-        second: None,
-        read: Vec::new(),
-    })
+    let (ids, type_ids) = (framed.get_ids().to_vec(), framed.get_type_ids().to_vec());
+    Ok(Encoding { ids, type_ids, second: None, read: Vec::new(), left_out: all - (n1 + n2) })
 }
 
 /// A text that is encoded part by part, starting at the end that is kept.
@@ -50,6 +47,8 @@ struct Text<'t> {
     loaded: &'t Loaded,
     /// The rest that is not yet encoded; `None` when the whole text was read.
     rest: Option<&'t str>,
+    /// The number of bytes of the whole text.
+    bytes: usize,
     /// The number of tokens of the parts so far.
     tokens: usize,
     /// The tokens of the first parts, or of the last if the text is cut on the left; at least those that are kept.
@@ -58,7 +57,7 @@ struct Text<'t> {
 
 impl<'t> Text<'t> {
     fn new(loaded: &'t Loaded, text: &'t str) -> Self {
-        Self { loaded, rest: Some(text), tokens: 0, kept: Raw::default() }
+        Self { loaded, rest: Some(text), bytes: text.len(), tokens: 0, kept: Raw::default() }
     }
 
     /// Encodes until there are `room` tokens or the text ends.
@@ -100,6 +99,14 @@ impl<'t> Text<'t> {
             self.kept = Raw::merge(parts, false);
         }
         Ok(())
+    }
+
+    /// The number of tokens of the whole text: counted, or, where a rest is not encoded, as many in each of its bytes
+    /// as in those before it.
+    fn estimated_tokens(&self) -> usize {
+        let rest = self.rest.map_or(0, str::len);
+        let read = (self.bytes - rest).max(1);
+        self.tokens + (self.tokens as f64 * rest as f64 / read as f64).round() as usize
     }
 
     /// The `len` tokens of the text that are kept.

@@ -62,6 +62,9 @@ pub struct Encoding {
     pub second: Option<usize>,
     /// The tokens that a head over tokens reads ([`Tokenizer::encode_words`]); empty where the head reads pooled rows.
     pub read: Vec<ReadToken>,
+    /// The number of tokens of the text, or of both texts, that were left out because they are too long. Where a text
+    /// is so long that its rest was not read, an estimate from the tokens of what was.
+    pub left_out: usize,
 }
 
 /// A token that a head reads.
@@ -224,6 +227,7 @@ impl Tokenizer {
         encoding.second = Some(encoding.ids.len());
         encoding.ids.extend(other.ids);
         encoding.type_ids.extend(other.type_ids);
+        encoding.left_out += other.left_out;
         Ok(encoding)
     }
 

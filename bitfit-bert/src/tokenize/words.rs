@@ -191,6 +191,7 @@ impl Window {
             ids: framed.get_ids().to_vec(),
             type_ids: framed.get_type_ids().to_vec(),
             second: None,
+            left_out: 0,
             read: read.collect(),
         })
     }

@@ -83,5 +83,6 @@ fn options(random: &mut Random) -> ReadOptions {
         columns: Columns { text, label: (random.below(3) == 0).then(|| column(random)), header: Header::Auto },
         require_labels: random.below(2) == 0,
         tagged: true,
+        several: None,
     }
 }

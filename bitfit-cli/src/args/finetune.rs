@@ -65,16 +65,28 @@ pub struct FinetuneArgs {
 
     /// Column of the label, by name or by number from 0 [default: by common names]
     ///
-    /// The common names are label, labels, gold_label, intent, category, class and score. Tags are in the last column of
-    /// conll, in UPOS of conllu and under tags, ner_tags or pos_tags of jsonl.
+    /// The common names are label, labels, gold_label, intent, category, class and score. With --kind multi-label it
+    /// may be a list of columns with commas, each of which holds 0 or 1 and gives its name to a label. Tags are in the
+    /// last column of conll, in UPOS of conllu and under tags, ner_tags or pos_tags of jsonl.
     #[arg(long, value_name = "COL", help_heading = "Model and data")]
     pub label: Option<String>,
 
-    /// Kind of label: a class (classify), a number (regress) or a tag a word (tag) [default: the task's, else classify]
+    /// What separates the labels of a field, where a text has several: one character, such as ; , or | [default: found
+    /// by looking at all fields]
+    #[arg(
+        long, value_name = "CHAR", value_parser = values::separator, allow_hyphen_values = true,
+        help_heading = "Model and data"
+    )]
+    pub label_separator: Option<char>,
+
+    /// Kind of label: a class (classify), a number (regress), any number of labels (multi-label), or a tag for each
+    /// word (tag) [default: the task's, otherwise classify]
     ///
-    /// Without a task, classes are scored by accuracy and F1 (of the second class where there are two, otherwise the
-    /// mean over classes), numbers by Spearman's and Pearson's correlation, and tags by accuracy or, where they mark
-    /// entities (B-PER, I-PER, O), by the F1 of entities as seqeval computes it. The first metric chooses the best epoch.
+    /// Several labels are a JSON list, or one field with a separator, or columns of 0 and 1 (see --label); a text may
+    /// have none. Without a task, classes are scored by accuracy and F1 (of the second class where there are two,
+    /// otherwise the mean over classes), numbers by Spearman's and Pearson's correlation, several labels by micro F1,
+    /// macro F1 and the share of texts whose labels are all right, and tags by accuracy or, where they mark entities
+    /// (B-PER, I-PER, O), by the F1 of entities as seqeval computes it. The first metric chooses the best epoch.
     #[arg(long, value_name = "KIND", value_parser = values::kind(), help_heading = "Model and data")]
     pub kind: Option<Kind>,
 

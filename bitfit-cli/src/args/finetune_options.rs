@@ -50,7 +50,7 @@ impl FinetuneArgs {
             model: self.model.clone(),
             train: self.train.clone(),
             eval: self.eval.clone(),
-            read: self.read.options(self.task, self.label.as_deref(), true),
+            read: self.read.labelled(kind, self.task, self.label.as_deref(), self.label_separator)?,
             kind,
             metrics,
             method: self.method()?,
@@ -144,6 +144,7 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::Format => "--format",
         Setting::TextColumn => "--text",
         Setting::LabelColumn => "--label",
+        Setting::LabelSeparator => "--label-separator",
         Setting::Header => "--header",
         _ => return None,
     })

@@ -9,8 +9,8 @@ mod values;
 use std::error::Error as _;
 use std::process::ExitCode;
 
-use anyhow::anyhow;
-use bitfit_bert::data::{Columns, Format, Header, ReadOptions};
+use anyhow::{Result, anyhow, bail};
+use bitfit_bert::data::{Columns, Format, Header, Kind, ReadOptions, SeveralLabels};
 use bitfit_bert::presets::GlueTask;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
@@ -103,7 +103,31 @@ impl ReadArgs {
         };
         let text = self.text.iter().map(|column| column.as_str().into()).collect();
         let columns = Columns { text, label: label.map(Into::into), header };
-        ReadOptions { format: self.format, task, columns, require_labels, tagged: false }
+        ReadOptions { format: self.format, task, columns, require_labels, several: None, tagged: false }
+    }
+
+    /// The options for labels of this kind: those of several labels a text may be in several columns, or in one with a
+    /// separator.
+    ///
+    /// # Errors
+    /// For a separator where a text has one label.
+    pub fn labelled(
+        &self,
+        kind: Kind,
+        task: Option<GlueTask>,
+        label: Option<&str>,
+        separator: Option<char>,
+    ) -> Result<ReadOptions> {
+        if kind != Kind::MultiLabel {
+            if separator.is_some() {
+                bail!("--label-separator: a text of kind {kind} has one label; choose --kind multi-label for several");
+            }
+            return Ok(self.options(task, label, true));
+        }
+        let mut columns = label.into_iter().flat_map(|columns| columns.split(','));
+        let options = self.options(task, columns.next(), true);
+        let further_columns = columns.map(Into::into).collect();
+        Ok(ReadOptions { several: Some(SeveralLabels { separator, further_columns }), ..options })
     }
 }
 

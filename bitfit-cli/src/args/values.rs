@@ -283,6 +283,14 @@ pub fn head_start() -> impl TypedValueParser<Value = HeadStart> {
     })
 }
 
+/// What separates labels: one character that is part of no word and no number.
+pub fn separator(text: &str) -> Result<char, String> {
+    let mut characters = text.chars();
+    let separator = characters.next().filter(|c| !c.is_alphanumeric() && !c.is_control() && !"\"'[]-_.".contains(*c));
+    let separator = separator.filter(|_| characters.next().is_none());
+    separator.ok_or_else(|| "expected one character, such as ; , or |".into())
+}
+
 /// One layer, such as `5`, or a range of them, such as `0-5`.
 pub fn layers(text: &str) -> Result<RangeInclusive<usize>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -308,6 +316,16 @@ mod tests {
         assert_eq!(layers("0-5"), Ok(0..=5));
         for bad in ["", "-", "5-0", "a", "1-", "-1", "0-5-7", "1,2"] {
             assert!(layers(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_separator_is_one_character_that_is_not_part_of_labels() {
+        for (text, expected) in [(";", ';'), (",", ','), ("|", '|'), (" ", ' '), ("/", '/')] {
+            assert_eq!(separator(text), Ok(expected));
+        }
+        for bad in ["", "a", "7", ";;", "\t", "-", "[", "é"] {
+            assert!(separator(bad).is_err(), "{bad}");
         }
     }
 

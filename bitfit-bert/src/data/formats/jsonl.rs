@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::data::columns::{self, Plan};
 use crate::data::line_reader::{Blanks, LineReader, blank};
+use crate::data::several::Place;
 use crate::data::{Dataset, Example, Label, ReadOptions, means_none};
 use crate::presets::GlueTask;
 use crate::{Error, Result};
@@ -37,6 +38,10 @@ pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> 
         };
         let row = Row { path, line, object: &object };
         let mut label = match &plan.label_name {
+            Some(key) if options.several.is_some() => {
+                let place = Place { path, line, plan, is_first: examples.is_empty() };
+                Some(place.of_object(&object, key, options)?)
+            }
             Some(key) => row.label(key, options)?,
             None => None,
         };
@@ -51,8 +56,10 @@ pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> 
         let pair = plan.text_names.get(1).map(|key| row.text(key)).transpose()?;
         examples.push(Example { text, pair, label, words: Vec::new(), line });
     }
-    let (text_names, label_name) = plan.map(|plan| (plan.text_names, plan.label_name)).unwrap_or_default();
-    Dataset::assemble(path, examples, false, text_names, label_name, skipped)
+    let (text_names, label_name, indicators) =
+        plan.map(|plan| (plan.text_names, plan.label_name, plan.indicators)).unwrap_or_default();
+    let set = Dataset::assemble(path, examples, false, text_names, label_name, skipped)?;
+    Ok(Dataset { indicators: indicators.into_iter().map(|(_, name)| name).collect(), ..set })
 }
 
 fn parse(path: &Path, line: usize, text: &str, first: bool) -> Result<Map<String, Value>> {
