@@ -52,7 +52,7 @@ finetune probe --method probe
 
 heading "BitFit: the biases train too, from the probe on, with three seeds"
 for seed in 0 1 2; do
-    finetune bitfit-$seed --warm-start --lr 1e-3 --epochs 8 --schedule linear --seed $seed
+    finetune bitfit-$seed --lr 1e-3 --epochs 8 --schedule linear --seed $seed
 done
 
 heading "Probe and BitFit on the 168 rows of $data/test.tsv"

@@ -2,9 +2,10 @@
 //! BERT-base does, DistilBERT half of it, MPNet adds the position bias, and the mean of all tokens needs the last layer
 //! for every token where the pooler needs it for the first.
 //!
-//! The steps of a group run in turn, and a ratio is the median over the rounds, because a machine's speed changes more
-//! from minute to minute than these differ. `cargo bench -p benches --bench architectures -- [ROUNDS]`, 20 by default;
-//! the models' random weights take 2 GB of disk. As a test, MiniLM alone makes one round.
+//! The steps of a group run in turn, every other round in the reverse order, and a ratio is the median over the rounds,
+//! because a machine's speed changes more from minute to minute than these differ. `cargo bench -p benches --bench
+//! architectures -- [ROUNDS] [MODEL]`, 20 rounds by default; with a model (`roberta-base`), only its steps and those
+//! that they are compared with. The models' random weights take 2 GB of disk. As a test, MiniLM alone makes one round.
 
 use std::path::Path;
 
@@ -46,23 +47,37 @@ fn main() {
 }
 
 impl Group {
+    /// The first step, and with models on the command line only theirs beside it.
+    fn chosen(&self) -> Vec<(Size, Pooling)> {
+        let models: Vec<String> = std::env::args().skip(1).filter(|argument| argument.contains("-base")).collect();
+        let chosen =
+            |at: usize, size: &Size| at == 0 || models.is_empty() || models.iter().any(|model| model == size.name);
+        self.steps.iter().enumerate().filter(|(at, (size, _))| chosen(*at, size)).map(|(_, step)| *step).collect()
+    }
+
     fn measure(&self, precision: Precision, rounds: usize) {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let lengths = vec![self.tokens; self.sequences];
         let device = Cpu::default().with_precision(precision);
         let step = |&(size, pooling): &(Size, Pooling)| Step::new(device.clone(), size, pooling, dir, &lengths);
-        let mut steps: Vec<_> = self.steps.iter().map(step).collect();
+        let chosen = self.chosen();
+        if chosen.len() < 2 {
+            return;
+        }
+        let mut steps: Vec<_> = chosen.iter().map(step).collect();
         for step in &mut steps {
             step.run();
         }
         let mut all = vec![Vec::new(); steps.len()];
-        for _ in 0..rounds {
-            for (step, own) in steps.iter_mut().zip(&mut all) {
-                own.push(seconds(|| step.run()));
+        for round in 0..rounds {
+            let mut one_step = |at: usize| all[at].push(seconds(|| steps[at].run()));
+            match round % 2 {
+                0 => (0..chosen.len()).for_each(&mut one_step),
+                _ => (0..chosen.len()).rev().for_each(&mut one_step),
             }
         }
         println!("\n{} x {} tokens, {precision}, {rounds} rounds", self.sequences, self.tokens);
-        for ((size, pooling), own) in self.steps.iter().zip(&all) {
+        for ((size, pooling), own) in chosen.iter().zip(&all) {
             let ratio = median(own.iter().zip(&all[0]).map(|(own, first)| own / first));
             let least = own.iter().copied().fold(f64::INFINITY, f64::min);
             let name = format!("{}, {pooling}", size.name);

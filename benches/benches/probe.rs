@@ -30,7 +30,7 @@ fn main() {
     });
     let targets = Targets::Classes(of_text);
     let encodings = (0..texts).map(|_| random_text(&mut random, TOKENS)).collect();
-    let examples = Examples { encodings, targets };
+    let examples = Examples::new(encodings, targets);
 
     let measured = |work: &dyn Fn()| median((0..rounds).map(|_| seconds(work)));
     for precision in Precision::ALL {

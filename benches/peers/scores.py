@@ -64,12 +64,12 @@ class Cell:
 
 METHODS = {
     "probe": "probe",
-    "bitfit": "BitFit, new head",
-    "bitfit-warm": "BitFit, `--warm-start`",
+    "bitfit-random-head": "BitFit, `--no-probe` (random head)",
+    "bitfit": "BitFit",
     "probe-separate": "probe, `--pair separate`",
-    "bitfit-warm-separate": "BitFit, `--warm-start --pair separate`",
+    "bitfit-separate": "BitFit, `--pair separate`",
     "torch-probe": "scikit-learn's probe on PyTorch's rows",
-    "torch-bitfit": "PyTorch, BitFit, new head",
+    "torch-bitfit": "PyTorch, BitFit, random head",
 }
 
 
@@ -95,7 +95,7 @@ def bitfit_command(arguments, cell, out):
         command += ["--method", "probe"]
     else:
         command += ["--lr", settings.lr, "--schedule", "linear", "--epochs", str(settings.epochs[cell.task])]
-        command += ["--warm-start"] if "warm" in cell.method else ["--no-probe"]
+        command += ["--no-probe"] if cell.method == "bitfit-random-head" else []
     return command + ["--out", out]
 
 

@@ -39,7 +39,7 @@ impl<D: Backend> Step<D> {
         Self {
             optimizer: ArenaOptimizer::new(model.arena(), AdamW::default()).expect("an optimizer"),
             gradient: model.arena().gradient().expect("a gradient"),
-            examples: Examples { encodings, targets },
+            examples: Examples::new(encodings, targets),
             model,
             step: 0,
         }
@@ -78,7 +78,7 @@ impl<D: Backend> Step<D> {
 /// A text of random word pieces.
 pub fn random_text(random: &mut Random, tokens: usize) -> Encoding {
     let ids = (0..tokens).map(|_| 1000 + random.below(29_000)).collect();
-    Encoding { ids, type_ids: vec![0; tokens], second: None }
+    Encoding { ids, type_ids: vec![0; tokens], ..Encoding::default() }
 }
 
 /// BitFit with all biases, for classes read out by `pooling`.

@@ -4,8 +4,9 @@
 //! cargo run -p bitfit-bert --example tokenize -- DIR [MAX_LENGTH] < texts.jsonl
 //! ```
 //!
-//! A line of the input is a JSON string, or an array of two for a pair; a line of the output has the ids, and behind a
-//! bar the token types. `tests/goldens/compare_tokenizers.py` compares them with those of transformers.
+//! A line of the input is a JSON string, an array of two for a pair, or an object with a list of `words`; a line of the
+//! output has the ids, and behind a bar the token types, or for words the positions of those that are read. What is too
+//! long in words is so many lines more. `tests/goldens/compare_tokenizers.py` compares them with those of transformers.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 enum Row {
     Single(String),
     Pair(String, String),
+    Words { words: Vec<String> },
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,16 +30,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let limits = Limits { vocab_size: usize::MAX, token_types: Some(usize::MAX), max_length };
     let tokenizer = Tokenizer::open(Path::new(&dir), limits)?;
     let mut rows: Vec<(String, Option<String>)> = Vec::new();
+    let join = |ids: &mut dyn Iterator<Item = u32>| ids.map(|id| id.to_string()).collect::<Vec<_>>().join(" ");
+    let mut out = io::BufWriter::new(io::stdout().lock());
     for line in io::stdin().lock().lines() {
         rows.push(match serde_json::from_str(&line?)? {
             Row::Single(text) => (text, None),
             Row::Pair(first, second) => (first, Some(second)),
+            Row::Words { words } => {
+                for encoding in tokenizer.encode_words(&words, max_length)? {
+                    let ids = join(&mut encoding.ids.iter().copied());
+                    let read = join(&mut encoding.read.iter().map(|read| read.token as u32));
+                    writeln!(out, "{ids} | {read}")?;
+                }
+                continue;
+            }
         });
     }
-    let mut out = io::BufWriter::new(io::stdout().lock());
     for encoding in tokenizer.encode_all(&rows, max_length)? {
-        let join = |ids: &[u32]| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-        writeln!(out, "{} | {}", join(&encoding.ids), join(&encoding.type_ids))?;
+        let [ids, types] = [&encoding.ids, &encoding.type_ids].map(|list| join(&mut list.iter().copied()));
+        writeln!(out, "{ids} | {types}")?;
     }
     Ok(out.flush()?)
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::arch::{Architecture, BERT, Module, Positions};
 use crate::files::{MAX_CONFIG, read_bounded};
+use crate::heads::Pooling;
 use crate::{Error, Result};
 
 /// The file's name inside a model directory.
@@ -167,8 +168,12 @@ impl ModelConfig {
 
     /// The dropout before the head, as the architecture's class for the classification of texts chooses it: its own
     /// where there is one, `hidden_dropout_prob` elsewhere.
-    pub fn head_dropout_prob(&self) -> f32 {
-        self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
+    pub fn head_dropout_prob(&self, pooling: Pooling) -> f32 {
+        match (pooling, self.architecture.keys.head_dropout) {
+            // The key is for the classification of texts alone where it has a default, as in DistilBERT.
+            (Pooling::Tokens, Some((_, Some(_)))) => self.hidden_dropout_prob,
+            _ => self.classifier_dropout.unwrap_or(self.hidden_dropout_prob),
+        }
     }
 
     /// The position of a sequence's first token.
@@ -403,8 +408,8 @@ mod tests {
 
     #[test]
     fn the_head_falls_back_to_the_hidden_dropout() {
-        assert_eq!(parse(json!({"hidden_dropout_prob": 0.25})).unwrap().head_dropout_prob(), 0.25);
-        assert_eq!(parse(json!({"classifier_dropout": 0.0})).unwrap().head_dropout_prob(), 0.0);
+        assert_eq!(parse(json!({"hidden_dropout_prob": 0.25})).unwrap().head_dropout_prob(Pooling::Mean), 0.25);
+        assert_eq!(parse(json!({"classifier_dropout": 0.0})).unwrap().head_dropout_prob(Pooling::Mean), 0.0);
     }
 
     #[test]

@@ -190,6 +190,21 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Several labels for a text, of which the kind of the task has one.
+    #[error(
+        "{}, line {line}, column {}: {}; expected one label, or the kind multi-label",
+        OneLine(.path.display()), OneLine(.column), OneLine(.reason)
+    )]
+    SeveralLabels {
+        /// The file.
+        path: PathBuf,
+        /// The line its row begins on, from 1.
+        line: usize,
+        /// The column's name, or its number from 0 where there is no header.
+        column: String,
+        /// What was found.
+        reason: String,
+    },
     /// A label that the training set does not have.
     #[error("{}, line {line}: the label {label:?} is not among those of the training set: {}", OneLine(.path.display()), listed(.known))]
     UnknownLabel {
@@ -274,6 +289,7 @@ impl Error {
             Self::DataColumn { settings, .. } | Self::Dialect { settings, .. } => settings.to_vec(),
             Self::UnknownFormat { .. } => vec![Setting::Format],
             Self::UnsureHeader { .. } => vec![Setting::Header],
+            Self::SeveralLabels { .. } => vec![Setting::Kind],
             Self::WrongTexts { paired: true, .. } => vec![Setting::TextColumn],
             Self::WrongTexts { paired: false, .. } => vec![Setting::TextColumn, Setting::Format],
             Self::ModelNotFound { .. } => vec![Setting::Model],
@@ -328,6 +344,7 @@ mod tests {
             Error::DataRow { path: path.clone(), line: 1, reason: hostile.clone() },
             Error::Dialect { path: path.clone(), line: 1, reason: hostile.clone(), settings: &[] },
             Error::DataField { path: path.clone(), line: 1, column: hostile.clone(), reason: hostile.clone() },
+            Error::SeveralLabels { path: path.clone(), line: 1, column: hostile.clone(), reason: hostile.clone() },
             Error::UnknownLabel { path: path.clone(), line: 1, label: hostile.clone(), known: vec![hostile.clone()] },
             Error::TaskFile { path, reason: hostile },
         ] {

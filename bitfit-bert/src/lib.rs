@@ -24,7 +24,7 @@
 //!     metrics: vec![Metric::Accuracy],
 //! };
 //! let encodings = base.tokenizer()?.encode_all(&data::texts(&set.examples), spec.max_length)?;
-//! let examples = Examples { targets: spec.head::<Cpu>().targets(&set)?, encodings };
+//! let examples = Examples::new(encodings, spec.head::<Cpu>().targets(&set)?);
 //!
 //! let (method, initial) = (Method::BitFit(BiasSelection::all()), InitialValues::Drawn { seed: 0 });
 //! let mut model = Model::new(&base, &ModelOptions { spec, method, initial, dropout: None })?;

@@ -54,6 +54,9 @@ pub enum Setting {
     /// What of the last layer the head reads.
     #[strum(serialize = "the read-out")]
     Pooling,
+    /// What is predicted for a text: [`Kind`](crate::data::Kind).
+    #[strum(serialize = "the kind")]
+    Kind,
     /// The kinds of bias that train.
     #[strum(serialize = "the kind of bias")]
     Biases,
@@ -72,6 +75,9 @@ pub enum Setting {
     /// [`Columns::label`](crate::data::Columns::label).
     #[strum(serialize = "the label column")]
     LabelColumn,
+    /// [`SeveralLabels::separator`](crate::data::SeveralLabels::separator).
+    #[strum(serialize = "the separator of labels")]
+    LabelSeparator,
     /// [`Columns::header`](crate::data::Columns::header).
     #[strum(serialize = "the header")]
     Header,

@@ -1,6 +1,6 @@
-//! Tiny random encoders of every architecture against transformers, through every read-out, on numbers that
-//! `goldens/encoders.py` computed in float64: logits, losses, the gradient of everything that trains, ten AdamW steps.
-//! On every instruction set of this CPU, and on a GPU where there is one.
+//! Tiny random encoders of every architecture against transformers, through every read-out, that of tokens included, on
+//! numbers that `goldens/encoders.py` computed in float64: logits, losses, the gradient of everything that trains, ten
+//! AdamW steps. On every instruction set of this CPU, and on a GPU where there is one.
 
 mod common;
 
@@ -11,6 +11,7 @@ use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::heads::{PairEncoding, Pooling, Targets, TaskSpec};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
+use bitfit_bert::tokenize::{Encoding, ReadToken};
 use bitfit_bert::train::Examples;
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::ops::activation::Activation;
@@ -34,9 +35,10 @@ fn case<D: Backend>(base: &Base<D>, pooling: Pooling) -> Case<D> {
     let first = format!("{pooling}.head.");
     let head = |(name, value): (&String, &HostTensor)| Some((name.strip_prefix(&first)?.to_owned(), value.clone()));
     let tensors: HashMap<String, HostTensor> = golden.floats.iter().filter_map(head).collect();
+    let is_tagging = pooling == Pooling::Tokens;
     let options = ModelOptions {
         spec: TaskSpec {
-            kind: Kind::Classify,
+            kind: if is_tagging { Kind::Tag } else { Kind::Classify },
             labels: Labels::from_names(["a", "b", "c"].map(str::to_owned).to_vec()),
             pairs: false,
             pair: PairEncoding::Joint,
@@ -48,14 +50,31 @@ fn case<D: Backend>(base: &Base<D>, pooling: Pooling) -> Case<D> {
         initial: InitialValues::HeadFile { file: TensorFile { path, tensors }, seed: 0 },
         dropout: Some(0.0),
     };
-    let classes = golden.integer("batch.labels").iter().map(|&label| label as usize).collect();
+    let classes = |name| golden.integer(name).iter().map(|&label| label as usize).collect::<Vec<_>>();
+    let examples = if is_tagging {
+        tagged(encodings(&golden), classes("batch.tags"))
+    } else {
+        Examples::new(encodings(&golden), Targets::Classes(classes("batch.labels")))
+    };
     Case {
         json: serde_json::from_slice(&json).unwrap(),
         run: pooling.to_string(),
-        examples: Examples { encodings: encodings(&golden), targets: Targets::Classes(classes) },
+        examples,
         model: Model::new(base, &options).unwrap(),
         golden,
     }
+}
+
+/// Every third token of each text with its tag.
+fn tagged(mut encodings: Vec<Encoding>, tags: Vec<usize>) -> Examples {
+    let mut tags = tags.into_iter();
+    let mut targets = Vec::new();
+    for encoding in &mut encodings {
+        let tokens = (0..encoding.ids.len()).step_by(3);
+        encoding.read = tokens.enumerate().map(|(word, token)| ReadToken { token, word }).collect();
+        targets.push(tags.by_ref().take(encoding.read.len()).collect());
+    }
+    Examples::new(encodings, Targets::Tags(targets))
 }
 
 /// By how much of its norm a gradient in bfloat16 may be off. Through a ReLU it jumps where rounding moves an input of

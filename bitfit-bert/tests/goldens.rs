@@ -52,7 +52,7 @@ fn case<D: Backend>(device: D, variant: &str, run: &str) -> Case<D> {
         dropout: Some(0.0),
     };
     let model = Model::new(&Base::open(&device, &dir).unwrap(), &options).unwrap();
-    let examples = Examples { encodings: encodings(&golden), targets: targets(&golden, run) };
+    let examples = Examples::new(encodings(&golden), targets(&golden, run));
     Case { golden, json, run: run.to_owned(), examples, model }
 }
 

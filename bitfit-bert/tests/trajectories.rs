@@ -13,7 +13,7 @@ use bitfit_bert::data::{Columns, Kind, ReadOptions};
 use bitfit_bert::heads::{PairEncoding, Pooling};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::Base;
-use bitfit_bert::run::{Finetune, FinetuneOptions, ProbeUse};
+use bitfit_bert::run::{Finetune, FinetuneOptions, HeadStart, ProbeUse};
 use bitfit_bert::train::{Events, StepReport, TrainOptions};
 use bitfit_bert::{BiasKind, BiasSelection, Method};
 use bitfit_core::{Backend, Cpu, Precision};
@@ -69,7 +69,7 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         max_length: Some(128),
         dropout: Some(0.0),
         probe: ProbeUse::Off,
-        init_head: Some(head),
+        head: HeadStart::File(head),
         log_every: 1,
         out: out.path().into(),
     };

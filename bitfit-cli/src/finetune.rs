@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{Finetune, Finished, Plan, scores_as_json};
+use bitfit_bert::run::{Finetune, Finished, Plan, PlanNote, scores_as_json};
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
 
@@ -39,7 +39,11 @@ impl Job for Training<'_> {
         let quiet = args.machine.quiet;
         let base = Base::open(device, &hub::resolve(&args.model, quiet)?)?;
         let finetune = Finetune::prepare(&base, options)?;
-        let plan = finetune.plan().clone();
+        let mut plan = finetune.plan().clone();
+        if args.kind.is_some() || args.task.is_some() {
+            // Classes were asked for.
+            plan.notes.retain(|note| !matches!(note, PlanNote::MayBeScores(_)));
+        }
         if !quiet {
             plan_lines(&plan).iter().for_each(|line| report::say(format_args!("{line}")));
         }
@@ -123,7 +127,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
 
 /// Refuses files that do not exist, and data that the run would overwrite.
 fn check_files(args: &FinetuneArgs) -> Result<()> {
-    for path in [Some(&args.train), args.eval.as_ref(), args.init_head.as_ref()].into_iter().flatten() {
+    for path in [Some(&args.train), args.eval.as_ref(), args.head_file()].into_iter().flatten() {
         setup::check_input(path)?;
     }
     for (flag, path) in [("--train", Some(&args.train)), ("--eval", args.eval.as_ref())] {

@@ -9,6 +9,9 @@ use indicatif::{BinaryBytes, HumanCount};
 
 use crate::report::{SKIPPED, lines_text};
 
+mod labels;
+mod notes;
+
 /// The plan of a run in a few lines. Each begins with a title, or continues the line before it.
 pub fn plan_lines(plan: &Plan) -> Vec<String> {
     let config = &plan.config;
@@ -36,8 +39,8 @@ pub fn plan_lines(plan: &Plan) -> Vec<String> {
     lines.add("trains", format!("{trainable} of {total} parameters ({percent:.3} %){layers}"));
     plan.parts.iter().for_each(|part| lines.add("", part_text(part)));
     lines.add("head", pooling(plan));
-    if let Some(head) = &plan.initial_head {
-        lines.add("", initial_head(head, plan.labels.as_deref()));
+    if let Some(text) = initial_head(&plan.initial_head, plan.labels.as_deref()) {
+        lines.add("", text);
     }
     lines.add("training", training(plan));
     lines.add("", settings(plan));
@@ -45,6 +48,7 @@ pub fn plan_lines(plan: &Plan) -> Vec<String> {
         lines.add("cache", cache(prefix));
     }
     lines.add("device", plan.device.clone());
+    plan.notes.iter().for_each(|note| lines.add("note", notes::text(note, plan)));
     lines.0
 }
 
@@ -67,8 +71,7 @@ impl Lines {
 fn data(plan: &Plan) -> String {
     let (rows, tokens) = (grouped(plan.rows), grouped(plan.tokens));
     let eval = plan.eval_rows.map_or("no evaluation set".into(), |rows| format!("{} to evaluate", grouped(rows)));
-    let kind = plan.labels.as_ref().map_or("scores".into(), |labels| format!("{} classes", labels.len()));
-    format!("{rows} rows ({tokens} tokens) to train on, {eval}; {kind}")
+    format!("{rows} rows ({tokens} tokens) to train on, {eval}; {}", labels::text(plan))
 }
 
 /// The tensors of one kind.
@@ -95,8 +98,10 @@ fn pooling(plan: &Plan) -> String {
         (Pooling::Mean, _) => "the mean over all tokens",
         (Pooling::ClsNormalized, _) => "the first token, divided by its length",
         (Pooling::MeanNormalized, _) => "the mean over all tokens, divided by its length",
+        (Pooling::Tokens, _) => "the first token of each word",
     };
     let why = match &plan.pooling_source {
+        _ if plan.pooling == Pooling::Tokens => "as every tagging of words does".into(),
         PoolingSource::Chosen => "by --pooling".to_owned(),
         PoolingSource::File(path) => format!("as {} says", path.display()),
         PoolingSource::Default => format!("as {}'s own class for classification does", plan.config.architecture),
@@ -108,16 +113,21 @@ fn pooling(plan: &Plan) -> String {
     format!("reads {what}, {why}{pair}")
 }
 
-/// Where the head's first values come from, and for which classes they are taken.
-fn initial_head(head: &InitialHead, labels: Option<&[String]>) -> String {
-    let order = match (head.has_labels, labels) {
+/// Where the head's first values come from, and for which classes they are taken; `None` where they are drawn.
+fn initial_head(head: &InitialHead, labels: Option<&[String]>) -> Option<String> {
+    let (path, has_labels) = match head {
+        InitialHead::Drawn => return None,
+        InitialHead::Probe => return Some("begins with the values of a probe".into()),
+        InitialHead::File { path, has_labels } => (path, *has_labels),
+    };
+    let order = match (has_labels, labels) {
         (false, Some(labels)) => {
             let classes = labels.join(", ");
             format!("; neither it nor a config.json beside it names the classes, so its rows are taken for {classes}")
         }
         _ => String::new(),
     };
-    format!("first values from {}{order}", head.path.display())
+    Some(format!("begins with the values of {}{order}", path.display()))
 }
 
 /// The length of the run.
@@ -181,10 +191,10 @@ mod tests {
 
     #[test]
     fn a_head_without_class_names_is_pointed_out() {
-        let head = InitialHead { path: "head.safetensors".into(), has_labels: false };
+        let head = |has_labels| InitialHead::File { path: "head.safetensors".into(), has_labels };
+        let text = |head, labels| initial_head(&head, labels).unwrap();
         let labels = ["blame".to_owned(), "praise".to_owned()];
-        assert!(initial_head(&head, Some(&labels)).ends_with("its rows are taken for blame, praise"));
-        let named = InitialHead { has_labels: true, ..head };
-        assert_eq!(initial_head(&named, Some(&labels)), "first values from head.safetensors");
+        assert!(text(head(false), Some(&labels[..])).ends_with("its rows are taken for blame, praise"));
+        assert_eq!(text(head(true), Some(&labels[..])), "begins with the values of head.safetensors");
     }
 }

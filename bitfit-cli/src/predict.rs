@@ -10,8 +10,9 @@ use std::thread;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::Predictor;
-use bitfit_bert::data::{Dataset, Example, Format, Labels, ReadOptions, read_lines};
-use bitfit_bert::heads::Prediction;
+use bitfit_bert::data::{Dataset, Example, Format, Kind, Labels, ReadOptions, read_lines};
+use bitfit_bert::heads::{Prediction, WordTag};
+use bitfit_bert::metrics::entity_f1;
 use bitfit_core::Backend;
 use serde::{Serialize, Serializer};
 
@@ -20,8 +21,14 @@ use crate::output::{self, Sink};
 use crate::setup::{self, FoundTask, Job, Loaded};
 use crate::{interrupt, report, text};
 
+/// The tag of a word outside of every entity.
+const OUTSIDE: &str = "O";
+
 /// The number of texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;
+
+/// What stands between the labels of a text, and between their probabilities.
+const SEPARATOR: &str = ";";
 
 /// Runs the command.
 pub fn run(args: PredictArgs) -> Result<ExitCode> {
@@ -103,6 +110,7 @@ fn refuse_columns(args: &PredictArgs) -> Result<()> {
 /// The texts of a file, or of a table on stdin.
 fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> Result<Dataset> {
     let read = args.read.options(args.task, None, false);
+    let read = ReadOptions { tagged: loaded.predictor.info().kind == Kind::Tag, ..read };
     // A .txt file may be plain texts, which have no columns for a preset to choose; a preset's own files are .tsv.
     let name = args.input.to_string_lossy().to_ascii_lowercase();
     let is_text = name.strip_suffix(".gz").unwrap_or(&name).ends_with(".txt");
@@ -170,9 +178,8 @@ impl<D: Backend> Answers<'_, D> {
         if examples.is_empty() {
             return Ok(());
         }
-        let texts: Vec<_> = examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect();
         let mut lines = String::new();
-        for (example, prediction) in examples.iter().zip(self.predictor.predict(&texts)?) {
+        for (example, prediction) in examples.iter().zip(self.predictor.predict_examples(examples)?) {
             let answer = Answer::new(self.predictor, example, &prediction)?;
             match self.format {
                 OutputFormat::Text => lines += &answer.to_text(),
@@ -206,20 +213,51 @@ enum Verdict<'a> {
     Score {
         score: f32,
     },
+    Labels {
+        labels: Vec<&'a str>,
+        #[serde(serialize_with = "as_object")]
+        probabilities: Vec<(&'a str, f32)>,
+    },
+    Tags {
+        words: Vec<&'a str>,
+        tags: Vec<&'a str>,
+        probabilities: Vec<f32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        entities: Option<Vec<Entity<'a>>>,
+    },
+}
+
+/// An entity of a text.
+#[derive(Serialize)]
+struct Entity<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    /// Its first character in the text, from 0, and the one behind its last; a character is a code point.
+    start: usize,
+    end: usize,
+    text: &'a str,
 }
 
 impl<'a> Answer<'a> {
     fn new<D: Backend>(predictor: &'a Predictor<D>, example: &'a Example, prediction: &Prediction) -> Result<Self> {
+        let named = |probabilities: &[f32]| -> Vec<(&'a str, f32)> {
+            let names = predictor.labels().map(Labels::names).unwrap_or_default();
+            names.iter().map(String::as_str).zip(probabilities.iter().copied()).collect()
+        };
         let verdict = match prediction {
             Prediction::Class { class, probabilities } => {
-                let names = predictor.labels().map(Labels::names).unwrap_or_default();
-                let probabilities: Vec<_> =
-                    names.iter().map(String::as_str).zip(probabilities.iter().copied()).collect();
+                let probabilities = named(probabilities);
                 let &(label, probability) =
                     probabilities.get(*class).ok_or_else(|| anyhow!("class {class} has no name"))?;
                 Verdict::Class { label, probability, probabilities }
             }
             Prediction::Score(score) => Verdict::Score { score: *score },
+            Prediction::Tags(found) => tags(predictor, example, found),
+            Prediction::Labels { labels, probabilities } => {
+                let probabilities = named(probabilities);
+                let labels = labels.iter().filter_map(|&label| Some(probabilities.get(label)?.0)).collect();
+                Verdict::Labels { labels, probabilities }
+            }
         };
         Ok(Self { text: &example.text, pair: example.pair.as_deref(), verdict })
     }
@@ -228,10 +266,51 @@ impl<'a> Answer<'a> {
         let mut fields = match &self.verdict {
             Verdict::Class { label, probability, .. } => vec![text::field(label), format!("{probability:.4}")],
             Verdict::Score { score } => vec![format!("{score:.4}")],
+            Verdict::Labels { labels, probabilities } => {
+                let given = probabilities.iter().filter(|(name, _)| labels.contains(name));
+                let (labels, probabilities): (Vec<_>, Vec<_>) =
+                    given.map(|(name, p)| (text::field(name), format!("{p:.4}"))).unzip();
+                vec![labels.join(SEPARATOR), probabilities.join(SEPARATOR)]
+            }
+            Verdict::Tags { words, tags, .. } => {
+                let line = |(word, tag): (&&str, &&str)| format!("{}\t{}\n", text::field(word), text::field(tag));
+                return words.iter().zip(tags).map(line).collect();
+            }
         };
         fields.extend([Some(self.text), self.pair].into_iter().flatten().map(text::field));
         fields.join("\t")
     }
+}
+
+/// The tags of all words of a text. A word that the tokenizer makes nothing of has the tag of a word outside of every
+/// entity, or none (`_`), and the probability 0.
+fn tags<'a, D: Backend>(predictor: &'a Predictor<D>, example: &'a Example, found: &[WordTag]) -> Verdict<'a> {
+    let names = predictor.labels().map(Labels::names).unwrap_or_default();
+    let none = if names.iter().any(|name| name == OUTSIDE) { OUTSIDE } else { "_" };
+    let words = example.words();
+    let (mut tags, mut probabilities) = (vec![none; words.len()], vec![0.0; words.len()]);
+    for word in found {
+        tags[word.word] = &names[word.tag];
+        probabilities[word.word] = word.probability;
+    }
+    let mark_entities = entity_f1::mark_entities(names.iter().map(String::as_str));
+    let entities = mark_entities.then(|| {
+        entity_f1::entities(&tags)
+            .into_iter()
+            .map(|found| {
+                let bytes = |word: usize| words[word].as_ptr() as usize - example.text.as_ptr() as usize;
+                let (first, last) = (bytes(found.first), bytes(found.last) + words[found.last].len());
+                let characters = |bytes: usize| example.text[..bytes].chars().count();
+                Entity {
+                    kind: found.kind,
+                    start: characters(first),
+                    end: characters(last),
+                    text: &example.text[first..last],
+                }
+            })
+            .collect()
+    });
+    Verdict::Tags { words, tags, probabilities, entities }
 }
 
 /// Serialises pairs as an object, in their order.

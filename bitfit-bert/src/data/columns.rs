@@ -82,6 +82,8 @@ pub(super) struct Plan {
     /// The columns' names, or their numbers where there is no header.
     pub(super) text_names: Vec<String>,
     pub(super) label_name: Option<String>,
+    /// The positions and names of the columns of 0 and 1, where each label has one; empty otherwise.
+    pub(super) indicators: Vec<(usize, String)>,
 }
 
 /// Columns that a file may have.
@@ -114,7 +116,7 @@ pub(super) fn resolve(path: &Path, cells: &[&str], keyed: bool, options: &ReadOp
         }
         for candidate in &candidates {
             match row.fit(candidate, labelled) {
-                Ok(Some(plan)) => return Ok(plan),
+                Ok(Some(plan)) => return row.with_indicators(plan, options),
                 Ok(None) => {}
                 // If it is the text column that is ambiguous, the second round reports it.
                 Err(_) if labelled && options.labels_are_optional() => {}
@@ -192,16 +194,53 @@ impl FirstRow<'_> {
                 None => return Ok(None),
             }
         }
-        let name = |position: usize| match header {
-            // A key is found again by all of its characters.
+        let mut names: Vec<String> = positions.iter().map(|&position| self.name(position, header)).collect();
+        let label = if labelled { positions.pop() } else { None };
+        let label_name = if labelled { names.pop() } else { None };
+        Ok(Some(Plan {
+            header,
+            is_numbered,
+            text: positions,
+            label,
+            text_names: names,
+            label_name,
+            indicators: Vec::new(),
+        }))
+    }
+
+    /// The name of a column: its number where there is no header. A key is found again by all of its characters.
+    fn name(&self, position: usize, header: bool) -> String {
+        match header {
             true if self.keyed => self.cells[position].to_owned(),
             true => self.cells[position].trim().to_owned(),
             false => position.to_string(),
-        };
-        let mut names: Vec<String> = positions.iter().map(|&position| name(position)).collect();
-        let label = if labelled { positions.pop() } else { None };
-        let label_name = if labelled { names.pop() } else { None };
-        Ok(Some(Plan { header, is_numbered, text: positions, label, text_names: names, label_name }))
+        }
+    }
+
+    /// The plan with the label columns after the first, where there are some.
+    fn with_indicators(&self, mut plan: Plan, options: &ReadOptions) -> Result<Plan> {
+        let further = options.several.iter().flat_map(|several| &several.further_columns);
+        let (Some(first), Some(name)) = (plan.label, &plan.label_name) else { return Ok(plan) };
+        let mut indicators = vec![(first, name.clone())];
+        for column in further {
+            let found = match column {
+                ColumnRef::Name(_) if !plan.header => None,
+                column => self.position(column)?,
+            };
+            let Some(position) = found else {
+                let reason = match column {
+                    ColumnRef::Name(name) if !plan.header => format!("without a header there is no column {name:?}"),
+                    ColumnRef::Name(name) => format!("there is no column {name:?}"),
+                    ColumnRef::Index(index) => format!("there is no column number {index}"),
+                };
+                return Err(self.error(reason, Setting::LabelColumn));
+            };
+            indicators.push((position, self.name(position, plan.header)));
+        }
+        if indicators.len() > 1 {
+            plan.indicators = indicators;
+        }
+        Ok(plan)
     }
 
     /// The position of a column; `None` if the row does not have it.

@@ -26,6 +26,10 @@ pub enum Format {
     Jsonl,
     /// One text per line, or a pair of texts with a tab between them; no labels, no header.
     Lines,
+    /// A word and its tag per line, between blanks or tabs, and a blank line behind each sentence.
+    Conll,
+    /// CoNLL-U, the ten columns of Universal Dependencies.
+    Conllu,
     /// Columns with types, if the crate is built with its feature `parquet`.
     Parquet,
 }
@@ -66,7 +70,7 @@ fn unknown(name: &str) -> UnknownName {
 }
 
 /// The extension in lower case, before a `.gz`.
-fn extension(path: &Path) -> String {
+pub(super) fn extension(path: &Path) -> String {
     let of = |path: &Path| path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     match of(path).as_str() {
         "gz" => of(&path.with_extension("")),
@@ -119,28 +123,20 @@ const FOREIGN: [(&[u8], &str); 7] = [
 
 /// What a file is, with notes on what its name does not tell.
 pub(super) fn recognise(source: &Source<'_>, path: &Path, options: &ReadOptions) -> Result<(Layout, Vec<String>)> {
-    if let Some(delimiter) = options.delimiter {
-        let is_sound = delimiter.is_ascii() && !b"\"\r\n".contains(&delimiter);
-        let reason = "it is one ASCII character, and neither a quote nor a line end";
-        check(Setting::Delimiter, char::from(delimiter).escape_default(), is_sound, reason)?;
-        let is_table = matches!(options.format, None | Some(Format::Tsv | Format::Csv));
-        check(
-            Setting::Delimiter,
-            char::from(delimiter).escape_default(),
-            is_table,
-            "only tables, tsv and csv, have one",
-        )?;
-    }
+    check_delimiter(options, matches!(options.format, None | Some(Format::Tsv | Format::Csv)))?;
     let start = source.start.as_slice();
-    let mut notes = Vec::new();
-    let named_gzip = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-    if source.is_gzip && !named_gzip {
-        notes.push("packed with gzip".into());
-    }
+    let mut notes = Vec::from_iter(packing(source, path));
     let json = || Layout::Json(Shape::of(start, source.is_whole));
     let by_name = Format::of(path);
     let layout = match (options.format, &by_name) {
         (Some(Format::Lines), _) => Layout::Lines,
+        (Some(format @ (Format::Conll | Format::Conllu)), _) => {
+            return Err(Error::Setting {
+                setting: Setting::Format,
+                value: format.to_string(),
+                reason: "it holds words with tags, which a task of the kind tag reads",
+            });
+        }
         (Some(Format::Jsonl), _) => json(),
         (Some(Format::Parquet), _) | (None, Ok(Format::Parquet)) => Layout::Parquet,
         (None, _) if start.starts_with(b"PAR1") => {
@@ -149,9 +145,7 @@ pub(super) fn recognise(source: &Source<'_>, path: &Path, options: &ReadOptions)
         }
         (None, Ok(Format::Jsonl)) if options.delimiter.is_none() => json(),
         (format, _) => {
-            if let Some((_, what)) = FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) {
-                return Err(Error::DataFile { path: path.into(), reason: format!("it is {what}") });
-            }
+            refuse_foreign(start, path)?;
             let is_text = extension(path) == "txt";
             if format.is_none() && options.delimiter.is_none() && !is_text && begins_like_json(start) {
                 notes.push("JSON".into());
@@ -175,6 +169,29 @@ pub(super) fn recognise(source: &Source<'_>, path: &Path, options: &ReadOptions)
         }
     };
     Ok((layout, notes))
+}
+
+/// Refuses a separator of fields that is none, and one where nothing has fields.
+pub(super) fn check_delimiter(options: &ReadOptions, is_table: bool) -> Result<()> {
+    let Some(delimiter) = options.delimiter else { return Ok(()) };
+    let shown = || char::from(delimiter).escape_default();
+    let is_sound = delimiter.is_ascii() && !b"\"\r\n".contains(&delimiter);
+    check(Setting::Delimiter, shown(), is_sound, "it is one ASCII character, and neither a quote nor a line end")?;
+    check(Setting::Delimiter, shown(), is_table, "only tables, tsv and csv, have one")
+}
+
+/// Refuses data of which the first bytes show that it is not text.
+pub(super) fn refuse_foreign(start: &[u8], path: &Path) -> Result<()> {
+    match FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) {
+        Some((_, what)) => Err(Error::DataFile { path: path.into(), reason: format!("it is {what}") }),
+        None => Ok(()),
+    }
+}
+
+/// That a file is packed, where its name does not say so.
+pub(super) fn packing(source: &Source<'_>, path: &Path) -> Option<String> {
+    let named_gzip = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+    (source.is_gzip && !named_gzip).then(|| "packed with gzip".into())
 }
 
 /// Whether the first characters are those of an object with a key, or of an array of objects.
@@ -278,6 +295,13 @@ impl<'a> Sample<'a> {
                     settings: &[Setting::Delimiter],
                 });
             }
+        }
+        // A header says which columns there are, even if rows do not keep to it: the message is then about the row.
+        let is_header = |&separator: &u8| {
+            self.first_row(separator).is_some_and(|first| first.len() > 1 && self.fit(&first) == Some(true))
+        };
+        if let [one] = SEPARATORS.into_iter().filter(is_header).collect::<Vec<_>>()[..] {
+            return Ok((one, true));
         }
         // Nothing is found in the rows as they are expected, but in all of them another separator: the message about
         // the columns should list those that it separates.

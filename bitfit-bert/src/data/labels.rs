@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::Dataset;
+use super::{Dataset, Label, Word};
 use crate::{Error, Result};
 
 /// The classes by name; the index of a class is its position in the list.
@@ -24,6 +24,24 @@ impl Labels {
         for example in &dataset.examples {
             distinct.insert(dataset.label(example)?.as_str());
         }
+        Self::check_header(dataset)?;
+        Self::of_names(dataset, distinct, "label")
+    }
+
+    /// The tags of the words of a training set, in the order of [`Labels::of_training_set`].
+    ///
+    /// # Errors
+    /// [`Error::DataField`] for a word without a tag; [`Error::DataFile`] if there are fewer than two tags.
+    pub fn of_words(dataset: &Dataset) -> Result<Self> {
+        let mut distinct = BTreeSet::new();
+        for word in dataset.examples.iter().flat_map(|example| &example.words) {
+            distinct.insert(dataset.tag(word)?.as_str());
+        }
+        Self::of_names(dataset, distinct, "tag")
+    }
+
+    /// Refuses a first row that is taken for an example and whose label no other row has.
+    fn check_header(dataset: &Dataset) -> Result<()> {
         if let [first, others @ ..] = &dataset.examples[..]
             && dataset.may_be_header(first)
             && !others.is_empty()
@@ -32,18 +50,17 @@ impl Labels {
             let label = dataset.label(first)?;
             return Err(dataset.header_error(first, format!("no other row has the label {:?}", label.as_str())));
         }
+        Ok(())
+    }
+
+    /// The classes of these names.
+    fn of_names(dataset: &Dataset, distinct: BTreeSet<&str>, what: &str) -> Result<Self> {
         if distinct.len() < 2 {
             let only = distinct.first().unwrap_or(&"");
-            let reason = format!("every label in it is {only:?}; a classifier needs two classes");
+            let reason = format!("every {what} in it is {only:?}; a classifier needs two classes");
             return Err(Error::DataFile { path: dataset.path.clone(), reason });
         }
-        let mut names: Vec<String> = distinct.into_iter().map(str::to_owned).collect();
-        let numbers: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
-        if numbers.is_some() {
-            // The sort is stable, so 01 and 1 are two classes in a fixed order.
-            names.sort_by_key(|name| name.parse::<i64>().unwrap_or(0));
-        }
-        Ok(Self::indexed(names))
+        Ok(Self::indexed(sorted(distinct.into_iter().map(str::to_owned).collect())))
     }
 
     /// Classes in a given order, as a task file has them; `None` if a name is given twice.
@@ -52,7 +69,7 @@ impl Labels {
         (labels.indices.len() == labels.names.len()).then_some(labels)
     }
 
-    fn indexed(names: Vec<String>) -> Self {
+    pub(super) fn indexed(names: Vec<String>) -> Self {
         let indices = names.iter().cloned().enumerate().map(|(index, name)| (name, index)).collect();
         Self { names, indices }
     }
@@ -88,20 +105,37 @@ impl Labels {
     /// [`Error::UnknownLabel`] with the line of the first label that is not among these, [`Error::DataField`] for an
     /// example without a label.
     pub fn encode(&self, dataset: &Dataset) -> Result<Vec<usize>> {
-        dataset
-            .examples
-            .iter()
-            .map(|example| {
-                let label = dataset.label(example)?.as_str();
-                self.index(label).ok_or_else(|| Error::UnknownLabel {
-                    path: dataset.path.clone(),
-                    line: example.line,
-                    label: label.to_owned(),
-                    known: self.names.clone(),
-                })
-            })
-            .collect()
+        dataset.examples.iter().map(|example| self.required(dataset, dataset.label(example)?, example.line)).collect()
     }
+
+    /// The indices of the tags of every example's words.
+    ///
+    /// # Errors
+    /// As [`Labels::encode`], with the line of the word.
+    pub fn encode_words(&self, dataset: &Dataset) -> Result<Vec<Vec<usize>>> {
+        let word = |word: &Word| self.required(dataset, dataset.tag(word)?, word.line);
+        dataset.examples.iter().map(|example| example.words.iter().map(word).collect()).collect()
+    }
+
+    /// The index of a label that must be among these.
+    fn required(&self, dataset: &Dataset, label: &Label, line: usize) -> Result<usize> {
+        self.index(label.as_str()).ok_or_else(|| Error::UnknownLabel {
+            path: dataset.path.clone(),
+            line,
+            label: label.to_string(),
+            known: self.names.clone(),
+        })
+    }
+}
+
+/// Names that are sorted as text; as numbers where all are integers.
+pub(super) fn sorted(mut names: Vec<String>) -> Vec<String> {
+    let numbers: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
+    if numbers.is_some() {
+        // The sort is stable, so 01 and 1 are two classes in a fixed order.
+        names.sort_by_key(|name| name.parse::<i64>().unwrap_or(0));
+    }
+    names
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl<R: BufRead> Lines<R> {
             Some((text, pair)) => (text, Some(pair.to_owned())),
             None => (text, None),
         };
-        Ok(Some(Example { text: text.to_owned(), pair, label: None, line }))
+        Ok(Some(Example { text: text.to_owned(), pair, label: None, words: Vec::new(), line }))
     }
 }
 
@@ -59,7 +59,7 @@ impl<R: BufRead> Iterator for Lines<R> {
 }
 
 /// A whole file of plain texts.
-pub(super) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> Result<Dataset> {
+pub(in crate::data) fn read(reader: impl BufRead, path: &Path, options: &ReadOptions) -> Result<Dataset> {
     if options.require_labels || options.columns.label.is_some() {
         return Err(Error::DataColumn {
             path: path.into(),

@@ -3,14 +3,18 @@
 //!
 //! ```text
 //! file -> bytes, unpacked (source) -> what it is (format) -> rows (delimited, json, lines, parquet)
-//!      -> which columns (columns, presets) -> examples (table) -> Dataset -> class indices (labels) or scores
+//!      -> which columns (columns, presets) -> examples (table) -> Dataset
+//!      -> class indices (labels), scores, or the labels of each text (several)
+//!
+//! words with tags: file -> bytes, unpacked (source) -> sentences (tagged) -> Dataset
 //! ```
 //!
 //! What a file is, is found by looking at it, and [`Dataset::found`] says what its name does not tell. A file is
 //! refused with its name and line rather than read wrongly: a row of another width than the first, a blank line between
-//! rows, a quote that is out of place, an empty label and a score that is not a number are errors. A text may be empty.
-//! A UTF-8 byte-order mark is skipped, lines may end in CR LF, the last newline is optional, and blank lines at the end
-//! are ignored. Files are read one record at a time, of at most 64 MiB; what stays in memory is the examples.
+//! rows, a quote that is out of place, an empty label where a text has one and a score that is not a number are errors.
+//! A text may be empty. A UTF-8 byte-order mark is skipped, lines may end in CR LF, the last newline is optional, and
+//! blank lines at the end are ignored. Files are read one record at a time, of at most 64 MiB; what stays in memory is
+//! the examples.
 //!
 //! ```
 //! use bitfit_bert::data::{Dataset, Format, Labels, ReadOptions};
@@ -35,13 +39,15 @@ mod lines;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod quoted;
+mod several;
 mod source;
 mod table;
+mod tagged;
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,6 +57,8 @@ pub use columns::{ColumnRef, Columns, Header};
 pub use format::Format;
 pub use labels::Labels;
 pub use lines::{Lines, read_lines};
+pub use several::SeveralLabels;
+pub use tagged::split_words;
 
 use crate::presets::GlueTask;
 use crate::{Error, Result, UnknownName};
@@ -65,6 +73,11 @@ pub enum Kind {
     Classify,
     /// A number.
     Regress,
+    /// One of C tags for each of its words.
+    Tag,
+    /// Any of C labels, or none.
+    #[strum(serialize = "multi-label")]
+    MultiLabel,
 }
 
 impl Kind {
@@ -81,32 +94,35 @@ fn unknown_kind(name: &str) -> UnknownName {
     UnknownName { what: "kind", name: name.into(), known: Kind::ALL.iter().map(|kind| kind.name()).collect() }
 }
 
-/// A label as in the file, without leading and trailing blanks; never empty. Clones share its memory.
+/// A label as in the file, without leading and trailing blanks; never empty, unless a text may have several labels.
+/// Clones share its memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Label(Arc<str>);
+pub struct Label {
+    text: Arc<str>,
+    /// The labels of a list, where a text may have several.
+    list: Option<Arc<[String]>>,
+}
 
 impl Label {
     /// The label of a field; `None` if it contains only blanks.
     pub fn new(field: &str) -> Option<Self> {
         let field = field.trim();
-        (!field.is_empty()).then(|| Self(field.into()))
+        (!field.is_empty()).then(|| Self::of_text(field.into()))
     }
 
-    /// The label's text.
+    fn of_text(text: Arc<str>) -> Self {
+        Self { text, list: None }
+    }
+
+    /// The label's text; a list is written as JSON.
     pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for Label {
-    fn borrow(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -119,8 +135,31 @@ pub struct Example {
     pub pair: Option<String>,
     /// The label; `None` where the file has none.
     pub label: Option<Label>,
+    /// The words of a text whose words are tagged, in their order; empty for any other.
+    pub words: Vec<Word>,
     /// The line of the file that the example begins on, from 1.
     pub line: usize,
+}
+
+/// A word of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Its bytes in the text.
+    pub range: Range<usize>,
+    /// Its tag; `None` where the file has none.
+    pub tag: Option<Label>,
+    /// The line of the file that it stands on, from 1.
+    pub line: usize,
+}
+
+impl Example {
+    /// The words as texts, in their order; of a text that is no words yet, those of [`split_words`].
+    pub fn words(&self) -> Vec<&str> {
+        match self.words.is_empty() {
+            true => split_words(&self.text).into_iter().map(|range| &self.text[range]).collect(),
+            false => self.words.iter().map(|word| &self.text[word.range.clone()]).collect(),
+        }
+    }
 }
 
 /// The texts or pairs of examples, in their order, in the form that a tokenizer takes.
@@ -143,11 +182,23 @@ pub struct ReadOptions {
     /// Whether every row must have a label, as for training. Otherwise labels are optional, and no row is skipped
     /// because of its label or its width.
     pub require_labels: bool,
+    /// Whether the labels are the tags of words. The format is then found by looking at the file.
+    pub tagged: bool,
+    /// How several labels a text are written; `None` for one label a text.
+    pub several: Option<SeveralLabels>,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { format: None, delimiter: None, task: None, columns: Columns::default(), require_labels: true }
+        Self {
+            format: None,
+            delimiter: None,
+            task: None,
+            columns: Columns::default(),
+            require_labels: true,
+            tagged: false,
+            several: None,
+        }
     }
 }
 
@@ -184,6 +235,10 @@ pub struct Dataset {
     /// What was found about the file by looking at it and is not to be expected from its name, such as "separated by
     /// semicolons". The caller should report it.
     pub found: Vec<String>,
+    /// What separates the labels of a field, where a text may have several and the separator is known.
+    pub label_separator: Option<char>,
+    /// The names of the labels that have a column of 0 and 1 each; empty where labels are in one column.
+    pub indicators: Vec<String>,
 }
 
 impl Dataset {
@@ -207,12 +262,19 @@ impl Dataset {
     /// As [`read`](Self::read).
     pub fn from_reader(reader: impl Read, path: &Path, options: &ReadOptions) -> Result<Self> {
         let source = Source::open(reader, path)?;
+        if options.tagged {
+            return tagged::read(source, path, options);
+        }
         let (layout, notes) = format::recognise(&source, path, options)?;
         let reader = source.reader();
         let mut set = match layout {
             Layout::Lines => lines::read(reader, path, options)?,
             Layout::Json(shape) => json::read(reader, path, shape, options)?,
-            Layout::Table(dialect) => delimited::read(reader, path, dialect, options)?,
+            Layout::Table(dialect) => {
+                let set = delimited::read(reader, path, dialect, options)?;
+                set.check_separators(dialect.separator.into(), options)?;
+                set
+            }
             #[cfg(feature = "parquet")]
             Layout::Parquet => parquet::read(reader, path, options)?,
             #[cfg(not(feature = "parquet"))]
@@ -223,6 +285,7 @@ impl Dataset {
             }
         };
         set.found.splice(0..0, notes);
+        set.label_separator = options.several.as_ref().and_then(|several| several.separator);
         Ok(set)
     }
 
@@ -251,9 +314,24 @@ impl Dataset {
             .collect()
     }
 
+    /// The classes or labels of an example: one, any number where a text may have several, or none.
+    pub(crate) fn names_of<'a>(&self, example: &'a Example) -> Vec<&'a str> {
+        example.label.as_ref().map_or_else(Vec::new, |label| label.names(self.label_separator))
+    }
+
     /// The label of an example; an error if it has none.
     fn label<'a>(&self, example: &'a Example) -> Result<&'a Label> {
         example.label.as_ref().ok_or_else(|| self.label_error(example, "there is no label".into()))
+    }
+
+    /// The tag of a word; an error if it has none.
+    fn tag<'a>(&self, word: &'a Word) -> Result<&'a Label> {
+        word.tag.as_ref().ok_or_else(|| Error::DataField {
+            path: self.path.clone(),
+            line: word.line,
+            column: self.label_name(),
+            reason: "there is no tag".into(),
+        })
     }
 
     /// Whether the example is a first row that may also be a header.
@@ -291,8 +369,18 @@ impl Dataset {
             return Err(Error::DataFile { path: path.into(), reason });
         }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let (path, found) = (path.into(), Vec::new());
-        Ok(Self { name, path, examples, header_is_unsure, text_columns, label_column, skipped, found })
+        Ok(Self {
+            name,
+            path: path.into(),
+            examples,
+            header_is_unsure,
+            text_columns,
+            label_column,
+            skipped,
+            found: Vec::new(),
+            label_separator: None,
+            indicators: Vec::new(),
+        })
     }
 }
 

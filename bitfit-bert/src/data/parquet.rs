@@ -41,9 +41,9 @@ fn rows(bytes: Bytes, path: &Path, options: &ReadOptions) -> Result<Dataset> {
     let mut table = Table::new(path, options);
     let keys = fields.iter().map(|field| (field.name().to_owned(), Value::Null)).collect();
     table.choose(&keys, options)?;
-    let (texts, label) = table.columns();
+    let (texts, labels) = table.columns();
     let named = |name: &String| fields.iter().find(|field| field.name() == name).cloned();
-    let chosen: Vec<TypePtr> = texts.iter().chain(label).filter_map(named).collect();
+    let chosen: Vec<TypePtr> = texts.iter().chain(labels).filter_map(named).collect();
     for (position, field) in chosen.iter().enumerate() {
         let is_label = position >= texts.len();
         let is_readable = is_string(field) || is_label && is_plain(field);

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::columns::{self, Plan};
 use super::line_reader::blank;
 use super::quoted::Cells;
+use super::several::Place;
 use super::{Dataset, Example, Header, Label, ReadOptions};
 use crate::presets::{GlueTask, Preset};
 use crate::{Error, Result};
@@ -25,7 +27,11 @@ pub(super) enum Found<'a> {
     Missing(&'static str),
     /// Nothing, because it was not annotated, or was rejected: the row is skipped where labels are required.
     Unlabelled,
-    /// Something else than one label, for this reason.
+    /// The labels of a text that may have several.
+    Several(Label),
+    /// Several labels, of which there should be one; for this reason.
+    TooMany(String),
+    /// Something else than labels, for this reason.
     Unusable(String),
 }
 
@@ -44,14 +50,17 @@ pub(super) struct Table<'a> {
     plan: Option<(Plan, usize)>,
     examples: Vec<Example>,
     skipped: Vec<usize>,
-    labels: HashSet<Label>,
+    /// The texts of labels that rows may share.
+    labels: HashSet<Arc<str>>,
+    /// Whether rows of another table come before its own.
+    is_continued: bool,
 }
 
 impl<'a> Table<'a> {
     pub(super) fn new(path: &'a Path, options: &'a ReadOptions) -> Self {
         let preset = options.task.map(GlueTask::preset);
         let (examples, skipped, labels) = (Vec::new(), Vec::new(), HashSet::new());
-        Self { path, options, preset, plan: None, examples, skipped, labels }
+        Self { path, options, preset, plan: None, examples, skipped, labels, is_continued: false }
     }
 
     /// Whether it has not seen a row yet.
@@ -66,7 +75,9 @@ impl<'a> Table<'a> {
 
     /// A table that goes on from here without the rows so far.
     pub(super) fn fork(&self) -> Self {
-        Self { plan: self.plan.clone(), labels: self.labels.clone(), ..Self::new(self.path, self.options) }
+        let is_continued = self.is_continued || !self.examples.is_empty();
+        let (plan, labels) = (self.plan.clone(), self.labels.clone());
+        Self { plan, labels, is_continued, ..Self::new(self.path, self.options) }
     }
 
     /// Forgets the rows after the first `count`.
@@ -110,11 +121,18 @@ impl<'a> Table<'a> {
             let width = *width;
             return self.malformed(line, || {
                 let columns = |count| if count == 1 { "1 column".into() } else { format!("{count} columns") };
-                let reason = format!("expected {} as in the first row, found {}", columns(width), columns(cells.len()));
+                let mut reason =
+                    format!("expected {} as in the first row, found {}", columns(width), columns(cells.len()));
+                if self.options.several.is_some() && cells.len() > width {
+                    reason += "; labels with the separator of the table between them must be in quotes";
+                }
                 Error::DataRow { path: self.path.into(), line, reason }
             });
         }
         let label = match plan.label {
+            Some(position) if self.options.several.is_some() => {
+                Found::Several(self.place(line, plan).of_cells(cells, position, self.options)?)
+            }
             Some(position) => Found::Text(cells.get(position).into()),
             None => Found::Missing(""),
         };
@@ -131,10 +149,20 @@ impl<'a> Table<'a> {
         }
         let Some((plan, _)) = &self.plan else { return Ok(()) };
         let label = match &plan.label_name {
+            Some(key) if self.options.several.is_some() => {
+                Found::Several(self.place(line, plan).of_object(object, key, self.options)?)
+            }
             Some(key) => label_of(object.get(key)),
             None => Found::Missing(""),
         };
         self.texts(line, object, label)
+    }
+
+    fn place<'b>(&self, line: usize, plan: &'b Plan) -> Place<'b>
+    where
+        'a: 'b,
+    {
+        Place { path: self.path, line, plan, is_first: self.examples.is_empty() && !self.is_continued }
     }
 
     /// Chooses the columns by the keys of an object.
@@ -144,10 +172,15 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// The names of the columns of the texts and of the label.
+    /// The names of the columns of the texts and of the labels.
     #[cfg(feature = "parquet")]
-    pub(super) fn columns(&self) -> (&[String], Option<&String>) {
-        self.plan.as_ref().map_or((&[], None), |(plan, _)| (&plan.text_names, plan.label_name.as_ref()))
+    pub(super) fn columns(&self) -> (&[String], Vec<&String>) {
+        let Some((plan, _)) = &self.plan else { return (&[], Vec::new()) };
+        let labels = match plan.indicators.as_slice() {
+            [] => plan.label_name.iter().collect(),
+            indicators => indicators.iter().map(|(_, name)| name).collect(),
+        };
+        (&plan.text_names, labels)
     }
 
     /// Names the column of labels that were found elsewhere than in a column.
@@ -181,10 +214,15 @@ impl<'a> Table<'a> {
                 self.skipped.push(line);
                 return Ok(());
             }
+            Found::Several(label) => Some(label),
             Found::Unusable(reason) if !self.options.labels_are_optional() => {
                 return Err(self.label_error(line, reason));
             }
-            Found::Unlabelled | Found::Unusable(_) => None,
+            Found::TooMany(reason) if !self.options.labels_are_optional() => {
+                let column = self.label_name();
+                return Err(Error::SeveralLabels { path: self.path.into(), line, column, reason });
+            }
+            Found::Unlabelled | Found::Unusable(_) | Found::TooMany(_) => None,
         };
         let means_none = |label: &Label| self.preset.is_some_and(|preset| preset.skip_labels.contains(&label.as_str()));
         if label.as_ref().is_some_and(means_none) {
@@ -197,25 +235,28 @@ impl<'a> Table<'a> {
         if label.is_none() && self.options.require_labels {
             return Err(self.label_error(line, absence.into()));
         }
-        self.examples.push(Example { text, pair, label, line });
+        self.examples.push(Example { text, pair, label, words: Vec::new(), line });
         Ok(())
     }
 
     /// The label of a field, with the memory of an equal one.
     fn shared(&mut self, field: &str) -> Option<Label> {
-        if let Some(label) = self.labels.get(field.trim()) {
-            return Some(label.clone());
+        if let Some(text) = self.labels.get(field.trim()) {
+            return Some(Label::of_text(text.clone()));
         }
         let label = Label::new(field)?;
         if self.labels.len() < SHARED_LABELS {
-            self.labels.insert(label.clone());
+            self.labels.insert(label.text.clone());
         }
         Some(label)
     }
 
     fn label_error(&self, line: usize, reason: String) -> Error {
-        let name = self.plan.as_ref().and_then(|(plan, _)| plan.label_name.clone());
-        self.field_error(line, &name.unwrap_or_default(), reason)
+        self.field_error(line, &self.label_name(), reason)
+    }
+
+    fn label_name(&self) -> String {
+        self.plan.as_ref().and_then(|(plan, _)| plan.label_name.clone()).unwrap_or_default()
     }
 
     fn field_error(&self, line: usize, column: &str, reason: String) -> Error {
@@ -237,9 +278,11 @@ impl<'a> Table<'a> {
         examples.shrink_to_fit();
         let is_unsure = plan.as_ref().is_some_and(|(plan, _)| !plan.header) && options.columns.header == Header::Auto;
         let numbered = plan.as_ref().and_then(|(plan, _)| plan.is_numbered.then(|| NUMBERED.to_owned()));
-        let (text, label) = plan.map(|(plan, _)| (plan.text_names, plan.label_name)).unwrap_or_default();
+        let (text, label, indicators) =
+            plan.map(|(plan, _)| (plan.text_names, plan.label_name, plan.indicators)).unwrap_or_default();
         let mut set = Dataset::assemble(path, examples, is_unsure, text, label, skipped)?;
         set.found.extend(numbered);
+        set.indicators = indicators.into_iter().map(|(_, name)| name.trim().to_owned()).collect();
         Ok(set)
     }
 }
@@ -261,7 +304,7 @@ pub(super) fn label_of(value: Option<&Value>) -> Found<'_> {
             [Value::Array(_) | Value::Object(_), ..] => {
                 Found::Unusable("an array of spans, which label parts of the text; expected one label for it".into())
             }
-            several => Found::Unusable(format!("an array of {} labels; expected one label", several.len())),
+            several => Found::TooMany(format!("an array of {} labels", several.len())),
         },
         Some(other) => Found::Unusable(format!("expected a string, a number or a boolean, found {}", kind(other))),
     }

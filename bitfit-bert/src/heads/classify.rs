@@ -4,12 +4,13 @@
 //! "single_label_classification".
 
 use bitfit_core::{Backend, Indices, Tape, Var};
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 
-use super::{Head, Prediction, Targets, foreign_targets};
+use super::{Examples, Head, Prediction, Targets, foreign_targets};
 use crate::Result;
 use crate::data::{Dataset, Labels};
 use crate::metrics::{Metric, Predictions};
+use crate::tokenize::Encoding;
 
 /// The default metrics of a classification.
 pub(super) const METRICS: &[Metric] = &[Metric::Accuracy, Metric::F1];
@@ -37,31 +38,36 @@ impl<D: Backend> Head<D> for Classify {
 
     fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>> {
         let Targets::Classes(classes) = targets else { return Err(foreign_targets("cross-entropy")) };
-        let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
-        let classes = Indices::new(tape.device(), &classes)?;
-        Ok(tape.cross_entropy(outputs, &classes)?)
+        class_loss(tape, outputs, classes)
     }
 
-    fn decode(&self, outputs: ArrayView1<'_, f32>) -> Prediction {
-        let probabilities = softmax(outputs);
+    fn decode(&self, outputs: ArrayView2<'_, f32>, _: &[Encoding]) -> Prediction {
+        let probabilities = softmax(outputs.row(0));
         Prediction::Class { class: argmax(probabilities.iter().copied()), probabilities }
     }
 
-    fn score(&self, metric: Metric, outputs: &Array2<f32>, targets: &Targets) -> Result<f64> {
-        let Targets::Classes(expected) = targets else { return Err(foreign_targets(metric.name())) };
+    fn score(&self, metric: Metric, outputs: &Array2<f32>, examples: &Examples) -> Result<f64> {
+        let Targets::Classes(expected) = &examples.targets else { return Err(foreign_targets(metric.name())) };
         let predicted: Vec<usize> = outputs.rows().into_iter().map(|row| argmax(row.iter().copied())).collect();
         metric.compute(&Predictions::Classes { predicted: &predicted, expected, classes: self.labels.len() })
     }
 }
 
+/// The mean cross-entropy `[1, 1]` of the softmax of each row of `outputs` `[R, C]` against its class.
+pub(super) fn class_loss<D: Backend>(tape: &mut Tape<'_, D>, outputs: &Var<D>, classes: &[usize]) -> Result<Var<D>> {
+    let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
+    let classes = Indices::new(tape.device(), &classes)?;
+    Ok(tape.cross_entropy(outputs, &classes)?)
+}
+
 /// The index of the greatest value, the first one if several are equal.
-fn argmax(values: impl IntoIterator<Item = f32>) -> usize {
+pub(super) fn argmax(values: impl IntoIterator<Item = f32>) -> usize {
     let mut values = values.into_iter().enumerate();
     let Some(first) = values.next() else { return 0 };
     values.fold(first, |best, value| if value.1 > best.1 { value } else { best }).0
 }
 
-fn softmax(logits: ArrayView1<'_, f32>) -> Vec<f32> {
+pub(super) fn softmax(logits: ArrayView1<'_, f32>) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - max).exp()).collect();
     let sum: f64 = exponentials.iter().sum();

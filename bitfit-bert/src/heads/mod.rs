@@ -1,34 +1,41 @@
-//! Heads: the output of a task for the pooled rows, and its meaning. There is one file for each kind of task, which
-//! implements [`Head`].
+//! Heads: the output of a task for the rows that it reads of a text, and its meaning. There is one file for each kind
+//! of task, which implements [`Head`].
 //!
 //! [`TaskSpec`] is the one description of a task. Training, evaluation, prediction and the task file read it, and
 //! [`TaskSpec::head`] is the one place that chooses a head by the kind of the task.
 
 mod classify;
+mod examples;
+mod multi_label;
 pub(crate) mod pooling;
 mod regress;
+mod tag;
 
 use std::fmt::Debug;
 
 use bitfit_core::{Backend, Tape, Var};
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array2, ArrayView2, Axis};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
-use crate::data::{Dataset, Kind, Labels};
+use crate::data::{Dataset, Example, Kind, Labels, texts};
 use crate::metrics::Metric;
 use crate::tokenize::{Encoding, Tokenizer};
 use crate::{Result, UnknownName};
 
 use classify::Classify;
+pub use examples::{Encoded, Examples};
+use multi_label::MultiLabel;
+pub use multi_label::THRESHOLD;
 pub use pooling::{Pooling, PoolingSource};
 use regress::Regress;
+use tag::Tag;
 
 /// The description of a task: its head, its labels and its texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskSpec {
     /// What is predicted for a text.
     pub kind: Kind,
-    /// The classes in the order of the head's outputs; `None` for a regression.
+    /// The classes or labels in the order of the head's outputs; `None` for a regression.
     pub labels: Option<Labels>,
     /// Whether the texts are pairs.
     pub pairs: bool,
@@ -71,25 +78,19 @@ impl TaskSpec {
         self.pairs && self.pair == PairEncoding::Separate
     }
 
-    /// The tokens of texts or pairs as the task's model takes them.
+    /// The tokens of texts as the task's model takes them.
     ///
     /// # Errors
     /// As [`Tokenizer::encode_all`].
-    pub fn encode<A, B>(
-        &self,
-        tokenizer: &Tokenizer,
-        rows: &[(A, Option<B>)],
-        max_length: usize,
-    ) -> Result<Vec<Encoding>>
-    where
-        A: AsRef<str> + Sync,
-        B: AsRef<str> + Sync,
-    {
-        if self.encodes_apart() {
-            tokenizer.encode_all_apart(rows, max_length)
-        } else {
-            tokenizer.encode_all(rows, max_length)
-        }
+    pub fn encode(&self, tokenizer: &Tokenizer, examples: &[Example], max_length: usize) -> Result<Encoded> {
+        let encodings = match self.kind {
+            Kind::Tag => return tokenizer.encode_all_words(examples, max_length),
+            Kind::Classify | Kind::Regress | Kind::MultiLabel if self.encodes_apart() => {
+                tokenizer.encode_all_apart(&texts(examples), max_length)?
+            }
+            Kind::Classify | Kind::Regress | Kind::MultiLabel => tokenizer.encode_all(&texts(examples), max_length)?,
+        };
+        Ok(Encoded { texts: (0..encodings.len()).collect(), encodings })
     }
 
     /// How many special tokens are around each sequence of the task.
@@ -105,30 +106,42 @@ impl TaskSpec {
     /// The head of the task.
     ///
     /// # Panics
-    /// When a classification has no labels, which [`crate::TaskFile`] and [`crate::run::Finetune`] rule out.
+    /// When a task of classes or labels has none, which [`crate::TaskFile`] and [`crate::run::Finetune`] rule out.
     pub fn head<D: Backend>(&self) -> Box<dyn Head<D>> {
         match self.kind {
             Kind::Classify => Box::new(Classify::new(self.labels.clone().expect("a classification has labels"))),
             Kind::Regress => Box::new(Regress),
+            Kind::Tag => Box::new(Tag::new(self.labels.clone().expect("a tagging has labels"))),
+            Kind::MultiLabel => {
+                Box::new(MultiLabel::new(self.labels.clone().expect("a task of several labels has labels")))
+            }
         }
     }
 }
 
 /// The metrics of a task that does not name any.
-pub fn default_metrics(kind: Kind) -> Vec<Metric> {
-    match kind {
-        Kind::Classify => classify::METRICS.to_vec(),
-        Kind::Regress => regress::METRICS.to_vec(),
-    }
+pub fn default_metrics(kind: Kind, labels: Option<&Labels>) -> Vec<Metric> {
+    let metrics = match (kind, labels) {
+        (Kind::Classify, _) => classify::METRICS,
+        (Kind::Regress, _) => regress::METRICS,
+        (Kind::MultiLabel, _) => multi_label::METRICS,
+        (Kind::Tag, Some(labels)) => tag::metrics(labels),
+        (Kind::Tag, None) => &[Metric::Accuracy],
+    };
+    metrics.to_vec()
 }
 
-/// The targets of a list of texts, one for each.
+/// The targets of a list of texts, one for each; or those of a batch, one for each row that a head reads.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
     /// The index of a class for each text.
     Classes(Vec<usize>),
     /// A score for each text.
     Scores(Vec<f32>),
+    /// The index of a tag for each word of each text.
+    Tags(Vec<Vec<usize>>),
+    /// `[texts, C]`: 1 where the text has the label, 0 elsewhere.
+    Indicators(Array2<f32>),
 }
 
 impl Targets {
@@ -137,6 +150,8 @@ impl Targets {
         match self {
             Self::Classes(classes) => classes.len(),
             Self::Scores(scores) => scores.len(),
+            Self::Tags(texts) => texts.len(),
+            Self::Indicators(indicators) => indicators.nrows(),
         }
     }
 
@@ -154,6 +169,24 @@ impl Targets {
         match self {
             Self::Classes(classes) => Self::Classes(rows.iter().map(|&row| classes[row]).collect()),
             Self::Scores(scores) => Self::Scores(rows.iter().map(|&row| scores[row]).collect()),
+            Self::Indicators(indicators) => Self::Indicators(indicators.select(Axis(0), rows)),
+            Self::Tags(texts) => Self::Tags(rows.iter().map(|&row| texts[row].clone()).collect()),
+        }
+    }
+
+    /// The targets of sequences, each of the text of this number: one for each row that the head reads of them, so that
+    /// tags of words become classes.
+    fn of<'a>(&self, sequences: impl Iterator<Item = (usize, &'a Encoding)>) -> Self {
+        match self {
+            Self::Classes(_) | Self::Scores(_) | Self::Indicators(_) => {
+                self.select(&sequences.map(|(text, _)| text).collect::<Vec<_>>())
+            }
+            Self::Tags(texts) => {
+                let tags = |(text, encoding): (usize, &'a Encoding)| {
+                    encoding.read.iter().map(move |read| texts[text][read.word])
+                };
+                Self::Classes(sequences.flat_map(tags).collect())
+            }
         }
     }
 }
@@ -170,11 +203,31 @@ pub enum Prediction {
     },
     /// A score.
     Score(f32),
+    /// Any of the labels, or none.
+    Labels {
+        /// The indices of those of a probability of at least [`THRESHOLD`], ascending.
+        labels: Vec<usize>,
+        /// The probability of each label, in their order. They do not sum to 1.
+        probabilities: Vec<f32>,
+    },
+    /// The tags of the words that have a token, in their order.
+    Tags(Vec<WordTag>),
+}
+
+/// The tag of a word.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WordTag {
+    /// The number of the word in its text.
+    pub word: usize,
+    /// The index of its tag among the labels.
+    pub tag: usize,
+    /// The tag's share of the softmax over all.
+    pub probability: f32,
 }
 
 /// A kind of task on the device `D`: the width of its output, its loss, and the meaning of the output.
 pub trait Head<D: Backend>: Debug + Send + Sync {
-    /// C: the number of outputs for a text, logits or scores.
+    /// C: the number of outputs for a row that the head reads, logits or scores.
     fn outputs(&self) -> usize;
 
     /// The targets of a labelled data set.
@@ -183,20 +236,20 @@ pub trait Head<D: Backend>: Debug + Send + Sync {
     /// [`crate::Error::UnknownLabel`] and [`crate::Error::DataField`] for labels that do not belong to the task.
     fn targets(&self, dataset: &Dataset) -> Result<Targets>;
 
-    /// The mean loss `[1, 1]` over the rows of `outputs` `[B, C]`.
+    /// The mean loss `[1, 1]` over the rows of `outputs` `[R, C]`.
     ///
     /// # Errors
     /// [`crate::Error::Core`] when there is not one target of the head's kind for each row, or the device fails.
     fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>>;
 
-    /// The prediction of a row `[C]` of the outputs.
-    fn decode(&self, outputs: ArrayView1<'_, f32>) -> Prediction;
+    /// The prediction for a text, from the outputs `[R, C]` of its sequences.
+    fn decode(&self, outputs: ArrayView2<'_, f32>, sequences: &[Encoding]) -> Prediction;
 
-    /// A metric over outputs `[rows, C]` and their targets.
+    /// A metric over the outputs `[R, C]` of labelled texts. Of the sequences, the tokens are not read.
     ///
     /// # Errors
     /// [`crate::Error::Metric`] for a metric of another kind of task.
-    fn score(&self, metric: Metric, outputs: &Array2<f32>, targets: &Targets) -> Result<f64>;
+    fn score(&self, metric: Metric, outputs: &Array2<f32>, examples: &Examples) -> Result<f64>;
 }
 
 /// The error for targets of another kind of task than the head's.

@@ -8,7 +8,8 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use crate::{Error, Result, UnknownName, config};
 
-/// The read-out of an encoder: from the rows `[tokens, H]` of its last layer to one row `[H]` a text.
+/// The read-out of an encoder: from the rows `[tokens, H]` of its last layer to those that the head reads, one `[H]` a
+/// text, or one for each token that the task names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case", parse_err_ty = UnknownName, parse_err_fn = unknown)]
 pub enum Pooling {
@@ -23,6 +24,8 @@ pub enum Pooling {
     ClsNormalized,
     /// The mean over all tokens, divided by its length.
     MeanNormalized,
+    /// Each token that the task names, as it is: the read-out of every task over tokens, and of no other.
+    Tokens,
 }
 
 /// Why a read-out was chosen.
@@ -47,7 +50,7 @@ impl Pooling {
 
     /// Whether every row of the last layer is read, and not the first token's alone.
     pub fn reads_every_token(self) -> bool {
-        matches!(self, Self::Mean | Self::MeanNormalized)
+        matches!(self, Self::Mean | Self::MeanNormalized | Self::Tokens)
     }
 
     /// Whether the row is divided by its length.

@@ -3,12 +3,13 @@
 //! Reference implementation: `BertForSequenceClassification` of transformers with `problem_type` "regression".
 
 use bitfit_core::{Backend, Tape, Var};
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use ndarray::{Array2, ArrayView2};
 
-use super::{Head, Prediction, Targets, foreign_targets};
+use super::{Examples, Head, Prediction, Targets, foreign_targets};
 use crate::Result;
 use crate::data::Dataset;
 use crate::metrics::{Metric, Predictions};
+use crate::tokenize::Encoding;
 
 /// The default metrics of a regression.
 pub(super) const METRICS: &[Metric] = &[Metric::Spearman, Metric::Pearson];
@@ -33,12 +34,12 @@ impl<D: Backend> Head<D> for Regress {
         Ok(tape.mse(outputs, &scores)?)
     }
 
-    fn decode(&self, outputs: ArrayView1<'_, f32>) -> Prediction {
-        Prediction::Score(outputs[0])
+    fn decode(&self, outputs: ArrayView2<'_, f32>, _: &[Encoding]) -> Prediction {
+        Prediction::Score(outputs[[0, 0]])
     }
 
-    fn score(&self, metric: Metric, outputs: &Array2<f32>, targets: &Targets) -> Result<f64> {
-        let Targets::Scores(expected) = targets else { return Err(foreign_targets(metric.name())) };
+    fn score(&self, metric: Metric, outputs: &Array2<f32>, examples: &Examples) -> Result<f64> {
+        let Targets::Scores(expected) = &examples.targets else { return Err(foreign_targets(metric.name())) };
         let predicted = outputs.column(0).to_vec();
         metric.compute(&Predictions::Scores { predicted: &predicted, expected })
     }

@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use bitfit_core::Backend;
-use ndarray::Array2;
+use ndarray::{Array2, s};
 
-use crate::data::{Dataset, Example, Labels, check_pairs, texts};
-use crate::heads::Prediction;
+use crate::data::{Dataset, Example, Labels, check_pairs};
+use crate::heads::{Examples, Prediction};
 use crate::methods::Method;
 use crate::metrics::Metric;
 use crate::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
 use crate::settings::check_max_length;
 use crate::task_file::TaskInfo;
+use crate::tokenize::Encoding;
 use crate::train::{self, Score};
 use crate::{Error, Result, TaskFile};
 
@@ -103,11 +104,33 @@ impl<D: Backend> Predictor<D> {
     /// [`Error::Tokenizer`] when a text cannot be encoded; [`Error::NotFinite`] for a model that
     /// diverged; [`Error::Core`] when the device fails.
     pub fn predict(&self, texts: &[(&str, Option<&str>)]) -> Result<Vec<Prediction>> {
+        let example = |(line, &(text, pair)): (usize, &(&str, Option<&str>))| Example {
+            text: text.to_owned(),
+            pair: pair.map(str::to_owned),
+            label: None,
+            words: Vec::new(),
+            line: line + 1,
+        };
+        self.predict_examples(&texts.iter().enumerate().map(example).collect::<Vec<_>>())
+    }
+
+    /// As [`Predictor::predict`], for texts that may come word by word.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub fn predict_examples(&self, examples: &[Example]) -> Result<Vec<Prediction>> {
         let tokenizer = self.model.base().tokenizer()?;
-        let encodings = self.model.spec().encode(tokenizer, texts, self.max_length)?;
-        let outputs = train::outputs(&self.model, &encodings)?;
+        let encoded = self.model.spec().encode(tokenizer, examples, self.max_length)?;
+        let outputs = train::outputs(&self.model, &encoded.encodings)?;
         self.model.base().checkpoint().check_unchanged()?;
-        Ok(outputs.rows().into_iter().map(|row| self.model.head().decode(row)).collect())
+        let mut first = 0;
+        let predictions = encoded.by_text(examples.len()).map(|sequences| {
+            let sequences = &encoded.encodings[sequences];
+            let rows = first..first + sequences.iter().map(Encoding::rows).sum::<usize>();
+            first = rows.end;
+            self.model.head().decode(outputs.slice(s![rows, ..]), sequences)
+        });
+        Ok(predictions.collect())
     }
 
     /// The scores of the model on a labelled data set, and the number of tokens in it.
@@ -122,13 +145,20 @@ impl<D: Backend> Predictor<D> {
         let mut parts = vec![Array2::zeros((0, head.outputs()))];
         let mut tokens = 0;
         let tokenizer = self.model.base().tokenizer()?;
-        for (part, examples) in dataset.examples.chunks(ENCODED_AT_ONCE).enumerate() {
-            let encodings = self.model.spec().encode(tokenizer, &texts(examples), self.max_length)?;
-            tokens += encodings.iter().map(|encoding| encoding.ids.len()).sum::<usize>();
-            parts.push(train::outputs(&self.model, &encodings).map_err(in_row(part * ENCODED_AT_ONCE))?);
+        let mut examples = Examples { encodings: Vec::new(), texts: Vec::new(), targets };
+        for (part, texts) in dataset.examples.chunks(ENCODED_AT_ONCE).enumerate() {
+            let first = part * ENCODED_AT_ONCE;
+            let encoded = self.model.spec().encode(tokenizer, texts, self.max_length)?;
+            parts.push(train::outputs(&self.model, &encoded.encodings).map_err(in_row(first))?);
+            examples.texts.extend(encoded.texts.iter().map(|text| first + text));
+            // A score does not read the tokens.
+            examples.encodings.extend(encoded.encodings.into_iter().map(|encoding| {
+                tokens += encoding.ids.len();
+                Encoding { read: encoding.read, ..Encoding::default() }
+            }));
         }
         self.model.base().checkpoint().check_unchanged()?;
-        Ok((train::scores(head, metrics, &train::stacked(&parts), &targets)?, tokens))
+        Ok((train::scores(head, metrics, &train::stacked(&parts), &examples)?, tokens))
     }
 }
 

@@ -6,29 +6,45 @@
 //! they are 0 too.
 
 pub mod accuracy;
+pub mod entity_f1;
 pub mod f1;
+pub mod macro_f1;
 pub mod matthews;
+pub mod micro_f1;
 pub mod pearson;
 pub mod spearman;
+pub mod subset_accuracy;
 
+use ndarray::ArrayView2;
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use crate::{Error, Result, UnknownName};
 
 /// A score of predictions; greater is better for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
-#[strum(serialize_all = "lowercase", parse_err_ty = UnknownName, parse_err_fn = unknown)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = UnknownName, parse_err_fn = unknown)]
 pub enum Metric {
     /// The share of right classes, 0 to 1 ([`accuracy`]).
     Accuracy,
     /// F1 of class 1 where there are two classes, otherwise macro F1; 0 to 1 ([`f1`]).
     F1,
+    /// F1 of whole entities, where tags mark entities; 0 to 1 ([`entity_f1`]).
+    EntityF1,
     /// Matthews correlation, -1 to 1 ([`matthews`]).
     Matthews,
     /// Pearson's r, -1 to 1 ([`pearson`]).
     Pearson,
     /// Spearman's rho, -1 to 1 ([`spearman`]).
     Spearman,
+    /// Micro F1 of several labels a row, 0 to 1 ([`micro_f1`]).
+    #[strum(serialize = "micro-f1")]
+    MicroF1,
+    /// Macro F1 of several labels a row, 0 to 1 ([`macro_f1`]).
+    #[strum(serialize = "macro-f1")]
+    MacroF1,
+    /// The share of rows whose several labels are all right, 0 to 1 ([`subset_accuracy`]).
+    #[strum(serialize = "subset-accuracy")]
+    SubsetAccuracy,
 }
 
 /// Predictions with the expected values, row by row.
@@ -43,6 +59,13 @@ pub enum Predictions<'a> {
         /// The number of classes of the model, C, whether or not they occur here.
         classes: usize,
     },
+    /// Tags of words, sentence by sentence.
+    Tags {
+        /// The model's tags of each sentence.
+        predicted: &'a [Vec<&'a str>],
+        /// The true tags of each sentence.
+        expected: &'a [Vec<&'a str>],
+    },
     /// Scores of a regression.
     Scores {
         /// The model's score of each row.
@@ -50,6 +73,30 @@ pub enum Predictions<'a> {
         /// The true score of each row.
         expected: &'a [f32],
     },
+    /// Any of C labels a row, as matrices `[rows, C]`.
+    Labels {
+        /// Whether the model gives the row the label.
+        predicted: ArrayView2<'a, bool>,
+        /// Whether the row has the label.
+        expected: ArrayView2<'a, bool>,
+    },
+}
+
+/// What predictions are, for messages.
+const CLASSES: &str = "classes";
+const SCORES: &str = "the scores of a regression";
+const LABELS: &str = "several labels a row";
+const TAGS: &str = "the tags of words";
+
+impl Predictions<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Classes { .. } => CLASSES,
+            Self::Scores { .. } => SCORES,
+            Self::Labels { .. } => LABELS,
+            Self::Tags { .. } => TAGS,
+        }
+    }
 }
 
 impl Metric {
@@ -66,12 +113,18 @@ impl Metric {
     ///
     /// # Errors
     /// [`Error::Metric`] if there are no rows, the two sides differ in length, a class is out of range, or the metric
-    /// does not apply: accuracy, F1 and Matthews score classes; Pearson and Spearman score regressions.
+    /// does not apply: accuracy, F1 and Matthews score classes; Pearson and Spearman score regressions; micro and macro
+    /// F1 and subset accuracy score several labels; the F1 of entities scores tags.
     pub fn compute(&self, predictions: &Predictions) -> Result<f64> {
         let refuse = |reason: String| Err(Error::Metric { metric: self.name(), reason });
         let (rows, truths) = match predictions {
             Predictions::Classes { predicted, expected, .. } => (predicted.len(), expected.len()),
+            Predictions::Tags { predicted, expected } => {
+                let words = |sentences: &[Vec<&str>]| sentences.iter().map(Vec::len).sum();
+                (words(predicted), words(expected))
+            }
             Predictions::Scores { predicted, expected } => (predicted.len(), expected.len()),
+            Predictions::Labels { predicted, expected } => (predicted.nrows(), expected.nrows()),
         };
         if rows != truths {
             return refuse(format!("{rows} predictions for {truths} rows"));
@@ -95,8 +148,30 @@ impl Metric {
             (Self::Spearman, Predictions::Scores { predicted, expected }) => {
                 Ok(spearman::spearman(predicted, expected))
             }
-            (_, Predictions::Classes { .. }) => refuse("expected the scores of a regression, found classes".into()),
-            (_, Predictions::Scores { .. }) => refuse("expected classes, found the scores of a regression".into()),
+            (Self::EntityF1, Predictions::Tags { predicted, expected }) => {
+                Ok(entity_f1::entity_f1(predicted, expected))
+            }
+            (Self::MicroF1 | Self::MacroF1 | Self::SubsetAccuracy, Predictions::Labels { predicted, expected }) => {
+                if predicted.ncols() != expected.ncols() {
+                    return refuse(format!("{} labels of a model with {}", expected.ncols(), predicted.ncols()));
+                }
+                Ok(match self {
+                    Self::MicroF1 => micro_f1::micro_f1(predicted, expected),
+                    Self::MacroF1 => macro_f1::macro_f1(predicted, expected),
+                    _ => subset_accuracy::subset_accuracy(predicted, expected),
+                })
+            }
+            (_, predictions) => refuse(format!("expected {}, found {}", self.scores(), predictions.name())),
+        }
+    }
+
+    /// What the metric scores.
+    fn scores(&self) -> &'static str {
+        match self {
+            Self::Accuracy | Self::F1 | Self::Matthews => CLASSES,
+            Self::EntityF1 => TAGS,
+            Self::Pearson | Self::Spearman => SCORES,
+            Self::MicroF1 | Self::MacroF1 | Self::SubsetAccuracy => LABELS,
         }
     }
 }
@@ -144,6 +219,42 @@ mod tests {
         let scores = Predictions::Scores { predicted: &[1.0], expected: &[1.0] };
         assert!(problem(Metric::Matthews, &scores).contains("matthews"));
         assert!(problem(Metric::Pearson, &classes(&[0], &[0], 1)).contains("regression"));
+        assert!(
+            problem(Metric::MicroF1, &classes(&[0], &[0], 1)).contains("expected several labels a row, found classes")
+        );
+        let matrix = |rows: usize, columns| ndarray::Array2::from_elem((rows, columns), true);
+        for (rows, columns, words) in [(2, 2, "1 predictions for 2 rows"), (1, 3, "3 labels of a model with 2")] {
+            let (predicted, expected) = (matrix(1, 2), matrix(rows, columns));
+            let labels = Predictions::Labels { predicted: predicted.view(), expected: expected.view() };
+            assert!(problem(Metric::MacroF1, &labels).contains(words));
+            assert!(
+                problem(Metric::F1, &Predictions::Labels { expected: predicted.view(), predicted: predicted.view() })
+                    .contains("expected classes")
+            );
+        }
+    }
+
+    /// On cases that `tests/goldens/multi_label_metrics.py` computed.
+    #[test]
+    fn the_metrics_of_several_labels_are_scikit_learns() {
+        let golden = include_str!("../../tests/goldens/multi_label_metrics.json");
+        let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
+        let cases = golden["cases"].as_array().unwrap();
+        assert!(cases.len() > 8);
+        for case in cases {
+            let matrix = |key: &str| {
+                let rows = case[key].as_array().unwrap();
+                let columns = rows[0].as_array().unwrap().len();
+                let values = rows.iter().flat_map(|row| row.as_array().unwrap()).map(|value| value == 1);
+                ndarray::Array2::from_shape_vec((rows.len(), columns), values.collect()).unwrap()
+            };
+            let (predicted, expected) = (matrix("predicted"), matrix("expected"));
+            let labels = Predictions::Labels { predicted: predicted.view(), expected: expected.view() };
+            for metric in [Metric::MicroF1, Metric::MacroF1, Metric::SubsetAccuracy] {
+                let (found, golden) = (metric.compute(&labels).unwrap(), case[metric.name()].as_f64().unwrap());
+                assert!((found - golden).abs() < 1e-12, "{}: {metric} {found} {golden}", case["name"]);
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Batch<D: Device> {
     sequences: Sequences<D>,
     first_tokens: Indices<D>,
     first_token_sequences: Sequences<D>,
+    /// The tokens that a head over tokens reads; `None` where there are none.
+    read: Option<Indices<D>>,
     /// The targets of the sequences, on the host; `None` in prediction.
     targets: Option<Targets>,
 }
@@ -40,6 +42,12 @@ impl<D: Device> Batch<D> {
         });
         let positions: Vec<u32> = parts.flat_map(|ids| positions(ids, padding)).collect();
         let sequences = Sequences::new(device, all().flat_map(Encoding::lengths))?;
+        let mut first = 0;
+        let mut read = Vec::new();
+        for encoding in all() {
+            read.extend(encoding.read.iter().map(|read| first + read.token as u32));
+            first += encoding.ids.len() as u32;
+        }
         Ok(Self {
             ids: Indices::new(device, &ids)?,
             token_types: Indices::new(device, &token_types)?,
@@ -47,6 +55,7 @@ impl<D: Device> Batch<D> {
             first_tokens: Indices::new(device, sequences.starts())?,
             first_token_sequences: Sequences::new(device, all().flat_map(Encoding::lengths).map(|_| 1))?,
             sequences,
+            read: (!read.is_empty()).then(|| Indices::new(device, &read)).transpose()?,
             targets: None,
         })
     }
@@ -95,6 +104,11 @@ impl<D: Device> Batch<D> {
     /// The rows `[B]` of the sequences' first tokens, `[CLS]`.
     pub fn first_tokens(&self) -> &Indices<D> {
         &self.first_tokens
+    }
+
+    /// The rows `[R]` of the tokens that a head over tokens reads; `None` where there are none.
+    pub fn read_tokens(&self) -> Option<&Indices<D>> {
+        self.read.as_ref()
     }
 
     /// The bounds of the first tokens as B sequences of one token.

@@ -2,7 +2,7 @@
 //! the layers, then the read-out. A pass may end behind the frozen stages and another begin there.
 
 use bitfit_core::ops::attention::PositionBias;
-use bitfit_core::{Backend, Param, Result, Tape, Var};
+use bitfit_core::{Backend, Error, Param, Result, Tape, Var};
 
 use super::embeddings::Embeddings;
 use super::layer::Layer;
@@ -78,14 +78,23 @@ impl<D: Backend> Encoder<D> {
         self.layers[number].forward(tape, x, batch, self.position_bias.as_ref(), first_only)
     }
 
-    /// The read-out: from the rows of the last layer that are read to one row a text.
+    /// The read-out: from the rows of the last layer to those that the head reads, one a text or one a token.
     fn pool(&self, tape: &mut Tape<'_, D>, x: &Var<D>, batch: &Batch<D>) -> Result<Var<D>> {
         if let Some(pooler) = &self.pooler {
             let pooled = tape.linear(x, &pooler.weight, &[&pooler.bias])?;
             return tape.tanh(&pooled);
         }
-        let pooled =
-            if self.pooling.reads_every_token() { tape.sequence_mean(x, batch.sequences())? } else { x.clone() };
+        let pooled = match self.pooling {
+            Pooling::Tokens => {
+                let tokens = batch.read_tokens().ok_or_else(|| {
+                    let reason = "no token of the batch is named for the head to read".into();
+                    Error::Invalid { op: "read tokens", reason }
+                })?;
+                return tape.gather_rows(x, tokens);
+            }
+            Pooling::Mean | Pooling::MeanNormalized => tape.sequence_mean(x, batch.sequences())?,
+            Pooling::Pooler | Pooling::Cls | Pooling::ClsNormalized => x.clone(),
+        };
         if self.pooling.normalizes() { tape.normalize(&pooled) } else { Ok(pooled) }
     }
 }

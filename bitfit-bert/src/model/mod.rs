@@ -26,7 +26,7 @@ use bitfit_core::{Arena, Backend, Entry, HostTensor, Param, Seed, Tape, Var, Wor
 
 use crate::Result;
 use crate::arch::Part;
-use crate::heads::{Head, TaskSpec};
+use crate::heads::{Head, Pooling, TaskSpec};
 use crate::methods::Method;
 use crate::tokenize::Encoding;
 use encoder::Encoder;
@@ -112,7 +112,7 @@ impl<D: Backend> Model<D> {
         Ok(Batch::new(self.base.device(), encodings, self.base.config().padding)?)
     }
 
-    /// The head's output `[B, C]`: logits, or one score.
+    /// The head's output `[R, C]`, a row for each that it reads: logits, or one score.
     ///
     /// # Errors
     /// [`crate::Error::Core`] when the batch does not belong to this model, or the device fails.
@@ -137,13 +137,15 @@ impl<D: Backend> Model<D> {
         self.encoder.frozen_stages()
     }
 
-    /// The number of elements in the output of the first `stages` stages for a sequence of so many tokens: those of one
-    /// row behind the read-out, and of as many rows as are read before it.
-    pub fn stage_elements(&self, stages: usize, tokens: usize) -> usize {
+    /// The number of elements in the output of the first `stages` stages for a text: those of the rows that the head
+    /// reads behind the read-out, and of as many rows as are read before it.
+    pub fn stage_elements(&self, stages: usize, encoding: &Encoding) -> usize {
         let last_layer = self.encoder.layers.len() + 1;
-        let is_one_row = stages > last_layer || (stages == last_layer && !self.spec.pooling.reads_every_token());
-        let rows = if !is_one_row {
-            tokens
+        let is_read = stages > last_layer || (stages == last_layer && !self.spec.pooling.reads_every_token());
+        let rows = if !is_read {
+            encoding.ids.len()
+        } else if self.spec.pooling == Pooling::Tokens {
+            encoding.read.len()
         } else if self.spec.encodes_apart() {
             2
         } else {
@@ -152,7 +154,7 @@ impl<D: Backend> Model<D> {
         self.hidden() * rows
     }
 
-    /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[B, H]` from the read-out on,
+    /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[R, H]` from the read-out on,
     /// and from the last layer on where the first tokens alone are read.
     ///
     /// # Errors
@@ -161,7 +163,7 @@ impl<D: Backend> Model<D> {
         Ok(self.encoder.forward_prefix(tape, batch, stages)?)
     }
 
-    /// What the head reads of a batch: a row a text, as wide as [`TaskSpec::width`] says.
+    /// What the head reads of a batch: a row a text or a token, as wide as [`TaskSpec::width`] says.
     ///
     /// # Errors
     /// As [`Model::forward`].

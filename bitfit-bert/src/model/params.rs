@@ -132,7 +132,7 @@ impl<D: Backend> Model<D> {
             has_dropout_before: architecture.head.has_dropout_before_dense,
         });
         let classifier = builder.head_dense(HeadDense::Classifier)?;
-        let dropout = options.dropout.unwrap_or_else(|| config.head_dropout_prob());
+        let dropout = options.dropout.unwrap_or_else(|| config.head_dropout_prob(pooling));
         let Builder { arena, trainable, .. } = builder;
         let h = config.hidden_size;
         let dense_layer = h * (h + 1);

@@ -1,7 +1,7 @@
 //! What a probe minimizes: the mean loss over rows plus the penalty, and its gradient. Rows are taken in fixed blocks
 //! whose sums are added in their order, so that the result does not depend on the number of threads.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
 use super::lbfgs;
@@ -82,6 +82,10 @@ impl<'a> Objective<'a> {
                 let slope = match self.targets {
                     Targets::Classes(classes) => cross_entropy(values, classes[first + number], &mut sums.loss),
                     Targets::Scores(scores) => squared_error(&values, scores[first + number], &mut sums.loss),
+                    Targets::Tags(_) => unreachable!("a target of a row is a class or a score"),
+                    Targets::Indicators(indicators) => {
+                        binary_cross_entropy(values, indicators.row(first + number), &mut sums.loss)
+                    }
                 };
                 for ((to, slope), of_bias) in row.iter_mut().zip(slope).zip(&mut sums.bias) {
                     *to = slope as f32;
@@ -114,6 +118,16 @@ fn squared_error(values: &[f64], score: f32, loss: &mut f64) -> Vec<f64> {
     vec![error]
 }
 
+/// The sum over the outputs, so that each is a logistic regression of its own, with the same penalty.
+fn binary_cross_entropy(mut values: Vec<f64>, targets: ArrayView1<'_, f32>, loss: &mut f64) -> Vec<f64> {
+    for (value, target) in values.iter_mut().zip(targets) {
+        let target = f64::from(*target);
+        *loss += value.max(0.0) - *value * target + (-value.abs()).exp().ln_1p();
+        *value = 1.0 / (1.0 + (-*value).exp()) - target;
+    }
+    values
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +137,10 @@ mod tests {
         let rows = Array2::from_shape_fn((60, 3), |(row, column)| ((row * 3 + column) as f32 * 0.7).sin());
         let classes = Targets::Classes((0..60).map(|row| row * row % 3).collect());
         let scores = Targets::Scores((0..60).map(|row| (row as f32 * 0.3).cos()).collect());
-        for (targets, outputs) in [(&classes, 3), (&scores, 1)] {
+        let indicators = Targets::Indicators(Array2::from_shape_fn((60, 3), |(row, label)| {
+            f32::from(u8::from(row * (label + 2) % 5 == 1))
+        }));
+        for (targets, outputs) in [(&classes, 3), (&scores, 1), (&indicators, 3)] {
             let objective = Objective::new(rows.view(), targets, outputs);
             let (weight, bias) = objective.minimum(1e-3, None);
             let value = |head: &Head| objective.loss(head) + 5e-4 * head.0.iter().map(|w| w * w).sum::<f64>();

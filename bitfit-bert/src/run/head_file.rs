@@ -64,7 +64,7 @@ pub(super) fn read(path: &Path, base: &Checkpoint, task: &TaskSpec) -> Result<(T
             tensors.insert(name.clone(), tensor);
         }
     }
-    let initial = InitialHead { path: path.into(), has_labels: has_labels || labels.is_none() };
+    let initial = InitialHead::File { path: path.into(), has_labels: has_labels || labels.is_none() };
     Ok((TensorFile { path: path.into(), tensors }, initial))
 }
 
@@ -180,7 +180,7 @@ mod tests {
             let (file, initial) = read_head(&dir, &["negative", "neutral", "positive"]).unwrap();
             assert_eq!(file.tensors["classifier.weight"].data(), [2.0, 2.0, 0.0, 0.0, 1.0, 1.0]);
             assert_eq!(file.tensors["classifier.bias"].data(), [2.0, 0.0, 1.0]);
-            assert!(initial.has_labels);
+            assert!(matches!(initial, InitialHead::File { has_labels: true, .. }));
             assert!(!file.tensors.contains_key("bert.pooler.dense.bias"), "the base has a pooler");
         }
     }
@@ -191,7 +191,7 @@ mod tests {
         for config in [None, Some(json!({})), Some(json!({"id2label": null})), Some(unnamed)] {
             let (file, initial) = read_head(&model(2, config, Dtype::F32), &["no", "yes"]).unwrap();
             assert_eq!(file.tensors["classifier.bias"].data(), [0.0, 1.0]);
-            assert!(!initial.has_labels);
+            assert!(matches!(initial, InitialHead::File { has_labels: false, .. }));
         }
     }
 

@@ -3,12 +3,14 @@
 mod finetune;
 mod head_file;
 mod log;
+mod notes;
 mod plan;
 mod probe;
 mod save;
 
-pub use finetune::{Finetune, FinetuneOptions, Finished};
+pub use finetune::{Finetune, FinetuneOptions, Finished, HeadStart};
 pub use log::{METRICS_LOG, scores_as_json};
+pub use notes::{Occurrence, PlanNote};
 pub use plan::{CachedPrefix, InitialHead, Plan, PlanPart};
 pub use probe::ProbeUse;
 pub use save::{TASK_FILE, WrittenTask};

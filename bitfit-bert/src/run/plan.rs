@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use bitfit_core::Backend;
 
 use crate::config::ModelConfig;
-use crate::data::Dataset;
-use crate::heads::{PairEncoding, Pooling, PoolingSource};
+use crate::data::{Dataset, Kind};
+use crate::heads::{PairEncoding, Pooling, PoolingSource, Targets};
 use crate::methods::BiasSelection;
 use crate::model::{Model, TrainableKind};
+use crate::tokenize::Encoding;
 use crate::train::{Batches, Examples, TrainOptions, prefix_cache_bytes};
 
 use super::FinetuneOptions;
+use super::notes::{self, PlanNote};
 
 /// The plan of a run: what trains, on which data, for how long.
 #[derive(Clone, Debug)]
@@ -34,14 +36,24 @@ pub struct Plan {
     pub pooling: Pooling,
     /// Why.
     pub pooling_source: PoolingSource,
-    /// Where the head's first values come from, if not drawn.
-    pub initial_head: Option<InitialHead>,
+    /// Where the head's first values come from.
+    pub initial_head: InitialHead,
     /// The number of rows to train on.
     pub rows: usize,
     /// The number of rows in the evaluation set.
     pub eval_rows: Option<usize>,
-    /// The classes, or `None` for a regression.
+    /// What is predicted for a text.
+    pub kind: Kind,
+    /// The classes or labels, or `None` for a regression.
     pub labels: Option<Vec<String>>,
+    /// The number of rows to train on, or of their words, that have each of them; empty for a regression.
+    pub label_rows: Vec<usize>,
+    /// The number of rows to train on without any label, where a text may have several.
+    pub unlabelled_rows: usize,
+    /// What separates the labels of a field, where a text may have several.
+    pub label_separator: Option<char>,
+    /// What a person should see before the run starts.
+    pub notes: Vec<PlanNote>,
     /// The number of tokens in an epoch; none is padding.
     pub tokens: usize,
     /// The number of steps of the whole run.
@@ -73,14 +85,21 @@ pub struct PlanPart {
     pub scalars: usize,
 }
 
-/// A head whose first values come from a file.
+/// Where the first values of a head come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InitialHead {
-    /// The file.
-    pub path: PathBuf,
-    /// Whether the file or the configuration beside it says which class each row is for. Otherwise the rows are taken
-    /// for the labels in their order.
-    pub has_labels: bool,
+pub enum InitialHead {
+    /// They are drawn at random, from the seed.
+    Drawn,
+    /// From a probe, which is fitted to the training set first.
+    Probe,
+    /// From a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Whether the file or the configuration beside it says which class each row is for. Otherwise the rows are
+        /// taken for the labels in their order.
+        has_labels: bool,
+    },
 }
 
 /// The frozen stages whose outputs are cached.
@@ -116,6 +135,11 @@ impl Plan {
         let config = model.base().config();
         let training = &options.training;
         let batches = Batches::new(train.lengths(), training);
+        let rows = batches.row_numbers();
+        let targets = train.targets(&rows);
+        let notes = datasets.first().map(|training_set| {
+            notes::notes(model.spec().kind, training_set, rows.iter().map(|&row| &train.encodings[row]))
+        });
         let skipped = datasets.iter().map(|dataset| (dataset.name.clone(), dataset.skipped.len()));
         let found = datasets.iter().map(|dataset| (dataset.name.clone(), dataset.found.clone()));
         Self {
@@ -128,15 +152,23 @@ impl Plan {
             pair: model.spec().pairs.then_some(model.spec().pair),
             pooling: model.spec().pooling,
             pooling_source: PoolingSource::Default,
-            initial_head: None,
+            initial_head: InitialHead::Drawn,
             rows: batches.rows(),
             eval_rows: eval.map(Examples::len),
+            kind: model.spec().kind,
+            label_rows: label_rows(&targets, model.outputs()),
+            unlabelled_rows: match targets {
+                Targets::Indicators(indicators) => indicators.rows().into_iter().filter(|row| row.sum() == 0.0).count(),
+                Targets::Classes(_) | Targets::Scores(_) | Targets::Tags(_) => 0,
+            },
+            label_separator: datasets.first().and_then(|training_set| training_set.label_separator),
+            notes: notes.unwrap_or_default(),
             labels: model.spec().labels.as_ref().map(|labels| labels.names().to_vec()),
             tokens: batches.tokens(),
             steps: batches.steps(training.epochs),
             dropout: options.dropout.unwrap_or(config.hidden_dropout_prob),
             max_length: model.spec().max_length,
-            cached_prefix: cached_prefix(model, training, &batches),
+            cached_prefix: cached_prefix(model, training, batches.of(&train.encodings)),
             training: training.clone(),
             device: model.base().device().name(),
             skipped: skipped.filter(|(_, lines)| *lines > 0).collect(),
@@ -151,11 +183,30 @@ impl Plan {
     }
 }
 
-fn cached_prefix<D: Backend>(model: &Model<D>, training: &TrainOptions, batches: &Batches) -> Option<CachedPrefix> {
+/// The number of rows, or of words, that have each class or label; none for scores.
+fn label_rows(targets: &Targets, outputs: usize) -> Vec<usize> {
+    match targets {
+        Targets::Classes(classes) => {
+            let mut rows = vec![0; outputs];
+            classes.iter().for_each(|&class| rows[class] += 1);
+            rows
+        }
+        Targets::Indicators(indicators) => {
+            indicators.columns().into_iter().map(|column| column.iter().filter(|&&is| is == 1.0).count()).collect()
+        }
+        Targets::Scores(_) | Targets::Tags(_) => Vec::new(),
+    }
+}
+
+fn cached_prefix<'a, D: Backend>(
+    model: &Model<D>,
+    training: &TrainOptions,
+    texts: impl IntoIterator<Item = &'a Encoding>,
+) -> Option<CachedPrefix> {
     let stages = model.frozen_stages();
     (stages > 0 && !training.frozen_dropout).then(|| CachedPrefix {
         layers: (stages - 1).min(model.base().config().num_hidden_layers),
-        needed: prefix_cache_bytes(model, batches.lengths()),
+        needed: prefix_cache_bytes(model, texts),
         budget: training.prefix_cache_bytes,
     })
 }

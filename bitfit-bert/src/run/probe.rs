@@ -20,8 +20,6 @@ pub enum ProbeUse {
     Off,
     /// It is scored on the evaluation set, where there is one, for comparison.
     Baseline,
-    /// As [`ProbeUse::Baseline`], and the run's head begins with its values.
-    WarmStart,
     /// It is the result: nothing is trained step by step.
     Result,
 }
@@ -55,11 +53,11 @@ pub(super) fn fit<D: Backend>(
     let frozen = frozen(base, model, pooling)?;
     let texts = rows.iter().map(|&row| &train.encodings[row]);
     let Some(pooled) = pooled_unless(stop, &frozen, texts)? else { return Ok(None) };
-    let probe = Probe::fit(pooled.view(), &train.targets.select(rows), model.outputs());
+    let probe = Probe::fit(pooled.view(), &train.targets(rows), model.outputs());
     let scores = match evaluation {
         Some(Evaluation { examples, metrics }) => {
             let Some(pooled) = pooled_unless(stop, &frozen, &examples.encodings)? else { return Ok(None) };
-            scores(model.head(), metrics, &probe.outputs(pooled.view()), &examples.targets)?
+            scores(model.head(), metrics, &probe.outputs(pooled.view()), examples)?
         }
         None => Vec::new(),
     };

@@ -42,7 +42,7 @@ pub struct TaskInfo {
     /// What is predicted for a text.
     #[serde(with = "as_text")]
     pub kind: Kind,
-    /// The classes in the order of the head's outputs; `None` for a regression.
+    /// The classes or labels in the order of the head's outputs; `None` for a regression.
     #[serde(with = "labels")]
     pub labels: Option<Labels>,
     /// Whether the task was trained on pairs of texts.
@@ -199,10 +199,17 @@ impl TaskInfo {
     /// Refuses fields that contradict each other.
     fn validate(&self) -> Result<(), String> {
         let expected = match self.kind {
-            Kind::Classify if self.labels.is_none() => "a list of labels for a classification",
+            Kind::Classify | Kind::Tag if self.labels.is_none() => "a list of labels for a classification",
+            Kind::MultiLabel if self.labels.is_none() => "a list of labels for a task of several",
             Kind::Regress if self.labels.is_some() => "null for a regression",
             _ if self.hyperparameters.metrics.is_empty() => {
                 return Err("the metadata's \"hyperparameters.metrics\" is empty".into());
+            }
+            _ if (self.kind == Kind::Tag) != (self.pooling == Pooling::Tokens) => {
+                return Err(format!(
+                    "the metadata's \"pooling\" is {}, which {} does not read",
+                    self.pooling, self.kind
+                ));
             }
             _ => return Ok(()),
         };

@@ -4,16 +4,15 @@
 //! crate needs both texts encoded in full, and here a text of megabytes is encoded only as far as it is kept.
 
 use tokenizers::utils::truncation::TruncationDirection;
-use tokenizers::{Encoding as Raw, NormalizedString, Normalizer, Tokenizer as Inner};
+use tokenizers::{Encoding as Raw, NormalizedString, Normalizer};
 
-use super::cuts::Cuts;
 use super::guard::guarded;
 use super::{Encoding, load::Loaded};
 
 /// The maximum size in bytes of the part of a text that is encoded at once, which takes about 400 MB of memory. A part
 /// is larger than a chunk only if it cannot be cut: it has no space and no punctuation, or the tokenizer does not work
 /// word by word.
-const MAX_BYTES: usize = 4 << 20;
+pub(super) const MAX_BYTES: usize = 4 << 20;
 
 /// The most of a text, in bytes after its normalizers, that is encoded at once: three times as much, so that nothing
 /// which people write is refused here, but a file whose normalizers turn each letter into a thousand takes no more than
@@ -36,20 +35,20 @@ pub(super) fn encode(loaded: &Loaded, text: &str, pair: Option<&str>, room: usiz
         read_until_decided(&mut first, second, room)?;
     }
     let (n1, n2) = longest_first(first.tokens, second.as_ref().map_or(0, |second| second.tokens), room);
+    let all = first.estimated_tokens() + second.as_ref().map_or(0, Text::estimated_tokens);
     let (first, second) = (first.cut(n1), second.map(|second| second.cut(n2)));
     let framed = guarded(|| loaded.frame.apply(first, second))?.map_err(|error| error.to_string())?;
-    Ok(Encoding { ids: framed.get_ids().to_vec(), type_ids: framed.get_type_ids().to_vec(), second: None })
+    let (ids, type_ids) = (framed.get_ids().to_vec(), framed.get_type_ids().to_vec());
+    Ok(Encoding { ids, type_ids, second: None, read: Vec::new(), left_out: all - (n1 + n2) })
 }
 
 /// A text that is encoded part by part, starting at the end that is kept.
 struct Text<'t> {
-    inner: &'t Inner,
-    /// How many times longer it can become, at most.
-    growth: u64,
-    cuts: Option<&'t Cuts>,
-    cut_left: bool,
+    loaded: &'t Loaded,
     /// The rest that is not yet encoded; `None` when the whole text was read.
     rest: Option<&'t str>,
+    /// The number of bytes of the whole text.
+    bytes: usize,
     /// The number of tokens of the parts so far.
     tokens: usize,
     /// The tokens of the first parts, or of the last if the text is cut on the left; at least those that are kept.
@@ -58,8 +57,7 @@ struct Text<'t> {
 
 impl<'t> Text<'t> {
     fn new(loaded: &'t Loaded, text: &'t str) -> Self {
-        let (inner, cuts, growth) = (&loaded.inner, loaded.cuts.as_ref(), loaded.growth.saturating_mul(UNICODE_GROWTH));
-        Self { inner, growth, cuts, cut_left: loaded.cut_left, rest: Some(text), tokens: 0, kept: Raw::default() }
+        Self { loaded, rest: Some(text), bytes: text.len(), tokens: 0, kept: Raw::default() }
     }
 
     /// Encodes until there are `room` tokens or the text ends.
@@ -73,9 +71,9 @@ impl<'t> Text<'t> {
     /// Encodes the next part, and keeps its tokens or only counts them.
     fn read_part(&mut self, keep: bool) -> Result<(), String> {
         let Some(text) = self.rest.take() else { return Ok(()) };
-        let (part, rest) = match self.cuts {
+        let (part, rest) = match &self.loaded.cuts {
             None => (text, ""),
-            Some(cuts) if self.cut_left => {
+            Some(cuts) if self.loaded.cut_left => {
                 let (rest, part) = cuts.last(text);
                 (part, rest)
             }
@@ -88,8 +86,8 @@ impl<'t> Text<'t> {
                 part.len()
             ));
         }
-        self.check_normalized(part)?;
-        let encoding = guarded(|| self.inner.encode_fast(part, false))?.map_err(|error| error.to_string())?;
+        check_normalized(self.loaded, part)?;
+        let encoding = guarded(|| self.loaded.inner.encode_fast(part, false))?.map_err(|error| error.to_string())?;
         self.rest = Some(rest).filter(|rest| !rest.is_empty());
         let is_first = self.tokens == 0;
         self.tokens += encoding.len();
@@ -97,44 +95,52 @@ impl<'t> Text<'t> {
             self.kept = encoding;
         } else if keep {
             let kept = std::mem::take(&mut self.kept);
-            let parts = if self.cut_left { [encoding, kept] } else { [kept, encoding] };
+            let parts = if self.loaded.cut_left { [encoding, kept] } else { [kept, encoding] };
             self.kept = Raw::merge(parts, false);
         }
         Ok(())
     }
 
-    /// Refuses a part that becomes too long. A part that could is normalized piece by piece to find out.
-    fn check_normalized(&self, part: &str) -> Result<(), String> {
-        let piece = MAX_NORMALIZED / self.growth;
-        if part.len() as u64 <= piece {
-            return Ok(());
-        }
-        let Some(normalizer) = self.inner.get_normalizer() else { return Ok(()) };
-        let (mut rest, mut len) = (part, 0);
-        while !rest.is_empty() {
-            let (first, others) = rest.split_at(rest.ceil_char_boundary(piece.max(1) as usize));
-            let mut text = NormalizedString::from(first);
-            guarded(|| normalizer.normalize(&mut text))?.map_err(|error| error.to_string())?;
-            (rest, len) = (others, len + text.len() as u64);
-            if len > MAX_NORMALIZED {
-                return Err(format!(
-                    "{} bytes, of which the normalizers make more than {MAX_NORMALIZED}, the most that is encoded",
-                    part.len()
-                ));
-            }
-        }
-        Ok(())
+    /// The number of tokens of the whole text: counted, or, where a rest is not encoded, as many in each of its bytes
+    /// as in those before it.
+    fn estimated_tokens(&self) -> usize {
+        let rest = self.rest.map_or(0, str::len);
+        let read = (self.bytes - rest).max(1);
+        self.tokens + (self.tokens as f64 * rest as f64 / read as f64).round() as usize
     }
 
     /// The `len` tokens of the text that are kept.
     fn cut(mut self, len: usize) -> Raw {
-        let direction = if self.cut_left { TruncationDirection::Left } else { TruncationDirection::Right };
+        let direction = if self.loaded.cut_left { TruncationDirection::Left } else { TruncationDirection::Right };
         self.kept.truncate(len, 0, direction);
         // Removes the truncated parts, which the crate would otherwise frame as well, in every combination with those
         // of a pair.
         self.kept.take_overflowing();
         self.kept
     }
+}
+
+/// Refuses a part that becomes too long. A part that could is normalized piece by piece to find out.
+pub(super) fn check_normalized(loaded: &Loaded, part: &str) -> Result<(), String> {
+    let piece = MAX_NORMALIZED / loaded.growth.saturating_mul(UNICODE_GROWTH);
+    if part.len() as u64 <= piece {
+        return Ok(());
+    }
+    let Some(normalizer) = loaded.inner.get_normalizer() else { return Ok(()) };
+    let (mut rest, mut len) = (part, 0);
+    while !rest.is_empty() {
+        let (first, others) = rest.split_at(rest.ceil_char_boundary(piece.max(1) as usize));
+        let mut text = NormalizedString::from(first);
+        guarded(|| normalizer.normalize(&mut text))?.map_err(|error| error.to_string())?;
+        (rest, len) = (others, len + text.len() as u64);
+        if len > MAX_NORMALIZED {
+            return Err(format!(
+                "{} bytes, of which the normalizers make more than {MAX_NORMALIZED}, the most that is encoded",
+                part.len()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Encodes enough of two texts to determine which of them is longer, because an odd token goes to the longer one.

@@ -111,6 +111,11 @@ impl Frame {
         self.processor.as_ref().map_or(0, |processor| processor.added_tokens(is_pair))
     }
 
+    /// How many special tokens are put before a single text.
+    pub fn before(&self) -> usize {
+        self.trial[0].get_ids().iter().take_while(|&&id| id != MARKS[0][0]).count()
+    }
+
     /// Whether this frame does what the other one does.
     pub fn same_as(&self, other: &Self) -> bool {
         let parts = |frame: &Self| {

@@ -2,7 +2,7 @@
 //! them.
 //!
 //! ```text
-//! files --load--> tokenizer --encode--> Encoding
+//! files --load--> tokenizer --encode, words--> Encoding
 //! config, vocab   class, added, recipe  guard
 //!                 check, frame, cuts
 //! ```
@@ -39,6 +39,7 @@ mod recipe;
 #[cfg(test)]
 mod tests;
 mod vocab;
+mod words;
 
 use std::fmt;
 use std::path::Path;
@@ -59,9 +60,28 @@ pub struct Encoding {
     /// Where the second text of a pair begins that is a sequence of its own ([`Tokenizer::encode_apart`]); `None` for
     /// one sequence.
     pub second: Option<usize>,
+    /// The tokens that a head over tokens reads ([`Tokenizer::encode_words`]); empty where the head reads pooled rows.
+    pub read: Vec<ReadToken>,
+    /// The number of tokens of the text, or of both texts, that were left out because they are too long. Where a text
+    /// is so long that its rest was not read, an estimate from the tokens of what was.
+    pub left_out: usize,
+}
+
+/// A token that a head reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadToken {
+    /// Its position among the tokens of its sequence.
+    pub token: usize,
+    /// The word of the text that it is the first token of.
+    pub word: usize,
 }
 
 impl Encoding {
+    /// The number of rows that a head reads of the text: one, or one for each of [`Encoding::read`].
+    pub fn rows(&self) -> usize {
+        self.read.len().max(1)
+    }
+
     /// The number of tokens of each sequence: one, or the two of a pair that is encoded apart.
     pub fn lengths(&self) -> impl Iterator<Item = usize> {
         let first = self.second.unwrap_or(self.ids.len());
@@ -207,6 +227,7 @@ impl Tokenizer {
         encoding.second = Some(encoding.ids.len());
         encoding.ids.extend(other.ids);
         encoding.type_ids.extend(other.type_ids);
+        encoding.left_out += other.left_out;
         Ok(encoding)
     }
 

@@ -809,9 +809,11 @@ fn a_long_text_is_cut_as_the_whole_of_it_would_be() {
     TestRunner::new(config)
         .run(&(text(), proptest::option::of(text()), lengths), |(text, pair, length)| {
             for (cutting, whole) in &tokenizers {
-                let (some, all) =
-                    (cutting.encode(&text, pair.as_deref(), length), whole.encode(&text, pair.as_deref(), length));
-                prop_assert_eq!(some.unwrap(), all.unwrap());
+                let encode = |tokenizer: &Tokenizer| tokenizer.encode(&text, pair.as_deref(), length).unwrap();
+                let (some, all) = (encode(cutting), encode(whole));
+                prop_assert_eq!(some.left_out > 0, all.left_out > 0);
+                // How many are left out is an estimate where a rest is not read.
+                prop_assert_eq!(Encoding { left_out: 0, ..some }, Encoding { left_out: 0, ..all });
             }
             Ok(())
         })
@@ -838,7 +840,16 @@ fn a_text_of_megabytes_costs_what_is_kept_of_it() {
     let tokenizer = from_vocab(json!({}));
     let text = "hello, world ".repeat(1_000_000);
     let start = tokenizer.encode(&text, None, 64).unwrap();
-    assert_eq!(start, tokenizer.encode(&text[..1_000], None, 64).unwrap());
+    assert_eq!(start.ids, tokenizer.encode(&text[..1_000], None, 64).unwrap().ids);
+    // What is left out is counted where the whole text is encoded, and estimated where it is not.
+    let short = tokenizer.encode(&text[..13_000], None, 64).unwrap();
+    let tokens = short.left_out + 62;
+    assert_eq!(tokens % 1_000, 0, "a thousand times the tokens of \"hello, world \"");
+    assert!((start.left_out as f64 / (tokens as f64 * 1_000.0) - 1.0).abs() < 1e-2, "{}", start.left_out);
+    let pair = tokenizer.encode(&text[..26], Some(&text[..13]), 8).unwrap();
+    assert_eq!(pair.left_out + pair.ids.len() - 3, 3 * tokens / 1_000);
+    let apart = tokenizer.encode_apart(&text[..26], &text[..13], 4).unwrap();
+    assert_eq!(apart.left_out, 3 * tokens / 1_000 - 4);
     // Without a place to cut, as far as memory allows.
     let word = "x".repeat(5 << 20);
     let message = tokenizer.encode_all(&[("a", None), (&word, None::<&str>)], 64).unwrap_err().to_string();

@@ -61,6 +61,11 @@ impl Batches {
         self.rows.iter().map(|&(_, tokens)| tokens)
     }
 
+    /// Those of a training set's texts that are trained on.
+    pub fn of<'a, T>(&self, texts: &'a [T]) -> impl Iterator<Item = &'a T> {
+        self.rows.iter().map(|&(row, _)| &texts[row])
+    }
+
     /// The first batch of the first epoch.
     pub fn first(&self) -> Vec<usize> {
         self.epoch(1).swap_remove(0)

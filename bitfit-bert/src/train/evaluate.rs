@@ -5,7 +5,7 @@ use ndarray::{Array2, Axis, concatenate};
 
 use super::Evaluation;
 use super::prefix_cache::FrozenPrefixCache;
-use crate::heads::{Head, Targets};
+use crate::heads::{Examples, Head};
 use crate::metrics::Metric;
 use crate::model::Model;
 use crate::tokenize::Encoding;
@@ -26,7 +26,7 @@ pub struct Score {
     pub value: f64,
 }
 
-/// The head's outputs `[rows, C]`, in the order of the texts.
+/// The head's outputs `[R, C]`, a row for each that it reads of the sequences, in their order.
 ///
 /// # Errors
 /// [`Error::NotFinite`] for a model that diverged; [`Error::Core`] when the device fails.
@@ -75,7 +75,7 @@ pub(super) fn evaluate_unless<D: Backend>(
     cache: Option<&mut FrozenPrefixCache>,
 ) -> Result<Option<Vec<Score>>> {
     let Some(outputs) = outputs_unless(stop, model, &examples.encodings, cache)? else { return Ok(None) };
-    scores(model.head(), metrics, &outputs, &examples.targets).map(Some)
+    scores(model.head(), metrics, &outputs, examples).map(Some)
 }
 
 fn outputs_unless<D: Backend>(
@@ -121,7 +121,7 @@ pub(crate) fn scores<D: Backend>(
     head: &dyn Head<D>,
     metrics: &[Metric],
     outputs: &Array2<f32>,
-    targets: &Targets,
+    examples: &Examples,
 ) -> Result<Vec<Score>> {
-    metrics.iter().map(|&metric| Ok(Score { metric, value: head.score(metric, outputs, targets)? })).collect()
+    metrics.iter().map(|&metric| Ok(Score { metric, value: head.score(metric, outputs, examples)? })).collect()
 }

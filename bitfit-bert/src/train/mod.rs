@@ -14,8 +14,6 @@ mod trainer;
 
 use std::time::Duration;
 
-use bitfit_core::Backend;
-
 pub use batches::Batches;
 pub use check::check_gradients;
 pub use evaluate::{Score, evaluate, outputs};
@@ -24,59 +22,10 @@ pub use options::{BatchSize, TrainOptions};
 pub use prefix_cache::prefix_cache_bytes;
 pub use trainer::Trainer;
 
-use crate::heads::{Pooling, Targets};
+use crate::Result;
+pub use crate::heads::Examples;
+use crate::heads::Pooling;
 use crate::metrics::Metric;
-use crate::model::{Batch, Model};
-use crate::settings::Setting;
-use crate::tokenize::Encoding;
-use crate::{Error, Result};
-
-/// Tokenised texts with the target of each.
-#[derive(Clone, Debug)]
-pub struct Examples {
-    /// The texts.
-    pub encodings: Vec<Encoding>,
-    /// One target for each text.
-    pub targets: Targets,
-}
-
-impl Examples {
-    /// The number of texts.
-    pub fn len(&self) -> usize {
-        self.encodings.len()
-    }
-
-    /// Whether there is no text.
-    pub fn is_empty(&self) -> bool {
-        self.encodings.is_empty()
-    }
-
-    /// The number of tokens of each text.
-    pub fn lengths(&self) -> impl Iterator<Item = usize> {
-        self.encodings.iter().map(|encoding| encoding.ids.len())
-    }
-
-    /// The texts and targets of these rows, on the model's device.
-    ///
-    /// # Errors
-    /// As [`Batch::new`].
-    pub fn batch<D: Backend>(&self, model: &Model<D>, rows: &[usize]) -> Result<Batch<D>> {
-        let batch = model.batch(rows.iter().map(|&row| &self.encodings[row]))?;
-        Ok(batch.with_targets(self.targets.select(rows)))
-    }
-
-    /// Refuses examples that cannot be trained on.
-    fn validate(&self) -> Result<()> {
-        let refuse = |value, reason| Err(Error::Setting { setting: Setting::TrainingSet, value, reason });
-        match (self.len(), self.targets.len()) {
-            (0, _) => refuse("empty".into(), "there must be at least one text"),
-            (texts, targets) if texts != targets => {
-                refuse(format!("{texts} texts and {targets} targets"), "each text needs one target")
-            }
-            _ => Ok(()),
-        }
-    }
-}
 
 /// Labelled texts to score after each epoch.
 #[derive(Clone, Copy, Debug)]

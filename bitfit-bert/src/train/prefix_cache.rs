@@ -66,7 +66,7 @@ impl FrozenPrefixCache {
                 self.batch.extend_from_slice(cached);
                 continue;
             }
-            let elements = model.stage_elements(self.stages, encodings[row].ids.len());
+            let elements = model.stage_elements(self.stages, &encodings[row]);
             let (own, rest) = computed.split_at(elements);
             computed = rest;
             self.batch.extend_from_slice(own);
@@ -81,11 +81,14 @@ impl FrozenPrefixCache {
     }
 }
 
-/// The size in bytes of the outputs of a model's frozen stages for rows of the given lengths in tokens.
-pub fn prefix_cache_bytes<D: Backend>(model: &Model<D>, lengths: impl IntoIterator<Item = usize>) -> usize {
+/// The size in bytes of the outputs of a model's frozen stages for texts.
+pub fn prefix_cache_bytes<'a, D: Backend>(
+    model: &Model<D>,
+    encodings: impl IntoIterator<Item = &'a Encoding>,
+) -> usize {
     match model.frozen_stages() {
         0 => 0,
-        stages => lengths.into_iter().map(|tokens| model.stage_elements(stages, tokens) * size_of::<f32>()).sum(),
+        stages => encodings.into_iter().map(|text| model.stage_elements(stages, text) * size_of::<f32>()).sum(),
     }
 }
 
@@ -169,7 +172,7 @@ mod tests {
     fn no_more_is_cached_than_fits() {
         let model = build(BiasSelection::all().in_layers(1..=1), 0.0);
         let examples = examples();
-        let needed = prefix_cache_bytes(&model, examples.lengths());
+        let needed = prefix_cache_bytes(&model, &examples.encodings);
         assert_eq!(needed, (3 + 5 + 2 + 6 + 3) * 8 * size_of::<f32>());
         for (budget, cached) in [(0, 0), (needed - 1, 4), (needed, 5)] {
             let mut cache = FrozenPrefixCache::new(&model, 5, budget).unwrap();

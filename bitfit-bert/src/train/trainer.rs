@@ -61,7 +61,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
         let mut prefix_cache = None;
         if !options.frozen_dropout {
             prefix_cache = FrozenPrefixCache::new(model, examples.len(), budget);
-            budget = budget.saturating_sub(prefix_cache_bytes(model, batches.lengths()));
+            budget = budget.saturating_sub(prefix_cache_bytes(model, batches.of(&examples.encodings)));
         }
         let evaluation_cache =
             evaluation.and_then(|evaluation| FrozenPrefixCache::new(model, evaluation.examples.len(), budget));

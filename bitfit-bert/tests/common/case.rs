@@ -116,7 +116,7 @@ pub fn encodings(golden: &File) -> Vec<Encoding> {
         .map(|length| {
             let range = first..first + length;
             first += length;
-            Encoding { ids: ids[range.clone()].to_vec(), type_ids: types[range].to_vec(), second: None }
+            Encoding { ids: ids[range.clone()].to_vec(), type_ids: types[range].to_vec(), ..Encoding::default() }
         })
         .collect()
 }

@@ -3,14 +3,16 @@
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use bitfit_bert::data::{ColumnRef, Columns, Dataset, Example, Format, Header, Labels, ReadOptions, read_lines};
+use bitfit_bert::data::{
+    ColumnRef, Columns, Dataset, Example, Format, Header, Labels, ReadOptions, SeveralLabels, read_lines,
+};
 use bitfit_bert::presets::GlueTask;
 use bitfit_core::rng::Random;
 
 use crate::mutate::any;
 use crate::runner::{Files, Target, check_error, run};
 
-const SEEDS: [(&str, &str); 19] = [
+const SEEDS: [(&str, &str); 22] = [
     ("d.tsv", "text\tlabel\na good day\tyes\na \"bad\" day\tno\n"),
     ("d.tsv", "\u{feff}sentence1\tsentence2\tscore\r\na\tb\t1.5\r\nc\td\t4\r\n\r\n"),
     ("d.tsv", "gj04\t1\t\tThey drank.\ngj04\t0\t*\tThey drank the pub.\n"),
@@ -20,6 +22,9 @@ const SEEDS: [(&str, &str); 19] = [
     ("d.csv", "\u{feff}question,sentence,label\r\na,b,1\r\n\"\",\"\",2\r\n"),
     ("d.jsonl", "{\"text\": \"a\", \"label\": 1}\n{\"label\": true, \"text\": \"b\", \"other\": [null, {}]}\n"),
     ("d.jsonl", "{\"sentence1\": \"a\", \"sentence2\": \"b\\u0000\", \"label\": \"x\"}\n"),
+    ("d.jsonl", "{\"text\": \"a\", \"labels\": [\"a\", \"b\"]}\n{\"text\": \"b\", \"labels\": []}\n"),
+    ("d.tsv", "text\tlabels\nx\ta; b\ny\tb\nz\t\n"),
+    ("d.csv", "text,label,a\nx,0,1\ny,1,1.0\n"),
     ("d.txt", "one text\nanother\n\na third\twith a pair\n"),
     ("d.txt", "text\tlabel\na\t1\nb\t0\n"),
     ("d.tsv", "0\t0\t0\t0\t0\t0\t0\ta\tb\t5.0\n0\t0\t0\t0\t0\t0\t0\tc\td\t3.8\n"),
@@ -77,6 +82,20 @@ pub fn read(path: &Path, options: &ReadOptions, random: &mut Random) -> bool {
         assert!(is_packed || (1..=lines).contains(&example.line), "line {} of {lines}", example.line);
         assert!(example.label.is_some() || !options.require_labels);
     }
+    if options.several.is_some() {
+        match Labels::of_several(&set) {
+            Ok((labels, separator)) => {
+                let set = Dataset { label_separator: separator, ..set.clone() };
+                assert_eq!(labels.encode_several(&set).unwrap().len(), set.examples.len());
+            }
+            Err(error) => check_error(&error, &[name]),
+        }
+        let known = Labels::from_names(vec!["a".into(), "b".into()]).unwrap();
+        if let Err(error) = known.encode_several(&set) {
+            check_error(&error, &[name]);
+        }
+        return true;
+    }
     if let Err(error) = set.scores() {
         check_error(&error, &[name]);
     }
@@ -122,6 +141,11 @@ pub fn options(random: &mut Random) -> ReadOptions {
             header: *any(&[Header::Auto, Header::Auto, Header::Yes, Header::No], random),
         },
         require_labels: random.below(2) == 0,
+        tagged: false,
+        several: (random.below(4) == 0).then(|| SeveralLabels {
+            separator: *any(&[None, None, Some(';'), Some(','), Some(' ')], random),
+            further_columns: (0..*any(&[0, 0, 1, 2], random)).map(|_| column(random)).collect(),
+        }),
     }
 }
 

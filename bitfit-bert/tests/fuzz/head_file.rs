@@ -6,7 +6,7 @@ use bitfit_bert::data::{Kind, ReadOptions};
 use bitfit_bert::fixture::Tiny;
 use bitfit_bert::heads::{PairEncoding, Pooling};
 use bitfit_bert::metrics::Metric;
-use bitfit_bert::run::{Finetune, FinetuneOptions, ProbeUse};
+use bitfit_bert::run::{Finetune, FinetuneOptions, HeadStart, InitialHead, ProbeUse};
 use bitfit_bert::train::TrainOptions;
 use bitfit_bert::{BiasSelection, Method};
 use safetensors::Dtype;
@@ -70,13 +70,13 @@ fn fuzz() {
                 max_length: Some(7),
                 dropout: None,
                 probe: ProbeUse::Off,
-                init_head: Some(dir.join(FILE)),
+                head: HeadStart::File(dir.join(FILE)),
                 log_every: 1,
                 out: dir.join("out"),
             };
             match Finetune::prepare(&bases[random.below(2) as usize], options) {
                 Ok(finetune) => {
-                    assert!(finetune.plan().initial_head.is_some());
+                    assert!(matches!(finetune.plan().initial_head, InitialHead::File { .. }));
                     true
                 }
                 Err(error) => {

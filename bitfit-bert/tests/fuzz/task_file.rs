@@ -6,8 +6,7 @@ use std::path::Path;
 use bitfit_bert::arch::{Module, Part, Role};
 use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::fixture::Tiny;
-use bitfit_bert::heads::{PairEncoding, Pooling};
-use bitfit_bert::metrics::Metric;
+use bitfit_bert::heads::{PairEncoding, Pooling, default_metrics};
 use bitfit_bert::model::Base;
 use bitfit_bert::task_file::{Best, Hyperparameters, TaskInfo};
 use bitfit_bert::{BiasKind, BiasSelection, Error, Predictor, TaskFile};
@@ -20,7 +19,8 @@ const FILE: &str = "task.safetensors";
 #[test]
 fn fuzz() {
     let base = base(&Tiny::new());
-    let seeds = [(Kind::Classify, false), (Kind::Regress, true)].map(|(kind, pairs)| seed(&base, kind, pairs));
+    let seeds = [(Kind::Classify, false), (Kind::Regress, true), (Kind::MultiLabel, false), (Kind::Tag, false)]
+        .map(|(kind, pairs)| seed(&base, kind, pairs));
     run(Target {
         name: "task_file",
         memory: 96 << 20,
@@ -80,20 +80,22 @@ pub fn base(tiny: &Tiny) -> Base<Cpu> {
 /// A task file of all biases and one matrix.
 pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
     let architecture = base.architecture();
-    let labels = Labels::from_names(vec!["no".into(), "yes".into()]).filter(|_| kind == Kind::Classify);
+    let labels = Labels::from_names(vec!["no".into(), "yes".into()]).filter(|_| kind != Kind::Regress);
     let h = base.config().hidden_size;
     let outputs = labels.as_ref().map_or(1, Labels::len);
+    let pooling = if kind == Kind::Tag { Pooling::Tokens } else { Pooling::Pooler };
+    let is_read = |role: &Role| role.module != Module::Pooler || pooling == Pooling::Pooler;
     let mut tensors = HashMap::new();
-    for role in base.checkpoint().roles() {
+    for role in base.checkpoint().roles().filter(is_read) {
         if BiasKind::of(role).is_some() || role == Role::weight(Module::Output, 1) {
             tensors.insert(architecture.parameter_name(role), base.checkpoint().tensor(role).unwrap());
         }
     }
     for (part, shape) in [(Part::Weight, vec![outputs, h]), (Part::Bias, vec![outputs])] {
         let values = (0..shape.iter().product()).map(|i: usize| i as f32 * 0.01).collect();
-        tensors.insert(architecture.classifier_name(Pooling::Pooler, part), HostTensor::new(shape, values).unwrap());
+        tensors.insert(architecture.classifier_name(pooling, part), HostTensor::new(shape, values).unwrap());
     }
-    let metrics = if kind == Kind::Classify { vec![Metric::Accuracy, Metric::F1] } else { vec![Metric::Spearman] };
+    let metrics = default_metrics(kind, labels.as_ref());
     let info = TaskInfo {
         base: "some/model".into(),
         base_path: None,
@@ -104,7 +106,7 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
         labels,
         pairs,
         pair: PairEncoding::Joint,
-        pooling: Pooling::Pooler,
+        pooling,
         biases: BiasSelection::all(),
         seed: 7,
         hyperparameters: Hyperparameters {

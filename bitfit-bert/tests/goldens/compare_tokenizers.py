@@ -5,8 +5,8 @@
     python compare_tokenizers.py --example target/release/examples/tokenize --text FILE [--text FILE …] DIR[=TYPE] …
 
 A DIR is a model directory, or one of vocabulary files alone, to which `=TYPE` gives a config.json of that model type.
-Every line is compared as a single text, and with the line behind it as a pair, at each of the lengths. What is not
-there is skipped, and said to be. The exit status is 1 where any line differs.
+Every line is compared as a single text, and with the line behind it as a pair, at each of the lengths; and its words, where
+they fit into the greatest length, as a text that is given by words, with the first token of each. What is not there is skipped, and said to be. The exit status is 1 where any line differs.
 """
 
 import argparse
@@ -51,6 +51,25 @@ def theirs(tokenizer, texts, length):
             both = tokenizer(first, second, truncation=True, max_length=length, return_token_type_ids=True)
             found += [list(ids) for ids in zip(both["input_ids"], both["token_type_ids"])]
     return found
+
+
+def differing_words(example, directory, kind, lines, length):
+    """The lists of words whose tokens, or whose words' first tokens, are not those of transformers, and the number of lists."""
+    import transformers
+
+    # transformers refuses words for a tokenizer that distinguishes those behind a space, unless all of them are.
+    is_bytes = kind == "roberta" or os.path.exists(os.path.join(directory, "merges.txt"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory, **({"add_prefix_space": True} if is_bytes else {}))
+    lists, expected = [], []
+    for words in (line.split() for line in lines):
+        encoding = tokenizer(words, is_split_into_words=True)
+        numbers = encoding.word_ids()
+        first = [i for i, word in enumerate(numbers) if word is not None and word != numbers[i - 1]]
+        if first and len(numbers) <= length:
+            lists.append(words)
+            expected.append([encoding["input_ids"], first])
+    found = ours(example, directory, [{"words": words} for words in lists], length)
+    return [words for words, a, b in zip(lists, expected, found, strict=True) if a != b], len(lists)
 
 
 def main():
@@ -98,6 +117,13 @@ def main():
                 )
                 for i in different[:3]:
                     print(f"    {texts[i]!r}")
+            longest = max(map(int, arguments.lengths.split(",")))
+            lines = [text for text in texts if isinstance(text, str)]
+            different, lists = differing_words(arguments.example, copy, kind, lines, longest)
+            total += len(different)
+            print(f"{directory}: {lists} texts by words, {len(different)} differ")
+            for words in different[:3]:
+                print(f"    {words!r}")
     return 1 if total else 0
 
 

@@ -1,4 +1,4 @@
-"""Goldens from transformers for tiny random encoders of every architecture, through every read-out.
+"""Goldens from transformers for tiny random encoders of every architecture, through every read-out and for every head.
 
 What it writes, beside this file (or under --out DIR), for each architecture:
 
@@ -16,7 +16,8 @@ are the head's first values, <pooling>.logits, <pooling>.grad.<name> and <poolin
 
 `pooler` is the class of transformers itself (RobertaForSequenceClassification and so on). The other read-outs have no class
 there: the encoder's last hidden states, the first token's or their mean, divided by its length where the name ends in
--normalized, then dropout and one linear layer called `classifier`.
+-normalized, then dropout and one linear layer called `classifier`. `tokens` is the class for the classification of tokens
+(RobertaForTokenClassification and so on), with its own loss over every third token of each text, whose labels are `batch.tags`.
 
 What trains: every bias of the encoder that the read-out reads but the key biases, and the whole head. Losses, steps and precision
 are those of generate.py, whose functions are used.
@@ -35,13 +36,14 @@ import sys
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 import generate
 
 HERE = pathlib.Path(__file__).resolve().parent
 POOLINGS = ["pooler", "cls", "mean", "cls-normalized", "mean-normalized"]
 LENGTHS = [4, 150, 9, 1, 23]
+READ_EVERY = 3  # tokens, by the head over tokens
 VOCAB, HIDDEN, LABELS = 53, 16, 3
 
 COMMON = {
@@ -124,6 +126,13 @@ def padded(batch):
 
 
 def loss_of(model, batch, _regress):
+    if "TokenClassification" in type(model).__name__:
+        labels = torch.full((len(LENGTHS), max(LENGTHS)), -100)
+        at = [(text, token) for text, length in enumerate(LENGTHS) for token in range(0, length, READ_EVERY)]
+        texts, tokens = map(torch.tensor, zip(*at))
+        labels[texts, tokens] = batch["tags"]
+        output = model(**padded(batch), labels=labels)
+        return output.logits[texts, tokens], output.loss
     logits = model(**padded(batch)).logits
     return logits, torch.nn.functional.cross_entropy(logits, batch["labels"])
 
@@ -149,6 +158,12 @@ def write_encoder(out, model_type, place):
     for pooling in POOLINGS[1:]:
         models[pooling] = Pooled(inner, copy.deepcopy(getattr(own, inner)), pooling).eval()
         fill(models[pooling].classifier, generator)
+    # Drawn from another stream, so that what stands above keeps its values.
+    generator = torch.Generator().manual_seed(60 + place)
+    batch["tags"] = torch.randint(LABELS, (sum(-(-length // READ_EVERY) for length in LENGTHS),), generator=generator)
+    models["tokens"] = AutoModelForTokenClassification.from_config(config, attn_implementation="eager").eval()
+    getattr(models["tokens"], inner).load_state_dict(getattr(own, inner).state_dict(), strict=False)
+    fill(models["tokens"].classifier, generator)
 
     # The functions of generate.py, over this file's batch and names.
     generate.padded, generate.loss_of = padded, loss_of
@@ -157,6 +172,7 @@ def write_encoder(out, model_type, place):
         "batch.token_type_ids": torch.cat(batch["types"]),
         "batch.lengths": torch.tensor(LENGTHS),
         "batch.labels": batch["labels"],
+        "batch.tags": batch["tags"],
     }
     facts = {}
     for pooling, model in models.items():

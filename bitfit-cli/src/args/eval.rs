@@ -43,8 +43,18 @@ pub struct EvalArgs {
     pub read: ReadArgs,
 
     /// Column of the label, by name or by number from 0 [default: by common names]
+    ///
+    /// For a task of several labels it may be a list of columns with commas, one of 0 and 1 for each label.
     #[arg(long, value_name = "COL", help_heading = "Model and data")]
     pub label: Option<String>,
+
+    /// What separates the labels of a field, where a text has several: one character, such as ; , or | [default: the
+    /// one under which the task has every label]
+    #[arg(
+        long, value_name = "CHAR", value_parser = values::separator, allow_hyphen_values = true,
+        help_heading = "Model and data"
+    )]
+    pub label_separator: Option<char>,
 
     /// Maximum length of a sequence in tokens; longer texts are cut [default: as in training]
     #[arg(

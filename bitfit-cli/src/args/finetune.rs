@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use bitfit_bert::data::Kind;
 use bitfit_bert::presets::GlueTask;
+use bitfit_bert::run::HeadStart;
 use bitfit_bert::train::TrainOptions;
 use bitfit_core::optim::Schedule;
 use clap::Args;
@@ -64,15 +65,28 @@ pub struct FinetuneArgs {
 
     /// Column of the label, by name or by number from 0 [default: by common names]
     ///
-    /// The common names are label, labels, gold_label, intent, category, class and score.
+    /// The common names are label, labels, gold_label, intent, category, class and score. With --kind multi-label it
+    /// may be a list of columns with commas, each of which holds 0 or 1 and gives its name to a label. Tags are in the
+    /// last column of conll, in UPOS of conllu and under tags, ner_tags or pos_tags of jsonl.
     #[arg(long, value_name = "COL", help_heading = "Model and data")]
     pub label: Option<String>,
 
-    /// Kind of label: a class (classify) or a number (regress) [default: the task's, otherwise classify]
+    /// What separates the labels of a field, where a text has several: one character, such as ; , or | [default: found
+    /// by looking at all fields]
+    #[arg(
+        long, value_name = "CHAR", value_parser = values::separator, allow_hyphen_values = true,
+        help_heading = "Model and data"
+    )]
+    pub label_separator: Option<char>,
+
+    /// Kind of label: a class (classify), a number (regress), any number of labels (multi-label), or a tag for each
+    /// word (tag) [default: the task's, otherwise classify]
     ///
-    /// Without a task, classes are scored by accuracy and F1 (of the second class where there are two, otherwise the
-    /// mean over classes), and numbers by Spearman's and Pearson's correlation. The first metric chooses the best
-    /// epoch.
+    /// Several labels are a JSON list, or one field with a separator, or columns of 0 and 1 (see --label); a text may
+    /// have none. Without a task, classes are scored by accuracy and F1 (of the second class where there are two,
+    /// otherwise the mean over classes), numbers by Spearman's and Pearson's correlation, several labels by micro F1,
+    /// macro F1 and the share of texts whose labels are all right, and tags by accuracy or, where they mark entities
+    /// (B-PER, I-PER, O), by the F1 of entities as seqeval computes it. The first metric chooses the best epoch.
     #[arg(long, value_name = "KIND", value_parser = values::kind(), help_heading = "Model and data")]
     pub kind: Option<Kind>,
 
@@ -128,23 +142,20 @@ pub struct FinetuneArgs {
     )]
     pub layers: Option<RangeInclusive<usize>>,
 
-    /// Safetensors file with the first values of the head: a task file, or the weights of a fine-tuned model
+    /// First values of the head: probe, random, or a safetensors FILE [default: probe over cls or mean, else random]
     ///
-    /// It must hold the layers of the head, such as classifier.weight and classifier.bias. A pooler that the head reads
-    /// is taken from it if the base model has none. Other tensors are ignored.
-    #[arg(long, value_name = "FILE", help_heading = "What trains")]
-    pub init_head: Option<PathBuf>,
+    /// A probe is the best linear head over the frozen base, fitted in one pass over the texts. Where the head has a
+    /// layer of its own, as of models other than BERT, it can begin the run only over --pooling cls or mean. A file is
+    /// a task file or the weights of a fine-tuned model: it must hold the layers of the head, such as classifier.weight
+    /// and classifier.bias. A pooler that the head reads is taken from it if the base model has none. Other tensors are
+    /// ignored.
+    #[arg(long, value_name = "probe|random|FILE", value_parser = values::head_start(), help_heading = "What trains")]
+    pub init_head: Option<HeadStart>,
 
-    /// Begin with the head of a probe instead of a new one
+    /// Fit no probe, neither for comparison nor for the head's first values
     ///
-    /// It must then be one layer: of models other than BERT, choose --pooling cls or mean.
-    #[arg(long, conflicts_with_all = ["init_head", "no_probe"], help_heading = "What trains")]
-    pub warm_start: bool,
-
-    /// Make no probe for comparison
-    ///
-    /// With --eval, a linear head over the frozen base is fitted first and scored: what a run does not beat, it need
-    /// not be made for. It costs one pass over the texts.
+    /// With --eval, a probe is fitted first and scored: what a run does not beat, it need not be made for. It costs one
+    /// pass over the texts.
     #[arg(long, help_heading = "What trains")]
     pub no_probe: bool,
 

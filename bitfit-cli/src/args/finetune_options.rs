@@ -1,11 +1,13 @@
 //! From the flags of `finetune` to the library's options, and from its settings back to flags.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{FinetuneOptions, ProbeUse};
+use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse};
 use bitfit_bert::train::{BatchSize, TrainOptions};
-use bitfit_bert::{BiasSelection, Setting, heads};
+use bitfit_bert::{BiasSelection, Setting};
 
 use super::values::Method;
 use super::{FinetuneArgs, name_of};
@@ -23,7 +25,7 @@ impl FinetuneArgs {
             bail!("--kind {kind} contradicts --task {task}, which is of kind {}", task.preset().kind);
         }
         let kind = self.kind.or(preset.map(|preset| preset.kind)).unwrap_or(Kind::Classify);
-        let metrics = preset.map_or_else(|| heads::default_metrics(kind), |preset| preset.metrics.to_vec());
+        let metrics = preset.map(|preset| preset.metrics.to_vec()).unwrap_or_default();
         let defaults = TrainOptions::default();
         let training = TrainOptions {
             learning_rate: self.lr.or(preset.map(|preset| preset.learning_rate)).unwrap_or(defaults.learning_rate),
@@ -48,7 +50,7 @@ impl FinetuneArgs {
             model: self.model.clone(),
             train: self.train.clone(),
             eval: self.eval.clone(),
-            read: self.read.options(self.task, self.label.as_deref(), true),
+            read: self.read.labelled(kind, self.task, self.label.as_deref(), self.label_separator)?,
             kind,
             metrics,
             method: self.method()?,
@@ -60,7 +62,7 @@ impl FinetuneArgs {
             max_length: self.max_length,
             dropout: self.dropout,
             probe: self.probe()?,
-            init_head: self.init_head.clone(),
+            head: self.init_head.clone().unwrap_or(HeadStart::Auto),
             log_every: self.log_every,
             out: self.out.clone(),
         };
@@ -68,14 +70,18 @@ impl FinetuneArgs {
         Ok(options)
     }
 
+    /// The file with the head's first values.
+    pub fn head_file(&self) -> Option<&PathBuf> {
+        match &self.init_head {
+            Some(HeadStart::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// What is done with a probe.
     fn probe(&self) -> Result<ProbeUse> {
         if self.method == Method::Probe {
-            let contradicts = [
-                ("--no-probe", self.no_probe),
-                ("--warm-start", self.warm_start),
-                ("--init-head", self.init_head.is_some()),
-            ];
+            let contradicts = [("--no-probe", self.no_probe), ("--init-head", self.init_head.is_some())];
             return match contradicts.into_iter().find(|(_, is_given)| *is_given) {
                 Some((flag, _)) => {
                     bail!("{flag} contradicts --method probe, which fits the head itself: leave one out")
@@ -83,11 +89,10 @@ impl FinetuneArgs {
                 None => Ok(ProbeUse::Result),
             };
         }
-        Ok(match (self.warm_start, self.no_probe) {
-            (true, _) => ProbeUse::WarmStart,
-            (false, false) => ProbeUse::Baseline,
-            (false, true) => ProbeUse::Off,
-        })
+        if self.no_probe && self.init_head == Some(HeadStart::Probe) {
+            bail!("--no-probe contradicts --init-head probe: leave one out");
+        }
+        Ok(if self.no_probe { ProbeUse::Off } else { ProbeUse::Baseline })
     }
 
     fn method(&self) -> Result<bitfit_bert::Method> {
@@ -140,6 +145,8 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::Delimiter => "--delimiter",
         Setting::TextColumn => "--text",
         Setting::LabelColumn => "--label",
+        Setting::LabelSeparator => "--label-separator",
+        Setting::Kind => "--kind",
         Setting::Header => "--header",
         _ => return None,
     })

@@ -9,8 +9,8 @@ mod values;
 use std::error::Error as _;
 use std::process::ExitCode;
 
-use anyhow::anyhow;
-use bitfit_bert::data::{Columns, Format, Header, ReadOptions};
+use anyhow::{Result, anyhow, bail};
+use bitfit_bert::data::{Columns, Format, Header, Kind, ReadOptions, SeveralLabels};
 use bitfit_bert::presets::GlueTask;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
@@ -80,9 +80,10 @@ pub struct ReadArgs {
     /// In tsv, fields are separated by tabs and quotes have no special meaning, as in GLUE's files. csv is RFC 4180.
     /// Where neither is given, quotes between tabs enclose fields if all of the file agrees. jsonl is JSON objects, one
     /// per line, over several lines, in an array, or in the one array of an object, and exports of Label Studio,
-    /// doccano, Argilla and Prodigy with one label for each text. lines is one text per line, with a tab between the
-    /// two texts of a pair, and has no labels. parquet needs a build with the feature of that name. What is packed with
-    /// gzip is unpacked.
+    /// doccano, Argilla and Prodigy with labels for each text. lines is one text per line, with a tab between the two
+    /// texts of a pair, and has no labels. Words with tags are in conll (a word and its tag a line, a blank line behind
+    /// each sentence), conllu or jsonl (a list of words and one of tags), which is found by looking at the file. parquet
+    /// needs a build with the feature of that name. What is packed with gzip is unpacked.
     #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]
     pub format: Option<Format>,
 
@@ -109,7 +110,39 @@ impl ReadArgs {
         };
         let text = self.text.iter().map(|column| column.as_str().into()).collect();
         let columns = Columns { text, label: label.map(Into::into), header };
-        ReadOptions { format: self.format, delimiter: self.delimiter, task, columns, require_labels }
+        ReadOptions {
+            format: self.format,
+            delimiter: self.delimiter,
+            task,
+            columns,
+            require_labels,
+            several: None,
+            tagged: false,
+        }
+    }
+
+    /// The options for labels of this kind: those of several labels a text may be in several columns, or in one with a
+    /// separator.
+    ///
+    /// # Errors
+    /// For a separator where a text has one label.
+    pub fn labelled(
+        &self,
+        kind: Kind,
+        task: Option<GlueTask>,
+        label: Option<&str>,
+        separator: Option<char>,
+    ) -> Result<ReadOptions> {
+        if kind != Kind::MultiLabel {
+            if separator.is_some() {
+                bail!("--label-separator: a text of kind {kind} has one label; choose --kind multi-label for several");
+            }
+            return Ok(self.options(task, label, true));
+        }
+        let mut columns = label.into_iter().flat_map(|columns| columns.split(','));
+        let options = self.options(task, columns.next(), true);
+        let further_columns = columns.map(Into::into).collect();
+        Ok(ReadOptions { several: Some(SeveralLabels { separator, further_columns }), ..options })
     }
 }
 

@@ -21,10 +21,14 @@ two texts of a pair, and each is answered as soon as it is read. There is one
 answer for each row of the input, in the same order.
 
 text:   label<TAB>probability<TAB>text, or score<TAB>text; a tab and the
-        second text of a pair follow. Tabs and line breaks inside a text
-        become spaces, and other control characters escapes such as \\u{1b}.
+        second text of a pair follow. Of several labels, those of a
+        probability of at least 0.5 and their probabilities, each joined by
+        semicolons; both are empty for a text without any. Tabs and line
+        breaks inside a text become spaces, and other control characters
+        escapes such as \\u{1b}.
 jsonl:  {\"text\", \"pair\", \"label\", \"probability\",
-        \"probabilities\": {label: p}}, or {\"text\", \"pair\", \"score\"};
+        \"probabilities\": {label: p}}, or {\"text\", \"pair\", \"score\"}, or
+        {\"text\", \"pair\", \"labels\": [label], \"probabilities\": {label: p}};
         pair only where there is one.";
 
 /// The flags of `predict`.

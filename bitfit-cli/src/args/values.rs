@@ -10,9 +10,10 @@ use std::str::FromStr;
 use bitfit_bert::data::{Format, Kind};
 use bitfit_bert::heads::PairEncoding;
 use bitfit_bert::presets::GlueTask;
+use bitfit_bert::run::HeadStart;
 use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
 
 /// The largest number of threads. Many more threads than cores would only exhaust the machine.
@@ -282,6 +283,23 @@ pub fn clip(text: &str) -> Result<Clip, String> {
     }
 }
 
+/// Where a head begins: `probe`, `random` or the path of a file.
+pub fn head_start() -> impl TypedValueParser<Value = HeadStart> {
+    OsStringValueParser::new().map(|text| match text.to_str() {
+        Some("probe") => HeadStart::Probe,
+        Some("random") => HeadStart::Drawn,
+        _ => HeadStart::File(text.into()),
+    })
+}
+
+/// What separates labels: one character that is part of no word and no number.
+pub fn separator(text: &str) -> Result<char, String> {
+    let mut characters = text.chars();
+    let separator = characters.next().filter(|c| !c.is_alphanumeric() && !c.is_control() && !"\"'[]-_.".contains(*c));
+    let separator = separator.filter(|_| characters.next().is_none());
+    separator.ok_or_else(|| "expected one character, such as ; , or |".into())
+}
+
 /// One layer, such as `5`, or a range of them, such as `0-5`.
 pub fn layers(text: &str) -> Result<RangeInclusive<usize>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -307,6 +325,16 @@ mod tests {
         assert_eq!(layers("0-5"), Ok(0..=5));
         for bad in ["", "-", "5-0", "a", "1-", "-1", "0-5-7", "1,2"] {
             assert!(layers(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_separator_is_one_character_that_is_not_part_of_labels() {
+        for (text, expected) in [(";", ';'), (",", ','), ("|", '|'), (" ", ' '), ("/", '/')] {
+            assert_eq!(separator(text), Ok(expected));
+        }
+        for bad in ["", "a", "7", ";;", "\t", "-", "[", "é"] {
+            assert!(separator(bad).is_err(), "{bad}");
         }
     }
 

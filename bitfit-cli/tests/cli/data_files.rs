@@ -72,8 +72,11 @@ fn a_header_of_numbers_is_no_row() {
     fixture.write("frame.csv", format!("0;1\n{ROWS}").replace(';', ","));
     let plan = trains(&fixture, "frame.csv --text 0 --label 1");
     assert!(plan.contains("frame.csv: the first row numbers the columns and is read as a header"), "{plan}");
-    let answers = fixture.run("predict -q --task-file out/task.safetensors --input frame.csv --text 0").succeeded();
-    assert_eq!(answers.lines().count(), 4);
+    let answers = |flag: &str| {
+        let line = format!("predict -q --task-file out/task.safetensors --input frame.csv --text 0 {flag}");
+        fixture.run(&line).succeeded().lines().count()
+    };
+    assert_eq!((answers(""), answers("--header"), answers("--no-header")), (4, 4, 5));
 }
 
 #[test]

@@ -75,15 +75,24 @@ fn a_probe_is_the_result_or_a_beginning_or_left_out() {
     assert_eq!(eval["metrics"], result["metrics"]);
     assert_eq!(fixture.tensors("out/task.safetensors").len(), 2, "the head alone");
 
-    let warm = fixture.finetune("--warm-start --eval dev.tsv --epochs 1 --lr 1e-9");
-    assert_eq!(warm["metrics"], warm["probe"], "nothing has moved yet");
+    // At this rate nothing moves. Over cls and mean a run begins with the probe, over a pooler it is told to.
+    let still = |flags: &str| fixture.finetune(&format!("--eval dev.tsv --epochs 1 --lr 1e-9 {flags}"));
+    for flags in ["--init-head probe", "--pooling mean", "--pooling cls"] {
+        let begun = still(flags);
+        assert_eq!(begun["metrics"], begun["probe"], "{flags}");
+    }
+    for flags in ["", "--pooling mean --init-head random"] {
+        let begun = still(flags);
+        assert_ne!(begun["metrics"], begun["probe"], "{flags}");
+    }
     assert_eq!(fixture.finetune("--no-probe --eval dev.tsv --epochs 1")["probe"], json!(null));
     assert_eq!(fixture.finetune("--epochs 1")["probe"], json!(null), "there is nothing to score it on");
 
     for (flags, culprit) in [
         ("--method probe --no-probe", "--no-probe"),
         ("--method probe --bias query", "--bias"),
-        ("--method probe --warm-start", "--warm-start"),
+        ("--method probe --init-head random", "--init-head"),
+        ("--no-probe --init-head probe", "--no-probe"),
     ] {
         let run = fixture.run(&format!("finetune --model model --train train.tsv --out never {flags}"));
         assert_eq!(run.code, Some(1), "{flags}");

@@ -10,7 +10,10 @@ mod heads;
 mod help;
 #[cfg(unix)]
 mod interrupt;
+mod multi_label;
 mod output;
+mod plan;
 mod predict;
 mod refusals;
+mod tag;
 mod terminal;

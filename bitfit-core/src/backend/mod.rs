@@ -26,6 +26,7 @@ pub trait Backend:
     + ops::add_norm::AddNorm
     + ops::arithmetic::Arithmetic
     + ops::attention::Attention
+    + ops::binary_cross_entropy::BinaryCrossEntropy
     + ops::cross_entropy::CrossEntropy
     + ops::dropout::DropoutMask
     + ops::embedding::Embedding
@@ -47,6 +48,7 @@ impl<D> Backend for D where
         + ops::add_norm::AddNorm
         + ops::arithmetic::Arithmetic
         + ops::attention::Attention
+        + ops::binary_cross_entropy::BinaryCrossEntropy
         + ops::cross_entropy::CrossEntropy
         + ops::dropout::DropoutMask
         + ops::embedding::Embedding

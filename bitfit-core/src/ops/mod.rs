@@ -13,6 +13,7 @@ pub mod adamw;
 pub mod add_norm;
 pub mod arithmetic;
 pub mod attention;
+pub mod binary_cross_entropy;
 pub mod cast;
 pub mod cross_entropy;
 pub mod dropout;

@@ -6,6 +6,7 @@ mod adamw;
 mod add_norm;
 mod arithmetic;
 mod attention;
+mod binary_cross_entropy;
 mod cross_entropy;
 mod dropout;
 mod embedding;
@@ -34,6 +35,7 @@ pub(crate) static SOURCES: &[&Source] = &[
     &attention::SINGLE,
     &attention::SHORT,
     &attention::MMA,
+    &binary_cross_entropy::SOURCE,
     &cross_entropy::SOURCE,
     &dropout::SOURCE,
     &embedding::SOURCE,

@@ -9,7 +9,10 @@ fn names_round_trip() {
         assert_eq!(format.to_string().parse(), Ok(*format));
     }
     let error = "xml".parse::<Format>().unwrap_err();
-    assert_eq!(error.to_string(), "there is no format \"xml\"; expected tsv, csv, jsonl, lines or parquet");
+    assert_eq!(
+        error.to_string(),
+        "there is no format \"xml\"; expected tsv, csv, jsonl, lines, conll, conllu or parquet"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Exports of labelling tools, recognised by the keys of their first record, with one label for each text:
+//! Exports of labelling tools, recognised by the keys of their first record, with one label for each text or
+//! several:
 //!
 //! | tool | export | recognised by |
 //! |---|---|---|
@@ -10,19 +11,27 @@
 //! | Argilla 1.29, classification | `{"inputs": {…}, "annotation": …, "status": …}` | `inputs`, `annotation` |
 //!
 //! doccano's JSON lines (1.8: `{"text": …, "label": ["…"]}`) need no recognition. A record that was rejected or not
-//! annotated is skipped where labels are required; several labels and annotators who disagree are refused.
+//! annotated is skipped where labels are required; annotators who disagree are refused, and so are several labels of a
+//! text that has one.
+//!
+//! Where a text may have several labels, one that was annotated without any has none: an empty list, and in Label
+//! Studio's JSON an annotation without the question. JSON-MIN does not tell such a record from one that was skipped, so it
+//! is skipped. One label that was accepted in Prodigy says nothing of the others and is refused.
 
 use serde_json::{Map, Value};
 
 use crate::Result;
+use crate::data::several::of_answer;
 use crate::data::table::{Found, Table, label_of};
-use crate::data::{ColumnRef, Columns, Header, ReadOptions};
+use crate::data::{ColumnRef, Columns, Header, Label, ReadOptions};
 
 /// A kind of export, and how to read it.
 pub(super) struct Export {
     tool: Tool,
     /// The name of the question whose answer is the label, where the user or the records say it.
     question: Option<String>,
+    /// Whether a text may have several labels.
+    is_several: bool,
     options: ReadOptions,
 }
 
@@ -42,6 +51,10 @@ const BOOKKEEPING: [&str; 8] =
 impl Export {
     /// The kind of export that a first record belongs to.
     pub(super) fn recognise(first: &Map<String, Value>, options: &ReadOptions) -> Option<Self> {
+        // An answer is in one place.
+        if options.several.as_ref().is_some_and(|several| !several.further_columns.is_empty()) {
+            return None;
+        }
         let object = |key| first.get(key).is_some_and(Value::is_object);
         let has = |key| first.contains_key(key);
         let tool = if object("data") && first.get("annotations").is_some_and(Value::is_array) {
@@ -63,8 +76,9 @@ impl Export {
         });
         // The columns are those of the texts; the label is found by the tool's own rules.
         let columns = Columns { text: options.columns.text.clone(), label: None, header: Header::Auto };
-        let options = ReadOptions { columns, require_labels: false, ..options.clone() };
-        Some(Self { tool, question, options })
+        let is_several = options.several.is_some();
+        let options = ReadOptions { columns, require_labels: false, several: None, ..options.clone() };
+        Some(Self { tool, question, is_several, options })
     }
 
     /// The name of the tool.
@@ -82,7 +96,8 @@ impl Export {
         let mut answers = Answers::default();
         let texts = match self.tool {
             Tool::LabelStudio => {
-                list(record.get("annotations")).for_each(|annotation| answers.of_label_studio(annotation));
+                let question = self.question.as_deref();
+                list(record.get("annotations")).for_each(|annotation| answers.of_label_studio(annotation, question));
                 inner(&record, "data")
             }
             Tool::LabelStudioMin => {
@@ -92,6 +107,9 @@ impl Export {
             Tool::Prodigy => {
                 match (text(record.get("answer")), record.get("accept"), record.get("label")) {
                     ("accept", Some(accepted), _) => answers.add("accept", accepted),
+                    ("accept", None, Some(_)) if self.is_several => {
+                        answers.other = Some("one label is accepted, which says nothing of the others".into());
+                    }
                     ("accept", None, Some(label)) => answers.add("label", label),
                     ("accept", None, None) => answers.other = Some("neither accept nor label is there".into()),
                     _ => {}
@@ -115,7 +133,8 @@ impl Export {
             }
             table.choose(&texts, &self.options)?;
         }
-        let (name, label) = answers.label(self.question.as_deref());
+        let question = self.question.as_deref();
+        let (name, label) = if self.is_several { answers.labels(question) } else { answers.label(question) };
         table.name_label(name.or(self.question.as_deref()).unwrap_or("label"));
         table.texts(line, &texts, label)
     }
@@ -138,6 +157,8 @@ struct Answers {
     given: Vec<(String, Value)>,
     /// Why what there is, is no answer.
     other: Option<String>,
+    /// Whether an annotator left the question out.
+    is_left_out: bool,
 }
 
 impl Answers {
@@ -145,10 +166,12 @@ impl Answers {
         self.given.push((question.into(), answer.clone()));
     }
 
-    fn of_label_studio(&mut self, annotation: &Value) {
+    fn of_label_studio(&mut self, annotation: &Value, question: Option<&str>) {
         if annotation.get("was_cancelled") == Some(&Value::Bool(true)) {
             return;
         }
+        let answers_it = |result: &Value| question.is_none_or(|question| question == text(result.get("from_name")));
+        self.is_left_out |= !list(annotation.get("result")).any(answers_it);
         for result in list(annotation.get("result")) {
             match (text(result.get("type")), result.pointer("/value/choices")) {
                 ("choices", Some(choices)) => self.add(text(result.get("from_name")), choices),
@@ -181,16 +204,13 @@ impl Answers {
             let text = match label_of(Some(answer)) {
                 Found::Text(text) if !text.trim().is_empty() => text.into_owned(),
                 Found::Unusable(reason) => return (Some(of), Found::Unusable(reason)),
+                Found::TooMany(reason) => return (Some(of), Found::TooMany(reason)),
                 _ => continue,
             };
             match (name, &label) {
-                (Some(first), _) if first != of => {
-                    let reason =
-                        format!("answers to several questions, {first:?} and {of:?}; name the one of the label");
-                    return (None, Found::Unusable(reason));
-                }
+                (Some(first), _) if first != of => return (None, several_questions(first, of)),
                 (_, Some(first)) if *first != text => {
-                    let reason = format!("several labels, {first:?} and {text:?}; expected one for each text");
+                    let reason = format!("annotators disagree: {first:?} and {text:?}");
                     return (Some(of), Found::Unusable(reason));
                 }
                 _ => (name, label) = (Some(of), Some(text)),
@@ -202,6 +222,39 @@ impl Answers {
             (None, None) => (None, Found::Unlabelled),
         }
     }
+
+    /// The labels, any number of them, and the question that they answer.
+    fn labels(&self, question: Option<&str>) -> (Option<&str>, Found<'static>) {
+        let mut name: Option<&str> = None;
+        let none = || Label::of_list(Vec::new());
+        let mut labels: Option<Label> = self.is_left_out.then(none);
+        for (of, answer) in self.given.iter().filter(|(of, _)| question.is_none_or(|question| question == of)) {
+            let of = of.as_str();
+            let found = match of_answer(answer) {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(reason) => return (Some(of), Found::Unusable(reason)),
+            };
+            match (name, &labels) {
+                (Some(first), _) if first != of => return (None, several_questions(first, of)),
+                (_, Some(first)) if *first != found => {
+                    let reason = format!("annotators disagree: {first} and {found}");
+                    return (Some(of), Found::Unusable(reason));
+                }
+                _ => (name, labels) = (Some(of), Some(found)),
+            }
+        }
+        match (labels, &self.other) {
+            (_, Some(other)) if name.is_none() => (None, Found::Unusable(other.clone())),
+            (Some(labels), _) => (name, Found::Several(labels)),
+            (None, _) => (None, Found::Unlabelled),
+        }
+    }
+}
+
+fn several_questions(first: &str, other: &str) -> Found<'static> {
+    let reason = format!("answers to several questions, {first:?} and {other:?}; name the one of the label");
+    Found::Unusable(reason)
 }
 
 /// The strings of an object.

@@ -212,7 +212,7 @@ fn label_studios_choices_are_labels() {
         assert!(error.starts_with("in.jsonl, line 1, column ") && error.contains(reason), "{error}");
     };
     refused(&chosen("mood", "\"x\", \"y\""), "column mood: an array of 2 labels");
-    refused(&format!("{x}, {}", chosen("mood", "\"y\"")), "several labels, \"x\" and \"y\"");
+    refused(&format!("{x}, {}", chosen("mood", "\"y\"")), "annotators disagree: \"x\" and \"y\"");
     refused(&x.replace("choices", "labels"), "annotations of type \"labels\"");
     let two = format!("{x}, {}", chosen("topic", "\"z\""));
     refused(&two, "several questions, \"mood\" and \"topic\"");

@@ -65,6 +65,7 @@ pub fn checks<D: Backend>() -> Vec<Check<D>> {
         ops::add_norm::conformance::checks(),
         ops::arithmetic::conformance::checks(),
         ops::attention::conformance::checks(),
+        ops::binary_cross_entropy::conformance::checks(),
         ops::cross_entropy::conformance::checks(),
         ops::dropout::conformance::checks(),
         ops::embedding::conformance::checks(),

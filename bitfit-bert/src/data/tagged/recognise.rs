@@ -1,0 +1,60 @@
+//! Which format the sentences of a file are in, by its first lines.
+
+use std::path::Path;
+
+use crate::data::Format;
+use crate::data::format::extension;
+use crate::{Error, Result, Setting};
+
+use super::{conll, conllu};
+
+/// Extensions of files that are no plain lines.
+const EXTENSIONS: [&str; 5] = ["conll", "bio", "iob", "iob2", "bioes"];
+
+/// The format of a file that begins with `start`. Without tags, it may be plain lines.
+///
+/// # Errors
+/// [`Error::DataColumn`] where tags are required and the lines are of no format that has them.
+pub(super) fn format(start: &[u8], path: &Path, requires_tags: bool) -> Result<Format> {
+    let text = String::from_utf8_lossy(start);
+    // The last line may be cut.
+    let whole = text.rfind('\n').map_or(&*text, |end| &text[..=end]);
+    let lines: Vec<&str> = whole.lines().collect();
+    let is_row = |line: &&&str| !line.trim().is_empty() && !line.starts_with('#');
+    let rows: Vec<&str> = lines.iter().filter(is_row).copied().collect();
+    let Some(first) = rows.first() else {
+        return Ok(if requires_tags { Format::Conll } else { Format::Lines });
+    };
+    if first.starts_with(['{', '[']) {
+        return Ok(Format::Jsonl);
+    }
+    if conllu::is_row(first) {
+        return Ok(Format::Conllu);
+    }
+    let width = conll::fields(first).len();
+    let odd = rows.iter().find(|row| conll::fields(row).len() != width && !row.starts_with(conll::DOCUMENT));
+    let is_table = odd.is_none() && width > 1;
+    let is_conll = EXTENSIONS.contains(&extension(path).as_str());
+    let has_sentences = is_conll || lines.iter().any(|line| line.trim().is_empty()) || first.contains('\t');
+    match (requires_tags, odd) {
+        (true, None) if is_table => Ok(Format::Conll),
+        // Lines of as many words each would look like columns, but no blank line parts them.
+        (false, None) if has_sentences && (is_table || width == 1) => Ok(Format::Conll),
+        (false, _) => Ok(Format::Lines),
+        (true, odd) => {
+            let found = match odd {
+                Some(row) => format!("a line of {width} and one of {} fields were found", conll::fields(row).len()),
+                None => "the first line has one field".into(),
+            };
+            Err(Error::DataColumn {
+                path: path.into(),
+                reason: "no words with tags are recognised".into(),
+                found,
+                advice: "give a word and its tag a line, with a blank line behind each sentence (conll), CoNLL-U, or \
+                         JSON lines with a list of words and one of tags"
+                    .into(),
+                settings: &[Setting::Format],
+            })
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Tokenised texts with their targets: what training and evaluation read.
+//!
+//! A text is one sequence, but for a text whose tokens are read and that is longer than a sequence may be: it is
+//! several, and each of its words is read in one of them.
+
+use std::ops::Range;
+
+use bitfit_core::Backend;
+
+use super::Targets;
+use crate::model::{Batch, Model};
+use crate::settings::Setting;
+use crate::tokenize::Encoding;
+use crate::{Error, Result};
+
+/// Tokenised texts with the target of each.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    /// The sequences of the texts, in the order of the texts.
+    pub encodings: Vec<Encoding>,
+    /// The number of the text, from 0, that each sequence is of.
+    pub texts: Vec<usize>,
+    /// One target for each text.
+    pub targets: Targets,
+}
+
+impl Examples {
+    /// Texts of one sequence each.
+    pub fn new(encodings: Vec<Encoding>, targets: Targets) -> Self {
+        Self { texts: (0..encodings.len()).collect(), encodings, targets }
+    }
+
+    /// The number of sequences.
+    pub fn len(&self) -> usize {
+        self.encodings.len()
+    }
+
+    /// Whether there is no sequence.
+    pub fn is_empty(&self) -> bool {
+        self.encodings.is_empty()
+    }
+
+    /// The number of tokens of each sequence.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.encodings.iter().map(|encoding| encoding.ids.len())
+    }
+
+    /// Some of the sequences with their targets, on the model's device.
+    ///
+    /// # Errors
+    /// As [`Batch::new`].
+    pub fn batch<D: Backend>(&self, model: &Model<D>, rows: &[usize]) -> Result<Batch<D>> {
+        let batch = model.batch(rows.iter().map(|&row| &self.encodings[row]))?;
+        Ok(batch.with_targets(self.targets(rows)))
+    }
+
+    /// The targets of some of the sequences, one for each row that the head reads of them.
+    ///
+    /// # Panics
+    /// When a sequence is out of range.
+    pub fn targets(&self, rows: &[usize]) -> Targets {
+        self.targets.of(rows.iter().map(|&row| (self.texts[row], &self.encodings[row])))
+    }
+
+    /// Refuses examples that cannot be trained on.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let refuse = |value, reason| Err(Error::Setting { setting: Setting::TrainingSet, value, reason });
+        match (self.len(), self.texts.last().map_or(0, |last| last + 1), self.targets.len()) {
+            (0, ..) => refuse("empty".into(), "there must be at least one text"),
+            (_, texts, targets) if texts > targets => {
+                refuse(format!("{texts} texts and {targets} targets"), "each text needs one target")
+            }
+            (sequences, ..) if sequences != self.texts.len() => {
+                let value = format!("{sequences} sequences, and the texts of {}", self.texts.len());
+                refuse(value, "each sequence is of one text")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The sequences of texts, without targets.
+#[derive(Clone, Debug, Default)]
+pub struct Encoded {
+    /// The sequences, in the order of the texts.
+    pub encodings: Vec<Encoding>,
+    /// The number of the text, from 0, that each sequence is of.
+    pub texts: Vec<usize>,
+}
+
+impl Encoded {
+    /// The sequences of each of `texts` texts.
+    pub fn by_text(&self, texts: usize) -> impl Iterator<Item = Range<usize>> {
+        let mut first = 0;
+        (0..texts).map(move |text| {
+            let count = self.texts[first..].iter().take_while(|&&of| of == text).count();
+            first += count;
+            first - count..first
+        })
+    }
+}

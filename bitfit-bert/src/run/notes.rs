@@ -1,0 +1,248 @@
+//! What a person should see before a run starts: labels that look like slips, texts that are cut, a first row that may
+//! be a header. Nothing of it is an error, and a clean data set has none of it.
+
+use std::collections::BTreeMap;
+
+use crate::data::{Dataset, Example, Kind};
+use crate::tokenize::Encoding;
+
+/// The names that programs write for a value that is missing, in lower case.
+const MISSING: [&str; 11] = ["nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "-", "?", "undefined"];
+
+/// A label, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occurrence {
+    /// The label.
+    pub name: String,
+    /// The number of rows that have it.
+    pub rows: usize,
+    /// The line of the first of them.
+    pub line: usize,
+}
+
+/// Something that a person should see before a run starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanNote {
+    /// The first row was read as an example, but is unlike all others, as a header is.
+    FirstRowMayBeHeader {
+        /// Its line.
+        line: usize,
+        /// Its text.
+        text: String,
+    },
+    /// A row has the label column's name for a label, as the header of a file that was appended to another has.
+    HeaderAmongRows(Occurrence),
+    /// A label that programs write for a missing value.
+    MayBeMissing(Occurrence),
+    /// Labels that differ in the case of letters alone.
+    DifferInCase(Vec<Occurrence>),
+    /// Labels of one row each, where others have more.
+    SingleRows(Vec<Occurrence>),
+    /// So many classes, and all are numbers: they may be scores.
+    MayBeScores(usize),
+    /// No text has more than one label, although it may.
+    OneLabelATextAtMost,
+    /// Texts that are longer than the maximum length.
+    Cut {
+        /// The number of them among the rows that are trained on.
+        texts: usize,
+        /// The number of rows that are trained on.
+        of: usize,
+        /// Their tokens that are left out; of very long texts an estimate.
+        left_out: usize,
+        /// All their tokens.
+        tokens: usize,
+    },
+}
+
+/// The notes on a training set of which these rows are trained on.
+pub(super) fn notes<'a>(
+    kind: Kind,
+    dataset: &Dataset,
+    trained_on: impl IntoIterator<Item = &'a Encoding>,
+) -> Vec<PlanNote> {
+    let mut notes = Vec::new();
+    if let Some(first) = dataset.examples.first().filter(|_| may_be_header(dataset)) {
+        notes.push(PlanNote::FirstRowMayBeHeader { line: first.line, text: first.text.clone() });
+    }
+    match kind {
+        Kind::Classify | Kind::MultiLabel => notes.extend(of_labels(kind, dataset)),
+        Kind::Regress | Kind::Tag => {}
+    }
+    notes.extend(cut(trained_on));
+    notes
+}
+
+/// Whether the first row was assumed to be an example and is unlike all others: its text is one word where every other
+/// has several.
+fn may_be_header(dataset: &Dataset) -> bool {
+    let [first, others @ ..] = &dataset.examples[..] else { return false };
+    let is_word = |example: &Example| example.text.split_whitespace().count() < 2;
+    dataset.header_is_unsure && others.len() > 2 && is_word(first) && !others.iter().any(is_word)
+}
+
+/// The notes on classes or on several labels.
+fn of_labels(kind: Kind, dataset: &Dataset) -> Vec<PlanNote> {
+    let mut counts: BTreeMap<&str, Occurrence> = BTreeMap::new();
+    let mut most_of_a_text = 0;
+    for example in &dataset.examples {
+        let labels = dataset.names_of(example);
+        most_of_a_text = most_of_a_text.max(labels.len());
+        for name in labels {
+            let new = || Occurrence { name: name.to_owned(), rows: 0, line: example.line };
+            counts.entry(name).or_insert_with(new).rows += 1;
+        }
+    }
+    let labels: Vec<&Occurrence> = counts.values().collect();
+    let header = header_among(dataset);
+    let is_header = |label: &Occurrence| header.as_ref() == Some(label);
+    let is_missing = |label: &Occurrence| MISSING.contains(&label.name.to_lowercase().as_str());
+    let mut notes: Vec<PlanNote> = Vec::new();
+    notes.extend(header.clone().map(PlanNote::HeaderAmongRows));
+    notes.extend(labels.iter().filter(|label| is_missing(label)).map(|&label| PlanNote::MayBeMissing(label.clone())));
+    let mut alike: BTreeMap<String, Vec<Occurrence>> = BTreeMap::new();
+    for &label in &labels {
+        alike.entry(label.name.to_lowercase()).or_default().push(label.clone());
+    }
+    notes.extend(alike.into_values().filter(|alike| alike.len() > 1).map(PlanNote::DifferInCase));
+    let numbers: Option<Vec<f64>> =
+        labels.iter().map(|label| label.name.parse().ok().filter(|x: &f64| x.is_finite())).collect();
+    if kind == Kind::Classify && numbers.is_some_and(|numbers| are_scores(&numbers)) {
+        notes.push(PlanNote::MayBeScores(labels.len()));
+    }
+    let single: Vec<Occurrence> = labels
+        .iter()
+        .filter(|label| label.rows == 1 && !is_header(label) && !is_missing(label))
+        .map(|label| (*label).clone())
+        .collect();
+    if !single.is_empty() && labels.iter().any(|label| label.rows > 1) {
+        notes.push(PlanNote::SingleRows(single));
+    }
+    if kind == Kind::MultiLabel && most_of_a_text < 2 {
+        notes.push(PlanNote::OneLabelATextAtMost);
+    }
+    notes
+}
+
+/// The rows that hold the names of their columns; a label alone may well be its column's name, such as `spam`.
+fn header_among(dataset: &Dataset) -> Option<Occurrence> {
+    let (text, column) = (dataset.text_columns.first()?, dataset.label_column.as_ref()?);
+    let is_header = |example: &&Example| {
+        let label = example.label.as_ref().is_some_and(|label| label.as_str().eq_ignore_ascii_case(column));
+        label && example.text.trim().eq_ignore_ascii_case(text)
+    };
+    // Without a header, the columns have numbers for names, and the first row is on the first line.
+    let mut rows = dataset.examples.iter().filter(|example| example.line > 1).filter(is_header);
+    let first = rows.next()?;
+    let name = first.label.as_ref()?.as_str().to_owned();
+    Some(Occurrence { name, rows: 1 + rows.count(), line: first.line })
+}
+
+/// Whether numbers are more likely scores than the numbers of classes: more than three of which some have a fraction,
+/// or more than ten.
+fn are_scores(numbers: &[f64]) -> bool {
+    numbers.len() > if numbers.iter().any(|number| number.fract() != 0.0) { 3 } else { 10 }
+}
+
+/// The texts that are longer than the maximum length.
+fn cut<'a>(encodings: impl IntoIterator<Item = &'a Encoding>) -> Option<PlanNote> {
+    let (mut of, mut texts, mut left_out, mut tokens) = (0, 0, 0, 0);
+    for encoding in encodings {
+        of += 1;
+        if encoding.left_out > 0 {
+            texts += 1;
+            left_out += encoding.left_out;
+            tokens += encoding.left_out + encoding.ids.len();
+        }
+    }
+    (texts > 0).then_some(PlanNote::Cut { texts, of, left_out, tokens })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::data::{Columns, Header, Labels, ReadOptions, SeveralLabels};
+
+    fn read(file: &str, options: &ReadOptions) -> Dataset {
+        Dataset::from_reader(file.as_bytes(), Path::new("train.csv"), options).unwrap()
+    }
+
+    fn of_classes(labels: &[&str]) -> Vec<PlanNote> {
+        let rows: String = labels.iter().map(|label| format!("some text,{label}\n")).collect();
+        notes(Kind::Classify, &read(&format!("text,label\n{rows}"), &ReadOptions::default()), [])
+    }
+
+    fn label(name: &str, rows: usize, line: usize) -> Occurrence {
+        Occurrence { name: name.into(), rows, line }
+    }
+
+    #[test]
+    fn classes_of_a_clean_set_have_no_notes() {
+        assert_eq!(of_classes(&["pos", "neg", "pos", "neg"]), []);
+        assert_eq!(of_classes(&["a", "b", "c"]), [], "one row each");
+        assert_eq!(of_classes(&["1", "2", "3", "4", "5", "1", "2", "3", "4", "5"]), [], "stars");
+    }
+
+    #[test]
+    fn stray_classes_are_found_with_their_lines() {
+        use PlanNote::*;
+        assert_eq!(of_classes(&["a", "b", "a", "b", "c"]), [SingleRows(vec![label("c", 1, 6)])]);
+        assert_eq!(
+            of_classes(&["Good", "bad", "good", "bad", "good"])[0],
+            DifferInCase(vec![label("Good", 1, 2), label("good", 2, 4)])
+        );
+        assert_eq!(of_classes(&["a", "b", "NaN", "a", "b", "NaN"]), [MayBeMissing(label("NaN", 2, 4))]);
+        assert_eq!(of_classes(&["a", "b", "none", "a", "b"]), [MayBeMissing(label("none", 1, 4))], "said once");
+        let of = |file: &str| notes(Kind::Classify, &read(file, &ReadOptions::default()), []);
+        let headed = "text,label\nx,a\ny,b\nText,Label\nx,a\ny,b\n";
+        assert_eq!(of(headed), [HeaderAmongRows(label("Label", 1, 4))]);
+        assert_eq!(of("text,label\nx,label\ny,no\nz,label\nv,no\n"), [], "the name of a class too");
+    }
+
+    #[test]
+    fn many_numbers_may_be_scores() {
+        let numbers = |count: usize, step: f64| (0..count).map(|i| (i as f64 * step).to_string()).collect::<Vec<_>>();
+        let of = |count, step| of_classes(&numbers(count, step).iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(of(4, 0.5), [PlanNote::MayBeScores(4)]);
+        assert_eq!(of(11, 1.0), [PlanNote::MayBeScores(11)]);
+        assert_eq!((of(3, 0.5), of(10, 1.0)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn several_labels_are_counted_each() {
+        let several = Some(SeveralLabels::default());
+        let options = ReadOptions { several, ..ReadOptions::default() };
+        let of = |file: &str| {
+            let mut set = read(file, &options);
+            set.label_separator = Labels::of_several(&set).unwrap().1;
+            notes(Kind::MultiLabel, &set, [])
+        };
+        assert_eq!(of("text,labels\nx,a;b\nx,b\nx,a;c\n"), [PlanNote::SingleRows(vec![label("c", 1, 4)])]);
+        assert_eq!(of("text,labels\nx,a\nx,b\nx,a\nx,b\n"), [PlanNote::OneLabelATextAtMost]);
+    }
+
+    #[test]
+    fn a_first_row_unlike_all_others_may_be_a_header() {
+        let of = |file: &str, header| {
+            let columns = Columns { text: vec!["0".into()], label: Some("1".into()), header };
+            notes(Kind::Classify, &read(file, &ReadOptions { columns, ..ReadOptions::default() }), [])
+        };
+        let is_header = |note: &PlanNote| matches!(note, PlanNote::FirstRowMayBeHeader { line: 1, .. });
+        let headed = "body,1\na b,1\nc d,0\ne f,1\ng h,0\n";
+        let found = of(headed, Header::Auto);
+        assert!(found.len() == 1 && is_header(&found[0]), "{found:?}");
+        assert_eq!(of(headed, Header::No), []);
+        assert_eq!(of("0,1\na b,1\nc d,0\ne f,1\ng h,0\n", Header::Auto), [], "a header, which numbers the columns");
+        assert!(!of("word,1\na b,1\nother,0\ne f,1\n", Header::Auto).iter().any(is_header));
+    }
+
+    #[test]
+    fn texts_that_are_cut_are_counted_with_what_is_lost() {
+        let text = |kept: usize, left_out| Encoding { ids: vec![7; kept], left_out, ..Encoding::default() };
+        assert_eq!(cut(&[text(10, 0), text(3, 0)]), None);
+        let expected = PlanNote::Cut { texts: 2, of: 3, left_out: 40, tokens: 60 };
+        assert_eq!(cut(&[text(10, 30), text(3, 0), text(10, 10)]), Some(expected));
+    }
+}
