@@ -79,8 +79,8 @@ pub struct ReadArgs {
     ///
     /// In tsv, fields are separated by tabs and quotes have no special meaning, as in GLUE's files. csv is RFC 4180.
     /// jsonl is one JSON object per line. lines is one text per line, with a tab between the two texts of a pair, and
-    /// has no labels. Words with tags are in conll (a word and its tag a line, a blank line behind each sentence), conllu
-    /// or jsonl (a list of words and one of tags), which is found by looking at the file.
+    /// has no labels. Words with tags are in conll (a word and its tag a line, a blank line behind each sentence),
+    /// conllu or jsonl (a list of words and one of tags), which is found by looking at the file.
     #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]
     pub format: Option<Format>,
 

@@ -25,11 +25,14 @@ text:   label<TAB>probability<TAB>text, or score<TAB>text; a tab and the
         probability of at least 0.5 and their probabilities, each joined by
         semicolons; both are empty for a text without any. Tabs and line
         breaks inside a text become spaces, and other control characters
-        escapes such as \\u{1b}.
+        escapes such as \\u{1b}. Of tags, a line word<TAB>tag for each word
+        and an empty line behind each text.
 jsonl:  {\"text\", \"pair\", \"label\", \"probability\",
         \"probabilities\": {label: p}}, or {\"text\", \"pair\", \"score\"}, or
-        {\"text\", \"pair\", \"labels\": [label], \"probabilities\": {label: p}};
-        pair only where there is one.";
+        {\"text\", \"pair\", \"labels\": [label], \"probabilities\": {label: p}},
+        or {\"text\", \"words\": [word], \"tags\": [tag], \"probabilities\": [p],
+        \"entities\": [{\"type\", \"start\", \"end\", \"text\"}]}; pair only where
+        there is one, entities where tags mark some.";
 
 /// The flags of `predict`.
 #[derive(Debug, Args)]
