@@ -72,6 +72,16 @@ pub struct PredictArgs {
     )]
     pub output_format: OutputFormat,
 
+    /// Put the answers into a submission to GLUE's server: a zip archive, whose other tables are kept
+    ///
+    /// The task must have been trained with --task on GLUE's own files. The table has the name and the labels that the
+    /// server expects; which of MNLI's test sets the input is, its name says: test_matched.tsv, test_mismatched.tsv or
+    /// diagnostic.tsv.
+    #[arg(
+        long, value_name = "ZIP", conflicts_with_all = ["out", "output_format"], help_heading = "Output"
+    )]
+    pub glue: Option<PathBuf>,
+
     /// File for the answers, which replaces an earlier one when it is complete [default: stdout]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub out: Option<PathBuf>,

@@ -1,5 +1,5 @@
-// The cross-entropy of choosing a row of each sequence of [T, columns], once for each column, and its gradient. The mean
-// of the losses is the kernel of cross_entropy.
+// The cross-entropy of choosing a row of each sequence of [T, columns], once for each column, and its gradient. The
+// mean of the losses is the kernel of cross_entropy.
 
 // losses[b, k] = ln Σ exp(z - max z) - (z[target] - max z) over the rows of sequence b in column k, and the softmax of
 // these rows if it is needed. A warp takes a sequence and a column. Launch: Shape::warps(sequences * columns).
