@@ -13,11 +13,13 @@ use bitfit_bert::Predictor;
 use bitfit_bert::data::{Dataset, Example, Format, Kind, Labels, ReadOptions, read_lines};
 use bitfit_bert::heads::{Prediction, WordTag};
 use bitfit_bert::metrics::entity_f1;
+use bitfit_bert::presets::{Submission, TestSet};
 use bitfit_core::Backend;
 use serde::{Serialize, Serializer};
 
 use crate::args::{OutputFormat, PredictArgs};
 use crate::output::{self, Sink};
+use crate::plan::grouped;
 use crate::setup::{self, FoundTask, Job, Loaded};
 use crate::{interrupt, report, text};
 
@@ -53,8 +55,11 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
     refuse_overwriting(args, &task)?;
     let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
-    if args.out.is_some() {
+    if args.out.is_some() || args.glue.is_some() {
         interrupt::quit_on_signal()?;
+    }
+    if let Some(archive) = &args.glue {
+        return submit(args, &loaded, archive);
     }
     let mut answers =
         Answers { predictor: &loaded.predictor, format: args.output_format, sink: Sink::open(args.out.as_deref())? };
@@ -75,10 +80,44 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Puts the answers to a test set of GLUE into a submission.
+fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) -> Result<ExitCode> {
+    let task = args.task.or(loaded.preset()).ok_or_else(|| {
+        let path = args.task_file.display();
+        anyhow!("--glue: {path} was not trained with --task, so no test set of GLUE is its own; name one with --task")
+    })?;
+    let set = TestSet::of(task, &args.input)?;
+    let labels = loaded.predictor.labels();
+    set.check_labels(&args.task_file, labels)?;
+    let mut submission = Submission::open(archive)?;
+    let dataset = read(args, loaded, args.input == Path::new("-"))?;
+    loaded.predictor.check_pairs(&dataset.path, &dataset.examples)?;
+    let mut predictions = Vec::new();
+    for examples in dataset.examples.chunks(BATCH) {
+        predictions.extend(loaded.predictor.predict_examples(examples)?);
+    }
+    submission.put(set, set.table(labels, &predictions));
+    submission.write(archive)?;
+    if !args.machine.quiet {
+        let (rows, expected) = (grouped(predictions.len()), grouped(set.rows));
+        report::say(format_args!("{}: {} ({rows} rows)", archive.display(), set.file));
+        if predictions.len() != set.rows {
+            report::say(format_args!(
+                "note: GLUE's own test set has {expected} rows; its server refuses another number"
+            ));
+        }
+        let missing: Vec<&str> = submission.missing().map(|set| set.file).collect();
+        if !missing.is_empty() {
+            report::say(format_args!("still missing: {}", missing.join(", ")));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Refuses to write the answers over the task file or a file of the base model. The answers may replace the input,
 /// because it is read before.
 fn refuse_overwriting(args: &PredictArgs, task: &FoundTask) -> Result<()> {
-    let Some(out) = &args.out else { return Ok(()) };
+    let Some(out) = args.out.as_ref().or(args.glue.as_ref()) else { return Ok(()) };
     let model_files = fs::read_dir(&task.dir).into_iter().flatten().flatten();
     let what = if output::is_same_file(out, &args.task_file) {
         "the task file"
@@ -87,7 +126,8 @@ fn refuse_overwriting(args: &PredictArgs, task: &FoundTask) -> Result<()> {
     } else {
         return Ok(());
     };
-    bail!("--out {}: it is {what}, which would be overwritten; choose another file", out.display())
+    let flag = if args.glue.is_some() { "--glue" } else { "--out" };
+    bail!("{flag} {}: it is {what}, which would be overwritten; choose another file", out.display())
 }
 
 /// Refuses flags that choose columns where the input has none.

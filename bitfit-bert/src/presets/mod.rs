@@ -4,10 +4,12 @@ use crate::data::Kind;
 use crate::metrics::Metric;
 
 mod glue;
+mod submission;
 #[cfg(test)]
 mod tests;
 
 pub use glue::GlueTask;
+pub use submission::{Submission, TEST_SETS, TestSet};
 
 /// A column of a preset: [`ColumnRef`](crate::data::ColumnRef) as a constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

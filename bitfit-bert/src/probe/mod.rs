@@ -12,7 +12,8 @@
 //!
 //! λ is the one of 10⁻¹, 10⁻¹·⁵, … 10⁻⁵ with the least loss on every fifth row, fitted on the others, from the
 //! strongest on until two in a row are worse; the head is then fitted on all rows. With fewer than [`FEWEST_ROWS`] rows
-//! it is 10⁻², and of more than [`MOST_ROWS`] so many choose it, evenly spread.
+//! it is 10⁻². Of more than [`MOST_ROWS`] rows so many choose it, evenly spread, and for all of them it is then smaller
+//! by the ratio of the numbers, so that the penalty weighs as much against the sum of the losses.
 
 mod lbfgs;
 mod objective;
@@ -92,7 +93,7 @@ fn choose(rows: ArrayView2<'_, f32>, targets: &Targets, outputs: usize) -> f64 {
         }
         last = Some(found);
     }
-    best.1
+    best.1 * count as f64 / rows.nrows() as f64
 }
 
 /// How rows were centred and scaled.

@@ -28,7 +28,8 @@ const CONTEXT: usize = 4;
 impl Tokenizer {
     /// The tokens of a text that is given as words, in as many sequences of at most `max_length` tokens as it takes.
     /// [`Encoding::read`] has the first token of each word, in one of the sequences. A word that the tokenizer makes
-    /// nothing of (an unprintable character) has none, and a text of such words no sequence. Of a word that is longer than a sequence, the beginning is kept.
+    /// nothing of (an unprintable character) has none, and a text of such words no sequence. Of a word that is longer
+    /// than a sequence, the beginning is kept.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].

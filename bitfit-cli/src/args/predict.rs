@@ -25,11 +25,14 @@ text:   label<TAB>probability<TAB>text, or score<TAB>text; a tab and the
         probability of at least 0.5 and their probabilities, each joined by
         semicolons; both are empty for a text without any. Tabs and line
         breaks inside a text become spaces, and other control characters
-        escapes such as \\u{1b}.
+        escapes such as \\u{1b}. Of tags, a line word<TAB>tag for each word
+        and an empty line behind each text.
 jsonl:  {\"text\", \"pair\", \"label\", \"probability\",
         \"probabilities\": {label: p}}, or {\"text\", \"pair\", \"score\"}, or
-        {\"text\", \"pair\", \"labels\": [label], \"probabilities\": {label: p}};
-        pair only where there is one.";
+        {\"text\", \"pair\", \"labels\": [label], \"probabilities\": {label: p}},
+        or {\"text\", \"words\": [word], \"tags\": [tag], \"probabilities\": [p],
+        \"entities\": [{\"type\", \"start\", \"end\", \"text\"}]}; pair only where
+        there is one, entities where tags mark some.";
 
 /// The flags of `predict`.
 #[derive(Debug, Args)]
@@ -68,6 +71,16 @@ pub struct PredictArgs {
         long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text, help_heading = "Output"
     )]
     pub output_format: OutputFormat,
+
+    /// Put the answers into a submission to GLUE's server: a zip archive, whose other tables are kept
+    ///
+    /// The task must have been trained with --task on GLUE's own files. The table has the name and the labels that the
+    /// server expects; which of MNLI's test sets the input is, its name says: test_matched.tsv, test_mismatched.tsv or
+    /// diagnostic.tsv.
+    #[arg(
+        long, value_name = "ZIP", conflicts_with_all = ["out", "output_format"], help_heading = "Output"
+    )]
+    pub glue: Option<PathBuf>,
 
     /// File for the answers, which replaces an earlier one when it is complete [default: stdout]
     #[arg(long, value_name = "FILE", help_heading = "Output")]

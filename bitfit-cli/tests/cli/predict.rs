@@ -23,6 +23,42 @@ fn trained_on_pairs() -> Fixture {
 }
 
 #[test]
+fn a_submission_to_glue_collects_its_tables() {
+    let fixture = Fixture::new();
+    let rows = |labelled: bool| -> String {
+        let row = |i: usize| {
+            let text = if i % 2 == 0 { "a good day" } else { "so bad" };
+            if labelled { format!("{text}\t{}\n", i % 2) } else { format!("{i}\t{text}\n") }
+        };
+        (0..24).map(row).collect()
+    };
+    fixture.write("sst2.tsv", format!("sentence\tlabel\n{}", rows(true)));
+    fixture.write("test.tsv", format!("index\tsentence\n{}", rows(false)));
+    fixture.run("finetune -q --task sst2 --model model --train sst2.tsv --epochs 4 --lr 1e-2 --out out").json();
+    let predict = "predict --task-file out/task.safetensors --input test.tsv";
+    let run = fixture.run(&format!("{predict} --glue glue.zip"));
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), ""));
+    for words in ["glue.zip: SST-2.tsv (24 rows)", "has 1,821 rows", "still missing: CoLA.tsv, MRPC.tsv"] {
+        assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+    }
+    let bytes = std::fs::read(fixture.path("glue.zip")).unwrap();
+    let table: String = (0..24).map(|i| format!("{i}\t{}\n", i % 2)).collect();
+    let table = format!("index\tprediction\n{table}");
+    assert!(bytes.windows(table.len()).any(|window| window == table.as_bytes()), "stored as it is");
+
+    fixture.finetune("--epochs 1");
+    for (flags, words) in [
+        ("--glue glue.zip", &["--glue", "was not trained with --task"][..]),
+        ("--glue glue.zip --task sst2", &["blame, praise", "expects 0, 1 in SST-2.tsv"]),
+        ("--glue out/task.safetensors", &["--glue out/task.safetensors", "overwritten"]),
+    ] {
+        let run = fixture.run(&format!("{predict} {flags}"));
+        assert_eq!(run.code, Some(1), "{flags}");
+        assert!(words.iter().all(|word| run.stderr.contains(word)), "{flags}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn every_row_has_an_answer_for_any_label() {
     let fixture = trained_on_pairs();
     fixture.write("dev.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\t-\nbad\tmeal\tpraise\nsad\tfilm\t-\n");

@@ -37,6 +37,7 @@ pub trait Backend:
     + ops::mse::MeanSquaredError
     + ops::normalize::Normalize
     + ops::pair_features::PairFeatures
+    + ops::sequence_cross_entropy::SequenceCrossEntropy
     + ops::sequence_mean::SequenceMean
     + ops::softmax::Softmax
 {
@@ -59,6 +60,7 @@ impl<D> Backend for D where
         + ops::mse::MeanSquaredError
         + ops::normalize::Normalize
         + ops::pair_features::PairFeatures
+        + ops::sequence_cross_entropy::SequenceCrossEntropy
         + ops::sequence_mean::SequenceMean
         + ops::softmax::Softmax
 {

@@ -26,6 +26,7 @@ pub mod mse;
 pub mod normalize;
 pub mod pair_features;
 pub mod parameter;
+pub mod sequence_cross_entropy;
 pub mod sequence_mean;
 pub mod softmax;
 

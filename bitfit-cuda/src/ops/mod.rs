@@ -17,6 +17,7 @@ mod matmul;
 mod mse;
 mod normalize;
 mod pair_features;
+mod sequence_cross_entropy;
 mod sequence_mean;
 mod softmax;
 
@@ -45,6 +46,7 @@ pub(crate) static SOURCES: &[&Source] = &[
     &mse::SOURCE,
     &normalize::SOURCE,
     &pair_features::SOURCE,
+    &sequence_cross_entropy::SOURCE,
     &sequence_mean::SOURCE,
     &softmax::SOURCE,
 ];

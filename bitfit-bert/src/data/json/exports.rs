@@ -15,8 +15,8 @@
 //! text that has one.
 //!
 //! Where a text may have several labels, one that was annotated without any has none: an empty list, and in Label
-//! Studio's JSON an annotation without the question. JSON-MIN does not tell such a record from one that was skipped, so it
-//! is skipped. One label that was accepted in Prodigy says nothing of the others and is refused.
+//! Studio's JSON an annotation without the question. JSON-MIN does not tell such a record from one that was skipped, so
+//! it is skipped. One label that was accepted in Prodigy says nothing of the others and is refused.
 
 use serde_json::{Map, Value};
 

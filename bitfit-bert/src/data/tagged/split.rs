@@ -1,4 +1,4 @@
-//! The words of a plain text, where nobody has marked them.
+//! The words of a plain text, where none are marked.
 
 use std::ops::Range;
 

@@ -77,6 +77,7 @@ pub fn checks<D: Backend>() -> Vec<Check<D>> {
         ops::normalize::conformance::checks(),
         ops::pair_features::conformance::checks(),
         ops::parameter::conformance::checks(),
+        ops::sequence_cross_entropy::conformance::checks(),
         ops::sequence_mean::conformance::checks(),
         ops::softmax::conformance::checks(),
         ops::cast::conformance::checks(),
