@@ -118,7 +118,7 @@ impl TestSet {
 pub struct Submission(BTreeMap<String, Vec<u8>>);
 
 impl Submission {
-    /// The tables of an archive; none where there is no file yet.
+    /// The tables of an archive; none where the file does not exist yet.
     ///
     /// # Errors
     /// [`Error::Io`] for a file that cannot be read; [`Error::DataFile`] for one that is no submission: not a zip
