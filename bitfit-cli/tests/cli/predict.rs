@@ -27,7 +27,7 @@ fn a_submission_to_glue_collects_its_tables() {
     let fixture = Fixture::new();
     let rows = |labelled: bool| -> String {
         let row = |i: usize| {
-            let text = if i % 2 == 0 { "a good day" } else { "so bad" };
+            let text = if i.is_multiple_of(2) { "a good day" } else { "so bad" };
             if labelled { format!("{text}\t{}\n", i % 2) } else { format!("{i}\t{text}\n") }
         };
         (0..24).map(row).collect()

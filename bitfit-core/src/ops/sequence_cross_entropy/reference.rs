@@ -8,7 +8,7 @@ pub fn forward<R: Real>(logits: &[R], lengths: &[usize], targets: &[u32], column
     let mut sum = R::zero();
     each(lengths, targets, columns, |rows, column, target| {
         let z = rows.map(|row| logits[row * columns + column]);
-        let max = z.clone().fold(R::neg_infinity(), |max, z| max.max(z));
+        let max = z.clone().fold(R::neg_infinity(), R::max);
         let lse = z.fold(R::zero(), |sum, z| sum + (z - max).exp()).ln();
         sum += lse - (logits[target * columns + column] - max);
     });
@@ -21,7 +21,7 @@ pub fn backward<R: Real>(logits: &[R], lengths: &[usize], targets: &[u32], colum
     let mut dz = vec![R::zero(); logits.len()];
     each(lengths, targets, columns, |rows, column, target| {
         let z = |row: usize| logits[row * columns + column];
-        let max = rows.clone().map(z).fold(R::neg_infinity(), |max, z| max.max(z));
+        let max = rows.clone().map(z).fold(R::neg_infinity(), R::max);
         let sum = rows.clone().fold(R::zero(), |sum, row| sum + (z(row) - max).exp());
         for row in rows {
             let hit = if row == target { R::one() } else { R::zero() };
