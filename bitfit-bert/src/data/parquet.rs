@@ -139,6 +139,7 @@ fn value(field: Field) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Columns;
 
     /// Files of tests/goldens/parquet_files.py.
     const SNAPPY: &[u8] = include_bytes!("../../tests/goldens/parquet/snappy.parquet");
@@ -146,8 +147,7 @@ mod tests {
     const GZIP: &[u8] = include_bytes!("../../tests/goldens/parquet/gzip.parquet");
 
     fn set(bytes: &[u8], text: &str, label: &str) -> Result<Dataset> {
-        let columns =
-            super::super::Columns { text: vec![text.into()], label: Some(label.into()), ..Default::default() };
+        let columns = Columns { text: vec![text.into()], label: Some(label.into()), ..Columns::default() };
         Dataset::from_reader(bytes, Path::new("in.parquet"), &ReadOptions { columns, ..ReadOptions::default() })
     }
 

@@ -50,7 +50,7 @@ impl Shape {
 /// Reads the objects of a file.
 pub(super) fn read(reader: impl BufRead, path: &Path, shape: Shape, options: &ReadOptions) -> Result<Dataset> {
     let mut objects = Objects::new(reader, path, shape);
-    let mut rows = Rows { table: Table::new(path, options), options, export: None };
+    let mut rows = Rows { table: Table::new(path, options), options, export: None, count: 0, last_line: 0 };
     let Some((line, first)) = objects.next()? else { return rows.table.finish() };
     let arrays = if shape == Shape::Array { Vec::new() } else { rows.inner_arrays(path, &first) };
     let text = if arrays.is_empty() { Vec::new() } else { objects.text().to_vec() };
@@ -83,6 +83,9 @@ struct Rows<'a> {
     table: Table<'a>,
     options: &'a ReadOptions,
     export: Option<Export>,
+    count: usize,
+    /// The line of the last object.
+    last_line: usize,
 }
 
 impl Rows<'_> {
@@ -103,10 +106,19 @@ impl Rows<'_> {
         if self.table.is_new() {
             self.export = Export::recognise(&object, self.options);
         }
-        match &mut self.export {
+        let added = match &mut self.export {
             Some(export) => export.add(&mut self.table, line, object),
             None => self.table.object(line, &object),
-        }
+        };
+        self.count += 1;
+        let shares_line = std::mem::replace(&mut self.last_line, line) == line;
+        added.map_err(|error| match error {
+            // Of several objects in a line, only the number tells which it is.
+            Error::DataField { path, line, column, reason } if shares_line => {
+                Error::DataField { path, line, column, reason: format!("{reason} (object {})", self.count) }
+            }
+            error => error,
+        })
     }
 
     /// Adds all objects that are left; `key` is the one that holds them.

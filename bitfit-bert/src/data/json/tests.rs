@@ -151,6 +151,9 @@ fn broken_json_over_several_lines_is_refused_with_its_line() {
         let error = message(&file);
         assert!(error.starts_with(&format!("in.jsonl, {reason}")), "{file}: {error}");
     }
+    let third =
+        "[{\"text\": \"a\", \"label\": 1}, {\"text\": \"b\", \"label\": 0}, {\"text\": \"c\", \"label\": null}]";
+    assert_eq!(message(third), "in.jsonl, line 1, column label: the label is null (object 3)");
     let error = message("{\"train\": [{\"text\": \"a\"}], \"test\": [{\"text\": \"b\"}]}");
     assert!(error.contains("several arrays, \"train\", \"test\"") && error.contains("jq"), "{error}");
     let error = Dataset::from_reader(&b"[{\"text\": \"caf\xe9\"}]"[..], Path::new("x.json"), &ReadOptions::default());
