@@ -67,7 +67,7 @@ pub fn read(path: &Path, options: &ReadOptions, random: &mut Random) -> bool {
     let set = match whole {
         Ok(set) => set,
         Err(error) => {
-            check_error(&error, &[name, "the separator is "]);
+            check_error(&error, &[name, "the separator is ", "the format is "]);
             return false;
         }
     };
