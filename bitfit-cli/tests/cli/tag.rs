@@ -29,7 +29,7 @@ const FINETUNE: &str =
 #[test]
 fn entities_are_learned_scored_and_answered_in_their_own_format() {
     let fixture = fixture();
-    let result = fixture.run(&format!("{FINETUNE} --epochs 6")).json();
+    let result = fixture.run(&format!("{FINETUNE} --epochs 6 --init-head probe")).json();
     assert_eq!(result["best"]["metric"], "entity-f1");
     assert!(result["metrics"]["entity-f1"].as_f64().unwrap() > 0.95, "{result}");
     assert!(result["metrics"]["accuracy"].as_f64().unwrap() > 0.95, "{result}");
