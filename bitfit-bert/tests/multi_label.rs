@@ -82,11 +82,7 @@ fn in_bfloat16_logits_and_gradients_are_within_its_rounding() {
 #[test]
 fn on_a_gpu_logits_gradients_and_adamw_steps_are_those_of_transformers() {
     if let Some(gpu) = gpu(Precision::F32) {
-        for case in cases(&gpu) {
-            case.check_logits();
-            case.check_gradients();
-            case.check_adamw();
-        }
+        cases(&gpu).for_each(Case::check);
     }
 }
 

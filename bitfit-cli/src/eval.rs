@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use bitfit_bert::data::{Dataset, Kind, ReadOptions};
+use bitfit_bert::data::{Dataset, ReadOptions};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::run::scores_as_json;
 use bitfit_core::Backend;
@@ -41,7 +41,6 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         bail!("--task {task} is of kind {}, but {} is of kind {kind}", task.preset().kind, args.task_file.display());
     }
     let read = args.read.labelled(kind, args.task, args.label.as_deref(), args.label_separator)?;
-    let read = ReadOptions { tagged: kind == Kind::Tag, ..read };
     let dataset = Dataset::read(&args.data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
     let metrics = metrics(args, &loaded);
     let start = Instant::now();

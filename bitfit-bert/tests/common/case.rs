@@ -80,6 +80,13 @@ impl<D: Backend> Case<D> {
         }
     }
 
+    /// Logits, gradients and ten steps.
+    pub fn check(self) {
+        self.check_logits();
+        self.check_gradients();
+        self.check_adamw();
+    }
+
     /// Logits, loss and gradient in bfloat16, within its rounding: the gradient may be off by this share of its norm.
     pub fn check_bfloat16(&self, share: f64) {
         let outputs = train::outputs(&self.model, &self.examples.encodings).unwrap();

@@ -29,10 +29,8 @@ are those of generate.py, whose functions are used.
 Written with Python 3.11.7, torch 2.15.0 (CPU), transformers 5.23.0, safetensors 0.8.0.
 """
 
-import argparse
 import copy
 import pathlib
-import sys
 
 import torch
 from safetensors.torch import save_file
@@ -200,16 +198,5 @@ def write_all(out):
         write_encoder(out, model_type, place)
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Writes the goldens of tiny encoders of every architecture.")
-    parser.add_argument("--out", type=pathlib.Path, default=HERE, help="folder to write to (default: this script's)")
-    parser.add_argument("--check", action="store_true", help="compare with the files that are there instead of writing")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    if args.check:
-        sys.exit(1 if generate.check(write_all) else 0)
-    write_all(args.out)
-
-
 if __name__ == "__main__":
-    main()
+    generate.command_line("Writes the goldens of tiny encoders of every architecture.", write_all, HERE)

@@ -458,16 +458,17 @@ def check(write):
     return wrong
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Writes the PyTorch goldens for tiny BERTs and for the optimizer.")
-    parser.add_argument("--out", type=pathlib.Path, default=HERE, help="folder to write to (default: this script's)")
+def command_line(description, write, folder):
+    """Writes the goldens of a script to its folder or to --out, or with --check compares; `write` writes them to a folder."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", type=pathlib.Path, default=folder, help="folder to write to (default: this script's)")
     parser.add_argument("--check", action="store_true", help="compare with the files that are there instead of writing")
     args = parser.parse_args()
     torch.set_num_threads(1)  # the order of every sum, and so the last bit, does not depend on the machine's cores
     if args.check:
-        sys.exit(1 if check(write_all) else 0)
-    write_all(args.out)
+        sys.exit(1 if check(write) else 0)
+    write(args.out)
 
 
 if __name__ == "__main__":
-    main()
+    command_line("Writes the PyTorch goldens for tiny BERTs and for the optimizer.", write_all, HERE)

@@ -17,9 +17,7 @@ they compute themselves (torch.nn.BCEWithLogitsLoss). Everything else is as in e
 Written with Python 3.11.7, torch 2.15.0 (CPU), transformers 5.24.0, safetensors 0.8.0.
 """
 
-import argparse
 import pathlib
-import sys
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -83,16 +81,5 @@ def write_all(out):
         write_case(out, model_type, place)
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Writes the goldens of several labels a text.")
-    parser.add_argument("--out", type=pathlib.Path, default=HERE, help="folder to write to (default: this script's)")
-    parser.add_argument("--check", action="store_true", help="compare with the files that are there instead of writing")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    if args.check:
-        sys.exit(1 if generate.check(write_all) else 0)
-    write_all(args.out)
-
-
 if __name__ == "__main__":
-    main()
+    generate.command_line("Writes the goldens of several labels a text.", write_all, HERE)

@@ -137,7 +137,7 @@ impl ReadArgs {
             if separator.is_some() {
                 bail!("--label-separator: a text of kind {kind} has one label; choose --kind multi-label for several");
             }
-            return Ok(self.options(task, label, true));
+            return Ok(ReadOptions { tagged: kind == Kind::Tag, ..self.options(task, label, true) });
         }
         let mut columns = label.into_iter().flat_map(|columns| columns.split(','));
         let options = self.options(task, columns.next(), true);
