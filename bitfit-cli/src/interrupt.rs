@@ -72,8 +72,7 @@ fn on_signal(mut handler: impl FnMut() + Send + 'static) -> Result<()> {
 
     let mut signals = signal_hook::iterator::Signals::new(dispositions::not_ignored()).context("signal handler")?;
     let watch = move || signals.forever().for_each(|_| handler());
-    std::thread::Builder::new().name("signals".into()).spawn(watch).context("signal handler")?;
-    Ok(())
+    crate::threads::spawn("signals", watch).context("signal handler")
 }
 
 #[cfg(not(unix))]

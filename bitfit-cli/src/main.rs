@@ -20,6 +20,7 @@ mod progress;
 mod report;
 mod setup;
 mod text;
+mod threads;
 
 use std::process::ExitCode;
 

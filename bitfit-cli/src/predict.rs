@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::slice;
 use std::sync::mpsc;
-use std::thread;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::Predictor;
@@ -21,7 +20,7 @@ use crate::args::{OutputFormat, PredictArgs};
 use crate::output::{self, Sink};
 use crate::plan::grouped;
 use crate::setup::{self, FoundTask, Job, Loaded};
-use crate::{interrupt, report, text};
+use crate::{interrupt, report, text, threads};
 
 /// The tag of a word outside of every entity.
 const OUTSIDE: &str = "O";
@@ -173,7 +172,7 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
     let (sender, lines) = mpsc::sync_channel(BATCH);
     // A separate thread waits for lines, so that this one can check whether another has arrived. It ends with the
     // stream or with the process.
-    let reader = thread::Builder::new().name("stdin".into()).spawn(move || {
+    let reader = threads::spawn("stdin", move || {
         for line in read_lines(io::stdin().lock()) {
             let is_last = line.is_err();
             if sender.send(line).is_err() || is_last {

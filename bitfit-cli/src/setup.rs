@@ -13,6 +13,7 @@ use bitfit_core::{Backend, Cpu, cpu::Isa};
 use bitfit_cuda::Cuda;
 
 use crate::args::{self, Device, MachineArgs, Precision};
+use crate::threads;
 
 /// The variable from which rayon takes the number of threads.
 const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
@@ -36,7 +37,7 @@ pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
 /// Starts the threads that compute: the number of `--threads`, otherwise of `RAYON_NUM_THREADS`, otherwise one for each
 /// core.
 fn start_threads(flag: Option<usize>) -> Result<()> {
-    let threads = match (flag, env::var_os(THREADS_VARIABLE).filter(|value| !value.is_empty())) {
+    let count = match (flag, env::var_os(THREADS_VARIABLE).filter(|value| !value.is_empty())) {
         (Some(threads), _) => threads,
         (None, Some(value)) => {
             let value = value.to_string_lossy();
@@ -44,8 +45,8 @@ fn start_threads(flag: Option<usize>) -> Result<()> {
         }
         (None, None) => thread::available_parallelism().map_or(1, |cores| cores.get().min(args::MAX_THREADS)),
     };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    pool.map_err(|error| anyhow!("cannot start {threads} threads ({error}); choose fewer with --threads"))
+    threads::start_pool(count)
+        .map_err(|error| anyhow!("cannot start {count} threads ({error}); choose fewer with --threads"))
 }
 
 /// Refuses a file that does not exist and a directory. A file is not opened: a named pipe can be opened only once.
