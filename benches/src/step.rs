@@ -91,6 +91,7 @@ pub fn classes(count: usize, pooling: Pooling) -> ModelOptions {
             labels,
             pairs: false,
             pair: PairEncoding::Joint,
+            span: None,
             pooling,
             max_length: MAX_TOKENS,
             metrics,

@@ -61,6 +61,8 @@ pub struct ModelConfig {
     pub attention_probs_dropout_prob: f32,
     /// Dropout before the head, where it differs from `hidden_dropout_prob`: see [`ModelConfig::head_dropout_prob`].
     pub classifier_dropout: Option<f32>,
+    /// Dropout before a span head; 0 in most architectures.
+    pub span_dropout: f32,
 }
 
 /// An activation function of the feed-forward layer.
@@ -149,6 +151,10 @@ impl ModelConfig {
                 Some((key, default)) => keys.probability(key)?.or(default),
                 None => None,
             },
+            span_dropout: match names.span_dropout {
+                Some((key, default)) => keys.probability(key)?.unwrap_or(default),
+                None => 0.0,
+            },
         };
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(keys.invalid(format!(
@@ -166,10 +172,11 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// The dropout before the head, as the architecture's class for the classification of texts chooses it: its own
-    /// where there is one, `hidden_dropout_prob` elsewhere.
+    /// The dropout before the head, as the architecture's class for the task chooses it: for the classification of texts
+    /// its own where there is one, `hidden_dropout_prob` elsewhere.
     pub fn head_dropout_prob(&self, pooling: Pooling) -> f32 {
         match (pooling, self.architecture.keys.head_dropout) {
+            (Pooling::EveryToken, _) => self.span_dropout,
             // The key is for the classification of texts alone where it has a default, as in DistilBERT.
             (Pooling::Tokens, Some((_, Some(_)))) => self.hidden_dropout_prob,
             _ => self.classifier_dropout.unwrap_or(self.hidden_dropout_prob),

@@ -19,6 +19,7 @@
 //!     labels: Some(labels),
 //!     pairs: set.is_paired(),
 //!     pair: PairEncoding::Joint,
+//!     span: None,
 //!     pooling: Pooling::of_directory(base.checkpoint().dir())?.0,
 //!     max_length: 128,
 //!     metrics: vec![Metric::Accuracy],

@@ -45,6 +45,9 @@ pub enum Setting {
     /// The longest sequence in tokens.
     #[strum(serialize = "the maximum length")]
     MaxLength,
+    /// [`SpanSettings::stride`](crate::heads::SpanSettings::stride).
+    #[strum(serialize = "the stride")]
+    Stride,
     /// The layers whose biases train.
     #[strum(serialize = "the range of layers")]
     Layers,

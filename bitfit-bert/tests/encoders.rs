@@ -1,4 +1,4 @@
-//! Tiny random encoders of every architecture against transformers, through every read-out, that of tokens included, on
+//! Tiny random encoders of every architecture against transformers, through every read-out, those of tokens included, on
 //! numbers that `goldens/encoders.py` computed in float64: logits, losses, the gradient of everything that trains, ten
 //! AdamW steps. On every instruction set of this CPU, and on a GPU where there is one.
 
@@ -8,10 +8,10 @@ use std::collections::HashMap;
 
 use bitfit_bert::arch::Architecture;
 use bitfit_bert::data::{Kind, Labels};
-use bitfit_bert::heads::{PairEncoding, Pooling, Targets, TaskSpec};
+use bitfit_bert::heads::{PairEncoding, Pooling, SpanSettings, Targets, TaskSpec};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
-use bitfit_bert::tokenize::{Encoding, ReadToken};
+use bitfit_bert::tokenize::{Encoding, ReadToken, Window};
 use bitfit_bert::train::Examples;
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::ops::activation::Activation;
@@ -35,13 +35,19 @@ fn case<D: Backend>(base: &Base<D>, pooling: Pooling) -> Case<D> {
     let first = format!("{pooling}.head.");
     let head = |(name, value): (&String, &HostTensor)| Some((name.strip_prefix(&first)?.to_owned(), value.clone()));
     let tensors: HashMap<String, HostTensor> = golden.floats.iter().filter_map(head).collect();
-    let is_tagging = pooling == Pooling::Tokens;
+    let kind = match pooling {
+        Pooling::Tokens => Kind::Tag,
+        Pooling::EveryToken => Kind::Span,
+        _ => Kind::Classify,
+    };
+    let labels = Labels::from_names(["a", "b", "c"].map(str::to_owned).to_vec());
     let options = ModelOptions {
         spec: TaskSpec {
-            kind: if is_tagging { Kind::Tag } else { Kind::Classify },
-            labels: Labels::from_names(["a", "b", "c"].map(str::to_owned).to_vec()),
-            pairs: false,
+            kind,
+            labels: labels.filter(|_| kind != Kind::Span),
+            pairs: kind == Kind::Span,
             pair: PairEncoding::Joint,
+            span: (kind == Kind::Span).then_some(SpanSettings { stride: 2, unanswerable: true }),
             pooling,
             max_length: 150,
             metrics: vec![Metric::Accuracy],
@@ -51,10 +57,10 @@ fn case<D: Backend>(base: &Base<D>, pooling: Pooling) -> Case<D> {
         dropout: Some(0.0),
     };
     let classes = |name| golden.integer(name).iter().map(|&label| label as usize).collect::<Vec<_>>();
-    let examples = if is_tagging {
-        tagged(encodings(&golden), classes("batch.tags"))
-    } else {
-        Examples::new(encodings(&golden), Targets::Classes(classes("batch.labels")))
+    let examples = match kind {
+        Kind::Tag => tagged(encodings(&golden), classes("batch.tags")),
+        Kind::Span => spans(encodings(&golden), golden.integer("batch.spans")),
+        _ => Examples::new(encodings(&golden), Targets::Classes(classes("batch.labels"))),
     };
     Case {
         json: serde_json::from_slice(&json).unwrap(),
@@ -75,6 +81,15 @@ fn tagged(mut encodings: Vec<Encoding>, tags: Vec<usize>) -> Examples {
         targets.push(tags.by_ref().take(encoding.read.len()).collect());
     }
     Examples::new(encodings, Targets::Tags(targets))
+}
+
+/// Texts of which every token is read, with the first and the last token of an answer in each.
+fn spans(mut encodings: Vec<Encoding>, spans: &[i64]) -> Examples {
+    for encoding in &mut encodings {
+        encoding.window = Some(Window { tokens: encoding.ids.len(), ..Window::default() });
+    }
+    let spans = spans.as_chunks::<2>().0.iter().map(|span| span.map(|token| token as u32));
+    Examples::new(encodings, Targets::Spans(spans.collect()))
 }
 
 /// By how much of its norm a gradient in bfloat16 may be off. Through a ReLU it jumps where rounding moves an input of

@@ -43,6 +43,7 @@ fn case<D: Backend>(device: D, variant: &str, run: &str) -> Case<D> {
             labels,
             pairs: false,
             pair: PairEncoding::Joint,
+            span: None,
             pooling: Pooling::Pooler,
             max_length: 16,
             metrics: vec![Metric::Accuracy],

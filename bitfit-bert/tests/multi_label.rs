@@ -36,6 +36,7 @@ fn case<D: Backend>(device: &D, model_type: &str) -> Case<D> {
             labels: Labels::from_names(["a", "b", "c", "d"].map(str::to_owned).to_vec()),
             pairs: false,
             pair: PairEncoding::Joint,
+            span: None,
             pooling: Pooling::Pooler,
             max_length: 150,
             metrics: vec![Metric::MicroF1],

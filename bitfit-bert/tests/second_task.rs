@@ -77,6 +77,7 @@ fn options(classes: usize, seed: u64) -> ModelOptions {
             labels,
             pairs: false,
             pair: PairEncoding::Joint,
+            span: None,
             pooling: Pooling::Pooler,
             max_length: 16,
             metrics,

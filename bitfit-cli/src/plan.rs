@@ -99,9 +99,11 @@ fn pooling(plan: &Plan) -> String {
         (Pooling::ClsNormalized, _) => "the first token, divided by its length",
         (Pooling::MeanNormalized, _) => "the mean over all tokens, divided by its length",
         (Pooling::Tokens, _) => "the first token of each word",
+        (Pooling::EveryToken, _) => "every token",
     };
     let why = match &plan.pooling_source {
         _ if plan.pooling == Pooling::Tokens => "as every tagging of words does".into(),
+        _ if plan.pooling == Pooling::EveryToken => "as every search for an answer does".into(),
         PoolingSource::Chosen => "by --pooling".to_owned(),
         PoolingSource::File(path) => format!("as {} says", path.display()),
         PoolingSource::Default => format!("as {}'s own class for classification does", plan.config.architecture),

@@ -1,5 +1,7 @@
 //! `predict`: the predictions of a task for the texts of a file, or for those of stdin as they arrive.
 
+mod answer;
+
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -9,27 +11,19 @@ use std::sync::mpsc;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::Predictor;
-use bitfit_bert::data::{Dataset, Example, Format, Kind, Labels, ReadOptions, read_lines};
-use bitfit_bert::heads::{Prediction, WordTag};
-use bitfit_bert::metrics::entity_f1;
+use bitfit_bert::data::{Contents, Dataset, Example, Format, Kind, ReadOptions, read_lines};
 use bitfit_bert::presets::{Submission, TestSet};
 use bitfit_core::Backend;
-use serde::{Serialize, Serializer};
 
 use crate::args::{OutputFormat, PredictArgs};
 use crate::output::{self, Sink};
 use crate::plan::grouped;
 use crate::setup::{self, FoundTask, Job, Loaded};
-use crate::{interrupt, report, text, threads};
-
-/// The tag of a word outside of every entity.
-const OUTSIDE: &str = "O";
+use crate::{interrupt, report, threads};
+use answer::Answer;
 
 /// The number of texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;
-
-/// What stands between the labels of a text, and between their probabilities.
-const SEPARATOR: &str = ";";
 
 /// Runs the command.
 pub fn run(args: PredictArgs) -> Result<ExitCode> {
@@ -60,9 +54,16 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     if let Some(archive) = &args.glue {
         return submit(args, &loaded, archive);
     }
-    let mut answers =
-        Answers { predictor: &loaded.predictor, format: args.output_format, sink: Sink::open(args.out.as_deref())? };
-    if is_stdin && matches!(args.read.format, None | Some(Format::Lines)) {
+    let reads_lines = is_stdin && matches!(args.read.format, None | Some(Format::Lines));
+    let kind = loaded.predictor.info().kind;
+    if args.output_format == OutputFormat::Squad && (kind != Kind::Span || reads_lines) {
+        bail!(
+            "--output-format squad: it has answers by the id of their question, which only a JSON file of them gives"
+        );
+    }
+    let sink = Sink::open(args.out.as_deref())?;
+    let mut answers = Answers { predictor: &loaded.predictor, format: args.output_format, sink, count: 0 };
+    if reads_lines {
         refuse_columns(args)?;
         answer_lines(&mut answers, args.machine.quiet)?;
     } else {
@@ -75,7 +76,7 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
             answers.write(examples)?;
         }
     }
-    answers.sink.finish()?;
+    answers.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -149,7 +150,7 @@ fn refuse_columns(args: &PredictArgs) -> Result<()> {
 /// The texts of a file, or of a table on stdin.
 fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> Result<Dataset> {
     let read = args.read.options(args.task, None, false);
-    let read = ReadOptions { tagged: loaded.predictor.info().kind == Kind::Tag, ..read };
+    let read = ReadOptions { contents: Contents::of(loaded.predictor.info().kind), ..read };
     // A .txt file may be plain texts, which have no columns for a preset to choose; a preset's own files are .tsv.
     let name = args.input.to_string_lossy().to_ascii_lowercase();
     let is_text = name.strip_suffix(".gz").unwrap_or(&name).ends_with(".txt");
@@ -209,6 +210,8 @@ struct Answers<'a, D: Backend> {
     predictor: &'a Predictor<D>,
     format: OutputFormat,
     sink: Sink,
+    /// The number of answers so far.
+    count: usize,
 }
 
 impl<D: Backend> Answers<'_, D> {
@@ -223,136 +226,25 @@ impl<D: Backend> Answers<'_, D> {
             match self.format {
                 OutputFormat::Text => lines += &answer.to_text(),
                 OutputFormat::Jsonl => lines += &serde_json::to_string(&answer)?,
+                OutputFormat::Squad => {
+                    lines += if self.count == 0 { "{" } else { ",\n" };
+                    lines += &answer.to_squad().ok_or_else(|| {
+                        anyhow!("--output-format squad: the question of line {} has no id", example.line)
+                    })?;
+                }
             }
-            lines.push('\n');
+            if self.format != OutputFormat::Squad {
+                lines.push('\n');
+            }
+            self.count += 1;
         }
         self.sink.write(lines.as_bytes())
     }
-}
 
-/// One line of output; its serialisation is the JSON that `--help` describes.
-#[derive(Serialize)]
-struct Answer<'a> {
-    text: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pair: Option<&'a str>,
-    #[serde(flatten)]
-    verdict: Verdict<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Verdict<'a> {
-    Class {
-        label: &'a str,
-        probability: f32,
-        #[serde(serialize_with = "as_object")]
-        probabilities: Vec<(&'a str, f32)>,
-    },
-    Score {
-        score: f32,
-    },
-    Labels {
-        labels: Vec<&'a str>,
-        #[serde(serialize_with = "as_object")]
-        probabilities: Vec<(&'a str, f32)>,
-    },
-    Tags {
-        words: Vec<&'a str>,
-        tags: Vec<&'a str>,
-        probabilities: Vec<f32>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        entities: Option<Vec<Entity<'a>>>,
-    },
-}
-
-/// An entity of a text.
-#[derive(Serialize)]
-struct Entity<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    /// Its first character in the text, from 0, and the one behind its last; a character is a code point.
-    start: usize,
-    end: usize,
-    text: &'a str,
-}
-
-impl<'a> Answer<'a> {
-    fn new<D: Backend>(predictor: &'a Predictor<D>, example: &'a Example, prediction: &Prediction) -> Result<Self> {
-        let named = |probabilities: &[f32]| -> Vec<(&'a str, f32)> {
-            let names = predictor.labels().map(Labels::names).unwrap_or_default();
-            names.iter().map(String::as_str).zip(probabilities.iter().copied()).collect()
-        };
-        let verdict = match prediction {
-            Prediction::Class { class, probabilities } => {
-                let probabilities = named(probabilities);
-                let &(label, probability) =
-                    probabilities.get(*class).ok_or_else(|| anyhow!("class {class} has no name"))?;
-                Verdict::Class { label, probability, probabilities }
-            }
-            Prediction::Score(score) => Verdict::Score { score: *score },
-            Prediction::Tags(found) => tags(predictor, example, found),
-            Prediction::Labels { labels, probabilities } => {
-                let probabilities = named(probabilities);
-                let labels = labels.iter().filter_map(|&label| Some(probabilities.get(label)?.0)).collect();
-                Verdict::Labels { labels, probabilities }
-            }
-        };
-        Ok(Self { text: &example.text, pair: example.pair.as_deref(), verdict })
+    fn finish(mut self) -> Result<()> {
+        if self.format == OutputFormat::Squad {
+            self.sink.write(b"}\n")?;
+        }
+        self.sink.finish()
     }
-
-    fn to_text(&self) -> String {
-        let mut fields = match &self.verdict {
-            Verdict::Class { label, probability, .. } => vec![text::field(label), format!("{probability:.4}")],
-            Verdict::Score { score } => vec![format!("{score:.4}")],
-            Verdict::Labels { labels, probabilities } => {
-                let given = probabilities.iter().filter(|(name, _)| labels.contains(name));
-                let (labels, probabilities): (Vec<_>, Vec<_>) =
-                    given.map(|(name, p)| (text::field(name), format!("{p:.4}"))).unzip();
-                vec![labels.join(SEPARATOR), probabilities.join(SEPARATOR)]
-            }
-            Verdict::Tags { words, tags, .. } => {
-                let line = |(word, tag): (&&str, &&str)| format!("{}\t{}\n", text::field(word), text::field(tag));
-                return words.iter().zip(tags).map(line).collect();
-            }
-        };
-        fields.extend([Some(self.text), self.pair].into_iter().flatten().map(text::field));
-        fields.join("\t")
-    }
-}
-
-/// The tags of all words of a text. A word that the tokenizer makes nothing of has the tag of a word outside of every
-/// entity, or none (`_`), and the probability 0.
-fn tags<'a, D: Backend>(predictor: &'a Predictor<D>, example: &'a Example, found: &[WordTag]) -> Verdict<'a> {
-    let names = predictor.labels().map(Labels::names).unwrap_or_default();
-    let none = if names.iter().any(|name| name == OUTSIDE) { OUTSIDE } else { "_" };
-    let words = example.words();
-    let (mut tags, mut probabilities) = (vec![none; words.len()], vec![0.0; words.len()]);
-    for word in found {
-        tags[word.word] = &names[word.tag];
-        probabilities[word.word] = word.probability;
-    }
-    let mark_entities = entity_f1::mark_entities(names.iter().map(String::as_str));
-    let entities = mark_entities.then(|| {
-        entity_f1::entities(&tags)
-            .into_iter()
-            .map(|found| {
-                let bytes = |word: usize| words[word].as_ptr() as usize - example.text.as_ptr() as usize;
-                let (first, last) = (bytes(found.first), bytes(found.last) + words[found.last].len());
-                let characters = |bytes: usize| example.text[..bytes].chars().count();
-                Entity {
-                    kind: found.kind,
-                    start: characters(first),
-                    end: characters(last),
-                    text: &example.text[first..last],
-                }
-            })
-            .collect()
-    });
-    Verdict::Tags { words, tags, probabilities, entities }
-}
-
-/// Serialises pairs as an object, in their order.
-fn as_object<S: Serializer>(pairs: &[(&str, f32)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().copied())
 }

@@ -42,6 +42,7 @@ pub static DISTILBERT: Architecture = Architecture {
         hidden_dropout: "dropout",
         attention_dropout: "attention_dropout",
         head_dropout: Some(("seq_classif_dropout", Some(0.2))),
+        span_dropout: Some(("qa_dropout", 0.1)),
         layer_norm_eps: None,
         ..ConfigKeys::BERT
     },

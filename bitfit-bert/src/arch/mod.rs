@@ -239,7 +239,11 @@ impl Architecture {
     /// The name of a tensor of the last layer of a head over this read-out.
     pub fn classifier_name(&self, pooling: Pooling, part: Part) -> String {
         // Over rows that transformers has no class for, a head is one layer, under the name that most classes use.
-        let layer = if pooling == Pooling::Pooler { self.head.classifier } else { "classifier" };
+        let layer = match pooling {
+            Pooling::Pooler => self.head.classifier,
+            Pooling::EveryToken => "qa_outputs",
+            _ => "classifier",
+        };
         format!("{layer}.{}", part.suffix())
     }
 
@@ -294,9 +298,14 @@ impl Architecture {
         self.roles(false, 0).filter(|role| role.module == Module::Pooler)
     }
 
-    /// Whether a tensor's gradient is exactly zero, so that it counts as trained and never moves.
-    pub fn is_inert(&self, role: Role) -> bool {
-        self.is_key_bias_inert && role == Role::bias(Module::Key, role.layer)
+    /// Whether a tensor's gradient below a head over this read-out is exactly zero, so that it counts as trained and never
+    /// moves: a key bias, and the last bias of the encoder where a softmax over the tokens follows
+    /// ([`Pooling::ignores_a_shift`]).
+    pub fn is_inert(&self, role: Role, pooling: Pooling, config: &ModelConfig) -> bool {
+        let is = |module| role == Role::bias(module, role.layer);
+        let is_last = role.layer + 1 == config.num_hidden_layers;
+        (self.is_key_bias_inert && is(Module::Key))
+            || (pooling.ignores_a_shift() && is_last && is(Module::OutputLayerNorm))
     }
 
     /// The tensors of one layer, or those outside the layers, in the order of the network.

@@ -48,6 +48,8 @@ pub struct ConfigKeys {
     /// Dropout before the classifier, and what it is where the key is absent: `None` for the hidden dropout. Some
     /// architectures have no such key.
     pub head_dropout: Option<(&'static str, Option<f32>)>,
+    /// Dropout before a span head, and what it is where the key is absent; `None` where there is none.
+    pub span_dropout: Option<(&'static str, f32)>,
     /// The ε of every LayerNorm; `None` where it is always 1e-12.
     pub layer_norm_eps: Option<&'static str>,
     /// E, and what it is where the key is absent; `None` where it is always H.
@@ -67,6 +69,7 @@ impl ConfigKeys {
         hidden_dropout: "hidden_dropout_prob",
         attention_dropout: "attention_probs_dropout_prob",
         head_dropout: Some(("classifier_dropout", None)),
+        span_dropout: None,
         layer_norm_eps: Some("layer_norm_eps"),
         embedding_size: None,
         position_buckets: None,

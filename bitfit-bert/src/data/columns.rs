@@ -12,11 +12,12 @@ use crate::presets::Col;
 use crate::{Error, Result, Setting};
 
 /// Column names that hold texts, pairs first; in this order.
-const COMMON_TEXT: [&[&str]; 6] = [
+const COMMON_TEXT: [&[&str]; 7] = [
     &["sentence1", "sentence2"],
     &["question1", "question2"],
     &["premise", "hypothesis"],
     &["question", "sentence"],
+    &["question", "context"],
     &["text"],
     &["sentence"],
 ];

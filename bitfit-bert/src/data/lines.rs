@@ -40,7 +40,7 @@ impl<R: BufRead> Lines<R> {
             Some((text, pair)) => (text, Some(pair.to_owned())),
             None => (text, None),
         };
-        Ok(Some(Example { text: text.to_owned(), pair, label: None, words: Vec::new(), line }))
+        Ok(Some(Example { text: text.to_owned(), pair, label: None, words: Vec::new(), question: None, line }))
     }
 }
 

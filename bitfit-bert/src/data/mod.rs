@@ -7,6 +7,7 @@
 //!      -> class indices (labels), scores, or the labels of each text (several)
 //!
 //! words with tags: file -> bytes, unpacked (source) -> sentences (tagged) -> Dataset
+//! questions with a context: file -> bytes, unpacked (source) -> JSON (questions) -> Dataset
 //! ```
 //!
 //! What a file is, is found by looking at it, and [`Dataset::found`] says what its name does not tell. A file is
@@ -31,6 +32,7 @@
 
 mod columns;
 mod delimited;
+mod example;
 mod format;
 mod json;
 mod labels;
@@ -38,22 +40,21 @@ mod line_reader;
 mod lines;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod questions;
 mod quoted;
 mod several;
 mod source;
 mod table;
 mod tagged;
 
-use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 pub use columns::{ColumnRef, Columns, Header};
+pub use example::{Example, Label, Question, Word, texts};
 pub use format::Format;
 pub use labels::Labels;
 pub use lines::{Lines, read_lines};
@@ -78,6 +79,8 @@ pub enum Kind {
     /// Any of C labels, or none.
     #[strum(serialize = "multi-label")]
     MultiLabel,
+    /// The span of a context that answers a question, or that there is none.
+    Span,
 }
 
 impl Kind {
@@ -94,77 +97,27 @@ fn unknown_kind(name: &str) -> UnknownName {
     UnknownName { what: "kind", name: name.into(), known: Kind::ALL.iter().map(|kind| kind.name()).collect() }
 }
 
-/// A label as in the file, without leading and trailing blanks; never empty, unless a text may have several labels.
-/// Clones share its memory.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Label {
-    text: Arc<str>,
-    /// The labels of a list, where a text may have several.
-    list: Option<Arc<[String]>>,
+/// What the examples of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Contents {
+    /// Texts or pairs with a label each.
+    #[default]
+    Texts,
+    /// Texts with a tag for each word. The format is found by looking at the file.
+    TaggedWords,
+    /// Questions with a context that has the answer.
+    Questions,
 }
 
-impl Label {
-    /// The label of a field; `None` if it contains only blanks.
-    pub fn new(field: &str) -> Option<Self> {
-        let field = field.trim();
-        (!field.is_empty()).then(|| Self::of_text(field.into()))
-    }
-
-    fn of_text(text: Arc<str>) -> Self {
-        Self { text, list: None }
-    }
-
-    /// The label's text; a list is written as JSON.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-}
-
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-/// One text, or a pair of texts, with its label.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Example {
-    /// The text, exactly as in the file.
-    pub text: String,
-    /// The second text of a pair.
-    pub pair: Option<String>,
-    /// The label; `None` where the file has none.
-    pub label: Option<Label>,
-    /// The words of a text whose words are tagged, in their order; empty for any other.
-    pub words: Vec<Word>,
-    /// The line of the file that the example begins on, from 1.
-    pub line: usize,
-}
-
-/// A word of a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Word {
-    /// Its bytes in the text.
-    pub range: Range<usize>,
-    /// Its tag; `None` where the file has none.
-    pub tag: Option<Label>,
-    /// The line of the file that it stands on, from 1.
-    pub line: usize,
-}
-
-impl Example {
-    /// The words as texts, in their order; of a text that is no words yet, those of [`split_words`].
-    pub fn words(&self) -> Vec<&str> {
-        match self.words.is_empty() {
-            true => split_words(&self.text).into_iter().map(|range| &self.text[range]).collect(),
-            false => self.words.iter().map(|word| &self.text[word.range.clone()]).collect(),
+impl Contents {
+    /// What the examples of a kind of task are.
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Classify | Kind::Regress | Kind::MultiLabel => Self::Texts,
+            Kind::Tag => Self::TaggedWords,
+            Kind::Span => Self::Questions,
         }
     }
-}
-
-/// The texts or pairs of examples, in their order, in the form that a tokenizer takes.
-pub fn texts(examples: &[Example]) -> Vec<(&str, Option<&str>)> {
-    examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect()
 }
 
 /// How to read a file. The default reads labelled texts, and recognises the format, the separator and the columns.
@@ -182,8 +135,8 @@ pub struct ReadOptions {
     /// Whether every row must have a label, as for training. Otherwise labels are optional, and no row is skipped
     /// because of its label or its width.
     pub require_labels: bool,
-    /// Whether the labels are the tags of words. The format is then found by looking at the file.
-    pub tagged: bool,
+    /// What the examples are.
+    pub contents: Contents,
     /// How several labels a text are written; `None` for one label a text.
     pub several: Option<SeveralLabels>,
 }
@@ -196,7 +149,7 @@ impl Default for ReadOptions {
             task: None,
             columns: Columns::default(),
             require_labels: true,
-            tagged: false,
+            contents: Contents::Texts,
             several: None,
         }
     }
@@ -262,8 +215,13 @@ impl Dataset {
     /// As [`read`](Self::read).
     pub fn from_reader(reader: impl Read, path: &Path, options: &ReadOptions) -> Result<Self> {
         let source = Source::open(reader, path)?;
-        if options.tagged {
-            return tagged::read(source, path, options);
+        match options.contents {
+            Contents::Texts => {}
+            Contents::TaggedWords => return tagged::read(source, path, options),
+            Contents::Questions if questions::is_json(&source) => return questions::read(source, path, options),
+            Contents::Questions if options.require_labels => return Err(questions::refused(path)),
+            // Without answers, a question with its context is a pair of texts.
+            Contents::Questions => {}
         }
         let (layout, notes) = format::recognise(&source, path, options)?;
         let reader = source.reader();

@@ -235,7 +235,7 @@ impl<'a> Table<'a> {
         if label.is_none() && self.options.require_labels {
             return Err(self.label_error(line, absence.into()));
         }
-        self.examples.push(Example { text, pair, label, words: Vec::new(), line });
+        self.examples.push(Example { text, pair, label, words: Vec::new(), question: None, line });
         Ok(())
     }
 

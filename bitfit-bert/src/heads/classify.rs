@@ -3,6 +3,7 @@
 //! Reference implementation: `BertForSequenceClassification` of transformers with `problem_type`
 //! "single_label_classification".
 
+use bitfit_core::ops::attention::Sequences;
 use bitfit_core::{Backend, Indices, Tape, Var};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
@@ -36,7 +37,7 @@ impl<D: Backend> Head<D> for Classify {
         Ok(Targets::Classes(self.labels.encode(dataset)?))
     }
 
-    fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>> {
+    fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets, _: &Sequences<D>) -> Result<Var<D>> {
         let Targets::Classes(classes) = targets else { return Err(foreign_targets("cross-entropy")) };
         class_loss(tape, outputs, classes)
     }

@@ -9,10 +9,13 @@ mod examples;
 mod multi_label;
 pub(crate) mod pooling;
 mod regress;
+mod span;
 mod tag;
 
 use std::fmt::Debug;
+use std::ops::Range;
 
+use bitfit_core::ops::attention::Sequences;
 use bitfit_core::{Backend, Tape, Var};
 use ndarray::{Array2, ArrayView2, Axis};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
@@ -28,6 +31,8 @@ use multi_label::MultiLabel;
 pub use multi_label::THRESHOLD;
 pub use pooling::{Pooling, PoolingSource};
 use regress::Regress;
+use span::Span;
+pub use span::{Answers, DEFAULT_STRIDE, NO_ANSWER, SpanSettings};
 use tag::Tag;
 
 /// The description of a task: its head, its labels and its texts.
@@ -41,6 +46,8 @@ pub struct TaskSpec {
     pub pairs: bool,
     /// How the two texts of a pair go through the encoder.
     pub pair: PairEncoding,
+    /// How questions are asked and answered; `None` where the answer is no span of a context.
+    pub span: Option<SpanSettings>,
     /// What of the last layer the head reads.
     pub pooling: Pooling,
     /// The longest sequence in tokens, special tokens included.
@@ -85,6 +92,10 @@ impl TaskSpec {
     pub fn encode(&self, tokenizer: &Tokenizer, examples: &[Example], max_length: usize) -> Result<Encoded> {
         let encodings = match self.kind {
             Kind::Tag => return tokenizer.encode_all_words(examples, max_length),
+            Kind::Span => {
+                let stride = self.span.map_or(DEFAULT_STRIDE, |span| span.stride);
+                return tokenizer.encode_all_windows(examples, max_length, stride);
+            }
             Kind::Classify | Kind::Regress | Kind::MultiLabel if self.encodes_apart() => {
                 tokenizer.encode_all_apart(&texts(examples), max_length)?
             }
@@ -106,12 +117,13 @@ impl TaskSpec {
     /// The head of the task.
     ///
     /// # Panics
-    /// When a task of classes or labels has none, which [`crate::TaskFile`] and [`crate::run::Finetune`] rule out.
+    /// When a task of classes or labels has none, or one of spans no settings, which [`crate::TaskFile`] and [`crate::run::Finetune`] rule out.
     pub fn head<D: Backend>(&self) -> Box<dyn Head<D>> {
         match self.kind {
             Kind::Classify => Box::new(Classify::new(self.labels.clone().expect("a classification has labels"))),
             Kind::Regress => Box::new(Regress),
             Kind::Tag => Box::new(Tag::new(self.labels.clone().expect("a tagging has labels"))),
+            Kind::Span => Box::new(Span::new(self.span.expect("a task of spans has its settings"))),
             Kind::MultiLabel => {
                 Box::new(MultiLabel::new(self.labels.clone().expect("a task of several labels has labels")))
             }
@@ -125,6 +137,7 @@ pub fn default_metrics(kind: Kind, labels: Option<&Labels>) -> Vec<Metric> {
         (Kind::Classify, _) => classify::METRICS,
         (Kind::Regress, _) => regress::METRICS,
         (Kind::MultiLabel, _) => multi_label::METRICS,
+        (Kind::Span, _) => span::METRICS,
         (Kind::Tag, Some(labels)) => tag::metrics(labels),
         (Kind::Tag, None) => &[Metric::Accuracy],
     };
@@ -142,6 +155,10 @@ pub enum Targets {
     Tags(Vec<Vec<usize>>),
     /// `[texts, C]`: 1 where the text has the label, 0 elsewhere.
     Indicators(Array2<f32>),
+    /// The right answers of each question.
+    Answers(Vec<Answers>),
+    /// The first and the last token of the answer in each sequence.
+    Spans(Vec<[u32; 2]>),
 }
 
 impl Targets {
@@ -152,6 +169,8 @@ impl Targets {
             Self::Scores(scores) => scores.len(),
             Self::Tags(texts) => texts.len(),
             Self::Indicators(indicators) => indicators.nrows(),
+            Self::Answers(answers) => answers.len(),
+            Self::Spans(spans) => spans.len(),
         }
     }
 
@@ -171,14 +190,16 @@ impl Targets {
             Self::Scores(scores) => Self::Scores(rows.iter().map(|&row| scores[row]).collect()),
             Self::Indicators(indicators) => Self::Indicators(indicators.select(Axis(0), rows)),
             Self::Tags(texts) => Self::Tags(rows.iter().map(|&row| texts[row].clone()).collect()),
+            Self::Answers(answers) => Self::Answers(rows.iter().map(|&row| answers[row].clone()).collect()),
+            Self::Spans(spans) => Self::Spans(rows.iter().map(|&row| spans[row]).collect()),
         }
     }
 
     /// The targets of sequences, each of the text of this number: one for each row that the head reads of them, so that
-    /// tags of words become classes.
+    /// tags of words become classes; or one for each sequence, so that answers become spans of tokens.
     fn of<'a>(&self, sequences: impl Iterator<Item = (usize, &'a Encoding)>) -> Self {
         match self {
-            Self::Classes(_) | Self::Scores(_) | Self::Indicators(_) => {
+            Self::Classes(_) | Self::Scores(_) | Self::Indicators(_) | Self::Spans(_) => {
                 self.select(&sequences.map(|(text, _)| text).collect::<Vec<_>>())
             }
             Self::Tags(texts) => {
@@ -186,6 +207,9 @@ impl Targets {
                     encoding.read.iter().map(move |read| texts[text][read.word])
                 };
                 Self::Classes(sequences.flat_map(tags).collect())
+            }
+            Self::Answers(answers) => {
+                Self::Spans(sequences.map(|(text, encoding)| span::place(encoding, &answers[text])).collect())
             }
         }
     }
@@ -212,6 +236,13 @@ pub enum Prediction {
     },
     /// The tags of the words that have a token, in their order.
     Tags(Vec<WordTag>),
+    /// The answer to a question.
+    Answer {
+        /// Its bytes in the context; `None` where the context has no answer.
+        range: Option<Range<usize>>,
+        /// Its share of the softmax over the most probable answers.
+        probability: f32,
+    },
 }
 
 /// The tag of a word.
@@ -236,11 +267,17 @@ pub trait Head<D: Backend>: Debug + Send + Sync {
     /// [`crate::Error::UnknownLabel`] and [`crate::Error::DataField`] for labels that do not belong to the task.
     fn targets(&self, dataset: &Dataset) -> Result<Targets>;
 
-    /// The mean loss `[1, 1]` over the rows of `outputs` `[R, C]`.
+    /// The mean loss `[1, 1]` over the rows of `outputs` `[R, C]`, or over the sequences that they are of.
     ///
     /// # Errors
     /// [`crate::Error::Core`] when there is not one target of the head's kind for each row, or the device fails.
-    fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>>;
+    fn loss(
+        &self,
+        tape: &mut Tape<'_, D>,
+        outputs: &Var<D>,
+        targets: &Targets,
+        sequences: &Sequences<D>,
+    ) -> Result<Var<D>>;
 
     /// The prediction for a text, from the outputs `[R, C]` of its sequences.
     fn decode(&self, outputs: ArrayView2<'_, f32>, sequences: &[Encoding]) -> Prediction;

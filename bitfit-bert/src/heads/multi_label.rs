@@ -3,6 +3,7 @@
 //! Reference implementation: `BertForSequenceClassification` of transformers with `problem_type`
 //! "multi_label_classification".
 
+use bitfit_core::ops::attention::Sequences;
 use bitfit_core::{Backend, Tape, Var};
 use ndarray::{Array2, ArrayView2};
 
@@ -44,7 +45,7 @@ impl<D: Backend> Head<D> for MultiLabel {
         Ok(Targets::Indicators(indicators))
     }
 
-    fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>> {
+    fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets, _: &Sequences<D>) -> Result<Var<D>> {
         let Targets::Indicators(indicators) = targets else { return Err(foreign_targets("binary cross-entropy")) };
         let indicators = tape.workspace().tensor(indicators.view())?;
         Ok(tape.binary_cross_entropy(outputs, &indicators)?)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
+use crate::data::Kind;
 use crate::{Error, Result, UnknownName, config};
 
 /// The read-out of an encoder: from the rows `[tokens, H]` of its last layer to those that the head reads, one `[H]` a
@@ -24,8 +25,10 @@ pub enum Pooling {
     ClsNormalized,
     /// The mean over all tokens, divided by its length.
     MeanNormalized,
-    /// Each token that the task names, as it is: the read-out of every task over tokens, and of no other.
+    /// Each token that the task names, as it is: the read-out of a tagging of words, and of no other.
     Tokens,
+    /// Every token of a sequence, as it is: the read-out of a task whose answer is a span of the text, and of no other.
+    EveryToken,
 }
 
 /// Why a read-out was chosen.
@@ -48,9 +51,30 @@ impl Pooling {
         self.into()
     }
 
+    /// The one read-out of a kind of task that reads tokens; `None` for a kind that may choose among all others.
+    pub fn of_kind(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::Tag => Some(Self::Tokens),
+            Kind::Span => Some(Self::EveryToken),
+            Kind::Classify | Kind::Regress | Kind::MultiLabel => None,
+        }
+    }
+
+    /// Whether a kind of task can be read so.
+    pub fn suits(self, kind: Kind) -> bool {
+        Self::of_kind(kind).map_or(!matches!(self, Self::Tokens | Self::EveryToken), |only| self == only)
+    }
+
     /// Whether every row of the last layer is read, and not the first token's alone.
     pub fn reads_every_token(self) -> bool {
-        matches!(self, Self::Mean | Self::MeanNormalized | Self::Tokens)
+        matches!(self, Self::Mean | Self::MeanNormalized | Self::Tokens | Self::EveryToken)
+    }
+
+    /// Whether the loss stays the same where one vector is added to all rows that are read. It does where the softmax is
+    /// over the tokens: the vector adds the same number to all logits. The last bias below the head and the head's own are
+    /// such vectors, and have no gradient.
+    pub fn ignores_a_shift(self) -> bool {
+        self == Self::EveryToken
     }
 
     /// Whether the row is divided by its length.

@@ -2,6 +2,7 @@
 //!
 //! Reference implementation: `BertForSequenceClassification` of transformers with `problem_type` "regression".
 
+use bitfit_core::ops::attention::Sequences;
 use bitfit_core::{Backend, Tape, Var};
 use ndarray::{Array2, ArrayView2};
 
@@ -27,7 +28,7 @@ impl<D: Backend> Head<D> for Regress {
         Ok(Targets::Scores(dataset.scores()?))
     }
 
-    fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>> {
+    fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets, _: &Sequences<D>) -> Result<Var<D>> {
         let Targets::Scores(scores) = targets else { return Err(foreign_targets("squared error")) };
         let scores = ArrayView2::from_shape((scores.len(), 1), scores).expect("one column");
         let scores = tape.workspace().tensor(scores)?;

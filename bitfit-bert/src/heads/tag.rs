@@ -4,6 +4,7 @@
 //! Reference implementation: `BertForTokenClassification` of transformers, with the labels of all but the first token
 //! of a word ignored, as its example `run_ner.py` sets them.
 
+use bitfit_core::ops::attention::Sequences;
 use bitfit_core::{Backend, Tape, Var};
 use ndarray::{Array2, ArrayView2};
 
@@ -44,7 +45,7 @@ impl<D: Backend> Head<D> for Tag {
         Ok(Targets::Tags(self.labels.encode_words(dataset)?))
     }
 
-    fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>> {
+    fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets, _: &Sequences<D>) -> Result<Var<D>> {
         let Targets::Classes(tags) = targets else { return Err(foreign_targets("cross-entropy")) };
         class_loss(tape, outputs, tags)
     }

@@ -109,6 +109,7 @@ impl<D: Backend> Predictor<D> {
             pair: pair.map(str::to_owned),
             label: None,
             words: Vec::new(),
+            question: None,
             line: line + 1,
         };
         self.predict_examples(&texts.iter().enumerate().map(example).collect::<Vec<_>>())
@@ -154,7 +155,7 @@ impl<D: Backend> Predictor<D> {
             // A score does not read the tokens.
             examples.encodings.extend(encoded.encodings.into_iter().map(|encoding| {
                 tokens += encoding.ids.len();
-                Encoding { read: encoding.read, ..Encoding::default() }
+                Encoding { read: encoding.read, window: encoding.window, ..Encoding::default() }
             }));
         }
         self.model.base().checkpoint().check_unchanged()?;

@@ -6,6 +6,7 @@
 //! they are 0 too.
 
 pub mod accuracy;
+pub mod answers;
 pub mod entity_f1;
 pub mod f1;
 pub mod macro_f1;
@@ -45,6 +46,12 @@ pub enum Metric {
     /// The share of rows whose several labels are all right, 0 to 1 ([`subset_accuracy`]).
     #[strum(serialize = "subset-accuracy")]
     SubsetAccuracy,
+    /// The share of questions whose answer is one of the right ones, 0 to 1 ([`answers`]).
+    #[strum(serialize = "exact-match")]
+    ExactMatch,
+    /// The mean F1 of the words of answers, 0 to 1 ([`answers`]).
+    #[strum(serialize = "answer-f1")]
+    AnswerF1,
 }
 
 /// Predictions with the expected values, row by row.
@@ -80,6 +87,13 @@ pub enum Predictions<'a> {
         /// Whether the row has the label.
         expected: ArrayView2<'a, bool>,
     },
+    /// Answers to questions.
+    Answers {
+        /// The model's answer to each question; empty for none.
+        predicted: &'a [&'a str],
+        /// The right answers of each question; none where there is none in its context.
+        expected: &'a [Vec<&'a str>],
+    },
 }
 
 /// What predictions are, for messages.
@@ -87,6 +101,7 @@ const CLASSES: &str = "classes";
 const SCORES: &str = "the scores of a regression";
 const LABELS: &str = "several labels a row";
 const TAGS: &str = "the tags of words";
+const ANSWERS: &str = "answers to questions";
 
 impl Predictions<'_> {
     fn name(&self) -> &'static str {
@@ -95,6 +110,7 @@ impl Predictions<'_> {
             Self::Scores { .. } => SCORES,
             Self::Labels { .. } => LABELS,
             Self::Tags { .. } => TAGS,
+            Self::Answers { .. } => ANSWERS,
         }
     }
 }
@@ -114,7 +130,8 @@ impl Metric {
     /// # Errors
     /// [`Error::Metric`] if there are no rows, the two sides differ in length, a class is out of range, or the metric
     /// does not apply: accuracy, F1 and Matthews score classes; Pearson and Spearman score regressions; micro and macro
-    /// F1 and subset accuracy score several labels; the F1 of entities scores tags.
+    /// F1 and subset accuracy score several labels; the F1 of entities scores tags; exact match and the F1 of answers
+    /// score answers.
     pub fn compute(&self, predictions: &Predictions) -> Result<f64> {
         let refuse = |reason: String| Err(Error::Metric { metric: self.name(), reason });
         let (rows, truths) = match predictions {
@@ -125,6 +142,7 @@ impl Metric {
             }
             Predictions::Scores { predicted, expected } => (predicted.len(), expected.len()),
             Predictions::Labels { predicted, expected } => (predicted.nrows(), expected.nrows()),
+            Predictions::Answers { predicted, expected } => (predicted.len(), expected.len()),
         };
         if rows != truths {
             return refuse(format!("{rows} predictions for {truths} rows"));
@@ -161,6 +179,12 @@ impl Metric {
                     _ => subset_accuracy::subset_accuracy(predicted, expected),
                 })
             }
+            (Self::ExactMatch, Predictions::Answers { predicted, expected }) => {
+                Ok(answers::exact_match(predicted, expected))
+            }
+            (Self::AnswerF1, Predictions::Answers { predicted, expected }) => {
+                Ok(answers::answer_f1(predicted, expected))
+            }
             (_, predictions) => refuse(format!("expected {}, found {}", self.scores(), predictions.name())),
         }
     }
@@ -172,6 +196,7 @@ impl Metric {
             Self::EntityF1 => TAGS,
             Self::Pearson | Self::Spearman => SCORES,
             Self::MicroF1 | Self::MacroF1 | Self::SubsetAccuracy => LABELS,
+            Self::ExactMatch | Self::AnswerF1 => ANSWERS,
         }
     }
 }

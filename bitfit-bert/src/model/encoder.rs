@@ -92,6 +92,7 @@ impl<D: Backend> Encoder<D> {
                 })?;
                 return tape.gather_rows(x, tokens);
             }
+            Pooling::EveryToken => return Ok(x.clone()),
             Pooling::Mean | Pooling::MeanNormalized => tape.sequence_mean(x, batch.sequences())?,
             Pooling::Pooler | Pooling::Cls | Pooling::ClsNormalized => x.clone(),
         };

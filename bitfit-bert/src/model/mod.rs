@@ -128,7 +128,7 @@ impl<D: Backend> Model<D> {
     /// fails.
     pub fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, batch: &Batch<D>) -> Result<Var<D>> {
         let no_targets = || crate::Error::Metric { metric: "loss", reason: "the batch has no targets".into() };
-        self.head.loss(tape, outputs, batch.targets().ok_or_else(no_targets)?)
+        self.head.loss(tape, outputs, batch.targets().ok_or_else(no_targets)?, batch.sequences())
     }
 
     /// The number of stages (embeddings, layers, read-out) from the first on that hold nothing that trains, where a
@@ -144,8 +144,8 @@ impl<D: Backend> Model<D> {
         let is_read = stages > last_layer || (stages == last_layer && !self.spec.pooling.reads_every_token());
         let rows = if !is_read {
             encoding.ids.len()
-        } else if self.spec.pooling == Pooling::Tokens {
-            encoding.read.len()
+        } else if matches!(self.spec.pooling, Pooling::Tokens | Pooling::EveryToken) {
+            encoding.rows()
         } else if self.spec.encodes_apart() {
             2
         } else {
@@ -214,7 +214,7 @@ impl<D: Backend> Model<D> {
     }
 
     /// The names of the tensors that must have a gradient, derived from the method, the architecture and the head,
-    /// independently of the arena. They do not include the key biases, whose gradient is zero.
+    /// independently of the arena. They do not include the biases whose gradient is zero.
     pub(crate) fn expected_to_train(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         if self.is_finished {
@@ -224,13 +224,16 @@ impl<D: Backend> Model<D> {
         let name = |role| architecture.parameter_name(role);
         let pooling = self.spec.pooling;
         let trained = self.base.trained_by(&self.method, pooling);
-        names.extend(trained.filter(|&role| !architecture.is_inert(role)).map(name));
+        let is_inert = |role| architecture.is_inert(role, pooling, self.base.config());
+        names.extend(trained.filter(|&role| !is_inert(role)).map(name));
         if architecture.reads_pooler(pooling) && !self.base.checkpoint().has_pooler() {
             names.extend(architecture.pooler().map(name));
         }
         for part in [Part::Weight, Part::Bias] {
             names.extend(architecture.head_dense_name(pooling, part));
-            names.insert(architecture.classifier_name(pooling, part));
+            if part == Part::Weight || !pooling.ignores_a_shift() {
+                names.insert(architecture.classifier_name(pooling, part));
+            }
         }
         names
     }

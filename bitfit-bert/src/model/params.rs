@@ -4,9 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use bitfit_core::{
-    ArenaBuilder, Backend, Frozen, FrozenMatrix, HostTensor, Mask, Param, Precision, Random, ops::linear::Weight,
-};
+use bitfit_core::{ArenaBuilder, Backend, Frozen, FrozenMatrix, HostTensor, Mask, Param, Precision, Random, Trainable};
 
 use super::encoder::Encoder;
 use super::layer::MatrixMut;
@@ -199,7 +197,7 @@ impl<'a, D: Backend> Builder<'a, D> {
         }
     }
 
-    /// Registers a tensor of the encoder with the arena. An inert key bias is only counted, and never changes.
+    /// Registers a tensor of the encoder with the arena. An inert bias is only counted, and never changes.
     fn train(&mut self, encoder: &mut Encoder<D>, role: Role) -> Result<()> {
         let architecture = self.base.architecture();
         let kind = BiasKind::of(role).expect("the methods train biases");
@@ -207,7 +205,8 @@ impl<'a, D: Backend> Builder<'a, D> {
         let tensor = self.base.checkpoint().tensor(role)?;
         let name = architecture.parameter_name(role);
         let shape = tensor.shape().to_vec();
-        let fixed = architecture.is_inert(role).then(|| tensor.clone());
+        let is_inert = architecture.is_inert(role, self.options.spec.pooling, self.base.config());
+        let fixed = is_inert.then(|| tensor.clone());
         if fixed.is_none() {
             *place = Param::Trainable(self.arena.train(name.clone(), tensor, self.options.method.mask(role))?);
         }
@@ -328,12 +327,23 @@ impl<'a, D: Backend> Builder<'a, D> {
             let weight = FrozenMatrix::with_precision(self.base.device(), &[weight], Precision::F32)?.into();
             return Ok(Dense { weight, bias: Frozen::new(self.base.device(), &bias)?.into() });
         }
-        let [weight, bias] = [(weight, &values[0]), (bias, &values[1])].map(|(name, tensor)| {
-            let shape = tensor.shape().to_vec();
-            self.trainable.push(TrainableTensor { name: name.clone(), kind, shape, fixed: None });
-            self.arena.train(name, tensor.clone(), Mask::All)
-        });
-        Ok(Dense { weight: Weight::from(weight?), bias: bias?.into() })
+        let [weight_values, bias_values] = values;
+        let weight = self.train_head(weight, kind, weight_values)?;
+        // Above the softmax over tokens, the head's bias has no gradient: it is counted only.
+        let bias = if pooling.ignores_a_shift() {
+            let (shape, fixed) = (bias_values.shape().to_vec(), Some(bias_values.clone()));
+            self.trainable.push(TrainableTensor { name: bias, kind, shape, fixed });
+            Frozen::new(self.base.device(), &bias_values)?.into()
+        } else {
+            self.train_head(bias, kind, bias_values)?.into()
+        };
+        Ok(Dense { weight: weight.into(), bias })
+    }
+
+    /// Registers a tensor of the head with the arena.
+    fn train_head(&mut self, name: String, kind: TrainableKind, tensor: HostTensor) -> Result<Trainable> {
+        self.trainable.push(TrainableTensor { name: name.clone(), kind, shape: tensor.shape().to_vec(), fixed: None });
+        Ok(self.arena.train(name, tensor, Mask::All)?)
     }
 
     fn is_finished(&self) -> bool {

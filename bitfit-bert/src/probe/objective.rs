@@ -82,9 +82,11 @@ impl<'a> Objective<'a> {
                 let slope = match self.targets {
                     Targets::Classes(classes) => cross_entropy(values, classes[first + number], &mut sums.loss),
                     Targets::Scores(scores) => squared_error(&values, scores[first + number], &mut sums.loss),
-                    Targets::Tags(_) => unreachable!("a target of a row is a class or a score"),
                     Targets::Indicators(indicators) => {
                         binary_cross_entropy(values, indicators.row(first + number), &mut sums.loss)
+                    }
+                    Targets::Tags(_) | Targets::Answers(_) | Targets::Spans(_) => {
+                        unreachable!("a target of a row is a class, a score or several labels")
                     }
                 };
                 for ((to, slope), of_bias) in row.iter_mut().zip(slope).zip(&mut sums.bias) {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use bitfit_core::Backend;
 
-use crate::data::{Dataset, Kind, Labels, ReadOptions, check_pairs};
-use crate::heads::{self, Encoded, PairEncoding, Pooling, PoolingSource, TaskSpec};
+use crate::data::{Contents, Dataset, Example, Kind, Labels, Question, ReadOptions, check_pairs};
+use crate::heads::{self, Encoded, PairEncoding, Pooling, PoolingSource, SpanSettings, TaskSpec};
 use crate::methods::{BiasKind, Method};
 use crate::metrics::Metric;
 use crate::model::{Base, InitialValues, Model, ModelOptions};
@@ -26,6 +26,8 @@ use super::save::{Saving, TaskWriter, WrittenTask};
 
 /// The default maximum length in tokens, if the model has as many positions.
 const DEFAULT_MAX_LENGTH: usize = 128;
+/// The same for a question with its context, as in the paper of BERT and in the examples of transformers.
+const DEFAULT_WINDOW: usize = 384;
 /// The number of special tokens around a text that nearly every tokenizer adds.
 const USUAL_SPECIAL_TOKENS: usize = 2;
 
@@ -49,6 +51,9 @@ pub struct FinetuneOptions {
     pub method: Method,
     /// How the two texts of a pair go through the encoder.
     pub pair: PairEncoding,
+    /// The number of tokens that two neighbouring sequences of a context have in common, where the answer is a span of
+    /// it.
+    pub stride: usize,
     /// What of the last layer the head reads; by default what the model directory says ([`Pooling::of_directory`]).
     pub pooling: Option<Pooling>,
     /// The settings of the training run.
@@ -57,7 +62,8 @@ pub struct FinetuneOptions {
     pub device: String,
     /// The precision as the user named it; it is recorded in the task file, since the last bits depend on it.
     pub precision: String,
-    /// The longest sequence in tokens; by default 128, or as long as the model has positions.
+    /// The longest sequence in tokens; by default 128, of a question with its context 384, or as long as the model has
+    /// positions.
     pub max_length: Option<usize>,
     /// Replaces every dropout probability of the base's configuration.
     pub dropout: Option<f32>,
@@ -95,7 +101,7 @@ impl FinetuneOptions {
         let trains_below = self.method != Method::Frozen;
         match self.head {
             HeadStart::Auto => {
-                let is_measured = !matches!(pooling, Pooling::Pooler | Pooling::Tokens);
+                let is_measured = !matches!(pooling, Pooling::Pooler | Pooling::Tokens | Pooling::EveryToken);
                 self.probe == ProbeUse::Baseline && trains_below && is_measured
             }
             HeadStart::Probe => true,
@@ -109,9 +115,21 @@ impl FinetuneOptions {
     /// [`Error::Setting`] with the first of them.
     pub fn validate(&self) -> Result<()> {
         self.training.validate()?;
-        if let (Kind::Tag, Some(pooling)) = (self.kind, self.pooling) {
-            let reason = "the tagging of words reads the first token of each word";
-            check(Setting::Pooling, pooling, pooling == Pooling::Tokens, reason)?;
+        if let Some(pooling) = self.pooling {
+            let reason = match self.kind {
+                Kind::Tag => "the tagging of words reads the first token of each word",
+                Kind::Span => "the answer in a context is read at every token",
+                Kind::Classify | Kind::Regress | Kind::MultiLabel => "this kind of task reads one row a text",
+            };
+            check(Setting::Pooling, pooling, pooling.suits(self.kind), reason)?;
+        }
+        if self.kind == Kind::Span {
+            let reason = "a question is read together with its context";
+            check(Setting::Pair, self.pair, self.pair == PairEncoding::Joint, reason)?;
+            let uses_probe = self.probe == ProbeUse::Result || self.head == HeadStart::Probe;
+            let reason =
+                "no probe is fitted to the answers in a context; a head over the frozen base trains step by step";
+            check(Setting::Kind, self.kind, !uses_probe, reason)?;
         }
         if let Some(dropout) = self.dropout {
             let is_probability = (0.0..1.0).contains(&dropout);
@@ -151,16 +169,22 @@ impl<D: Backend> Finetune<D> {
     pub fn prepare(base: &Base<D>, mut options: FinetuneOptions) -> Result<Self> {
         options.validate()?;
         let config = base.config();
-        let max_length = options.max_length.unwrap_or(config.max_length().min(DEFAULT_MAX_LENGTH));
+        let usual = if options.kind == Kind::Span { DEFAULT_WINDOW } else { DEFAULT_MAX_LENGTH };
+        let max_length = options.max_length.unwrap_or(config.max_length().min(usual));
+        if options.kind == Kind::Span {
+            let reason =
+                "it must be less than the maximum length, so that a sequence goes on where the one before ends";
+            check(Setting::Stride, options.stride, options.stride < max_length, reason)?;
+        }
         if let Some(layers) = options.method.biases().layers() {
             let value = format!("{}-{}", layers.start(), layers.end());
             let is_inside = *layers.end() < config.num_hidden_layers;
             check(Setting::Layers, value, is_inside, "the model has fewer layers; they are counted from 0")?;
         }
-        let (pooling, pooling_source) = match options.pooling {
-            _ if options.kind == Kind::Tag => (Pooling::Tokens, PoolingSource::Default),
-            Some(pooling) => (pooling, PoolingSource::Chosen),
-            None => Pooling::of_directory(base.checkpoint().dir())?,
+        let (pooling, pooling_source) = match (Pooling::of_kind(options.kind), options.pooling) {
+            (Some(only), _) => (only, PoolingSource::Default),
+            (None, Some(pooling)) => (pooling, PoolingSource::Chosen),
+            (None, None) => Pooling::of_directory(base.checkpoint().dir())?,
         };
         check_kinds(base, &options.method, pooling)?;
         let begins_with_probe = options.begins_with_probe(pooling);
@@ -169,13 +193,13 @@ impl<D: Backend> Finetune<D> {
             check(Setting::Pooling, pooling, probe::is_linear(base, pooling), reason)?;
         }
         let tokenizer = base.tokenizer()?;
-        options.read.tagged = options.kind == Kind::Tag;
+        options.read.contents = Contents::of(options.kind);
         let mut training_set = Dataset::read(&options.train, &options.read)?;
         let pairs = training_set.is_paired();
         let labels = match options.kind {
             Kind::Classify => Some(Labels::of_training_set(&training_set)?),
             Kind::Tag => Some(Labels::of_words(&training_set)?),
-            Kind::Regress => None,
+            Kind::Regress | Kind::Span => None,
             Kind::MultiLabel => {
                 let (labels, separator) = Labels::of_several(&training_set)?;
                 training_set.label_separator = separator;
@@ -186,7 +210,12 @@ impl<D: Backend> Finetune<D> {
             options.metrics = heads::default_metrics(options.kind, labels.as_ref());
         }
         let metrics = options.metrics.clone();
-        let spec = TaskSpec { kind: options.kind, labels, pairs, pair: options.pair, pooling, max_length, metrics };
+        let span = (options.kind == Kind::Span).then(|| {
+            let has_answer = |example: &Example| example.question.as_ref().is_some_and(Question::has_answer);
+            SpanSettings { stride: options.stride, unanswerable: !training_set.examples.iter().all(has_answer) }
+        });
+        let spec =
+            TaskSpec { kind: options.kind, labels, pairs, pair: options.pair, span, pooling, max_length, metrics };
         check_max_length(max_length, config.max_length(), spec.special_tokens(tokenizer))?;
         check_pair(base, &spec)?;
         let eval_set = options.eval.as_ref().map(|path| Dataset::read(path, &options.read)).transpose()?;
@@ -240,6 +269,7 @@ impl<D: Backend> Finetune<D> {
         let wants_probe = match options.probe {
             _ if plan.initial_head == InitialHead::Probe => true,
             ProbeUse::Off => false,
+            ProbeUse::Baseline if options.kind == Kind::Span => false,
             ProbeUse::Baseline => evaluation.is_some(),
             ProbeUse::Result => true,
         };

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::data::{Dataset, Example, Kind};
+use crate::heads::{NO_ANSWER, Targets};
 use crate::tokenize::Encoding;
+use crate::train::Examples;
 
 /// The names that programs write for a value that is missing, in lower case.
 const MISSING: [&str; 11] = ["nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "-", "?", "undefined"];
@@ -42,6 +44,14 @@ pub enum PlanNote {
     MayBeScores(usize),
     /// No text has more than one label, although it may.
     OneLabelATextAtMost,
+    /// Answers that no sequence of their context has whole, because they are longer than what two of them have in
+    /// common, or are cut by a token.
+    LostAnswers {
+        /// The number of their questions, which are trained on as if they had no answer.
+        questions: usize,
+        /// The number of questions that have an answer.
+        of: usize,
+    },
     /// Texts that are longer than the maximum length.
     Cut {
         /// The number of them among the rows that are trained on.
@@ -67,10 +77,24 @@ pub(super) fn notes<'a>(
     }
     match kind {
         Kind::Classify | Kind::MultiLabel => notes.extend(of_labels(kind, dataset)),
-        Kind::Regress | Kind::Tag => {}
+        Kind::Regress | Kind::Tag | Kind::Span => {}
     }
     notes.extend(cut(trained_on));
     notes
+}
+
+/// The note on answers that no sequence has whole.
+pub(super) fn lost_answers(train: &Examples) -> Option<PlanNote> {
+    let Targets::Answers(answers) = &train.targets else { return None };
+    let Targets::Spans(spans) = train.targets(&(0..train.len()).collect::<Vec<_>>()) else { return None };
+    let mut is_found = vec![false; answers.len()];
+    for (&text, span) in train.texts.iter().zip(spans) {
+        is_found[text] |= span != NO_ANSWER;
+    }
+    let has_answer = |text: &usize| !answers[*text].ranges.is_empty();
+    let of = (0..answers.len()).filter(has_answer).count();
+    let questions = (0..answers.len()).filter(has_answer).filter(|&text| !is_found[text]).count();
+    (questions > 0).then_some(PlanNote::LostAnswers { questions, of })
 }
 
 /// Whether the first row was assumed to be an example and is unlike all others: its text is one word where every other

@@ -6,7 +6,7 @@ use bitfit_core::Backend;
 
 use crate::config::ModelConfig;
 use crate::data::{Dataset, Kind};
-use crate::heads::{PairEncoding, Pooling, PoolingSource, Targets};
+use crate::heads::{NO_ANSWER, PairEncoding, Pooling, PoolingSource, Targets};
 use crate::methods::BiasSelection;
 use crate::model::{Model, TrainableKind};
 use crate::tokenize::Encoding;
@@ -48,7 +48,7 @@ pub struct Plan {
     pub labels: Option<Vec<String>>,
     /// The number of rows to train on, or of their words, that have each of them; empty for a regression.
     pub label_rows: Vec<usize>,
-    /// The number of rows to train on without any label, where a text may have several.
+    /// The number of rows to train on without any label, where a text may have several, or without an answer.
     pub unlabelled_rows: usize,
     /// What separates the labels of a field, where a text may have several.
     pub label_separator: Option<char>,
@@ -140,6 +140,7 @@ impl Plan {
         let notes = datasets.first().map(|training_set| {
             notes::notes(model.spec().kind, training_set, rows.iter().map(|&row| &train.encodings[row]))
         });
+        let notes = notes.into_iter().flatten().chain(notes::lost_answers(train)).collect();
         let skipped = datasets.iter().map(|dataset| (dataset.name.clone(), dataset.skipped.len()));
         let found = datasets.iter().map(|dataset| (dataset.name.clone(), dataset.found.clone()));
         Self {
@@ -159,10 +160,11 @@ impl Plan {
             label_rows: label_rows(&targets, model.outputs()),
             unlabelled_rows: match targets {
                 Targets::Indicators(indicators) => indicators.rows().into_iter().filter(|row| row.sum() == 0.0).count(),
-                Targets::Classes(_) | Targets::Scores(_) | Targets::Tags(_) => 0,
+                Targets::Spans(spans) => spans.iter().filter(|span| **span == NO_ANSWER).count(),
+                _ => 0,
             },
             label_separator: datasets.first().and_then(|training_set| training_set.label_separator),
-            notes: notes.unwrap_or_default(),
+            notes,
             labels: model.spec().labels.as_ref().map(|labels| labels.names().to_vec()),
             tokens: batches.tokens(),
             steps: batches.steps(training.epochs),
@@ -194,7 +196,7 @@ fn label_rows(targets: &Targets, outputs: usize) -> Vec<usize> {
         Targets::Indicators(indicators) => {
             indicators.columns().into_iter().map(|column| column.iter().filter(|&&is| is == 1.0).count()).collect()
         }
-        Targets::Scores(_) | Targets::Tags(_) => Vec::new(),
+        Targets::Scores(_) | Targets::Tags(_) | Targets::Answers(_) | Targets::Spans(_) => Vec::new(),
     }
 }
 

@@ -51,6 +51,7 @@ impl<D: Backend> TaskWriter<D> {
             labels: spec.labels.clone(),
             pairs: spec.pairs,
             pair: spec.pair,
+            span: spec.span,
             pooling: spec.pooling,
             biases: options.method.biases(),
             seed: training.seed,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::config::InferenceConfig;
 use crate::data::{Kind, Labels};
-use crate::heads::{PairEncoding, Pooling, TaskSpec};
+use crate::heads::{PairEncoding, Pooling, SpanSettings, TaskSpec};
 use crate::methods::BiasSelection;
 use crate::metrics::Metric;
 
@@ -50,6 +50,9 @@ pub struct TaskInfo {
     /// How the two texts of a pair go through the encoder.
     #[serde(with = "as_text")]
     pub pair: PairEncoding,
+    /// How questions are asked and answered; `None`, and not in the file, where the answer is no span of a context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<SpanSettings>,
     /// What of the last layer the head reads.
     #[serde(with = "as_text")]
     pub pooling: Pooling,
@@ -134,6 +137,7 @@ impl TaskInfo {
             labels: self.labels.clone(),
             pairs: self.pairs,
             pair: self.pair,
+            span: self.span,
             pooling: self.pooling,
             max_length: self.hyperparameters.max_length,
             metrics: self.hyperparameters.metrics.clone(),
@@ -202,10 +206,18 @@ impl TaskInfo {
             Kind::Classify | Kind::Tag if self.labels.is_none() => "a list of labels for a classification",
             Kind::MultiLabel if self.labels.is_none() => "a list of labels for a task of several",
             Kind::Regress if self.labels.is_some() => "null for a regression",
+            Kind::Span if self.labels.is_some() => "null for answers",
             _ if self.hyperparameters.metrics.is_empty() => {
                 return Err("the metadata's \"hyperparameters.metrics\" is empty".into());
             }
-            _ if (self.kind == Kind::Tag) != (self.pooling == Pooling::Tokens) => {
+            _ if (self.kind == Kind::Span) != self.span.is_some() => {
+                let is = if self.span.is_some() { "there" } else { "missing" };
+                return Err(format!("the metadata's \"span\" is {is}, but its \"kind\" is {}", self.kind));
+            }
+            Kind::Span if !self.pairs || self.pair == PairEncoding::Separate => {
+                return Err("the metadata's \"pairs\" and \"pair\" are not those of a question with its context".into());
+            }
+            _ if !self.pooling.suits(self.kind) => {
                 return Err(format!(
                     "the metadata's \"pooling\" is {}, which {} does not read",
                     self.pooling, self.kind

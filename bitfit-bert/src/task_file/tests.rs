@@ -25,6 +25,7 @@ fn task() -> TaskFile {
             labels: Labels::from_names(vec!["no".into(), "yes".into()]),
             pairs: true,
             pair: PairEncoding::Separate,
+            span: None,
             pooling: Pooling::Mean,
             biases: BiasSelection::all().in_layers(1..=1),
             seed: 7,

@@ -39,7 +39,7 @@ pub(super) fn encode(loaded: &Loaded, text: &str, pair: Option<&str>, room: usiz
     let (first, second) = (first.cut(n1), second.map(|second| second.cut(n2)));
     let framed = guarded(|| loaded.frame.apply(first, second))?.map_err(|error| error.to_string())?;
     let (ids, type_ids) = (framed.get_ids().to_vec(), framed.get_type_ids().to_vec());
-    Ok(Encoding { ids, type_ids, second: None, read: Vec::new(), left_out: all - (n1 + n2) })
+    Ok(Encoding { ids, type_ids, left_out: all - (n1 + n2), ..Encoding::default() })
 }
 
 /// A text that is encoded part by part, starting at the end that is kept.

@@ -116,6 +116,12 @@ impl Frame {
         self.trial[0].get_ids().iter().take_while(|&&id| id != MARKS[0][0]).count()
     }
 
+    /// How many special tokens are put before the second text of a pair, those before the first included.
+    pub fn before_second(&self) -> usize {
+        let [first, second] = MARKS;
+        self.trial[1].get_ids().iter().take_while(|&&id| id != second[0]).filter(|id| !first.contains(id)).count()
+    }
+
     /// Whether this frame does what the other one does.
     pub fn same_as(&self, other: &Self) -> bool {
         let parts = |frame: &Self| {

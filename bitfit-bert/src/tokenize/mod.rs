@@ -2,7 +2,7 @@
 //! them.
 //!
 //! ```text
-//! files --load--> tokenizer --encode, words--> Encoding
+//! files --load--> tokenizer --encode, words, windows--> Encoding
 //! config, vocab   class, added, recipe  guard
 //!                 check, frame, cuts
 //! ```
@@ -39,6 +39,7 @@ mod recipe;
 #[cfg(test)]
 mod tests;
 mod vocab;
+mod windows;
 mod words;
 
 use std::fmt;
@@ -49,6 +50,7 @@ use rayon::prelude::*;
 use crate::arch::Module;
 use crate::config::ModelConfig;
 use crate::{Error, Result};
+pub use windows::Window;
 
 /// The tokens of one text or one pair, special tokens included. There is no padding and so no attention mask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +64,9 @@ pub struct Encoding {
     pub second: Option<usize>,
     /// The tokens that a head over tokens reads ([`Tokenizer::encode_words`]); empty where the head reads pooled rows.
     pub read: Vec<ReadToken>,
+    /// Where the context of a question is in this sequence ([`Tokenizer::encode_windows`]), of which a head reads every
+    /// token; `None` for any other text.
+    pub window: Option<Window>,
     /// The number of tokens of the text, or of both texts, that were left out because they are too long. Where a text
     /// is so long that its rest was not read, an estimate from the tokens of what was.
     pub left_out: usize,
@@ -77,9 +82,10 @@ pub struct ReadToken {
 }
 
 impl Encoding {
-    /// The number of rows that a head reads of the text: one, or one for each of [`Encoding::read`].
+    /// The number of rows that a head reads of the text: one, or one for each of [`Encoding::read`], or one for each
+    /// token of a [`Window`].
     pub fn rows(&self) -> usize {
-        self.read.len().max(1)
+        self.window.as_ref().map_or_else(|| self.read.len().max(1), |window| window.tokens)
     }
 
     /// The number of tokens of each sequence: one, or the two of a pair that is encoded apart.

@@ -191,9 +191,8 @@ impl Window {
         Ok(Encoding {
             ids: framed.get_ids().to_vec(),
             type_ids: framed.get_type_ids().to_vec(),
-            second: None,
-            left_out: 0,
             read: read.collect(),
+            ..Encoding::default()
         })
     }
 }

@@ -10,7 +10,16 @@ use crate::tokenize::Encoding;
 pub(crate) fn two_classes() -> TaskSpec {
     let labels = Labels::from_names(vec!["no".into(), "yes".into()]);
     let (pooling, metrics) = (Pooling::Pooler, vec![Metric::Accuracy]);
-    TaskSpec { kind: Kind::Classify, labels, pairs: false, pair: PairEncoding::Joint, pooling, max_length: 7, metrics }
+    TaskSpec {
+        kind: Kind::Classify,
+        labels,
+        pairs: false,
+        pair: PairEncoding::Joint,
+        span: None,
+        pooling,
+        max_length: 7,
+        metrics,
+    }
 }
 
 /// Texts with a class each.

@@ -4,7 +4,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use bitfit_bert::data::{
-    ColumnRef, Columns, Dataset, Example, Format, Header, Labels, ReadOptions, SeveralLabels, read_lines,
+    ColumnRef, Columns, Contents, Dataset, Example, Format, Header, Labels, ReadOptions, SeveralLabels, read_lines,
 };
 use bitfit_bert::presets::GlueTask;
 use bitfit_core::rng::Random;
@@ -141,7 +141,7 @@ pub fn options(random: &mut Random) -> ReadOptions {
             header: *any(&[Header::Auto, Header::Auto, Header::Yes, Header::No], random),
         },
         require_labels: random.below(2) == 0,
-        tagged: false,
+        contents: Contents::Texts,
         several: (random.below(4) == 0).then(|| SeveralLabels {
             separator: *any(&[None, None, Some(';'), Some(','), Some(' ')], random),
             further_columns: (0..*any(&[0, 0, 1, 2], random)).map(|_| column(random)).collect(),

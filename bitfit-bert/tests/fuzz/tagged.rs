@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bitfit_bert::data::{ColumnRef, Columns, Dataset, Format, Header, Labels, ReadOptions};
+use bitfit_bert::data::{ColumnRef, Columns, Contents, Dataset, Format, Header, Labels, ReadOptions};
 use bitfit_core::rng::Random;
 
 use crate::mutate::any;
@@ -36,7 +36,7 @@ fn fuzz() {
         fixed: Vec::new(),
         check: Box::new(|dir, random| {
             let Some((name, _)) = SEEDS.iter().find(|(name, _)| dir.join(name).exists()) else { return false };
-            let required = ReadOptions { tagged: true, ..ReadOptions::default() };
+            let required = ReadOptions { contents: Contents::TaggedWords, ..ReadOptions::default() };
             let some = [ReadOptions { require_labels: false, ..required.clone() }, required];
             let options = some.into_iter().chain((0..3).map(|_| options(random))).collect::<Vec<_>>();
             options.iter().filter(|options| read(&dir.join(name), options)).count() > 0
@@ -83,7 +83,7 @@ fn options(random: &mut Random) -> ReadOptions {
         task: None,
         columns: Columns { text, label: (random.below(3) == 0).then(|| column(random)), header: Header::Auto },
         require_labels: random.below(2) == 0,
-        tagged: true,
+        contents: Contents::TaggedWords,
         several: None,
     }
 }

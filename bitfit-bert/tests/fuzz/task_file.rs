@@ -106,6 +106,7 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
         labels,
         pairs,
         pair: PairEncoding::Joint,
+        span: None,
         pooling,
         biases: BiasSelection::all(),
         seed: 7,

@@ -18,8 +18,11 @@ are the head's first values, <pooling>.logits, <pooling>.grad.<name> and <poolin
 there: the encoder's last hidden states, the first token's or their mean, divided by its length where the name ends in
 -normalized, then dropout and one linear layer called `classifier`. `tokens` is the class for the classification of tokens
 (RobertaForTokenClassification and so on), with its own loss over every third token of each text, whose labels are `batch.tags`.
+`every-token` is the class for answers in a context (RobertaForQuestionAnswering and so on): logits of the first and of the last
+token of an answer, `batch.spans`, with its own loss of each text by itself, without padding, and the mean over the texts.
 
-What trains: every bias of the encoder that the read-out reads but the key biases, and the whole head. Losses, steps and precision
+What trains: every bias of the encoder that the read-out reads but the key biases, and the whole head; for `every-token`, whose
+softmax is over the tokens, neither the last bias of the encoder nor that of the head, whose gradients are exactly zero. Losses, steps and precision
 are those of generate.py, whose functions are used.
 
     pip install torch transformers safetensors
@@ -34,7 +37,12 @@ import pathlib
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 import generate
 
@@ -92,11 +100,16 @@ class Pooled(torch.nn.Module):
 
 
 def is_head(name):
-    return name.startswith(("classifier.", "pre_classifier."))
+    return name.startswith(("classifier.", "pre_classifier.", "qa_outputs."))
 
 
 def is_key_bias(name):
     return name.endswith(("attention.self.key.bias", "attention.k_lin.bias", "attention.attn.k.bias"))
+
+
+def is_shift(name):
+    """Whether a bias adds one vector to all rows that the head reads, which a softmax over the tokens ignores."""
+    return name == "qa_outputs.bias" or name.endswith(("layer.1.output.LayerNorm.bias", "layer.1.output_layer_norm.bias"))
 
 
 def is_encoder(name):
@@ -131,6 +144,18 @@ def loss_of(model, batch, _regress):
         labels[texts, tokens] = batch["tags"]
         output = model(**padded(batch), labels=labels)
         return output.logits[texts, tokens], output.loss
+    if "QuestionAnswering" in type(model).__name__:
+        output = model(**padded(batch))
+        logits = torch.stack((output.start_logits, output.end_logits), dim=-1)
+        logits = [logits[text, :length] for text, length in enumerate(LENGTHS)]
+        losses = [torch.nn.functional.cross_entropy(z.T, span) for z, span in zip(logits, batch["spans"])]
+        # transformers' own, where a text has no padding: the longest.
+        longest = LENGTHS.index(max(LENGTHS))
+        inputs = {name: value[longest : longest + 1] for name, value in padded(batch).items()}
+        first, last = batch["spans"][longest : longest + 1].T
+        own = model(**inputs, start_positions=first, end_positions=last).loss
+        assert torch.allclose(own, losses[longest]), (own, losses[longest])
+        return torch.cat(logits), torch.stack(losses).mean()
     logits = model(**padded(batch)).logits
     return logits, torch.nn.functional.cross_entropy(logits, batch["labels"])
 
@@ -163,6 +188,14 @@ def write_encoder(out, model_type, place):
     getattr(models["tokens"], inner).load_state_dict(getattr(own, inner).state_dict(), strict=False)
     fill(models["tokens"].classifier, generator)
 
+    generator = torch.Generator().manual_seed(90 + place)
+    places = [torch.randint(length, (2,), generator=generator).sort().values for length in LENGTHS]
+    batch["spans"] = torch.stack(places)
+    config = AutoConfig.for_model(model_type, **sizes, num_labels=2, attn_implementation="eager")
+    models["every-token"] = AutoModelForQuestionAnswering.from_config(config, attn_implementation="eager").eval()
+    getattr(models["every-token"], inner).load_state_dict(getattr(own, inner).state_dict(), strict=False)
+    fill(models["every-token"].qa_outputs, generator)
+
     # The functions of generate.py, over this file's batch and names.
     generate.padded, generate.loss_of = padded, loss_of
     tensors = {
@@ -171,6 +204,7 @@ def write_encoder(out, model_type, place):
         "batch.lengths": torch.tensor(LENGTHS),
         "batch.labels": batch["labels"],
         "batch.tags": batch["tags"],
+        "batch.spans": batch["spans"].flatten(),
     }
     facts = {}
     for pooling, model in models.items():
@@ -178,8 +212,9 @@ def write_encoder(out, model_type, place):
             if is_head(name):
                 tensors[f"{pooling}.head.{name}"] = parameter.detach().clone()
         reads_pooler = model_type == "bert" and pooling == "pooler"
-        trained = lambda name: is_head(name) or (
-            name.endswith(".bias") and not is_key_bias(name) and (reads_pooler or "pooler" not in name)
+        is_inert = lambda name: is_key_bias(name) or (pooling == "every-token" and is_shift(name))
+        trained = lambda name: not is_inert(name) and (
+            is_head(name) or (name.endswith(".bias") and (reads_pooler or "pooler" not in name))
         )
         values, facts[pooling] = generate.run(model.double(), batch, False, trained, trained)
         for name, value in values.items():

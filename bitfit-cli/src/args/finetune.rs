@@ -79,24 +79,35 @@ pub struct FinetuneArgs {
     )]
     pub label_separator: Option<char>,
 
-    /// Kind of label: a class (classify), a number (regress), any number of labels (multi-label), or a tag for each
-    /// word (tag) [default: the task's, otherwise classify]
+    /// Kind of label: a class (classify), a number (regress), any number of labels (multi-label), a tag for each word
+    /// (tag), or the span of a context that answers a question (span) [default: the task's, otherwise classify]
     ///
     /// Several labels are a JSON list, or one field with a separator, or columns of 0 and 1 (see --label); a text may
     /// have none. Without a task, classes are scored by accuracy and F1 (of the second class where there are two,
     /// otherwise the mean over classes), numbers by Spearman's and Pearson's correlation, several labels by micro F1,
     /// macro F1 and the share of texts whose labels are all right, and tags by accuracy or, where they mark entities
-    /// (B-PER, I-PER, O), by the F1 of entities as seqeval computes it. The first metric chooses the best epoch.
+    /// (B-PER, I-PER, O), by the F1 of entities as seqeval computes it; answers are scored by the F1 of their words and
+    /// by exact match, as SQuAD's script computes them. The first metric chooses the best epoch.
     #[arg(long, value_name = "KIND", value_parser = values::kind(), help_heading = "Model and data")]
     pub kind: Option<Kind>,
 
-    /// Maximum length of a sequence in tokens, at least 3, for pairs 4; longer texts are cut [default: 128, or less if
-    /// the model has fewer positions]
+    /// Maximum length of a sequence in tokens, at least 3, for pairs 4; longer texts are cut [default: 128, with --kind
+    /// span 384, or less if the model has fewer positions]
+    ///
+    /// With --kind tag and span nothing is cut: a longer text is several sequences.
     #[arg(
         long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
         help_heading = "Model and data"
     )]
     pub max_length: Option<usize>,
+
+    /// Number of tokens that two neighbouring sequences of a long context have in common, with --kind span
+    /// [default: 128]
+    #[arg(
+        long, value_name = "N", value_parser = values::number::<usize>, allow_hyphen_values = true,
+        help_heading = "Model and data"
+    )]
+    pub stride: Option<usize>,
 
     /// Train on N rows only: the first after shuffling, or the first of the file with --no-shuffle
     #[arg(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
+use bitfit_bert::heads::DEFAULT_STRIDE;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse};
 use bitfit_bert::train::{BatchSize, TrainOptions};
@@ -25,6 +26,9 @@ impl FinetuneArgs {
             bail!("--kind {kind} contradicts --task {task}, which is of kind {}", task.preset().kind);
         }
         let kind = self.kind.or(preset.map(|preset| preset.kind)).unwrap_or(Kind::Classify);
+        if self.stride.is_some() && kind != Kind::Span {
+            bail!("--stride: a text of kind {kind} has no context; choose --kind span for answers in a context");
+        }
         let metrics = preset.map(|preset| preset.metrics.to_vec()).unwrap_or_default();
         let defaults = TrainOptions::default();
         let training = TrainOptions {
@@ -55,6 +59,7 @@ impl FinetuneArgs {
             metrics,
             method: self.method()?,
             pair: self.pair.into(),
+            stride: self.stride.unwrap_or(DEFAULT_STRIDE),
             pooling: self.pooling.chosen(),
             training,
             device: self.machine.device.to_string(),
@@ -136,6 +141,7 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::Dropout => "--dropout",
         Setting::MaxLength => "--max-length",
         Setting::LogEvery => "--log-every",
+        Setting::Stride => "--stride",
         Setting::Layers => "--layers",
         Setting::Biases => "--bias",
         Setting::Pooling => "--pooling",

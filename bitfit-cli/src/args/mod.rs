@@ -10,7 +10,7 @@ use std::error::Error as _;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
-use bitfit_bert::data::{Columns, Format, Header, Kind, ReadOptions, SeveralLabels};
+use bitfit_bert::data::{Columns, Contents, Format, Header, Kind, ReadOptions, SeveralLabels};
 use bitfit_bert::presets::GlueTask;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
@@ -71,7 +71,7 @@ pub struct ReadArgs {
     /// Column of the text, or the two columns of a pair, each by name or by number from 0 [default: by common names]
     ///
     /// The common names are text and sentence, and for pairs sentence1 and sentence2, question1 and question2, premise
-    /// and hypothesis, question and sentence.
+    /// and hypothesis, question and sentence, question and context.
     #[arg(long, value_name = "COL[,COL2]", value_delimiter = ',', help_heading = "Model and data")]
     pub text: Vec<String>,
 
@@ -83,6 +83,7 @@ pub struct ReadArgs {
     /// doccano, Argilla and Prodigy with labels for each text. lines is one text per line, with a tab between the two
     /// texts of a pair, and has no labels. Words with tags are in conll (a word and its tag a line, a blank line behind
     /// each sentence), conllu or jsonl (a list of words and one of tags), which is found by looking at the file.
+    /// Questions with a context and answers are in jsonl: SQuAD's files, or rows with id, question, context and answers.
     /// parquet needs a build with the feature of that name. What is packed with gzip is unpacked.
     #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]
     pub format: Option<Format>,
@@ -117,7 +118,7 @@ impl ReadArgs {
             columns,
             require_labels,
             several: None,
-            tagged: false,
+            contents: Contents::Texts,
         }
     }
 
@@ -137,7 +138,7 @@ impl ReadArgs {
             if separator.is_some() {
                 bail!("--label-separator: a text of kind {kind} has one label; choose --kind multi-label for several");
             }
-            return Ok(ReadOptions { tagged: kind == Kind::Tag, ..self.options(task, label, true) });
+            return Ok(ReadOptions { contents: Contents::of(kind), ..self.options(task, label, true) });
         }
         let mut columns = label.into_iter().flat_map(|columns| columns.split(','));
         let options = self.options(task, columns.next(), true);

@@ -26,13 +26,17 @@ text:   label<TAB>probability<TAB>text, or score<TAB>text; a tab and the
         semicolons; both are empty for a text without any. Tabs and line
         breaks inside a text become spaces, and other control characters
         escapes such as \\u{1b}. Of tags, a line word<TAB>tag for each word
-        and an empty line behind each text.
+        and an empty line behind each text. Of an answer to a question,
+        answer<TAB>probability<TAB>question; it is empty if there is none.
 jsonl:  {\"text\", \"pair\", \"label\", \"probability\",
         \"probabilities\": {label: p}}, or {\"text\", \"pair\", \"score\"}, or
         {\"text\", \"pair\", \"labels\": [label], \"probabilities\": {label: p}},
         or {\"text\", \"words\": [word], \"tags\": [tag], \"probabilities\": [p],
-        \"entities\": [{\"type\", \"start\", \"end\", \"text\"}]}; pair only where
-        there is one, entities where tags mark some.";
+        \"entities\": [{\"type\", \"start\", \"end\", \"text\"}]}, or {\"text\",
+        \"pair\", \"id\", \"answer\", \"start\", \"end\", \"probability\"}; pair and
+        id only where there are such, entities where tags mark some.
+        start and end count characters from 0; of no answer they are null.
+squad:  one JSON object of all answers, {id: answer}.";
 
 /// The flags of `predict`.
 #[derive(Debug, Args)]

@@ -90,6 +90,8 @@ pub enum OutputFormat {
     Text,
     /// One JSON object per line
     Jsonl,
+    /// Answers to questions by their id, as the script of SQuAD reads them
+    Squad,
 }
 
 /// The type of products with frozen weights, and of activations saved for backward.

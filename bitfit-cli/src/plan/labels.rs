@@ -10,12 +10,17 @@ const MOST_NAMED: usize = 8;
 
 /// What is predicted: `2 classes (blame 32, praise 32)`.
 pub fn text(plan: &Plan) -> String {
-    let Some(names) = &plan.labels else { return "scores".into() };
+    let Some(names) = &plan.labels else {
+        return match plan.kind {
+            Kind::Span => format!("answers in a context; {} without one", rows_text(plan.unlabelled_rows)),
+            _ => "scores".into(),
+        };
+    };
     let counted: Vec<(&str, usize)> = names.iter().map(String::as_str).zip(plan.label_rows.iter().copied()).collect();
     let what = match plan.kind {
         Kind::MultiLabel => "labels",
         Kind::Tag => "tags",
-        Kind::Classify | Kind::Regress => "classes",
+        Kind::Classify | Kind::Regress | Kind::Span => "classes",
     };
     let mut text = format!("{} {what}", grouped(names.len()));
     if let Some(separator) = plan.label_separator {

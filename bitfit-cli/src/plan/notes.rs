@@ -36,6 +36,12 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
         PlanNote::OneLabelATextAtMost => {
             "no text has more than one label; for one class a text choose --kind classify".into()
         }
+        PlanNote::LostAnswers { questions, of } => format!(
+            "{} of {} answers are in no sequence as a whole, and are trained on as if there were none; a greater --stride \
+             or --max-length may find them",
+            grouped(*questions),
+            grouped(*of)
+        ),
         PlanNote::Cut { texts, of, left_out, tokens } => {
             let most = plan.config.max_length();
             let longer = if plan.max_length < most {

@@ -11,7 +11,7 @@ use crate::data::line_reader::{MAX_LINE, not_utf8, too_long};
 use crate::{Error, Result};
 
 /// The values of a stream, one in memory at a time.
-pub(super) struct Cutter<R> {
+pub(in crate::data) struct Cutter<R> {
     reader: R,
     path: PathBuf,
     line: usize,

@@ -20,7 +20,7 @@ use crate::{Error, Result};
 
 /// How the objects of a file follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(in crate::data) enum Shape {
     /// One in each line.
     Lines,
     /// One after the other, each over several lines.
@@ -134,7 +134,7 @@ impl Rows<'_> {
 }
 
 /// Where a reader of an array is.
-enum Place {
+pub(in crate::data) enum Place {
     /// Before its bracket.
     Start,
     /// After an element.
@@ -144,14 +144,14 @@ enum Place {
 }
 
 /// The objects of a stream, each with the line that it begins on.
-enum Objects<R> {
+pub(in crate::data) enum Objects<R> {
     Lines { lines: LineReader<R>, blanks: Blanks, text: Vec<u8> },
     Sequence(Cutter<R>),
     Array { cutter: Cutter<R>, place: Place },
 }
 
 impl<R: BufRead> Objects<R> {
-    fn new(reader: R, path: &Path, shape: Shape) -> Self {
+    pub(in crate::data) fn new(reader: R, path: &Path, shape: Shape) -> Self {
         match shape {
             Shape::Lines => {
                 Self::Lines { lines: LineReader::new(reader, path), blanks: Blanks::default(), text: Vec::new() }
@@ -169,7 +169,8 @@ impl<R: BufRead> Objects<R> {
         }
     }
 
-    fn next(&mut self) -> Result<Option<(usize, Map<String, Value>)>> {
+    /// The next object.
+    pub(in crate::data) fn next(&mut self) -> Result<Option<(usize, Map<String, Value>)>> {
         match self {
             Self::Lines { lines, blanks, text: first } => {
                 let path = lines.path().to_path_buf();

@@ -84,7 +84,7 @@ impl Sentence {
     fn take(&mut self) -> Option<Example> {
         let Self { text, words, .. } = std::mem::take(self);
         let line = words.first()?.line;
-        Some(Example { text, pair: None, label: None, words, line })
+        Some(Example { text, pair: None, label: None, words, question: None, line })
     }
 }
 

@@ -1,10 +1,10 @@
 //! What the readers make of files, and what they refuse.
 
 use super::*;
-use crate::data::Labels;
+use crate::data::{Contents, Labels};
 
 fn options(require_labels: bool) -> ReadOptions {
-    ReadOptions { tagged: true, require_labels, ..ReadOptions::default() }
+    ReadOptions { contents: Contents::TaggedWords, require_labels, ..ReadOptions::default() }
 }
 
 fn read(file: &str, options: &ReadOptions) -> Result<Dataset> {
@@ -38,7 +38,7 @@ fn each_format_is_recognised_and_read() {
     let dataset = read(CONLLU, &given).unwrap();
     assert_eq!((&*dataset.examples[0].text, dataset.label_column.as_deref()), ("don't", Some("UPOS")));
     assert_eq!(dataset.examples[1].words[0].line, 7);
-    assert!(!by_default.tagged);
+    assert_eq!(by_default.contents, Contents::Texts);
 }
 
 #[test]

@@ -56,6 +56,7 @@ fn options(initial: InitialValues) -> ModelOptions {
         labels,
         pairs: false,
         pair: PairEncoding::Joint,
+        span: None,
         pooling,
         max_length: 7,
         metrics,
