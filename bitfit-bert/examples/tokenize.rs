@@ -4,9 +4,10 @@
 //! cargo run -p bitfit-bert --example tokenize -- DIR [MAX_LENGTH] < texts.jsonl
 //! ```
 //!
-//! A line of the input is a JSON string, an array of two for a pair, or an object with a list of `words`; a line of the
-//! output has the ids, and behind a bar the token types, or for words the positions of those that are read. What is too
-//! long in words is so many lines more. `tests/goldens/compare_tokenizers.py` compares them with those of transformers.
+//! A line of the input is a JSON string, an array of two for a pair, an object with a list of `words`, or one with a
+//! `question`, a `context` and a `stride`. A line of the output has the ids, and behind a bar the token types, or for words
+//! the positions of those that are read, or for a context where each of its tokens begins and ends. What is too long in
+//! words or a context is so many lines more. `tests/goldens/compare_tokenizers.py` compares them with those of transformers.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;
@@ -21,6 +22,7 @@ enum Row {
     Single(String),
     Pair(String, String),
     Words { words: Vec<String> },
+    Question { question: String, context: String, stride: usize },
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,6 +43,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     let ids = join(&mut encoding.ids.iter().copied());
                     let read = join(&mut encoding.read.iter().map(|read| read.token as u32));
                     writeln!(out, "{ids} | {read}")?;
+                }
+                continue;
+            }
+            Row::Question { question, context, stride } => {
+                for encoding in tokenizer.encode_windows(&question, &context, max_length, stride)? {
+                    let window = encoding.window.unwrap_or_default();
+                    let ids = join(&mut encoding.ids.iter().copied());
+                    let offsets = window.offsets.iter().flat_map(|range| [range.start, range.end]);
+                    writeln!(out, "{ids} | {}", join(&mut std::iter::once(window.first as u32).chain(offsets)))?;
                 }
                 continue;
             }

@@ -62,7 +62,7 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         metrics: vec![if kind == Kind::Regress { Metric::Spearman } else { Metric::Accuracy }],
         method: Method::BitFit(selection),
         pair: PairEncoding::Joint,
-        stride: 0,
+        stride: None,
         pooling: Some(Pooling::Pooler),
         training: TrainOptions { epochs: 1, shuffle: false, ..TrainOptions::default() },
         device: device.name(),

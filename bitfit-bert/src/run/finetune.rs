@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use bitfit_core::Backend;
 
 use crate::data::{Contents, Dataset, Example, Kind, Labels, Question, ReadOptions, check_pairs};
-use crate::heads::{self, Encoded, PairEncoding, Pooling, PoolingSource, SpanSettings, TaskSpec};
+use crate::heads::{self, DEFAULT_STRIDE, Encoded, PairEncoding, Pooling, PoolingSource, SpanSettings, TaskSpec};
 use crate::methods::{BiasKind, Method};
 use crate::metrics::Metric;
 use crate::model::{Base, InitialValues, Model, ModelOptions};
@@ -52,8 +52,8 @@ pub struct FinetuneOptions {
     /// How the two texts of a pair go through the encoder.
     pub pair: PairEncoding,
     /// The number of tokens that two neighbouring sequences of a context have in common, where the answer is a span of
-    /// it.
-    pub stride: usize,
+    /// it; by default [`DEFAULT_STRIDE`](crate::heads::DEFAULT_STRIDE), or a third of the maximum length if that is less.
+    pub stride: Option<usize>,
     /// What of the last layer the head reads; by default what the model directory says ([`Pooling::of_directory`]).
     pub pooling: Option<Pooling>,
     /// The settings of the training run.
@@ -174,7 +174,7 @@ impl<D: Backend> Finetune<D> {
         if options.kind == Kind::Span {
             let reason =
                 "it must be less than the maximum length, so that a sequence goes on where the one before ends";
-            check(Setting::Stride, options.stride, options.stride < max_length, reason)?;
+            options.stride.map_or(Ok(()), |stride| check(Setting::Stride, stride, stride < max_length, reason))?;
         }
         if let Some(layers) = options.method.biases().layers() {
             let value = format!("{}-{}", layers.start(), layers.end());
@@ -212,7 +212,8 @@ impl<D: Backend> Finetune<D> {
         let metrics = options.metrics.clone();
         let span = (options.kind == Kind::Span).then(|| {
             let has_answer = |example: &Example| example.question.as_ref().is_some_and(Question::has_answer);
-            SpanSettings { stride: options.stride, unanswerable: !training_set.examples.iter().all(has_answer) }
+            let stride = options.stride.unwrap_or(DEFAULT_STRIDE.min(max_length / 3));
+            SpanSettings { stride, unanswerable: !training_set.examples.iter().all(has_answer) }
         });
         let spec =
             TaskSpec { kind: options.kind, labels, pairs, pair: options.pair, span, pooling, max_length, metrics };

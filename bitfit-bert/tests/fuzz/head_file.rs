@@ -63,7 +63,7 @@ fn fuzz() {
                 metrics: vec![Metric::Accuracy],
                 method: Method::BitFit(BiasSelection::all()),
                 pair: PairEncoding::Joint,
-                stride: 0,
+                stride: None,
                 pooling: Some(Pooling::Pooler),
                 training: TrainOptions::default(),
                 device: "cpu".into(),

@@ -30,6 +30,7 @@ mod exports;
 mod head_file;
 mod index;
 mod pytorch;
+mod questions;
 mod tagged;
 mod task_file;
 mod tokenizer;

@@ -6,7 +6,8 @@
 
 A DIR is a model directory, or one of vocabulary files alone, to which `=TYPE` gives a config.json of that model type.
 Every line is compared as a single text, and with the line behind it as a pair, at each of the lengths; and its words, where
-they fit into the greatest length, as a text that is given by words, with the first token of each. What is not there is skipped, and said to be. The exit status is 1 where any line differs.
+they fit into the greatest length, as a text that is given by words, with the first token of each. Each line is also a question
+whose context is the ten lines behind it, in windows, with what each token stands for. What is not there is skipped, and said to be. The exit status is 1 where any line differs.
 """
 
 import argparse
@@ -72,6 +73,38 @@ def differing_words(example, directory, kind, lines, length):
     return [words for words, a, b in zip(lists, expected, found, strict=True) if a != b], len(lists)
 
 
+def differing_windows(example, directory, kind, lines, length, stride=16):
+    """The questions whose windows over their context are not those of transformers, and the number of questions."""
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    rows, expected = [], []
+    for place in range(0, len(lines) - 11, 11):
+        question, context = lines[place], " ".join(lines[place + 1 : place + 11])
+        # Half of the room for the context is more than the stride, as transformers asks for.
+        if len(tokenizer(question)["input_ids"]) + 2 * stride + 4 > length:
+            continue
+        encoding = tokenizer(
+            question, context, truncation="only_second", max_length=length, stride=stride,
+            return_overflowing_tokens=True, return_offsets_mapping=True,
+        )
+        windows = []
+        for window, ids in enumerate(encoding["input_ids"]):
+            part = encoding.sequence_ids(window)
+            first = part.index(1)
+            at = [
+                len(context[:character].encode())
+                for offset, of in zip(encoding["offset_mapping"][window], part) if of == 1 for character in offset
+            ]
+            windows.append([ids, [first, *at]])
+        rows.append({"question": question, "context": context, "stride": stride})
+        expected.append(windows)
+    found = iter(ours(example, directory, rows, length))
+    differ = [row["question"] for row, windows in zip(rows, expected) if [next(found, None) for _ in windows] != windows]
+    assert next(found, None) is None or differ, "more windows than expected"
+    return differ, len(rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--example", required=True, help="the built example")
@@ -124,6 +157,13 @@ def main():
             print(f"{directory}: {lists} texts by words, {len(different)} differ")
             for words in different[:3]:
                 print(f"    {words!r}")
+            for length in map(int, arguments.lengths.split(",")):
+                singles = [text for text in texts if isinstance(text, str)]
+                different, questions = differing_windows(arguments.example, copy, kind, singles, length)
+                total += len(different)
+                print(f"{directory}, length {length}: {questions} questions in windows, {len(different)} differ")
+                for question in different[:3]:
+                    print(f"    {question!r}")
     return 1 if total else 0
 
 

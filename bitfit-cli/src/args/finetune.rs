@@ -102,7 +102,7 @@ pub struct FinetuneArgs {
     pub max_length: Option<usize>,
 
     /// Number of tokens that two neighbouring sequences of a long context have in common, with --kind span
-    /// [default: 128]
+    /// [default: 128, or a third of --max-length if that is less]
     #[arg(
         long, value_name = "N", value_parser = values::number::<usize>, allow_hyphen_values = true,
         help_heading = "Model and data"

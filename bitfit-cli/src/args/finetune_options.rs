@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
-use bitfit_bert::heads::DEFAULT_STRIDE;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse};
 use bitfit_bert::train::{BatchSize, TrainOptions};
@@ -59,7 +58,7 @@ impl FinetuneArgs {
             metrics,
             method: self.method()?,
             pair: self.pair.into(),
-            stride: self.stride.unwrap_or(DEFAULT_STRIDE),
+            stride: self.stride,
             pooling: self.pooling.chosen(),
             training,
             device: self.machine.device.to_string(),

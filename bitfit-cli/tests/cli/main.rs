@@ -15,5 +15,6 @@ mod output;
 mod plan;
 mod predict;
 mod refusals;
+mod span;
 mod tag;
 mod terminal;
