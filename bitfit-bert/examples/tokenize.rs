@@ -5,9 +5,10 @@
 //! ```
 //!
 //! A line of the input is a JSON string, an array of two for a pair, an object with a list of `words`, or one with a
-//! `question`, a `context` and a `stride`. A line of the output has the ids, and behind a bar the token types, or for words
-//! the positions of those that are read, or for a context where each of its tokens begins and ends. What is too long in
-//! words or a context is so many lines more. `tests/goldens/compare_tokenizers.py` compares them with those of transformers.
+//! `question`, a `context` and a `stride`. A line of the output has the ids, and behind a bar the token types, or for
+//! words the positions of those that are read, or for a context where each of its tokens begins and ends. What is too
+//! long in words or a context is so many lines more. `tests/goldens/compare_tokenizers.py` compares them with those of
+//! transformers.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;

@@ -172,8 +172,8 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// The dropout before the head, as the architecture's class for the task chooses it: for the classification of texts
-    /// its own where there is one, `hidden_dropout_prob` elsewhere.
+    /// The dropout before the head, as the architecture's class for the task chooses it: for the classification of
+    /// texts its own where there is one, `hidden_dropout_prob` elsewhere.
     pub fn head_dropout_prob(&self, pooling: Pooling) -> f32 {
         match (pooling, self.architecture.keys.head_dropout) {
             (Pooling::EveryToken, _) => self.span_dropout,

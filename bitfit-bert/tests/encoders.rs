@@ -1,6 +1,6 @@
-//! Tiny random encoders of every architecture against transformers, through every read-out, those of tokens included, on
-//! numbers that `goldens/encoders.py` computed in float64: logits, losses, the gradient of everything that trains, ten
-//! AdamW steps. On every instruction set of this CPU, and on a GPU where there is one.
+//! Tiny random encoders of every architecture against transformers, through every read-out, those of tokens included,
+//! on numbers that `goldens/encoders.py` computed in float64: logits, losses, the gradient of everything that trains,
+//! ten AdamW steps. On every instruction set of this CPU, and on a GPU where there is one.
 
 mod common;
 

@@ -298,8 +298,8 @@ impl Architecture {
         self.roles(false, 0).filter(|role| role.module == Module::Pooler)
     }
 
-    /// Whether a tensor's gradient below a head over this read-out is exactly zero, so that it counts as trained and never
-    /// moves: a key bias, and the last bias of the encoder where a softmax over the tokens follows
+    /// Whether a tensor's gradient below a head over this read-out is exactly zero, so that it counts as trained and
+    /// never moves: a key bias, and the last bias of the encoder where a softmax over the tokens follows
     /// ([`Pooling::ignores_a_shift`]).
     pub fn is_inert(&self, role: Role, pooling: Pooling, config: &ModelConfig) -> bool {
         let is = |module| role == Role::bias(module, role.layer);

@@ -1,5 +1,5 @@
-//! Questions with a context that has the answer: SQuAD's JSON, versions 1.1 and 2.0, and rows of the same as the Hugging
-//! Face hub has them.
+//! Questions with a context that has the answer: SQuAD's JSON, versions 1.1 and 2.0, and rows of the same as the
+//! Hugging Face hub has them.
 //!
 //! ```text
 //! {"version", "data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "is_impossible",

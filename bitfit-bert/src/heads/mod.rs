@@ -117,7 +117,8 @@ impl TaskSpec {
     /// The head of the task.
     ///
     /// # Panics
-    /// When a task of classes or labels has none, or one of spans no settings, which [`crate::TaskFile`] and [`crate::run::Finetune`] rule out.
+    /// When a task of classes or labels has none, or one of spans no settings, which [`crate::TaskFile`] and
+    /// [`crate::run::Finetune`] rule out.
     pub fn head<D: Backend>(&self) -> Box<dyn Head<D>> {
         match self.kind {
             Kind::Classify => Box::new(Classify::new(self.labels.clone().expect("a classification has labels"))),

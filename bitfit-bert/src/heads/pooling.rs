@@ -70,9 +70,9 @@ impl Pooling {
         matches!(self, Self::Mean | Self::MeanNormalized | Self::Tokens | Self::EveryToken)
     }
 
-    /// Whether the loss stays the same where one vector is added to all rows that are read. It does where the softmax is
-    /// over the tokens: the vector adds the same number to all logits. The last bias below the head and the head's own are
-    /// such vectors, and have no gradient.
+    /// Whether the loss stays the same where one vector is added to all rows that are read. It does where the softmax
+    /// is over the tokens: the vector adds the same number to all logits. The last bias below the head and the head's
+    /// own are such vectors, and have no gradient.
     pub fn ignores_a_shift(self) -> bool {
         self == Self::EveryToken
     }

@@ -3,8 +3,8 @@
 //! or with one that is not in a sequence, begins and ends at the sequence's first token.
 //!
 //! Reference implementation: the `…ForQuestionAnswering` classes of transformers for the loss, and its example
-//! `run_qa.py` for sequences, targets and the choice of the answer; but the softmax is over a text's own tokens, without
-//! padding. Devlin et al., arXiv 1810.04805, sections 4.2 and 4.3.
+//! `run_qa.py` for sequences, targets and the choice of the answer; but the softmax is over a text's own tokens,
+//! without padding. Devlin et al., arXiv 1810.04805, sections 4.2 and 4.3.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The two scores of SQuAD: the share of questions that are answered right, and the mean F1 of the answers' words. Where
-//! a question has several right answers, the best counts; where it has none, an empty answer is right.
+//! The two scores of SQuAD: the share of questions that are answered right, and the mean F1 of the answers' words.
+//! Where a question has several right answers, the best counts; where it has none, an empty answer is right.
 //!
 //! Answers are compared in lower case, without ASCII punctuation, without the words a, an and the, and with single
 //! spaces, as the script `evaluate-v2.0.py` of SQuAD compares them.

@@ -52,7 +52,8 @@ pub struct FinetuneOptions {
     /// How the two texts of a pair go through the encoder.
     pub pair: PairEncoding,
     /// The number of tokens that two neighbouring sequences of a context have in common, where the answer is a span of
-    /// it; by default [`DEFAULT_STRIDE`](crate::heads::DEFAULT_STRIDE), or a third of the maximum length if that is less.
+    /// it; by default [`DEFAULT_STRIDE`](crate::heads::DEFAULT_STRIDE), or a third of the maximum length if that is
+    /// less.
     pub stride: Option<usize>,
     /// What of the last layer the head reads; by default what the model directory says ([`Pooling::of_directory`]).
     pub pooling: Option<Pooling>,

@@ -6,7 +6,7 @@ use std::path::Path;
 use bitfit_bert::arch::{Module, Part, Role};
 use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::fixture::Tiny;
-use bitfit_bert::heads::{PairEncoding, Pooling, default_metrics};
+use bitfit_bert::heads::{PairEncoding, Pooling, SpanSettings, default_metrics};
 use bitfit_bert::model::Base;
 use bitfit_bert::task_file::{Best, Hyperparameters, TaskInfo};
 use bitfit_bert::{BiasKind, BiasSelection, Error, Predictor, TaskFile};
@@ -19,7 +19,7 @@ const FILE: &str = "task.safetensors";
 #[test]
 fn fuzz() {
     let base = base(&Tiny::new());
-    let seeds = [(Kind::Classify, false), (Kind::Regress, true), (Kind::MultiLabel, false), (Kind::Tag, false)]
+    let seeds = [(Kind::Classify, false), (Kind::Regress, true), (Kind::MultiLabel, false), (Kind::Tag, false), (Kind::Span, true)]
         .map(|(kind, pairs)| seed(&base, kind, pairs));
     run(Target {
         name: "task_file",
@@ -80,10 +80,11 @@ pub fn base(tiny: &Tiny) -> Base<Cpu> {
 /// A task file of all biases and one matrix.
 pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
     let architecture = base.architecture();
-    let labels = Labels::from_names(vec!["no".into(), "yes".into()]).filter(|_| kind != Kind::Regress);
+    let labels = Labels::from_names(vec!["no".into(), "yes".into()]).filter(|_| !matches!(kind, Kind::Regress | Kind::Span));
     let h = base.config().hidden_size;
-    let outputs = labels.as_ref().map_or(1, Labels::len);
-    let pooling = if kind == Kind::Tag { Pooling::Tokens } else { Pooling::Pooler };
+    let span = (kind == Kind::Span).then_some(SpanSettings { stride: 2, unanswerable: true });
+    let outputs = labels.as_ref().map_or(if span.is_some() { 2 } else { 1 }, Labels::len);
+    let pooling = Pooling::of_kind(kind).unwrap_or(Pooling::Pooler);
     let is_read = |role: &Role| role.module != Module::Pooler || pooling == Pooling::Pooler;
     let mut tensors = HashMap::new();
     for role in base.checkpoint().roles().filter(is_read) {
@@ -106,7 +107,7 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
         labels,
         pairs,
         pair: PairEncoding::Joint,
-        span: None,
+        span,
         pooling,
         biases: BiasSelection::all(),
         seed: 7,

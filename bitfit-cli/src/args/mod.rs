@@ -83,8 +83,8 @@ pub struct ReadArgs {
     /// doccano, Argilla and Prodigy with labels for each text. lines is one text per line, with a tab between the two
     /// texts of a pair, and has no labels. Words with tags are in conll (a word and its tag a line, a blank line behind
     /// each sentence), conllu or jsonl (a list of words and one of tags), which is found by looking at the file.
-    /// Questions with a context and answers are in jsonl: SQuAD's files, or rows with id, question, context and answers.
-    /// parquet needs a build with the feature of that name. What is packed with gzip is unpacked.
+    /// Questions with a context and answers are in jsonl: SQuAD's files, or rows with id, question, context and
+    /// answers. parquet needs a build with the feature of that name. What is packed with gzip is unpacked.
     #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]
     pub format: Option<Format>,
 

@@ -1,4 +1,5 @@
-//! Answers in a context from end to end: SQuAD's JSON in, a task file, scores, and answers as SQuAD's script reads them.
+//! Answers in a context from end to end: SQuAD's JSON in, a task file, scores, and answers as SQuAD's script reads
+//! them.
 
 use serde_json::{Map, Value, json};
 
