@@ -78,11 +78,19 @@ pub enum Kind {
     /// Any of C labels, or none.
     #[strum(serialize = "multi-label")]
     MultiLabel,
+    /// The tokens that are masked in it: masked language modelling, which needs no labels.
+    #[strum(serialize = "mlm")]
+    MaskedLm,
 }
 
 impl Kind {
     /// Every kind.
     pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// Whether a head of this kind reads tokens, and not a row for each text.
+    pub fn reads_tokens(self) -> bool {
+        matches!(self, Self::Tag | Self::MaskedLm)
+    }
 
     /// The name of the kind, which [`FromStr`](std::str::FromStr) reads.
     pub fn name(self) -> &'static str {

@@ -6,12 +6,15 @@
 
 mod classify;
 mod examples;
+mod masked_lm;
+mod masking;
 mod multi_label;
 pub(crate) mod pooling;
 mod regress;
 mod tag;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use bitfit_core::{Backend, Tape, Var};
 use ndarray::{Array2, ArrayView2, Axis};
@@ -24,6 +27,9 @@ use crate::{Result, UnknownName};
 
 use classify::Classify;
 pub use examples::{Encoded, Examples};
+pub use masked_lm::CANDIDATES;
+use masked_lm::MaskedLm;
+pub use masking::{Masking, MaskingOptions};
 use multi_label::MultiLabel;
 pub use multi_label::THRESHOLD;
 pub use pooling::{Pooling, PoolingSource};
@@ -78,13 +84,27 @@ impl TaskSpec {
         self.pairs && self.pair == PairEncoding::Separate
     }
 
-    /// The tokens of texts as the task's model takes them.
+    /// The tokens of labelled texts, to train on or to score; those of masked language modelling are not masked yet.
+    ///
+    /// # Errors
+    /// As [`TaskSpec::encode`].
+    pub fn encode_labelled(&self, tokenizer: &Tokenizer, examples: &[Example], max_length: usize) -> Result<Encoded> {
+        match self.kind {
+            Kind::MaskedLm => tokenizer.encode_all_windows(examples, max_length),
+            Kind::Classify | Kind::Regress | Kind::MultiLabel | Kind::Tag => {
+                self.encode(tokenizer, examples, max_length)
+            }
+        }
+    }
+
+    /// The tokens of texts as the task's model takes them for a prediction.
     ///
     /// # Errors
     /// As [`Tokenizer::encode_all`].
     pub fn encode(&self, tokenizer: &Tokenizer, examples: &[Example], max_length: usize) -> Result<Encoded> {
         let encodings = match self.kind {
             Kind::Tag => return tokenizer.encode_all_words(examples, max_length),
+            Kind::MaskedLm => tokenizer.encode_all_masks(examples, max_length)?,
             Kind::Classify | Kind::Regress | Kind::MultiLabel if self.encodes_apart() => {
                 tokenizer.encode_all_apart(&texts(examples), max_length)?
             }
@@ -111,6 +131,7 @@ impl TaskSpec {
         match self.kind {
             Kind::Classify => Box::new(Classify::new(self.labels.clone().expect("a classification has labels"))),
             Kind::Regress => Box::new(Regress),
+            Kind::MaskedLm => Box::new(MaskedLm),
             Kind::Tag => Box::new(Tag::new(self.labels.clone().expect("a tagging has labels"))),
             Kind::MultiLabel => {
                 Box::new(MultiLabel::new(self.labels.clone().expect("a task of several labels has labels")))
@@ -125,6 +146,7 @@ pub fn default_metrics(kind: Kind, labels: Option<&Labels>) -> Vec<Metric> {
         (Kind::Classify, _) => classify::METRICS,
         (Kind::Regress, _) => regress::METRICS,
         (Kind::MultiLabel, _) => multi_label::METRICS,
+        (Kind::MaskedLm, _) => masked_lm::METRICS,
         (Kind::Tag, Some(labels)) => tag::metrics(labels),
         (Kind::Tag, None) => &[Metric::Accuracy],
     };
@@ -138,20 +160,23 @@ pub enum Targets {
     Classes(Vec<usize>),
     /// A score for each text.
     Scores(Vec<f32>),
-    /// The index of a tag for each word of each text.
+    /// The index of a tag for each word of each text; or, for each sequence, the tokens that were masked in it.
     Tags(Vec<Vec<usize>>),
+    /// The tokens that are masked in a sequence, which are drawn for each epoch.
+    Masked(Arc<Masking>),
     /// `[texts, C]`: 1 where the text has the label, 0 elsewhere.
     Indicators(Array2<f32>),
 }
 
 impl Targets {
-    /// The number of targets.
+    /// The number of targets; 0 for those that are still to be drawn.
     pub fn len(&self) -> usize {
         match self {
             Self::Classes(classes) => classes.len(),
             Self::Scores(scores) => scores.len(),
             Self::Tags(texts) => texts.len(),
             Self::Indicators(indicators) => indicators.nrows(),
+            Self::Masked(_) => 0,
         }
     }
 
@@ -171,6 +196,7 @@ impl Targets {
             Self::Scores(scores) => Self::Scores(rows.iter().map(|&row| scores[row]).collect()),
             Self::Indicators(indicators) => Self::Indicators(indicators.select(Axis(0), rows)),
             Self::Tags(texts) => Self::Tags(rows.iter().map(|&row| texts[row].clone()).collect()),
+            Self::Masked(_) => self.clone(),
         }
     }
 
@@ -178,7 +204,7 @@ impl Targets {
     /// tags of words become classes.
     fn of<'a>(&self, sequences: impl Iterator<Item = (usize, &'a Encoding)>) -> Self {
         match self {
-            Self::Classes(_) | Self::Scores(_) | Self::Indicators(_) => {
+            Self::Classes(_) | Self::Scores(_) | Self::Indicators(_) | Self::Masked(_) => {
                 self.select(&sequences.map(|(text, _)| text).collect::<Vec<_>>())
             }
             Self::Tags(texts) => {
@@ -212,6 +238,18 @@ pub enum Prediction {
     },
     /// The tags of the words that have a token, in their order.
     Tags(Vec<WordTag>),
+    /// The most probable tokens for each mask of the text, the most probable first: [`CANDIDATES`], or all of a smaller
+    /// vocabulary.
+    Masks(Vec<Vec<Candidate>>),
+}
+
+/// A token that may stand in the place of a mask.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Its number in the vocabulary.
+    pub token: u32,
+    /// Its share of the softmax over the vocabulary.
+    pub probability: f32,
 }
 
 /// The tag of a word.
@@ -227,7 +265,8 @@ pub struct WordTag {
 
 /// A kind of task on the device `D`: the width of its output, its loss, and the meaning of the output.
 pub trait Head<D: Backend>: Debug + Send + Sync {
-    /// C: the number of outputs for a row that the head reads, logits or scores.
+    /// C: the number of outputs for a row that the head reads, logits or scores, as far as they are kept to be scored
+    /// ([`Head::keep`]).
     fn outputs(&self) -> usize;
 
     /// The targets of a labelled data set.
@@ -242,10 +281,19 @@ pub trait Head<D: Backend>: Debug + Send + Sync {
     /// [`crate::Error::Core`] when there is not one target of the head's kind for each row, or the device fails.
     fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>>;
 
-    /// The prediction for a text, from the outputs `[R, C]` of its sequences.
+    /// What is kept of a batch's outputs, row by row: to score them, where their targets are given, or to decode them.
+    /// All of them, unless there are too many. What is not finite leaves something that is not finite.
+    ///
+    /// # Errors
+    /// [`crate::Error::Metric`] when there is not one target of the head's kind for each row.
+    fn keep(&self, outputs: Array2<f32>, _targets: Option<&Targets>) -> Result<Array2<f32>> {
+        Ok(outputs)
+    }
+
+    /// The prediction for a text, from what is kept of the outputs of its sequences.
     fn decode(&self, outputs: ArrayView2<'_, f32>, sequences: &[Encoding]) -> Prediction;
 
-    /// A metric over the outputs `[R, C]` of labelled texts. Of the sequences, the tokens are not read.
+    /// A metric over what is kept, `[R, C]`, of the outputs of labelled texts. Of the sequences, the tokens are not read.
     ///
     /// # Errors
     /// [`crate::Error::Metric`] for a metric of another kind of task.

@@ -10,10 +10,12 @@ use bitfit_core::{
 
 use super::encoder::Encoder;
 use super::layer::MatrixMut;
+use super::masked_lm::MaskedLm;
 use super::position_bias::position_bias;
-use super::top::{OwnDense, Top};
-use super::{Base, Dense, Model};
-use crate::arch::{Module, Part, Role};
+use super::top::{Fresh, OwnDense, Top};
+use super::{Base, Dense, Model, head_names};
+use crate::arch::{MaskedLmTensor, Module, Part, Role};
+use crate::data::Kind;
 use crate::heads::TaskSpec;
 use crate::methods::{BiasKind, Method};
 use crate::{Error, Result};
@@ -74,7 +76,7 @@ pub enum TrainableKind {
     FreshPooler,
     /// The dense layer that the architecture's head has below its last, trained whole.
     HeadDense,
-    /// The task's head.
+    /// The task's head; of the checkpoint's own head its biases.
     Head,
 }
 
@@ -125,19 +127,26 @@ impl<D: Backend> Model<D> {
         } else if encoder.pooler.is_none() {
             encoder.pooler = Some(builder.head_dense(HeadDense::Pooler)?);
         }
-        let own_dense = architecture.head_dense_name(pooling, Part::Weight).is_some();
-        let dense = own_dense.then(|| builder.head_dense(HeadDense::Dense)).transpose()?.map(|dense| OwnDense {
-            dense,
-            activation: architecture.head.activation,
-            has_dropout_before: architecture.head.has_dropout_before_dense,
-        });
-        let classifier = builder.head_dense(HeadDense::Classifier)?;
-        let dropout = options.dropout.unwrap_or_else(|| config.head_dropout_prob(pooling));
-        let Builder { arena, trainable, .. } = builder;
         let h = config.hidden_size;
         let dense_layer = h * (h + 1);
-        let classifier_layer = head.outputs() * (options.spec.width(h) + 1);
-        let mut total = base.checkpoint().parameter_count() + classifier_layer + dense_layer * usize::from(own_dense);
+        let (top, in_head) = if options.spec.kind == Kind::MaskedLm {
+            let sizes = MaskedLmTensor::ALL.map(|tensor| tensor.shape(config).iter().product::<usize>());
+            (Top::MaskedLm(builder.masked_lm()?), sizes.iter().sum())
+        } else {
+            let own_dense = architecture.head_dense_name(pooling, Part::Weight).is_some();
+            let dense = own_dense.then(|| builder.head_dense(HeadDense::Dense)).transpose()?.map(|dense| OwnDense {
+                dense,
+                activation: architecture.head.activation,
+                has_dropout_before: architecture.head.has_dropout_before_dense,
+            });
+            let classifier = builder.head_dense(HeadDense::Classifier)?;
+            let dropout = options.dropout.unwrap_or_else(|| config.head_dropout_prob(pooling));
+            let classifier_layer = head.outputs() * (options.spec.width(h) + 1);
+            let in_head = classifier_layer + dense_layer * usize::from(own_dense);
+            (Top::Fresh(Fresh { dense, classifier, dropout }), in_head)
+        };
+        let Builder { arena, trainable, .. } = builder;
+        let mut total = base.checkpoint().parameter_count() + in_head;
         match (base.checkpoint().has_pooler(), encoder.pooler.is_some()) {
             (false, true) => total += dense_layer,
             // A pooler that is not read is no part of the model.
@@ -149,7 +158,7 @@ impl<D: Backend> Model<D> {
             encoder,
             total,
             head,
-            top: Top { dense, classifier, dropout },
+            top,
             spec: options.spec.clone(),
             method: options.method.clone(),
             is_finished: matches!(options.initial, InitialValues::Finished(_)),
@@ -226,13 +235,7 @@ impl<'a, D: Backend> Builder<'a, D> {
             }
         }
         let pooling = self.options.spec.pooling;
-        let head: Vec<String> = [Part::Weight, Part::Bias]
-            .into_iter()
-            .flat_map(|part| {
-                let dense = architecture.head_dense_name(pooling, part);
-                dense.into_iter().chain([architecture.classifier_name(pooling, part)])
-            })
-            .collect();
+        let head = head_names(architecture, &self.options.spec);
         let layers = self.base.config().num_hidden_layers;
         let is_known = |name: &String| {
             let role = architecture.role(name).filter(|role| role.layer < layers);
@@ -334,6 +337,32 @@ impl<'a, D: Backend> Builder<'a, D> {
             self.arena.train(name, tensor.clone(), Mask::All)
         });
         Ok(Dense { weight: Weight::from(weight?), bias: bias?.into() })
+    }
+
+    /// The base's head for masked language modelling, whose biases train or are those of a finished task.
+    fn masked_lm(&mut self) -> Result<MaskedLm<D>> {
+        let (base, architecture) = (self.base, self.base.architecture());
+        let mut head = base.masked_lm()?.clone();
+        let names = architecture.masked_lm.as_ref().expect("a base with such a head");
+        for tensor in MaskedLmTensor::BIASES {
+            let (name, shape) = (names.name(tensor), tensor.shape(base.config()));
+            if self.is_finished() {
+                let value = self.given_or(&name, &shape, Vec::new())?;
+                *head.bias(tensor) = Frozen::new(base.device(), &value)?.into();
+                continue;
+            }
+            *head.bias(tensor) =
+                self.arena.train(name.clone(), base.checkpoint().masked_lm_tensor(tensor)?, Mask::All)?.into();
+            self.trainable.push(TrainableTensor { name, kind: TrainableKind::Head, shape, fixed: None });
+        }
+        // A task may have brought other word embeddings, to which the last product is tied.
+        let words = Role::weight(Module::WordEmbeddings, 0);
+        if let Some(table) =
+            self.given(&architecture.parameter_name(words), &architecture.shape(words, base.config()))?
+        {
+            head.decoder.weight = FrozenMatrix::with_precision(base.device(), &[table], Precision::F32)?.into();
+        }
+        Ok(head)
     }
 
     fn is_finished(&self) -> bool {

@@ -105,7 +105,9 @@ impl TestSet {
                     labels.and_then(|labels| labels.name(*class)).unwrap_or_default().to_owned()
                 }
                 Prediction::Score(score) => format!("{:.3}", score.clamp(0.0, 5.0)),
-                Prediction::Labels { .. } | Prediction::Tags(_) => unreachable!("no task of GLUE"),
+                Prediction::Labels { .. } | Prediction::Masks(_) | Prediction::Tags(_) => {
+                    unreachable!("no task of GLUE")
+                }
             };
             writeln!(table, "{index}\t{answer}").expect("a string takes everything");
         }

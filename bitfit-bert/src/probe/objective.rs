@@ -82,7 +82,7 @@ impl<'a> Objective<'a> {
                 let slope = match self.targets {
                     Targets::Classes(classes) => cross_entropy(values, classes[first + number], &mut sums.loss),
                     Targets::Scores(scores) => squared_error(&values, scores[first + number], &mut sums.loss),
-                    Targets::Tags(_) => unreachable!("a target of a row is a class or a score"),
+                    Targets::Tags(_) | Targets::Masked(_) => unreachable!("a target of a row is a class or a score"),
                     Targets::Indicators(indicators) => {
                         binary_cross_entropy(values, indicators.row(first + number), &mut sums.loss)
                     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use bitfit_core::Backend;
 
 use crate::data::{Dataset, Kind, Labels, ReadOptions, check_pairs};
-use crate::heads::{self, Encoded, PairEncoding, Pooling, PoolingSource, TaskSpec};
+use crate::heads::{self, Encoded, Masking, MaskingOptions, PairEncoding, Pooling, PoolingSource, TaskSpec};
 use crate::methods::{BiasKind, Method};
 use crate::metrics::Metric;
 use crate::model::{Base, InitialValues, Model, ModelOptions};
@@ -18,8 +18,10 @@ use crate::train::{
 };
 use crate::{Error, Result};
 
+use super::base_dir::{check_new, write_base};
 use super::head_file;
 use super::log::{METRICS_LOG, MetricsLog};
+use super::notes;
 use super::plan::{InitialHead, Plan};
 use super::probe::{self, ProbeUse};
 use super::save::{Saving, TaskWriter, WrittenTask};
@@ -51,6 +53,11 @@ pub struct FinetuneOptions {
     pub pair: PairEncoding,
     /// What of the last layer the head reads; by default what the model directory says ([`Pooling::of_directory`]).
     pub pooling: Option<Pooling>,
+    /// How tokens are masked, for masked language modelling.
+    pub masking: MaskingOptions,
+    /// The directory for a base model with the trained biases in the place of its own
+    /// ([`write_base`](super::write_base)), for masked language modelling. It must not exist yet.
+    pub save_base: Option<PathBuf>,
     /// The settings of the training run.
     pub training: TrainOptions,
     /// The device as the user named it; it is recorded in the task file, since the last bits depend on it.
@@ -113,12 +120,58 @@ impl FinetuneOptions {
             let reason = "the tagging of words reads the first token of each word";
             check(Setting::Pooling, pooling, pooling == Pooling::Tokens, reason)?;
         }
+        self.validate_masked_lm()?;
         if let Some(dropout) = self.dropout {
             let is_probability = (0.0..1.0).contains(&dropout);
             check(Setting::Dropout, dropout, is_probability, "it is a probability, at least 0 and below 1")?;
         }
         check(Setting::LogEvery, self.log_every, self.log_every > 0, "it counts steps, so it must be at least 1")?;
         self.max_length.map_or(Ok(()), |max_length| check_max_length(max_length, usize::MAX, USUAL_SPECIAL_TOKENS))
+    }
+}
+
+impl FinetuneOptions {
+    /// Refuses settings that contradict masked language modelling, or that are for it alone.
+    fn validate_masked_lm(&self) -> Result<()> {
+        let is_masked_lm = self.kind == Kind::MaskedLm;
+        if let Some(dir) = &self.save_base {
+            let reason = "only masked language modelling (kind mlm) has a base model for its result";
+            check(Setting::SaveBase, dir.display(), is_masked_lm, reason)?;
+        }
+        if !is_masked_lm {
+            return Ok(());
+        }
+        let reason = "masked language modelling reads the masked tokens";
+        let is_tokens = self.pooling.is_none_or(|pooling| pooling == Pooling::Tokens);
+        check(Setting::Pooling, self.pooling.map_or("auto", Pooling::name), is_tokens, reason)?;
+        let reason = "the head of masked language modelling is the checkpoint's own, with its values";
+        check(Setting::InitialHead, self.head.name(), self.head == HeadStart::Auto, reason)?;
+        let reason = "no probe is made for masked language modelling: choose bitfit or frozen";
+        check(Setting::Method, "probe", self.probe != ProbeUse::Result, reason)?;
+        let probability = self.masking.probability;
+        let reason = "it is a probability, above 0 and at most 1";
+        check(Setting::MaskProbability, probability, self.masking.is_sound(), reason)
+    }
+
+    /// The read-out that the kind of task has, or else the chosen one or the model directory's.
+    fn pooling<D: Backend>(&self, base: &Base<D>) -> Result<(Pooling, PoolingSource)> {
+        match self.pooling {
+            _ if self.kind.reads_tokens() => Ok((Pooling::Tokens, PoolingSource::Default)),
+            Some(pooling) => Ok((pooling, PoolingSource::Chosen)),
+            None => Pooling::of_directory(base.checkpoint().dir()),
+        }
+    }
+}
+
+impl HeadStart {
+    /// The name, as a user writes it.
+    fn name(&self) -> String {
+        match self {
+            Self::Auto => "auto".into(),
+            Self::Probe => "probe".into(),
+            Self::Drawn => "random".into(),
+            Self::File(path) => path.display().to_string(),
+        }
     }
 }
 
@@ -157,11 +210,7 @@ impl<D: Backend> Finetune<D> {
             let is_inside = *layers.end() < config.num_hidden_layers;
             check(Setting::Layers, value, is_inside, "the model has fewer layers; they are counted from 0")?;
         }
-        let (pooling, pooling_source) = match options.pooling {
-            _ if options.kind == Kind::Tag => (Pooling::Tokens, PoolingSource::Default),
-            Some(pooling) => (pooling, PoolingSource::Chosen),
-            None => Pooling::of_directory(base.checkpoint().dir())?,
-        };
+        let (pooling, pooling_source) = options.pooling(base)?;
         check_kinds(base, &options.method, pooling)?;
         let begins_with_probe = options.begins_with_probe(pooling);
         if begins_with_probe || options.probe == ProbeUse::Result {
@@ -170,12 +219,17 @@ impl<D: Backend> Finetune<D> {
         }
         let tokenizer = base.tokenizer()?;
         options.read.tagged = options.kind == Kind::Tag;
+        if options.kind == Kind::MaskedLm {
+            base.checkpoint().check_masked_lm()?;
+            options.read.require_labels = false;
+        }
         let mut training_set = Dataset::read(&options.train, &options.read)?;
-        let pairs = training_set.is_paired();
+        let pairs = options.kind != Kind::MaskedLm && training_set.is_paired();
+        check_pairs(&training_set.path, &training_set.examples, pairs)?;
         let labels = match options.kind {
             Kind::Classify => Some(Labels::of_training_set(&training_set)?),
             Kind::Tag => Some(Labels::of_words(&training_set)?),
-            Kind::Regress => None,
+            Kind::Regress | Kind::MaskedLm => None,
             Kind::MultiLabel => {
                 let (labels, separator) = Labels::of_several(&training_set)?;
                 training_set.label_separator = separator;
@@ -194,14 +248,25 @@ impl<D: Backend> Finetune<D> {
             check_pairs(&eval_set.path, &eval_set.examples, pairs)?;
         }
         let head = spec.head::<D>();
-        let examples = |dataset: &Dataset| -> Result<Examples> {
-            let targets = head.targets(dataset)?;
-            let Encoded { encodings, texts } = spec.encode(tokenizer, &dataset.examples, max_length)?;
-            Ok(Examples { encodings, texts, targets })
-        };
-        let (train, eval) = (examples(&training_set)?, eval_set.as_ref().map(&examples).transpose()?);
-
         let seed = options.training.seed;
+        let encode = |dataset: &Dataset| spec.encode_labelled(tokenizer, &dataset.examples, max_length);
+        let (train, eval, windows) = if spec.kind == Kind::MaskedLm {
+            let (options, vocabulary) = (options.masking, tokenizer.mask_vocabulary()?);
+            let Encoded { encodings, texts } = encode(&training_set)?;
+            let eval = eval_set.as_ref().map(&encode).transpose()?;
+            let once = Masking::of_evaluation(options, vocabulary.clone());
+            let eval = eval.map(|eval| once.once(&eval.encodings, 0));
+            let windows = notes::windows(training_set.examples.len(), &texts);
+            (Masking::of_training(options, vocabulary, seed).anew(encodings), eval, windows)
+        } else {
+            let examples = |dataset: &Dataset| -> Result<Examples> {
+                let targets = head.targets(dataset)?;
+                let Encoded { encodings, texts } = encode(dataset)?;
+                Ok(Examples { encodings, texts, targets })
+            };
+            (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?, None)
+        };
+
         let (initial, initial_head) = match &options.head {
             HeadStart::File(path) => {
                 let (file, initial_head) = head_file::read(path, base.checkpoint(), &spec)?;
@@ -214,7 +279,8 @@ impl<D: Backend> Finetune<D> {
         let model = Model::new(base, &model_options)?;
         let datasets: Vec<&Dataset> = [Some(&training_set), eval_set.as_ref()].into_iter().flatten().collect();
         let plan = Plan::new(&options, &model, &train, eval.as_ref(), &datasets);
-        let plan = Plan { initial_head, pooling_source, ..plan };
+        let mut plan = Plan { initial_head, pooling_source, ..plan };
+        plan.notes.extend(windows);
         Ok(Self { options, model, train, eval, plan })
     }
 
@@ -232,7 +298,8 @@ impl<D: Backend> Finetune<D> {
     /// before its first step writes nothing.
     ///
     /// # Errors
-    /// [`Error::Io`] when the output directory cannot be written, and every error of [`Trainer::run`].
+    /// [`Error::Io`] when the output directory cannot be written, and every error of [`Trainer::run`]; those of
+    /// [`write_base`], of which an existing directory is refused before the first step.
     pub fn run(self, events: &mut dyn Events) -> Result<Finished> {
         let Self { options, mut model, train, eval, plan } = self;
         let evaluation = eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
@@ -240,6 +307,7 @@ impl<D: Backend> Finetune<D> {
         let wants_probe = match options.probe {
             _ if plan.initial_head == InitialHead::Probe => true,
             ProbeUse::Off => false,
+            _ if options.kind == Kind::MaskedLm => false,
             ProbeUse::Baseline => evaluation.is_some(),
             ProbeUse::Result => true,
         };
@@ -257,6 +325,9 @@ impl<D: Backend> Finetune<D> {
             }
             probe = Some(fitted.report);
         }
+        if let Some(dir) = &options.save_base {
+            check_new(dir)?;
+        }
         let writer = TaskWriter::new(&options, &model)?;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
         if let (ProbeUse::Result, Some(probe)) = (options.probe, &probe) {
@@ -271,6 +342,9 @@ impl<D: Backend> Finetune<D> {
         let report = Trainer::new(&mut model, &train, evaluation, &options.training)?.run(&mut saving)?;
         let written = report.state.steps > 0;
         let task = written.then(|| writer.write(&report.state, &model.arena().read()?)).transpose()?;
+        if let Some(dir) = options.save_base.as_ref().filter(|_| written) {
+            write_base(model.base(), &model.values()?, dir)?;
+        }
         log.finish().map(|()| Finished { probe, report, task })
     }
 }

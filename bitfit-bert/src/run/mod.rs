@@ -1,5 +1,6 @@
 //! Use cases: whole runs, from files to files.
 
+mod base_dir;
 mod finetune;
 mod head_file;
 mod log;
@@ -8,6 +9,7 @@ mod plan;
 mod probe;
 mod save;
 
+pub use base_dir::write_base;
 pub use finetune::{Finetune, FinetuneOptions, Finished, HeadStart};
 pub use log::{METRICS_LOG, scores_as_json};
 pub use notes::{Occurrence, PlanNote};

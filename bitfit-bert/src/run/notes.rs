@@ -53,6 +53,15 @@ pub enum PlanNote {
         /// All their tokens.
         tokens: usize,
     },
+    /// Texts that are longer than the maximum length and are read in several sequences, where nothing is left out.
+    Windows {
+        /// The number of them.
+        texts: usize,
+        /// The number of all texts.
+        of: usize,
+        /// The number of sequences of all texts.
+        sequences: usize,
+    },
 }
 
 /// The notes on a training set of which these rows are trained on.
@@ -67,7 +76,7 @@ pub(super) fn notes<'a>(
     }
     match kind {
         Kind::Classify | Kind::MultiLabel => notes.extend(of_labels(kind, dataset)),
-        Kind::Regress | Kind::Tag => {}
+        Kind::Regress | Kind::Tag | Kind::MaskedLm => {}
     }
     notes.extend(cut(trained_on));
     notes
@@ -158,6 +167,12 @@ fn cut<'a>(encodings: impl IntoIterator<Item = &'a Encoding>) -> Option<PlanNote
     (texts > 0).then_some(PlanNote::Cut { texts, of, left_out, tokens })
 }
 
+/// The texts that are several sequences, from the text that each sequence is of.
+pub(super) fn windows(texts: usize, of: &[usize]) -> Option<PlanNote> {
+    let several = of.chunk_by(|a, b| a == b).filter(|sequences| sequences.len() > 1).count();
+    (several > 0).then_some(PlanNote::Windows { texts: several, of: texts, sequences: of.len() })
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -244,5 +259,11 @@ mod tests {
         assert_eq!(cut(&[text(10, 0), text(3, 0)]), None);
         let expected = PlanNote::Cut { texts: 2, of: 3, left_out: 40, tokens: 60 };
         assert_eq!(cut(&[text(10, 30), text(3, 0), text(10, 10)]), Some(expected));
+    }
+    #[test]
+    fn texts_of_several_sequences_are_counted() {
+        assert_eq!(windows(3, &[0, 1, 2]), None);
+        let expected = PlanNote::Windows { texts: 2, of: 4, sequences: 7 };
+        assert_eq!(windows(4, &[0, 1, 1, 3, 3, 3, 3]), Some(expected), "the third text has no sequence");
     }
 }

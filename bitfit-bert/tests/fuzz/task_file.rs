@@ -126,6 +126,7 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
             frozen_dropout: false,
             shuffle: true,
             limit: None,
+            masking: None,
             device: "cpu".into(),
             precision: "f32".into(),
             metrics,
