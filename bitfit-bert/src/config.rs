@@ -61,6 +61,9 @@ pub struct ModelConfig {
     pub attention_probs_dropout_prob: f32,
     /// Dropout before the head, where it differs from `hidden_dropout_prob`: see [`ModelConfig::head_dropout_prob`].
     pub classifier_dropout: Option<f32>,
+    /// Whether a head for masked language modelling has the word embeddings for its last matrix; yes unless the file
+    /// says no.
+    pub tie_word_embeddings: bool,
 }
 
 /// An activation function of the feed-forward layer.
@@ -149,6 +152,7 @@ impl ModelConfig {
                 Some((key, default)) => keys.probability(key)?.or(default),
                 None => None,
             },
+            tie_word_embeddings: keys.get("tie_word_embeddings").is_none_or(|tied| *tied != false),
         };
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(keys.invalid(format!(

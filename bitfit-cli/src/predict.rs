@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::Predictor;
 use bitfit_bert::data::{Dataset, Example, Format, Kind, Labels, ReadOptions, read_lines};
-use bitfit_bert::heads::{Prediction, WordTag};
+use bitfit_bert::heads::{Candidate, Prediction, WordTag};
 use bitfit_bert::metrics::entity_f1;
 use bitfit_bert::presets::{Submission, TestSet};
 use bitfit_core::Backend;
@@ -70,7 +70,7 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
         if !args.machine.quiet {
             report::say_found(&dataset);
         }
-        loaded.predictor.check_pairs(&dataset.path, &dataset.examples)?;
+        loaded.predictor.check_texts(&dataset.path, &dataset.examples)?;
         for examples in dataset.examples.chunks(BATCH) {
             answers.write(examples)?;
         }
@@ -185,7 +185,7 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
         let (mut batch, mut failed) = (Vec::new(), None);
         for line in std::iter::once(first).chain(lines.try_iter().take(BATCH - 1)) {
             let checked = line.and_then(|example| {
-                answers.predictor.check_pairs(Path::new("<stdin>"), slice::from_ref(&example)).map(|()| example)
+                answers.predictor.check_texts(Path::new("<stdin>"), slice::from_ref(&example)).map(|()| example)
             });
             match checked {
                 Ok(example) => batch.push(example),
@@ -264,6 +264,16 @@ enum Verdict<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         entities: Option<Vec<Entity<'a>>>,
     },
+    Masks {
+        masks: Vec<Vec<Fill>>,
+    },
+}
+
+/// A token that may stand in the place of a mask.
+#[derive(Serialize)]
+struct Fill {
+    token: String,
+    probability: f32,
 }
 
 /// An entity of a text.
@@ -292,6 +302,7 @@ impl<'a> Answer<'a> {
             }
             Prediction::Score(score) => Verdict::Score { score: *score },
             Prediction::Tags(found) => tags(predictor, example, found),
+            Prediction::Masks(masks) => Verdict::Masks { masks: fills(predictor, masks)? },
             Prediction::Labels { labels, probabilities } => {
                 let probabilities = named(probabilities);
                 let labels = labels.iter().filter_map(|&label| Some(probabilities.get(label)?.0)).collect();
@@ -315,10 +326,23 @@ impl<'a> Answer<'a> {
                 let line = |(word, tag): (&&str, &&str)| format!("{}\t{}\n", text::field(word), text::field(tag));
                 return words.iter().zip(tags).map(line).collect();
             }
+            Verdict::Masks { masks } => {
+                let field = |fill: &Fill| format!("{}\t{:.4}", text::field(&fill.token), fill.probability);
+                let line = |fills: &Vec<Fill>| fills.iter().map(field).collect::<Vec<_>>().join("\t") + "\n";
+                return masks.iter().map(line).collect();
+            }
         };
         fields.extend([Some(self.text), self.pair].into_iter().flatten().map(text::field));
         fields.join("\t")
     }
+}
+
+/// The most probable tokens for each mask of a text.
+fn fills<D: Backend>(predictor: &Predictor<D>, masks: &[Vec<Candidate>]) -> Result<Vec<Vec<Fill>>> {
+    let fill = |candidate: &Candidate| {
+        Ok(Fill { token: predictor.token(candidate.token)?, probability: candidate.probability })
+    };
+    masks.iter().map(|candidates| candidates.iter().map(fill).collect()).collect()
 }
 
 /// The tags of all words of a text. A word that the tokenizer makes nothing of has the tag of a word outside of every

@@ -21,8 +21,9 @@ pub struct OwnHead {
     pub classifier: &'static str,
 }
 
-/// The names of the head for masked language modelling that an architecture's `ForMaskedLM` of transformers has: a dense
-/// layer `[E, H]`, GELU, a LayerNorm, and a product with the word embeddings `[V, E]`, to which a bias `[V]` is added.
+/// The names of the head for masked language modelling that an architecture's `ForMaskedLM` of transformers has: a
+/// dense layer `[E, H]`, GELU, a LayerNorm, and a product with the word embeddings `[V, E]`, to which a bias `[V]` is
+/// added.
 #[derive(Debug)]
 pub struct MaskedLmNames {
     /// The dense layer.

@@ -6,7 +6,7 @@ use bitfit_core::HostTensor;
 use super::mapped::Entry;
 use super::{Checkpoint, fingerprint, to_host};
 use crate::arch::{MaskedLmNames, MaskedLmTensor, Module, Part, Role};
-use crate::{Error, Result, config};
+use crate::{Error, Result};
 
 /// The most rows of a vocabulary of which the number of each is exact in f32, as predictions hold it.
 const MAX_VOCABULARY: usize = 1 << 24;
@@ -54,9 +54,7 @@ impl Checkpoint {
     fn check_tied(&self, names: &MaskedLmNames) -> Result<()> {
         let weight = MaskedLmTensor::Decoder(Part::Weight);
         let [entry, ..] = self.masked_lm_entries(weight) else {
-            let path = self.dir.join(config::FILE_NAME);
-            let is_tied = config::read_json(&path)?.get("tie_word_embeddings").is_none_or(|tied| *tied != false);
-            return match is_tied {
+            return match self.config.tie_word_embeddings {
                 true => Ok(()),
                 // It would have a matrix of its own.
                 false => Err(Error::MissingTensor { path: self.path.clone(), name: names.name(weight) }),

@@ -87,11 +87,6 @@ impl Kind {
     /// Every kind.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Whether a head of this kind reads tokens, and not a row for each text.
-    pub fn reads_tokens(self) -> bool {
-        matches!(self, Self::Tag | Self::MaskedLm)
-    }
-
     /// The name of the kind, which [`FromStr`](std::str::FromStr) reads.
     pub fn name(self) -> &'static str {
         self.into()

@@ -62,8 +62,8 @@ impl Examples {
         self.targets.of(rows.iter().map(|&row| (self.texts[row], &self.encodings[row])))
     }
 
-    /// Some of the sequences as a step of this epoch, from 1, reads them, where they are drawn for each: then they are all
-    /// that the result has. `None` for sequences that are the same in every epoch.
+    /// Some of the sequences as a step of this epoch, from 1, reads them, where they are drawn for each: then they are
+    /// all that the result has. `None` for sequences that are the same in every epoch.
     ///
     /// # Panics
     /// When a sequence is out of range.

@@ -1,5 +1,5 @@
-//! Masked language modelling: one logit for each token of the vocabulary and each masked token, cross-entropy over their
-//! softmax. The head is the checkpoint's own ([`crate::arch::MaskedLmNames`]), of which the biases train.
+//! Masked language modelling: one logit for each token of the vocabulary and each masked token, cross-entropy over
+//! their softmax. The head is the checkpoint's own ([`crate::arch::MaskedLmNames`]), of which the biases train.
 //!
 //! The logits of an evaluation set would be tens of thousands of numbers for each masked token, so that a batch's are
 //! reduced before they are kept: to the loss and whether the token is right, or to the most probable tokens.
@@ -90,7 +90,8 @@ fn scored(logits: ArrayView1<'_, f32>, token: usize) -> [f32; SCORED] {
     [loss as f32, f32::from(u8::from(is_right))]
 }
 
-/// The number and the probability of each of the most probable tokens, the most probable first; of equal ones the first.
+/// The number and the probability of each of the most probable tokens, the most probable first; of equal ones the
+/// first.
 fn candidates(logits: ArrayView1<'_, f32>) -> Vec<f32> {
     let (max, sum) = exponentials(logits);
     let count = CANDIDATES.min(logits.len());

@@ -6,8 +6,8 @@
 //! transformers: a sequence in which nothing is chosen has one token (or word) chosen, as in BERT's own code, so that
 //! short texts are trained on in every epoch; and a random token is never a special one.
 //!
-//! What is drawn for a sequence depends on the seed, the epoch and the sequence's number in its set alone, and so neither
-//! on the batch that it is in nor on threads or device.
+//! What is drawn for a sequence depends on the seed, the epoch and the sequence's number in its set alone, and so
+//! neither on the batch that it is in nor on threads or device.
 
 use std::sync::Arc;
 
@@ -79,8 +79,8 @@ impl Masking {
         self.mask(EVALUATION_EPOCH, encodings.iter().enumerate().map(|(place, encoding)| (first + place, encoding)))
     }
 
-    /// Masked sequences, each with its number in its set. [`Encoding::read`] then has the chosen tokens, in their order,
-    /// and the targets are the tokens that stood there.
+    /// Masked sequences, each with its number in its set. [`Encoding::read`] then has the chosen tokens, in their
+    /// order, and the targets are the tokens that stood there.
     pub(super) fn mask<'a>(&self, epoch: usize, sequences: impl Iterator<Item = (usize, &'a Encoding)>) -> Examples {
         let masked = sequences.map(|(number, encoding)| {
             self.mask_one(&mut Random::part(self.seed, STREAM + epoch as u32, number as u32), encoding)

@@ -140,6 +140,13 @@ impl TaskSpec {
     }
 }
 
+impl Kind {
+    /// Whether the head of this kind reads tokens ([`Pooling::Tokens`]), and not a row for each text.
+    pub fn reads_tokens(self) -> bool {
+        matches!(self, Self::Tag | Self::MaskedLm)
+    }
+}
+
 /// The metrics of a task that does not name any.
 pub fn default_metrics(kind: Kind, labels: Option<&Labels>) -> Vec<Metric> {
     let metrics = match (kind, labels) {
@@ -293,7 +300,8 @@ pub trait Head<D: Backend>: Debug + Send + Sync {
     /// The prediction for a text, from what is kept of the outputs of its sequences.
     fn decode(&self, outputs: ArrayView2<'_, f32>, sequences: &[Encoding]) -> Prediction;
 
-    /// A metric over what is kept, `[R, C]`, of the outputs of labelled texts. Of the sequences, the tokens are not read.
+    /// A metric over what is kept, `[R, C]`, of the outputs of labelled texts. Of the sequences, the tokens are not
+    /// read.
     ///
     /// # Errors
     /// [`crate::Error::Metric`] for a metric of another kind of task.

@@ -97,8 +97,8 @@ impl<D: Backend> Predictor<D> {
         check_pairs(path, examples, self.info.pairs)
     }
 
-    /// As [`Predictor::check_pairs`], and refuses texts without a mask where the task fills masks, and those whose masks
-    /// are behind the longest sequence.
+    /// As [`Predictor::check_pairs`], and refuses texts without a mask where the task fills masks, and those whose
+    /// masks are behind the longest sequence.
     ///
     /// # Errors
     /// As [`Predictor::check_pairs`]; [`Error::DataRow`] with the line of the first text without a mask.

@@ -131,8 +131,8 @@ impl Metric {
     /// # Errors
     /// [`Error::Metric`] if there are no rows, the two sides differ in length, a class is out of range, or the metric
     /// does not apply: accuracy, F1 and Matthews score classes; Pearson and Spearman score regressions; micro and macro
-    /// F1 and subset accuracy score several labels; the F1 of entities scores tags; perplexity and accuracy score masked
-    /// tokens.
+    /// F1 and subset accuracy score several labels; the F1 of entities scores tags; perplexity and accuracy score
+    /// masked tokens.
     pub fn compute(&self, predictions: &Predictions) -> Result<f64> {
         let refuse = |reason: String| Err(Error::Metric { metric: self.name(), reason });
         let (rows, truths) = match predictions {

@@ -1,5 +1,5 @@
-//! Perplexity: the exponential of the mean loss over all masked tokens. Of a model that knows nothing of a vocabulary of V
-//! it is V; of one that is always right and sure it is 1.
+//! Perplexity: the exponential of the mean loss over all masked tokens. Of a model that knows nothing of a vocabulary
+//! of V it is V; of one that is always right and sure it is 1.
 
 /// `exp(mean of the losses)`, 1 for none; never infinite.
 pub fn perplexity(losses: &[f32]) -> f64 {

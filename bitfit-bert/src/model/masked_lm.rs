@@ -1,5 +1,5 @@
-//! The checkpoint's own head for masked language modelling: a dense layer, GELU, a LayerNorm and a product with the word
-//! embeddings. Its matrices are frozen; a task trains its biases.
+//! The checkpoint's own head for masked language modelling: a dense layer, GELU, a LayerNorm and a product with the
+//! word embeddings. Its matrices are frozen; a task trains its biases.
 
 use bitfit_core::{Backend, Frozen, FrozenMatrix, Param, Precision, Result, Tape, Var};
 

@@ -2,12 +2,14 @@
 //! `from_pretrained` of transformers open.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bitfit_core::{Backend, HostTensor};
 use safetensors::tensor::{Dtype, TensorView};
+use tempfile::TempDir;
 
 use crate::checkpoint::safetensors::SINGLE;
 use crate::config::FILE_NAME as CONFIG;
@@ -30,8 +32,13 @@ const COPIED: [&str; 11] = [
     "generation_config.json",
 ];
 
-/// Refuses a directory that is there already.
+/// Refuses a directory that is there already, or that cannot be made.
 pub(super) fn check_new(dir: &Path) -> Result<()> {
+    refuse_existing(dir)?;
+    partial(dir).map(drop)
+}
+
+fn refuse_existing(dir: &Path) -> Result<()> {
     match fs::symlink_metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::Io { path: dir.into(), source: error }),
@@ -42,45 +49,51 @@ pub(super) fn check_new(dir: &Path) -> Result<()> {
     }
 }
 
-/// Writes a copy of a base with the values of `trained`, which are named as [`Model::values`](crate::model::Model::values)
-/// names them, in the place of its own: `config.json`, the files of the tokenizer, and `model.safetensors` with every
-/// tensor of the base's files under its own name, those of its heads included. What is not trained keeps its bytes; what
-/// is trained is F32.
+/// The directory that a path is in.
+fn parent(dir: &Path) -> &Path {
+    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// An empty directory beside a path, under a name of its own, with the permissions of a new directory. It is removed
+/// when it is dropped.
+fn partial(dir: &Path) -> Result<TempDir> {
+    let mut prefix = dir.file_name().map(OsStr::to_owned).unwrap_or_default();
+    prefix.push(".");
+    let make = || {
+        let new = tempfile::Builder::new().prefix(&prefix).suffix(".partial").tempdir_in(parent(dir))?;
+        // A temporary directory is its owner's alone.
+        let plain = new.path().join("new");
+        fs::create_dir(&plain)?;
+        fs::set_permissions(new.path(), fs::metadata(&plain)?.permissions())?;
+        fs::remove_dir(&plain)?;
+        Ok(new)
+    };
+    make().map_err(Error::io(dir))
+}
+
+/// Writes a copy of a base with the values of `trained`, which are named as
+/// [`Model::values`](crate::model::Model::values) names them, in the place of its own: `config.json`, the files of the
+/// tokenizer, and `model.safetensors` with every tensor of the base's files under its own name, those of its heads
+/// included. What is not trained keeps its bytes; what is trained is F32.
 ///
 /// The directory must not exist. It is written under a temporary name beside it and renamed when it is complete.
 ///
 /// # Errors
-/// [`Error::Io`] for a directory that exists or cannot be written; [`Error::MissingTensor`] for a trained tensor that the
-/// base does not have; [`Error::Weights`] for a tensor that does not lie row by row in the base's file, and when the
-/// base's files have changed since they were read.
+/// [`Error::Io`] for a directory that exists or cannot be written; [`Error::MissingTensor`] for a trained tensor that
+/// the base does not have; [`Error::Weights`] for a tensor that does not lie row by row in the base's file, and when
+/// the base's files have changed since they were read.
 pub fn write_base<D: Backend>(base: &Base<D>, trained: &HashMap<String, HostTensor>, dir: &Path) -> Result<()> {
-    check_new(dir)?;
-    let (name, parent) = (dir.file_name(), dir.parent().filter(|parent| !parent.as_os_str().is_empty()));
-    let (Some(name), parent) = (name, parent.unwrap_or(Path::new("."))) else {
-        return Err(Error::Io { path: dir.into(), source: io::ErrorKind::InvalidInput.into() });
-    };
-    let mut prefix = name.to_owned();
-    prefix.push(".");
-    let new = tempfile::Builder::new().prefix(&prefix).suffix(".partial").tempdir_in(parent).map_err(Error::io(dir))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // A temporary directory is its owner's alone; a new one has the permissions of one that is made beside it.
-        let plain = new.path().join("d");
-        fs::create_dir(&plain).map_err(Error::io(dir))?;
-        let mode = fs::metadata(&plain).map_err(Error::io(dir))?.permissions().mode();
-        fs::remove_dir(&plain).map_err(Error::io(dir))?;
-        fs::set_permissions(new.path(), fs::Permissions::from_mode(mode)).map_err(Error::io(dir))?;
-    }
+    refuse_existing(dir)?;
+    let new = partial(dir)?;
     copy_files(base.checkpoint().dir(), new.path())?;
     write_weights(base, trained, &new.path().join(SINGLE))?;
     base.checkpoint().check_unchanged()?;
     // Another program may have made the directory since; one with files in it is not replaced.
-    check_new(dir)?;
+    refuse_existing(dir)?;
     fs::rename(new.path(), dir).map_err(Error::io(dir))?;
-    // It has its new name, under which nothing is to be deleted.
+    // It has another name now, and nothing is to be removed.
     _ = new.keep();
-    _ = File::open(parent).and_then(|parent| parent.sync_all());
+    _ = File::open(parent(dir)).and_then(|parent| parent.sync_all());
     Ok(())
 }
 

@@ -325,11 +325,9 @@ impl<D: Backend> Finetune<D> {
             }
             probe = Some(fitted.report);
         }
-        if let Some(dir) = &options.save_base {
-            check_new(dir)?;
-        }
         let writer = TaskWriter::new(&options, &model)?;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+        options.save_base.as_deref().map_or(Ok(()), check_new)?;
         if let (ProbeUse::Result, Some(probe)) = (options.probe, &probe) {
             let best = (!probe.scores.is_empty()).then(|| BestEpoch { epoch: 0, scores: probe.scores.clone() });
             let state = State { last: probe.scores.clone(), best, ..State::default() };

@@ -1,5 +1,5 @@
-//! The tokens of a text for masked language modelling: all of them in as many sequences as it takes, with those that may
-//! be masked; and, of a text that holds masks, where they are.
+//! The tokens of a text for masked language modelling: all of them in as many sequences as it takes, with those that
+//! may be masked; and, of a text that holds masks, where they are.
 
 use rayon::prelude::*;
 use tokenizers::Token;
@@ -72,8 +72,8 @@ impl Tokenizer {
 
     /// All tokens of each text in sequences of at most `max_length` tokens, each token in one of them, in the order of
     /// the texts. A sequence ends before a word that does not fit, unless the word alone is longer. [`Encoding::read`]
-    /// has every token that is not special, with the number of its word as the tokenizer splits the text. A text without
-    /// such a token makes no sequence.
+    /// has every token that is not special, with the number of its word as the tokenizer splits the text. A text
+    /// without such a token makes no sequence.
     ///
     /// # Errors
     /// As [`Tokenizer::encode_all`].

@@ -26,13 +26,19 @@ text:   label<TAB>probability<TAB>text, or score<TAB>text; a tab and the
         semicolons; both are empty for a text without any. Tabs and line
         breaks inside a text become spaces, and other control characters
         escapes such as \\u{1b}. Of tags, a line word<TAB>tag for each word
-        and an empty line behind each text.
+        and an empty line behind each text. Of masks, a line of the five
+        most probable tokens for each mask of the text, each token<TAB>
+        probability, and an empty line behind each text.
 jsonl:  {\"text\", \"pair\", \"label\", \"probability\",
         \"probabilities\": {label: p}}, or {\"text\", \"pair\", \"score\"}, or
         {\"text\", \"pair\", \"labels\": [label], \"probabilities\": {label: p}},
         or {\"text\", \"words\": [word], \"tags\": [tag], \"probabilities\": [p],
-        \"entities\": [{\"type\", \"start\", \"end\", \"text\"}]}; pair only where
-        there is one, entities where tags mark some.";
+        \"entities\": [{\"type\", \"start\", \"end\", \"text\"}]}, or {\"text\",
+        \"masks\": [[{\"token\", \"probability\"}]]}; pair only where there is
+        one, entities where tags mark some.
+
+A task of kind mlm fills masks: each text must hold the tokenizer's mask token,
+such as [MASK]. Tokens are written as the vocabulary has them.";
 
 /// The flags of `predict`.
 #[derive(Debug, Args)]

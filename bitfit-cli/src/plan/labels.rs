@@ -1,4 +1,4 @@
-//! The classes or labels of a plan, with the number of rows of each.
+//! The classes or labels of a plan, with the number of rows of each; or what is masked.
 
 use bitfit_bert::data::Kind;
 use bitfit_bert::run::Plan;
@@ -10,12 +10,16 @@ const MOST_NAMED: usize = 8;
 
 /// What is predicted: `2 classes (blame 32, praise 32)`.
 pub fn text(plan: &Plan) -> String {
+    if let Some(masking) = plan.masking {
+        let what = if masking.whole_words { "words" } else { "tokens" };
+        return format!("{} % of the {what} are masked", masking.probability * 100.0);
+    }
     let Some(names) = &plan.labels else { return "scores".into() };
     let counted: Vec<(&str, usize)> = names.iter().map(String::as_str).zip(plan.label_rows.iter().copied()).collect();
     let what = match plan.kind {
         Kind::MultiLabel => "labels",
         Kind::Tag => "tags",
-        Kind::Classify | Kind::Regress => "classes",
+        Kind::Classify | Kind::Regress | Kind::MaskedLm => "classes",
     };
     let mut text = format!("{} {what}", grouped(names.len()));
     if let Some(separator) = plan.label_separator {

@@ -36,6 +36,14 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
         PlanNote::OneLabelATextAtMost => {
             "no text has more than one label; for one class a text choose --kind classify".into()
         }
+        PlanNote::Windows { texts, of, sequences } => format!(
+            "{} of {} texts are longer than {} tokens and are read in several sequences, so that nothing is left out: {} \
+             sequences in all",
+            grouped(*texts),
+            grouped(*of),
+            plan.max_length,
+            grouped(*sequences)
+        ),
         PlanNote::Cut { texts, of, left_out, tokens } => {
             let most = plan.config.max_length();
             let longer = if plan.max_length < most {
