@@ -1,7 +1,7 @@
-//! Masked language modelling on tiny random encoders of five architectures, against numbers that `goldens/masked_lm.py`
-//! computed with transformers in float64: logits at the masked tokens, losses, the gradient of everything that trains,
-//! ten AdamW steps. On every instruction set of this CPU, and on a GPU where there is one. And the base model that a run
-//! leaves.
+//! Masked language modelling on tiny random encoders of five architectures, against numbers that
+//! `goldens/masked_lm.py` computed with transformers in float64: logits at the masked tokens, losses, the gradient of
+//! everything that trains, ten AdamW steps. On every instruction set of this CPU, and on a GPU where there is one. And
+//! the base model that a run leaves.
 
 mod common;
 

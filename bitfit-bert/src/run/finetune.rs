@@ -249,22 +249,30 @@ impl<D: Backend> Finetune<D> {
         }
         let head = spec.head::<D>();
         let seed = options.training.seed;
-        let encode = |dataset: &Dataset| spec.encode_labelled(tokenizer, &dataset.examples, max_length);
-        let (train, eval, windows) = if spec.kind == Kind::MaskedLm {
+        let encode = |dataset: &Dataset| {
+            let encoded = spec.encode_labelled(tokenizer, &dataset.examples, max_length)?;
+            if spec.kind == Kind::MaskedLm && encoded.encodings.is_empty() {
+                let reason =
+                    "none of its texts has a token that can be masked: to the tokenizer they are empty or unknown";
+                return Err(Error::DataFile { path: dataset.path.clone(), reason: reason.into() });
+            }
+            Ok(encoded)
+        };
+        let (train, eval, masked) = if spec.kind == Kind::MaskedLm {
             let (options, vocabulary) = (options.masking, tokenizer.mask_vocabulary()?);
             let Encoded { encodings, texts } = encode(&training_set)?;
             let eval = eval_set.as_ref().map(&encode).transpose()?;
             let once = Masking::of_evaluation(options, vocabulary.clone());
             let eval = eval.map(|eval| once.once(&eval.encodings, 0));
-            let windows = notes::windows(training_set.examples.len(), &texts);
-            (Masking::of_training(options, vocabulary, seed).anew(encodings), eval, windows)
+            let masked = notes::masked(training_set.examples.len(), &texts);
+            (Masking::of_training(options, vocabulary, seed).anew(encodings), eval, masked)
         } else {
             let examples = |dataset: &Dataset| -> Result<Examples> {
                 let targets = head.targets(dataset)?;
                 let Encoded { encodings, texts } = encode(dataset)?;
                 Ok(Examples { encodings, texts, targets })
             };
-            (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?, None)
+            (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?, Vec::new())
         };
 
         let (initial, initial_head) = match &options.head {
@@ -280,7 +288,7 @@ impl<D: Backend> Finetune<D> {
         let datasets: Vec<&Dataset> = [Some(&training_set), eval_set.as_ref()].into_iter().flatten().collect();
         let plan = Plan::new(&options, &model, &train, eval.as_ref(), &datasets);
         let mut plan = Plan { initial_head, pooling_source, ..plan };
-        plan.notes.extend(windows);
+        plan.notes.extend(masked);
         Ok(Self { options, model, train, eval, plan })
     }
 

@@ -62,6 +62,8 @@ pub enum PlanNote {
         /// The number of sequences of all texts.
         sequences: usize,
     },
+    /// So many texts have no token that can be masked, and are left out.
+    NothingToMask(usize),
 }
 
 /// The notes on a training set of which these rows are trained on.
@@ -167,10 +169,12 @@ fn cut<'a>(encodings: impl IntoIterator<Item = &'a Encoding>) -> Option<PlanNote
     (texts > 0).then_some(PlanNote::Cut { texts, of, left_out, tokens })
 }
 
-/// The texts that are several sequences, from the text that each sequence is of.
-pub(super) fn windows(texts: usize, of: &[usize]) -> Option<PlanNote> {
+/// The notes on texts whose tokens are masked, from the text that each sequence is of.
+pub(super) fn masked(texts: usize, of: &[usize]) -> Vec<PlanNote> {
     let several = of.chunk_by(|a, b| a == b).filter(|sequences| sequences.len() > 1).count();
-    (several > 0).then_some(PlanNote::Windows { texts: several, of: texts, sequences: of.len() })
+    let none = texts - of.chunk_by(|a, b| a == b).count();
+    let windows = (several > 0).then_some(PlanNote::Windows { texts: several, of: texts, sequences: of.len() });
+    windows.into_iter().chain((none > 0).then_some(PlanNote::NothingToMask(none))).collect()
 }
 
 #[cfg(test)]
@@ -261,9 +265,9 @@ mod tests {
         assert_eq!(cut(&[text(10, 30), text(3, 0), text(10, 10)]), Some(expected));
     }
     #[test]
-    fn texts_of_several_sequences_are_counted() {
-        assert_eq!(windows(3, &[0, 1, 2]), None);
-        let expected = PlanNote::Windows { texts: 2, of: 4, sequences: 7 };
-        assert_eq!(windows(4, &[0, 1, 1, 3, 3, 3, 3]), Some(expected), "the third text has no sequence");
+    fn texts_of_several_sequences_and_of_none_are_counted() {
+        assert_eq!(masked(3, &[0, 1, 2]), []);
+        let several = PlanNote::Windows { texts: 2, of: 4, sequences: 7 };
+        assert_eq!(masked(4, &[0, 1, 1, 3, 3, 3, 3]), [several, PlanNote::NothingToMask(1)]);
     }
 }

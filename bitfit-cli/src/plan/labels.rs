@@ -12,7 +12,7 @@ const MOST_NAMED: usize = 8;
 pub fn text(plan: &Plan) -> String {
     if let Some(masking) = plan.masking {
         let what = if masking.whole_words { "words" } else { "tokens" };
-        return format!("{} % of the {what} are masked", masking.probability * 100.0);
+        return format!("{} % of the {what} are masked", (masking.probability * 1e4).round() / 1e2);
     }
     let Some(names) = &plan.labels else { return "scores".into() };
     let counted: Vec<(&str, usize)> = names.iter().map(String::as_str).zip(plan.label_rows.iter().copied()).collect();

@@ -44,6 +44,9 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
             plan.max_length,
             grouped(*sequences)
         ),
+        PlanNote::NothingToMask(texts) => {
+            format!("no token of {} can be masked: empty, or unknown to the tokenizer", rows_text(*texts))
+        }
         PlanNote::Cut { texts, of, left_out, tokens } => {
             let most = plan.config.max_length();
             let longer = if plan.max_length < most {

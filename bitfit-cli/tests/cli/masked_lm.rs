@@ -36,7 +36,6 @@ fn a_model_adapts_to_texts_and_the_epoch_of_the_lowest_perplexity_is_kept() {
     let before = fixture.run(&format!("{FINETUNE} --out before --epochs 1 --lr 1e-9")).json();
     let result = fixture.run(&format!("{FINETUNE} --out out --epochs 8 --lr 2e-2")).json();
     assert!(perplexity(&result) < 0.6 * perplexity(&before), "{result} {before}");
-    assert!(result["metrics"]["accuracy"].as_f64().unwrap() > before["metrics"]["accuracy"].as_f64().unwrap());
     assert_eq!((&result["probe"], &result["best"]["metric"]), (&Value::Null, &json!("perplexity")));
     let scores = lines(&fixture.read("out/metrics.jsonl"));
     let scores: Vec<f64> = scores.iter().filter_map(|line| line["eval"]["perplexity"].as_f64()).collect();
@@ -165,13 +164,14 @@ fn a_text_without_a_mask_is_refused_by_line() {
 fn a_plan_says_what_is_masked_and_that_nothing_is_cut() {
     let fixture = fixture();
     let long = format!("{}\nshort one\n", "the good day was bad ".repeat(40));
-    fixture.write("train.txt", long);
+    fixture.write("train.txt", long + "strange unknown\n");
     let run = fixture.run(&format!("{FINETUNE} --epochs 1 --whole-word --out out").replace("-q ", ""));
     for words in [
         "15 % of the words are masked",
         "reads the masked tokens, and is the checkpoint's own, of which the biases train",
         "biases of the head           3 tensors",
-        "1 of 2 texts are longer than 48 tokens and are read in several sequences, so that nothing is left out: 6 sequences",
+        "1 of 3 texts are longer than 48 tokens and are read in several sequences, so that nothing is left out: 6 sequences",
+        "no token of 1 row can be masked",
     ] {
         assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
     }
@@ -183,6 +183,7 @@ fn a_plan_says_what_is_masked_and_that_nothing_is_cut() {
 fn what_does_not_fit_is_refused_by_name() {
     let fixture = fixture();
     fixture.write("pairs.txt", "good day\tbad day\n");
+    fixture.write("unknown.txt", "EVQLVESGG\n");
     fs::create_dir(fixture.path("there")).unwrap();
     fs::create_dir(fixture.path("plain")).unwrap();
     fixture.write("plain/vocab.txt", fixture.read("model/vocab.txt"));
@@ -197,6 +198,8 @@ fn what_does_not_fit_is_refused_by_name() {
         ("--kind mlm --label text", &["--label", "need no labels"]),
         ("--kind mlm --pair separate", &["--pair separate"]),
         ("--kind mlm --train pairs.txt", &["pairs.txt, line 1", "single"]),
+        ("--kind mlm --train unknown.txt", &["unknown.txt", "none of its texts has a token that can be masked"]),
+        ("--kind mlm --eval unknown.txt", &["unknown.txt", "none of its texts has a token that can be masked"]),
         ("--kind mlm --save-base there", &["--save-base there", "there already"]),
         ("--kind mlm --save-base gone/new", &["gone/new"]),
         ("--kind mlm --save-base never", &["never", "there already"]),
