@@ -165,6 +165,8 @@ fn a_base_that_is_written_computes_what_base_and_task_do() {
         let same = old.names().iter().filter(kept).count();
         let inert = base.config().num_hidden_layers;
         assert_eq!(old.len() - same, model.trainable().len() - inert, "all but the key biases");
+        let [weights, config] = ["model.safetensors", "config.json"].map(|name| fs::metadata(path.join(name)).unwrap());
+        assert_eq!(weights.permissions(), config.permissions());
         let configs = [base.checkpoint().dir(), &path].map(|dir| fs::read(dir.join("config.json")).unwrap());
         assert_eq!(configs[0], configs[1]);
         assert_eq!(names(dir.path()), ["beside", "new"]);

@@ -145,6 +145,9 @@ fn write_weights<D: Backend>(base: &Base<D>, trained: &HashMap<String, HostTenso
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(views, Some(metadata), path)
         .map_err(|error| Error::Weights { path: path.into(), reason: format!("it cannot be written: {error}") })?;
+    // It is made for its owner alone; the configuration beside it is as any new file.
+    let plain = fs::metadata(path.with_file_name(CONFIG)).map_err(Error::io(path))?.permissions();
+    fs::set_permissions(path, plain).map_err(Error::io(path))?;
     sync(path)
 }
 
