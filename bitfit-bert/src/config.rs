@@ -63,6 +63,9 @@ pub struct ModelConfig {
     pub classifier_dropout: Option<f32>,
     /// Dropout before a span head; 0 in most architectures.
     pub span_dropout: f32,
+    /// Whether a head for masked language modelling has the word embeddings for its last matrix; yes unless the file
+    /// says no.
+    pub tie_word_embeddings: bool,
 }
 
 /// An activation function of the feed-forward layer.
@@ -155,6 +158,7 @@ impl ModelConfig {
                 Some((key, default)) => keys.probability(key)?.unwrap_or(default),
                 None => 0.0,
             },
+            tie_word_embeddings: keys.get("tie_word_embeddings").is_none_or(|tied| *tied != false),
         };
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(keys.invalid(format!(

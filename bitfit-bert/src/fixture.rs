@@ -10,7 +10,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use crate::arch::{Architecture, Positions};
+use crate::arch::{Architecture, MaskedLmTensor, Positions};
 use crate::config::{self, ModelConfig};
 
 /// The contents of a model's files: a configuration, and tensors by their names.
@@ -78,6 +78,20 @@ impl Tiny {
             "max_position_embeddings": config.max_length() + first,
             "type_vocab_size": config.type_vocab_size, "layer_norm_eps": config.layer_norm_eps,
         }))
+    }
+
+    /// The same model with the head for masked language modelling of its architecture.
+    ///
+    /// # Panics
+    /// When the architecture has none.
+    #[must_use]
+    pub fn with_masked_lm(mut self) -> Self {
+        let config = self.config();
+        let names = config.architecture.masked_lm.as_ref().expect("an architecture with such a head");
+        for tensor in MaskedLmTensor::ALL {
+            self.add(&names.name(tensor), &tensor.shape(&config), Dtype::F32);
+        }
+        self
     }
 
     /// The parsed configuration.

@@ -60,6 +60,18 @@ pub enum Setting {
     /// What is predicted for a text: [`Kind`](crate::data::Kind).
     #[strum(serialize = "the kind")]
     Kind,
+    /// What trains, or that a probe is the result.
+    #[strum(serialize = "the method")]
+    Method,
+    /// [`FinetuneOptions::head`](crate::run::FinetuneOptions::head).
+    #[strum(serialize = "the beginning of the head")]
+    InitialHead,
+    /// [`MaskingOptions::probability`](crate::heads::MaskingOptions::probability).
+    #[strum(serialize = "the probability of a mask")]
+    MaskProbability,
+    /// [`FinetuneOptions::save_base`](crate::run::FinetuneOptions::save_base).
+    #[strum(serialize = "the directory of the new base model")]
+    SaveBase,
     /// The kinds of bias that train.
     #[strum(serialize = "the kind of bias")]
     Biases,

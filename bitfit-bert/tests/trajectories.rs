@@ -10,7 +10,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use bitfit_bert::data::{Columns, Kind, ReadOptions};
-use bitfit_bert::heads::{PairEncoding, Pooling};
+use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::Base;
 use bitfit_bert::run::{Finetune, FinetuneOptions, HeadStart, ProbeUse};
@@ -64,6 +64,8 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         pair: PairEncoding::Joint,
         stride: None,
         pooling: Some(Pooling::Pooler),
+        masking: MaskingOptions::default(),
+        save_base: None,
         training: TrainOptions { epochs: 1, shuffle: false, ..TrainOptions::default() },
         device: device.name(),
         precision: "f32".into(),

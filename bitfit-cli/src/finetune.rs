@@ -1,5 +1,6 @@
 //! `finetune`: from arguments to a task file.
 
+use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
@@ -61,6 +62,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
     let Finished { report: outcome, task, probe } = finished;
     let state = &outcome.state;
     let best = state.best.as_ref();
+    let base_dir = args.save_base.as_ref().filter(|_| task.is_some());
     let seconds = state.training.as_secs_f64();
     let end = match outcome.stop {
         StopReason::Finished => "finished",
@@ -81,6 +83,9 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
                 grouped(task.bytes as usize)
             )),
             None => report::say(format_args!("{end} before the first step: nothing was written")),
+        }
+        if let Some(dir) = base_dir {
+            report::say(format_args!("base: {}, for --model", dir.display()));
         }
     }
     report::print(&FinetuneReport {
@@ -107,6 +112,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
         precision: name_of(args.machine.precision),
         task_file: task.as_ref().map(|task| task.path.display().to_string()),
         task_bytes: task.as_ref().map(|task| task.bytes),
+        base_dir: base_dir.map(|dir| dir.display().to_string()),
         end,
     })?;
     match &outcome.stop {
@@ -127,6 +133,9 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
 
 /// Refuses files that do not exist, and data that the run would overwrite.
 fn check_files(args: &FinetuneArgs) -> Result<()> {
+    if let Some(dir) = args.save_base.as_ref().filter(|dir| fs::symlink_metadata(dir).is_ok()) {
+        bail!("--save-base {}: it is there already; choose a new directory", dir.display());
+    }
     for path in [Some(&args.train), args.eval.as_ref(), args.head_file()].into_iter().flatten() {
         setup::check_input(path)?;
     }

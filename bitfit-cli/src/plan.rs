@@ -1,6 +1,7 @@
 //! The plan of a run as text, shown before the run starts.
 
 use bitfit_bert::BiasKind;
+use bitfit_bert::data::Kind;
 use bitfit_bert::heads::{PairEncoding, Pooling, PoolingSource};
 use bitfit_bert::model::TrainableKind;
 use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanPart};
@@ -37,7 +38,7 @@ pub fn plan_lines(plan: &Plan) -> Vec<String> {
         if first == last { format!("; in layer {first} only") } else { format!("; in layers {first}-{last} only") }
     });
     lines.add("trains", format!("{trainable} of {total} parameters ({percent:.3} %){layers}"));
-    plan.parts.iter().for_each(|part| lines.add("", part_text(part)));
+    plan.parts.iter().for_each(|part| lines.add("", part_text(part, plan.kind)));
     lines.add("head", pooling(plan));
     if let Some(text) = initial_head(&plan.initial_head, plan.labels.as_deref()) {
         lines.add("", text);
@@ -74,15 +75,16 @@ fn data(plan: &Plan) -> String {
     format!("{rows} rows ({tokens} tokens) to train on, {eval}; {}", labels::text(plan))
 }
 
-/// The tensors of one kind.
-fn part_text(part: &PlanPart) -> String {
+/// The tensors of one kind, in a task of this kind.
+fn part_text(part: &PlanPart, kind: Kind) -> String {
     let (name, note) = match part.kind {
         TrainableKind::Bias(BiasKind::Key) => {
             ("key bias".into(), "  (counted, but never changes: its gradient is exactly zero)")
         }
-        TrainableKind::Bias(kind) => (format!("{kind} bias"), ""),
+        TrainableKind::Bias(bias) => (format!("{bias} bias"), ""),
         TrainableKind::FreshPooler => ("new pooler".into(), "  (the checkpoint has none: weight and bias train)"),
         TrainableKind::HeadDense => ("dense layer of the head".into(), ""),
+        TrainableKind::Head if kind == Kind::MaskedLm => ("biases of the head".into(), ""),
         TrainableKind::Head => ("head".into(), ""),
     };
     let tensors = if part.tensors == 1 { "tensor" } else { "tensors" };
@@ -98,10 +100,12 @@ fn pooling(plan: &Plan) -> String {
         (Pooling::Mean, _) => "the mean over all tokens",
         (Pooling::ClsNormalized, _) => "the first token, divided by its length",
         (Pooling::MeanNormalized, _) => "the mean over all tokens, divided by its length",
+        (Pooling::Tokens, _) if plan.kind == Kind::MaskedLm => "the masked tokens",
         (Pooling::Tokens, _) => "the first token of each word",
         (Pooling::EveryToken, _) => "every token",
     };
     let why = match &plan.pooling_source {
+        _ if plan.kind == Kind::MaskedLm => "and is the checkpoint's own, of which the biases train".into(),
         _ if plan.pooling == Pooling::Tokens => "as every tagging of words does".into(),
         _ if plan.pooling == Pooling::EveryToken => "as every search for an answer does".into(),
         PoolingSource::Chosen => "by --pooling".to_owned(),

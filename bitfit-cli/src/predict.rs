@@ -71,7 +71,7 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
         if !args.machine.quiet {
             report::say_found(&dataset);
         }
-        loaded.predictor.check_pairs(&dataset.path, &dataset.examples)?;
+        loaded.predictor.check_texts(&dataset.path, &dataset.examples)?;
         for examples in dataset.examples.chunks(BATCH) {
             answers.write(examples)?;
         }
@@ -186,7 +186,7 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
         let (mut batch, mut failed) = (Vec::new(), None);
         for line in std::iter::once(first).chain(lines.try_iter().take(BATCH - 1)) {
             let checked = line.and_then(|example| {
-                answers.predictor.check_pairs(Path::new("<stdin>"), slice::from_ref(&example)).map(|()| example)
+                answers.predictor.check_texts(Path::new("<stdin>"), slice::from_ref(&example)).map(|()| example)
             });
             match checked {
                 Ok(example) => batch.push(example),

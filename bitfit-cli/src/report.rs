@@ -46,6 +46,9 @@ pub struct FinetuneReport<'a> {
     /// The task file; null if the run ended before its first step.
     pub task_file: Option<String>,
     pub task_bytes: Option<u64>,
+    /// The directory of the new base model; left out where none was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_dir: Option<String>,
     /// How the run ended: `finished`, `stopped` or `diverged`.
     pub end: &'static str,
 }

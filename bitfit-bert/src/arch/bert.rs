@@ -5,7 +5,7 @@
 
 use bitfit_core::ops::activation::Activation;
 
-use super::{Architecture, ConfigKeys, Module, OwnHead, Positions, TENSORFLOW_ALIASES};
+use super::{Architecture, ConfigKeys, MaskedLmNames, Module, OwnHead, Positions, TENSORFLOW_ALIASES};
 
 /// BERT's modules, the pooler last.
 pub(super) const MODULES: &[(Module, &str)] = &[
@@ -37,6 +37,12 @@ pub static BERT: Architecture = Architecture {
         has_dropout_before_dense: false,
         classifier: "classifier",
     },
+    masked_lm: Some(MaskedLmNames {
+        dense: "cls.predictions.transform.dense",
+        norm: "cls.predictions.transform.LayerNorm",
+        decoder: "cls.predictions.decoder",
+        decoder_bias: &["cls.predictions.bias", "cls.predictions.decoder.bias"],
+    }),
     aliases: TENSORFLOW_ALIASES,
     keys: ConfigKeys::BERT,
     positions: Positions::FromZero,

@@ -5,7 +5,7 @@
 
 use bitfit_core::ops::activation::Activation;
 
-use super::{Architecture, ConfigKeys, Module, OwnHead, Positions, TENSORFLOW_ALIASES};
+use super::{Architecture, ConfigKeys, MaskedLmNames, Module, OwnHead, Positions, TENSORFLOW_ALIASES};
 
 /// `model_type` "distilbert".
 pub static DISTILBERT: Architecture = Architecture {
@@ -32,6 +32,12 @@ pub static DISTILBERT: Architecture = Architecture {
         has_dropout_before_dense: false,
         classifier: "classifier",
     },
+    masked_lm: Some(MaskedLmNames {
+        dense: "vocab_transform",
+        norm: "vocab_layer_norm",
+        decoder: "vocab_projector",
+        decoder_bias: &["vocab_projector.bias"],
+    }),
     aliases: TENSORFLOW_ALIASES,
     keys: ConfigKeys {
         hidden_size: "dim",

@@ -1,12 +1,12 @@
-//! ELECTRA, the discriminator: BERT with embeddings of another width, projected to that of the layers, and without a
-//! pooler.
+//! ELECTRA, the discriminator or the generator: BERT with embeddings of another width, projected to that of the layers,
+//! and without a pooler. The generator alone has a head for masked language modelling.
 //!
 //! Paper: Clark et al., arXiv 2003.10555. Reference implementation: `ElectraModel` and
 //! `ElectraForSequenceClassification` in `models/electra/modeling_electra.py` of Hugging Face transformers.
 
 use bitfit_core::ops::activation::Activation;
 
-use super::{Architecture, ConfigKeys, Module, OwnHead, Positions, TENSORFLOW_ALIASES};
+use super::{Architecture, ConfigKeys, MaskedLmNames, Module, OwnHead, Positions, TENSORFLOW_ALIASES};
 
 /// `model_type` "electra".
 pub static ELECTRA: Architecture = Architecture {
@@ -35,6 +35,12 @@ pub static ELECTRA: Architecture = Architecture {
         has_dropout_before_dense: true,
         classifier: "classifier.out_proj",
     },
+    masked_lm: Some(MaskedLmNames {
+        dense: "generator_predictions.dense",
+        norm: "generator_predictions.LayerNorm",
+        decoder: "generator_lm_head",
+        decoder_bias: &["generator_lm_head.bias"],
+    }),
     aliases: TENSORFLOW_ALIASES,
     keys: ConfigKeys { embedding_size: Some(("embedding_size", 128)), ..ConfigKeys::BERT },
     positions: Positions::FromZero,

@@ -24,8 +24,8 @@ pub use distilbert::DISTILBERT;
 pub use electra::ELECTRA;
 pub use mpnet::MPNET;
 pub use roberta::{CAMEMBERT, ROBERTA, XLM_ROBERTA};
-use table::TENSORFLOW_ALIASES;
-pub use table::{ConfigKeys, OwnHead, Positions};
+pub use table::{ConfigKeys, MaskedLmNames, MaskedLmTensor, OwnHead, Positions};
+use table::{LM_HEAD, TENSORFLOW_ALIASES};
 
 use crate::config::ModelConfig;
 use crate::heads::Pooling;
@@ -186,6 +186,8 @@ pub struct Architecture {
     pub modules: &'static [(Module, &'static str)],
     /// The head of its own class for the classification of texts.
     pub head: OwnHead,
+    /// The head of its own class for masked language modelling; `None` where it has no such class.
+    pub masked_lm: Option<MaskedLmNames>,
     /// Endings of names in early conversions, and what transformers calls them today.
     pub aliases: &'static [(&'static str, &'static str)],
     /// The names of the extents in its configuration.
@@ -268,9 +270,7 @@ impl Architecture {
     /// endings or those of early conversions. `None` for heads, buffers and everything else that is not part of the
     /// encoder.
     pub fn role(&self, name: &str) -> Option<Role> {
-        let name = name.strip_prefix(self.prefix).unwrap_or(name);
-        let alias = self.aliases.iter().find_map(|(old, new)| Some(format!("{}{new}", name.strip_suffix(old)?)));
-        let name = alias.map_or(Cow::Borrowed(name), Cow::Owned);
+        let name = self.today(name.strip_prefix(self.prefix).unwrap_or(name));
         let (path, suffix) = name.rsplit_once('.')?;
         let part = [Part::Weight, Part::Bias].into_iter().find(|part| part.suffix() == suffix)?;
         self.modules.iter().filter(|(module, _)| part == Part::Weight || module.has_bias()).find_map(
@@ -282,6 +282,17 @@ impl Architecture {
                 Some(Role { layer, module, part })
             },
         )
+    }
+
+    /// The tensor of the head for masked language modelling that a file has under this name; `None` for all others.
+    pub fn masked_lm_tensor(&self, name: &str) -> Option<MaskedLmTensor> {
+        self.masked_lm.as_ref()?.tensor(&self.today(name))
+    }
+
+    /// A name with the endings of today.
+    fn today<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        let alias = self.aliases.iter().find_map(|(old, new)| Some(format!("{}{new}", name.strip_suffix(old)?)));
+        alias.map_or(Cow::Borrowed(name), Cow::Owned)
     }
 
     /// The tensors that a configuration implies, except the pooler's: the embeddings first, then layer by layer.
@@ -378,6 +389,29 @@ mod tests {
         let query = Role::bias(Module::Query, 0);
         assert_eq!(BERT.parameter_name(query), "bert.encoder.layer.0.attention.self.query.bias");
         assert_eq!(BERT.classifier_name(Pooling::Pooler, Part::Bias), "classifier.bias");
+    }
+
+    #[test]
+    fn a_head_for_masked_language_modelling_is_found_by_each_of_its_names() {
+        use MaskedLmTensor::{Decoder, Dense, Norm};
+        for (architecture, name, expected) in [
+            (&BERT, "cls.predictions.transform.dense.weight", Some(Dense(Part::Weight))),
+            (&BERT, "cls.predictions.transform.LayerNorm.gamma", Some(Norm(Part::Weight))),
+            (&BERT, "cls.predictions.transform.LayerNorm.bias", Some(Norm(Part::Bias))),
+            (&BERT, "cls.predictions.bias", Some(Decoder(Part::Bias))),
+            (&BERT, "cls.predictions.decoder.bias", Some(Decoder(Part::Bias))),
+            (&BERT, "cls.predictions.decoder.weight", Some(Decoder(Part::Weight))),
+            (&BERT, "cls.seq_relationship.weight", None),
+            (&BERT, "lm_head.bias", None),
+            (&XLM_ROBERTA, "lm_head.bias", Some(Decoder(Part::Bias))),
+            (&MPNET, "lm_head.layer_norm.weight", Some(Norm(Part::Weight))),
+            (&DISTILBERT, "vocab_projector.weight", Some(Decoder(Part::Weight))),
+            (&ELECTRA, "generator_lm_head.bias", Some(Decoder(Part::Bias))),
+            (&ELECTRA, "discriminator_predictions.dense.weight", None),
+            (&throwaway::THROWAWAY, "cls.predictions.bias", None),
+        ] {
+            assert_eq!(architecture.masked_lm_tensor(name), expected, "{name}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use bitfit_core::ops::activation::Activation;
 
-use super::{Architecture, ConfigKeys, Module, OwnHead, Positions, TENSORFLOW_ALIASES};
+use super::{Architecture, ConfigKeys, LM_HEAD, Module, OwnHead, Positions, TENSORFLOW_ALIASES};
 
 /// `model_type` "mpnet": all-mpnet-base-v2 and its like.
 pub static MPNET: Architecture = Architecture {
@@ -34,6 +34,7 @@ pub static MPNET: Architecture = Architecture {
         has_dropout_before_dense: true,
         classifier: "classifier.out_proj",
     },
+    masked_lm: Some(LM_HEAD),
     aliases: TENSORFLOW_ALIASES,
     keys: ConfigKeys {
         head_dropout: None,

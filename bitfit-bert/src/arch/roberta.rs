@@ -8,7 +8,7 @@
 use bitfit_core::ops::activation::Activation;
 
 use super::bert::MODULES;
-use super::{Architecture, ConfigKeys, Module, OwnHead, Positions, TENSORFLOW_ALIASES};
+use super::{Architecture, ConfigKeys, LM_HEAD, Module, OwnHead, Positions, TENSORFLOW_ALIASES};
 
 /// `model_type` "roberta".
 pub static ROBERTA: Architecture = relative("roberta", "RoBERTa", "Roberta");
@@ -31,6 +31,7 @@ const fn relative(model_type: &'static str, name: &'static str, class: &'static 
             has_dropout_before_dense: true,
             classifier: "classifier.out_proj",
         },
+        masked_lm: Some(LM_HEAD),
         aliases: TENSORFLOW_ALIASES,
         keys: ConfigKeys::BERT,
         positions: Positions::AfterPadding(None),

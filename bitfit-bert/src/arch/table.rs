@@ -1,7 +1,10 @@
-//! The parts of an architecture's table beside its names: its head, how it numbers positions, and its configuration's
-//! words.
+//! The parts of an architecture's table beside the names of its modules: its heads, how it numbers positions, and its
+//! configuration's words.
 
 use bitfit_core::ops::activation::Activation;
+
+use super::Part;
+use crate::config::ModelConfig;
 
 /// The head that an architecture's `ForSequenceClassification` of transformers has: a dense layer over the first token,
 /// its activation, and the classifier, with dropout before the classifier and, in some, before the dense layer too.
@@ -16,6 +19,78 @@ pub struct OwnHead {
     pub has_dropout_before_dense: bool,
     /// The name of the last layer `[C, H]`.
     pub classifier: &'static str,
+}
+
+/// The names of the head for masked language modelling that an architecture's `ForMaskedLM` of transformers has: a
+/// dense layer `[E, H]`, GELU, a LayerNorm, and a product with the word embeddings `[V, E]`, to which a bias `[V]` is
+/// added.
+#[derive(Debug)]
+pub struct MaskedLmNames {
+    /// The dense layer.
+    pub dense: &'static str,
+    /// The LayerNorm.
+    pub norm: &'static str,
+    /// The module of the product, whose weight a file need not hold, because it is the table of word pieces.
+    pub decoder: &'static str,
+    /// The names that the bias of the product has in files; the first is that of transformers' parameter.
+    pub decoder_bias: &'static [&'static str],
+}
+
+/// A tensor of a head for masked language modelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MaskedLmTensor {
+    /// The weight `[E, H]` or the bias `[E]` of the dense layer.
+    Dense(Part),
+    /// The scale or the shift `[E]` of the LayerNorm.
+    Norm(Part),
+    /// The weight `[V, E]` or the bias `[V]` of the product with the word embeddings.
+    Decoder(Part),
+}
+
+impl MaskedLmTensor {
+    /// What every such head has but the weight of the last product, in the order of the network.
+    pub const ALL: [Self; 5] = [
+        Self::Dense(Part::Weight),
+        Self::Dense(Part::Bias),
+        Self::Norm(Part::Weight),
+        Self::Norm(Part::Bias),
+        Self::Decoder(Part::Bias),
+    ];
+
+    /// What trains: the biases.
+    pub const BIASES: [Self; 3] = [Self::Dense(Part::Bias), Self::Norm(Part::Bias), Self::Decoder(Part::Bias)];
+
+    /// The extents in a model of this configuration.
+    pub fn shape(self, config: &ModelConfig) -> Vec<usize> {
+        let (h, e, v) = (config.hidden_size, config.embedding_size, config.vocab_size);
+        match self {
+            Self::Dense(Part::Weight) => vec![e, h],
+            Self::Decoder(Part::Weight) => vec![v, e],
+            Self::Decoder(Part::Bias) => vec![v],
+            Self::Dense(Part::Bias) | Self::Norm(_) => vec![e],
+        }
+    }
+}
+
+impl MaskedLmNames {
+    /// The name of a tensor in transformers.
+    pub fn name(&self, tensor: MaskedLmTensor) -> String {
+        match tensor {
+            MaskedLmTensor::Dense(part) => format!("{}.{}", self.dense, part.suffix()),
+            MaskedLmTensor::Norm(part) => format!("{}.{}", self.norm, part.suffix()),
+            MaskedLmTensor::Decoder(Part::Weight) => format!("{}.{}", self.decoder, Part::Weight.suffix()),
+            MaskedLmTensor::Decoder(Part::Bias) => self.decoder_bias[0].into(),
+        }
+    }
+
+    /// The tensor of this name; `None` for every other name.
+    pub(super) fn tensor(&self, name: &str) -> Option<MaskedLmTensor> {
+        if self.decoder_bias.contains(&name) {
+            return Some(MaskedLmTensor::Decoder(Part::Bias));
+        }
+        let named = MaskedLmTensor::ALL.into_iter().chain([MaskedLmTensor::Decoder(Part::Weight)]);
+        named.into_iter().find(|&tensor| self.name(tensor) == name)
+    }
 }
 
 /// How tokens are numbered for the table of positions.
@@ -75,6 +150,14 @@ impl ConfigKeys {
         position_buckets: None,
     };
 }
+
+/// The names of RoBERTa's head for masked language modelling, which several of its relatives have.
+pub(super) const LM_HEAD: MaskedLmNames = MaskedLmNames {
+    dense: "lm_head.dense",
+    norm: "lm_head.layer_norm",
+    decoder: "lm_head.decoder",
+    decoder_bias: &["lm_head.bias", "lm_head.decoder.bias"],
+};
 
 /// TensorFlow's words for the two vectors of a LayerNorm, which early conversions kept.
 pub(super) const TENSORFLOW_ALIASES: &[(&str, &str)] =

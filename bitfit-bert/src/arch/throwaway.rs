@@ -26,6 +26,7 @@ pub static THROWAWAY: Architecture = Architecture {
         (Module::Pooler, "pre_classifier"),
     ],
     head: OwnHead { dense: None, activation: Activation::Tanh, has_dropout_before_dense: false, classifier: "head" },
+    masked_lm: None,
     aliases: &[],
     keys: ConfigKeys {
         hidden_size: "dim",

@@ -14,6 +14,7 @@
 
 mod fingerprint;
 pub(crate) mod mapped;
+mod masked_lm;
 mod pytorch;
 pub(crate) mod safetensors;
 pub(crate) mod to_f32;
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 use ::safetensors::Dtype;
 use bitfit_core::HostTensor;
 
-use crate::arch::{Architecture, Module, Part, Role};
+use crate::arch::{Architecture, MaskedLmTensor, Module, Part, Role};
 use crate::config::ModelConfig;
 use crate::{Error, Result};
 use mapped::{Entry, MappedFile};
@@ -47,8 +48,11 @@ pub struct Checkpoint {
     config: ModelConfig,
     /// The tensors of the encoder: complete, of supported types and with the expected shapes.
     entries: BTreeMap<Role, Entry>,
-    /// The names, as in the file and sorted, of tensors that are not part of the encoder: heads, adapters, buffers.
-    ignored: Vec<String>,
+    /// The tensors of a head for masked language modelling, as far as the file has them and unchecked. A file may hold
+    /// one under several names.
+    masked_lm: BTreeMap<MaskedLmTensor, Vec<Entry>>,
+    /// All other tensors, sorted by their names: heads of tasks, adapters, buffers.
+    others: Vec<Entry>,
 }
 
 impl Checkpoint {
@@ -69,10 +73,14 @@ impl Checkpoint {
         let config = ModelConfig::open(dir)?;
         let WeightFiles { path, entries: found, files } = weight_files::read_directory(dir)?;
         let mut entries = BTreeMap::new();
-        let mut ignored = Vec::new();
+        let mut masked_lm = BTreeMap::<_, Vec<_>>::new();
+        let mut others = Vec::new();
         for entry in found {
             let Some(role) = config.architecture.role(&entry.name) else {
-                ignored.push(entry.name);
+                match config.architecture.masked_lm_tensor(&entry.name) {
+                    Some(tensor) => masked_lm.entry(tensor).or_default().push(entry),
+                    None => others.push(entry),
+                }
                 continue;
             };
             match entries.entry(role) {
@@ -85,8 +93,9 @@ impl Checkpoint {
                 }
             }
         }
-        ignored.sort_unstable();
-        let checkpoint = Self { dir: dir.into(), path, files, config, entries, ignored };
+        others.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        masked_lm.values_mut().for_each(|entries| entries.sort_unstable_by(|a, b| a.name.cmp(&b.name)));
+        let checkpoint = Self { dir: dir.into(), path, files, config, entries, masked_lm, others };
         checkpoint.validate()?;
         Ok(checkpoint)
     }
@@ -132,12 +141,19 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::MissingTensor`] for a pooler that the file does not hold or a layer that the model does not have.
     pub fn tensor(&self, role: Role) -> Result<HostTensor> {
-        let entry = self.entries.get(&role).ok_or_else(|| self.missing(role))?;
-        let shape = entry.shape.clone();
-        Ok(match entry.dtype {
-            Dtype::F32 => HostTensor::from_shared(shape, entry.bytes.clone(), entry.range.clone())?,
-            dtype => HostTensor::new(shape, to_f32::to_f32(dtype, &entry.bytes[entry.range.clone()]))?,
-        })
+        to_host(self.entries.get(&role).ok_or_else(|| self.missing(role))?)
+    }
+
+    /// Every tensor of the files, heads and buffers included, with its parameter name if it is one that a task can have
+    /// trained.
+    pub(crate) fn all_entries(&self) -> impl Iterator<Item = (&Entry, Option<String>)> {
+        let architecture = self.architecture();
+        let encoder = self.entries.iter().map(|(role, entry)| (entry, Some(architecture.parameter_name(*role))));
+        let head = self.masked_lm.iter().flat_map(|(tensor, entries)| {
+            let name = architecture.masked_lm.as_ref().map(|names| names.name(*tensor));
+            entries.iter().map(move |entry| (entry, name.clone()))
+        });
+        encoder.chain(head).chain(self.others.iter().map(|entry| (entry, None)))
     }
 
     /// Returns the memory of the mapped file to the system, for a tensor that has been laid out elsewhere. A view of
@@ -214,7 +230,7 @@ impl Checkpoint {
         let wrong = |reason| Err(Error::Weights { path: self.path.clone(), reason });
         let expected = self.config.num_hidden_layers;
         if self.entries.is_empty() {
-            let some: Vec<_> = self.ignored.iter().take(3).map(String::as_str).collect();
+            let some: Vec<_> = self.all_entries().take(3).map(|(entry, _)| entry.name.as_str()).collect();
             let some = if some.is_empty() { "no tensors at all".into() } else { format!("{}, …", some.join(", ")) };
             return wrong(format!("the file holds no tensor of a {}: it holds {some}", self.architecture()));
         }
@@ -228,8 +244,12 @@ impl Checkpoint {
     }
 
     fn check(&self, role: Role, entry: &Entry) -> Result<()> {
+        self.check_entry(entry, self.architecture().shape(role, &self.config))
+    }
+
+    /// Checks that a tensor has these extents and a type that is read.
+    fn check_entry(&self, entry: &Entry, expected: Vec<usize>) -> Result<()> {
         let (path, tensor) = (entry.path.to_path_buf(), entry.name.clone());
-        let expected = self.architecture().shape(role, &self.config);
         if entry.shape != expected {
             return Err(Error::ShapeMismatch { path, tensor, expected, found: entry.shape.clone() });
         }
@@ -248,6 +268,15 @@ impl Checkpoint {
     fn missing(&self, role: Role) -> Error {
         Error::MissingTensor { path: self.path.clone(), name: self.architecture().name(role) }
     }
+}
+
+/// A tensor in f32: a view of the mapped file if it is stored as aligned F32, otherwise a converted copy.
+fn to_host(entry: &Entry) -> Result<HostTensor> {
+    let shape = entry.shape.clone();
+    Ok(match entry.dtype {
+        Dtype::F32 => HostTensor::from_shared(shape, entry.bytes.clone(), entry.range.clone())?,
+        dtype => HostTensor::new(shape, to_f32::to_f32(dtype, &entry.bytes[entry.range.clone()]))?,
+    })
 }
 
 #[cfg(test)]
@@ -274,7 +303,7 @@ mod tests {
     fn tensors_come_out_as_they_went_in() {
         let tiny = Tiny::new();
         let base = tiny.open();
-        assert!(base.has_pooler() && base.ignored.is_empty());
+        assert!(base.has_pooler() && base.others.is_empty());
         assert_eq!(base.roles().count(), tiny.tensors.len());
         for (name, tensor) in &tiny.tensors {
             let read = base.tensor(base.architecture().role(name).unwrap()).unwrap();
@@ -310,7 +339,11 @@ mod tests {
         for role in plain.roles() {
             assert_eq!(plain.tensor(role).unwrap().data(), dressed.tensor(role).unwrap().data());
         }
-        assert_eq!(dressed.ignored, ["bert.embeddings.position_ids", "cls.predictions.bias"]);
+        assert_eq!(
+            dressed.others.iter().map(|entry| &entry.name).collect::<Vec<_>>(),
+            ["bert.embeddings.position_ids"]
+        );
+        assert_eq!(dressed.all_entries().count(), plain.all_entries().count() + 2);
         assert_eq!(plain.fingerprint().unwrap(), dressed.fingerprint().unwrap());
     }
 
@@ -484,7 +517,7 @@ mod tests {
         let adapter = "encoder.layer.0.output.adapters.a.down.weight";
         tiny.add(adapter, &[2, 8], Dtype::F32);
         let base = tiny.open();
-        assert_eq!(base.ignored, [adapter]);
+        assert_eq!(base.others.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), [adapter]);
         assert_eq!(base.fingerprint().unwrap(), Tiny::new().open().fingerprint().unwrap());
     }
 

@@ -81,6 +81,9 @@ pub enum Kind {
     MultiLabel,
     /// The span of a context that answers a question, or that there is none.
     Span,
+    /// The tokens that are masked in it: masked language modelling, which needs no labels.
+    #[strum(serialize = "mlm")]
+    MaskedLm,
 }
 
 impl Kind {
@@ -113,7 +116,7 @@ impl Contents {
     /// What the examples of a kind of task are.
     pub fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Classify | Kind::Regress | Kind::MultiLabel => Self::Texts,
+            Kind::Classify | Kind::Regress | Kind::MultiLabel | Kind::MaskedLm => Self::Texts,
             Kind::Tag => Self::TaggedWords,
             Kind::Span => Self::Questions,
         }

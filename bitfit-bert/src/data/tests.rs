@@ -127,7 +127,7 @@ fn glues_own_files_have_their_published_row_counts() {
                 assert_eq!(labels.names(), classes, "{folder}");
                 assert_eq!(labels.encode(&dev_set).unwrap().len(), dev.1);
             }
-            Kind::Tag | Kind::MultiLabel | Kind::Span => unreachable!("no task of GLUE"),
+            Kind::Tag | Kind::MultiLabel | Kind::Span | Kind::MaskedLm => unreachable!("no task of GLUE"),
             Kind::Regress => {
                 for set in [&train_set, &dev_set] {
                     assert!(set.scores().unwrap().iter().all(|score| (0.0..=5.0).contains(score)));

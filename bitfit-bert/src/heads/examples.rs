@@ -62,12 +62,27 @@ impl Examples {
         self.targets.of(rows.iter().map(|&row| (self.texts[row], &self.encodings[row])))
     }
 
+    /// Some of the sequences as a step of this epoch, from 1, reads them, where they are drawn for each: then they are
+    /// all that the result has. `None` for sequences that are the same in every epoch.
+    ///
+    /// # Panics
+    /// When a sequence is out of range.
+    pub fn drawn(&self, epoch: usize, rows: &[usize]) -> Option<Self> {
+        let Targets::Masked(masking) = &self.targets else { return None };
+        Some(masking.mask(epoch, rows.iter().map(|&row| (row, &self.encodings[row]))))
+    }
+
+    /// Whether the sequences are drawn for each epoch.
+    pub fn are_drawn(&self) -> bool {
+        matches!(self.targets, Targets::Masked(_))
+    }
+
     /// Refuses examples that cannot be trained on.
     pub(crate) fn validate(&self) -> Result<()> {
         let refuse = |value, reason| Err(Error::Setting { setting: Setting::TrainingSet, value, reason });
         match (self.len(), self.texts.last().map_or(0, |last| last + 1), self.targets.len()) {
             (0, ..) => refuse("empty".into(), "there must be at least one text"),
-            (_, texts, targets) if texts > targets => {
+            (_, texts, targets) if texts > targets && !self.are_drawn() => {
                 refuse(format!("{texts} texts and {targets} targets"), "each text needs one target")
             }
             (sequences, ..) if sequences != self.texts.len() => {
@@ -89,6 +104,20 @@ pub struct Encoded {
 }
 
 impl Encoded {
+    /// The sequences of texts, of each as many as it has.
+    ///
+    /// # Errors
+    /// The first of theirs.
+    pub(crate) fn of_texts(texts: Vec<Result<Vec<Encoding>>>) -> Result<Self> {
+        let mut encoded = Self::default();
+        for (text, encodings) in texts.into_iter().enumerate() {
+            let encodings = encodings?;
+            encoded.texts.extend(std::iter::repeat_n(text, encodings.len()));
+            encoded.encodings.extend(encodings);
+        }
+        Ok(encoded)
+    }
+
     /// The sequences of each of `texts` texts.
     pub fn by_text(&self, texts: usize) -> impl Iterator<Item = Range<usize>> {
         let mut first = 0;

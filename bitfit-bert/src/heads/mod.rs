@@ -6,6 +6,8 @@
 
 mod classify;
 mod examples;
+mod masked_lm;
+mod masking;
 mod multi_label;
 pub(crate) mod pooling;
 mod regress;
@@ -14,6 +16,7 @@ mod tag;
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bitfit_core::ops::attention::Sequences;
 use bitfit_core::{Backend, Tape, Var};
@@ -27,6 +30,9 @@ use crate::{Result, UnknownName};
 
 use classify::Classify;
 pub use examples::{Encoded, Examples};
+pub use masked_lm::CANDIDATES;
+use masked_lm::MaskedLm;
+pub use masking::{Masking, MaskingOptions};
 use multi_label::MultiLabel;
 pub use multi_label::THRESHOLD;
 pub use pooling::{Pooling, PoolingSource};
@@ -85,7 +91,18 @@ impl TaskSpec {
         self.pairs && self.pair == PairEncoding::Separate
     }
 
-    /// The tokens of texts as the task's model takes them.
+    /// The tokens of labelled texts, to train on or to score; those of masked language modelling are not masked yet.
+    ///
+    /// # Errors
+    /// As [`TaskSpec::encode`].
+    pub fn encode_labelled(&self, tokenizer: &Tokenizer, examples: &[Example], max_length: usize) -> Result<Encoded> {
+        match self.kind {
+            Kind::MaskedLm => tokenizer.encode_all_chunks(examples, max_length),
+            _ => self.encode(tokenizer, examples, max_length),
+        }
+    }
+
+    /// The tokens of texts as the task's model takes them for a prediction.
     ///
     /// # Errors
     /// As [`Tokenizer::encode_all`].
@@ -96,6 +113,7 @@ impl TaskSpec {
                 let stride = self.span.map_or(DEFAULT_STRIDE, |span| span.stride);
                 return tokenizer.encode_all_windows(examples, max_length, stride);
             }
+            Kind::MaskedLm => tokenizer.encode_all_masks(examples, max_length)?,
             Kind::Classify | Kind::Regress | Kind::MultiLabel if self.encodes_apart() => {
                 tokenizer.encode_all_apart(&texts(examples), max_length)?
             }
@@ -123,6 +141,7 @@ impl TaskSpec {
         match self.kind {
             Kind::Classify => Box::new(Classify::new(self.labels.clone().expect("a classification has labels"))),
             Kind::Regress => Box::new(Regress),
+            Kind::MaskedLm => Box::new(MaskedLm),
             Kind::Tag => Box::new(Tag::new(self.labels.clone().expect("a tagging has labels"))),
             Kind::Span => Box::new(Span::new(self.span.expect("a task of spans has its settings"))),
             Kind::MultiLabel => {
@@ -139,6 +158,7 @@ pub fn default_metrics(kind: Kind, labels: Option<&Labels>) -> Vec<Metric> {
         (Kind::Regress, _) => regress::METRICS,
         (Kind::MultiLabel, _) => multi_label::METRICS,
         (Kind::Span, _) => span::METRICS,
+        (Kind::MaskedLm, _) => masked_lm::METRICS,
         (Kind::Tag, Some(labels)) => tag::metrics(labels),
         (Kind::Tag, None) => &[Metric::Accuracy],
     };
@@ -152,8 +172,10 @@ pub enum Targets {
     Classes(Vec<usize>),
     /// A score for each text.
     Scores(Vec<f32>),
-    /// The index of a tag for each word of each text.
+    /// The index of a tag for each word of each text; or, for each sequence, the tokens that were masked in it.
     Tags(Vec<Vec<usize>>),
+    /// The tokens that are masked in a sequence, which are drawn for each epoch.
+    Masked(Arc<Masking>),
     /// `[texts, C]`: 1 where the text has the label, 0 elsewhere.
     Indicators(Array2<f32>),
     /// The right answers of each question.
@@ -163,7 +185,7 @@ pub enum Targets {
 }
 
 impl Targets {
-    /// The number of targets.
+    /// The number of targets; 0 for those that are still to be drawn.
     pub fn len(&self) -> usize {
         match self {
             Self::Classes(classes) => classes.len(),
@@ -172,6 +194,7 @@ impl Targets {
             Self::Indicators(indicators) => indicators.nrows(),
             Self::Answers(answers) => answers.len(),
             Self::Spans(spans) => spans.len(),
+            Self::Masked(_) => 0,
         }
     }
 
@@ -193,6 +216,7 @@ impl Targets {
             Self::Tags(texts) => Self::Tags(rows.iter().map(|&row| texts[row].clone()).collect()),
             Self::Answers(answers) => Self::Answers(rows.iter().map(|&row| answers[row].clone()).collect()),
             Self::Spans(spans) => Self::Spans(rows.iter().map(|&row| spans[row]).collect()),
+            Self::Masked(_) => self.clone(),
         }
     }
 
@@ -200,7 +224,7 @@ impl Targets {
     /// tags of words become classes; or one for each sequence, so that answers become spans of tokens.
     fn of<'a>(&self, sequences: impl Iterator<Item = (usize, &'a Encoding)>) -> Self {
         match self {
-            Self::Classes(_) | Self::Scores(_) | Self::Indicators(_) | Self::Spans(_) => {
+            Self::Classes(_) | Self::Scores(_) | Self::Indicators(_) | Self::Spans(_) | Self::Masked(_) => {
                 self.select(&sequences.map(|(text, _)| text).collect::<Vec<_>>())
             }
             Self::Tags(texts) => {
@@ -244,6 +268,18 @@ pub enum Prediction {
         /// Its share of the softmax over the most probable answers.
         probability: f32,
     },
+    /// The most probable tokens for each mask of the text, the most probable first: [`CANDIDATES`], or all of a smaller
+    /// vocabulary.
+    Masks(Vec<Vec<Candidate>>),
+}
+
+/// A token that may stand in the place of a mask.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Its number in the vocabulary.
+    pub token: u32,
+    /// Its share of the softmax over the vocabulary.
+    pub probability: f32,
 }
 
 /// The tag of a word.
@@ -259,7 +295,8 @@ pub struct WordTag {
 
 /// A kind of task on the device `D`: the width of its output, its loss, and the meaning of the output.
 pub trait Head<D: Backend>: Debug + Send + Sync {
-    /// C: the number of outputs for a row that the head reads, logits or scores.
+    /// C: the number of outputs for a row that the head reads, logits or scores, as far as they are kept to be scored
+    /// ([`Head::keep`]).
     fn outputs(&self) -> usize;
 
     /// The targets of a labelled data set.
@@ -280,10 +317,20 @@ pub trait Head<D: Backend>: Debug + Send + Sync {
         sequences: &Sequences<D>,
     ) -> Result<Var<D>>;
 
-    /// The prediction for a text, from the outputs `[R, C]` of its sequences.
+    /// What is kept of a batch's outputs, row by row: to score them, where their targets are given, or to decode them.
+    /// All of them, unless there are too many. What is not finite leaves something that is not finite.
+    ///
+    /// # Errors
+    /// [`crate::Error::Metric`] when there is not one target of the head's kind for each row.
+    fn keep(&self, outputs: Array2<f32>, _targets: Option<&Targets>) -> Result<Array2<f32>> {
+        Ok(outputs)
+    }
+
+    /// The prediction for a text, from what is kept of the outputs of its sequences.
     fn decode(&self, outputs: ArrayView2<'_, f32>, sequences: &[Encoding]) -> Prediction;
 
-    /// A metric over the outputs `[R, C]` of labelled texts. Of the sequences, the tokens are not read.
+    /// A metric over what is kept, `[R, C]`, of the outputs of labelled texts. Of the sequences, the tokens are not
+    /// read.
     ///
     /// # Errors
     /// [`crate::Error::Metric`] for a metric of another kind of task.

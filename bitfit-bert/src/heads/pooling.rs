@@ -25,7 +25,8 @@ pub enum Pooling {
     ClsNormalized,
     /// The mean over all tokens, divided by its length.
     MeanNormalized,
-    /// Each token that the task names, as it is: the read-out of a tagging of words, and of no other.
+    /// Each token that the task names, as it is: the read-out of a tagging of words and of masked language
+    /// modelling, and of no other.
     Tokens,
     /// Every token of a sequence, as it is: the read-out of a task whose answer is a span of the text, and of no other.
     EveryToken,
@@ -54,7 +55,7 @@ impl Pooling {
     /// The one read-out of a kind of task that reads tokens; `None` for a kind that may choose among all others.
     pub fn of_kind(kind: Kind) -> Option<Self> {
         match kind {
-            Kind::Tag => Some(Self::Tokens),
+            Kind::Tag | Kind::MaskedLm => Some(Self::Tokens),
             Kind::Span => Some(Self::EveryToken),
             Kind::Classify | Kind::Regress | Kind::MultiLabel => None,
         }

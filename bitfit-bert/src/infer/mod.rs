@@ -5,8 +5,8 @@ use std::path::Path;
 use bitfit_core::Backend;
 use ndarray::{Array2, s};
 
-use crate::data::{Dataset, Example, Labels, check_pairs};
-use crate::heads::{Examples, Prediction};
+use crate::data::{Dataset, Example, Kind, Labels, check_pairs};
+use crate::heads::{Examples, Masking, Prediction};
 use crate::methods::Method;
 use crate::metrics::Metric;
 use crate::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
@@ -97,12 +97,57 @@ impl<D: Backend> Predictor<D> {
         check_pairs(path, examples, self.info.pairs)
     }
 
+    /// As [`Predictor::check_pairs`], and refuses texts without a mask where the task fills masks, and those whose
+    /// masks are behind the longest sequence.
+    ///
+    /// # Errors
+    /// As [`Predictor::check_pairs`]; [`Error::DataRow`] with the line of the first text without a mask.
+    pub fn check_texts(&self, path: &Path, examples: &[Example]) -> Result<()> {
+        self.check_pairs(path, examples)?;
+        if self.info.kind != Kind::MaskedLm {
+            return Ok(());
+        }
+        let tokenizer = self.model.base().tokenizer()?;
+        self.check_masks(path, examples, &tokenizer.encode_all_masks(examples, self.max_length)?)
+    }
+
+    /// Refuses a text without a mask, where the task fills masks.
+    fn check_masks(&self, path: &Path, examples: &[Example], encodings: &[Encoding]) -> Result<()> {
+        let fills_masks = self.info.kind == Kind::MaskedLm;
+        let without = examples.iter().zip(encodings).find(|(_, encoding)| fills_masks && encoding.read.is_empty());
+        let Some((example, encoding)) = without else { return Ok(()) };
+        let mask = self.model.base().tokenizer()?.mask_token().unwrap_or_default();
+        let reason = match encoding.left_out {
+            0 => format!("there is no mask to fill: put {mask} in the place of a word"),
+            _ => format!(
+                "there is no mask to fill among its first {} tokens: put {mask} in the place of a word there",
+                encoding.ids.len()
+            ),
+        };
+        Err(Error::DataRow { path: path.into(), line: example.line, reason })
+    }
+
+    /// The text of a token of the vocabulary, as the tokenizer's files have it.
+    ///
+    /// # Errors
+    /// As [`Base::tokenizer`].
+    pub fn token(&self, id: u32) -> Result<String> {
+        Ok(self.model.base().tokenizer()?.token(id))
+    }
+
+    /// The masks of an evaluation; `None` for a task that masks nothing.
+    fn masking(&self) -> Result<Option<Masking>> {
+        let Some(options) = self.info.hyperparameters.masking else { return Ok(None) };
+        let vocabulary = self.model.base().tokenizer()?.mask_vocabulary()?;
+        Ok(Some(Masking::of_evaluation(options, vocabulary)))
+    }
+
     /// Predicts for texts or pairs, in their order. Use [`Predictor::check_pairs`] to check whether they are pairs,
     /// because here there is no line number for an error.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] when a text cannot be encoded; [`Error::NotFinite`] for a model that
-    /// diverged; [`Error::Core`] when the device fails.
+    /// [`Error::Tokenizer`] when a text cannot be encoded; [`Error::DataRow`] for a text without a mask where the task
+    /// fills masks; [`Error::NotFinite`] for a model that diverged; [`Error::Core`] when the device fails.
     pub fn predict(&self, texts: &[(&str, Option<&str>)]) -> Result<Vec<Prediction>> {
         let example = |(line, &(text, pair)): (usize, &(&str, Option<&str>))| Example {
             text: text.to_owned(),
@@ -122,6 +167,7 @@ impl<D: Backend> Predictor<D> {
     pub fn predict_examples(&self, examples: &[Example]) -> Result<Vec<Prediction>> {
         let tokenizer = self.model.base().tokenizer()?;
         let encoded = self.model.spec().encode(tokenizer, examples, self.max_length)?;
+        self.check_masks(Path::new("<texts>"), examples, &encoded.encodings)?;
         let outputs = train::outputs(&self.model, &encoded.encodings)?;
         self.model.base().checkpoint().check_unchanged()?;
         let mut first = 0;
@@ -143,14 +189,24 @@ impl<D: Backend> Predictor<D> {
         self.check_pairs(&dataset.path, &dataset.examples)?;
         let head = self.model.head();
         let targets = head.targets(dataset)?;
+        let masking = self.masking()?;
         let mut parts = vec![Array2::zeros((0, head.outputs()))];
         let mut tokens = 0;
         let tokenizer = self.model.base().tokenizer()?;
         let mut examples = Examples { encodings: Vec::new(), texts: Vec::new(), targets };
         for (part, texts) in dataset.examples.chunks(ENCODED_AT_ONCE).enumerate() {
             let first = part * ENCODED_AT_ONCE;
-            let encoded = self.model.spec().encode(tokenizer, texts, self.max_length)?;
-            parts.push(train::outputs(&self.model, &encoded.encodings).map_err(in_row(first))?);
+            let mut encoded = self.model.spec().encode_labelled(tokenizer, texts, self.max_length)?;
+            let outputs = match &masking {
+                Some(masking) => {
+                    let masked = masking.once(&encoded.encodings, examples.len());
+                    let outputs = train::scored_outputs(&self.model, &masked);
+                    encoded.encodings = masked.encodings;
+                    outputs
+                }
+                None => train::outputs(&self.model, &encoded.encodings),
+            };
+            parts.push(outputs.map_err(in_row(first))?);
             examples.texts.extend(encoded.texts.iter().map(|text| first + text));
             // A score does not read the tokens.
             examples.encodings.extend(encoded.encodings.into_iter().map(|encoding| {

@@ -1,6 +1,6 @@
 //! Scores of predictions against a labelled set, the way GLUE and the BitFit paper report them.
 //!
-//! All arithmetic is f64, and greater is better for every metric, so one comparison finds the best epoch. A value is
+//! All arithmetic is f64. Greater is better for every metric but perplexity ([`Metric::is_better`]). A value is
 //! always finite: where a formula is 0/0 (one class only, a constant column) the result is 0, as in scikit-learn for F1
 //! and Matthews. For the correlations scipy returns NaN, which JSON cannot represent and comparisons cannot rank, so
 //! they are 0 too.
@@ -13,6 +13,7 @@ pub mod macro_f1;
 pub mod matthews;
 pub mod micro_f1;
 pub mod pearson;
+pub mod perplexity;
 pub mod spearman;
 pub mod subset_accuracy;
 
@@ -21,11 +22,11 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use crate::{Error, Result, UnknownName};
 
-/// A score of predictions; greater is better for each.
+/// A score of predictions; greater is better for each but perplexity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case", parse_err_ty = UnknownName, parse_err_fn = unknown)]
 pub enum Metric {
-    /// The share of right classes, 0 to 1 ([`accuracy`]).
+    /// The share of right classes, tags or masked tokens, 0 to 1 ([`accuracy`]).
     Accuracy,
     /// F1 of class 1 where there are two classes, otherwise macro F1; 0 to 1 ([`f1`]).
     F1,
@@ -52,6 +53,8 @@ pub enum Metric {
     /// The mean F1 of the words of answers, 0 to 1 ([`answers`]).
     #[strum(serialize = "answer-f1")]
     AnswerF1,
+    /// The exponential of the mean loss over masked tokens, 1 or more; lower is better ([`perplexity`]).
+    Perplexity,
 }
 
 /// Predictions with the expected values, row by row.
@@ -94,6 +97,13 @@ pub enum Predictions<'a> {
         /// The right answers of each question; none where there is none in its context.
         expected: &'a [Vec<&'a str>],
     },
+    /// Masked tokens.
+    Tokens {
+        /// The cross-entropy of each.
+        losses: &'a [f32],
+        /// The number of those that the model predicts.
+        right: usize,
+    },
 }
 
 /// What predictions are, for messages.
@@ -102,6 +112,7 @@ const SCORES: &str = "the scores of a regression";
 const LABELS: &str = "several labels a row";
 const TAGS: &str = "the tags of words";
 const ANSWERS: &str = "answers to questions";
+const TOKENS: &str = "masked tokens";
 
 impl Predictions<'_> {
     fn name(&self) -> &'static str {
@@ -111,6 +122,7 @@ impl Predictions<'_> {
             Self::Labels { .. } => LABELS,
             Self::Tags { .. } => TAGS,
             Self::Answers { .. } => ANSWERS,
+            Self::Tokens { .. } => TOKENS,
         }
     }
 }
@@ -124,6 +136,11 @@ impl Metric {
         self.into()
     }
 
+    /// Whether one value of the metric is better than another.
+    pub fn is_better(&self, value: f64, than: f64) -> bool {
+        if *self == Self::Perplexity { value < than } else { value > than }
+    }
+
     /// The score, always finite. The correlations are 0 where either column is constant or holds a number that is not
     /// finite, as the outputs of a model that has diverged are.
     ///
@@ -131,7 +148,7 @@ impl Metric {
     /// [`Error::Metric`] if there are no rows, the two sides differ in length, a class is out of range, or the metric
     /// does not apply: accuracy, F1 and Matthews score classes; Pearson and Spearman score regressions; micro and macro
     /// F1 and subset accuracy score several labels; the F1 of entities scores tags; exact match and the F1 of answers
-    /// score answers.
+    /// score answers; perplexity and accuracy score masked tokens.
     pub fn compute(&self, predictions: &Predictions) -> Result<f64> {
         let refuse = |reason: String| Err(Error::Metric { metric: self.name(), reason });
         let (rows, truths) = match predictions {
@@ -143,6 +160,7 @@ impl Metric {
             Predictions::Scores { predicted, expected } => (predicted.len(), expected.len()),
             Predictions::Labels { predicted, expected } => (predicted.nrows(), expected.nrows()),
             Predictions::Answers { predicted, expected } => (predicted.len(), expected.len()),
+            Predictions::Tokens { losses, .. } => (losses.len(), losses.len()),
         };
         if rows != truths {
             return refuse(format!("{rows} predictions for {truths} rows"));
@@ -185,6 +203,8 @@ impl Metric {
             (Self::AnswerF1, Predictions::Answers { predicted, expected }) => {
                 Ok(answers::answer_f1(predicted, expected))
             }
+            (Self::Perplexity, Predictions::Tokens { losses, .. }) => Ok(perplexity::perplexity(losses)),
+            (Self::Accuracy, Predictions::Tokens { losses, right }) => Ok(right as f64 / losses.len() as f64),
             (_, predictions) => refuse(format!("expected {}, found {}", self.scores(), predictions.name())),
         }
     }
@@ -197,6 +217,7 @@ impl Metric {
             Self::Pearson | Self::Spearman => SCORES,
             Self::MicroF1 | Self::MacroF1 | Self::SubsetAccuracy => LABELS,
             Self::ExactMatch | Self::AnswerF1 => ANSWERS,
+            Self::Perplexity => TOKENS,
         }
     }
 }
@@ -224,6 +245,19 @@ mod tests {
         }
         let error = "recall".parse::<Metric>().unwrap_err();
         assert!(error.to_string().starts_with("there is no metric \"recall\"; expected accuracy, f1,"), "{error}");
+    }
+
+    #[test]
+    fn of_perplexity_alone_the_lower_value_is_better() {
+        for metric in Metric::ALL {
+            assert_eq!(metric.is_better(1.0, 2.0), *metric == Metric::Perplexity, "{metric}");
+            assert!(!metric.is_better(1.0, 1.0), "{metric}");
+        }
+        let tokens = Predictions::Tokens { losses: &[0.0, 0.0, 0.0, 0.0], right: 3 };
+        assert_eq!(Metric::Accuracy.compute(&tokens).unwrap(), 0.75);
+        assert_eq!(Metric::Perplexity.compute(&tokens).unwrap(), 1.0);
+        assert!(problem(Metric::F1, &tokens).contains("expected classes, found masked tokens"));
+        assert!(problem(Metric::Perplexity, &classes(&[0], &[0], 1)).contains("expected masked tokens, found classes"));
     }
 
     #[test]

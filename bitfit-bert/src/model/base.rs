@@ -8,10 +8,12 @@ use bitfit_core::{Backend, Frozen, FrozenMatrix, Mask, Precision, Workspace};
 use super::embeddings::Embeddings;
 use super::encoder::Encoder;
 use super::layer::{Layer, QueryKeyValue};
+use super::masked_lm::MaskedLm;
 use super::position_bias::position_bias;
 use super::{Dense, Norm};
 use crate::arch::{Architecture, Module, Part, Role};
 use crate::config::ModelConfig;
+use crate::data::Kind;
 use crate::heads::Pooling;
 use crate::methods::Method;
 use crate::{Checkpoint, Result, Tokenizer};
@@ -34,6 +36,8 @@ struct Shared<D: Backend> {
     fingerprint: Once<String>,
     tokenizer: Once<Tokenizer>,
     encoder: Once<Encoder<D>>,
+    masked_lm_fingerprint: Once<String>,
+    masked_lm: Once<MaskedLm<D>>,
 }
 
 impl<D: Backend> Base<D> {
@@ -48,8 +52,17 @@ impl<D: Backend> Base<D> {
     /// A base of an opened checkpoint.
     pub fn new(device: &D, checkpoint: Checkpoint) -> Self {
         let (device, workspace) = (device.clone(), Workspace::new(device.clone()));
-        let (fingerprint, tokenizer, encoder) = (Once::new(), Once::new(), Once::new());
-        Self { shared: Arc::new(Shared { device, workspace, checkpoint, fingerprint, tokenizer, encoder }) }
+        let shared = Shared {
+            device,
+            workspace,
+            checkpoint,
+            fingerprint: Once::new(),
+            tokenizer: Once::new(),
+            encoder: Once::new(),
+            masked_lm_fingerprint: Once::new(),
+            masked_lm: Once::new(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The device.
@@ -94,6 +107,20 @@ impl<D: Backend> Base<D> {
         self.shared.fingerprint.get_or_try(|| self.checkpoint().fingerprint()).map(String::as_str)
     }
 
+    /// The fingerprint of the weights that a task of this kind reads: [`Base::fingerprint`], or for masked language
+    /// modelling [`Checkpoint::masked_lm_fingerprint`].
+    ///
+    /// # Errors
+    /// As those.
+    pub fn fingerprint_for(&self, kind: Kind) -> Result<&str> {
+        let encoder = self.fingerprint()?;
+        if kind != Kind::MaskedLm {
+            return Ok(encoder);
+        }
+        let compute = || self.checkpoint().masked_lm_fingerprint(encoder);
+        self.shared.masked_lm_fingerprint.get_or_try(compute).map(String::as_str)
+    }
+
     /// The tokenizer of the model directory, read at the first call.
     ///
     /// # Errors
@@ -108,6 +135,14 @@ impl<D: Backend> Base<D> {
             // Computing the fingerprint reads and checks every weight.
             self.fingerprint()?;
             self.lay_out()
+        })
+    }
+
+    /// Handles to the head for masked language modelling, which is checked and laid out at the first call.
+    pub(super) fn masked_lm(&self) -> Result<&MaskedLm<D>> {
+        self.shared.masked_lm.get_or_try(|| {
+            self.fingerprint_for(Kind::MaskedLm)?;
+            MaskedLm::new(self)
         })
     }
 

@@ -12,6 +12,7 @@ mod batch;
 mod embeddings;
 mod encoder;
 mod layer;
+mod masked_lm;
 mod params;
 mod position_bias;
 mod top;
@@ -25,7 +26,8 @@ use std::collections::{BTreeSet, HashMap};
 use bitfit_core::{Arena, Backend, Entry, HostTensor, Param, Seed, Tape, Var, Workspace, ops::linear::Weight};
 
 use crate::Result;
-use crate::arch::Part;
+use crate::arch::{Architecture, MaskedLmTensor, Part};
+use crate::data::Kind;
 use crate::heads::{Head, Pooling, TaskSpec};
 use crate::methods::Method;
 use crate::tokenize::Encoding;
@@ -193,9 +195,14 @@ impl<D: Backend> Model<D> {
         self.base.config().hidden_size
     }
 
-    /// C: the number of outputs for a text.
+    /// C: the number of outputs for a row that are kept to score it ([`Head::keep`]).
     pub fn outputs(&self) -> usize {
         self.head.outputs()
+    }
+
+    /// The number of outputs for a row before [`Head::keep`].
+    pub(crate) fn width_of_outputs(&self) -> usize {
+        self.top.outputs()
     }
 
     /// The tensors that train, including the key biases, in the order of the network.
@@ -229,12 +236,9 @@ impl<D: Backend> Model<D> {
         if architecture.reads_pooler(pooling) && !self.base.checkpoint().has_pooler() {
             names.extend(architecture.pooler().map(name));
         }
-        for part in [Part::Weight, Part::Bias] {
-            names.extend(architecture.head_dense_name(pooling, part));
-            if part == Part::Weight || !pooling.ignores_a_shift() {
-                names.insert(architecture.classifier_name(pooling, part));
-            }
-        }
+        let has_gradient =
+            |name: &String| !pooling.ignores_a_shift() || *name != architecture.classifier_name(pooling, Part::Bias);
+        names.extend(head_names(architecture, &self.spec).into_iter().filter(has_gradient));
         names
     }
 
@@ -268,6 +272,19 @@ impl<D: Backend> Model<D> {
     pub fn names(&self) -> ParameterNames {
         ParameterNames { trainable: self.trainable.clone(), entries: self.arena.entries().to_vec() }
     }
+}
+
+/// The names of the tensors of a task's head that train.
+fn head_names(architecture: &Architecture, spec: &TaskSpec) -> Vec<String> {
+    if spec.kind == Kind::MaskedLm {
+        let names = architecture.masked_lm.iter();
+        return names.flat_map(|names| MaskedLmTensor::BIASES.map(|tensor| names.name(tensor))).collect();
+    }
+    let names = |part| {
+        let dense = architecture.head_dense_name(spec.pooling, part);
+        dense.into_iter().chain([architecture.classifier_name(spec.pooling, part)])
+    };
+    [Part::Weight, Part::Bias].into_iter().flat_map(names).collect()
 }
 
 /// Which parameter each value of an arena belongs to; independent of the arena and its device.

@@ -9,9 +9,10 @@ use bitfit_core::{ArenaBuilder, Backend, Frozen, FrozenMatrix, HostTensor, Mask,
 use super::encoder::Encoder;
 use super::layer::MatrixMut;
 use super::position_bias::position_bias;
-use super::top::{OwnDense, Top};
-use super::{Base, Dense, Model};
-use crate::arch::{Module, Part, Role};
+use super::top::{Fresh, OwnDense, Top};
+use super::{Base, Dense, Model, head_names};
+use crate::arch::{MaskedLmTensor, Module, Part, Role};
+use crate::data::Kind;
 use crate::heads::TaskSpec;
 use crate::methods::{BiasKind, Method};
 use crate::{Error, Result};
@@ -72,7 +73,7 @@ pub enum TrainableKind {
     FreshPooler,
     /// The dense layer that the architecture's head has below its last, trained whole.
     HeadDense,
-    /// The task's head.
+    /// The task's head; of the checkpoint's own head its biases.
     Head,
 }
 
@@ -123,19 +124,26 @@ impl<D: Backend> Model<D> {
         } else if encoder.pooler.is_none() {
             encoder.pooler = Some(builder.head_dense(HeadDense::Pooler)?);
         }
-        let own_dense = architecture.head_dense_name(pooling, Part::Weight).is_some();
-        let dense = own_dense.then(|| builder.head_dense(HeadDense::Dense)).transpose()?.map(|dense| OwnDense {
-            dense,
-            activation: architecture.head.activation,
-            has_dropout_before: architecture.head.has_dropout_before_dense,
-        });
-        let classifier = builder.head_dense(HeadDense::Classifier)?;
-        let dropout = options.dropout.unwrap_or_else(|| config.head_dropout_prob(pooling));
-        let Builder { arena, trainable, .. } = builder;
         let h = config.hidden_size;
         let dense_layer = h * (h + 1);
-        let classifier_layer = head.outputs() * (options.spec.width(h) + 1);
-        let mut total = base.checkpoint().parameter_count() + classifier_layer + dense_layer * usize::from(own_dense);
+        let (top, in_head) = if options.spec.kind == Kind::MaskedLm {
+            let sizes = MaskedLmTensor::ALL.map(|tensor| tensor.shape(config).iter().product::<usize>());
+            (Top::MaskedLm(builder.masked_lm()?), sizes.iter().sum())
+        } else {
+            let own_dense = architecture.head_dense_name(pooling, Part::Weight).is_some();
+            let dense = own_dense.then(|| builder.head_dense(HeadDense::Dense)).transpose()?.map(|dense| OwnDense {
+                dense,
+                activation: architecture.head.activation,
+                has_dropout_before: architecture.head.has_dropout_before_dense,
+            });
+            let classifier = builder.head_dense(HeadDense::Classifier)?;
+            let dropout = options.dropout.unwrap_or_else(|| config.head_dropout_prob(pooling));
+            let classifier_layer = head.outputs() * (options.spec.width(h) + 1);
+            let in_head = classifier_layer + dense_layer * usize::from(own_dense);
+            (Top::Fresh(Fresh { dense, classifier, dropout }), in_head)
+        };
+        let Builder { arena, trainable, .. } = builder;
+        let mut total = base.checkpoint().parameter_count() + in_head;
         match (base.checkpoint().has_pooler(), encoder.pooler.is_some()) {
             (false, true) => total += dense_layer,
             // A pooler that is not read is no part of the model.
@@ -147,7 +155,7 @@ impl<D: Backend> Model<D> {
             encoder,
             total,
             head,
-            top: Top { dense, classifier, dropout },
+            top,
             spec: options.spec.clone(),
             method: options.method.clone(),
             is_finished: matches!(options.initial, InitialValues::Finished(_)),
@@ -225,13 +233,7 @@ impl<'a, D: Backend> Builder<'a, D> {
             }
         }
         let pooling = self.options.spec.pooling;
-        let head: Vec<String> = [Part::Weight, Part::Bias]
-            .into_iter()
-            .flat_map(|part| {
-                let dense = architecture.head_dense_name(pooling, part);
-                dense.into_iter().chain([architecture.classifier_name(pooling, part)])
-            })
-            .collect();
+        let head = head_names(architecture, &self.options.spec);
         let layers = self.base.config().num_hidden_layers;
         let is_known = |name: &String| {
             let role = architecture.role(name).filter(|role| role.layer < layers);
@@ -386,5 +388,6 @@ impl<'a, D: Backend> Builder<'a, D> {
     }
 }
 
+mod masked_lm;
 #[cfg(test)]
 mod tests;

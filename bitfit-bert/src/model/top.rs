@@ -1,13 +1,23 @@
 //! What a head has above the read-out: the classifier, and in some architectures a dense layer of the head's own below
-//! it.
+//! it; or the checkpoint's own head for masked language modelling.
 
 use bitfit_core::{Backend, Result, Tape, Var, ops::activation::Activation};
 
 use super::Dense;
+use super::masked_lm::MaskedLm;
 
-/// The layers of a head, which train whole.
+/// The layers of a head.
 #[derive(Clone, Debug)]
-pub(super) struct Top<D: Backend> {
+pub(super) enum Top<D: Backend> {
+    /// New with the task.
+    Fresh(Fresh<D>),
+    /// The checkpoint's.
+    MaskedLm(MaskedLm<D>),
+}
+
+/// The layers of a head that is new with the task; they train whole.
+#[derive(Clone, Debug)]
+pub(super) struct Fresh<D: Backend> {
     pub(super) dense: Option<OwnDense<D>>,
     pub(super) classifier: Dense<D>,
     /// Before the classifier, and before the dense layer where the architecture has it there.
@@ -23,8 +33,27 @@ pub(super) struct OwnDense<D: Backend> {
 }
 
 impl<D: Backend> Top<D> {
+    /// The outputs for rows `[R, H]`.
+    pub(super) fn forward(&self, tape: &mut Tape<'_, D>, rows: Var<D>) -> Result<Var<D>> {
+        match self {
+            Self::Fresh(fresh) => fresh.forward(tape, rows),
+            Self::MaskedLm(head) => head.forward(tape, &rows),
+        }
+    }
+
+    /// The number of outputs for a row.
+    pub(super) fn outputs(&self) -> usize {
+        let last = match self {
+            Self::Fresh(fresh) => &fresh.classifier,
+            Self::MaskedLm(head) => &head.decoder,
+        };
+        last.weight.shape()[0]
+    }
+}
+
+impl<D: Backend> Fresh<D> {
     /// The outputs `[B, C]` for pooled rows `[B, H]`.
-    pub(super) fn forward(&self, tape: &mut Tape<'_, D>, pooled: Var<D>) -> Result<Var<D>> {
+    fn forward(&self, tape: &mut Tape<'_, D>, pooled: Var<D>) -> Result<Var<D>> {
         let x = match &self.dense {
             Some(dense) => dense.forward(tape, pooled, self.dropout)?,
             None => pooled,

@@ -85,7 +85,7 @@ impl<'a> Objective<'a> {
                     Targets::Indicators(indicators) => {
                         binary_cross_entropy(values, indicators.row(first + number), &mut sums.loss)
                     }
-                    Targets::Tags(_) | Targets::Answers(_) | Targets::Spans(_) => {
+                    Targets::Tags(_) | Targets::Masked(_) | Targets::Answers(_) | Targets::Spans(_) => {
                         unreachable!("a target of a row is a class, a score or several labels")
                     }
                 };

@@ -2,24 +2,24 @@
 //! reported before the first step; [`Finetune::plan`] returns the plan of the run, and [`Finetune::run`] executes it.
 
 use std::fs;
-use std::path::PathBuf;
 
 use bitfit_core::Backend;
 
-use crate::data::{Contents, Dataset, Example, Kind, Labels, Question, ReadOptions, check_pairs};
-use crate::heads::{self, DEFAULT_STRIDE, Encoded, PairEncoding, Pooling, PoolingSource, SpanSettings, TaskSpec};
+use crate::data::{Contents, Dataset, Example, Kind, Labels, Question, check_pairs};
+use crate::heads::{self, DEFAULT_STRIDE, Encoded, Masking, PairEncoding, Pooling, SpanSettings, TaskSpec};
 use crate::methods::{BiasKind, Method};
-use crate::metrics::Metric;
 use crate::model::{Base, InitialValues, Model, ModelOptions};
 use crate::settings::{Setting, check, check_max_length};
 use crate::train::{
-    Batches, BestEpoch, Evaluation, Events, Examples, ProbeReport, State, StopReason, TrainOptions, TrainReport,
-    Trainer,
+    Batches, BestEpoch, Evaluation, Events, Examples, ProbeReport, State, StopReason, TrainReport, Trainer,
 };
 use crate::{Error, Result};
 
+use super::base_dir::{check_new, write_base};
 use super::head_file;
 use super::log::{METRICS_LOG, MetricsLog};
+use super::notes;
+use super::options::{FinetuneOptions, HeadStart};
 use super::plan::{InitialHead, Plan};
 use super::probe::{self, ProbeUse};
 use super::save::{Saving, TaskWriter, WrittenTask};
@@ -28,118 +28,6 @@ use super::save::{Saving, TaskWriter, WrittenTask};
 const DEFAULT_MAX_LENGTH: usize = 128;
 /// The same for a question with its context, as in the paper of BERT and in the examples of transformers.
 const DEFAULT_WINDOW: usize = 384;
-/// The number of special tokens around a text that nearly every tokenizer adds.
-const USUAL_SPECIAL_TOKENS: usize = 2;
-
-/// The options of a fine-tuning run.
-#[derive(Clone, Debug)]
-pub struct FinetuneOptions {
-    /// The base model as the user named it; it is recorded in the task file.
-    pub model: String,
-    /// The training set.
-    pub train: PathBuf,
-    /// The set that chooses the best epoch.
-    pub eval: Option<PathBuf>,
-    /// How to read both sets.
-    pub read: ReadOptions,
-    /// What is predicted for a text.
-    pub kind: Kind,
-    /// The metrics of the evaluation, the first of which chooses the best epoch; those of
-    /// [`default_metrics`](crate::heads::default_metrics) if there are none.
-    pub metrics: Vec<Metric>,
-    /// What trains in addition to the head.
-    pub method: Method,
-    /// How the two texts of a pair go through the encoder.
-    pub pair: PairEncoding,
-    /// The number of tokens that two neighbouring sequences of a context have in common, where the answer is a span of
-    /// it; by default [`DEFAULT_STRIDE`](crate::heads::DEFAULT_STRIDE), or a third of the maximum length if that is
-    /// less.
-    pub stride: Option<usize>,
-    /// What of the last layer the head reads; by default what the model directory says ([`Pooling::of_directory`]).
-    pub pooling: Option<Pooling>,
-    /// The settings of the training run.
-    pub training: TrainOptions,
-    /// The device as the user named it; it is recorded in the task file, since the last bits depend on it.
-    pub device: String,
-    /// The precision as the user named it; it is recorded in the task file, since the last bits depend on it.
-    pub precision: String,
-    /// The longest sequence in tokens; by default 128, of a question with its context 384, or as long as the model has
-    /// positions.
-    pub max_length: Option<usize>,
-    /// Replaces every dropout probability of the base's configuration.
-    pub dropout: Option<f32>,
-    /// What is done with a probe.
-    pub probe: ProbeUse,
-    /// Where the head's first values come from.
-    pub head: HeadStart,
-    /// The number of steps between two lines of the log.
-    pub log_every: usize,
-    /// The directory of the task file and the log.
-    pub out: PathBuf,
-}
-
-/// Where the first values of a run's head are to come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeadStart {
-    /// As [`HeadStart::Probe`] where the head is one linear layer over the encoder's own rows ([`Pooling::Cls`],
-    /// [`Pooling::Mean`] and their normalized forms), biases train below it and the run fits a probe; drawn elsewhere.
-    ///
-    /// Over MiniLM's mean and three seeds each, BitFit from a probe reached at least what it reached from a drawn head
-    /// on STS-B, SST-2, RTE and CoLA (docs/results.md). Over tokens it made no difference, and over a pooler, where the
-    /// paper draws, nothing was measured.
-    Auto,
-    /// From a probe, which is fitted to the training set first.
-    Probe,
-    /// Drawn at random.
-    Drawn,
-    /// From a safetensors file.
-    File(PathBuf),
-}
-
-impl FinetuneOptions {
-    /// Whether the run's head begins with a probe's values.
-    fn begins_with_probe(&self, pooling: Pooling) -> bool {
-        let trains_below = self.method != Method::Frozen;
-        match self.head {
-            HeadStart::Auto => {
-                let is_measured = !matches!(pooling, Pooling::Pooler | Pooling::Tokens | Pooling::EveryToken);
-                self.probe == ProbeUse::Baseline && trains_below && is_measured
-            }
-            HeadStart::Probe => true,
-            HeadStart::Drawn | HeadStart::File(_) => false,
-        }
-    }
-
-    /// Refuses settings that are invalid for every model, before a model is opened.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] with the first of them.
-    pub fn validate(&self) -> Result<()> {
-        self.training.validate()?;
-        if let Some(pooling) = self.pooling {
-            let reason = match self.kind {
-                Kind::Tag => "the tagging of words reads the first token of each word",
-                Kind::Span => "the answer in a context is read at every token",
-                Kind::Classify | Kind::Regress | Kind::MultiLabel => "this kind of task reads one row a text",
-            };
-            check(Setting::Pooling, pooling, pooling.suits(self.kind), reason)?;
-        }
-        if self.kind == Kind::Span {
-            let reason = "a question is read together with its context";
-            check(Setting::Pair, self.pair, self.pair == PairEncoding::Joint, reason)?;
-            let uses_probe = self.probe == ProbeUse::Result || self.head == HeadStart::Probe;
-            let reason =
-                "no probe is fitted to the answers in a context; a head over the frozen base trains step by step";
-            check(Setting::Kind, self.kind, !uses_probe, reason)?;
-        }
-        if let Some(dropout) = self.dropout {
-            let is_probability = (0.0..1.0).contains(&dropout);
-            check(Setting::Dropout, dropout, is_probability, "it is a probability, at least 0 and below 1")?;
-        }
-        check(Setting::LogEvery, self.log_every, self.log_every > 0, "it counts steps, so it must be at least 1")?;
-        self.max_length.map_or(Ok(()), |max_length| check_max_length(max_length, usize::MAX, USUAL_SPECIAL_TOKENS))
-    }
-}
 
 /// A run that is ready to start: everything is read, but nothing is written yet.
 #[derive(Debug)]
@@ -182,11 +70,7 @@ impl<D: Backend> Finetune<D> {
             let is_inside = *layers.end() < config.num_hidden_layers;
             check(Setting::Layers, value, is_inside, "the model has fewer layers; they are counted from 0")?;
         }
-        let (pooling, pooling_source) = match (Pooling::of_kind(options.kind), options.pooling) {
-            (Some(only), _) => (only, PoolingSource::Default),
-            (None, Some(pooling)) => (pooling, PoolingSource::Chosen),
-            (None, None) => Pooling::of_directory(base.checkpoint().dir())?,
-        };
+        let (pooling, pooling_source) = options.pooling(base)?;
         check_kinds(base, &options.method, pooling)?;
         let begins_with_probe = options.begins_with_probe(pooling);
         if begins_with_probe || options.probe == ProbeUse::Result {
@@ -195,12 +79,17 @@ impl<D: Backend> Finetune<D> {
         }
         let tokenizer = base.tokenizer()?;
         options.read.contents = Contents::of(options.kind);
+        if options.kind == Kind::MaskedLm {
+            base.checkpoint().check_masked_lm()?;
+            options.read.require_labels = false;
+        }
         let mut training_set = Dataset::read(&options.train, &options.read)?;
-        let pairs = training_set.is_paired();
+        let pairs = options.kind != Kind::MaskedLm && training_set.is_paired();
+        check_pairs(&training_set.path, &training_set.examples, pairs)?;
         let labels = match options.kind {
             Kind::Classify => Some(Labels::of_training_set(&training_set)?),
             Kind::Tag => Some(Labels::of_words(&training_set)?),
-            Kind::Regress | Kind::Span => None,
+            Kind::Regress | Kind::Span | Kind::MaskedLm => None,
             Kind::MultiLabel => {
                 let (labels, separator) = Labels::of_several(&training_set)?;
                 training_set.label_separator = separator;
@@ -225,14 +114,33 @@ impl<D: Backend> Finetune<D> {
             check_pairs(&eval_set.path, &eval_set.examples, pairs)?;
         }
         let head = spec.head::<D>();
-        let examples = |dataset: &Dataset| -> Result<Examples> {
-            let targets = head.targets(dataset)?;
-            let Encoded { encodings, texts } = spec.encode(tokenizer, &dataset.examples, max_length)?;
-            Ok(Examples { encodings, texts, targets })
-        };
-        let (train, eval) = (examples(&training_set)?, eval_set.as_ref().map(&examples).transpose()?);
-
         let seed = options.training.seed;
+        let encode = |dataset: &Dataset| {
+            let encoded = spec.encode_labelled(tokenizer, &dataset.examples, max_length)?;
+            if spec.kind == Kind::MaskedLm && encoded.encodings.is_empty() {
+                let reason =
+                    "none of its texts has a token that can be masked: to the tokenizer they are empty or unknown";
+                return Err(Error::DataFile { path: dataset.path.clone(), reason: reason.into() });
+            }
+            Ok(encoded)
+        };
+        let (train, eval, masked) = if spec.kind == Kind::MaskedLm {
+            let (options, vocabulary) = (options.masking, tokenizer.mask_vocabulary()?);
+            let Encoded { encodings, texts } = encode(&training_set)?;
+            let eval = eval_set.as_ref().map(&encode).transpose()?;
+            let once = Masking::of_evaluation(options, vocabulary.clone());
+            let eval = eval.map(|eval| once.once(&eval.encodings, 0));
+            let masked = notes::masked(training_set.examples.len(), &texts);
+            (Masking::of_training(options, vocabulary, seed).anew(encodings), eval, masked)
+        } else {
+            let examples = |dataset: &Dataset| -> Result<Examples> {
+                let targets = head.targets(dataset)?;
+                let Encoded { encodings, texts } = encode(dataset)?;
+                Ok(Examples { encodings, texts, targets })
+            };
+            (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?, Vec::new())
+        };
+
         let (initial, initial_head) = match &options.head {
             HeadStart::File(path) => {
                 let (file, initial_head) = head_file::read(path, base.checkpoint(), &spec)?;
@@ -245,7 +153,8 @@ impl<D: Backend> Finetune<D> {
         let model = Model::new(base, &model_options)?;
         let datasets: Vec<&Dataset> = [Some(&training_set), eval_set.as_ref()].into_iter().flatten().collect();
         let plan = Plan::new(&options, &model, &train, eval.as_ref(), &datasets);
-        let plan = Plan { initial_head, pooling_source, ..plan };
+        let mut plan = Plan { initial_head, pooling_source, ..plan };
+        plan.notes.extend(masked);
         Ok(Self { options, model, train, eval, plan })
     }
 
@@ -263,7 +172,8 @@ impl<D: Backend> Finetune<D> {
     /// before its first step writes nothing.
     ///
     /// # Errors
-    /// [`Error::Io`] when the output directory cannot be written, and every error of [`Trainer::run`].
+    /// [`Error::Io`] when the output directory cannot be written, and every error of [`Trainer::run`]; those of
+    /// [`write_base`], of which an existing directory is refused before the first step.
     pub fn run(self, events: &mut dyn Events) -> Result<Finished> {
         let Self { options, mut model, train, eval, plan } = self;
         let evaluation = eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
@@ -271,7 +181,7 @@ impl<D: Backend> Finetune<D> {
         let wants_probe = match options.probe {
             _ if plan.initial_head == InitialHead::Probe => true,
             ProbeUse::Off => false,
-            ProbeUse::Baseline if options.kind == Kind::Span => false,
+            _ if matches!(options.kind, Kind::Span | Kind::MaskedLm) => false,
             ProbeUse::Baseline => evaluation.is_some(),
             ProbeUse::Result => true,
         };
@@ -291,6 +201,7 @@ impl<D: Backend> Finetune<D> {
         }
         let writer = TaskWriter::new(&options, &model)?;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+        options.save_base.as_deref().map_or(Ok(()), check_new)?;
         if let (ProbeUse::Result, Some(probe)) = (options.probe, &probe) {
             let best = (!probe.scores.is_empty()).then(|| BestEpoch { epoch: 0, scores: probe.scores.clone() });
             let state = State { last: probe.scores.clone(), best, ..State::default() };
@@ -303,6 +214,9 @@ impl<D: Backend> Finetune<D> {
         let report = Trainer::new(&mut model, &train, evaluation, &options.training)?.run(&mut saving)?;
         let written = report.state.steps > 0;
         let task = written.then(|| writer.write(&report.state, &model.arena().read()?)).transpose()?;
+        if let Some(dir) = options.save_base.as_ref().filter(|_| written) {
+            write_base(model.base(), &model.values()?, dir)?;
+        }
         log.finish().map(|()| Finished { probe, report, task })
     }
 }

@@ -63,6 +63,17 @@ pub enum PlanNote {
         /// All their tokens.
         tokens: usize,
     },
+    /// Texts that are longer than the maximum length and are read in several sequences, where nothing is left out.
+    SeveralSequences {
+        /// The number of them.
+        texts: usize,
+        /// The number of all texts.
+        of: usize,
+        /// The number of sequences of all texts.
+        sequences: usize,
+    },
+    /// So many texts have no token that can be masked, and are left out.
+    NothingToMask(usize),
 }
 
 /// The notes on a training set of which these rows are trained on.
@@ -77,7 +88,7 @@ pub(super) fn notes<'a>(
     }
     match kind {
         Kind::Classify | Kind::MultiLabel => notes.extend(of_labels(kind, dataset)),
-        Kind::Regress | Kind::Tag | Kind::Span => {}
+        Kind::Regress | Kind::Tag | Kind::Span | Kind::MaskedLm => {}
     }
     notes.extend(cut(trained_on));
     notes
@@ -182,6 +193,14 @@ fn cut<'a>(encodings: impl IntoIterator<Item = &'a Encoding>) -> Option<PlanNote
     (texts > 0).then_some(PlanNote::Cut { texts, of, left_out, tokens })
 }
 
+/// The notes on texts whose tokens are masked, from the text that each sequence is of.
+pub(super) fn masked(texts: usize, of: &[usize]) -> Vec<PlanNote> {
+    let several = of.chunk_by(|a, b| a == b).filter(|sequences| sequences.len() > 1).count();
+    let none = texts - of.chunk_by(|a, b| a == b).count();
+    let long = (several > 0).then_some(PlanNote::SeveralSequences { texts: several, of: texts, sequences: of.len() });
+    long.into_iter().chain((none > 0).then_some(PlanNote::NothingToMask(none))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -268,5 +287,11 @@ mod tests {
         assert_eq!(cut(&[text(10, 0), text(3, 0)]), None);
         let expected = PlanNote::Cut { texts: 2, of: 3, left_out: 40, tokens: 60 };
         assert_eq!(cut(&[text(10, 30), text(3, 0), text(10, 10)]), Some(expected));
+    }
+    #[test]
+    fn texts_of_several_sequences_and_of_none_are_counted() {
+        assert_eq!(masked(3, &[0, 1, 2]), []);
+        let several = PlanNote::SeveralSequences { texts: 2, of: 4, sequences: 7 };
+        assert_eq!(masked(4, &[0, 1, 1, 3, 3, 3, 3]), [several, PlanNote::NothingToMask(1)]);
     }
 }

@@ -6,7 +6,7 @@ use bitfit_core::Backend;
 
 use crate::config::ModelConfig;
 use crate::data::{Dataset, Kind};
-use crate::heads::{NO_ANSWER, PairEncoding, Pooling, PoolingSource, Targets};
+use crate::heads::{MaskingOptions, NO_ANSWER, PairEncoding, Pooling, PoolingSource, Targets};
 use crate::methods::BiasSelection;
 use crate::model::{Model, TrainableKind};
 use crate::tokenize::Encoding;
@@ -38,13 +38,13 @@ pub struct Plan {
     pub pooling_source: PoolingSource,
     /// Where the head's first values come from.
     pub initial_head: InitialHead,
-    /// The number of rows to train on.
+    /// The number of rows to train on; of tags and of masked tokens, the number of sequences.
     pub rows: usize,
     /// The number of rows in the evaluation set.
     pub eval_rows: Option<usize>,
     /// What is predicted for a text.
     pub kind: Kind,
-    /// The classes or labels, or `None` for a regression.
+    /// The classes or labels; `None` for a regression and for masked language modelling.
     pub labels: Option<Vec<String>>,
     /// The number of rows to train on, or of their words, that have each of them; empty for a regression.
     pub label_rows: Vec<usize>,
@@ -52,6 +52,8 @@ pub struct Plan {
     pub unlabelled_rows: usize,
     /// What separates the labels of a field, where a text may have several.
     pub label_separator: Option<char>,
+    /// How tokens are masked; `None` but for masked language modelling.
+    pub masking: Option<MaskingOptions>,
     /// What a person should see before the run starts.
     pub notes: Vec<PlanNote>,
     /// The number of tokens in an epoch; none is padding.
@@ -164,13 +166,17 @@ impl Plan {
                 _ => 0,
             },
             label_separator: datasets.first().and_then(|training_set| training_set.label_separator),
+            masking: (model.spec().kind == Kind::MaskedLm).then_some(options.masking),
             notes,
             labels: model.spec().labels.as_ref().map(|labels| labels.names().to_vec()),
             tokens: batches.tokens(),
             steps: batches.steps(training.epochs),
             dropout: options.dropout.unwrap_or(config.hidden_dropout_prob),
             max_length: model.spec().max_length,
-            cached_prefix: cached_prefix(model, training, batches.of(&train.encodings)),
+            cached_prefix: match train.are_drawn() {
+                true => None,
+                false => cached_prefix(model, training, batches.of(&train.encodings)),
+            },
             training: training.clone(),
             device: model.base().device().name(),
             skipped: skipped.filter(|(_, lines)| *lines > 0).collect(),
@@ -196,7 +202,7 @@ fn label_rows(targets: &Targets, outputs: usize) -> Vec<usize> {
         Targets::Indicators(indicators) => {
             indicators.columns().into_iter().map(|column| column.iter().filter(|&&is| is == 1.0).count()).collect()
         }
-        Targets::Scores(_) | Targets::Tags(_) | Targets::Answers(_) | Targets::Spans(_) => Vec::new(),
+        _ => Vec::new(),
     }
 }
 

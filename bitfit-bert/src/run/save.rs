@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use bitfit_core::Backend;
 
+use crate::data::Kind;
 use crate::model::{Base, Model, ParameterNames};
 use crate::task_file::{Best, Hyperparameters, TaskInfo};
 use crate::train::{BatchSize, EpochReport, Events, ProbeReport, State, StepReport};
@@ -44,7 +45,7 @@ impl<D: Backend> TaskWriter<D> {
         let info = TaskInfo {
             base: options.model.clone(),
             base_path: is_directory.then(|| std::path::absolute(dir).map_err(Error::io(dir))).transpose()?,
-            base_fingerprint: base.fingerprint()?.to_owned(),
+            base_fingerprint: base.fingerprint_for(spec.kind)?.to_owned(),
             tokenizer_fingerprint: base.tokenizer()?.fingerprint(),
             config: base.config().inference(),
             kind: spec.kind,
@@ -78,6 +79,7 @@ impl<D: Backend> TaskWriter<D> {
                 frozen_dropout: training.frozen_dropout,
                 shuffle: training.shuffle,
                 limit: training.limit,
+                masking: (spec.kind == Kind::MaskedLm).then_some(options.masking),
                 device: options.device.clone(),
                 precision: options.precision.clone(),
                 metrics: spec.metrics.clone(),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::config::InferenceConfig;
 use crate::data::{Kind, Labels};
-use crate::heads::{PairEncoding, Pooling, SpanSettings, TaskSpec};
+use crate::heads::{MaskingOptions, PairEncoding, Pooling, SpanSettings, TaskSpec};
 use crate::methods::BiasSelection;
 use crate::metrics::Metric;
 
@@ -33,7 +33,7 @@ pub struct TaskInfo {
     /// The absolute path of the base model's directory, where it was given as a directory.
     #[serde(deserialize_with = "required")]
     pub base_path: Option<PathBuf>,
-    /// [`Checkpoint::fingerprint`](crate::Checkpoint::fingerprint) of the base model.
+    /// [`Base::fingerprint_for`](crate::model::Base::fingerprint_for) of the base model and the kind of task.
     pub base_fingerprint: String,
     /// [`Tokenizer::fingerprint`](crate::Tokenizer::fingerprint) of the base model's tokenizer.
     pub tokenizer_fingerprint: String,
@@ -42,7 +42,7 @@ pub struct TaskInfo {
     /// What is predicted for a text.
     #[serde(with = "as_text")]
     pub kind: Kind,
-    /// The classes or labels in the order of the head's outputs; `None` for a regression.
+    /// The classes or labels in the order of the head's outputs; `None` for a regression and masked language modelling.
     #[serde(with = "labels")]
     pub labels: Option<Labels>,
     /// Whether the task was trained on pairs of texts.
@@ -110,6 +110,9 @@ pub struct Hyperparameters {
     /// The number of rows that were trained on, if not all.
     #[serde(deserialize_with = "required")]
     pub limit: Option<usize>,
+    /// How tokens were masked, and are in an evaluation; `None`, and no field of the file, for other kinds of task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masking: Option<MaskingOptions>,
     /// The device as the user named it.
     pub device: String,
     /// The precision as the user named it.
@@ -207,12 +210,19 @@ impl TaskInfo {
             Kind::MultiLabel if self.labels.is_none() => "a list of labels for a task of several",
             Kind::Regress if self.labels.is_some() => "null for a regression",
             Kind::Span if self.labels.is_some() => "null for answers",
+            Kind::MaskedLm if self.labels.is_some() => "null for masked language modelling",
             _ if self.hyperparameters.metrics.is_empty() => {
                 return Err("the metadata's \"hyperparameters.metrics\" is empty".into());
             }
-            _ if (self.kind == Kind::Span) != self.span.is_some() => {
-                let is = if self.span.is_some() { "there" } else { "missing" };
-                return Err(format!("the metadata's \"span\" is {is}, but its \"kind\" is {}", self.kind));
+            kind if (kind == Kind::MaskedLm) != self.hyperparameters.masking.is_some() => {
+                return Err(format!("the metadata's \"hyperparameters.masking\" does not fit the kind {kind}"));
+            }
+            _ if self.hyperparameters.masking.is_some_and(|masking| !masking.is_sound()) => {
+                return Err("the metadata's \"hyperparameters.masking\": its probability is from 0 to 1".into());
+            }
+            Kind::MaskedLm if self.pairs => return Err("the metadata's \"pairs\" is true for the kind mlm".into()),
+            kind if (kind == Kind::Span) != self.span.is_some() => {
+                return Err(format!("the metadata's \"span\" does not fit the kind {kind}"));
             }
             Kind::Span if !self.pairs || self.pair == PairEncoding::Separate => {
                 return Err("the metadata's \"pairs\" and \"pair\" are not those of a question with its context".into());

@@ -94,7 +94,7 @@ impl TaskFile {
                 short(&tokenizer)
             ));
         }
-        let weights = base.fingerprint()?;
+        let weights = base.fingerprint_for(self.info.kind)?;
         if weights != self.info.base_fingerprint {
             return refuse(format!(
                 "the task was trained on {trained_on} (weights {}), but {dir} holds other weights ({})",

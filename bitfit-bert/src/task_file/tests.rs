@@ -46,6 +46,7 @@ fn task() -> TaskFile {
                 frozen_dropout: false,
                 shuffle: true,
                 limit: None,
+                masking: None,
                 device: "cpu".into(),
                 precision: "f32".into(),
                 metrics: vec![Metric::Accuracy, Metric::F1],

@@ -79,15 +79,7 @@ impl<'t> Text<'t> {
             }
             Some(cuts) => cuts.first(text),
         };
-        if part.len() > MAX_BYTES {
-            return Err(format!(
-                "{} bytes without a place to cut, of which at most {MAX_BYTES} are encoded; put spaces between its \
-                 words",
-                part.len()
-            ));
-        }
-        check_normalized(self.loaded, part)?;
-        let encoding = guarded(|| self.loaded.inner.encode_fast(part, false))?.map_err(|error| error.to_string())?;
+        let encoding = encode_part(self.loaded, part, false)?;
         self.rest = Some(rest).filter(|rest| !rest.is_empty());
         let is_first = self.tokens == 0;
         self.tokens += encoding.len();
@@ -118,6 +110,20 @@ impl<'t> Text<'t> {
         self.kept.take_overflowing();
         self.kept
     }
+}
+
+/// The tokens of a part of a text; with the words that they belong to, if asked for.
+pub(super) fn encode_part(loaded: &Loaded, part: &str, with_words: bool) -> Result<Raw, String> {
+    if part.len() > MAX_BYTES {
+        return Err(format!(
+            "{} bytes without a place to cut, of which at most {MAX_BYTES} are encoded; put spaces between its words",
+            part.len()
+        ));
+    }
+    check_normalized(loaded, part)?;
+    let inner = &loaded.inner;
+    let encode = || if with_words { inner.encode(part, false) } else { inner.encode_fast(part, false) };
+    guarded(encode)?.map_err(|error| error.to_string())
 }
 
 /// Refuses a part that becomes too long. A part that could is normalized piece by piece to find out.

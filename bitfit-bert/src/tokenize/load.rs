@@ -38,6 +38,10 @@ pub(super) struct Loaded {
     pub cuts: Option<Cuts>,
     /// Whether a text that is too long loses its beginning rather than its end.
     pub cut_left: bool,
+    /// The text and the id of the mask token; `None` where no file and no class names one.
+    pub mask: Option<(String, u32)>,
+    /// The ids of the special tokens.
+    pub special: HashSet<u32>,
     pub fingerprint: String,
 }
 
@@ -146,7 +150,11 @@ impl Builder<'_> {
         let frame = self.frame(&inner).map_err(|error| format!("post_processor: {error}"))?;
         let fingerprint = fingerprint.finish(&inner, &frame, cut_left).map_err(|error| error.to_string())?;
         let cuts = Cuts::of(&inner);
-        Ok(Loaded { path: self.path.clone(), inner, growth, frame, cuts, cut_left, fingerprint })
+        let mask = self.tokens.named("mask_token").map(str::to_owned);
+        let mask = mask.and_then(|token| inner.token_to_id(&token).map(|id| (token, id)));
+        let added = inner.get_added_tokens_decoder().into_iter();
+        let special = added.filter(|(_, token)| token.special).map(|(id, _)| id).collect();
+        Ok(Loaded { path: self.path.clone(), inner, growth, frame, cuts, cut_left, mask, special, fingerprint })
     }
 
     /// Refuses a vocabulary without the tokens that the class puts around a text or in the place of an unknown word.

@@ -2,7 +2,7 @@
 //! them.
 //!
 //! ```text
-//! files --load--> tokenizer --encode, words, windows--> Encoding
+//! files --load--> tokenizer --encode, words, windows, masked--> Encoding
 //! config, vocab   class, added, recipe  guard
 //!                 check, frame, cuts
 //! ```
@@ -35,6 +35,7 @@ mod fingerprint;
 mod frame;
 pub(crate) mod guard;
 mod load;
+mod masked;
 mod recipe;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ use rayon::prelude::*;
 use crate::arch::Module;
 use crate::config::ModelConfig;
 use crate::{Error, Result};
+pub use masked::MaskVocabulary;
 pub use windows::Window;
 
 /// The tokens of one text or one pair, special tokens included. There is no padding and so no attention mask.
@@ -62,7 +64,8 @@ pub struct Encoding {
     /// Where the second text of a pair begins that is a sequence of its own ([`Tokenizer::encode_apart`]); `None` for
     /// one sequence.
     pub second: Option<usize>,
-    /// The tokens that a head over tokens reads ([`Tokenizer::encode_words`]); empty where the head reads pooled rows.
+    /// The tokens that a head over tokens reads ([`Tokenizer::encode_words`]), or that it may read
+    /// ([`Tokenizer::encode_all_chunks`]); empty where the head reads pooled rows.
     pub read: Vec<ReadToken>,
     /// Where the context of a question is in this sequence ([`Tokenizer::encode_windows`]), of which a head reads every
     /// token; `None` for any other text.
@@ -77,7 +80,7 @@ pub struct Encoding {
 pub struct ReadToken {
     /// Its position among the tokens of its sequence.
     pub token: usize,
-    /// The word of the text that it is the first token of.
+    /// The word of the text that it is the first token of; of a token that may be masked, the word that it is part of.
     pub word: usize,
 }
 
@@ -215,11 +218,12 @@ impl Tokenizer {
 
     fn encode_row(&self, row: Option<usize>, text: &str, pair: Option<&str>, max_length: usize) -> Result<Encoding> {
         let room = self.room(pair.is_some(), max_length)?;
-        let mut encoding = encode::encode(&self.loaded, text, pair, room).map_err(|reason| {
-            let start: String = text.chars().take(32).collect();
-            let row = row.map_or(String::new(), |row| format!(" {}", row + 1));
-            self.wrong(format!("text{row} ({start:?}): {reason}"))
-        })?;
+        let encoding = encode::encode(&self.loaded, text, pair, room);
+        self.fitted(encoding.map_err(|reason| self.wrong_text(row, text, &reason))?)
+    }
+
+    /// An encoding as the model takes it, or why it does not.
+    fn fitted(&self, mut encoding: Encoding) -> Result<Encoding> {
         if self.limits.token_types.is_none() {
             encoding.type_ids.fill(0);
         }
@@ -267,6 +271,13 @@ impl Tokenizer {
             return Err("a text without a single token, and the tokenizer adds none".into());
         }
         Ok(())
+    }
+
+    /// The error for a text that cannot be encoded; it names the text by its number from 0, where it has one.
+    fn wrong_text(&self, row: Option<usize>, text: &str, reason: &str) -> Error {
+        let start: String = text.chars().take(32).collect();
+        let row = row.map_or(String::new(), |row| format!(" {}", row + 1));
+        self.wrong(format!("text{row} ({start:?}): {reason}"))
     }
 
     fn wrong(&self, reason: impl ToString) -> Error {

@@ -874,3 +874,79 @@ fn normalizers_that_make_a_text_much_longer_are_refused_the_longest_texts() {
     assert_eq!(ids(&tokenizer, &"x".repeat(2 << 20)), [2, 1, 3]);
     assert!(tokenizer.encode(&"\u{fdfa}".repeat(1 << 20), None, 64).is_err());
 }
+
+/// Texts as a data set has them.
+fn examples(texts: &[&str]) -> Vec<crate::data::Example> {
+    let example = |(line, text): (usize, &&str)| crate::data::Example {
+        text: (*text).to_owned(),
+        pair: None,
+        label: None,
+        words: Vec::new(),
+        question: None,
+        line: line + 1,
+    };
+    texts.iter().enumerate().map(example).collect()
+}
+
+#[test]
+fn every_token_of_a_text_is_in_one_chunk_with_its_word() {
+    let tokenizer = from_vocab(json!({}));
+    let chunks =
+        |text: &str, max_length| tokenizer.encode_all_chunks(&examples(&[text]), max_length).unwrap().encodings;
+    let tokens = |encoding: &Encoding| -> Vec<&str> { encoding.ids.iter().map(|&id| VOCAB[id as usize]).collect() };
+    let text = "hello worlds unable a b";
+    let found = chunks(text, 5);
+    let expected: [&[&str]; 3] = [
+        &["[CLS]", "hello", "world", "##s", "[SEP]"],
+        &["[CLS]", "un", "##able", "a", "[SEP]"],
+        &["[CLS]", "b", "[SEP]"],
+    ];
+    assert!(found.iter().map(tokens).eq(expected), "{found:?}");
+    let read = |encoding: &Encoding| encoding.read.iter().map(|read| (read.token, read.word)).collect::<Vec<_>>();
+    assert_eq!(read(&found[0]), [(1, 0), (2, 1), (3, 1)]);
+    assert_eq!(read(&found[1]), [(1, 2), (2, 2), (3, 3)]);
+    let lengths = |max_length| chunks(text, max_length).iter().map(|chunk| chunk.ids.len() - 2).collect::<Vec<_>>();
+    assert_eq!(lengths(4), [1, 2, 2, 2], "a word is not cut where it fits into the next sequence");
+    assert_eq!(lengths(3), [1; 7]);
+    assert_eq!(lengths(100), [7]);
+    // Much longer than what is encoded at once.
+    let long = "hello worlds ".repeat(5000);
+    let found = chunks(&long, 128);
+    let all: Vec<u32> = found.iter().flat_map(|chunk| chunk.ids[1..chunk.ids.len() - 1].to_vec()).collect();
+    assert_eq!(all, [11, 12, 13].repeat(5000));
+    let words: Vec<usize> = found.iter().flat_map(|chunk| chunk.read.iter().map(|read| read.word)).collect();
+    assert!(words.iter().copied().eq((0..10_000).flat_map(|word| std::iter::repeat_n(word, 1 + word % 2))));
+}
+
+#[test]
+fn special_tokens_of_a_text_are_not_to_be_masked() {
+    let tokenizer = from_vocab(json!({}));
+    let encoded = tokenizer.encode_all_chunks(&examples(&["hello [SEP] zzz world", "", "[SEP] zzz", "a"]), 8).unwrap();
+    assert_eq!(encoded.texts, [0, 3], "nothing of the others can be masked");
+    assert_eq!(encoded.encodings[0].ids, [2, 11, 3, 1, 12, 3]);
+    assert_eq!(encoded.encodings[0].read.iter().map(|read| read.token).collect::<Vec<_>>(), [1, 4]);
+    let vocabulary = tokenizer.mask_vocabulary().unwrap();
+    assert_eq!((vocabulary.mask, vocabulary.ordinary), (4, (5..45).collect()));
+}
+
+#[test]
+fn masks_are_found_in_a_text_as_far_as_it_is_read() {
+    let tokenizer = from_vocab(json!({}));
+    assert_eq!(tokenizer.mask_token(), Some("[MASK]"));
+    let encodings = tokenizer.encode_all_masks(&examples(&["a [MASK] b[MASK]", "a b c a [MASK]"]), 6).unwrap();
+    let read = |encoding: &Encoding| encoding.read.iter().map(|read| (read.token, read.word)).collect::<Vec<_>>();
+    assert_eq!((read(&encodings[0]), read(&encodings[1])), (vec![(2, 0), (4, 1)], vec![]));
+    assert_eq!(encodings[1].left_out, 1);
+}
+
+#[test]
+fn a_tokenizer_without_a_mask_token_says_where_to_name_one() {
+    let tokenizer = from_vocab(json!({"mask_token": null}));
+    assert_eq!(tokenizer.mask_token(), None);
+    let message = tokenizer.mask_vocabulary().unwrap_err().to_string();
+    assert!(message.contains("no mask token") && message.contains("tokenizer_config.json"), "{message}");
+    let files = [("vocab.txt", VOCAB.join("\n") + "\n"), ("tokenizer_config.json", json!({}).to_string())];
+    let tokenizer = Tokenizer::open(directory(&files).path(), &model(4, 2)).unwrap();
+    let message = tokenizer.mask_vocabulary().unwrap_err().to_string();
+    assert!(message.contains("is number 4, but the model's vocabulary has 4"), "{message}");
+}

@@ -50,7 +50,8 @@ impl Tokenizer {
         stride: usize,
     ) -> Result<Vec<Encoding>> {
         let context = tokens(&self.loaded, context).map_err(|reason| self.wrong(format!("the context: {reason}")))?;
-        self.windows(question, &context, max_length, stride)
+        let name = || format!("the question {:?}", question.chars().take(32).collect::<String>());
+        self.windows(name, question, &context, max_length, stride)
     }
 
     /// [`Tokenizer::encode_windows`] for many questions, in parallel over the current rayon pool; in the order of the
@@ -64,25 +65,26 @@ impl Tokenizer {
         let encode = |group: &&[Example]| -> Vec<Result<Vec<Encoding>>> {
             let context = tokens(&self.loaded, group[0].pair.as_deref().unwrap_or_default());
             let encode = |example: &Example| match &context {
-                Ok(context) => self.windows(&example.text, context, max_length, stride),
+                Ok(context) => self.windows(|| name(example), &example.text, context, max_length, stride),
                 Err(reason) => Err(self.wrong(format!("the context of {}: {reason}", name(example)))),
             };
             group.iter().map(encode).collect()
         };
         let all: Vec<Vec<Result<Vec<Encoding>>>> = groups.par_iter().map(encode).collect();
-        let mut encoded = Encoded::default();
-        for (number, encodings) in all.into_iter().flatten().enumerate() {
-            let encodings = encodings?;
-            encoded.texts.extend(std::iter::repeat_n(number, encodings.len()));
-            encoded.encodings.extend(encodings);
-        }
-        Ok(encoded)
+        Encoded::of_texts(all.into_iter().flatten().collect())
     }
 
-    fn windows(&self, question: &str, context: &Tokens, max_length: usize, stride: usize) -> Result<Vec<Encoding>> {
+    /// The windows of a question, of which an error tells the name.
+    fn windows(
+        &self,
+        name: impl Fn() -> String,
+        question: &str,
+        context: &Tokens,
+        max_length: usize,
+        stride: usize,
+    ) -> Result<Vec<Encoding>> {
         let room = self.room(true, max_length)?;
-        let start = || question.chars().take(32).collect::<String>();
-        let wrong = |reason: String| self.wrong(format!("the question {:?}: {reason}", start()));
+        let wrong = |reason: String| self.wrong(format!("{}: {reason}", name()));
         let question = tokens(&self.loaded, question).map_err(wrong)?;
         let room = room.checked_sub(question.ids.len()).filter(|room| *room > 0).ok_or_else(|| {
             let special = self.special_tokens(true);
@@ -92,15 +94,7 @@ impl Tokenizer {
                 question.ids.len()
             ))
         })?;
-        let frame = |range: Range<usize>| {
-            let encoding = frame(&self.loaded, &question, context, range).map_err(wrong)?;
-            let mut encoding = encoding;
-            if self.limits.token_types.is_none() {
-                encoding.type_ids.fill(0);
-            }
-            self.check(&encoding).map_err(|reason| self.wrong(reason))?;
-            Ok(encoding)
-        };
+        let frame = |range: Range<usize>| self.fitted(frame(&self.loaded, &question, context, range).map_err(wrong)?);
         ranges(context.ids.len(), room, stride.min(room / 2)).map(frame).collect()
     }
 }

@@ -44,13 +44,7 @@ impl Tokenizer {
     pub fn encode_all_words(&self, texts: &[Example], max_length: usize) -> Result<Encoded> {
         let encode = |(row, text): (usize, &Example)| self.encode_words_of(Some(row), &text.words(), max_length);
         let all: Vec<Result<Vec<Encoding>>> = texts.par_iter().enumerate().map(encode).collect();
-        let mut encoded = Encoded::default();
-        for (text, encodings) in all.into_iter().enumerate() {
-            let encodings = encodings?;
-            encoded.texts.extend(std::iter::repeat_n(text, encodings.len()));
-            encoded.encodings.extend(encodings);
-        }
-        Ok(encoded)
+        Encoded::of_texts(all)
     }
 
     /// As [`Tokenizer::encode_words`]; an error names the text by its number from 0, where it has one.
@@ -66,14 +60,7 @@ impl Tokenizer {
             let row = row.map_or(String::new(), |row| format!(" {}", row + 1));
             self.wrong(format!("text{row} ({start:?} …): {reason}"))
         })?;
-        let checked = encodings.into_iter().map(|mut encoding| {
-            if self.limits.token_types.is_none() {
-                encoding.type_ids.fill(0);
-            }
-            self.check(&encoding).map_err(|reason| self.wrong(reason))?;
-            Ok(encoding)
-        });
-        checked.collect()
+        encodings.into_iter().map(|encoding| self.fitted(encoding)).collect()
     }
 }
 

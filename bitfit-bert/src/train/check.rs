@@ -26,6 +26,9 @@ const NOISE: f64 = 0.02;
 /// [`bitfit_core::Error::NoGradient`] with the tensors that fail.
 pub fn check_gradients<D: Backend>(model: &mut Model<D>, examples: &Examples, rows: &[usize], seed: u64) -> Result<()> {
     check_arena(model)?;
+    if let Some(drawn) = examples.drawn(1, rows) {
+        return check_gradients(model, &drawn, &(0..drawn.len()).collect::<Vec<_>>(), seed);
+    }
     let first = check_gradients_reach(model, examples, rows, seed);
     if !matches!(first, Err(crate::Error::Core(CoreError::NoGradient { .. }))) {
         return first;

@@ -14,6 +14,9 @@ use crate::{Error, Result};
 /// The number of sequences that are evaluated at once. They are packed, so it affects memory and speed but no value.
 const BATCH: usize = 64;
 
+/// The most outputs of a batch, 128 MiB: each masked token has tens of thousands.
+const MOST_OUTPUTS: usize = 1 << 25;
+
 /// Whether to stop, asked between two batches.
 pub(crate) type Stop<'a> = &'a dyn Fn() -> bool;
 
@@ -22,16 +25,28 @@ pub(crate) type Stop<'a> = &'a dyn Fn() -> bool;
 pub struct Score {
     /// The metric.
     pub metric: Metric,
-    /// Its value; greater is better.
+    /// Its value; which of two is better, the metric says.
     pub value: f64,
 }
 
-/// The head's outputs `[R, C]`, a row for each that it reads of the sequences, in their order.
+/// What the head keeps of its outputs to predict ([`Head::keep`]), a row for each that it reads of the sequences, in
+/// their order.
 ///
 /// # Errors
 /// [`Error::NotFinite`] for a model that diverged; [`Error::Core`] when the device fails.
 pub fn outputs<D: Backend>(model: &Model<D>, encodings: &[Encoding]) -> Result<Array2<f32>> {
-    let outputs = model.base().device().install(|| outputs_unless(&|| false, model, encodings, None))?;
+    let outputs = model.base().device().install(|| outputs_unless(&|| false, model, encodings, None, None))?;
+    Ok(outputs.expect("nothing stops it"))
+}
+
+/// As [`outputs`], what the head keeps to score them.
+///
+/// # Errors
+/// As [`outputs`]; [`Error::Metric`] for targets of another kind than the head's.
+pub fn scored_outputs<D: Backend>(model: &Model<D>, examples: &Examples) -> Result<Array2<f32>> {
+    let encodings = &examples.encodings;
+    let outputs =
+        model.base().device().install(|| outputs_unless(&|| false, model, encodings, Some(examples), None))?;
     Ok(outputs.expect("nothing stops it"))
 }
 
@@ -74,7 +89,9 @@ pub(super) fn evaluate_unless<D: Backend>(
     Evaluation { examples, metrics }: Evaluation<'_>,
     cache: Option<&mut FrozenPrefixCache>,
 ) -> Result<Option<Vec<Score>>> {
-    let Some(outputs) = outputs_unless(stop, model, &examples.encodings, cache)? else { return Ok(None) };
+    let Some(outputs) = outputs_unless(stop, model, &examples.encodings, Some(examples), cache)? else {
+        return Ok(None);
+    };
     scores(model.head(), metrics, &outputs, examples).map(Some)
 }
 
@@ -82,23 +99,40 @@ fn outputs_unless<D: Backend>(
     stop: Stop<'_>,
     model: &Model<D>,
     encodings: &[Encoding],
+    labelled: Option<&Examples>,
     mut cache: Option<&mut FrozenPrefixCache>,
 ) -> Result<Option<Array2<f32>>> {
-    let mut parts = vec![Array2::zeros((0, model.outputs()))];
-    for first in (0..encodings.len()).step_by(BATCH) {
+    let mut parts = Vec::new();
+    let mut first = 0;
+    while first < encodings.len() {
         if stop() {
             return Ok(None);
         }
-        let rows: Vec<usize> = (first..encodings.len().min(first + BATCH)).collect();
+        let rows: Vec<usize> = (first..first + fitting(&encodings[first..], model.width_of_outputs())).collect();
+        first += rows.len();
         let mut tape = model.inference_tape();
         let batch = model.batch(rows.iter().map(|&row| &encodings[row]))?;
         let outputs = match cache.as_deref_mut() {
             Some(cache) => cache.forward(model, &mut tape, &batch, encodings, &rows)?,
             None => model.forward(&mut tape, &batch)?,
         };
-        parts.push(outputs.tensor().to_array()?);
+        let targets = labelled.map(|examples| examples.targets(&rows));
+        parts.push(model.head().keep(outputs.tensor().to_array()?, targets.as_ref())?);
+    }
+    if parts.is_empty() {
+        parts.push(Array2::zeros((0, model.outputs())));
     }
     all_finite(&parts).map(Some)
+}
+
+/// How many sequences are the next batch, at least one: [`BATCH`], or fewer where a row has very many outputs.
+fn fitting(encodings: &[Encoding], outputs: usize) -> usize {
+    let mut rows = 0;
+    let fits = |encoding: &&Encoding| {
+        rows += encoding.rows();
+        rows.saturating_mul(outputs) <= MOST_OUTPUTS
+    };
+    encodings.iter().take(BATCH).take_while(fits).count().max(encodings.len().min(1))
 }
 
 /// The parts one behind the other. NaN would be ranked like a number by every metric and by the choice of a class.
@@ -124,4 +158,17 @@ pub(crate) fn scores<D: Backend>(
     examples: &Examples,
 ) -> Result<Vec<Score>> {
     metrics.iter().map(|&metric| Ok(Score { metric, value: head.score(metric, outputs, examples)? })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenize::ReadToken;
+
+    #[test]
+    fn a_batch_is_64_sequences_or_as_many_as_their_outputs_let_it() {
+        let encodings = vec![Encoding { read: vec![ReadToken { token: 1, word: 0 }; 10], ..Encoding::default() }; 100];
+        assert_eq!([3, 1 << 15, 1 << 19, 1 << 25].map(|outputs| fitting(&encodings, outputs)), [64, 64, 6, 1]);
+        assert_eq!((fitting(&encodings[..2], 3), fitting(&[], 3)), (2, 0));
+    }
 }

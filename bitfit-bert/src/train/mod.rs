@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use batches::Batches;
 pub use check::check_gradients;
-pub use evaluate::{Score, evaluate, outputs};
+pub use evaluate::{Score, evaluate, outputs, scored_outputs};
 pub(crate) use evaluate::{pooled_unless, scores, stacked};
 pub use options::{BatchSize, TrainOptions};
 pub use prefix_cache::prefix_cache_bytes;
@@ -75,7 +75,7 @@ pub struct EpochReport {
     pub mean_loss: f64,
     /// The scores, first the one that chooses the best epoch; empty without an evaluation set.
     pub scores: Vec<Score>,
-    /// Whether the first score is better than in every epoch before.
+    /// Whether the first score is better than in every epoch before ([`Metric::is_better`]).
     pub is_best: bool,
 }
 

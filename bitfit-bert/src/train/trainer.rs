@@ -59,7 +59,10 @@ impl<'a, D: Backend> Trainer<'a, D> {
         };
         let mut budget = options.prefix_cache_bytes;
         let mut prefix_cache = None;
-        if !options.frozen_dropout {
+        if !options.frozen_dropout && examples.are_drawn() {
+            // They are others in every epoch, so nothing is kept.
+            prefix_cache = FrozenPrefixCache::new(model, examples.len(), 0);
+        } else if !options.frozen_dropout {
             prefix_cache = FrozenPrefixCache::new(model, examples.len(), budget);
             budget = budget.saturating_sub(prefix_cache_bytes(model, batches.of(&examples.encodings)));
         }
@@ -131,7 +134,8 @@ impl<'a, D: Backend> Trainer<'a, D> {
             None => Vec::new(),
         };
         let best = self.state.best.as_ref().map(|best| best.scores[0].value);
-        let is_best = scores.first().is_some_and(|score| best.is_none_or(|best| score.value > best));
+        let is_better = |score: &Score| best.is_none_or(|best| score.metric.is_better(score.value, best));
+        let is_best = scores.first().is_some_and(is_better);
         if is_best {
             self.state.best = Some(BestEpoch { epoch, scores: scores.clone() });
         }
@@ -159,7 +163,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
             let start = Instant::now();
             let step = self.state.steps + 1;
             let learning_rate = self.rate.at(self.state.steps as u64);
-            let (loss, tokens) = self.backward(&rows, self.state.steps as u32)?;
+            let (loss, tokens) = self.backward(epoch, &rows, self.state.steps as u32)?;
             // The whole step is queued before the host waits for the loss; a step that diverged is undone.
             let Self { model, optimizer, gradient, before, options, .. } = self;
             model.arena().save(before)?;
@@ -210,8 +214,11 @@ impl<'a, D: Backend> Trainer<'a, D> {
 
     /// Computes the loss and gradient of a batch; returns the loss, which the device may still be computing, and the
     /// number of tokens.
-    fn backward(&mut self, rows: &[usize], step: u32) -> Result<(Var<D>, usize)> {
+    fn backward(&mut self, epoch: usize, rows: &[usize], step: u32) -> Result<(Var<D>, usize)> {
         let Self { model, examples, options, gradient, prefix_cache, .. } = self;
+        let drawn = examples.drawn(epoch, rows);
+        let all_drawn: Vec<usize> = (0..rows.len()).collect();
+        let (examples, rows) = drawn.as_ref().map_or((*examples, rows), |drawn| (drawn, &all_drawn[..]));
         gradient.clear(model.base().device())?;
         let mut tape = model.training_tape(Seed { run: options.seed, step });
         let batch = examples.batch(model, rows)?;

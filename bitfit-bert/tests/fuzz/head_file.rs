@@ -4,7 +4,7 @@ use std::fs;
 
 use bitfit_bert::data::{Kind, ReadOptions};
 use bitfit_bert::fixture::Tiny;
-use bitfit_bert::heads::{PairEncoding, Pooling};
+use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::run::{Finetune, FinetuneOptions, HeadStart, InitialHead, ProbeUse};
 use bitfit_bert::train::TrainOptions;
@@ -65,6 +65,8 @@ fn fuzz() {
                 pair: PairEncoding::Joint,
                 stride: None,
                 pooling: Some(Pooling::Pooler),
+                masking: MaskingOptions::default(),
+                save_base: None,
                 training: TrainOptions::default(),
                 device: "cpu".into(),
                 precision: "f32".into(),

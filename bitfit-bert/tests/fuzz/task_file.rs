@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bitfit_bert::arch::{Module, Part, Role};
+use bitfit_bert::arch::{MaskedLmTensor, Module, Part, Role};
 use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::fixture::Tiny;
-use bitfit_bert::heads::{PairEncoding, Pooling, SpanSettings, default_metrics};
+use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling, SpanSettings, default_metrics};
 use bitfit_bert::model::Base;
 use bitfit_bert::task_file::{Best, Hyperparameters, TaskInfo};
 use bitfit_bert::{BiasKind, BiasSelection, Error, Predictor, TaskFile};
@@ -18,13 +18,14 @@ const FILE: &str = "task.safetensors";
 
 #[test]
 fn fuzz() {
-    let base = base(&Tiny::new());
-    let seeds = [(Kind::Classify, false), (Kind::Regress, true), (Kind::MultiLabel, false), (Kind::Tag, false), (Kind::Span, true)]
-        .map(|(kind, pairs)| seed(&base, kind, pairs));
+    let base = base(&Tiny::new().with_masked_lm());
+    let single = [Kind::Classify, Kind::MultiLabel, Kind::Tag, Kind::MaskedLm].map(|kind| (kind, false));
+    let pairs = [Kind::Regress, Kind::Span].map(|kind| (kind, true));
+    let seeds = single.into_iter().chain(pairs).map(|(kind, pairs)| seed(&base, kind, pairs));
     run(Target {
         name: "task_file",
         memory: 96 << 20,
-        seeds: seeds.map(|bytes| vec![(FILE.into(), bytes)]).into(),
+        seeds: seeds.map(|bytes| vec![(FILE.into(), bytes)]).collect(),
         fixed: Vec::new(),
         check: Box::new(move |dir, _| {
             let path = dir.join(FILE);
@@ -39,7 +40,11 @@ fn fuzz() {
                     return false;
                 }
             };
-            let texts = [("a b", predictor.info().pairs.then_some("c")), ("", predictor.info().pairs.then_some(""))];
+            let texts = match (predictor.info().kind, predictor.info().pairs) {
+                (Kind::MaskedLm, _) => [("a [MASK] [MASK]", None), ("[MASK]", None)],
+                (_, true) => [("a b", Some("c")), ("", Some(""))],
+                (_, false) => [("a b", None), ("", None)],
+            };
             match predictor.predict(&texts) {
                 Ok(predictions) => assert_eq!(predictions.len(), texts.len()),
                 // Finite numbers so large that their sums are not.
@@ -80,7 +85,8 @@ pub fn base(tiny: &Tiny) -> Base<Cpu> {
 /// A task file of all biases and one matrix.
 pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
     let architecture = base.architecture();
-    let labels = Labels::from_names(vec!["no".into(), "yes".into()]).filter(|_| !matches!(kind, Kind::Regress | Kind::Span));
+    let has_labels = !matches!(kind, Kind::Regress | Kind::Span | Kind::MaskedLm);
+    let labels = Labels::from_names(vec!["no".into(), "yes".into()]).filter(|_| has_labels);
     let h = base.config().hidden_size;
     let span = (kind == Kind::Span).then_some(SpanSettings { stride: 2, unanswerable: true });
     let outputs = labels.as_ref().map_or(if span.is_some() { 2 } else { 1 }, Labels::len);
@@ -92,15 +98,22 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
             tensors.insert(architecture.parameter_name(role), base.checkpoint().tensor(role).unwrap());
         }
     }
-    for (part, shape) in [(Part::Weight, vec![outputs, h]), (Part::Bias, vec![outputs])] {
+    let head: Vec<(String, Vec<usize>)> = if kind == Kind::MaskedLm {
+        let names = architecture.masked_lm.as_ref().unwrap();
+        MaskedLmTensor::BIASES.map(|tensor| (names.name(tensor), tensor.shape(base.config()))).to_vec()
+    } else {
+        let shapes = [(Part::Weight, vec![outputs, h]), (Part::Bias, vec![outputs])];
+        shapes.map(|(part, shape)| (architecture.classifier_name(pooling, part), shape)).to_vec()
+    };
+    for (name, shape) in head {
         let values = (0..shape.iter().product()).map(|i: usize| i as f32 * 0.01).collect();
-        tensors.insert(architecture.classifier_name(pooling, part), HostTensor::new(shape, values).unwrap());
+        tensors.insert(name, HostTensor::new(shape, values).unwrap());
     }
     let metrics = default_metrics(kind, labels.as_ref());
     let info = TaskInfo {
         base: "some/model".into(),
         base_path: None,
-        base_fingerprint: base.fingerprint().unwrap().into(),
+        base_fingerprint: base.fingerprint_for(kind).unwrap().into(),
         tokenizer_fingerprint: base.tokenizer().unwrap().fingerprint(),
         config: base.config().inference(),
         kind,
@@ -128,6 +141,7 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
             frozen_dropout: false,
             shuffle: true,
             limit: None,
+            masking: (kind == Kind::MaskedLm).then(MaskingOptions::default),
             device: "cpu".into(),
             precision: "f32".into(),
             metrics,

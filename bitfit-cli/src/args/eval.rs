@@ -29,7 +29,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub task_file: PathBuf,
 
-    /// Labelled texts
+    /// Labelled texts; for a task of kind mlm texts, which are masked in the same way every time
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub data: PathBuf,
 

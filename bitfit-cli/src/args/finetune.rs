@@ -30,6 +30,11 @@ Examples:
       --label folder --bias query,intermediate --layers 6-11 --epochs 8 \\
       --out folders
 
+  # first adapt the model to texts without labels, then train on the result
+  bitfit-cli finetune --model bert-base-uncased --kind mlm \\
+      --train mails.txt --eval more-mails.txt --out mail-task --save-base mail-bert
+  bitfit-cli finetune --model ./mail-bert --train train.tsv --out intents
+
 OUT/task.safetensors is the task file: everything that was trained, under
 Hugging Face's names. It is written after every epoch that is the best so far,
 or after every epoch without --eval. OUT/metrics.jsonl is the log. The last
@@ -46,7 +51,7 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
     pub model: String,
 
-    /// Labelled texts to train on
+    /// Labelled texts to train on; with --kind mlm texts, whose labels are ignored
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub train: PathBuf,
 
@@ -80,7 +85,8 @@ pub struct FinetuneArgs {
     pub label_separator: Option<char>,
 
     /// Kind of label: a class (classify), a number (regress), any number of labels (multi-label), a tag for each word
-    /// (tag), or the span of a context that answers a question (span) [default: the task's, otherwise classify]
+    /// (tag), the span of a context that answers a question (span), or none: masked language modelling (mlm) [default:
+    /// the task's, otherwise classify]
     ///
     /// Several labels are a JSON list, or one field with a separator, or columns of 0 and 1 (see --label); a text may
     /// have none. Without a task, classes are scored by accuracy and F1 (of the second class where there are two,
@@ -88,6 +94,10 @@ pub struct FinetuneArgs {
     /// macro F1 and the share of texts whose labels are all right, and tags by accuracy or, where they mark entities
     /// (B-PER, I-PER, O), by the F1 of entities as seqeval computes it; answers are scored by the F1 of their words and
     /// by exact match, as SQuAD's script computes them. The first metric chooses the best epoch.
+    ///
+    /// mlm adapts a model to plain texts: tokens are masked, and the model's own head for masked language modelling, of
+    /// which the biases train too, predicts them. Every token of a text is read, of a long one in several sequences. It
+    /// is scored by perplexity, of which the lowest is kept, and by the share of masked tokens that are right.
     #[arg(long, value_name = "KIND", value_parser = values::kind(), help_heading = "Model and data")]
     pub kind: Option<Kind>,
 
@@ -169,6 +179,20 @@ pub struct FinetuneArgs {
     /// pass over the texts.
     #[arg(long, help_heading = "What trains")]
     pub no_probe: bool,
+
+    /// Probability with which a token is masked, above 0 and at most 1; only with --kind mlm [default: 0.15]
+    ///
+    /// Of the masked tokens, 80 % become the mask token, 10 % a random one and 10 % stay, drawn anew in each epoch;
+    /// each sequence has at least one. The texts of --eval are masked once, in the same way in every run.
+    #[arg(
+        long, value_name = "P", value_parser = values::number::<f64>, allow_hyphen_values = true,
+        help_heading = "Training"
+    )]
+    pub mask_probability: Option<f64>,
+
+    /// Mask all tokens of a word together; only with --kind mlm
+    #[arg(long, help_heading = "Training")]
+    pub whole_word: bool,
 
     /// Peak learning rate, above 0 [default: the task's, otherwise 1e-3]
     ///
@@ -252,7 +276,7 @@ pub struct FinetuneArgs {
     #[arg(long, help_heading = "Training")]
     pub frozen_dropout: bool,
 
-    /// Seed of the row order, of dropout and of the new head
+    /// Seed of the row order, of dropout, of masks and of the new head
     ///
     /// The same seed gives the same task file, byte for byte, for any number of threads.
     #[arg(
@@ -268,6 +292,13 @@ pub struct FinetuneArgs {
     /// Directory for task.safetensors and metrics.jsonl; it is created if it does not exist
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: PathBuf,
+
+    /// New directory for a copy of the base model with the trained biases; only with --kind mlm
+    ///
+    /// It holds config.json, the tokenizer's files and model.safetensors, which --model and from_pretrained of
+    /// transformers open. It is written at the end of the run, as a whole, and must not exist before.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub save_base: Option<PathBuf>,
 
     /// Log every N steps, at least 1
     #[arg(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
+use bitfit_bert::heads::MaskingOptions;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse};
 use bitfit_bert::train::{BatchSize, TrainOptions};
@@ -57,6 +58,8 @@ impl FinetuneArgs {
             kind,
             metrics,
             method: self.method()?,
+            masking: self.masking(kind)?,
+            save_base: self.save_base.clone(),
             pair: self.pair.into(),
             stride: self.stride,
             pooling: self.pooling.chosen(),
@@ -72,6 +75,17 @@ impl FinetuneArgs {
         };
         options.validate()?;
         Ok(options)
+    }
+
+    /// How tokens are masked.
+    fn masking(&self, kind: Kind) -> Result<MaskingOptions> {
+        let flags = [("--mask-probability", self.mask_probability.is_some()), ("--whole-word", self.whole_word)];
+        if let Some((flag, _)) = flags.into_iter().find(|(_, is_given)| *is_given && kind != Kind::MaskedLm) {
+            bail!("{flag} masks tokens, but nothing is masked for --kind {kind}: leave it out or choose --kind mlm");
+        }
+        let defaults = MaskingOptions::default();
+        let probability = self.mask_probability.unwrap_or(defaults.probability);
+        Ok(MaskingOptions { probability, whole_words: self.whole_word })
     }
 
     /// The file with the head's first values.
@@ -152,6 +166,10 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::LabelColumn => "--label",
         Setting::LabelSeparator => "--label-separator",
         Setting::Kind => "--kind",
+        Setting::Method => "--method",
+        Setting::InitialHead => "--init-head",
+        Setting::MaskProbability => "--mask-probability",
+        Setting::SaveBase => "--save-base",
         Setting::Header => "--header",
         _ => return None,
     })

@@ -126,7 +126,7 @@ impl ReadArgs {
     /// separator.
     ///
     /// # Errors
-    /// For a separator where a text has one label.
+    /// For a separator where a text has one label, and for a column of labels where it has none.
     pub fn labelled(
         &self,
         kind: Kind,
@@ -134,6 +134,15 @@ impl ReadArgs {
         label: Option<&str>,
         separator: Option<char>,
     ) -> Result<ReadOptions> {
+        if kind == Kind::MaskedLm {
+            let flags = [("--label", label.is_some()), ("--label-separator", separator.is_some())];
+            return match flags.into_iter().find(|(_, is_given)| *is_given) {
+                Some((flag, _)) => {
+                    bail!("{flag}: texts of kind {kind} need no labels, and those there are are ignored")
+                }
+                None => Ok(self.options(task, None, false)),
+            };
+        }
         if kind != Kind::MultiLabel {
             if separator.is_some() {
                 bail!("--label-separator: a text of kind {kind} has one label; choose --kind multi-label for several");

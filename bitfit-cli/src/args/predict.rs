@@ -28,15 +28,22 @@ text:   label<TAB>probability<TAB>text, or score<TAB>text; a tab and the
         escapes such as \\u{1b}. Of tags, a line word<TAB>tag for each word
         and an empty line behind each text. Of an answer to a question,
         answer<TAB>probability<TAB>question; it is empty if there is none.
+        Of masks, a line of the five most probable tokens for each mask of
+        the text, each token<TAB>probability, and an empty line behind each
+        text.
 jsonl:  {\"text\", \"pair\", \"label\", \"probability\",
         \"probabilities\": {label: p}}, or {\"text\", \"pair\", \"score\"}, or
         {\"text\", \"pair\", \"labels\": [label], \"probabilities\": {label: p}},
         or {\"text\", \"words\": [word], \"tags\": [tag], \"probabilities\": [p],
         \"entities\": [{\"type\", \"start\", \"end\", \"text\"}]}, or {\"text\",
-        \"pair\", \"id\", \"answer\", \"start\", \"end\", \"probability\"}; pair and
-        id only where there are such, entities where tags mark some.
-        start and end count characters from 0; of no answer they are null.
-squad:  one JSON object of all answers, {id: answer}.";
+        \"pair\", \"id\", \"answer\", \"start\", \"end\", \"probability\"}, or
+        {\"text\", \"masks\": [[{\"token\", \"probability\"}]]}; pair and id only
+        where there are such, entities where tags mark some. start and end
+        count characters from 0; of no answer they are null.
+squad:  one JSON object of all answers, {id: answer}.
+
+A task of kind mlm fills masks: each text must hold the tokenizer's mask token,
+such as [MASK]. Tokens are written as the vocabulary has them.";
 
 /// The flags of `predict`.
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! The classes or labels of a plan, with the number of rows of each.
+//! The classes or labels of a plan, with the number of rows of each; or what is masked.
 
 use bitfit_bert::data::Kind;
 use bitfit_bert::run::Plan;
@@ -10,6 +10,10 @@ const MOST_NAMED: usize = 8;
 
 /// What is predicted: `2 classes (blame 32, praise 32)`.
 pub fn text(plan: &Plan) -> String {
+    if let Some(masking) = plan.masking {
+        let what = if masking.whole_words { "words" } else { "tokens" };
+        return format!("{} % of the {what} are masked", (masking.probability * 1e4).round() / 1e2);
+    }
     let Some(names) = &plan.labels else {
         return match plan.kind {
             Kind::Span => format!("answers in a context; {} without one", rows_text(plan.unlabelled_rows)),
@@ -20,7 +24,7 @@ pub fn text(plan: &Plan) -> String {
     let what = match plan.kind {
         Kind::MultiLabel => "labels",
         Kind::Tag => "tags",
-        Kind::Classify | Kind::Regress | Kind::Span => "classes",
+        Kind::Classify | Kind::Regress | Kind::Span | Kind::MaskedLm => "classes",
     };
     let mut text = format!("{} {what}", grouped(names.len()));
     if let Some(separator) = plan.label_separator {

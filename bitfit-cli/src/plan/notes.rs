@@ -42,6 +42,17 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
             grouped(*questions),
             grouped(*of)
         ),
+        PlanNote::SeveralSequences { texts, of, sequences } => format!(
+            "{} of {} texts are longer than {} tokens and are read in several sequences, so that nothing is left out: {} \
+             sequences in all",
+            grouped(*texts),
+            grouped(*of),
+            plan.max_length,
+            grouped(*sequences)
+        ),
+        PlanNote::NothingToMask(texts) => {
+            format!("no token of {} can be masked: empty, or unknown to the tokenizer", rows_text(*texts))
+        }
         PlanNote::Cut { texts, of, left_out, tokens } => {
             let most = plan.config.max_length();
             let longer = if plan.max_length < most {

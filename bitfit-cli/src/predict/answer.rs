@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use bitfit_bert::Predictor;
 use bitfit_bert::data::{Example, Labels};
-use bitfit_bert::heads::{Prediction, WordTag};
+use bitfit_bert::heads::{Candidate, Prediction, WordTag};
 use bitfit_bert::metrics::entity_f1;
 use bitfit_core::Backend;
 use serde::{Serialize, Serializer};
@@ -60,6 +60,16 @@ enum Verdict<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         entities: Option<Vec<Entity<'a>>>,
     },
+    Masks {
+        masks: Vec<Vec<Fill>>,
+    },
+}
+
+/// A token that may stand in the place of a mask.
+#[derive(Serialize)]
+struct Fill {
+    token: String,
+    probability: f32,
 }
 
 /// An entity of a text.
@@ -89,6 +99,7 @@ impl<'a> Answer<'a> {
             }
             Prediction::Score(score) => Verdict::Score { score: *score },
             Prediction::Tags(found) => tags(predictor, example, found),
+            Prediction::Masks(masks) => Verdict::Masks { masks: fills(predictor, masks)? },
             Prediction::Answer { range, probability } => {
                 let context = example.pair.as_deref().unwrap_or_default();
                 let character = |byte: usize| context[..byte].chars().count();
@@ -139,10 +150,23 @@ impl<'a> Answer<'a> {
                 let line = |(word, tag): (&&str, &&str)| format!("{}\t{}\n", text::field(word), text::field(tag));
                 return words.iter().zip(tags).map(line).collect();
             }
+            Verdict::Masks { masks } => {
+                let field = |fill: &Fill| format!("{}\t{:.4}", text::field(&fill.token), fill.probability);
+                let line = |fills: &Vec<Fill>| fills.iter().map(field).collect::<Vec<_>>().join("\t") + "\n";
+                return masks.iter().map(line).collect();
+            }
         };
         fields.extend([Some(self.text), self.pair].into_iter().flatten().map(text::field));
         fields.join("\t")
     }
+}
+
+/// The most probable tokens for each mask of a text.
+fn fills<D: Backend>(predictor: &Predictor<D>, masks: &[Vec<Candidate>]) -> Result<Vec<Vec<Fill>>> {
+    let fill = |candidate: &Candidate| {
+        Ok(Fill { token: predictor.token(candidate.token)?, probability: candidate.probability })
+    };
+    masks.iter().map(|candidates| candidates.iter().map(fill).collect()).collect()
 }
 
 /// The tags of all words of a text. A word that the tokenizer makes nothing of has the tag of a word outside of every

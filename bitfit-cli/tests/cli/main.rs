@@ -10,6 +10,7 @@ mod heads;
 mod help;
 #[cfg(unix)]
 mod interrupt;
+mod masked_lm;
 mod multi_label;
 mod output;
 mod plan;

@@ -7,6 +7,7 @@ use super::philox;
 pub struct Random {
     seed: u64,
     stream: u32,
+    /// The number of the next block of four words; the upper half of it is the part.
     block: u64,
     words: [u32; 4],
     used: usize,
@@ -15,7 +16,13 @@ pub struct Random {
 impl Random {
     /// The sequence of stream number `stream` of `seed`.
     pub fn new(seed: u64, stream: u32) -> Self {
-        Self { seed, stream, block: 0, words: [0; 4], used: 4 }
+        Self::part(seed, stream, 0)
+    }
+
+    /// Part number `part` of a stream: a sequence of its own, for what is drawn for many things in any order. Part 0 is
+    /// the stream from its beginning, and the parts do not overlap before 2^34 numbers were drawn.
+    pub fn part(seed: u64, stream: u32, part: u32) -> Self {
+        Self { seed, stream, block: u64::from(part) << 32, words: [0; 4], used: 4 }
     }
 
     /// The next 32 random bits.
@@ -80,6 +87,16 @@ mod tests {
         assert_eq!(sorted, shuffled(1, 0));
         sorted.sort_unstable();
         assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_parts_of_a_stream_differ_and_the_first_is_its_beginning() {
+        let bits = |mut random: Random| std::array::from_fn::<u32, 8, _>(|_| random.bits());
+        let part = |stream, part| bits(Random::part(3, stream, part));
+        assert_eq!(part(1, 0), bits(Random::new(3, 1)));
+        assert_eq!(part(1, 7), part(1, 7));
+        let all = [part(1, 0), part(1, 1), part(1, u32::MAX), part(2, 1)].concat();
+        assert!(all.iter().enumerate().all(|(place, bits)| !all[..place].contains(bits)), "{all:?}");
     }
 
     #[test]
