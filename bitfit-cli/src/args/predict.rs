@@ -37,8 +37,8 @@ jsonl:  {\"text\", \"pair\", \"label\", \"probability\",
         \"masks\": [[{\"token\", \"probability\"}]]}; pair only where there is
         one, entities where tags mark some.
 
-A task of kind mlm fills masks: each text must hold the tokenizer's mask token,
-such as [MASK]. Tokens are written as the vocabulary has them.";
+A task of kind mlm fills masks: each text must hold the tokenizer's mask
+token, such as [MASK]. Tokens are written as the vocabulary has them.";
 
 /// The flags of `predict`.
 #[derive(Debug, Args)]
