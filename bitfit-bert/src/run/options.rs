@@ -104,7 +104,7 @@ impl FinetuneOptions {
     /// Refuses settings that are invalid for every model, before a model is opened.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the first of them.
+    /// [`crate::Error::Setting`] with the first of them.
     pub fn validate(&self) -> Result<()> {
         self.training.validate()?;
         if let Some(pooling) = self.pooling {

@@ -32,7 +32,7 @@ Examples:
 
   # first adapt the model to texts without labels, then train on the result
   bitfit-cli finetune --model bert-base-uncased --kind mlm \\
-      --train mails.txt --eval more-mails.txt --out mail-task --save-base mail-bert
+      --train mails.txt --eval more.txt --out mlm --save-base mail-bert
   bitfit-cli finetune --model ./mail-bert --train train.tsv --out intents
 
 OUT/task.safetensors is the task file: everything that was trained, under

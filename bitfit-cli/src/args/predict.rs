@@ -42,8 +42,8 @@ jsonl:  {\"text\", \"pair\", \"label\", \"probability\",
         count characters from 0; of no answer they are null.
 squad:  one JSON object of all answers, {id: answer}.
 
-A task of kind mlm fills masks: each text must hold the tokenizer's mask token,
-such as [MASK]. Tokens are written as the vocabulary has them.";
+A task of kind mlm fills masks: each text must hold the tokenizer's mask
+token, such as [MASK]. Tokens are written as the vocabulary has them.";
 
 /// The flags of `predict`.
 #[derive(Debug, Args)]
