@@ -1,4 +1,4 @@
-"""What both PyTorch peers share: which parameters train, and what a process tells of itself.
+"""What the PyTorch peers share: which parameters train, and what a process tells of itself.
 
 BitFit as bitfit does it: every bias of the encoder and the pooler, the classifier with its weight, AdamW without decay, the
 gradient clipped to a norm of 1. Dropout is the checkpoint's.
@@ -11,9 +11,9 @@ import torch
 
 
 def freeze_all_but_biases(model):
-    """Makes only the biases and the classifier trainable; returns the trainable parameters."""
+    """Makes only the biases and the head trainable; returns the trainable parameters."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = name.endswith(".bias") or name.startswith("classifier.")
+        parameter.requires_grad = name.endswith(".bias") or name.startswith(("classifier.", "qa_outputs."))
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
