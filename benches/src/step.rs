@@ -3,16 +3,19 @@
 use std::{ops::Range, path::Path};
 
 use bitfit_bert::data::{Kind, Labels};
-use bitfit_bert::heads::{PairEncoding, Pooling, Targets, TaskSpec};
+use bitfit_bert::heads::{PairEncoding, Pooling, SpanSettings, Targets, TaskSpec};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions};
-use bitfit_bert::tokenize::Encoding;
+use bitfit_bert::tokenize::{Encoding, ReadToken, Window};
 use bitfit_bert::train::Examples;
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::optim::{AdamW, ArenaOptimizer};
 use bitfit_core::{Backend, Gradient, Random, Seed};
 
 use crate::{MAX_TOKENS, Size, checkpoint};
+
+/// The number of tags, that of Universal Dependencies.
+const TAGS: usize = 17;
 
 /// A model with everything that training steps need.
 pub struct Step<D: Backend> {
@@ -25,17 +28,36 @@ pub struct Step<D: Backend> {
 }
 
 impl<D: Backend> Step<D> {
-    /// BitFit on random tokens: one sequence of each length, two classes read out by `pooling`, dropout as in the
-    /// checkpoint.
+    /// BitFit on random tokens: one sequence of each length, two classes read out by `pooling`, or what is read at
+    /// tokens: a tag for each, or an answer in each sequence. Dropout is the checkpoint's.
     ///
     /// # Panics
     /// When the bench's model cannot be written or built.
     pub fn new(device: D, size: Size, pooling: Pooling, dir: &Path, lengths: &[usize]) -> Self {
         let base = Base::open(&device, &checkpoint(size, dir)).expect("the bench's model");
-        let model = Model::new(&base, &classes(2, pooling)).expect("the bench's model");
+        let mut options = classes(2, pooling);
         let mut random = Random::new(2, 0);
-        let encodings = lengths.iter().map(|&len| random_text(&mut random, len)).collect();
-        let targets = Targets::Classes(lengths.iter().map(|_| random.below(2) as usize).collect());
+        let mut encodings: Vec<Encoding> = lengths.iter().map(|&len| random_text(&mut random, len)).collect();
+        let targets = match pooling {
+            Pooling::Tokens => {
+                options = classes(TAGS, pooling);
+                options.spec.kind = Kind::Tag;
+                let every_token = |len| (0..len).map(|token| ReadToken { token, word: token }).collect();
+                encodings.iter_mut().for_each(|encoding| encoding.read = every_token(encoding.ids.len()));
+                let mut tags = |&len: &usize| (0..len).map(|_| random.below(TAGS as u32) as usize).collect();
+                Targets::Tags(lengths.iter().map(&mut tags).collect())
+            }
+            Pooling::EveryToken => {
+                (options.spec.kind, options.spec.labels, options.spec.pairs) = (Kind::Span, None, true);
+                options.spec.span = Some(SpanSettings { stride: 0, unanswerable: false });
+                for encoding in &mut encodings {
+                    encoding.window = Some(Window { tokens: encoding.ids.len(), ..Window::default() });
+                }
+                Targets::Spans(lengths.iter().map(|&len| [random.below(len as u32); 2]).collect())
+            }
+            _ => Targets::Classes(lengths.iter().map(|_| random.below(2) as usize).collect()),
+        };
+        let model = Model::new(&base, &options).expect("the bench's model");
         Self {
             optimizer: ArenaOptimizer::new(model.arena(), AdamW::default()).expect("an optimizer"),
             gradient: model.arena().gradient().expect("a gradient"),
