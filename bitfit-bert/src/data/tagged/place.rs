@@ -1,6 +1,7 @@
 //! From labelled spans of characters to the words of a text: which words a span touches, and which spans cannot be tags
 //! of words.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
@@ -9,8 +10,9 @@ use serde_json::Value;
 
 use crate::data::table::kind;
 
-/// A labelled span as an export gives it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A labelled span as an export gives it. Spans of the same characters and label are equal, whether or not their texts
+/// are repeated.
+#[derive(Debug, Clone)]
 pub(super) struct Span {
     /// The offset of its first character, and of the one behind its last.
     start: u64,
@@ -19,6 +21,26 @@ pub(super) struct Span {
     /// Its own text, where the export repeats it.
     text: Option<String>,
 }
+
+impl Ord for Span {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.start, self.end, &self.label).cmp(&(other.start, other.end, &other.label))
+    }
+}
+
+impl PartialOrd for Span {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Span {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Span {}
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,6 +163,7 @@ fn ranges(text: &str, spans: &[Span], width: fn(char) -> usize) -> Result<Vec<Ra
         // Label Studio writes the end of a line as a backslash and an n.
         let is = |own: &String| own == there || *own == there.replace('\n', "\\n");
         if let Some(own) = span.text.as_ref().filter(|own| !is(own)) {
+            let (there, own) = (shortened(there), shortened(own));
             return Err(format!(
                 "the span {span} is {there:?} in the text, but {own:?} by the export; export it with the text that was \
                  labelled"
@@ -153,4 +176,12 @@ fn ranges(text: &str, spans: &[Span], width: fn(char) -> usize) -> Result<Vec<Ra
         }
     };
     spans.iter().map(range).collect()
+}
+
+/// The beginning of a text that may be long.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
+    }
 }

@@ -14,7 +14,8 @@
 //! The words are those of [`split_words`]; the first that a span touches is B-X, the others are I-X, all else is O.
 //! Records that were rejected, cancelled, discarded or not annotated are skipped. One that was annotated without a span
 //! is O throughout, in JSON-MIN too, which leaves out what was cancelled and has no `annotation_id` where nothing was
-//! annotated. A list of doccano does not tell whether it was annotated. Where tags are not required, texts alone are read.
+//! annotated. An empty list of doccano does not tell whether it was annotated and is read as such. Where tags are not
+//! required, only the texts are read.
 
 mod answers;
 
@@ -62,8 +63,9 @@ pub(super) struct Export<'a> {
     is_chosen: bool,
     /// Whether a record has an answer to it.
     is_answered: bool,
-    /// The spans of records that may come again from another annotator, by what identifies their text.
-    identified: HashMap<String, (String, Vec<Span>)>,
+    /// Records that may come again from another annotator, by what identifies their text: their places, the numbers of
+    /// their examples, and their spans.
+    identified: HashMap<String, (String, usize, Vec<Span>)>,
     /// The tags of each label, of the first word and of others.
     labels: HashMap<String, [Label; 2]>,
     outside: Label,
@@ -106,10 +108,10 @@ impl<'a> Export<'a> {
             Tool::LabelStudioMin
         } else if object("fields") && has("responses") {
             Tool::Argilla
-        } else if has_text && matches!(text(first.get("answer")), "accept" | "reject" | "ignore") {
-            Tool::Prodigy
         } else if !has_text || jsonl::has_tags(first) {
             return Ok(None);
+        } else if matches!(text(first.get("answer")), "accept" | "reject" | "ignore") {
+            Tool::Prodigy
         } else if array("tokens") && has("annotation") {
             Tool::ArgillaTokens
         } else {
@@ -284,14 +286,18 @@ impl<'a> Export<'a> {
             Tool::Prodigy => record.get("_input_hash"),
             _ => None,
         };
-        if let (Some(id), Some(spans)) = (id, &agreed) {
+        if let (Some(id), Some(spans)) = (id.filter(|id| !id.is_null()), &agreed) {
+            let text = text(record.get(&self.text));
             match self.identified.get(&id.to_string()) {
-                Some((place, first)) if first != spans => {
+                Some((place, example, first)) if first != spans && self.examples[*example].text == text => {
                     let difference = difference(first, spans);
                     return Err(self.row(line, format!("it disagrees with {place}{difference}")));
                 }
                 Some(_) => {}
-                None => drop(self.identified.insert(id.to_string(), (self.place(line), spans.clone()))),
+                None => {
+                    let known = (self.place(line), self.examples.len(), spans.clone());
+                    self.identified.insert(id.to_string(), known);
+                }
             }
         }
         Ok(agreed)

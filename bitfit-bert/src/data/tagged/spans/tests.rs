@@ -298,6 +298,12 @@ fn annotators_must_agree() {
         let message = refusal(&disagreed);
         assert!(message.contains(expected), "{message}");
     }
+    // That one export repeats the text of a span is no disagreement.
+    let repeated = studio([3, 3]).replacen("\"end\": 3", "\"end\": 3, \"text\": \"a b\"", 1);
+    assert_eq!(shown(&read(&repeated, &options(true)).unwrap()), ["a/B-X b/I-X"]);
+    // A number that is used again in another project is of another text.
+    let other = twice(rest[0], [3, 1]).replacen("a b", "a c", 1);
+    assert_eq!(shown(&read(&other, &options(true)).unwrap()), ["a/B-X c/I-X", "a/B-X b/O"]);
     let one_without = studio([3, 3]).replacen("\"labels\", \"value\"", "\"choices\", \"value\"", 1);
     assert!(refusal(&one_without).contains("annotators disagree about \"X\" from character 0 to 3"));
 }
@@ -348,6 +354,8 @@ fn words_with_tags_of_their_own_come_first_and_keys_can_be_named() {
     let words = "{\"text\": \"a b\", \"tokens\": [\"a\", \"b\"], \"labels\": [1, 0], \"spans\": []}\n";
     assert_eq!(shown(&read(words, &options(true)).unwrap()), ["a/1 b/0"]);
     assert_eq!(shown(&read(&format!("[{}]", words.trim()), &options(true)).unwrap()), ["a/1 b/0"], "in an array");
+    let answered = words.replace("\"spans\": []", "\"answer\": \"accept\"");
+    assert_eq!(shown(&read(&answered, &options(true)).unwrap()), ["a/1 b/0"]);
     let spans = "{\"text\": \"a b\", \"tokens\": [\"a\", \"b\"], \"labels\": [[0, 1, \"X\"]]}\n";
     assert_eq!(shown(&read(spans, &options(true)).unwrap()), ["a/B-X b/O"]);
     let named = "{\"body\": \"a b\", \"marks\": [[0, 1, \"X\"]]}\n";
