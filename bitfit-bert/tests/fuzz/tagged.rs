@@ -1,4 +1,5 @@
-//! Words with tags in every format: CoNLL columns, CoNLL-U and JSON lines, with every kind of columns.
+//! Words with tags in every format: CoNLL columns, CoNLL-U, JSON lines and exports with spans of characters, with every
+//! kind of columns.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use bitfit_core::rng::Random;
 use crate::mutate::any;
 use crate::runner::{Files, Target, check_error, run};
 
-const SEEDS: [(&str, &str); 7] = [
+const SEEDS: [(&str, &str); 17] = [
     ("d.conll", "-DOCSTART- -X- O O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\nPeter NNP B-NP B-PER\n"),
     ("d.conll", "# a comment\na\tX\nb\tY\r\n\r\n# of a sentence\n#\tZ\n"),
     (
@@ -25,6 +26,35 @@ const SEEDS: [(&str, &str); 7] = [
     ),
     ("d.txt", "EU rejects.\nBlair \u{2014} left\n"),
     ("d.txt", "EU\nrejects\n\nPeter\n"),
+    (
+        "d.json",
+        r#"[{"id": 1, "data": {"text": "\ud83d\ude00 a-b"}, "annotations": [{"result": [{"from_name": "ner", "type": "labels",
+        "value": {"start": 3, "end": 6, "text": "a-b", "labels": ["X"]}}], "was_cancelled": false}]}]"#,
+    ),
+    (
+        "d.json",
+        r#"[{"text": "\u00e9 b", "ner": [{"start": 0, "end": 1, "text": "\u00e9", "labels": ["X"]}], "id": 1,
+        "annotation_id": 1, "lead_time": 2}]"#,
+    ),
+    ("d.jsonl", "{\"text\": \"a b.\", \"label\": [[0, 1, \"X\"], [2, 4, \"Y\"]]}\n{\"text\": \"b\", \"label\": []}\n"),
+    ("d.jsonl", "{\"text\": \"a b\", \"labels\": [[0, 2, \"X\"]]}\n{\"text\": \"b\", \"labels\": null}\n"),
+    (
+        "d.jsonl",
+        r#"{"text": "a b", "entities": [{"label": "X", "start_offset": 0, "end_offset": 3}], "relations": []}"#,
+    ),
+    (
+        "d.json",
+        r#"[{"fields": {"text": "a b"}, "responses": {"ner": [{"value": [{"start": 2, "end": 3, "label": "X"}]},
+        {"value": [{"start": 2, "end": 3, "label": "X"}]}]}}]"#,
+    ),
+    ("d.json", r#"[{"text": "a b", "tokens": ["a"], "annotation": [["X", 0, 1]], "status": "Validated"}]"#),
+    (
+        "d.jsonl",
+        "{\"text\": \"a\u{a0}b\", \"spans\": [{\"start\": 0, \"end\": 2, \"label\": \"X\"}], \"answer\": \"accept\"}\n\
+         {\"text\": \"b\", \"answer\": \"reject\"}\n",
+    ),
+    ("d.json", "{\"text\": \"(ab) c\",\n\"entities\": [[0, 2, 7]]}\n{\"text\": \"d\",\n\"entities\": []}\n"),
+    ("d.jsonl", "{\"text\": \"a b\"}\n{\"text\": \"\"}\n"),
 ];
 
 #[test]
@@ -57,7 +87,7 @@ fn read(path: &Path, options: &ReadOptions) -> bool {
             return false;
         }
     };
-    let is_plain = |format| matches!(format, Some(Format::Lines) | None);
+    let is_plain = |format| matches!(format, Some(Format::Lines | Format::Jsonl) | None);
     for example in &set.examples {
         assert!(!example.words.is_empty() || (is_plain(options.format) && !options.require_labels));
         let (words, texts) = (&example.words, example.words());

@@ -80,9 +80,10 @@ pub struct ReadArgs {
     /// In tsv, fields are separated by tabs and quotes have no special meaning, as in GLUE's files. csv is RFC 4180.
     /// Where neither is given, quotes between tabs enclose fields if all of the file agrees. jsonl is JSON objects, one
     /// per line, over several lines, in an array, or in the one array of an object, and exports of Label Studio,
-    /// doccano, Argilla and Prodigy with labels for each text. lines is one text per line, with a tab between the two
-    /// texts of a pair, and has no labels. Words with tags are in conll (a word and its tag a line, a blank line behind
-    /// each sentence), conllu or jsonl (a list of words and one of tags), which is found by looking at the file.
+    /// doccano, Argilla and Prodigy. lines is one text per line, with a tab between the two texts of a pair, and has no
+    /// labels. Words with tags are in conll (a word and its tag a line, a blank line behind each sentence), conllu or
+    /// jsonl (a list of words and one of tags, or a text with labelled spans of characters, as the same tools export
+    /// it), which is found by looking at the file.
     /// Questions with a context and answers are in jsonl: SQuAD's files, or rows with id, question, context and
     /// answers. parquet needs a build with the feature of that name. What is packed with gzip is unpacked.
     #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]

@@ -76,6 +76,38 @@ fn a_text_has_the_same_answer_alone_and_in_any_batch_and_however_long_it_is() {
 }
 
 #[test]
+fn an_export_with_spans_trains_what_its_columns_would() {
+    let fixture = fixture();
+    // The same sentences as doccano exports them: a text, and the characters of each entity.
+    let row = |i: usize| {
+        let (good, next, bad) = (GOOD[i % 6], GOOD[i / 2 % 6], BAD[i / 3 % 6]);
+        let text = format!("the {good} {next} day was {bad}");
+        let (up, down) = (4 + good.len() + 1 + next.len(), text.len() - bad.len());
+        format!("{}\n", json!({"id": i, "text": text, "label": [[down, text.len(), "DOWN"], [4, up, "UP"]]}))
+    };
+    fixture.write("spans.jsonl", (0..60).map(row).collect::<String>() + "{\"text\": \"not yet\", \"label\": null}\n");
+    let arguments = FINETUNE.replace("finetune -q", "finetune").replace("train.conll", "spans.jsonl");
+    let run = fixture.run(&format!("{arguments} --epochs 2"));
+    let plan = run.stderr.clone();
+    assert!(
+        plan.contains("spans.jsonl: an export of doccano\n") && plan.contains("spans.jsonl: skipped 1 line"),
+        "{plan}"
+    );
+    let columns = fixture.run(&format!("{FINETUNE} --epochs 2")).json();
+    assert_eq!(run.json()["metrics"], columns["metrics"]);
+    let task = "predict -q --task-file out/task.safetensors --output-format jsonl --input spans.jsonl";
+    assert_eq!(fixture.run(task).succeeded().lines().count(), 61);
+
+    fixture.write("two.jsonl", "{\"text\": \"a b\", \"spans\": [[0, 1, \"X\"]], \"entities\": [[2, 3, \"Y\"]]}\n");
+    let run = fixture.run(&FINETUNE.replace("train.conll", "two.jsonl"));
+    assert!(
+        run.stderr.contains("entities and spans may be the spans") && run.stderr.contains("(--label)"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn a_probe_of_words_is_the_result_or_the_beginning() {
     let fixture = fixture();
     let result = fixture.run(&format!("{FINETUNE} --method probe")).json();

@@ -45,7 +45,7 @@ enum Tool {
 }
 
 /// Keys of a JSON-MIN record that are neither texts nor answers.
-const BOOKKEEPING: [&str; 8] =
+pub(in crate::data) const BOOKKEEPING: [&str; 8] =
     ["id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "history"];
 
 impl Export {
@@ -181,18 +181,7 @@ impl Answers {
     }
 
     fn of_argilla(&mut self, responses: &Value) {
-        let is_given = |response: &Value| !matches!(text(response.get("status")), "draft" | "discarded");
-        // Version 2: an array for each question. Version 1: an array of responses to all questions.
-        for (question, responses) in responses.as_object().into_iter().flatten() {
-            for response in list(Some(responses)).filter(|response| is_given(response)) {
-                self.add(question, response.get("value").unwrap_or(&Value::Null));
-            }
-        }
-        for response in list(Some(responses)).filter(|response| is_given(response)) {
-            for (question, answer) in response.get("values").and_then(Value::as_object).into_iter().flatten() {
-                self.add(question, answer.get("value").unwrap_or(&Value::Null));
-            }
-        }
+        argilla_responses(responses).for_each(|(question, answer)| self.add(question, answer));
     }
 
     /// The label, and the question that it answers.
@@ -252,6 +241,23 @@ impl Answers {
     }
 }
 
+/// The answers of Argilla's responses that were submitted, each with its question.
+pub(in crate::data) fn argilla_responses(responses: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    fn is_given(response: &&Value) -> bool {
+        !matches!(text(response.get("status")), "draft" | "discarded")
+    }
+    // Version 2: an array for each question. Version 1: an array of responses to all questions.
+    let second = responses.as_object().into_iter().flatten().flat_map(|(question, responses)| {
+        let given = list(Some(responses)).filter(is_given);
+        given.map(move |response| (question.as_str(), response.get("value").unwrap_or(&Value::Null)))
+    });
+    let first = list(Some(responses)).filter(is_given).flat_map(|response| {
+        let answers = response.get("values").and_then(Value::as_object).into_iter().flatten();
+        answers.map(|(question, answer)| (question.as_str(), answer.get("value").unwrap_or(&Value::Null)))
+    });
+    second.chain(first)
+}
+
 fn several_questions(first: &str, other: &str) -> Found<'static> {
     let reason = format!("answers to several questions, {first:?} and {other:?}; name the one of the label");
     Found::Unusable(reason)
@@ -268,11 +274,11 @@ fn inner(record: &Map<String, Value>, key: &str) -> Map<String, Value> {
 }
 
 /// The items of an array; none of anything else.
-fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+pub(in crate::data) fn list(value: Option<&Value>) -> impl Iterator<Item = &Value> {
     value.and_then(Value::as_array).into_iter().flatten()
 }
 
 /// A string; empty for anything else.
-fn text(value: Option<&Value>) -> &str {
+pub(in crate::data) fn text(value: Option<&Value>) -> &str {
     value.and_then(Value::as_str).unwrap_or_default()
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use self::cutter::Cutter;
 use self::exports::Export;
+pub(in crate::data) use self::exports::{BOOKKEEPING, argilla_responses, list, text};
 use super::columns;
 use super::line_reader::{Blanks, Line, LineReader, blank};
 use super::table::{Table, kind};

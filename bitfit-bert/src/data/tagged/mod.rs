@@ -1,7 +1,9 @@
-//! Texts whose words have tags: CoNLL columns, CoNLL-U, and JSON lines with a list of words and one of tags.
+//! Texts whose words have tags: CoNLL columns, CoNLL-U, JSON with a list of words and one of tags, and exports of
+//! labelling tools with spans of characters.
 //!
 //! ```text
 //! bytes, unpacked -> which format, by looking (recognise) -> sentences (conll, conllu, jsonl) -> Dataset
+//! an export (jsonl) -> what annotators marked (spans) -> the words that it touches (place)
 //! ```
 //!
 //! Where no tags are required, plain lines are read too; their words are found by [`split_words`].
@@ -9,7 +11,9 @@
 mod conll;
 mod conllu;
 mod jsonl;
+mod place;
 mod recognise;
+mod spans;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -38,13 +42,12 @@ pub(super) fn read(source: Source<'_>, path: &Path, options: &ReadOptions) -> Re
 }
 
 fn sentences(format: Format, source: Source<'_>, path: &Path, options: &ReadOptions) -> Result<Dataset> {
-    let reader = source.reader();
     match format {
-        Format::Conll => conll::read(LineReader::new(reader, path), options),
-        Format::Conllu => conllu::read(LineReader::new(reader, path), options),
-        Format::Jsonl => jsonl::read(LineReader::new(reader, path), options),
+        Format::Conll => conll::read(LineReader::new(source.reader(), path), options),
+        Format::Conllu => conllu::read(LineReader::new(source.reader(), path), options),
+        Format::Jsonl => jsonl::read(source, path, options),
         Format::Lines => {
-            let mut dataset = lines::read(reader, path, options)?;
+            let mut dataset = lines::read(source.reader(), path, options)?;
             for example in &mut dataset.examples {
                 let line = example.line;
                 let word = |range| Word { range, tag: None, line };

@@ -50,9 +50,10 @@ pub(super) fn format(start: &[u8], path: &Path, requires_tags: bool) -> Result<F
                 path: path.into(),
                 reason: "no words with tags are recognised".into(),
                 found,
-                advice: "give a word and its tag a line, with a blank line behind each sentence (conll), CoNLL-U, or \
-                         JSON lines with a list of words and one of tags"
-                    .into(),
+                advice:
+                    "give a word and its tag a line, with a blank line behind each sentence (conll), CoNLL-U, JSON \
+                         lines with a list of words and one of tags, or an export of a labelling tool with spans"
+                        .into(),
                 settings: &[Setting::Format],
             })
         }

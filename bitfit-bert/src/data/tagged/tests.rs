@@ -3,16 +3,16 @@
 use super::*;
 use crate::data::{Contents, Labels};
 
-fn options(require_labels: bool) -> ReadOptions {
+pub(super) fn options(require_labels: bool) -> ReadOptions {
     ReadOptions { contents: Contents::TaggedWords, require_labels, ..ReadOptions::default() }
 }
 
-fn read(file: &str, options: &ReadOptions) -> Result<Dataset> {
+pub(super) fn read(file: &str, options: &ReadOptions) -> Result<Dataset> {
     Dataset::from_reader(file.as_bytes(), Path::new("train.txt"), options)
 }
 
 /// Words and tags of each sentence as `word/tag`.
-fn shown(dataset: &Dataset) -> Vec<String> {
+pub(super) fn shown(dataset: &Dataset) -> Vec<String> {
     let tag = |word: &Word| word.tag.as_ref().map_or("", Label::as_str).to_owned();
     let sentence = |example: &Example| {
         let words = example.words().into_iter().zip(&example.words);
@@ -75,7 +75,10 @@ fn what_is_malformed_is_refused_with_its_line() {
         ("{\"tokens\": [\"a\"], \"tags\": [\"X\"]}\n{\"tokens\": [1]}\n", "line 2: the key \"tags\" is missing"),
         ("{\"tokens\": [\"a\"], \"tags\": [[]]}\n", "line 1: tag 0 is []"),
         ("{\"tokens\": \"a\", \"tags\": [\"X\"]}\n", "line 1: the key \"tokens\" is no list"),
-        ("{\"text\": \"a\", \"tags\": [\"X\"]}\n", "no list of words is recognised; the keys of the first object"),
+        (
+            "{\"text\": \"a\", \"tags\": [\"X\"]}\n",
+            "no list of words and no text with labelled spans is recognised; the keys of the first object",
+        ),
         ("# nothing\n\n", "there are no rows in it"),
     ] {
         let message = read(file, &options(true)).unwrap_err().to_string();
