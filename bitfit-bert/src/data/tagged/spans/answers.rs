@@ -35,7 +35,8 @@ impl Export<'_> {
                         match (text(result.get("from_name")), text(result.get("type"))) {
                             (question, _) if !is_asked(question) => {}
                             (question, "labels") => {
-                                questions.entry(question).or_default().push(result.get("value").unwrap_or(&Value::Null))
+                                let spans = questions.entry(question).or_default();
+                                spans.push(result.get("value").unwrap_or(&Value::Null));
                             }
                             (_, other) if self.is_chosen || other.ends_with("labels") => {
                                 return Err(format!(
