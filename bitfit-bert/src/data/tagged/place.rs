@@ -58,6 +58,9 @@ impl Span {
                 _ => return Err(format!("a span is an array of {} items; {SHAPE}", items.len())),
             },
             Value::Object(span) => {
+                if span.get("answer").is_some_and(|answer| answer != "accept") {
+                    return Err("a span that was not accepted; export accepted ones alone, or remove it".into());
+                }
                 let get = |name: &str| span.get(name).or_else(|| span.get(&format!("{name}_offset")));
                 let (Some(start), Some(end)) = (get("start"), get("end")) else {
                     return Err(format!("a span lacks its start or its end; {SHAPE}"));
@@ -103,8 +106,16 @@ pub(super) struct Tagged {
 /// Finds the words that spans touch; `words` are those of the text, in their order.
 ///
 /// Offsets are code points. Where every span has its own text and one of them is not there, but all are at units of
-/// UTF-16, as JavaScript counts, it is these.
-pub(super) fn place(text: &str, words: &[Range<usize>], spans: &[Span]) -> Result<Tagged, String> {
+/// UTF-16, as JavaScript counts, it is these. A tool whose unit is not known (`is_unit_known`) may count either: where
+/// a span without a text of its own makes a difference, it is refused.
+pub(super) fn place(text: &str, words: &[Range<usize>], spans: &[Span], is_unit_known: bool) -> Result<Tagged, String> {
+    let is_unclear = |span: &&Span| span.text.is_none() && has_two_units(text, span.end);
+    if let Some(span) = spans.iter().find(is_unclear).filter(|_| !is_unit_known) {
+        return Err(format!(
+            "the span {span} has no text of its own, and before its end is a character that the tool may count once or \
+             twice (beyond U+FFFF, as emoji are); give each span its text, under the key \"text\""
+        ));
+    }
     let mut tagged = Tagged { words: vec![None; words.len()], ..Tagged::default() };
     let ranges = match ranges(text, spans, |_| 1) {
         Ok(ranges) => ranges,
@@ -136,6 +147,11 @@ pub(super) fn place(text: &str, words: &[Range<usize>], spans: &[Span]) -> Resul
         tagged.partial += usize::from(is_cut(touched.start) || is_cut(touched.end - 1));
     }
     Ok(tagged)
+}
+
+/// Whether one of the first `count` characters is two units of UTF-16.
+fn has_two_units(text: &str, count: u64) -> bool {
+    text.chars().take(count as usize).any(|character| character.len_utf16() > 1)
 }
 
 /// The bytes of spans, without blanks at the ends, where offsets count units of `width`; none of them is empty.

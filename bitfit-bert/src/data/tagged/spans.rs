@@ -11,6 +11,11 @@
 //! | doccano 1.8 | `{"text": …, "entities": [{"start_offset", "end_offset", "label"}], "relations": …}` | these keys |
 //! | none | `{"text": …, "entities": […]}`, also `spans`: `[start, end, label]` or objects of these | a list under the key |
 //!
+//! Offsets are code points. doccano, Argilla and Label Studio count in a browser, in whose units some characters are
+//! two (doccano/doccano issue 2290, argilla-io/argilla issue 5729, HumanSignal/label-studio issue 1347), and do not say
+//! so in the file: where it matters and a span has no text of its own that would tell, it is refused. doccano's option
+//! to count graphemes must be off.
+//!
 //! The words are those of [`split_words`]; the first that a span touches is B-X, the others are I-X, all else is O.
 //! Records that were rejected, cancelled, discarded or not annotated are skipped. One that was annotated without a span
 //! is O throughout, in JSON-MIN too, which leaves out what was cancelled and has no `annotation_id` where nothing was
@@ -128,7 +133,9 @@ impl<'a> Export<'a> {
                 }
                 [key, ..] => {
                     let has_offsets = list(first.get(key)).any(|span| span.get("start_offset").is_some());
-                    let is_doccano = key.starts_with("label") || has("relations") || has_offsets;
+                    let is_doccano = key.starts_with("label")
+                        || ["relations", "cats", "Comments"].iter().any(|key| has(key))
+                        || has_offsets;
                     question = Some(key.to_owned());
                     if is_doccano { Tool::Doccano } else { Tool::Spans }
                 }
@@ -215,7 +222,8 @@ impl<'a> Export<'a> {
                 return Err(self.row(line, "a text without words; remove the record".into()));
             }
             Some(spans) => {
-                let tagged = place(&text, &ranges, &spans).map_err(|reason| self.row(line, reason))?;
+                let tagged = place(&text, &ranges, &spans, self.tool.is_unit_known())
+                    .map_err(|reason| self.row(line, reason))?;
                 if self.partial == 0 && tagged.partial > 0 {
                     self.first_partial = self.place(line);
                 }
@@ -337,6 +345,12 @@ impl<'a> Export<'a> {
 }
 
 impl Tool {
+    /// Whether the tool's offsets count code points for certain. The others count in a browser, whose unit is that of
+    /// UTF-16, in some of their versions, and do not say so in the file; and doccano can be set to count graphemes.
+    fn is_unit_known(self) -> bool {
+        matches!(self, Self::Prodigy | Self::Spans | Self::Texts)
+    }
+
     /// The key of the object that holds the texts, where they are not in the record itself.
     fn container(self) -> Option<&'static str> {
         match self {

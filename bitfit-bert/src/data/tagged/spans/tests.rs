@@ -90,12 +90,23 @@ fn each_shape_is_recognised_and_read() {
     for (kind, found, label) in KINDS {
         let first = record(kind, "Anna Lee went to New York.", &spans);
         // An emoji is one code point; a blank at the end of a span is none of it; without a span, all is O.
-        let others = [record(kind, "\u{1f600} Bob left", &[(2, 6, "PER")]), record(kind, "No one.", &[])];
+        // The other tools may count an emoji twice, and their spans have no texts of their own that would tell.
+        let is_clear = ["studio", "min", "prodigy", "entities", "spans"].contains(&kind);
+        let odd = if is_clear { "\u{1f600}" } else { "\u{e9}" };
+        if !is_clear {
+            let message = refusal(&record(kind, "\u{1f600} Bob left", &[(2, 6, "PER")]).to_string());
+            assert!(
+                message.contains("may count once or twice") && message.contains("give each span its text"),
+                "{message}"
+            );
+        }
+        let others = [record(kind, &format!("{odd} Bob left"), &[(2, 6, "PER")]), record(kind, "No one.", &[])];
         let mut rows = [vec![first], others.to_vec()].concat();
         rows.iter_mut().enumerate().for_each(|(id, row)| {
             row.as_object_mut().unwrap().insert("id".into(), id.into());
         });
-        let expected = [TAGS, "\u{1f600}/O Bob/B-PER left/O", "No/O one/O ./O"];
+        let second = format!("{odd}/O Bob/B-PER left/O");
+        let expected = [TAGS, &second, "No/O one/O ./O"];
         let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
         let pretty = serde_json::to_string_pretty(&rows).unwrap();
         let sequence: String = rows.iter().map(|row| format!("{row:#}\n")).collect();
@@ -125,6 +136,9 @@ fn offsets_of_javascript_are_known_by_the_texts_of_the_spans() {
         message.contains("line 1: the span \"X\" from character 0 to 2 is \"\u{1f600} \" in the text, but"),
         "{message}"
     );
+    // A span that was not accepted is none.
+    let rejected = r#"{"text": "Ann", "spans": [{"start": 0, "end": 3, "label": "X", "answer": "reject"}]}"#;
+    assert!(refusal(rejected).contains("a span that was not accepted"));
     // Half of a character is nowhere, and without the spans' texts nothing tells that offsets are not code points.
     let message = refusal("{\"text\": \"\u{1f600} Ann\", \"spans\": [[3, 7, \"X\"]]}\n");
     assert!(message.contains("is outside of its text, which has 5 characters"), "{message}");
