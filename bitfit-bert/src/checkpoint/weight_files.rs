@@ -9,8 +9,24 @@ use serde_json::Value;
 
 use super::mapped::{Entry, MappedFile};
 use super::{pytorch, safetensors};
+use crate::config::FILE_NAME;
 use crate::files::{MAX_INDEX, read_bounded};
+use crate::heads::pooling::MODULES;
 use crate::{Error, Result};
+
+/// The files of a model directory beside its weights: the configuration, and everything that a tokenizer or a read-out
+/// may be read from.
+pub(crate) const BESIDE_WEIGHTS: [&str; 9] = [
+    FILE_NAME,
+    MODULES,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+];
 
 /// A file by which a directory's weights are found.
 pub(crate) struct Candidate {

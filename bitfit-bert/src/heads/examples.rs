@@ -120,11 +120,16 @@ impl Encoded {
 
     /// The sequences of each of `texts` texts.
     pub fn by_text(&self, texts: usize) -> impl Iterator<Item = Range<usize>> {
-        let mut first = 0;
-        (0..texts).map(move |text| {
-            let count = self.texts[first..].iter().take_while(|&&of| of == text).count();
-            first += count;
-            first - count..first
-        })
+        by_text(&self.texts, texts)
     }
+}
+
+/// The sequences of each of `count` texts, of which `texts` has the number of the text of each sequence.
+pub(super) fn by_text(texts: &[usize], count: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut first = 0;
+    (0..count).map(move |text| {
+        let count = texts[first..].iter().take_while(|&&of| of == text).count();
+        first += count;
+        first - count..first
+    })
 }

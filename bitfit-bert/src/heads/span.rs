@@ -14,6 +14,7 @@ use bitfit_core::{Backend, Tape, Var};
 use ndarray::{Array2, ArrayView1, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 
+use super::examples::by_text;
 use super::{Examples, Head, Prediction, Targets, foreign_targets};
 use crate::data::Dataset;
 use crate::metrics::{Metric, Predictions};
@@ -188,16 +189,15 @@ impl<D: Backend> Head<D> for Span {
     fn score(&self, metric: Metric, outputs: &Array2<f32>, examples: &Examples) -> Result<f64> {
         let Targets::Answers(targets) = &examples.targets else { return Err(foreign_targets(metric.name())) };
         let (mut predicted, mut expected) = (Vec::with_capacity(targets.len()), Vec::with_capacity(targets.len()));
-        let (mut row, mut sequence) = (0, 0);
-        for (number, target) in targets.iter().enumerate() {
-            let count = examples.texts[sequence..].iter().take_while(|&&text| text == number).count();
-            let encodings = &examples.encodings[sequence..sequence + count];
+        let mut row = 0;
+        for (target, sequences) in targets.iter().zip(by_text(&examples.texts, targets.len())) {
+            let encodings = &examples.encodings[sequences];
             let windows: Vec<&Window> = encodings.iter().filter_map(|encoding| encoding.window.as_ref()).collect();
             let rows: usize = windows.iter().map(|window| window.tokens).sum();
             let range = self.answer(outputs.slice(s![row..row + rows, ..]), &windows).range;
             predicted.push(range.map_or("", |range| &target.context[range]));
             expected.push(target.ranges.iter().map(|range| &target.context[range.clone()]).collect());
-            (row, sequence) = (row + rows, sequence + count);
+            row += rows;
         }
         metric.compute(&Predictions::Answers { predicted: &predicted, expected: &expected })
     }

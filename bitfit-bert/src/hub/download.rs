@@ -15,7 +15,7 @@ use super::cache::{self, Repository};
 use super::client::{Client, Failure, Listing, Metadata};
 use super::settings::Network;
 use super::{address, has_tokenizer, names};
-use crate::checkpoint::weight_files::{self, Candidate, shards};
+use crate::checkpoint::weight_files::{self, BESIDE_WEIGHTS, Candidate, shards};
 use crate::config::FILE_NAME as CONFIG;
 use crate::heads::pooling::{MODULES, SentenceModule, modules};
 
@@ -253,18 +253,7 @@ fn files(listing: &Listing) -> Result<Files, Failure> {
     let weights = weight_files::find(|file| listing.has(file));
     let weights =
         weights.ok_or_else(|| lacks("model.safetensors or pytorch_model.bin, nor an index of their shards"))?;
-    let small = [
-        CONFIG,
-        MODULES,
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "tokenizer.json",
-        "vocab.txt",
-        "vocab.json",
-        "merges.txt",
-    ];
-    Ok(Files { small: small.into_iter().filter(|file| listing.has(file)).collect(), weights })
+    Ok(Files { small: BESIDE_WEIGHTS.into_iter().filter(|file| listing.has(file)).collect(), weights })
 }
 
 /// The offset of a response's bytes in the file, and the size of the file if the server reports it.

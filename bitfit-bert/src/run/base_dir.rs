@@ -12,25 +12,14 @@ use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
 
 use crate::checkpoint::safetensors::SINGLE;
+use crate::checkpoint::weight_files::BESIDE_WEIGHTS;
 use crate::config::FILE_NAME as CONFIG;
 use crate::heads::pooling::{MODULES, SentenceModule, modules};
 use crate::model::Base;
 use crate::{Error, Result};
 
-/// The files beside the weights that are copied: the configuration and everything that a tokenizer may be read from.
-const COPIED: [&str; 11] = [
-    CONFIG,
-    MODULES,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "generation_config.json",
-];
+/// The files that are copied for transformers alone.
+const FOR_TRANSFORMERS: [&str; 2] = ["sentencepiece.bpe.model", "generation_config.json"];
 
 /// Refuses a directory that is there already, or that cannot be made.
 pub(super) fn check_new(dir: &Path) -> Result<()> {
@@ -99,7 +88,7 @@ pub fn write_base<D: Backend>(base: &Base<D>, trained: &HashMap<String, HostTens
 
 /// Copies the files beside the weights that are there.
 fn copy_files(from: &Path, to: &Path) -> Result<()> {
-    let mut names: Vec<PathBuf> = COPIED.map(PathBuf::from).to_vec();
+    let mut names: Vec<PathBuf> = BESIDE_WEIGHTS.into_iter().chain(FOR_TRANSFORMERS).map(PathBuf::from).collect();
     if from.join(MODULES).exists() {
         names.extend(modules(&from.join(MODULES))?.iter().filter_map(SentenceModule::config).map(PathBuf::from));
     }

@@ -73,7 +73,7 @@ def differing_words(example, directory, kind, lines, length):
     return [words for words, a, b in zip(lists, expected, found, strict=True) if a != b], len(lists)
 
 
-def differing_windows(example, directory, kind, lines, length, stride=16):
+def differing_windows(example, directory, lines, length, stride=16):
     """The questions whose windows over their context are not those of transformers, and the number of questions."""
     import transformers
 
@@ -103,6 +103,14 @@ def differing_windows(example, directory, kind, lines, length, stride=16):
     differ = [row["question"] for row, windows in zip(rows, expected) if [next(found, None) for _ in windows] != windows]
     assert next(found, None) is None or differ, "more windows than expected"
     return differ, len(rows)
+
+
+def report(what, different, count):
+    """Prints how many of so many differ, with the first of them; returns their number."""
+    print(f"{what.format(count)}, {len(different)} differ")
+    for text in different[:3]:
+        print(f"    {text!r}")
+    return len(different)
 
 
 def main():
@@ -152,18 +160,10 @@ def main():
                     print(f"    {texts[i]!r}")
             longest = max(map(int, arguments.lengths.split(",")))
             lines = [text for text in texts if isinstance(text, str)]
-            different, lists = differing_words(arguments.example, copy, kind, lines, longest)
-            total += len(different)
-            print(f"{directory}: {lists} texts by words, {len(different)} differ")
-            for words in different[:3]:
-                print(f"    {words!r}")
+            total += report(f"{directory}: {{}} texts by words", *differing_words(arguments.example, copy, kind, lines, longest))
             for length in map(int, arguments.lengths.split(",")):
-                singles = [text for text in texts if isinstance(text, str)]
-                different, questions = differing_windows(arguments.example, copy, kind, singles, length)
-                total += len(different)
-                print(f"{directory}, length {length}: {questions} questions in windows, {len(different)} differ")
-                for question in different[:3]:
-                    print(f"    {question!r}")
+                different = differing_windows(arguments.example, copy, lines, length)
+                total += report(f"{directory}, length {length}: {{}} questions in windows", *different)
     return 1 if total else 0
 
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::fixture::Fixture;
 
 /// Runs a command under a limit of the shell's `ulimit`; its exit code, `None` for a signal, and its stderr.
-fn limited(fixture: &Fixture, limit: &str, line: &str) -> (Option<i32>, String) {
+pub fn limited(fixture: &Fixture, limit: &str, line: &str) -> (Option<i32>, String) {
     let program = fixture.command();
     let output = Command::new("sh")
         .args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")])

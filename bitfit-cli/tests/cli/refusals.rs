@@ -4,6 +4,7 @@ use bitfit_bert::arch::{BERT, Module, Part, Role};
 use bitfit_bert::heads::Pooling;
 use serde_json::json;
 
+use crate::faults::limited;
 use crate::fixture::{Fixture, head, safetensors};
 
 /// A case that is refused.
@@ -437,15 +438,8 @@ fn threads_for_which_there_is_no_memory_are_refused_in_one_line() {
     let fixture = Fixture::new();
     // In kilobytes, at odd distances: what is left when the last thread is begun is of every size.
     for limit in (100_000..1_500_000).step_by(70_313) {
-        let output = std::process::Command::new("sh")
-            .args(["-c", &format!("ulimit -v {limit}; exec \"$0\" \"$@\"")])
-            .arg(fixture.command().get_program())
-            .args(finetune(&["--threads", "1024"]).split_whitespace())
-            .current_dir(fixture.path("."))
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{limit}: {stderr}");
+        let (code, stderr) = limited(&fixture, &format!("-v {limit}"), &finetune(&["--threads", "1024"]));
+        assert_eq!((code, stderr.lines().count()), (Some(1), 1), "{limit}: {stderr}");
         assert!(stderr.starts_with("error: cannot start 1024 threads") && stderr.contains("--threads"), "{stderr}");
     }
 }
