@@ -56,6 +56,22 @@ pub enum Error {
         /// The canonical name, without the `bert.` prefix; with it in the file of a head or a task.
         name: String,
     },
+    /// A method asks for what the model does not have.
+    #[error("the method {}: {reason}", OneLine(.method))]
+    Method {
+        /// The method as text.
+        method: String,
+        /// Why it is impossible.
+        reason: String,
+    },
+    /// A mask file is not one, or belongs to another model.
+    #[error("{}: {}", OneLine(.path.display()), OneLine(.reason))]
+    MaskFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A tensor does not have the shape that `config.json` implies.
     #[error("{}: the tensor {} has shape {found:?}, but config.json implies {expected:?}", OneLine(.path.display()), OneLine(.tensor))]
     ShapeMismatch {

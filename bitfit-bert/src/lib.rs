@@ -80,7 +80,7 @@ pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
 pub use error::{Error, Result, UnknownName};
 pub use infer::Predictor;
-pub use methods::{BiasKind, BiasSelection, Method};
+pub use methods::{BiasKind, BiasSelection, MaskFile, Method};
 pub use settings::Setting;
 pub use task_file::TaskFile;
 pub use tokenize::Tokenizer;

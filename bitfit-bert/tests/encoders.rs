@@ -53,7 +53,7 @@ fn case<D: Backend>(base: &Base<D>, pooling: Pooling) -> Case<D> {
             metrics: vec![Metric::Accuracy],
         },
         method: Method::BitFit(BiasSelection::all()),
-        initial: InitialValues::HeadFile { file: TensorFile { path, tensors }, seed: 0 },
+        initial: InitialValues::HeadFile { file: TensorFile { path, tensors: tensors.into() }, seed: 0 },
         dropout: Some(0.0),
     };
     let classes = |name| golden.integer(name).iter().map(|&label| label as usize).collect::<Vec<_>>();

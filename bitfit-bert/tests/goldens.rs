@@ -49,7 +49,10 @@ fn case<D: Backend>(device: D, variant: &str, run: &str) -> Case<D> {
             metrics: vec![Metric::Accuracy],
         },
         method: Method::BitFit(biases),
-        initial: InitialValues::HeadFile { file: TensorFile { path: dir.join(head_file), tensors }, seed: 0 },
+        initial: InitialValues::HeadFile {
+            file: TensorFile { path: dir.join(head_file), tensors: tensors.into() },
+            seed: 0,
+        },
         dropout: Some(0.0),
     };
     let model = Model::new(&Base::open(&device, &dir).unwrap(), &options).unwrap();

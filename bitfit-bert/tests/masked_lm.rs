@@ -148,7 +148,7 @@ fn a_base_that_is_written_computes_what_base_and_task_do() {
         fs::write(dir.path().join("beside"), "").unwrap();
         write_base(base, &tensors, &path).unwrap();
 
-        let file = TensorFile { path: "task.safetensors".into(), tensors };
+        let file = TensorFile { path: "task.safetensors".into(), tensors: tensors.into() };
         let finished = Model::new(base, &options(InitialValues::Finished(file))).unwrap();
         let new = Base::open(base.device(), &path).unwrap();
         let written = Model::new(&new, &options(InitialValues::Drawn { seed: 0 })).unwrap();

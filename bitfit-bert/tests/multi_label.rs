@@ -42,7 +42,7 @@ fn case<D: Backend>(device: &D, model_type: &str) -> Case<D> {
             metrics: vec![Metric::MicroF1],
         },
         method: Method::BitFit(BiasSelection::all()),
-        initial: InitialValues::HeadFile { file: TensorFile { path, tensors }, seed: 0 },
+        initial: InitialValues::HeadFile { file: TensorFile { path, tensors: tensors.into() }, seed: 0 },
         dropout: Some(0.0),
     };
     let base = Base::open(device, &goldens("encoders").join(model_type)).unwrap();

@@ -92,7 +92,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
         command: "finetune",
         model: &args.model,
         task: args.task.map(GlueTask::name),
-        method: name_of(args.method),
+        method: args.method_text(plan),
         trainable: plan.trainable,
         biases: plan.bias_scalars(),
         total: plan.total,

@@ -1,6 +1,7 @@
 //! The plan of a run as text, shown before the run starts.
 
 use bitfit_bert::BiasKind;
+use bitfit_bert::arch::Module;
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::{PairEncoding, Pooling, PoolingSource};
 use bitfit_bert::model::TrainableKind;
@@ -33,7 +34,8 @@ pub fn plan_lines(plan: &Plan) -> Vec<String> {
     }
     let percent = 100.0 * plan.trainable as f64 / plan.total as f64;
     let (trainable, total) = (grouped(plan.trainable), grouped(plan.total));
-    let layers = plan.biases.layers().map_or_else(String::new, |layers| {
+    let biases = plan.method.biases();
+    let layers = biases.layers().map_or_else(String::new, |layers| {
         let (first, last) = (layers.start(), layers.end());
         if first == last { format!("; in layer {first} only") } else { format!("; in layers {first}-{last} only") }
     });
@@ -82,6 +84,7 @@ fn part_text(part: &PlanPart, kind: Kind) -> String {
             ("key bias".into(), "  (counted, but never changes: its gradient is exactly zero)")
         }
         TrainableKind::Bias(bias) => (format!("{bias} bias"), ""),
+        TrainableKind::Weight(module) => (weight(module), ""),
         TrainableKind::FreshPooler => ("new pooler".into(), "  (the checkpoint has none: weight and bias train)"),
         TrainableKind::HeadDense => ("dense layer of the head".into(), ""),
         TrainableKind::Head if kind == Kind::MaskedLm => ("biases of the head".into(), ""),
@@ -89,6 +92,17 @@ fn part_text(part: &PlanPart, kind: Kind) -> String {
     };
     let tensors = if part.tensors == 1 { "tensor" } else { "tensors" };
     format!("{name:<25} {:>4} {tensors:<7} {:>11} values{note}", part.tensors, grouped(part.scalars))
+}
+
+/// The name of a module's weight.
+fn weight(module: Module) -> String {
+    let name = match module {
+        Module::EmbeddingsLayerNorm => "embeddings-layernorm",
+        Module::AttentionLayerNorm => "attention-layernorm",
+        Module::OutputLayerNorm => "output-layernorm",
+        module => return module.to_string().replace('-', " "),
+    };
+    format!("{name} scale")
 }
 
 /// What the head reads, and why.

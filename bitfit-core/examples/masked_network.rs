@@ -14,8 +14,7 @@
 
 use bitfit_core::{
     ArenaBuilder, Backend, Cpu, Device, FrozenMatrix, HostTensor, Indices, Mask, Param, Result, Seed, Tape, Tensor,
-    Var, Workspace,
-    ops::linear::Weight,
+    Var, Weight, Workspace,
     optim::{AdamW, ArenaOptimizer},
 };
 use ndarray::{Array2, Axis};
@@ -35,14 +34,14 @@ impl<D: Backend> Network<D> {
         let first_bias = arena.add("first.bias", random.tensor(&[64], 1.5)?, Mask::All)?;
 
         let rows = Mask::Rows((0..48).step_by(2).collect());
-        let second = arena.train("second.weight", random.tensor(&[48, 64], 0.2)?, rows)?;
+        let second = arena.weight("second.weight", random.tensor(&[48, 64], 0.2)?, rows)?;
         let second_bias = arena.add("second.bias", random.tensor(&[48], 0.1)?, Mask::All)?;
 
         let entries = Mask::Elements((0..96).filter(|entry| entry % 3 != 0).collect());
-        let third = arena.train("third.weight", random.tensor(&[2, 48], 0.2)?, entries)?;
+        let third = arena.weight("third.weight", random.tensor(&[2, 48], 0.2)?, entries)?;
         let third_bias = arena.add("third.bias", random.tensor(&[2], 0.1)?, Mask::Elements(vec![1]))?;
 
-        Ok(Self { layers: [(first.into(), first_bias), (second.into(), second_bias), (third.into(), third_bias)] })
+        Ok(Self { layers: [(first.into(), first_bias), (second, second_bias), (third, third_bias)] })
     }
 
     /// The logits `[B, 2]` of points `[B, 2]`. The tape saves for each op what its backward will read, which is less if

@@ -6,9 +6,8 @@
 //! and layers below the lowest trainable parameter record nothing. The ops are methods of the tape.
 //!
 //! ```
-//! use bitfit_core::ops::linear::Weight;
-//! use bitfit_core::optim::{AdamW, ArenaOptimizer};
-//! use bitfit_core::{ArenaBuilder, Cpu, FrozenMatrix, HostTensor, Indices, Mask, Random, Seed, Tape, Workspace};
+//! use bitfit_core::optim::{AdamW, ArenaOptimizer}; use bitfit_core::{ArenaBuilder, Cpu, FrozenMatrix, HostTensor,
+//! Indices, Mask, Random, Seed, Tape, Weight, Workspace};
 //!
 //! let device = Cpu::default();
 //! let mut random = Random::new(0, 0);
@@ -20,7 +19,7 @@
 //! let hidden: Weight<Cpu> = FrozenMatrix::new(&device, &[matrix(8, 4)?])?.into();
 //! let mut builder = ArenaBuilder::new(device.clone());
 //! let bias = builder.add("hidden.bias", HostTensor::new([8], vec![0.0; 8])?, Mask::All)?;
-//! let head: Weight<Cpu> = builder.train("head.weight", matrix(2, 8)?, Mask::Columns(vec![0, 3]))?.into();
+//! let head = builder.weight("head.weight", matrix(2, 8)?, Mask::Columns(vec![0, 3]))?;
 //! let mut arena = builder.build()?;
 //! assert_eq!(arena.len(), 8 + 2 * 2);
 //!
@@ -77,6 +76,9 @@ pub use cpu::Cpu;
 pub use error::{Error, Result};
 pub use memory::{HostTensor, Indices, SharedBytes, Tensor, Workspace};
 pub use ops::attention::Sequences;
-pub use params::{Arena, ArenaBuilder, Entry, Frozen, FrozenMatrix, Gradient, Mask, Param, Snapshot, Trainable};
+pub use params::{
+    Arena, ArenaBuilder, Entry, Frozen, FrozenMatrix, Gradient, Mask, MatrixPart, Param, Snapshot, Trainable,
+    TrainableMatrix, Weight, WeightPart,
+};
 pub use rng::{Random, Seed};
 pub use tape::{Tape, Var};

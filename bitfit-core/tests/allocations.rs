@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bitfit_core::ops::add_norm::AddNormArgs;
 use bitfit_core::ops::attention::{AttentionArgs, Projections};
-use bitfit_core::ops::linear::Weight;
 use bitfit_core::optim::{AdamW, ArenaOptimizer};
 use bitfit_core::{
-    Arena, ArenaBuilder, Cpu, Frozen, FrozenMatrix, Gradient, HostTensor, Indices, Mask, Param, Precision, Random,
-    Seed, Sequences, Tape, Workspace,
+    Arena, ArenaBuilder, Cpu, FrozenMatrix, Gradient, HostTensor, Indices, Mask, Param, Precision, Random, Seed,
+    Sequences, Tape, Weight, Workspace,
 };
 
 /// The system's allocator, which records the largest request and the sum of all.
@@ -63,8 +62,8 @@ fn random(seed: u64, shape: &[usize]) -> HostTensor {
 
 /// One encoder layer over an embedding, with every bias training.
 struct Network {
-    table: Frozen<Cpu>,
-    weights: [FrozenMatrix<Cpu>; 4],
+    table: Param<Cpu>,
+    weights: [Weight<Cpu>; 4],
     head: Weight<Cpu>,
     gamma: Param<Cpu>,
     biases: [Param<Cpu>; 6],
@@ -77,7 +76,7 @@ struct Network {
 impl Network {
     fn new(device: &Cpu) -> (Self, Arena<Cpu>) {
         let mut arena = ArenaBuilder::new(device.clone());
-        let matrix = |seed, shape| FrozenMatrix::new(device, &[random(seed, shape)]).unwrap();
+        let matrix = |seed, shape| Weight::from(FrozenMatrix::new(device, &[random(seed, shape)]).unwrap());
         let weights = [
             matrix(2, &[3 * HIDDEN, HIDDEN]),
             matrix(3, &[HIDDEN, HIDDEN]),
@@ -88,9 +87,9 @@ impl Network {
         let biases = sizes.map(|(name, len)| arena.add(name, random(9, &[len]), Mask::All).unwrap());
         let sequences = Sequences::new(device, LENGTHS).unwrap();
         let network = Self {
-            table: arena.freeze(&random(1, &[50, HIDDEN])).unwrap(),
+            table: arena.freeze(&random(1, &[50, HIDDEN])).unwrap().into(),
             weights,
-            head: arena.train("head", random(6, &[3, HIDDEN]), Mask::All).unwrap().into(),
+            head: arena.weight("head", random(6, &[3, HIDDEN]), Mask::All).unwrap(),
             gamma: arena.freeze(&HostTensor::new([HIDDEN], vec![1.0; HIDDEN]).unwrap()).unwrap().into(),
             biases,
             ids: Indices::new(device, &(0..TOKENS as u32).map(|i| i % 50).collect::<Vec<_>>()).unwrap(),
@@ -115,11 +114,11 @@ impl Network {
             eps: 1e-12,
         };
         let x = tape.embedding_sum(&[(&self.ids, &self.table)]).unwrap();
-        let qkv = tape.linear(&x, &qkv.clone().into(), &[qkv_bias]).unwrap();
+        let qkv = tape.linear(&x, qkv, &[qkv_bias]).unwrap();
         let (queries, keys) = (&self.sequences, &self.sequences);
         let args = AttentionArgs { heads: 4, queries, keys, position_bias: None, dropout: 0.1 };
         let attended = tape.attention(Projections::Packed(&qkv), &args).unwrap();
-        let projected = tape.linear(&attended, &projection.clone().into(), &[]).unwrap();
+        let projected = tape.linear(&attended, projection, &[]).unwrap();
         let h = tape.add_norm(&projected, &norm(b1, &x, beta1)).unwrap();
         let y = tape.feed_forward(&h, up, b2, down).unwrap();
         let y = tape.add_norm(&y, &norm(b3, &h, beta2)).unwrap();

@@ -3,7 +3,7 @@
 use bitfit_core::ops::{
     activation::{Activation, Activations, reference},
     adamw::{AdamW, AdamWStep, Update},
-    linear::Linear,
+    linear::{Linear, WeightGradient},
     matmul::Matmul,
 };
 use bitfit_core::{
@@ -113,7 +113,16 @@ fn a_masks_list_is_the_one_it_holds_now() {
         }
         let mut dw = upload(&device, &[0.0; 2]);
         let [dy_slice, x_slice] = [Slice::new(&dy_there, 0, dy.len()), Slice::new(&x_there, 0, x.len())];
-        device.linear_weight(dy_slice, x_slice, [out, inner], &mask, SliceMut::new(&mut dw, 0, 2)).unwrap();
+        let input = WeightGradient {
+            dy: dy_slice,
+            dy_cols: out,
+            first: 0,
+            x: x_slice,
+            shape: [out, inner],
+            mask: &mask,
+            precision: Precision::F32,
+        };
+        device.weight_gradient(input, SliceMut::new(&mut dw, 0, 2)).unwrap();
         for (found, element) in read(&device, &dw, 2).into_iter().zip(chosen) {
             let (o, i) = (element as usize / inner, element as usize % inner);
             let expected: f32 = (0..rows).map(|row| dy[row * out + o] * x[row * inner + i]).sum();

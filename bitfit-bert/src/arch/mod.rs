@@ -17,7 +17,7 @@ mod throwaway;
 use std::borrow::Cow;
 use std::fmt;
 
-use strum::{EnumIter, IntoEnumIterator};
+use strum::{Display, EnumIter, IntoEnumIterator};
 
 pub use bert::BERT;
 pub use distilbert::DISTILBERT;
@@ -44,7 +44,8 @@ static ALL: &[&Architecture] = &[
 ];
 
 /// A module of the encoder that has tensors, which exists once in each layer or once in the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumIter)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Module {
     /// The table of word pieces `[V, E]`.
     WordEmbeddings,

@@ -5,6 +5,7 @@ use bitfit_core::ops::activation::Activation;
 
 use super::Part;
 use crate::config::ModelConfig;
+use crate::methods::Method;
 
 /// The head that an architecture's `ForSequenceClassification` of transformers has: a dense layer over the first token,
 /// its activation, and the classifier, with dropout before the classifier and, in some, before the dense layer too.
@@ -57,8 +58,13 @@ impl MaskedLmTensor {
         Self::Decoder(Part::Bias),
     ];
 
-    /// What trains: the biases.
-    pub const BIASES: [Self; 3] = [Self::Dense(Part::Bias), Self::Norm(Part::Bias), Self::Decoder(Part::Bias)];
+    /// What trains: the biases, and the weights below the last where a method trains every parameter. The last weight
+    /// is the table of word embeddings, which the method trains as a part of the encoder.
+    pub fn trained(method: &Method) -> impl Iterator<Item = Self> {
+        let weights = [Self::Dense(Part::Weight), Self::Norm(Part::Weight)].into_iter();
+        let biases = [Self::Dense(Part::Bias), Self::Norm(Part::Bias), Self::Decoder(Part::Bias)];
+        weights.filter(|_| method.trains_everything()).chain(biases)
+    }
 
     /// The extents in a model of this configuration.
     pub fn shape(self, config: &ModelConfig) -> Vec<usize> {

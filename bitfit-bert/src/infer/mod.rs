@@ -7,7 +7,6 @@ use ndarray::{Array2, s};
 
 use crate::data::{Dataset, Example, Kind, Labels, check_pairs};
 use crate::heads::{Examples, Masking, Prediction};
-use crate::methods::Method;
 use crate::metrics::Metric;
 use crate::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
 use crate::settings::check_max_length;
@@ -46,7 +45,7 @@ impl<D: Backend> Predictor<D> {
         let TaskFile { info, tensors } = file;
         let options = ModelOptions {
             spec: info.spec(),
-            method: Method::of_biases(info.biases.clone()),
+            method: info.method.clone(),
             initial: InitialValues::Finished(TensorFile { path: task_file.into(), tensors }),
             dropout: None,
         };

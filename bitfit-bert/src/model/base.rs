@@ -1,28 +1,27 @@
 //! The base: an encoder's frozen weights, opened once and shared by every task over it.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bitfit_core::{Backend, Frozen, FrozenMatrix, Mask, Precision, Workspace};
+use bitfit_core::ops::attention::PositionBias;
+use bitfit_core::{Backend, Frozen, FrozenMatrix, Precision, Workspace};
 
-use super::embeddings::Embeddings;
-use super::encoder::Encoder;
-use super::layer::{Layer, QueryKeyValue};
 use super::masked_lm::MaskedLm;
 use super::position_bias::position_bias;
-use super::{Dense, Norm};
-use crate::arch::{Architecture, Module, Part, Role};
+use crate::arch::{Architecture, Module, Role};
 use crate::config::ModelConfig;
 use crate::data::Kind;
 use crate::heads::Pooling;
-use crate::methods::Method;
+use crate::methods::EncoderTensors;
 use crate::{Checkpoint, Result, Tokenizer};
 
 /// A base model on a device: its weights are laid out once, their fingerprint is computed once and its tokenizer is
 /// read once. Clones share all of it, and so does every [`Model`](super::Model) over it.
 ///
-/// Opening reads the configuration and the headers of the weight files. The weights are read, checked and laid out when
-/// the first model is made, so that errors elsewhere are reported without waiting for them.
+/// Opening reads the configuration and the headers of the weight files. The weights are read and checked when the first
+/// model is made, so that errors elsewhere are reported without waiting for them; each is laid out when a model reads
+/// it, unless its task trains it.
 #[derive(Debug)]
 pub struct Base<D: Backend> {
     shared: Arc<Shared<D>>,
@@ -35,7 +34,7 @@ struct Shared<D: Backend> {
     checkpoint: Checkpoint,
     fingerprint: Once<String>,
     tokenizer: Once<Tokenizer>,
-    encoder: Once<Encoder<D>>,
+    weights: Mutex<Weights<D>>,
     masked_lm_fingerprint: Once<String>,
     masked_lm: Once<MaskedLm<D>>,
 }
@@ -58,7 +57,7 @@ impl<D: Backend> Base<D> {
             checkpoint,
             fingerprint: Once::new(),
             tokenizer: Once::new(),
-            encoder: Once::new(),
+            weights: Mutex::new(Weights { tensors: HashMap::new(), matrices: HashMap::new(), position_bias: None }),
             masked_lm_fingerprint: Once::new(),
             masked_lm: Once::new(),
         };
@@ -90,13 +89,10 @@ impl<D: Backend> Base<D> {
         self.checkpoint().architecture()
     }
 
-    /// The tensors of the base that a method trains below a head over this read-out, in the order of the network, those
-    /// that are inert included.
-    pub(super) fn trained_by<'a>(&'a self, method: &'a Method, pooling: Pooling) -> impl Iterator<Item = Role> + 'a {
-        let is_read = self.architecture().reads_pooler(pooling) && self.checkpoint().has_pooler();
-        let pooler = self.architecture().pooler().filter(move |_| is_read);
-        let roles = self.architecture().required(self.config()).chain(pooler);
-        roles.filter(|&role| method.mask(role) != Mask::None)
+    /// The tensors of the base below a head over this read-out.
+    pub(crate) fn tensors(&self, pooling: Pooling) -> EncoderTensors<'_> {
+        let has_pooler = self.architecture().reads_pooler(pooling) && self.checkpoint().has_pooler();
+        EncoderTensors { architecture: self.architecture(), config: self.config(), has_pooler }
     }
 
     /// [`Checkpoint::fingerprint`], computed at the first call.
@@ -129,15 +125,6 @@ impl<D: Backend> Base<D> {
         self.shared.tokenizer.get_or_try(|| Tokenizer::open(self.checkpoint().dir(), self.config()))
     }
 
-    /// Handles to all of the weights, which are laid out at the first call.
-    pub(super) fn encoder(&self) -> Result<&Encoder<D>> {
-        self.shared.encoder.get_or_try(|| {
-            // Computing the fingerprint reads and checks every weight.
-            self.fingerprint()?;
-            self.lay_out()
-        })
-    }
-
     /// Handles to the head for masked language modelling, which is checked and laid out at the first call.
     pub(super) fn masked_lm(&self) -> Result<&MaskedLm<D>> {
         self.shared.masked_lm.get_or_try(|| {
@@ -146,97 +133,63 @@ impl<D: Backend> Base<D> {
         })
     }
 
-    fn lay_out(&self) -> Result<Encoder<D>> {
-        let config = self.config();
-        let table = |module| self.frozen(Role::weight(module, 0));
-        let token_type = self.architecture().has(Module::TokenTypeEmbeddings).then_some(Module::TokenTypeEmbeddings);
-        let embeddings = Embeddings {
-            word: table(Module::WordEmbeddings)?,
-            position: table(Module::PositionEmbeddings)?,
-            token_type: token_type.map(table).transpose()?,
-            norm: self.norm(Module::EmbeddingsLayerNorm, 0)?,
-            projection: self.has(Module::EmbeddingsProjection).then(|| self.projection()).transpose()?,
-            dropout: config.hidden_dropout_prob,
-        };
-        let layers = (0..config.num_hidden_layers).map(|layer| self.layer(layer)).collect::<Result<_>>()?;
-        let pooler = self.checkpoint().has_pooler().then(|| self.pooler()).transpose()?;
-        let position_bias = self
-            .has(Module::PositionBias)
-            .then(|| {
-                let table = self.checkpoint().tensor(Role::weight(Module::PositionBias, 0))?;
-                position_bias(self.device(), &table)
-            })
-            .transpose()?;
-        Ok(Encoder { embeddings, layers, position_bias, pooler, pooling: Pooling::Pooler })
-    }
-
     /// Whether the checkpoint has a module outside of the layers.
-    fn has(&self, module: Module) -> bool {
+    pub(super) fn has(&self, module: Module) -> bool {
         self.checkpoint().roles().any(|role| role.module == module)
     }
 
-    fn projection(&self) -> Result<Dense<D>> {
-        // The residual stream that begins here is f32 in every precision.
-        let weight = self.checkpoint().tensor(Role::weight(Module::EmbeddingsProjection, 0))?;
-        let weight = FrozenMatrix::with_precision(self.device(), &[weight], Precision::F32)?.into();
-        Ok(Dense { weight, bias: self.frozen(Role::bias(Module::EmbeddingsProjection, 0))?.into() })
+    /// A frozen vector or table, which is copied to the device at the first call.
+    pub(super) fn frozen(&self, role: Role) -> Result<Frozen<D>> {
+        let mut weights = self.weights()?;
+        if let Some(tensor) = weights.tensors.get(&role) {
+            return Ok(tensor.clone());
+        }
+        let tensor = Frozen::new(self.device(), &self.checkpoint().tensor(role)?)?;
+        Ok(weights.tensors.entry(role).or_insert(tensor).clone())
     }
 
-    fn layer(&self, layer: usize) -> Result<Layer<D>> {
-        let config = self.config();
-        let matrix = |modules: &[Module]| self.matrix(modules, layer);
-        let bias = |module| Ok::<_, crate::Error>(self.frozen(Role::bias(module, layer))?.into());
-        let is_last = layer + 1 == config.num_hidden_layers;
-        Ok(Layer {
-            query_key_value: if is_last {
-                QueryKeyValue::Split {
-                    query: matrix(&[Module::Query])?.into(),
-                    key_value: matrix(&[Module::Key, Module::Value])?.into(),
-                }
-            } else {
-                QueryKeyValue::Packed(matrix(&[Module::Query, Module::Key, Module::Value])?.into())
-            },
-            query_bias: bias(Module::Query)?,
-            key_bias: bias(Module::Key)?,
-            value_bias: bias(Module::Value)?,
-            attention_output: matrix(&[Module::AttentionOutput])?.into(),
-            attention_output_bias: bias(Module::AttentionOutput)?,
-            attention_norm: self.norm(Module::AttentionLayerNorm, layer)?,
-            intermediate: matrix(&[Module::Intermediate])?,
-            intermediate_bias: bias(Module::Intermediate)?,
-            output: matrix(&[Module::Output])?,
-            output_bias: bias(Module::Output)?,
-            output_norm: self.norm(Module::OutputLayerNorm, layer)?,
-            heads: config.num_attention_heads,
-            hidden_dropout: config.hidden_dropout_prob,
-            attention_dropout: config.attention_probs_dropout_prob,
-        })
-    }
-
-    fn pooler(&self) -> Result<Dense<D>> {
-        // The pooler reads a few rows only, and its activation computes in f32: products in bf16 would save nothing.
-        let weight = self.checkpoint().tensor(Role::weight(Module::Pooler, 0))?;
-        let weight = FrozenMatrix::with_precision(self.device(), &[weight], Precision::F32)?.into();
-        Ok(Dense { weight, bias: self.frozen(Role::bias(Module::Pooler, 0))?.into() })
-    }
-
-    fn norm(&self, module: Module, layer: usize) -> Result<Norm<D>> {
-        let [weight, bias] = [Part::Weight, Part::Bias].map(|part| self.frozen(Role { layer, module, part }));
-        Ok(Norm { weight: weight?.into(), bias: bias?.into(), eps: self.config().layer_norm_eps })
-    }
-
-    fn frozen(&self, role: Role) -> Result<Frozen<D>> {
-        Ok(Frozen::new(self.device(), &self.checkpoint().tensor(role)?)?)
-    }
-
-    /// The row-wise concatenation of the weights of `modules`, laid out for its products.
-    fn matrix(&self, modules: &[Module], layer: usize) -> Result<FrozenMatrix<D>> {
+    /// The row-wise concatenation of the frozen weights of `modules`, which is laid out for its products at the first
+    /// call.
+    pub(super) fn matrix(&self, modules: &[Module], layer: usize) -> Result<FrozenMatrix<D>> {
+        let mut weights = self.weights()?;
+        let key = (modules.to_vec(), layer);
+        if let Some(matrix) = weights.matrices.get(&key) {
+            return Ok(matrix.clone());
+        }
         let roles = || modules.iter().map(|&module| Role::weight(module, layer));
         let parts = roles().map(|role| self.checkpoint().tensor(role)).collect::<Result<Vec<_>>>()?;
-        let matrix = FrozenMatrix::new(self.device(), &parts)?;
+        let matrix = FrozenMatrix::with_precision(self.device(), &parts, self.precision(modules))?;
         // Only the packed layout is read from here on.
         roles().for_each(|role| self.checkpoint().release(role));
-        Ok(matrix)
+        Ok(weights.matrices.entry(key).or_insert(matrix).clone())
+    }
+
+    /// The precision of products with the weights of `modules`.
+    pub(super) fn precision(&self, modules: &[Module]) -> Precision {
+        match modules {
+            // The residual stream that begins behind the projection is f32 in every precision. The pooler reads a few
+            // rows only, and its activation computes in f32: products in bf16 would save nothing.
+            [Module::EmbeddingsProjection | Module::Pooler] => Precision::F32,
+            _ => self.device().precision(),
+        }
+    }
+
+    /// The position bias, expanded by distance at the first call.
+    pub(super) fn position_bias(&self) -> Result<PositionBias<D>> {
+        let mut weights = self.weights()?;
+        if let Some(bias) = &weights.position_bias {
+            return Ok(bias.clone());
+        }
+        let table = self.checkpoint().tensor(Role::weight(Module::PositionBias, 0))?;
+        Ok(weights.position_bias.insert(position_bias(self.device(), &table)?).clone())
+    }
+
+    /// What is laid out. Its lock is held while something is added, so that each weight is laid out once.
+    fn weights(&self) -> Result<MutexGuard<'_, Weights<D>>> {
+        // Computing the fingerprint reads and checks every weight.
+        self.fingerprint()?;
+        // What is there is complete, so a poisoned lock is harmless.
+        Ok(self.shared.weights.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -244,6 +197,14 @@ impl<D: Backend> Clone for Base<D> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
+}
+
+/// The frozen weights on the device that some task has read so far.
+#[derive(Debug)]
+struct Weights<D: Backend> {
+    tensors: HashMap<Role, Frozen<D>>,
+    matrices: HashMap<(Vec<Module>, usize), FrozenMatrix<D>>,
+    position_bias: Option<PositionBias<D>>,
 }
 
 /// A value that is computed at its first use; errors are not stored.

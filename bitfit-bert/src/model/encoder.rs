@@ -2,16 +2,25 @@
 //! the layers, then the read-out. A pass may end behind the frozen stages and another begin there.
 
 use bitfit_core::ops::attention::PositionBias;
-use bitfit_core::{Backend, Error, Param, Result, Tape, Var};
+use bitfit_core::{Backend, Error, Param, Result, Tape, Var, Weight};
 
 use super::embeddings::Embeddings;
 use super::layer::Layer;
-use super::{Batch, Dense};
-use crate::arch::{Module, Part, Role};
+use super::{Base, Batch, Dense};
+use crate::arch::{Module, Role};
 use crate::heads::Pooling;
 
-/// Handles to every parameter of an encoder. Clones share the weights; a task replaces the handles of the tensors that
-/// it trains.
+/// Where the parameters of an encoder come from: the base, or the task that trains or has trained them.
+pub(super) trait Parameters<D: Backend> {
+    /// A vector or a table: everything but the weights of linear layers.
+    fn tensor(&mut self, role: Role) -> crate::Result<Param<D>>;
+    /// The row-wise concatenation of the weights of `modules`, laid out for its products.
+    fn weight(&mut self, modules: &[Module], layer: usize) -> crate::Result<Weight<D>>;
+    /// The position bias, expanded by distance.
+    fn position_bias(&mut self) -> crate::Result<PositionBias<D>>;
+}
+
+/// Handles to every parameter of an encoder.
 #[derive(Clone, Debug)]
 pub(super) struct Encoder<D: Backend> {
     pub(super) embeddings: Embeddings<D>,
@@ -24,18 +33,20 @@ pub(super) struct Encoder<D: Backend> {
 }
 
 impl<D: Backend> Encoder<D> {
-    /// The handle of a vector (a bias, or the scale of a LayerNorm), which a task can replace; `None` for a matrix, a
-    /// table or a module that does not exist.
-    pub(super) fn vector(&mut self, role: Role) -> Option<&mut Param<D>> {
-        match (role.module, role.part) {
-            (Module::EmbeddingsLayerNorm, part) => Some(self.embeddings.norm.vector(part)),
-            (Module::EmbeddingsProjection, Part::Bias) => {
-                self.embeddings.projection.as_mut().map(|projection| &mut projection.bias)
-            }
-            (Module::Pooler, Part::Bias) => self.pooler.as_mut().map(|pooler| &mut pooler.bias),
-            (module, part) if module.is_in_layers() => self.layers.get_mut(role.layer)?.vector(module, part),
-            _ => None,
-        }
+    /// The encoder of a base below a head over `pooling`, with its parameters from `source`, which is asked for them in
+    /// the order of the network.
+    pub(super) fn new(base: &Base<D>, pooling: Pooling, source: &mut impl Parameters<D>) -> crate::Result<Self> {
+        let config = base.config();
+        let embeddings = Embeddings::new(base, source)?;
+        let position_bias = base.has(Module::PositionBias).then(|| source.position_bias()).transpose()?;
+        let layers = (0..config.num_hidden_layers)
+            .map(|number| Layer::new(config, number, source))
+            .collect::<crate::Result<_>>()?;
+        let pooler = match base.architecture().reads_pooler(pooling) && base.checkpoint().has_pooler() {
+            true => Some(Dense::new(Module::Pooler, source)?),
+            false => None,
+        };
+        Ok(Self { embeddings, layers, position_bias, pooler, pooling })
     }
 
     /// The number of stages from the first on in which nothing trains, if they include a layer; otherwise 0. The

@@ -6,16 +6,17 @@
 //! ```
 
 use bitfit_core::{
-    Backend, FrozenMatrix, Param, Result, Tape, Var,
+    Backend, Param, Result, Tape, Var, Weight,
     ops::{
         add_norm::AddNormArgs,
         attention::{AttentionArgs, PositionBias, Projections},
-        linear::Weight,
     },
 };
 
+use super::encoder::Parameters;
 use super::{Batch, Norm};
-use crate::arch::{Module, Part};
+use crate::arch::{Module, Role};
+use crate::config::ModelConfig;
 
 /// Handles to the parameters of one encoder layer, and its dropout probabilities.
 #[derive(Clone, Debug)]
@@ -27,9 +28,9 @@ pub(super) struct Layer<D: Backend> {
     pub(super) attention_output: Weight<D>,
     pub(super) attention_output_bias: Param<D>,
     pub(super) attention_norm: Norm<D>,
-    pub(super) intermediate: FrozenMatrix<D>,
+    pub(super) intermediate: Weight<D>,
     pub(super) intermediate_bias: Param<D>,
-    pub(super) output: FrozenMatrix<D>,
+    pub(super) output: Weight<D>,
     pub(super) output_bias: Param<D>,
     pub(super) output_norm: Norm<D>,
     pub(super) heads: usize,
@@ -46,22 +47,45 @@ pub(super) enum QueryKeyValue<D: Backend> {
     Split { query: Weight<D>, key_value: Weight<D> },
 }
 
-/// One matrix of a layer and the modules whose weights it holds, row-wise.
-pub(super) type PackedMatrix<'a, D> = (&'static [Module], MatrixMut<'a, D>);
-
-/// The handle of a layer's matrix, which a task can replace.
-pub(super) enum MatrixMut<'a, D: Backend> {
-    Weight(&'a mut Weight<D>),
-    Frozen(&'a mut FrozenMatrix<D>),
-}
-
 impl<D: Backend> Layer<D> {
+    /// Layer `number` of an encoder.
+    pub(super) fn new(config: &ModelConfig, number: usize, source: &mut impl Parameters<D>) -> crate::Result<Self> {
+        use Module::{Intermediate, Key, Output, Query, Value};
+        let is_last = number + 1 == config.num_hidden_layers;
+        let query_key_value = if is_last {
+            QueryKeyValue::Split {
+                query: source.weight(&[Query], number)?,
+                key_value: source.weight(&[Key, Value], number)?,
+            }
+        } else {
+            QueryKeyValue::Packed(source.weight(&[Query, Key, Value], number)?)
+        };
+        Ok(Self {
+            query_key_value,
+            query_bias: source.tensor(Role::bias(Query, number))?,
+            key_bias: source.tensor(Role::bias(Key, number))?,
+            value_bias: source.tensor(Role::bias(Value, number))?,
+            attention_output: source.weight(&[Module::AttentionOutput], number)?,
+            attention_output_bias: source.tensor(Role::bias(Module::AttentionOutput, number))?,
+            attention_norm: Norm::new(config, Module::AttentionLayerNorm, number, source)?,
+            intermediate: source.weight(&[Intermediate], number)?,
+            intermediate_bias: source.tensor(Role::bias(Intermediate, number))?,
+            output: source.weight(&[Output], number)?,
+            output_bias: source.tensor(Role::bias(Output, number))?,
+            output_norm: Norm::new(config, Module::OutputLayerNorm, number, source)?,
+            heads: config.num_attention_heads,
+            hidden_dropout: config.hidden_dropout_prob,
+            attention_dropout: config.attention_probs_dropout_prob,
+        })
+    }
+
     /// Whether anything in the layer trains.
     pub(super) fn trains(&self) -> bool {
-        let weights = match &self.query_key_value {
-            QueryKeyValue::Packed(weight) => [Some(weight), None],
-            QueryKeyValue::Split { query, key_value } => [Some(query), Some(key_value)],
+        let (query, key_value) = match &self.query_key_value {
+            QueryKeyValue::Packed(weight) => (weight, None),
+            QueryKeyValue::Split { query, key_value } => (query, Some(key_value)),
         };
+        let weights = [&self.attention_output, &self.intermediate, &self.output, query];
         let biases = [
             &self.query_bias,
             &self.key_bias,
@@ -70,42 +94,10 @@ impl<D: Backend> Layer<D> {
             &self.intermediate_bias,
             &self.output_bias,
         ];
-        weights.into_iter().flatten().chain([&self.attention_output]).any(|weight| weight.trainable().is_some())
+        weights.into_iter().chain(key_value).any(Weight::trains)
             || biases.into_iter().any(|bias| bias.trainable().is_some())
             || self.attention_norm.trains()
             || self.output_norm.trains()
-    }
-
-    /// The handle of a vector (a bias, or the scale or shift of a LayerNorm); `None` for a matrix.
-    pub(super) fn vector(&mut self, module: Module, part: Part) -> Option<&mut Param<D>> {
-        Some(match (module, part) {
-            (Module::Query, Part::Bias) => &mut self.query_bias,
-            (Module::Key, Part::Bias) => &mut self.key_bias,
-            (Module::Value, Part::Bias) => &mut self.value_bias,
-            (Module::AttentionOutput, Part::Bias) => &mut self.attention_output_bias,
-            (Module::Intermediate, Part::Bias) => &mut self.intermediate_bias,
-            (Module::Output, Part::Bias) => &mut self.output_bias,
-            (Module::AttentionLayerNorm, part) => self.attention_norm.vector(part),
-            (Module::OutputLayerNorm, part) => self.output_norm.vector(part),
-            _ => return None,
-        })
-    }
-
-    /// The layer's matrices, each with the modules whose weights it holds.
-    pub(super) fn matrices(&mut self) -> Vec<PackedMatrix<'_, D>> {
-        use MatrixMut::{Frozen, Weight};
-        let mut matrices: Vec<PackedMatrix<'_, D>> = match &mut self.query_key_value {
-            QueryKeyValue::Packed(weight) => {
-                vec![(&[Module::Query, Module::Key, Module::Value], Weight(weight))]
-            }
-            QueryKeyValue::Split { query, key_value } => {
-                vec![(&[Module::Query], Weight(query)), (&[Module::Key, Module::Value], Weight(key_value))]
-            }
-        };
-        matrices.push((&[Module::AttentionOutput], Weight(&mut self.attention_output)));
-        matrices.push((&[Module::Intermediate], Frozen(&mut self.intermediate)));
-        matrices.push((&[Module::Output], Frozen(&mut self.output)));
-        matrices
     }
 
     /// `[T, H]` to `[T, H]`; or, in the last layer, to the rows of the first tokens alone, `[B, H]`.

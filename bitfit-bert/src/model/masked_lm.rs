@@ -1,5 +1,5 @@
 //! The checkpoint's own head for masked language modelling: a dense layer, GELU, a LayerNorm and a product with the
-//! word embeddings. Its matrices are frozen; a task trains its biases.
+//! word embeddings. A task trains its biases, and its weights where the method trains every parameter.
 
 use bitfit_core::{Backend, Frozen, FrozenMatrix, Param, Precision, Result, Tape, Var};
 
@@ -10,7 +10,7 @@ use crate::arch::{MaskedLmTensor, Part};
 #[derive(Clone, Debug)]
 pub(super) struct MaskedLm<D: Backend> {
     /// `[E, H]`.
-    dense: Dense<D>,
+    pub(super) dense: Dense<D>,
     norm: Norm<D>,
     /// `[V, E]`, the word embeddings.
     pub(super) decoder: Dense<D>,
@@ -39,17 +39,15 @@ impl<D: Backend> MaskedLm<D> {
         })
     }
 
-    /// The handle of a bias, which a task can replace.
-    ///
-    /// # Panics
-    /// For a weight.
-    pub(super) fn bias(&mut self, tensor: MaskedLmTensor) -> &mut Param<D> {
-        match tensor {
+    /// The handle of a vector, which a task can replace; `None` for a matrix.
+    pub(super) fn vector(&mut self, tensor: MaskedLmTensor) -> Option<&mut Param<D>> {
+        Some(match tensor {
             MaskedLmTensor::Dense(Part::Bias) => &mut self.dense.bias,
+            MaskedLmTensor::Norm(Part::Weight) => &mut self.norm.weight,
             MaskedLmTensor::Norm(Part::Bias) => &mut self.norm.bias,
             MaskedLmTensor::Decoder(Part::Bias) => &mut self.decoder.bias,
-            weight => unreachable!("{weight:?} is no bias"),
-        }
+            MaskedLmTensor::Dense(Part::Weight) | MaskedLmTensor::Decoder(Part::Weight) => return None,
+        })
     }
 
     /// The logits `[R, V]` for rows `[R, H]` of the last layer.

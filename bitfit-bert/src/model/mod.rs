@@ -16,22 +16,25 @@ mod masked_lm;
 mod params;
 mod position_bias;
 mod top;
+mod trained;
 
 pub use base::Base;
 pub use batch::Batch;
 pub use params::{InitialValues, ModelOptions, TensorFile, TrainableKind, TrainableTensor};
+pub use trained::{ParameterNames, PartialTensor, TrainedTensors};
 
 use std::collections::{BTreeSet, HashMap};
 
-use bitfit_core::{Arena, Backend, Entry, HostTensor, Param, Seed, Tape, Var, Workspace, ops::linear::Weight};
+use bitfit_core::{Arena, Backend, HostTensor, Mask, Param, Seed, Tape, Var, Weight, Workspace};
 
 use crate::Result;
-use crate::arch::{Architecture, MaskedLmTensor, Part};
+use crate::arch::{Architecture, MaskedLmTensor, Module, Part, Role};
+use crate::config::ModelConfig;
 use crate::data::Kind;
 use crate::heads::{Head, Pooling, TaskSpec};
-use crate::methods::Method;
+use crate::methods::{Masks, Method};
 use crate::tokenize::Encoding;
-use encoder::Encoder;
+use encoder::{Encoder, Parameters};
 use top::Top;
 
 /// One task over a [`Base`]: what trains, the handles by which the network reads its parameters, and the head.
@@ -44,6 +47,7 @@ pub struct Model<D: Backend> {
     head: Box<dyn Head<D>>,
     spec: TaskSpec,
     method: Method,
+    masks: Masks,
     is_finished: bool,
     trainable: Vec<TrainableTensor>,
     total: usize,
@@ -212,7 +216,7 @@ impl<D: Backend> Model<D> {
 
     /// The number of scalars that train. As in the literature, it includes the key biases, whose gradient is zero.
     pub fn trainable_count(&self) -> usize {
-        self.trainable.iter().map(TrainableTensor::count).sum()
+        self.trainable.iter().map(|tensor| tensor.scalars).sum()
     }
 
     /// The number of parameters of the model, head included.
@@ -230,24 +234,32 @@ impl<D: Backend> Model<D> {
         let architecture = self.base.architecture();
         let name = |role| architecture.parameter_name(role);
         let pooling = self.spec.pooling;
-        let trained = self.base.trained_by(&self.method, pooling);
-        let is_inert = |role| architecture.is_inert(role, pooling, self.base.config());
-        names.extend(trained.filter(|&role| !is_inert(role)).map(name));
+        let trains = |role: &Role| {
+            *self.masks.of(*role) != Mask::None && !architecture.is_inert(*role, pooling, self.base.config())
+        };
+        names.extend(self.base.tensors(pooling).roles().filter(trains).map(name));
         if architecture.reads_pooler(pooling) && !self.base.checkpoint().has_pooler() {
             names.extend(architecture.pooler().map(name));
         }
         let has_gradient =
             |name: &String| !pooling.ignores_a_shift() || *name != architecture.classifier_name(pooling, Part::Bias);
-        names.extend(head_names(architecture, &self.spec).into_iter().filter(has_gradient));
+        names.extend(head_names(architecture, &self.spec, &self.method).into_iter().filter(has_gradient));
         names
     }
 
-    /// The current values of everything that trains, by parameter name.
+    /// The current values of every tensor of which something trains, whole, by parameter name.
     ///
     /// # Errors
-    /// [`crate::Error::Core`] when the device fails.
+    /// [`crate::Error::Core`] when the device fails; those of reading the base's tensors, of which a mask chooses some
+    /// entries.
     pub fn values(&self) -> Result<HashMap<String, HostTensor>> {
-        self.names().apply(&self.arena.read()?)
+        let TrainedTensors { mut whole, partial } = self.names().apply(&self.arena.read()?)?;
+        let architecture = self.base.architecture();
+        for (name, partial) in partial {
+            let role = architecture.role(&name).expect("masks are over the encoder's tensors");
+            whole.insert(name, partial.fill(&self.base.checkpoint().tensor(role)?)?);
+        }
+        Ok(whole)
     }
 
     /// Replaces the values of tensors that train.
@@ -270,15 +282,15 @@ impl<D: Backend> Model<D> {
 
     /// The parameter names of the arena's values, for values that were read earlier.
     pub fn names(&self) -> ParameterNames {
-        ParameterNames { trainable: self.trainable.clone(), entries: self.arena.entries().to_vec() }
+        ParameterNames::new(&self.trainable, self.arena.entries())
     }
 }
 
 /// The names of the tensors of a task's head that train.
-fn head_names(architecture: &Architecture, spec: &TaskSpec) -> Vec<String> {
+fn head_names(architecture: &Architecture, spec: &TaskSpec, method: &Method) -> Vec<String> {
     if spec.kind == Kind::MaskedLm {
         let names = architecture.masked_lm.iter();
-        return names.flat_map(|names| MaskedLmTensor::BIASES.map(|tensor| names.name(tensor))).collect();
+        return names.flat_map(|names| MaskedLmTensor::trained(method).map(|tensor| names.name(tensor))).collect();
     }
     let names = |part| {
         let dense = architecture.head_dense_name(spec.pooling, part);
@@ -287,41 +299,11 @@ fn head_names(architecture: &Architecture, spec: &TaskSpec) -> Vec<String> {
     [Part::Weight, Part::Bias].into_iter().flat_map(names).collect()
 }
 
-/// Which parameter each value of an arena belongs to; independent of the arena and its device.
-#[derive(Clone, Debug)]
-pub struct ParameterNames {
-    trainable: Vec<TrainableTensor>,
-    entries: Vec<Entry>,
-}
-
-impl ParameterNames {
-    /// Tensors by parameter name, from all of an arena's values; the tensors that count as trained and never change are
-    /// among them.
-    ///
-    /// # Errors
-    /// [`crate::Error::Core`] when there are fewer values than the arena has.
-    pub fn apply(&self, values: &[f32]) -> Result<HashMap<String, HostTensor>> {
-        let tensor = |tensor: &TrainableTensor| {
-            let entry = self.entries.iter().find(|entry| entry.name == tensor.name);
-            match (&tensor.fixed, entry) {
-                (Some(fixed), _) => Ok(fixed.clone()),
-                (None, Some(entry)) => {
-                    let values = values.get(entry.range()).unwrap_or_default();
-                    HostTensor::new(tensor.shape.clone(), values.to_vec())
-                }
-                (None, None) => unreachable!("{} trains, so the arena has it", tensor.name),
-            }
-        };
-        self.trainable.iter().map(|part| Ok((part.name.clone(), tensor(part)?))).collect()
-    }
-}
-
 impl<D: Backend> Norm<D> {
-    fn vector(&mut self, part: Part) -> &mut Param<D> {
-        match part {
-            Part::Weight => &mut self.weight,
-            Part::Bias => &mut self.bias,
-        }
+    fn new(config: &ModelConfig, module: Module, layer: usize, source: &mut impl Parameters<D>) -> Result<Self> {
+        let weight = source.tensor(Role::weight(module, layer))?;
+        let bias = source.tensor(Role::bias(module, layer))?;
+        Ok(Self { weight, bias, eps: config.layer_norm_eps })
     }
 
     fn trains(&self) -> bool {
@@ -330,7 +312,12 @@ impl<D: Backend> Norm<D> {
 }
 
 impl<D: Backend> Dense<D> {
+    fn new(module: Module, source: &mut impl Parameters<D>) -> Result<Self> {
+        let weight = source.weight(&[module], 0)?;
+        Ok(Self { weight, bias: source.tensor(Role::bias(module, 0))? })
+    }
+
     fn trains(&self) -> bool {
-        self.weight.trainable().is_some() || self.bias.trainable().is_some()
+        self.weight.trains() || self.bias.trainable().is_some()
     }
 }

@@ -1,20 +1,21 @@
 //! The parameters of one task over a base: the arena of trainable values, and the handles through which the network
 //! reads them.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use bitfit_core::{ArenaBuilder, Backend, Frozen, FrozenMatrix, HostTensor, Mask, Param, Precision, Random, Trainable};
+use bitfit_core::ops::attention::PositionBias;
+use bitfit_core::{
+    ArenaBuilder, Backend, Frozen, FrozenMatrix, HostTensor, Mask, Param, Precision, Random, Weight, WeightPart,
+};
 
-use super::encoder::Encoder;
-use super::layer::MatrixMut;
+use super::encoder::{Encoder, Parameters};
 use super::position_bias::position_bias;
 use super::top::{Fresh, OwnDense, Top};
-use super::{Base, Dense, Model, head_names};
+use super::{Base, Dense, Model, PartialTensor, TrainedTensors, head_names};
 use crate::arch::{MaskedLmTensor, Module, Part, Role};
 use crate::data::Kind;
 use crate::heads::TaskSpec;
-use crate::methods::{BiasKind, Method};
+use crate::methods::{BiasKind, Masks, Method};
 use crate::{Error, Result};
 
 /// The standard deviation of new weights, as in BERT's initialisation.
@@ -26,7 +27,7 @@ pub struct TensorFile {
     /// The file.
     pub path: PathBuf,
     /// Its tensors by the names that transformers gives them in a model with a head.
-    pub tensors: HashMap<String, HostTensor>,
+    pub tensors: TrainedTensors,
 }
 
 /// The first values of a task's parameters, and whether they train.
@@ -69,6 +70,8 @@ pub struct ModelOptions {
 pub enum TrainableKind {
     /// A bias of the encoder.
     Bias(BiasKind),
+    /// A matrix or a table of the encoder, or the scale of a LayerNorm.
+    Weight(Module),
     /// A pooler that the checkpoint lacks, all of which trains.
     FreshPooler,
     /// The dense layer that the architecture's head has below its last, trained whole.
@@ -77,7 +80,7 @@ pub enum TrainableKind {
     Head,
 }
 
-/// A tensor that trains.
+/// A tensor of which something trains.
 #[derive(Clone, Debug)]
 pub struct TrainableTensor {
     /// Its parameter name in a model with a head.
@@ -86,49 +89,43 @@ pub struct TrainableTensor {
     pub kind: TrainableKind,
     /// Its extents.
     pub shape: Vec<usize>,
+    /// The number of its scalars that train.
+    pub scalars: usize,
     /// The value of a tensor that counts as trained but never changes: a key bias.
     pub fixed: Option<HostTensor>,
-}
-
-impl TrainableTensor {
-    /// The number of its scalars.
-    pub fn count(&self) -> usize {
-        self.shape.iter().product()
-    }
 }
 
 impl<D: Backend> Model<D> {
     /// A model for a task over `base`, whose weights it shares.
     ///
     /// # Errors
-    /// The errors of the base's weights at their first use; [`Error::Weights`] when a tensor of a head file has another
-    /// shape than the model's; [`Error::TaskFile`] when a finished task's has, or when it holds a tensor that the model
-    /// does not have; [`Error::MissingTensor`] when a finished task lacks one of its tensors; [`Error::Core`] when the
-    /// device is out of memory.
+    /// The errors of the base's weights at their first use; [`Error::Method`] and [`Error::MaskFile`] when the method
+    /// asks for what the base does not have; [`Error::Weights`] when a tensor of a head file has another shape than the
+    /// model's; [`Error::TaskFile`] when a finished task's has, or when it holds a tensor that the model does not have;
+    /// [`Error::MissingTensor`] when a finished task lacks one of its tensors; [`Error::Core`] when the device is out
+    /// of memory.
     pub fn new(base: &Base<D>, options: &ModelOptions) -> Result<Self> {
-        let mut encoder = base.encoder()?.clone();
         let config = base.config();
+        let head = options.spec.head();
+        let (architecture, pooling) = (base.architecture(), options.spec.pooling);
+        let masks = Masks::new(&options.method, base.tensors(pooling))?;
+        let mut builder = Builder::new(base, options, &masks, head.outputs());
+        builder.check_finished()?;
+        let mut encoder = Encoder::new(base, pooling, &mut builder)?;
         if let Some(dropout) = options.dropout {
             encoder.embeddings.dropout = dropout;
             for layer in &mut encoder.layers {
                 (layer.hidden_dropout, layer.attention_dropout) = (dropout, dropout);
             }
         }
-        let head = options.spec.head();
-        let mut builder = Builder::new(base, options, head.outputs());
-        builder.encoder(&mut encoder)?;
-        let (architecture, pooling) = (base.architecture(), options.spec.pooling);
-        encoder.pooling = pooling;
-        if !architecture.reads_pooler(pooling) {
-            encoder.pooler = None;
-        } else if encoder.pooler.is_none() {
+        if architecture.reads_pooler(pooling) && encoder.pooler.is_none() {
             encoder.pooler = Some(builder.head_dense(HeadDense::Pooler)?);
         }
         let h = config.hidden_size;
         let dense_layer = h * (h + 1);
         let (top, in_head) = if options.spec.kind == Kind::MaskedLm {
             let sizes = MaskedLmTensor::ALL.map(|tensor| tensor.shape(config).iter().product::<usize>());
-            (Top::MaskedLm(builder.masked_lm()?), sizes.iter().sum())
+            (Top::MaskedLm(builder.masked_lm(&encoder.embeddings.word)?), sizes.iter().sum())
         } else {
             let own_dense = architecture.head_dense_name(pooling, Part::Weight).is_some();
             let dense = own_dense.then(|| builder.head_dense(HeadDense::Dense)).transpose()?.map(|dense| OwnDense {
@@ -158,6 +155,7 @@ impl<D: Backend> Model<D> {
             top,
             spec: options.spec.clone(),
             method: options.method.clone(),
+            masks,
             is_finished: matches!(options.initial, InitialValues::Finished(_)),
             trainable,
             arena: arena.build()?,
@@ -177,130 +175,129 @@ enum HeadDense {
 struct Builder<'a, D: Backend> {
     base: &'a Base<D>,
     options: &'a ModelOptions,
+    masks: &'a Masks,
     outputs: usize,
     arena: ArenaBuilder<D>,
     trainable: Vec<TrainableTensor>,
     random: Random,
 }
 
+impl<D: Backend> Parameters<D> for Builder<'_, D> {
+    fn tensor(&mut self, role: Role) -> Result<Param<D>> {
+        let mask = self.mask(role);
+        if let Some(given) = self.finished(role)? {
+            return Ok(Frozen::new(self.base.device(), &given)?.into());
+        }
+        let is_inert = self.base.architecture().is_inert(role, self.options.spec.pooling, self.base.config());
+        if is_inert && mask != Mask::None {
+            // It counts as trained, and never changes.
+            self.count(role, &mask, Some(self.base.checkpoint().tensor(role)?));
+        } else if mask != Mask::None {
+            self.count(role, &mask, None);
+            let name = self.base.architecture().parameter_name(role);
+            return Ok(self.arena.train(name, self.base.checkpoint().tensor(role)?, mask)?.into());
+        }
+        Ok(self.base.frozen(role)?.into())
+    }
+
+    fn weight(&mut self, modules: &[Module], layer: usize) -> Result<Weight<D>> {
+        let roles: Vec<Role> = modules.iter().map(|&module| Role::weight(module, layer)).collect();
+        let given = roles.iter().map(|&role| self.finished(role)).collect::<Result<Vec<_>>>()?;
+        let trains = roles.iter().any(|&role| self.mask(role) != Mask::None);
+        if !trains && given.iter().all(Option::is_none) {
+            return Ok(self.base.matrix(modules, layer)?.into());
+        }
+        // Laid out for this task alone; the layout of the base's own weights is made where another task reads them.
+        let mut parts = Vec::with_capacity(roles.len());
+        for (&role, given) in roles.iter().zip(given) {
+            let tensor = given.map_or_else(|| self.base.checkpoint().tensor(role), Ok)?;
+            let mask = self.mask(role);
+            self.count(role, &mask, None);
+            parts.push(WeightPart::New(self.base.architecture().parameter_name(role), tensor, mask));
+        }
+        let weight = self.arena.weight_of(parts, self.base.precision(modules))?;
+        roles.iter().for_each(|&role| self.base.checkpoint().release(role));
+        Ok(weight)
+    }
+
+    fn position_bias(&mut self) -> Result<PositionBias<D>> {
+        match self.finished(Role::weight(Module::PositionBias, 0))? {
+            Some(table) => Ok(position_bias(self.base.device(), &table)?),
+            None => self.base.position_bias(),
+        }
+    }
+}
+
 impl<'a, D: Backend> Builder<'a, D> {
-    fn new(base: &'a Base<D>, options: &'a ModelOptions, outputs: usize) -> Self {
+    fn new(base: &'a Base<D>, options: &'a ModelOptions, masks: &'a Masks, outputs: usize) -> Self {
         let seed = match options.initial {
             InitialValues::Drawn { seed } | InitialValues::HeadFile { seed, .. } => seed,
             InitialValues::Finished(_) => 0,
         };
         let arena = ArenaBuilder::new(base.device().clone());
-        Self { base, options, outputs, arena, trainable: Vec::new(), random: Random::new(seed, 0) }
+        Self { base, options, masks, outputs, arena, trainable: Vec::new(), random: Random::new(seed, 0) }
     }
 
-    /// Replaces the handles of the encoder's tensors that train, or that a finished task brings.
-    fn encoder(&mut self, encoder: &mut Encoder<D>) -> Result<()> {
-        let mut trained = self.base.trained_by(&self.options.method, self.options.spec.pooling);
-        match &self.options.initial {
-            InitialValues::Finished(file) => {
-                self.check_finished(file, trained)?;
-                self.put_finished(encoder, file)
-            }
-            _ => trained.try_for_each(|role| self.train(encoder, role)),
+    /// Which entries of a tensor train; none of a finished task.
+    fn mask(&self, role: Role) -> Mask {
+        if self.is_finished() { Mask::None } else { self.masks.of(role).clone() }
+    }
+
+    /// Counts a tensor of which something trains.
+    fn count(&mut self, role: Role, mask: &Mask, fixed: Option<HostTensor>) {
+        if *mask == Mask::None {
+            return;
         }
+        let kind = BiasKind::of(role).map_or(TrainableKind::Weight(role.module), TrainableKind::Bias);
+        let shape = self.base.architecture().shape(role, self.base.config());
+        let (name, scalars) = (self.base.architecture().parameter_name(role), mask.count(&shape));
+        self.trainable.push(TrainableTensor { name, kind, shape, scalars, fixed });
     }
 
-    /// Registers a tensor of the encoder with the arena. An inert bias is only counted, and never changes.
-    fn train(&mut self, encoder: &mut Encoder<D>, role: Role) -> Result<()> {
-        let architecture = self.base.architecture();
-        let kind = BiasKind::of(role).expect("the methods train biases");
-        let place = encoder.vector(role).expect("every bias of the architecture has a place");
-        let tensor = self.base.checkpoint().tensor(role)?;
-        let name = architecture.parameter_name(role);
-        let shape = tensor.shape().to_vec();
-        let is_inert = architecture.is_inert(role, self.options.spec.pooling, self.base.config());
-        let fixed = is_inert.then(|| tensor.clone());
-        if fixed.is_none() {
-            *place = Param::Trainable(self.arena.train(name.clone(), tensor, self.options.method.mask(role))?);
-        }
-        self.trainable.push(TrainableTensor { name, kind: TrainableKind::Bias(kind), shape, fixed });
-        Ok(())
+    /// The tensor of a finished task in the place of the base's, if the task has one.
+    fn finished(&self, role: Role) -> Result<Option<HostTensor>> {
+        let InitialValues::Finished(file) = &self.options.initial else { return Ok(None) };
+        let name = self.base.architecture().parameter_name(role);
+        let shape = self.base.architecture().shape(role, self.base.config());
+        let Some(PartialTensor { mask, values }) = file.tensors.partial.get(&name) else {
+            return self.given(&name, &shape);
+        };
+        let wrong = |reason| self.wrong(&file.path, reason);
+        mask.validate(&name, &shape).map_err(|error| wrong(error.to_string()))?;
+        let expected = PartialTensor::shape(mask, &shape);
+        self.check_given(&file.path, &name, values, &expected)?;
+        Ok(Some(
+            PartialTensor { mask: mask.clone(), values: values.clone() }.fill(&self.base.checkpoint().tensor(role)?)?,
+        ))
     }
 
-    /// Refuses a finished task that lacks a trained tensor, or has a tensor that the model does not have, so that
-    /// misspelt names are detected.
-    fn check_finished(&self, file: &TensorFile, trained: impl Iterator<Item = Role>) -> Result<()> {
-        let architecture = self.base.architecture();
-        for role in trained {
+    /// Refuses a finished task that lacks a trained tensor or holds other entries of it, or has a tensor that the model
+    /// does not have, so that misspelt names are detected.
+    fn check_finished(&self) -> Result<()> {
+        let InitialValues::Finished(file) = &self.options.initial else { return Ok(()) };
+        let (architecture, pooling) = (self.base.architecture(), self.options.spec.pooling);
+        let wrong = |reason| Err(Error::TaskFile { path: file.path.clone(), reason });
+        for role in self.base.tensors(pooling).roles() {
             let name = architecture.parameter_name(role);
-            if !file.tensors.contains_key(&name) {
-                return Err(Error::MissingTensor { path: file.path.clone(), name });
+            match (self.masks.of(role), file.tensors.partial.get(&name)) {
+                (Mask::None, _) => {}
+                (Mask::All, None) if file.tensors.whole.contains_key(&name) => {}
+                (mask, Some(partial)) if *mask == partial.mask => {}
+                (_, Some(_)) => return wrong(format!("the tensor {name} has other entries than its method trains")),
+                (_, None) => return Err(Error::MissingTensor { path: file.path.clone(), name }),
             }
         }
-        let pooling = self.options.spec.pooling;
-        let head = head_names(architecture, &self.options.spec);
+        let head = head_names(architecture, &self.options.spec, &self.options.method);
         let layers = self.base.config().num_hidden_layers;
         let is_known = |name: &String| {
             let role = architecture.role(name).filter(|role| role.layer < layers);
             let role = role.filter(|role| role.module != Module::Pooler || architecture.reads_pooler(pooling));
             head.contains(name) || role.is_some_and(|role| architecture.parameter_name(role) == *name)
         };
-        match file.tensors.keys().filter(|name| !is_known(name)).min() {
+        match file.tensors.names().filter(|name| !is_known(name)).min() {
             None => Ok(()),
-            Some(name) => {
-                let reason = format!("unexpected tensor {name}: the model has none of that name");
-                Err(Error::TaskFile { path: file.path.clone(), reason })
-            }
+            Some(name) => wrong(format!("unexpected tensor {name}: the model has none of that name")),
         }
-    }
-
-    /// Replaces tensors of the base by those of a finished task. Matrices are laid out for this task alone.
-    fn put_finished(&self, encoder: &mut Encoder<D>, file: &TensorFile) -> Result<()> {
-        let architecture = self.base.architecture();
-        let device = self.base.device();
-        let mut replaced = HashMap::new();
-        for name in file.tensors.keys() {
-            let Some(role) = architecture.role(name) else { continue };
-            let shape = architecture.shape(role, self.base.config());
-            let tensor = self.given(name, &shape)?.expect("the name is one of the file's");
-            if let Some(place) = encoder.vector(role) {
-                *place = Frozen::new(device, &tensor)?.into();
-            } else {
-                replaced.insert(role, tensor);
-            }
-        }
-        let tables = [
-            (Module::WordEmbeddings, Some(&mut encoder.embeddings.word)),
-            (Module::PositionEmbeddings, Some(&mut encoder.embeddings.position)),
-            (Module::TokenTypeEmbeddings, encoder.embeddings.token_type.as_mut()),
-        ];
-        for (module, table) in tables {
-            if let (Some(table), Some(tensor)) = (table, replaced.get(&Role::weight(module, 0))) {
-                *table = Frozen::new(device, tensor)?;
-            }
-        }
-        for (number, layer) in encoder.layers.iter_mut().enumerate() {
-            for (modules, place) in layer.matrices() {
-                let roles = modules.iter().map(|&module| Role::weight(module, number));
-                if roles.clone().all(|role| !replaced.contains_key(&role)) {
-                    continue;
-                }
-                let tensor =
-                    |role| replaced.get(&role).map_or_else(|| self.base.checkpoint().tensor(role), |t| Ok(t.clone()));
-                let matrix = FrozenMatrix::new(device, &roles.map(tensor).collect::<Result<Vec<_>>>()?)?;
-                match place {
-                    MatrixMut::Weight(weight) => *weight = matrix.into(),
-                    MatrixMut::Frozen(frozen) => *frozen = matrix,
-                }
-            }
-        }
-        if let (Some(pooler), Some(tensor)) = (&mut encoder.pooler, replaced.get(&Role::weight(Module::Pooler, 0))) {
-            pooler.weight = FrozenMatrix::with_precision(device, std::slice::from_ref(tensor), Precision::F32)?.into();
-        }
-        let projection = (&mut encoder.embeddings.projection, Role::weight(Module::EmbeddingsProjection, 0));
-        if let (Some(projection), Some(tensor)) = (projection.0, replaced.get(&projection.1)) {
-            projection.weight =
-                FrozenMatrix::with_precision(device, std::slice::from_ref(tensor), Precision::F32)?.into();
-        }
-        if let Some(table) = replaced.get(&Role::weight(Module::PositionBias, 0)) {
-            encoder.position_bias = Some(position_bias(device, table)?);
-        }
-        Ok(())
     }
 
     /// A dense layer that the base does not have: from the file, or drawn, with a bias of zero.
@@ -330,22 +327,24 @@ impl<'a, D: Backend> Builder<'a, D> {
             return Ok(Dense { weight, bias: Frozen::new(self.base.device(), &bias)?.into() });
         }
         let [weight_values, bias_values] = values;
-        let weight = self.train_head(weight, kind, weight_values)?;
+        self.count_head(&weight, kind, &weight_values, None);
+        let weight = WeightPart::New(weight, weight_values, Mask::All);
+        let weight = self.arena.weight_of(vec![weight], Precision::F32)?;
         // Above the softmax over tokens, the head's bias has no gradient: it is counted only.
         let bias = if pooling.ignores_a_shift() {
-            let (shape, fixed) = (bias_values.shape().to_vec(), Some(bias_values.clone()));
-            self.trainable.push(TrainableTensor { name: bias, kind, shape, fixed });
+            self.count_head(&bias, kind, &bias_values, Some(bias_values.clone()));
             Frozen::new(self.base.device(), &bias_values)?.into()
         } else {
-            self.train_head(bias, kind, bias_values)?.into()
+            self.count_head(&bias, kind, &bias_values, None);
+            self.arena.train(bias, bias_values, Mask::All)?.into()
         };
-        Ok(Dense { weight: weight.into(), bias })
+        Ok(Dense { weight, bias })
     }
 
-    /// Registers a tensor of the head with the arena.
-    fn train_head(&mut self, name: String, kind: TrainableKind, tensor: HostTensor) -> Result<Trainable> {
-        self.trainable.push(TrainableTensor { name: name.clone(), kind, shape: tensor.shape().to_vec(), fixed: None });
-        Ok(self.arena.train(name, tensor, Mask::All)?)
+    /// Counts a tensor of the head, which trains whole.
+    fn count_head(&mut self, name: &str, kind: TrainableKind, tensor: &HostTensor, fixed: Option<HostTensor>) {
+        let shape = tensor.shape().to_vec();
+        self.trainable.push(TrainableTensor { name: name.into(), kind, shape, scalars: tensor.len(), fixed });
     }
 
     fn is_finished(&self) -> bool {
@@ -368,8 +367,14 @@ impl<'a, D: Backend> Builder<'a, D> {
         let (InitialValues::HeadFile { file, .. } | InitialValues::Finished(file)) = &self.options.initial else {
             return Ok(None);
         };
-        let Some(tensor) = file.tensors.get(name) else { return Ok(None) };
-        let wrong = |reason| self.wrong(&file.path, reason);
+        let Some(tensor) = file.tensors.whole.get(name) else { return Ok(None) };
+        self.check_given(&file.path, name, tensor, shape)?;
+        Ok(Some(tensor.clone()))
+    }
+
+    /// Refuses a tensor of a file that has another shape or is not finite.
+    fn check_given(&self, path: &Path, name: &str, tensor: &HostTensor, shape: &[usize]) -> Result<()> {
+        let wrong = |reason| self.wrong(path, reason);
         if tensor.shape() != shape {
             return Err(wrong(format!(
                 "the tensor {name} has shape {:?}, but the model's has {shape:?}",
@@ -379,7 +384,7 @@ impl<'a, D: Backend> Builder<'a, D> {
         if let Some(value) = tensor.data().iter().find(|value| !value.is_finite()) {
             return Err(wrong(format!("the tensor {name} holds {value}: its values must be finite")));
         }
-        Ok(Some(tensor.clone()))
+        Ok(())
     }
 
     fn wrong(&self, path: &Path, reason: String) -> Error {

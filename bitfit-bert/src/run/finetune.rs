@@ -57,6 +57,7 @@ impl<D: Backend> Finetune<D> {
     /// Every error of reading the base's tokenizer and weights and the data; [`Error::Setting`] for impossible options.
     pub fn prepare(base: &Base<D>, mut options: FinetuneOptions) -> Result<Self> {
         options.validate()?;
+        options.method = options.method.seeded(options.training.seed);
         let config = base.config();
         let usual = if options.kind == Kind::Span { DEFAULT_WINDOW } else { DEFAULT_MAX_LENGTH };
         let max_length = options.max_length.unwrap_or(config.max_length().min(usual));

@@ -65,7 +65,7 @@ pub(super) fn read(path: &Path, base: &Checkpoint, task: &TaskSpec) -> Result<(T
         }
     }
     let initial = InitialHead::File { path: path.into(), has_labels: has_labels || labels.is_none() };
-    Ok((TensorFile { path: path.into(), tensors }, initial))
+    Ok((TensorFile { path: path.into(), tensors: tensors.into() }, initial))
 }
 
 /// The labels of a head's rows: those of a task file, or of the `id2label` in the configuration beside the weights;
@@ -178,10 +178,10 @@ mod tests {
             let config = json!({"id2label": {"0": "neutral", "2": "negative", "1": "Positive"}});
             let dir = model(3, Some(config), dtype);
             let (file, initial) = read_head(&dir, &["negative", "neutral", "positive"]).unwrap();
-            assert_eq!(file.tensors["classifier.weight"].data(), [2.0, 2.0, 0.0, 0.0, 1.0, 1.0]);
-            assert_eq!(file.tensors["classifier.bias"].data(), [2.0, 0.0, 1.0]);
+            assert_eq!(file.tensors.whole["classifier.weight"].data(), [2.0, 2.0, 0.0, 0.0, 1.0, 1.0]);
+            assert_eq!(file.tensors.whole["classifier.bias"].data(), [2.0, 0.0, 1.0]);
             assert!(matches!(initial, InitialHead::File { has_labels: true, .. }));
-            assert!(!file.tensors.contains_key("bert.pooler.dense.bias"), "the base has a pooler");
+            assert!(!file.tensors.whole.contains_key("bert.pooler.dense.bias"), "the base has a pooler");
         }
     }
 
@@ -190,7 +190,7 @@ mod tests {
         let unnamed = json!({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}});
         for config in [None, Some(json!({})), Some(json!({"id2label": null})), Some(unnamed)] {
             let (file, initial) = read_head(&model(2, config, Dtype::F32), &["no", "yes"]).unwrap();
-            assert_eq!(file.tensors["classifier.bias"].data(), [0.0, 1.0]);
+            assert_eq!(file.tensors.whole["classifier.bias"].data(), [0.0, 1.0]);
             assert!(matches!(initial, InitialHead::File { has_labels: false, .. }));
         }
     }
@@ -214,7 +214,7 @@ mod tests {
     fn a_head_of_another_size_is_left_for_the_model_to_refuse() {
         let dir = model(3, Some(json!({"id2label": {"0": "a", "1": "b"}})), Dtype::F32);
         let (file, _) = read_head(&dir, &["no", "yes"]).unwrap();
-        assert_eq!(file.tensors["classifier.bias"].data(), [0.0, 1.0, 2.0]);
+        assert_eq!(file.tensors.whole["classifier.bias"].data(), [0.0, 1.0, 2.0]);
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
             ];
             fs::write(dir.path().join("model.safetensors"), ::safetensors::serialize(tensors, None).unwrap()).unwrap();
             let (file, _) = read_head(&dir, &["no", "yes"]).unwrap();
-            assert_eq!(file.tensors["classifier.weight"].shape(), shape);
+            assert_eq!(file.tensors.whole["classifier.weight"].shape(), shape);
         }
     }
 }

@@ -7,7 +7,7 @@ use bitfit_core::Backend;
 use crate::config::ModelConfig;
 use crate::data::{Dataset, Kind};
 use crate::heads::{MaskingOptions, NO_ANSWER, PairEncoding, Pooling, PoolingSource, Targets};
-use crate::methods::BiasSelection;
+use crate::methods::Method;
 use crate::model::{Model, TrainableKind};
 use crate::tokenize::Encoding;
 use crate::train::{Batches, Examples, TrainOptions, prefix_cache_bytes};
@@ -22,8 +22,8 @@ pub struct Plan {
     pub model: String,
     /// The base model's architecture and extents.
     pub config: ModelConfig,
-    /// The biases that train.
-    pub biases: BiasSelection,
+    /// What trains in addition to the head.
+    pub method: Method,
     /// The trainable tensors by kind, in the order of the network.
     pub parts: Vec<PlanPart>,
     /// The number of scalars that train.
@@ -131,7 +131,7 @@ impl Plan {
                 None => parts.push_mut(PlanPart { kind: tensor.kind, tensors: 0, scalars: 0 }),
             };
             part.tensors += 1;
-            part.scalars += tensor.count();
+            part.scalars += tensor.scalars;
         }
         parts.sort_by_key(|part| part.kind);
         let config = model.base().config();
@@ -148,7 +148,7 @@ impl Plan {
         Self {
             model: options.model.clone(),
             config: config.clone(),
-            biases: options.method.biases(),
+            method: options.method.clone(),
             parts,
             trainable: model.trainable_count(),
             total: model.parameter_count(),

@@ -54,7 +54,7 @@ impl<D: Backend> TaskWriter<D> {
             pair: spec.pair,
             span: spec.span,
             pooling: spec.pooling,
-            biases: options.method.biases(),
+            method: options.method.clone(),
             seed: training.seed,
             hyperparameters: Hyperparameters {
                 task: options.read.task.map(|task| task.to_string()),

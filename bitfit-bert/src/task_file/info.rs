@@ -12,17 +12,17 @@ use serde_json::{Map, Value};
 use crate::config::InferenceConfig;
 use crate::data::{Kind, Labels};
 use crate::heads::{MaskingOptions, PairEncoding, Pooling, SpanSettings, TaskSpec};
-use crate::methods::BiasSelection;
+use crate::methods::Method;
 use crate::metrics::Metric;
 
 /// The value of `format`.
 pub(super) const FORMAT: &str = "bitfit-task";
 /// The version of the format that is written, and the only one that is read.
-pub(super) const VERSION: &str = "3";
+pub(super) const VERSION: &str = "4";
 
 /// The fields that are stored as text rather than as JSON.
 const TEXT_FIELDS: [&str; 7] =
-    ["base", "base_fingerprint", "tokenizer_fingerprint", "kind", "pair", "pooling", "biases"];
+    ["base", "base_fingerprint", "tokenizer_fingerprint", "kind", "pair", "pooling", "method"];
 
 /// The header of a task file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,9 +56,9 @@ pub struct TaskInfo {
     /// What of the last layer the head reads.
     #[serde(with = "as_text")]
     pub pooling: Pooling,
-    /// The biases that were trained.
+    /// What was trained in addition to the head.
     #[serde(with = "as_text")]
-    pub biases: BiasSelection,
+    pub method: Method,
     /// The run's seed.
     pub seed: u64,
     /// How the task was trained.

@@ -1,20 +1,24 @@
 //! The task file: everything that training changed, as safetensors with transformers' parameter names, so that Python
 //! can load it with `model.load_state_dict(safetensors.torch.load_file(file), strict=False)`. The metadata is a typed
 //! header, [`TaskInfo`]: which base model the task belongs to, and how it was trained.
+//!
+//! Of a tensor of which some entries trained alone, the file holds these: `NAME.rows`, `NAME.columns` or
+//! `NAME.elements` (U32) says which ones, and `NAME.values` has their values. The documentation has the lines of Python
+//! that put them in place.
 
 mod info;
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use bitfit_core::{Backend, HostTensor};
+use bitfit_core::{Backend, HostTensor, Mask};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 
 pub use info::{Best, Hyperparameters, TaskInfo};
 
 use crate::files::{AtomicFile, MAX_TASK, read_bounded};
-use crate::model::Base;
+use crate::model::{Base, PartialTensor, TrainedTensors};
 use crate::{Error, Result};
 
 /// A finished task: its header and its tensors.
@@ -22,8 +26,8 @@ use crate::{Error, Result};
 pub struct TaskFile {
     /// The header: the description of the task and of its training.
     pub info: TaskInfo,
-    /// The trained tensors by parameter name.
-    pub tensors: HashMap<String, HostTensor>,
+    /// What was trained, by parameter name.
+    pub tensors: TrainedTensors,
 }
 
 impl TaskFile {
@@ -33,14 +37,27 @@ impl TaskFile {
     /// [`Error::Io`] when the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let refuse = |reason: String| Error::TaskFile { path: path.into(), reason };
-        let mut names: Vec<&String> = self.tensors.keys().collect();
-        names.sort_unstable();
-        let view = |name: &'_ String| {
-            let tensor = &self.tensors[name];
-            let bytes = bytemuck::cast_slice(tensor.data());
-            TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytes).expect("a tensor has its shape's size")
-        };
-        let views: Vec<(&str, TensorView<'_>)> = names.into_iter().map(|name| (name.as_str(), view(name))).collect();
+        let TrainedTensors { whole, partial } = &self.tensors;
+        let whole = whole.iter().map(|(name, tensor)| (name.clone(), Stored::of(tensor)));
+        let partial = partial.iter().flat_map(|(name, PartialTensor { mask, values })| {
+            let (suffix, chosen) = match mask {
+                Mask::Rows(chosen) => (ROWS, &chosen[..]),
+                Mask::Columns(chosen) => (COLUMNS, &chosen[..]),
+                Mask::Elements(chosen) => (ELEMENTS, &chosen[..]),
+                Mask::None | Mask::All => unreachable!("a mask chooses some entries"),
+            };
+            let list = Stored { dtype: Dtype::U32, shape: vec![chosen.len()], bytes: bytemuck::cast_slice(chosen) };
+            [(format!("{name}{suffix}"), list), (format!("{name}{VALUES}"), Stored::of(values))]
+        });
+        let mut tensors: Vec<(String, Stored<'_>)> = whole.chain(partial).collect();
+        tensors.sort_unstable_by(|(first, _), (second, _)| first.cmp(second));
+        let views: Vec<(&str, TensorView<'_>)> = tensors
+            .iter()
+            .map(|(name, Stored { dtype, shape, bytes })| {
+                let view = TensorView::new(*dtype, shape.clone(), bytes);
+                (name.as_str(), view.expect("a tensor has its shape's size"))
+            })
+            .collect();
         let metadata = self.info.to_metadata().map_err(|error| refuse(error.to_string()))?;
         let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| refuse(error.to_string()))?;
         sort_metadata(&mut bytes).map_err(|error| refuse(error.to_string()))?;
@@ -61,15 +78,31 @@ impl TaskFile {
             |error: safetensors::SafeTensorError| refuse(format!("not a complete safetensors file: {error}"));
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(incomplete)?;
         let info = TaskInfo::from_metadata(header.metadata().as_ref().unwrap_or(&HashMap::new())).map_err(refuse)?;
-        let mut tensors = HashMap::new();
+        let (mut whole, mut lists) = (HashMap::new(), HashMap::new());
         for (name, view) in SafeTensors::deserialize(&bytes).map_err(incomplete)?.iter() {
-            if view.dtype() != Dtype::F32 {
-                return Err(refuse(format!("the tensor {name} is of type {}: a task file holds F32", view.dtype())));
+            match view.dtype() {
+                Dtype::F32 => {
+                    let values = bytemuck::allocation::pod_collect_to_vec(view.data());
+                    whole.insert(name.to_owned(), HostTensor::new(view.shape(), values)?);
+                }
+                Dtype::U32 if is_list(name) => {
+                    let chosen: Vec<u32> = bytemuck::allocation::pod_collect_to_vec(view.data());
+                    lists.insert(name.to_owned(), chosen);
+                }
+                other => return Err(refuse(format!("the tensor {name} is of type {other}: a task file holds F32"))),
             }
-            let values = bytemuck::allocation::pod_collect_to_vec(view.data());
-            tensors.insert(name.to_owned(), HostTensor::new(view.shape(), values)?);
         }
-        Ok(Self { info, tensors })
+        let mut partial = HashMap::new();
+        for (list, chosen) in lists {
+            let (name, mask) = named_mask(&list, chosen).expect("the name of a list");
+            let values_name = format!("{name}{VALUES}");
+            let values = whole.remove(&values_name);
+            let values = values.ok_or_else(|| Error::MissingTensor { path: path.into(), name: values_name })?;
+            if whole.contains_key(name) || partial.insert(name.to_owned(), PartialTensor { mask, values }).is_some() {
+                return Err(refuse(format!("the tensor {name} is in it twice")));
+            }
+        }
+        Ok(Self { info, tensors: TrainedTensors { whole, partial } })
     }
 
     /// Refuses a base model whose predictions would differ from those of the one that the task was trained on: another
@@ -104,6 +137,40 @@ impl TaskFile {
         }
         Ok(())
     }
+}
+
+/// A tensor as it is stored.
+struct Stored<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    fn of(tensor: &'a HostTensor) -> Self {
+        Self { dtype: Dtype::F32, shape: tensor.shape().to_vec(), bytes: bytemuck::cast_slice(tensor.data()) }
+    }
+}
+
+/// Endings of the names of a tensor of which some entries trained: which ones, and their values.
+const ROWS: &str = ".rows";
+const COLUMNS: &str = ".columns";
+const ELEMENTS: &str = ".elements";
+const VALUES: &str = ".values";
+
+/// The parameter and the mask of a list of indices.
+fn named_mask(list: &str, chosen: Vec<u32>) -> Option<(&str, Mask)> {
+    if let Some(name) = list.strip_suffix(ROWS) {
+        Some((name, Mask::Rows(chosen)))
+    } else if let Some(name) = list.strip_suffix(COLUMNS) {
+        Some((name, Mask::Columns(chosen)))
+    } else {
+        list.strip_suffix(ELEMENTS).map(|name| (name, Mask::Elements(chosen)))
+    }
+}
+
+fn is_list(name: &str) -> bool {
+    named_mask(name, Vec::new()).is_some()
 }
 
 /// The first digits of a fingerprint, for a message.

@@ -7,7 +7,7 @@ use super::*;
 use crate::data::{Kind, Labels};
 use crate::fixture::Tiny;
 use crate::heads::{PairEncoding, Pooling};
-use crate::methods::BiasSelection;
+use crate::methods::{BiasSelection, Method};
 use crate::metrics::Metric;
 
 fn task() -> TaskFile {
@@ -27,7 +27,7 @@ fn task() -> TaskFile {
             pair: PairEncoding::Separate,
             span: None,
             pooling: Pooling::Mean,
-            biases: BiasSelection::all().in_layers(1..=1),
+            method: Method::BitFit(BiasSelection::all().in_layers(1..=1)),
             seed: 7,
             hyperparameters: Hyperparameters {
                 task: None,
@@ -53,8 +53,15 @@ fn task() -> TaskFile {
             },
             best: Some(Best { epoch: 2, scores: [("accuracy".to_owned(), 0.75)].into() }),
         },
-        tensors: [("classifier.weight".to_owned(), tensor(&[2, 3])), ("classifier.bias".to_owned(), tensor(&[2]))]
+        tensors: TrainedTensors {
+            whole: [("classifier.weight".to_owned(), tensor(&[2, 3])), ("classifier.bias".to_owned(), tensor(&[2]))]
+                .into(),
+            partial: [(
+                "query.weight".to_owned(),
+                PartialTensor { mask: Mask::Columns(vec![2, 0]), values: tensor(&[3, 2]) },
+            )]
             .into(),
+        },
     }
 }
 
@@ -83,9 +90,11 @@ fn what_is_written_is_read_back() {
     task().write(&path).unwrap();
     let read = TaskFile::read(&path).unwrap();
     assert_eq!(read.info, task().info);
-    for (name, tensor) in task().tensors {
-        assert_eq!(read.tensors[&name].shape(), tensor.shape());
-        assert_eq!(read.tensors[&name].data(), tensor.data());
+    let (found, expected) = (&read.tensors.partial["query.weight"], &task().tensors.partial["query.weight"]);
+    assert_eq!((&found.mask, found.values.data()), (&expected.mask, expected.values.data()));
+    for (name, tensor) in task().tensors.whole {
+        assert_eq!(read.tensors.whole[&name].shape(), tensor.shape());
+        assert_eq!(read.tensors.whole[&name].data(), tensor.data());
     }
     let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(files, ["task.safetensors"], "nothing is left beside it");

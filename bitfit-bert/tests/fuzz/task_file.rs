@@ -9,7 +9,7 @@ use bitfit_bert::fixture::Tiny;
 use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling, SpanSettings, default_metrics};
 use bitfit_bert::model::Base;
 use bitfit_bert::task_file::{Best, Hyperparameters, TaskInfo};
-use bitfit_bert::{BiasKind, BiasSelection, Error, Predictor, TaskFile};
+use bitfit_bert::{BiasKind, BiasSelection, Error, Method, Predictor, TaskFile};
 use bitfit_core::{Cpu, HostTensor};
 
 use crate::runner::{Target, check_error, run};
@@ -92,6 +92,7 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
     let outputs = labels.as_ref().map_or(if span.is_some() { 2 } else { 1 }, Labels::len);
     let pooling = Pooling::of_kind(kind).unwrap_or(Pooling::Pooler);
     let is_read = |role: &Role| role.module != Module::Pooler || pooling == Pooling::Pooler;
+    let method = Method::BitFit(BiasSelection::all());
     let mut tensors = HashMap::new();
     for role in base.checkpoint().roles().filter(is_read) {
         if BiasKind::of(role).is_some() || role == Role::weight(Module::Output, 1) {
@@ -100,7 +101,8 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
     }
     let head: Vec<(String, Vec<usize>)> = if kind == Kind::MaskedLm {
         let names = architecture.masked_lm.as_ref().unwrap();
-        MaskedLmTensor::BIASES.map(|tensor| (names.name(tensor), tensor.shape(base.config()))).to_vec()
+        let tensors = MaskedLmTensor::trained(&method);
+        tensors.map(|tensor| (names.name(tensor), tensor.shape(base.config()))).collect()
     } else {
         let shapes = [(Part::Weight, vec![outputs, h]), (Part::Bias, vec![outputs])];
         shapes.map(|(part, shape)| (architecture.classifier_name(pooling, part), shape)).to_vec()
@@ -122,7 +124,7 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
         pair: PairEncoding::Joint,
         span,
         pooling,
-        biases: BiasSelection::all(),
+        method,
         seed: 7,
         hyperparameters: Hyperparameters {
             task: None,
@@ -150,6 +152,6 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
     };
     let dir = tempfile::tempdir().unwrap();
     let path: &Path = &dir.path().join(FILE);
-    TaskFile { info, tensors }.write(path).unwrap();
+    TaskFile { info, tensors: tensors.into() }.write(path).unwrap();
     std::fs::read(path).unwrap()
 }

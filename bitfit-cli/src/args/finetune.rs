@@ -126,9 +126,21 @@ pub struct FinetuneArgs {
     )]
     pub limit: Option<usize>,
 
-    /// What trains beside the head, or that nothing is trained step by step
-    #[arg(long, value_name = "METHOD", value_enum, default_value_t = Method::Bitfit, help_heading = "What trains")]
-    pub method: Method,
+    /// What trains beside the head [default: bitfit]
+    ///
+    /// bitfit: biases, all or those of --bias and --layers. full: every parameter. layernorm: the scale and the shift
+    /// of every LayerNorm. columns:K, rows:K: the first K columns or rows of each matrix. random-uniform: as many
+    /// scalars of the matrices as bitfit trains, chosen by the seed. random-row-col: a row or a column of each matrix,
+    /// and the scale of every LayerNorm. frozen: the head alone. probe: the head alone, fitted to its optimum in one
+    /// pass over the texts. Joined by +, as in bitfit+columns:3, the union trains.
+    #[arg(long, value_name = "METHOD", help_heading = "What trains")]
+    pub method: Option<Method>,
+
+    /// Train the entries that a safetensors file names by index lists; with --method, the union of both
+    ///
+    /// For the parameter NAME it has NAME.rows, NAME.columns or NAME.elements, a list of integers, or NAME.all.
+    #[arg(long, value_name = "FILE", help_heading = "What trains")]
+    pub mask: Option<PathBuf>,
 
     /// What of the last layer the head reads
     ///

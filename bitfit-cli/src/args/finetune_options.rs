@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::MaskingOptions;
-use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse};
+use bitfit_bert::presets::{GlueTask, Preset};
+use bitfit_bert::run::{FinetuneOptions, HeadStart, Plan, ProbeUse};
 use bitfit_bert::train::{BatchSize, TrainOptions};
-use bitfit_bert::{BiasSelection, Setting};
+use bitfit_bert::{BiasSelection, MaskFile, Setting};
 
 use super::values::Method;
 use super::{FinetuneArgs, name_of};
@@ -30,9 +30,10 @@ impl FinetuneArgs {
             bail!("--stride: a text of kind {kind} has no context; choose --kind span for answers in a context");
         }
         let metrics = preset.map(|preset| preset.metrics.to_vec()).unwrap_or_default();
+        let method = self.method()?;
         let defaults = TrainOptions::default();
         let training = TrainOptions {
-            learning_rate: self.lr.or(preset.map(|preset| preset.learning_rate)).unwrap_or(defaults.learning_rate),
+            learning_rate: self.lr.unwrap_or_else(|| self.usual_learning_rate(&method, preset)),
             epochs: self.epochs,
             batch_size: match (self.batch_size, self.batch_tokens) {
                 (_, Some(tokens)) => BatchSize::Tokens(tokens),
@@ -57,7 +58,7 @@ impl FinetuneArgs {
             read: self.read.labelled(kind, self.task, self.label.as_deref(), self.label_separator)?,
             kind,
             metrics,
-            method: self.method()?,
+            method,
             masking: self.masking(kind)?,
             save_base: self.save_base.clone(),
             pair: self.pair.into(),
@@ -98,7 +99,7 @@ impl FinetuneArgs {
 
     /// What is done with a probe.
     fn probe(&self) -> Result<ProbeUse> {
-        if self.method == Method::Probe {
+        if self.method == Some(Method::Probe) {
             let contradicts = [("--no-probe", self.no_probe), ("--init-head", self.init_head.is_some())];
             return match contradicts.into_iter().find(|(_, is_given)| *is_given) {
                 Some((flag, _)) => {
@@ -113,16 +114,25 @@ impl FinetuneArgs {
         Ok(if self.no_probe { ProbeUse::Off } else { ProbeUse::Baseline })
     }
 
-    fn method(&self) -> Result<bitfit_bert::Method> {
-        if self.method != Method::Bitfit {
-            let chooses = [("--bias", !self.bias.is_empty()), ("--layers", self.layers.is_some())];
-            return match chooses.into_iter().find(|(_, is_given)| *is_given) {
-                Some((flag, _)) => {
-                    let method = name_of(self.method);
-                    bail!("{flag} chooses biases to train, but --method {method} trains none: leave one out")
-                }
-                None => Ok(bitfit_bert::Method::Frozen),
-            };
+    /// What trains beside the head, by --method, --mask, --bias and --layers.
+    pub fn method(&self) -> Result<bitfit_bert::Method> {
+        use bitfit_bert::Method as M;
+        let named = match &self.method {
+            Some(Method::Probe) => Some(M::Frozen),
+            Some(Method::Steps(method)) => Some(method.clone()),
+            None if self.mask.is_some() => None,
+            None => Some(M::BitFit(BiasSelection::all())),
+        };
+        let is_plain = matches!(&named, Some(M::BitFit(biases)) if *biases == BiasSelection::all());
+        let chooses = [("--bias", !self.bias.is_empty()), ("--layers", self.layers.is_some())];
+        if let Some((flag, _)) = chooses.into_iter().find(|(_, is_given)| *is_given && !is_plain) {
+            match &self.method {
+                Some(method) => bail!(
+                    "{flag} chooses biases of --method bitfit, not of --method {method}: leave one out, or write them \
+                     into it, as in bitfit:query+intermediate@4-5"
+                ),
+                None => bail!("{flag} chooses biases to train: add --method bitfit, or leave {flag} or --mask out"),
+            }
         }
         let kinds: Vec<_> = self.bias.iter().filter_map(|bias| bias.kind()).collect();
         let biases = match (kinds.len(), self.bias.len()) {
@@ -133,10 +143,40 @@ impl FinetuneArgs {
             }
             _ => BiasSelection::of(kinds),
         };
-        Ok(bitfit_bert::Method::BitFit(match &self.layers {
-            Some(layers) => biases.in_layers(layers.clone()),
-            None => biases,
-        }))
+        let named = match named {
+            Some(M::BitFit(_)) if is_plain => Some(M::BitFit(match &self.layers {
+                Some(layers) => biases.in_layers(layers.clone()),
+                None => biases,
+            })),
+            named => named,
+        };
+        let mask = self.mask.as_deref().map(MaskFile::read).transpose()?;
+        Ok(match (named, mask.map(|file| M::Mask(Some(file.into())))) {
+            (Some(_), Some(_)) if self.method == Some(Method::Probe) => {
+                bail!("--mask chooses what trains, but --method probe trains nothing: leave one out")
+            }
+            (Some(M::Union(mut methods)), Some(mask)) => {
+                methods.push(mask);
+                M::Union(methods)
+            }
+            (Some(method), Some(mask)) => M::Union(vec![method, mask]),
+            (Some(method), None) | (None, Some(method)) => method,
+            (None, None) => unreachable!("without a mask there is a method"),
+        })
+    }
+
+    /// The method as the result names it.
+    pub fn method_text(&self, plan: &Plan) -> String {
+        if self.method == Some(Method::Probe) { "probe".into() } else { plan.method.to_string() }
+    }
+
+    /// The learning rate without --lr: the paper's for a task of GLUE and biases, otherwise what is usual for the
+    /// method.
+    fn usual_learning_rate(&self, method: &bitfit_bert::Method, preset: Option<&Preset>) -> f32 {
+        match preset {
+            Some(preset) if !method.trains_whole_weights() => preset.learning_rate,
+            _ => method.usual_learning_rate(),
+        }
     }
 }
 

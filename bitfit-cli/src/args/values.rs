@@ -23,14 +23,33 @@ pub const MAX_THREADS: usize = 1024;
 const MAX_EPOCHS: u32 = 100_000;
 
 /// What trains in addition to the head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Method {
-    /// Biases of the encoder
-    Bitfit,
-    /// Nothing: the encoder stays frozen
-    Frozen,
-    /// Nothing: a linear head over the frozen encoder is fitted to its optimum, in one pass over the texts
+    /// Nothing: a linear head over the frozen encoder is fitted to its optimum, in one pass over the texts.
     Probe,
+    /// A method that trains step by step.
+    Steps(bitfit_bert::Method),
+}
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "probe" => Ok(Self::Probe),
+            "mask" => Err("a mask is read from a file: give it with --mask FILE".into()),
+            method => method.parse().map(Self::Steps).map_err(|error: String| format!("{error}; or probe")),
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Probe => f.write_str("probe"),
+            Self::Steps(method) => method.fmt(f),
+        }
+    }
 }
 
 /// What of the last layer the head reads.

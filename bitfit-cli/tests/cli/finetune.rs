@@ -131,12 +131,12 @@ fn the_task_file_says_what_it_was_trained_on_and_with() {
             "base_fingerprint",
             "base_path",
             "best",
-            "biases",
             "config",
             "format",
             "hyperparameters",
             "kind",
             "labels",
+            "method",
             "pair",
             "pairs",
             "pooling",
@@ -145,7 +145,7 @@ fn the_task_file_says_what_it_was_trained_on_and_with() {
             "version"
         ]
     );
-    assert_eq!((metadata["format"].as_str(), metadata["version"].as_str()), ("bitfit-task", "3"));
+    assert_eq!((metadata["format"].as_str(), metadata["version"].as_str()), ("bitfit-task", "4"));
     assert_eq!((metadata["pairs"].as_str(), metadata["best"].as_str()), ("false", "null"));
     let recorded: std::path::PathBuf = serde_json::from_str(&metadata["base_path"]).unwrap();
     assert!(recorded.is_absolute() && recorded.ends_with("model"), "{recorded:?}");
@@ -155,8 +155,8 @@ fn the_task_file_says_what_it_was_trained_on_and_with() {
         assert_eq!(metadata[fingerprint].len(), 64, "{fingerprint}");
     }
     assert_eq!(
-        (metadata["base"].as_str(), metadata["kind"].as_str(), metadata["biases"].as_str()),
-        ("model", "classify", "all")
+        (metadata["base"].as_str(), metadata["kind"].as_str(), metadata["method"].as_str()),
+        ("model", "classify", "bitfit")
     );
     assert_eq!((metadata["seed"].as_str(), metadata["labels"].as_str()), ("11", r#"["blame","praise"]"#));
     let settings: Value = serde_json::from_str(&metadata["hyperparameters"]).unwrap();

@@ -11,6 +11,7 @@ mod help;
 #[cfg(unix)]
 mod interrupt;
 mod masked_lm;
+mod methods;
 mod multi_label;
 mod output;
 mod plan;

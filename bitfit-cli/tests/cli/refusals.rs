@@ -271,7 +271,7 @@ const FINETUNE: &[Refusal] = &[
         what: "an unknown method",
         corrupt: NOTHING,
         flags: &["--method", "lora"],
-        names: &["error: --method lora: expected bitfit, frozen or probe\n"],
+        names: &["error: --method lora: unknown method \"lora\": expected bitfit, ", "or probe\n"],
     },
     Refusal {
         what: "an unknown schedule",
@@ -569,7 +569,7 @@ fn eval_and_predict_refuse_files_that_do_not_belong_together() {
     let bias = BERT.classifier_name(Pooling::Pooler, Part::Bias);
     fixture.write("misspelt.safetensors", misspelt(&bias, &bias.replace("bias", "base")));
     fixture.write("field.safetensors", misspelt("\"pairs\"", "\"paris\""));
-    fixture.write("version.safetensors", misspelt("\"version\":\"3\"", "\"version\":\"1\""));
+    fixture.write("version.safetensors", misspelt("\"version\":\"4\"", "\"version\":\"1\""));
     fixture.write("pairs.tsv", "sentence1\tsentence2\tlabel\ngood\tday\tpraise\n");
     fixture.write("unseen.tsv", "text\tlabel\ngood\tdoubt\n");
     fixture.write("bare.tsv", "text\ngood\n");
@@ -590,7 +590,7 @@ fn eval_and_predict_refuse_files_that_do_not_belong_together() {
         (format!("{predict} out/task.safetensors --max-length 2"), &["--max-length 2: ", "at least 3"]),
         (format!("{predict} misspelt.safetensors"), &["misspelt.safetensors: unexpected tensor classifier.base"]),
         (format!("{predict} field.safetensors"), &["field.safetensors: ", "paris"]),
-        (format!("{predict} version.safetensors"), &["version.safetensors: expected version 3", "\"1\""]),
+        (format!("{predict} version.safetensors"), &["version.safetensors: expected version 4", "\"1\""]),
         (format!("{eval} pairs.tsv"), &["pairs.tsv, line 2: a pair of texts"]),
         (format!("{predict} gone.safetensors"), &["gone.safetensors"]),
         (format!("{predict} cut.safetensors"), &["cut.safetensors", "not a complete safetensors file"]),

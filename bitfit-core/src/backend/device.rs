@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use super::{DType, Precision, Slice, SliceMut};
 use crate::{HostTensor, Result};
 
-/// A device with buffers of f32, lists of u32 indices and packed frozen weights.
+/// A device with buffers of f32, lists of u32 indices and weights in the layout of their products.
 ///
 /// Operations may be asynchronous: only [`Device::read`] waits for those before it.
 ///
@@ -16,7 +16,7 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     type Buffer: Debug + Send + Sync;
     /// A list of u32: token ids, sequence offsets, class labels, masks.
     type Indices: Debug + Send + Sync;
-    /// A frozen `[out, in]` weight in the layout of the device's products.
+    /// An `[out, in]` weight in the layout of the device's products.
     type Matrix: Debug + Send + Sync;
 
     /// A short name for messages, such as `cpu (avx512, f32, 2 threads)`.
@@ -46,6 +46,18 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn indices(&self, data: &[u32]) -> Result<Self::Indices>;
     /// Packs the row-wise concatenation of `parts`, each `[out_i, in]`, for products of the given precision.
     fn lay_out(&self, parts: &[HostTensor], precision: Precision) -> Result<Self::Matrix>;
+    /// Overwrites whole rows of a laid-out weight, from `first_row` on, by `from`: f32 rows, row-major, that are
+    /// rounded to the type of the weight.
+    fn write_rows(&self, from: Slice<'_, Self>, to: &mut Self::Matrix, first_row: usize) -> Result<()>;
+    /// Overwrites elements of a laid-out weight: `from[i]` is the one with the row-major index `at[i]`, counted from
+    /// `first_row` on. `from` is f32 and has the length of `at`, which has no duplicates.
+    fn write_elements(
+        &self,
+        from: Slice<'_, Self>,
+        at: &Self::Indices,
+        to: &mut Self::Matrix,
+        first_row: usize,
+    ) -> Result<()>;
     /// Sets every element of an f32 slice to `value`.
     fn fill(&self, value: f32, to: SliceMut<'_, Self>) -> Result<()>;
     /// `to = from`, rounded to the type of `to`; both have the same length.

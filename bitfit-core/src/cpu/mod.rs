@@ -36,7 +36,7 @@ pub struct Cpu {
     precision: Precision,
 }
 
-/// A frozen weight, packed for products of one element type.
+/// A weight, packed for products of one element type.
 #[derive(Debug)]
 pub enum Matrix {
     /// For products of f32.
@@ -132,8 +132,24 @@ impl Device for Cpu {
         })
     }
 
+    fn write_rows(&self, from: Slice<'_, Self>, to: &mut Matrix, first_row: usize) -> Result<()> {
+        match to {
+            Matrix::F32(weight) => weight.write_rows(from.f32(), first_row),
+            Matrix::Bf16(weight) => weight.write_rows(from.f32(), first_row),
+        }
+        Ok(())
+    }
+
+    fn write_elements(&self, from: Slice<'_, Self>, at: &Vec<u32>, to: &mut Matrix, first_row: usize) -> Result<()> {
+        match to {
+            Matrix::F32(weight) => weight.write_elements(from.f32(), at, first_row),
+            Matrix::Bf16(weight) => weight.write_elements(from.f32(), at, first_row),
+        }
+        Ok(())
+    }
+
     fn fill(&self, value: f32, to: SliceMut<'_, Self>) -> Result<()> {
-        to.f32().fill(value);
+        to.f32().par_chunks_mut(ELEMENT_BLOCK).for_each(|to| to.fill(value));
         Ok(())
     }
 

@@ -1,14 +1,11 @@
 //! [`Arena`]: all trainable values in one flat f32 buffer with a table. Clipping, the optimizer step and saving are
 //! each one pass over one slice.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
-use super::{Frozen, Gradient, Mask, Param, Snapshot, Trainable};
+use super::{Gradient, Mask, Snapshot, Trainable, Weight, weight::LaidOut};
 use crate::{
-    Device, Error, HostTensor, Result,
+    Device, Error, Result,
     backend::{Slice, SliceMut},
 };
 
@@ -34,114 +31,28 @@ impl Entry {
     }
 }
 
-/// Registers parameters; [`ArenaBuilder::build`] then lays the trainable ones out in one buffer.
-#[derive(Debug)]
-pub struct ArenaBuilder<D: Device> {
-    device: D,
-    /// The number of the arena, which distinguishes its parameters from those of others.
-    id: u64,
-    entries: Vec<Entry>,
-    tensors: Vec<HostTensor>,
-}
-
-impl<D: Device> ArenaBuilder<D> {
-    /// A builder of an arena on `device`, with no parameters.
-    pub fn new(device: D) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self { device, id: NEXT.fetch_add(1, Ordering::Relaxed), entries: Vec::new(), tensors: Vec::new() }
-    }
-
-    /// Registers a parameter: frozen if the mask is [`Mask::None`], otherwise trainable.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if the mask is invalid for the shape or the name is already registered; [`Error::Device`] if
-    /// the device is out of memory.
-    pub fn add(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Param<D>> {
-        if mask == Mask::None {
-            self.freeze(&tensor).map(Param::Frozen)
-        } else {
-            self.train(name, tensor, mask).map(Param::Trainable)
-        }
-    }
-
-    /// Copies a frozen tensor to the device.
-    ///
-    /// # Errors
-    /// [`Error::Device`] if the device is out of memory.
-    pub fn freeze(&self, tensor: &HostTensor) -> Result<Frozen<D>> {
-        Frozen::new(&self.device, tensor)
-    }
-
-    /// Registers a parameter whose trainable entries `mask` chooses.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if the mask is invalid for the shape, no entry is trainable, or the name is already
-    /// registered.
-    pub fn train(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Trainable> {
-        let name = name.into();
-        mask.validate(&name, tensor.shape())?;
-        if mask == Mask::None || tensor.data().is_empty() {
-            return Err(Error::invalid("arena", format!("{name}: no entry is trainable")));
-        }
-        if self.entries.iter().any(|entry| entry.name == name) {
-            return Err(Error::invalid("arena", format!("{name} is registered twice")));
-        }
-        let shape: Arc<[usize]> = tensor.shape().into();
-        let mask = Arc::new(mask);
-        let offset = self.entries.last().map_or(0, |entry| entry.offset + entry.len);
-        let len = mask.count(&shape);
-        let entry = self.entries.len();
-        self.entries.push(Entry { name, shape: Arc::clone(&shape), mask: Arc::clone(&mask), offset, len });
-        self.tensors.push(tensor);
-        Ok(Trainable { arena: self.id, entry, shape, mask })
-    }
-
-    /// Lays the registered parameters out in one buffer.
-    ///
-    /// # Errors
-    /// [`Error::Device`] if the device is out of memory.
-    pub fn build(self) -> Result<Arena<D>> {
-        let Self { device, id, entries, tensors } = self;
-        let len = entries.last().map_or(0, |entry| entry.offset + entry.len);
-        let mut values = Vec::with_capacity(len);
-        let mut partial = Vec::with_capacity(entries.len());
-        for (entry, tensor) in entries.iter().zip(tensors) {
-            if *entry.mask == Mask::All {
-                values.extend_from_slice(tensor.data());
-                partial.push(None);
-                continue;
-            }
-            let indices = entry.mask.indices(&entry.shape);
-            values.extend(indices.iter().map(|&index| tensor.data()[index as usize]));
-            let mut working = device.allocate(tensor.data().len())?;
-            device.write(tensor.data(), SliceMut::new(&mut working, 0, tensor.data().len()))?;
-            partial.push(Some(Partial { working, indices: device.indices(&indices)? }));
-        }
-        let mut buffer = device.allocate(len)?;
-        device.write(&values, SliceMut::new(&mut buffer, 0, len))?;
-        Ok(Arena { device, id, entries, values: buffer, len, partial })
-    }
-}
-
 /// All trainable values: one flat buffer, and a table of the parameters in it.
 ///
 /// The ops read whole tensors. A parameter with a partial mask therefore has a working copy of the whole tensor, into
-/// which [`Arena::update`] scatters the trainable entries after each change.
+/// which [`Arena::update`] scatters the trainable entries after each change; a weight is in the layout of its products,
+/// of which `update` writes what has changed.
 #[derive(Debug)]
 pub struct Arena<D: Device> {
-    device: D,
-    id: u64,
-    entries: Vec<Entry>,
-    values: D::Buffer,
-    len: usize,
+    pub(super) device: D,
+    pub(super) id: u64,
+    pub(super) entries: Vec<Entry>,
+    pub(super) values: D::Buffer,
+    pub(super) len: usize,
     /// For an entry with a partial mask: the whole tensor as the ops read it, and the indices of the trainable entries.
-    partial: Vec<Option<Partial<D>>>,
+    pub(super) partial: Vec<Option<Partial<D>>>,
+    pub(super) matrices: Vec<LaidOut<D>>,
 }
 
 #[derive(Debug)]
-struct Partial<D: Device> {
-    working: D::Buffer,
-    indices: D::Indices,
+pub(super) struct Partial<D: Device> {
+    /// `None` if only a laid-out weight reads the tensor.
+    pub(super) working: Option<D::Buffer>,
+    pub(super) indices: D::Indices,
 }
 
 impl<D: Device> Arena<D> {
@@ -177,26 +88,54 @@ impl<D: Device> Arena<D> {
     /// The current value of the whole tensor of a parameter.
     ///
     /// # Panics
-    /// If the parameter belongs to another arena.
+    /// If the parameter belongs to another arena, or it has a partial mask and was registered as a weight.
     pub fn value(&self, trainable: &Trainable) -> Slice<'_, D> {
         let entry = self.entry(trainable);
         match &self.partial[trainable.entry] {
             None => Slice::new(&self.values, entry.offset, entry.len),
-            Some(partial) => Slice::new(&partial.working, 0, entry.shape.iter().product()),
+            Some(partial) => {
+                let working = partial.working.as_ref();
+                let working = working.unwrap_or_else(|| panic!("{} exists as a laid-out weight only", entry.name));
+                Slice::new(working, 0, entry.shape.iter().product())
+            }
         }
     }
 
-    /// Calls `update` to change the values in place, then updates the working copies of parameters with partial masks.
+    /// A weight in the layout of its products.
+    ///
+    /// # Panics
+    /// If the weight belongs to another arena.
+    pub fn matrix<'a>(&'a self, weight: &'a Weight<D>) -> &'a D::Matrix {
+        match weight {
+            Weight::Frozen(weight) => weight.matrix(),
+            Weight::Trainable(weight) => {
+                assert_eq!(weight.arena, self.id, "a weight {:?} of another arena", weight.parts);
+                &self.matrices[weight.index].matrix
+            }
+        }
+    }
+
+    /// Calls `update` to change the values in place, then updates what the ops read: the working copies of parameters
+    /// with partial masks, and the layouts of weights.
     ///
     /// # Errors
     /// The error of `update`; [`Error::Device`] if the device fails.
     pub fn update(&mut self, update: impl FnOnce(&D, SliceMut<'_, D>) -> Result<()>) -> Result<()> {
         update(&self.device, SliceMut::new(&mut self.values, 0, self.len))?;
         for (entry, partial) in self.entries.iter().zip(&mut self.partial) {
-            if let Some(Partial { working, indices }) = partial {
+            if let Some(Partial { working: Some(working), indices }) = partial {
                 let from = Slice::new(&self.values, entry.offset, entry.len);
                 let len = entry.shape.iter().product();
                 self.device.scatter(from, indices, SliceMut::new(working, 0, len))?;
+            }
+        }
+        for LaidOut { matrix, parts } in &mut self.matrices {
+            for &(first_row, entry) in &*parts {
+                let from = Slice::new(&self.values, self.entries[entry].offset, self.entries[entry].len);
+                match &self.partial[entry] {
+                    None => self.device.write_rows(from, matrix, first_row)?,
+                    Some(partial) => self.device.write_elements(from, &partial.indices, matrix, first_row)?,
+                }
             }
         }
         Ok(())
@@ -307,7 +246,7 @@ impl<D: Device> Arena<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Cpu;
+    use crate::{ArenaBuilder, Cpu, HostTensor};
 
     fn tensor(shape: &[usize]) -> HostTensor {
         let len: usize = shape.iter().product();

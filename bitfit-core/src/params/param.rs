@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Mask;
-use crate::{Device, Error, HostTensor, Precision, Result, backend::Slice};
+use super::{Mask, weight::stack};
+use crate::{Device, HostTensor, Precision, Result, backend::Slice};
 
 /// A frozen tensor on a device, such as a LayerNorm weight, an embedding table or a frozen bias. Clones share it.
 #[derive(Debug)]
@@ -63,25 +63,10 @@ impl<D: Device> FrozenMatrix<D> {
     /// # Errors
     /// As for [`FrozenMatrix::new`].
     pub fn with_precision(device: &D, parts: &[HostTensor], precision: Precision) -> Result<Self> {
-        let Some([_, in_features]) = parts.first().map(HostTensor::shape) else {
-            let found = parts.first().map_or(&[][..], HostTensor::shape);
-            return Err(Error::shape("lay out", "the weight", &[0, 0], found));
-        };
-        let mut out_features = 0;
-        for part in parts {
-            match part.shape() {
-                [rows, cols] if cols == in_features => out_features += rows,
-                found => {
-                    let rows = found.first().copied().unwrap_or(0);
-                    return Err(Error::shape("lay out", "a part of the weight", &[rows, *in_features], found));
-                }
-            }
-        }
-        if out_features == 0 || *in_features == 0 {
-            return Err(Error::shape("lay out", "the weight", &[1, 1], &[out_features, *in_features]));
-        }
+        let (rows, in_features) = stack(parts.iter().map(HostTensor::shape))?;
+        let out_features = rows.last().map_or(0, |rows| rows.end);
         let matrix = Arc::new(device.lay_out(parts, precision)?);
-        Ok(Self { matrix, out_features, in_features: *in_features, precision })
+        Ok(Self { matrix, out_features, in_features, precision })
     }
 
     /// The number of rows of the weight: the output features of a product with it.
@@ -195,7 +180,7 @@ impl<D: Device> From<Frozen<D>> for Param<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Cpu;
+    use crate::{Cpu, Error};
 
     #[test]
     fn parts_that_do_not_form_a_matrix_are_refused() {

@@ -3,7 +3,7 @@
 
 use super::Slot;
 use crate::{
-    Arena, DType, Device, Gradient, Param, Result, Trainable, Workspace,
+    Arena, DType, Device, Gradient, Param, Result, Trainable, Weight, Workspace,
     backend::{Slice, SliceMut},
     memory::Scratch,
 };
@@ -97,9 +97,12 @@ impl<'a, D: Device> Grads<'a, D> {
         }
     }
 
-    /// The value of the whole tensor of a trainable parameter, as in forward.
-    pub fn trainable_value(&self, trainable: &Trainable) -> Slice<'a, D> {
-        self.arena.value(trainable)
+    /// A weight in the layout of its products, as in forward.
+    pub fn matrix<'b>(&self, weight: &'b Weight<D>) -> &'b D::Matrix
+    where
+        'a: 'b,
+    {
+        self.arena.matrix(weight)
     }
 
     pub(super) fn take(&mut self, slot: Slot) -> Option<Scratch<D>> {

@@ -61,9 +61,14 @@ impl<D: Device> Var<D> {
     /// The elements rounded to bfloat16 if `dtype` is that and a rounded copy exists; otherwise the elements of the
     /// matrix.
     pub(crate) fn slice_in(&self, dtype: DType) -> Slice<'_, D> {
+        self.tensor_in(dtype).slice()
+    }
+
+    /// The matrix, or its copy rounded to bfloat16 if `dtype` is that and the copy exists.
+    pub(crate) fn tensor_in(&self, dtype: DType) -> &Tensor<D> {
         match (&self.rounded, dtype) {
-            (Some(rounded), DType::Bf16) => rounded.slice(),
-            _ => self.slice(),
+            (Some(rounded), DType::Bf16) => rounded,
+            _ => &self.tensor,
         }
     }
 

@@ -8,9 +8,8 @@ use std::sync::{
 
 use super::*;
 use crate::{
-    ArenaBuilder, Backend, Cpu, FrozenMatrix, HostTensor, Indices, Mask,
-    backend::conformance::support::*,
-    ops::{add_norm::AddNormArgs, linear::Weight},
+    ArenaBuilder, Backend, Cpu, FrozenMatrix, HostTensor, Indices, Mask, Weight, backend::conformance::support::*,
+    ops::add_norm::AddNormArgs,
 };
 use ndarray::{Array2, ArrayView2};
 
@@ -103,7 +102,7 @@ fn a_parameter_read_twice_gets_the_sum_of_both_gradients() {
     let workspace = Workspace::new(Cpu::default());
     for mask in [Mask::All, Mask::Rows(vec![2, 0]), Mask::Columns(vec![1]), Mask::Elements(vec![8, 3])] {
         let mut builder = ArenaBuilder::new(Cpu::default());
-        let weight = Weight::from(builder.train("w", host(1, &[3, 3]), mask.clone()).unwrap());
+        let weight = builder.weight("w", host(1, &[3, 3]), mask.clone()).unwrap();
         let arena = builder.build().unwrap();
         let run = |first: bool, second: bool| {
             let mut tape = Tape::train(&workspace, &arena, SEED);
@@ -130,15 +129,17 @@ fn a_mask_gets_exactly_its_entries_of_the_whole_gradient() {
     let workspace = Workspace::new(Cpu::default());
     let run = |mask: &Mask, through_linear: bool| {
         let mut builder = ArenaBuilder::new(Cpu::default());
-        let param = builder.train("w", host(1, &[6, 5]), mask.clone()).unwrap();
+        let weight = through_linear.then(|| builder.weight("w", host(1, &[6, 5]), mask.clone()).unwrap());
+        let param = (!through_linear).then(|| builder.train("w", host(1, &[6, 5]), mask.clone()).unwrap());
         let arena = builder.build().unwrap();
         let mut tape = Tape::train(&workspace, &arena, SEED);
         let x = tape.constant(tensor(&workspace, 2, [70, if through_linear { 5 } else { 6 }]));
-        let y = if through_linear {
-            tape.linear(&x, &Weight::from(param), &[]).unwrap()
-        } else {
-            let w = tape.parameter(&param).unwrap();
-            tape.matmul(&x, &w).unwrap()
+        let y = match (&weight, &param) {
+            (Some(weight), _) => tape.linear(&x, weight, &[]).unwrap(),
+            (None, param) => {
+                let w = tape.parameter(param.as_ref().unwrap()).unwrap();
+                tape.matmul(&x, &w).unwrap()
+            }
         };
         let y = tape.gelu(&y).unwrap();
         let dy = random(3, y.rows() * y.cols());
@@ -184,8 +185,8 @@ impl Network<Cpu> {
             bias: builder.add("bias", host(3, &[16]), Mask::All).unwrap(),
             norm: [("norm.weight", 4), ("norm.bias", 5)]
                 .map(|(name, seed)| builder.add(name, host(seed, &[16]), Mask::All).unwrap()),
-            partial: builder.train("partial", host(6, &[24, 16]), Mask::Rows(vec![0, 7, 8])).unwrap().into(),
-            head: builder.train("head", host(7, &[3, 24]), Mask::All).unwrap().into(),
+            partial: builder.weight("partial", host(6, &[24, 16]), Mask::Rows(vec![0, 7, 8])).unwrap(),
+            head: builder.weight("head", host(7, &[3, 24]), Mask::All).unwrap(),
             head_bias: builder.add("head.bias", host(8, &[3]), Mask::Elements(vec![0, 2])).unwrap(),
         };
         (builder.build().unwrap(), network)

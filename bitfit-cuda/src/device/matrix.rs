@@ -1,4 +1,4 @@
-//! Frozen weights on the device.
+//! Weights on the device.
 
 use bitfit_core::{
     DType, Device, HostTensor, Result,
@@ -8,7 +8,7 @@ use half::bf16;
 
 use crate::{Buffer, Cuda};
 
-/// A frozen `[out, in]` weight on the device, row-major. Products transpose while reading, so one copy serves `x · Wᵀ`
+/// An `[out, in]` weight on the device, row-major. Products transpose while reading, so one copy serves `x · Wᵀ`
 /// and `dy · W`.
 #[derive(Debug)]
 pub struct Matrix {
@@ -47,6 +47,16 @@ impl Matrix {
     /// The elements, row-major.
     pub(crate) fn slice(&self) -> Slice<'_, Cuda> {
         Slice { buffer: &self.data, offset: 0, len: self.out_features * self.in_features, dtype: self.dtype }
+    }
+
+    /// `rows` rows from `first` on, for writing.
+    ///
+    /// # Panics
+    /// If the weight has fewer.
+    pub(super) fn rows_mut(&mut self, first: usize, rows: usize) -> SliceMut<'_, Cuda> {
+        assert!(first + rows <= self.out_features, "rows of a weight");
+        let (offset, len) = (first * self.in_features, rows * self.in_features);
+        SliceMut { buffer: &mut self.data, offset, len, dtype: self.dtype }
     }
 
     /// The type of the elements.

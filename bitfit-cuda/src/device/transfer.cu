@@ -54,7 +54,10 @@ extern "C" __global__ void bitfit_gather_accumulate(const float* from, const u32
     FOR_EACH_ELEMENT(i, len) to[i] += from[at[i]];
 }
 
-// to[at[i]] = from[i]; `at` has no duplicates.
-extern "C" __global__ void bitfit_scatter(const float* from, const u32* at, float* to, u64 len) {
+// to[at[i]] = from[i], in to's type; `at` has no duplicates.
+extern "C" __global__ void bitfit_scatter_f32(const float* from, const u32* at, float* to, u64 len) {
     FOR_EACH_ELEMENT(i, len) to[at[i]] = from[i];
+}
+extern "C" __global__ void bitfit_scatter_bf16(const float* from, const u32* at, bf16* to, u64 len) {
+    FOR_EACH_ELEMENT(i, len) store(to, at[i], from[i]);
 }

@@ -76,6 +76,16 @@ impl Device for Cuda {
         Matrix::new(self, parts, precision.weight_dtype())
     }
 
+    fn write_rows(&self, from: Slice<'_, Self>, to: &mut Matrix, first_row: usize) -> Result<()> {
+        let rows = from.len / to.in_features();
+        self.copy(from, to.rows_mut(first_row, rows))
+    }
+
+    fn write_elements(&self, from: Slice<'_, Self>, at: &Indices, to: &mut Matrix, first_row: usize) -> Result<()> {
+        let rows = to.out_features() - first_row;
+        self.scatter(from, at, to.rows_mut(first_row, rows))
+    }
+
     fn fill(&self, value: f32, to: SliceMut<'_, Self>) -> Result<()> {
         let (len, dtype) = (to.len, to.dtype);
         let mut arguments = Arguments::new();
@@ -104,7 +114,8 @@ impl Device for Cuda {
     }
 
     fn scatter(&self, from: Slice<'_, Self>, at: &Indices, to: SliceMut<'_, Self>) -> Result<()> {
-        self.by_indices("bitfit_scatter", from, at, to)
+        let name = kernel!("bitfit_scatter", to.dtype);
+        self.by_indices(name, from, at, to)
     }
 }
 
@@ -120,7 +131,7 @@ impl Cuda {
         self.shared.staging.copy(self.stream(), data, to, offset).map_err(|error| self.error(error))
     }
 
-    /// Launches a kernel that processes one f32 for every index.
+    /// Launches a kernel that processes one element for every index.
     fn by_indices(
         &self,
         kernel: &'static str,

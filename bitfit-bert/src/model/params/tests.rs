@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use bitfit_core::Cpu;
 use bitfit_core::backend::Device;
 
@@ -34,12 +36,15 @@ fn whole_model() -> HashMap<String, HostTensor> {
 }
 
 fn given(tensors: HashMap<String, HostTensor>) -> InitialValues {
-    InitialValues::HeadFile { file: TensorFile { path: "heads/first.safetensors".into(), tensors }, seed: 0 }
+    InitialValues::HeadFile {
+        file: TensorFile { path: "heads/first.safetensors".into(), tensors: tensors.into() },
+        seed: 0,
+    }
 }
 
 /// A finished task of the head alone, with these tensors.
 fn finished(tensors: HashMap<String, HostTensor>) -> InitialValues {
-    InitialValues::Finished(TensorFile { path: "out/task.safetensors".into(), tensors })
+    InitialValues::Finished(TensorFile { path: "out/task.safetensors".into(), tensors: tensors.into() })
 }
 
 fn without_pooler() -> Tiny {
@@ -70,19 +75,22 @@ fn options(initial: InitialValues) -> ModelOptions {
 
 /// The values that the network reads for the tensors in [`whole_model`].
 fn build(tiny: &Tiny, initial: InitialValues) -> Result<HashMap<String, HostTensor>> {
-    let mut model = Model::new(&tiny.base(), &options(initial))?;
+    let model = Model::new(&tiny.base(), &options(initial))?;
     let read = |slice: bitfit_core::backend::Slice<'_, Cpu>, shape: &[usize]| {
         let mut values = vec![0.0; slice.len];
         Cpu::default().read(slice, &mut values).unwrap();
         HostTensor::new(shape, values).unwrap()
     };
     let mut values = model.values()?;
-    let word = model.encoder.embeddings.word.clone();
-    values.insert(WORDS.into(), read(word.slice(), &[11, H]));
-    let vectors = [(NORM, Role::bias(Module::OutputLayerNorm, 1)), (POOLER[1], Role::bias(Module::Pooler, 0))];
-    for (name, role) in vectors {
-        if let Some(Param::Frozen(frozen)) = model.encoder.vector(role) {
-            values.insert(name.into(), read(frozen.slice(), &[H]));
+    let encoder = &model.encoder;
+    let vectors = [
+        (WORDS, Some(&encoder.embeddings.word), &[11, H][..]),
+        (NORM, Some(&encoder.layers[1].output_norm.bias), &[H]),
+        (POOLER[1], encoder.pooler.as_ref().map(|pooler| &pooler.bias), &[H]),
+    ];
+    for (name, vector, shape) in vectors {
+        if let Some(Param::Frozen(frozen)) = vector {
+            values.insert(name.into(), read(frozen.slice(), shape));
         }
     }
     Ok(values)

@@ -1,15 +1,16 @@
 //! Packing: the right operand as panels. A panel holds NR columns of B, a few vectors wide, one step of k after the
 //! other, contiguous and aligned to cache lines.
 
-use std::ops::Range;
+use std::{marker::PhantomData, ops::Range};
 
 use rayon::prelude::*;
 
 use super::{MatRef, Operand, kernel::Kernels};
 use crate::{
     cpu::{
-        Float,
+        Float, load,
         simd::{self, Isa, Kernel, Simd},
+        store,
     },
     memory::Line,
 };
@@ -123,6 +124,57 @@ impl Panels {
         }
     }
 
+    /// Overwrites columns from `first` on by the rows of `rows`, whose words are the steps of k.
+    pub fn write_columns(&mut self, isa: Isa, first: usize, rows: MatRef<'_>) {
+        assert_eq!(rows.cols(), self.steps, "steps of columns");
+        self.for_each_panel(first..first + rows.rows(), |cols, words, stride| {
+            let (from, to) = (cols.start.max(first), cols.end.min(first + rows.rows()));
+            let rows = rows.part(from - first..to - first, 0..rows.cols());
+            simd::dispatch(isa, Transpose { rows, words: &mut words[from - cols.start..], stride });
+        });
+    }
+
+    /// Overwrites rows of the matrix from `first` on by the rows of `rows`, which are `[rows, n]`.
+    pub fn write_rows<T: Float>(&mut self, isa: Isa, first: usize, rows: MatRef<'_>) {
+        assert_eq!(rows.cols(), self.n, "columns of rows");
+        self.for_each_panel(0..self.n, |cols, words, stride| {
+            let rows = rows.part(0..rows.rows(), cols);
+            simd::dispatch(isa, WriteRows::<T> { first, rows, words, stride, element: PhantomData });
+        });
+    }
+
+    /// Overwrites the element `(k, n)`.
+    pub fn set<T: Float>(&mut self, k: usize, n: usize, value: T) {
+        assert!(k < self.steps * T::PER_STEP && n < self.n, "an element of the matrix");
+        let panel = n / self.nr;
+        let stride = if (panel + 1) * self.nr <= self.n { self.nr } else { self.last_width };
+        let word = panel * self.nr * self.depth + k / T::PER_STEP * stride + n % self.nr;
+        let elements: &mut [T] = bytemuck::cast_slice_mut(&mut self.lines);
+        elements[word * T::PER_STEP + k % T::PER_STEP] = value;
+    }
+
+    /// Calls `work(columns, words, stride)` for each panel that holds some of `columns`.
+    fn for_each_panel(&mut self, columns: Range<usize>, work: impl Fn(Range<usize>, &mut [f32], usize) + Sync) {
+        let (n, nr, depth, last_width) = (self.n, self.nr, self.depth, self.last_width);
+        if columns.is_empty() || depth == 0 {
+            return;
+        }
+        let words = (n / nr * nr + last_width) * depth;
+        let all: &mut [f32] = &mut bytemuck::cast_slice_mut(&mut self.lines)[..words];
+        let first = columns.start / nr;
+        let panels = &mut all[first * nr * depth..words.min(columns.end.div_ceil(nr) * nr * depth)];
+        let panel = |(i, words): (usize, &mut [f32])| {
+            let cols = (first + i) * nr..n.min((first + i + 1) * nr);
+            let stride = if cols.len() == nr { nr } else { last_width };
+            work(cols, words, stride);
+        };
+        if panels.len() <= SEQUENTIAL {
+            panels.chunks_mut(nr * depth).enumerate().for_each(panel);
+        } else {
+            panels.par_chunks_mut(nr * depth).enumerate().for_each(panel);
+        }
+    }
+
     /// The size of the panels in bytes.
     pub fn bytes(&self) -> usize {
         size_of_val(self.lines.as_slice())
@@ -139,6 +191,40 @@ impl Panels {
         let cols = i * self.nr..self.n.min((i + 1) * self.nr);
         let stride = if cols.len() == self.nr { self.nr } else { self.last_width };
         Panel { data: &words[i * self.nr * self.depth..][..stride * self.depth], stride, cols }
+    }
+}
+
+/// Writes rows of a matrix into a panel of it, of which a step has `stride` words.
+struct WriteRows<'a, T> {
+    first: usize,
+    rows: MatRef<'a>,
+    words: &'a mut [f32],
+    stride: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Float> Kernel for WriteRows<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { first, rows, words, stride, .. } = self;
+        let mut i = 0;
+        while i < rows.rows() {
+            let (step, part) = ((first + i) / T::PER_STEP, (first + i) % T::PER_STEP);
+            let to = &mut words[step * stride..][..rows.cols()];
+            if T::PER_STEP == 2 && part == 0 && i + 1 < rows.rows() {
+                let (low, high) = (rows.row(i), rows.row(i + 1));
+                for at in (0..rows.cols()).step_by(S::LANES) {
+                    store(s, to, at, s.pair_bf16(load(s, low, at), load(s, high, at)));
+                }
+                i += 2;
+                continue;
+            }
+            let to: &mut [T] = bytemuck::cast_slice_mut(to);
+            let to = to.iter_mut().skip(part).step_by(T::PER_STEP);
+            to.zip(rows.row(i)).for_each(|(to, &from)| *to = T::from_f32(from));
+            i += 1;
+        }
     }
 }
 
@@ -187,4 +273,16 @@ impl Kernel for Transpose<'_> {
             }
         }
     }
+}
+
+/// Writes the transpose of a matrix of words: `to` is `[cols, rows]`, in rows `stride` apart; what is past the end of
+/// them keeps its value.
+pub fn transpose(isa: Isa, from: MatRef<'_>, to: &mut [f32], stride: usize) {
+    assert!(from.rows() <= stride, "rows of a transpose");
+    /// Columns of `from` in a task: whole cache lines.
+    const COLUMNS: usize = 64;
+    to.par_chunks_mut(COLUMNS * stride).enumerate().for_each(|(i, words)| {
+        let columns = i * COLUMNS..from.cols().min((i + 1) * COLUMNS);
+        simd::dispatch(isa, Transpose { rows: from.part(0..from.rows(), columns), words, stride });
+    });
 }

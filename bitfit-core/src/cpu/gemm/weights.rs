@@ -1,4 +1,4 @@
-//! Frozen weights, packed once for the products that read them.
+//! Weights, packed once for the products that read them, and again where they have changed.
 //!
 //! `x · Wᵀ` and `dy · W` read panels of different orientation. A bfloat16 weight is packed in both, and so is a small
 //! f32 weight. A large f32 weight is packed for `x · Wᵀ` only; the panels for `dy · W` are made from those for each
@@ -7,6 +7,8 @@
 
 use std::{any::type_name, fmt, marker::PhantomData};
 
+use rayon::prelude::*;
+
 use super::{
     Epilogue, MatMut, MatRef, Output,
     driver::{PanelProduct, RightOperand},
@@ -14,8 +16,11 @@ use super::{
     pack::Panels,
 };
 use crate::{
-    cpu::{Float, simd::Isa},
-    memory::with_thread_value,
+    cpu::{
+        Float,
+        simd::{self, Isa, Kernel, Simd},
+    },
+    memory::{ThreadScratch, with_thread_value},
 };
 
 /// The number of elements up to which an f32 weight is packed in both orientations. Such a weight is small compared
@@ -27,7 +32,7 @@ const SMALL: usize = 1 << 20;
 #[derive(Default)]
 struct TransposedPanels(Panels);
 
-/// A frozen `[out, in]` weight, packed into panels for `x · Wᵀ` and `dy · W`.
+/// An `[out, in]` weight, packed into panels for `x · Wᵀ` and `dy · W`.
 pub struct PackedWeight<T = f32> {
     isa: Isa,
     out_features: usize,
@@ -60,6 +65,47 @@ impl<T: Float> PackedWeight<T> {
         let backward =
             packs_both.then(|| Panels::pack::<T>(&kernels, out_features, in_features, |k, n| T::from_f32(rows[k][n])));
         Self { isa, out_features, in_features, forward, backward, element: PhantomData }
+    }
+
+    /// Overwrites the rows from `first_row` on by `from`, whole rows, row-major.
+    ///
+    /// # Panics
+    /// If `from` does not hold a whole number of rows, or the weight has fewer.
+    pub fn write_rows(&mut self, from: &[f32], first_row: usize) {
+        let rows = MatRef::new(from, self.in_features);
+        assert!(first_row + rows.rows() <= self.out_features, "rows of {self:?}");
+        if T::PER_STEP == 1 {
+            self.forward.write_columns(self.isa, first_row, rows);
+        } else {
+            // As words, each of which holds the elements of one step.
+            let steps = self.in_features.div_ceil(T::PER_STEP);
+            let mut words = ThreadScratch::unspecified(rows.rows() * steps);
+            words.par_chunks_mut(steps).enumerate().for_each(|(i, words)| {
+                let to: &mut [T] = bytemuck::cast_slice_mut(words);
+                let (to, rest) = to.split_at_mut(self.in_features);
+                simd::dispatch(self.isa, Round { from: rows.row(i), to });
+                rest.fill(T::zeroed());
+            });
+            self.forward.write_columns(self.isa, first_row, MatRef::new(&words, steps));
+        }
+        if let Some(backward) = &mut self.backward {
+            backward.write_rows::<T>(self.isa, first_row, rows);
+        }
+    }
+
+    /// Overwrites elements: `from[i]` is the one with the row-major index `at[i]`, counted from `first_row` on.
+    ///
+    /// # Panics
+    /// If an index is out of range or the lists differ in length.
+    pub fn write_elements(&mut self, from: &[f32], at: &[u32], first_row: usize) {
+        assert_eq!(from.len(), at.len(), "elements of {self:?} and their indices");
+        for (&value, &at) in from.iter().zip(at) {
+            let (row, col) = (first_row + at as usize / self.in_features, at as usize % self.in_features);
+            self.forward.set(col, row, T::from_f32(value));
+            if let Some(backward) = &mut self.backward {
+                backward.set(row, col, T::from_f32(value));
+            }
+        }
     }
 
     /// The instruction set whose kernels read the weight.
@@ -108,6 +154,23 @@ impl<T: Float> PackedWeight<T> {
 impl<T> fmt::Debug for PackedWeight<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PackedWeight<{}>([{}, {}], {})", type_name::<T>(), self.out_features, self.in_features, self.isa)
+    }
+}
+
+/// Rounds a row to the type of a weight.
+struct Round<'a, T> {
+    from: &'a [f32],
+    to: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Round<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (to, from) in self.to.chunks_mut(S::LANES).zip(self.from.chunks(S::LANES)) {
+            T::store(s, to, s.load_partial(from));
+        }
     }
 }
 

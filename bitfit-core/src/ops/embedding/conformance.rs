@@ -11,6 +11,7 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
         agrees_with_the_reference_under_every_mask,
         a_table_read_twice_gets_both_gradients,
         a_sum_of_tables_is_the_sum_of_their_rows_and_a_constant,
+        every_table_of_a_sum_that_trains_gets_its_gradient,
     ]
 }
 
@@ -91,7 +92,7 @@ fn a_sum_of_tables_is_the_sum_of_their_rows_and_a_constant<D: Backend>(device: &
                 .map(|&(seed, rows)| {
                     let tensor = HostTensor::new([rows, cols], random(seed, rows * cols)).unwrap();
                     let at = some_rows(tokens, rows);
-                    (Indices::new(device, &at).unwrap(), at, Frozen::new(device, &tensor).unwrap(), tensor)
+                    (Indices::new(device, &at).unwrap(), at, Param::from(Frozen::new(device, &tensor).unwrap()), tensor)
                 })
                 .collect();
             let found = infer(device, |tape| {
@@ -105,5 +106,32 @@ fn a_sum_of_tables_is_the_sum_of_their_rows_and_a_constant<D: Backend>(device: &
             }
             assert_close(&format!("the sum of {count} tables [{tokens}, {cols}]"), &found, &expected, 1e-6);
         }
+    }
+}
+
+fn every_table_of_a_sum_that_trains_gets_its_gradient<D: Backend>(device: &D) {
+    let (tokens, cols) = (70, 33);
+    let mut builder = ArenaBuilder::new(device.clone());
+    let masks = [Mask::Rows(vec![8, 0]), Mask::None, Mask::All];
+    let parts: Vec<_> = [9, 70, 2]
+        .iter()
+        .zip(masks)
+        .map(|(&rows, mask)| {
+            let tensor = HostTensor::new([rows, cols], random(rows as u64, rows * cols)).unwrap();
+            let at = some_rows(tokens, rows);
+            (Indices::new(device, &at).unwrap(), at, builder.add(rows.to_string(), tensor, mask).unwrap())
+        })
+        .collect();
+    let (arena, workspace) = (builder.build().unwrap(), Workspace::new(device.clone()));
+    let mut tape = Tape::train(&workspace, &arena, SEED);
+    let lookups: Vec<_> = parts.iter().map(|(indices, _, param)| (indices, param)).collect();
+    let y = tape.embedding_sum(&lookups).unwrap();
+    let dy = random(2, tokens * cols);
+    let gradient = backward_from(tape, &y, &dy, &arena, &workspace);
+    for entry in arena.entries() {
+        let (_, at, param) = parts.iter().find(|(_, _, param)| param.shape()[0].to_string() == entry.name).unwrap();
+        let whole = reference::backward(&widen(&dy), at, param.shape()[0], cols);
+        let expected: Vec<f64> = entry.mask.indices(&entry.shape).iter().map(|&at| whole[at as usize]).collect();
+        assert_close(&format!("the table of {} rows", entry.name), &gradient[entry.range()], &expected, 1e-6);
     }
 }

@@ -9,7 +9,7 @@ mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Device, Error, Frozen, Indices, Mask, Param, Result, Tape, Tensor, Trainable, Var,
+    Backend, Device, Error, Indices, Mask, Param, Result, Tape, Tensor, Trainable, Var,
     backend::{Slice, SliceMut},
     memory::Scratch,
     params::matrix,
@@ -48,24 +48,15 @@ impl<D: Backend> Tape<'_, D> {
     /// # Errors
     /// [`Error::Invalid`] if an index is out of range.
     pub fn embedding(&mut self, at: &Indices<D>, table: &Param<D>) -> Result<Var<D>> {
-        let cols = check(at, table.shape())?;
-        let mut y = self.scratch(at.len() * cols)?;
-        let lookup = Lookup { at: at.data(), table: self.value(table) };
-        self.device().embedding(&[lookup], cols, y.as_mut())?;
-        let y = Tensor::new(y, at.len(), cols);
-        Ok(match self.trains(table).cloned() {
-            Some(table) => self.record(y, Node { at: at.clone(), table }),
-            None => self.constant(y),
-        })
+        self.embedding_sum(&[(at, table)])
     }
 
-    /// The sum over several frozen tables of the rows at the given indices, as a constant `[T, H]`. See the
-    /// [module](self).
+    /// The sum over several tables of the rows at the given indices, `[T, H]`. See the [module](self).
     ///
     /// # Errors
     /// [`Error::Invalid`] if there is no table or an index is out of range; [`Error::Shape`] if the lists differ in
     /// length or the tables in width.
-    pub fn embedding_sum(&mut self, lookups: &[(&Indices<D>, &Frozen<D>)]) -> Result<Var<D>> {
+    pub fn embedding_sum(&mut self, lookups: &[(&Indices<D>, &Param<D>)]) -> Result<Var<D>> {
         let Some((first, table)) = lookups.first() else {
             return Err(Error::invalid("embedding", "no table to look up"));
         };
@@ -79,10 +70,13 @@ impl<D: Backend> Tape<'_, D> {
             }
         }
         let mut y = self.scratch(tokens * cols)?;
-        let lookups: Vec<_> =
-            lookups.iter().map(|(at, table)| Lookup { at: at.data(), table: table.slice() }).collect();
-        self.device().embedding(&lookups, cols, y.as_mut())?;
-        Ok(self.constant(Tensor::new(y, tokens, cols)))
+        let tables: Vec<_> =
+            lookups.iter().map(|(at, table)| Lookup { at: at.data(), table: self.value(table) }).collect();
+        self.device().embedding(&tables, cols, y.as_mut())?;
+        let y = Tensor::new(y, tokens, cols);
+        let trainable = |(at, table): &(&Indices<D>, &Param<D>)| Some(((*at).clone(), self.trains(table)?.clone()));
+        let tables: Vec<_> = lookups.iter().filter_map(trainable).collect();
+        Ok(if tables.is_empty() { self.constant(y) } else { self.record(y, Node { tables }) })
     }
 }
 
@@ -96,9 +90,9 @@ fn check<D: Device>(at: &Indices<D>, shape: &[usize]) -> Result<usize> {
     Ok(cols)
 }
 
+/// The tables that train, and the rows of them that were read.
 struct Node<D: Device> {
-    at: Indices<D>,
-    table: Trainable,
+    tables: Vec<(Indices<D>, Trainable)>,
 }
 
 impl<D: Backend> Backward<D> for Node<D> {
@@ -107,10 +101,12 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
-        let (rows, cols) = matrix(self.table.shape());
         let device = grads.device();
-        let to = grads.masked(&self.table);
-        device.embedding_backward(dy.as_ref(), self.at.data(), [rows, cols], self.table.mask(), to)
+        for (at, table) in &self.tables {
+            let (rows, cols) = matrix(table.shape());
+            device.embedding_backward(dy.as_ref(), at.data(), [rows, cols], table.mask(), grads.masked(table))?;
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     conformance::{some_rows, table},
     reference, *,
 };
-use crate::{Cpu, HostTensor, Seed, backend::conformance::support::*};
+use crate::{Cpu, Frozen, HostTensor, Seed, backend::conformance::support::*};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -45,8 +45,10 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
     let mut tape = Tape::infer(&workspace, &arena);
     let device = workspace.device();
     let indices = |at: &[u32]| Indices::new(device, at).unwrap();
-    let frozen =
-        |rows, cols| Frozen::new(device, &HostTensor::new([rows, cols], vec![0.0; rows * cols]).unwrap()).unwrap();
+    let frozen = |rows, cols| {
+        let tensor = HostTensor::new([rows, cols], vec![0.0; rows * cols]).unwrap();
+        Param::from(Frozen::new(device, &tensor).unwrap())
+    };
     let refused = |result: Result<Var<Cpu>>, words: &str| {
         let message = result.unwrap_err().to_string();
         assert!(message.contains("embedding") && message.contains(words), "{message}");

@@ -2,12 +2,16 @@
 
 use super::reference;
 use crate::{
-    ArenaBuilder, Backend, DType, FrozenMatrix, HostTensor, Mask, Tape, Workspace,
+    ArenaBuilder, Backend, DType, HostTensor, Mask, Tape, Workspace,
     backend::conformance::{Check, list, support::*},
 };
 
 pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
-    list!["feed_forward": agrees_with_the_reference, adds_to_a_gradient_that_is_there]
+    list!["feed_forward":
+        agrees_with_the_reference,
+        adds_to_a_gradient_that_is_there,
+        weights_get_the_entries_of_their_masks,
+    ]
 }
 
 /// Rows, H and F.
@@ -24,8 +28,9 @@ pub(super) fn inputs(dtype: DType, [rows, width, ffn]: [usize; 3]) -> reference:
     }
 }
 
-/// Returns y, and the gradients of b₁ and x.
-fn run<D: Backend>(device: &D, [rows, width, ffn]: [usize; 3], dy: &[f32], twice: bool) -> [Vec<f32>; 3] {
+/// Returns y, and the gradients of b₁, of x, and of the entries of the weights that train.
+fn run<D: Backend>(device: &D, shape: [usize; 3], dy: &[f32], twice: bool, masks: [Mask; 2]) -> [Vec<f32>; 4] {
+    let [rows, width, ffn] = shape;
     let dtype = device.compute_dtype();
     let workspace = Workspace::new(device.clone());
     let mut builder = ArenaBuilder::new(device.clone());
@@ -33,8 +38,9 @@ fn run<D: Backend>(device: &D, [rows, width, ffn]: [usize; 3], dy: &[f32], twice
     let bias = builder.add("bias", HostTensor::new([ffn], random(3, ffn)).unwrap(), Mask::All).unwrap();
     let x = rounded(dtype, &random(1, rows * width));
     let x = builder.train("x", HostTensor::new([rows, width], x).unwrap(), Mask::All).unwrap();
-    let up = FrozenMatrix::new(device, &[tensor(2, [ffn, width])]).unwrap();
-    let down = FrozenMatrix::new(device, &[tensor(4, [width, ffn])]).unwrap();
+    let [up, down] = masks;
+    let up = builder.weight("up", tensor(2, [ffn, width]), up).unwrap();
+    let down = builder.weight("down", tensor(4, [width, ffn]), down).unwrap();
     let arena = builder.build().unwrap();
     let mut tape = Tape::train(&workspace, &arena, SEED);
     let x = tape.parameter(&x).unwrap();
@@ -46,19 +52,52 @@ fn run<D: Backend>(device: &D, [rows, width, ffn]: [usize; 3], dy: &[f32], twice
     }
     let found = elements(&y);
     let mut gradient = backward_from(tape, &y, dy, &arena, &workspace);
-    let dx = gradient.split_off(ffn);
-    [found, gradient, dx]
+    let mut dx = gradient.split_off(ffn);
+    let weights = dx.split_off(rows * width);
+    [found, gradient, dx, weights]
+}
+
+const FROZEN: [Mask; 2] = [Mask::None, Mask::None];
+
+fn weights_get_the_entries_of_their_masks<D: Backend>(device: &D) {
+    let dtype = device.compute_dtype();
+    for shape @ [rows, width, ffn] in [[5, 17, 33], [33, 24, 40], [70, 96, 128]] {
+        let dy = rounded(dtype, &random(5, rows * width));
+        let inputs = inputs(dtype, shape);
+        let (_, _, [up, down]) = reference::backward(&inputs, &widen(&dy));
+        let (ffn_columns, columns) = (Mask::Columns((0..ffn as u32).step_by(2).collect()), Mask::Columns(vec![1, 0]));
+        for masks in [
+            [Mask::All, Mask::All],
+            [Mask::None, Mask::All],
+            [Mask::Rows(vec![2, 1]), Mask::None],
+            [columns.clone(), columns],
+            [Mask::Elements(vec![11, 0, 3]), ffn_columns],
+        ] {
+            let what = format!("{shape:?} {masks:?}");
+            let [y, db, dx, weights] = run(device, shape, &dy, false, masks.clone());
+            let frozen = run(device, shape, &dy, false, FROZEN);
+            for (name, found, expected) in [("y", y, &frozen[0]), ("db", db, &frozen[1]), ("dx", dx, &frozen[2])] {
+                assert_same_bits(&format!("{name} {what}"), &found, expected);
+            }
+            let chosen = |mask: &Mask, shape: [usize; 2], whole: &[f64]| -> Vec<f64> {
+                mask.indices(&shape).iter().map(|&at| whole[at as usize]).collect()
+            };
+            let (up, down) = (chosen(&masks[0], [ffn, width], &up), chosen(&masks[1], [width, ffn], &down));
+            assert_close(&format!("d up {what}"), &weights[..up.len()], &up, tolerance(dtype, 2e-5));
+            assert_close(&format!("d down {what}"), &weights[up.len()..], &down, tolerance(dtype, 2e-5));
+        }
+    }
 }
 
 fn agrees_with_the_reference<D: Backend>(device: &D) {
     let dtype = device.compute_dtype();
     for shape @ [rows, width, _] in SHAPES {
         let dy = rounded(dtype, &random(5, rows * width));
-        let [y, db, dx] = run(device, shape, &dy, false);
+        let [y, db, dx, _] = run(device, shape, &dy, false, FROZEN);
         let expected = inputs(dtype, shape);
         let what = format!("{shape:?}");
         assert_close(&format!("y {what}"), &y, &reference::forward(&expected), tolerance(dtype, 1e-5));
-        let (expected_dx, expected_db) = reference::backward(&expected, &widen(&dy));
+        let (expected_dx, expected_db, _) = reference::backward(&expected, &widen(&dy));
         assert_close(&format!("db {what}"), &db, &expected_db, tolerance(dtype, 2e-5));
         assert_close(&format!("dx {what}"), &dx, &expected_dx, tolerance(dtype, 2e-5));
     }
@@ -67,9 +106,9 @@ fn agrees_with_the_reference<D: Backend>(device: &D) {
 fn adds_to_a_gradient_that_is_there<D: Backend>(device: &D) {
     for shape @ [rows, width, _] in [[33, 24, 40], [70, 384, 512]] {
         let dy = rounded(device.compute_dtype(), &random(5, rows * width));
-        let once = run(device, shape, &dy, false);
-        let again = run(device, shape, &dy, false);
-        let twice = run(device, shape, &dy, true);
+        let once = run(device, shape, &dy, false, FROZEN);
+        let again = run(device, shape, &dy, false, FROZEN);
+        let twice = run(device, shape, &dy, true, FROZEN);
         for (what, part) in [("db", 1), ("dx", 2)] {
             assert_same_bits(&format!("{what} of a second run"), &again[part], &once[part]);
             let expected: Vec<f64> = once[part].iter().map(|&g| 2.0 * f64::from(g)).collect();

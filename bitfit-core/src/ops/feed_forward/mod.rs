@@ -1,14 +1,16 @@
-//! `y = gelu(x · W₁ᵀ + b₁) · W₂ᵀ`: the feed-forward network of an encoder layer with both weights frozen. The second
-//! bias is added by the op that follows, [`crate::ops::add_norm`].
+//! `y = gelu(x · W₁ᵀ + b₁) · W₂ᵀ`: the feed-forward network of an encoder layer. The second bias is added by the op
+//! that follows, [`crate::ops::add_norm`].
 //!
 //! x `[T, H]`, W₁ `[F, H]`, b₁ `[F]`, W₂ `[H', F]`, y `[T, H']`; the exact GELU, by erf (Hendrycks and Gimpel, arXiv
 //! 1606.08415). Backward, with z = x · W₁ᵀ + b₁:
 //!
 //! ```text
 //! dz = gelu'(z) ∘ (dy · W₂)      db₁ = Σₜ dz      dx = dz · W₁
+//! dW₁ = dzᵀ · x                  dW₂ = dyᵀ · gelu(z)
 //! ```
 //!
-//! Saved: gelu'(z) only, neither z nor gelu(z) nor x; and nothing if neither x needs a gradient nor b₁ trains. As one
+//! Saved: gelu'(z) only, neither z nor gelu(z) nor x; x if W₁ trains and gelu(z) if W₂ does, of a mask of columns those
+//! columns; and nothing if neither x needs a gradient nor anything trains. As one
 //! op, it lets a device apply the activation to a tile of the first product while the tile is in cache, and the
 //! derivative and the column sum of the bias gradient to a tile of the product of backward.
 
@@ -16,16 +18,17 @@ mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Device, Error, FrozenMatrix, Param, Result, Tape, Tensor, Trainable, Var,
+    Backend, Device, Error, Param, Result, Tape, Tensor, Trainable, Var, Weight,
     backend::{Slice, SliceMut},
     memory::Scratch,
+    ops::linear::SavedInput,
     tape::{Backward, ColumnSums, Grads, Slot},
 };
 
 /// The device's part of the feed-forward.
 pub trait FeedForward: Device {
-    /// Writes y `[T, H']`; see the [module](self). `hidden` `[T, F]` is scratch memory; `derivative` `[T, F]`, if
-    /// given, receives gelu'(z).
+    /// Writes y `[T, H']`; see the [module](self). `hidden` `[T, F]` receives gelu(z); `derivative` `[T, F]`, if
+    /// given, gelu'(z).
     fn feed_forward(
         &self,
         input: Input<'_, Self>,
@@ -35,7 +38,7 @@ pub trait FeedForward: Device {
     ) -> Result<()>;
 
     /// Adds db₁ to the one sum of `sums`, and writes dx, or adds to it if its flag is set; see the [module](self).
-    /// `hidden` `[T, F]` is scratch memory.
+    /// `hidden` `[T, F]` receives dz.
     fn feed_forward_backward(
         &self,
         input: BackwardInput<'_, Self>,
@@ -77,16 +80,10 @@ impl<D: Backend> Tape<'_, D> {
     ///
     /// # Errors
     /// [`Error::Shape`] if the shapes do not match; [`Error::Invalid`] if the weights have different precisions.
-    pub fn feed_forward(
-        &mut self,
-        x: &Var<D>,
-        up: &FrozenMatrix<D>,
-        bias: &Param<D>,
-        down: &FrozenMatrix<D>,
-    ) -> Result<Var<D>> {
-        let (rows, ffn) = (x.rows(), up.out_features());
-        if x.cols() != up.in_features() {
-            return Err(Error::shape("feed_forward", "the input", &[rows, up.in_features()], &x.tensor().shape()));
+    pub fn feed_forward(&mut self, x: &Var<D>, up: &Weight<D>, bias: &Param<D>, down: &Weight<D>) -> Result<Var<D>> {
+        let ([ffn, in_features], [out_features, down_features], rows) = (up.shape(), down.shape(), x.rows());
+        if x.cols() != in_features {
+            return Err(Error::shape("feed_forward", "the input", &[rows, in_features], &x.tensor().shape()));
         }
         if bias.len() != ffn {
             return Err(Error::shape("feed_forward", "the bias", &[ffn], bias.shape()));
@@ -97,27 +94,34 @@ impl<D: Backend> Tape<'_, D> {
         if precision != down.precision() {
             return Err(Error::invalid("feed_forward", "the weights have different precisions"));
         }
-        if down.in_features() != ffn {
-            let found = [down.out_features(), down.in_features()];
-            return Err(Error::shape("feed_forward", "the second weight", &[down.out_features(), ffn], &found));
+        if down_features != ffn {
+            let found = [out_features, down_features];
+            return Err(Error::shape("feed_forward", "the second weight", &[out_features, ffn], &found));
         }
         let bias_trains = self.trains(bias).cloned();
-        let needs = x.slot().is_some() || bias_trains.is_some();
+        let weights_train = self.is_training() && (up.trains() || down.trains());
+        let needs = x.slot().is_some() || bias_trains.is_some() || weights_train;
         let mut derivative = needs.then(|| self.scratch_of(precision.activation_dtype(), rows * ffn)).transpose()?;
-        let mut y = self.scratch_of(precision.activation_dtype(), rows * down.out_features())?;
-        let mut hidden = self.scratch_of(precision.product_dtype(), rows * ffn)?;
+        let mut y = self.scratch_of(precision.activation_dtype(), rows * out_features)?;
         let product_dtype = precision.product_dtype();
-        let input =
-            Input { x: x.slice_in(product_dtype), up: up.matrix(), bias: self.value(bias), down: down.matrix() };
-        self.device().feed_forward(input, hidden.as_mut(), derivative.as_mut().map(Scratch::as_mut), y.as_mut())?;
-        let y = Tensor::new(y, rows, down.out_features());
-        Ok(match derivative {
-            None => self.constant(y),
-            Some(derivative) => self.record(
-                y,
-                Node { x: x.slot(), derivative, rows, bias: bias_trains, up: up.clone(), down: down.clone() },
-            ),
-        })
+        let mut hidden = self.scratch_of(product_dtype, rows * ffn)?;
+        let (arena, device) = (self.arena(), self.device());
+        let (x_there, bias) = (x.slice_in(product_dtype), self.value(bias));
+        let input = Input { x: x_there, up: arena.matrix(up), bias, down: arena.matrix(down) };
+        device.feed_forward(input, hidden.as_mut(), derivative.as_mut().map(Scratch::as_mut), y.as_mut())?;
+        let y = Tensor::new(y, rows, out_features);
+        let Some(derivative) = derivative else { return Ok(self.constant(y)) };
+        let node = Node {
+            x: x.slot(),
+            derivative,
+            rows,
+            bias: bias_trains,
+            saved_x: SavedInput::new(self, x.tensor_in(product_dtype), up)?,
+            saved_hidden: SavedInput::new(self, &Tensor::new(hidden, rows, ffn), down)?,
+            up: up.clone(),
+            down: down.clone(),
+        };
+        Ok(self.record(y, node))
     }
 }
 
@@ -126,8 +130,10 @@ struct Node<D: Device> {
     derivative: Scratch<D>,
     rows: usize,
     bias: Option<Trainable>,
-    up: FrozenMatrix<D>,
-    down: FrozenMatrix<D>,
+    saved_x: SavedInput<D>,
+    saved_hidden: SavedInput<D>,
+    up: Weight<D>,
+    down: Weight<D>,
 }
 
 impl<D: Backend> Backward<D> for Node<D> {
@@ -136,18 +142,17 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
-        let mut hidden = grads.scratch_of(self.up.precision().product_dtype(), self.rows * self.up.out_features())?;
-        let mut target = self.x.map(|x| grads.target(x, self.rows * self.up.in_features())).transpose()?;
+        let [ffn, in_features] = self.up.shape();
+        let mut hidden = grads.scratch_of(self.up.precision().product_dtype(), self.rows * ffn)?;
+        let mut target = self.x.map(|x| grads.target(x, self.rows * in_features)).transpose()?;
+        let (up, down) = (grads.matrix(&self.up), grads.matrix(&self.down));
         grads.column_sums([self.bias.as_ref()], |device, sums| {
-            let input = BackwardInput {
-                dy: dy.as_ref(),
-                derivative: self.derivative.as_ref(),
-                up: self.up.matrix(),
-                down: self.down.matrix(),
-            };
+            let input = BackwardInput { dy: dy.as_ref(), derivative: self.derivative.as_ref(), up, down };
             let dx = target.as_mut().map(|target| (target.scratch.as_mut(), target.accumulate));
             device.feed_forward_backward(input, hidden.as_mut(), sums, dx)
         })?;
+        self.saved_hidden.add_gradient(grads, dy.as_ref(), &self.down)?;
+        self.saved_x.add_gradient(grads, hidden.as_ref(), &self.up)?;
         if let Some(target) = target {
             grads.put(target);
         }

@@ -35,12 +35,12 @@ pub fn forward<R: Real>(inputs: &Inputs<R>) -> Vec<R> {
     linear::forward(&a, &inputs.down, &inputs.no_bias(), inputs.bias.len())
 }
 
-/// The gradients dx and db₁ for a gradient `dy` of y.
-pub fn backward<R: Real>(inputs: &Inputs<R>, dy: &[R]) -> (Vec<R>, Vec<R>) {
+/// The gradients dx and db₁, and those of W₁ and W₂, for a gradient `dy` of y.
+pub fn backward<R: Real>(inputs: &Inputs<R>, dy: &[R]) -> (Vec<R>, Vec<R>, [Vec<R>; 2]) {
     let z = inputs.z();
     let a: Vec<R> = z.iter().map(|z| z.gelu().0).collect();
-    let (da, _, _) = linear::backward(dy, &a, &inputs.down, inputs.bias.len());
+    let (da, down, _) = linear::backward(dy, &a, &inputs.down, inputs.bias.len());
     let dz: Vec<R> = da.iter().zip(&z).map(|(&da, z)| da * z.gelu().1).collect();
-    let (dx, _, db) = linear::backward(&dz, &inputs.x, &inputs.up, inputs.width());
-    (dx, db)
+    let (dx, up, db) = linear::backward(&dz, &inputs.x, &inputs.up, inputs.width());
+    (dx, db, [up, down])
 }

@@ -1,13 +1,17 @@
 //! The conformance checks of the linear layer, with frozen and with trainable weights.
 
+mod parts;
+
 use std::ops::Range;
 
 use ndarray::ArrayView2;
 
-use super::{Weight, reference};
+use parts::{an_updated_weight_is_that_of_a_new_layout, parts_of_a_weight_get_their_entries_in_every_precision};
+
+use super::reference;
 use crate::{
     Arena, ArenaBuilder, Backend, DType, Entry, FrozenMatrix, HostTensor, Mask, Param, Precision, Tape, Trainable, Var,
-    Workspace,
+    Weight, WeightPart, Workspace,
     backend::{
         Slice, SliceMut,
         conformance::{Check, list, support::*},
@@ -22,6 +26,8 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
         a_weight_in_parts_is_their_concatenation,
         without_a_bias_none_is_added,
         each_mask_gets_its_entries_of_the_gradient,
+        parts_of_a_weight_get_their_entries_in_every_precision,
+        an_updated_weight_is_that_of_a_new_layout,
         a_bias_in_parts_trains_in_those_that_do,
         a_bias_that_is_named_twice_gets_the_sums_of_both_places,
         parts_of_a_bias_are_added_wherever_they_lie,
@@ -63,10 +69,8 @@ pub(super) fn case<D: Backend>(
     let mut builder = ArenaBuilder::new(device.clone());
     let host = |seed, shape: &[usize]| HostTensor::new(shape, random(seed, shape.iter().product())).unwrap();
     let x = x.then(|| builder.train("x", host(1, &[rows, inner]), Mask::All).unwrap());
-    let weight = match weight {
-        Mask::None => FrozenMatrix::with_precision(device, &[host(2, &[out, inner])], Precision::F32).unwrap().into(),
-        mask => builder.train("weight", host(2, &[out, inner]), mask).unwrap().into(),
-    };
+    let weight = WeightPart::New("weight".into(), host(2, &[out, inner]), weight);
+    let weight = builder.weight_of(vec![weight], Precision::F32).unwrap();
     let all = random(3, out);
     let part = |(index, mask): (usize, &Mask)| {
         let range = if index + 1 == bias.len() { index..out } else { index..index + 1 };
@@ -203,8 +207,16 @@ fn each_mask_gets_its_entries_of_the_gradient<D: Backend>(device: &D) {
     let (_, dw, db) =
         reference::backward(&widen(&dy), &widen(&random(1, rows * inner)), &widen(&random(2, out * inner)), inner);
     let rows_mask = Mask::Rows((0..out as u32).rev().step_by(2).collect());
-    for mask in [rows_mask, Mask::Rows(vec![129]), Mask::Columns(vec![32, 0, 7]), Mask::Elements(vec![4289, 0, 34, 33])]
-    {
+    let many_columns = Mask::Columns((0..33).step_by(3).collect());
+    let many_elements = Mask::Elements((0..4290).step_by(7).collect());
+    for mask in [
+        rows_mask,
+        Mask::Rows(vec![129]),
+        Mask::Columns(vec![32, 0, 7]),
+        many_columns,
+        Mask::Elements(vec![4289, 0, 34, 33]),
+        many_elements,
+    ] {
         for x in [true, false] {
             let bias = Mask::Elements(vec![129, 3]);
             let (_, gradients) = case(device, shape, x, mask.clone(), std::slice::from_ref(&bias)).run(rows, &dy);

@@ -1,14 +1,15 @@
-//! Linear layers on the CPU: frozen weights are packed (`gemm`), trainable ones are read in place.
+//! Linear layers on the CPU, with weights packed for their products (`gemm`).
 
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, linalg::general_mat_mul, s};
+mod weight_gradient;
+
 use rayon::prelude::*;
 
-use super::{Dense, Linear};
+use super::{Linear, WeightGradient};
 use crate::{
-    Cpu, Mask, Result,
+    Cpu, Result,
     backend::{Slice, SliceMut},
     cpu::{
-        Elements, ElementsMut, Float, Matrix, ROW_BLOCK, blocks, blocks_of,
+        Elements, ElementsMut, Float, Matrix, ROW_BLOCK, blocks_of,
         gemm::{self, Bias, MatMut, MatRef, NoEpilogue, Output, StoreBf16},
         load,
         simd::{self, Isa, Kernel, Simd},
@@ -16,9 +17,6 @@ use crate::{
     },
     memory::ThreadScratch,
 };
-
-/// Rows of a weight gradient per task.
-const GRADIENT_ROWS: usize = 64;
 
 impl Linear for Cpu {
     fn linear(
@@ -69,60 +67,15 @@ impl Linear for Cpu {
         Ok(())
     }
 
-    fn linear_trainable(
-        &self,
-        x: Slice<'_, Self>,
-        weight: Dense<'_, Self>,
-        bias: &[Slice<'_, Self>],
-        y: SliceMut<'_, Self>,
-    ) -> Result<()> {
-        let bias = ThreadScratch::concat(bias.iter().map(Slice::f32));
-        let w = matrix(weight.data.f32(), weight.in_features);
-        let out_features = weight.out_features;
-        blocks(y.f32(), out_features).zip(blocks_of(x.f32(), weight.in_features)).for_each(|(y, x)| {
-            for y in y.chunks_exact_mut(out_features) {
-                if bias.is_empty() { y.fill(0.0) } else { y.copy_from_slice(&bias) }
-            }
-            general_mat_mul(1.0, &matrix(x, weight.in_features), &w.t(), 1.0, &mut matrix_mut(y, out_features));
-        });
+    fn weight_gradient(&self, input: WeightGradient<'_, Self>, dw: SliceMut<'_, Self>) -> Result<()> {
+        weight_gradient::weight_gradient(self.isa(), &input, dw.f32());
         Ok(())
     }
 
-    fn linear_trainable_input(
-        &self,
-        dy: Slice<'_, Self>,
-        weight: Dense<'_, Self>,
-        dx: SliceMut<'_, Self>,
-        accumulate: bool,
-    ) -> Result<()> {
-        let w = matrix(weight.data.f32(), weight.in_features);
-        let beta = if accumulate { 1.0 } else { 0.0 };
-        blocks(dx.f32(), weight.in_features).zip(blocks_of(dy.f32(), weight.out_features)).for_each(|(dx, dy)| {
-            general_mat_mul(1.0, &matrix(dy, weight.out_features), &w, beta, &mut matrix_mut(dx, weight.in_features));
-        });
-        Ok(())
-    }
-
-    fn linear_weight(
-        &self,
-        dy: Slice<'_, Self>,
-        x: Slice<'_, Self>,
-        shape: [usize; 2],
-        mask: &Mask,
-        dw: SliceMut<'_, Self>,
-    ) -> Result<()> {
-        let [out_features, in_features] = shape;
-        let (dy, x, dw) = (matrix(dy.f32(), out_features), matrix(x.f32(), in_features), dw.f32());
-        match mask {
-            Mask::None => {}
-            Mask::All => product_of_columns(dy, x, dw),
-            // Select the columns first, so that the product has the size of the mask.
-            Mask::Rows(rows) => product_of_columns(select_columns(dy, rows).view(), x, dw),
-            Mask::Columns(cols) => product_of_columns(dy, select_columns(x, cols).view(), dw),
-            Mask::Elements(elements) => dw.par_iter_mut().zip(elements).for_each(|(dw, &element)| {
-                let (row, col) = (element as usize / in_features, element as usize % in_features);
-                *dw += dy.column(row).dot(&x.column(col));
-            }),
+    fn select_columns(&self, x: Slice<'_, Self>, cols: usize, chosen: &[u32], to: SliceMut<'_, Self>) -> Result<()> {
+        match x.elements() {
+            Elements::F32(x) => weight_gradient::select(x, cols, 0, chosen, to.f32()),
+            Elements::Bf16(x) => weight_gradient::select(x, cols, 0, chosen, to.f32()),
         }
         Ok(())
     }
@@ -163,28 +116,4 @@ impl<'b, T: Float, I: Iterator<Item = &'b [T]>> Kernel for AddRows<'_, I> {
             }
         }
     }
-}
-
-/// `c += aᵀ · b`; a `[T, m]`, b `[T, n]`, c `[m, n]`.
-fn product_of_columns(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, c: &mut [f32]) {
-    let cols = b.ncols();
-    c.par_chunks_mut(GRADIENT_ROWS * cols).enumerate().for_each(|(block, c)| {
-        let first = block * GRADIENT_ROWS;
-        let a = a.slice(s![.., first..first + c.len() / cols]);
-        general_mat_mul(1.0, &a.t(), &b, 1.0, &mut matrix_mut(c, cols));
-    });
-}
-
-fn select_columns(matrix: ArrayView2<'_, f32>, columns: &[u32]) -> ndarray::Array2<f32> {
-    let columns: Vec<usize> = columns.iter().map(|&column| column as usize).collect();
-    matrix.select(Axis(1), &columns)
-}
-
-/// A view of a slice as a matrix.
-fn matrix(data: &[f32], cols: usize) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((data.len() / cols, cols), data).expect("a slice of whole rows")
-}
-
-fn matrix_mut(data: &mut [f32], cols: usize) -> ArrayViewMut2<'_, f32> {
-    ArrayViewMut2::from_shape((data.len() / cols, cols), data).expect("a slice of whole rows")
 }

@@ -4,20 +4,23 @@
 //! |---|---|---|
 //! | of x | `dx = dy · W` | W |
 //! | of b | `db[o] = Σₜ dy[t, o]` | nothing |
-//! | of W | `dW[o, i] = Σₜ dy[t, o] x[t, i]`, the entries of W's mask only | x |
+//! | of W | `dW[o, i] = Σₜ dy[t, o] x[t, i]`, the entries of W's masks only | x; for a mask of columns, those of x |
 //!
 //! A linear layer with a frozen weight therefore saves nothing: of the three products of training a linear layer, the
-//! one for the gradient of the weight is not computed, and the input is not saved for it. The bias can be given in
-//! parts, such as those of query, key and value, each frozen or trainable. With a frozen weight, y has the activation
-//! type of its precision; x may have any type.
+//! one for the gradient of the weight is not computed, and the input is not saved for it. Weight and bias can be given
+//! in parts, such as those of query, key and value, each frozen or trainable. y has the activation type of the weight's
+//! precision; x may have any type.
 
 mod cpu;
 pub mod reference;
+mod saved_input;
+
+pub(crate) use saved_input::SavedInput;
 
 use std::ops::Range;
 
 use crate::{
-    Backend, DType, Device, Error, FrozenMatrix, Mask, Param, Precision, Result, Tape, Tensor, Trainable, Var,
+    Backend, DType, Device, Error, Mask, Param, Precision, Result, Tape, Tensor, Trainable, Var, Weight,
     backend::{Slice, SliceMut},
     memory::Scratch,
     tape::{Backward, ColumnSums, Grads, Slot},
@@ -25,7 +28,7 @@ use crate::{
 
 /// The device's part of a linear layer.
 pub trait Linear: Device {
-    /// `y = x · Wᵀ + b` with a frozen W; the parts of `bias` have `out` elements together, or there are none.
+    /// `y = x · Wᵀ + b`; the parts of `bias` have `out` elements together, or there are none.
     fn linear(
         &self,
         x: Slice<'_, Self>,
@@ -34,7 +37,7 @@ pub trait Linear: Device {
         y: SliceMut<'_, Self>,
     ) -> Result<()>;
 
-    /// `dx = dy · W`, or `dx += dy · W` if `accumulate`, with a frozen W.
+    /// `dx = dy · W`, or `dx += dy · W` if `accumulate`.
     fn linear_input(
         &self,
         dy: Slice<'_, Self>,
@@ -43,33 +46,11 @@ pub trait Linear: Device {
         accumulate: bool,
     ) -> Result<()>;
 
-    /// `y = x · Wᵀ + b` with a trainable W `[out, in]`.
-    fn linear_trainable(
-        &self,
-        x: Slice<'_, Self>,
-        weight: Dense<'_, Self>,
-        bias: &[Slice<'_, Self>],
-        y: SliceMut<'_, Self>,
-    ) -> Result<()>;
+    /// Adds to `dw` the entries of `dyᵀ · x` that a mask chooses, in the mask's order.
+    fn weight_gradient(&self, input: WeightGradient<'_, Self>, dw: SliceMut<'_, Self>) -> Result<()>;
 
-    /// `dx = dy · W`, or `dx += dy · W` if `accumulate`, with a trainable W `[out, in]`.
-    fn linear_trainable_input(
-        &self,
-        dy: Slice<'_, Self>,
-        weight: Dense<'_, Self>,
-        dx: SliceMut<'_, Self>,
-        accumulate: bool,
-    ) -> Result<()>;
-
-    /// Adds to `dw` the entries of `dyᵀ · x` that `mask` chooses, in the mask's order; `shape` is `[out, in]`.
-    fn linear_weight(
-        &self,
-        dy: Slice<'_, Self>,
-        x: Slice<'_, Self>,
-        shape: [usize; 2],
-        mask: &Mask,
-        dw: SliceMut<'_, Self>,
-    ) -> Result<()>;
+    /// Writes the chosen columns of x `[T, cols]` as a matrix `[T, chosen]` of f32.
+    fn select_columns(&self, x: Slice<'_, Self>, cols: usize, chosen: &[u32], to: SliceMut<'_, Self>) -> Result<()>;
 
     /// `sum[j] += Σₜ dy[t, first + j]` for each element of `sum`; dy has `cols` columns.
     fn column_sum(&self, dy: Slice<'_, Self>, cols: usize, first: usize, sum: SliceMut<'_, Self>) -> Result<()>;
@@ -92,66 +73,23 @@ pub trait Linear: Device {
     }
 }
 
-/// A trainable weight: a plain `[out, in]` matrix.
+/// The operands of the gradient of a weight `[out, in]`.
 #[derive(Debug)]
-pub struct Dense<'a, D: Device> {
-    /// The elements of the weight, row-major.
-    pub data: Slice<'a, D>,
-    /// The number of rows.
-    pub out_features: usize,
-    /// The number of columns.
-    pub in_features: usize,
-}
-
-/// The weight of a linear layer: frozen and packed, or trainable.
-#[derive(Debug)]
-pub enum Weight<D: Device> {
-    /// A packed weight, which never changes and has no gradient.
-    Frozen(FrozenMatrix<D>),
-    /// A weight with trainable entries; the shape of the whole tensor is `[out, in]`.
-    Trainable(Trainable),
-}
-
-impl<D: Device> Weight<D> {
+pub struct WeightGradient<'a, D: Device> {
+    /// The gradient of the product, `[T, dy_cols]`, of which `out` columns from `first` on belong to the weight.
+    pub dy: Slice<'a, D>,
+    /// The number of columns of dy.
+    pub dy_cols: usize,
+    /// The first column of dy that belongs to the weight.
+    pub first: usize,
+    /// The input of the product, `[T, in]`; for a mask of columns the chosen ones alone, `[T, chosen]` in f32.
+    pub x: Slice<'a, D>,
     /// The shape `[out, in]`.
-    pub fn shape(&self) -> [usize; 2] {
-        match self {
-            Self::Frozen(weight) => [weight.out_features(), weight.in_features()],
-            Self::Trainable(weight) => {
-                let (out, inner) = crate::params::matrix(weight.shape());
-                [out, inner]
-            }
-        }
-    }
-
-    /// The handle of a trainable weight; `None` if it is frozen.
-    pub fn trainable(&self) -> Option<&Trainable> {
-        match self {
-            Self::Frozen(_) => None,
-            Self::Trainable(trainable) => Some(trainable),
-        }
-    }
-}
-
-impl<D: Device> Clone for Weight<D> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Frozen(weight) => Self::Frozen(weight.clone()),
-            Self::Trainable(weight) => Self::Trainable(weight.clone()),
-        }
-    }
-}
-
-impl<D: Device> From<FrozenMatrix<D>> for Weight<D> {
-    fn from(weight: FrozenMatrix<D>) -> Self {
-        Self::Frozen(weight)
-    }
-}
-
-impl<D: Device> From<Trainable> for Weight<D> {
-    fn from(weight: Trainable) -> Self {
-        Self::Trainable(weight)
-    }
+    pub shape: [usize; 2],
+    /// The entries that are computed.
+    pub mask: &'a Mask,
+    /// The precision of the product.
+    pub precision: Precision,
 }
 
 impl<D: Backend> Tape<'_, D> {
@@ -170,34 +108,22 @@ impl<D: Backend> Tape<'_, D> {
             return Err(Error::shape("linear", "the bias", &[out_features], &[bias_len]));
         }
 
-        let (x, dtype) = match weight {
-            Weight::Frozen(weight) if weight.precision() == Precision::Bf16 => {
-                (x.clone(), weight.precision().activation_dtype())
-            }
-            _ => (self.to_f32(x)?, DType::F32),
-        };
-        let device = self.device();
-        let mut y = self.scratch_of(dtype, x.rows() * out_features)?;
+        let precision = weight.precision();
+        let x = if precision == Precision::F32 { self.to_f32(x)? } else { x.clone() };
+        let mut y = self.scratch_of(precision.activation_dtype(), x.rows() * out_features)?;
         let parts: Vec<Slice<'_, D>> = bias.iter().map(|part| self.value(part)).collect();
-        match weight {
-            Weight::Frozen(weight) => {
-                device.linear(x.slice_in(weight.precision().product_dtype()), weight.matrix(), &parts, y.as_mut())?;
-            }
-            Weight::Trainable(trainable) => {
-                let weight = Dense { data: self.arena().value(trainable), out_features, in_features };
-                device.linear_trainable(x.slice(), weight, &parts, y.as_mut())?;
-            }
-        }
+        let factor = x.slice_in(precision.product_dtype());
+        self.device().linear(factor, self.arena().matrix(weight), &parts, y.as_mut())?;
         let y = Tensor::new(y, x.rows(), out_features);
 
-        let weight_trains = matches!(weight, Weight::Trainable(_)) && self.is_training();
+        let weight_trains = weight.trains() && self.is_training();
         let bias_trains = bias.iter().any(|part| self.trains(part).is_some());
         if x.slot().is_none() && !weight_trains && !bias_trains {
             return Ok(self.constant(y));
         }
         let node = Node {
             x: x.slot(),
-            saved_x: weight_trains.then(|| x.tensor().clone()),
+            saved_x: SavedInput::new(self, x.tensor_in(precision.product_dtype()), weight)?,
             rows: x.rows(),
             weight: weight.clone(),
             bias: bias.iter().map(|part| (self.trains(part).cloned(), part.len())).collect(),
@@ -209,10 +135,10 @@ impl<D: Backend> Tape<'_, D> {
 /// The number of parts of a bias whose gradients are summed at once: those of query, key and value.
 const PARTS: usize = 3;
 
-/// What backward reads; `saved_x` only if the weight trains.
+/// What backward reads.
 struct Node<D: Device> {
     x: Option<Slot>,
-    saved_x: Option<Tensor<D>>,
+    saved_x: SavedInput<D>,
     rows: usize,
     weight: Weight<D>,
     bias: Vec<(Option<Trainable>, usize)>,
@@ -237,10 +163,7 @@ impl<D: Backend> Backward<D> for Node<D> {
             grads
                 .column_sums(trainable, |device, sums| device.column_sums(dy.as_ref(), out_features, columns, sums))?;
         }
-        if let (Weight::Trainable(weight), Some(x)) = (&self.weight, &self.saved_x) {
-            let dw = grads.masked(weight);
-            device.linear_weight(dy.as_ref(), x.slice(), [out_features, in_features], weight.mask(), dw)?;
-        }
+        self.saved_x.add_gradient(grads, dy.as_ref(), &self.weight)?;
         if let Some(x) = self.x {
             let mut target = grads.target(x, self.rows * in_features)?;
             if target.accumulate && target.scratch.dtype() == DType::Bf16 {
@@ -248,15 +171,8 @@ impl<D: Backend> Backward<D> for Node<D> {
                 grads.put(target);
                 target = grads.fresh_target(x, self.rows * in_features)?;
             }
-            match &self.weight {
-                Weight::Frozen(weight) => {
-                    device.linear_input(dy.as_ref(), weight.matrix(), target.scratch.as_mut(), target.accumulate)?;
-                }
-                Weight::Trainable(weight) => {
-                    let weight = Dense { data: grads.trainable_value(weight), out_features, in_features };
-                    device.linear_trainable_input(dy.as_ref(), weight, target.scratch.as_mut(), target.accumulate)?;
-                }
-            }
+            let weight = grads.matrix(&self.weight);
+            device.linear_input(dy.as_ref(), weight, target.scratch.as_mut(), target.accumulate)?;
             grads.merge(target)?;
         }
         Ok(())

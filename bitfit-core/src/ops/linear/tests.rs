@@ -18,12 +18,13 @@ fn every_instruction_set_passes_the_conformance_tests() {
 }
 
 #[test]
-fn the_input_is_kept_only_where_the_weight_trains() {
+fn the_input_is_kept_only_where_rows_or_elements_of_the_weight_train() {
     let [rows, inner, out] = [8, 64, 16];
     for (weight, bias, recorded, kept) in [
         (Mask::None, Mask::None, 0, false),
         (Mask::None, Mask::All, 1, false),
         (Mask::Rows(vec![3]), Mask::None, 1, true),
+        (Mask::Columns(vec![3]), Mask::None, 1, false),
     ] {
         let case = case(&Cpu::default(), [rows, inner, out], false, weight.clone(), std::slice::from_ref(&bias));
         let mut tape = Tape::train(&case.workspace, &case.arena, SEED);

@@ -114,28 +114,64 @@ __device__ __forceinline__ void column_sum(
 OF_TYPE(float, f32)
 OF_TYPE(bf16, bf16)
 
-// to[t, j] = from[t, at[j]]: the chosen columns of from [rows, cols]. Launch: Shape::elements(rows *
-// chosen).
-extern "C" __global__ void bitfit_linear_select_columns(
-    const float* from, const u32* at, float* to, u64 rows, u64 cols, u64 chosen) {
+// to[t, j] = from[t, at[j]]: the chosen columns of from [rows, cols]. Launch: Shape::elements(rows * chosen).
+template <class T>
+__device__ __forceinline__ void select_columns(const T* from, const u32* at, float* to, u64 rows, u64 cols, u64 chosen) {
     FOR_EACH_ELEMENT(i, rows * chosen) {
         u64 row = quotient(i, chosen);
-        to[i] = from[row * cols + at[i - row * chosen]];
+        to[i] = load(from, row * cols + at[i - row * chosen]);
     }
 }
 
-// dw[i] += Σₜ dy[t, out] x[t, in] of the chosen element out * in_features + in. A warp processes an element, its lanes
-// the rows in turn. Launch: blocks of 128 threads, four elements each.
-extern "C" __global__ void bitfit_linear_weight_elements(
-    const float* dy, const float* x, const u32* chosen, float* dw, u64 rows, u64 out_features, u64 in_features, u64 len) {
+// to[t, j] = from[t, first + j]: `len` columns of from [rows, cols]. Launch: Shape::elements(rows * len).
+template <class T>
+__device__ __forceinline__ void window(const T* from, T* to, u64 rows, u64 cols, u64 first, u64 len) {
+    FOR_EACH_ELEMENT(i, rows * len) {
+        u64 row = quotient(i, len);
+        to[i] = from[row * cols + first + i - row * len];
+    }
+}
+
+// dw[i] += Σₜ dy[t, first + out] x[t, in] of the chosen element out * in_features + in; dy [rows, dy_cols]. A warp
+// processes an element, its lanes the rows in turn. Launch: Shape::warps(len).
+template <class A, class B>
+__device__ __forceinline__ void weight_elements(
+    const A* dy, u64 dy_cols, u64 first, const B* x, const u32* chosen, float* dw, u64 rows, u64 in_features, u64 len) {
     u64 i = ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 32;
     u32 lane = threadIdx.x % 32;
     // This value is the same for all lanes of a warp.
     if (i < len) {
         u64 out = chosen[i] / in_features, in = chosen[i] - out * in_features;
         float sum = 0.0f;
-        for (u64 row = lane; row < rows; row += 32) sum += dy[row * out_features + out] * x[row * in_features + in];
+        for (u64 row = lane; row < rows; row += 32) {
+            sum += load(dy, row * dy_cols + first + out) * load(x, row * in_features + in);
+        }
         sum = warp_sum(sum);
         if (lane == 0) dw[i] += sum;
     }
 }
+
+#define COLUMNS_OF_TYPE(T, SUFFIX)                                                                                       \
+    extern "C" __global__ void bitfit_linear_select_columns_##SUFFIX(                                                    \
+        const T* from, const u32* at, float* to, u64 rows, u64 cols, u64 chosen) {                                       \
+        select_columns(from, at, to, rows, cols, chosen);                                                                \
+    }                                                                                                                    \
+    extern "C" __global__ void bitfit_linear_window_##SUFFIX(                                                            \
+        const T* from, T* to, u64 rows, u64 cols, u64 first, u64 len) {                                                  \
+        window(from, to, rows, cols, first, len);                                                                        \
+    }
+
+COLUMNS_OF_TYPE(float, f32)
+COLUMNS_OF_TYPE(bf16, bf16)
+
+#define ELEMENTS_OF_TYPES(A, B, SUFFIX)                                                                                  \
+    extern "C" __global__ void bitfit_linear_weight_elements_##SUFFIX(                                                   \
+        const A* dy, u64 dy_cols, u64 first, const B* x, const u32* chosen, float* dw, u64 rows, u64 in_features,        \
+        u64 len) {                                                                                                       \
+        weight_elements(dy, dy_cols, first, x, chosen, dw, rows, in_features, len);                                      \
+    }
+
+ELEMENTS_OF_TYPES(float, float, f32_f32)
+ELEMENTS_OF_TYPES(float, bf16, f32_bf16)
+ELEMENTS_OF_TYPES(bf16, float, bf16_f32)
+ELEMENTS_OF_TYPES(bf16, bf16, bf16_bf16)

@@ -6,7 +6,7 @@ use std::ops::Range;
 use bitfit_core::{
     DType, Mask, Result,
     backend::{Slice, SliceMut},
-    ops::linear::{Dense, Linear},
+    ops::linear::{Linear, WeightGradient},
     tape::ColumnSums,
 };
 
@@ -41,67 +41,48 @@ impl Linear for Cuda {
         self.multiply_weight_back(dy, weight, dx, accumulate)
     }
 
-    fn linear_trainable(
-        &self,
-        x: Slice<'_, Self>,
-        weight: Dense<'_, Self>,
-        bias: &[Slice<'_, Self>],
-        mut y: SliceMut<'_, Self>,
-    ) -> Result<()> {
-        let Dense { data, out_features, in_features } = weight;
-        let m = x.len / in_features;
-        let (a, b) = (Factor::plain(x), Factor::transposed(data));
-        self.multiply(Product { m, k: in_features, n: out_features, a, b, accumulate: false }, y.reborrow())?;
-        self.add_bias(bias, out_features, y)
-    }
-
-    fn linear_trainable_input(
-        &self,
-        dy: Slice<'_, Self>,
-        weight: Dense<'_, Self>,
-        dx: SliceMut<'_, Self>,
-        accumulate: bool,
-    ) -> Result<()> {
-        let Dense { data, out_features, in_features } = weight;
-        let m = dy.len / out_features;
-        let (a, b) = (Factor::plain(dy), Factor::plain(data));
-        self.multiply(Product { m, k: out_features, n: in_features, a, b, accumulate }, dx)
-    }
-
-    fn linear_weight(
-        &self,
-        dy: Slice<'_, Self>,
-        x: Slice<'_, Self>,
-        [out_features, in_features]: [usize; 2],
-        mask: &Mask,
-        dw: SliceMut<'_, Self>,
-    ) -> Result<()> {
-        let rows = dy.len / out_features;
+    fn weight_gradient(&self, input: WeightGradient<'_, Self>, dw: SliceMut<'_, Self>) -> Result<()> {
+        let WeightGradient { dy, dy_cols, first, x, shape: [out_features, in_features], mask, precision } = input;
+        let rows = dy.len / dy_cols;
+        let dtype = precision.product_dtype();
         // dw [m, n] += aᵀ · b; a [rows, m], b [rows, n].
-        let add = |a, m, b, n, dw| {
-            let (a, b) = (Factor::transposed(a), Factor::plain(b));
+        let add = |a: Slice<'_, Self>, m, b: Slice<'_, Self>, n, dw| {
+            let (a_rounded, b_rounded) = (self.rounded(a, dtype)?, self.rounded(b, dtype)?);
+            let a = Factor::transposed(a_rounded.as_ref().map_or(a, Temporary::as_ref));
+            let b = Factor::plain(b_rounded.as_ref().map_or(b, Temporary::as_ref));
             self.multiply(Product { m, k: rows, n, a, b, accumulate: true }, dw)
         };
         match mask {
             Mask::None => Ok(()),
-            Mask::All => add(dy, out_features, x, in_features, dw),
             // Select the columns first, so that the product has the size of the mask.
             Mask::Rows(chosen) => {
-                let dy = self.select_columns(dy, out_features, chosen)?;
+                let chosen: Vec<u32> = chosen.iter().map(|row| first as u32 + row).collect();
+                let dy = self.selected(dy, dy_cols, &chosen)?;
                 add(dy.as_ref(), chosen.len(), x, in_features, dw)
             }
-            Mask::Columns(chosen) => {
-                let x = self.select_columns(x, in_features, chosen)?;
-                add(dy, out_features, x.as_ref(), chosen.len(), dw)
+            Mask::All | Mask::Columns(_) => {
+                let n = if let Mask::Columns(chosen) = mask { chosen.len() } else { in_features };
+                let window = self.window(dy, dy_cols, first, out_features)?;
+                add(window.as_ref().map_or(dy, Temporary::as_ref), out_features, x, n, dw)
             }
             Mask::Elements(chosen) => {
                 let list = self.lasting_indices(chosen)?;
                 let mut arguments = Arguments::new();
-                arguments.input(dy).input(x).indices(&list).output(dw);
-                arguments.usize(rows).usize(out_features).usize(in_features).usize(chosen.len());
-                self.launch(&SOURCE, "bitfit_linear_weight_elements", Shape::warps(chosen.len()), &arguments)
+                arguments.input(dy).usize(dy_cols).usize(first).input(x).indices(&list).output(dw);
+                arguments.usize(rows).usize(in_features).usize(chosen.len());
+                let name = kernel!("bitfit_linear_weight_elements", dy.dtype, x.dtype);
+                self.launch(&SOURCE, name, Shape::warps(chosen.len()), &arguments)
             }
         }
+    }
+
+    fn select_columns(&self, x: Slice<'_, Self>, cols: usize, chosen: &[u32], to: SliceMut<'_, Self>) -> Result<()> {
+        let rows = x.len / cols;
+        let list = self.lasting_indices(chosen)?;
+        let mut arguments = Arguments::new();
+        arguments.input(x).indices(&list).output(to).usize(rows).usize(cols).usize(chosen.len());
+        let name = kernel!("bitfit_linear_select_columns", x.dtype);
+        self.launch(&SOURCE, name, Shape::elements(rows * chosen.len()), &arguments)
     }
 
     fn column_sum(&self, dy: Slice<'_, Self>, cols: usize, first: usize, sum: SliceMut<'_, Self>) -> Result<()> {
@@ -135,7 +116,7 @@ impl Linear for Cuda {
 }
 
 impl Cuda {
-    /// `y = x · Wᵀ` with a frozen W, in the type of W.
+    /// `y = x · Wᵀ` in the type of W.
     pub(crate) fn multiply_weight(&self, x: Slice<'_, Self>, weight: &Matrix, y: SliceMut<'_, Self>) -> Result<()> {
         let (k, n) = (weight.in_features(), weight.out_features());
         let m = x.len / k;
@@ -144,7 +125,7 @@ impl Cuda {
         self.multiply(Product { m, k, n, a, b, accumulate: false }, y)
     }
 
-    /// `dx = dy · W`, or `dx += dy · W`, with a frozen W.
+    /// `dx = dy · W`, or `dx += dy · W`.
     pub(crate) fn multiply_weight_back(
         &self,
         dy: Slice<'_, Self>,
@@ -188,14 +169,24 @@ impl Cuda {
         Ok(())
     }
 
-    /// The matrix of the chosen columns.
-    fn select_columns(&self, from: Slice<'_, Self>, cols: usize, chosen: &[u32]) -> Result<Temporary> {
-        let rows = from.len / cols;
-        let list = self.lasting_indices(chosen)?;
-        let mut to = self.temporary(DType::F32, rows * chosen.len())?;
-        let mut arguments = Arguments::new();
-        arguments.input(from).indices(&list).output(to.as_mut()).usize(rows).usize(cols).usize(chosen.len());
-        self.launch(&SOURCE, "bitfit_linear_select_columns", Shape::elements(rows * chosen.len()), &arguments)?;
+    /// The matrix of the chosen columns, in f32.
+    fn selected(&self, from: Slice<'_, Self>, cols: usize, chosen: &[u32]) -> Result<Temporary> {
+        let mut to = self.temporary(DType::F32, from.len / cols * chosen.len())?;
+        self.select_columns(from, cols, chosen, to.as_mut())?;
         Ok(to)
+    }
+
+    /// The matrix of `len` columns from `first` on, in the same type; `None` if those are all.
+    fn window(&self, from: Slice<'_, Self>, cols: usize, first: usize, len: usize) -> Result<Option<Temporary>> {
+        if len == cols {
+            return Ok(None);
+        }
+        let rows = from.len / cols;
+        let mut to = self.temporary(from.dtype, rows * len)?;
+        let mut arguments = Arguments::new();
+        arguments.input(from).output(to.as_mut()).usize(rows).usize(cols).usize(first).usize(len);
+        let name = kernel!("bitfit_linear_window", from.dtype);
+        self.launch(&SOURCE, name, Shape::elements(rows * len), &arguments)?;
+        Ok(Some(to))
     }
 }

@@ -1,0 +1,328 @@
+//! The gradient of a weight on the CPU, for the entries that its mask chooses: `dW[o, i] = Σₜ dy[t, o] x[t, i]`.
+//!
+//! | entries | how |
+//! |---|---|
+//! | all, or many rows or columns | one product `dyᵀ · x` of dy or x, or of the chosen columns of them, on the packed kernels |
+//! | a few rows or columns | sums of the rows of x or dy, weighted by the chosen columns of the other: one pass over it |
+//! | elements | dot products of rows of dyᵀ and xᵀ, which are made once; of a few elements, of the columns in place |
+//!
+//! In bfloat16, two tokens that follow each other share a word, so that the products run along the tokens.
+
+use std::{marker::PhantomData, ops::Range};
+
+use rayon::prelude::*;
+
+use super::super::WeightGradient;
+use crate::{
+    Cpu, Mask, Precision,
+    backend::Slice,
+    cpu::{
+        Elements, Float,
+        gemm::{self, MatMut, MatRef, Operand, Output},
+        load,
+        simd::{self, Isa, Kernel, Simd},
+        store, sum_columns,
+    },
+    memory::ThreadScratch,
+};
+
+/// The most rows or columns whose gradient is a weighted sum.
+const FEW: usize = 8;
+
+/// Tokens in a task of a weighted sum. Fixed, so that sums do not depend on the number of threads.
+const TOKENS: usize = 256;
+
+/// Steps of a transposed operand are a multiple of this: whole rounds of AMX's tile registers, and whole cache lines.
+const STEPS: usize = 16;
+
+/// Columns of a matrix `[T, cols]` that is one operand of the gradient.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    data: Elements<'a>,
+    cols: usize,
+    first: usize,
+    len: usize,
+}
+
+/// Adds the gradient's entries to `dw`, in the order of the mask.
+pub(super) fn weight_gradient(isa: Isa, input: &WeightGradient<'_, Cpu>, dw: &mut [f32]) {
+    let [out_features, in_features] = input.shape;
+    let dy = Columns { data: input.dy.elements(), cols: input.dy_cols, first: input.first, len: out_features };
+    match input.mask {
+        Mask::None => {}
+        Mask::All => product(isa, input.precision, dy, Columns::all(&input.x, in_features), dw),
+        Mask::Rows(rows) => {
+            let weights = dy.select(rows);
+            let x = Columns::all(&input.x, in_features);
+            if rows.len() <= FEW {
+                weighted_rows(isa, &weights, rows.len(), x, dw);
+            } else {
+                let weights = Columns::of(&weights, rows.len());
+                product(isa, input.precision, weights, x, dw);
+            }
+        }
+        Mask::Columns(columns) => {
+            let x = Columns::all(&input.x, columns.len());
+            if columns.len() <= FEW {
+                let weights = x.select(&(0..columns.len() as u32).collect::<Vec<_>>());
+                let mut sums = ThreadScratch::filled(columns.len() * out_features, 0.0);
+                weighted_rows(isa, &weights, columns.len(), dy, &mut sums);
+                for (row, dw) in dw.chunks_exact_mut(columns.len()).enumerate() {
+                    dw.iter_mut().zip(sums.chunks_exact(out_features)).for_each(|(dw, sums)| *dw += sums[row]);
+                }
+            } else {
+                product(isa, input.precision, dy, x, dw);
+            }
+        }
+        Mask::Elements(elements) => {
+            elements_of(isa, input.precision, dy, Columns::all(&input.x, in_features), elements, dw);
+        }
+    }
+}
+
+impl<'a> Columns<'a> {
+    /// All columns of a matrix.
+    fn all(matrix: &Slice<'a, Cpu>, cols: usize) -> Self {
+        Self { data: matrix.elements(), cols, first: 0, len: cols }
+    }
+
+    /// All columns of a matrix on the host.
+    fn of(data: &'a [f32], cols: usize) -> Self {
+        Self { data: Elements::F32(data), cols, first: 0, len: cols }
+    }
+
+    /// The number of rows of the matrix.
+    fn tokens(&self) -> usize {
+        let len = match self.data {
+            Elements::F32(data) => data.len(),
+            Elements::Bf16(data) => data.len(),
+        };
+        len / self.cols
+    }
+
+    /// The matrix of the chosen columns, `[T, chosen]`.
+    fn select(&self, chosen: &[u32]) -> ThreadScratch {
+        let mut to = ThreadScratch::unspecified(self.tokens() * chosen.len());
+        match self.data {
+            Elements::F32(data) => select(data, self.cols, self.first, chosen, &mut to),
+            Elements::Bf16(data) => select(data, self.cols, self.first, chosen, &mut to),
+        }
+        to
+    }
+
+    /// The columns as words of [`Float::Word`]: rows of f32, or pairs of rows in bfloat16. Returns the words and the
+    /// number of rows of them, a multiple of [`STEPS`], the last ones zero.
+    fn words<T: Float>(&self, isa: Isa) -> (ThreadScratch, usize) {
+        let steps = self.tokens().div_ceil(T::PER_STEP).next_multiple_of(STEPS);
+        let mut to = ThreadScratch::unspecified(steps * self.len);
+        match self.data {
+            Elements::F32(data) => words::<f32, T>(isa, data, self, &mut to),
+            Elements::Bf16(data) => words::<half::bf16, T>(isa, data, self, &mut to),
+        }
+        (to, steps)
+    }
+}
+
+/// Writes the chosen columns of rows of `cols` elements.
+pub(super) fn select<T: Float>(from: &[T], cols: usize, first: usize, chosen: &[u32], to: &mut [f32]) {
+    to.par_chunks_mut(TOKENS * chosen.len()).zip(from.par_chunks(TOKENS * cols)).for_each(|(to, from)| {
+        for (to, from) in to.chunks_exact_mut(chosen.len()).zip(from.chunks_exact(cols)) {
+            to.iter_mut().zip(chosen).for_each(|(to, &column)| *to = from[first + column as usize].to_f32());
+        }
+    });
+}
+
+fn words<A: Float, T: Float>(isa: Isa, from: &[A], columns: &Columns<'_>, to: &mut [f32]) {
+    let (cols, range) = (columns.cols, columns.first..columns.first + columns.len);
+    let tokens = TOKENS * T::PER_STEP;
+    let blocks = to.par_chunks_mut(TOKENS * columns.len).enumerate();
+    blocks.for_each(|(i, to)| {
+        let from = &from[from.len().min(i * tokens * cols)..from.len().min((i + 1) * tokens * cols)];
+        simd::dispatch(isa, Words::<A, T> { from, cols, range: range.clone(), to, element: PhantomData });
+    });
+}
+
+/// Copies columns of rows, or of pairs of rows; rows past the last one are zero.
+struct Words<'a, A, T> {
+    from: &'a [A],
+    cols: usize,
+    range: Range<usize>,
+    to: &'a mut [f32],
+    element: PhantomData<T>,
+}
+
+impl<A: Float, T: Float> Kernel for Words<'_, A, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut rows = self.from.chunks_exact(self.cols).map(|row| &row[self.range.clone()]);
+        for to in self.to.chunks_exact_mut(self.range.len()) {
+            let Some(low) = rows.next() else {
+                to.fill(0.0);
+                continue;
+            };
+            let high = if T::PER_STEP == 2 { rows.next() } else { None };
+            for at in (0..to.len()).step_by(S::LANES) {
+                let low = A::load(s, &low[at..]);
+                let word = if T::PER_STEP == 1 {
+                    low
+                } else {
+                    s.pair_bf16(low, high.map_or(s.zero(), |high| A::load(s, &high[at..])))
+                };
+                store(s, to, at, word);
+            }
+        }
+    }
+}
+
+/// `dw += aᵀ · b`; a `[T, m]`, b `[T, n]`, dw `[m, n]`.
+fn product(isa: Isa, precision: Precision, a: Columns<'_>, b: Columns<'_>, dw: &mut [f32]) {
+    match precision {
+        Precision::F32 => product_of::<f32>(isa, a, b, dw),
+        Precision::Bf16 => product_of::<half::bf16>(isa, a, b, dw),
+    }
+}
+
+fn product_of<T: Float>(isa: Isa, a: Columns<'_>, b: Columns<'_>, dw: &mut [f32]) {
+    let (left, steps) = transposed::<T>(isa, a);
+    let (right, _) = b.words::<T>(isa);
+    let left: &[T::Word] = bytemuck::cast_slice(&left);
+    let right: &[T::Word] = bytemuck::cast_slice(&right);
+    gemm::gemm(
+        isa,
+        1.0,
+        MatRef::new(left, steps),
+        MatRef::new(right, b.len),
+        Output::Accumulate(MatMut::new(dw, b.len)),
+    );
+}
+
+/// The transpose of columns, as rows of words, and the number of words in a row.
+fn transposed<T: Float>(isa: Isa, columns: Columns<'_>) -> (ThreadScratch, usize) {
+    let (words, steps) = columns.words::<T>(isa);
+    let mut to = ThreadScratch::unspecified(steps * columns.len);
+    gemm::transpose(isa, MatRef::new(&words, columns.len), &mut to, steps);
+    (to, steps)
+}
+
+/// `sums[i] += Σₜ weights[t, i] rows[t]`; weights `[T, count]`, rows `[T, n]`, sums `[count, n]`.
+fn weighted_rows(isa: Isa, weights: &[f32], count: usize, rows: Columns<'_>, sums: &mut [f32]) {
+    match rows.data {
+        Elements::F32(data) => weighted_rows_of(isa, weights, count, data, rows, sums),
+        Elements::Bf16(data) => weighted_rows_of(isa, weights, count, data, rows, sums),
+    }
+}
+
+fn weighted_rows_of<T: Float>(
+    isa: Isa,
+    weights: &[f32],
+    count: usize,
+    data: &[T],
+    columns: Columns<'_>,
+    sums: &mut [f32],
+) {
+    let blocks = columns.tokens().div_ceil(TOKENS);
+    let mut partial = ThreadScratch::filled(blocks * sums.len(), 0.0);
+    let range = columns.first..columns.first + columns.len;
+    partial
+        .par_chunks_exact_mut(sums.len())
+        .zip(weights.par_chunks(TOKENS * count).zip(data.par_chunks(TOKENS * columns.cols)))
+        .for_each(|(sums, (weights, rows))| {
+            let rows = MatRef::new(rows, columns.cols).part(0..weights.len() / count, range.clone());
+            simd::dispatch(isa, WeightedRows { weights, count, rows, sums });
+        });
+    sum_columns(&partial, sums);
+}
+
+struct WeightedRows<'a, T> {
+    weights: &'a [f32],
+    count: usize,
+    rows: MatRef<'a, T>,
+    sums: &'a mut [f32],
+}
+
+impl<T: Float> Kernel for WeightedRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { weights, count, rows, sums } = self;
+        let cols = rows.cols();
+        // Four rows at a time, so that a sum is loaded and stored once for four of them.
+        for first in (0..rows.rows()).step_by(4) {
+            let len = (rows.rows() - first).min(4);
+            for at in (0..cols).step_by(S::LANES) {
+                let x: [S::F32; 4] = std::array::from_fn(|i| match i < len {
+                    true => T::load(s, &rows.row(first + i)[at..]),
+                    false => s.zero(),
+                });
+                for i in 0..count {
+                    let to = &mut sums[i * cols..][..cols];
+                    let mut sum = load(s, to, at);
+                    for (k, &x) in x.iter().enumerate().take(len) {
+                        sum = s.fma(s.splat(weights[(first + k) * count + i]), x, sum);
+                    }
+                    store(s, to, at, sum);
+                }
+            }
+        }
+    }
+}
+
+/// `dw[e] += Σₜ a[t, row] b[t, col]` of the chosen elements `row * n + col`.
+fn elements_of(isa: Isa, precision: Precision, a: Columns<'_>, b: Columns<'_>, elements: &[u32], dw: &mut [f32]) {
+    // The transposes take as long as the strided columns of so many elements.
+    if 16 * elements.len() < a.len + b.len {
+        let (rows, cols): (Vec<u32>, Vec<u32>) =
+            elements.iter().map(|&element| (element / b.len as u32, element % b.len as u32)).unzip();
+        let (a, b) = (a.select(&rows), b.select(&cols));
+        for (a, b) in a.chunks_exact(elements.len()).zip(b.chunks_exact(elements.len())) {
+            dw.iter_mut().zip(a.iter().zip(b)).for_each(|(dw, (a, b))| *dw += a * b);
+        }
+        return;
+    }
+    match precision {
+        Precision::F32 => dot_products::<f32>(isa, a, b, elements, dw),
+        Precision::Bf16 => dot_products::<half::bf16>(isa, a, b, elements, dw),
+    }
+}
+
+fn dot_products<T: Float>(isa: Isa, a: Columns<'_>, b: Columns<'_>, elements: &[u32], dw: &mut [f32]) {
+    /// Elements of a task.
+    const ELEMENTS: usize = 64;
+    let ((left, steps), (right, _)) = (transposed::<T>(isa, a), transposed::<T>(isa, b));
+    dw.par_chunks_mut(ELEMENTS).zip(elements.par_chunks(ELEMENTS)).for_each(|(dw, elements)| {
+        for (dw, &element) in dw.iter_mut().zip(elements) {
+            let (row, col) = (element as usize / b.len, element as usize % b.len);
+            let (a, b) = (&left[row * steps..][..steps], &right[col * steps..][..steps]);
+            *dw += simd::dispatch(isa, Dot::<T::Word> { a, b, element: PhantomData });
+        }
+    });
+}
+
+/// The sum of the products of words.
+struct Dot<'a, T> {
+    a: &'a [f32],
+    b: &'a [f32],
+    element: PhantomData<T>,
+}
+
+impl<T: Operand> Kernel for Dot<'_, T> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        // Steps are a multiple of 16, so that every vector is whole and there are four sums.
+        let mut sums = [s.zero(); 4];
+        for first in (0..self.a.len()).step_by(4 * S::LANES) {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let at = first + i * S::LANES;
+                if at < self.a.len() {
+                    *sum = T::multiply(s, s.load(&self.a[at..]), s.load(&self.b[at..]), *sum);
+                }
+            }
+        }
+        s.reduce_sum(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])))
+    }
+}
