@@ -11,6 +11,7 @@ use std::path::Path;
 
 use benches::{BASE, DISTILBERT_BASE, MINILM, MPNET_BASE, ROBERTA_BASE, Size, Step, median, rounds, seconds};
 use bitfit_bert::heads::Pooling;
+use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::{Cpu, Precision};
 
 /// Steps over the same batch; the first is what the others are compared with.
@@ -67,7 +68,9 @@ impl Group {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let lengths = vec![self.tokens; self.sequences];
         let device = Cpu::default().with_precision(precision);
-        let step = |&(size, pooling): &(Size, Pooling)| Step::new(device.clone(), size, pooling, dir, &lengths);
+        let method = || Method::BitFit(BiasSelection::all());
+        let step =
+            |&(size, pooling): &(Size, Pooling)| Step::new(device.clone(), size, pooling, method(), dir, &lengths);
         let chosen = self.chosen();
         if chosen.len() < 2 {
             return;

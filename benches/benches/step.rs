@@ -7,6 +7,7 @@ use std::{path::Path, time::Duration};
 
 use benches::{BASE, MINILM, Step};
 use bitfit_bert::heads::Pooling;
+use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::{Cpu, Precision};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -23,7 +24,8 @@ fn steps(c: &mut Criterion) {
             let mut step = None;
             group.bench_function(BenchmarkId::new(precision.name(), format!("{sequences}x{tokens}")), |b| {
                 let step = step.get_or_insert_with(|| {
-                    Step::new(Cpu::default().with_precision(precision), *size, Pooling::Pooler, dir, &lengths)
+                    let method = Method::BitFit(BiasSelection::all());
+                    Step::new(Cpu::default().with_precision(precision), *size, Pooling::Pooler, method, dir, &lengths)
                 });
                 b.iter(|| step.run());
             });

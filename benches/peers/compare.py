@@ -121,8 +121,8 @@ class Bench:
         model = self.models / "bench-bert-base"
         return self.torch("torch_step.py", model, precision, SEQUENCES, TOKENS, "--steps", self.steps, *more)
 
-    def step(self, precision, steps=None, counted=True):
-        command = [self.binaries / "step", "base", precision, SEQUENCES, TOKENS, steps or self.steps]
+    def step(self, precision, steps=None, counted=True, *more, model="base"):
+        command = [self.binaries / "step", model, precision, SEQUENCES, TOKENS, steps or self.steps, *more]
         return self.run(command, counted)
 
     def torch_epoch(self, precision, *more):
@@ -197,6 +197,38 @@ def epochs(bench):
     yield row("MiniLM on RTE, f32: start to end of first step", "s", padded.lines[0], one.whole)
 
 
+METHODS = ["layernorm", "columns:3", "rows:3", "random-row-col:0", "random-uniform:0"]
+
+
+def methods(bench):
+    """BERT-base: full fine-tuning beside PyTorch's, and every other method beside BitFit."""
+    bench.step("f32", steps=1, counted=False)
+    for precision in ("f32", "bf16"):
+        torch = bench.torch_step(precision, "--full")
+        ours = bench.step(precision, None, True, "--method", "full")
+        what = f"BERT-base full fine-tuning step, {SEQUENCES} × {TOKENS}, {precision}"
+        yield row(what, "s", torch.result["median_s"], ours.result["median_s"])
+        if bench.arguments.compile:
+            compiled = bench.torch_step(precision, "--full", "--compile")
+            yield row(f"{what}, torch.compile", "s", compiled.result["median_s"], ours.result["median_s"])
+        peaks = [run.result["peak_rss_bytes"] for run in (torch, ours)]
+        if None not in peaks:
+            yield row(f"the same, {precision}: peak RSS", "GB", *(peak / 1e9 for peak in peaks))
+
+
+def method_steps(bench):
+    """Steps of every method beside those of BitFit just before, of BERT-base and of MiniLM."""
+    for model in ("base", "minilm"):
+        for precision in ("f32", "bf16"):
+            for method in METHODS:
+                runs = [bench.step(precision, None, True, "--method", name, model=model) for name in ("bitfit", method)]
+                bitfit, other = (run.result["median_s"] for run in runs)
+                peaks = [run.result["peak_rss_bytes"] or 0 for run in runs]
+                scalars = runs[1].result["scalars"]
+                yield (f"| {runs[1].result['model']}, {precision} | {method} | {scalars:,} | {bitfit:.3f} s | {other:.3f} s |"
+                       f" {other / bitfit:.2f} | {peaks[1] / max(peaks[0], 1):.2f} |")
+
+
 def products(bench):
     """Products with few rows, as in serving."""
     seconds = 0.02 if bench.arguments.quick else 0.5
@@ -230,8 +262,8 @@ def main():
     parser.add_argument("--minilm", help="the directory of all-MiniLM-L6-v2; without it BERT-base alone is measured")
     parser.add_argument("--rte", help="the directory of RTE's train.tsv and dev.tsv")
     parser.add_argument("--bitfit-bin", default="target/release", help="the directory of the release binaries")
-    parser.add_argument("--only", choices=["step", "epoch", "product"],
-                        help="measure BERT-base's steps, RTE's epochs, or products with few rows alone")
+    parser.add_argument("--only", choices=["step", "epoch", "product", "method"],
+                        help="measure BERT-base's steps, RTE's epochs, products with few rows, or methods alone")
     parser.add_argument("--steps", type=int, default=5, help="measured steps of BERT-base (5)")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile as well; compiling takes a minute")
     parser.add_argument("--quick", action="store_true", help="two steps, and ten of the epoch")
@@ -248,8 +280,14 @@ def main():
         rows += steps(bench)
     if arguments.only in (None, "epoch") and arguments.minilm:
         rows += epochs(bench)
+    if arguments.only == "method":
+        rows += methods(bench)
     if rows:
         print("| measure | PyTorch | bitfit | times better |", "|---|---:|---:|---:|", *rows, "", sep="\n")
+    if arguments.only == "method":
+        print("Steps beside BitFit's, median:\n")
+        print("| model | method | scalars | BitFit | method | ratio | peak RSS, ratio |")
+        print("|---|---|---:|---:|---:|---:|---:|", *method_steps(bench), "", sep="\n")
     if arguments.only in (None, "product"):
         print("GFLOP/s of `x · Wᵀ + b`:\n")
         print("| precision | product | PyTorch, one weight | bitfit | ratio | PyTorch, 12 in turn | bitfit | ratio |")

@@ -1,6 +1,6 @@
-"""BitFit training steps of a BERT on random tokens in PyTorch: the counterpart of `benches/src/bin/step.rs`.
+"""Training steps of a BERT, BitFit's or with --full those of all parameters, on random tokens in PyTorch: the counterpart of `benches/src/bin/step.rs`.
 
-    python torch_step.py MODEL f32|tf32|bf16 SEQUENCES TOKENS [--steps N] [--compile [MODE]] [--device cuda] [--threads N]
+    python torch_step.py MODEL f32|tf32|bf16 SEQUENCES TOKENS [--full] [--steps N] [--compile [MODE]] [--device cuda] [--threads N]
     python torch_step.py MODEL f32|tf32|bf16 --batches FILE [the same]
 
 MODEL is a directory with config.json and model.safetensors; `step` of the benches writes such ones with random weights to
@@ -49,6 +49,7 @@ def main():
     parser.add_argument("--batches", help="a file of batches, each a line of lengths")
     parser.add_argument("--limit", type=int, help="use about this many batches of it, evenly spaced")
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--full", action="store_true", help="train every parameter")
     parser.add_argument("--warm", type=int, default=1, help="steps that are not counted")
     parser.add_argument("--compile", nargs="?", const="default", help="use torch.compile, in this mode")
     parser.add_argument("--device", default="cpu")
@@ -65,8 +66,10 @@ def main():
 
     model = AutoModelForSequenceClassification.from_pretrained(arguments.model, num_labels=2).to(device)
     model.train()
-    trained = common.freeze_all_but_biases(model)
-    optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.0, fused=True if on_gpu else None)
+    trained = list(model.parameters()) if arguments.full else common.freeze_all_but_biases(model)
+    # The fused step is the fastest for many parameters, on a CPU too.
+    fused = True if on_gpu or arguments.full else None
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.0, fused=fused)
     batches = [batch(lengths) for lengths in chosen_lengths(arguments)]
     mode = {"dynamic": arguments.batches is not None}
     if arguments.compile not in (None, "default"):

@@ -28,12 +28,12 @@ pub struct Step<D: Backend> {
 }
 
 impl<D: Backend> Step<D> {
-    /// BitFit on random tokens: one sequence of each length, two classes read out by `pooling`, or what is read at
+    /// Training with `method` on random tokens: one sequence of each length, two classes read out by `pooling`, or what is read at
     /// tokens: a tag for each, or an answer in each sequence. Dropout is the checkpoint's.
     ///
     /// # Panics
     /// When the bench's model cannot be written or built.
-    pub fn new(device: D, size: Size, pooling: Pooling, dir: &Path, lengths: &[usize]) -> Self {
+    pub fn new(device: D, size: Size, pooling: Pooling, method: Method, dir: &Path, lengths: &[usize]) -> Self {
         let base = Base::open(&device, &checkpoint(size, dir)).expect("the bench's model");
         let mut options = classes(2, pooling);
         let mut random = Random::new(2, 0);
@@ -57,6 +57,7 @@ impl<D: Backend> Step<D> {
             }
             _ => Targets::Classes(lengths.iter().map(|_| random.below(2) as usize).collect()),
         };
+        options.method = method;
         let model = Model::new(&base, &options).expect("the bench's model");
         Self {
             optimizer: ArenaOptimizer::new(model.arena(), AdamW::default()).expect("an optimizer"),

@@ -1,6 +1,7 @@
-//! `step MODEL PRECISION SEQUENCES TOKENS [STEPS] [--device cpu|cuda[:N]] [--pooling READ-OUT]`: BitFit training steps
-//! on random tokens, dropout on, the first one not counted. MODEL is minilm, base (of BERT), large, roberta-base,
-//! distilbert-base or mpnet-base, PRECISION f32 or bf16, on a GPU also tf32, READ-OUT as in bitfit-cli.
+//! `step MODEL PRECISION SEQUENCES TOKENS [STEPS] [--device cpu|cuda[:N]] [--pooling READ-OUT] [--method METHOD]`:
+//! training steps on random tokens, dropout on, the first one not counted. MODEL is minilm, base (of BERT), large,
+//! roberta-base, distilbert-base or mpnet-base, PRECISION f32 or bf16, on a GPU also tf32, READ-OUT and METHOD as in
+//! bitfit-cli; the method is bitfit if none is given.
 //!
 //! `step MODEL PRECISION --batches FILE [--device …]`: an epoch of steps instead. A line of FILE is a batch: the
 //! lengths of its sequences.
@@ -17,15 +18,18 @@ use std::time::Instant;
 
 use benches::{MAX_TOKENS, SIZES, Size, Step};
 use bitfit_bert::heads::Pooling;
+use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::{Backend, Cpu, Precision};
 use bitfit_cuda::Cuda;
 
 const USAGE: &str = "usage: step minilm|base|large|roberta-base|distilbert-base|mpnet-base f32|tf32|bf16 \
-                     (SEQUENCES TOKENS [STEPS] | --batches FILE) [--device cpu|cuda[:N]] [--pooling READ-OUT]";
+                     (SEQUENCES TOKENS [STEPS] | --batches FILE) [--device cpu|cuda[:N]] [--pooling READ-OUT] \
+                     [--method METHOD]";
 
 struct Arguments {
     size: Size,
     pooling: Pooling,
+    method: Method,
     precision: Precision,
     /// Whether f32 products on a GPU round their factors to TF32.
     tf32: bool,
@@ -72,11 +76,13 @@ impl Arguments {
     /// Parses the arguments; `None` if they are invalid.
     fn parse(given: &[String]) -> Option<Self> {
         let (mut plain, mut device, mut batches, mut pooling) = (Vec::new(), None, None, Pooling::Pooler);
+        let mut method = Method::BitFit(BiasSelection::all());
         let mut given = given.iter().map(String::as_str);
         while let Some(argument) = given.next() {
             match argument {
                 "--device" => device = Some(given.next()?),
                 "--pooling" => pooling = given.next()?.parse().ok()?,
+                "--method" => method = given.next()?.parse().ok()?,
                 "--batches" => batches = Some(given.next()?),
                 flag if flag.starts_with('-') => return None,
                 value => plain.push(value),
@@ -94,6 +100,7 @@ impl Arguments {
         Some(Self {
             size: *SIZES.iter().find(is_named)?,
             pooling,
+            method,
             precision: if precision == "tf32" { Precision::F32 } else { precision.parse().ok()? },
             tf32: precision == "tf32",
             device: match device {
@@ -109,7 +116,7 @@ impl Arguments {
 fn main() -> ExitCode {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let arguments = Arguments::parse(&given);
-    let Some(Arguments { size, pooling, precision, tf32, device, steps }) = arguments else {
+    let Some(Arguments { size, pooling, method, precision, tf32, device, steps }) = arguments else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
@@ -119,12 +126,14 @@ fn main() -> ExitCode {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
-        (None, false) => measure(Cpu::default().with_precision(precision), (size, pooling), name, &steps, |_| None),
+        (None, false) => {
+            measure(Cpu::default().with_precision(precision), (size, pooling, method), name, &steps, |_| None)
+        }
         (Some(ordinal), _) => match Cuda::new(ordinal) {
             Ok(device) => {
                 let memory = |device: &Cuda| device.peak_memory().expect("a device that answers");
                 let device = if tf32 { device.with_tf32() } else { device.with_precision(precision) };
-                measure(device, (size, pooling), name, &steps, memory);
+                measure(device, (size, pooling, method), name, &steps, memory);
             }
             Err(error) => {
                 eprintln!("error: --device cuda:{ordinal}: {error}");
@@ -138,13 +147,13 @@ fn main() -> ExitCode {
 /// Measures the steps and prints the results. `memory` returns the peak memory of a device.
 fn measure<D: Backend>(
     device: D,
-    (size, pooling): (Size, Pooling),
+    (size, pooling, method): (Size, Pooling, Method),
     precision: &str,
     steps: &Steps,
     memory: impl Fn(&D) -> Option<u64>,
 ) {
     let models = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let mut step = Step::new(device, size, pooling, &models, &steps.lengths);
+    let mut step = Step::new(device, size, pooling, method.clone(), &models, &steps.lengths);
     println!("{{}}");
     step.run_batch(steps.batches[0].clone());
     println!("{{}}");
@@ -167,7 +176,7 @@ fn measure<D: Backend>(
     let on_device = memory(step.model.base().device());
     let megabytes = |bytes: Option<u64>| bytes.map_or("not known".into(), |bytes| format!("{} MB", bytes / 1_000_000));
     eprintln!(
-        "{} {precision} {}: {count} steps in {whole:.3} s, median {median:.5} s, least {least:.5} s, {rate:.0} tokens/s, peak RSS \
+        "{} {method} {precision} {}: {count} steps in {whole:.3} s, median {median:.5} s, least {least:.5} s, {rate:.0} tokens/s, peak RSS \
          {}{}",
         size.name,
         step.model.base().device().name(),
@@ -175,7 +184,7 @@ fn measure<D: Backend>(
         on_device.map_or(String::new(), |_| format!(", of the GPU's memory {}", megabytes(on_device))),
     );
     let result = serde_json::json!({
-        "model": size.name, "precision": precision, "tokens": tokens, "steps": count,
+        "model": size.name, "method": method.to_string(), "scalars": step.model.trainable_count(), "precision": precision, "tokens": tokens, "steps": count,
         "seconds": whole, "median_s": median, "least_s": least, "tokens_per_s": rate, "loss": loss,
         "peak_rss_bytes": peak, "peak_gpu_bytes": on_device,
     });
