@@ -28,8 +28,8 @@ pub struct Step<D: Backend> {
 }
 
 impl<D: Backend> Step<D> {
-    /// Training with `method` on random tokens: one sequence of each length, two classes read out by `pooling`, or what is read at
-    /// tokens: a tag for each, or an answer in each sequence. Dropout is the checkpoint's.
+    /// Training with `method` on random tokens: one sequence of each length, two classes read out by `pooling`, or what
+    /// is read at tokens: a tag for each, or an answer in each sequence. Dropout is the checkpoint's.
     ///
     /// # Panics
     /// When the bench's model cannot be written or built.

@@ -140,6 +140,12 @@ impl<D: Backend> Model<D> {
             (Top::Fresh(Fresh { dense, classifier, dropout }), in_head)
         };
         let Builder { arena, trainable, .. } = builder;
+        let arena = arena.build()?;
+        // What trains has been copied, and is read from the arena from here on.
+        base.tensors(pooling)
+            .roles()
+            .filter(|&role| *masks.of(role) != Mask::None)
+            .for_each(|role| base.checkpoint().release(role));
         let mut total = base.checkpoint().parameter_count() + in_head;
         match (base.checkpoint().has_pooler(), encoder.pooler.is_some()) {
             (false, true) => total += dense_layer,
@@ -158,7 +164,7 @@ impl<D: Backend> Model<D> {
             masks,
             is_finished: matches!(options.initial, InitialValues::Finished(_)),
             trainable,
-            arena: arena.build()?,
+            arena,
         })
     }
 }
@@ -215,9 +221,7 @@ impl<D: Backend> Parameters<D> for Builder<'_, D> {
             self.count(role, &mask, None);
             parts.push(WeightPart::New(self.base.architecture().parameter_name(role), tensor, mask));
         }
-        let weight = self.arena.weight_of(parts, self.base.precision(modules))?;
-        roles.iter().for_each(|&role| self.base.checkpoint().release(role));
-        Ok(weight)
+        Ok(self.arena.weight_of(parts, self.base.precision(modules))?)
     }
 
     fn position_bias(&mut self) -> Result<PositionBias<D>> {

@@ -1,5 +1,5 @@
-//! The values that a task has trained, by parameter name, apart from the device that they were trained on: whole tensors,
-//! and the entries that a mask chooses of others.
+//! The values that a task has trained, by parameter name, apart from the device that they were trained on: whole
+//! tensors, and the entries that a mask chooses of others.
 
 use std::collections::HashMap;
 

@@ -5,8 +5,8 @@ use std::{ops::Range, sync::Arc};
 use super::{FrozenMatrix, Mask, Trainable, matrix};
 use crate::{Device, Error, HostTensor, Precision, Result};
 
-/// The `[out, in]` weight of a linear layer, laid out for its products; it may hold the rows of several tensors, such as
-/// those of query, key and value.
+/// The `[out, in]` weight of a linear layer, laid out for its products; it may hold the rows of several tensors, such
+/// as those of query, key and value.
 ///
 /// Products read a trainable weight in the same layout, and as fast, as a frozen one. [`Arena::update`] brings the
 /// layout up to date: whole tensors are written again, and of others the chosen entries alone.
