@@ -6,10 +6,11 @@ use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::MaskingOptions;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse};
+use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse, seed_directory};
 use bitfit_bert::train::{BatchSize, TrainOptions};
 use bitfit_bert::{BiasSelection, Setting};
 
+use super::shared::{DataArgs, RunArgs};
 use super::values::Method;
 use super::{FinetuneArgs, name_of};
 
@@ -19,73 +20,22 @@ impl FinetuneArgs {
     /// # Errors
     /// For flags that contradict each other and for a value out of its range.
     pub fn options(&self) -> Result<FinetuneOptions> {
-        let preset = self.task.map(GlueTask::preset);
-        if let (Some(task), Some(kind)) = (self.task, self.kind)
-            && task.preset().kind != kind
-        {
-            bail!("--kind {kind} contradicts --task {task}, which is of kind {}", task.preset().kind);
-        }
-        let kind = self.kind.or(preset.map(|preset| preset.kind)).unwrap_or(Kind::Classify);
-        if self.stride.is_some() && kind != Kind::Span {
-            bail!("--stride: a text of kind {kind} has no context; choose --kind span for answers in a context");
-        }
-        let metrics = preset.map(|preset| preset.metrics.to_vec()).unwrap_or_default();
-        let defaults = TrainOptions::default();
-        let training = TrainOptions {
-            learning_rate: self.lr.or(preset.map(|preset| preset.learning_rate)).unwrap_or(defaults.learning_rate),
-            epochs: self.epochs,
-            batch_size: match (self.batch_size, self.batch_tokens) {
-                (_, Some(tokens)) => BatchSize::Tokens(tokens),
-                (Some(size), None) => BatchSize::Sequences(size),
-                (None, None) => defaults.batch_size,
-            },
-            group_by_length: self.group_by_length,
-            schedule: self.schedule,
-            warmup: self.warmup,
-            weight_decay: self.weight_decay,
-            max_grad_norm: self.clip.0,
-            seed: self.seed,
-            shuffle: !self.no_shuffle,
-            frozen_dropout: self.frozen_dropout,
-            prefix_cache_bytes: self.prefix_cache,
-            limit: self.limit,
-        };
-        let options = FinetuneOptions {
-            model: self.model.clone(),
-            train: self.train.clone(),
-            eval: self.eval.clone(),
-            read: self.read.labelled(kind, self.task, self.label.as_deref(), self.label_separator)?,
-            kind,
-            metrics,
-            method: self.method()?,
-            masking: self.masking(kind)?,
-            save_base: self.save_base.clone(),
-            pair: self.pair.into(),
-            stride: self.stride,
-            pooling: self.pooling.chosen(),
-            training,
-            device: self.machine.device.to_string(),
-            precision: name_of(self.machine.precision),
-            max_length: self.max_length,
-            dropout: self.dropout,
-            probe: self.probe()?,
-            head: self.init_head.clone().unwrap_or(HeadStart::Auto),
-            log_every: self.log_every,
-            out: self.out.clone(),
-        };
+        let mut options = options(&self.data, &self.run)?;
+        options.method = self.method()?;
+        options.probe = self.probe()?;
+        options.head = self.init_head.clone().unwrap_or(HeadStart::Auto);
+        options.training.learning_rate = self.lr.unwrap_or(options.training.learning_rate);
+        options.training.seed = self.seed;
+        options.save_base.clone_from(&self.save_base);
+        options.out.clone_from(&self.out);
         options.validate()?;
         Ok(options)
     }
 
-    /// How tokens are masked.
-    fn masking(&self, kind: Kind) -> Result<MaskingOptions> {
-        let flags = [("--mask-probability", self.mask_probability.is_some()), ("--whole-word", self.whole_word)];
-        if let Some((flag, _)) = flags.into_iter().find(|(_, is_given)| *is_given && kind != Kind::MaskedLm) {
-            bail!("{flag} masks tokens, but nothing is masked for --kind {kind}: leave it out or choose --kind mlm");
-        }
-        let defaults = MaskingOptions::default();
-        let probability = self.mask_probability.unwrap_or(defaults.probability);
-        Ok(MaskingOptions { probability, whole_words: self.whole_word })
+    /// The directories that files are written into, the outermost first.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let seeds = self.seeds.iter().flat_map(|seeds| &seeds.0).map(|&seed| seed_directory(&self.out, seed));
+        std::iter::once(self.out.clone()).chain(seeds).collect()
     }
 
     /// The file with the head's first values.
@@ -140,6 +90,77 @@ impl FinetuneArgs {
     }
 }
 
+/// The library's options of the flags that the commands which train have in common, for BitFit as it is by default.
+///
+/// # Errors
+/// For flags that contradict each other.
+pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions> {
+    let preset = data.task.map(GlueTask::preset);
+    if let (Some(task), Some(kind)) = (data.task, data.kind)
+        && task.preset().kind != kind
+    {
+        bail!("--kind {kind} contradicts --task {task}, which is of kind {}", task.preset().kind);
+    }
+    let kind = data.kind.or(preset.map(|preset| preset.kind)).unwrap_or(Kind::Classify);
+    if data.stride.is_some() && kind != Kind::Span {
+        bail!("--stride: a text of kind {kind} has no context; choose --kind span for answers in a context");
+    }
+    let defaults = TrainOptions::default();
+    let training = TrainOptions {
+        learning_rate: preset.map_or(defaults.learning_rate, |preset| preset.learning_rate),
+        epochs: run.epochs,
+        batch_size: match (run.batch_size, run.batch_tokens) {
+            (_, Some(tokens)) => BatchSize::Tokens(tokens),
+            (Some(size), None) => BatchSize::Sequences(size),
+            (None, None) => defaults.batch_size,
+        },
+        group_by_length: run.group_by_length,
+        schedule: run.schedule,
+        warmup: run.warmup,
+        weight_decay: run.weight_decay,
+        max_grad_norm: run.clip.0,
+        shuffle: !run.no_shuffle,
+        frozen_dropout: run.frozen_dropout,
+        prefix_cache_bytes: run.prefix_cache,
+        limit: data.limit,
+        ..defaults
+    };
+    Ok(FinetuneOptions {
+        model: data.model.clone(),
+        train: data.train.clone(),
+        eval: data.eval.clone(),
+        read: data.read.labelled(kind, data.task, data.label.as_deref(), data.label_separator)?,
+        kind,
+        metrics: preset.map(|preset| preset.metrics.to_vec()).unwrap_or_default(),
+        method: bitfit_bert::Method::BitFit(BiasSelection::all()),
+        masking: masking(run, kind)?,
+        save_base: None,
+        pair: run.pair.into(),
+        stride: data.stride,
+        pooling: run.pooling.chosen(),
+        training,
+        device: run.machine.device.to_string(),
+        precision: name_of(run.machine.precision),
+        max_length: data.max_length,
+        dropout: run.dropout,
+        probe: ProbeUse::Baseline,
+        head: HeadStart::Auto,
+        log_every: run.log_every,
+        out: PathBuf::new(),
+    })
+}
+
+/// How tokens are masked.
+fn masking(run: &RunArgs, kind: Kind) -> Result<MaskingOptions> {
+    let flags = [("--mask-probability", run.mask_probability.is_some()), ("--whole-word", run.whole_word)];
+    if let Some((flag, _)) = flags.into_iter().find(|(_, is_given)| *is_given && kind != Kind::MaskedLm) {
+        bail!("{flag} masks tokens, but nothing is masked for --kind {kind}: leave it out or choose --kind mlm");
+    }
+    let defaults = MaskingOptions::default();
+    let probability = run.mask_probability.unwrap_or(defaults.probability);
+    Ok(MaskingOptions { probability, whole_words: run.whole_word })
+}
+
 /// The flag that sets a setting of the library; `None` for one that no flag sets.
 pub fn flag_of(setting: Setting) -> Option<&'static str> {
     Some(match setting {
@@ -151,6 +172,8 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::WeightDecay => "--weight-decay",
         Setting::MaxGradNorm => "--clip",
         Setting::Limit => "--limit",
+        Setting::Seeds => "--seeds",
+        Setting::Methods => "--methods",
         Setting::Dropout => "--dropout",
         Setting::MaxLength => "--max-length",
         Setting::LogEvery => "--log-every",
@@ -184,12 +207,15 @@ mod tests {
     use crate::args::Cli;
 
     #[test]
-    fn every_setting_that_a_user_can_set_has_a_flag_of_finetune() {
+    fn every_setting_that_a_user_can_set_has_a_flag_of_a_command_that_trains() {
         let command = Cli::command();
-        let finetune = command.find_subcommand("finetune").unwrap();
+        let commands = ["finetune", "compare"].map(|name| command.find_subcommand(name).unwrap());
         for setting in Setting::iter() {
             let flag = flag_of(setting);
-            let is_flag = |flag: &str| finetune.get_arguments().any(|arg| arg.get_long() == flag.strip_prefix("--"));
+            let is_flag = |flag: &str| {
+                let mut arguments = commands.iter().flat_map(|command| command.get_arguments());
+                arguments.any(|arg| arg.get_long() == flag.strip_prefix("--"))
+            };
             // The training set is a file, whose content no flag sets.
             assert_eq!(flag.is_some_and(is_flag), setting != Setting::TrainingSet, "{setting}: {flag:?}");
         }
