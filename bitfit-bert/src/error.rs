@@ -112,6 +112,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The record of an earlier run, where a run is to be made that it is not of.
+    #[error("{}: {}; choose another directory, or remove this one", OneLine(.path.display()), OneLine(.reason))]
+    RunRecord {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong with it, or which setting differs.
+        reason: String,
+    },
     /// The name given for a model is neither a directory nor a model that can be fetched.
     #[error("model {model:?}: {}", OneLine(.reason))]
     ModelNotFound {

@@ -36,6 +36,12 @@ pub enum Setting {
     /// [`TrainOptions::limit`](crate::train::TrainOptions::limit).
     #[strum(serialize = "the limit of rows")]
     Limit,
+    /// The seeds of several runs.
+    #[strum(serialize = "the list of seeds")]
+    Seeds,
+    /// The methods of a comparison.
+    #[strum(serialize = "the list of methods")]
+    Methods,
     /// The dropout probability that replaces the base's.
     #[strum(serialize = "the dropout probability")]
     Dropout,

@@ -5,9 +5,8 @@
 //! skipped and prints a line that says so.
 
 mod common;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+#[path = "common/counting.rs"]
+mod counting;
 
 use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::fixture::Tiny;
@@ -16,57 +15,10 @@ use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions};
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::Cpu;
+use counting::{HIDDEN, MATRIX, counted};
 
-/// The system's allocator, which counts the requested bytes, and the requests of at least [`MATRIX`] bytes.
-struct Counting {
-    total: AtomicUsize,
-    large: AtomicUsize,
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting { total: AtomicUsize::new(0), large: AtomicUsize::new(0) };
-
-/// The hidden size of the random model, whose task has fewer parameters than its smallest matrix.
-const HIDDEN: usize = 128;
 const FFN: usize = 256;
 const LAYERS: usize = 2;
-/// The size of its smallest matrix in bytes.
-const MATRIX: usize = HIDDEN * HIDDEN * size_of::<f32>();
-
-impl Counting {
-    fn note(&self, size: usize) {
-        self.total.fetch_add(size, Relaxed);
-        self.large.fetch_add(usize::from(size >= MATRIX), Relaxed);
-    }
-}
-
-// SAFETY: every call is passed on to the system's allocator; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.note(layout.size());
-        // SAFETY: the caller keeps the conditions, which are the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the conditions, and `at` came from the system's allocator.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        self.note(size);
-        // SAFETY: the caller keeps the conditions, and `at` came from the system's allocator.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
-/// The number of bytes that `work` allocates, and the number of requests of the size of a matrix.
-fn counted<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
-    let before = [&ALLOCATOR.total, &ALLOCATOR.large].map(|counter| counter.load(Relaxed));
-    let result = work();
-    let [total, large] = [&ALLOCATOR.total, &ALLOCATOR.large].map(|counter| counter.load(Relaxed));
-    (result, total - before[0], large - before[1])
-}
 
 fn options(classes: usize, seed: u64) -> ModelOptions {
     let labels = Labels::from_names((0..classes).map(|class| class.to_string()).collect());

@@ -11,6 +11,7 @@ use bitfit_core::Backend;
 
 use crate::args::{EvalArgs, name_of};
 use crate::last_resort;
+use crate::memory;
 use crate::plan::grouped;
 use crate::report::{self, EvalReport};
 use crate::setup::{self, FoundTask, Job, Loaded};
@@ -64,7 +65,7 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         metrics: scores_as_json(&scores),
         seconds: report::rounded(seconds, 3),
         tokens_per_s: report::rate(tokens as f64, seconds),
-        peak_rss_bytes: report::peak_rss_bytes(),
+        peak_rss_bytes: memory::peak_since_start(),
         device: args.machine.device.to_string(),
         precision: name_of(args.machine.precision),
     })?;

@@ -7,23 +7,25 @@ use anyhow::{Result, anyhow, bail};
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{Finetune, Finished, Plan, PlanNote, scores_as_json};
+use bitfit_bert::run::{Finetune, Finished, Plan, PlanNote, SeedRuns, scores_as_json};
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
 
 use crate::STOPPED;
-use crate::args::{FinetuneArgs, name_of};
+use crate::args::{FinetuneArgs, Seeds, name_of};
 use crate::interrupt::Interrupt;
 use crate::last_resort;
-use crate::output::{self, OutputDirectory};
+use crate::memory;
+use crate::output::OutputDirectory;
 use crate::plan::{grouped, plan_lines};
 use crate::progress::Progress;
-use crate::report::{self, BestReport, FinetuneReport};
+use crate::report::{self, FinetuneReport};
+use crate::seeds;
 use crate::setup::{self, Job};
 
 /// Runs the command.
 pub fn run(args: FinetuneArgs) -> Result<ExitCode> {
-    setup::on_device(&args.machine, Training(&args))
+    setup::on_device(&args.run.machine, Training(&args))
 }
 
 /// The command, ready for its device.
@@ -36,25 +38,35 @@ impl Job for Training<'_> {
         let options = args.options()?;
         last_resort::check_stdout()?;
         check_files(args)?;
-        let out = OutputDirectory::check(&args.out)?;
-        let quiet = args.machine.quiet;
-        let base = Base::open(device, &hub::resolve(&args.model, quiet)?)?;
+        let out = OutputDirectory::check(&args.directories())?;
+        let quiet = args.run.machine.quiet;
+        let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;
+        if let Some(Seeds(seeds)) = &args.seeds {
+            return seeds::run(args, SeedRuns::prepare(&base, options, seeds)?, out);
+        }
         let finetune = Finetune::prepare(&base, options)?;
-        let mut plan = finetune.plan().clone();
-        if args.kind.is_some() || args.task.is_some() {
-            // Classes were asked for.
-            plan.notes.retain(|note| !matches!(note, PlanNote::MayBeScores(_)));
-        }
-        if !quiet {
-            plan_lines(&plan).iter().for_each(|line| report::say(format_args!("{line}")));
-        }
+        let plan = finetune.plan().clone();
+        say_plan(args, &plan);
         let interrupt = Interrupt::install(quiet, out.clone())?;
-        let mut progress = Progress::new(&plan, args.log_every, quiet, interrupt)?;
+        let mut progress = Progress::new(&plan, args.run.log_every, quiet, interrupt)?;
         let finished = finetune.run(&mut progress);
         progress.finish();
         out.remove_if_new_and_empty();
         conclude(args, &plan, &finished?)
     }
+}
+
+/// Shows the plan before a run starts.
+pub fn say_plan(args: &FinetuneArgs, plan: &Plan) {
+    if args.run.machine.quiet {
+        return;
+    }
+    let mut plan = plan.clone();
+    if args.data.has_chosen_kind() {
+        plan.notes.retain(|note| !matches!(note, PlanNote::MayBeScores(_)));
+    }
+    let seeds = args.seeds.as_ref().map(|seeds| &seeds.0[..]);
+    plan_lines(&plan, seeds).iter().for_each(|line| report::say(format_args!("{line}")));
 }
 
 /// Reports how a run ended.
@@ -64,12 +76,8 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
     let best = state.best.as_ref();
     let base_dir = args.save_base.as_ref().filter(|_| task.is_some());
     let seconds = state.training.as_secs_f64();
-    let end = match outcome.stop {
-        StopReason::Finished => "finished",
-        StopReason::Stopped => "stopped",
-        StopReason::Diverged { .. } => "diverged",
-    };
-    if !args.machine.quiet && !matches!(outcome.stop, StopReason::Diverged { .. }) {
+    let end = report::end(&outcome.stop);
+    if !args.run.machine.quiet && !matches!(outcome.stop, StopReason::Diverged { .. }) {
         let kept = match best {
             // A probe has no epochs.
             Some(best) if best.epoch == 0 => format!(", {}", report::scores(&best.scores)),
@@ -90,26 +98,23 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
     }
     report::print(&FinetuneReport {
         command: "finetune",
-        model: &args.model,
-        task: args.task.map(GlueTask::name),
-        method: args.method_text(plan),
+        model: &args.data.model,
+        task: args.data.task.map(GlueTask::name),
+        method: args.method_text()?,
         trainable: plan.trainable,
         biases: plan.bias_scalars(),
         total: plan.total,
         epochs: state.epochs,
         steps: state.steps,
         tokens: state.tokens,
-        best: best.and_then(|best| {
-            let score = best.scores.first()?;
-            Some(BestReport { epoch: best.epoch, metric: score.metric.name(), value: score.value })
-        }),
+        best: report::best(best),
         metrics: scores_as_json(best.map_or(&state.last, |best| &best.scores)),
         probe: probe.as_ref().map(|probe| scores_as_json(&probe.scores)),
         seconds: report::rounded(seconds, 3),
         tokens_per_s: report::rate(state.tokens as f64, seconds),
-        peak_rss_bytes: report::peak_rss_bytes(),
-        device: args.machine.device.to_string(),
-        precision: name_of(args.machine.precision),
+        peak_rss_bytes: memory::peak_since_start(),
+        device: args.run.machine.device.to_string(),
+        precision: name_of(args.run.machine.precision),
         task_file: task.as_ref().map(|task| task.path.display().to_string()),
         task_bytes: task.as_ref().map(|task| task.bytes),
         base_dir: base_dir.map(|dir| dir.display().to_string()),
@@ -136,14 +141,5 @@ fn check_files(args: &FinetuneArgs) -> Result<()> {
     if let Some(dir) = args.save_base.as_ref().filter(|dir| fs::symlink_metadata(dir).is_ok()) {
         bail!("--save-base {}: it is there already; choose a new directory", dir.display());
     }
-    for path in [Some(&args.train), args.eval.as_ref(), args.head_file()].into_iter().flatten() {
-        setup::check_input(path)?;
-    }
-    for (flag, path) in [("--train", Some(&args.train)), ("--eval", args.eval.as_ref())] {
-        let written = output::FILES.map(|name| args.out.join(name));
-        if let Some(path) = path.filter(|path| written.iter().any(|file| output::is_same_file(file, path))) {
-            bail!("{flag} {}: the run would overwrite it; choose another --out", path.display());
-        }
-    }
-    Ok(())
+    args.data.check_files(args.head_file(), &args.directories())
 }

@@ -1,7 +1,7 @@
 //! `bitfit-cli`: fine-tunes a BERT by its biases, scores it and uses it.
 //!
 //! ```text
-//! arguments (args) -> the library's options -> library calls (finetune, eval, predict) -> one JSON object (report)
+//! arguments (args) -> the library's options -> library calls (finetune, compare, …) -> one JSON object (report)
 //! ```
 //!
 //! Everything is computed in `bitfit-bert`. This is also the one place that prints an error: one line, `error: …`, on
@@ -9,15 +9,18 @@
 //! was stopped.
 
 mod args;
+mod compare;
 mod eval;
 mod finetune;
 mod interrupt;
 mod last_resort;
+mod memory;
 mod output;
 mod plan;
 mod predict;
 mod progress;
 mod report;
+mod seeds;
 mod setup;
 mod text;
 mod threads;
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     };
     let result = last_resort::report_truncated_maps().and_then(|()| match cli.command {
         Command::Finetune(args) => finetune::run(*args),
+        Command::Compare(args) => compare::run(*args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
     });

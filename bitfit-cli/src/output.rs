@@ -7,62 +7,68 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::files::AtomicFile;
-use bitfit_bert::run::{METRICS_LOG, TASK_FILE};
+use bitfit_bert::run::{COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, METRICS_LOG, RUN_RECORD, TASK_FILE};
 
 use crate::last_resort;
 
-/// The files that a run writes into its directory.
-pub const FILES: [&str; 2] = [TASK_FILE, METRICS_LOG];
+/// The files that a run or a comparison writes into its directory.
+pub const FILES: [&str; 6] =
+    [TASK_FILE, METRICS_LOG, RUN_RECORD, COMPARISON_MARKDOWN, COMPARISON_CSV, COMPARISON_CHART];
 
-/// The directory of `--out`, which exists or can be created, and takes files.
+/// The directory of `--out` and those in it, each of which exists or can be created, and takes files.
 #[derive(Clone, Debug)]
 pub struct OutputDirectory {
-    /// The directories that do not exist yet, the innermost first.
-    missing: Vec<PathBuf>,
+    /// For each, the innermost first, the directories that do not exist yet, the innermost first.
+    missing: Vec<Vec<PathBuf>>,
 }
 
 impl OutputDirectory {
     /// Refuses a directory that cannot be written or created, and one in which a name that the run writes is taken by
-    /// something other than a file. Nothing is created yet.
-    pub fn check(directory: &Path) -> Result<Self> {
-        let refuse = |error: io::Error| anyhow!("--out {}: {error}", directory.display());
-        let mut missing = Vec::new();
-        let mut existing = directory;
-        let metadata = loop {
-            match fs::metadata(if existing.as_os_str().is_empty() { Path::new(".") } else { existing }) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    // No directory can be created in place of a broken symbolic link.
-                    if existing.is_symlink() {
-                        return Err(refuse(error));
-                    }
-                    missing.push(existing.to_owned());
-                    existing = existing.parent().ok_or_else(|| refuse(error))?;
-                }
-                found => break found.map_err(refuse)?,
-            }
-        };
-        if !metadata.is_dir() {
-            bail!("--out {}: {} is not a directory", directory.display(), existing.display());
-        }
-        if missing.is_empty() {
-            FILES.iter().try_for_each(|name| check_file(directory, name))?;
-        }
-        // Permissions are not reliable on every file system and for every user, so this creates a file.
-        let probe = existing.join(format!(".bitfit-{}", std::process::id()));
-        File::create_new(&probe).map_err(refuse)?;
-        fs::remove_file(&probe).map_err(refuse)?;
-        Ok(Self { missing })
+    /// something other than a file. Nothing is created yet. The directories are listed before those in them.
+    pub fn check(directories: &[PathBuf]) -> Result<Self> {
+        let missing = directories.iter().rev().map(|directory| missing(directory));
+        Ok(Self { missing: missing.collect::<Result<_>>()? })
     }
 
     /// Removes the directories that the run created, if they are empty.
     pub fn remove_if_new_and_empty(&self) {
-        for directory in self.missing.iter().filter(|path| path.file_name().is_some()) {
+        for missing in &self.missing {
             // A directory that is not empty is not removed, and neither is what is above it.
-            if fs::remove_dir(directory).is_err() {
-                return;
-            }
+            let mut named = missing.iter().filter(|path| path.file_name().is_some());
+            _ = named.try_for_each(fs::remove_dir);
         }
     }
+}
+
+/// Checks a directory, and returns the directories that do not exist yet, the innermost first.
+fn missing(directory: &Path) -> Result<Vec<PathBuf>> {
+    let refuse = |error: io::Error| anyhow!("--out {}: {error}", directory.display());
+    let mut missing = Vec::new();
+    let mut existing = directory;
+    let metadata = loop {
+        match fs::metadata(if existing.as_os_str().is_empty() { Path::new(".") } else { existing }) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // No directory can be created in place of a broken symbolic link.
+                if existing.is_symlink() {
+                    return Err(refuse(error));
+                }
+                missing.push(existing.to_owned());
+                existing = existing.parent().ok_or_else(|| refuse(error))?;
+            }
+            found => break found.map_err(refuse)?,
+        }
+    };
+    if !metadata.is_dir() {
+        bail!("--out {}: {} is not a directory", directory.display(), existing.display());
+    }
+    if missing.is_empty() {
+        FILES.iter().try_for_each(|name| check_file(directory, name))?;
+    }
+    // Permissions are not reliable on every file system and for every user, so this creates a file.
+    let probe = existing.join(format!(".bitfit-{}", std::process::id()));
+    File::create_new(&probe).map_err(refuse)?;
+    fs::remove_file(&probe).map_err(refuse)?;
+    Ok(missing)
 }
 
 /// Refuses a name in a directory that is taken by something other than a file of its own.
@@ -150,7 +156,7 @@ mod tests {
     fn a_directory_that_can_be_created_is_accepted_and_not_created() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("a"), dir.path().join("a/b/c")] {
-            OutputDirectory::check(&path).unwrap();
+            OutputDirectory::check(&[path]).unwrap();
         }
         assert!(names(dir.path()).is_empty());
     }
@@ -160,7 +166,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
         for below in ["file", "file/a"] {
-            let message = OutputDirectory::check(&dir.path().join(below)).unwrap_err().to_string();
+            let message = OutputDirectory::check(&[dir.path().join(below)]).unwrap_err().to_string();
             assert!(message.starts_with("--out ") && message.contains(below), "{message}");
         }
         assert_eq!(names(dir.path()), ["file"]);
@@ -170,13 +176,13 @@ mod tests {
     fn only_new_and_empty_directories_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let (inner, outer) = (dir.path().join("a/b"), dir.path().join("a"));
-        let out = OutputDirectory::check(&inner).unwrap();
+        let out = OutputDirectory::check(std::slice::from_ref(&inner)).unwrap();
         fs::create_dir_all(&inner).unwrap();
         fs::write(outer.join("kept"), "").unwrap();
         out.remove_if_new_and_empty();
         assert_eq!(names(&outer), ["kept"]);
         fs::remove_file(outer.join("kept")).unwrap();
-        OutputDirectory::check(&outer).unwrap().remove_if_new_and_empty();
+        OutputDirectory::check(&[outer]).unwrap().remove_if_new_and_empty();
         assert_eq!(names(dir.path()), ["a"], "it was there before");
     }
 }

@@ -14,8 +14,9 @@ use crate::report::{SKIPPED, lines_text};
 mod labels;
 mod notes;
 
-/// The plan of a run in a few lines. Each begins with a title, or continues the line before it.
-pub fn plan_lines(plan: &Plan) -> Vec<String> {
+/// The plan of a run, or of runs of several seeds, in a few lines. Each begins with a title, or continues the line
+/// before it.
+pub fn plan_lines(plan: &Plan, seeds: Option<&[u64]>) -> Vec<String> {
     let config = &plan.config;
     let mut lines = Lines(Vec::new());
     lines.add(
@@ -46,7 +47,7 @@ pub fn plan_lines(plan: &Plan) -> Vec<String> {
         lines.add("", text);
     }
     lines.add("training", training(plan));
-    lines.add("", settings(plan));
+    lines.add("", settings(plan, seeds));
     if let Some(prefix) = &plan.cached_prefix {
         lines.add("cache", cache(prefix));
     }
@@ -164,16 +165,22 @@ fn training(plan: &Plan) -> String {
 }
 
 /// The learning rate and the other settings.
-fn settings(plan: &Plan) -> String {
+fn settings(plan: &Plan, seeds: Option<&[u64]>) -> String {
     let training = &plan.training;
     let warmup = match training.warmup {
         warmup if warmup > 0.0 => format!(" after warm-up over {} % of the steps", warmup * 100.0),
         _ => String::new(),
     };
-    format!(
-        "learning rate {}, {}{warmup}; dropout {}, seed {}",
-        training.learning_rate, training.schedule, plan.dropout, training.seed
-    )
+    let seed = match seeds {
+        Some(seeds) => format!("a run each of the seeds {}", list(seeds)),
+        None => format!("seed {}", training.seed),
+    };
+    format!("learning rate {}, {}{warmup}; dropout {}, {seed}", training.learning_rate, training.schedule, plan.dropout)
+}
+
+/// Numbers with commas.
+pub fn list(numbers: &[u64]) -> String {
+    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The stages that are computed once for each row, and the memory of their outputs.

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::Result;
-use bitfit_bert::run::Plan;
+use bitfit_bert::run::{Plan, RunEvents, RunNumber};
 use bitfit_bert::train::{EpochReport, Events, ProbeReport, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -142,6 +142,27 @@ impl Events for Progress {
 
     fn should_stop(&self) -> bool {
         self.interrupt.is_set()
+    }
+}
+
+impl RunEvents for Progress {
+    fn begin(&mut self, run: &RunNumber<'_>, plan: &Plan) {
+        (self.steps, self.epochs) = (plan.steps, plan.training.epochs);
+        let method = run.method.map_or_else(String::new, |method| format!("{method}, "));
+        let line = format!("{method}seed {}  (run {} of {})", run.seed, run.number, run.of);
+        match &mut self.view {
+            View::Quiet => {}
+            View::Lines { since, .. } => {
+                *since = Interval::default();
+                report::say(format_args!("{line}"));
+            }
+            View::Bar { bar, recent } => {
+                *recent = Recent::default();
+                bar.reset();
+                bar.set_length(plan.steps as u64);
+                bar.println(line);
+            }
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use bitfit_bert::data::Dataset;
-use bitfit_bert::train::Score;
+use bitfit_bert::run::MeanScore;
+use bitfit_bert::train::{BestEpoch, Score, StopReason};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -51,6 +52,59 @@ pub struct FinetuneReport<'a> {
     pub base_dir: Option<String>,
     /// How the run ended: `finished`, `stopped` or `diverged`.
     pub end: &'static str,
+}
+
+/// The result of `finetune` with several seeds.
+#[derive(Debug, Serialize)]
+pub struct SeedsReport<'a> {
+    pub command: &'static str,
+    pub model: &'a str,
+    pub task: Option<&'static str>,
+    pub method: String,
+    pub trainable: usize,
+    pub biases: usize,
+    pub total: usize,
+    /// The runs in the order of the seeds; the last may have been stopped.
+    pub seeds: Vec<SeedReport>,
+    /// The seed whose task file was copied, with its best epoch.
+    pub best: Option<BestSeedReport>,
+    /// The means over the runs that came to their end.
+    pub metrics: Value,
+    /// The standard deviations of these samples; null for a single run.
+    pub deviations: Value,
+    pub probe: Option<Value>,
+    /// The time spent in the training steps of all runs.
+    pub seconds: f64,
+    pub peak_rss_bytes: Option<u64>,
+    pub device: String,
+    pub precision: String,
+    /// The copy of the best seed's task file.
+    pub task_file: Option<String>,
+    pub task_bytes: Option<u64>,
+    pub end: &'static str,
+}
+
+/// The run of a seed.
+#[derive(Debug, Serialize)]
+pub struct SeedReport {
+    pub seed: u64,
+    pub epochs: usize,
+    pub steps: usize,
+    pub tokens: usize,
+    pub best: Option<BestReport>,
+    pub metrics: Value,
+    pub seconds: f64,
+    pub task_file: Option<String>,
+    pub task_bytes: Option<u64>,
+    pub end: &'static str,
+}
+
+/// The best seed.
+#[derive(Debug, Serialize)]
+pub struct BestSeedReport {
+    pub seed: u64,
+    #[serde(flatten)]
+    pub epoch: BestReport,
 }
 
 /// The best epoch.
@@ -130,6 +184,30 @@ pub fn scores(scores: &[Score]) -> String {
     scores.iter().map(|score| format!("{} {:.4}", score.metric, score.value)).collect::<Vec<_>>().join("  ")
 }
 
+/// A mean with the deviation of its sample, where there is one: `0.8271 ± 0.0060`.
+pub fn mean(mean: &MeanScore) -> String {
+    match mean.deviation {
+        Some(deviation) => format!("{:.4} ± {deviation:.4}", mean.mean),
+        None => format!("{:.4}", mean.mean),
+    }
+}
+
+/// How a run ended, as one word.
+pub fn end(stop: &StopReason) -> &'static str {
+    match stop {
+        StopReason::Finished => "finished",
+        StopReason::Stopped => "stopped",
+        StopReason::Diverged { .. } => "diverged",
+    }
+}
+
+/// The epoch that a task file holds, with the score that chose it.
+pub fn best(best: Option<&BestEpoch>) -> Option<BestReport> {
+    let best = best?;
+    let score = best.scores.first()?;
+    Some(BestReport { epoch: best.epoch, metric: score.metric.name(), value: score.value })
+}
+
 /// The number of tokens in a second; 0 before any time has passed, because JSON has no infinity.
 pub fn rate(tokens: f64, seconds: f64) -> f64 {
     if seconds > 0.0 { rounded(tokens / seconds, 1) } else { 0.0 }
@@ -141,22 +219,6 @@ pub fn rounded(value: f64, places: i32) -> f64 {
     (value * scale).round() / scale
 }
 
-/// The peak of this process's resident memory, in bytes; `None` where the system does not report it.
-#[cfg(unix)]
-pub fn peak_rss_bytes() -> Option<u64> {
-    use nix::sys::resource::{UsageWho, getrusage};
-
-    let peak = getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss();
-    let unit = if cfg!(any(target_os = "macos", target_os = "ios")) { 1 } else { 1024 };
-    u64::try_from(peak).ok().filter(|peak| *peak > 0).map(|peak| peak * unit)
-}
-
-/// The peak of this process's resident memory, in bytes; `None` where the system does not report it.
-#[cfg(not(unix))]
-pub fn peak_rss_bytes() -> Option<u64> {
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,12 +226,5 @@ mod tests {
     #[test]
     fn a_rate_is_always_a_number() {
         assert_eq!((rate(10.0, 4.0), rate(10.0, 0.0)), (2.5, 0.0));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn the_peak_covers_what_was_touched() {
-        let memory = vec![1u8; 64 << 20];
-        assert!(peak_rss_bytes().is_some_and(|peak| peak > 64 << 20), "{}", memory.len());
     }
 }

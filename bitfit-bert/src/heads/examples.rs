@@ -72,6 +72,12 @@ impl Examples {
         Some(masking.mask(epoch, rows.iter().map(|&row| (row, &self.encodings[row]))))
     }
 
+    /// The same sequences as a run of another seed draws them; `None` for sequences that are not drawn.
+    pub(crate) fn with_seed(&self, seed: u64) -> Option<Self> {
+        let Targets::Masked(masking) = &self.targets else { return None };
+        Some(masking.with_seed(seed).anew(self.encodings.clone()))
+    }
+
     /// Whether the sequences are drawn for each epoch.
     pub fn are_drawn(&self) -> bool {
         matches!(self.targets, Targets::Masked(_))

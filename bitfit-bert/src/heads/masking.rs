@@ -69,6 +69,11 @@ impl Masking {
         Self { options, vocabulary, seed: EVALUATION_SEED }
     }
 
+    /// The masks of a run of another seed.
+    pub(crate) fn with_seed(&self, seed: u64) -> Self {
+        Self { seed, ..self.clone() }
+    }
+
     /// Sequences that are masked anew in each epoch; [`Encoding::read`] has the tokens that may be chosen.
     pub fn anew(self, encodings: Vec<Encoding>) -> Examples {
         Examples::new(encodings, Targets::Masked(Arc::new(self)))

@@ -106,10 +106,10 @@ impl Method {
         }
     }
 
-    /// The learning rate that is usual for the method: 2e-5 where whole weights train, as in the papers of BERT and of
-    /// BitFit, and 1e-3 for biases and other small parts.
-    pub fn usual_learning_rate(&self) -> f32 {
-        if self.trains_whole_weights() { 2e-5 } else { 1e-3 }
+    /// The learning rate of the method where `biases` is that for biases: the same for other small parts, and 2e-5
+    /// where whole weights train, as in the papers of BERT and of BitFit.
+    pub fn learning_rate(&self, biases: f32) -> f32 {
+        if self.trains_whole_weights() { 2e-5 } else { biases }
     }
 
     /// Whether weights train whole, for which a learning rate is right that is far below that of biases.

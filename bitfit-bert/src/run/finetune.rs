@@ -2,40 +2,37 @@
 //! reported before the first step; [`Finetune::plan`] returns the plan of the run, and [`Finetune::run`] executes it.
 
 use std::fs;
+use std::sync::Arc;
 
 use bitfit_core::Backend;
 
-use crate::data::{Contents, Dataset, Example, Kind, Labels, Question, check_pairs};
-use crate::heads::{self, DEFAULT_STRIDE, Encoded, Masking, PairEncoding, Pooling, SpanSettings, TaskSpec};
+use crate::data::Kind;
+use crate::heads::Pooling;
 use crate::methods::{BiasKind, Method};
 use crate::model::{Base, InitialValues, Model, ModelOptions};
-use crate::settings::{Setting, check, check_max_length};
+use crate::settings::{Setting, check};
 use crate::train::{
-    Batches, BestEpoch, Evaluation, Events, Examples, ProbeReport, State, StopReason, TrainReport, Trainer,
+    Batches, BestEpoch, Evaluation, Events, Examples, PrefixCaches, ProbeReport, State, StopReason, TrainReport,
+    Trainer,
 };
 use crate::{Error, Result};
 
 use super::base_dir::{check_new, write_base};
-use super::head_file;
 use super::log::{METRICS_LOG, MetricsLog};
-use super::notes;
-use super::options::{FinetuneOptions, HeadStart};
+use super::options::FinetuneOptions;
 use super::plan::{InitialHead, Plan};
-use super::probe::{self, ProbeUse};
+use super::probe::{self, FittedProbe, ProbeUse};
 use super::save::{Saving, TaskWriter, WrittenTask};
-
-/// The default maximum length in tokens, if the model has as many positions.
-const DEFAULT_MAX_LENGTH: usize = 128;
-/// The same for a question with its context, as in the paper of BERT and in the examples of transformers.
-const DEFAULT_WINDOW: usize = 384;
+use super::task_data::TaskData;
 
 /// A run that is ready to start: everything is read, but nothing is written yet.
 #[derive(Debug)]
 pub struct Finetune<D: Backend> {
     options: FinetuneOptions,
     model: Model<D>,
-    train: Examples,
-    eval: Option<Examples>,
+    data: Arc<TaskData>,
+    /// The training set where it is another than that of the data.
+    masked_anew: Option<Examples>,
     plan: Plan,
 }
 
@@ -50,113 +47,47 @@ pub struct Finished {
     pub task: Option<WrittenTask>,
 }
 
+/// What runs over the same base and data hand on to the next: a probe, which depends on the rows that are trained on
+/// alone, and the outputs of frozen stages.
+#[derive(Debug, Default)]
+pub(super) struct HandedOn {
+    /// The rows of the training set that the rest is of.
+    rows: Vec<usize>,
+    probe: Option<FittedProbe>,
+    pub(super) caches: PrefixCaches,
+}
+
 impl<D: Backend> Finetune<D> {
     /// Reads the data and makes a model over `base`.
     ///
     /// # Errors
     /// Every error of reading the base's tokenizer and weights and the data; [`Error::Setting`] for impossible options.
-    pub fn prepare(base: &Base<D>, mut options: FinetuneOptions) -> Result<Self> {
-        options.validate()?;
-        options.method = options.method.seeded(options.training.seed);
-        let config = base.config();
-        let usual = if options.kind == Kind::Span { DEFAULT_WINDOW } else { DEFAULT_MAX_LENGTH };
-        let max_length = options.max_length.unwrap_or(config.max_length().min(usual));
-        if options.kind == Kind::Span {
-            let reason =
-                "it must be less than the maximum length, so that a sequence goes on where the one before ends";
-            options.stride.map_or(Ok(()), |stride| check(Setting::Stride, stride, stride < max_length, reason))?;
-        }
-        if let Some(layers) = options.method.biases().layers() {
-            let value = format!("{}-{}", layers.start(), layers.end());
-            let is_inside = *layers.end() < config.num_hidden_layers;
-            check(Setting::Layers, value, is_inside, "the model has fewer layers; they are counted from 0")?;
-        }
-        let (pooling, pooling_source) = options.pooling(base)?;
-        check_kinds(base, &options.method, pooling)?;
-        let begins_with_probe = options.begins_with_probe(pooling);
-        if begins_with_probe || options.probe == ProbeUse::Result {
-            let reason = "a probe is one layer over rows of the base, but this head has another layer of its own: choose cls or mean";
-            check(Setting::Pooling, pooling, probe::is_linear(base, pooling), reason)?;
-        }
-        let tokenizer = base.tokenizer()?;
-        options.read.contents = Contents::of(options.kind);
-        if options.kind == Kind::MaskedLm {
-            base.checkpoint().check_masked_lm()?;
-            options.read.require_labels = false;
-        }
-        let mut training_set = Dataset::read(&options.train, &options.read)?;
-        let pairs = options.kind != Kind::MaskedLm && training_set.is_paired();
-        check_pairs(&training_set.path, &training_set.examples, pairs)?;
-        let labels = match options.kind {
-            Kind::Classify => Some(Labels::of_training_set(&training_set)?),
-            Kind::Tag => Some(Labels::of_words(&training_set)?),
-            Kind::Regress | Kind::Span | Kind::MaskedLm => None,
-            Kind::MultiLabel => {
-                let (labels, separator) = Labels::of_several(&training_set)?;
-                training_set.label_separator = separator;
-                Some(labels)
-            }
-        };
-        if options.metrics.is_empty() {
-            options.metrics = heads::default_metrics(options.kind, labels.as_ref());
-        }
-        let metrics = options.metrics.clone();
-        let span = (options.kind == Kind::Span).then(|| {
-            let has_answer = |example: &Example| example.question.as_ref().is_some_and(Question::has_answer);
-            let stride = options.stride.unwrap_or(DEFAULT_STRIDE.min(max_length / 3));
-            SpanSettings { stride, unanswerable: !training_set.examples.iter().all(has_answer) }
-        });
-        let spec =
-            TaskSpec { kind: options.kind, labels, pairs, pair: options.pair, span, pooling, max_length, metrics };
-        check_max_length(max_length, config.max_length(), spec.special_tokens(tokenizer))?;
-        check_pair(base, &spec)?;
-        let eval_set = options.eval.as_ref().map(|path| Dataset::read(path, &options.read)).transpose()?;
-        if let Some(eval_set) = &eval_set {
-            check_pairs(&eval_set.path, &eval_set.examples, pairs)?;
-        }
-        let head = spec.head::<D>();
-        let seed = options.training.seed;
-        let encode = |dataset: &Dataset| {
-            let encoded = spec.encode_labelled(tokenizer, &dataset.examples, max_length)?;
-            if spec.kind == Kind::MaskedLm && encoded.encodings.is_empty() {
-                let reason =
-                    "none of its texts has a token that can be masked: to the tokenizer they are empty or unknown";
-                return Err(Error::DataFile { path: dataset.path.clone(), reason: reason.into() });
-            }
-            Ok(encoded)
-        };
-        let (train, eval, masked) = if spec.kind == Kind::MaskedLm {
-            let (options, vocabulary) = (options.masking, tokenizer.mask_vocabulary()?);
-            let Encoded { encodings, texts } = encode(&training_set)?;
-            let eval = eval_set.as_ref().map(&encode).transpose()?;
-            let once = Masking::of_evaluation(options, vocabulary.clone());
-            let eval = eval.map(|eval| once.once(&eval.encodings, 0));
-            let masked = notes::masked(training_set.examples.len(), &texts);
-            (Masking::of_training(options, vocabulary, seed).anew(encodings), eval, masked)
-        } else {
-            let examples = |dataset: &Dataset| -> Result<Examples> {
-                let targets = head.targets(dataset)?;
-                let Encoded { encodings, texts } = encode(dataset)?;
-                Ok(Examples { encodings, texts, targets })
-            };
-            (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?, Vec::new())
-        };
+    pub fn prepare(base: &Base<D>, options: FinetuneOptions) -> Result<Self> {
+        check_options(base, &options)?;
+        let data = TaskData::read(base, &options)?;
+        Self::over(base, &Arc::new(data), options)
+    }
 
-        let (initial, initial_head) = match &options.head {
-            HeadStart::File(path) => {
-                let (file, initial_head) = head_file::read(path, base.checkpoint(), &spec)?;
-                (InitialValues::HeadFile { file, seed }, initial_head)
-            }
-            _ if begins_with_probe => (InitialValues::Drawn { seed }, InitialHead::Probe),
-            _ => (InitialValues::Drawn { seed }, InitialHead::Drawn),
+    /// A run over data that was read. The options must have passed [`check_options`], and agree with those that the
+    /// data was read with but for what trains and how.
+    pub(super) fn over(base: &Base<D>, data: &Arc<TaskData>, mut options: FinetuneOptions) -> Result<Self> {
+        let spec = data.spec.clone();
+        options.metrics.clone_from(&spec.metrics);
+        let seed = options.training.seed;
+        options.method = options.method.seeded(seed);
+        let (initial, initial_head) = match &data.head {
+            Some((file, initial_head)) => (InitialValues::HeadFile { file: file.clone(), seed }, initial_head.clone()),
+            None if options.begins_with_probe(spec.pooling) => (InitialValues::Drawn { seed }, InitialHead::Probe),
+            None => (InitialValues::Drawn { seed }, InitialHead::Drawn),
         };
         let model_options = ModelOptions { spec, method: options.method.clone(), initial, dropout: options.dropout };
         let model = Model::new(base, &model_options)?;
-        let datasets: Vec<&Dataset> = [Some(&training_set), eval_set.as_ref()].into_iter().flatten().collect();
-        let plan = Plan::new(&options, &model, &train, eval.as_ref(), &datasets);
-        let mut plan = Plan { initial_head, pooling_source, ..plan };
-        plan.notes.extend(masked);
-        Ok(Self { options, model, train, eval, plan })
+        let masked_anew = data.masked_anew(seed);
+        let train = masked_anew.as_ref().unwrap_or(&data.train);
+        let plan = Plan::new(&options, &model, train, data.eval.as_ref(), &data.datasets());
+        let mut plan = Plan { initial_head, pooling_source: data.pooling_source.clone(), ..plan };
+        plan.notes.extend(data.notes.iter().cloned());
+        Ok(Self { options, model, data: Arc::clone(data), masked_anew, plan })
     }
 
     /// The plan of the run.
@@ -176,29 +107,37 @@ impl<D: Backend> Finetune<D> {
     /// [`Error::Io`] when the output directory cannot be written, and every error of [`Trainer::run`]; those of
     /// [`write_base`], of which an existing directory is refused before the first step.
     pub fn run(self, events: &mut dyn Events) -> Result<Finished> {
-        let Self { options, mut model, train, eval, plan } = self;
-        let evaluation = eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
+        self.run_with(&mut HandedOn::default(), events)
+    }
+
+    /// As [`Finetune::run`], with what an earlier run handed on, and for a later one. The result has the same bits as
+    /// without, except as [`PrefixCaches`] says.
+    pub(super) fn run_with(self, handed_on: &mut HandedOn, events: &mut dyn Events) -> Result<Finished> {
+        let Self { options, mut model, data, masked_anew, plan } = self;
+        let train = masked_anew.as_ref().unwrap_or(&data.train);
+        let evaluation = data.eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
+        let rows = Batches::new(train.lengths(), &options.training).row_numbers();
+        if handed_on.rows != rows {
+            *handed_on = HandedOn { rows, ..HandedOn::default() };
+        }
         let mut probe = None;
-        let wants_probe = match options.probe {
-            _ if plan.initial_head == InitialHead::Probe => true,
-            ProbeUse::Off => false,
-            _ if matches!(options.kind, Kind::Span | Kind::MaskedLm) => false,
-            ProbeUse::Baseline => evaluation.is_some(),
-            ProbeUse::Result => true,
-        };
-        if wants_probe {
-            let rows = Batches::new(train.lengths(), &options.training).row_numbers();
-            let (watched, over, texts) = (&mut *events, &model, &train);
-            let fit = move || probe::fit(&|| watched.should_stop(), over, texts, &rows, evaluation);
-            let Some(fitted) = model.base().device().install(fit)? else {
+        if wants_probe(&options, &plan, evaluation.is_some()) {
+            if handed_on.probe.is_none() {
+                let (watched, over, rows) = (&mut *events, &model, &handed_on.rows);
+                let fit = move || probe::fit(&|| watched.should_stop(), over, train, rows, evaluation);
+                handed_on.probe = model.base().device().install(fit)?;
+                if let Some(fitted) = &handed_on.probe {
+                    events.probe(&fitted.report);
+                }
+            }
+            let Some(fitted) = &handed_on.probe else {
                 let report = TrainReport { stop: StopReason::Stopped, state: State::default() };
                 return Ok(Finished { probe: None, report, task: None });
             };
-            events.probe(&fitted.report);
             if options.probe == ProbeUse::Result || plan.initial_head == InitialHead::Probe {
                 model.set_values(&fitted.tensors)?;
             }
-            probe = Some(fitted.report);
+            probe = Some(fitted.report.clone());
         }
         let writer = TaskWriter::new(&options, &model)?;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
@@ -212,7 +151,8 @@ impl<D: Backend> Finetune<D> {
         }
         let mut log = MetricsLog::new(&options.out.join(METRICS_LOG), options.log_every, events);
         let mut saving = Saving { writer: &writer, inner: &mut log };
-        let report = Trainer::new(&mut model, &train, evaluation, &options.training)?.run(&mut saving)?;
+        let trainer = Trainer::new(&mut model, train, evaluation, &options.training)?;
+        let report = trainer.run_with(&mut handed_on.caches, &mut saving)?;
         let written = report.state.steps > 0;
         let task = written.then(|| writer.write(&report.state, &model.arena().read()?)).transpose()?;
         if let Some(dir) = options.save_base.as_ref().filter(|_| written) {
@@ -220,6 +160,34 @@ impl<D: Backend> Finetune<D> {
         }
         log.finish().map(|()| Finished { probe, report, task })
     }
+}
+
+/// Whether a run fits a probe.
+fn wants_probe(options: &FinetuneOptions, plan: &Plan, evaluates: bool) -> bool {
+    match options.probe {
+        _ if plan.initial_head == InitialHead::Probe => true,
+        ProbeUse::Off => false,
+        _ if matches!(options.kind, Kind::Span | Kind::MaskedLm) => false,
+        ProbeUse::Baseline => evaluates,
+        ProbeUse::Result => true,
+    }
+}
+
+/// Refuses options that are invalid, or that do not suit the base, before data is read.
+pub(super) fn check_options<D: Backend>(base: &Base<D>, options: &FinetuneOptions) -> Result<()> {
+    options.validate()?;
+    if let Some(layers) = options.method.biases().layers() {
+        let value = format!("{}-{}", layers.start(), layers.end());
+        let is_inside = *layers.end() < base.config().num_hidden_layers;
+        check(Setting::Layers, value, is_inside, "the model has fewer layers; they are counted from 0")?;
+    }
+    let (pooling, _) = options.pooling(base)?;
+    check_kinds(base, &options.method, pooling)?;
+    if options.begins_with_probe(pooling) || options.probe == ProbeUse::Result {
+        let reason = "a probe is one layer over rows of the base, but this head has another layer of its own: choose cls or mean";
+        check(Setting::Pooling, pooling, probe::is_linear(base, pooling), reason)?;
+    }
+    Ok(())
 }
 
 /// Refuses a kind of bias that was chosen by name and that the model does not have, or that the head does not read.
@@ -239,15 +207,4 @@ fn check_kinds<D: Backend>(base: &Base<D>, method: &Method, pooling: Pooling) ->
             Err(Error::Setting { setting: Setting::Biases, value: kind.to_string(), reason })
         }
     }
-}
-
-/// Refuses to encode apart what is no pair, and pairs below a head whose first layer reads a single text.
-fn check_pair<D: Backend>(base: &Base<D>, spec: &TaskSpec) -> Result<()> {
-    if spec.pair == PairEncoding::Joint {
-        return Ok(());
-    }
-    let reason = "the training set has single texts, which there is no second one for";
-    check(Setting::Pair, spec.pair, spec.pairs, reason)?;
-    let reason = "this head has another layer of its own, which reads single texts: choose cls or mean";
-    check(Setting::Pooling, spec.pooling, probe::is_linear(base, spec.pooling), reason)
 }

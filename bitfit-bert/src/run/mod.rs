@@ -1,20 +1,38 @@
 //! Use cases: whole runs, from files to files.
 
 mod base_dir;
+mod chart;
+mod compare;
+mod comparison_report;
 mod finetune;
 mod head_file;
 mod log;
+mod method_choice;
 mod notes;
 mod options;
 mod plan;
 mod probe;
+mod run_record;
 mod save;
+mod seeds;
+mod statistics;
+mod table;
+mod task_data;
 
 pub use base_dir::write_base;
+pub use compare::{Comparison, PeakMemory, method_directory};
+pub use comparison_report::{
+    COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, FinishedComparison,
+};
 pub use finetune::{Finetune, Finished};
 pub use log::{METRICS_LOG, scores_as_json};
+pub use method_choice::MethodChoice;
 pub use notes::{Occurrence, PlanNote};
 pub use options::{FinetuneOptions, HeadStart};
 pub use plan::{CachedPrefix, InitialHead, Plan, PlanPart};
 pub use probe::ProbeUse;
+pub use run_record::{RUN_RECORD, RunResult};
 pub use save::{TASK_FILE, WrittenTask};
+pub use seeds::{FinishedSeeds, RunEvents, RunNumber, SeedRun, SeedRuns, seed_directory};
+pub use statistics::{MeanScore, mean_scores};
+pub use table::Table;

@@ -25,6 +25,7 @@ pub enum ProbeUse {
 }
 
 /// A probe that was fitted, and what it reached.
+#[derive(Debug)]
 pub(super) struct FittedProbe {
     pub(super) report: ProbeReport,
     /// Its head by the names that the tensors have in the model.

@@ -1,11 +1,13 @@
 //! The task file of a run, which is written after every epoch that is to be kept.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use bitfit_core::Backend;
 
 use crate::data::Kind;
+use crate::files::AtomicFile;
 use crate::model::{Base, Model, ParameterNames};
 use crate::task_file::{Best, Hyperparameters, TaskInfo};
 use crate::train::{BatchSize, EpochReport, Events, ProbeReport, State, StepReport};
@@ -16,6 +18,9 @@ use super::FinetuneOptions;
 /// The name of the task file in the output directory.
 pub const TASK_FILE: &str = "task.safetensors";
 
+/// The bytes that are copied at a time.
+const BLOCK: usize = 1 << 20;
+
 /// A written task file.
 #[derive(Clone, Debug)]
 pub struct WrittenTask {
@@ -23,6 +28,23 @@ pub struct WrittenTask {
     pub path: PathBuf,
     /// Its size.
     pub bytes: u64,
+}
+
+impl WrittenTask {
+    /// Replaces `path` by a copy of the file.
+    pub(super) fn copy_to(&self, path: &Path) -> Result<Self> {
+        let mut file = File::open(&self.path).map_err(Error::io(&self.path))?;
+        let mut copy = AtomicFile::create(path)?;
+        let mut block = vec![0; BLOCK];
+        loop {
+            match file.read(&mut block).map_err(Error::io(&self.path))? {
+                0 => break,
+                read => copy.write(&block[..read])?,
+            }
+        }
+        copy.finish()?;
+        Ok(Self { path: path.into(), bytes: self.bytes })
+    }
 }
 
 /// Writes the task files of a run; it holds the data that all of them share.

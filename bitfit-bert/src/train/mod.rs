@@ -19,7 +19,7 @@ pub use check::check_gradients;
 pub use evaluate::{Score, evaluate, outputs, scored_outputs};
 pub(crate) use evaluate::{pooled_unless, scores, stacked};
 pub use options::{BatchSize, TrainOptions};
-pub use prefix_cache::prefix_cache_bytes;
+pub use prefix_cache::{PrefixCaches, prefix_cache_bytes};
 pub use trainer::Trainer;
 
 use crate::Result;

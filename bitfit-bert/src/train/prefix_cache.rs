@@ -8,11 +8,62 @@
 use bitfit_core::{Backend, Tape, Tensor, Var};
 use ndarray::ArrayView2;
 
+use super::{Batches, Evaluation, Examples, TrainOptions};
 use crate::Result;
 use crate::model::{Batch, Model};
 use crate::tokenize::Encoding;
 
+/// The cached outputs of frozen stages for a training and an evaluation set. Runs over the same base, sets and frozen
+/// stages can hand them on ([`Trainer::run_with`](super::Trainer::run_with)).
+///
+/// What is kept was computed without dropout from weights that do not train, so it depends on no seed; where frozen
+/// stages have dropout in training, nothing of the training set is kept. On the CPU a run with another's caches has the
+/// same bits as without. On a GPU it differs within rounding, as the cache of a single run does.
+#[derive(Debug, Default)]
+pub struct PrefixCaches {
+    /// `None` if no stage is frozen, or if the frozen ones have dropout.
+    pub(super) training: Option<FrozenPrefixCache>,
+    /// `None` if no stage is frozen.
+    pub(super) evaluation: Option<FrozenPrefixCache>,
+}
+
+impl PrefixCaches {
+    /// Empty caches for a run of `model`.
+    pub(super) fn new<D: Backend>(
+        model: &Model<D>,
+        examples: &Examples,
+        batches: &Batches,
+        evaluation: Option<Evaluation<'_>>,
+        options: &TrainOptions,
+    ) -> Self {
+        let mut budget = options.prefix_cache_bytes;
+        let mut training = None;
+        if !options.frozen_dropout && examples.are_drawn() {
+            // They are others in every epoch, so nothing is kept.
+            training = FrozenPrefixCache::new(model, examples.len(), 0);
+        } else if !options.frozen_dropout {
+            training = FrozenPrefixCache::new(model, examples.len(), budget);
+            budget = budget.saturating_sub(prefix_cache_bytes(model, batches.of(&examples.encodings)));
+        }
+        let evaluation =
+            evaluation.and_then(|evaluation| FrozenPrefixCache::new(model, evaluation.examples.len(), budget));
+        Self { training, evaluation }
+    }
+
+    /// Whether these caches are of as many rows and stages as others.
+    pub(super) fn are_like(&self, other: &Self) -> bool {
+        let extents = |cache: &Option<FrozenPrefixCache>| cache.as_ref().map(|cache| (cache.stages, cache.rows.len()));
+        extents(&self.training) == extents(&other.training) && extents(&self.evaluation) == extents(&other.evaluation)
+    }
+
+    /// The number of rows whose outputs are kept.
+    pub fn rows(&self) -> usize {
+        [&self.training, &self.evaluation].into_iter().flatten().map(|cache| cache.rows.iter().flatten().count()).sum()
+    }
+}
+
 /// The outputs of the frozen stages for the rows of one set.
+#[derive(Debug)]
 pub(super) struct FrozenPrefixCache {
     stages: usize,
     rows: Vec<Option<Box<[f32]>>>,
@@ -102,7 +153,7 @@ mod tests {
     use crate::metrics::Metric;
     use crate::model::{InitialValues, ModelOptions};
     use crate::train::tests::{classification, two_classes};
-    use crate::train::{BatchSize, Evaluation, Examples, NoEvents, TrainOptions, Trainer};
+    use crate::train::{BatchSize, NoEvents, Trainer};
 
     fn build(biases: BiasSelection, dropout: f32) -> Model<Cpu> {
         let (initial, method) = (InitialValues::Drawn { seed: 1 }, Method::of_biases(biases));
@@ -146,6 +197,45 @@ mod tests {
             assert_eq!(with(0.3, 0, false), with(0.3, usize::MAX, false), "{selection}, dropout above");
             assert_ne!(with(0.3, 0, false).0, with(0.3, 0, true).0, "{selection}, dropout below");
         }
+    }
+
+    #[test]
+    fn a_run_with_the_caches_of_another_seed_has_the_bits_of_one_without() {
+        let with = |seed, dropout, frozen_dropout, caches: &mut PrefixCaches| {
+            let mut model = build(BiasSelection::all().in_layers(1..=1), dropout);
+            let batch_size = BatchSize::Sequences(2);
+            let options = TrainOptions { seed, batch_size, frozen_dropout, ..TrainOptions::default() };
+            let (train, held_out) = (examples(), examples());
+            let evaluation = Evaluation { examples: &held_out, metrics: &[Metric::Accuracy] };
+            let trainer = Trainer::new(&mut model, &train, Some(evaluation), &options).unwrap();
+            trainer.run_with(caches, &mut NoEvents).unwrap();
+            model.arena().read().unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        for (dropout, frozen_dropout, kept) in [(0.0, false, 10), (0.3, false, 10), (0.3, true, 5)] {
+            let mut caches = PrefixCaches::default();
+            for seed in 0..3 {
+                let alone = with(seed, dropout, frozen_dropout, &mut PrefixCaches::default());
+                assert_eq!(with(seed, dropout, frozen_dropout, &mut caches), alone, "seed {seed}");
+                assert_eq!(caches.rows(), kept, "with dropout below, those of the evaluation set alone");
+            }
+        }
+    }
+
+    #[test]
+    fn caches_of_other_stages_are_not_used() {
+        let run = |selection, caches: &mut PrefixCaches| {
+            let mut model = build(selection, 0.0);
+            let (train, options) = (examples(), TrainOptions::default());
+            Trainer::new(&mut model, &train, None, &options).unwrap().run_with(caches, &mut NoEvents).unwrap();
+            model.arena().read().unwrap()
+        };
+        let mut caches = PrefixCaches::default();
+        run(BiasSelection::of([BiasKind::Pooler]), &mut caches);
+        let upper = || BiasSelection::all().in_layers(1..=1);
+        assert_eq!(run(upper(), &mut caches), run(upper(), &mut PrefixCaches::default()));
+        assert_eq!(caches.rows(), 5);
+        run(BiasSelection::all(), &mut caches);
+        assert_eq!(caches.rows(), 0, "nothing is frozen");
     }
 
     #[test]

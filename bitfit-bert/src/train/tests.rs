@@ -23,7 +23,7 @@ pub(crate) fn two_classes() -> TaskSpec {
 }
 
 /// Texts with a class each.
-pub(super) fn classification(texts: &[&[u32]], classes: &[usize]) -> Examples {
+pub(crate) fn classification(texts: &[&[u32]], classes: &[usize]) -> Examples {
     let encoding = |ids: &&[u32]| Encoding { ids: ids.to_vec(), type_ids: vec![0; ids.len()], ..Encoding::default() };
     Examples::new(texts.iter().map(encoding).collect(), Targets::Classes(classes.to_vec()))
 }

@@ -6,10 +6,9 @@ use bitfit_core::optim::{AdamW, ArenaOptimizer, LearningRate};
 use bitfit_core::{Backend, Gradient, Seed, Snapshot, Var};
 
 use super::evaluate::{Stop, evaluate_unless};
-use super::prefix_cache::FrozenPrefixCache;
 use super::{
-    Batches, BestEpoch, EpochReport, Evaluation, Events, Examples, Score, State, StepReport, StopReason, TrainOptions,
-    TrainReport, check_gradients, prefix_cache_bytes,
+    Batches, BestEpoch, EpochReport, Evaluation, Events, Examples, PrefixCaches, Score, State, StepReport, StopReason,
+    TrainOptions, TrainReport, check_gradients,
 };
 use crate::model::Model;
 use crate::{Error, Result};
@@ -24,10 +23,7 @@ pub struct Trainer<'a, D: Backend> {
     optimizer: ArenaOptimizer<D>,
     gradient: Gradient<D>,
     rate: LearningRate,
-    /// The cache of the training set, if some stages are frozen and without dropout.
-    prefix_cache: Option<FrozenPrefixCache>,
-    /// The cache of the evaluation set, if some stages are frozen.
-    evaluation_cache: Option<FrozenPrefixCache>,
+    caches: PrefixCaches,
     /// The last values with a finite loss; the initial ones before the first step.
     good: Snapshot<D>,
     /// The values before the current step.
@@ -57,17 +53,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
             warmup_steps: options.warmup_steps(total_steps) as u64,
             total_steps: total_steps as u64,
         };
-        let mut budget = options.prefix_cache_bytes;
-        let mut prefix_cache = None;
-        if !options.frozen_dropout && examples.are_drawn() {
-            // They are others in every epoch, so nothing is kept.
-            prefix_cache = FrozenPrefixCache::new(model, examples.len(), 0);
-        } else if !options.frozen_dropout {
-            prefix_cache = FrozenPrefixCache::new(model, examples.len(), budget);
-            budget = budget.saturating_sub(prefix_cache_bytes(model, batches.of(&examples.encodings)));
-        }
-        let evaluation_cache =
-            evaluation.and_then(|evaluation| FrozenPrefixCache::new(model, evaluation.examples.len(), budget));
+        let caches = PrefixCaches::new(model, examples, &batches, evaluation, options);
         let hyper = AdamW { weight_decay: options.weight_decay, ..AdamW::default() };
         let arena = model.arena();
         Ok(Self {
@@ -81,8 +67,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
             options,
             batches,
             rate,
-            prefix_cache,
-            evaluation_cache,
+            caches,
             state: State::default(),
         })
     }
@@ -92,9 +77,24 @@ impl<'a, D: Backend> Trainer<'a, D> {
     /// # Errors
     /// [`Error::Core`] when the gradient check or the device fails; every error of the events. A loss that is NaN or
     /// infinite is not an error but a [`StopReason`], with the last good values kept.
-    pub fn run(mut self, events: &mut dyn Events) -> Result<TrainReport> {
+    pub fn run(self, events: &mut dyn Events) -> Result<TrainReport> {
+        self.run_with(&mut PrefixCaches::default(), events)
+    }
+
+    /// As [`Trainer::run`], with the caches of an earlier run over the same base and sets, and for a later one. Those
+    /// of other frozen stages are replaced.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn run_with(mut self, caches: &mut PrefixCaches, events: &mut dyn Events) -> Result<TrainReport> {
         let device = self.model.base().device().clone();
-        device.install(|| self.run_installed(events))
+        if caches.are_like(&self.caches) {
+            std::mem::swap(caches, &mut self.caches);
+        }
+        *caches = PrefixCaches::default();
+        let report = device.install(|| self.run_installed(events));
+        *caches = self.caches;
+        report
     }
 
     fn run_installed(&mut self, events: &mut dyn Events) -> Result<TrainReport> {
@@ -198,7 +198,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
     /// The scores after an epoch, or why the run ends instead.
     fn evaluate(&mut self, evaluation: Evaluation<'_>, events: &dyn Events) -> Result<Result<Vec<Score>, StopReason>> {
         let stop: Stop<'_> = &|| events.should_stop();
-        match evaluate_unless(stop, self.model, evaluation, self.evaluation_cache.as_mut()) {
+        match evaluate_unless(stop, self.model, evaluation, self.caches.evaluation.as_mut()) {
             Ok(Some(scores)) => Ok(Ok(scores)),
             Ok(None) => Ok(Err(StopReason::Stopped)),
             Err(Error::NotFinite { .. }) => Ok(Err(self.diverge("an output of the model became NaN or infinite")?)),
@@ -215,14 +215,14 @@ impl<'a, D: Backend> Trainer<'a, D> {
     /// Computes the loss and gradient of a batch; returns the loss, which the device may still be computing, and the
     /// number of tokens.
     fn backward(&mut self, epoch: usize, rows: &[usize], step: u32) -> Result<(Var<D>, usize)> {
-        let Self { model, examples, options, gradient, prefix_cache, .. } = self;
+        let Self { model, examples, options, gradient, caches, .. } = self;
         let drawn = examples.drawn(epoch, rows);
         let all_drawn: Vec<usize> = (0..rows.len()).collect();
         let (examples, rows) = drawn.as_ref().map_or((*examples, rows), |drawn| (drawn, &all_drawn[..]));
         gradient.clear(model.base().device())?;
         let mut tape = model.training_tape(Seed { run: options.seed, step });
         let batch = examples.batch(model, rows)?;
-        let outputs = match prefix_cache {
+        let outputs = match &mut caches.training {
             Some(cache) => cache.forward(model, &mut tape, &batch, &examples.encodings, rows)?,
             None => model.forward(&mut tape, &batch)?,
         };

@@ -3,15 +3,12 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use bitfit_bert::data::Kind;
-use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::HeadStart;
+use bitfit_bert::run::{HeadStart, MethodChoice};
 use bitfit_bert::train::TrainOptions;
-use bitfit_core::optim::Schedule;
 use clap::Args;
 
-use super::values::{self, Bias, Clip, Method, Pair, Pooling};
-use super::{MachineArgs, ReadArgs};
+use super::shared::{DataArgs, RunArgs};
+use super::values::{self, Bias, Seeds};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,84 +44,8 @@ Ctrl-C ends it at once; the task file is then that of the last epoch saved.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FinetuneArgs {
-    /// Base model: a directory with config.json, weights and a tokenizer, or a Hugging Face hub id
-    #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
-    pub model: String,
-
-    /// Labelled texts to train on; with --kind mlm texts, whose labels are ignored
-    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
-    pub train: PathBuf,
-
-    /// Labelled texts to score after each epoch; the best epoch is kept
-    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
-    pub eval: Option<PathBuf>,
-
-    /// GLUE task that sets the columns, the kind of label, the metrics and the learning rate
-    ///
-    /// Other flags override what the task sets.
-    #[arg(long, value_name = "TASK", value_parser = values::task(), help_heading = "Model and data")]
-    pub task: Option<GlueTask>,
-
     #[command(flatten)]
-    pub read: ReadArgs,
-
-    /// Column of the label, by name or by number from 0 [default: by common names]
-    ///
-    /// The common names are label, labels, gold_label, intent, category, class and score. With --kind multi-label it
-    /// may be a list of columns with commas, each of which holds 0 or 1 and gives its name to a label. Tags are in the
-    /// last column of conll, in UPOS of conllu and under tags, ner_tags or pos_tags of jsonl.
-    #[arg(long, value_name = "COL", help_heading = "Model and data")]
-    pub label: Option<String>,
-
-    /// What separates the labels of a field, where a text has several: one character, such as ; , or | [default: found
-    /// by looking at all fields]
-    #[arg(
-        long, value_name = "CHAR", value_parser = values::separator, allow_hyphen_values = true,
-        help_heading = "Model and data"
-    )]
-    pub label_separator: Option<char>,
-
-    /// Kind of label: a class (classify), a number (regress), any number of labels (multi-label), a tag for each word
-    /// (tag), the span of a context that answers a question (span), or none: masked language modelling (mlm) [default:
-    /// the task's, otherwise classify]
-    ///
-    /// Several labels are a JSON list, or one field with a separator, or columns of 0 and 1 (see --label); a text may
-    /// have none. Without a task, classes are scored by accuracy and F1 (of the second class where there are two,
-    /// otherwise the mean over classes), numbers by Spearman's and Pearson's correlation, several labels by micro F1,
-    /// macro F1 and the share of texts whose labels are all right, and tags by accuracy or, where they mark entities
-    /// (B-PER, I-PER, O), by the F1 of entities as seqeval computes it; answers are scored by the F1 of their words and
-    /// by exact match, as SQuAD's script computes them. The first metric chooses the best epoch.
-    ///
-    /// mlm adapts a model to plain texts: tokens are masked, and the model's own head for masked language modelling, of
-    /// which the biases train too, predicts them. Every token of a text is read, of a long one in several sequences. It
-    /// is scored by perplexity, of which the lowest is kept, and by the share of masked tokens that are right.
-    #[arg(long, value_name = "KIND", value_parser = values::kind(), help_heading = "Model and data")]
-    pub kind: Option<Kind>,
-
-    /// Maximum length of a sequence in tokens, at least 3, for pairs 4; longer texts are cut [default: 128, with --kind
-    /// span 384, or less if the model has fewer positions]
-    ///
-    /// With --kind tag and span nothing is cut: a longer text is several sequences.
-    #[arg(
-        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
-        help_heading = "Model and data"
-    )]
-    pub max_length: Option<usize>,
-
-    /// Number of tokens that two neighbouring sequences of a long context have in common, with --kind span
-    /// [default: 128, or a third of --max-length if that is less]
-    #[arg(
-        long, value_name = "N", value_parser = values::number::<usize>, allow_hyphen_values = true,
-        help_heading = "Model and data"
-    )]
-    pub stride: Option<usize>,
-
-    /// Train on N rows only: the first after shuffling, or the first of the file with --no-shuffle
-    #[arg(
-        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
-        help_heading = "Model and data"
-    )]
-    pub limit: Option<usize>,
+    pub data: DataArgs,
 
     /// What trains beside the head [default: bitfit]
     ///
@@ -134,27 +55,13 @@ pub struct FinetuneArgs {
     /// and the scale of every LayerNorm. frozen: the head alone. probe: the head alone, fitted to its optimum in one
     /// pass over the texts. Joined by +, as in bitfit+columns:3, the union trains.
     #[arg(long, value_name = "METHOD", help_heading = "What trains")]
-    pub method: Option<Method>,
+    pub method: Option<MethodChoice>,
 
     /// Train the entries that a safetensors file names by index lists; with --method, the union of both
     ///
     /// For the parameter NAME it has NAME.rows, NAME.columns or NAME.elements, a list of integers, or NAME.all.
     #[arg(long, value_name = "FILE", help_heading = "What trains")]
     pub mask: Option<PathBuf>,
-
-    /// What of the last layer the head reads
-    ///
-    /// A sentence encoder, such as all-MiniLM-L6-v2, was trained through its own pooling, and what it computes is lost
-    /// where another is read. The plan says what is read and why.
-    #[arg(long, value_name = "POOLING", value_enum, default_value_t = Pooling::Auto, help_heading = "What trains")]
-    pub pooling: Pooling,
-
-    /// How the two texts of a pair go through the model
-    ///
-    /// Jointly is as BERT was made for pairs, and reads how the texts answer each other. Separately suits sentence
-    /// encoders, whose vectors of two texts are made to be compared.
-    #[arg(long, value_name = "PAIR", value_enum, default_value_t = Pair::Joint, help_heading = "What trains")]
-    pub pair: Pair,
 
     /// Kinds of bias to train, a list with commas [default: all]
     ///
@@ -192,20 +99,6 @@ pub struct FinetuneArgs {
     #[arg(long, help_heading = "What trains")]
     pub no_probe: bool,
 
-    /// Probability with which a token is masked, above 0 and at most 1; only with --kind mlm [default: 0.15]
-    ///
-    /// Of the masked tokens, 80 % become the mask token, 10 % a random one and 10 % stay, drawn anew in each epoch;
-    /// each sequence has at least one. The texts of --eval are masked once, in the same way in every run.
-    #[arg(
-        long, value_name = "P", value_parser = values::number::<f64>, allow_hyphen_values = true,
-        help_heading = "Training"
-    )]
-    pub mask_probability: Option<f64>,
-
-    /// Mask all tokens of a word together; only with --kind mlm
-    #[arg(long, help_heading = "Training")]
-    pub whole_word: bool,
-
     /// Peak learning rate, above 0 [default: the task's, otherwise 1e-3]
     ///
     /// Biases need about twenty times the rate of full fine-tuning. The paper tries 1e-4, 4e-4, 7e-4 and 1e-3.
@@ -215,91 +108,22 @@ pub struct FinetuneArgs {
     )]
     pub lr: Option<f32>,
 
-    /// Number of passes over the training set, 1 to 100000
-    ///
-    /// A few hundred rows need ten or more, a hundred thousand two or three. The paper takes up to 16.
-    #[arg(
-        long, value_name = "N", default_value_t = TrainOptions::default().epochs, value_parser = values::epochs,
-        allow_negative_numbers = true, help_heading = "Training"
-    )]
-    pub epochs: usize,
-
-    /// Number of texts in a batch, at least 1 [default: 16]
-    #[arg(
-        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training"
-    )]
-    pub batch_size: Option<usize>,
-
-    /// Number of tokens in a batch, instead of texts; a longer text is a batch of its own
-    ///
-    /// Nothing is padded, so such batches take about the same time and memory for short and long texts.
-    #[arg(
-        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
-        conflicts_with = "batch_size", help_heading = "Training"
-    )]
-    pub batch_tokens: Option<usize>,
-
-    /// Put texts of similar lengths into one batch
-    ///
-    /// Rows are sorted by length and cut into batches, which are then shuffled. This saves no time here, where nothing
-    /// is padded, but it reproduces runs of other programs.
-    #[arg(long, help_heading = "Training")]
-    pub group_by_length: bool,
-
-    /// Course of the learning rate after the warm-up
-    #[arg(
-        long, value_name = "SCHEDULE", default_value_t = TrainOptions::default().schedule,
-        value_parser = values::schedule(), help_heading = "Training"
-    )]
-    pub schedule: Schedule,
-
-    /// Fraction of the steps over which the learning rate rises from 0, from 0 to 1
-    #[arg(
-        long, value_name = "FRACTION", default_value_t = TrainOptions::default().warmup,
-        value_parser = values::number::<f32>, allow_hyphen_values = true, help_heading = "Training"
-    )]
-    pub warmup: f32,
-
-    /// Decoupled weight decay, 0 or more
-    #[arg(
-        long, value_name = "DECAY", default_value_t = TrainOptions::default().weight_decay,
-        value_parser = values::number::<f64>, allow_hyphen_values = true, help_heading = "Training"
-    )]
-    pub weight_decay: f64,
-
-    /// Clip the norm of the gradient to NORM; 0 or none turns clipping off
-    #[arg(
-        long, value_name = "NORM", default_value = "1.0", value_parser = values::clip, allow_hyphen_values = true,
-        help_heading = "Training"
-    )]
-    pub clip: Clip,
-
-    /// Dropout probability in place of all of the checkpoint's, at least 0 and below 1 [default: the checkpoint's]
-    #[arg(
-        long, value_name = "P", value_parser = values::number::<f32>, allow_hyphen_values = true,
-        help_heading = "Training"
-    )]
-    pub dropout: Option<f32>,
-
-    /// Apply dropout below the lowest layer that trains too, as PyTorch does
-    ///
-    /// By default the frozen layers below it run without dropout, as in prediction, so that their output is computed
-    /// once for each text and cached: see --prefix-cache.
-    #[arg(long, help_heading = "Training")]
-    pub frozen_dropout: bool,
-
     /// Seed of the row order, of dropout, of masks and of the new head
     ///
     /// The same seed gives the same task file, byte for byte, for any number of threads.
     #[arg(
         long, value_name = "N", default_value_t = TrainOptions::default().seed, value_parser = values::seed,
-        allow_negative_numbers = true, help_heading = "Training"
+        allow_negative_numbers = true, conflicts_with = "seeds", help_heading = "Training"
     )]
     pub seed: u64,
 
-    /// Keep the order of the file in every epoch
-    #[arg(long, help_heading = "Training")]
-    pub no_shuffle: bool,
+    /// Several seeds, one run each: a range, such as 0-4, or a list, such as 0,3,7; needs --eval
+    ///
+    /// The base model is opened once and the data is read once. Each run has a directory of its own, OUT/seed-N, and is
+    /// the same as with --seed N. The scores of all and their mean and standard deviation are printed, and
+    /// OUT/task.safetensors is a copy of the best.
+    #[arg(long, value_name = "SEEDS", value_parser = values::seeds, help_heading = "Training")]
+    pub seeds: Option<Seeds>,
 
     /// Directory for task.safetensors and metrics.jsonl; it is created if it does not exist
     #[arg(long, value_name = "DIR", help_heading = "Output")]
@@ -312,22 +136,6 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub save_base: Option<PathBuf>,
 
-    /// Log every N steps, at least 1
-    #[arg(
-        long, value_name = "N", default_value_t = 50, value_parser = values::count, allow_negative_numbers = true,
-        help_heading = "Output"
-    )]
-    pub log_every: usize,
-
-    /// Memory for cached outputs of the frozen layers below the lowest that trains, such as 512M or 2G
-    ///
-    /// K, M, G and T stand for powers of 1024. Outputs that do not fit are computed in every epoch.
-    #[arg(
-        long, alias = "reuse-memory", value_name = "SIZE", default_value = "1G", value_parser = values::bytes,
-        allow_hyphen_values = true, help_heading = "Machine"
-    )]
-    pub prefix_cache: usize,
-
     #[command(flatten)]
-    pub machine: MachineArgs,
+    pub run: RunArgs,
 }

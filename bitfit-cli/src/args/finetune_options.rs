@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::MaskingOptions;
-use bitfit_bert::presets::{GlueTask, Preset};
-use bitfit_bert::run::{FinetuneOptions, HeadStart, Plan, ProbeUse};
+use bitfit_bert::presets::GlueTask;
+use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse, seed_directory};
 use bitfit_bert::train::{BatchSize, TrainOptions};
 use bitfit_bert::{BiasSelection, MaskFile, Setting};
 
-use super::values::Method;
+use super::shared::{DataArgs, RunArgs};
 use super::{FinetuneArgs, name_of};
 
 impl FinetuneArgs {
@@ -19,74 +19,23 @@ impl FinetuneArgs {
     /// # Errors
     /// For flags that contradict each other and for a value out of its range.
     pub fn options(&self) -> Result<FinetuneOptions> {
-        let preset = self.task.map(GlueTask::preset);
-        if let (Some(task), Some(kind)) = (self.task, self.kind)
-            && task.preset().kind != kind
-        {
-            bail!("--kind {kind} contradicts --task {task}, which is of kind {}", task.preset().kind);
-        }
-        let kind = self.kind.or(preset.map(|preset| preset.kind)).unwrap_or(Kind::Classify);
-        if self.stride.is_some() && kind != Kind::Span {
-            bail!("--stride: a text of kind {kind} has no context; choose --kind span for answers in a context");
-        }
-        let metrics = preset.map(|preset| preset.metrics.to_vec()).unwrap_or_default();
-        let method = self.method()?;
-        let defaults = TrainOptions::default();
-        let training = TrainOptions {
-            learning_rate: self.lr.unwrap_or_else(|| self.usual_learning_rate(&method, preset)),
-            epochs: self.epochs,
-            batch_size: match (self.batch_size, self.batch_tokens) {
-                (_, Some(tokens)) => BatchSize::Tokens(tokens),
-                (Some(size), None) => BatchSize::Sequences(size),
-                (None, None) => defaults.batch_size,
-            },
-            group_by_length: self.group_by_length,
-            schedule: self.schedule,
-            warmup: self.warmup,
-            weight_decay: self.weight_decay,
-            max_grad_norm: self.clip.0,
-            seed: self.seed,
-            shuffle: !self.no_shuffle,
-            frozen_dropout: self.frozen_dropout,
-            prefix_cache_bytes: self.prefix_cache,
-            limit: self.limit,
-        };
-        let options = FinetuneOptions {
-            model: self.model.clone(),
-            train: self.train.clone(),
-            eval: self.eval.clone(),
-            read: self.read.labelled(kind, self.task, self.label.as_deref(), self.label_separator)?,
-            kind,
-            metrics,
-            method,
-            masking: self.masking(kind)?,
-            save_base: self.save_base.clone(),
-            pair: self.pair.into(),
-            stride: self.stride,
-            pooling: self.pooling.chosen(),
-            training,
-            device: self.machine.device.to_string(),
-            precision: name_of(self.machine.precision),
-            max_length: self.max_length,
-            dropout: self.dropout,
-            probe: self.probe()?,
-            head: self.init_head.clone().unwrap_or(HeadStart::Auto),
-            log_every: self.log_every,
-            out: self.out.clone(),
-        };
+        let mut options = options(&self.data, &self.run)?;
+        options.method = self.method()?;
+        options.probe = self.probe()?;
+        options.head = self.init_head.clone().unwrap_or(HeadStart::Auto);
+        let usual = options.method.learning_rate(options.training.learning_rate);
+        options.training.learning_rate = self.lr.unwrap_or(usual);
+        options.training.seed = self.seed;
+        options.save_base.clone_from(&self.save_base);
+        options.out.clone_from(&self.out);
         options.validate()?;
         Ok(options)
     }
 
-    /// How tokens are masked.
-    fn masking(&self, kind: Kind) -> Result<MaskingOptions> {
-        let flags = [("--mask-probability", self.mask_probability.is_some()), ("--whole-word", self.whole_word)];
-        if let Some((flag, _)) = flags.into_iter().find(|(_, is_given)| *is_given && kind != Kind::MaskedLm) {
-            bail!("{flag} masks tokens, but nothing is masked for --kind {kind}: leave it out or choose --kind mlm");
-        }
-        let defaults = MaskingOptions::default();
-        let probability = self.mask_probability.unwrap_or(defaults.probability);
-        Ok(MaskingOptions { probability, whole_words: self.whole_word })
+    /// The directories that files are written into, the outermost first.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let seeds = self.seeds.iter().flat_map(|seeds| &seeds.0).map(|&seed| seed_directory(&self.out, seed));
+        std::iter::once(self.out.clone()).chain(seeds).collect()
     }
 
     /// The file with the head's first values.
@@ -99,7 +48,7 @@ impl FinetuneArgs {
 
     /// What is done with a probe.
     fn probe(&self) -> Result<ProbeUse> {
-        if self.method == Some(Method::Probe) {
+        if self.is_probe() {
             let contradicts = [("--no-probe", self.no_probe), ("--init-head", self.init_head.is_some())];
             return match contradicts.into_iter().find(|(_, is_given)| *is_given) {
                 Some((flag, _)) => {
@@ -118,8 +67,7 @@ impl FinetuneArgs {
     pub fn method(&self) -> Result<bitfit_bert::Method> {
         use bitfit_bert::Method as M;
         let named = match &self.method {
-            Some(Method::Probe) => Some(M::Frozen),
-            Some(Method::Steps(method)) => Some(method.clone()),
+            Some(choice) => Some(choice.method.clone()),
             None if self.mask.is_some() => None,
             None => Some(M::BitFit(BiasSelection::all())),
         };
@@ -152,7 +100,7 @@ impl FinetuneArgs {
         };
         let mask = self.mask.as_deref().map(MaskFile::read).transpose()?;
         Ok(match (named, mask.map(|file| M::Mask(Some(file.into())))) {
-            (Some(_), Some(_)) if self.method == Some(Method::Probe) => {
+            (Some(_), Some(_)) if self.is_probe() => {
                 bail!("--mask chooses what trains, but --method probe trains nothing: leave one out")
             }
             (Some(M::Union(mut methods)), Some(mask)) => {
@@ -166,18 +114,85 @@ impl FinetuneArgs {
     }
 
     /// The method as the result names it.
-    pub fn method_text(&self, plan: &Plan) -> String {
-        if self.method == Some(Method::Probe) { "probe".into() } else { plan.method.to_string() }
+    pub fn method_text(&self) -> Result<String> {
+        Ok(if self.is_probe() { "probe".into() } else { self.method()?.to_string() })
     }
 
-    /// The learning rate without --lr: the paper's for a task of GLUE and biases, otherwise what is usual for the
-    /// method.
-    fn usual_learning_rate(&self, method: &bitfit_bert::Method, preset: Option<&Preset>) -> f32 {
-        match preset {
-            Some(preset) if !method.trains_whole_weights() => preset.learning_rate,
-            _ => method.usual_learning_rate(),
-        }
+    /// Whether the probe is the result.
+    fn is_probe(&self) -> bool {
+        self.method.as_ref().is_some_and(|choice| choice.probe == ProbeUse::Result)
     }
+}
+
+/// The library's options of the flags that the commands which train have in common, for BitFit as it is by default.
+///
+/// # Errors
+/// For flags that contradict each other.
+pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions> {
+    let preset = data.task.map(GlueTask::preset);
+    if let (Some(task), Some(kind)) = (data.task, data.kind)
+        && task.preset().kind != kind
+    {
+        bail!("--kind {kind} contradicts --task {task}, which is of kind {}", task.preset().kind);
+    }
+    let kind = data.kind.or(preset.map(|preset| preset.kind)).unwrap_or(Kind::Classify);
+    if data.stride.is_some() && kind != Kind::Span {
+        bail!("--stride: a text of kind {kind} has no context; choose --kind span for answers in a context");
+    }
+    let defaults = TrainOptions::default();
+    let training = TrainOptions {
+        learning_rate: preset.map_or(defaults.learning_rate, |preset| preset.learning_rate),
+        epochs: run.epochs,
+        batch_size: match (run.batch_size, run.batch_tokens) {
+            (_, Some(tokens)) => BatchSize::Tokens(tokens),
+            (Some(size), None) => BatchSize::Sequences(size),
+            (None, None) => defaults.batch_size,
+        },
+        group_by_length: run.group_by_length,
+        schedule: run.schedule,
+        warmup: run.warmup,
+        weight_decay: run.weight_decay,
+        max_grad_norm: run.clip.0,
+        shuffle: !run.no_shuffle,
+        frozen_dropout: run.frozen_dropout,
+        prefix_cache_bytes: run.prefix_cache,
+        limit: data.limit,
+        ..defaults
+    };
+    Ok(FinetuneOptions {
+        model: data.model.clone(),
+        train: data.train.clone(),
+        eval: data.eval.clone(),
+        read: data.read.labelled(kind, data.task, data.label.as_deref(), data.label_separator)?,
+        kind,
+        metrics: preset.map(|preset| preset.metrics.to_vec()).unwrap_or_default(),
+        method: bitfit_bert::Method::BitFit(BiasSelection::all()),
+        masking: masking(run, kind)?,
+        save_base: None,
+        pair: run.pair.into(),
+        stride: data.stride,
+        pooling: run.pooling.chosen(),
+        training,
+        device: run.machine.device.to_string(),
+        precision: name_of(run.machine.precision),
+        max_length: data.max_length,
+        dropout: run.dropout,
+        probe: ProbeUse::Baseline,
+        head: HeadStart::Auto,
+        log_every: run.log_every,
+        out: PathBuf::new(),
+    })
+}
+
+/// How tokens are masked.
+fn masking(run: &RunArgs, kind: Kind) -> Result<MaskingOptions> {
+    let flags = [("--mask-probability", run.mask_probability.is_some()), ("--whole-word", run.whole_word)];
+    if let Some((flag, _)) = flags.into_iter().find(|(_, is_given)| *is_given && kind != Kind::MaskedLm) {
+        bail!("{flag} masks tokens, but nothing is masked for --kind {kind}: leave it out or choose --kind mlm");
+    }
+    let defaults = MaskingOptions::default();
+    let probability = run.mask_probability.unwrap_or(defaults.probability);
+    Ok(MaskingOptions { probability, whole_words: run.whole_word })
 }
 
 /// The flag that sets a setting of the library; `None` for one that no flag sets.
@@ -191,6 +206,8 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::WeightDecay => "--weight-decay",
         Setting::MaxGradNorm => "--clip",
         Setting::Limit => "--limit",
+        Setting::Seeds => "--seeds",
+        Setting::Methods => "--methods",
         Setting::Dropout => "--dropout",
         Setting::MaxLength => "--max-length",
         Setting::LogEvery => "--log-every",
@@ -224,12 +241,15 @@ mod tests {
     use crate::args::Cli;
 
     #[test]
-    fn every_setting_that_a_user_can_set_has_a_flag_of_finetune() {
+    fn every_setting_that_a_user_can_set_has_a_flag_of_a_command_that_trains() {
         let command = Cli::command();
-        let finetune = command.find_subcommand("finetune").unwrap();
+        let commands = ["finetune", "compare"].map(|name| command.find_subcommand(name).unwrap());
         for setting in Setting::iter() {
             let flag = flag_of(setting);
-            let is_flag = |flag: &str| finetune.get_arguments().any(|arg| arg.get_long() == flag.strip_prefix("--"));
+            let is_flag = |flag: &str| {
+                let mut arguments = commands.iter().flat_map(|command| command.get_arguments());
+                arguments.any(|arg| arg.get_long() == flag.strip_prefix("--"))
+            };
             // The training set is a file, whose content no flag sets.
             assert_eq!(flag.is_some_and(is_flag), setting != Setting::TrainingSet, "{setting}: {flag:?}");
         }

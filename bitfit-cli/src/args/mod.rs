@@ -1,9 +1,11 @@
 //! The arguments: raw flags as clap reads them, and from each command's flags one validated value of the library.
 
+mod compare;
 mod eval;
 mod finetune;
 mod finetune_options;
 mod predict;
+mod shared;
 mod values;
 
 use std::error::Error as _;
@@ -15,10 +17,11 @@ use bitfit_bert::presets::GlueTask;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
+pub use compare::CompareArgs;
 pub use eval::EvalArgs;
 pub use finetune::FinetuneArgs;
 pub use predict::PredictArgs;
-pub use values::{Device, MAX_THREADS, OutputFormat, Precision, name_of, threads};
+pub use values::{Device, MAX_THREADS, OutputFormat, Precision, Seeds, name_of, threads};
 
 use crate::report;
 
@@ -55,6 +58,12 @@ pub enum Command {
     /// Reads a pre-trained BERT and labelled texts, trains the biases and a new head, keeps the epoch that scores best
     /// on the evaluation set, and writes a task file, which eval and predict apply to the same base model.
     Finetune(Box<FinetuneArgs>),
+    /// Compare methods on labelled texts, each from several seeds
+    ///
+    /// Trains a task by each method from each seed, on one base model that is opened once and data that is read once,
+    /// and writes the scores with their deviations, the scalars trained, time, memory and size of the task file as a
+    /// table and a chart. Called again, it goes on where it stopped.
+    Compare(Box<CompareArgs>),
     /// Score a task file on labelled texts
     ///
     /// The base model must be the one that the task was trained on; another one is refused.

@@ -1,5 +1,6 @@
 //! Tests of the binary: its output, its files and its exit code. Each test makes its own tiny model and data.
 
+mod compare;
 mod data_files;
 mod eval;
 #[cfg(unix)]
@@ -17,6 +18,7 @@ mod output;
 mod plan;
 mod predict;
 mod refusals;
+mod seeds;
 mod span;
 mod tag;
 mod terminal;

@@ -107,7 +107,7 @@ fn what_contradicts_a_method_is_refused_in_one_line() {
         ("--mask gone.safetensors", "gone.safetensors"),
         ("--mask train.tsv", "train.tsv: not a complete safetensors file"),
         ("--mask model/model.safetensors", "expected the name of a parameter and .rows"),
-        ("--method mask", "--mask FILE"),
+        ("--method mask", "with --mask"),
         ("--method columns:99", "the method columns:99: "),
         ("--method rows", "such as rows:3"),
     ] {

@@ -126,6 +126,14 @@ impl<B> Pool<B> {
         self.free[class].push(Free { buffer, made, pass: self.pass });
     }
 
+    /// Removes all free buffers, which are to be freed, and forgets what earlier passes needed.
+    pub fn clear(&mut self) -> Vec<B> {
+        let free: Vec<Free<B>> = self.free.iter_mut().flat_map(|of_class| of_class.drain(..)).collect();
+        self.held -= free.iter().map(|free| class_len(free.made)).sum::<usize>();
+        (self.needed, self.most) = (self.in_use, self.in_use);
+        free.into_iter().map(|free| free.buffer).collect()
+    }
+
     fn need(&mut self, class: usize) {
         self.needed += class_len(class);
         self.most = self.most.max(self.needed);
@@ -237,6 +245,20 @@ mod tests {
             counted.pass(&script);
             assert_eq!(counted.made, made);
         }
+    }
+
+    #[test]
+    fn what_is_cleared_is_made_again_and_what_is_in_use_stays() {
+        let mut counted = Counted::new();
+        counted.pass(&[Ok(1024), Ok(4096)]);
+        let loan = counted.take(1024);
+        assert_eq!(counted.made, 2);
+        assert_eq!(counted.pool.clear(), [class_len(class(4096))]);
+        assert_eq!(counted.pool.held(), class_len(class(1024)));
+        counted.pool.put(loan);
+        counted.alive = counted.pool.held();
+        counted.pass(&[Ok(1024), Ok(4096)]);
+        assert_eq!(counted.made, 3, "the one that was in use serves again");
     }
 
     #[test]

@@ -50,6 +50,12 @@ impl<D: Device> Workspace<D> {
         self.shared.lock().held() * size_of::<f32>()
     }
 
+    /// Frees every buffer that is not in use. Work of another size can then begin as on a new workspace.
+    pub fn clear(&self) {
+        let free = self.shared.lock().clear();
+        drop(free);
+    }
+
     /// Marks the start of a pass through a network. Buffers that the pass does not use may be used for other sizes, or
     /// be freed when it needs new ones.
     pub(crate) fn begin_pass(&self) {

@@ -1,0 +1,254 @@
+//! The record of a finished run of a comparison: what it was made from, and what it reached. A comparison that is made
+//! again finds it beside the task file, and skips the run if it was made from the same.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::path::Path;
+
+use blake3::Hasher;
+use serde::{Deserialize, Serialize};
+
+use crate::files::{AtomicFile, MAX_CONFIG, read_bounded};
+use crate::heads::Examples;
+use crate::metrics::Metric;
+use crate::train::{BatchSize, Score};
+use crate::{Error, Result};
+
+use super::options::FinetuneOptions;
+use super::task_data::TaskData;
+
+/// The name of the record in the directory of a run.
+pub const RUN_RECORD: &str = "result.json";
+
+/// The version of the record.
+const VERSION: u32 = 1;
+
+/// What a run was made from: names with values that are compared as they are.
+pub(super) type Origin = BTreeMap<String, String>;
+
+/// The record of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RunRecord {
+    version: u32,
+    /// What the run was made from.
+    pub(super) origin: Origin,
+    /// What it reached.
+    pub(super) result: RunResult,
+}
+
+/// What a run of a comparison reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunResult {
+    /// The seed.
+    pub seed: u64,
+    /// Whether the loss became NaN or infinite before the end.
+    pub diverged: bool,
+    /// The epoch that the task file holds; 0 for a probe.
+    pub epoch: Option<usize>,
+    /// Its scores by metric, the first of which chose it; none where no epoch was scored.
+    pub scores: Vec<(String, f64)>,
+    /// The number of scalars that train, the head's included.
+    pub trainable: usize,
+    /// The number of parameters of the whole model.
+    pub total: usize,
+    /// The time spent in training steps; for a probe the time of its fit.
+    pub seconds: f64,
+    /// The size of the task file; `None` where there is none.
+    pub task_bytes: Option<u64>,
+    /// The peak of the process's resident memory; `None` where the system does not report it.
+    pub peak_memory_bytes: Option<u64>,
+    /// Whether that is the peak of this run alone, and not of the process since its start.
+    pub peak_is_of_run: bool,
+}
+
+impl RunResult {
+    /// The scores, of metrics that are known.
+    pub fn scores(&self) -> Vec<Score> {
+        let known = |(metric, value): &(String, f64)| metric.parse::<Metric>().ok().map(|metric| (metric, *value));
+        self.scores.iter().filter_map(known).map(|(metric, value)| Score { metric, value }).collect()
+    }
+}
+
+impl RunRecord {
+    pub(super) fn new(origin: Origin, result: RunResult) -> Self {
+        Self { version: VERSION, origin, result }
+    }
+
+    /// Writes the record into the directory of a run.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn write(&self, directory: &Path) -> Result<()> {
+        let json = serde_json::to_string_pretty(self).expect("a record is made of strings and numbers");
+        let mut file = AtomicFile::create(&directory.join(RUN_RECORD))?;
+        file.write(format!("{json}\n").as_bytes())?;
+        file.finish()
+    }
+
+    /// What the run in a directory reached, if there is a record of one; it must have been made from `origin`.
+    ///
+    /// # Errors
+    /// [`Error::RunRecord`] for a record that cannot be read, and for one of a run that was made from something else,
+    /// with the first difference; [`Error::Io`].
+    pub(super) fn find(directory: &Path, origin: &Origin) -> Result<Option<RunResult>> {
+        let path = directory.join(RUN_RECORD);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let refuse = |reason: String| Error::RunRecord { path: path.clone(), reason };
+        let bytes = read_bounded(&path, MAX_CONFIG)?;
+        let record: Self = serde_json::from_slice(&bytes).map_err(|error| refuse(format!("not a record: {error}")))?;
+        if record.version != VERSION {
+            return Err(refuse(format!("a record of version {}, expected {VERSION}", record.version)));
+        }
+        match difference(&record.origin, origin) {
+            None => Ok(Some(record.result)),
+            Some(difference) => Err(refuse(format!("the run there was made with another setting: {difference}"))),
+        }
+    }
+}
+
+/// The first difference between what was recorded and what is asked for.
+fn difference(recorded: &Origin, asked: &Origin) -> Option<String> {
+    let names: std::collections::BTreeSet<&String> = recorded.keys().chain(asked.keys()).collect();
+    let value = |origin: &Origin, name| origin.get(name).map_or("nothing", String::as_str).to_owned();
+    names
+        .into_iter()
+        .map(|name| (name, value(recorded, name), value(asked, name)))
+        .find_map(|(name, there, here)| (there != here).then(|| format!("{name} is {there} there and {here} here")))
+}
+
+/// What runs over this data are made from, whatever the method and the seed.
+pub(super) fn origin_of_data(data: &TaskData, base: String, tokenizer: String) -> Origin {
+    let labels = data.spec.labels.as_ref().map(|labels| labels.names().to_vec());
+    let none = || "none".to_owned();
+    [
+        ("base model", base),
+        ("tokenizer", tokenizer),
+        ("training set", fingerprint(&data.train)),
+        ("evaluation set", data.eval.as_ref().map_or_else(none, fingerprint)),
+        ("labels", labels.map_or_else(none, |labels| format!("{labels:?}"))),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+/// What a run of these options is made from beside its data.
+pub(super) fn origin_of_options(method: &str, options: &FinetuneOptions) -> Origin {
+    let training = &options.training;
+    let text = |value: Option<&dyn fmt::Display>| value.map_or_else(|| "default".into(), ToString::to_string);
+    let batch = match training.batch_size {
+        BatchSize::Sequences(size) => format!("{size} texts"),
+        BatchSize::Tokens(size) => format!("{size} tokens"),
+    };
+    let metrics: Vec<&str> = options.metrics.iter().map(Metric::name).collect();
+    [
+        ("method", method.to_owned()),
+        ("kind", options.kind.to_string()),
+        ("metrics", metrics.join(",")),
+        ("pair", options.pair.to_string()),
+        ("read-out", text(options.pooling.as_ref().map(|pooling| pooling as _))),
+        ("maximum length", text(options.max_length.as_ref().map(|length| length as _))),
+        ("stride", text(options.stride.as_ref().map(|stride| stride as _))),
+        ("masking", format!("{} {}", options.masking.probability, options.masking.whole_words)),
+        ("learning rate", training.learning_rate.to_string()),
+        ("epochs", training.epochs.to_string()),
+        ("batch", batch),
+        ("group by length", training.group_by_length.to_string()),
+        ("schedule", training.schedule.to_string()),
+        ("warm-up", training.warmup.to_string()),
+        ("weight decay", training.weight_decay.to_string()),
+        ("clipping", training.max_grad_norm.map_or_else(|| "none".into(), |norm| norm.to_string())),
+        ("dropout", text(options.dropout.as_ref().map(|dropout| dropout as _))),
+        ("frozen dropout", training.frozen_dropout.to_string()),
+        ("shuffle", training.shuffle.to_string()),
+        ("limit", text(training.limit.as_ref().map(|limit| limit as _))),
+        ("device", options.device.clone()),
+        ("precision", options.precision.clone()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+/// A hash over the sequences and targets of a set. It is compared with hashes of the same build alone, so what goes
+/// into it may be the debug format, which has every field.
+fn fingerprint(examples: &Examples) -> String {
+    struct Into(Hasher);
+    impl fmt::Write for Into {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.update(text.as_bytes());
+            Ok(())
+        }
+    }
+    let mut hasher = Into(Hasher::new());
+    let Examples { encodings, texts, targets } = examples;
+    for (text, encoding) in texts.iter().zip(encodings) {
+        _ = writeln!(hasher, "{text} {encoding:?}");
+    }
+    _ = write!(hasher, "{targets:?}");
+    hasher.0.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::tests::classification;
+
+    fn result() -> RunResult {
+        RunResult {
+            seed: 3,
+            diverged: false,
+            epoch: Some(2),
+            scores: vec![("accuracy".into(), 0.1 + 0.2)],
+            trainable: 10,
+            total: 100,
+            seconds: 1.5,
+            task_bytes: Some(7),
+            peak_memory_bytes: None,
+            peak_is_of_run: true,
+        }
+    }
+
+    fn origin(epochs: &str) -> Origin {
+        [("epochs", epochs), ("method", "bitfit")].map(|(name, value)| (name.into(), value.into())).into()
+    }
+
+    #[test]
+    fn a_record_is_found_and_one_of_other_settings_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(RunRecord::find(dir.path(), &origin("3")).unwrap(), None);
+        RunRecord::new(origin("3"), result()).write(dir.path()).unwrap();
+        assert_eq!(RunRecord::find(dir.path(), &origin("3")).unwrap(), Some(result()));
+        let message = RunRecord::find(dir.path(), &origin("5")).unwrap_err().to_string();
+        assert!(message.contains("result.json: ") && message.contains("epochs is 3 there and 5 here"), "{message}");
+        let mut more = origin("3");
+        more.insert("limit".into(), "9".into());
+        let message = RunRecord::find(dir.path(), &more).unwrap_err().to_string();
+        assert!(message.contains("limit is nothing there and 9 here"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |text: &str| {
+            std::fs::write(dir.path().join(RUN_RECORD), text).unwrap();
+            RunRecord::find(dir.path(), &origin("3")).unwrap_err().to_string()
+        };
+        assert!(refused("{").contains("not a record"));
+        let record = serde_json::to_string(&RunRecord::new(origin("3"), result())).unwrap();
+        assert!(refused(&record.replace("\"version\":1", "\"version\":2")).contains("version 2, expected 1"));
+        assert!(refused(&record.replace("\"epoch\"", "\"epcoh\"")).contains("epcoh"));
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_sequences_and_targets() {
+        let of = |texts: &[&[u32]], classes: &[usize]| fingerprint(&classification(texts, classes));
+        let all = [of(&[&[1, 2]], &[0]), of(&[&[1, 3]], &[0]), of(&[&[1, 2]], &[1]), of(&[&[1], &[2]], &[0, 0])];
+        for (place, one) in all.iter().enumerate() {
+            assert!(!all[..place].contains(one), "{place}");
+        }
+        assert_eq!(of(&[&[1, 2]], &[0]), all[0]);
+    }
+}

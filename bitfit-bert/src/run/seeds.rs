@@ -1,0 +1,171 @@
+//! Runs that differ in the seed alone, over one base and data that is read once: [`SeedRuns::prepare`] reads and checks
+//! everything, and [`SeedRuns::run`] makes one run after the other.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bitfit_core::Backend;
+
+use crate::Result;
+use crate::model::Base;
+use crate::settings::{Setting, check};
+use crate::train::{BestEpoch, Events, Score, StopReason};
+
+use super::finetune::{Finetune, Finished, HandedOn, check_options};
+use super::options::FinetuneOptions;
+use super::plan::Plan;
+use super::save::{TASK_FILE, WrittenTask};
+use super::statistics::{MeanScore, mean_scores};
+use super::task_data::TaskData;
+
+/// The events of runs that are made one after the other.
+pub trait RunEvents: Events {
+    /// Called before each run.
+    fn begin(&mut self, _run: &RunNumber<'_>, _plan: &Plan) {}
+}
+
+/// Which of several runs one is.
+#[derive(Clone, Copy, Debug)]
+pub struct RunNumber<'a> {
+    /// The name of the method that is compared; `None` where all runs are of one.
+    pub method: Option<&'a str>,
+    /// The seed.
+    pub seed: u64,
+    /// The number of the run, from 1.
+    pub number: usize,
+    /// The number of runs.
+    pub of: usize,
+}
+
+/// Runs of several seeds that are ready to start: everything is read, but nothing is written yet.
+#[derive(Debug)]
+pub struct SeedRuns<D: Backend> {
+    base: Base<D>,
+    data: Arc<TaskData>,
+    options: FinetuneOptions,
+    seeds: Vec<u64>,
+    plan: Plan,
+}
+
+/// The run of a seed.
+#[derive(Debug)]
+pub struct SeedRun {
+    /// The seed.
+    pub seed: u64,
+    /// What was reached.
+    pub finished: Finished,
+}
+
+impl SeedRun {
+    /// The epoch that the task file holds.
+    pub fn best(&self) -> Option<&BestEpoch> {
+        self.finished.report.state.best.as_ref()
+    }
+
+    /// The first score of that epoch, which chose it.
+    fn score(&self) -> Option<Score> {
+        self.best()?.scores.first().copied()
+    }
+}
+
+/// The results of the runs.
+#[derive(Debug)]
+pub struct FinishedSeeds {
+    /// The runs that were made, in the order of the seeds; the last may have been stopped.
+    pub runs: Vec<SeedRun>,
+    /// The place of the best of them.
+    pub best: Option<usize>,
+    /// The task file of the best, a copy in the output directory itself.
+    pub task: Option<WrittenTask>,
+}
+
+impl FinishedSeeds {
+    /// The means of the scores over the runs that came to their end.
+    pub fn means(&self) -> Vec<MeanScore> {
+        let ended = self.runs.iter().filter(|run| run.finished.report.stop == StopReason::Finished);
+        let scores: Vec<&[Score]> = ended.filter_map(|run| Some(&run.best()?.scores[..])).collect();
+        mean_scores(&scores)
+    }
+
+    /// How the last run ended, or else the first one that diverged.
+    pub fn stop(&self) -> StopReason {
+        let stops = || self.runs.iter().map(|run| &run.finished.report.stop);
+        let stopped = stops().find(|stop| **stop == StopReason::Stopped);
+        stopped.or_else(|| stops().find(|stop| **stop != StopReason::Finished)).cloned().unwrap_or(StopReason::Finished)
+    }
+}
+
+/// The directory of a seed's files in the output directory of several.
+pub fn seed_directory(out: &Path, seed: u64) -> PathBuf {
+    out.join(format!("seed-{seed}"))
+}
+
+impl<D: Backend> SeedRuns<D> {
+    /// Reads the data for runs over `base` of each of the seeds, in place of that of the options.
+    ///
+    /// # Errors
+    /// As [`Finetune::prepare`]; [`crate::Error::Setting`] where there is no seed, one twice, or no evaluation set to
+    /// compare the seeds on.
+    pub fn prepare(base: &Base<D>, mut options: FinetuneOptions, seeds: &[u64]) -> Result<Self> {
+        check_seeds(seeds, options.eval.is_some())?;
+        if let Some(dir) = &options.save_base {
+            let reason = "each seed has another base as its result: choose a single seed";
+            check(Setting::SaveBase, dir.display(), false, reason)?;
+        }
+        options.training.seed = seeds[0];
+        check_options(base, &options)?;
+        let data = Arc::new(TaskData::read(base, &options)?);
+        let plan = Finetune::over(base, &data, options.clone())?.plan().clone();
+        Ok(Self { base: base.clone(), data, options, seeds: seeds.to_vec(), plan })
+    }
+
+    /// The plan of the first run. Those of the others differ in the seed, and, with a limit of rows, in the rows.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Makes the runs, each into its own directory ([`seed_directory`]). After each that is the best so far by the
+    /// first metric, its task file is copied into the output directory.
+    ///
+    /// Each has the bits of a single run of its seed; see [`PrefixCaches`](crate::train::PrefixCaches) for a GPU.
+    /// A run that diverges does not keep the next from being made; one that is stopped is the last.
+    ///
+    /// # Errors
+    /// As [`Finetune::run`].
+    pub fn run(self, events: &mut dyn RunEvents) -> Result<FinishedSeeds> {
+        let mut handed_on = HandedOn::default();
+        let mut done = FinishedSeeds { runs: Vec::new(), best: None, task: None };
+        for (place, &seed) in self.seeds.iter().enumerate() {
+            let mut options = self.options.clone();
+            options.training.seed = seed;
+            options.out = seed_directory(&self.options.out, seed);
+            let run = Finetune::over(&self.base, &self.data, options)?;
+            let number = RunNumber { method: None, seed, number: place + 1, of: self.seeds.len() };
+            events.begin(&number, run.plan());
+            let run = SeedRun { seed, finished: run.run_with(&mut handed_on, &mut *events)? };
+            let best = done.best.and_then(|best| done.runs[best].score());
+            let is_best = run
+                .score()
+                .is_some_and(|score| best.is_none_or(|best: Score| score.metric.is_better(score.value, best.value)));
+            if let Some(task) = run.finished.task.as_ref().filter(|_| is_best) {
+                done.task = Some(task.copy_to(&self.options.out.join(TASK_FILE))?);
+                done.best = Some(place);
+            }
+            let stop = run.finished.report.stop.clone();
+            done.runs.push(run);
+            if stop == StopReason::Stopped {
+                break;
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// Refuses seeds whose runs there would be nothing to compare of.
+pub(super) fn check_seeds(seeds: &[u64], evaluates: bool) -> Result<()> {
+    let list = || seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    check(Setting::Seeds, list(), !seeds.is_empty(), "there must be at least one")?;
+    let is_twice = seeds.iter().enumerate().any(|(place, seed)| seeds[..place].contains(seed));
+    check(Setting::Seeds, list(), !is_twice, "one of them is listed twice")?;
+    check(Setting::Seeds, list(), evaluates, "their runs are compared on an evaluation set, and none is given")
+}

@@ -1,0 +1,155 @@
+//! The data of a task: read, checked and tokenised once, for one run or for several over one base.
+
+use std::path::PathBuf;
+
+use bitfit_core::Backend;
+
+use crate::data::{Contents, Dataset, Example, Kind, Labels, Question, check_pairs};
+use crate::heads::{
+    self, DEFAULT_STRIDE, Encoded, Examples, Masking, PairEncoding, PoolingSource, SpanSettings, TaskSpec,
+};
+use crate::model::{Base, TensorFile};
+use crate::settings::{Setting, check, check_max_length};
+use crate::{Error, Result};
+
+use super::head_file;
+use super::notes::{self, PlanNote};
+use super::options::{FinetuneOptions, HeadStart};
+use super::plan::InitialHead;
+use super::probe;
+
+/// The default maximum length in tokens, if the model has as many positions.
+const DEFAULT_MAX_LENGTH: usize = 128;
+/// The same for a question with its context, as in the paper of BERT and in the examples of transformers.
+const DEFAULT_WINDOW: usize = 384;
+
+/// What runs over the same files have in common, whatever trains and from whatever seed.
+#[derive(Debug)]
+pub(super) struct TaskData {
+    pub(super) spec: TaskSpec,
+    pub(super) pooling_source: PoolingSource,
+    pub(super) training_set: Dataset,
+    pub(super) eval_set: Option<Dataset>,
+    /// The training set; masks, where it is masked, are drawn from the seed of the options that it was read with.
+    pub(super) train: Examples,
+    pub(super) seed: u64,
+    pub(super) eval: Option<Examples>,
+    /// The file with the head's first values, if they come from one.
+    pub(super) head: Option<(TensorFile, InitialHead)>,
+    pub(super) notes: Vec<PlanNote>,
+}
+
+impl TaskData {
+    /// Reads the data of the options. They must be valid.
+    ///
+    /// # Errors
+    /// Every error of reading the base's tokenizer, the data and a head's file; [`Error::Setting`] for settings that do
+    /// not suit them.
+    pub(super) fn read<D: Backend>(base: &Base<D>, options: &FinetuneOptions) -> Result<Self> {
+        let config = base.config();
+        let usual = if options.kind == Kind::Span { DEFAULT_WINDOW } else { DEFAULT_MAX_LENGTH };
+        let max_length = options.max_length.unwrap_or(config.max_length().min(usual));
+        if options.kind == Kind::Span {
+            let reason =
+                "it must be less than the maximum length, so that a sequence goes on where the one before ends";
+            options.stride.map_or(Ok(()), |stride| check(Setting::Stride, stride, stride < max_length, reason))?;
+        }
+        let (pooling, pooling_source) = options.pooling(base)?;
+        let tokenizer = base.tokenizer()?;
+        let mut read = options.read.clone();
+        read.contents = Contents::of(options.kind);
+        if options.kind == Kind::MaskedLm {
+            base.checkpoint().check_masked_lm()?;
+            read.require_labels = false;
+        }
+        let mut training_set = Dataset::read(&options.train, &read)?;
+        let pairs = options.kind != Kind::MaskedLm && training_set.is_paired();
+        check_pairs(&training_set.path, &training_set.examples, pairs)?;
+        let labels = labels(options.kind, &mut training_set)?;
+        let metrics = match options.metrics.is_empty() {
+            true => heads::default_metrics(options.kind, labels.as_ref()),
+            false => options.metrics.clone(),
+        };
+        let span = (options.kind == Kind::Span).then(|| {
+            let has_answer = |example: &Example| example.question.as_ref().is_some_and(Question::has_answer);
+            let stride = options.stride.unwrap_or(DEFAULT_STRIDE.min(max_length / 3));
+            SpanSettings { stride, unanswerable: !training_set.examples.iter().all(has_answer) }
+        });
+        let spec =
+            TaskSpec { kind: options.kind, labels, pairs, pair: options.pair, span, pooling, max_length, metrics };
+        check_max_length(max_length, config.max_length(), spec.special_tokens(tokenizer))?;
+        check_pair(base, &spec)?;
+        let eval_set = options.eval.as_ref().map(|path| Dataset::read(path, &read)).transpose()?;
+        if let Some(eval_set) = &eval_set {
+            check_pairs(&eval_set.path, &eval_set.examples, pairs)?;
+        }
+        let head = spec.head::<D>();
+        let seed = options.training.seed;
+        let encode = |dataset: &Dataset| {
+            let encoded = spec.encode_labelled(tokenizer, &dataset.examples, max_length)?;
+            if spec.kind == Kind::MaskedLm && encoded.encodings.is_empty() {
+                let reason =
+                    "none of its texts has a token that can be masked: to the tokenizer they are empty or unknown";
+                return Err(Error::DataFile { path: dataset.path.clone(), reason: reason.into() });
+            }
+            Ok(encoded)
+        };
+        let (train, eval, notes) = if spec.kind == Kind::MaskedLm {
+            let (options, vocabulary) = (options.masking, tokenizer.mask_vocabulary()?);
+            let Encoded { encodings, texts } = encode(&training_set)?;
+            let eval = eval_set.as_ref().map(&encode).transpose()?;
+            let once = Masking::of_evaluation(options, vocabulary.clone());
+            let eval = eval.map(|eval| once.once(&eval.encodings, 0));
+            let masked = notes::masked(training_set.examples.len(), &texts);
+            (Masking::of_training(options, vocabulary, seed).anew(encodings), eval, masked)
+        } else {
+            let examples = |dataset: &Dataset| -> Result<Examples> {
+                let targets = head.targets(dataset)?;
+                let Encoded { encodings, texts } = encode(dataset)?;
+                Ok(Examples { encodings, texts, targets })
+            };
+            (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?, Vec::new())
+        };
+        let file = |path: &PathBuf| head_file::read(path, base.checkpoint(), &spec);
+        let head = match &options.head {
+            HeadStart::File(path) => Some(file(path)?),
+            HeadStart::Auto | HeadStart::Probe | HeadStart::Drawn => None,
+        };
+        Ok(Self { spec, pooling_source, training_set, eval_set, train, seed, eval, head, notes })
+    }
+
+    /// The data sets, first the training set.
+    pub(super) fn datasets(&self) -> Vec<&Dataset> {
+        [Some(&self.training_set), self.eval_set.as_ref()].into_iter().flatten().collect()
+    }
+
+    /// The training set of a run of this seed, where it is another than what was read.
+    pub(super) fn masked_anew(&self, seed: u64) -> Option<Examples> {
+        if seed == self.seed { None } else { self.train.with_seed(seed) }
+    }
+}
+
+/// The classes or labels of a training set; `None` for kinds that have none. Finds what separates several labels.
+fn labels(kind: Kind, training_set: &mut Dataset) -> Result<Option<Labels>> {
+    Ok(match kind {
+        Kind::Classify => Some(Labels::of_training_set(training_set)?),
+        Kind::Tag => Some(Labels::of_words(training_set)?),
+        Kind::Regress | Kind::Span | Kind::MaskedLm => None,
+        Kind::MultiLabel => {
+            let (labels, separator) = Labels::of_several(training_set)?;
+            training_set.label_separator = separator;
+            Some(labels)
+        }
+    })
+}
+
+/// Refuses to encode apart what is no pair, and pairs below a head whose first layer reads a single text.
+fn check_pair<D: Backend>(base: &Base<D>, spec: &TaskSpec) -> Result<()> {
+    if spec.pair == PairEncoding::Joint {
+        return Ok(());
+    }
+    let reason = "the training set has single texts, which there is no second one for";
+    check(Setting::Pair, spec.pair, spec.pairs, reason)?;
+    let reason = "this head has another layer of its own, which reads single texts: choose cls or mean";
+    check(Setting::Pooling, spec.pooling, probe::is_linear(base, spec.pooling), reason)
+}

@@ -1,0 +1,131 @@
+//! `compare`: several methods on one task, their scores side by side.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bitfit_bert::hub;
+use bitfit_bert::model::Base;
+use bitfit_bert::presets::GlueTask;
+use bitfit_bert::run::{
+    COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, Comparison, FinishedComparison, MeanScore,
+    PeakMemory, PlanNote,
+};
+use bitfit_bert::train::StopReason;
+use bitfit_core::Backend;
+use serde_json::{Map, Value, json};
+
+use crate::STOPPED;
+use crate::args::{CompareArgs, name_of};
+use crate::interrupt::Interrupt;
+use crate::last_resort;
+use crate::memory;
+use crate::output::OutputDirectory;
+use crate::plan::{list, plan_lines};
+use crate::progress::Progress;
+use crate::report;
+use crate::setup::{self, Job};
+
+/// Runs the command.
+pub fn run(args: CompareArgs) -> Result<ExitCode> {
+    setup::on_device(&args.run.machine, Comparing(&args))
+}
+
+/// The command, ready for its device.
+struct Comparing<'a>(&'a CompareArgs);
+
+impl Job for Comparing<'_> {
+    fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
+        let Self(args) = self;
+        let (options, choices) = (args.options()?, args.choices()?);
+        last_resort::check_stdout()?;
+        args.data.check_files(None, &args.directories())?;
+        let out = OutputDirectory::check(&args.directories())?;
+        let quiet = args.run.machine.quiet;
+        let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;
+        let comparison = Comparison::prepare(&base, options, &choices, &args.seeds.0)?;
+        let (done, of) = comparison.done();
+        if !quiet {
+            say_plan(args, &comparison);
+            if done > 0 {
+                report::say(format_args!("{done} of {of} runs are on disk, and are not made again"));
+            }
+        }
+        let interrupt = Interrupt::install(quiet, out.clone())?;
+        let mut progress = Progress::new(comparison.plan(), args.run.log_every, quiet, interrupt)?;
+        let finished = comparison.run(&mut progress, PeakMemory { reset: memory::reset_peak, read: memory::peak });
+        progress.finish();
+        out.remove_if_new_and_empty();
+        conclude(args, &finished?, done)
+    }
+}
+
+/// Shows the plan of the first run, and what the others differ in.
+fn say_plan<D: Backend>(args: &CompareArgs, comparison: &Comparison<D>) {
+    let mut plan = comparison.plan().clone();
+    if args.data.has_chosen_kind() {
+        plan.notes.retain(|note| !matches!(note, PlanNote::MayBeScores(_)));
+    }
+    let names: Vec<&str> = args.methods.iter().map(|method| method.name.as_str()).collect();
+    report::say(format_args!("compares  {}, from the seeds {}; the first run:", names.join(", "), list(&args.seeds.0)));
+    plan_lines(&plan, None).iter().for_each(|line| report::say(format_args!("{line}")));
+}
+
+/// Reports the result. `skipped` runs were on disk already.
+fn conclude(args: &CompareArgs, finished: &FinishedComparison, skipped: usize) -> Result<ExitCode> {
+    let runs: usize = finished.methods.iter().map(|method| method.runs.len()).sum();
+    let file = |name: &str| args.out.join(name).display().to_string();
+    let files = [COMPARISON_MARKDOWN, COMPARISON_CSV, COMPARISON_CHART].map(file);
+    let end = report::end(&finished.stop);
+    if !args.run.machine.quiet {
+        finished.table().lines().iter().for_each(|line| report::say(format_args!("{line}")));
+        finished.remarks().iter().for_each(|remark| report::say(format_args!("{remark}")));
+        match runs {
+            0 => report::say(format_args!("{end} before the end of a run: nothing was written")),
+            _ => report::say(format_args!("{end}: {}", files.join(", "))),
+        }
+    }
+    let methods: Vec<Value> = finished.methods.iter().map(method).collect();
+    report::print(&json!({
+        "command": "compare",
+        "model": args.data.model,
+        "task": args.data.task.map(GlueTask::name),
+        "seeds": args.seeds.0,
+        "methods": methods,
+        "runs": runs,
+        "skipped": skipped,
+        "files": if runs > 0 { json!(files) } else { json!([]) },
+        "device": args.run.machine.device.to_string(),
+        "precision": name_of(args.run.machine.precision),
+        "end": end,
+    }))?;
+    Ok(if finished.stop == StopReason::Stopped { ExitCode::from(STOPPED) } else { ExitCode::SUCCESS })
+}
+
+/// A method for the result.
+fn method(method: &ComparedMethod) -> Value {
+    let means = method.means();
+    let of_means = |value: fn(&MeanScore) -> Option<f64>| -> Value {
+        means.iter().map(|mean| (mean.metric.name().to_owned(), value(mean).into())).collect::<Map<_, _>>().into()
+    };
+    let learning_rate = method.learning_rate.and_then(|rate| rate.to_string().parse::<f64>().ok());
+    let runs = method.runs.iter().map(|run| {
+        json!({
+            "seed": run.seed,
+            "epoch": run.epoch,
+            "metrics": run.scores.iter().cloned().map(|(name, value)| (name, value.into())).collect::<Map<_, _>>(),
+            "seconds": report::rounded(run.seconds, 3),
+            "end": if run.diverged { "diverged" } else { "finished" },
+        })
+    });
+    json!({
+        "method": method.name,
+        "learning_rate": learning_rate,
+        "metrics": of_means(|mean| Some(mean.mean)),
+        "deviations": of_means(|mean| mean.deviation),
+        "trainable": method.trainable(),
+        "seconds": method.seconds().map(|seconds| report::rounded(seconds, 3)),
+        "task_bytes": method.task_bytes(),
+        "peak_rss_bytes": method.peak_memory_bytes(),
+        "runs": runs.collect::<Vec<_>>(),
+    })
+}
