@@ -39,8 +39,8 @@ pub struct CompareArgs {
 
     /// Methods to compare, a list with commas: probe, bitfit, frozen, or bitfit:KIND+KIND with kinds of bias
     ///
-    /// A probe is a linear head over the frozen base, fitted to its optimum in one pass over the texts; it depends on no
-    /// seed unless --limit chooses its rows. bitfit trains all biases, or those of the kinds behind the colon (see
+    /// A probe is a linear head over the frozen base, fitted to its optimum in one pass over the texts; it depends on
+    /// no seed unless --limit chooses its rows. bitfit trains all biases, or those of the kinds behind the colon (see
     /// finetune --bias). frozen trains the head alone, step by step. The head begins as in finetune.
     #[arg(
         long, value_name = "LIST", value_delimiter = ',', required = true, value_parser = values::method_choice,
