@@ -15,6 +15,9 @@ pub enum Setting {
     /// [`TrainOptions::learning_rate`](crate::train::TrainOptions::learning_rate).
     #[strum(serialize = "the learning rate")]
     LearningRate,
+    /// [`Rates::layer_decay`](crate::train::Rates::layer_decay).
+    #[strum(serialize = "the layer decay")]
+    LayerDecay,
     /// [`TrainOptions::epochs`](crate::train::TrainOptions::epochs).
     #[strum(serialize = "the number of epochs")]
     Epochs,

@@ -24,8 +24,12 @@ pub struct OutputDirectory {
 
 impl OutputDirectory {
     /// Refuses a directory that cannot be written or created, and one in which a name that the run writes is taken by
-    /// something other than a file. Nothing is created yet. The directories are listed before those in them.
+    /// something other than a file. Nothing is created yet. The first is that of `--out`, and the others are in it: of
+    /// those a symbolic link is refused, because it leads out of it.
     pub fn check(directories: &[PathBuf]) -> Result<Self> {
+        if let Some(inner) = directories.iter().skip(1).find(|inner| inner.is_symlink()) {
+            bail!("--out {}: it is a symbolic link; remove it or choose another directory", inner.display());
+        }
         let missing = directories.iter().rev().map(|directory| missing(directory));
         Ok(Self { missing: missing.collect::<Result<_>>()? })
     }
@@ -170,6 +174,17 @@ mod tests {
             assert!(message.starts_with("--out ") && message.contains(below), "{message}");
         }
         assert_eq!(names(dir.path()), ["file"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_place_of_an_inner_directory_is_refused() {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let inner = dir.path().join("seed-0");
+        std::os::unix::fs::symlink(elsewhere.path(), &inner).unwrap();
+        let message = OutputDirectory::check(&[dir.path().to_owned(), inner.clone()]).unwrap_err().to_string();
+        assert!(message.contains("seed-0: it is a symbolic link"), "{message}");
+        OutputDirectory::check(&[inner]).unwrap();
     }
 
     #[test]

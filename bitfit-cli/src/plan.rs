@@ -6,7 +6,7 @@ use bitfit_bert::data::Kind;
 use bitfit_bert::heads::{PairEncoding, Pooling, PoolingSource};
 use bitfit_bert::model::TrainableKind;
 use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanPart};
-use bitfit_bert::train::BatchSize;
+use bitfit_bert::train::{BatchSize, RateSummary};
 use indicatif::{BinaryBytes, HumanCount};
 
 use crate::report::{SKIPPED, lines_text};
@@ -48,6 +48,7 @@ pub fn plan_lines(plan: &Plan, seeds: Option<&[u64]>) -> Vec<String> {
     }
     lines.add("training", training(plan));
     lines.add("", settings(plan, seeds));
+    plan.rates.iter().for_each(|rates| lines.add("", rates_text(rates)));
     if let Some(prefix) = &plan.cached_prefix {
         lines.add("cache", cache(prefix));
     }
@@ -178,6 +179,16 @@ fn settings(plan: &Plan, seeds: Option<&[u64]>) -> String {
     format!("learning rate {}, {}{warmup}; dropout {}, {seed}", training.learning_rate, training.schedule, plan.dropout)
 }
 
+/// The rates of a group of tensors.
+fn rates_text(rates: &RateSummary) -> String {
+    let RateSummary { group, scalars, lowest, highest } = rates;
+    let range = match lowest == highest {
+        true => format!("{highest}"),
+        false => format!("{highest:.3e} in the highest layer, {lowest:.3e} in the lowest"),
+    };
+    format!("learning rate of {group:<10} {range}  ({} values)", grouped(*scalars))
+}
+
 /// Numbers with commas.
 pub fn list(numbers: &[u64]) -> String {
     numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
@@ -200,7 +211,17 @@ fn cache(prefix: &CachedPrefix) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bitfit_bert::train::RateGroup;
+
     use super::*;
+
+    #[test]
+    fn the_rates_of_a_group_are_one_or_a_range() {
+        let rates = |lowest| RateSummary { group: RateGroup::Head, scalars: 1026, lowest, highest: 1e-3 };
+        assert_eq!(rates_text(&rates(1e-3)), "learning rate of head       0.001  (1,026 values)");
+        let text = rates_text(&rates(9e-4));
+        assert!(text.contains("1.000e-3 in the highest layer, 9.000e-4 in the lowest  ("), "{text}");
+    }
 
     #[test]
     fn the_thousands_of_a_number_are_apart() {

@@ -35,7 +35,7 @@ const STYLE: &str = "\
 .back{fill:#fff}.ink{fill:#1f2328}.soft{fill:#59636e}.grid{stroke:#d1d9e0}.mark{fill:#0969da}.bar{stroke:#0969da}
 @media (prefers-color-scheme:dark){.back{fill:#0d1117}.ink{fill:#f0f6fc}.soft{fill:#9198a1}.grid{stroke:#3d444d}\
 .mark{fill:#4493f8}.bar{stroke:#4493f8}}
-text{font:13px system-ui,-apple-system,\"Segoe UI\",Helvetica,Arial,sans-serif}";
+text{font:13px system-ui,-apple-system,\"Segoe UI\",Helvetica,Arial,sans-serif}text.title{font-weight:600}";
 
 impl Chart {
     /// The SVG.
@@ -56,7 +56,7 @@ impl Chart {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
              height=\"{height}\" role=\"img\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
              <rect class=\"back\" width=\"{width}\" height=\"{height}\"/>\n\
-             <text class=\"ink\" x=\"{MARGIN}\" y=\"26\" font-weight=\"600\">{title}</text>\n",
+             <text class=\"ink title\" x=\"{MARGIN}\" y=\"26\">{title}</text>\n",
             title = escaped(&self.title)
         );
         for tick in axis.ticks() {

@@ -84,8 +84,7 @@ impl<D: Backend> Comparison<D> {
             all.push((choice, options));
         }
         let data = TaskData::read(base, &all[0].1)?;
-        let weights = base.fingerprint_for(data.spec.kind)?.to_owned();
-        let of_data = origin_of_data(&data, weights, base.tokenizer()?.fingerprint());
+        let of_data = origin_of_data(base, &data)?;
         let data = Arc::new(data);
         let mut methods = Vec::new();
         for (choice, mut options) in all {

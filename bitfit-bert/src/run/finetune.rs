@@ -13,7 +13,7 @@ use crate::model::{Base, InitialValues, Model, ModelOptions};
 use crate::settings::{Setting, check};
 use crate::train::{
     Batches, BestEpoch, Evaluation, Events, Examples, PrefixCaches, ProbeReport, State, StopReason, TrainReport,
-    Trainer,
+    Trainer, rate_summaries,
 };
 use crate::{Error, Result};
 
@@ -85,7 +85,12 @@ impl<D: Backend> Finetune<D> {
         let masked_anew = data.masked_anew(seed);
         let train = masked_anew.as_ref().unwrap_or(&data.train);
         let plan = Plan::new(&options, &model, train, data.eval.as_ref(), &data.datasets());
-        let mut plan = Plan { initial_head, pooling_source: data.pooling_source.clone(), ..plan };
+        // A probe is fitted without steps.
+        let rates = match options.probe {
+            ProbeUse::Result => Vec::new(),
+            ProbeUse::Off | ProbeUse::Baseline => rate_summaries(&model, &options.training)?,
+        };
+        let mut plan = Plan { initial_head, pooling_source: data.pooling_source.clone(), rates, ..plan };
         plan.notes.extend(data.notes.iter().cloned());
         Ok(Self { options, model, data: Arc::clone(data), masked_anew, plan })
     }

@@ -10,7 +10,7 @@ use crate::heads::{MaskingOptions, NO_ANSWER, PairEncoding, Pooling, PoolingSour
 use crate::methods::Method;
 use crate::model::{Model, TrainableKind};
 use crate::tokenize::Encoding;
-use crate::train::{Batches, Examples, TrainOptions, prefix_cache_bytes};
+use crate::train::{Batches, Examples, RateSummary, TrainOptions, prefix_cache_bytes};
 
 use super::FinetuneOptions;
 use super::notes::{self, PlanNote};
@@ -60,6 +60,8 @@ pub struct Plan {
     pub tokens: usize,
     /// The number of steps of the whole run.
     pub steps: usize,
+    /// The rates of groups of tensors; none where all have that of the settings.
+    pub rates: Vec<RateSummary>,
     /// The settings of the run.
     pub training: TrainOptions,
     /// The dropout probability.
@@ -177,6 +179,7 @@ impl Plan {
                 true => None,
                 false => cached_prefix(model, training, batches.of(&train.encodings)),
             },
+            rates: Vec::new(),
             training: training.clone(),
             device: model.base().device().name(),
             skipped: skipped.filter(|(_, lines)| *lines > 0).collect(),

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
+use bitfit_core::Backend;
 use blake3::Hasher;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{AtomicFile, MAX_CONFIG, read_bounded};
 use crate::heads::Examples;
 use crate::metrics::Metric;
+use crate::model::Base;
 use crate::train::{BatchSize, Score};
 use crate::{Error, Result};
 
@@ -120,19 +122,29 @@ fn difference(recorded: &Origin, asked: &Origin) -> Option<String> {
         .find_map(|(name, there, here)| (there != here).then(|| format!("{name} is {there} there and {here} here")))
 }
 
-/// What runs over this data are made from, whatever the method and the seed.
-pub(super) fn origin_of_data(data: &TaskData, base: String, tokenizer: String) -> Origin {
-    let labels = data.spec.labels.as_ref().map(|labels| labels.names().to_vec());
+/// What runs over this base and data are made from, whatever the method and the seed.
+///
+/// # Errors
+/// Those of reading the base's weights, tokenizer and configuration.
+pub(super) fn origin_of_data<D: Backend>(base: &Base<D>, data: &TaskData) -> Result<Origin> {
+    let spec = &data.spec;
+    let labels = spec.labels.as_ref().map(|labels| labels.names().to_vec());
     let none = || "none".to_owned();
-    [
-        ("base model", base),
-        ("tokenizer", tokenizer),
+    // All of it: of what is no part of an answer, such as dropout, training depends on some.
+    let config = read_bounded(&base.checkpoint().dir().join("config.json"), MAX_CONFIG)?;
+    Ok([
+        ("base model", base.fingerprint_for(spec.kind)?.to_owned()),
+        ("config.json", blake3::hash(&config).to_hex().to_string()),
+        ("tokenizer", base.tokenizer()?.fingerprint()),
+        ("read-out", spec.pooling.to_string()),
+        ("maximum length", spec.max_length.to_string()),
+        ("stride", spec.span.map_or_else(none, |span| span.stride.to_string())),
         ("training set", fingerprint(&data.train)),
         ("evaluation set", data.eval.as_ref().map_or_else(none, fingerprint)),
         ("labels", labels.map_or_else(none, |labels| format!("{labels:?}"))),
     ]
     .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    .into())
 }
 
 /// What a run of these options is made from beside its data.
@@ -143,17 +155,17 @@ pub(super) fn origin_of_options(method: &str, options: &FinetuneOptions) -> Orig
         BatchSize::Sequences(size) => format!("{size} texts"),
         BatchSize::Tokens(size) => format!("{size} tokens"),
     };
+    let groups: Vec<String> = training.rates.groups.iter().map(|(group, rate)| format!("{group}={rate}")).collect();
     let metrics: Vec<&str> = options.metrics.iter().map(Metric::name).collect();
     [
         ("method", method.to_owned()),
         ("kind", options.kind.to_string()),
         ("metrics", metrics.join(",")),
         ("pair", options.pair.to_string()),
-        ("read-out", text(options.pooling.as_ref().map(|pooling| pooling as _))),
-        ("maximum length", text(options.max_length.as_ref().map(|length| length as _))),
-        ("stride", text(options.stride.as_ref().map(|stride| stride as _))),
         ("masking", format!("{} {}", options.masking.probability, options.masking.whole_words)),
         ("learning rate", training.learning_rate.to_string()),
+        ("rates of groups", groups.join(",")),
+        ("layer decay", training.rates.layer_decay.to_string()),
         ("epochs", training.epochs.to_string()),
         ("batch", batch),
         ("group by length", training.group_by_length.to_string()),

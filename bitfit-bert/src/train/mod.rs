@@ -10,6 +10,7 @@ mod check;
 mod evaluate;
 mod options;
 mod prefix_cache;
+mod rates;
 mod trainer;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use evaluate::{Score, evaluate, outputs, scored_outputs};
 pub(crate) use evaluate::{pooled_unless, scores, stacked};
 pub use options::{BatchSize, TrainOptions};
 pub use prefix_cache::{PrefixCaches, prefix_cache_bytes};
+pub use rates::{RateGroup, RateSummary, Rates, rate_summaries};
 pub use trainer::Trainer;
 
 use crate::Result;

@@ -2,6 +2,7 @@
 
 use bitfit_core::optim::Schedule;
 
+use super::Rates;
 use crate::Result;
 use crate::settings::{Setting, check};
 
@@ -20,6 +21,8 @@ pub enum BatchSize {
 pub struct TrainOptions {
     /// The learning rate at its highest.
     pub learning_rate: f32,
+    /// Rates of groups of tensors and of layers that differ from it.
+    pub rates: Rates,
     /// The number of passes over the training set.
     pub epochs: usize,
     /// The size of a batch.
@@ -54,6 +57,7 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             learning_rate: 1e-3,
+            rates: Rates::default(),
             epochs: 3,
             batch_size: BatchSize::Sequences(16),
             group_by_length: false,
@@ -78,6 +82,7 @@ impl TrainOptions {
     pub fn validate(&self) -> Result<()> {
         let positive = |value: f32| value.is_finite() && value > 0.0;
         check(Setting::LearningRate, self.learning_rate, positive(self.learning_rate), "it must be a number above 0")?;
+        self.rates.validate()?;
         check(Setting::Epochs, self.epochs, self.epochs > 0, "it must be at least 1")?;
         let (setting, size) = match self.batch_size {
             BatchSize::Sequences(size) => (Setting::BatchSize, size),

@@ -6,6 +6,7 @@ use bitfit_core::optim::{AdamW, ArenaOptimizer, LearningRate};
 use bitfit_core::{Backend, Gradient, Seed, Snapshot, Var};
 
 use super::evaluate::{Stop, evaluate_unless};
+use super::rates::peak_rates;
 use super::{
     Batches, BestEpoch, EpochReport, Evaluation, Events, Examples, PrefixCaches, Score, State, StepReport, StopReason,
     TrainOptions, TrainReport, check_gradients,
@@ -23,6 +24,8 @@ pub struct Trainer<'a, D: Backend> {
     optimizer: ArenaOptimizer<D>,
     gradient: Gradient<D>,
     rate: LearningRate,
+    /// The peak rate of each entry of the arena, where they differ from that of the options.
+    peaks: Option<Vec<f32>>,
     caches: PrefixCaches,
     /// The last values with a finite loss; the initial ones before the first step.
     good: Snapshot<D>,
@@ -53,6 +56,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
             warmup_steps: options.warmup_steps(total_steps) as u64,
             total_steps: total_steps as u64,
         };
+        let peaks = peak_rates(model, options)?;
         let caches = PrefixCaches::new(model, examples, &batches, evaluation, options);
         let hyper = AdamW { weight_decay: options.weight_decay, ..AdamW::default() };
         let arena = model.arena();
@@ -67,6 +71,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
             options,
             batches,
             rate,
+            peaks,
             caches,
             state: State::default(),
         })
@@ -165,9 +170,16 @@ impl<'a, D: Backend> Trainer<'a, D> {
             let learning_rate = self.rate.at(self.state.steps as u64);
             let (loss, tokens) = self.backward(epoch, &rows, self.state.steps as u32)?;
             // The whole step is queued before the host waits for the loss; a step that diverged is undone.
-            let Self { model, optimizer, gradient, before, options, .. } = self;
+            let Self { model, optimizer, gradient, before, options, rate, peaks, state, .. } = self;
             model.arena().save(before)?;
-            optimizer.step(model.arena_mut(), gradient, learning_rate, options.max_grad_norm)?;
+            match peaks {
+                None => optimizer.step(model.arena_mut(), gradient, learning_rate, options.max_grad_norm)?,
+                Some(peaks) => {
+                    let at = |&peak: &f32| LearningRate { peak, ..*rate }.at(state.steps as u64);
+                    let rates: Vec<f32> = peaks.iter().map(at).collect();
+                    optimizer.step_by_entry(model.arena_mut(), gradient, &rates, options.max_grad_norm)?;
+                }
+            }
             let loss = loss.tensor().to_array()?[[0, 0]];
             if !loss.is_finite() {
                 stop = StopReason::Diverged { step, what: format!("the loss is {loss}") };

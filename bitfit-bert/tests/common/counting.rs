@@ -1,5 +1,5 @@
-//! The system's allocator, which counts what is allocated, for tests of what a piece of work allocates. A test file that
-//! includes it has one test, because the counters are the process's.
+//! The system's allocator, which counts what is allocated, for tests of what a piece of work allocates. A test file
+//! that includes it has one test, because the counters are the process's.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -8,7 +8,7 @@ use bitfit_bert::train::TrainOptions;
 use clap::Args;
 
 use super::shared::{DataArgs, RunArgs};
-use super::values::{self, Bias, Seeds};
+use super::values::{self, Bias, GroupRates, Seeds};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,14 +99,18 @@ pub struct FinetuneArgs {
     #[arg(long, help_heading = "What trains")]
     pub no_probe: bool,
 
-    /// Peak learning rate, above 0 [default: the task's, otherwise 1e-3]
+    /// Peak learning rate, above 0, or those of groups, such as head=1e-3,bias=4e-3 [default: the task's, otherwise
+    /// 1e-3]
     ///
-    /// Biases need about twenty times the rate of full fine-tuning. The paper tries 1e-4, 4e-4, 7e-4 and 1e-3.
+    /// Biases need about twenty times the rate of full fine-tuning. The paper tries 1e-4, 4e-4, 7e-4 and 1e-3. The
+    /// groups are head (what the task adds), bias, layernorm (scales and shifts; without a rate of their own, shifts
+    /// have that of bias and scales that of weight) and weight (matrices and embeddings). The others have the default,
+    /// or a number before the groups: 1e-3,head=5e-3. A group of which nothing trains is refused.
     #[arg(
-        long, value_name = "RATE", value_parser = values::number::<f32>, allow_hyphen_values = true,
+        long, value_name = "RATE|GROUP=RATE", value_parser = values::group_rates, allow_hyphen_values = true,
         help_heading = "Training"
     )]
-    pub lr: Option<f32>,
+    pub lr: Option<GroupRates>,
 
     /// Seed of the row order, of dropout, of masks and of the new head
     ///

@@ -7,10 +7,11 @@ use bitfit_bert::data::Kind;
 use bitfit_bert::heads::MaskingOptions;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse, seed_directory};
-use bitfit_bert::train::{BatchSize, TrainOptions};
+use bitfit_bert::train::{BatchSize, Rates, TrainOptions};
 use bitfit_bert::{BiasSelection, MaskFile, Setting};
 
 use super::shared::{DataArgs, RunArgs};
+use super::values::GroupRates;
 use super::{FinetuneArgs, name_of};
 
 impl FinetuneArgs {
@@ -23,8 +24,11 @@ impl FinetuneArgs {
         options.method = self.method()?;
         options.probe = self.probe()?;
         options.head = self.init_head.clone().unwrap_or(HeadStart::Auto);
-        let usual = options.method.learning_rate(options.training.learning_rate);
-        options.training.learning_rate = self.lr.unwrap_or(usual);
+        options.training.learning_rate = options.method.learning_rate(options.training.learning_rate);
+        if let Some(GroupRates { all, of }) = &self.lr {
+            options.training.learning_rate = all.unwrap_or(options.training.learning_rate);
+            options.training.rates.groups.clone_from(of);
+        }
         options.training.seed = self.seed;
         options.save_base.clone_from(&self.save_base);
         options.out.clone_from(&self.out);
@@ -142,6 +146,7 @@ pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions>
     let defaults = TrainOptions::default();
     let training = TrainOptions {
         learning_rate: preset.map_or(defaults.learning_rate, |preset| preset.learning_rate),
+        rates: Rates { layer_decay: run.layer_decay, ..Rates::default() },
         epochs: run.epochs,
         batch_size: match (run.batch_size, run.batch_tokens) {
             (_, Some(tokens)) => BatchSize::Tokens(tokens),
@@ -199,6 +204,7 @@ fn masking(run: &RunArgs, kind: Kind) -> Result<MaskingOptions> {
 pub fn flag_of(setting: Setting) -> Option<&'static str> {
     Some(match setting {
         Setting::LearningRate => "--lr",
+        Setting::LayerDecay => "--layer-decay",
         Setting::Epochs => "--epochs",
         Setting::BatchSize => "--batch-size",
         Setting::BatchTokens => "--batch-tokens",

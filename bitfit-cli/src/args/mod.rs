@@ -4,6 +4,7 @@ mod compare;
 mod eval;
 mod finetune;
 mod finetune_options;
+mod lists;
 mod predict;
 mod shared;
 mod values;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::train::TrainOptions;
+use bitfit_bert::train::{Rates, TrainOptions};
 use bitfit_core::optim::Schedule;
 use clap::Args;
 
@@ -150,6 +150,16 @@ pub struct RunArgs {
     /// Mask all tokens of a word together; only with --kind mlm
     #[arg(long, help_heading = "Training")]
     pub whole_word: bool,
+
+    /// Factor of the learning rate from a layer to the one below it, above 0 and at most 1
+    ///
+    /// Layer l of L has the rate times D^(L-1-l), so that the highest layer has all of it; the embeddings have it times
+    /// D^L. The pooler and the head, above all layers, keep theirs. As in ELECTRA and BEiT.
+    #[arg(
+        long, value_name = "D", default_value_t = Rates::default().layer_decay, value_parser = values::number::<f32>,
+        allow_hyphen_values = true, help_heading = "Training"
+    )]
+    pub layer_decay: f32,
 
     /// Number of passes over the training set, 1 to 100000
     ///

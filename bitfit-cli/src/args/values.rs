@@ -10,20 +10,19 @@ use std::str::FromStr;
 use bitfit_bert::data::{Format, Kind};
 use bitfit_bert::heads::PairEncoding;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{HeadStart, MethodChoice};
+use bitfit_bert::run::HeadStart;
 use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
 use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
+
+pub use super::lists::{GroupRates, MethodRates, Seeds, group_rates, method_choice, method_rates, seeds};
 
 /// The largest number of threads. Many more threads than cores would only exhaust the machine.
 pub const MAX_THREADS: usize = 1024;
 
 /// The largest number of epochs. Larger numbers are mistakes, such as steps given as epochs: the paper uses up to 16.
 const MAX_EPOCHS: u32 = 100_000;
-
-/// The most seeds of a range. More of them are mistakes.
-const MOST_SEEDS: u64 = 1000;
 
 /// What of the last layer the head reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -259,60 +258,6 @@ pub fn seed(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
 }
 
-/// The seeds of several runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seeds(pub Vec<u64>);
-
-/// A list of seeds and of ranges of them, such as `0-4` or `0,3,7`.
-pub fn seeds(text: &str) -> Result<Seeds, String> {
-    let expected = "expected a range of seeds, such as 0-4, or a list of them, such as 0,3,7";
-    let mut seeds = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let [first, last] = [first, last].map(|seed| seed.trim().parse::<u64>().map_err(|_| expected.to_owned()));
-        let (first, last) = (first?, last?);
-        if first > last {
-            return Err("the first seed of a range must not be above its last".into());
-        }
-        if last - first >= MOST_SEEDS {
-            return Err(format!("expected at most {MOST_SEEDS} seeds"));
-        }
-        seeds.extend(first..=last);
-    }
-    Ok(Seeds(seeds))
-}
-
-/// A method of a comparison.
-pub fn method_choice(text: &str) -> Result<MethodChoice, String> {
-    text.trim().parse()
-}
-
-/// Learning rates of a comparison: one of all methods, or those of some by their names.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MethodRates {
-    pub all: Option<f32>,
-    pub of: Vec<(String, f32)>,
-}
-
-/// A number, or a list of names with a number each, such as `bitfit=1e-3,frozen=5e-3`.
-pub fn method_rates(text: &str) -> Result<MethodRates, String> {
-    if let Ok(rate) = text.parse() {
-        return Ok(MethodRates { all: Some(rate), of: Vec::new() });
-    }
-    let mut of: Vec<(String, f32)> = Vec::new();
-    for part in text.split(',') {
-        let rate = part.split_once('=').and_then(|(name, rate)| Some((name.trim(), rate.trim().parse().ok()?)));
-        let Some((name, rate)) = rate.filter(|(name, rate): &(&str, f32)| !name.is_empty() && *rate > 0.0) else {
-            return Err("expected a number above 0, or names of methods with one each: bitfit=1e-3,frozen=5e-3".into());
-        };
-        if of.iter().any(|(named, _)| named == name) {
-            return Err(format!("{name} has two rates"));
-        }
-        of.push((name.to_owned(), rate));
-    }
-    Ok(MethodRates { all: None, of })
-}
-
 pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "expected a number".into())
 }
@@ -373,28 +318,6 @@ mod tests {
         assert_eq!(layers("0-5"), Ok(0..=5));
         for bad in ["", "-", "5-0", "a", "1-", "-1", "0-5-7", "1,2"] {
             assert!(layers(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn seeds_are_ranges_and_lists() {
-        let list = |text| seeds(text).map(|seeds| seeds.0);
-        assert_eq!(list("0-4"), Ok(vec![0, 1, 2, 3, 4]));
-        assert_eq!(list("0,3,7"), Ok(vec![0, 3, 7]));
-        assert_eq!(list("9, 1-2"), Ok(vec![9, 1, 2]));
-        for bad in ["", "-", "4-0", "a", "1-", "-1", "0-4-5", "1,,2", "0-1000", "0-18446744073709551615"] {
-            assert!(list(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn rates_are_one_of_all_or_one_of_each_name() {
-        assert_eq!(method_rates("1e-3"), Ok(MethodRates { all: Some(1e-3), of: Vec::new() }));
-        let of = vec![("bitfit:query+value".to_owned(), 1e-3), ("frozen".to_owned(), 2e-2)];
-        assert_eq!(method_rates("bitfit:query+value=1e-3, frozen=2e-2"), Ok(MethodRates { all: None, of }));
-        for bad in ["", "bitfit", "bitfit=", "=1", "bitfit=x", "bitfit=0", "bitfit=-1", "bitfit=NaN", "a=1,a=2", "a=1,"]
-        {
-            assert!(method_rates(bad).is_err(), "{bad}");
         }
     }
 

@@ -153,6 +153,11 @@ fn what_was_made_from_something_else_is_refused_by_name() {
     refused(flags, "base model is ");
     model[last] ^= 1;
     fixture.write("model/model.safetensors", &model);
+    let config = fixture.read("model/config.json");
+    fixture.configure("hidden_dropout_prob", json!(0.25));
+    refused(flags, "config.json is ");
+    fixture.write("model/config.json", config);
+    refused(&format!("{flags} --max-length 20"), "maximum length is 48 there and 20 here");
     assert_eq!(compare(&fixture, flags).json()["skipped"], 1, "the same again");
     fixture.write("out/frozen/seed-0/result.json", "{}");
     refused(flags, "not a record");

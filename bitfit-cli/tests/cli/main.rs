@@ -17,6 +17,7 @@ mod multi_label;
 mod output;
 mod plan;
 mod predict;
+mod rates;
 mod refusals;
 mod seeds;
 mod span;

@@ -4,7 +4,7 @@ use super::{AdamW, adamw::check_state};
 use crate::{
     Arena, Device, Error, Gradient, Result,
     backend::{Slice, SliceMut},
-    ops::adamw::{AdamWStep, Update},
+    ops::adamw::{AdamWStep, RateRun, Update},
 };
 
 /// The optimizer of an [`Arena`], with the moments of all trainable values on the arena's device.
@@ -49,12 +49,53 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// learning rate that is negative or not finite, or a `max_norm` that is negative or NaN; [`Error::Device`] if the
     /// device fails.
     pub fn step(&mut self, arena: &mut Arena<D>, gradient: &Gradient<D>, lr: f32, max_norm: Option<f32>) -> Result<()> {
+        self.step_by(arena, gradient, lr, max_norm, D::adamw)
+    }
+
+    /// As [`ArenaOptimizer::step`], with a learning rate for each entry of the arena's table. The gradient is clipped
+    /// as a whole. With one rate for all entries, the result has the same bits.
+    ///
+    /// # Errors
+    /// As [`ArenaOptimizer::step`]; [`Error::Shape`] if there is not one rate for each entry.
+    pub fn step_by_entry(
+        &mut self,
+        arena: &mut Arena<D>,
+        gradient: &Gradient<D>,
+        rates: &[f32],
+        max_norm: Option<f32>,
+    ) -> Result<()> {
+        let entries = arena.entries();
+        if rates.len() != entries.len() {
+            return Err(Error::shape("adamw", "the rates", &[entries.len()], &[rates.len()]));
+        }
+        let mut runs: Vec<RateRun> = Vec::new();
+        for (entry, &lr) in entries.iter().zip(rates) {
+            match runs.last_mut().filter(|run| run.lr == lr) {
+                Some(run) => run.len += entry.len,
+                None => runs.push(RateRun { len: entry.len, lr }),
+            }
+        }
+        match runs[..] {
+            [] => self.step(arena, gradient, 0.0, max_norm),
+            [RateRun { lr, .. }] => self.step(arena, gradient, lr, max_norm),
+            _ => self.step_by(arena, gradient, 0.0, max_norm, |device, update| device.adamw_in_runs(update, &runs)),
+        }
+    }
+
+    fn step_by(
+        &mut self,
+        arena: &mut Arena<D>,
+        gradient: &Gradient<D>,
+        lr: f32,
+        max_norm: Option<f32>,
+        run: impl FnOnce(&D, Update<'_, D>) -> Result<()>,
+    ) -> Result<()> {
         let Self { hyper, m, v, norm, len, step, .. } = self;
         if arena.len() != *len {
             return Err(Error::shape("adamw", "the arena", &[*len], &[arena.len()]));
         }
         arena.update(|device, params| {
-            device.adamw(Update {
+            let update = Update {
                 params,
                 grads: gradient.slice(),
                 m: SliceMut::new(m, 0, *len),
@@ -64,7 +105,8 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
                 step: *step + 1,
                 max_norm,
                 norm: SliceMut::new(norm, 0, 1),
-            })
+            };
+            run(device, update)
         })?;
         *step += 1;
         Ok(())
@@ -164,6 +206,36 @@ mod tests {
         arena.device().read(arena.value(&rows), &mut whole).unwrap();
         assert_eq!((&whole[3..6], &whole[9..12]), (&params[7..10], &params[10..13]));
         assert_eq!((&whole[..3], &whole[12..]), (&random(2, 15)[..3], &random(2, 15)[12..]));
+    }
+
+    #[test]
+    fn each_entry_has_the_step_of_its_rate() {
+        let hyper = AdamW { weight_decay: 0.05, ..AdamW::default() };
+        let steps = |rates: Option<&[f32]>, rate: f32| {
+            let (mut arena, rows) = arena();
+            let mut optimizer = ArenaOptimizer::new(&arena, hyper).unwrap();
+            for t in 0..4 {
+                let (gradient, _) = gradient(&arena, t + 3);
+                match rates {
+                    Some(rates) => optimizer.step_by_entry(&mut arena, &gradient, rates, Some(0.5)).unwrap(),
+                    None => optimizer.step(&mut arena, &gradient, rate, Some(0.5)).unwrap(),
+                }
+            }
+            let mut whole = [0.0; 15];
+            arena.device().read(arena.value(&rows), &mut whole).unwrap();
+            (arena.read().unwrap(), whole, optimizer.steps())
+        };
+        let (slow, quick) = (steps(None, 1e-3), steps(None, 2e-2));
+        let (values, whole, count) = steps(Some(&[1e-3, 2e-2]), 0.0);
+        assert_eq!((&values[..7], &values[7..]), (&slow.0[..7], &quick.0[7..]));
+        assert_eq!((whole, count), (quick.1, 4), "the working copy has the new values");
+        assert_eq!(steps(Some(&[2e-2, 2e-2]), 0.0), quick, "one rate for all");
+        let (mut arena, _) = arena();
+        let (gradient, _) = gradient(&arena, 3);
+        let mut optimizer = ArenaOptimizer::new(&arena, hyper).unwrap();
+        let message = optimizer.step_by_entry(&mut arena, &gradient, &[1e-3], None).unwrap_err().to_string();
+        assert_eq!(message, "adamw: the rates has shape [1], expected [2]");
+        assert_eq!(optimizer.steps(), 0);
     }
 
     #[test]

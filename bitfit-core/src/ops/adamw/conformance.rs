@@ -1,6 +1,6 @@
 //! The conformance checks of the optimizer step.
 
-use super::{AdamW, Update, reference};
+use super::{AdamW, RateRun, Update, reference};
 use crate::{
     Backend, Device, Error, Result,
     backend::{
@@ -20,6 +20,9 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
         bits_come_again,
         impossible_arguments_are_refused_and_change_nothing,
         windows_of_other_lengths_are_refused,
+        each_run_has_the_step_of_its_rate,
+        runs_with_a_norm_that_is_not_finite_change_nothing,
+        runs_that_do_not_cover_the_parameters_are_refused,
     ]
 }
 
@@ -58,9 +61,33 @@ impl<D: Backend> Buffers<D> {
         max_norm: Option<f32>,
         hyper: AdamW,
     ) -> Result<f32> {
+        self.step_by(grads, lr, step, max_norm, hyper, D::adamw)
+    }
+
+    /// A step in runs.
+    pub(super) fn step_in_runs(
+        &mut self,
+        grads: &[f32],
+        runs: &[RateRun],
+        step: u64,
+        max_norm: Option<f32>,
+        hyper: AdamW,
+    ) -> Result<f32> {
+        self.step_by(grads, 0.0, step, max_norm, hyper, |device, update| device.adamw_in_runs(update, runs))
+    }
+
+    pub(super) fn step_by(
+        &mut self,
+        grads: &[f32],
+        lr: f32,
+        step: u64,
+        max_norm: Option<f32>,
+        hyper: AdamW,
+        run: impl FnOnce(&D, Update<'_, D>) -> Result<()>,
+    ) -> Result<f32> {
         let len = self.len;
         self.device.write(grads, SliceMut::new(&mut self.grads, OFFSET, len))?;
-        self.device.adamw(Update {
+        let update = Update {
             params: SliceMut::new(&mut self.params, OFFSET, len),
             grads: Slice::new(&self.grads, OFFSET, len),
             m: SliceMut::new(&mut self.m, OFFSET, len),
@@ -70,7 +97,8 @@ impl<D: Backend> Buffers<D> {
             step,
             max_norm,
             norm: SliceMut::new(&mut self.norm, OFFSET, 1),
-        })?;
+        };
+        run(&self.device, update)?;
         let mut norm = [0.0];
         self.device.read(Slice::new(&self.norm, OFFSET, 1), &mut norm)?;
         Ok(norm[0])
@@ -281,4 +309,58 @@ fn windows_of_other_lengths_are_refused<D: Backend>(device: &D) {
         };
         assert!(matches!(device.adamw(update), Err(Error::Shape { op: "adamw", .. })), "{wrong}");
     }
+}
+
+/// Runs over `lengths` with the rates 10⁻³, 2·10⁻³, …
+pub(super) fn runs(lengths: &[usize]) -> Vec<RateRun> {
+    (1..).zip(lengths).map(|(number, &len)| RateRun { len, lr: 1e-3 * number as f32 }).collect()
+}
+
+fn each_run_has_the_step_of_its_rate<D: Backend>(device: &D) {
+    let hyper = AdamW { weight_decay: 0.1, ..AdamW::default() };
+    for (lengths, max_norm) in [(&[5, 1, 31][..], Some(0.5)), (&[0, 37], None), (&[16, 0, 21], Some(1e9))] {
+        let (len, runs) = (lengths.iter().sum(), runs(lengths));
+        let mut in_runs = Buffers::new(device, &random(1, len));
+        let mut norms = Vec::new();
+        for t in 1..=3 {
+            norms.push(in_runs.step_in_runs(&gradient(t + 1, len), &runs, t, max_norm, hyper).unwrap());
+        }
+        let found = in_runs.read();
+        let mut first = 0;
+        for run in runs {
+            // The same steps of all elements at the run's rate: the gradient is the same, and so are norm and clipping.
+            let mut whole = Buffers::new(device, &random(1, len));
+            for t in 1..=3 {
+                let norm = whole.step(&gradient(t + 1, len), run.lr, t, max_norm, hyper).unwrap();
+                assert!((norm - norms[t as usize - 1]).abs() <= 2e-7 * norm, "{norms:?}");
+            }
+            for (found, expected) in found.iter().zip(whole.read()) {
+                let part = first..first + run.len;
+                assert_close("a run", &found[part.clone()], &widen(&expected[part]), 5e-7);
+            }
+            first += run.len;
+        }
+    }
+}
+
+fn runs_with_a_norm_that_is_not_finite_change_nothing<D: Backend>(device: &D) {
+    let mut buffers = Buffers::new(device, &random(1, 9));
+    let before = buffers.read();
+    let mut grads = random(2, 9);
+    grads[8] = f32::NAN;
+    assert!(buffers.step_in_runs(&grads, &runs(&[4, 5]), 1, Some(1.0), AdamW::default()).unwrap().is_nan());
+    assert_eq!(buffers.read(), before);
+}
+
+fn runs_that_do_not_cover_the_parameters_are_refused<D: Backend>(device: &D) {
+    let mut buffers = Buffers::new(device, &random(1, 9));
+    let before = buffers.read();
+    let step = |buffers: &mut Buffers<D>, runs: &[RateRun]| {
+        buffers.step_in_runs(&random(2, 9), runs, 1, None, AdamW::default()).unwrap_err()
+    };
+    let message = step(&mut buffers, &runs(&[4, 4])).to_string();
+    assert_eq!(message, "adamw: the runs together has shape [8], expected [9]");
+    let negative = [RateRun { len: 9, lr: -1.0 }];
+    assert!(matches!(step(&mut buffers, &negative), Error::Invalid { .. }));
+    assert_eq!(buffers.read(), before);
 }

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::{AdamWStep, Coefficients, Update, clip_factor};
+use super::{AdamWStep, Coefficients, RateRun, Update, clip_factor};
 use crate::{
     Cpu, Result,
     cpu::{
@@ -34,6 +34,40 @@ impl AdamWStep for Cpu {
         }
         Ok(())
     }
+
+    fn adamw_in_runs(&self, update: Update<'_, Self>, runs: &[RateRun]) -> Result<()> {
+        let coefficients = update.coefficients_of(runs)?;
+        let Update { params, grads, m, v, max_norm, norm, .. } = update;
+        let elements = Elements { params: params.f32(), grads: grads.f32(), m: m.f32(), v: v.f32() };
+        norm.f32()[0] = step_in_runs(self.isa(), elements, max_norm, &coefficients);
+        Ok(())
+    }
+}
+
+/// Runs one step with coefficients for each run of elements, whose lengths add up to that of the slices. Returns the
+/// norm of the gradient; if it is not finite, nothing is changed.
+pub(crate) fn step_in_runs(
+    isa: Isa,
+    elements: Elements<'_>,
+    max_norm: Option<f32>,
+    runs: &[(usize, Coefficients)],
+) -> f32 {
+    let Elements { mut params, mut grads, mut m, mut v } = elements;
+    let norm = norm(isa, grads) as f32;
+    if !norm.is_finite() {
+        return norm;
+    }
+    let factor = max_norm.map_or(1.0, |max_norm| clip_factor(norm, max_norm));
+    for &(len, coefficients) in runs {
+        let elements;
+        (elements, (params, grads, m, v)) = {
+            let ((p, params), (g, grads)) = (params.split_at_mut(len), grads.split_at(len));
+            let ((m, m_rest), (v, v_rest)) = (m.split_at_mut(len), v.split_at_mut(len));
+            (Elements { params: p, grads: g, m, v }, (params, grads, m_rest, v_rest))
+        };
+        step(isa, elements, factor, coefficients);
+    }
+    norm
 }
 
 /// The Euclidean norm. It is finite if and only if every element is: squares of f32 do not overflow in f64.

@@ -2,7 +2,7 @@
 //! sums, threads.
 
 use super::{
-    conformance::{Buffers, FIVE_STEPS, five_steps, gradient},
+    conformance::{self, Buffers, FIVE_STEPS, five_steps, gradient},
     cpu::norm,
     *,
 };
@@ -57,4 +57,36 @@ fn the_norm_has_the_same_bits_under_every_instruction_set() {
     let grads = gradient(9, 70_001);
     let norms: Vec<_> = cpus().map(|device| norm(device.isa(), &grads).to_bits()).collect();
     assert!(norms.windows(2).all(|pair| pair[0] == pair[1]), "{norms:?}");
+}
+
+#[test]
+fn runs_of_one_rate_have_the_bits_of_one_step() {
+    let len = (1 << 16) + 4321;
+    for device in cpus() {
+        let (mut whole, mut in_runs) = (Buffers::new(&device, &random(1, len)), Buffers::new(&device, &random(1, len)));
+        let runs = [7, 1 << 15, 0, len - 7 - (1 << 15)].map(|len| RateRun { len, lr: 1e-3 });
+        for t in 1..=3 {
+            let grads = gradient(t + 1, len);
+            let norm = whole.step(&grads, 1e-3, t, Some(0.5), AdamW::default()).unwrap();
+            assert_eq!(in_runs.step_in_runs(&grads, &runs, t, Some(0.5), AdamW::default()).unwrap(), norm);
+        }
+        assert_eq!(in_runs.read(), whole.read(), "{device:?}");
+    }
+}
+
+#[test]
+fn the_step_by_copies_to_the_host_has_the_bits_of_the_cpus_own() {
+    let (len, hyper) = (50, AdamW { weight_decay: 0.1, ..AdamW::default() });
+    let runs = conformance::runs(&[20, 30]);
+    // The host's part runs with the default instruction set.
+    let mut pair = [(); 2].map(|()| Buffers::new(&Cpu::default(), &random(1, len)));
+    for t in 1..=3 {
+        let grads = gradient(t + 1, len);
+        let [own, copied] = &mut pair;
+        let norm = own.step_in_runs(&grads, &runs, t, Some(0.5), hyper).unwrap();
+        let by_copies = |device: &Cpu, update: Update<'_, Cpu>| on_the_host(device, update, &runs);
+        assert_eq!(copied.step_by(&grads, 0.0, t, Some(0.5), hyper, by_copies).unwrap(), norm);
+    }
+    let [own, copied] = &pair;
+    assert_eq!(copied.read(), own.read());
 }
