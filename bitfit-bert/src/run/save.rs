@@ -81,6 +81,8 @@ impl<D: Backend> TaskWriter<D> {
             hyperparameters: Hyperparameters {
                 task: options.read.task.map(|task| task.to_string()),
                 learning_rate: training.learning_rate,
+                learning_rates: training.rates.groups.iter().map(|(group, rate)| (group.to_string(), *rate)).collect(),
+                layer_decay: Some(training.rates.layer_decay).filter(|decay| *decay != 1.0),
                 schedule: training.schedule.to_string(),
                 warmup: training.warmup,
                 epochs: training.epochs,

@@ -77,6 +77,12 @@ pub struct Hyperparameters {
     pub task: Option<String>,
     /// The learning rate at its highest.
     pub learning_rate: f32,
+    /// The highest rates of groups that have one of their own; empty, and not in the file, where none has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub learning_rates: BTreeMap<String, f32>,
+    /// The factor from the rate of a layer to that of the one below; `None`, and not in the file, without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f32>,
     /// The course of the learning rate.
     pub schedule: String,
     /// The fraction of the steps over which the learning rate rises.

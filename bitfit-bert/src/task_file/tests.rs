@@ -32,6 +32,8 @@ fn task() -> TaskFile {
             hyperparameters: Hyperparameters {
                 task: None,
                 learning_rate: 0.001,
+                learning_rates: [("head".to_owned(), 0.01)].into(),
+                layer_decay: Some(0.9),
                 schedule: "constant".into(),
                 warmup: 0.1,
                 epochs: 3,

@@ -129,6 +129,8 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
         hyperparameters: Hyperparameters {
             task: None,
             learning_rate: 0.001,
+            learning_rates: [("head".to_owned(), 0.01)].into(),
+            layer_decay: Some(0.9),
             schedule: "constant".into(),
             warmup: 0.1,
             epochs: 3,

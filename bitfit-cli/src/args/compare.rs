@@ -48,7 +48,7 @@ pub struct CompareArgs {
     )]
     pub methods: Vec<MethodChoice>,
 
-    /// Peak learning rate: one number for all methods, or METHOD=RATE with commas [default: the task's, otherwise 1e-3; 2e-5 for full]
+    /// Peak learning rate of all methods, or METHOD=RATE with commas [default: as finetune has for each]
     ///
     /// METHOD is one of --methods, or its name without what stands behind the colon. A method that is not named keeps
     /// the default.
