@@ -127,7 +127,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
         (None, false) => {
-            measure(Cpu::default().with_precision(precision), (size, pooling, method), name, &steps, |_| None)
+            measure(Cpu::default().with_precision(precision), (size, pooling, method), name, &steps, |_| None);
         }
         (Some(ordinal), _) => match Cuda::new(ordinal) {
             Ok(device) => {

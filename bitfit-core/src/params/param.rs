@@ -16,7 +16,7 @@ impl<D: Device> Frozen<D> {
     /// Copies `tensor` to the device; a CPU shares its memory, which may be a memory-mapped file.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device is out of memory.
+    /// [`Error::Device`](crate::Error::Device) if the device is out of memory.
     pub fn new(device: &D, tensor: &HostTensor) -> Result<Self> {
         Ok(Self { buffer: Arc::new(device.upload(tensor)?), shape: tensor.shape().into() })
     }
@@ -52,8 +52,8 @@ impl<D: Device> FrozenMatrix<D> {
     /// Its products have the device's precision.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a part is not a matrix, the parts differ in their columns, or there are no rows or columns;
-    /// [`Error::Device`] if the device is out of memory.
+    /// [`Error::Shape`](crate::Error::Shape) if a part is not a matrix, the parts differ in their columns, or there are no rows or columns;
+    /// [`Error::Device`](crate::Error::Device) if the device is out of memory.
     pub fn new(device: &D, parts: &[HostTensor]) -> Result<Self> {
         Self::with_precision(device, parts, device.precision())
     }
