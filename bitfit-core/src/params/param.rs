@@ -52,8 +52,8 @@ impl<D: Device> FrozenMatrix<D> {
     /// Its products have the device's precision.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if a part is not a matrix, the parts differ in their columns, or there are no rows or columns;
-    /// [`Error::Device`](crate::Error::Device) if the device is out of memory.
+    /// [`Error::Shape`](crate::Error::Shape) if a part is not a matrix, the parts differ in their columns, or there are
+    /// no rows or columns; [`Error::Device`](crate::Error::Device) if the device is out of memory.
     pub fn new(device: &D, parts: &[HostTensor]) -> Result<Self> {
         Self::with_precision(device, parts, device.precision())
     }
