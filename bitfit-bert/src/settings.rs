@@ -45,6 +45,9 @@ pub enum Setting {
     /// The methods of a comparison.
     #[strum(serialize = "the list of methods")]
     Methods,
+    /// [`Select::budget`](crate::train::Select::budget).
+    #[strum(serialize = "the budget")]
+    Budget,
     /// The dropout probability that replaces the base's.
     #[strum(serialize = "the dropout probability")]
     Dropout,

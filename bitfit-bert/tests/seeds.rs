@@ -54,6 +54,7 @@ fn options(dir: &Path, method: Method, training: TrainOptions) -> FinetuneOption
         kind: Kind::Classify,
         metrics: vec![Metric::Accuracy],
         method,
+        select: None,
         pair: PairEncoding::Joint,
         stride: None,
         pooling: Some(Pooling::Mean),

@@ -150,7 +150,13 @@ impl Checkpoint {
         let architecture = self.architecture();
         let encoder = self.entries.iter().map(|(role, entry)| (entry, Some(architecture.parameter_name(*role))));
         let head = self.masked_lm.iter().flat_map(|(tensor, entries)| {
-            let name = architecture.masked_lm.as_ref().map(|names| names.name(*tensor));
+            let name = match tensor {
+                // A copy of the word embeddings, to which the product is tied.
+                MaskedLmTensor::Decoder(Part::Weight) => {
+                    Some(architecture.parameter_name(Role::weight(Module::WordEmbeddings, 0)))
+                }
+                tensor => architecture.masked_lm.as_ref().map(|names| names.name(*tensor)),
+            };
             entries.iter().map(move |entry| (entry, name.clone()))
         });
         encoder.chain(head).chain(self.others.iter().map(|entry| (entry, None)))

@@ -8,12 +8,12 @@ use bitfit_core::Backend;
 
 use crate::data::Kind;
 use crate::heads::Pooling;
-use crate::methods::{BiasKind, Method};
+use crate::methods::{BiasKind, MaskFile, Method};
 use crate::model::{Base, InitialValues, Model, ModelOptions};
 use crate::settings::{Setting, check};
 use crate::train::{
     Batches, BestEpoch, Evaluation, Events, Examples, PrefixCaches, ProbeReport, State, StopReason, TrainReport,
-    Trainer, rate_summaries,
+    Trainer, rate_summaries, select,
 };
 use crate::{Error, Result};
 
@@ -25,6 +25,9 @@ use super::probe::{self, FittedProbe, ProbeUse};
 use super::save::{Saving, TaskWriter, WrittenTask};
 use super::task_data::TaskData;
 
+/// The name of the file in the output directory that has what a short run has chosen.
+pub const MASK_FILE: &str = "mask.safetensors";
+
 /// A run that is ready to start: everything is read, but nothing is written yet.
 #[derive(Debug)]
 pub struct Finetune<D: Backend> {
@@ -33,6 +36,8 @@ pub struct Finetune<D: Backend> {
     data: Arc<TaskData>,
     /// The training set where it is another than that of the data.
     masked_anew: Option<Examples>,
+    /// What a short run has chosen, which the run writes.
+    chosen: Option<Arc<MaskFile>>,
     plan: Plan,
 }
 
@@ -80,10 +85,21 @@ impl<D: Backend> Finetune<D> {
             None if options.begins_with_probe(spec.pooling) => (InitialValues::Drawn { seed }, InitialHead::Probe),
             None => (InitialValues::Drawn { seed }, InitialHead::Drawn),
         };
-        let model_options = ModelOptions { spec, method: options.method.clone(), initial, dropout: options.dropout };
-        let model = Model::new(base, &model_options)?;
+        let mut model_options =
+            ModelOptions { spec, method: options.method.clone(), initial, dropout: options.dropout };
+        let mut model = Model::new(base, &model_options)?;
         let masked_anew = data.masked_anew(seed);
         let train = masked_anew.as_ref().unwrap_or(&data.train);
+        let mut chosen = None;
+        if let Some(how) = options.select {
+            options.training.validate()?;
+            let masks = select(&mut model, train, &options.training, how)?;
+            let file = Arc::new(MaskFile::new(options.out.join(MASK_FILE), masks));
+            options.method = Method::Mask(Some(Arc::clone(&file)));
+            model_options.method = options.method.clone();
+            model = Model::new(base, &model_options)?;
+            chosen = Some(file);
+        }
         let plan = Plan::new(&options, &model, train, data.eval.as_ref(), &data.datasets());
         // A probe is fitted without steps.
         let rates = match options.probe {
@@ -92,7 +108,7 @@ impl<D: Backend> Finetune<D> {
         };
         let mut plan = Plan { initial_head, pooling_source: data.pooling_source.clone(), rates, ..plan };
         plan.notes.extend(data.notes.iter().cloned());
-        Ok(Self { options, model, data: Arc::clone(data), masked_anew, plan })
+        Ok(Self { options, model, data: Arc::clone(data), masked_anew, chosen, plan })
     }
 
     /// The plan of the run.
@@ -101,7 +117,7 @@ impl<D: Backend> Finetune<D> {
     }
 
     /// Fits a probe where the options ask for one, trains, and writes `task.safetensors` and `metrics.jsonl` into the
-    /// output directory.
+    /// output directory; `mask.safetensors` too where a short run has chosen what trains.
     ///
     /// The task file is written after every epoch that is the best so far, or, without an evaluation set, after every
     /// epoch, so that it exists however the run ends, even after a power cut. A run that ends normally, by its events
@@ -118,7 +134,7 @@ impl<D: Backend> Finetune<D> {
     /// As [`Finetune::run`], with what an earlier run handed on, and for a later one. The result has the same bits as
     /// without, except as [`PrefixCaches`] says.
     pub(super) fn run_with(self, handed_on: &mut HandedOn, events: &mut dyn Events) -> Result<Finished> {
-        let Self { options, mut model, data, masked_anew, plan } = self;
+        let Self { options, mut model, data, masked_anew, chosen, plan } = self;
         let train = masked_anew.as_ref().unwrap_or(&data.train);
         let evaluation = data.eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
         let rows = Batches::new(train.lengths(), &options.training).row_numbers();
@@ -146,6 +162,7 @@ impl<D: Backend> Finetune<D> {
         }
         let writer = TaskWriter::new(&options, &model)?;
         fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
+        chosen.map_or(Ok(()), |file| file.write())?;
         options.save_base.as_deref().map_or(Ok(()), check_new)?;
         if let (ProbeUse::Result, Some(probe)) = (options.probe, &probe) {
             let best = (!probe.scores.is_empty()).then(|| BestEpoch { epoch: 0, scores: probe.scores.clone() });

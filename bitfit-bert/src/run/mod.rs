@@ -24,7 +24,7 @@ pub use compare::{Comparison, PeakMemory, method_directory};
 pub use comparison_report::{
     COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, FinishedComparison,
 };
-pub use finetune::{Finetune, Finished};
+pub use finetune::{Finetune, Finished, MASK_FILE};
 pub use log::{METRICS_LOG, scores_as_json};
 pub use method_choice::MethodChoice;
 pub use notes::{Occurrence, PlanNote};

@@ -12,7 +12,7 @@ use crate::methods::Method;
 use crate::metrics::Metric;
 use crate::model::Base;
 use crate::settings::{Setting, check, check_max_length};
-use crate::train::TrainOptions;
+use crate::train::{Select, TrainOptions};
 
 /// The number of special tokens around a text that nearly every tokenizer adds.
 const USUAL_SPECIAL_TOKENS: usize = 2;
@@ -35,6 +35,8 @@ pub struct FinetuneOptions {
     pub metrics: Vec<Metric>,
     /// What trains in addition to the head.
     pub method: Method,
+    /// What of the method trains, chosen by a short run; all of it if not given.
+    pub select: Option<Select>,
     /// How the two texts of a pair go through the encoder.
     pub pair: PairEncoding,
     /// The number of tokens that two neighbouring sequences of a context have in common, where the answer is a span of

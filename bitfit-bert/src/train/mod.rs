@@ -11,6 +11,7 @@ mod evaluate;
 mod options;
 mod prefix_cache;
 mod rates;
+mod select;
 mod trainer;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(crate) use evaluate::{pooled_unless, scores, stacked};
 pub use options::{BatchSize, TrainOptions};
 pub use prefix_cache::{PrefixCaches, prefix_cache_bytes};
 pub use rates::{RateGroup, RateSummary, Rates, rate_summaries};
+pub use select::{Ranking, Select, select};
 pub use trainer::Trainer;
 
 use crate::Result;

@@ -62,6 +62,7 @@ fn fuzz() {
                 kind: Kind::Classify,
                 metrics: vec![Metric::Accuracy],
                 method: Method::BitFit(BiasSelection::all()),
+                select: None,
                 pair: PairEncoding::Joint,
                 stride: None,
                 pooling: Some(Pooling::Pooler),

@@ -8,7 +8,7 @@ use bitfit_bert::train::TrainOptions;
 use clap::Args;
 
 use super::shared::{DataArgs, RunArgs};
-use super::values::{self, Bias, GroupRates, Seeds};
+use super::values::{self, Bias, GroupRates, Ranking, Seeds};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,6 +62,20 @@ pub struct FinetuneArgs {
     /// For the parameter NAME it has NAME.rows, NAME.columns or NAME.elements, a list of integers, or NAME.all.
     #[arg(long, value_name = "FILE", help_heading = "What trains")]
     pub mask: Option<PathBuf>,
+
+    /// Train a part of what the method trains, chosen by a short run of 64 steps; needs --budget
+    ///
+    /// Of biases whole tensors, so kinds and layers of them; of matrices single entries. OUT/mask.safetensors has what
+    /// was chosen, for --mask.
+    #[arg(long, value_name = "RANKING", value_enum, requires = "budget", help_heading = "What trains")]
+    pub select: Option<Ranking>,
+
+    /// Most scalars that --select chooses, those of the head not counted
+    #[arg(
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, requires = "select",
+        help_heading = "What trains"
+    )]
+    pub budget: Option<usize>,
 
     /// Kinds of bias to train, a list with commas [default: all]
     ///

@@ -7,7 +7,7 @@ use bitfit_bert::data::Kind;
 use bitfit_bert::heads::MaskingOptions;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse, seed_directory};
-use bitfit_bert::train::{BatchSize, Rates, TrainOptions};
+use bitfit_bert::train::{BatchSize, Rates, Select, TrainOptions};
 use bitfit_bert::{BiasSelection, MaskFile, Setting};
 
 use super::shared::{DataArgs, RunArgs};
@@ -22,6 +22,7 @@ impl FinetuneArgs {
     pub fn options(&self) -> Result<FinetuneOptions> {
         let mut options = options(&self.data, &self.run)?;
         options.method = self.method()?;
+        options.select = self.select.zip(self.budget).map(|(by, budget)| Select { by: by.into(), budget });
         options.probe = self.probe()?;
         options.head = self.init_head.clone().unwrap_or(HeadStart::Auto);
         options.training.learning_rate = options.method.learning_rate(options.training.learning_rate);
@@ -53,7 +54,11 @@ impl FinetuneArgs {
     /// What is done with a probe.
     fn probe(&self) -> Result<ProbeUse> {
         if self.is_probe() {
-            let contradicts = [("--no-probe", self.no_probe), ("--init-head", self.init_head.is_some())];
+            let contradicts = [
+                ("--no-probe", self.no_probe),
+                ("--init-head", self.init_head.is_some()),
+                ("--select", self.select.is_some()),
+            ];
             return match contradicts.into_iter().find(|(_, is_given)| *is_given) {
                 Some((flag, _)) => {
                     bail!("{flag} contradicts --method probe, which fits the head itself: leave one out")
@@ -119,7 +124,8 @@ impl FinetuneArgs {
 
     /// The method as the result names it.
     pub fn method_text(&self) -> Result<String> {
-        Ok(if self.is_probe() { "probe".into() } else { self.method()?.to_string() })
+        let method = if self.is_probe() { "probe".into() } else { self.method()?.to_string() };
+        Ok(if self.select.is_some() { format!("part of {method}") } else { method })
     }
 
     /// Whether the probe is the result.
@@ -174,6 +180,7 @@ pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions>
         method: bitfit_bert::Method::BitFit(BiasSelection::all()),
         masking: masking(run, kind)?,
         save_base: None,
+        select: None,
         pair: run.pair.into(),
         stride: data.stride,
         pooling: run.pooling.chosen(),
@@ -214,6 +221,7 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::Limit => "--limit",
         Setting::Seeds => "--seeds",
         Setting::Methods => "--methods",
+        Setting::Budget => "--budget",
         Setting::Dropout => "--dropout",
         Setting::MaxLength => "--max-length",
         Setting::LogEvery => "--log-every",

@@ -24,6 +24,24 @@ pub const MAX_THREADS: usize = 1024;
 /// The largest number of epochs. Larger numbers are mistakes, such as steps given as epochs: the paper uses up to 16.
 const MAX_EPOCHS: u32 = 100_000;
 
+/// By what the scalars that train are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ranking {
+    /// How far a scalar moves
+    Magnitude,
+    /// The sum of its squared gradients
+    Fisher,
+}
+
+impl From<Ranking> for bitfit_bert::train::Ranking {
+    fn from(ranking: Ranking) -> Self {
+        match ranking {
+            Ranking::Magnitude => Self::Magnitude,
+            Ranking::Fisher => Self::Fisher,
+        }
+    }
+}
+
 /// What of the last layer the head reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Pooling {

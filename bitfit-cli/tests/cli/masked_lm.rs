@@ -95,15 +95,21 @@ fn a_frozen_encoder_with_the_heads_biases_alone_and_with_upper_layers_trains() {
 
 #[test]
 fn the_new_base_answers_as_the_task_does_and_is_fine_tuned_further() {
-    let fixture = fixture();
-    let result = fixture.run(&format!("{FINETUNE} --epochs 4 --lr 1e-2 --out out --save-base new")).json();
+    for flags in ["--lr 1e-2", "--method full --lr 1e-3"] {
+        let fixture = fixture();
+        let result = fixture.run(&format!("{FINETUNE} --epochs 4 {flags} --out out --save-base new")).json();
+        check_new_base(&fixture, &result);
+    }
+}
+
+fn check_new_base(fixture: &Fixture, result: &Value) {
     assert_eq!(result["base_dir"], "new");
     assert_eq!(fixture.names("new"), ["config.json", "model.safetensors", "vocab.txt"]);
     assert_eq!(fixture.tensors("new/model.safetensors"), fixture.tensors("model/model.safetensors"));
     assert_eq!(fixture.metadata("new/model.safetensors")["format"], "pt");
     let again = "finetune -q --kind mlm --model new --train train.txt --eval dev.txt --dropout 0 --epochs 1 --lr 1e-12";
     let again = fixture.run(&format!("{again} --out again")).json();
-    assert!((perplexity(&again) / perplexity(&result) - 1.0).abs() < 1e-6, "{again} {result}");
+    assert!((perplexity(&again) / perplexity(result) - 1.0).abs() < 1e-6, "{again} {result}");
     let text = "the [MASK] day was good\n";
     let answer =
         |task: &str| fixture.run_with(&format!("predict -q --task-file {task}/task.safetensors"), text).succeeded();

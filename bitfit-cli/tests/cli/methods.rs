@@ -96,6 +96,30 @@ fn full_fine_tuning_has_a_learning_rate_of_its_own() {
 }
 
 #[test]
+fn a_short_run_chooses_within_the_budget_and_its_mask_trains_the_same() {
+    let fixture = Fixture::new();
+    let head = 2 * (HIDDEN + 1);
+    for (flags, budget, exact) in [
+        ("--select fisher --method bitfit", 3 * HIDDEN, false),
+        ("--select magnitude --method bitfit", FFN + 1, false),
+        ("--select fisher --method columns:4", 25, true),
+        ("--select magnitude --method full --lr 1e-3", 40, true),
+    ] {
+        let result = fixture.finetune(&format!("{flags} --budget {budget} --epochs 1 --eval dev.tsv"));
+        let chosen = result["trainable"].as_u64().unwrap() as usize - head;
+        assert!(if exact { chosen == budget } else { (1..=budget).contains(&chosen) }, "{flags}: {chosen}");
+        let task = fixture.tensors("out/task.safetensors");
+        std::fs::rename(fixture.path("out/mask.safetensors"), fixture.path("mask.safetensors")).unwrap();
+        let rate = if flags.contains("full") { "--lr 1e-3" } else { "" };
+        std::fs::remove_dir_all(fixture.path("out")).unwrap();
+        let again = fixture.finetune(&format!("--mask mask.safetensors {rate} --epochs 1 --eval dev.tsv"));
+        assert_eq!((&again["trainable"], &again["metrics"]), (&result["trainable"], &result["metrics"]), "{flags}");
+        assert_eq!(fixture.tensors("out/task.safetensors"), task, "{flags}");
+        std::fs::remove_dir_all(fixture.path("out")).unwrap();
+    }
+}
+
+#[test]
 fn what_contradicts_a_method_is_refused_in_one_line() {
     let fixture = Fixture::new();
     write_mask(&fixture);
@@ -110,6 +134,9 @@ fn what_contradicts_a_method_is_refused_in_one_line() {
         ("--method mask", "with --mask"),
         ("--method columns:99", "the method columns:99: "),
         ("--method rows", "such as rows:3"),
+        ("--select fisher --budget 99999999", "--budget 99999999: it is more than the method trains beside the head"),
+        ("--select fisher --budget 3", "--budget 3: it holds none of the method's tensors"),
+        ("--select fisher --budget 3 --method probe", "--select contradicts --method probe"),
     ] {
         let run = fixture.run(&format!("finetune --model model --train train.tsv --out out {flags}"));
         assert_eq!((run.stderr.lines().count(), run.stdout.as_str()), (1, ""), "{flags}: {}", run.stderr);

@@ -25,7 +25,6 @@ pub mod reference;
 use crate::{
     Device, Error, Result,
     backend::{Slice, SliceMut},
-    cpu::Isa,
 };
 
 /// The device's part of the optimizer step.
@@ -39,32 +38,9 @@ pub trait AdamWStep: Device {
     /// Runs one step in which each run of neighbouring elements has a learning rate of its own, in place of that of
     /// `update`. The norm, and so the clipping, is that of the whole gradient.
     ///
-    /// A device without an implementation of its own has this one, which copies all operands to the host and back: for
-    /// biases that is little, for all weights of a model it takes longer than the step.
-    ///
     /// # Errors
-    /// Those of [`Update::coefficients_of`], which implementations call first; [`Error::Device`] when a copy failed.
-    fn adamw_in_runs(&self, update: Update<'_, Self>, runs: &[RateRun]) -> Result<()> {
-        on_the_host(self, update, runs)
-    }
-}
-
-/// [`AdamWStep::adamw_in_runs`] by copies to the host and back.
-fn on_the_host<D: Device>(device: &D, update: Update<'_, D>, runs: &[RateRun]) -> Result<()> {
-    let coefficients = update.coefficients_of(runs)?;
-    let Update { params, grads, m, v, max_norm, norm, .. } = update;
-    let read = |slice: Slice<'_, D>| {
-        let mut values = vec![0.0; slice.len];
-        device.read(slice, &mut values).map(|()| values)
-    };
-    let (g, mut p) = (read(grads)?, read(params.as_slice())?);
-    let (mut m_values, mut v_values) = (read(m.as_slice())?, read(v.as_slice())?);
-    let elements = cpu::Elements { params: &mut p, grads: &g, m: &mut m_values, v: &mut v_values };
-    let found = cpu::step_in_runs(Isa::selected(), elements, max_norm, &coefficients);
-    device.write(&[found], norm)?;
-    device.write(&p, params)?;
-    device.write(&m_values, m)?;
-    device.write(&v_values, v)
+    /// Those of [`Update::coefficients_of`], which implementations call first; [`Error::Device`] when a launch failed.
+    fn adamw_in_runs(&self, update: Update<'_, Self>, runs: &[RateRun]) -> Result<()>;
 }
 
 /// So many neighbouring elements with one learning rate.

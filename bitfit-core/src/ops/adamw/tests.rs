@@ -73,20 +73,3 @@ fn runs_of_one_rate_have_the_bits_of_one_step() {
         assert_eq!(in_runs.read(), whole.read(), "{device:?}");
     }
 }
-
-#[test]
-fn the_step_by_copies_to_the_host_has_the_bits_of_the_cpus_own() {
-    let (len, hyper) = (50, AdamW { weight_decay: 0.1, ..AdamW::default() });
-    let runs = conformance::runs(&[20, 30]);
-    // The host's part runs with the default instruction set.
-    let mut pair = [(); 2].map(|()| Buffers::new(&Cpu::default(), &random(1, len)));
-    for t in 1..=3 {
-        let grads = gradient(t + 1, len);
-        let [own, copied] = &mut pair;
-        let norm = own.step_in_runs(&grads, &runs, t, Some(0.5), hyper).unwrap();
-        let by_copies = |device: &Cpu, update: Update<'_, Cpu>| on_the_host(device, update, &runs);
-        assert_eq!(copied.step_by(&grads, 0.0, t, Some(0.5), hyper, by_copies).unwrap(), norm);
-    }
-    let [own, copied] = &pair;
-    assert_eq!(copied.read(), own.read());
-}

@@ -3,7 +3,8 @@
 
 use bitfit_core::{
     DType, Result,
-    ops::adamw::{AdamWStep, Update},
+    backend::{Slice, SliceMut},
+    ops::adamw::{AdamWStep, Coefficients, RateRun, Update},
 };
 
 use crate::{
@@ -21,6 +22,26 @@ const THREADS: u32 = 256;
 impl AdamWStep for Cuda {
     fn adamw(&self, mut update: Update<'_, Self>) -> Result<()> {
         let coefficients = update.coefficients()?;
+        self.norm(&mut update)?;
+        let len = update.params.len;
+        self.step(&mut update, 0, len, &coefficients)
+    }
+
+    fn adamw_in_runs(&self, mut update: Update<'_, Self>, runs: &[RateRun]) -> Result<()> {
+        let coefficients = update.coefficients_of(runs)?;
+        self.norm(&mut update)?;
+        let mut first = 0;
+        for (len, coefficients) in coefficients.into_iter().filter(|(len, _)| *len > 0) {
+            self.step(&mut update, first, len, &coefficients)?;
+            first += len;
+        }
+        Ok(())
+    }
+}
+
+impl Cuda {
+    /// Computes the norm of the whole gradient.
+    fn norm(&self, update: &mut Update<'_, Self>) -> Result<()> {
         let len = update.params.len;
         let blocks = len.div_ceil(CHUNK);
         // One f64 for each block.
@@ -30,11 +51,17 @@ impl AdamWStep for Cuda {
         self.launch(&SOURCE, "bitfit_adamw_squares", Shape::blocks(blocks, THREADS), &squares)?;
         let mut norm = Arguments::new();
         norm.input(partial.as_ref()).usize(blocks).output(update.norm.reborrow());
-        self.launch(&SOURCE, "bitfit_adamw_norm", Shape::blocks(1, THREADS), &norm)?;
+        self.launch(&SOURCE, "bitfit_adamw_norm", Shape::blocks(1, THREADS), &norm)
+    }
 
+    /// Updates `len` elements from `first` on, with the norm that is there.
+    fn step(&self, update: &mut Update<'_, Self>, first: usize, len: usize, coefficients: &Coefficients) -> Result<()> {
+        let Update { params, grads, m, v, max_norm, norm, .. } = update;
+        let grads = Slice::new(grads.buffer, grads.offset + first, len);
+        let [params, m, v] = [params, m, v].map(|whole| SliceMut::new(&mut *whole.buffer, whole.offset + first, len));
         let mut step = Arguments::new();
-        step.output(update.params).input(update.grads).output(update.m).output(update.v);
-        step.input(update.norm.as_slice()).flag(update.max_norm.is_some()).f32(update.max_norm.unwrap_or(0.0));
+        step.output(params).input(grads).output(m).output(v);
+        step.input(norm.as_slice()).flag(max_norm.is_some()).f32(max_norm.unwrap_or(0.0));
         step.f32(coefficients.keep).f32(coefficients.one_minus_beta1);
         step.f32(coefficients.beta2).f32(coefficients.one_minus_beta2);
         step.f32(coefficients.root).f32(coefficients.eps).f32(coefficients.step_size).usize(len);

@@ -47,6 +47,9 @@ struct Columns<'a> {
 /// Adds the gradient's entries to `dw`, in the order of the mask.
 pub(super) fn weight_gradient(isa: Isa, input: &WeightGradient<'_, Cpu>, dw: &mut [f32]) {
     let [out_features, in_features] = input.shape;
+    if input.dy.len == 0 {
+        return;
+    }
     let dy = Columns { data: input.dy.elements(), cols: input.dy_cols, first: input.first, len: out_features };
     match input.mask {
         Mask::None => {}

@@ -5,10 +5,9 @@
 //! The tests need the weights: `BITFIT_MINILM` names the model's directory (`scripts/fetch-minilm.sh` creates it). If
 //! it is not set, they are skipped and print a line that says so, unless `BITFIT_REQUIRE` names MINILM.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
+use crate::common::{goldens, gpu, minilm};
 use bitfit_bert::data::{Columns, Kind, ReadOptions};
 use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling};
 use bitfit_bert::metrics::Metric;
@@ -17,7 +16,6 @@ use bitfit_bert::run::{Finetune, FinetuneOptions, HeadStart, ProbeUse};
 use bitfit_bert::train::{Events, StepReport, TrainOptions};
 use bitfit_bert::{BiasKind, BiasSelection, Method};
 use bitfit_core::{Backend, Cpu, Precision};
-use common::{goldens, gpu, minilm};
 
 /// Collects losses, and ends the run after as many as PyTorch's run has.
 struct Losses {
@@ -61,6 +59,7 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         kind,
         metrics: vec![if kind == Kind::Regress { Metric::Spearman } else { Metric::Accuracy }],
         method: Method::BitFit(selection),
+        select: None,
         pair: PairEncoding::Joint,
         stride: None,
         pooling: Some(Pooling::Pooler),

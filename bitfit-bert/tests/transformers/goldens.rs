@@ -2,10 +2,10 @@
 //! the gradient of every bias but the key's, ten AdamW steps. The tests run with every instruction set of this CPU, and
 //! on a GPU if there is one.
 
-mod common;
-
 use std::collections::HashMap;
 
+use crate::common::case::{BFLOAT16_SHARE, Case, encodings};
+use crate::common::{File, cpus, goldens, gpu};
 use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::heads::{PairEncoding, Pooling, Targets, TaskSpec};
 use bitfit_bert::metrics::Metric;
@@ -13,8 +13,6 @@ use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
 use bitfit_bert::train::Examples;
 use bitfit_bert::{BiasKind, BiasSelection, Method};
 use bitfit_core::{Backend, HostTensor, Precision};
-use common::case::{BFLOAT16_SHARE, Case, encodings};
-use common::{File, cpus, goldens, gpu};
 
 const VARIANTS: [&str; 2] = ["bert-h32-l2", "bert-h24-l3"];
 

@@ -3,11 +3,11 @@
 //! everything that trains, ten AdamW steps. On every instruction set of this CPU, and on a GPU where there is one. And
 //! the base model that a run leaves.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::case::{BFLOAT16_SHARE, Case, encodings};
+use crate::common::{File, cpus, goldens, gpu};
 use bitfit_bert::arch::Architecture;
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::{PairEncoding, Pooling, Targets, TaskSpec};
@@ -18,8 +18,6 @@ use bitfit_bert::tokenize::ReadToken;
 use bitfit_bert::train::{self, Examples};
 use bitfit_bert::{BiasSelection, Checkpoint, Method};
 use bitfit_core::{Backend, Cpu, HostTensor, Precision};
-use common::case::{BFLOAT16_SHARE, Case, encodings};
-use common::{File, cpus, goldens, gpu};
 use safetensors::SafeTensors;
 
 const RUN: &str = "mlm";

@@ -2,10 +2,10 @@
 //! on numbers that `goldens/encoders.py` computed in float64: logits, losses, the gradient of everything that trains,
 //! ten AdamW steps. On every instruction set of this CPU, and on a GPU where there is one.
 
-mod common;
-
 use std::collections::HashMap;
 
+use crate::common::case::{BFLOAT16_SHARE, Case, encodings};
+use crate::common::{File, cpus, goldens, gpu};
 use bitfit_bert::arch::Architecture;
 use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::heads::{PairEncoding, Pooling, SpanSettings, Targets, TaskSpec};
@@ -16,8 +16,6 @@ use bitfit_bert::train::Examples;
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::ops::activation::Activation;
 use bitfit_core::{Backend, HostTensor, Precision};
-use common::case::{BFLOAT16_SHARE, Case, encodings};
-use common::{File, cpus, goldens, gpu};
 
 /// Every architecture through every read-out. The base of an architecture is opened once.
 fn cases<D: Backend>(device: &D) -> impl Iterator<Item = Case<D>> {

@@ -2,10 +2,10 @@
 //! computed with transformers in float64: logits, losses, the gradient of everything that trains, ten AdamW steps. On
 //! every instruction set of this CPU, and on a GPU where there is one.
 
-mod common;
-
 use std::collections::HashMap;
 
+use crate::common::case::{BFLOAT16_SHARE, Case, encodings};
+use crate::common::{File, cpus, goldens, gpu};
 use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::heads::{PairEncoding, Pooling, Targets, TaskSpec};
 use bitfit_bert::metrics::Metric;
@@ -13,8 +13,6 @@ use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
 use bitfit_bert::train::{self, Examples};
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::{Backend, HostTensor, Precision};
-use common::case::{BFLOAT16_SHARE, Case, encodings};
-use common::{File, cpus, goldens, gpu};
 use ndarray::Array2;
 
 const RUN: &str = "multi-label";

@@ -2,10 +2,10 @@
 //! `goldens/full.py` computed with transformers in float64 (logits, loss, the gradient of every parameter, ten AdamW
 //! steps), and the gradient of every sparse method against the entries of the full one.
 
-mod common;
-
 use std::collections::HashMap;
 
+use crate::common::case::{Case, encodings};
+use crate::common::{File, assert_close, cpus, goldens, gpu};
 use bitfit_bert::Method;
 use bitfit_bert::arch::Architecture;
 use bitfit_bert::data::{Kind, Labels};
@@ -14,8 +14,6 @@ use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions, TensorFile};
 use bitfit_bert::train::{self, Examples};
 use bitfit_core::{Backend, HostTensor, Precision};
-use common::case::{Case, encodings};
-use common::{File, assert_close, cpus, goldens, gpu};
 
 const RUN: &str = "full";
 
