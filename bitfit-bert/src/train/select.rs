@@ -1,9 +1,10 @@
 //! Which of a method's candidates train: chosen by a short run over the first batches, within a budget of scalars.
 //!
-//! The candidates and the head train for [`STEPS`] steps of AdamW. A scalar's score is the sum of its squared gradients,
-//! which is its empirical Fisher information up to a factor (FISH mask: Sung, Nair, Raffel, arXiv 2111.09839), or how
-//! far it has moved, as the BitFit paper measures biases (section 4). Of biases and other vectors, whole tensors are
-//! taken in the order of their mean score, as many as the budget holds; of matrices, the best entries.
+//! The candidates and the head train for [`STEPS`] steps of AdamW. A scalar's score is the sum of its squared
+//! gradients, which is its empirical Fisher information up to a factor (FISH mask: Sung, Nair, Raffel, arXiv
+//! 2111.09839), or how far it has moved, as the BitFit paper measures biases (section 4). Of biases and other vectors,
+//! whole tensors are taken in the order of their mean score, as many as the budget holds; of matrices, the best
+//! entries.
 
 use std::collections::BTreeMap;
 
