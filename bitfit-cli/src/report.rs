@@ -5,7 +5,6 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use bitfit_bert::data::Dataset;
-use bitfit_bert::run::MeanScore;
 use bitfit_bert::train::{BestEpoch, Score, StopReason};
 use serde::Serialize;
 use serde_json::Value;
@@ -182,14 +181,6 @@ pub fn lines_text(lines: usize) -> String {
 /// Scores as text: `accuracy 0.9123 f1 0.9011`.
 pub fn scores(scores: &[Score]) -> String {
     scores.iter().map(|score| format!("{} {:.4}", score.metric, score.value)).collect::<Vec<_>>().join("  ")
-}
-
-/// A mean with the deviation of its sample, where there is one: `0.8271 ± 0.0060`.
-pub fn mean(mean: &MeanScore) -> String {
-    match mean.deviation {
-        Some(deviation) => format!("{:.4} ± {deviation:.4}", mean.mean),
-        None => format!("{:.4}", mean.mean),
-    }
 }
 
 /// How a run ended, as one word.

@@ -113,7 +113,7 @@ fn table(runs: &[SeedRun], best: Option<&SeedRun>, means: &[MeanScore]) -> Table
     };
     let mut table = Table { columns: columns.collect(), rows: runs.iter().map(row).collect() };
     if !means.is_empty() {
-        let scores = means.iter().map(report::mean);
+        let scores = means.iter().map(MeanScore::to_string);
         table.rows.push(["mean".to_owned()].into_iter().chain(scores).chain([const { String::new() }; 3]).collect());
     }
     table

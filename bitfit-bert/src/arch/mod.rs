@@ -94,6 +94,11 @@ impl Module {
         )
     }
 
+    /// Whether it is a LayerNorm.
+    pub fn is_norm(self) -> bool {
+        matches!(self, Self::EmbeddingsLayerNorm | Self::AttentionLayerNorm | Self::OutputLayerNorm)
+    }
+
     /// Whether it has a bias; a table has none.
     pub fn has_bias(self) -> bool {
         !matches!(

@@ -15,9 +15,13 @@ use std::path::{Path, PathBuf};
 use bitfit_core::Mask;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::index_list;
 use super::masks::{EncoderTensors, Masks};
 use crate::files::{AtomicFile, MAX_TASK, read_bounded};
 use crate::{Error, Result};
+
+/// The ending of the name of a tensor that chooses all of a parameter.
+const WHOLE: &str = ".all";
 
 /// Index lists by parameter name.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,16 +58,11 @@ impl MaskFile {
 
     fn mask<'a>(name: &'a str, view: &TensorView<'_>) -> Result<(&'a str, Mask), String> {
         let expected = "expected the name of a parameter and .rows, .columns, .elements or .all";
-        let (parameter, what) = name.rsplit_once('.').ok_or_else(|| format!("the tensor {name}: {expected}"))?;
-        let chosen = || indices(name, view);
-        let mask = match what {
-            "all" => Mask::All,
-            "rows" => Mask::Rows(chosen()?),
-            "columns" => Mask::Columns(chosen()?),
-            "elements" => Mask::Elements(chosen()?),
-            _ => return Err(format!("the tensor {name}: {expected}")),
-        };
-        Ok((parameter, mask))
+        if let Some((parameter, mask)) = index_list::parse(name) {
+            return Ok((parameter, mask(indices(name, view)?)));
+        }
+        let whole = name.strip_suffix(WHOLE).map(|parameter| (parameter, Mask::All));
+        whole.ok_or_else(|| format!("the tensor {name}: {expected}"))
     }
 
     /// A file of these masks by parameter name, which is not written yet.
@@ -77,27 +76,11 @@ impl MaskFile {
     /// [`Error::Io`] when it cannot be written.
     pub fn write(&self) -> Result<()> {
         let refuse = |reason: String| Error::MaskFile { path: self.path.clone(), reason };
-        let list = |mask: &Mask| -> (&str, Vec<u32>) {
-            match mask {
-                Mask::None | Mask::All => ("all", Vec::new()),
-                Mask::Rows(chosen) => ("rows", chosen.clone()),
-                Mask::Columns(chosen) => ("columns", chosen.clone()),
-                Mask::Elements(chosen) => ("elements", chosen.clone()),
-            }
-        };
-        let lists: Vec<(String, Vec<u32>)> =
-            self.masks.iter().map(|(name, mask)| (format!("{name}.{}", list(mask).0), list(mask).1)).collect();
-        let view = |(name, chosen): &'_ (String, Vec<u32>)| {
-            let bytes: Vec<u8> = chosen.iter().flat_map(|index| index.to_le_bytes()).collect();
-            (name.clone(), chosen.len(), bytes)
-        };
-        let data: Vec<(String, usize, Vec<u8>)> = lists.iter().map(view).collect();
-        let views: Vec<(&str, TensorView<'_>)> = data
-            .iter()
-            .map(|(name, len, bytes)| {
-                (name.as_str(), TensorView::new(Dtype::U32, vec![*len], bytes).expect("a list has its length"))
-            })
-            .collect();
+        let views = self.masks.iter().map(|(name, mask)| {
+            let (name, chosen) = index_list::of(name, mask).unwrap_or_else(|| (format!("{name}{WHOLE}"), &[]));
+            let view = TensorView::new(Dtype::U32, vec![chosen.len()], bytemuck::cast_slice(chosen));
+            (name, view.expect("a list has its length"))
+        });
         let bytes = safetensors::serialize(views, None).map_err(|error| refuse(error.to_string()))?;
         let mut file = AtomicFile::create(&self.path)?;
         file.write(&bytes)?;

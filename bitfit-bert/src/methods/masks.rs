@@ -38,9 +38,8 @@ impl<'a> EncoderTensors<'a> {
     /// The matrices over which sparse methods spread: those of the layers, and the pooler.
     fn matrices(self) -> impl Iterator<Item = (Role, [usize; 2])> + 'a {
         let is_matrix = |role: &Role| {
-            let is_norm = matches!(role.module, Module::AttentionLayerNorm | Module::OutputLayerNorm);
             let is_inside = role.module.is_in_layers() || role.module == Module::Pooler;
-            role.part == Part::Weight && is_inside && !is_norm
+            role.part == Part::Weight && is_inside && !role.module.is_norm()
         };
         self.roles().filter(is_matrix).map(move |role| match *self.shape(role) {
             [rows, cols] => (role, [rows, cols]),
@@ -67,7 +66,7 @@ impl Masks {
             }
             // Attention has no gradient for its position bias.
             Method::Full => Self::all(tensors, |role| role.module != Module::PositionBias),
-            Method::LayerNorm => Self::all(tensors, is_norm),
+            Method::LayerNorm => Self::all(tensors, |role| role.module.is_norm()),
             Method::RandomUniform(seed) => random_uniform(tensors, seed.unwrap_or_default())?,
             Method::RandomRowCol(seed) => random_row_col(tensors, seed.unwrap_or_default()),
             Method::Columns(count) => Self::first(tensors, method, *count, |[_, cols]| cols, Mask::Columns)?,
@@ -130,10 +129,6 @@ impl Masks {
     }
 }
 
-fn is_norm(role: Role) -> bool {
-    matches!(role.module, Module::EmbeddingsLayerNorm | Module::AttentionLayerNorm | Module::OutputLayerNorm)
-}
-
 /// What either of two masks chooses of a tensor.
 fn union(first: Mask, second: Mask, shape: &[usize]) -> Mask {
     let merged = |first: Vec<u32>, second: Vec<u32>| {
@@ -185,7 +180,7 @@ fn random_uniform(tensors: EncoderTensors<'_>, seed: u64) -> Result<Masks> {
 /// A row or a column of each matrix, and the scale of every LayerNorm.
 fn random_row_col(tensors: EncoderTensors<'_>, seed: u64) -> Masks {
     let mut random = Random::new(seed, STREAM);
-    let mut masks = Masks::all(tensors, |role| is_norm(role) && role.part == Part::Weight);
+    let mut masks = Masks::all(tensors, |role| role.module.is_norm() && role.part == Part::Weight);
     for (role, [rows, cols]) in tensors.matrices() {
         let mask = match random.below(2) {
             0 => Mask::Rows(vec![random.below(rows as u32)]),

@@ -15,6 +15,7 @@
 //! The matrices are those of the layers, and the pooler where the head reads it. Methods joined by `+` train the union.
 
 mod bias;
+pub(crate) mod index_list;
 mod mask_file;
 mod masks;
 mod text;

@@ -91,8 +91,13 @@ impl<D: Backend> Base<D> {
 
     /// The tensors of the base below a head over this read-out.
     pub(crate) fn tensors(&self, pooling: Pooling) -> EncoderTensors<'_> {
-        let has_pooler = self.architecture().reads_pooler(pooling) && self.checkpoint().has_pooler();
+        let has_pooler = self.reads_own_pooler(pooling);
         EncoderTensors { architecture: self.architecture(), config: self.config(), has_pooler }
+    }
+
+    /// Whether a head over this read-out reads the checkpoint's pooler.
+    pub(crate) fn reads_own_pooler(&self, pooling: Pooling) -> bool {
+        self.architecture().reads_pooler(pooling) && self.checkpoint().has_pooler()
     }
 
     /// [`Checkpoint::fingerprint`], computed at the first call.

@@ -42,10 +42,7 @@ impl<D: Backend> Encoder<D> {
         let layers = (0..config.num_hidden_layers)
             .map(|number| Layer::new(config, number, source))
             .collect::<crate::Result<_>>()?;
-        let pooler = match base.architecture().reads_pooler(pooling) && base.checkpoint().has_pooler() {
-            true => Some(Dense::new(Module::Pooler, source)?),
-            false => None,
-        };
+        let pooler = base.reads_own_pooler(pooling).then(|| Dense::new(Module::Pooler, source)).transpose()?;
         Ok(Self { embeddings, layers, position_bias, pooler, pooling })
     }
 

@@ -247,6 +247,13 @@ impl<D: Backend> Model<D> {
         names
     }
 
+    /// The role of a tensor that trains, by its parameter name; `None` for those of the task, among them a pooler that
+    /// the base lacks.
+    pub(crate) fn base_role(&self, name: &str) -> Option<Role> {
+        let role = self.base.architecture().role(name);
+        role.filter(|role| role.module != Module::Pooler || self.base.checkpoint().has_pooler())
+    }
+
     /// The current values of every tensor of which something trains, whole, by parameter name.
     ///
     /// # Errors

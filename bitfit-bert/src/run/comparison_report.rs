@@ -92,10 +92,7 @@ impl FinishedComparison {
             let means = method.means();
             let scores = self.metrics.iter().map(|metric| {
                 let mean = means.iter().find(|mean| mean.metric == *metric);
-                or_dash(mean.map(|mean| match mean.deviation {
-                    Some(deviation) => format!("{:.4} ± {deviation:.4}", mean.mean),
-                    None => format!("{:.4}", mean.mean),
-                }))
+                or_dash(mean.map(MeanScore::to_string))
             });
             let numbers = [
                 or_dash(method.trainable().map(|trainable| grouped(trainable as u64))),
@@ -174,13 +171,7 @@ impl FinishedComparison {
             let means = method.means();
             let mean = means.iter().find(|mean| Some(&mean.metric) == metric);
             let trainable = method.trainable().map(|trainable| format!(", {} scalars", grouped(trainable as u64)));
-            let score = mean.map_or_else(
-                || "no score".into(),
-                |mean| match mean.deviation {
-                    Some(deviation) => format!("{:.3} ± {deviation:.3}", mean.mean),
-                    None => format!("{:.3}", mean.mean),
-                },
-            );
+            let score = mean.map_or_else(|| "no score".into(), |mean| format!("{mean:.3}"));
             ChartRow {
                 label: method.name.clone(),
                 note: score + &trainable.unwrap_or_default(),

@@ -92,7 +92,6 @@ impl<D: Backend> Finetune<D> {
         let train = masked_anew.as_ref().unwrap_or(&data.train);
         let mut chosen = None;
         if let Some(how) = options.select {
-            options.training.validate()?;
             let masks = select(&mut model, train, &options.training, how)?;
             let file = Arc::new(MaskFile::new(options.out.join(MASK_FILE), masks));
             options.method = Method::Mask(Some(Arc::clone(&file)));
@@ -219,7 +218,7 @@ fn check_kinds<D: Backend>(base: &Base<D>, method: &Method, pooling: Pooling) ->
         return Ok(());
     }
     let has = |kind: BiasKind| match kind {
-        BiasKind::Pooler => base.architecture().reads_pooler(pooling) && base.checkpoint().has_pooler(),
+        BiasKind::Pooler => base.reads_own_pooler(pooling),
         kind => base.architecture().required(base.config()).any(|role| role.module == kind.module()),
     };
     match biases.kinds().find(|&kind| !has(kind)) {

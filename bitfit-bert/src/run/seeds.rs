@@ -44,7 +44,7 @@ pub struct SeedRuns<D: Backend> {
     data: Arc<TaskData>,
     options: FinetuneOptions,
     seeds: Vec<u64>,
-    plan: Plan,
+    first: Finetune<D>,
 }
 
 /// The run of a seed.
@@ -115,13 +115,13 @@ impl<D: Backend> SeedRuns<D> {
         options.training.seed = seeds[0];
         check_options(base, &options)?;
         let data = Arc::new(TaskData::read(base, &options)?);
-        let plan = Finetune::over(base, &data, options.clone())?.plan().clone();
-        Ok(Self { base: base.clone(), data, options, seeds: seeds.to_vec(), plan })
+        let first = Finetune::over(base, &data, of_seed(&options, seeds[0]))?;
+        Ok(Self { base: base.clone(), data, options, seeds: seeds.to_vec(), first })
     }
 
     /// The plan of the first run. Those of the others differ in the seed, and, with a limit of rows, in the rows.
     pub fn plan(&self) -> &Plan {
-        &self.plan
+        self.first.plan()
     }
 
     /// Makes the runs, each into its own directory ([`seed_directory`]). After each that is the best so far by the
@@ -133,14 +133,13 @@ impl<D: Backend> SeedRuns<D> {
     /// # Errors
     /// As [`Finetune::run`].
     pub fn run(self, events: &mut dyn RunEvents) -> Result<FinishedSeeds> {
+        let Self { base, data, options, seeds, first } = self;
+        let mut first = Some(first);
         let mut handed_on = HandedOn::default();
         let mut done = FinishedSeeds { runs: Vec::new(), best: None, task: None };
-        for (place, &seed) in self.seeds.iter().enumerate() {
-            let mut options = self.options.clone();
-            options.training.seed = seed;
-            options.out = seed_directory(&self.options.out, seed);
-            let run = Finetune::over(&self.base, &self.data, options)?;
-            let number = RunNumber { method: None, seed, number: place + 1, of: self.seeds.len() };
+        for (place, &seed) in seeds.iter().enumerate() {
+            let run = first.take().map_or_else(|| Finetune::over(&base, &data, of_seed(&options, seed)), Ok)?;
+            let number = RunNumber { method: None, seed, number: place + 1, of: seeds.len() };
             events.begin(&number, run.plan());
             let run = SeedRun { seed, finished: run.run_with(&mut handed_on, &mut *events)? };
             let best = done.best.and_then(|best| done.runs[best].score());
@@ -148,7 +147,7 @@ impl<D: Backend> SeedRuns<D> {
                 .score()
                 .is_some_and(|score| best.is_none_or(|best: Score| score.metric.is_better(score.value, best.value)));
             if let Some(task) = run.finished.task.as_ref().filter(|_| is_best) {
-                done.task = Some(task.copy_to(&self.options.out.join(TASK_FILE))?);
+                done.task = Some(task.copy_to(&options.out.join(TASK_FILE))?);
                 done.best = Some(place);
             }
             let stop = run.finished.report.stop.clone();
@@ -159,6 +158,13 @@ impl<D: Backend> SeedRuns<D> {
         }
         Ok(done)
     }
+}
+
+/// The options of the run of a seed.
+fn of_seed(options: &FinetuneOptions, seed: u64) -> FinetuneOptions {
+    let mut of_seed = FinetuneOptions { out: seed_directory(&options.out, seed), ..options.clone() };
+    of_seed.training.seed = seed;
+    of_seed
 }
 
 /// Refuses seeds whose runs there would be nothing to compare of.

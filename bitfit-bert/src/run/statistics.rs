@@ -1,5 +1,7 @@
 //! Means and deviations of the scores of several runs.
 
+use std::fmt;
+
 use crate::metrics::Metric;
 use crate::train::Score;
 
@@ -12,6 +14,16 @@ pub struct MeanScore {
     pub mean: f64,
     /// The standard deviation of the sample, with n - 1 in the divisor; `None` for a single run.
     pub deviation: Option<f64>,
+}
+
+/// The mean with the deviation of its sample, where there is one: `0.8271 ± 0.0060`; with four decimals if no precision
+/// is given.
+impl fmt::Display for MeanScore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = f.precision().unwrap_or(4);
+        write!(f, "{:.places$}", self.mean)?;
+        self.deviation.map_or(Ok(()), |deviation| write!(f, " ± {deviation:.places$}"))
+    }
 }
 
 /// The means of the scores of runs, each of which has the metrics of the first; none without a run.

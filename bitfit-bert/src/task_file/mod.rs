@@ -11,13 +11,14 @@ mod info;
 use std::collections::HashMap;
 use std::path::Path;
 
-use bitfit_core::{Backend, HostTensor, Mask};
+use bitfit_core::{Backend, HostTensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 
 pub use info::{Best, Hyperparameters, TaskInfo};
 
 use crate::files::{AtomicFile, MAX_TASK, read_bounded};
+use crate::methods::index_list;
 use crate::model::{Base, PartialTensor, TrainedTensors};
 use crate::{Error, Result};
 
@@ -40,14 +41,9 @@ impl TaskFile {
         let TrainedTensors { whole, partial } = &self.tensors;
         let whole = whole.iter().map(|(name, tensor)| (name.clone(), Stored::of(tensor)));
         let partial = partial.iter().flat_map(|(name, PartialTensor { mask, values })| {
-            let (suffix, chosen) = match mask {
-                Mask::Rows(chosen) => (ROWS, &chosen[..]),
-                Mask::Columns(chosen) => (COLUMNS, &chosen[..]),
-                Mask::Elements(chosen) => (ELEMENTS, &chosen[..]),
-                Mask::None | Mask::All => unreachable!("a mask chooses some entries"),
-            };
+            let (list_name, chosen) = index_list::of(name, mask).expect("a mask chooses some entries");
             let list = Stored { dtype: Dtype::U32, shape: vec![chosen.len()], bytes: bytemuck::cast_slice(chosen) };
-            [(format!("{name}{suffix}"), list), (format!("{name}{VALUES}"), Stored::of(values))]
+            [(list_name, list), (format!("{name}{VALUES}"), Stored::of(values))]
         });
         let mut tensors: Vec<(String, Stored<'_>)> = whole.chain(partial).collect();
         tensors.sort_unstable_by(|(first, _), (second, _)| first.cmp(second));
@@ -78,27 +74,27 @@ impl TaskFile {
             |error: safetensors::SafeTensorError| refuse(format!("not a complete safetensors file: {error}"));
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(incomplete)?;
         let info = TaskInfo::from_metadata(header.metadata().as_ref().unwrap_or(&HashMap::new())).map_err(refuse)?;
-        let (mut whole, mut lists) = (HashMap::new(), HashMap::new());
+        let (mut whole, mut lists) = (HashMap::new(), Vec::new());
         for (name, view) in SafeTensors::deserialize(&bytes).map_err(incomplete)?.iter() {
             match view.dtype() {
                 Dtype::F32 => {
                     let values = bytemuck::allocation::pod_collect_to_vec(view.data());
                     whole.insert(name.to_owned(), HostTensor::new(view.shape(), values)?);
                 }
-                Dtype::U32 if is_list(name) => {
-                    let chosen: Vec<u32> = bytemuck::allocation::pod_collect_to_vec(view.data());
-                    lists.insert(name.to_owned(), chosen);
+                other => {
+                    let list = index_list::parse(name).filter(|_| other == Dtype::U32);
+                    let wrong = || refuse(format!("the tensor {name} is of type {other}: a task file holds F32"));
+                    let (name, mask) = list.ok_or_else(wrong)?;
+                    lists.push((name.to_owned(), mask(bytemuck::allocation::pod_collect_to_vec(view.data()))));
                 }
-                other => return Err(refuse(format!("the tensor {name} is of type {other}: a task file holds F32"))),
             }
         }
         let mut partial = HashMap::new();
-        for (list, chosen) in lists {
-            let (name, mask) = named_mask(&list, chosen).expect("the name of a list");
+        for (name, mask) in lists {
             let values_name = format!("{name}{VALUES}");
             let values = whole.remove(&values_name);
             let values = values.ok_or_else(|| Error::MissingTensor { path: path.into(), name: values_name })?;
-            if whole.contains_key(name) || partial.insert(name.to_owned(), PartialTensor { mask, values }).is_some() {
+            if whole.contains_key(&name) || partial.insert(name.clone(), PartialTensor { mask, values }).is_some() {
                 return Err(refuse(format!("the tensor {name} is in it twice")));
             }
         }
@@ -152,26 +148,8 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// Endings of the names of a tensor of which some entries trained: which ones, and their values.
-const ROWS: &str = ".rows";
-const COLUMNS: &str = ".columns";
-const ELEMENTS: &str = ".elements";
+/// The ending of the name of the values of some entries; their list is beside it ([`index_list`]).
 const VALUES: &str = ".values";
-
-/// The parameter and the mask of a list of indices.
-fn named_mask(list: &str, chosen: Vec<u32>) -> Option<(&str, Mask)> {
-    if let Some(name) = list.strip_suffix(ROWS) {
-        Some((name, Mask::Rows(chosen)))
-    } else if let Some(name) = list.strip_suffix(COLUMNS) {
-        Some((name, Mask::Columns(chosen)))
-    } else {
-        list.strip_suffix(ELEMENTS).map(|name| (name, Mask::Elements(chosen)))
-    }
-}
-
-fn is_list(name: &str) -> bool {
-    named_mask(name, Vec::new()).is_some()
-}
 
 /// The first digits of a fingerprint, for a message.
 fn short(fingerprint: &str) -> String {

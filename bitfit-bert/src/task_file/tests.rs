@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use bitfit_core::Mask;
 use serde_json::json;
 
 use super::*;

@@ -144,9 +144,7 @@ pub fn rate_summaries<D: Backend>(model: &Model<D>, options: &TrainOptions) -> R
 /// The group and the peak rate of an entry of the arena.
 fn rate<D: Backend>(model: &Model<D>, options: &TrainOptions, entry: &Entry) -> (RateGroup, f32) {
     let base = model.base();
-    let role = base.architecture().role(&entry.name);
-    // A pooler that the base lacks is the task's.
-    let role = role.filter(|role| role.module != Module::Pooler || base.checkpoint().has_pooler());
+    let role = model.base_role(&entry.name);
     let group = role.map_or(RateGroup::Head, |role| group(role, &options.rates));
     let rate = options.rates.of(group).unwrap_or(options.learning_rate);
     let layers = base.config().num_hidden_layers;
@@ -157,10 +155,8 @@ fn rate<D: Backend>(model: &Model<D>, options: &TrainOptions, entry: &Entry) -> 
 
 /// The group of a tensor of the base.
 fn group(role: Role, rates: &Rates) -> RateGroup {
-    let is_norm =
-        matches!(role.module, Module::EmbeddingsLayerNorm | Module::AttentionLayerNorm | Module::OutputLayerNorm);
     match role.part {
-        _ if is_norm && rates.of(RateGroup::LayerNorm).is_some() => RateGroup::LayerNorm,
+        _ if role.module.is_norm() && rates.of(RateGroup::LayerNorm).is_some() => RateGroup::LayerNorm,
         Part::Bias => RateGroup::Bias,
         Part::Weight => RateGroup::Weight,
     }

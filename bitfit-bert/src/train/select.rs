@@ -14,7 +14,6 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::{Batches, Examples, TrainOptions};
 use crate::Result;
-use crate::arch::Module;
 use crate::model::Model;
 use crate::settings::{Setting, check};
 
@@ -58,7 +57,7 @@ pub fn select<D: Backend>(
         .arena()
         .entries()
         .iter()
-        .filter(|entry| is_candidate(model, entry))
+        .filter(|entry| model.base_role(&entry.name).is_some())
         .map(|e| (e, &scores[e.range()]))
         .collect();
     let all: usize = candidates.iter().map(|(entry, _)| entry.len).sum();
@@ -70,12 +69,6 @@ pub fn select<D: Backend>(
     } else {
         Ok(entries(&candidates, select.budget))
     }
-}
-
-/// Whether an entry of the arena is one of the base's tensors, and not the task's own.
-fn is_candidate<D: Backend>(model: &Model<D>, entry: &Entry) -> bool {
-    let role = model.base().architecture().role(&entry.name);
-    role.is_some_and(|role| role.module != Module::Pooler || model.base().checkpoint().has_pooler())
 }
 
 /// The score of every value of the arena.

@@ -97,31 +97,11 @@ fn share<D: Backend>(case: &Case<D>) -> f64 {
     if has_relu && case.model.spec().pooling == Pooling::Pooler { 0.15 } else { BFLOAT16_SHARE }
 }
 
-#[test]
-fn logits_are_those_of_transformers() {
-    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(|case| case.check_logits()));
-}
-
-#[test]
-fn loss_and_every_gradient_are_those_of_transformers() {
-    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(|case| case.check_gradients()));
-}
-
-#[test]
-fn ten_adamw_steps_are_those_of_transformers() {
-    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(Case::check_adamw));
-}
+tests_in_f32!(cases);
 
 #[test]
 fn in_bfloat16_logits_and_gradients_are_within_its_rounding() {
     cpus(Precision::Bf16).for_each(|cpu| cases(&cpu).for_each(|case| case.check_bfloat16(share(&case))));
-}
-
-#[test]
-fn on_a_gpu_logits_gradients_and_adamw_steps_are_those_of_transformers() {
-    if let Some(gpu) = gpu(Precision::F32) {
-        cases(&gpu).for_each(Case::check);
-    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::case::{BFLOAT16_SHARE, Case, encodings};
-use crate::common::{File, cpus, goldens, gpu};
+use crate::common::{File, cpus, goldens};
 use bitfit_bert::arch::Architecture;
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::{PairEncoding, Pooling, Targets, TaskSpec};
@@ -71,31 +71,11 @@ fn masked(golden: &File) -> Examples {
     Examples::new(encodings, Targets::Tags(targets))
 }
 
-#[test]
-fn logits_are_those_of_transformers() {
-    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(|case| case.check_logits()));
-}
-
-#[test]
-fn loss_and_every_gradient_are_those_of_transformers() {
-    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(|case| case.check_gradients()));
-}
-
-#[test]
-fn ten_adamw_steps_are_those_of_transformers() {
-    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(Case::check_adamw));
-}
+tests_in_f32!(cases);
 
 #[test]
 fn in_bfloat16_logits_and_gradients_are_within_its_rounding() {
     cpus(Precision::Bf16).for_each(|cpu| cases(&cpu).for_each(|case| case.check_bfloat16(BFLOAT16_SHARE)));
-}
-
-#[test]
-fn on_a_gpu_logits_gradients_and_adamw_steps_are_those_of_transformers() {
-    if let Some(gpu) = gpu(Precision::F32) {
-        cases(&gpu).for_each(Case::check);
-    }
 }
 
 #[test]

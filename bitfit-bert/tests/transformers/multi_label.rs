@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use crate::common::case::{BFLOAT16_SHARE, Case, encodings};
-use crate::common::{File, cpus, goldens, gpu};
+use crate::common::{File, cpus, goldens};
 use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::heads::{PairEncoding, Pooling, Targets, TaskSpec};
 use bitfit_bert::metrics::Metric;
@@ -56,33 +56,13 @@ fn case<D: Backend>(device: &D, model_type: &str) -> Case<D> {
     }
 }
 
-#[test]
-fn logits_are_those_of_transformers() {
-    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(|case| case.check_logits()));
-}
-
-#[test]
-fn loss_and_every_gradient_are_those_of_transformers() {
-    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(|case| case.check_gradients()));
-}
-
-#[test]
-fn ten_adamw_steps_are_those_of_transformers() {
-    cpus(Precision::F32).for_each(|cpu| cases(&cpu).for_each(Case::check_adamw));
-}
+tests_in_f32!(cases);
 
 #[test]
 fn in_bfloat16_logits_and_gradients_are_within_its_rounding() {
     // DistilBERT's head has a ReLU, through which a gradient jumps (see encoders.rs).
     cpus(Precision::Bf16).for_each(|cpu| case(&cpu, "bert").check_bfloat16(BFLOAT16_SHARE));
     cpus(Precision::Bf16).for_each(|cpu| case(&cpu, "distilbert").check_bfloat16(0.15));
-}
-
-#[test]
-fn on_a_gpu_logits_gradients_and_adamw_steps_are_those_of_transformers() {
-    if let Some(gpu) = gpu(Precision::F32) {
-        cases(&gpu).for_each(Case::check);
-    }
 }
 
 #[test]

@@ -73,7 +73,13 @@ impl FinetuneArgs {
     }
 
     /// What trains beside the head, by --method, --mask, --bias and --layers.
-    pub fn method(&self) -> Result<bitfit_bert::Method> {
+    fn method(&self) -> Result<bitfit_bert::Method> {
+        let file = self.mask.as_deref().map(MaskFile::read).transpose()?;
+        self.method_with(file.map(|file| bitfit_bert::Method::Mask(Some(file.into()))))
+    }
+
+    /// What trains beside the head, where --mask gives `mask`.
+    fn method_with(&self, mask: Option<bitfit_bert::Method>) -> Result<bitfit_bert::Method> {
         use bitfit_bert::Method as M;
         let named = match &self.method {
             Some(choice) => Some(choice.method.clone()),
@@ -107,8 +113,7 @@ impl FinetuneArgs {
             })),
             named => named,
         };
-        let mask = self.mask.as_deref().map(MaskFile::read).transpose()?;
-        Ok(match (named, mask.map(|file| M::Mask(Some(file.into())))) {
+        Ok(match (named, mask) {
             (Some(_), Some(_)) if self.is_probe() => {
                 bail!("--mask chooses what trains, but --method probe trains nothing: leave one out")
             }
@@ -124,7 +129,8 @@ impl FinetuneArgs {
 
     /// The method as the result names it.
     pub fn method_text(&self) -> Result<String> {
-        let method = if self.is_probe() { "probe".into() } else { self.method()?.to_string() };
+        let mask = self.mask.is_some().then_some(bitfit_bert::Method::Mask(None));
+        let method = if self.is_probe() { "probe".into() } else { self.method_with(mask)?.to_string() };
         Ok(if self.select.is_some() { format!("part of {method}") } else { method })
     }
 

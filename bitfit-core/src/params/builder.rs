@@ -8,7 +8,7 @@ use std::sync::{
 use super::{
     Arena, Entry, Frozen, FrozenMatrix, Mask, MatrixPart, Param, Trainable, TrainableMatrix, Weight, WeightPart,
     arena::Partial,
-    weight::{LaidOut, part_shape, stack},
+    weight::{LaidOut, stack},
 };
 use crate::{Device, Error, HostTensor, Precision, Result, backend::SliceMut};
 
@@ -88,15 +88,15 @@ impl<D: Device> ArenaBuilder<D> {
     /// device is out of memory.
     pub fn weight_of(&mut self, parts: Vec<WeightPart>, precision: Precision) -> Result<Weight<D>> {
         let shape = |part: &WeightPart| match part {
-            WeightPart::Frozen(tensor) | WeightPart::New(_, tensor, _) => tensor.shape().to_vec(),
-            WeightPart::Tied(trainable) => part_shape(trainable.shape()).to_vec(),
+            WeightPart::New(_, tensor, _) => tensor.shape().to_vec(),
+            WeightPart::Tied(trainable) => trainable.shape().to_vec(),
         };
         let shapes: Vec<Vec<usize>> = parts.iter().map(shape).collect();
         let (rows, in_features) = stack(shapes.iter().map(Vec::as_slice))?;
         let (mut tensors, mut matrix_parts) = (Vec::new(), Vec::new());
         for (part, rows) in parts.into_iter().zip(rows) {
             let (tensor, trainable) = match part {
-                WeightPart::Frozen(tensor) | WeightPart::New(_, tensor, Mask::None) => (tensor, None),
+                WeightPart::New(_, tensor, Mask::None) => (tensor, None),
                 WeightPart::New(name, tensor, mask) => {
                     (tensor.clone(), Some(self.register(name, tensor, mask, false)?))
                 }

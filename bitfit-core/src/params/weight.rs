@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{FrozenMatrix, Mask, Trainable, matrix};
+use super::{FrozenMatrix, Mask, Trainable};
 use crate::{Device, Error, HostTensor, Precision, Result};
 
 /// The `[out, in]` weight of a linear layer, laid out for its products; it may hold the rows of several tensors, such
@@ -44,8 +44,6 @@ pub struct MatrixPart {
 /// A tensor `[rows, in]` of which a weight is made; see [`ArenaBuilder::weight_of`](super::ArenaBuilder::weight_of).
 #[derive(Clone, Debug)]
 pub enum WeightPart {
-    /// A tensor that never changes.
-    Frozen(HostTensor),
     /// A new parameter with its name, and the mask that chooses its trainable entries; [`Mask::None`] freezes it.
     New(String, HostTensor, Mask),
     /// A parameter that the builder has registered before and that something else reads too, such as the table of
@@ -142,10 +140,4 @@ pub(super) struct LaidOut<D: Device> {
     pub(super) matrix: D::Matrix,
     /// The first row and the index of the arena's entry of each part that has trainable entries.
     pub(super) parts: Vec<(usize, usize)>,
-}
-
-/// The shape `[rows, cols]` of a tensor as a part of a weight.
-pub(super) fn part_shape(shape: &[usize]) -> [usize; 2] {
-    let (rows, cols) = matrix(shape);
-    [rows, cols]
 }

@@ -7,6 +7,7 @@
 
 use std::{any::type_name, fmt, marker::PhantomData};
 
+use half::bf16;
 use rayon::prelude::*;
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     cpu::{
         Float,
-        simd::{self, Isa, Kernel, Simd},
+        simd::{self, Isa},
     },
     memory::{ThreadScratch, with_thread_value},
 };
@@ -77,14 +78,13 @@ impl<T: Float> PackedWeight<T> {
         if T::PER_STEP == 1 {
             self.forward.write_columns(self.isa, first_row, rows);
         } else {
-            // As words, each of which holds the elements of one step.
+            // As words, each of which holds the two bfloat16 of one step.
             let steps = self.in_features.div_ceil(T::PER_STEP);
             let mut words = ThreadScratch::unspecified(rows.rows() * steps);
             words.par_chunks_mut(steps).enumerate().for_each(|(i, words)| {
-                let to: &mut [T] = bytemuck::cast_slice_mut(words);
-                let (to, rest) = to.split_at_mut(self.in_features);
-                simd::dispatch(self.isa, Round { from: rows.row(i), to });
-                rest.fill(T::zeroed());
+                let (to, rest) = bytemuck::cast_slice_mut(words).split_at_mut(self.in_features);
+                simd::to_bf16_slice(self.isa, rows.row(i), to);
+                rest.fill(bf16::ZERO);
             });
             self.forward.write_columns(self.isa, first_row, MatRef::new(&words, steps));
         }
@@ -154,23 +154,6 @@ impl<T: Float> PackedWeight<T> {
 impl<T> fmt::Debug for PackedWeight<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PackedWeight<{}>([{}, {}], {})", type_name::<T>(), self.out_features, self.in_features, self.isa)
-    }
-}
-
-/// Rounds a row to the type of a weight.
-struct Round<'a, T> {
-    from: &'a [f32],
-    to: &'a mut [T],
-}
-
-impl<T: Float> Kernel for Round<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for (to, from) in self.to.chunks_mut(S::LANES).zip(self.from.chunks(S::LANES)) {
-            T::store(s, to, s.load_partial(from));
-        }
     }
 }
 

@@ -23,35 +23,28 @@ const SEQUENTIAL: usize = 1 << 16;
 
 impl AdamWStep for Cpu {
     fn adamw(&self, update: Update<'_, Self>) -> Result<()> {
-        let coefficients = update.coefficients()?;
-        let grads = update.grads.f32();
-        let norm = norm(self.isa(), grads) as f32;
-        update.norm.f32()[0] = norm;
-        if norm.is_finite() {
-            let factor = update.max_norm.map_or(1.0, |max_norm| clip_factor(norm, max_norm));
-            let elements = Elements { params: update.params.f32(), grads, m: update.m.f32(), v: update.v.f32() };
-            step(self.isa(), elements, factor, coefficients);
-        }
-        Ok(())
+        let run = (update.params.len, update.coefficients()?);
+        self.step(update, &[run])
     }
 
     fn adamw_in_runs(&self, update: Update<'_, Self>, runs: &[RateRun]) -> Result<()> {
-        let coefficients = update.coefficients_of(runs)?;
+        let runs = update.coefficients_of(runs)?;
+        self.step(update, &runs)
+    }
+}
+
+impl Cpu {
+    fn step(&self, update: Update<'_, Self>, runs: &[(usize, Coefficients)]) -> Result<()> {
         let Update { params, grads, m, v, max_norm, norm, .. } = update;
         let elements = Elements { params: params.f32(), grads: grads.f32(), m: m.f32(), v: v.f32() };
-        norm.f32()[0] = step_in_runs(self.isa(), elements, max_norm, &coefficients);
+        norm.f32()[0] = step_in_runs(self.isa(), elements, max_norm, runs);
         Ok(())
     }
 }
 
 /// Runs one step with coefficients for each run of elements, whose lengths add up to that of the slices. Returns the
 /// norm of the gradient; if it is not finite, nothing is changed.
-pub(crate) fn step_in_runs(
-    isa: Isa,
-    elements: Elements<'_>,
-    max_norm: Option<f32>,
-    runs: &[(usize, Coefficients)],
-) -> f32 {
+fn step_in_runs(isa: Isa, elements: Elements<'_>, max_norm: Option<f32>, runs: &[(usize, Coefficients)]) -> f32 {
     let Elements { mut params, mut grads, mut m, mut v } = elements;
     let norm = norm(isa, grads) as f32;
     if !norm.is_finite() {

@@ -1,11 +1,7 @@
 //! [`SavedInput`]: what the gradient of a weight reads of the input of its product.
 
 use super::WeightGradient;
-use crate::{
-    Backend, Device, Mask, Result, Tape, Tensor, Weight,
-    backend::{DType, Slice},
-    tape::Grads,
-};
+use crate::{Backend, Device, Mask, Result, Tape, Tensor, Weight, backend::Slice, tape::Grads};
 
 /// The input of a product, as much of it as the gradient of its weight reads.
 pub(crate) enum SavedInput<D: Device> {
@@ -60,7 +56,7 @@ impl<D: Backend> SavedInput<D> {
                 (Self::Columns(saved), _) => saved[index].slice(),
                 (Self::Whole(x), None) => x.slice(),
                 (Self::Whole(x), Some(chosen)) => {
-                    let mut to = grads.scratch_of(DType::F32, x.rows() * chosen.len())?;
+                    let mut to = grads.scratch(x.rows() * chosen.len())?;
                     device.select_columns(x.slice(), x.cols(), chosen, to.as_mut())?;
                     selected = to;
                     selected.as_ref()

@@ -20,26 +20,29 @@ const CHUNK: usize = 1024;
 const THREADS: u32 = 256;
 
 impl AdamWStep for Cuda {
-    fn adamw(&self, mut update: Update<'_, Self>) -> Result<()> {
-        let coefficients = update.coefficients()?;
-        self.norm(&mut update)?;
-        let len = update.params.len;
-        self.step(&mut update, 0, len, &coefficients)
+    fn adamw(&self, update: Update<'_, Self>) -> Result<()> {
+        let run = (update.params.len, update.coefficients()?);
+        self.step_in_runs(update, &[run])
     }
 
-    fn adamw_in_runs(&self, mut update: Update<'_, Self>, runs: &[RateRun]) -> Result<()> {
-        let coefficients = update.coefficients_of(runs)?;
-        self.norm(&mut update)?;
-        let mut first = 0;
-        for (len, coefficients) in coefficients.into_iter().filter(|(len, _)| *len > 0) {
-            self.step(&mut update, first, len, &coefficients)?;
-            first += len;
-        }
-        Ok(())
+    fn adamw_in_runs(&self, update: Update<'_, Self>, runs: &[RateRun]) -> Result<()> {
+        let runs = update.coefficients_of(runs)?;
+        self.step_in_runs(update, &runs)
     }
 }
 
 impl Cuda {
+    /// Runs one step with coefficients for each run of elements, whose lengths add up to that of the slices.
+    fn step_in_runs(&self, mut update: Update<'_, Self>, runs: &[(usize, Coefficients)]) -> Result<()> {
+        self.norm(&mut update)?;
+        let mut first = 0;
+        for (len, coefficients) in runs.iter().filter(|(len, _)| *len > 0) {
+            self.step(&mut update, first, *len, coefficients)?;
+            first += len;
+        }
+        Ok(())
+    }
+
     /// Computes the norm of the whole gradient.
     fn norm(&self, update: &mut Update<'_, Self>) -> Result<()> {
         let len = update.params.len;

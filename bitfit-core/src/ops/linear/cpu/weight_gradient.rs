@@ -65,16 +65,14 @@ pub(super) fn weight_gradient(isa: Isa, input: &WeightGradient<'_, Cpu>, dw: &mu
             }
         }
         Mask::Columns(columns) => {
-            let x = Columns::all(&input.x, columns.len());
             if columns.len() <= FEW {
-                let weights = x.select(&(0..columns.len() as u32).collect::<Vec<_>>());
                 let mut sums = ThreadScratch::filled(columns.len() * out_features, 0.0);
-                weighted_rows(isa, &weights, columns.len(), dy, &mut sums);
+                weighted_rows(isa, input.x.f32(), columns.len(), dy, &mut sums);
                 for (row, dw) in dw.chunks_exact_mut(columns.len()).enumerate() {
                     dw.iter_mut().zip(sums.chunks_exact(out_features)).for_each(|(dw, sums)| *dw += sums[row]);
                 }
             } else {
-                product(isa, input.precision, dy, x, dw);
+                product(isa, input.precision, dy, Columns::all(&input.x, columns.len()), dw);
             }
         }
         Mask::Elements(elements) => {
