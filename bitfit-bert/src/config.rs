@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::arch::{Architecture, BERT, Module, Positions};
-use crate::files::{MAX_CONFIG, read_bounded};
+use crate::files::{MAX_CONFIG, parse_json, read_bounded};
 use crate::heads::Pooling;
 use crate::{Error, Result};
 
@@ -126,7 +126,7 @@ impl ModelConfig {
     /// [`Error::Config`] with the key that is missing or has an invalid value, [`Error::Unsupported`] for a valid
     /// configuration that is not implemented, [`Error::NoBiases`] for an architecture without bias terms.
     pub fn from_json(path: &Path, json: &[u8]) -> Result<Self> {
-        let keys: Map<String, Value> = serde_json::from_slice(json)
+        let keys: Map<String, Value> = parse_json(json)
             .map_err(|error| Error::Config { path: path.into(), reason: format!("not a JSON object: {error}") })?;
         let keys = Keys { path, keys: &keys };
         let architecture = keys.architecture()?;
@@ -241,7 +241,7 @@ impl InferenceConfig {
 /// [`Error::Io`] if it cannot be read or is too large, [`Error::Config`] if it is not JSON.
 pub(crate) fn read_json(path: &Path) -> Result<Value> {
     let not_json = |error| Error::Config { path: path.into(), reason: format!("not JSON: {error}") };
-    serde_json::from_slice(&read_bounded(path, MAX_CONFIG)?).map_err(not_json)
+    parse_json(&read_bounded(path, MAX_CONFIG)?).map_err(not_json)
 }
 
 /// The keys of one file. A key that is `null` counts as absent, as it does in Python.

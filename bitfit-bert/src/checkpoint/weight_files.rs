@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::mapped::{Entry, MappedFile};
 use super::{pytorch, safetensors};
 use crate::config::FILE_NAME;
-use crate::files::{MAX_INDEX, read_bounded};
+use crate::files::{MAX_INDEX, parse_json, read_bounded};
 use crate::heads::pooling::MODULES;
 use crate::{Error, Result};
 
@@ -110,7 +110,7 @@ pub(super) fn read_directory(dir: &Path) -> Result<WeightFiles> {
 pub(crate) fn shards(index: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     let wrong = |reason: String| Error::Weights { path: index.into(), reason };
     let json = read_bounded(index, MAX_INDEX)?;
-    let json: Value = serde_json::from_slice(&json).map_err(|error| wrong(format!("not JSON: {error}")))?;
+    let json: Value = parse_json(&json).map_err(|error| wrong(format!("not JSON: {error}")))?;
     let map = json.get("weight_map").and_then(Value::as_object);
     let map = map.ok_or_else(|| wrong("\"weight_map\" is missing or not an object".into()))?;
     let mut shards = BTreeMap::<String, Vec<String>>::new();

@@ -1,9 +1,10 @@
-//! Bounded reads of whole files, and atomic writes: a file is written beside its target under a temporary name, and
+//! Bounded reads of whole files and of JSON, and atomic writes: a file is written beside its target under a temporary name, and
 //! renamed when its last byte is on the disk.
 //!
 //! The temporary files of a process are registered, so that one that quits in the middle can delete them first. Those
 //! of a process that was killed are deleted by the next write to the same target.
 
+mod json;
 mod leftovers;
 mod read;
 
@@ -12,6 +13,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub(crate) use json::parse_json;
 pub(crate) use leftovers::is_linked;
 pub(crate) use read::{MAX_CONFIG, MAX_INDEX, MAX_TASK, read_bounded};
 use tempfile::{Builder, NamedTempFile};

@@ -9,7 +9,7 @@ use bitfit_core::Backend;
 use blake3::Hasher;
 use serde::{Deserialize, Serialize};
 
-use crate::files::{AtomicFile, MAX_CONFIG, read_bounded};
+use crate::files::{AtomicFile, MAX_CONFIG, parse_json, read_bounded};
 use crate::heads::Examples;
 use crate::metrics::Metric;
 use crate::model::Base;
@@ -101,7 +101,7 @@ impl RunRecord {
         }
         let refuse = |reason: String| Error::RunRecord { path: path.clone(), reason };
         let bytes = read_bounded(&path, MAX_CONFIG)?;
-        let record: Self = serde_json::from_slice(&bytes).map_err(|error| refuse(format!("not a record: {error}")))?;
+        let record: Self = parse_json(&bytes).map_err(|error| refuse(format!("not a record: {error}")))?;
         if record.version != VERSION {
             return Err(refuse(format!("a record of version {}, expected {VERSION}", record.version)));
         }

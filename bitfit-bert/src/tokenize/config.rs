@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::class::Class;
 use super::{added, wrong};
-use crate::files::read_bounded;
+use crate::files::{parse_json, read_bounded};
 use crate::{Error, Result};
 
 pub(super) const FILE_NAME: &str = "tokenizer_config.json";
@@ -61,9 +61,9 @@ impl Config {
 /// A JSON object; `None` if there is no such file.
 pub(super) fn object(path: &Path) -> Result<Option<Map<String, Value>>> {
     match read_bounded(path, MAX_BYTES) {
-        Ok(text) => serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|error| wrong(path, format!("expected a JSON object: {error}"))),
+        Ok(text) => {
+            parse_json(&text).map(Some).map_err(|error| wrong(path, format!("expected a JSON object: {error}")))
+        }
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -16,7 +16,7 @@ use super::guard::guarded;
 use super::recipe::{self, Parts};
 use super::{check, fingerprint, vocab, wrong};
 use crate::Result;
-use crate::files::read_bounded;
+use crate::files::{parse_json, read_bounded};
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 
@@ -51,7 +51,7 @@ pub(super) fn load(dir: &Path) -> Result<Loaded> {
     let path = dir.join(TOKENIZER);
     if path.exists() {
         let text = read_bounded(&path, MAX_BYTES)?;
-        let json = serde_json::from_slice(&text).map_err(|error| wrong(&path, format!("not JSON: {error}")))?;
+        let json = parse_json(&text).map_err(|error| wrong(&path, format!("not JSON: {error}")))?;
         return from_json(dir, path, json, &config);
     }
     // transformers does not read a vocab.txt whose class no file tells. Those of the first BERTs have none.

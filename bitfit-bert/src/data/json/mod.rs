@@ -8,6 +8,7 @@ mod exports;
 use std::io::BufRead;
 use std::path::Path;
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use self::cutter::Cutter;
@@ -17,6 +18,7 @@ use super::columns;
 use super::line_reader::{Blanks, Line, LineReader, blank};
 use super::table::{Table, kind};
 use super::{Dataset, ReadOptions};
+use crate::files::parse_json;
 use crate::{Error, Result};
 
 /// How the objects of a file follow each other.
@@ -39,7 +41,7 @@ impl Shape {
             None if is_whole => start,
             None => return if start.starts_with(b"[") { Self::Array } else { Self::Lines },
         };
-        let goes_on = || serde_json::from_slice::<Value>(first_line).is_err_and(|error| error.is_eof());
+        let goes_on = || serde_json::from_slice::<IgnoredAny>(first_line).is_err_and(|error| error.is_eof());
         match start.first() {
             Some(b'[') => Self::Array,
             Some(b'{') if goes_on() => Self::Sequence,
@@ -228,14 +230,15 @@ impl<R: BufRead> Objects<R> {
 /// The object of a text that begins on a line after so many bytes of it.
 fn parse(path: &Path, (line, before): (usize, usize), text: &[u8]) -> Result<Map<String, Value>> {
     let error = |line, reason| Error::DataRow { path: path.into(), line, reason };
-    match serde_json::from_slice(text) {
+    match parse_json(text) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(error(line, format!("expected an object, found {}", kind(&other)))),
         Err(cause) => {
             let message = cause.to_string();
             let message = message.split(" at line ").next().unwrap_or(&message);
             let (line, column) = match cause.line() {
-                0 | 1 => (line, before + cause.column()),
+                0 => return Err(error(line, message.into())),
+                1 => (line, before + cause.column()),
                 later => (line + later - 1, cause.column()),
             };
             Err(error(line, format!("not a JSON object: {message} at column {column}")))
