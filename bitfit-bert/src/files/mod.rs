@@ -1,5 +1,5 @@
-//! Bounded reads of whole files and of JSON, and atomic writes: a file is written beside its target under a temporary name, and
-//! renamed when its last byte is on the disk.
+//! Bounded reads of whole files and of JSON, and atomic writes: a file is written beside its target under a temporary
+//! name, and renamed when its last byte is on the disk.
 //!
 //! The temporary files of a process are registered, so that one that quits in the middle can delete them first. Those
 //! of a process that was killed are deleted by the next write to the same target.
