@@ -212,7 +212,7 @@ impl Op for AttentionOp {
         let input = Self::input(self.size, &self.sequences, &self.qkv);
         let (lse, dy) = (self.lse.as_ref(), self.dy.as_ref());
         let gradient = Projections::Packed(self.dqkv.as_mut());
-        self.room.device.attention_backward(&input, lse, dy, gradient).expect("a pass");
+        self.room.device.attention_backward(&input, lse, dy, gradient, None).expect("a pass");
     }
 }
 

@@ -64,8 +64,7 @@ impl Masks {
             Method::BitFit(biases) => {
                 Self::all(tensors, |role| BiasKind::of(role).is_some_and(|kind| biases.contains(kind, role.layer)))
             }
-            // Attention has no gradient for its position bias.
-            Method::Full => Self::all(tensors, |role| role.module != Module::PositionBias),
+            Method::Full => Self::all(tensors, |_| true),
             Method::LayerNorm => Self::all(tensors, |role| role.module.is_norm()),
             Method::RandomUniform(seed) => random_uniform(tensors, seed.unwrap_or_default())?,
             Method::RandomRowCol(seed) => random_row_col(tensors, seed.unwrap_or_default()),

@@ -4,11 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bitfit_core::ops::attention::PositionBias;
 use bitfit_core::{Backend, Frozen, FrozenMatrix, Precision, Workspace};
 
 use super::masked_lm::MaskedLm;
-use super::position_bias::position_bias;
 use crate::arch::{Architecture, Module, Role};
 use crate::config::ModelConfig;
 use crate::data::Kind;
@@ -57,7 +55,7 @@ impl<D: Backend> Base<D> {
             checkpoint,
             fingerprint: Once::new(),
             tokenizer: Once::new(),
-            weights: Mutex::new(Weights { tensors: HashMap::new(), matrices: HashMap::new(), position_bias: None }),
+            weights: Mutex::new(Weights { tensors: HashMap::new(), matrices: HashMap::new() }),
             masked_lm_fingerprint: Once::new(),
             masked_lm: Once::new(),
         };
@@ -179,16 +177,6 @@ impl<D: Backend> Base<D> {
         }
     }
 
-    /// The position bias, expanded by distance at the first call.
-    pub(super) fn position_bias(&self) -> Result<PositionBias<D>> {
-        let mut weights = self.weights()?;
-        if let Some(bias) = &weights.position_bias {
-            return Ok(bias.clone());
-        }
-        let table = self.checkpoint().tensor(Role::weight(Module::PositionBias, 0))?;
-        Ok(weights.position_bias.insert(position_bias(self.device(), &table)?).clone())
-    }
-
     /// What is laid out. Its lock is held while something is added, so that each weight is laid out once.
     fn weights(&self) -> Result<MutexGuard<'_, Weights<D>>> {
         // Computing the fingerprint reads and checks every weight.
@@ -209,7 +197,6 @@ impl<D: Backend> Clone for Base<D> {
 struct Weights<D: Backend> {
     tensors: HashMap<Role, Frozen<D>>,
     matrices: HashMap<(Vec<Module>, usize), FrozenMatrix<D>>,
-    position_bias: Option<PositionBias<D>>,
 }
 
 /// A value that is computed at its first use; errors are not stored.

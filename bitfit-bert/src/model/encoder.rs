@@ -1,11 +1,13 @@
 //! The encoder's handles to its parameters, and the network as a row of stages: the embeddings are the first, then come
 //! the layers, then the read-out. A pass may end behind the frozen stages and another begin there.
 
-use bitfit_core::ops::attention::PositionBias;
+use std::ops::Range;
+
 use bitfit_core::{Backend, Error, Param, Result, Tape, Var, Weight};
 
 use super::embeddings::Embeddings;
 use super::layer::Layer;
+use super::position_bias::PositionBias;
 use super::{Base, Batch, Dense};
 use crate::arch::{Module, Role};
 use crate::heads::Pooling;
@@ -16,8 +18,6 @@ pub(super) trait Parameters<D: Backend> {
     fn tensor(&mut self, role: Role) -> crate::Result<Param<D>>;
     /// The row-wise concatenation of the weights of `modules`, laid out for its products.
     fn weight(&mut self, modules: &[Module], layer: usize) -> crate::Result<Weight<D>>;
-    /// The position bias, expanded by distance.
-    fn position_bias(&mut self) -> crate::Result<PositionBias<D>>;
 }
 
 /// Handles to every parameter of an encoder.
@@ -38,7 +38,11 @@ impl<D: Backend> Encoder<D> {
     pub(super) fn new(base: &Base<D>, pooling: Pooling, source: &mut impl Parameters<D>) -> crate::Result<Self> {
         let config = base.config();
         let embeddings = Embeddings::new(base, source)?;
-        let position_bias = base.has(Module::PositionBias).then(|| source.position_bias()).transpose()?;
+        let position_bias = base.has(Module::PositionBias).then(|| {
+            let table = source.tensor(Role::weight(Module::PositionBias, 0))?;
+            Ok::<_, crate::Error>(PositionBias::new(base.device(), table)?)
+        });
+        let position_bias = position_bias.transpose()?;
         let layers = (0..config.num_hidden_layers)
             .map(|number| Layer::new(config, number, source))
             .collect::<crate::Result<_>>()?;
@@ -50,7 +54,8 @@ impl<D: Backend> Encoder<D> {
     /// embeddings alone do not count, because looking them up again costs less than caching them.
     pub(super) fn frozen_stages(&self) -> usize {
         let embeddings = std::iter::once(self.embeddings.trains());
-        let layers = self.layers.iter().map(Layer::trains);
+        let bias_trains = self.position_bias.as_ref().is_some_and(|bias| bias.table.trainable().is_some());
+        let layers = self.layers.iter().map(|layer| layer.trains() || bias_trains);
         let read_out = std::iter::once(self.pooler.as_ref().is_some_and(Dense::trains));
         let frozen = embeddings.chain(layers).chain(read_out).take_while(|trains| !trains).count();
         if frozen > 1 { frozen } else { 0 }
@@ -59,10 +64,8 @@ impl<D: Backend> Encoder<D> {
     /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[B, H]` from the read-out on,
     /// and from the last layer on where the first tokens alone are read.
     pub(super) fn forward_prefix(&self, tape: &mut Tape<'_, D>, batch: &Batch<D>, stages: usize) -> Result<Var<D>> {
-        let mut x = self.embeddings.forward(tape, batch)?;
-        for number in 0..self.layers.len().min(stages - 1) {
-            x = self.layer(tape, &x, batch, number)?;
-        }
+        let x = self.embeddings.forward(tape, batch)?;
+        let x = self.layers(tape, x, batch, 0..self.layers.len().min(stages - 1))?;
         if stages > self.layers.len() + 1 { self.pool(tape, &x, batch) } else { Ok(x) }
     }
 
@@ -71,19 +74,21 @@ impl<D: Backend> Encoder<D> {
         &self,
         tape: &mut Tape<'_, D>,
         batch: &Batch<D>,
-        mut x: Var<D>,
+        x: Var<D>,
         stages: usize,
     ) -> Result<Var<D>> {
-        for number in stages - 1..self.layers.len() {
-            x = self.layer(tape, &x, batch, number)?;
-        }
+        let x = self.layers(tape, x, batch, stages - 1..self.layers.len())?;
         if stages < self.layers.len() + 2 { self.pool(tape, &x, batch) } else { Ok(x) }
     }
 
-    /// One layer; of the last, the rows that are read alone are computed.
-    fn layer(&self, tape: &mut Tape<'_, D>, x: &Var<D>, batch: &Batch<D>, number: usize) -> Result<Var<D>> {
-        let first_only = number + 1 == self.layers.len() && !self.pooling.reads_every_token();
-        self.layers[number].forward(tape, x, batch, self.position_bias.as_ref(), first_only)
+    /// Some layers; of the last of all, the rows that are read alone are computed.
+    fn layers(&self, tape: &mut Tape<'_, D>, mut x: Var<D>, batch: &Batch<D>, numbers: Range<usize>) -> Result<Var<D>> {
+        let position_bias = self.position_bias.as_ref().map(|bias| bias.by_distance(tape)).transpose()?;
+        for number in numbers {
+            let first_only = number + 1 == self.layers.len() && !self.pooling.reads_every_token();
+            x = self.layers[number].forward(tape, &x, batch, position_bias.as_ref(), first_only)?;
+        }
+        Ok(x)
     }
 
     /// The read-out: from the rows of the last layer to those that the head reads, one a text or one a token.

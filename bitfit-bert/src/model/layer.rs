@@ -9,7 +9,7 @@ use bitfit_core::{
     Backend, Param, Result, Tape, Var, Weight,
     ops::{
         add_norm::AddNormArgs,
-        attention::{AttentionArgs, PositionBias, Projections},
+        attention::{AttentionArgs, Projections},
     },
 };
 
@@ -106,7 +106,7 @@ impl<D: Backend> Layer<D> {
         tape: &mut Tape<'_, D>,
         x: &Var<D>,
         batch: &Batch<D>,
-        position_bias: Option<&PositionBias<D>>,
+        position_bias: Option<&Var<D>>,
         first_only: bool,
     ) -> Result<Var<D>> {
         let keys = batch.sequences();

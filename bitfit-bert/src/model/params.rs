@@ -3,13 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use bitfit_core::ops::attention::PositionBias;
 use bitfit_core::{
     ArenaBuilder, Backend, Frozen, FrozenMatrix, HostTensor, Mask, Param, Precision, Random, Weight, WeightPart,
 };
 
 use super::encoder::{Encoder, Parameters};
-use super::position_bias::position_bias;
 use super::top::{Fresh, OwnDense, Top};
 use super::{Base, Dense, Model, TrainedTensors};
 use crate::arch::{MaskedLmTensor, Module, Part, Role};
@@ -222,13 +220,6 @@ impl<D: Backend> Parameters<D> for Builder<'_, D> {
             parts.push(WeightPart::New(self.base.architecture().parameter_name(role), tensor, mask));
         }
         Ok(self.arena.weight_of(parts, self.base.precision(modules))?)
-    }
-
-    fn position_bias(&mut self) -> Result<PositionBias<D>> {
-        match self.finished(Role::weight(Module::PositionBias, 0))? {
-            Some(table) => Ok(position_bias(self.base.device(), &table)?),
-            None => self.base.position_bias(),
-        }
     }
 }
 

@@ -1,36 +1,45 @@
 //! MPNet's position bias: from the table by buckets of distances that a checkpoint holds to one by distance.
 
-use bitfit_core::ops::attention::PositionBias;
-use bitfit_core::{Backend, HostTensor};
-
-use crate::Result;
+use bitfit_core::{Backend, Indices, Param, Result, Tape, Var};
 
 /// The distance from which on all are alike to a position bias.
-const GREATEST_DISTANCE: usize = 128;
+const GREATEST_DISTANCE: i32 = 128;
 
 /// The bucket of a distance of `key - query`: the first half of the buckets for keys before the query, the second for
 /// those behind it. Half of a direction's are for one distance each, the others for ranges that grow as a power
 /// (`MPNetEncoder.relative_position_bucket` of transformers, whose f32 arithmetic decides where a range ends).
-fn bucket(distance: i32, buckets: usize) -> usize {
+fn bucket(distance: i32, buckets: usize) -> u32 {
     let buckets = buckets / 2;
     let first = if distance > 0 { buckets } else { 0 };
     let distance = distance.unsigned_abs() as usize;
     let exact = buckets / 2;
     if distance < exact {
-        return first + distance;
+        return (first + distance) as u32;
     }
     let octaves = (GREATEST_DISTANCE as f64 / exact as f64).ln() as f32;
     let range = (distance as f32 / exact as f32).ln() / octaves * (buckets - exact) as f32;
-    first + (exact + range as usize).min(buckets - 1)
+    (first + (exact + range as usize).min(buckets - 1)) as u32
 }
 
-/// A table `[buckets, N]` as a file holds it, as one by distance for attention.
-pub(super) fn position_bias<D: Backend>(device: &D, table: &HostTensor) -> Result<PositionBias<D>> {
-    let (buckets, heads, data) = (table.shape()[0], table.shape()[1], table.data());
-    let reach = GREATEST_DISTANCE as i32;
-    let row = |head| (-reach..=reach).map(move |distance| data[bucket(distance, buckets) * heads + head]);
-    let by_distance = HostTensor::new([heads, 2 * GREATEST_DISTANCE + 1], (0..heads).flat_map(row).collect())?;
-    Ok(PositionBias::new(device, &by_distance)?)
+/// A table `[buckets, N]` as a file holds it, and how attention reads it.
+#[derive(Clone, Debug)]
+pub(super) struct PositionBias<D: Backend> {
+    pub(super) table: Param<D>,
+    /// The bucket of each distance, from the farthest before the query to the farthest behind it.
+    buckets: Indices<D>,
+}
+
+impl<D: Backend> PositionBias<D> {
+    pub(super) fn new(device: &D, table: Param<D>) -> Result<Self> {
+        let buckets = table.shape()[0];
+        let distances: Vec<u32> = (-GREATEST_DISTANCE..=GREATEST_DISTANCE).map(|d| bucket(d, buckets)).collect();
+        Ok(Self { table, buckets: Indices::new(device, &distances)? })
+    }
+
+    /// The table by distance, for attention.
+    pub(super) fn by_distance(&self, tape: &mut Tape<'_, D>) -> Result<Var<D>> {
+        tape.embedding(&self.buckets, &self.table)
+    }
 }
 
 #[cfg(test)]

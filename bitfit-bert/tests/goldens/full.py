@@ -7,7 +7,7 @@ What it writes, beside this file (or under --out DIR), for each architecture:
 
 The models are those of encoders.py, whose files are read: the architecture's own class for classification, with the head's
 values of its read-out `pooler`. The batch is its batch without the padding token, because transformers computes no gradient for
-the row of that token. What trains: every parameter but the key biases, whose gradient is exactly zero, MPNet's position bias,
+the row of that token. What trains: every parameter but the key biases, whose gradient is exactly zero,
 and a pooler that the class does not have.
 
     pip install torch transformers safetensors
@@ -53,7 +53,7 @@ def write_case(out, model_type):
     assert not missing and not unexpected, (missing, unexpected)
     batch = read_batch(golden, padding, model_type in ("bert", "electra"))
     generate.padded, generate.loss_of = encoders.padded, encoders.loss_of
-    trained = lambda name: not encoders.is_key_bias(name) and "relative_attention_bias" not in name
+    trained = lambda name: not encoders.is_key_bias(name)
     values, facts = generate.run(model.double(), batch, False, trained, trained)
     for name, value in values.items():
         assert not name.startswith("grad.") or value.abs().max() > 1e-6, f"{model_type} {name}: no gradient"

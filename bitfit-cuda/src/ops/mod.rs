@@ -34,6 +34,7 @@ pub(crate) static SOURCES: &[&Source] = &[
     &arithmetic::SOURCE,
     &attention::SOURCE,
     &attention::SINGLE,
+    &attention::BIAS,
     &attention::SHORT,
     &attention::MMA,
     &binary_cross_entropy::SOURCE,

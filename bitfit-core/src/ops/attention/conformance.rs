@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{AttentionArgs, PositionBias, Projections, Sequences, dropout_element, position_bias_column, reference};
+use super::{AttentionArgs, Projections, Sequences, dropout_element, position_bias_row, reference};
 use crate::{
     Arena, ArenaBuilder, Backend, DType, HostTensor, Mask, Tape, Workspace,
     backend::conformance::{Check, list, support::*},
@@ -54,9 +54,9 @@ impl Case {
     /// The table of the position bias.
     fn bias(&self) -> Option<HostTensor> {
         self.reach.map(|reach| {
-            let columns = 2 * reach + 1;
-            let values = random(4, self.heads * columns).into_iter().map(|value| 3.0 * value).collect();
-            HostTensor::new([self.heads, columns], values).unwrap()
+            let rows = 2 * reach + 1;
+            let values = random(4, rows * self.heads).into_iter().map(|value| 3.0 * value).collect();
+            HostTensor::new([rows, self.heads], values).unwrap()
         })
     }
 
@@ -96,13 +96,14 @@ fn columns(matrix: &[f32], cols: usize, rows: Range<usize>, first: usize, dim: u
     rows.flat_map(|row| widen(&matrix[row * cols + first..][..dim])).collect()
 }
 
-/// The output and the gradients of the reference: o `[Tq, H]`, dq `[Tq, H]`, dk and dv `[T, H]`.
-fn expected(case: &Case, values: &Values) -> [Vec<f64>; 4] {
+/// The output and the gradients of the reference: o `[Tq, H]`, dq `[Tq, H]`, dk and dv `[T, H]`, db `[2R + 1, N]`.
+fn expected(case: &Case, values: &Values) -> [Vec<f64>; 5] {
     let (width, dim) = (case.width(), case.dim);
     let [queries, keys] = case.lengths().map(ranges);
     let dropout = Dropout::new(SEED, 0, case.p);
     let [mut o, mut dq] = [(); 2].map(|()| vec![0.0; values.q.len()]);
     let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0; values.kv.len() / 2]);
+    let mut db = vec![0.0; case.bias().map_or(0, |table| table.data().len())];
     for (sequence, (rows, key_rows)) in queries.into_iter().zip(keys).enumerate() {
         for h in 0..case.heads {
             let mut factors = vec![1.0; rows.len() * key_rows.len()];
@@ -117,8 +118,8 @@ fn expected(case: &Case, values: &Values) -> [Vec<f64>; 4] {
             let mut position_bias = vec![0.0; factors.len()];
             if let (Some(reach), Some(table)) = (case.reach, case.bias()) {
                 for (i, bias) in position_bias.iter_mut().enumerate() {
-                    let column = position_bias_column(i / key_rows.len(), i % key_rows.len(), reach);
-                    *bias = f64::from(table.data()[h * (2 * reach + 1) + column]);
+                    let row = position_bias_row(i / key_rows.len(), i % key_rows.len(), reach);
+                    *bias = f64::from(table.data()[row * case.heads + h]);
                 }
             }
             let head = reference::Head {
@@ -130,7 +131,13 @@ fn expected(case: &Case, values: &Values) -> [Vec<f64>; 4] {
                 factors: widen(&factors),
             };
             let dy = columns(&values.dy, width, rows.clone(), h * dim, dim);
-            let (gq, gk, gv) = reference::backward(&head, &dy);
+            let [gq, gk, gv, gb] = reference::backward(&head, &dy);
+            if let Some(reach) = case.reach {
+                for (i, gradient) in gb.into_iter().enumerate() {
+                    let row = position_bias_row(i / key_rows.len(), i % key_rows.len(), reach);
+                    db[row * case.heads + h] += gradient;
+                }
+            }
             let put = |to: &mut Vec<f64>, rows: Range<usize>, from: Vec<f64>| {
                 for (row, from) in rows.zip(from.chunks_exact(dim)) {
                     to[row * width + h * dim..][..dim].copy_from_slice(from);
@@ -142,12 +149,12 @@ fn expected(case: &Case, values: &Values) -> [Vec<f64>; 4] {
             put(&mut dv, key_rows.clone(), gv);
         }
     }
-    [o, dq, dk, dv]
+    [o, dq, dk, dv, db]
 }
 
-/// The device's o, dq, dk and dv, in the layout of [`expected`]. The projections are read `times` times, so the
+/// The device's o, dq, dk, dv and db, in the layout of [`expected`]. The projections are read `times` times, so the
 /// gradients are `times` as large.
-pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times: usize) -> [Vec<f32>; 4] {
+pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times: usize) -> [Vec<f32>; 5] {
     let width = case.width();
     let workspace = Workspace::new(device.clone());
     let keys = Sequences::new(device, case.keys.iter().copied()).unwrap();
@@ -165,6 +172,7 @@ pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times:
         let rows = values.q.chunks_exact(width).zip(values.kv.chunks_exact(2 * width));
         vec![train("qkv", keys.tokens(), rows.flat_map(|(q, kv)| [q, kv].concat()).collect())]
     };
+    let bias = case.bias().map(|table| builder.train("bias", table, Mask::All).unwrap());
     let arena: Arena<D> = builder.build().unwrap();
     let mut tape = Tape::train(&workspace, &arena, SEED);
     let vars: Vec<_> = params
@@ -189,7 +197,7 @@ pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times:
         lent.iter_mut().for_each(|lent| device.fill(f32::NAN, lent.as_mut()).unwrap());
     };
     dirty();
-    let bias = case.bias().map(|table| PositionBias::new(device, &table).unwrap());
+    let bias = bias.map(|param| tape.parameter(&param).unwrap());
     let position_bias = bias.as_ref();
     let args = AttentionArgs { heads: case.heads, queries: &queries, keys: &keys, position_bias, dropout: case.p };
     let o = tape.attention(projections, &args).unwrap();
@@ -202,6 +210,7 @@ pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times:
     }
     dirty();
     let gradient = backward_from(tape, &y, &values.dy, &arena, &workspace);
+    let (gradient, db) = gradient.split_at(values.q.len() + values.kv.len());
     let part = |data: &[f32], cols: usize, first: usize| -> Vec<f32> {
         data.chunks_exact(cols).flat_map(|row| row[first..first + width].to_vec()).collect()
     };
@@ -209,18 +218,18 @@ pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times:
         let (dq, dkv) = gradient.split_at(values.q.len());
         [dq.to_vec(), part(dkv, 2 * width, 0), part(dkv, 2 * width, width)]
     } else {
-        [0, 1, 2].map(|index| part(&gradient, 3 * width, index * width))
+        [0, 1, 2].map(|index| part(gradient, 3 * width, index * width))
     };
-    [output, dq, dk, dv]
+    [output, dq, dk, dv, db.to_vec()]
 }
 
 fn agrees<D: Backend>(device: &D, case: &Case) {
     let values = case.values();
     let found = found(device, case, &values, 1);
     let expected = expected(case, &values);
-    // One scale for all three gradients: if one key has all the weight, dq and dk are rounding noise.
-    let scale = expected[1..].iter().flatten().fold(0.0_f64, |max, value| max.max(value.abs()));
-    for (index, what) in ["o", "dq", "dk", "dv"].into_iter().enumerate() {
+    // One scale for the gradients of all three: if one key has all the weight, dq and dk are rounding noise.
+    let scale = expected[1..4].iter().flatten().fold(0.0_f64, |max, value| max.max(value.abs()));
+    for (index, what) in ["o", "dq", "dk", "dv", "db"].into_iter().enumerate() {
         let what = format!("{what} {}", case.what());
         let f32 = if index == 0 { 1e-5 } else { 2e-5 };
         let with = |values: &[f64]| values.iter().copied().chain((index > 0).then_some(scale)).collect::<Vec<_>>();

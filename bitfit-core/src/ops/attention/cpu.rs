@@ -14,7 +14,7 @@ use super::{
     columns::{Columns, put},
     dropout_element,
     operands::{self, words},
-    position_bias_column,
+    position_bias_row,
     softmax::{SoftmaxTile, SoftmaxTileBackward},
 };
 use crate::{
@@ -50,10 +50,11 @@ impl Attention for Cpu {
         lse: Slice<'_, Self>,
         dy: Slice<'_, Self>,
         gradient: Projections<SliceMut<'_, Self>>,
+        bias_gradient: Option<SliceMut<'_, Self>>,
     ) -> Result<()> {
         match input.dtype() {
-            DType::F32 => attention_backward::<f32>(self.isa(), input, lse, dy, gradient),
-            DType::Bf16 => attention_backward::<bf16>(self.isa(), input, lse, dy, gradient),
+            DType::F32 => attention_backward::<f32>(self.isa(), input, lse, dy, gradient, bias_gradient),
+            DType::Bf16 => attention_backward::<bf16>(self.isa(), input, lse, dy, gradient, bias_gradient),
         }
         Ok(())
     }
@@ -92,9 +93,13 @@ fn attention_backward<T: Float>(
     lse: Slice<'_, Cpu>,
     dy: Slice<'_, Cpu>,
     gradient: Projections<SliceMut<'_, Cpu>>,
+    bias_gradient: Option<SliceMut<'_, Cpu>>,
 ) {
     let (width, dim) = (input.width(), input.head_dim);
     let lse = lse.f32();
+    // The rows of a gradient of the position bias, which each sequence sums for itself.
+    let distances = bias_gradient.as_ref().and(input.position_bias).map_or(0, |bias| bias.rows());
+    let mut bias_sums: Vec<Vec<f32>> = vec![Vec::new(); input.queries.count()];
     let (queries, keys) = (input.queries.host(), input.keys.host());
     // The rows of each sequence, which its task writes independently of the others.
     let gradients: Vec<Projections<ElementsMut<'_>>> = match gradient {
@@ -105,10 +110,10 @@ fn attention_backward<T: Float>(
             .map(|(query, key_value)| Projections::Split { query, key_value })
             .collect(),
     };
-    gradients.into_par_iter().enumerate().for_each(|(sequence, mut gradient)| {
+    gradients.into_par_iter().zip(&mut bias_sums).enumerate().for_each(|(sequence, (mut gradient, bias_sums))| {
         let (queries, keys) = (input.queries.range(sequence).len(), input.keys.range(sequence).len());
-        // For each head: dq [queries, D], dk and dv [keys, D].
-        let size = (queries + 2 * keys) * dim;
+        // For each head: dq [queries, D], dk and dv [keys, D], and the gradient of its position bias.
+        let size = (queries + 2 * keys) * dim + distances;
         let mut heads = ThreadScratch::unspecified(input.heads * size);
         for_each_head(input.heads * queries * keys, &mut heads, size, |head, out| {
             let at = Head { isa, input, sequence, head };
@@ -116,7 +121,9 @@ fn attention_backward<T: Float>(
         });
         for (head, out) in heads.chunks_exact(size).enumerate() {
             let (dq, rest) = out.split_at(queries * dim);
-            let (dk, dv) = rest.split_at(keys * dim);
+            let (dk, rest) = rest.split_at(keys * dim);
+            let (dv, of_bias) = rest.split_at(keys * dim);
+            bias_sums.extend(of_bias);
             let at = Head { isa, input, sequence, head };
             match &mut gradient {
                 Projections::Packed(qkv) => {
@@ -132,6 +139,12 @@ fn attention_backward<T: Float>(
             }
         }
     });
+    if let Some(gradient) = bias_gradient {
+        for (i, element) in gradient.f32().iter_mut().enumerate() {
+            let (distance, head) = (i / input.heads, i % input.heads);
+            *element = bias_sums.iter().map(|sums| sums[head * distances + distance]).sum();
+        }
+    }
 }
 
 /// Calls `work` with every head's part of `out`, of `size` elements each; in parallel if there are enough scores.
@@ -222,6 +235,8 @@ struct Scores {
     p: Vec<f32>,
     /// The dropout factors, rows padded to a multiple of 16; empty without dropout.
     factors: Vec<f32>,
+    /// The position bias of the head by distance.
+    bias: Vec<f32>,
 }
 
 impl<T: Float> HeadScratch<T> {
@@ -253,7 +268,7 @@ impl<T: Float> HeadScratch<T> {
         let v = operands::stack::<T>(isa, v, dim, v_stacked);
         for tile in tiles(lse.len()) {
             scores.compute(at, &tile, q, k_transposed);
-            let Scores { p, factors } = scores;
+            let Scores { p, factors, .. } = scores;
             simd::dispatch(isa, SoftmaxTile { p, keys, factors, lse: &mut lse[tile.clone()] });
             let o = MatMut::new(&mut o[tile.start * dim..tile.end * dim], dim);
             gemm(isa, 1.0, operands::along::<T>(isa, p, keys, along), v, Output::Write(o));
@@ -274,15 +289,23 @@ impl<T: Float> HeadScratch<T> {
             .map(|(rows, to)| operands::stack::<T>(isa, rows, dim, to));
         let [q, dy] = [&*q, &*dy].map(|rows| MatRef::new(rows, words::<T>(dim)));
         let (dq, rest) = out.split_at_mut(rows.len() * dim);
-        let (dk, dv) = rest.split_at_mut(keys * dim);
+        let (dk, rest) = rest.split_at_mut(keys * dim);
+        let (dv, bias_sums) = rest.split_at_mut(keys * dim);
+        bias_sums.fill(0.0);
         for tile in tiles(rows.len()) {
             scores.compute(at, &tile, q, k_transposed);
             ds.resize(tile.len() * keys, 0.0);
             let dy = dy.part(tile.clone(), 0..words::<T>(dim));
             multiply(isa, 1.0, dy, v_transposed, Output::Write(MatMut::new(ds, keys)), &NoEpilogue);
-            let Scores { p, factors } = scores;
+            let Scores { p, factors, .. } = scores;
             let lse = tile.clone().map(|row| lse[(rows.start + row) * input.heads + head]);
             simd::dispatch(isa, SoftmaxTileBackward { p, ds, keys, factors, lse });
+            if !bias_sums.is_empty() {
+                let reach = bias_sums.len() / 2;
+                for (query, ds) in tile.clone().zip(ds.chunks_exact(keys)) {
+                    ds.iter().enumerate().for_each(|(key, ds)| bias_sums[position_bias_row(query, key, reach)] += ds);
+                }
+            }
             // `p` now holds m ∘ p. A tile starts with the first row of a pair.
             let own = words::<T>(tile.start)..words::<T>(tile.end);
             let [q, dy] = [q_stacked, dy_stacked].map(|stacked| stacked.part(own.clone(), 0..dim));
@@ -305,11 +328,12 @@ impl Scores {
         let to = Output::Write(MatMut::new(&mut self.p, keys));
         multiply(isa, 1.0 / (input.head_dim as f32).sqrt(), q, k, to, &NoEpilogue);
         if let Some(bias) = input.position_bias {
-            let reach = bias.reach();
-            let row = &bias.table().f32()[head * (2 * reach + 1)..][..2 * reach + 1];
+            let (reach, table) = (bias.reach(), bias.table.f32());
+            self.bias.clear();
+            self.bias.extend(table.iter().skip(head).step_by(bias.heads));
             for (query, scores) in tile.clone().zip(self.p.chunks_exact_mut(keys)) {
                 for (key, score) in scores.iter_mut().enumerate() {
-                    *score += row[position_bias_column(query, key, reach)];
+                    *score += self.bias[position_bias_row(query, key, reach)];
                 }
             }
         }

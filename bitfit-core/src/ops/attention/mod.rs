@@ -5,7 +5,7 @@
 //! s = q · kᵀ / √D + b    p = softmax(s)        o = (m ∘ p) · v          m: dropout, 0 or 1/(1-p)
 //! ```
 //!
-//! per sequence and head, b a frozen [`PositionBias`] where there is one: q `[queries, D]`, k and v `[keys, D]`. The
+//! per sequence and head, b a [`PositionBias`] where there is one: q `[queries, D]`, k and v `[keys, D]`. The
 //! sequences are concatenated in `[T, H]`, with their bounds in a list of `B + 1` offsets. Queries, keys and values
 //! come from one packed projection `[T, 3H]`; or, if only some rows have queries (`[CLS]` in the last layer), from a
 //! projection of those rows `[Tq, H]` and one of all rows `[T, 2H]`.
@@ -16,7 +16,7 @@
 //!
 //! ```text
 //! p = exp(s - L)      dv = (m ∘ p)ᵀ · do      dp = m ∘ (do · vᵀ)      ds = p ∘ (dp - Σⱼ p dp)
-//! dq = ds · k / √D    dk = dsᵀ · q / √D
+//! dq = ds · k / √D    dk = dsᵀ · q / √D    db = ds
 //! ```
 //!
 //! A bias on k adds the same amount to a whole row of s, with a position bias too, so that p does not change and the
@@ -30,7 +30,7 @@ pub mod reference;
 mod sequences;
 mod softmax;
 
-pub use position_bias::{PositionBias, column as position_bias_column};
+pub use position_bias::{PositionBias, row as position_bias_row};
 pub use sequences::Sequences;
 
 use crate::{
@@ -47,13 +47,15 @@ pub trait Attention: Device {
     /// the [module](self).
     fn attention(&self, input: &Input<'_, Self>, o: SliceMut<'_, Self>, lse: Option<SliceMut<'_, Self>>) -> Result<()>;
 
-    /// Writes the gradient of the projections, in the layout of the projections. See the [module](self).
+    /// Writes the gradient of the projections, in the layout of the projections, and that of the position bias, if it
+    /// is asked for. See the [module](self).
     fn attention_backward(
         &self,
         input: &Input<'_, Self>,
         lse: Slice<'_, Self>,
         dy: Slice<'_, Self>,
         gradient: Projections<SliceMut<'_, Self>>,
+        bias_gradient: Option<SliceMut<'_, Self>>,
     ) -> Result<()>;
 }
 
@@ -85,7 +87,7 @@ pub struct Input<'a, D: Device> {
     /// The bounds of the sequences of keys; as many sequences as of queries.
     pub keys: &'a Sequences<D>,
     /// What is added to the scores by the distance of key and query.
-    pub position_bias: Option<&'a PositionBias<D>>,
+    pub position_bias: Option<PositionBias<'a, D>>,
     /// Dropout of p, its elements numbered by [`dropout_element`].
     pub dropout: Option<Dropout>,
 }
@@ -122,8 +124,8 @@ pub struct AttentionArgs<'a, D: Device> {
     pub queries: &'a Sequences<D>,
     /// The bounds of the sequences of keys and values; equal to those of the queries for packed projections.
     pub keys: &'a Sequences<D>,
-    /// What is added to the scores by the distance of key and query; `None` for nothing.
-    pub position_bias: Option<&'a PositionBias<D>>,
+    /// The table of a [`PositionBias`] in f32, `[2R + 1, N]`; `None` for nothing.
+    pub position_bias: Option<&'a Var<D>>,
     /// The probability of dropping an element of p.
     pub dropout: f32,
 }
@@ -173,12 +175,7 @@ impl<D: Backend> Tape<'_, D> {
             }
         }
 
-        if let Some(bias) = args.position_bias
-            && bias.heads() != args.heads
-        {
-            return Err(Error::shape("attention", "the position bias", &[args.heads], &[bias.heads()]));
-        }
-
+        args.position_bias.map(|table| PositionBias::new(table, args.heads)).transpose()?;
         let scores = |i| args.queries.range(i).len() as u64 * args.keys.range(i).len().next_multiple_of(16) as u64;
         if args.dropout > 0.0 && (0..args.keys.count()).any(|i| scores(i) > 1 << 32) {
             return Err(Error::invalid("attention", "dropout in a sequence with more than 2^32 scores per head"));
@@ -191,11 +188,11 @@ impl<D: Backend> Tape<'_, D> {
             head_dim: width / args.heads,
             queries: args.queries.clone(),
             keys: args.keys.clone(),
-            position_bias: args.position_bias.cloned(),
+            position_bias: args.position_bias.map(|table| (table.slot(), table.tensor().clone())),
             dropout: self.dropout_site(args.dropout)?,
             lse: None,
         };
-        let needs = node.slots.any(Option::is_some);
+        let needs = node.slots.any(Option::is_some) || args.position_bias.is_some_and(|table| table.slot().is_some());
         let rows = args.queries.tokens();
         let mut o = self.scratch_of(node.input().dtype(), rows * width)?;
         let mut lse = needs.then(|| self.scratch(rows * args.heads)).transpose()?;
@@ -230,7 +227,7 @@ struct Node<D: Device> {
     head_dim: usize,
     queries: Sequences<D>,
     keys: Sequences<D>,
-    position_bias: Option<PositionBias<D>>,
+    position_bias: Option<(Option<Slot>, Tensor<D>)>,
     dropout: Option<Dropout>,
     lse: Option<Scratch<D>>,
 }
@@ -244,7 +241,10 @@ impl<D: Device> Node<D> {
             head_dim: self.head_dim,
             queries: &self.queries,
             keys: &self.keys,
-            position_bias: self.position_bias.as_ref(),
+            position_bias: self
+                .position_bias
+                .as_ref()
+                .map(|(_, table)| PositionBias { table: table.slice(), heads: self.heads }),
             dropout: self.dropout,
         }
     }
@@ -270,7 +270,13 @@ impl<D: Backend> Backward<D> for Node<D> {
                 Projections::Split { query: query.as_mut(), key_value: key_value.as_mut() }
             }
         };
-        grads.device().attention_backward(&self.input(), lse, dy.as_ref(), output)?;
+        let trained = self.position_bias.as_ref().and_then(|(slot, table)| Some(((*slot)?, table)));
+        let mut bias = trained.map(|(_, table)| grads.scratch(table.rows() * table.cols())).transpose()?;
+        let bias_output = bias.as_mut().map(Scratch::as_mut);
+        grads.device().attention_backward(&self.input(), lse, dy.as_ref(), output, bias_output)?;
+        if let (Some((slot, _)), Some(gradient)) = (trained, bias) {
+            grads.add(slot, gradient)?;
+        }
         let mut add = |slot: Option<Slot>, gradient| slot.map_or(Ok(()), |slot| grads.add(slot, gradient));
         match (self.slots, gradients) {
             (Projections::Packed(slot), Projections::Packed(gradient)) => add(slot, gradient),

@@ -47,12 +47,12 @@ pub fn forward<R: Real>(head: &Head<R>) -> Vec<R> {
     o
 }
 
-/// The gradients dq, dk and dv for a gradient `dy` of o.
-pub fn backward<R: Real>(head: &Head<R>, dy: &[R]) -> (Vec<R>, Vec<R>, Vec<R>) {
+/// The gradients dq, dk and dv, and that of the position bias `[queries, keys]`, for a gradient `dy` of o.
+pub fn backward<R: Real>(head: &Head<R>, dy: &[R]) -> [Vec<R>; 4] {
     let (dim, keys) = (head.dim, head.k.len() / head.dim);
     let scale = R::one() / R::of(dim as f64).sqrt();
-    let (mut dq, mut dk, mut dv) =
-        (vec![R::zero(); head.q.len()], vec![R::zero(); head.k.len()], vec![R::zero(); head.v.len()]);
+    let [mut dq, mut dk, mut dv] = [&head.q, &head.k, &head.v].map(|of| vec![R::zero(); of.len()]);
+    let mut db = Vec::new();
     for (query, (p, factors)) in probabilities(head).chunks_exact(keys).zip(head.factors.chunks_exact(keys)).enumerate()
     {
         let dp: Vec<R> = (0..keys)
@@ -62,6 +62,7 @@ pub fn backward<R: Real>(head: &Head<R>, dy: &[R]) -> (Vec<R>, Vec<R>, Vec<R>) {
             .collect();
         let mean = p.iter().zip(&dp).fold(R::zero(), |sum, (&p, &dp)| sum + p * dp);
         for key in 0..keys {
+            db.push(p[key] * (dp[key] - mean));
             let ds = p[key] * (dp[key] - mean) * scale;
             for d in 0..dim {
                 dq[query * dim + d] += ds * head.k[key * dim + d];
@@ -70,5 +71,5 @@ pub fn backward<R: Real>(head: &Head<R>, dy: &[R]) -> (Vec<R>, Vec<R>, Vec<R>) {
             }
         }
     }
-    (dq, dk, dv)
+    [dq, dk, dv, db]
 }

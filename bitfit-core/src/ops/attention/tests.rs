@@ -16,11 +16,14 @@ fn reference_gradients_are_those_of_finite_differences() {
         factors: widen(&factors),
     };
     let dy = widen(&random(4, 8));
-    let (dq, dk, dv) = reference::backward(&head, &dy);
+    let [dq, dk, dv, db] = reference::backward(&head, &dy);
     let loss = |head: reference::Head<f64>| dot(&reference::forward(&head), &dy);
     assert_gradient("dq", &head.q, &dq, |q| loss(reference::Head { q: q.to_vec(), ..head.clone() }));
     assert_gradient("dk", &head.k, &dk, |k| loss(reference::Head { k: k.to_vec(), ..head.clone() }));
     assert_gradient("dv", &head.v, &dv, |v| loss(reference::Head { v: v.to_vec(), ..head.clone() }));
+    assert_gradient("db", &head.position_bias, &db, |bias| {
+        loss(reference::Head { position_bias: bias.to_vec(), ..head.clone() })
+    });
 }
 
 #[test]
@@ -66,7 +69,7 @@ fn a_bias_on_the_keys_has_no_gradient() {
         position_bias: widen(&random(5, 6)),
         factors,
     };
-    let (_, dk, _) = reference::backward(&head, &widen(&random(4, 8)));
+    let [_, dk, ..] = reference::backward(&head, &widen(&random(4, 8)));
     for d in 0..4 {
         let sum: f64 = dk.iter().skip(d).step_by(4).sum();
         assert!(sum.abs() < 1e-15, "{sum}");

@@ -20,7 +20,7 @@ struct Input {
     u32 heads, dim;
     // 1 / √D.
     float scale;
-    // [heads, 2 · reach + 1], or null (`PositionBias` of the op in core). attention_short.cu and attention_mma.cu are
+    // [2 · reach + 1, heads], or null (`PositionBias` of the op in core). attention_short.cu and attention_mma.cu are
     // not used where there is one.
     const float* position_bias;
     u32 reach;
@@ -38,8 +38,7 @@ struct Head {
 };
 
 template <class T>
-__device__ __forceinline__ Head head_of_block(const Input<T>& input) {
-    u32 sequence = blockIdx.x, head = blockIdx.y;
+__device__ __forceinline__ Head head_of(const Input<T>& input, u32 sequence, u32 head) {
     u32 first_query = input.query_offsets[sequence], first_key = input.key_offsets[sequence];
     u32 keys = input.key_offsets[sequence + 1] - first_key;
     return Head{
@@ -47,13 +46,22 @@ __device__ __forceinline__ Head head_of_block(const Input<T>& input) {
         ((u64)sequence * input.heads + head) << 32, (keys + 15) / 16 * 16};
 }
 
+template <class T>
+__device__ __forceinline__ Head head_of_block(const Input<T>& input) {
+    return head_of(input, blockIdx.x, blockIdx.y);
+}
+
+// The row of the position bias for the distance of a key from a query.
+__device__ __forceinline__ u32 position_bias_row(u32 reach, u32 query, u32 key) {
+    u32 behind = key + reach, row = behind > query ? behind - query : 0;
+    return row > 2 * reach ? 2 * reach : row;
+}
+
 // What is added to a score for the distance of its key from its query.
 template <class T>
 __device__ __forceinline__ float position_bias(const Input<T>& input, u32 head, u32 query, u32 key) {
     if (!input.position_bias) return 0.0f;
-    u32 behind = key + input.reach, column = behind > query ? behind - query : 0;
-    if (column > 2 * input.reach) column = 2 * input.reach;
-    return input.position_bias[(u64)head * (2 * input.reach + 1) + column];
+    return input.position_bias[(u64)position_bias_row(input.reach, query, key) * input.heads + head];
 }
 
 // The dropout bits of a tile of p: bit b of byte 16 r + c says whether row r keeps column 16 b + c. One draw decides

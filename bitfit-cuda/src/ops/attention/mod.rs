@@ -10,12 +10,13 @@
 //!
 //! Backward is one kernel for a single query and for short sequences. Otherwise it is two, one over queries and one
 //! over keys, so that every element of a gradient is summed by one thread, without atomics. The first kernel writes `Σⱼ
-//! p dp` of each row for the second.
+//! p dp` of each row for the second. The gradient of a position bias that trains has two kernels of its own
+//! (`attention_bias.cu`), because it is small and rare.
 
 use bitfit_core::{
     DType, Error, Result,
     backend::{Slice, SliceMut},
-    ops::attention::{Attention, Input, PositionBias, Projections},
+    ops::attention::{Attention, Input, Projections},
 };
 
 use crate::{
@@ -36,6 +37,7 @@ macro_rules! source {
 pub(crate) static SOURCE: Source = source!("attention");
 pub(crate) static SINGLE: Source = source!("attention_single");
 pub(crate) static SHORT: Source = source!("attention_short", "attention_mma.cuh");
+pub(crate) static BIAS: Source = source!("attention_bias");
 pub(crate) static MMA: Source = source!("attention_mma", "attention_mma.cuh");
 
 /// The maximum number of columns of a head.
@@ -205,8 +207,8 @@ fn arguments<'a>(input: &Input<'a, Cuda>) -> Arguments<'a> {
     arguments.input(q).usize(q_stride).input(k).input(v).usize(kv_stride);
     arguments.indices(input.queries.offsets().data()).indices(input.keys.offsets().data());
     arguments.u32(input.heads as u32).u32(input.head_dim as u32).f32(1.0 / (input.head_dim as f32).sqrt());
-    arguments.optional_input(input.position_bias.map(PositionBias::table));
-    arguments.u32(input.position_bias.map_or(0, PositionBias::reach) as u32).dropout(input.dropout);
+    arguments.optional_input(input.position_bias.map(|bias| bias.table));
+    arguments.u32(input.position_bias.map_or(0, |bias| bias.reach()) as u32).dropout(input.dropout);
     arguments
 }
 
@@ -255,7 +257,11 @@ impl Attention for Cuda {
         lse: Slice<'_, Self>,
         dy: Slice<'_, Self>,
         mut gradient: Projections<SliceMut<'_, Self>>,
+        bias_gradient: Option<SliceMut<'_, Self>>,
     ) -> Result<()> {
+        if let Some(gradient) = bias_gradient {
+            self.bias_gradient(input, lse, dy, gradient)?;
+        }
         let width = input.width();
         // The layout of the gradients: the length of a row, and the columns of dk and dv.
         let (dq_stride, dkv_stride, k_at, v_at) = match gradient {
@@ -297,6 +303,30 @@ impl Attention for Cuda {
         };
         arguments.usize(dkv_stride).usize(k_at).usize(v_at);
         self.launch(source, name, shape, &arguments)
+    }
+}
+
+impl Cuda {
+    /// The gradient of the position bias.
+    fn bias_gradient(
+        &self,
+        input: &Input<'_, Self>,
+        lse: Slice<'_, Self>,
+        dy: Slice<'_, Self>,
+        gradient: SliceMut<'_, Self>,
+    ) -> Result<()> {
+        let Some(bias) = input.position_bias else { return Ok(()) };
+        let mut means = self.temporary(DType::F32, lse.len)?;
+        let mut first = arguments(input);
+        first.input(lse).input(dy).output(means.as_mut());
+        let tiles = input.queries.longest().div_ceil(THREADS as usize / 32);
+        let name = kernel!("bitfit_attention_bias_means", dy.dtype);
+        self.launch(&BIAS, name, shape(input, tiles, THREADS), &first)?;
+        let mut second = arguments(input);
+        second.input(lse).input(dy).input(means.as_ref()).u32(input.queries.count() as u32).output(gradient);
+        let [rows, heads] = [bias.rows(), input.heads].map(|count| Shape::blocks(count, THREADS));
+        let shape = Shape { grid: [rows.grid[0], heads.grid[0], 1], ..rows };
+        self.launch(&BIAS, kernel!("bitfit_attention_bias_gradient", dy.dtype), shape, &second)
     }
 }
 
