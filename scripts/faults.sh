@@ -89,7 +89,7 @@ length=$(($(now) - begin))
 # Kills. All runs have one directory, so that what one leaves lies in the next one's way.
 wrong="" found=0
 for ((i = 0; i < kills; i++)); do
-    "$cli" "${run[@]}" -q --out killed >out 2>err </dev/null &
+    "$cli" "${run[@]}" -q --out killed --overwrite >out 2>err </dev/null &
     job=$!
     pause $((RANDOM % length))
     kill -KILL $job 2>/dev/null
@@ -98,7 +98,7 @@ for ((i = 0; i < kills; i++)); do
     found=$((found + 1))
     evaluates killed || wrong+="after kill $i: $(head -c 200 err); "
 done
-"$cli" "${run[@]}" -q --out killed >out 2>err || wrong+="the next run: $(<err); "
+"$cli" "${run[@]}" -q --out killed --overwrite >out 2>err || wrong+="the next run: $(<err); "
 has_only_known_names killed || wrong+="left behind: $(ls -A killed | tr '\n' ' ')"
 name="$kills kills: what is there is complete ($found times), and the next run leaves nothing else"
 if [[ -z $wrong ]]; then ok "$name"; else bad "$name" "$wrong"; fi
@@ -167,7 +167,7 @@ for files in 4 8 12 16 24; do
     either "$files file descriptors" limited -n $files "$cli" "${evaluate[@]}"
 done
 for megabytes in 50 100 200 300 400 600 1000; do
-    either "$megabytes MB of address space" limited -v $((megabytes * 1024)) "$cli" "${run[@]}" -q --out small
+    either "$megabytes MB of address space" limited -v $((megabytes * 1024)) "$cli" "${run[@]}" -q --out small --overwrite
 done
 
 # Places for a run's files that are not files of its own.
@@ -193,7 +193,7 @@ for file in task.safetensors metrics.jsonl; do
         esac
         name="a $kind at OUT/$file"
         if [[ $kind == "hard link" ]]; then
-            "$cli" "${run[@]}" -q --out taken >out 2>err
+            "$cli" "${run[@]}" -q --out taken --overwrite >out 2>err
             code=$?
             if ((code == 0)) && evaluates taken; then ok "$name is replaced"; else bad "$name is replaced" "exit code $code, $(<err)"; fi
         else

@@ -138,7 +138,7 @@ class Bench:
     def finetune(self, precision, out, *more):
         return self.bitfit(
             "finetune", precision, "--train", Path(self.arguments.rte) / "train.tsv", "--batch-size", BATCH,
-            "--epochs", 1, "--lr", "1e-3", "--out", out, *more,
+            "--epochs", 1, "--lr", "1e-3", "--out", out, "--overwrite", *more,
         )
 
     def evaluate(self, precision, out):

@@ -96,7 +96,7 @@ def bitfit_command(arguments, cell, out):
     else:
         command += ["--lr", settings.lr, "--schedule", "linear", "--epochs", str(settings.epochs[cell.task])]
         command += ["--no-probe"] if cell.method == "bitfit-random-head" else []
-    return command + ["--out", out]
+    return command + ["--out", out, "--overwrite"]
 
 
 def torch_command(arguments, cell):

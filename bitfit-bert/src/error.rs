@@ -202,6 +202,16 @@ pub enum Error {
         /// The settings that resolve it.
         settings: &'static [Setting],
     },
+    /// A directory that a run must not write into.
+    #[error("{}: {reason}", OneLine(.path.display()))]
+    Output {
+        /// The directory.
+        path: PathBuf,
+        /// Why, and the way out.
+        reason: String,
+        /// The settings that resolve it.
+        settings: &'static [Setting],
+    },
     /// One field of a row cannot be used.
     #[error("{}, line {line}, column {}: {}", OneLine(.path.display()), OneLine(.column), OneLine(.reason))]
     DataField {
@@ -310,7 +320,9 @@ impl Error {
     pub fn settings(&self) -> Vec<Setting> {
         match self {
             Self::Setting { setting, .. } => vec![*setting],
-            Self::DataColumn { settings, .. } | Self::Dialect { settings, .. } => settings.to_vec(),
+            Self::DataColumn { settings, .. } | Self::Dialect { settings, .. } | Self::Output { settings, .. } => {
+                settings.to_vec()
+            }
             Self::UnknownFormat { .. } => vec![Setting::Format],
             Self::UnsureHeader { .. } => vec![Setting::Header],
             Self::SeveralLabels { .. } => vec![Setting::Kind],

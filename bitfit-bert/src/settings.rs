@@ -84,6 +84,9 @@ pub enum Setting {
     /// [`FinetuneOptions::save_base`](crate::run::FinetuneOptions::save_base).
     #[strum(serialize = "the directory of the new base model")]
     SaveBase,
+    /// [`FinetuneOptions::overwrite`](crate::run::FinetuneOptions::overwrite).
+    #[strum(serialize = "the replacement of an earlier run's files")]
+    Overwrite,
     /// The kinds of bias that train.
     #[strum(serialize = "the kind of bias")]
     Biases,

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, bail};
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{Finetune, Finished, Plan, PlanNote, SeedRuns, scores_as_json};
+use bitfit_bert::run::{Finetune, Finished, Plan, PlanNote, SeedRuns, check_output, scores_as_json};
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
 
@@ -141,5 +141,6 @@ fn check_files(args: &FinetuneArgs) -> Result<()> {
     if let Some(dir) = args.save_base.as_ref().filter(|dir| fs::symlink_metadata(dir).is_ok()) {
         bail!("--save-base {}: it is there already; choose a new directory", dir.display());
     }
-    args.data.check_files(args.head_file(), &args.directories())
+    args.data.check_files(args.head_file(), &args.directories())?;
+    args.directories().iter().try_for_each(|dir| Ok(check_output(dir, args.overwrite)?))
 }

@@ -15,6 +15,7 @@ use super::comparison_report::{ComparedMethod, FinishedComparison};
 use super::finetune::{Finetune, Finished, HandedOn, check_options};
 use super::method_choice::MethodChoice;
 use super::options::FinetuneOptions;
+use super::output_dir::OutputDir;
 use super::plan::Plan;
 use super::probe::ProbeUse;
 use super::run_record::{Origin, RunRecord, RunResult, origin_of_data, origin_of_options};
@@ -124,6 +125,7 @@ impl<D: Backend> Comparison<D> {
     /// As [`Finetune::run`].
     pub fn run(self, events: &mut dyn RunEvents, memory: PeakMemory) -> Result<FinishedComparison> {
         let Self { base, data, out, mut methods, seeds, .. } = self;
+        let _claimed = OutputDir::claim(&out, true)?;
         let mut handed_on = HandedOn::default();
         let (of, mut number, mut stop) = (methods.len() * seeds.len(), 0, StopReason::Finished);
         'methods: for method in &mut methods {
@@ -138,6 +140,8 @@ impl<D: Backend> Comparison<D> {
                 let mut options = method.options.clone();
                 options.training.seed = seed;
                 options.out = method.directory(seed);
+                // What is there without a record is of a run that did not come to its end.
+                options.overwrite = true;
                 let peak_is_of_run = (memory.reset)();
                 let run = Finetune::over(&base, &data, options)?;
                 let plan = run.plan().clone();

@@ -1,7 +1,6 @@
 //! A fine-tuning run: files in, task file out. [`Finetune::prepare`] reads and checks everything, so that errors are
 //! reported before the first step; [`Finetune::plan`] returns the plan of the run, and [`Finetune::run`] executes it.
 
-use std::fs;
 use std::sync::Arc;
 
 use bitfit_core::Backend;
@@ -20,6 +19,7 @@ use crate::{Error, Result};
 use super::base_dir::{check_new, write_base};
 use super::log::{METRICS_LOG, MetricsLog};
 use super::options::FinetuneOptions;
+use super::output_dir::{OutputDir, check_output};
 use super::plan::{InitialHead, Plan};
 use super::probe::{self, FittedProbe, ProbeUse};
 use super::save::{Saving, TaskWriter, WrittenTask};
@@ -66,9 +66,11 @@ impl<D: Backend> Finetune<D> {
     /// Reads the data and makes a model over `base`.
     ///
     /// # Errors
-    /// Every error of reading the base's tokenizer and weights and the data; [`Error::Setting`] for impossible options.
+    /// Every error of reading the base's tokenizer and weights and the data; [`Error::Setting`] for impossible options;
+    /// [`Error::Output`] for an output directory with files of an earlier run that must not be replaced.
     pub fn prepare(base: &Base<D>, options: FinetuneOptions) -> Result<Self> {
         check_options(base, &options)?;
+        check_output(&options.out, options.overwrite)?;
         let data = TaskData::read(base, &options)?;
         Self::over(base, &Arc::new(data), options)
     }
@@ -121,11 +123,12 @@ impl<D: Backend> Finetune<D> {
     /// The task file is written after every epoch that is the best so far, or, without an evaluation set, after every
     /// epoch, so that it exists however the run ends, even after a power cut. A run that ends normally, by its events
     /// or by a loss that is NaN or infinite leaves the best epoch so far; see [`TrainReport::stop`]. A run that ends
-    /// before its first step writes nothing.
+    /// before its first step writes no file.
     ///
     /// # Errors
-    /// [`Error::Io`] when the output directory cannot be written, and every error of [`Trainer::run`]; those of
-    /// [`write_base`], of which an existing directory is refused before the first step.
+    /// [`Error::Io`] when the output directory cannot be written, [`Error::Output`] when another run is writing into
+    /// it, and every error of [`Trainer::run`]; those of [`write_base`], of which an existing directory is refused
+    /// before the first step.
     pub fn run(self, events: &mut dyn Events) -> Result<Finished> {
         self.run_with(&mut HandedOn::default(), events)
     }
@@ -134,6 +137,7 @@ impl<D: Backend> Finetune<D> {
     /// without, except as [`PrefixCaches`] says.
     pub(super) fn run_with(self, handed_on: &mut HandedOn, events: &mut dyn Events) -> Result<Finished> {
         let Self { options, mut model, data, masked_anew, chosen, plan } = self;
+        let _claimed = OutputDir::claim(&options.out, options.overwrite)?;
         let train = masked_anew.as_ref().unwrap_or(&data.train);
         let evaluation = data.eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
         let rows = Batches::new(train.lengths(), &options.training).row_numbers();
@@ -160,7 +164,6 @@ impl<D: Backend> Finetune<D> {
             probe = Some(fitted.report.clone());
         }
         let writer = TaskWriter::new(&options, &model)?;
-        fs::create_dir_all(&options.out).map_err(Error::io(&options.out))?;
         chosen.map_or(Ok(()), |file| file.write())?;
         options.save_base.as_deref().map_or(Ok(()), check_new)?;
         if let (ProbeUse::Result, Some(probe)) = (options.probe, &probe) {

@@ -69,6 +69,8 @@ pub struct FinetuneOptions {
     pub log_every: usize,
     /// The directory of the task file and the log.
     pub out: PathBuf,
+    /// Whether files of an earlier run in that directory may be replaced.
+    pub overwrite: bool,
 }
 
 /// Where the first values of a run's head are to come from.

@@ -13,6 +13,7 @@ use crate::train::{BestEpoch, Events, Score, StopReason};
 
 use super::finetune::{Finetune, Finished, HandedOn, check_options};
 use super::options::FinetuneOptions;
+use super::output_dir::{OutputDir, check_output};
 use super::plan::Plan;
 use super::save::{TASK_FILE, WrittenTask};
 use super::statistics::{MeanScore, mean_scores};
@@ -114,6 +115,8 @@ impl<D: Backend> SeedRuns<D> {
         }
         options.training.seed = seeds[0];
         check_options(base, &options)?;
+        check_output(&options.out, options.overwrite)?;
+        seeds.iter().try_for_each(|&seed| check_output(&seed_directory(&options.out, seed), options.overwrite))?;
         let data = Arc::new(TaskData::read(base, &options)?);
         let first = Finetune::over(base, &data, of_seed(&options, seeds[0]))?;
         Ok(Self { base: base.clone(), data, options, seeds: seeds.to_vec(), first })
@@ -134,6 +137,7 @@ impl<D: Backend> SeedRuns<D> {
     /// As [`Finetune::run`].
     pub fn run(self, events: &mut dyn RunEvents) -> Result<FinishedSeeds> {
         let Self { base, data, options, seeds, first } = self;
+        let _claimed = OutputDir::claim(&options.out, options.overwrite)?;
         let mut first = Some(first);
         let mut handed_on = HandedOn::default();
         let mut done = FinishedSeeds { runs: Vec::new(), best: None, task: None };

@@ -77,6 +77,7 @@ fn fuzz() {
                 head: HeadStart::File(dir.join(FILE)),
                 log_every: 1,
                 out: dir.join("out"),
+                overwrite: true,
             };
             match Finetune::prepare(&bases[random.below(2) as usize], options) {
                 Ok(finetune) => {

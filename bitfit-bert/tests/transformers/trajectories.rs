@@ -73,6 +73,7 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         probe: ProbeUse::Off,
         head: HeadStart::File(head),
         log_every: 1,
+        overwrite: false,
         out: out.path().into(),
     };
     let mut events = Losses { losses: Vec::new(), tokens: 0, steps: expected.len() };

@@ -147,6 +147,10 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: PathBuf,
 
+    /// Replace the files of an earlier run in --out; without it such a directory is refused
+    #[arg(long, help_heading = "Output")]
+    pub overwrite: bool,
+
     /// New directory for a copy of the base model with the trained biases; only with --kind mlm
     ///
     /// It holds config.json, the tokenizer's files and model.safetensors, which --model and from_pretrained of

@@ -33,6 +33,7 @@ impl FinetuneArgs {
         options.training.seed = self.seed;
         options.save_base.clone_from(&self.save_base);
         options.out.clone_from(&self.out);
+        options.overwrite = self.overwrite;
         options.validate()?;
         Ok(options)
     }
@@ -199,6 +200,7 @@ pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions>
         head: HeadStart::Auto,
         log_every: run.log_every,
         out: PathBuf::new(),
+        overwrite: false,
     })
 }
 
@@ -247,6 +249,7 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::InitialHead => "--init-head",
         Setting::MaskProbability => "--mask-probability",
         Setting::SaveBase => "--save-base",
+        Setting::Overwrite => "--overwrite",
         Setting::Header => "--header",
         _ => return None,
     })

@@ -132,9 +132,10 @@ impl Fixture {
         }
     }
 
-    /// Fine-tunes quietly into `out`, with further flags, which must succeed. Returns the result that was printed.
+    /// Fine-tunes quietly into `out`, in the place of an earlier run, with further flags, which must succeed. Returns
+    /// the result that was printed.
     pub fn finetune(&self, flags: &str) -> Value {
-        let run = self.run(&format!("finetune -q --model model --train train.tsv --out out {flags}"));
+        let run = self.run(&format!("finetune -q --model model --train train.tsv --out out --overwrite {flags}"));
         assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{flags}");
         run.json()
     }

@@ -52,7 +52,7 @@ fn a_directory_that_asks_for_what_is_not_known_is_refused_by_name() {
     make_sentence_encoder(&fixture);
     fixture.write("model/1_Pooling/config.json", json!({"pooling_mode_max_tokens": true}).to_string());
     let refused = |flags: &str| {
-        let run = fixture.run(&format!("finetune -q --model model --train train.tsv --out out {flags}"));
+        let run = fixture.run(&format!("finetune -q --model model --train train.tsv --out out --overwrite {flags}"));
         (run.code, run.stderr)
     };
     let (code, message) = refused("");
@@ -110,7 +110,8 @@ fn the_texts_of_a_pair_can_be_encoded_apart() {
     };
     let table = |rows: usize| format!("sentence1\tsentence2\tlabel\n{}", (0..rows).map(row).collect::<String>());
     fixture.write("pairs.tsv", table(108));
-    let line = "finetune -q --model model --train pairs.tsv --eval pairs.tsv --pair separate --out out --pooling";
+    let line =
+        "finetune -q --model model --train pairs.tsv --eval pairs.tsv --pair separate --out out --overwrite --pooling";
     for pooling in ["mean", "pooler"] {
         let result = fixture.run(&format!("{line} {pooling} --lr 1e-2 --epochs 8")).json();
         assert!(result["metrics"]["accuracy"].as_f64().unwrap() > 0.9, "{result}");

@@ -34,7 +34,7 @@ fn perplexity(result: &Value) -> f64 {
 fn a_model_adapts_to_texts_and_the_epoch_of_the_lowest_perplexity_is_kept() {
     let fixture = fixture();
     let before = fixture.run(&format!("{FINETUNE} --out before --epochs 1 --lr 1e-9")).json();
-    let result = fixture.run(&format!("{FINETUNE} --out out --epochs 8 --lr 2e-2")).json();
+    let result = fixture.run(&format!("{FINETUNE} --out out --overwrite --epochs 8 --lr 2e-2")).json();
     assert!(perplexity(&result) < 0.6 * perplexity(&before), "{result} {before}");
     assert_eq!((&result["probe"], &result["best"]["metric"]), (&Value::Null, &json!("perplexity")));
     let scores = lines(&fixture.read("out/metrics.jsonl"));
@@ -58,7 +58,7 @@ fn a_model_adapts_to_texts_and_the_epoch_of_the_lowest_perplexity_is_kept() {
 fn the_same_run_is_the_same_file_and_labels_threads_and_batches_of_an_evaluation_change_nothing() {
     let fixture = fixture();
     let run = |flags: &str| {
-        let result = fixture.run(&format!("{FINETUNE} --epochs 2 --lr 1e-2 --out out {flags}")).json();
+        let result = fixture.run(&format!("{FINETUNE} --epochs 2 --lr 1e-2 --out out --overwrite {flags}")).json();
         (fixture.bytes("out/task.safetensors"), result["metrics"].clone())
     };
     let once = run("--threads 1");
@@ -66,7 +66,8 @@ fn the_same_run_is_the_same_file_and_labels_threads_and_batches_of_an_evaluation
     assert!(once.0 != run("--seed 1").0);
     // The evaluation's masks do not depend on the seed.
     let scores = |seed: u32| {
-        fixture.run(&format!("{FINETUNE} --epochs 1 --lr 1e-12 --out out --seed {seed}")).json()["metrics"].clone()
+        fixture.run(&format!("{FINETUNE} --epochs 1 --lr 1e-12 --out out --overwrite --seed {seed}")).json()["metrics"]
+            .clone()
     };
     assert_eq!(scores(1), scores(2));
     assert_ne!(run("--whole-word --mask-probability 0.4").1, once.1);
@@ -76,20 +77,20 @@ fn the_same_run_is_the_same_file_and_labels_threads_and_batches_of_an_evaluation
     };
     fixture.write("train.tsv", table("train.txt"));
     fixture.write("dev.tsv", table("dev.txt"));
-    fixture.run(&format!("{FINETUNE} --epochs 2 --lr 1e-2 --out out").replace(".txt", ".tsv")).json();
+    fixture.run(&format!("{FINETUNE} --epochs 2 --lr 1e-2 --out out --overwrite").replace(".txt", ".tsv")).json();
     assert!(once.0 == fixture.bytes("out/task.safetensors"), "labels are ignored");
 }
 
 #[test]
 fn a_frozen_encoder_with_the_heads_biases_alone_and_with_upper_layers_trains() {
     let fixture = fixture();
-    let frozen = fixture.run(&format!("{FINETUNE} --method frozen --out out --epochs 2 --lr 1e-2")).json();
+    let frozen = fixture.run(&format!("{FINETUNE} --method frozen --out out --overwrite --epochs 2 --lr 1e-2")).json();
     assert_eq!(frozen["biases"], 0);
     let names = fixture.tensors("out/task.safetensors");
     let head =
         ["cls.predictions.bias", "cls.predictions.transform.LayerNorm.bias", "cls.predictions.transform.dense.bias"];
     assert!(names.keys().eq(head), "{names:?}");
-    let upper = fixture.run(&format!("{FINETUNE} --layers 1 --out out --epochs 2 --lr 1e-2")).json();
+    let upper = fixture.run(&format!("{FINETUNE} --layers 1 --out out --overwrite --epochs 2 --lr 1e-2")).json();
     assert!(perplexity(&upper) < perplexity(&frozen) * 1.1);
 }
 
@@ -97,7 +98,8 @@ fn a_frozen_encoder_with_the_heads_biases_alone_and_with_upper_layers_trains() {
 fn the_new_base_answers_as_the_task_does_and_is_fine_tuned_further() {
     for flags in ["--lr 1e-2", "--method full --lr 1e-3"] {
         let fixture = fixture();
-        let result = fixture.run(&format!("{FINETUNE} --epochs 4 {flags} --out out --save-base new")).json();
+        let result =
+            fixture.run(&format!("{FINETUNE} --epochs 4 {flags} --out out --overwrite --save-base new")).json();
         check_new_base(&fixture, &result);
     }
 }
@@ -125,7 +127,7 @@ fn check_new_base(fixture: &Fixture, result: &Value) {
 #[test]
 fn masks_are_filled_with_the_most_probable_tokens_alone_as_in_any_batch() {
     let fixture = fixture();
-    fixture.run(&format!("{FINETUNE} --epochs 2 --lr 1e-2 --out out")).json();
+    fixture.run(&format!("{FINETUNE} --epochs 2 --lr 1e-2 --out out --overwrite")).json();
     let task = "predict -q --task-file out/task.safetensors";
     let mut texts: Vec<String> =
         fixture.read("dev.txt").lines().map(|text| text.replacen("the", "[MASK]", 1)).collect();
@@ -155,7 +157,7 @@ fn masks_are_filled_with_the_most_probable_tokens_alone_as_in_any_batch() {
 #[test]
 fn a_text_without_a_mask_is_refused_by_line() {
     let fixture = fixture();
-    fixture.run(&format!("{FINETUNE} --epochs 1 --out out")).json();
+    fixture.run(&format!("{FINETUNE} --epochs 1 --out out --overwrite")).json();
     let task = "predict -q --task-file out/task.safetensors";
     let run = fixture.run_with(task, "a [MASK]\nno mask\nthe [MASK]\n");
     assert_eq!(run.code, Some(1));
@@ -171,7 +173,7 @@ fn a_plan_says_what_is_masked_and_that_nothing_is_cut() {
     let fixture = fixture();
     let long = format!("{}\nshort one\n", "the good day was bad ".repeat(40));
     fixture.write("train.txt", long + "strange unknown\n");
-    let run = fixture.run(&format!("{FINETUNE} --epochs 1 --whole-word --out out").replace("-q ", ""));
+    let run = fixture.run(&format!("{FINETUNE} --epochs 1 --whole-word --out out --overwrite").replace("-q ", ""));
     for words in [
         "15 % of the words are masked",
         "reads the masked tokens, and is the checkpoint's own, of which the biases train",

@@ -58,7 +58,7 @@ fn fixture(form: &str) -> Fixture {
 }
 
 fn finetune(fixture: &Fixture, form: &str, flags: &str) -> (Value, String) {
-    let run = fixture.run(&format!("finetune --model model --train train.{form} {KIND} --out out {flags}"));
+    let run = fixture.run(&format!("finetune --model model --train train.{form} {KIND} --out out --overwrite {flags}"));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     (run.json(), run.stderr)
 }

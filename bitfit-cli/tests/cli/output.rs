@@ -46,7 +46,7 @@ fn a_name_that_is_not_a_file_of_its_own_is_refused_before_the_first_step() {
     fs::create_dir(fixture.path("out")).unwrap();
     fixture.write("precious", "as it was");
     fs::hard_link(fixture.path("precious"), fixture.path("out/metrics.jsonl")).unwrap();
-    assert_eq!(fixture.run(&format!("{FINETUNE} --out out")).code, Some(0));
+    assert_eq!(fixture.run(&format!("{FINETUNE} --out out --overwrite")).code, Some(0));
     assert_eq!(fixture.read("precious"), "as it was", "the log is a new file");
     assert!(fixture.read("out/metrics.jsonl").contains("\"loss\""));
 }
@@ -112,10 +112,19 @@ fn answers_do_not_replace_what_they_are_made_from() {
 }
 
 #[test]
-fn a_second_run_replaces_the_files_of_the_first() {
+fn a_second_run_replaces_the_files_of_the_first_on_request_alone() {
     let fixture = Fixture::new();
     fixture.finetune("--epochs 1");
-    let first = fixture.bytes("out/task.safetensors");
+    let files = || ["task.safetensors", "metrics.jsonl"].map(|name| fixture.bytes(&format!("out/{name}")));
+    let before = files();
+    // It is said before a base is opened or fetched.
+    for line in [format!("{FINETUNE} --out out"), "finetune --model no/such --train train.tsv --out out".into()] {
+        let expected = "error: out: it has task.safetensors and metrics.jsonl of an earlier run: choose another \
+                        directory, or replace its files (--overwrite)\n";
+        assert_eq!(refused(&fixture, &line), expected);
+    }
+    assert!(files() == before);
+    let [first, _] = before;
     let result = fixture.finetune("--epochs 2 --seed 1");
     assert!(fixture.bytes("out/task.safetensors") != first && keys(&result).contains(&"task_file"));
     assert_eq!(fixture.names("out"), ["metrics.jsonl", "task.safetensors"]);

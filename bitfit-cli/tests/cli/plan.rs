@@ -4,7 +4,7 @@ use crate::fixture::{Fixture, POSITIONS};
 
 /// The plan of a run on a file with flags, which must succeed.
 fn plan(fixture: &Fixture, flags: &str) -> String {
-    let run = fixture.run(&format!("finetune --model model --epochs 1 --out out {flags}"));
+    let run = fixture.run(&format!("finetune --model model --epochs 1 --out out --overwrite {flags}"));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     run.stderr
         .lines()

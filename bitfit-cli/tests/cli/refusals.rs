@@ -496,6 +496,7 @@ fn with_small_files(fixture: &Fixture, blocks: usize, flags: &[&str]) -> String 
         .args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")])
         .arg(fixture.command().get_program())
         .args(finetune(flags).split_whitespace())
+        .arg("--overwrite")
         .current_dir(fixture.path("."))
         .env("HF_HUB_OFFLINE", "1")
         .output()

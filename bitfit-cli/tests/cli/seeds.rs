@@ -20,7 +20,7 @@ fn each_seed_is_a_single_run_and_the_best_is_copied() {
     for seed in seeds {
         let number = &seed["seed"];
         let alone = fixture.run(&format!(
-            "finetune -q --model model --train train.tsv --out alone --seed {number} --layers 1 {LEARN}"
+            "finetune -q --model model --train train.tsv --out alone --overwrite --seed {number} --layers 1 {LEARN}"
         ));
         let alone = alone.json();
         for key in ["metrics", "best", "epochs", "steps", "tokens", "task_bytes", "end"] {

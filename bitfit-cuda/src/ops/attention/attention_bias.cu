@@ -1,6 +1,6 @@
-// The gradient of a position bias that trains, db[r] = Σ ds over the queries and keys whose distance is that of row r, in
-// two kernels: the first writes Σⱼ p dp of each query and head, the second sums ds. Each thread computes p and dp of its
-// elements again, so that no matrix of scores exists.
+// The gradient of a position bias that trains, db[r] = Σ ds over the queries and keys whose distance is that of row r,
+// in two kernels: the first writes Σⱼ p dp of each query and head, the second sums ds. Each thread computes p and dp of
+// its elements again, so that no matrix of scores exists.
 
 #define WARPS 8
 #define THREADS (32 * WARPS)
@@ -27,8 +27,8 @@ __device__ __forceinline__ Element element(
         dp * dropout_factor(input.dropout, at.first_element + (u64)query * at.pitch + key)};
 }
 
-// Σⱼ p dp to `means` [Tq, heads]. A warp takes a query, its lanes the keys in turn. Launch: blocks of WARPS queries along
-// z.
+// Σⱼ p dp to `means` [Tq, heads]. A warp takes a query, its lanes the keys in turn. Launch: blocks of WARPS queries
+// along z.
 template <class T>
 __device__ __forceinline__ void bias_means(const Input<T>& input, const float* lse, const T* dy, float* means) {
     Head at = head_of_block(input);
@@ -43,7 +43,8 @@ __device__ __forceinline__ void bias_means(const Input<T>& input, const float* l
     if (lane == 0) means[(at.first_query + query) * input.heads + at.head] = sum;
 }
 
-// A block takes a row of the table, along x, and a head, along y; its threads take the queries of each sequence in turn.
+// A block takes a row of the table, along x, and a head, along y; its threads take the queries of each sequence in
+// turn.
 template <class T>
 __device__ __forceinline__ void bias_gradient(
     const Input<T>& input, const float* lse, const T* dy, const float* means, u32 sequences, float* gradient, float* sums) {
