@@ -69,6 +69,7 @@ fn options(dir: &Path, method: Method, training: TrainOptions) -> FinetuneOption
         head: HeadStart::Auto,
         log_every: 1,
         out: dir.join("out"),
+        overwrite: true,
     }
 }
 
