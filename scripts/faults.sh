@@ -60,7 +60,10 @@ either() {
 has_only_known_names() {
     local name
     for name in $(ls -A "$1"); do
-        [[ $name == task.safetensors || $name == metrics.jsonl ]] || return 1
+        case $name in
+            task.safetensors | metrics.jsonl | state.safetensors | state.earlier.safetensors) ;;
+            *) return 1 ;;
+        esac
     done
 }
 
@@ -102,6 +105,39 @@ done
 has_only_known_names killed || wrong+="left behind: $(ls -A killed | tr '\n' ' ')"
 name="$kills kills: what is there is complete ($found times), and the next run leaves nothing else"
 if [[ -z $wrong ]]; then ok "$name"; else bad "$name" "$wrong"; fi
+
+# Kills of runs that are resumed: the task file is that of a run that was left alone.
+for method in bitfit full random-uniform; do
+    resumable=("${run[@]}" -q --method $method --checkpoint-every 2)
+    rm -rf alone killed
+    begin=$(now)
+    "$cli" "${resumable[@]}" --out alone >out 2>err || bad "$method, left alone" "$(head -c 300 err)"
+    span=$(($(now) - begin)) wrong="" killed=0 resumed=0
+    while ((resumed < kills && killed < 20 * kills)); do
+        if [[ -e killed/state.safetensors ]]; then command=(finetune -q --resume killed); else
+            command=("${resumable[@]}" --out killed --overwrite)
+        fi
+        "$cli" "${command[@]}" >out 2>err </dev/null &
+        job=$!
+        pause $((RANDOM % span))
+        kill -KILL $job 2>/dev/null
+        wait $job 2>/dev/null
+        code=$?
+        if ((code == 0)); then
+            cmp -s killed/task.safetensors alone/task.safetensors || wrong+="another task file; "
+        elif ((code == 137)); then
+            killed=$((killed + 1))
+            [[ ${command[2]} != --resume ]] || resumed=$((resumed + 1))
+        else
+            wrong+="exit code $code, $(head -c 300 err); "
+            break
+        fi
+    done
+    [[ ! -e killed/state.safetensors ]] || "$cli" finetune -q --resume killed >out 2>err || wrong+="$(head -c 300 err); "
+    cmp -s killed/task.safetensors alone/task.safetensors || wrong+="another task file at the end; "
+    name="$method: $killed kills, $resumed of them in a run that was resumed, and the same task file"
+    if [[ -z $wrong ]]; then ok "$name"; else bad "$name" "$wrong"; fi
+done
 
 # Signals that ask a run to end: it saves what it reached. Before it catches them, it ends by them.
 for signal in TERM INT; do
@@ -162,6 +198,19 @@ limited() {
 }
 refused "a limit on the size of files" "File too large" limited -f 8 "$cli" "${run[@]}" -q --out limited
 if [[ ! -d limited ]] || has_only_known_names limited; then ok "and no part of a file"; else bad "and no part of a file" "$(ls -A limited)"; fi
+
+# A state does not fit: the one before it stays, and the run goes on from it where there is room.
+rm -rf cramped alone
+"$cli" "${run[@]}" -q --out alone >out 2>err
+"$cli" "${run[@]}" --log-every 1 --checkpoint-every 1 --out cramped >out 2>err </dev/null &
+job=$!
+await "step 4/" $job && kill -KILL $job
+wait $job 2>/dev/null
+refused "no room for a state" "the state before it is kept there" limited -f 256 "$cli" finetune -q --resume cramped
+name="and the run goes on from that state"
+"$cli" finetune -q --resume cramped >out 2>err
+code=$?
+if ((code == 0)) && cmp -s cramped/task.safetensors alone/task.safetensors; then ok "$name"; else bad "$name" "exit code $code, $(<err)"; fi
 
 for files in 4 8 12 16 24; do
     either "$files file descriptors" limited -n $files "$cli" "${evaluate[@]}"

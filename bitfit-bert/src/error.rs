@@ -120,6 +120,14 @@ pub enum Error {
         /// What is wrong with it, or which setting differs.
         reason: String,
     },
+    /// The saved state of a run, which cannot be written, read or used.
+    #[error("{}: {}", OneLine(.path.display()), OneLine(.reason))]
+    StateFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the way out.
+        reason: String,
+    },
     /// The name given for a model is neither a directory nor a model that can be fetched.
     #[error("model {model:?}: {}", OneLine(.reason))]
     ModelNotFound {

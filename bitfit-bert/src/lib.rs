@@ -54,6 +54,7 @@
 //! | [`text`] | what files hold, made safe for a terminal |
 
 pub mod arch;
+mod as_text;
 pub mod checkpoint;
 pub mod config;
 pub mod data;

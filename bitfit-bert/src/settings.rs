@@ -84,9 +84,15 @@ pub enum Setting {
     /// [`FinetuneOptions::save_base`](crate::run::FinetuneOptions::save_base).
     #[strum(serialize = "the directory of the new base model")]
     SaveBase,
-    /// [`FinetuneOptions::overwrite`](crate::run::FinetuneOptions::overwrite).
+    /// [`EarlierRun::Replace`](crate::run::EarlierRun::Replace).
     #[strum(serialize = "the replacement of an earlier run's files")]
     Overwrite,
+    /// [`EarlierRun::Resume`](crate::run::EarlierRun::Resume).
+    #[strum(serialize = "the resumption of an earlier run")]
+    Resume,
+    /// [`FinetuneOptions::save_every`](crate::run::FinetuneOptions::save_every).
+    #[strum(serialize = "the interval between two states")]
+    SaveEvery,
     /// The kinds of bias that train.
     #[strum(serialize = "the kind of bias")]
     Biases,

@@ -2,76 +2,18 @@
 
 #[path = "common/counting.rs"]
 mod counting;
+#[path = "common/small_run.rs"]
+mod small_run;
 
 use std::fs;
-use std::path::Path;
 
-use bitfit_bert::data::{Kind, ReadOptions};
-use bitfit_bert::fixture::Tiny;
-use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling};
-use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::Base;
-use bitfit_bert::run::{
-    Finetune, FinetuneOptions, HeadStart, Plan, ProbeUse, RunEvents, RunNumber, SeedRuns, TASK_FILE, seed_directory,
-};
-use bitfit_bert::train::{BatchSize, Events, TrainOptions};
+use bitfit_bert::run::{Finetune, Plan, RunEvents, RunNumber, SeedRuns, TASK_FILE, seed_directory};
+use bitfit_bert::train::{Events, TrainOptions};
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::Cpu;
 use counting::{HIDDEN, counted};
-
-const LAYERS: usize = 2;
-const WORDS: [&str; 8] = ["good", "bad", "warm", "cold", "the", "day", "is", "so"];
-
-/// A model with its tokenizer, and two sets of labelled texts.
-fn write(dir: &Path) {
-    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
-    let mut model = Tiny::of(serde_json::json!({
-        "model_type": "bert", "vocab_size": special.len() + WORDS.len(), "hidden_size": HIDDEN,
-        "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 2 * HIDDEN,
-        "max_position_embeddings": 16, "type_vocab_size": 2,
-    }));
-    // As they are, they saturate the softmax of attention.
-    model.tensors.values_mut().flat_map(|tensor| &mut tensor.data).for_each(|value| *value *= 0.1);
-    model.write(dir);
-    fs::write(dir.join("vocab.txt"), [&special[..], &WORDS].concat().join("\n")).unwrap();
-    for (name, first) in [("train.tsv", 0), ("eval.tsv", 3)] {
-        // Some texts have both labels, so that no head fits them perfectly, which would leave gradients of zero.
-        let row = |i: usize| {
-            let words = [i, i * 3, i / 2, i * 5].map(|word| WORDS[word % 8 * (i % 8 + 1) % 8]);
-            format!("{}\t{}\n", words.join(" "), (i + i / 8) % 2)
-        };
-        let rows: String = (first..first + 12).map(row).collect();
-        fs::write(dir.join(name), format!("text\tlabel\n{rows}")).unwrap();
-    }
-}
-
-fn options(dir: &Path, method: Method, training: TrainOptions) -> FinetuneOptions {
-    FinetuneOptions {
-        model: "model".into(),
-        train: dir.join("train.tsv"),
-        eval: Some(dir.join("eval.tsv")),
-        read: ReadOptions::default(),
-        kind: Kind::Classify,
-        metrics: vec![Metric::Accuracy],
-        method,
-        select: None,
-        pair: PairEncoding::Joint,
-        stride: None,
-        pooling: Some(Pooling::Mean),
-        masking: MaskingOptions::default(),
-        save_base: None,
-        training: TrainOptions { batch_size: BatchSize::Sequences(4), epochs: 2, ..training },
-        device: "cpu".into(),
-        precision: "f32".into(),
-        max_length: None,
-        dropout: Some(0.2),
-        probe: ProbeUse::Baseline,
-        head: HeadStart::Auto,
-        log_every: 1,
-        out: dir.join("out"),
-        overwrite: true,
-    }
-}
+use small_run::{LAYERS, options, write};
 
 /// The seeds that were begun.
 #[derive(Default)]
@@ -90,7 +32,7 @@ impl RunEvents for Begun {
 #[test]
 fn five_seeds_lay_out_the_base_once_and_each_has_the_bits_of_a_single_run() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path());
+    write(dir.path(), HIDDEN);
     let method = || Method::BitFit(BiasSelection::all());
     let runs = |seeds: &[u64]| {
         let (requests, events) = {

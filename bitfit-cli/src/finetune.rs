@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, bail};
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{Finetune, Finished, Plan, PlanNote, SeedRuns, check_output, scores_as_json};
+use bitfit_bert::run::{Finetune, Finished, Plan, PlanNote, SeedRuns, can_resume, check_output, scores_as_json};
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
 
@@ -92,6 +92,9 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
             )),
             None => report::say(format_args!("{end} before the first step: nothing was written")),
         }
+        if outcome.stop == StopReason::Stopped && can_resume(args.out()) {
+            report::say(format_args!("go on with: bitfit-cli finetune --resume {}", args.out().display()));
+        }
         if let Some(dir) = base_dir {
             report::say(format_args!("base: {}, for --model", dir.display()));
         }
@@ -142,5 +145,6 @@ fn check_files(args: &FinetuneArgs) -> Result<()> {
         bail!("--save-base {}: it is there already; choose a new directory", dir.display());
     }
     args.data.check_files(args.head_file(), &args.directories())?;
-    args.directories().iter().try_for_each(|dir| Ok(check_output(dir, args.overwrite)?))
+    let earlier = args.earlier()?;
+    args.directories().iter().try_for_each(|dir| Ok(check_output(dir, earlier)?))
 }

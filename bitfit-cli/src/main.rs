@@ -25,11 +25,10 @@ mod setup;
 mod text;
 mod threads;
 
+use std::env;
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use args::{Cli, Command};
+use args::{Command, Refused};
 
 #[global_allocator]
 static ALLOCATOR: last_resort::Allocator = last_resort::Allocator;
@@ -39,9 +38,13 @@ const STOPPED: u8 = 130;
 
 fn main() -> ExitCode {
     interrupt::survive_file_limit();
-    let cli = match Cli::try_parse() {
+    let cli = match args::parse(env::args_os().collect()) {
         Ok(cli) => cli,
-        Err(error) => return args::refuse(&error),
+        Err(Refused::Usage(error)) => return args::refuse(&error),
+        Err(Refused::Resume(error)) => {
+            report::error(&format!("{error:#}"));
+            return ExitCode::FAILURE;
+        }
     };
     let result = last_resort::report_truncated_maps().and_then(|()| match cli.command {
         Command::Finetune(args) => finetune::run(*args),

@@ -7,13 +7,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::files::AtomicFile;
-use bitfit_bert::run::{COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, METRICS_LOG, RUN_RECORD, TASK_FILE};
+use bitfit_bert::run::{
+    COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, EARLIER_STATE_FILE, METRICS_LOG, RUN_RECORD, STATE_FILE,
+    TASK_FILE,
+};
 
 use crate::last_resort;
 
 /// The files that a run or a comparison writes into its directory.
-pub const FILES: [&str; 6] =
-    [TASK_FILE, METRICS_LOG, RUN_RECORD, COMPARISON_MARKDOWN, COMPARISON_CSV, COMPARISON_CHART];
+pub const FILES: [&str; 8] = [
+    TASK_FILE,
+    METRICS_LOG,
+    STATE_FILE,
+    EARLIER_STATE_FILE,
+    RUN_RECORD,
+    COMPARISON_MARKDOWN,
+    COMPARISON_CSV,
+    COMPARISON_CHART,
+];
 
 /// The directory of `--out` and those in it, each of which exists or can be created, and takes files.
 #[derive(Clone, Debug)]

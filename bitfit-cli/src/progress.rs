@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use anyhow::Result;
 use bitfit_bert::run::{Plan, RunEvents, RunNumber};
-use bitfit_bert::train::{EpochReport, Events, ProbeReport, StepReport};
+use bitfit_bert::train::{EpochReport, Events, Place, ProbeReport, State, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::interrupt::Interrupt;
@@ -138,6 +138,18 @@ impl Events for Progress {
             View::Bar { bar, .. } => bar.println(line),
         }
         Ok(())
+    }
+
+    fn resumed(&mut self, state: &State, place: Place) {
+        let line = format!("resumed after step {} of {}, in epoch {}", state.steps, self.steps, place.epoch);
+        match &self.view {
+            View::Quiet => {}
+            View::Lines { .. } => report::say(format_args!("{line}")),
+            View::Bar { bar, .. } => {
+                bar.println(line);
+                bar.set_position(state.steps as u64);
+            }
+        }
     }
 
     fn should_stop(&self) -> bool {

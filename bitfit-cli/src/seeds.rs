@@ -50,6 +50,9 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &FinishedSeeds) -> Resul
             )),
             _ => report::say(format_args!("{} before the end of an epoch: there is no best", report::end(&stop))),
         }
+        if stop == StopReason::Stopped {
+            report::say(format_args!("go on with: bitfit-cli finetune --resume {}", args.out().display()));
+        }
     }
     let seconds = runs.iter().map(|run| run.finished.report.state.training.as_secs_f64()).sum();
     let of_means = |value: fn(&MeanScore) -> Option<f64>| -> Value {

@@ -78,6 +78,19 @@ impl AtomicFile {
         self.writer.write_all(bytes).map_err(Error::io(&self.path))
     }
 
+    /// Waits until what was written is on the disk.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::write`]: a full disk may be reported only here.
+    pub fn sync(&mut self) -> Result<()> {
+        let flushed = self.writer.flush();
+        let synced = flushed.and_then(|()| match self.writer.get_ref() {
+            Destination::Temporary(file) => file.file().as_file().sync_all(),
+            Destination::Target(_) => Ok(()),
+        });
+        synced.map_err(Error::io(&self.path))
+    }
+
     /// Replaces the target with what was written, after both the file and, where the system can, its new name are on
     /// the disk.
     ///
@@ -106,7 +119,7 @@ impl AtomicFile {
 impl Write for Destination {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Temporary(file) => file.0.as_mut().expect("taken by persist and drop alone").write(bytes),
+            Self::Temporary(file) => file.file().as_file().write(bytes),
             Self::Target(file) => file.write(bytes),
         }
     }
@@ -132,6 +145,10 @@ fn open(path: &Path) -> io::Result<Destination> {
 struct TemporaryFile(Option<NamedTempFile>);
 
 impl TemporaryFile {
+    fn file(&self) -> &NamedTempFile {
+        self.0.as_ref().expect("taken by persist and drop alone")
+    }
+
     /// Creates an empty file beside `path`, with these permissions or, without, those of the umask.
     fn beside(path: &Path, permissions: Option<Permissions>) -> io::Result<Self> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
@@ -181,6 +198,17 @@ impl Drop for TemporaryFile {
             unfinished.retain(|other| other != file.path());
             drop(file);
         }
+    }
+}
+
+/// Removes a file, if there is one.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -14,12 +14,13 @@ use crate::{Error, Result};
 use super::comparison_report::{ComparedMethod, FinishedComparison};
 use super::finetune::{Finetune, Finished, HandedOn, check_options};
 use super::method_choice::MethodChoice;
-use super::options::FinetuneOptions;
+use super::options::{EarlierRun, FinetuneOptions};
 use super::output_dir::OutputDir;
 use super::plan::Plan;
 use super::probe::ProbeUse;
 use super::run_record::{Origin, RunRecord, RunResult, origin_of_data, origin_of_options};
 use super::seeds::{RunEvents, RunNumber, check_seeds, seed_directory};
+use super::state_file::can_resume;
 use super::task_data::TaskData;
 
 /// How the peak of the process's memory is measured.
@@ -125,7 +126,7 @@ impl<D: Backend> Comparison<D> {
     /// As [`Finetune::run`].
     pub fn run(self, events: &mut dyn RunEvents, memory: PeakMemory) -> Result<FinishedComparison> {
         let Self { base, data, out, mut methods, seeds, .. } = self;
-        let _claimed = OutputDir::claim(&out, true)?;
+        let _claimed = OutputDir::claim(&out, EarlierRun::Resume)?;
         let mut handed_on = HandedOn::default();
         let (of, mut number, mut stop) = (methods.len() * seeds.len(), 0, StopReason::Finished);
         'methods: for method in &mut methods {
@@ -141,7 +142,7 @@ impl<D: Backend> Comparison<D> {
                 options.training.seed = seed;
                 options.out = method.directory(seed);
                 // What is there without a record is of a run that did not come to its end.
-                options.overwrite = true;
+                options.earlier = if can_resume(&options.out) { EarlierRun::Resume } else { EarlierRun::Replace };
                 let peak_is_of_run = (memory.reset)();
                 let run = Finetune::over(&base, &data, options)?;
                 let plan = run.plan().clone();
@@ -156,7 +157,7 @@ impl<D: Backend> Comparison<D> {
                 let directory = method.directory(seed);
                 // A run that diverges before the end of an epoch may have written nothing.
                 std::fs::create_dir_all(&directory).map_err(Error::io(&directory))?;
-                RunRecord::new(method.origin_of(seed), result.clone()).write(&directory)?;
+                RunRecord::new(method.origin_of(seed), None, result.clone()).write(&directory)?;
                 method.done[place] = Some(result);
             }
         }

@@ -18,11 +18,14 @@ use crate::{Error, Result};
 
 use super::base_dir::{check_new, write_base};
 use super::log::{METRICS_LOG, MetricsLog};
-use super::options::FinetuneOptions;
+use super::options::{EarlierRun, FinetuneOptions};
 use super::output_dir::{OutputDir, check_output};
 use super::plan::{InitialHead, Plan};
 use super::probe::{self, FittedProbe, ProbeUse};
+use super::run_record::{Origin, origin_of_arena, origin_of_run};
 use super::save::{Saving, TaskWriter, WrittenTask};
+use super::state_file::RunState;
+use super::state_saver::StateSaver;
 use super::task_data::TaskData;
 
 /// The name of the file in the output directory that has what a short run has chosen.
@@ -38,6 +41,8 @@ pub struct Finetune<D: Backend> {
     masked_anew: Option<Examples>,
     /// What a short run has chosen, which the run writes.
     chosen: Option<Arc<MaskFile>>,
+    /// Where the run goes on.
+    saved: Option<RunState>,
     plan: Plan,
 }
 
@@ -67,10 +72,11 @@ impl<D: Backend> Finetune<D> {
     ///
     /// # Errors
     /// Every error of reading the base's tokenizer and weights and the data; [`Error::Setting`] for impossible options;
-    /// [`Error::Output`] for an output directory with files of an earlier run that must not be replaced.
+    /// [`Error::Output`] for an output directory with files of an earlier run that must not be replaced, and for one
+    /// with nothing to resume; [`Error::StateFile`] for a state that is not whole or is of another run.
     pub fn prepare(base: &Base<D>, options: FinetuneOptions) -> Result<Self> {
         check_options(base, &options)?;
-        check_output(&options.out, options.overwrite)?;
+        check_output(&options.out, options.earlier)?;
         let data = TaskData::read(base, &options)?;
         Self::over(base, &Arc::new(data), options)
     }
@@ -109,7 +115,12 @@ impl<D: Backend> Finetune<D> {
         };
         let mut plan = Plan { initial_head, pooling_source: data.pooling_source.clone(), rates, ..plan };
         plan.notes.extend(data.notes.iter().cloned());
-        Ok(Self { options, model, data: Arc::clone(data), masked_anew, chosen, plan })
+        let data = Arc::clone(data);
+        let mut run = Self { options, model, data, masked_anew, chosen, saved: None, plan };
+        if run.options.earlier == EarlierRun::Resume {
+            run.saved = Some(RunState::find(&run.options.out, &run.origin()?)?);
+        }
+        Ok(run)
     }
 
     /// The plan of the run.
@@ -117,8 +128,14 @@ impl<D: Backend> Finetune<D> {
         &self.plan
     }
 
+    /// What the run is made from.
+    pub(super) fn origin(&self) -> Result<Origin> {
+        origin_of_run(self.model.base(), &self.data, &self.options, &origin_of_arena(&self.model))
+    }
+
     /// Fits a probe where the options ask for one, trains, and writes `task.safetensors` and `metrics.jsonl` into the
-    /// output directory; `mask.safetensors` too where a short run has chosen what trains.
+    /// output directory; `mask.safetensors` too where a short run has chosen what trains. A run that is resumed goes on
+    /// from its state to the same task file.
     ///
     /// The task file is written after every epoch that is the best so far, or, without an evaluation set, after every
     /// epoch, so that it exists however the run ends, even after a power cut. A run that ends normally, by its events
@@ -136,16 +153,16 @@ impl<D: Backend> Finetune<D> {
     /// As [`Finetune::run`], with what an earlier run handed on, and for a later one. The result has the same bits as
     /// without, except as [`PrefixCaches`] says.
     pub(super) fn run_with(self, handed_on: &mut HandedOn, events: &mut dyn Events) -> Result<Finished> {
-        let Self { options, mut model, data, masked_anew, chosen, plan } = self;
-        let _claimed = OutputDir::claim(&options.out, options.overwrite)?;
+        let Self { options, mut model, data, masked_anew, chosen, saved, plan } = self;
+        let _claimed = OutputDir::claim(&options.out, options.earlier)?;
         let train = masked_anew.as_ref().unwrap_or(&data.train);
         let evaluation = data.eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
         let rows = Batches::new(train.lengths(), &options.training).row_numbers();
         if handed_on.rows != rows {
             *handed_on = HandedOn { rows, ..HandedOn::default() };
         }
-        let mut probe = None;
-        if wants_probe(&options, &plan, evaluation.is_some()) {
+        let mut probe = saved.as_ref().and_then(|saved| saved.about.probe.clone());
+        if saved.is_none() && wants_probe(&options, &plan, evaluation.is_some()) {
             if handed_on.probe.is_none() {
                 let (watched, over, rows) = (&mut *events, &model, &handed_on.rows);
                 let fit = move || probe::fit(&|| watched.should_stop(), over, train, rows, evaluation);
@@ -173,16 +190,32 @@ impl<D: Backend> Finetune<D> {
             let report = TrainReport { stop: StopReason::Finished, state };
             return Ok(Finished { probe: Some(probe.clone()), report, task });
         }
-        let mut log = MetricsLog::new(&options.out.join(METRICS_LOG), options.log_every, events);
-        let mut saving = Saving { writer: &writer, inner: &mut log };
-        let trainer = Trainer::new(&mut model, train, evaluation, &options.training)?;
+        let (base, trained) = (model.base().clone(), origin_of_arena(&model));
+        let origin = || origin_of_run(&base, &data, &options, &trained);
+        let path = options.out.join(METRICS_LOG);
+        let mut log = match &saved {
+            None => MetricsLog::new(&path, options.log_every, events),
+            Some(saved) => MetricsLog::resume(&path, options.log_every, saved.about.log, events)?,
+        };
+        let state = StateSaver::new(options.out.clone(), options.save_every, &origin);
+        let state = state.of(options.command.clone(), probe.clone());
+        let mut saving = Saving { writer: &writer, state, inner: &mut log };
+        let mut trainer = Trainer::new(&mut model, train, evaluation, &options.training)?;
+        if let Some(saved) = saved {
+            saving.resumed(&saved.saved.counters, saved.saved.place);
+            trainer.resume(saved.saved)?;
+        }
         let report = trainer.run_with(&mut handed_on.caches, &mut saving)?;
         let written = report.state.steps > 0;
         let task = written.then(|| writer.write(&report.state, &model.arena().read()?)).transpose()?;
         if let Some(dir) = options.save_base.as_ref().filter(|_| written) {
             write_base(model.base(), &model.values()?, dir)?;
         }
-        log.finish().map(|()| Finished { probe, report, task })
+        log.finish()?;
+        if report.stop != StopReason::Stopped {
+            RunState::remove(&options.out)?;
+        }
+        Ok(Finished { probe, report, task })
     }
 }
 

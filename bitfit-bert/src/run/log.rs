@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::files::AtomicFile;
-use crate::train::{EpochReport, Events, ProbeReport, Score, State, StepReport};
-use crate::{Error, Result};
+use crate::train::{EpochReport, Events, Place, ProbeReport, SavedState, Score, State, StepReport};
+use crate::{Error, Result, as_text};
 
 /// The name of the log in the output directory.
 pub const METRICS_LOG: &str = "metrics.jsonl";
@@ -23,15 +24,43 @@ pub(super) struct MetricsLog<'a> {
     file: Option<File>,
     failed: Option<Error>,
     every: usize,
-    tokens: usize,
-    seconds: f64,
+    place: LogPlace,
     inner: &'a mut dyn Events,
+}
+
+/// A point of the log between two steps, from which a run that is resumed goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogPlace {
+    /// The bytes that are written.
+    bytes: u64,
+    /// The tokens since the last line of a step.
+    tokens: usize,
+    /// The time since then.
+    #[serde(with = "as_text")]
+    seconds: f64,
 }
 
 impl<'a> MetricsLog<'a> {
     /// A log at `path` with one line for every `every` steps.
     pub(super) fn new(path: &Path, every: usize, inner: &'a mut dyn Events) -> Self {
-        Self { path: path.into(), file: None, failed: None, every, tokens: 0, seconds: 0.0, inner }
+        Self { path: path.into(), file: None, failed: None, every, place: LogPlace::default(), inner }
+    }
+
+    /// A log that goes on from a point of an earlier one: what stands behind it will be written again.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn resume(path: &Path, every: usize, place: LogPlace, inner: &'a mut dyn Events) -> Result<Self> {
+        let file = File::options().create(true).append(true).open(path).map_err(Error::io(path))?;
+        let end = file.metadata().map_err(Error::io(path))?.len().min(place.bytes);
+        file.set_len(end).map_err(Error::io(path))?;
+        Ok(Self { file: Some(file), place: LogPlace { bytes: end, ..place }, ..Self::new(path, every, inner) })
+    }
+
+    /// Where the log is.
+    pub(super) fn place(&self) -> LogPlace {
+        self.place
     }
 
     /// Returns the error that kept the log from being written, if there was one.
@@ -55,14 +84,16 @@ impl<'a> MetricsLog<'a> {
             }
         };
         // Each line is one write, so that killing the process does not leave a partial line.
-        file.write_all(format!("{line}\n").as_bytes()).map_err(Error::io(&self.path))
+        let line = format!("{line}\n");
+        self.place.bytes += line.len() as u64;
+        file.write_all(line.as_bytes()).map_err(Error::io(&self.path))
     }
 }
 
 impl Events for MetricsLog<'_> {
     fn step(&mut self, report: &StepReport) -> Result<()> {
-        self.tokens += report.tokens;
-        self.seconds += report.seconds;
+        self.place.tokens += report.tokens;
+        self.place.seconds += report.seconds;
         if report.step.is_multiple_of(self.every) || report.step == 1 {
             self.write(&json!({
                 "step": report.step,
@@ -71,9 +102,9 @@ impl Events for MetricsLog<'_> {
                 "lr": shortest(report.learning_rate),
                 "grad_norm": shortest(report.grad_norm),
                 "tokens": report.tokens,
-                "tokens_per_s": (self.tokens as f64 / self.seconds).round(),
+                "tokens_per_s": (self.place.tokens as f64 / self.place.seconds).round(),
             }));
-            (self.tokens, self.seconds) = (0, 0.0);
+            (self.place.tokens, self.place.seconds) = (0, 0.0);
         }
         self.inner.step(report)
     }
@@ -95,6 +126,14 @@ impl Events for MetricsLog<'_> {
 
     fn keep(&mut self, state: &State, values: &[f32]) -> Result<()> {
         self.inner.keep(state, values)
+    }
+
+    fn pause(&mut self, is_end: bool, read: &dyn Fn() -> Result<SavedState>) -> Result<()> {
+        self.inner.pause(is_end, read)
+    }
+
+    fn resumed(&mut self, state: &State, place: Place) {
+        self.inner.resumed(state, place);
     }
 
     fn should_stop(&self) -> bool {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use bitfit_core::Backend;
 
 use super::probe::ProbeUse;
+use super::state_file::RunCommand;
+use super::state_saver::SaveEvery;
 use crate::Result;
 use crate::data::{Kind, ReadOptions};
 use crate::heads::{MaskingOptions, PairEncoding, Pooling, PoolingSource};
@@ -69,8 +71,23 @@ pub struct FinetuneOptions {
     pub log_every: usize,
     /// The directory of the task file and the log.
     pub out: PathBuf,
-    /// Whether files of an earlier run in that directory may be replaced.
-    pub overwrite: bool,
+    /// What is done with files of an earlier run in that directory.
+    pub earlier: EarlierRun,
+    /// When the state of the run is saved there, from which it can be resumed.
+    pub save_every: SaveEvery,
+    /// The command of the run, which is saved with the state.
+    pub command: Option<RunCommand>,
+}
+
+/// What is done with files of an earlier run in the output directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlierRun {
+    /// They are left alone, and the new run is refused.
+    Refuse,
+    /// They are replaced.
+    Replace,
+    /// The run goes on from the state that it saved there.
+    Resume,
 }
 
 /// Where the first values of a run's head are to come from.
@@ -133,6 +150,7 @@ impl FinetuneOptions {
             let is_probability = (0.0..1.0).contains(&dropout);
             check(Setting::Dropout, dropout, is_probability, "it is a probability, at least 0 and below 1")?;
         }
+        self.save_every.validate()?;
         check(Setting::LogEvery, self.log_every, self.log_every > 0, "it counts steps, so it must be at least 1")?;
         self.max_length.map_or(Ok(()), |max_length| check_max_length(max_length, usize::MAX, USUAL_SPECIAL_TOKENS))
     }
@@ -170,7 +188,7 @@ impl FinetuneOptions {
 
 impl HeadStart {
     /// The name, as a user writes it.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Self::Auto => "auto".into(),
             Self::Probe => "probe".into(),

@@ -7,27 +7,39 @@ use std::path::Path;
 
 use super::finetune::MASK_FILE;
 use super::log::METRICS_LOG;
+use super::options::EarlierRun;
+use super::run_record::RUN_RECORD;
 use super::save::TASK_FILE;
+use super::state_file::{EARLIER_STATE_FILE, RunState, STATE_FILE, can_resume};
+use crate::files::remove;
 use crate::settings::Setting;
 use crate::{Error, Result};
 
 /// What a run leaves in its directory.
-const RESULTS: [&str; 3] = [TASK_FILE, METRICS_LOG, MASK_FILE];
+const RESULTS: [&str; 6] = [TASK_FILE, METRICS_LOG, MASK_FILE, STATE_FILE, EARLIER_STATE_FILE, RUN_RECORD];
 
-/// Refuses a directory that has files of an earlier run, unless they may be replaced. Nothing is written.
+/// Refuses a directory that has files of an earlier run, unless they may be replaced or the run goes on from them.
+/// Nothing is written.
 ///
 /// # Errors
 /// [`Error::Output`] with the files.
-pub fn check_output(out: &Path, overwrite: bool) -> Result<()> {
+pub fn check_output(out: &Path, earlier: EarlierRun) -> Result<()> {
+    if earlier != EarlierRun::Refuse {
+        return Ok(());
+    }
     // Anything but a file cannot be replaced, whatever is allowed.
     let is_file = |name: &&str| fs::symlink_metadata(out.join(name)).is_ok_and(|metadata| metadata.is_file());
     let found: Vec<&str> = RESULTS.into_iter().filter(is_file).collect();
-    if overwrite || found.is_empty() {
+    if found.is_empty() {
         return Ok(());
     }
-    let reason =
-        format!("it has {} of an earlier run: choose another directory, or replace its files", found.join(" and "));
-    Err(Error::Output { path: out.into(), reason, settings: &[Setting::Overwrite] })
+    let (which, way_out, settings): (_, _, &[Setting]) = match can_resume(out) {
+        true => ("a run that was interrupted", "resume it, or", &[Setting::Resume, Setting::Overwrite]),
+        false => ("an earlier run", "", &[Setting::Overwrite]),
+    };
+    let (files, blank) = (found.join(" and "), if way_out.is_empty() { "" } else { " " });
+    let reason = format!("it has {files} of {which}: {way_out}{blank}choose another directory, or replace its files");
+    Err(Error::Output { path: out.into(), reason, settings })
 }
 
 /// A directory while a run writes into it. No other run can claim it until this value is dropped or its process ends,
@@ -38,12 +50,13 @@ pub(super) struct OutputDir {
 }
 
 impl OutputDir {
-    /// Creates the directory if it is missing, and claims it.
+    /// Creates the directory if it is missing, and claims it. The state and the record of a run that is replaced are
+    /// removed.
     ///
     /// # Errors
     /// [`Error::Output`] if it has files of an earlier run that must not be replaced or another run has claimed it,
     /// [`Error::Io`] if it cannot be created.
-    pub(super) fn claim(out: &Path, overwrite: bool) -> Result<Self> {
+    pub(super) fn claim(out: &Path, earlier: EarlierRun) -> Result<Self> {
         fs::create_dir_all(out).map_err(Error::io(out))?;
         let lock = open(out).map_err(Error::io(out))?;
         match lock.try_lock() {
@@ -56,7 +69,12 @@ impl OutputDir {
                 return Err(Error::Output { path: out.into(), reason, settings: &[] });
             }
         }
-        check_output(out, overwrite)?;
+        check_output(out, earlier)?;
+        if earlier == EarlierRun::Replace {
+            // The new run leaves the others behind it, but may be interrupted before these.
+            RunState::remove(out)?;
+            remove(&out.join(RUN_RECORD))?;
+        }
         Ok(Self { _lock: lock })
     }
 }
@@ -78,13 +96,16 @@ mod tests {
     fn files_of_an_earlier_run_are_replaced_on_request_alone() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
-        assert!(check_output(&out, false).is_ok());
-        drop(OutputDir::claim(&out, false).unwrap());
+        assert!(check_output(&out, EarlierRun::Refuse).is_ok());
+        drop(OutputDir::claim(&out, EarlierRun::Refuse).unwrap());
         fs::write(out.join("notes.txt"), "").unwrap();
-        assert!(check_output(&out, false).is_ok());
+        assert!(check_output(&out, EarlierRun::Refuse).is_ok());
         fs::write(out.join(METRICS_LOG), "").unwrap();
         fs::write(out.join(TASK_FILE), "").unwrap();
-        for error in [check_output(&out, false).unwrap_err(), OutputDir::claim(&out, false).unwrap_err()] {
+        for error in [
+            check_output(&out, EarlierRun::Refuse).unwrap_err(),
+            OutputDir::claim(&out, EarlierRun::Refuse).unwrap_err(),
+        ] {
             let message = error.to_string();
             assert!(message.ends_with(
                 "out: it has task.safetensors and metrics.jsonl of an earlier run: choose another directory, or replace \
@@ -92,16 +113,26 @@ mod tests {
             ));
             assert_eq!(error.settings(), [Setting::Overwrite]);
         }
-        assert!(OutputDir::claim(&out, true).is_ok());
+        fs::write(out.join(STATE_FILE), "").unwrap();
+        let error = check_output(&out, EarlierRun::Refuse).unwrap_err();
+        assert!(error.to_string().ends_with(
+            "out: it has task.safetensors and metrics.jsonl and state.safetensors of a run that was interrupted: resume \
+             it, or choose another directory, or replace its files"
+        ));
+        assert_eq!(error.settings(), [Setting::Resume, Setting::Overwrite]);
+        assert!(OutputDir::claim(&out, EarlierRun::Resume).is_ok());
+        assert!(out.join(STATE_FILE).exists());
+        assert!(OutputDir::claim(&out, EarlierRun::Replace).is_ok());
+        assert!(!out.join(STATE_FILE).exists());
     }
 
     #[test]
     fn a_directory_has_one_run_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
-        let claimed = OutputDir::claim(dir.path(), true).unwrap();
-        let message = OutputDir::claim(dir.path(), true).unwrap_err().to_string();
+        let claimed = OutputDir::claim(dir.path(), EarlierRun::Replace).unwrap();
+        let message = OutputDir::claim(dir.path(), EarlierRun::Replace).unwrap_err().to_string();
         assert!(message.ends_with("another run is writing into it: wait for its end, or choose another directory"));
         drop(claimed);
-        assert!(OutputDir::claim(dir.path(), true).is_ok());
+        assert!(OutputDir::claim(dir.path(), EarlierRun::Replace).is_ok());
     }
 }

@@ -1,5 +1,5 @@
-//! The record of a finished run of a comparison: what it was made from, and what it reached. A comparison that is made
-//! again finds it beside the task file, and skips the run if it was made from the same.
+//! The record of a finished run, one of several seeds or of a comparison: what it was made from, and what it reached.
+//! The same runs, made again, find it beside the task file, and skip the run if it was made from the same.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -7,16 +7,19 @@ use std::path::Path;
 
 use bitfit_core::Backend;
 use blake3::Hasher;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{AtomicFile, MAX_CONFIG, parse_json, read_bounded};
 use crate::heads::Examples;
 use crate::metrics::Metric;
-use crate::model::Base;
-use crate::train::{BatchSize, Score};
+use crate::model::{Base, Model};
+use crate::tokenize::Encoding;
+use crate::train::{BatchSize, ProbeReport, Score, State, StopReason};
 use crate::{Error, Result};
 
 use super::options::FinetuneOptions;
+use super::state_file::RunCommand;
 use super::task_data::TaskData;
 
 /// The name of the record in the directory of a run.
@@ -28,15 +31,29 @@ const VERSION: u32 = 1;
 /// What a run was made from: names with values that are compared as they are.
 pub(super) type Origin = BTreeMap<String, String>;
 
-/// The record of a run.
+/// The record of a run: of one of a comparison its [`RunResult`], of one of several seeds its [`EndedRun`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RunRecord {
+pub(super) struct RunRecord<R> {
     version: u32,
     /// What the run was made from.
     pub(super) origin: Origin,
+    /// The command of all of the runs, if they can be resumed with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) command: Option<RunCommand>,
     /// What it reached.
-    pub(super) result: RunResult,
+    pub(super) result: R,
+}
+
+/// How one of several runs ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EndedRun {
+    pub(super) stop: StopReason,
+    pub(super) state: State,
+    pub(super) probe: Option<ProbeReport>,
+    /// The size of the task file; `None` where there is none.
+    pub(super) task_bytes: Option<u64>,
 }
 
 /// What a run of a comparison reached.
@@ -73,9 +90,9 @@ impl RunResult {
     }
 }
 
-impl RunRecord {
-    pub(super) fn new(origin: Origin, result: RunResult) -> Self {
-        Self { version: VERSION, origin, result }
+impl<R: Serialize + DeserializeOwned> RunRecord<R> {
+    pub(super) fn new(origin: Origin, command: Option<RunCommand>, result: R) -> Self {
+        Self { version: VERSION, origin, command, result }
     }
 
     /// Writes the record into the directory of a run.
@@ -94,7 +111,22 @@ impl RunRecord {
     /// # Errors
     /// [`Error::RunRecord`] for a record that cannot be read, and for one of a run that was made from something else,
     /// with the first difference; [`Error::Io`].
-    pub(super) fn find(directory: &Path, origin: &Origin) -> Result<Option<RunResult>> {
+    pub(super) fn find(directory: &Path, origin: &Origin) -> Result<Option<R>> {
+        let Some(record) = Self::read(directory)? else { return Ok(None) };
+        match difference(&record.origin, origin) {
+            None => Ok(Some(record.result)),
+            Some(difference) => {
+                let reason = format!("the run there was made with another setting: {difference}");
+                Err(Error::RunRecord { path: directory.join(RUN_RECORD), reason })
+            }
+        }
+    }
+
+    /// The record in a directory, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::RunRecord`] for one that cannot be read; [`Error::Io`].
+    pub(super) fn read(directory: &Path) -> Result<Option<Self>> {
         let path = directory.join(RUN_RECORD);
         if !path.exists() {
             return Ok(None);
@@ -105,15 +137,12 @@ impl RunRecord {
         if record.version != VERSION {
             return Err(refuse(format!("a record of version {}, expected {VERSION}", record.version)));
         }
-        match difference(&record.origin, origin) {
-            None => Ok(Some(record.result)),
-            Some(difference) => Err(refuse(format!("the run there was made with another setting: {difference}"))),
-        }
+        Ok(Some(record))
     }
 }
 
 /// The first difference between what was recorded and what is asked for.
-fn difference(recorded: &Origin, asked: &Origin) -> Option<String> {
+pub(super) fn difference(recorded: &Origin, asked: &Origin) -> Option<String> {
     let names: std::collections::BTreeSet<&String> = recorded.keys().chain(asked.keys()).collect();
     let value = |origin: &Origin, name| origin.get(name).map_or("nothing", String::as_str).to_owned();
     names
@@ -184,20 +213,57 @@ pub(super) fn origin_of_options(method: &str, options: &FinetuneOptions) -> Orig
     .into()
 }
 
+/// What a single run is made from; `trained` is [`origin_of_arena`] of its model.
+///
+/// # Errors
+/// As [`origin_of_data`].
+pub(super) fn origin_of_run<D: Backend>(
+    base: &Base<D>,
+    data: &TaskData,
+    options: &FinetuneOptions,
+    trained: &str,
+) -> Result<Origin> {
+    let mut origin = origin_of_data(base, data)?;
+    origin.extend(origin_of_options(&options.method.to_string(), options));
+    let further = [
+        ("bitfit's version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("arithmetic", base.device().arithmetic()),
+        ("what trains", trained.to_owned()),
+        ("beginning of the head", options.head.name()),
+        ("probe", format!("{:?}", options.probe).to_lowercase()),
+        ("seed", options.training.seed.to_string()),
+    ];
+    origin.extend(further.map(|(name, value)| (name.to_owned(), value)));
+    Ok(origin)
+}
+
+/// A hash over the names, shapes and masks of all that trains.
+pub(super) fn origin_of_arena<D: Backend>(model: &Model<D>) -> String {
+    let mut hasher = Text(Hasher::new());
+    _ = write!(hasher, "{:?}", model.arena().entries());
+    hasher.0.finalize().to_hex().to_string()
+}
+
+/// A hash over text that is formatted into it.
+struct Text(Hasher);
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
 /// A hash over the sequences and targets of a set. It is compared with hashes of the same build alone, so what goes
 /// into it may be the debug format, which has every field.
 fn fingerprint(examples: &Examples) -> String {
-    struct Into(Hasher);
-    impl fmt::Write for Into {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            self.0.update(text.as_bytes());
-            Ok(())
-        }
-    }
-    let mut hasher = Into(Hasher::new());
+    let mut hasher = Text(Hasher::new());
     let Examples { encodings, texts, targets } = examples;
     for (text, encoding) in texts.iter().zip(encodings) {
-        _ = writeln!(hasher, "{text} {encoding:?}");
+        let Encoding { ids, type_ids, second, read, window, left_out } = encoding;
+        _ = writeln!(hasher, "{text} {} {} {second:?} {read:?} {window:?} {left_out}", ids.len(), type_ids.len());
+        // Formatted, they would take most of the time.
+        hasher.0.update(bytemuck::cast_slice(ids)).update(bytemuck::cast_slice(type_ids));
     }
     _ = write!(hasher, "{targets:?}");
     hasher.0.finalize().to_hex().to_string()
@@ -230,14 +296,14 @@ mod tests {
     #[test]
     fn a_record_is_found_and_one_of_other_settings_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(RunRecord::find(dir.path(), &origin("3")).unwrap(), None);
-        RunRecord::new(origin("3"), result()).write(dir.path()).unwrap();
+        assert_eq!(RunRecord::<RunResult>::find(dir.path(), &origin("3")).unwrap(), None);
+        RunRecord::new(origin("3"), None, result()).write(dir.path()).unwrap();
         assert_eq!(RunRecord::find(dir.path(), &origin("3")).unwrap(), Some(result()));
-        let message = RunRecord::find(dir.path(), &origin("5")).unwrap_err().to_string();
+        let message = RunRecord::<RunResult>::find(dir.path(), &origin("5")).unwrap_err().to_string();
         assert!(message.contains("result.json: ") && message.contains("epochs is 3 there and 5 here"), "{message}");
         let mut more = origin("3");
         more.insert("limit".into(), "9".into());
-        let message = RunRecord::find(dir.path(), &more).unwrap_err().to_string();
+        let message = RunRecord::<RunResult>::find(dir.path(), &more).unwrap_err().to_string();
         assert!(message.contains("limit is nothing there and 9 here"), "{message}");
     }
 
@@ -246,10 +312,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let refused = |text: &str| {
             std::fs::write(dir.path().join(RUN_RECORD), text).unwrap();
-            RunRecord::find(dir.path(), &origin("3")).unwrap_err().to_string()
+            RunRecord::<RunResult>::find(dir.path(), &origin("3")).unwrap_err().to_string()
         };
         assert!(refused("{").contains("not a record"));
-        let record = serde_json::to_string(&RunRecord::new(origin("3"), result())).unwrap();
+        let record = serde_json::to_string(&RunRecord::new(origin("3"), None, result())).unwrap();
         assert!(refused(&record.replace("\"version\":1", "\"version\":2")).contains("version 2, expected 1"));
         assert!(refused(&record.replace("\"epoch\"", "\"epcoh\"")).contains("epcoh"));
     }

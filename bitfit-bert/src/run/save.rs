@@ -10,10 +10,12 @@ use crate::data::Kind;
 use crate::files::AtomicFile;
 use crate::model::{Base, Model, ParameterNames};
 use crate::task_file::{Best, Hyperparameters, TaskInfo};
-use crate::train::{BatchSize, EpochReport, Events, ProbeReport, State, StepReport};
+use crate::train::{BatchSize, EpochReport, Events, Place, ProbeReport, SavedState, State, StepReport};
 use crate::{Error, Result, TaskFile};
 
 use super::FinetuneOptions;
+use super::log::MetricsLog;
+use super::state_saver::StateSaver;
 
 /// The name of the task file in the output directory.
 pub const TASK_FILE: &str = "task.safetensors";
@@ -131,19 +133,30 @@ impl<D: Backend> TaskWriter<D> {
     }
 }
 
-/// Writes the task file at every [`Events::keep`], and passes every event on.
-pub(super) struct Saving<'a, D: Backend> {
+/// Writes the task file at every [`Events::keep`] and the state when it is time to, and passes every event on.
+pub(super) struct Saving<'a, 'b, D: Backend> {
     pub(super) writer: &'a TaskWriter<D>,
-    pub(super) inner: &'a mut dyn Events,
+    pub(super) state: StateSaver<'a>,
+    pub(super) inner: &'a mut MetricsLog<'b>,
 }
 
-impl<D: Backend> Events for Saving<'_, D> {
+impl<D: Backend> Events for Saving<'_, '_, D> {
     fn probe(&mut self, report: &ProbeReport) {
         self.inner.probe(report);
     }
 
     fn step(&mut self, report: &StepReport) -> Result<()> {
+        self.state.step();
         self.inner.step(report)
+    }
+
+    fn pause(&mut self, is_end: bool, read: &dyn Fn() -> Result<SavedState>) -> Result<()> {
+        self.state.pause(is_end, self.inner.place(), read)?;
+        self.inner.pause(is_end, read)
+    }
+
+    fn resumed(&mut self, state: &State, place: Place) {
+        self.inner.resumed(state, place);
     }
 
     fn evaluating(&mut self, epoch: usize) {

@@ -1,21 +1,24 @@
 //! Runs that differ in the seed alone, over one base and data that is read once: [`SeedRuns::prepare`] reads and checks
 //! everything, and [`SeedRuns::run`] makes one run after the other.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitfit_core::Backend;
 
-use crate::Result;
 use crate::model::Base;
 use crate::settings::{Setting, check};
-use crate::train::{BestEpoch, Events, Score, StopReason};
+use crate::train::{BestEpoch, Events, Score, StopReason, TrainReport};
+use crate::{Error, Result};
 
 use super::finetune::{Finetune, Finished, HandedOn, check_options};
-use super::options::FinetuneOptions;
+use super::options::{EarlierRun, FinetuneOptions};
 use super::output_dir::{OutputDir, check_output};
 use super::plan::Plan;
+use super::run_record::{EndedRun, RunRecord};
 use super::save::{TASK_FILE, WrittenTask};
+use super::state_file::can_resume;
 use super::statistics::{MeanScore, mean_scores};
 use super::task_data::TaskData;
 
@@ -96,16 +99,19 @@ impl FinishedSeeds {
     }
 }
 
+/// The beginning of the name of the directory of a seed.
+pub(super) const SEED: &str = "seed-";
+
 /// The directory of a seed's files in the output directory of several.
 pub fn seed_directory(out: &Path, seed: u64) -> PathBuf {
-    out.join(format!("seed-{seed}"))
+    out.join(format!("{SEED}{seed}"))
 }
 
 impl<D: Backend> SeedRuns<D> {
     /// Reads the data for runs over `base` of each of the seeds, in place of that of the options.
     ///
     /// # Errors
-    /// As [`Finetune::prepare`]; [`crate::Error::Setting`] where there is no seed, one twice, or no evaluation set to
+    /// As [`Finetune::prepare`]; [`Error::Setting`] where there is no seed, one twice, or no evaluation set to
     /// compare the seeds on.
     pub fn prepare(base: &Base<D>, mut options: FinetuneOptions, seeds: &[u64]) -> Result<Self> {
         check_seeds(seeds, options.eval.is_some())?;
@@ -115,8 +121,8 @@ impl<D: Backend> SeedRuns<D> {
         }
         options.training.seed = seeds[0];
         check_options(base, &options)?;
-        check_output(&options.out, options.overwrite)?;
-        seeds.iter().try_for_each(|&seed| check_output(&seed_directory(&options.out, seed), options.overwrite))?;
+        check_output(&options.out, options.earlier)?;
+        seeds.iter().try_for_each(|&seed| check_output(&seed_directory(&options.out, seed), options.earlier))?;
         let data = Arc::new(TaskData::read(base, &options)?);
         let first = Finetune::over(base, &data, of_seed(&options, seeds[0]))?;
         Ok(Self { base: base.clone(), data, options, seeds: seeds.to_vec(), first })
@@ -131,21 +137,39 @@ impl<D: Backend> SeedRuns<D> {
     /// first metric, its task file is copied into the output directory.
     ///
     /// Each has the bits of a single run of its seed; see [`PrefixCaches`](crate::train::PrefixCaches) for a GPU.
-    /// A run that diverges does not keep the next from being made; one that is stopped is the last.
+    /// A run that diverges does not keep the next from being made; one that is stopped is the last. Where runs are
+    /// resumed, those that came to their end are not made again.
     ///
     /// # Errors
     /// As [`Finetune::run`].
     pub fn run(self, events: &mut dyn RunEvents) -> Result<FinishedSeeds> {
         let Self { base, data, options, seeds, first } = self;
-        let _claimed = OutputDir::claim(&options.out, options.overwrite)?;
+        let _claimed = OutputDir::claim(&options.out, options.earlier)?;
         let mut first = Some(first);
         let mut handed_on = HandedOn::default();
         let mut done = FinishedSeeds { runs: Vec::new(), best: None, task: None };
         for (place, &seed) in seeds.iter().enumerate() {
             let run = first.take().map_or_else(|| Finetune::over(&base, &data, of_seed(&options, seed)), Ok)?;
-            let number = RunNumber { method: None, seed, number: place + 1, of: seeds.len() };
-            events.begin(&number, run.plan());
-            let run = SeedRun { seed, finished: run.run_with(&mut handed_on, &mut *events)? };
+            let directory = seed_directory(&options.out, seed);
+            let origin = run.origin()?;
+            let ended = match options.earlier {
+                EarlierRun::Resume => RunRecord::<EndedRun>::find(&directory, &origin)?,
+                EarlierRun::Refuse | EarlierRun::Replace => None,
+            };
+            let finished = match ended {
+                Some(ended) => ended.finished(&directory),
+                None => {
+                    let number = RunNumber { method: None, seed, number: place + 1, of: seeds.len() };
+                    events.begin(&number, run.plan());
+                    let finished = run.run_with(&mut handed_on, &mut *events)?;
+                    if finished.report.stop != StopReason::Stopped {
+                        fs::create_dir_all(&directory).map_err(Error::io(&directory))?;
+                        RunRecord::new(origin, options.command.clone(), EndedRun::of(&finished)).write(&directory)?;
+                    }
+                    finished
+                }
+            };
+            let run = SeedRun { seed, finished };
             let best = done.best.and_then(|best| done.runs[best].score());
             let is_best = run
                 .score()
@@ -164,10 +188,29 @@ impl<D: Backend> SeedRuns<D> {
     }
 }
 
+impl EndedRun {
+    fn of(finished: &Finished) -> Self {
+        let Finished { probe, report, task } = finished;
+        let (stop, state) = (report.stop.clone(), report.state.clone());
+        Self { stop, state, probe: probe.clone(), task_bytes: task.as_ref().map(|task| task.bytes) }
+    }
+
+    /// What the run of a directory reached.
+    fn finished(self, directory: &Path) -> Finished {
+        let Self { stop, state, probe, task_bytes } = self;
+        let task = task_bytes.map(|bytes| WrittenTask { path: directory.join(TASK_FILE), bytes });
+        Finished { probe, report: TrainReport { stop, state }, task }
+    }
+}
+
 /// The options of the run of a seed.
 fn of_seed(options: &FinetuneOptions, seed: u64) -> FinetuneOptions {
     let mut of_seed = FinetuneOptions { out: seed_directory(&options.out, seed), ..options.clone() };
     of_seed.training.seed = seed;
+    if options.earlier == EarlierRun::Resume && !can_resume(&of_seed.out) {
+        // It was not begun, or was interrupted before it saved a state.
+        of_seed.earlier = EarlierRun::Replace;
+    }
     of_seed
 }
 

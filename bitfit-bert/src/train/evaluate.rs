@@ -2,6 +2,7 @@
 
 use bitfit_core::Backend;
 use ndarray::{Array2, Axis, concatenate};
+use serde::{Deserialize, Serialize};
 
 use super::Evaluation;
 use super::prefix_cache::FrozenPrefixCache;
@@ -9,7 +10,7 @@ use crate::heads::{Examples, Head};
 use crate::metrics::Metric;
 use crate::model::Model;
 use crate::tokenize::Encoding;
-use crate::{Error, Result};
+use crate::{Error, Result, as_text};
 
 /// The number of sequences that are evaluated at once. They are packed, so it affects memory and speed but no value.
 const BATCH: usize = 64;
@@ -21,11 +22,14 @@ const MOST_OUTPUTS: usize = 1 << 25;
 pub(crate) type Stop<'a> = &'a dyn Fn() -> bool;
 
 /// A metric's value.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Score {
     /// The metric.
+    #[serde(with = "as_text")]
     pub metric: Metric,
     /// Its value; which of two is better, the metric says.
+    #[serde(with = "as_text")]
     pub value: f64,
 }
 

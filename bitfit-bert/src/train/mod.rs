@@ -11,6 +11,7 @@ mod evaluate;
 mod options;
 mod prefix_cache;
 mod rates;
+mod saved_state;
 mod select;
 mod trainer;
 
@@ -23,13 +24,16 @@ pub(crate) use evaluate::{pooled_unless, scores, stacked};
 pub use options::{BatchSize, TrainOptions};
 pub use prefix_cache::{PrefixCaches, prefix_cache_bytes};
 pub use rates::{RateGroup, RateSummary, Rates, rate_summaries};
+pub use saved_state::{Place, SavedState};
 pub use select::{Ranking, Select, select};
 pub use trainer::Trainer;
 
-use crate::Result;
+use serde::{Deserialize, Serialize};
+
 pub use crate::heads::Examples;
 use crate::heads::Pooling;
 use crate::metrics::Metric;
+use crate::{Result, as_text};
 
 /// Labelled texts to score after each epoch.
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +64,11 @@ pub struct StepReport {
 }
 
 /// What a linear head over the frozen base reached: see [`crate::probe`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProbeReport {
     /// What of the last layer it read.
+    #[serde(with = "as_text")]
     pub pooling: Pooling,
     /// Its scores on the evaluation set; none without one.
     pub scores: Vec<Score>,
@@ -116,6 +122,18 @@ pub trait Events: Send {
         Ok(())
     }
 
+    /// Called wherever the run can be resumed from: after every step, after every epoch, and once more (`is_end`) where
+    /// [`Events::should_stop`] has ended it. `read` copies from the device what [`Trainer::resume`] needs.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn pause(&mut self, _is_end: bool, _read: &dyn Fn() -> Result<SavedState>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called before the first step of a run that goes on from a saved state.
+    fn resumed(&mut self, _state: &State, _place: Place) {}
+
     /// Called before every step; returns whether to end the run and keep its results so far.
     fn should_stop(&self) -> bool {
         false
@@ -129,7 +147,8 @@ pub struct NoEvents;
 impl Events for NoEvents {}
 
 /// The counters of a run, and the best epoch so far.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct State {
     /// Optimizer steps taken.
     pub steps: usize,
@@ -146,7 +165,8 @@ pub struct State {
 }
 
 /// The epoch that is kept.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BestEpoch {
     /// The epoch's number, from 1.
     pub epoch: usize,
@@ -155,7 +175,7 @@ pub struct BestEpoch {
 }
 
 /// Why a run ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StopReason {
     /// The last epoch is finished.
     Finished,

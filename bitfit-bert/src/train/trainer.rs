@@ -8,8 +8,8 @@ use bitfit_core::{Backend, Gradient, Seed, Snapshot, Var};
 use super::evaluate::{Stop, evaluate_unless};
 use super::rates::peak_rates;
 use super::{
-    Batches, BestEpoch, EpochReport, Evaluation, Events, Examples, PrefixCaches, Score, State, StepReport, StopReason,
-    TrainOptions, TrainReport, check_gradients,
+    Batches, BestEpoch, EpochReport, Evaluation, Events, Examples, Place, PrefixCaches, SavedState, Score, State,
+    StepReport, StopReason, TrainOptions, TrainReport, check_gradients,
 };
 use crate::model::Model;
 use crate::{Error, Result};
@@ -32,6 +32,9 @@ pub struct Trainer<'a, D: Backend> {
     /// The values before the current step.
     before: Snapshot<D>,
     state: State,
+    place: Place,
+    /// The values of the best epoch.
+    kept: Option<Vec<f32>>,
 }
 
 impl<'a, D: Backend> Trainer<'a, D> {
@@ -74,6 +77,39 @@ impl<'a, D: Backend> Trainer<'a, D> {
             peaks,
             caches,
             state: State::default(),
+            place: Place::default(),
+            kept: None,
+        })
+    }
+
+    /// Puts the run at the point where another of the same model, examples and options was when it saved `saved`
+    /// ([`Events::pause`]). It goes on from there with the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Core`] for a state of another number of trainable scalars, or moments that no step has; nothing that
+    /// trains has changed then.
+    pub fn resume(&mut self, saved: SavedState) -> Result<()> {
+        let SavedState { counters, place, values, good, moments: [first, second], kept } = saved;
+        self.optimizer.restore(&first, &second, counters.steps as u64)?;
+        let arena = self.model.arena_mut();
+        arena.write(&good)?;
+        arena.save(&mut self.good)?;
+        arena.write(&values)?;
+        (self.state, self.place, self.kept) = (counters, place, kept);
+        Ok(())
+    }
+
+    /// All that the run needs to go on from here.
+    fn saved(&self) -> Result<SavedState> {
+        let arena = self.model.arena();
+        let (first, second, _) = self.optimizer.state()?;
+        Ok(SavedState {
+            counters: self.state.clone(),
+            place: self.place,
+            values: arena.read()?,
+            good: arena.read_snapshot(&self.good)?,
+            moments: [first, second],
+            kept: self.kept.clone(),
         })
     }
 
@@ -103,29 +139,29 @@ impl<'a, D: Backend> Trainer<'a, D> {
     }
 
     fn run_installed(&mut self, events: &mut dyn Events) -> Result<TrainReport> {
-        check_gradients(self.model, self.examples, &self.batches.first(), self.options.seed)?;
-        let mut kept = None;
-        let mut stop = StopReason::Finished;
-        for epoch in 1..=self.options.epochs {
-            match self.epoch(epoch, events, &mut kept)? {
-                StopReason::Finished => {}
-                other => {
-                    stop = other;
-                    break;
-                }
-            }
+        // What goes on was checked when it began.
+        if self.state.steps == 0 {
+            check_gradients(self.model, self.examples, &self.batches.first(), self.options.seed)?;
         }
-        if let Some(kept) = kept {
-            self.model.arena_mut().write(&kept)?;
+        let mut stop = StopReason::Finished;
+        while stop == StopReason::Finished && self.place.epoch <= self.options.epochs {
+            stop = self.epoch(events)?;
+        }
+        if stop == StopReason::Stopped && self.state.steps > 0 {
+            events.pause(true, &|| self.saved())?;
+        }
+        if let Some(kept) = &self.kept {
+            self.model.arena_mut().write(kept)?;
         }
         Ok(TrainReport { stop, state: std::mem::take(&mut self.state) })
     }
 
-    /// One epoch with its evaluation; `kept` takes the values if it is the best so far.
-    fn epoch(&mut self, epoch: usize, events: &mut dyn Events, kept: &mut Option<Vec<f32>>) -> Result<StopReason> {
-        let (mean_loss, stop) = self.steps(epoch, events)?;
-        if stop != StopReason::Finished {
-            return Ok(stop);
+    /// What is left of an epoch, with its evaluation.
+    fn epoch(&mut self, events: &mut dyn Events) -> Result<StopReason> {
+        let epoch = self.place.epoch;
+        match self.steps(epoch, events)? {
+            StopReason::Finished => {}
+            stop => return Ok(stop),
         }
         self.state.epochs = epoch;
         let scores = match self.evaluation {
@@ -149,21 +185,21 @@ impl<'a, D: Backend> Trainer<'a, D> {
             let values = self.model.arena().read()?;
             events.keep(&self.state, &values)?;
             if is_best {
-                *kept = Some(values);
+                self.kept = Some(values);
             }
         }
+        let mean_loss = self.place.loss / self.place.steps.max(1) as f64;
+        self.place = Place::beginning_of(epoch + 1);
         events.epoch(&EpochReport { epoch, mean_loss, scores, is_best })?;
+        events.pause(false, &|| self.saved())?;
         Ok(StopReason::Finished)
     }
 
-    /// Steps through an epoch; returns the mean loss of its steps, and why it ended.
-    fn steps(&mut self, epoch: usize, events: &mut dyn Events) -> Result<(f64, StopReason)> {
-        let mut losses = Vec::new();
-        let mut stop = StopReason::Finished;
-        for rows in self.batches.epoch(epoch) {
+    /// Takes the steps that are left of an epoch; returns why they ended.
+    fn steps(&mut self, epoch: usize, events: &mut dyn Events) -> Result<StopReason> {
+        for rows in self.batches.epoch(epoch).into_iter().skip(self.place.steps) {
             if events.should_stop() {
-                stop = StopReason::Stopped;
-                break;
+                return Ok(StopReason::Stopped);
             }
             let start = Instant::now();
             let step = self.state.steps + 1;
@@ -182,29 +218,29 @@ impl<'a, D: Backend> Trainer<'a, D> {
             }
             let loss = loss.tensor().to_array()?[[0, 0]];
             if !loss.is_finite() {
-                stop = StopReason::Diverged { step, what: format!("the loss is {loss}") };
                 self.model.arena_mut().restore(&self.good)?;
-                break;
+                return Ok(StopReason::Diverged { step, what: format!("the loss is {loss}") });
             }
             std::mem::swap(&mut self.good, &mut self.before);
             let grad_norm = self.optimizer.norm()?;
             if !grad_norm.is_finite() {
-                stop = StopReason::Diverged { step, what: format!("the gradient's norm is {grad_norm}") };
-                break;
+                return Ok(StopReason::Diverged { step, what: format!("the gradient's norm is {grad_norm}") });
             }
             let elapsed = start.elapsed();
             self.state.steps = step;
             self.state.tokens += tokens;
             self.state.training += elapsed;
-            losses.push(f64::from(loss));
+            self.place.steps += 1;
+            self.place.loss += f64::from(loss);
             let seconds = elapsed.as_secs_f64();
             events.step(&StepReport { step, epoch, loss, learning_rate, grad_norm, tokens, seconds })?;
+            events.pause(false, &|| self.saved())?;
         }
         // A step's loss is a function of the values before it; those after the last step are checked themselves.
-        if stop == StopReason::Finished && self.model.arena().read()?.iter().any(|value| !value.is_finite()) {
-            stop = self.diverge("a trainable value became NaN or infinite")?;
+        if self.model.arena().read()?.iter().any(|value| !value.is_finite()) {
+            return self.diverge("a trainable value became NaN or infinite");
         }
-        Ok((losses.iter().sum::<f64>() / losses.len().max(1) as f64, stop))
+        Ok(StopReason::Finished)
     }
 
     /// The scores after an epoch, or why the run ends instead.

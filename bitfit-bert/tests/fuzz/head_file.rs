@@ -6,7 +6,7 @@ use bitfit_bert::data::{Kind, ReadOptions};
 use bitfit_bert::fixture::Tiny;
 use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling};
 use bitfit_bert::metrics::Metric;
-use bitfit_bert::run::{Finetune, FinetuneOptions, HeadStart, InitialHead, ProbeUse};
+use bitfit_bert::run::{EarlierRun, Finetune, FinetuneOptions, HeadStart, InitialHead, ProbeUse, SaveEvery};
 use bitfit_bert::train::TrainOptions;
 use bitfit_bert::{BiasSelection, Method};
 use safetensors::Dtype;
@@ -77,7 +77,9 @@ fn fuzz() {
                 head: HeadStart::File(dir.join(FILE)),
                 log_every: 1,
                 out: dir.join("out"),
-                overwrite: true,
+                earlier: EarlierRun::Replace,
+                save_every: SaveEvery::default(),
+                command: None,
             };
             match Finetune::prepare(&bases[random.below(2) as usize], options) {
                 Ok(finetune) => {

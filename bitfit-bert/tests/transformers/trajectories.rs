@@ -12,7 +12,7 @@ use bitfit_bert::data::{Columns, Kind, ReadOptions};
 use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::Base;
-use bitfit_bert::run::{Finetune, FinetuneOptions, HeadStart, ProbeUse};
+use bitfit_bert::run::{EarlierRun, Finetune, FinetuneOptions, HeadStart, ProbeUse, SaveEvery};
 use bitfit_bert::train::{Events, StepReport, TrainOptions};
 use bitfit_bert::{BiasKind, BiasSelection, Method};
 use bitfit_core::{Backend, Cpu, Precision};
@@ -73,7 +73,9 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         probe: ProbeUse::Off,
         head: HeadStart::File(head),
         log_every: 1,
-        overwrite: false,
+        earlier: EarlierRun::Refuse,
+        save_every: SaveEvery::default(),
+        command: None,
         out: out.path().into(),
     };
     let mut events = Losses { losses: Vec::new(), tokens: 0, steps: expected.len() };

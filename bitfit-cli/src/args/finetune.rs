@@ -1,9 +1,10 @@
 //! The arguments of `finetune`.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use bitfit_bert::run::{HeadStart, MethodChoice};
+use anyhow::{Result, bail};
+use bitfit_bert::run::{EarlierRun, HeadStart, MethodChoice, RunCommand};
 use bitfit_bert::train::TrainOptions;
 use clap::Args;
 
@@ -32,13 +33,18 @@ Examples:
       --train mails.txt --eval more.txt --out mlm --save-base mail-bert
   bitfit-cli finetune --model ./mail-bert --train train.tsv --out intents
 
+  # go on with a run that was interrupted
+  bitfit-cli finetune --resume intents
+
 OUT/task.safetensors is the task file: everything that was trained, under
 Hugging Face's names. It is written after every epoch that is the best so far,
 or after every epoch without --eval. OUT/metrics.jsonl is the log. The last
 line on stdout is the result as one JSON object.
 
 Ctrl-C ends the run after the current step and saves what it reached. A second
-Ctrl-C ends it at once; the task file is then that of the last epoch saved.";
+Ctrl-C ends it at once; the task file is then that of the last epoch saved.
+Either way, and after a crash, finetune --resume OUT goes on from the last
+state (see --checkpoint-every).";
 
 /// The flags of `finetune`.
 #[derive(Debug, Args)]
@@ -144,12 +150,20 @@ pub struct FinetuneArgs {
     pub seeds: Option<Seeds>,
 
     /// Directory for task.safetensors and metrics.jsonl; it is created if it does not exist
+    #[arg(long, value_name = "DIR", required_unless_present = "resume", help_heading = "Output")]
+    out: Option<PathBuf>,
+
+    /// Go on with the run of this directory, which was interrupted, to the same task file as if it had not been
+    ///
+    /// No other flag is needed: those of the run are in its state. Flags that are given all the same must agree with
+    /// them, but for the number of threads and what is shown. The base model, the data and the device must be the same
+    /// too, and what differs is named.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub out: PathBuf,
+    resume: Option<PathBuf>,
 
     /// Replace the files of an earlier run in --out; without it such a directory is refused
     #[arg(long, help_heading = "Output")]
-    pub overwrite: bool,
+    overwrite: bool,
 
     /// New directory for a copy of the base model with the trained biases; only with --kind mlm
     ///
@@ -160,4 +174,36 @@ pub struct FinetuneArgs {
 
     #[command(flatten)]
     pub run: RunArgs,
+
+    /// The command that the run is resumed with.
+    #[arg(skip)]
+    pub command: Option<RunCommand>,
+}
+
+impl FinetuneArgs {
+    /// The directory that the run writes into.
+    pub fn out(&self) -> &Path {
+        self.resume.as_deref().or(self.out.as_deref()).expect("one of the two is required")
+    }
+
+    /// What is done with the files in it.
+    ///
+    /// # Errors
+    /// For flags that contradict each other.
+    pub fn earlier(&self) -> Result<EarlierRun> {
+        match &self.resume {
+            None if self.overwrite => Ok(EarlierRun::Replace),
+            None => Ok(EarlierRun::Refuse),
+            Some(_) if self.overwrite => bail!("--overwrite contradicts --resume: leave one out"),
+            Some(dir) if self.out.as_ref().is_some_and(|out| out != dir) => {
+                bail!("--out contradicts --resume, whose directory is that of the run: leave it out")
+            }
+            Some(_) => Ok(EarlierRun::Resume),
+        }
+    }
+
+    /// With the directory of the run that these arguments were saved by.
+    pub(super) fn resumed_in(self: Box<Self>, dir: PathBuf) -> Box<Self> {
+        Box::new(Self { out: None, overwrite: false, resume: Some(dir), ..*self })
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::MaskingOptions;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{FinetuneOptions, HeadStart, ProbeUse, seed_directory};
+use bitfit_bert::run::{EarlierRun, FinetuneOptions, HeadStart, ProbeUse, seed_directory};
 use bitfit_bert::train::{BatchSize, Rates, Select, TrainOptions};
 use bitfit_bert::{BiasSelection, MaskFile, Setting};
 
@@ -32,16 +32,17 @@ impl FinetuneArgs {
         }
         options.training.seed = self.seed;
         options.save_base.clone_from(&self.save_base);
-        options.out.clone_from(&self.out);
-        options.overwrite = self.overwrite;
+        self.out().clone_into(&mut options.out);
+        options.earlier = self.earlier()?;
+        options.command.clone_from(&self.command);
         options.validate()?;
         Ok(options)
     }
 
     /// The directories that files are written into, the outermost first.
     pub fn directories(&self) -> Vec<PathBuf> {
-        let seeds = self.seeds.iter().flat_map(|seeds| &seeds.0).map(|&seed| seed_directory(&self.out, seed));
-        std::iter::once(self.out.clone()).chain(seeds).collect()
+        let seeds = self.seeds.iter().flat_map(|seeds| &seeds.0).map(|&seed| seed_directory(self.out(), seed));
+        std::iter::once(self.out().to_owned()).chain(seeds).collect()
     }
 
     /// The file with the head's first values.
@@ -200,7 +201,9 @@ pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions>
         head: HeadStart::Auto,
         log_every: run.log_every,
         out: PathBuf::new(),
-        overwrite: false,
+        earlier: EarlierRun::Refuse,
+        save_every: run.checkpoint_every,
+        command: None,
     })
 }
 
@@ -250,6 +253,8 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::MaskProbability => "--mask-probability",
         Setting::SaveBase => "--save-base",
         Setting::Overwrite => "--overwrite",
+        Setting::Resume => "--resume",
+        Setting::SaveEvery => "--checkpoint-every",
         Setting::Header => "--header",
         _ => return None,
     })

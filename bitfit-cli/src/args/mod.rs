@@ -6,6 +6,7 @@ mod finetune;
 mod finetune_options;
 mod lists;
 mod predict;
+mod resume;
 mod shared;
 mod values;
 
@@ -22,6 +23,7 @@ pub use compare::CompareArgs;
 pub use eval::EvalArgs;
 pub use finetune::FinetuneArgs;
 pub use predict::PredictArgs;
+pub use resume::{Refused, parse};
 pub use values::{Device, MAX_THREADS, OutputFormat, Precision, Seeds, name_of, threads};
 
 use crate::report;

@@ -6,11 +6,12 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bitfit_bert::data::{Format, Kind};
 use bitfit_bert::heads::PairEncoding;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::HeadStart;
+use bitfit_bert::run::{HeadStart, SaveEvery};
 use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
 use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -294,6 +295,22 @@ pub fn clip(text: &str) -> Result<Clip, String> {
     }
 }
 
+/// When a state is saved: a number of steps, a time with its unit, or `none`.
+pub fn save_every(text: &str) -> Result<SaveEvery, String> {
+    let seconds = |number: &str, seconds: u32| {
+        let number = number.parse::<u32>().ok().filter(|&number| number <= MAX_EPOCHS)?;
+        Some(SaveEvery::Time(Duration::from_secs(u64::from(number) * u64::from(seconds))))
+    };
+    let found = match text.as_bytes() {
+        b"none" => Some(SaveEvery::Never),
+        [.., b's'] => seconds(&text[..text.len() - 1], 1),
+        [.., b'm'] => seconds(&text[..text.len() - 1], 60),
+        [.., b'h'] => seconds(&text[..text.len() - 1], 3600),
+        _ => count(text).ok().map(SaveEvery::Steps),
+    };
+    found.ok_or_else(|| "expected a number of steps, a time, such as 30s, 5m or 1h, or none".into())
+}
+
 /// Where a head begins: `probe`, `random` or the path of a file.
 pub fn head_start() -> impl TypedValueParser<Value = HeadStart> {
     OsStringValueParser::new().map(|text| match text.to_str() {
@@ -412,6 +429,18 @@ mod tests {
         check(&schedule());
         check(&bias());
         assert_eq!(parse(&task(), "SST-2"), Ok(GlueTask::Sst2), "in any spelling that the library knows");
+    }
+
+    #[test]
+    fn a_state_is_saved_by_steps_by_time_or_never() {
+        assert_eq!(save_every("none"), Ok(SaveEvery::Never));
+        assert_eq!(save_every("20"), Ok(SaveEvery::Steps(20)));
+        for (text, seconds) in [("30s", 30), ("5m", 300), ("2h", 7200)] {
+            assert_eq!(save_every(text), Ok(SaveEvery::Time(Duration::from_secs(seconds))));
+        }
+        for bad in ["", "m", "-1", "1.5h", "5 m", "all", "9999999h"] {
+            assert!(save_every(bad).is_err_and(|message| message.contains("30s")), "{bad}");
+        }
     }
 
     #[test]

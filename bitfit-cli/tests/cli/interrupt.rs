@@ -33,7 +33,7 @@ fn a_signal_ends_the_run_and_what_was_reached_is_kept() {
         assert_eq!(result["end"], "stopped");
         assert!(result["steps"].as_u64().unwrap() > 0, "{result}");
         assert_eq!(result["best"].is_object(), !flags.is_empty(), "{result}");
-        assert_eq!(fixture.names("out"), ["metrics.jsonl", "task.safetensors"]);
+        assert_eq!(fixture.names("out"), ["metrics.jsonl", "state.safetensors", "task.safetensors"]);
         let answers = fixture.run_with("predict --task-file out/task.safetensors", "good day\n").succeeded();
         assert_eq!(answers.lines().count(), 1);
     }

@@ -19,6 +19,8 @@ mod plan;
 mod predict;
 mod rates;
 mod refusals;
+#[cfg(unix)]
+mod resume;
 mod seeds;
 mod span;
 mod tag;

@@ -21,6 +21,10 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
 
     /// A short name for messages, such as `cpu (avx512, f32, 2 threads)`.
     fn name(&self) -> String;
+    /// The part of [`Device::name`] on which the last bits of results depend, such as `cpu (avx512, f32)`.
+    fn arithmetic(&self) -> String {
+        self.name()
+    }
     /// The precision of products with frozen weights and of saved activations. The default of every device is f32.
     fn precision(&self) -> Precision {
         Precision::F32

@@ -81,6 +81,10 @@ impl Device for Cpu {
         format!("cpu ({}, {}, {threads} thread{})", self.isa, self.precision, if threads == 1 { "" } else { "s" })
     }
 
+    fn arithmetic(&self) -> String {
+        format!("cpu ({}, {})", self.isa, self.precision)
+    }
+
     fn precision(&self) -> Precision {
         self.precision
     }

@@ -190,6 +190,17 @@ impl<D: Device> Arena<D> {
         self.update(|device, to| device.copy(Slice::new(&from.buffer, 0, from.len), to))
     }
 
+    /// Copies the values of a snapshot to the host, in the order of the table.
+    ///
+    /// # Errors
+    /// As for [`Arena::save`].
+    pub fn read_snapshot(&self, from: &Snapshot<D>) -> Result<Vec<f32>> {
+        from.check(self.len)?;
+        let mut values = vec![0.0; self.len];
+        self.device.read(Slice::new(&from.buffer, 0, from.len), &mut values)?;
+        Ok(values)
+    }
+
     /// Makes a gradient of the arena's length, all zero.
     ///
     /// # Errors

@@ -1,0 +1,82 @@
+//! `finetune --resume DIR` alone: the other flags are those with which the run was begun, as its state has them.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{PathBuf, absolute};
+
+use anyhow::{Context, Result, anyhow, bail};
+use bitfit_bert::run::{RunCommand, saved_command};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use super::{Cli, Command};
+
+/// Why arguments are refused.
+pub enum Refused {
+    /// What clap reports, help and version included.
+    Usage(clap::Error),
+    /// An error of the run that is to be resumed.
+    Resume(anyhow::Error),
+}
+
+/// Reads the arguments of the process, the name of the program first.
+pub fn parse(given: Vec<OsString>) -> Result<Cli, Refused> {
+    match Cli::try_parse_from(&given) {
+        Ok(mut cli) => {
+            if let Command::Finetune(args) = &mut cli.command {
+                args.command = command(&given);
+            }
+            Ok(cli)
+        }
+        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => match directory(&given) {
+            Some(dir) => complete(&given, dir).map_err(Refused::Resume),
+            None => Err(Refused::Usage(error)),
+        },
+        Err(error) => Err(Refused::Usage(error)),
+    }
+}
+
+/// What is saved with the state of a run; `None` where a later process could not repeat it.
+fn command(given: &[OsString]) -> Option<RunCommand> {
+    let arguments = given.iter().skip(2).map(|argument| argument.to_str().map(str::to_owned));
+    Some(RunCommand { directory: env::current_dir().ok()?, arguments: arguments.collect::<Option<_>>()? })
+}
+
+/// The directory of `--resume` in arguments that are not complete.
+fn directory(given: &[OsString]) -> Option<PathBuf> {
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(given).ok()?;
+    matches.subcommand_matches("finetune")?.get_one::<PathBuf>("resume").cloned()
+}
+
+/// The arguments of the run in a directory, with those given in their places.
+fn complete(given: &[OsString], dir: PathBuf) -> Result<Cli> {
+    let contradicts = |flag: &str| {
+        let with_value = format!("{flag}=");
+        given.iter().any(|argument| argument == flag || argument.to_string_lossy().starts_with(&with_value))
+    };
+    if let Some(flag) = ["--out", "--overwrite"].into_iter().find(|flag| contradicts(flag)) {
+        bail!("{flag} contradicts --resume, whose directory is that of the run: leave it out");
+    }
+    let Some(saved) = saved_command(&dir)? else {
+        bail!("--resume {}: its state does not say with which flags it was begun: give all of them", dir.display());
+    };
+    let dir = absolute(&dir).with_context(|| format!("--resume {}", dir.display()))?;
+    let (program, own) = given.split_at(2);
+    let all = program.iter().cloned().chain(saved.arguments.iter().map(OsString::from)).chain(own.iter().cloned());
+    // What is given replaces what was saved; whether it may differ, the state decides.
+    let matches = Cli::command().args_override_self(true).try_get_matches_from(all);
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
+        let first = error.to_string();
+        let first = first.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        anyhow!("--resume {}: the flags with which it was begun and those given: {first}", dir.display())
+    })?;
+    let Command::Finetune(args) = cli.command else { unreachable!("the subcommand is finetune") };
+    // Paths of the run begin where it was begun.
+    env::set_current_dir(&saved.directory).with_context(|| {
+        let was = saved.directory.display();
+        format!("--resume {}: it was begun in {was}, which is not there: give all its flags", dir.display())
+    })?;
+    let mut args = args.resumed_in(dir);
+    args.command = Some(saved);
+    Ok(Cli { command: Command::Finetune(args) })
+}
