@@ -21,8 +21,8 @@ pub enum SaveEvery {
     Never,
     /// After this many steps.
     Steps(usize),
-    /// After the first step that ends so long after the state before was saved, or a hundred times as long as that took,
-    /// if this is more.
+    /// After the first step that ends so long after the state before was saved; or a hundred times as long as saving it
+    /// took, if that is more.
     Time(Duration),
 }
 

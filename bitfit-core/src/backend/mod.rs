@@ -40,6 +40,7 @@ pub trait Backend:
     + ops::sequence_cross_entropy::SequenceCrossEntropy
     + ops::sequence_mean::SequenceMean
     + ops::softmax::Softmax
+    + ops::weighted_cross_entropy::WeightedCrossEntropy
 {
 }
 
@@ -63,5 +64,6 @@ impl<D> Backend for D where
         + ops::sequence_cross_entropy::SequenceCrossEntropy
         + ops::sequence_mean::SequenceMean
         + ops::softmax::Softmax
+        + ops::weighted_cross_entropy::WeightedCrossEntropy
 {
 }

@@ -29,6 +29,7 @@ pub mod parameter;
 pub mod sequence_cross_entropy;
 pub mod sequence_mean;
 pub mod softmax;
+pub mod weighted_cross_entropy;
 
 mod real;
 

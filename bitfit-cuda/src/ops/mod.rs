@@ -20,6 +20,7 @@ mod pair_features;
 mod sequence_cross_entropy;
 mod sequence_mean;
 mod softmax;
+mod weighted_cross_entropy;
 
 use crate::{device::transfer, launch::Source, products, sums};
 
@@ -50,4 +51,5 @@ pub(crate) static SOURCES: &[&Source] = &[
     &sequence_cross_entropy::SOURCE,
     &sequence_mean::SOURCE,
     &softmax::SOURCE,
+    &weighted_cross_entropy::SOURCE,
 ];

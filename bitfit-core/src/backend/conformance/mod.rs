@@ -80,6 +80,7 @@ pub fn checks<D: Backend>() -> Vec<Check<D>> {
         ops::sequence_cross_entropy::conformance::checks(),
         ops::sequence_mean::conformance::checks(),
         ops::softmax::conformance::checks(),
+        ops::weighted_cross_entropy::conformance::checks(),
         ops::cast::conformance::checks(),
     ]
     .into_iter()

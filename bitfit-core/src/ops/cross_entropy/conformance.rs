@@ -15,7 +15,7 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
     ]
 }
 
-pub(super) fn some_labels(rows: usize, classes: usize) -> Vec<u32> {
+pub(crate) fn some_labels(rows: usize, classes: usize) -> Vec<u32> {
     (0..rows).map(|i| ((i * 5 + i * i) % classes) as u32).collect()
 }
 
