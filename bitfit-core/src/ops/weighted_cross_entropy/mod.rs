@@ -6,9 +6,9 @@
 //! loss = Σ over rows of w[y] (1 - p[y])^γ ((1 - ε) l[y]) + ε / C Σ_c w[c] l[c], all divided by W
 //! ```
 //!
-//! where only one of ε and γ is not 0. Weights and ε are those of PyTorch's `CrossEntropyLoss`; γ is the exponent of the
-//! focal loss (Lin, Goyal, Girshick, He, Dollár: Focal Loss for Dense Object Detection, arXiv 1708.02002), which counts
-//! rows that are already right for less.
+//! where only one of ε and γ is not 0. Weights and ε are those of PyTorch's `CrossEntropyLoss`; γ is the exponent of
+//! the focal loss (Lin, Goyal, Girshick, He, Dollár: Focal Loss for Dense Object Detection, arXiv 1708.02002), which
+//! counts rows that are already right for less.
 //!
 //! ```text
 //! dz[c] = w[y] ((1 - ε) (p[c] - hit) + ε / C (p[c] Σ w - w[c]) / w[y]) / W · dloss

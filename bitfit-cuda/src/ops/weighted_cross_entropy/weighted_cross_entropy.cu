@@ -1,5 +1,5 @@
-// The cross-entropy with weights of the classes, smoothed labels or the focal factor, and its gradient. A warp processes
-// a row of [rows, classes], its lanes the classes in turn.
+// The cross-entropy with weights of the classes, smoothed labels or the focal factor, and its gradient. A warp
+// processes a row of [rows, classes], its lanes the classes in turn.
 
 // What a row's loss and gradient are made of; the same for all lanes of a warp.
 struct Row {
