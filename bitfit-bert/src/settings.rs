@@ -39,6 +39,24 @@ pub enum Setting {
     /// [`TrainOptions::limit`](crate::train::TrainOptions::limit).
     #[strum(serialize = "the limit of rows")]
     Limit,
+    /// [`TrainOptions::eval_every`](crate::train::TrainOptions::eval_every).
+    #[strum(serialize = "the number of steps between evaluations")]
+    EvalEvery,
+    /// [`TrainOptions::patience`](crate::train::TrainOptions::patience).
+    #[strum(serialize = "the patience")]
+    Patience,
+    /// [`ClassWeights`](crate::run::ClassWeights), by which classes count in the loss.
+    #[strum(serialize = "the weights of classes")]
+    ClassWeights,
+    /// The share of a label that is spread over all classes.
+    #[strum(serialize = "the label smoothing")]
+    LabelSmoothing,
+    /// The exponent of the focal loss.
+    #[strum(serialize = "the focal exponent")]
+    FocalGamma,
+    /// The metrics of the evaluation.
+    #[strum(serialize = "the list of metrics")]
+    Metrics,
     /// The seeds of several runs.
     #[strum(serialize = "the list of seeds")]
     Seeds,

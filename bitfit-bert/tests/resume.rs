@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bitfit_bert::model::Base;
 use bitfit_bert::run::{
-    EARLIER_STATE_FILE, EarlierRun, Finetune, FinetuneOptions, Finished, METRICS_LOG, Plan, ProbeUse, RunEvents,
-    RunNumber, STATE_FILE, SaveEvery, SeedRuns, TASK_FILE, can_resume, seed_directory,
+    ClassWeights, EARLIER_STATE_FILE, EarlierRun, Finetune, FinetuneOptions, Finished, LossOptions, METRICS_LOG, Plan,
+    ProbeUse, RunEvents, RunNumber, STATE_FILE, SaveEvery, SeedRuns, TASK_FILE, can_resume, seed_directory,
 };
-use bitfit_bert::train::{EpochReport, Events, Place, State, StepReport, StopReason, TrainOptions};
+use bitfit_bert::train::{EpochReport, Events, Place, SavedState, State, StepReport, StopReason, TrainOptions};
 use bitfit_bert::{BiasSelection, Error, Method, Result};
 use bitfit_core::Cpu;
 use bitfit_core::optim::Schedule;
@@ -39,11 +39,14 @@ struct Interrupt {
     end: End,
     steps: AtomicUsize,
     resumed: Cell<Option<usize>>,
+    /// The epoch behind which it is killed when its state has been saved.
+    fails_behind_epoch: Option<usize>,
+    epochs: usize,
 }
 
 impl Interrupt {
     fn at(end: End) -> Self {
-        Self { end, steps: AtomicUsize::new(0), resumed: Cell::new(None) }
+        Self { end, steps: AtomicUsize::new(0), resumed: Cell::new(None), fails_behind_epoch: None, epochs: 0 }
     }
 }
 
@@ -59,7 +62,12 @@ impl Events for Interrupt {
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<()> {
-        if self.end == End::KilledAfterEpoch(report.epoch) { Err(killed()) } else { Ok(()) }
+        self.epochs = report.epoch;
+        if report.is_end && self.end == End::KilledAfterEpoch(report.epoch) { Err(killed()) } else { Ok(()) }
+    }
+
+    fn pause(&mut self, _: bool, _: &dyn Fn() -> Result<SavedState>) -> Result<()> {
+        if self.fails_behind_epoch == Some(self.epochs) { Err(killed()) } else { Ok(()) }
     }
 
     fn resumed(&mut self, state: &State, _: Place) {
@@ -103,18 +111,24 @@ fn a_run_that_is_interrupted_anywhere_goes_on_to_the_same_bits() {
         ..TrainOptions::default()
     };
     let upper = BiasSelection::all().in_layers(1..=1);
-    for (method, probe) in [
-        (Method::BitFit(BiasSelection::all()), ProbeUse::Baseline),
-        (Method::BitFit(upper), ProbeUse::Off),
-        (Method::Full, ProbeUse::Off),
-        (Method::RandomUniform(None), ProbeUse::Off),
-        (Method::Columns(3), ProbeUse::Off),
+    let bitfit = || Method::BitFit(BiasSelection::all());
+    for (method, probe, eval_every) in [
+        (bitfit(), ProbeUse::Baseline, None),
+        (bitfit(), ProbeUse::Off, Some(1)),
+        (bitfit(), ProbeUse::Off, Some(2)),
+        (Method::BitFit(upper), ProbeUse::Off, None),
+        (Method::Full, ProbeUse::Off, None),
+        (Method::RandomUniform(None), ProbeUse::Off, None),
+        (Method::Columns(3), ProbeUse::Off, None),
     ] {
         let options = |out: &str, earlier: EarlierRun| {
             let mut options = options(dir.path(), method.clone(), training());
             options.out = dir.path().join(out);
             (options.probe, options.earlier) = (probe, earlier);
             options.save_every = SaveEvery::Steps(2);
+            options.training.eval_every = eval_every;
+            options.loss =
+                LossOptions { class_weights: ClassWeights::Balanced, focal_gamma: 2.0, ..LossOptions::default() };
             options
         };
         let alone = options("alone", EarlierRun::Replace);
@@ -175,6 +189,34 @@ fn a_run_is_resumed_twice_and_from_the_state_before_the_last() {
     assert!(fs::read(alone.out.join(TASK_FILE)).unwrap() == fs::read(first.out.join(TASK_FILE)).unwrap());
     let message = finetune(dir.path(), resumed, &mut Interrupt::at(End::Never)).unwrap_err().to_string();
     assert!(message.contains("there is nothing to resume: the run in it came to its end"), "{message}");
+}
+
+#[test]
+fn a_run_without_a_better_score_ends_early_and_so_does_one_that_is_resumed_there() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), 32);
+    let options = |out: &str, earlier: EarlierRun| {
+        let training = TrainOptions { patience: Some(1), learning_rate: 1e-30, ..TrainOptions::default() };
+        let mut options = options(dir.path(), Method::BitFit(BiasSelection::all()), training);
+        options.training.epochs = 9;
+        options.out = dir.path().join(out);
+        (options.earlier, options.save_every) = (earlier, SaveEvery::Steps(1));
+        options
+    };
+    let alone = finetune(dir.path(), options("alone", EarlierRun::Replace), &mut Interrupt::at(End::Never)).unwrap();
+    assert_eq!((alone.report.stop, alone.report.state.epochs), (StopReason::NoImprovement, 2));
+    assert_eq!(alone.report.state.best.map(|best| (best.epoch, best.step)), Some((1, 3)));
+    let first = options("resumed", EarlierRun::Replace);
+    // The state is saved behind the evaluation that has used up the patience.
+    let mut interrupt = Interrupt::at(End::Never);
+    interrupt.fails_behind_epoch = Some(2);
+    finetune(dir.path(), first.clone(), &mut interrupt).unwrap_err();
+    let mut events = Interrupt::at(End::Never);
+    let resumed = finetune(dir.path(), options("resumed", EarlierRun::Resume), &mut events).unwrap();
+    assert_eq!((resumed.report.stop, resumed.report.state.steps), (StopReason::NoImprovement, 6));
+    assert!(
+        fs::read(dir.path().join("alone").join(TASK_FILE)).unwrap() == fs::read(first.out.join(TASK_FILE)).unwrap()
+    );
 }
 
 #[test]

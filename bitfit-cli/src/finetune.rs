@@ -81,6 +81,9 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
         let kept = match best {
             // A probe has no epochs.
             Some(best) if best.epoch == 0 => format!(", {}", report::scores(&best.scores)),
+            Some(best) if args.run.eval_every.is_some() => {
+                format!(", epoch {}, step {}: {}", best.epoch, best.step, report::scores(&best.scores))
+            }
             Some(best) => format!(", epoch {}: {}", best.epoch, report::scores(&best.scores)),
             None => String::new(),
         };
@@ -91,6 +94,10 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
                 grouped(task.bytes as usize)
             )),
             None => report::say(format_args!("{end} before the first step: nothing was written")),
+        }
+        let epochs = args.run.epochs;
+        if outcome.stop == StopReason::Finished && epochs > 1 && best.is_some_and(|best| best.epoch == epochs) {
+            report::say(format_args!("note: the last epoch is the best, so that more --epochs may be better still"));
         }
         if outcome.stop == StopReason::Stopped && can_resume(args.out()) {
             report::say(format_args!("go on with: bitfit-cli finetune --resume {}", args.out().display()));
@@ -124,7 +131,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
         end,
     })?;
     match &outcome.stop {
-        StopReason::Finished => Ok(ExitCode::SUCCESS),
+        StopReason::Finished | StopReason::NoImprovement => Ok(ExitCode::SUCCESS),
         StopReason::Stopped => Ok(ExitCode::from(STOPPED)),
         StopReason::Diverged { step, what } => {
             let kept = match (task, best) {

@@ -12,6 +12,7 @@ use indicatif::{BinaryBytes, HumanCount};
 use crate::report::{SKIPPED, lines_text};
 
 mod labels;
+mod loss;
 mod notes;
 
 /// The plan of a run, or of runs of several seeds, in a few lines. Each begins with a title, or continues the line
@@ -49,6 +50,12 @@ pub fn plan_lines(plan: &Plan, seeds: Option<&[u64]>) -> Vec<String> {
     lines.add("training", training(plan));
     lines.add("", settings(plan, seeds));
     plan.rates.iter().for_each(|rates| lines.add("", rates_text(rates)));
+    if let Some(weighting) = &plan.training.weighting {
+        lines.add("loss", loss::weighted(weighting, plan.labels.as_deref().unwrap_or_default()));
+    }
+    if let Some(text) = loss::evaluations(&plan.training) {
+        lines.add("", text);
+    }
     if let Some(prefix) = &plan.cached_prefix {
         lines.add("cache", cache(prefix));
     }

@@ -131,7 +131,9 @@ impl Events for Progress {
         let scores =
             if epoch.scores.is_empty() { String::new() } else { format!("  {}", report::scores(&epoch.scores)) };
         let best = if epoch.is_best { "  (best so far)" } else { "" };
-        let line = format!("epoch {}/{}  mean loss {:.4}{scores}{best}", epoch.epoch, self.epochs, epoch.mean_loss);
+        let step = if epoch.is_end { String::new() } else { format!(", step {}", epoch.step) };
+        let (number, loss) = (epoch.epoch, epoch.mean_loss);
+        let line = format!("epoch {number}/{}{step}  mean loss {loss:.4}{scores}{best}", self.epochs);
         match &self.view {
             View::Quiet => {}
             View::Lines { .. } => report::say(format_args!("{line}")),

@@ -49,7 +49,7 @@ pub struct FinetuneReport<'a> {
     /// The directory of the new base model; left out where none was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_dir: Option<String>,
-    /// How the run ended: `finished`, `stopped` or `diverged`.
+    /// How the run ended: `finished`, `finished early`, `stopped` or `diverged`.
     pub end: &'static str,
 }
 
@@ -187,6 +187,7 @@ pub fn scores(scores: &[Score]) -> String {
 pub fn end(stop: &StopReason) -> &'static str {
     match stop {
         StopReason::Finished => "finished",
+        StopReason::NoImprovement => "finished early",
         StopReason::Stopped => "stopped",
         StopReason::Diverged { .. } => "diverged",
     }

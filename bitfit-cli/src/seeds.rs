@@ -80,7 +80,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &FinishedSeeds) -> Resul
         end: report::end(&stop),
     })?;
     match stop {
-        StopReason::Finished => Ok(ExitCode::SUCCESS),
+        StopReason::Finished | StopReason::NoImprovement => Ok(ExitCode::SUCCESS),
         StopReason::Stopped => Ok(ExitCode::from(STOPPED)),
         StopReason::Diverged { .. } => {
             let diverged = runs.iter().filter_map(|run| match &run.finished.report.stop {
@@ -105,7 +105,7 @@ fn table(runs: &[SeedRun], best: Option<&SeedRun>, means: &[MeanScore]) -> Table
             score.map_or_else(|| "-".to_owned(), |score| format!("{:.4}", score.value))
         };
         let note = match &run.finished.report.stop {
-            StopReason::Finished if is_best => "best",
+            stop if is_best && stop.is_end() => "best",
             StopReason::Finished => "",
             stop => report::end(stop),
         };

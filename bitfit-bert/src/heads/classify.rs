@@ -4,6 +4,7 @@
 //! "single_label_classification".
 
 use bitfit_core::ops::attention::Sequences;
+use bitfit_core::ops::weighted_cross_entropy::ClassWeighting;
 use bitfit_core::{Backend, Indices, Tape, Var};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
@@ -40,6 +41,18 @@ impl<D: Backend> Head<D> for Classify {
     fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets, _: &Sequences<D>) -> Result<Var<D>> {
         let Targets::Classes(classes) = targets else { return Err(foreign_targets("cross-entropy")) };
         class_loss(tape, outputs, classes)
+    }
+
+    fn weighted_loss(
+        &self,
+        tape: &mut Tape<'_, D>,
+        outputs: &Var<D>,
+        targets: &Targets,
+        weighting: &ClassWeighting,
+    ) -> Result<Var<D>> {
+        let Targets::Classes(classes) = targets else { return Err(foreign_targets("cross-entropy")) };
+        let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
+        Ok(tape.weighted_cross_entropy(outputs, &classes, weighting)?)
     }
 
     fn decode(&self, outputs: ArrayView2<'_, f32>, _: &[Encoding]) -> Prediction {

@@ -62,6 +62,18 @@ impl Examples {
         self.targets.of(rows.iter().map(|&row| (self.texts[row], &self.encodings[row])))
     }
 
+    /// The class of each row that a head which chooses one of several reads of some of the sequences; none for other
+    /// targets.
+    ///
+    /// # Panics
+    /// When a sequence is out of range.
+    pub fn classes(&self, rows: &[usize]) -> Vec<usize> {
+        match self.targets(rows) {
+            Targets::Classes(classes) => classes,
+            _ => Vec::new(),
+        }
+    }
+
     /// Some of the sequences as a step of this epoch, from 1, reads them, where they are drawn for each: then they are
     /// all that the result has. `None` for sequences that are the same in every epoch.
     ///

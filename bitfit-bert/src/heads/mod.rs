@@ -19,6 +19,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bitfit_core::ops::attention::Sequences;
+use bitfit_core::ops::weighted_cross_entropy::ClassWeighting;
 use bitfit_core::{Backend, Tape, Var};
 use ndarray::{Array2, ArrayView2, Axis};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
@@ -163,6 +164,19 @@ pub fn default_metrics(kind: Kind, labels: Option<&Labels>) -> Vec<Metric> {
         (Kind::Tag, None) => &[Metric::Accuracy],
     };
     metrics.to_vec()
+}
+
+/// Whether a metric scores the predictions of a kind of task.
+pub fn suits(metric: Metric, kind: Kind) -> bool {
+    use Metric as M;
+    match kind {
+        Kind::Classify => matches!(metric, M::Accuracy | M::F1 | M::Matthews),
+        Kind::Tag => matches!(metric, M::Accuracy | M::F1 | M::Matthews | M::EntityF1),
+        Kind::Regress => matches!(metric, M::Pearson | M::Spearman),
+        Kind::MultiLabel => matches!(metric, M::MicroF1 | M::MacroF1 | M::SubsetAccuracy),
+        Kind::Span => matches!(metric, M::ExactMatch | M::AnswerF1),
+        Kind::MaskedLm => matches!(metric, M::Perplexity | M::Accuracy),
+    }
 }
 
 /// The targets of a list of texts, one for each; or those of a batch, one for each row that a head reads.
@@ -316,6 +330,22 @@ pub trait Head<D: Backend>: Debug + Send + Sync {
         targets: &Targets,
         sequences: &Sequences<D>,
     ) -> Result<Var<D>>;
+
+    /// The loss `[1, 1]` over the rows of `outputs` `[R, C]` where classes do not count alike: see
+    /// [`bitfit_core::ops::weighted_cross_entropy`].
+    ///
+    /// # Errors
+    /// As [`Head::loss`]; [`crate::Error::Metric`] for a head that does not choose one class for each row.
+    fn weighted_loss(
+        &self,
+        _tape: &mut Tape<'_, D>,
+        _outputs: &Var<D>,
+        _targets: &Targets,
+        _weighting: &ClassWeighting,
+    ) -> Result<Var<D>> {
+        let reason = "classes are weighted where a head chooses one for each row".into();
+        Err(crate::Error::Metric { metric: "loss", reason })
+    }
 
     /// What is kept of a batch's outputs, row by row: to score them, where their targets are given, or to decode them.
     /// All of them, unless there are too many. What is not finite leaves something that is not finite.

@@ -5,6 +5,7 @@
 //! of a word ignored, as its example `run_ner.py` sets them.
 
 use bitfit_core::ops::attention::Sequences;
+use bitfit_core::ops::weighted_cross_entropy::ClassWeighting;
 use bitfit_core::{Backend, Tape, Var};
 use ndarray::{Array2, ArrayView2};
 
@@ -48,6 +49,18 @@ impl<D: Backend> Head<D> for Tag {
     fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets, _: &Sequences<D>) -> Result<Var<D>> {
         let Targets::Classes(tags) = targets else { return Err(foreign_targets("cross-entropy")) };
         class_loss(tape, outputs, tags)
+    }
+
+    fn weighted_loss(
+        &self,
+        tape: &mut Tape<'_, D>,
+        outputs: &Var<D>,
+        targets: &Targets,
+        weighting: &ClassWeighting,
+    ) -> Result<Var<D>> {
+        let Targets::Classes(tags) = targets else { return Err(foreign_targets("cross-entropy")) };
+        let tags: Vec<u32> = tags.iter().map(|&class| class as u32).collect();
+        Ok(tape.weighted_cross_entropy(outputs, &tags, weighting)?)
     }
 
     fn decode(&self, outputs: ArrayView2<'_, f32>, sequences: &[Encoding]) -> Prediction {

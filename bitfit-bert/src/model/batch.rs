@@ -1,6 +1,9 @@
 //! A batch of tokenised texts, packed without padding: everything that a step reads of them. A text, or a pair that is
 //! encoded jointly, is one sequence; the texts of a pair that is encoded apart are two that follow each other.
 
+use std::sync::Arc;
+
+use bitfit_core::ops::weighted_cross_entropy::ClassWeighting;
 use bitfit_core::{Device, Indices, Result, Sequences};
 
 use crate::heads::Targets;
@@ -19,6 +22,8 @@ pub struct Batch<D: Device> {
     read: Option<Indices<D>>,
     /// The targets of the sequences, on the host; `None` in prediction.
     targets: Option<Targets>,
+    /// How classes count in the loss, if not all alike.
+    weighting: Option<Arc<ClassWeighting>>,
 }
 
 impl<D: Device> Batch<D> {
@@ -57,6 +62,7 @@ impl<D: Device> Batch<D> {
             sequences,
             read: (!read.is_empty()).then(|| Indices::new(device, &read)).transpose()?,
             targets: None,
+            weighting: None,
         })
     }
 
@@ -64,6 +70,17 @@ impl<D: Device> Batch<D> {
     #[must_use]
     pub fn with_targets(self, targets: Targets) -> Self {
         Self { targets: Some(targets), ..self }
+    }
+
+    /// The batch with classes that do not all count alike in the loss.
+    #[must_use]
+    pub fn with_weighting(self, weighting: Option<Arc<ClassWeighting>>) -> Self {
+        Self { weighting, ..self }
+    }
+
+    /// How classes count in the loss; `None` where all count alike.
+    pub fn weighting(&self) -> Option<&ClassWeighting> {
+        self.weighting.as_deref()
     }
 
     /// The targets of the sequences; `None` in prediction.

@@ -130,11 +130,15 @@ impl<D: Backend> Model<D> {
     /// The mean loss `[1, 1]` of a batch's outputs against its targets.
     ///
     /// # Errors
-    /// [`crate::Error::Metric`] for a batch without targets of the head's kind; [`crate::Error::Core`] when the device
-    /// fails.
+    /// [`crate::Error::Metric`] for a batch without targets of the head's kind, or with weighted classes where the head
+    /// has none; [`crate::Error::Core`] when the device fails.
     pub fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, batch: &Batch<D>) -> Result<Var<D>> {
         let no_targets = || crate::Error::Metric { metric: "loss", reason: "the batch has no targets".into() };
-        self.head.loss(tape, outputs, batch.targets().ok_or_else(no_targets)?, batch.sequences())
+        let targets = batch.targets().ok_or_else(no_targets)?;
+        match batch.weighting() {
+            None => self.head.loss(tape, outputs, targets, batch.sequences()),
+            Some(weighting) => self.head.weighted_loss(tape, outputs, targets, weighting),
+        }
     }
 
     /// The number of stages (embeddings, layers, read-out) from the first on that hold nothing that trains, where a

@@ -98,6 +98,8 @@ impl<D: Backend> Finetune<D> {
         let mut model = Model::new(base, &model_options)?;
         let masked_anew = data.masked_anew(seed);
         let train = masked_anew.as_ref().unwrap_or(&data.train);
+        let rows = Batches::new(train.lengths(), &options.training).row_numbers();
+        options.training.weighting = options.loss.weighting(data.spec.labels.as_ref(), train, &rows)?;
         let mut chosen = None;
         if let Some(how) = options.select {
             let masks = select(&mut model, train, &options.training, how)?;
@@ -184,7 +186,8 @@ impl<D: Backend> Finetune<D> {
         chosen.map_or(Ok(()), |file| file.write())?;
         options.save_base.as_deref().map_or(Ok(()), check_new)?;
         if let (ProbeUse::Result, Some(probe)) = (options.probe, &probe) {
-            let best = (!probe.scores.is_empty()).then(|| BestEpoch { epoch: 0, scores: probe.scores.clone() });
+            let best =
+                (!probe.scores.is_empty()).then(|| BestEpoch { epoch: 0, step: 0, scores: probe.scores.clone() });
             let state = State { last: probe.scores.clone(), best, ..State::default() };
             let task = Some(writer.write(&state, &model.arena().read()?)?);
             let report = TrainReport { stop: StopReason::Finished, state };

@@ -111,7 +111,11 @@ impl Events for MetricsLog<'_> {
 
     fn epoch(&mut self, report: &EpochReport) -> Result<()> {
         if !report.scores.is_empty() {
-            self.write(&json!({ "epoch": report.epoch, "eval": scores_as_json(&report.scores) }));
+            let eval = scores_as_json(&report.scores);
+            self.write(&match report.is_end {
+                true => json!({ "epoch": report.epoch, "eval": eval }),
+                false => json!({ "epoch": report.epoch, "step": report.step, "eval": eval }),
+            });
         }
         self.inner.epoch(report)
     }

@@ -2,6 +2,7 @@
 
 mod base_dir;
 mod chart;
+mod class_weights;
 mod compare;
 mod comparison_report;
 mod finetune;
@@ -23,6 +24,7 @@ mod table;
 mod task_data;
 
 pub use base_dir::write_base;
+pub use class_weights::{ClassWeights, LossOptions};
 pub use compare::{Comparison, PeakMemory, method_directory};
 pub use comparison_report::{
     COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, FinishedComparison,

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use bitfit_core::Backend;
 
+use super::class_weights::LossOptions;
 use super::probe::ProbeUse;
 use super::state_file::RunCommand;
 use super::state_saver::SaveEvery;
 use crate::Result;
 use crate::data::{Kind, ReadOptions};
-use crate::heads::{MaskingOptions, PairEncoding, Pooling, PoolingSource};
+use crate::heads::{MaskingOptions, PairEncoding, Pooling, PoolingSource, suits};
 use crate::methods::Method;
 use crate::metrics::Metric;
 use crate::model::Base;
@@ -52,6 +53,8 @@ pub struct FinetuneOptions {
     /// The directory for a base model with the trained biases in the place of its own
     /// ([`write_base`](super::write_base)), for masked language modelling. It must not exist yet.
     pub save_base: Option<PathBuf>,
+    /// How classes count in the loss, where the task chooses one class.
+    pub loss: LossOptions,
     /// The settings of the training run.
     pub training: TrainOptions,
     /// The device as the user named it; it is recorded in the task file, since the last bits depend on it.
@@ -128,6 +131,8 @@ impl FinetuneOptions {
     /// [`crate::Error::Setting`] with the first of them.
     pub fn validate(&self) -> Result<()> {
         self.training.validate()?;
+        self.loss.validate(self.kind)?;
+        self.validate_evaluation()?;
         if let Some(pooling) = self.pooling {
             let reason = match self.kind {
                 Kind::Tag => "the tagging of words reads the first token of each word",
@@ -157,6 +162,21 @@ impl FinetuneOptions {
 }
 
 impl FinetuneOptions {
+    /// Refuses metrics of another kind of task, and settings of evaluations where there is no evaluation set.
+    fn validate_evaluation(&self) -> Result<()> {
+        if let Some(metric) = self.metrics.iter().find(|metric| !suits(**metric, self.kind)) {
+            check(Setting::Metrics, metric, false, "it is a metric of another kind of task")?;
+        }
+        let is_twice = |(place, metric): (usize, &Metric)| self.metrics[..place].contains(metric);
+        if let Some((_, metric)) = self.metrics.iter().enumerate().find(|each| is_twice(*each)) {
+            check(Setting::Metrics, metric, false, "it is listed twice")?;
+        }
+        let (evaluates, reason) = (self.eval.is_some(), "there is no evaluation set");
+        let TrainOptions { eval_every, patience, .. } = self.training;
+        eval_every.map_or(Ok(()), |steps| check(Setting::EvalEvery, steps, evaluates, reason))?;
+        patience.map_or(Ok(()), |count| check(Setting::Patience, count, evaluates, reason))
+    }
+
     /// Refuses settings that contradict masked language modelling, or that are for it alone.
     fn validate_masked_lm(&self) -> Result<()> {
         let is_masked_lm = self.kind == Kind::MaskedLm;

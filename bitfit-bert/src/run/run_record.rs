@@ -197,6 +197,13 @@ pub(super) fn origin_of_options(method: &str, options: &FinetuneOptions) -> Orig
         ("layer decay", training.rates.layer_decay.to_string()),
         ("epochs", training.epochs.to_string()),
         ("batch", batch),
+        ("loss", format!("{:?}", options.loss)),
+        (
+            "weights of classes",
+            training.weighting.as_ref().map_or_else(|| "none".into(), |w| format!("{:?}", w.weights)),
+        ),
+        ("steps between evaluations", text(training.eval_every.as_ref().map(|steps| steps as _))),
+        ("patience", text(training.patience.as_ref().map(|count| count as _))),
         ("group by length", training.group_by_length.to_string()),
         ("schedule", training.schedule.to_string()),
         ("warm-up", training.warmup.to_string()),

@@ -97,6 +97,11 @@ impl<D: Backend> TaskWriter<D> {
                     BatchSize::Sequences(_) => None,
                     BatchSize::Tokens(size) => Some(size),
                 },
+                class_weights: training.weighting.as_ref().map(|weighting| weighting.weights.clone()),
+                label_smoothing: Some(options.loss.label_smoothing).filter(|share| *share > 0.0),
+                focal_gamma: Some(options.loss.focal_gamma).filter(|gamma| *gamma > 0.0),
+                eval_every: training.eval_every,
+                patience: training.patience,
                 group_by_length: training.group_by_length,
                 max_length: spec.max_length,
                 weight_decay: training.weight_decay,
@@ -125,7 +130,8 @@ impl<D: Backend> TaskWriter<D> {
         info.hyperparameters.steps = state.steps;
         info.best = state.best.as_ref().map(|best| {
             let scores = best.scores.iter().map(|score| (score.metric.name().to_owned(), score.value));
-            Best { epoch: best.epoch, scores: scores.collect() }
+            let step = info.hyperparameters.eval_every.map(|_| best.step);
+            Best { epoch: best.epoch, step, scores: scores.collect() }
         });
         TaskFile { info, tensors: self.names.apply(values)? }.write(&self.path)?;
         let bytes = fs::metadata(&self.path).map_err(Error::io(&self.path))?.len();

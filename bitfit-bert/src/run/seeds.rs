@@ -86,7 +86,7 @@ pub struct FinishedSeeds {
 impl FinishedSeeds {
     /// The means of the scores over the runs that came to their end.
     pub fn means(&self) -> Vec<MeanScore> {
-        let ended = self.runs.iter().filter(|run| run.finished.report.stop == StopReason::Finished);
+        let ended = self.runs.iter().filter(|run| run.finished.report.stop.is_end());
         let scores: Vec<&[Score]> = ended.filter_map(|run| Some(&run.best()?.scores[..])).collect();
         mean_scores(&scores)
     }
@@ -95,7 +95,7 @@ impl FinishedSeeds {
     pub fn stop(&self) -> StopReason {
         let stops = || self.runs.iter().map(|run| &run.finished.report.stop);
         let stopped = stops().find(|stop| **stop == StopReason::Stopped);
-        stopped.or_else(|| stops().find(|stop| **stop != StopReason::Finished)).cloned().unwrap_or(StopReason::Finished)
+        stopped.or_else(|| stops().find(|stop| !stop.is_end())).cloned().unwrap_or(StopReason::Finished)
     }
 }
 

@@ -98,6 +98,21 @@ pub struct Hyperparameters {
     /// The number of tokens in a batch, if it was set.
     #[serde(deserialize_with = "required")]
     pub batch_tokens: Option<usize>,
+    /// The weight of each class in the loss; `None`, and not in the file, where all counted alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<Vec<f32>>,
+    /// The share of a label that was spread over all classes; `None`, and not in the file, without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_smoothing: Option<f32>,
+    /// The exponent of the focal loss; `None`, and not in the file, without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub focal_gamma: Option<f32>,
+    /// The number of steps between two evaluations; `None`, and not in the file, where only epochs were evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<usize>,
+    /// The number of evaluations without a better score that would end the run; `None`, and not in the file, without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
     /// Whether the sequences of a batch had similar lengths.
     pub group_by_length: bool,
     /// The longest sequence in tokens.
@@ -135,6 +150,9 @@ pub struct Hyperparameters {
 pub struct Best {
     /// The epoch's number, from 1.
     pub epoch: usize,
+    /// The step that was evaluated; `None`, and not in the file, for the end of an epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<usize>,
     /// Its scores by the metrics' names.
     pub scores: BTreeMap<String, f64>,
 }

@@ -41,6 +41,11 @@ fn task() -> TaskFile {
                 steps: 12,
                 batch_size: Some(16),
                 batch_tokens: None,
+                class_weights: Some(vec![0.5, 2.0]),
+                label_smoothing: Some(0.1),
+                focal_gamma: Some(2.0),
+                eval_every: Some(7),
+                patience: Some(3),
                 group_by_length: false,
                 max_length: 128,
                 weight_decay: 0.0,
@@ -54,7 +59,7 @@ fn task() -> TaskFile {
                 precision: "f32".into(),
                 metrics: vec![Metric::Accuracy, Metric::F1],
             },
-            best: Some(Best { epoch: 2, scores: [("accuracy".to_owned(), 0.75)].into() }),
+            best: Some(Best { epoch: 2, step: Some(7), scores: [("accuracy".to_owned(), 0.75)].into() }),
         },
         tensors: TrainedTensors {
             whole: [("classifier.weight".to_owned(), tensor(&[2, 3])), ("classifier.bias".to_owned(), tensor(&[2]))]

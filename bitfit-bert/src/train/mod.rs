@@ -76,16 +76,20 @@ pub struct ProbeReport {
     pub seconds: f64,
 }
 
-/// The end of an epoch.
+/// The end of an epoch, or an evaluation within it.
 #[derive(Clone, Debug)]
 pub struct EpochReport {
     /// The epoch's number, from 1.
     pub epoch: usize,
-    /// The mean loss over the epoch's steps.
+    /// The step that it follows, from 1, over all epochs.
+    pub step: usize,
+    /// Whether that was the epoch's last step.
+    pub is_end: bool,
+    /// The mean loss over the epoch's steps so far.
     pub mean_loss: f64,
     /// The scores, first the one that chooses the best epoch; empty without an evaluation set.
     pub scores: Vec<Score>,
-    /// Whether the first score is better than in every epoch before ([`Metric::is_better`]).
+    /// Whether the first score is better than in every evaluation before ([`Metric::is_better`]).
     pub is_best: bool,
 }
 
@@ -102,10 +106,10 @@ pub trait Events: Send {
         Ok(())
     }
 
-    /// Called after the last step of an epoch that an evaluation follows.
+    /// Called before every evaluation.
     fn evaluating(&mut self, _epoch: usize) {}
 
-    /// Called after every epoch.
+    /// Called after every epoch, and after every evaluation within one.
     ///
     /// # Errors
     /// An error ends the run.
@@ -113,8 +117,8 @@ pub trait Events: Send {
         Ok(())
     }
 
-    /// Called before [`Events::epoch`] when the epoch should be kept: after every epoch that is the best so far, or,
-    /// without an evaluation set, after every epoch. `values` is the whole arena; `state` is the state of the run.
+    /// Called before [`Events::epoch`] when the values should be kept: after every evaluation that is the best so far,
+    /// or, without an evaluation set, after every epoch. `values` is the whole arena; `state` is the state of the run.
     ///
     /// # Errors
     /// An error ends the run.
@@ -160,16 +164,22 @@ pub struct State {
     pub training: Duration,
     /// The epoch that was kept; `None` without an evaluation.
     pub best: Option<BestEpoch>,
-    /// The last epoch's scores, in the order of the evaluation's metrics.
+    /// The last evaluation's scores, in the order of its metrics.
     pub last: Vec<Score>,
+    /// The step that the last evaluation followed.
+    pub evaluated: usize,
+    /// The number of evaluations since the best.
+    pub since_best: usize,
 }
 
 /// The epoch that is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BestEpoch {
-    /// The epoch's number, from 1.
+    /// The epoch's number, from 1; 0 for a probe.
     pub epoch: usize,
+    /// The step that was evaluated; that of the epoch's end, unless there are evaluations within epochs.
+    pub step: usize,
     /// Its scores; the first chose it.
     pub scores: Vec<Score>,
 }
@@ -179,6 +189,8 @@ pub struct BestEpoch {
 pub enum StopReason {
     /// The last epoch is finished.
     Finished,
+    /// The score has not become better in as many evaluations as the options allow.
+    NoImprovement,
     /// [`Events::should_stop`] returned true.
     Stopped,
     /// The loss, the gradient or a trainable value became NaN or infinite.
@@ -188,6 +200,13 @@ pub enum StopReason {
         /// What became NaN or infinite.
         what: String,
     },
+}
+
+impl StopReason {
+    /// Whether the run came to its end, and was neither stopped nor has diverged.
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::Finished | Self::NoImprovement)
+    }
 }
 
 /// The result of a run. The model's arena holds the values of the best epoch, or, without an evaluation, the last

@@ -1,5 +1,8 @@
 //! The settings of a training run.
 
+use std::sync::Arc;
+
+use bitfit_core::ops::weighted_cross_entropy::ClassWeighting;
 use bitfit_core::optim::Schedule;
 
 use super::Rates;
@@ -48,6 +51,12 @@ pub struct TrainOptions {
     pub frozen_dropout: bool,
     /// The memory for the outputs of those layers, in bytes; what does not fit is computed again.
     pub prefix_cache_bytes: usize,
+    /// How classes count in the loss, where not all count alike; for kinds of task that choose one class.
+    pub weighting: Option<Arc<ClassWeighting>>,
+    /// The number of steps between two evaluations, in addition to those at the ends of epochs.
+    pub eval_every: Option<usize>,
+    /// The number of evaluations without a better score after which the run ends, if it may end early.
+    pub patience: Option<usize>,
     /// The number of rows to train on, if not all: the first of the shuffled order, the same in every epoch; the first
     /// of the file if not shuffled.
     pub limit: Option<usize>,
@@ -69,6 +78,9 @@ impl Default for TrainOptions {
             shuffle: true,
             frozen_dropout: false,
             prefix_cache_bytes: 1 << 30,
+            weighting: None,
+            eval_every: None,
+            patience: None,
             limit: None,
         }
     }
@@ -100,10 +112,14 @@ impl TrainOptions {
         if let Some(norm) = self.max_grad_norm {
             check(Setting::MaxGradNorm, norm, positive(norm), "it must be a number above 0")?;
         }
-        match self.limit {
-            Some(limit) => check(Setting::Limit, limit, limit > 0, "it must be at least 1"),
-            None => Ok(()),
+        for (setting, count) in
+            [(Setting::Limit, self.limit), (Setting::EvalEvery, self.eval_every), (Setting::Patience, self.patience)]
+        {
+            if let Some(count) = count {
+                check(setting, count, count > 0, "it must be at least 1")?;
+            }
         }
+        Ok(())
     }
 
     /// The number of steps, of `total`, over which the learning rate rises.
@@ -130,6 +146,8 @@ mod tests {
             (TrainOptions { weight_decay: -1.0, ..good.clone() }, "weight decay is -1"),
             (TrainOptions { max_grad_norm: Some(0.0), ..good.clone() }, "clipping norm is 0"),
             (TrainOptions { limit: Some(0), ..good.clone() }, "limit of rows is 0"),
+            (TrainOptions { eval_every: Some(0), ..good.clone() }, "evaluations is 0"),
+            (TrainOptions { patience: Some(0), ..good.clone() }, "patience is 0"),
         ] {
             let message = options.validate().unwrap_err().to_string();
             assert!(message.contains(word), "{message}");

@@ -92,7 +92,7 @@ fn scores<D: Backend>(
         };
         gradient.clear(model.base().device())?;
         let mut tape = model.training_tape(Seed { run: options.seed, step: step as u32 });
-        let batch = examples.batch(model, &rows)?;
+        let batch = examples.batch(model, &rows)?.with_weighting(options.weighting.clone());
         let outputs = model.forward(&mut tape, &batch)?;
         let loss = model.loss(&mut tape, &outputs, &batch)?;
         tape.backward(&loss, &mut gradient)?;

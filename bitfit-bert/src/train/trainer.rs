@@ -158,12 +158,28 @@ impl<'a, D: Backend> Trainer<'a, D> {
 
     /// What is left of an epoch, with its evaluation.
     fn epoch(&mut self, events: &mut dyn Events) -> Result<StopReason> {
+        // A run that is resumed may have been interrupted behind its last evaluation.
+        if self.is_out_of_patience() {
+            return Ok(StopReason::NoImprovement);
+        }
         let epoch = self.place.epoch;
         match self.steps(epoch, events)? {
             StopReason::Finished => {}
             stop => return Ok(stop),
         }
         self.state.epochs = epoch;
+        match self.score(true, events)? {
+            StopReason::Finished => {}
+            stop => return Ok(stop),
+        }
+        events.pause(false, &|| self.saved())?;
+        Ok(if self.is_out_of_patience() { StopReason::NoImprovement } else { StopReason::Finished })
+    }
+
+    /// Evaluates where there is an evaluation set, and keeps what is the best so far; returns why the run ends, if it
+    /// does.
+    fn score(&mut self, is_end: bool, events: &mut dyn Events) -> Result<StopReason> {
+        let Place { epoch, steps, loss } = self.place;
         let scores = match self.evaluation {
             Some(evaluation) => {
                 events.evaluating(epoch);
@@ -174,13 +190,16 @@ impl<'a, D: Backend> Trainer<'a, D> {
             }
             None => Vec::new(),
         };
+        let step = self.state.steps;
         let best = self.state.best.as_ref().map(|best| best.scores[0].value);
         let is_better = |score: &Score| best.is_none_or(|best| score.metric.is_better(score.value, best));
         let is_best = scores.first().is_some_and(is_better);
         if is_best {
-            self.state.best = Some(BestEpoch { epoch, scores: scores.clone() });
+            self.state.best = Some(BestEpoch { epoch, step, scores: scores.clone() });
         }
+        self.state.since_best = if is_best { 0 } else { self.state.since_best + 1 };
         self.state.last.clone_from(&scores);
+        self.state.evaluated = step;
         if is_best || self.evaluation.is_none() {
             let values = self.model.arena().read()?;
             events.keep(&self.state, &values)?;
@@ -188,11 +207,24 @@ impl<'a, D: Backend> Trainer<'a, D> {
                 self.kept = Some(values);
             }
         }
-        let mean_loss = self.place.loss / self.place.steps.max(1) as f64;
-        self.place = Place::beginning_of(epoch + 1);
-        events.epoch(&EpochReport { epoch, mean_loss, scores, is_best })?;
-        events.pause(false, &|| self.saved())?;
+        if is_end {
+            self.place = Place::beginning_of(epoch + 1);
+        }
+        let mean_loss = loss / steps.max(1) as f64;
+        events.epoch(&EpochReport { epoch, step, is_end, mean_loss, scores, is_best })?;
         Ok(StopReason::Finished)
+    }
+
+    /// Whether the score has not become better for too long.
+    fn is_out_of_patience(&self) -> bool {
+        self.evaluation.is_some() && self.options.patience.is_some_and(|patience| self.state.since_best >= patience)
+    }
+
+    /// Whether the step that was taken last is to be evaluated, as one within an epoch.
+    fn is_evaluated_here(&self) -> bool {
+        let Self { evaluation, options, state, place, .. } = self;
+        let is_due = options.eval_every.is_some_and(|every| state.steps.is_multiple_of(every));
+        evaluation.is_some() && is_due && place.steps > 0 && state.evaluated != state.steps
     }
 
     /// Takes the steps that are left of an epoch; returns why they ended.
@@ -200,6 +232,13 @@ impl<'a, D: Backend> Trainer<'a, D> {
         for rows in self.batches.epoch(epoch).into_iter().skip(self.place.steps) {
             if events.should_stop() {
                 return Ok(StopReason::Stopped);
+            }
+            if self.is_evaluated_here() {
+                match self.score(false, events)? {
+                    StopReason::Finished if self.is_out_of_patience() => return Ok(StopReason::NoImprovement),
+                    StopReason::Finished => {}
+                    stop => return Ok(stop),
+                }
             }
             let start = Instant::now();
             let step = self.state.steps + 1;
@@ -269,7 +308,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
         let (examples, rows) = drawn.as_ref().map_or((*examples, rows), |drawn| (drawn, &all_drawn[..]));
         gradient.clear(model.base().device())?;
         let mut tape = model.training_tape(Seed { run: options.seed, step });
-        let batch = examples.batch(model, rows)?;
+        let batch = examples.batch(model, rows)?.with_weighting(options.weighting.clone());
         let outputs = match &mut caches.training {
             Some(cache) => cache.forward(model, &mut tape, &batch, &examples.encodings, rows)?,
             None => model.forward(&mut tape, &batch)?,

@@ -8,7 +8,7 @@ use bitfit_bert::data::{Kind, ReadOptions};
 use bitfit_bert::fixture::Tiny;
 use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling};
 use bitfit_bert::metrics::Metric;
-use bitfit_bert::run::{EarlierRun, FinetuneOptions, HeadStart, ProbeUse, SaveEvery};
+use bitfit_bert::run::{EarlierRun, FinetuneOptions, HeadStart, LossOptions, ProbeUse, SaveEvery};
 use bitfit_bert::train::{BatchSize, TrainOptions};
 
 /// The number of layers.
@@ -54,6 +54,7 @@ pub fn options(dir: &Path, method: Method, training: TrainOptions) -> FinetuneOp
         pooling: Some(Pooling::Mean),
         masking: MaskingOptions::default(),
         save_base: None,
+        loss: LossOptions::default(),
         training: TrainOptions { batch_size: BatchSize::Sequences(4), epochs: 2, ..training },
         device: "cpu".into(),
         precision: "f32".into(),

@@ -6,7 +6,9 @@ use bitfit_bert::data::{Kind, ReadOptions};
 use bitfit_bert::fixture::Tiny;
 use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling};
 use bitfit_bert::metrics::Metric;
-use bitfit_bert::run::{EarlierRun, Finetune, FinetuneOptions, HeadStart, InitialHead, ProbeUse, SaveEvery};
+use bitfit_bert::run::{
+    EarlierRun, Finetune, FinetuneOptions, HeadStart, InitialHead, LossOptions, ProbeUse, SaveEvery,
+};
 use bitfit_bert::train::TrainOptions;
 use bitfit_bert::{BiasSelection, Method};
 use safetensors::Dtype;
@@ -68,6 +70,7 @@ fn fuzz() {
                 pooling: Some(Pooling::Pooler),
                 masking: MaskingOptions::default(),
                 save_base: None,
+                loss: LossOptions::default(),
                 training: TrainOptions::default(),
                 device: "cpu".into(),
                 precision: "f32".into(),

@@ -137,6 +137,11 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
             steps: 12,
             batch_size: Some(16),
             batch_tokens: None,
+            class_weights: Some(vec![0.5, 2.0]),
+            label_smoothing: Some(0.1),
+            focal_gamma: Some(2.0),
+            eval_every: Some(7),
+            patience: Some(3),
             group_by_length: false,
             max_length: 7,
             weight_decay: 0.0,
@@ -150,7 +155,7 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
             precision: "f32".into(),
             metrics,
         },
-        best: Some(Best { epoch: 2, scores: [("accuracy".to_owned(), 0.75)].into() }),
+        best: Some(Best { epoch: 2, step: Some(7), scores: [("accuracy".to_owned(), 0.75)].into() }),
     };
     let dir = tempfile::tempdir().unwrap();
     let path: &Path = &dir.path().join(FILE);

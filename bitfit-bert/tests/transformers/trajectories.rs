@@ -12,7 +12,7 @@ use bitfit_bert::data::{Columns, Kind, ReadOptions};
 use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::Base;
-use bitfit_bert::run::{EarlierRun, Finetune, FinetuneOptions, HeadStart, ProbeUse, SaveEvery};
+use bitfit_bert::run::{EarlierRun, Finetune, FinetuneOptions, HeadStart, LossOptions, ProbeUse, SaveEvery};
 use bitfit_bert::train::{Events, StepReport, TrainOptions};
 use bitfit_bert::{BiasKind, BiasSelection, Method};
 use bitfit_core::{Backend, Cpu, Precision};
@@ -65,6 +65,7 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         pooling: Some(Pooling::Pooler),
         masking: MaskingOptions::default(),
         save_base: None,
+        loss: LossOptions::default(),
         training: TrainOptions { epochs: 1, shuffle: false, ..TrainOptions::default() },
         device: device.name(),
         precision: "f32".into(),

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::MaskingOptions;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{EarlierRun, FinetuneOptions, HeadStart, ProbeUse, seed_directory};
+use bitfit_bert::run::{EarlierRun, FinetuneOptions, HeadStart, LossOptions, ProbeUse, seed_directory};
 use bitfit_bert::train::{BatchSize, Rates, Select, TrainOptions};
 use bitfit_bert::{BiasSelection, MaskFile, Setting};
 
@@ -176,6 +176,8 @@ pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions>
         frozen_dropout: run.frozen_dropout,
         prefix_cache_bytes: run.prefix_cache,
         limit: data.limit,
+        eval_every: run.eval_every,
+        patience: run.patience,
         ..defaults
     };
     Ok(FinetuneOptions {
@@ -184,7 +186,10 @@ pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions>
         eval: data.eval.clone(),
         read: data.read.labelled(kind, data.task, data.label.as_deref(), data.label_separator)?,
         kind,
-        metrics: preset.map(|preset| preset.metrics.to_vec()).unwrap_or_default(),
+        metrics: match run.metric.is_empty() {
+            true => preset.map(|preset| preset.metrics.to_vec()).unwrap_or_default(),
+            false => run.metric.clone(),
+        },
         method: bitfit_bert::Method::BitFit(BiasSelection::all()),
         masking: masking(run, kind)?,
         save_base: None,
@@ -192,6 +197,11 @@ pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions>
         pair: run.pair.into(),
         stride: data.stride,
         pooling: run.pooling.chosen(),
+        loss: LossOptions {
+            class_weights: run.class_weight.clone().unwrap_or_default(),
+            label_smoothing: run.label_smoothing,
+            focal_gamma: run.focal,
+        },
         training,
         device: run.machine.device.to_string(),
         precision: name_of(run.machine.precision),
@@ -230,6 +240,12 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::WeightDecay => "--weight-decay",
         Setting::MaxGradNorm => "--clip",
         Setting::Limit => "--limit",
+        Setting::EvalEvery => "--eval-every",
+        Setting::Patience => "--patience",
+        Setting::ClassWeights => "--class-weight",
+        Setting::LabelSmoothing => "--label-smoothing",
+        Setting::FocalGamma => "--focal",
+        Setting::Metrics => "--metric",
         Setting::Seeds => "--seeds",
         Setting::Methods => "--methods",
         Setting::Budget => "--budget",

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
+use bitfit_bert::metrics::Metric;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::SaveEvery;
+use bitfit_bert::run::{ClassWeights, SaveEvery};
 use bitfit_bert::train::{Rates, TrainOptions};
 use bitfit_core::optim::Schedule;
 use clap::Args;
@@ -185,6 +186,52 @@ pub struct RunArgs {
         conflicts_with = "batch_size", help_heading = "Training"
     )]
     pub batch_tokens: Option<usize>,
+
+    /// Metrics of the evaluation, a list with commas, of which the first chooses what is kept [default: by the task or
+    /// the kind of label]
+    #[arg(
+        long, value_name = "LIST", value_delimiter = ',', value_parser = values::metric(), help_heading = "Training"
+    )]
+    pub metric: Vec<Metric>,
+
+    /// Evaluate every N steps too, and not only after each epoch; needs --eval
+    #[arg(
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training"
+    )]
+    pub eval_every: Option<usize>,
+
+    /// End after N evaluations without a better score; needs --eval
+    ///
+    /// The task file is that of the best, as always.
+    #[arg(
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training"
+    )]
+    pub patience: Option<usize>,
+
+    /// Weights of classes in the loss: balanced, or a file with a line class<TAB>weight for each
+    ///
+    /// Balanced, all classes count alike however rare they are: a class with n of N rows has the weight N / (C n). The
+    /// file may also be a JSON object from class to weight. With --kind classify and tag.
+    #[arg(long, value_name = "balanced|FILE", value_parser = values::class_weights(), help_heading = "Training")]
+    pub class_weight: Option<ClassWeights>,
+
+    /// Share of each label that is spread over all classes, at least 0 and below 1, such as 0.1
+    ///
+    /// As label_smoothing of PyTorch. With --kind classify and tag.
+    #[arg(
+        long, value_name = "SHARE", default_value_t = 0.0, value_parser = values::number::<f32>,
+        allow_hyphen_values = true, help_heading = "Training"
+    )]
+    pub label_smoothing: f32,
+
+    /// Exponent of the focal loss, such as 2, by which rows that are already right count for less; 0 for none
+    ///
+    /// As in Lin et al., arXiv 1708.02002. With --kind classify and tag.
+    #[arg(
+        long, value_name = "GAMMA", default_value_t = 0.0, value_parser = values::number::<f32>,
+        allow_hyphen_values = true, help_heading = "Training"
+    )]
+    pub focal: f32,
 
     /// Put texts of similar lengths into one batch
     ///

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bitfit_bert::data::{Format, Kind};
 use bitfit_bert::heads::PairEncoding;
+use bitfit_bert::metrics::Metric;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{HeadStart, SaveEvery};
+use bitfit_bert::run::{ClassWeights, HeadStart, SaveEvery};
 use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
 use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -309,6 +310,18 @@ pub fn save_every(text: &str) -> Result<SaveEvery, String> {
         _ => count(text).ok().map(SaveEvery::Steps),
     };
     found.ok_or_else(|| "expected a number of steps, a time, such as 30s, 5m or 1h, or none".into())
+}
+
+/// The weights of classes: `balanced` or the path of a file.
+pub fn class_weights() -> impl TypedValueParser<Value = ClassWeights> {
+    OsStringValueParser::new().map(|text| match text.to_str() {
+        Some("balanced") => ClassWeights::Balanced,
+        _ => ClassWeights::File(text.into()),
+    })
+}
+
+pub fn metric() -> Named<Metric> {
+    Named::new(Metric::ALL.iter().map(Metric::name))
 }
 
 /// Where a head begins: `probe`, `random` or the path of a file.

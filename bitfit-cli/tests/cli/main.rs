@@ -11,6 +11,7 @@ mod heads;
 mod help;
 #[cfg(unix)]
 mod interrupt;
+mod loss;
 mod masked_lm;
 mod methods;
 mod multi_label;

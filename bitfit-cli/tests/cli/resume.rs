@@ -162,7 +162,7 @@ fn kills(device: &str, epochs: usize) {
 
 #[test]
 fn a_run_that_is_killed_at_random_points_goes_on_to_the_same_bytes() {
-    kills("cpu", 40);
+    kills("cpu", 15);
 }
 
 /// On the emulated driver, or a real one; skipped where there is none.

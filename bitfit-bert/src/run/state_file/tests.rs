@@ -4,7 +4,7 @@ use crate::train::{BestEpoch, Score};
 
 fn state(steps: usize) -> RunState {
     let values = |first: f32| vec![first, 0.1, f32::MIN_POSITIVE];
-    let best = BestEpoch { epoch: 1, scores: vec![Score { metric: Metric::Accuracy, value: 0.1 + 0.2 }] };
+    let best = BestEpoch { epoch: 1, step: 4, scores: vec![Score { metric: Metric::Accuracy, value: 0.1 + 0.2 }] };
     let counters = State { steps, epochs: 1, best: Some(best), ..State::default() };
     let place = Place { epoch: 2, steps: 3, loss: f64::NAN };
     let command = Some(RunCommand { directory: "/tmp".into(), arguments: vec!["--lr".into(), "\"".into()] });
