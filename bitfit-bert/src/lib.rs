@@ -55,6 +55,7 @@
 
 pub mod arch;
 mod as_text;
+pub mod calibrate;
 pub mod checkpoint;
 pub mod config;
 pub mod data;

@@ -9,6 +9,7 @@
 //! was stopped.
 
 mod args;
+mod calibrate;
 mod compare;
 mod eval;
 mod finetune;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Finetune(args) => finetune::run(*args),
         Command::Compare(args) => compare::run(*args),
         Command::Eval(args) => eval::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Predict(args) => predict::run(args),
     });
     match result {

@@ -106,6 +106,48 @@ pub struct BestSeedReport {
     pub epoch: BestReport,
 }
 
+/// The result of `calibrate`.
+#[derive(Debug, Serialize)]
+pub struct CalibrateReport<'a> {
+    pub command: &'static str,
+    pub model: &'a str,
+    /// The calibrated task file.
+    pub task_file: String,
+    pub data: String,
+    pub rows: usize,
+    pub temperature: f32,
+    pub before: ReliabilityReport,
+    pub after: ReliabilityReport,
+    /// The least probability with which a class is given; null where every text is given one.
+    pub reject_below: Option<f32>,
+    /// The share of the rows that are given one, and the share of these that is right.
+    pub answered: Option<f64>,
+    pub accuracy: Option<f64>,
+    /// The threshold of each label, where a text may have several.
+    pub labels: Vec<LabelReport>,
+}
+
+/// How far probabilities can be trusted.
+#[derive(Debug, Serialize)]
+pub struct ReliabilityReport {
+    /// The expected calibration error.
+    pub ece: f64,
+    /// The mean loss.
+    pub loss: f64,
+}
+
+/// The threshold of a label.
+#[derive(Debug, Serialize)]
+pub struct LabelReport {
+    pub label: String,
+    pub threshold: f32,
+    /// F1 at a threshold of a half.
+    pub f1_before: f64,
+    pub f1: f64,
+    /// The number of texts that have the label.
+    pub support: usize,
+}
+
 /// The best epoch.
 #[derive(Debug, Serialize)]
 pub struct BestReport {

@@ -57,7 +57,7 @@ impl<D: Backend> Head<D> for Classify {
 
     fn decode(&self, outputs: ArrayView2<'_, f32>, _: &[Encoding]) -> Prediction {
         let probabilities = softmax(outputs.row(0));
-        Prediction::Class { class: argmax(probabilities.iter().copied()), probabilities }
+        Prediction::Class { class: argmax(probabilities.iter().copied()), probabilities, is_rejected: false }
     }
 
     fn score(&self, metric: Metric, outputs: &Array2<f32>, examples: &Examples) -> Result<f64> {
@@ -75,13 +75,13 @@ pub(super) fn class_loss<D: Backend>(tape: &mut Tape<'_, D>, outputs: &Var<D>, c
 }
 
 /// The index of the greatest value, the first one if several are equal.
-pub(super) fn argmax(values: impl IntoIterator<Item = f32>) -> usize {
+pub(crate) fn argmax(values: impl IntoIterator<Item = f32>) -> usize {
     let mut values = values.into_iter().enumerate();
     let Some(first) = values.next() else { return 0 };
     values.fold(first, |best, value| if value.1 > best.1 { value } else { best }).0
 }
 
-pub(super) fn softmax(logits: ArrayView1<'_, f32>) -> Vec<f32> {
+pub(crate) fn softmax(logits: ArrayView1<'_, f32>) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - max).exp()).collect();
     let sum: f64 = exponentials.iter().sum();

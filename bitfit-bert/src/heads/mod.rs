@@ -30,12 +30,14 @@ use crate::tokenize::{Encoding, Tokenizer};
 use crate::{Result, UnknownName};
 
 use classify::Classify;
+pub(crate) use classify::{argmax, softmax};
 pub use examples::{Encoded, Examples};
 pub use masked_lm::CANDIDATES;
 use masked_lm::MaskedLm;
 pub use masking::{Masking, MaskingOptions};
 use multi_label::MultiLabel;
 pub use multi_label::THRESHOLD;
+pub(crate) use multi_label::logistic;
 pub use pooling::{Pooling, PoolingSource};
 use regress::Regress;
 use span::Span;
@@ -263,12 +265,15 @@ pub enum Prediction {
         class: usize,
         /// The softmax over all classes, in the order of the labels.
         probabilities: Vec<f32>,
+        /// Whether its probability is below what the task was calibrated to give an answer from.
+        is_rejected: bool,
     },
     /// A score.
     Score(f32),
     /// Any of the labels, or none.
     Labels {
-        /// The indices of those of a probability of at least [`THRESHOLD`], ascending.
+        /// The indices of those of a probability of at least [`THRESHOLD`], or what the task was calibrated for,
+        /// ascending.
         labels: Vec<usize>,
         /// The probability of each label, in their order. They do not sum to 1.
         probabilities: Vec<f32>,

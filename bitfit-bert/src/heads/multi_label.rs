@@ -66,7 +66,7 @@ impl<D: Backend> Head<D> for MultiLabel {
 }
 
 /// `1 / (1 + exp(-z))`.
-fn logistic(logit: f32) -> f32 {
+pub(crate) fn logistic(logit: f32) -> f32 {
     (1.0 / (1.0 + (-f64::from(logit)).exp())) as f32
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use bitfit_core::Backend;
 use ndarray::{Array2, s};
 
+use crate::calibrate::Fit;
 use crate::data::{Dataset, Example, Kind, Labels, check_pairs};
 use crate::heads::{Examples, Masking, Prediction};
 use crate::metrics::Metric;
@@ -169,12 +170,21 @@ impl<D: Backend> Predictor<D> {
         self.check_masks(Path::new("<texts>"), examples, &encoded.encodings)?;
         let outputs = train::outputs(&self.model, &encoded.encodings)?;
         self.model.base().checkpoint().check_unchanged()?;
+        let calibration = self.info.calibration.as_ref();
+        let outputs = match calibration {
+            Some(calibration) => calibration.logits(outputs),
+            None => outputs,
+        };
         let mut first = 0;
         let predictions = encoded.by_text(examples.len()).map(|sequences| {
             let sequences = &encoded.encodings[sequences];
             let rows = first..first + sequences.iter().map(Encoding::rows).sum::<usize>();
             first = rows.end;
-            self.model.head().decode(outputs.slice(s![rows, ..]), sequences)
+            let prediction = self.model.head().decode(outputs.slice(s![rows, ..]), sequences);
+            match calibration {
+                Some(calibration) => calibration.decide(prediction),
+                None => prediction,
+            }
         });
         Ok(predictions.collect())
     }
@@ -185,6 +195,27 @@ impl<D: Backend> Predictor<D> {
     /// [`Error::UnknownLabel`] and [`Error::DataField`] for labels that are not the task's; otherwise as
     /// [`Predictor::check_pairs`] and [`Predictor::predict`].
     pub fn evaluate(&self, dataset: &Dataset, metrics: &[Metric]) -> Result<(Vec<Score>, usize)> {
+        let (outputs, examples, tokens) = self.outputs(dataset)?;
+        let outputs = match &self.info.calibration {
+            Some(calibration) => calibration.scored(outputs),
+            None => outputs,
+        };
+        Ok((train::scores(self.model.head(), metrics, &outputs, &examples)?, tokens))
+    }
+
+    /// Fits temperature and thresholds to a labelled data set, which the task was not trained on, whatever it was
+    /// calibrated to before; see [`Fit::new`].
+    ///
+    /// # Errors
+    /// As [`Predictor::evaluate`] and [`Fit::new`].
+    pub fn calibrate(&self, dataset: &Dataset, min_accuracy: Option<f64>) -> Result<Fit> {
+        let (outputs, examples, _) = self.outputs(dataset)?;
+        Fit::new(&outputs, &examples.targets, min_accuracy)
+    }
+
+    /// What the head keeps of its outputs for a labelled data set, the examples without their tokens, and the number of
+    /// tokens.
+    fn outputs(&self, dataset: &Dataset) -> Result<(Array2<f32>, Examples, usize)> {
         self.check_pairs(&dataset.path, &dataset.examples)?;
         let head = self.model.head();
         let targets = head.targets(dataset)?;
@@ -214,7 +245,7 @@ impl<D: Backend> Predictor<D> {
             }));
         }
         self.model.base().checkpoint().check_unchanged()?;
-        Ok((train::scores(head, metrics, &train::stacked(&parts), &examples)?, tokens))
+        Ok((train::stacked(&parts), examples, tokens))
     }
 }
 

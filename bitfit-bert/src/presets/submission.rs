@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn class(class: usize) -> Prediction {
-        Prediction::Class { class, probabilities: Vec::new() }
+        Prediction::Class { class, probabilities: Vec::new(), is_rejected: false }
     }
 
     #[test]

@@ -77,6 +77,7 @@ impl<D: Backend> TaskWriter<D> {
             pairs: spec.pairs,
             pair: spec.pair,
             span: spec.span,
+            calibration: None,
             pooling: spec.pooling,
             method: options.method.clone(),
             seed: training.seed,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::as_text;
+use crate::calibrate::Calibration;
 use crate::config::InferenceConfig;
 use crate::data::{Kind, Labels};
 use crate::heads::{MaskingOptions, PairEncoding, Pooling, SpanSettings, TaskSpec};
@@ -54,6 +55,9 @@ pub struct TaskInfo {
     /// How questions are asked and answered; `None`, and not in the file, where the answer is no span of a context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<SpanSettings>,
+    /// How outputs become probabilities and answers; `None`, and not in the file, where that was not fitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// What of the last layer the head reads.
     #[serde(with = "as_text")]
     pub pooling: Pooling,
@@ -258,9 +262,18 @@ impl TaskInfo {
                     self.pooling, self.kind
                 ));
             }
-            _ => return Ok(()),
+            _ => return self.validate_calibration(),
         };
         Err(format!("the metadata's \"labels\": expected {expected}"))
+    }
+
+    /// Refuses a calibration that does not fit the kind of task or its labels.
+    fn validate_calibration(&self) -> Result<(), String> {
+        let labels = self.labels.as_ref().map_or(0, |labels| labels.names().len());
+        match self.calibration.as_ref().and_then(|calibration| calibration.problem(self.kind, labels)) {
+            Some(problem) => Err(format!("the metadata's \"calibration\": {problem}")),
+            None => Ok(()),
+        }
     }
 }
 

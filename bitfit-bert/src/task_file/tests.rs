@@ -5,6 +5,7 @@ use bitfit_core::Mask;
 use serde_json::json;
 
 use super::*;
+use crate::calibrate::Calibration;
 use crate::data::{Kind, Labels};
 use crate::fixture::Tiny;
 use crate::heads::{PairEncoding, Pooling};
@@ -27,6 +28,7 @@ fn task() -> TaskFile {
             pairs: true,
             pair: PairEncoding::Separate,
             span: None,
+            calibration: Some(Calibration { temperature: 1.5, reject_below: Some(0.6), thresholds: None }),
             pooling: Pooling::Mean,
             method: Method::BitFit(BiasSelection::all().in_layers(1..=1)),
             seed: 7,
@@ -120,7 +122,7 @@ fn the_metadata_is_readable_in_python() {
 
 #[test]
 fn every_field_is_required_and_an_unknown_one_is_refused() {
-    for key in task().info.to_metadata().unwrap().into_keys() {
+    for key in task().info.to_metadata().unwrap().into_keys().filter(|key| key != "calibration") {
         let message = refusal(|metadata| _ = metadata.remove(&key));
         assert!(message.contains(&key), "{key}: {message}");
     }
@@ -156,6 +158,11 @@ fn a_field_of_another_type_or_range_is_refused_by_name() {
         ("best", "[1]"),
         ("hyperparameters", "{}"),
         ("config", "3"),
+        ("calibration", "{}"),
+        ("calibration", "{\"temperature\": -1}"),
+        ("calibration", "{\"temperature\": 1, \"reject_below\": 2}"),
+        ("calibration", "{\"temperature\": 1, \"thresholds\": [0.5, 0.5]}"),
+        ("calibration", "{\"temperature\": 1, \"treshold\": 0.5}"),
     ] {
         let message = refusal(|metadata| _ = metadata.insert(key.into(), text.into()));
         let culprit = if (key, text) == ("kind", "regress") { "labels" } else { key };

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use bitfit_bert::arch::{MaskedLmTensor, Module, Part, Role};
+use bitfit_bert::calibrate::Calibration;
 use bitfit_bert::data::{Kind, Labels};
 use bitfit_bert::fixture::Tiny;
 use bitfit_bert::heads::{MaskingOptions, PairEncoding, Pooling, SpanSettings, default_metrics};
@@ -121,6 +122,11 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
         kind,
         labels,
         pairs,
+        calibration: (kind == Kind::Classify).then(|| Calibration {
+            temperature: 1.5,
+            reject_below: Some(0.6),
+            thresholds: None,
+        }),
         pair: PairEncoding::Joint,
         span,
         pooling,

@@ -1,5 +1,6 @@
 //! The arguments: raw flags as clap reads them, and from each command's flags one validated value of the library.
 
+mod calibrate;
 mod compare;
 mod eval;
 mod finetune;
@@ -19,6 +20,7 @@ use bitfit_bert::presets::GlueTask;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
+pub use calibrate::CalibrateArgs;
 pub use compare::CompareArgs;
 pub use eval::EvalArgs;
 pub use finetune::FinetuneArgs;
@@ -71,6 +73,11 @@ pub enum Command {
     ///
     /// The base model must be the one that the task was trained on; another one is refused.
     Eval(EvalArgs),
+    /// Fit the probabilities and thresholds of a task file to labelled texts
+    ///
+    /// Finds the temperature under which the true classes are most likely, and thresholds: for a task of one class a
+    /// text the probability below which no class is given, for several labels that of each with the greatest F1.
+    Calibrate(CalibrateArgs),
     /// Classify or score texts with a task file
     ///
     /// The base model must be the one that the task was trained on; another one is refused.

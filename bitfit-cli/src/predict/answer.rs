@@ -31,7 +31,8 @@ pub struct Answer<'a> {
 #[serde(untagged)]
 enum Verdict<'a> {
     Class {
-        label: &'a str,
+        /// `None` for a text that is rejected.
+        label: Option<&'a str>,
         probability: f32,
         #[serde(serialize_with = "as_object")]
         probabilities: Vec<(&'a str, f32)>,
@@ -91,11 +92,11 @@ impl<'a> Answer<'a> {
             names.iter().map(String::as_str).zip(probabilities.iter().copied()).collect()
         };
         let verdict = match prediction {
-            Prediction::Class { class, probabilities } => {
+            Prediction::Class { class, probabilities, is_rejected } => {
                 let probabilities = named(probabilities);
                 let &(label, probability) =
                     probabilities.get(*class).ok_or_else(|| anyhow!("class {class} has no name"))?;
-                Verdict::Class { label, probability, probabilities }
+                Verdict::Class { label: (!is_rejected).then_some(label), probability, probabilities }
             }
             Prediction::Score(score) => Verdict::Score { score: *score },
             Prediction::Tags(found) => tags(predictor, example, found),
@@ -134,7 +135,9 @@ impl<'a> Answer<'a> {
     /// The answer as a line, or, of tags, as lines, without the last end of line.
     pub fn to_text(&self) -> String {
         let mut fields = match &self.verdict {
-            Verdict::Class { label, probability, .. } => vec![text::field(label), format!("{probability:.4}")],
+            Verdict::Class { label, probability, .. } => {
+                vec![text::field(label.unwrap_or_default()), format!("{probability:.4}")]
+            }
             Verdict::Score { score } => vec![format!("{score:.4}")],
             Verdict::Labels { labels, probabilities } => {
                 let given = probabilities.iter().filter(|(name, _)| labels.contains(name));

@@ -1,0 +1,118 @@
+//! Fits the temperature and the thresholds of a task to its outputs for labelled texts that it was not trained on, and
+//! measures how far its probabilities can be trusted.
+//!
+//! ```text
+//! outputs [rows, C], targets -> Fit: temperature -> probabilities -> thresholds; ECE and loss before and after
+//! ```
+
+mod calibration;
+mod error;
+mod temperature;
+mod thresholds;
+
+use ndarray::{Array1, Array2, ArrayView2, Axis};
+
+pub use calibration::Calibration;
+pub use error::{BINS, Bin, Reliability};
+pub use thresholds::LabelThreshold;
+
+use crate::heads::{Targets, argmax, logistic, softmax};
+use crate::{Error, Result};
+
+/// What was fitted, and what it changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// What was fitted.
+    pub calibration: Calibration,
+    /// How far probabilities could be trusted before.
+    pub before: Reliability,
+    /// The same with the temperature.
+    pub after: Reliability,
+    /// The share of the rows that are answered where some are rejected, and the accuracy of these answers.
+    pub answered: Option<(f64, f64)>,
+    /// The threshold of each label, where a text may have several.
+    pub labels: Vec<LabelThreshold>,
+}
+
+impl Fit {
+    /// Fits to outputs `[rows, C]`, which are logits as the model computes them. Where `min_accuracy` is given, rows
+    /// are rejected below the least probability above which so many of the answers are right.
+    ///
+    /// # Errors
+    /// [`Error::Metric`] for targets of a kind of task that is not calibrated, no rows, or an accuracy that cannot be
+    /// reached or does not apply.
+    pub fn new(outputs: &Array2<f32>, targets: &Targets, min_accuracy: Option<f64>) -> Result<Self> {
+        let refuse = |reason: &str| Error::Metric { metric: "calibration", reason: reason.into() };
+        if outputs.is_empty() || outputs.nrows() != targets.len() {
+            return Err(refuse("there is not one row of outputs for each text"));
+        }
+        match targets {
+            Targets::Classes(classes) => {
+                let indicators = one_hot(classes, outputs.ncols());
+                let temperature = temperature::of_classes(outputs.view(), classes);
+                let [before, after] = [1.0, temperature]
+                    .map(|temperature| Reliability::of_classes(&probabilities(outputs, temperature), classes));
+                let calibrated = probabilities(outputs, temperature);
+                let rejection = min_accuracy
+                    .map(|accuracy| {
+                        thresholds::rejection(&calibrated, &indicators, accuracy)
+                            .ok_or_else(|| refuse("no threshold reaches that accuracy on these texts: ask for less"))
+                    })
+                    .transpose()?;
+                let reject_below = rejection.map(|rejection| rejection.threshold);
+                Ok(Self {
+                    calibration: Calibration { temperature, reject_below, thresholds: None },
+                    before,
+                    after,
+                    answered: rejection.map(|rejection| (rejection.answered, rejection.accuracy)),
+                    labels: Vec::new(),
+                })
+            }
+            Targets::Indicators(indicators) => {
+                if min_accuracy.is_some() {
+                    return Err(refuse("a text with any number of labels is never rejected"));
+                }
+                let temperature = temperature::of_labels(outputs.view(), indicators.view());
+                let [before, after] = [1.0, temperature]
+                    .map(|temperature| Reliability::of_labels(&label_probabilities(outputs, temperature), indicators));
+                let labels = thresholds::of_labels(&label_probabilities(outputs, temperature), indicators);
+                let thresholds = Some(labels.iter().map(|label| label.threshold).collect());
+                let calibration = Calibration { temperature, reject_below: None, thresholds };
+                Ok(Self { calibration, before, after, answered: None, labels })
+            }
+            _ => Err(refuse("only classes and several labels have probabilities that can be calibrated")),
+        }
+    }
+}
+
+/// The softmax of each row of `logits / temperature`.
+fn probabilities(logits: &Array2<f32>, temperature: f32) -> Array2<f32> {
+    let mut all = Array2::zeros(logits.raw_dim());
+    for (mut to, row) in all.rows_mut().into_iter().zip(logits.rows()) {
+        to.assign(&Array1::from(softmax((&row / temperature).view())));
+    }
+    all
+}
+
+fn label_probabilities(logits: &Array2<f32>, temperature: f32) -> Array2<f32> {
+    logits.mapv(|logit| logistic(logit / temperature))
+}
+
+fn one_hot(classes: &[usize], count: usize) -> Array2<f32> {
+    let mut all = Array2::zeros((classes.len(), count));
+    classes.iter().enumerate().for_each(|(row, &class)| all[[row, class]] = 1.0);
+    all
+}
+
+/// The greatest probability of each row, and whether it is that of the right class.
+fn confidences(probabilities: &Array2<f32>, indicators: ArrayView2<'_, f32>) -> Vec<(f32, bool)> {
+    let rows = probabilities.axis_iter(Axis(0)).zip(indicators.axis_iter(Axis(0)));
+    rows.map(|(row, right)| {
+        let class = argmax(row.iter().copied());
+        (row[class], right[class] == 1.0)
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests;

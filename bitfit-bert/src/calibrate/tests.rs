@@ -1,0 +1,145 @@
+//! Against scikit-learn and SciPy: the temperature is that of `scipy.optimize.minimize_scalar` over the mean of
+//! `-log_softmax(z / T)[y]`, losses are `sklearn.metrics.log_loss`, F1 is `sklearn.metrics.f1_score` at every threshold
+//! there is, and the error is computed with NumPy by the paper's formula.
+
+use ndarray::{Array2, arr2};
+
+use super::*;
+use crate::data::Kind;
+use crate::heads::Prediction;
+
+const CLASSES: [usize; 40] = [
+    2, 0, 0, 0, 0, 2, 2, 1, 0, 0, 0, 1, 1, 1, 0, 0, 2, 2, 0, 0, 1, 1, 2, 1, 1, 1, 1, 1, 0, 2, 2, 2, 2, 0, 0, 1, 1, 2,
+    2, 0,
+];
+const LOGITS: [f32; 120] = [
+    0.05, 3.09, 3.59, 1.49, -0.37, 1.08, 6.37, -0.54, -0.49, 4.5, -1.77, -0.58, 4.27, 1.16, 0.18, 1.34, -5.66, 4.54,
+    -1.92, -3.34, 3.05, 1.4, 1.61, -2.15, 2.55, -0.11, 2.81, 3.99, 0.39, 2.22, 2.09, -1.85, 1.17, 1.17, 2.07, -1.57,
+    0.46, -2.49, 1.38, 0.98, -0.78, 0.12, 0.57, 1.51, -4.07, 0.67, 1.42, 2.31, -4.32, -1.0, 3.16, -1.22, 3.18, 0.12,
+    3.21, -2.1, 2.81, 2.46, -0.74, -3.44, 3.36, 4.01, 1.51, 2.28, 3.2, -1.28, -1.6, -1.6, 5.24, -2.92, 1.31, -0.64,
+    0.45, 3.65, -2.5, -3.46, 2.49, 2.43, 1.51, 2.93, -0.63, 0.59, 2.01, 1.63, 0.91, 0.27, -0.22, 1.09, 0.45, 7.6, 3.0,
+    2.99, -1.58, -0.68, -1.22, 3.57, -4.56, 2.35, 4.63, -0.1, -1.96, -1.6, 2.59, 1.28, 4.1, -0.39, 4.04, 0.31, 3.52,
+    3.98, 2.74, -2.16, -0.38, 0.87, 3.01, 1.32, 1.89, 1.6, 0.97, -1.4,
+];
+const LABEL_LOGITS: [f32; 120] = [
+    1.12, -2.68, 2.27, 0.38, 0.53, -0.43, -0.23, -0.94, -0.51, 1.25, -0.29, -0.79, -1.47, -0.66, 1.09, -1.6, -0.77,
+    1.79, -1.27, 0.14, -0.78, 0.4, -1.71, 0.41, 0.36, -0.28, -3.34, 0.87, -0.31, -2.31, 1.99, -0.96, -0.05, 0.7, -3.03,
+    -2.07, 0.33, -2.39, 2.34, -1.58, -0.51, -1.46, -3.74, -0.07, 0.69, -2.65, -2.85, -1.13, -2.15, -3.2, -2.18, -0.64,
+    -1.97, -0.57, 2.03, -1.47, -2.63, -2.8, -1.53, 1.38, -1.23, -0.95, -1.94, -1.2, 0.03, 0.17, -2.79, -1.07, -1.98,
+    -2.61, -2.46, 1.17, 0.39, 1.41, -0.57, -0.13, 1.28, -1.14, -0.19, -0.4, -2.28, -4.56, 1.29, -2.12, -0.01, -2.15,
+    -2.68, 2.05, -2.58, 0.7, -0.05, 0.61, -1.58, -1.4, -0.66, -0.31, -0.89, -0.92, 2.83, -1.84, -2.41, -0.76, -1.9,
+    -1.21, -1.37, 1.67, -2.16, -1.59, -4.05, -2.39, 2.04, -2.18, -2.2, -0.72, 1.08, 0.68, -2.69, -0.83, 0.76, 1.25,
+];
+const INDICATORS: [f32; 120] = [
+    1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0,
+    1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0,
+    0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0,
+    0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0,
+    0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0,
+    1.0, 0.0, 0.0, 1.0, 1.0,
+];
+
+fn matrix(values: &[f32; 120]) -> Array2<f32> {
+    Array2::from_shape_vec((40, 3), values.to_vec()).unwrap()
+}
+
+fn close(found: f64, expected: f64, bound: f64) {
+    assert!((found - expected).abs() <= bound, "{found} {expected}");
+}
+
+#[test]
+fn the_temperature_of_classes_is_scipys_and_the_errors_are_those_of_the_paper() {
+    let fit = Fit::new(&matrix(&LOGITS), &Targets::Classes(CLASSES.to_vec()), None).unwrap();
+    close(fit.calibration.temperature.into(), 1.6419325799485598, 1e-6);
+    close(fit.before.loss, 0.7678320015463151, 1e-6);
+    close(fit.after.loss, 0.7131552690176132, 1e-6);
+    close(fit.before.ece, 0.11457975804805756, 1e-6);
+    close(fit.after.ece, 0.12965358863674015, 1e-6);
+    assert_eq!(fit.before.bins.iter().map(|bin| bin.rows).sum::<usize>(), 40);
+    assert_eq!((fit.answered, fit.labels.len()), (None, 0));
+}
+
+#[test]
+fn the_temperature_and_thresholds_of_labels_are_the_best_there_are() {
+    let fit = Fit::new(&matrix(&LABEL_LOGITS), &Targets::Indicators(matrix(&INDICATORS)), None).unwrap();
+    close(fit.calibration.temperature.into(), 0.37791347316219004, 1e-6);
+    close(fit.before.loss, 0.3252248261201506, 1e-6);
+    close(fit.after.loss, 0.2372644894440564, 1e-6);
+    let best = [0.8823529411764706, 0.9, 0.9696969696969697];
+    let usual = [0.8275862068965517, 0.8421052631578947, 0.8666666666666667];
+    for ((label, best), usual) in fit.labels.iter().zip(best).zip(usual) {
+        close(label.f1, best, 1e-12);
+        close(label.f1_before, usual, 1e-12);
+    }
+    // What metrics read is what is decided.
+    let (calibration, outputs) = (&fit.calibration, matrix(&LABEL_LOGITS));
+    let scored = calibration.scored(outputs.clone());
+    for (row, logits) in scored.rows().into_iter().zip(calibration.logits(outputs).rows()) {
+        let probabilities = logits.iter().map(|&logit| logistic(logit)).collect();
+        let decided = calibration.decide(Prediction::Labels { labels: Vec::new(), probabilities });
+        let Prediction::Labels { labels, .. } = decided else { panic!("{decided:?}") };
+        assert_eq!(labels, (0..3).filter(|&label| row[label] >= 0.0).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn answers_above_the_threshold_are_as_accurate_as_was_asked_for() {
+    // Right at 0.9 and 0.8, wrong at 0.7, right at 0.6, wrong at 0.55.
+    let logit = |p: f32| (p / (1.0 - p)).ln();
+    let outputs = arr2(&[0.9, 0.6, 0.8, 0.7, 0.55].map(|p| [logit(p), 0.0]));
+    let classes = Targets::Classes(vec![0, 0, 0, 1, 1]);
+    let fit = |accuracy| Fit::new(&outputs, &classes, Some(accuracy));
+    for (accuracy, answered, reached) in [(1.0, 0.4, 1.0), (0.75, 0.8, 0.75), (0.6, 1.0, 0.6), (0.0, 1.0, 0.6)] {
+        let fit = fit(accuracy).unwrap();
+        assert_eq!(fit.answered, Some((answered, reached)), "{accuracy}");
+        let rejects = |row: usize| {
+            let logits = fit.calibration.logits(outputs.clone());
+            let probabilities = softmax(logits.row(row));
+            match fit.calibration.decide(Prediction::Class { class: 0, probabilities, is_rejected: false }) {
+                Prediction::Class { is_rejected, .. } => is_rejected,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((0..5).filter(|&row| !rejects(row)).count(), (answered * 5.0).round() as usize);
+    }
+    let wrong = Targets::Classes(vec![1; 5]);
+    let message = Fit::new(&outputs, &wrong, Some(0.5)).unwrap_err().to_string();
+    assert!(message.contains("no threshold reaches that accuracy"), "{message}");
+}
+
+#[test]
+fn answers_that_are_all_right_or_all_wrong_have_a_temperature() {
+    let outputs = arr2(&[[3.0, 0.0], [0.0, 2.0]]);
+    let temperature = |classes: [usize; 2]| {
+        Fit::new(&outputs, &Targets::Classes(classes.to_vec()), None).unwrap().calibration.temperature
+    };
+    assert_eq!([temperature([0, 1]), temperature([1, 0])], [0.05, 20.0]);
+    let labels = Fit::new(&outputs, &Targets::Indicators(arr2(&[[1.0, 0.0], [0.0, 0.0]])), None).unwrap().labels;
+    assert_eq!((labels[1].threshold, labels[1].support), (0.5, 0), "nothing to choose by");
+}
+
+#[test]
+fn other_tasks_are_refused() {
+    let outputs = arr2(&[[0.5]]);
+    for (targets, accuracy) in [
+        (Targets::Scores(vec![1.0]), None),
+        (Targets::Classes(vec![]), None),
+        (Targets::Indicators(arr2(&[[1.0]])), Some(0.9)),
+    ] {
+        assert!(Fit::new(&outputs, &targets, accuracy).is_err());
+    }
+    let sound = Calibration { temperature: 1.5, reject_below: None, thresholds: None };
+    assert_eq!(sound.problem(Kind::Classify, 2), None);
+    for (kind, bad) in [
+        (Kind::Regress, sound.clone()),
+        (Kind::Classify, Calibration { temperature: 0.0, ..sound.clone() }),
+        (Kind::Classify, Calibration { temperature: f32::NAN, ..sound.clone() }),
+        (Kind::Classify, Calibration { reject_below: Some(1.5), ..sound.clone() }),
+        (Kind::Classify, Calibration { thresholds: Some(vec![0.5; 2]), ..sound.clone() }),
+        (Kind::MultiLabel, Calibration { reject_below: Some(0.5), ..sound.clone() }),
+        (Kind::MultiLabel, Calibration { thresholds: Some(vec![0.5; 3]), ..sound.clone() }),
+        (Kind::MultiLabel, Calibration { thresholds: Some(vec![0.5, f32::NAN]), ..sound }),
+    ] {
+        assert!(bad.problem(kind, 2).is_some(), "{kind} {bad:?}");
+    }
+}
