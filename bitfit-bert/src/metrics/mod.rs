@@ -7,6 +7,7 @@
 
 pub mod accuracy;
 pub mod answers;
+pub mod class_report;
 pub mod entity_f1;
 pub mod f1;
 pub mod macro_f1;
