@@ -11,6 +11,7 @@
 mod args;
 mod compare;
 mod eval;
+mod export;
 mod finetune;
 mod interrupt;
 mod last_resort;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(*args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Export(args) => export::run(&args),
     });
     match result {
         Ok(code) => code,
