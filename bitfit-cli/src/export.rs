@@ -24,7 +24,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     interrupt::quit_on_signal()?;
     let base = Base::open(&device, &task.dir)?;
     let exported = onnx::export(&base, &args.task_file, &task.file, &args.out).map_err(|error| match error {
-        bitfit_bert::Error::Io { path, source } if path.starts_with(&args.out) => {
+        bitfit_bert::Error::Io { path, source } if path == args.out || path == onnx::weights_file(&args.out) => {
             anyhow!("--out {}: {source}", path.display())
         }
         error => error.into(),

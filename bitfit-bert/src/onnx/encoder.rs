@@ -1,8 +1,8 @@
 //! The encoder as an ONNX graph, from padded batches of ids to the rows of the last layer: what `model/embeddings.rs`
 //! and `model/layer.rs` compute without padding.
 //!
-//! A position is the number of real tokens before it, so that a text has the same answer wherever its padding is. Scores
-//! against padding have the lowest f32 added, whose exponential is zero.
+//! A position is the number of real tokens before it, so that a text has the same answer wherever its padding is.
+//! Scores against padding have the lowest f32 added, whose exponential is zero.
 
 use bitfit_core::ops::activation::Activation;
 

@@ -14,7 +14,6 @@ pub const OPSET: i64 = 17;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Value(String);
 
-
 /// An extent of an input or an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dim {

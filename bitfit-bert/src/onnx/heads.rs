@@ -139,9 +139,8 @@ impl Network<'_> {
     /// The checkpoint's head for masked language modelling: logits `[batch, sequence, V]`. The product with the word
     /// embeddings reads them as they are, so that the file has them once.
     fn masked_lm(&mut self, encoded: &Encoded) {
-        let both = |tensor: fn(Part) -> MaskedLmTensor| {
-            [Part::Weight, Part::Bias].map(|part| Source::MaskedLm(tensor(part)))
-        };
+        let both =
+            |tensor: fn(Part) -> MaskedLmTensor| [Part::Weight, Part::Bias].map(|part| Source::MaskedLm(tensor(part)));
         let [_, bias] = both(MaskedLmTensor::Decoder);
         let y = self.linear("head/dense", &encoded.rows, both(MaskedLmTensor::Dense));
         let y = self.activation("head/dense/activation", &y, Activation::Gelu);
@@ -149,8 +148,7 @@ impl Network<'_> {
         let (width, vocabulary) = (self.config().embedding_size, self.config().vocab_size);
         let (words, bias) = (self.table(Module::WordEmbeddings), self.tensor(bias));
         let flat = self.reshape("head/flat", &y, &[-1, width as i64]);
-        let logits =
-            self.graph.call_with(HEAD, "Gemm", &[&flat, &words, &bias], "transB", Attribute::Int(1));
+        let logits = self.graph.call_with(HEAD, "Gemm", &[&flat, &words, &bias], "transB", Attribute::Int(1));
         let extents = self.graph.call(HEAD, "Shape", &[&encoded.ids]);
         let columns = self.graph.ints(&[vocabulary as i64]);
         let shape = self.graph.call_with(HEAD, "Concat", &[&extents, &columns], "axis", Attribute::Int(0));

@@ -1,5 +1,5 @@
-//! A finished task as one ONNX file: the encoder with what the task trained in its place, and the head, for ONNX Runtime
-//! and everything else that reads the format.
+//! A finished task as one ONNX file: the encoder with what the task trained in its place, and the head, for ONNX
+//! Runtime and everything else that reads the format.
 //!
 //! ```no_run
 //! # fn main() -> bitfit_bert::Result<()> {

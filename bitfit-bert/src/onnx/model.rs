@@ -91,11 +91,7 @@ pub(super) fn write(message: Message<&Initializer>, weights: &Weights<'_>, file:
 ///
 /// # Errors
 /// As [`write`].
-pub(super) fn write_beside(
-    beside: &[(&Initializer, u64)],
-    weights: &Weights<'_>,
-    file: &mut AtomicFile,
-) -> Result<()> {
+pub(super) fn write_beside(beside: &[(&Initializer, u64)], weights: &Weights<'_>, file: &mut AtomicFile) -> Result<()> {
     let mut at = 0;
     for (initializer, offset) in beside {
         file.write(&vec![0; (offset - at) as usize])?;

@@ -48,9 +48,7 @@ impl Weights<'_> {
         match source {
             Source::Encoder(role) => self.checkpoint.architecture().shape(*role, self.config()),
             Source::MaskedLm(tensor) => tensor.shape(self.config()),
-            Source::Head(name) => {
-                self.trained.whole.get(name).map_or_else(Vec::new, |tensor| tensor.shape().to_vec())
-            }
+            Source::Head(name) => self.trained.whole.get(name).map_or_else(Vec::new, |tensor| tensor.shape().to_vec()),
         }
     }
 

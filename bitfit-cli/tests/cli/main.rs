@@ -3,6 +3,7 @@
 mod compare;
 mod data_files;
 mod eval;
+mod export;
 #[cfg(unix)]
 mod faults;
 mod finetune;
