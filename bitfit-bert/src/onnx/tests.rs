@@ -374,7 +374,7 @@ fn a_model_that_is_too_long_for_one_file_has_its_weights_in_another() {
     for (name, tensor) in &two {
         assert_eq!((tensor.ints(1), tensor.ints(2)), (one[name].ints(1), one[name].ints(2)), "{name}");
         if name.starts_with("constant/") {
-            assert_eq!(tensor.data_bytes(), one[name].text_bytes(), "{name}");
+            assert_eq!(tensor.data_bytes(), one[name].data_bytes(), "{name}");
             continue;
         }
         let place = tensor.pairs(13);
@@ -420,7 +420,7 @@ fn attributes_are_as_their_operators_take_them() {
     let base = Tiny::new().base();
     let (model, ..) = exported(&base, &task(&base, Case::new(Kind::Classify, Pooling::Mean)), u64::MAX);
     let nodes = model.graph().messages(1);
-    let of = |operator: &str| nodes.iter().filter(move |node| node.text(4) == operator);
+    let of = |operator: &'static str| nodes.iter().filter(move |node| node.text(4) == operator);
     // One over the embeddings and two in each layer.
     assert_eq!(of("LayerNormalization").count(), 5);
     for norm in of("LayerNormalization") {
