@@ -49,7 +49,7 @@
 //! | [`heads`], [`methods`], [`metrics`] | what a task predicts, what trains, how good it is |
 //! | [`model`] | the base, and the network of one task over it |
 //! | [`train`], [`probe`] | the training loop; the baseline of a linear head over the frozen base |
-//! | [`infer`] | a finished task in use |
+//! | [`infer`], [`onnx`] | a finished task in use, here and in other programs |
 //! | [`task_file`], [`run`] | what training leaves; whole runs, from files to files |
 //! | [`text`] | what files hold, made safe for a terminal |
 
@@ -69,6 +69,7 @@ pub mod infer;
 pub mod methods;
 pub mod metrics;
 pub mod model;
+pub mod onnx;
 pub mod presets;
 pub mod probe;
 pub mod run;

@@ -12,6 +12,7 @@ mod args;
 mod calibrate;
 mod compare;
 mod eval;
+mod export;
 mod finetune;
 mod interrupt;
 mod last_resort;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Export(args) => export::run(&args),
     });
     match result {
         Ok(code) => code,

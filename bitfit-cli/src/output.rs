@@ -104,6 +104,19 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
     matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
 }
 
+/// Refuses to write the file of a flag over the task file or a file of its base model.
+pub fn refuse_overwriting(flag: &str, out: &Path, task_file: &Path, model: &Path) -> Result<()> {
+    let model_files = fs::read_dir(model).into_iter().flatten().flatten();
+    let what = if is_same_file(out, task_file) {
+        "the task file"
+    } else if model_files.into_iter().any(|file| is_same_file(out, &file.path())) {
+        "a file of the base model"
+    } else {
+        return Ok(());
+    };
+    bail!("{flag} {}: it is {what}, which would be overwritten; choose another file", out.display())
+}
+
 /// The destination of answers.
 pub enum Sink {
     /// Stdout, which gets each answer at once.
@@ -142,7 +155,7 @@ impl Sink {
 }
 
 /// For `map_err`: puts the flag before the library's message, which begins with the file.
-fn refuse(error: bitfit_bert::Error) -> anyhow::Error {
+pub fn refuse(error: bitfit_bert::Error) -> anyhow::Error {
     anyhow!("--out {error}")
 }
 

@@ -2,7 +2,6 @@
 
 mod answer;
 
-use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
@@ -117,17 +116,11 @@ fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) ->
 /// Refuses to write the answers over the task file or a file of the base model. The answers may replace the input,
 /// because it is read before.
 fn refuse_overwriting(args: &PredictArgs, task: &FoundTask) -> Result<()> {
-    let Some(out) = args.out.as_ref().or(args.glue.as_ref()) else { return Ok(()) };
-    let model_files = fs::read_dir(&task.dir).into_iter().flatten().flatten();
-    let what = if output::is_same_file(out, &args.task_file) {
-        "the task file"
-    } else if model_files.into_iter().any(|file| output::is_same_file(out, &file.path())) {
-        "a file of the base model"
-    } else {
-        return Ok(());
-    };
     let flag = if args.glue.is_some() { "--glue" } else { "--out" };
-    bail!("{flag} {}: it is {what}, which would be overwritten; choose another file", out.display())
+    match args.out.as_ref().or(args.glue.as_ref()) {
+        Some(out) => output::refuse_overwriting(flag, out, &args.task_file, &task.dir),
+        None => Ok(()),
+    }
 }
 
 /// Refuses flags that choose columns where the input has none.

@@ -176,6 +176,28 @@ pub struct EvalReport<'a> {
     pub precision: String,
 }
 
+/// The result of `export`.
+#[derive(Debug, Serialize)]
+pub struct ExportReport<'a> {
+    pub command: &'static str,
+    pub model: &'a str,
+    pub task_file: String,
+    pub kind: &'static str,
+    /// The version of ONNX's operator set.
+    pub opset: i64,
+    /// The inputs and the outputs: names and extents.
+    pub inputs: Value,
+    pub outputs: Value,
+    pub nodes: usize,
+    pub out: String,
+    pub bytes: u64,
+    /// The file of the weights of a model that is too long for one file; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights_bytes: Option<u64>,
+}
+
 /// Prints a line on stderr. If stderr is closed, the work goes on.
 pub fn say(line: fmt::Arguments<'_>) {
     _ = writeln!(io::stderr(), "{}", text::escape(&line.to_string()));

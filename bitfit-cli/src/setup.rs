@@ -34,6 +34,13 @@ pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
     }
 }
 
+/// Starts the threads of a command that computes nothing but fingerprints, and returns the CPU.
+pub fn on_cpu(threads: Option<usize>) -> Result<Cpu> {
+    Isa::from_env()?;
+    start_threads(threads)?;
+    Ok(Cpu::default())
+}
+
 /// Starts the threads that compute: the number of `--threads`, otherwise of `RAYON_NUM_THREADS`, otherwise one for each
 /// core.
 fn start_threads(flag: Option<usize>) -> Result<()> {

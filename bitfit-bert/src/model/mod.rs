@@ -14,7 +14,7 @@ mod encoder;
 mod layer;
 mod masked_lm;
 mod params;
-mod position_bias;
+pub(crate) mod position_bias;
 mod top;
 mod trained;
 

@@ -3,7 +3,7 @@
 use bitfit_core::{Backend, Indices, Param, Result, Tape, Var};
 
 /// The distance from which on all are alike to a position bias.
-const GREATEST_DISTANCE: i32 = 128;
+pub(crate) const GREATEST_DISTANCE: i32 = 128;
 
 /// The bucket of a distance of `key - query`: the first half of the buckets for keys before the query, the second for
 /// those behind it. Half of a direction's are for one distance each, the others for ranges that grow as a power
@@ -21,6 +21,11 @@ fn bucket(distance: i32, buckets: usize) -> u32 {
     (first + (exact + range as usize).min(buckets - 1)) as u32
 }
 
+/// The bucket of each distance, from the farthest before the query to the farthest behind it.
+pub(crate) fn buckets_by_distance(buckets: usize) -> impl Iterator<Item = u32> {
+    (-GREATEST_DISTANCE..=GREATEST_DISTANCE).map(move |distance| bucket(distance, buckets))
+}
+
 /// A table `[buckets, N]` as a file holds it, and how attention reads it.
 #[derive(Clone, Debug)]
 pub(super) struct PositionBias<D: Backend> {
@@ -31,8 +36,7 @@ pub(super) struct PositionBias<D: Backend> {
 
 impl<D: Backend> PositionBias<D> {
     pub(super) fn new(device: &D, table: Param<D>) -> Result<Self> {
-        let buckets = table.shape()[0];
-        let distances: Vec<u32> = (-GREATEST_DISTANCE..=GREATEST_DISTANCE).map(|d| bucket(d, buckets)).collect();
+        let distances: Vec<u32> = buckets_by_distance(table.shape()[0]).collect();
         Ok(Self { table, buckets: Indices::new(device, &distances)? })
     }
 

@@ -3,6 +3,7 @@
 mod calibrate;
 mod compare;
 mod eval;
+mod export;
 mod finetune;
 mod finetune_options;
 mod lists;
@@ -23,6 +24,7 @@ use clap::{Args, Parser, Subcommand};
 pub use calibrate::CalibrateArgs;
 pub use compare::CompareArgs;
 pub use eval::EvalArgs;
+pub use export::ExportArgs;
 pub use finetune::FinetuneArgs;
 pub use predict::PredictArgs;
 pub use resume::{Refused, parse};
@@ -82,6 +84,11 @@ pub enum Command {
     ///
     /// The base model must be the one that the task was trained on; another one is refused.
     Predict(PredictArgs),
+    /// Write the model of a task file as an ONNX file
+    ///
+    /// The base model with what the task trained in its place, and the head, for ONNX Runtime and other programs that
+    /// read the format. The base model must be the one that the task was trained on; another one is refused.
+    Export(ExportArgs),
 }
 
 /// How to read a data file.

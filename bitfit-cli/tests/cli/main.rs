@@ -4,6 +4,7 @@ mod calibrate;
 mod compare;
 mod data_files;
 mod eval;
+mod export;
 #[cfg(unix)]
 mod faults;
 mod finetune;
