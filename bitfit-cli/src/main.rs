@@ -9,12 +9,16 @@
 //! was stopped.
 
 mod args;
+//X mod average;
 mod compare;
 mod eval;
+mod extract;
 mod finetune;
+//X mod inspect;
 mod interrupt;
 mod last_resort;
 mod memory;
+mod merge;
 mod output;
 mod plan;
 mod predict;
@@ -51,6 +55,10 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(*args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Merge(args) => merge::run(args),
+        Command::Extract(args) => extract::run(args),
+        //X Command::Inspect(args) => inspect::run(args),
+        //X Command::Average(args) => average::run(*args),
     });
     match result {
         Ok(code) => code,

@@ -34,6 +34,13 @@ pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
     }
 }
 
+/// The device of commands that compute little: the CPU, with the usual number of threads.
+pub fn default_cpu() -> Result<Cpu> {
+    Isa::from_env()?;
+    start_threads(None)?;
+    Ok(Cpu::default())
+}
+
 /// Starts the threads that compute: the number of `--threads`, otherwise of `RAYON_NUM_THREADS`, otherwise one for each
 /// core.
 fn start_threads(flag: Option<usize>) -> Result<()> {

@@ -1,10 +1,14 @@
 //! The arguments: raw flags as clap reads them, and from each command's flags one validated value of the library.
 
+//X mod average;
 mod compare;
 mod eval;
+mod extract;
 mod finetune;
 mod finetune_options;
+//X mod inspect;
 mod lists;
+mod merge;
 mod predict;
 mod resume;
 mod shared;
@@ -19,9 +23,13 @@ use bitfit_bert::presets::GlueTask;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
+//X pub use average::AverageArgs;
 pub use compare::CompareArgs;
 pub use eval::EvalArgs;
+pub use extract::ExtractArgs;
 pub use finetune::FinetuneArgs;
+//X pub use inspect::InspectArgs;
+pub use merge::MergeArgs;
 pub use predict::PredictArgs;
 pub use resume::{Refused, parse};
 pub use values::{Device, MAX_THREADS, OutputFormat, Precision, Seeds, name_of, threads};
@@ -75,6 +83,16 @@ pub enum Command {
     ///
     /// The base model must be the one that the task was trained on; another one is refused.
     Predict(PredictArgs),
+    /// Write a task and its base model as one directory for transformers
+    ///
+    /// The directory loads with from_pretrained and predicts what the task file predicts. Where the head reads what no
+    /// class of transformers reads, it is a directory of sentence-transformers.
+    Merge(MergeArgs),
+    /// Make a task file of a fine-tuned checkpoint and its base model
+    ///
+    /// Compares every tensor of the two and puts what moved, and the head, into a task file, and says what moved that a
+    /// task file cannot hold. Of a directory that merge wrote, it is the task file that was merged, byte by byte.
+    Extract(ExtractArgs),
 }
 
 /// How to read a data file.
