@@ -9,12 +9,12 @@
 //! was stopped.
 
 mod args;
-//X mod average;
+mod average;
 mod compare;
 mod eval;
 mod extract;
 mod finetune;
-//X mod inspect;
+mod inspect;
 mod interrupt;
 mod last_resort;
 mod memory;
@@ -57,8 +57,8 @@ fn main() -> ExitCode {
         Command::Predict(args) => predict::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Extract(args) => extract::run(args),
-        //X Command::Inspect(args) => inspect::run(args),
-        //X Command::Average(args) => average::run(*args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Average(args) => average::run(*args),
     });
     match result {
         Ok(code) => code,

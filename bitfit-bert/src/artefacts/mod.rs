@@ -10,13 +10,13 @@
 //! task file, byte by byte: [`HEADER_FILE`], and [`MASKS_FILE`] where the method alone does not say which entries
 //! trained.
 
-//X mod average;
+mod average;
 mod card;
-//X mod contents;
-//X mod differences;
+mod contents;
+mod differences;
 mod extract;
 mod header;
-//X mod heat_map;
+mod heat_map;
 mod layout;
 mod merge;
 mod moved;
@@ -26,13 +26,13 @@ mod testing;
 mod tests;
 mod tuned;
 
-//X pub use average::average;
+pub use average::average;
 pub use card::{CARD_FILE, ModelCard};
-//X pub use contents::{Contents, TensorSummary};
-//X pub use differences::{Differences, FieldDifference};
+pub use contents::{Contents, TensorSummary};
+pub use differences::{Differences, FieldDifference};
 pub use extract::{Extracted, extract};
 pub use header::{HEADER_FILE, MASKS_FILE};
-//X pub use heat_map::{HeatMap, heat_maps_svg};
+pub use heat_map::{HeatMap, heat_maps_svg};
 pub use layout::Layout;
 pub use merge::{Merged, merge};
 pub use moved::MovedTensor;

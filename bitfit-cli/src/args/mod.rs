@@ -1,12 +1,12 @@
 //! The arguments: raw flags as clap reads them, and from each command's flags one validated value of the library.
 
-//X mod average;
+mod average;
 mod compare;
 mod eval;
 mod extract;
 mod finetune;
 mod finetune_options;
-//X mod inspect;
+mod inspect;
 mod lists;
 mod merge;
 mod predict;
@@ -23,12 +23,12 @@ use bitfit_bert::presets::GlueTask;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
-//X pub use average::AverageArgs;
+pub use average::AverageArgs;
 pub use compare::CompareArgs;
 pub use eval::EvalArgs;
 pub use extract::ExtractArgs;
 pub use finetune::FinetuneArgs;
-//X pub use inspect::InspectArgs;
+pub use inspect::InspectArgs;
 pub use merge::MergeArgs;
 pub use predict::PredictArgs;
 pub use resume::{Refused, parse};
@@ -93,6 +93,15 @@ pub enum Command {
     /// Compares every tensor of the two and puts what moved, and the head, into a task file, and says what moved that a
     /// task file cannot hold. Of a directory that merge wrote, it is the task file that was merged, byte by byte.
     Extract(ExtractArgs),
+    /// Show what is in task files: contents, norms, a heat-map, and how several differ
+    ///
+    /// The heat-map is of the mean absolute value of each tensor, or with --model of its mean absolute difference from
+    /// the base model, by kind and layer.
+    Inspect(InspectArgs),
+    /// Average the task files of several seeds into one
+    ///
+    /// All must be of one base model, one task and one method. With --data, each of them and their mean are scored.
+    Average(Box<AverageArgs>),
 }
 
 /// How to read a data file.
