@@ -47,9 +47,7 @@ impl Job for Averaging<'_> {
         }
         let scores = |scored: &Scored| {
             let parts = scored.parts.iter().zip(&args.files);
-            let part = |(scores, path): (&Vec<Score>, &PathBuf)| {
-                json!({"file": path.display().to_string(), "metrics": scores_as_json(scores)})
-            };
+            let part = |(scores, path): (&Vec<Score>, &PathBuf)| json!({"file": path.display().to_string(), "metrics": scores_as_json(scores)});
             json!({
                 "data": scored.data, "rows": scored.rows, "files": parts.map(part).collect::<Vec<Value>>(),
                 "mean": scores_as_json(&scored.mean),
@@ -85,8 +83,7 @@ impl Scored {
             std::iter::once(name).chain(scores.iter().map(|score| format!("{:.4}", score.value))).collect()
         };
         let parts = args.files.iter().zip(&self.parts);
-        let mut rows: Vec<Vec<String>> =
-            parts.map(|(path, scores)| row(path.display().to_string(), scores)).collect();
+        let mut rows: Vec<Vec<String>> = parts.map(|(path, scores)| row(path.display().to_string(), scores)).collect();
         rows.push(row("their mean".into(), &self.mean));
         Table { columns, rows }
     }

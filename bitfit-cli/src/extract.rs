@@ -88,6 +88,8 @@ fn say(extracted: &Extracted) {
         report::say(format_args!("not held by a task file of this kind: {}", not_held.join(", ")));
     }
     if !has_tokenizer {
-        report::say(format_args!("the checkpoint has no tokenizer: that of the base is taken to be the one it was trained with"));
+        report::say(format_args!(
+            "the checkpoint has no tokenizer: that of the base is taken to be the one it was trained with"
+        ));
     }
 }

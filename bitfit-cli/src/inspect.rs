@@ -41,8 +41,7 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
         reports.push(file_report(path, task, &contents, &map));
         maps.push(map);
     }
-    let differences =
-        if files.len() > 1 { Some(Differences::of::<Cpu>(&files, base.as_ref())?) } else { None };
+    let differences = if files.len() > 1 { Some(Differences::of::<Cpu>(&files, base.as_ref())?) } else { None };
     if let Some(differences) = &differences
         && !args.quiet
     {

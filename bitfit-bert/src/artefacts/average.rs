@@ -31,9 +31,7 @@ pub fn average(files: &[(PathBuf, TaskFile)]) -> Result<TaskFile> {
     };
     let refuse = |path: &Path, reason: String| Err(Error::TaskFile { path: path.into(), reason });
     for pair in others.iter().map(|other| [(first_path.clone(), first.clone()), other.clone()]) {
-        let is_free = |field: &str| {
-            FREE.contains(&field) || (field.starts_with(TRAINING) && !BOUND.contains(&field))
-        };
+        let is_free = |field: &str| FREE.contains(&field) || (field.starts_with(TRAINING) && !BOUND.contains(&field));
         let differences = field_differences(&pair);
         if let Some(FieldDifference { field, values }) = differences.iter().find(|found| !is_free(&found.field)) {
             let [ours, theirs] = [0, 1].map(|file| values[file].to_string().chars().take(80).collect::<String>());
@@ -93,7 +91,8 @@ mod tests {
         let files = [("a".into(), task.clone()), ("b".into(), other), ("c".into(), scaled(&task, 3.0))];
         let mean = average(&files).unwrap();
         let expected = scaled(&task, 2.0);
-        let is_close = |a: &HostTensor, b: &HostTensor| a.data().iter().zip(b.data()).all(|(a, b)| (a - b).abs() < 1e-6);
+        let is_close =
+            |a: &HostTensor, b: &HostTensor| a.data().iter().zip(b.data()).all(|(a, b)| (a - b).abs() < 1e-6);
         assert!(mean.tensors.whole.iter().all(|(name, tensor)| is_close(tensor, &expected.tensors.whole[name])));
         assert!(!mean.tensors.partial.is_empty());
         for (name, partial) in &mean.tensors.partial {

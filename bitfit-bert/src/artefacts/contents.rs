@@ -211,7 +211,8 @@ mod tests {
 
     #[test]
     fn another_base_is_refused() {
-        let (one, other) = (Trained::new("classify", "bitfit"), Trained::of(&crate::arch::ELECTRA, "tag", "bitfit", None));
+        let (one, other) =
+            (Trained::new("classify", "bitfit"), Trained::of(&crate::arch::ELECTRA, "tag", "bitfit", None));
         assert!(Contents::of(&one.task, "t".as_ref(), Some(&other.base)).is_err());
     }
 }

@@ -96,7 +96,9 @@ fn fields(task: &TaskFile) -> Map<String, Value> {
     let Ok(Value::Object(fields)) = serde_json::to_value(&task.info) else { return flat };
     for (name, value) in fields {
         match value {
-            Value::Object(parts) => flat.extend(parts.into_iter().map(|(part, value)| (format!("{name}.{part}"), value))),
+            Value::Object(parts) => {
+                flat.extend(parts.into_iter().map(|(part, value)| (format!("{name}.{part}"), value)))
+            }
             value => _ = flat.insert(name, value),
         }
     }

@@ -60,8 +60,7 @@ pub fn extract<D: Backend>(base: &Base<D>, dir: &Path, options: &TunedTask) -> R
         tuned.check_masked_lm()?;
     }
     let compare = |role| moved::compare(base, &tuned, role).transpose();
-    let moved: Vec<MovedTensor> =
-        base.tensors(info.pooling).roles().filter_map(compare).collect::<Result<_>>()?;
+    let moved: Vec<MovedTensor> = base.tensors(info.pooling).roles().filter_map(compare).collect::<Result<_>>()?;
     let masks = match method {
         Some(method) => {
             let masks = Masks::new(&method, base.tensors(info.pooling))?;

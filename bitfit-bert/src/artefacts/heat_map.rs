@@ -79,10 +79,19 @@ impl HeatMap {
     /// Draws the map from `top` on.
     fn draw(&self, svg: &mut String, top: f64) {
         let (left, greatest) = (self.left(), self.greatest());
-        _ = writeln!(svg, "<text class=\"ink title\" x=\"{MARGIN}\" y=\"{}\">{}</text>", top + 24.0, escaped(&self.title));
+        _ = writeln!(
+            svg,
+            "<text class=\"ink title\" x=\"{MARGIN}\" y=\"{}\">{}</text>",
+            top + 24.0,
+            escaped(&self.title)
+        );
         for layer in 0..self.columns() {
             let at = left + CELL[0] * (layer as f64 + 0.5);
-            _ = writeln!(svg, "<text class=\"soft\" x=\"{at}\" y=\"{}\" text-anchor=\"middle\">{layer}</text>", top + 46.0);
+            _ = writeln!(
+                svg,
+                "<text class=\"soft\" x=\"{at}\" y=\"{}\" text-anchor=\"middle\">{layer}</text>",
+                top + 46.0
+            );
         }
         for (place, row) in self.rows.iter().enumerate() {
             let y = top + HEAD + CELL[1] * place as f64;

@@ -54,7 +54,10 @@ pub fn merge<D: Backend>(base: &Base<D>, task: &TaskFile, path: &Path, dir: &Pat
     Predictor::new(base, path, task.clone())?;
     let new = NewDirectory::create(dir)?;
     let from = base.checkpoint().dir();
-    new.copy(from, BESIDE_WEIGHTS.into_iter().chain(FOR_TRANSFORMERS).filter(|name| ![CONFIG, MODULES].contains(name)))?;
+    new.copy(
+        from,
+        BESIDE_WEIGHTS.into_iter().chain(FOR_TRANSFORMERS).filter(|name| ![CONFIG, MODULES].contains(name)),
+    )?;
     let config = configuration(read_json(&from.join(CONFIG))?, &task.info, &layout, architecture);
     write_json(&new, CONFIG, &config)?;
     let mut tensors = encoder(base, task, &layout)?;

@@ -41,11 +41,7 @@ pub(super) fn compare<D: Backend>(base: &Base<D>, tuned: &Checkpoint, role: Role
 }
 
 /// The places of the scalars that differ.
-pub(super) fn differing(
-    base: &HostTensor,
-    tuned: &HostTensor,
-    stored: Option<Dtype>,
-) -> impl Iterator<Item = usize> {
+pub(super) fn differing(base: &HostTensor, tuned: &HostTensor, stored: Option<Dtype>) -> impl Iterator<Item = usize> {
     let rounded = move |value: f32| match stored {
         Some(Dtype::F16) => f16::from_f32(value).to_f32(),
         Some(Dtype::BF16) => bf16::from_f32(value).to_f32(),
@@ -75,9 +71,7 @@ pub(super) fn method<D: Backend>(
     if roles().all(|role| role.part == Part::Bias || role.module.is_norm()) {
         return Ok(match outside_norms.is_empty() {
             true => Method::LayerNorm,
-            false => {
-                Method::Union(vec![Method::BitFit(selection(base, &outside_norms, pooling)), Method::LayerNorm])
-            }
+            false => Method::Union(vec![Method::BitFit(selection(base, &outside_norms, pooling)), Method::LayerNorm]),
         });
     }
     let tensors = base.tensors(pooling);

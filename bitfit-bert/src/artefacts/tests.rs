@@ -108,7 +108,9 @@ fn a_checkpoint_of_another_program_gives_the_same_predictions() {
                 let (text, pair) = (["a [MASK] b", "c d"], (kind == "span").then_some("a b c"));
                 let texts = if kind == "span" { [("a", pair), ("b", pair)] } else { text.map(|text| (text, None)) };
                 let texts = if kind == "mlm" { &texts[..1] } else { &texts };
-                if kind == "tag" { return String::new() }
+                if kind == "tag" {
+                    return String::new();
+                }
                 format!("{:?}", predictor.predict(texts).unwrap())
             };
             assert_eq!(predict(task), predict(&trained.task), "{kind} {method}");

@@ -63,19 +63,15 @@ pub(super) fn info<D: Backend>(
     let is_directory = base_path.is_dir();
     Ok(TaskInfo {
         base: options.model.clone(),
-        base_path: is_directory
-            .then(|| std::path::absolute(&base_path).map_err(Error::io(&base_path)))
-            .transpose()?,
+        base_path: is_directory.then(|| std::path::absolute(&base_path).map_err(Error::io(&base_path))).transpose()?,
         base_fingerprint: base.fingerprint_for(kind)?.to_owned(),
         tokenizer_fingerprint: base.tokenizer()?.fingerprint(),
         config: base.config().inference(),
         kind,
         pairs: kind == Kind::Span || options.pairs,
         pair: PairEncoding::Joint,
-        span: (kind == Kind::Span).then(|| SpanSettings {
-            stride: DEFAULT_STRIDE.min(max_length / 3),
-            unanswerable: options.unanswerable,
-        }),
+        span: (kind == Kind::Span)
+            .then(|| SpanSettings { stride: DEFAULT_STRIDE.min(max_length / 3), unanswerable: options.unanswerable }),
         pooling,
         method: Method::Frozen,
         seed: 0,
