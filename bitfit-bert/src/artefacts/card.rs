@@ -212,7 +212,7 @@ mod tests {
         let text = ModelCard::of_merged(&task.info, &layout, "a/b".as_ref()).text();
         for part in [
             "---\nbase_model: \"owner/base\"\nlibrary_name: transformers\npipeline_tag: text-classification\n",
-            "metrics:\n- accuracy\nmodel-index:\n- name: \"b\"\n",
+            "metrics:\n- accuracy\n- f1\nmodel-index:\n- name: \"b\"\n",
             "    - type: accuracy\n      value: 0.75\n---\n\n# b\n",
             "AutoModelForSequenceClassification.from_pretrained(\"b\")",
             "- \"no\"\n- \"yes\"\n",

@@ -5,7 +5,7 @@ use std::path::Path;
 use bitfit_core::{Backend, HostTensor, Mask};
 
 use super::heat_map::{HeatMap, HeatRow};
-use crate::arch::{Architecture, MaskedLmTensor, Part, Role};
+use crate::arch::{Architecture, MaskedLmTensor, Module, Part, Role};
 use crate::methods::BiasKind;
 use crate::model::{Base, PartialTensor};
 use crate::{Error, Result, TaskFile};
@@ -118,7 +118,8 @@ pub(super) fn architecture(task: &TaskFile, path: &Path) -> Result<&'static Arch
 pub(super) fn names(task: &TaskFile, architecture: &Architecture) -> Vec<(Option<Role>, String)> {
     let role = |name: &String| architecture.role(name).filter(|role| architecture.parameter_name(*role) == *name);
     let mut names: Vec<_> = task.tensors.names().map(|name| (role(name), name.clone())).collect();
-    names.sort_by(|(a, a_name), (b, b_name)| (a.is_none(), a, a_name).cmp(&(b.is_none(), b, b_name)));
+    let is_pooler = |role: Option<Role>| role.is_some_and(|role| role.module == Module::Pooler);
+    names.sort_by_cached_key(|(role, name)| (role.is_none(), is_pooler(*role), *role, name.clone()));
     names
 }
 
@@ -191,14 +192,14 @@ mod tests {
         assert_eq!(
             names,
             [
-                "bert.pooler.dense.bias",
                 "bert.encoder.layer.0.attention.self.query.bias",
                 name,
+                "bert.pooler.dense.bias",
                 "classifier.bias",
                 "classifier.weight"
             ]
         );
-        let query = &contents.tensors[2];
+        let query = &contents.tensors[1];
         assert_eq!((query.kind.as_str(), query.layer, query.scalars), ("query", Some(1), 8));
         assert!((query.mean_absolute - 0.5).abs() < 1e-6 && (query.norm - 2f64.sqrt()).abs() < 1e-6, "{query:?}");
         let map = contents.heat_map("changes".into());
@@ -206,7 +207,7 @@ mod tests {
         assert_eq!(map.rows[0].cells[1], Some(query.mean_absolute));
         assert_eq!((contents.scalars(false), contents.scalars(true)), (24, 18));
         let values = Contents::of(&trained.task, "t".as_ref(), None::<&Base<Cpu>>).unwrap();
-        assert!(!values.is_change && (values.tensors[2].norm - query.norm).abs() > 1e-3);
+        assert!(!values.is_change && (values.tensors[1].norm - query.norm).abs() > 1e-3);
     }
 
     #[test]
