@@ -51,9 +51,11 @@
 //! | [`train`], [`probe`] | the training loop; the baseline of a linear head over the frozen base |
 //! | [`infer`], [`onnx`] | a finished task in use, here and in other programs |
 //! | [`task_file`], [`run`] | what training leaves; whole runs, from files to files |
+//! | [`artefacts`] | what is made of task files: models for other programs, comparisons, means |
 //! | [`text`] | what files hold, made safe for a terminal |
 
 pub mod arch;
+pub mod artefacts;
 mod as_text;
 pub mod calibrate;
 pub mod checkpoint;

@@ -9,14 +9,18 @@
 //! was stopped.
 
 mod args;
+mod average;
 mod calibrate;
 mod compare;
 mod eval;
 mod export;
+mod extract;
 mod finetune;
+mod inspect;
 mod interrupt;
 mod last_resort;
 mod memory;
+mod merge;
 mod output;
 mod plan;
 mod predict;
@@ -55,6 +59,10 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Export(args) => export::run(&args),
+        Command::Merge(args) => merge::run(args),
+        Command::Extract(args) => extract::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Average(args) => average::run(*args),
     });
     match result {
         Ok(code) => code,

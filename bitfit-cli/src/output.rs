@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
+use bitfit_bert::TaskFile;
+use bitfit_bert::artefacts::{CARD_FILE, ModelCard};
 use bitfit_bert::files::AtomicFile;
 use bitfit_bert::run::{
     COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, EARLIER_STATE_FILE, METRICS_LOG, RUN_RECORD, STATE_FILE,
@@ -97,6 +99,46 @@ fn check_file(directory: &Path, name: &str) -> Result<()> {
         Ok(_) => return Ok(()),
     };
     bail!("--out {}: {name} in it is {what}; remove it or choose another directory", directory.display())
+}
+
+/// The place of a task file: a file whose name ends with `.safetensors`, or a directory, in which a model card goes
+/// beside it.
+#[derive(Clone, Debug)]
+pub struct TaskTarget {
+    file: PathBuf,
+    directory: Option<PathBuf>,
+}
+
+impl TaskTarget {
+    /// Refuses a place that cannot be written, or in which there is a task file already.
+    pub fn check(out: &Path) -> Result<Self> {
+        let is_file = out.extension().is_some_and(|extension| extension == "safetensors");
+        let (file, directory) =
+            if is_file { (out.to_owned(), None) } else { (out.join(TASK_FILE), Some(out.to_owned())) };
+        let taken = std::iter::once(file.clone()).chain(directory.iter().map(|directory| directory.join(CARD_FILE)));
+        if let Some(taken) = taken.into_iter().find(|path| path.symlink_metadata().is_ok()) {
+            bail!("--out {}: it is there already; remove it or choose another place", taken.display());
+        }
+        let parent = directory.as_deref().or_else(|| file.parent()).unwrap_or(Path::new("."));
+        OutputDirectory::check(&[parent.to_owned()])?;
+        Ok(Self { file, directory })
+    }
+
+    /// Writes the task file, and a model card in a directory. Returns the path of the file.
+    pub fn write(&self, task: &TaskFile) -> Result<PathBuf> {
+        let Self { file, directory } = self;
+        if let Some(parent) = file.parent() {
+            fs::create_dir_all(parent).map_err(|error| anyhow!("--out {}: {error}", parent.display()))?;
+        }
+        task.write(file)?;
+        if let Some(directory) = directory {
+            let card = ModelCard::of_task_file(&task.info, TASK_FILE, directory).text();
+            let mut written = AtomicFile::create(&directory.join(CARD_FILE)).map_err(refuse)?;
+            written.write(card.as_bytes()).map_err(refuse)?;
+            written.finish().map_err(refuse)?;
+        }
+        Ok(file.clone())
+    }
 }
 
 /// Whether two paths lead to one existing file.

@@ -34,7 +34,7 @@ pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
     }
 }
 
-/// Starts the threads of a command that computes nothing but fingerprints, and returns the CPU.
+/// Starts the threads of a command that computes little, and returns the CPU.
 pub fn on_cpu(threads: Option<usize>) -> Result<Cpu> {
     Isa::from_env()?;
     start_threads(threads)?;

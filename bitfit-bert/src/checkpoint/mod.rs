@@ -162,6 +162,27 @@ impl Checkpoint {
         encoder.chain(head).chain(self.others.iter().map(|entry| (entry, None)))
     }
 
+    /// The type in which a tensor of the encoder is stored; `None` for one that the files do not hold.
+    pub(crate) fn dtype(&self, role: Role) -> Option<Dtype> {
+        self.entries.get(&role).map(|entry| entry.dtype)
+    }
+
+    /// The tensor of this name in the files, in f32, where it is neither the encoder's nor that of a head for masked
+    /// language modelling; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Dtype`] and [`Error::Weights`] for one that cannot be read.
+    pub(crate) fn other(&self, name: &str) -> Result<Option<HostTensor>> {
+        let Some(entry) = self.others.iter().find(|entry| entry.name == name) else { return Ok(None) };
+        self.check_entry(entry, entry.shape.clone())?;
+        to_host(entry).map(Some)
+    }
+
+    /// The names of the tensors that [`Checkpoint::other`] reads.
+    pub(crate) fn other_names(&self) -> impl Iterator<Item = &str> {
+        self.others.iter().map(|entry| entry.name.as_str())
+    }
+
     /// Returns the memory of the mapped file to the system, for a tensor that has been laid out elsewhere. A view of
     /// the tensor stays valid: the next read of it loads the file's pages again.
     pub fn release(&self, role: Role) {

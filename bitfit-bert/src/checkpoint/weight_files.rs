@@ -28,6 +28,9 @@ pub(crate) const BESIDE_WEIGHTS: [&str; 9] = [
     "merges.txt",
 ];
 
+/// The files that a tokenizer of transformers may be read from and this crate's is not.
+pub(crate) const FOR_TRANSFORMERS: [&str; 1] = ["sentencepiece.bpe.model"];
+
 /// A file by which a directory's weights are found.
 pub(crate) struct Candidate {
     pub name: &'static str,

@@ -6,6 +6,7 @@
 
 mod json;
 mod leftovers;
+mod new_directory;
 mod read;
 
 use std::fs::{self, File, Permissions};
@@ -15,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use json::parse_json;
 pub(crate) use leftovers::is_linked;
+pub(crate) use new_directory::{NewDirectory, sync};
 pub(crate) use read::{MAX_CONFIG, MAX_INDEX, MAX_TASK, read_bounded};
 use tempfile::{Builder, NamedTempFile};
 

@@ -1,5 +1,5 @@
-//! Precision, recall, F1 and support of each class, and the confusion matrix: scikit-learn's `classification_report` and
-//! `confusion_matrix`.
+//! Precision, recall, F1 and support of each class, and the confusion matrix: scikit-learn's `classification_report`
+//! and `confusion_matrix`.
 
 use ndarray::Array2;
 

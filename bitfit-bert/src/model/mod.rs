@@ -298,7 +298,7 @@ impl<D: Backend> Model<D> {
 }
 
 /// The names of the tensors of a task's head that train.
-fn head_names(architecture: &Architecture, spec: &TaskSpec, method: &Method) -> Vec<String> {
+pub(crate) fn head_names(architecture: &Architecture, spec: &TaskSpec, method: &Method) -> Vec<String> {
     if spec.kind == Kind::MaskedLm {
         let names = architecture.masked_lm.iter();
         return names.flat_map(|names| MaskedLmTensor::trained(method).map(|tensor| names.name(tensor))).collect();

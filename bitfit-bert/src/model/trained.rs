@@ -22,6 +22,18 @@ impl TrainedTensors {
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.whole.keys().chain(self.partial.keys())
     }
+
+    /// The whole tensor of a parameter, with what was trained in the place of the base's.
+    ///
+    /// # Errors
+    /// Those of `base`, and of [`PartialTensor::fill`].
+    pub(crate) fn over(&self, name: &str, base: impl FnOnce() -> Result<HostTensor>) -> Result<HostTensor> {
+        match (self.whole.get(name), self.partial.get(name)) {
+            (Some(whole), _) => Ok(whole.clone()),
+            (None, Some(partial)) => partial.fill(&base()?),
+            (None, None) => base(),
+        }
+    }
 }
 
 impl From<HashMap<String, HostTensor>> for TrainedTensors {
@@ -53,6 +65,17 @@ impl PartialTensor {
             Mask::Columns(chosen) => vec![rows, chosen.len()],
             Mask::Elements(chosen) => vec![chosen.len()],
         }
+    }
+
+    /// The entries of a whole tensor that a mask chooses.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`] when the tensor has no such entries.
+    pub(crate) fn of(mask: &Mask, whole: &HostTensor) -> Result<Self> {
+        mask.validate("the tensor", whole.shape())?;
+        let values = mask.indices(whole.shape()).iter().map(|&at| whole.data()[at as usize]).collect();
+        let values = HostTensor::new(Self::shape(mask, whole.shape()), values)?;
+        Ok(Self { mask: mask.clone(), values })
     }
 
     /// The whole tensor: `base` with these entries in the place of its own.

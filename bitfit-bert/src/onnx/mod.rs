@@ -92,9 +92,11 @@ pub struct Tensor {
 /// `FILE.data` beside it.
 ///
 /// # Errors
-/// Those of [`Predictor::new`], which checks the task file and its base; [`Error::Io`] when the file cannot be written;
+/// Those of [`Predictor::new`], which checks the task file and its base; [`Error::TaskFile`] for a task that was
+/// calibrated; [`Error::Io`] when the file cannot be written;
 /// [`Error::Weights`] when the base's files have changed meanwhile.
 pub fn export<D: Backend>(base: &Base<D>, path: &Path, file: &TaskFile, out: &Path) -> Result<Exported> {
+    file.check_uncalibrated(path)?;
     Predictor::new(base, path, file.clone())?;
     write(base, file, out, MAX_MESSAGE)
 }

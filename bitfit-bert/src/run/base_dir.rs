@@ -2,62 +2,26 @@
 //! `from_pretrained` of transformers open.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
 use bitfit_core::{Backend, HostTensor};
 use safetensors::tensor::{Dtype, TensorView};
-use tempfile::TempDir;
 
 use crate::checkpoint::safetensors::SINGLE;
-use crate::checkpoint::weight_files::BESIDE_WEIGHTS;
+use crate::checkpoint::weight_files::{BESIDE_WEIGHTS, FOR_TRANSFORMERS};
 use crate::config::FILE_NAME as CONFIG;
+use crate::files::{NewDirectory, sync};
 use crate::heads::pooling::{MODULES, SentenceModule, modules};
 use crate::model::Base;
 use crate::{Error, Result};
 
-/// The files that are copied for transformers alone.
-const FOR_TRANSFORMERS: [&str; 2] = ["sentencepiece.bpe.model", "generation_config.json"];
+/// A file that is copied for the classes of transformers that have a head of the base's.
+const GENERATION: &str = "generation_config.json";
 
 /// Refuses a directory that is there already, or that cannot be made.
 pub(super) fn check_new(dir: &Path) -> Result<()> {
-    refuse_existing(dir)?;
-    partial(dir).map(drop)
-}
-
-fn refuse_existing(dir: &Path) -> Result<()> {
-    match fs::symlink_metadata(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::Io { path: dir.into(), source: error }),
-        Ok(_) => {
-            let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is there already: choose a new directory");
-            Err(Error::Io { path: dir.into(), source })
-        }
-    }
-}
-
-/// The directory that a path is in.
-fn parent(dir: &Path) -> &Path {
-    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// An empty directory beside a path, under a name of its own, with the permissions of a new directory. It is removed
-/// when it is dropped.
-fn partial(dir: &Path) -> Result<TempDir> {
-    let mut prefix = dir.file_name().map(OsStr::to_owned).unwrap_or_default();
-    prefix.push(".");
-    let make = || {
-        let new = tempfile::Builder::new().prefix(&prefix).suffix(".partial").tempdir_in(parent(dir))?;
-        // A temporary directory is its owner's alone.
-        let plain = new.path().join("new");
-        fs::create_dir(&plain)?;
-        fs::set_permissions(new.path(), fs::metadata(&plain)?.permissions())?;
-        fs::remove_dir(&plain)?;
-        Ok(new)
-    };
-    make().map_err(Error::io(dir))
+    NewDirectory::check(dir)
 }
 
 /// Writes a copy of a base with the values of `trained`, which are named as
@@ -72,36 +36,21 @@ fn partial(dir: &Path) -> Result<TempDir> {
 /// the base does not have; [`Error::Weights`] for a tensor that does not lie row by row in the base's file, and when
 /// the base's files have changed since they were read.
 pub fn write_base<D: Backend>(base: &Base<D>, trained: &HashMap<String, HostTensor>, dir: &Path) -> Result<()> {
-    refuse_existing(dir)?;
-    let new = partial(dir)?;
-    copy_files(base.checkpoint().dir(), new.path())?;
+    let new = NewDirectory::create(dir)?;
+    copy_files(base.checkpoint().dir(), &new)?;
     write_weights(base, trained, &new.path().join(SINGLE))?;
     base.checkpoint().check_unchanged()?;
-    // Another program may have made the directory since; one with files in it is not replaced.
-    refuse_existing(dir)?;
-    fs::rename(new.path(), dir).map_err(Error::io(dir))?;
-    // It has another name now, and nothing is to be removed.
-    _ = new.keep();
-    _ = File::open(parent(dir)).and_then(|parent| parent.sync_all());
-    Ok(())
+    new.finish()
 }
 
 /// Copies the files beside the weights that are there.
-fn copy_files(from: &Path, to: &Path) -> Result<()> {
-    let mut names: Vec<PathBuf> = BESIDE_WEIGHTS.into_iter().chain(FOR_TRANSFORMERS).map(PathBuf::from).collect();
+fn copy_files(from: &Path, to: &NewDirectory) -> Result<()> {
+    let mut names: Vec<String> =
+        BESIDE_WEIGHTS.into_iter().chain(FOR_TRANSFORMERS).chain([GENERATION]).map(str::to_owned).collect();
     if from.join(MODULES).exists() {
-        names.extend(modules(&from.join(MODULES))?.iter().filter_map(SentenceModule::config).map(PathBuf::from));
+        names.extend(modules(&from.join(MODULES))?.iter().filter_map(SentenceModule::config));
     }
-    for name in names.iter().filter(|name| from.join(name).is_file()) {
-        let target = to.join(name);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(Error::io(parent))?;
-        }
-        let bytes = fs::read(from.join(name)).map_err(Error::io(&from.join(name)))?;
-        fs::write(&target, bytes).map_err(Error::io(&target))?;
-        sync(&target)?;
-    }
-    Ok(())
+    to.copy(from, names.iter().map(String::as_str))
 }
 
 /// Writes every tensor of the base's files, with the trained values.
@@ -138,9 +87,4 @@ fn write_weights<D: Backend>(base: &Base<D>, trained: &HashMap<String, HostTenso
     let plain = fs::metadata(path.with_file_name(CONFIG)).map_err(Error::io(path))?.permissions();
     fs::set_permissions(path, plain).map_err(Error::io(path))?;
     sync(path)
-}
-
-/// Waits until a file is on the disk.
-fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(path))
 }

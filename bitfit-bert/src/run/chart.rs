@@ -24,14 +24,15 @@ pub(super) struct ChartRow {
 }
 
 /// The width of a character in units of the drawing, generously: the font is not known.
-const CHARACTER: f64 = 7.4;
+pub(crate) const CHARACTER: f64 = 7.4;
 const ROW: f64 = 38.0;
 const TOP: f64 = 52.0;
 const BOTTOM: f64 = 40.0;
 const MARGIN: f64 = 16.0;
 const PLOT: f64 = 420.0;
 
-const STYLE: &str = "\
+/// The colours and the font, for both of the reader's colour schemes.
+pub(crate) const STYLE: &str = "\
 .back{fill:#fff}.ink{fill:#1f2328}.soft{fill:#59636e}.grid{stroke:#d1d9e0}.mark{fill:#0969da}.bar{stroke:#0969da}
 @media (prefers-color-scheme:dark){.back{fill:#0d1117}.ink{fill:#f0f6fc}.soft{fill:#9198a1}.grid{stroke:#3d444d}\
 .mark{fill:#4493f8}.bar{stroke:#4493f8}}
@@ -148,7 +149,7 @@ impl Axis {
 }
 
 /// A text as XML, without the control characters that XML has no place for.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,7 +1,7 @@
 //! Use cases: whole runs, from files to files.
 
 mod base_dir;
-mod chart;
+pub(crate) mod chart;
 mod class_weights;
 mod compare;
 mod comparison_report;

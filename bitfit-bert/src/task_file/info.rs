@@ -177,7 +177,7 @@ impl TaskInfo {
     }
 
     /// The metadata of a safetensors file.
-    pub(super) fn to_metadata(&self) -> serde_json::Result<HashMap<String, String>> {
+    pub(crate) fn to_metadata(&self) -> serde_json::Result<HashMap<String, String>> {
         // Converted through text, so that an f32 is written with the fewest digits that are read back as the same
         // value.
         let fields: Map<String, Value> = serde_json::from_str(&serde_json::to_string(self)?)?;

@@ -101,6 +101,20 @@ impl TaskFile {
         Ok(Self { info, tensors: TrainedTensors { whole, partial } })
     }
 
+    /// Refuses a task that was calibrated, where what is made of it would not be: a format that holds weights alone, or
+    /// other weights. `path` is the task file, for messages.
+    ///
+    /// # Errors
+    /// [`Error::TaskFile`].
+    pub(crate) fn check_uncalibrated(&self, path: &Path) -> Result<()> {
+        let Some(calibration) = &self.info.calibration else { return Ok(()) };
+        let reason = format!(
+            "it is calibrated (temperature {}), which does not carry over: give the task file that it was calibrated from",
+            calibration.temperature
+        );
+        Err(Error::TaskFile { path: path.into(), reason })
+    }
+
     /// Refuses a base model whose predictions would differ from those of the one that the task was trained on: another
     /// configuration, other weights or another tokenizer. `path` is the task file, for messages.
     ///

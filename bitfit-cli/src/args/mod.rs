@@ -1,12 +1,16 @@
 //! The arguments: raw flags as clap reads them, and from each command's flags one validated value of the library.
 
+mod average;
 mod calibrate;
 mod compare;
 mod eval;
 mod export;
+mod extract;
 mod finetune;
 mod finetune_options;
+mod inspect;
 mod lists;
+mod merge;
 mod predict;
 mod resume;
 mod shared;
@@ -21,11 +25,15 @@ use bitfit_bert::presets::GlueTask;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
+pub use average::AverageArgs;
 pub use calibrate::CalibrateArgs;
 pub use compare::CompareArgs;
 pub use eval::EvalArgs;
 pub use export::ExportArgs;
+pub use extract::ExtractArgs;
 pub use finetune::FinetuneArgs;
+pub use inspect::InspectArgs;
+pub use merge::MergeArgs;
 pub use predict::PredictArgs;
 pub use resume::{Refused, parse};
 pub use values::{Device, MAX_THREADS, OutputFormat, Precision, Seeds, name_of, threads};
@@ -89,6 +97,25 @@ pub enum Command {
     /// The base model with what the task trained in its place, and the head, for ONNX Runtime and other programs that
     /// read the format. The base model must be the one that the task was trained on; another one is refused.
     Export(ExportArgs),
+    /// Write a task and its base model as one directory for transformers
+    ///
+    /// The directory loads with from_pretrained and predicts what the task file predicts. Where the head reads what no
+    /// class of transformers reads, it is a directory of sentence-transformers.
+    Merge(MergeArgs),
+    /// Make a task file of a fine-tuned checkpoint and its base model
+    ///
+    /// Compares every tensor of the two and puts what moved, and the head, into a task file, and says what moved that a
+    /// task file cannot hold. Of a directory that merge wrote, it is the task file that was merged, byte by byte.
+    Extract(ExtractArgs),
+    /// Show what is in task files: contents, norms, a heat-map, and how several differ
+    ///
+    /// The heat-map is of the mean absolute value of each tensor, or with --model of its mean absolute difference from
+    /// the base model, by kind and layer.
+    Inspect(InspectArgs),
+    /// Average the task files of several seeds into one
+    ///
+    /// All must be of one base model, one task and one method. With --data, each of them and their mean are scored.
+    Average(Box<AverageArgs>),
 }
 
 /// How to read a data file.

@@ -37,6 +37,19 @@ fn the_temperature_is_stored_and_used_and_rows_below_the_threshold_are_rejected(
         |task: &str| fixture.run(&format!("eval -q --task-file {task} --data dev.tsv")).json()["metrics"].clone();
     assert_eq!(scores("out/task.safetensors"), scores("calibrated.safetensors"), "it changes no class");
 
+    for line in [
+        "merge --task-file calibrated.safetensors --out merged",
+        "export --task-file calibrated.safetensors --out model.onnx",
+        "average out/task.safetensors calibrated.safetensors --out mean.safetensors",
+    ] {
+        let run = fixture.run(line);
+        assert_eq!(run.code, Some(1), "{line}: {}", run.stderr);
+        assert!(
+            run.stderr.contains("which does not carry over: give the task file that it was calibrated from"),
+            "{line}"
+        );
+    }
+
     // Nothing is certain enough.
     let careful = fixture.run(&format!("{CALIBRATE} --min-accuracy 0.5 --overwrite")).json();
     let mut metadata = fixture.metadata("calibrated.safetensors")["calibration"].clone();

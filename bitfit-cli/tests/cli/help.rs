@@ -22,6 +22,10 @@ fn help_goes_to_stdout_and_shows_examples() {
         ),
         ("finetune -h", &["Model and data:", "Examples:"]),
         ("eval --help", &["Examples:", "--task-file"]),
+        ("merge --help", &["Examples:", "sentence-transformers"]),
+        ("extract --help", &["Examples:", "not_held"]),
+        ("inspect --help", &["Examples:", "--svg"]),
+        ("average --help", &["Examples:", "--data"]),
         ("predict --help", &["Examples:", "label<TAB>probability<TAB>text"]),
     ] {
         let run = fixture.run(line);

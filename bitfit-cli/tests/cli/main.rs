@@ -1,5 +1,6 @@
 //! Tests of the binary: its output, its files and its exit code. Each test makes its own tiny model and data.
 
+mod artefacts;
 mod calibrate;
 mod compare;
 mod data_files;

@@ -1,0 +1,114 @@
+//! A directory that is complete or not there: it is filled beside its target under a temporary name, and renamed at the
+//! end.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, TempDir};
+
+use super::{SUFFIX, directory};
+use crate::{Error, Result};
+
+/// A directory that does not exist yet. Dropping the value without [`NewDirectory::finish`] removes what was written.
+#[derive(Debug)]
+pub(crate) struct NewDirectory {
+    target: PathBuf,
+    temporary: TempDir,
+}
+
+impl NewDirectory {
+    /// Refuses a directory that is there already, or that cannot be made.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the directory.
+    pub(crate) fn check(target: &Path) -> Result<()> {
+        Self::create(target).map(drop)
+    }
+
+    /// Starts a directory with the permissions of any new one.
+    ///
+    /// # Errors
+    /// As [`NewDirectory::check`].
+    pub(crate) fn create(target: &Path) -> Result<Self> {
+        refuse_existing(target)?;
+        let mut prefix = target.file_name().map(OsStr::to_owned).unwrap_or_default();
+        prefix.push(".");
+        let make = || {
+            let new = Builder::new().prefix(&prefix).suffix(SUFFIX).tempdir_in(directory(target))?;
+            // A temporary directory is its owner's alone.
+            let plain = new.path().join("new");
+            fs::create_dir(&plain)?;
+            fs::set_permissions(new.path(), fs::metadata(&plain)?.permissions())?;
+            fs::remove_dir(&plain)?;
+            Ok(new)
+        };
+        Ok(Self { target: target.into(), temporary: make().map_err(Error::io(target))? })
+    }
+
+    /// The directory while it is filled.
+    pub(crate) fn path(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// Writes a file, whose name may have directories in front of it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the file.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path().join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(Error::io(parent))?;
+        }
+        fs::write(&path, bytes).map_err(Error::io(&path))?;
+        sync(&path)
+    }
+
+    /// Copies those of these files that a directory has.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the file.
+    pub(crate) fn copy<'a>(&self, from: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        for name in names {
+            let path = from.join(name);
+            if path.is_file() {
+                self.write(name, &fs::read(&path).map_err(Error::io(&path))?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the directory its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also where another program has made the directory since.
+    pub(crate) fn finish(self) -> Result<()> {
+        let Self { target, temporary } = self;
+        refuse_existing(&target)?;
+        fs::rename(temporary.path(), &target).map_err(Error::io(&target))?;
+        // It has another name now, and nothing is to be removed.
+        _ = temporary.keep();
+        _ = File::open(directory(&target)).and_then(|parent| parent.sync_all());
+        Ok(())
+    }
+}
+
+/// Waits until a file is on the disk.
+///
+/// # Errors
+/// [`Error::Io`] with the file.
+pub(crate) fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(path))
+}
+
+fn refuse_existing(dir: &Path) -> Result<()> {
+    match fs::symlink_metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::Io { path: dir.into(), source: error }),
+        Ok(_) => {
+            let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is there already: choose a new directory");
+            Err(Error::Io { path: dir.into(), source })
+        }
+    }
+}

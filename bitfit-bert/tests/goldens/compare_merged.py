@@ -1,0 +1,238 @@
+"""Does a merged task predict in transformers what its task file predicts here, and does it come back from there?
+
+    python compare_merged.py --cli target/release/bitfit-cli --task-file T --data FILE [--model DIR] [--limit N]
+
+FILE has what `bitfit-cli predict` reads for the task: JSON lines, a table, or for tags CoNLL-U. The script
+
+1. merges T with `bitfit-cli merge`, loads the directory with the Auto class of its kind, or with sentence-transformers where it
+   is one of its directories (without that package, module by module), and prints the greatest difference of a probability or
+   a score from the answers of `bitfit-cli predict`, and how many answers (labels, tags, answers, tokens) are others;
+2. extracts the task file from the merged directory, which must be T byte by byte;
+3. saves model and tokenizer with save_pretrained, extracts a task file from that, and compares its answers in the same way.
+
+The exit status is 1 if an answer is another one, a difference is above --tolerance, or the bytes differ. Needs torch and transformers.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoTokenizer
+
+BEST, LONGEST = 20, 30  # of an answer: the tokens that are paired, and the most tokens, as in heads/span.rs
+CLASSES = {
+    "classify": "AutoModelForSequenceClassification", "regress": "AutoModelForSequenceClassification",
+    "multi-label": "AutoModelForSequenceClassification", "tag": "AutoModelForTokenClassification",
+    "span": "AutoModelForQuestionAnswering", "mlm": "AutoModelForMaskedLM",
+}  # fmt: skip
+
+
+def run(*command):
+    """The lines that a command prints on stdout."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stderr}")
+    return done.stdout.splitlines()
+
+
+class Sentence:
+    """A directory of sentence-transformers: texts or pairs to what the last module, the head, gives."""
+
+    def __init__(self, directory):
+        try:
+            from sentence_transformers import SentenceTransformer
+
+            self.model = SentenceTransformer(str(directory), device="cpu")
+            return
+        except ImportError:
+            self.model = None
+        print("  without the package sentence-transformers: its modules are computed here")
+        self.encoder = transformers.AutoModel.from_pretrained(directory).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(directory)
+        modules = json.loads((directory / "modules.json").read_text())
+        self.kinds = [module["type"].rsplit(".", 1)[1] for module in modules]
+        self.length = json.loads((directory / "sentence_bert_config.json").read_text())["max_seq_length"]
+        self.pooling = json.loads((directory / modules[1]["path"] / "config.json").read_text())
+        from safetensors.torch import load_file
+
+        self.dense = load_file(directory / modules[-1]["path"] / "model.safetensors")
+
+    def __call__(self, text, pair):
+        if self.model:
+            return torch.tensor(self.model.encode([text if pair is None else [text, pair]], show_progress_bar=False))[0].double()
+        hidden = self.encoder(**self.tokenizer(text, pair, truncation=True, max_length=self.length, return_tensors="pt"))
+        hidden = hidden.last_hidden_state[0]
+        row = hidden.mean(0) if self.pooling["pooling_mode_mean_tokens"] else hidden[0]
+        if "Normalize" in self.kinds:
+            row = row / row.norm()
+        return (self.dense["linear.weight"] @ row + self.dense["linear.bias"]).double()
+
+
+def of_texts(info, logits):
+    """The answer of a classification, a regression or several labels."""
+    kind, labels = info["kind"], json.loads(info["labels"])
+    if kind == "regress":
+        return None, [float(logits[0])]
+    probabilities = (torch.softmax(logits, 0) if kind == "classify" else torch.sigmoid(logits)).tolist()
+    if kind == "classify":
+        return labels[int(logits.argmax())], probabilities
+    return [label for label, p in zip(labels, probabilities) if p >= 0.5], probabilities
+
+
+def expected(info, answer):
+    """What `predict` says, in the form of the functions that compute it."""
+    kind = info["kind"]
+    if kind == "regress":
+        return None, [answer["score"]]
+    if kind in ("classify", "multi-label"):
+        return answer["label" if kind == "classify" else "labels"], list(answer["probabilities"].values())
+    if kind == "tag":
+        return answer["tags"], answer["probabilities"]
+    if kind == "span":
+        return answer["answer"], [answer["probability"]]
+    tokens = [token for mask in answer["masks"] for token in mask]
+    return [token["token"] for token in tokens], [token["probability"] for token in tokens]
+
+
+def of_tags(info, model, tokenizer, words):
+    """The tag of each word that has a token, and its probability; None for a sentence of several sequences."""
+    encoding = tokenizer(words, is_split_into_words=True, return_tensors="pt")
+    if encoding["input_ids"].shape[1] > json.loads(info["hyperparameters"])["max_length"]:
+        return None
+    probabilities = torch.softmax(model(**encoding).logits[0].double(), 1)
+    ids = encoding.word_ids()
+    first = [place for place, word in enumerate(ids) if word is not None and word != ids[place - 1]]
+    best, names = probabilities.max(1), json.loads(info["labels"])
+    return [names[best.indices[place]] for place in first], [float(best.values[place]) for place in first]
+
+
+def of_answers(info, model, tokenizer, question, context):
+    """The most probable span, and its share of the softmax over the best spans."""
+    span, found, none = json.loads(info["span"]), [], float("inf")
+    length = json.loads(info["hyperparameters"])["max_length"]
+    windows = tokenizer(
+        question, context, truncation="only_second", max_length=length, stride=span["stride"],
+        return_overflowing_tokens=True, return_offsets_mapping=True,
+    )  # fmt: skip
+    for window in range(len(windows["input_ids"])):
+        parts = {key: torch.tensor([windows[key][window]]) for key in tokenizer.model_input_names if key in windows}
+        output, sequence = model(**parts), windows.sequence_ids(window)
+        starts, ends = output.start_logits[0], output.end_logits[0]
+        none = min(none, float(starts[0] + ends[0]))
+        best = [values.argsort(descending=True, stable=True)[:BEST].tolist() for values in (starts, ends)]
+        for first in (place for place in best[0] if sequence[place] == 1):
+            for last in (place for place in best[1] if sequence[place] == 1 and first <= place < first + LONGEST):
+                bounds = windows["offset_mapping"][window][first][0], windows["offset_mapping"][window][last][1]
+                if bounds[0] < bounds[1]:
+                    found.append((float(starts[first] + ends[last]), bounds))
+    found.sort(key=lambda candidate: -candidate[0])
+    found = found[:BEST]
+    if span["unanswerable"]:
+        found.append((none, None))
+        found.sort(key=lambda candidate: -candidate[0])
+    weights = torch.softmax(torch.tensor([score for score, _ in found]).double(), 0)
+    bounds = found[0][1]
+    return context[slice(*bounds)] if bounds else None, [float(weights[0])]
+
+
+def of_masks(model, tokenizer, text):
+    """The five most probable tokens for each mask."""
+    encoding = tokenizer(text, return_tensors="pt")
+    probabilities = torch.softmax(model(**encoding).logits[0].double(), 1)
+    best = probabilities[encoding["input_ids"][0] == tokenizer.mask_token_id].topk(5)
+    return tokenizer.convert_ids_to_tokens(best.indices.flatten().tolist()), best.values.flatten().tolist()
+
+
+def predict(info, directory):
+    """A function from an answer of `predict`, for its text, to what transformers computes; and model and tokenizer."""
+    if (directory / "modules.json").exists():
+        sentence = Sentence(directory)
+        return lambda answer: of_texts(info, sentence(answer["text"], answer.get("pair"))), None, None
+    kind = info["kind"]
+    model = getattr(transformers, CLASSES[kind]).from_pretrained(directory).eval()
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    length = json.loads(info["hyperparameters"])["max_length"]
+
+    def texts(answer):
+        encoding = tokenizer(answer["text"], answer.get("pair"), truncation=True, max_length=length, return_tensors="pt")
+        return of_texts(info, model(**encoding).logits[0].double())
+
+    functions = {
+        "tag": lambda answer: of_tags(info, model, tokenizer, answer["words"]),
+        "span": lambda answer: of_answers(info, model, tokenizer, answer["text"], answer["pair"]),
+        "mlm": lambda answer: of_masks(model, tokenizer, answer["text"]),
+    }
+    return functions.get(kind, texts), model, tokenizer
+
+
+def compare(name, pairs, tolerance):
+    """Prints how far pairs of answers are apart; returns whether they agree."""
+    greatest, others, count = 0.0, 0, 0
+    for (label, values), (other_label, other_values) in pairs:
+        count += 1
+        others += label != other_label or len(values) != len(other_values)
+        differences = [abs(a - b) / max(1.0, abs(b)) for a, b in zip(values, other_values)]
+        greatest = max([greatest, *differences])
+    print(f"  {name}: {count} texts, greatest difference {greatest:.2e}, {others} other answers")
+    return count > 0 and others == 0 and greatest <= tolerance
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cli", required=True)
+    parser.add_argument("--task-file", required=True, type=Path)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--model", help="the base model; by default the one that the task file names")
+    parser.add_argument("--limit", type=int, default=200)
+    parser.add_argument("--tolerance", type=float, default=1e-6)
+    arguments = parser.parse_args()
+    model = ["--model", arguments.model] if arguments.model else []
+    with tempfile.TemporaryDirectory() as temporary:
+        merged, saved = Path(temporary) / "merged", Path(temporary) / "saved"
+        back, again = Path(temporary) / "back.safetensors", Path(temporary) / "again.safetensors"
+        report = json.loads(
+            run(arguments.cli, "merge", "-q", *model, "--task-file", arguments.task_file, "--out", merged)[-1]
+        )
+        info = json.loads((merged / "bitfit.json").read_text())
+        print(f"{arguments.task_file}: {info['kind']}, {info['method']}, as {report['class']} of {report['library']}")
+
+        def answers(task_file):
+            lines = run(
+                arguments.cli, "predict", "-q", *model, "--task-file", task_file, "--input", arguments.data,
+                "--output-format", "jsonl",
+            )  # fmt: skip
+            return [json.loads(line) for line in lines[: arguments.limit]]
+
+        ours = answers(arguments.task_file)
+        with torch.inference_mode():
+            function, network, tokenizer = predict(info, merged)
+            theirs = [function(answer) for answer in ours]
+        both = [(mine, other) for mine, other in zip((expected(info, answer) for answer in ours), theirs) if other]
+        agrees = compare("merge", both, arguments.tolerance)
+
+        base = arguments.model or json.loads(info["base_path"]) or info["base"]
+        run(arguments.cli, "extract", "-q", "--model", base, "--checkpoint", merged, "--out", back)
+        is_same = back.read_bytes() == arguments.task_file.read_bytes()
+        print(f"  extract(merge): {'the same bytes' if is_same else 'OTHER BYTES'}")
+        agrees &= is_same
+        if network:
+            network.save_pretrained(saved)
+            tokenizer.save_pretrained(saved)
+            flags = ["--pairs"] if info["pairs"] == "true" else []
+            flags += ["--unanswerable"] if '"unanswerable":true' in info.get("span", "") else []
+            flags += ["--max-length", str(json.loads(info["hyperparameters"])["max_length"])]
+            out = run(arguments.cli, "extract", "-q", "--model", base, "--checkpoint", saved, "--out", again, *flags)
+            out = json.loads(out[-1])
+            print(f"  saved by transformers: method {out['method']}, not held {out['not_held']}")
+            pairs = [(expected(info, mine), expected(info, other)) for mine, other in zip(answers(again), ours)]
+            agrees &= compare("extract", pairs, arguments.tolerance)
+    return 0 if agrees else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

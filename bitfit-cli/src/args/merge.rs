@@ -1,0 +1,39 @@
+//! The arguments of `merge`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+const EXAMPLES: &str = "\
+Examples:
+  bitfit-cli merge --task-file intents/task.safetensors --out intents-model
+
+  python -c 'from transformers import pipeline
+  print(pipeline(\"text-classification\", \"intents-model\")(\"hello\"))'
+
+The directory has config.json, model.safetensors in F32, the files of the
+tokenizer and a model card. A task over a sentence encoder, whose head reads
+the mean over the tokens or the plain first token, becomes a directory of
+sentence-transformers: what its encode returns are the logits of the labels,
+or the score. A task with --pair separate has no such form, and is refused.";
+
+/// The flags of `merge`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct MergeArgs {
+    /// Base model the task was trained on: a directory or a Hugging Face hub id [default: what the task file names]
+    #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
+    pub model: Option<String>,
+
+    /// Task file that finetune wrote
+    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
+    pub task_file: PathBuf,
+
+    /// Directory to write, which must not exist
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: PathBuf,
+
+    /// Print nothing on stderr but errors
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+}

@@ -1,0 +1,117 @@
+//! `average`: the mean of several task files, scored beside them.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bitfit_bert::data::{Dataset, ReadOptions};
+use bitfit_bert::model::Base;
+use bitfit_bert::presets::GlueTask;
+use bitfit_bert::run::{Table, scores_as_json};
+use bitfit_bert::train::Score;
+use bitfit_bert::{Predictor, TaskFile, artefacts};
+use bitfit_core::Backend;
+use serde_json::{Value, json};
+
+use crate::args::{AverageArgs, name_of};
+use crate::last_resort;
+use crate::output::TaskTarget;
+use crate::report;
+use crate::setup::{self, FoundTask, Job};
+
+/// Runs the command.
+pub fn run(args: AverageArgs) -> Result<ExitCode> {
+    setup::on_device(&args.machine, Averaging(&args))
+}
+
+/// The command, ready for its device.
+struct Averaging<'a>(&'a AverageArgs);
+
+impl Job for Averaging<'_> {
+    fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
+        let Self(args) = self;
+        last_resort::check_stdout()?;
+        args.files.iter().chain(&args.data).try_for_each(|path| setup::check_input(path))?;
+        let target = TaskTarget::check(&args.out)?;
+        let read = |path: &PathBuf| Ok::<_, anyhow::Error>((path.clone(), TaskFile::read(path)?));
+        let files: Vec<(PathBuf, TaskFile)> = args.files.iter().map(read).collect::<Result<_>>()?;
+        let mean = artefacts::average(&files)?;
+        // Scored first: a file that does not belong to the base leaves no mean behind.
+        let scored = args.data.as_ref().map(|data| score(args, data, device, &files, &mean)).transpose()?;
+        let written = target.write(&mean)?;
+        if !args.machine.quiet {
+            if let Some(scored) = &scored {
+                scored.table(args).lines().iter().for_each(|line| report::say(format_args!("{line}")));
+            }
+            report::say(format_args!("wrote {}: the mean of {} task files", written.display(), files.len()));
+        }
+        let scores = |scored: &Scored| {
+            let parts = scored.parts.iter().zip(&args.files);
+            let part = |(scores, path): (&Vec<Score>, &PathBuf)| json!({"file": path.display().to_string(), "metrics": scores_as_json(scores)});
+            json!({
+                "data": scored.data, "rows": scored.rows, "files": parts.map(part).collect::<Vec<Value>>(),
+                "mean": scores_as_json(&scored.mean),
+            })
+        };
+        report::print(&json!({
+            "command": "average",
+            "files": args.files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
+            "task_file": written.display().to_string(),
+            "kind": mean.info.kind.name(),
+            "method": mean.info.method.to_string(),
+            "scores": scored.as_ref().map(scores),
+            "device": args.machine.device.to_string(),
+            "precision": name_of(args.machine.precision),
+        }))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The scores of the files and of their mean.
+struct Scored {
+    data: String,
+    rows: usize,
+    parts: Vec<Vec<Score>>,
+    mean: Vec<Score>,
+}
+
+impl Scored {
+    fn table(&self, args: &AverageArgs) -> Table {
+        let metrics = self.mean.iter().map(|score| score.metric.to_string());
+        let columns = std::iter::once("task file".to_owned()).chain(metrics).collect();
+        let row = |name: String, scores: &[Score]| {
+            std::iter::once(name).chain(scores.iter().map(|score| format!("{:.4}", score.value))).collect()
+        };
+        let parts = args.files.iter().zip(&self.parts);
+        let mut rows: Vec<Vec<String>> = parts.map(|(path, scores)| row(path.display().to_string(), scores)).collect();
+        rows.push(row("their mean".into(), &self.mean));
+        Table { columns, rows }
+    }
+}
+
+/// Scores each file and the mean on the same texts.
+fn score<D: Backend>(
+    args: &AverageArgs,
+    data: &Path,
+    device: &D,
+    files: &[(PathBuf, TaskFile)],
+    mean: &TaskFile,
+) -> Result<Scored> {
+    let info = &mean.info;
+    let found = FoundTask::find(args.model.as_deref(), &args.files[0], args.machine.quiet)?;
+    let base = Base::open(device, &found.dir)?;
+    let preset: Option<GlueTask> = info.hyperparameters.task.as_ref().and_then(|task| task.parse().ok());
+    let read = args.read.labelled(info.kind, None, args.label.as_deref(), args.label_separator)?;
+    let dataset = Dataset::read(data, &ReadOptions { task: preset, ..read })?;
+    if !args.machine.quiet {
+        report::say_found(&dataset);
+        report::say_skipped(&dataset);
+    }
+    let score = |path: &Path, task: &TaskFile| -> Result<Vec<Score>> {
+        let predictor = Predictor::new(&base, path, task.clone())?;
+        Ok(predictor.evaluate(&dataset, &info.hyperparameters.metrics)?.0)
+    };
+    let parts = files.iter().map(|(path, task)| score(path, task)).collect::<Result<_>>()?;
+    let (data, rows) = (data.display().to_string(), dataset.examples.len());
+    Ok(Scored { data, rows, parts, mean: score(&args.out, mean)? })
+}

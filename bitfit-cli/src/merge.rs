@@ -1,0 +1,45 @@
+//! `merge`: a task file and its base model as one directory for transformers or sentence-transformers.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bitfit_bert::artefacts;
+use bitfit_bert::model::Base;
+use serde_json::json;
+
+use crate::args::MergeArgs;
+use crate::last_resort;
+use crate::plan::grouped;
+use crate::report;
+use crate::setup::{self, FoundTask};
+
+/// Runs the command.
+pub fn run(args: MergeArgs) -> Result<ExitCode> {
+    let device = setup::on_cpu(None)?;
+    last_resort::check_stdout()?;
+    setup::check_input(&args.task_file)?;
+    let FoundTask { file, model, dir } = FoundTask::find(args.model.as_deref(), &args.task_file, args.quiet)?;
+    let base = Base::open(&device, &dir)?;
+    let merged = artefacts::merge(&base, &file, &args.task_file, &args.out)?;
+    if !args.quiet {
+        report::say(format_args!(
+            "wrote {}: {} of {}, {} parameters",
+            args.out.display(),
+            merged.class,
+            merged.layout.library(),
+            grouped(merged.parameters)
+        ));
+    }
+    report::print(&json!({
+        "command": "merge",
+        "model": model,
+        "task_file": args.task_file.display().to_string(),
+        "out": args.out.display().to_string(),
+        "kind": file.info.kind.name(),
+        "library": merged.layout.library(),
+        "class": merged.class,
+        "parameters": merged.parameters,
+        "weights_bytes": merged.bytes,
+    }))?;
+    Ok(ExitCode::SUCCESS)
+}
