@@ -45,8 +45,8 @@ pub struct Merged {
 ///
 /// # Errors
 /// The errors of [`Predictor::new`] and of [`Layout::of`]; [`Error::TaskFile`] for a task that was calibrated;
-/// [`Error::Io`] for a directory that exists or cannot be written; [`Error::Weights`] when the base's files have changed
-/// since they were read.
+/// [`Error::Io`] for a directory that exists or cannot be written; [`Error::Weights`] when the base's files have
+/// changed since they were read.
 pub fn merge<D: Backend>(base: &Base<D>, task: &TaskFile, path: &Path, dir: &Path) -> Result<Merged> {
     task.check_uncalibrated(path)?;
     let architecture = base.architecture();
