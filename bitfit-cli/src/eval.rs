@@ -12,6 +12,7 @@ use bitfit_core::Backend;
 use crate::args::{EvalArgs, name_of};
 use crate::last_resort;
 use crate::memory;
+use crate::page::{self, Page};
 use crate::plan::grouped;
 use crate::report::{self, EvalReport};
 use crate::setup::{self, FoundTask, Job, Loaded};
@@ -33,6 +34,7 @@ impl Job for Scoring<'_> {
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     last_resort::check_stdout()?;
     [&args.task_file, &args.data].into_iter().try_for_each(|path| setup::check_input(path))?;
+    page::check(args.report.as_ref())?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
     let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
     let kind = loaded.predictor.info().kind;
@@ -45,7 +47,16 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     let dataset = Dataset::read(&args.data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
     let metrics = metrics(args, &loaded);
     let start = Instant::now();
-    let (scores, tokens) = loaded.predictor.evaluate(&dataset, &metrics)?;
+    let (scores, tokens, analysis) = match &args.report {
+        None => {
+            let (scores, tokens) = loaded.predictor.evaluate(&dataset, &metrics)?;
+            (scores, tokens, None)
+        }
+        Some(path) => {
+            let analysis = loaded.predictor.analyse(&dataset, &metrics)?;
+            (analysis.scores.clone(), analysis.tokens, Some((path, analysis)))
+        }
+    };
     let seconds = start.elapsed().as_secs_f64();
 
     let rows = dataset.examples.len();
@@ -53,6 +64,18 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         report::say_found(&dataset);
         report::say_skipped(&dataset);
         report::say(format_args!("{}  ({} rows, {seconds:.1} s)", report::scores(&scores), grouped(rows)));
+    }
+    if let Some((path, analysis)) = analysis {
+        let machine = format!("{}, {}", args.machine.device, name_of(args.machine.precision));
+        let page = Page {
+            path,
+            task_file: &args.task_file,
+            log: None,
+            analysis: Some((&args.data, analysis)),
+            facts: vec![("evaluated on".into(), machine), ("evaluation".into(), format!("{seconds:.1} s"))],
+            quiet: args.machine.quiet,
+        };
+        page.write(&loaded.predictor)?;
     }
     report::print(&EvalReport {
         command: "eval",

@@ -1,13 +1,17 @@
 //! `finetune`: from arguments to a task file.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
+use bitfit_bert::Predictor;
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{Finetune, Finished, Plan, PlanNote, SeedRuns, can_resume, check_output, scores_as_json};
+use bitfit_bert::run::{
+    Finetune, Finished, METRICS_LOG, Plan, PlanNote, SeedRuns, can_resume, check_output, scores_as_json,
+};
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
 
@@ -17,6 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
 use crate::output::OutputDirectory;
+use crate::page::{self, Page, analyse};
 use crate::plan::{grouped, plan_lines};
 use crate::progress::Progress;
 use crate::report::{self, FinetuneReport};
@@ -38,6 +43,7 @@ impl Job for Training<'_> {
         let options = args.options()?;
         last_resort::check_stdout()?;
         check_files(args)?;
+        page::check(args.report.as_ref())?;
         let out = OutputDirectory::check(&args.directories())?;
         let quiet = args.run.machine.quiet;
         let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;
@@ -52,8 +58,46 @@ impl Job for Training<'_> {
         let finished = finetune.run(&mut progress);
         progress.finish();
         out.remove_if_new_and_empty();
-        conclude(args, &plan, &finished?)
+        let finished = finished?;
+        if let (Some(path), Some(task)) = (&args.report, &finished.task) {
+            write_page(args, &base, path, &task.path, &finished)?;
+        }
+        conclude(args, &plan, &finished)
     }
+}
+
+/// Writes the page of `--report`.
+fn write_page<D: Backend>(
+    args: &FinetuneArgs,
+    base: &Base<D>,
+    path: &Path,
+    task_file: &Path,
+    finished: &Finished,
+) -> Result<()> {
+    let predictor = Predictor::open(base, task_file)?;
+    let read = args.data.read.labelled(
+        predictor.info().kind,
+        args.data.task,
+        args.data.label.as_deref(),
+        args.data.label_separator,
+    )?;
+    let answered =
+        args.data.eval.as_ref().map(|eval| Ok::<_, anyhow::Error>((&**eval, analyse(&predictor, eval, &read)?)));
+    let seconds = finished.report.state.training.as_secs_f64();
+    let log = args.out().join(METRICS_LOG);
+    let page = Page {
+        path,
+        task_file,
+        log: log.exists().then_some(&*log),
+        analysis: answered.transpose()?,
+        facts: vec![
+            ("training set".into(), args.data.train.display().to_string()),
+            ("tokens".into(), grouped(finished.report.state.tokens)),
+            ("time in steps".into(), format!("{seconds:.1} s")),
+        ],
+        quiet: args.run.machine.quiet,
+    };
+    page.write(&predictor)
 }
 
 /// Shows the plan before a run starts.

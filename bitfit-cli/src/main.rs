@@ -22,6 +22,7 @@ mod last_resort;
 mod memory;
 mod merge;
 mod output;
+mod page;
 mod plan;
 mod predict;
 mod progress;

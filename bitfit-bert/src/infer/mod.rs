@@ -1,7 +1,10 @@
 //! Prediction with a finished task: the base model with the tensors of a task file in place of its own.
 
+mod analysis;
+
 use std::path::Path;
 
+pub use analysis::{Analysis, MISTAKES, Mistake};
 use bitfit_core::Backend;
 use ndarray::{Array2, s};
 
@@ -61,6 +64,11 @@ impl<D: Backend> Predictor<D> {
             },
             error => error,
         })
+    }
+
+    /// The base that the task is over.
+    pub fn base(&self) -> &Base<D> {
+        self.model.base()
     }
 
     /// The header of the task file.

@@ -114,15 +114,15 @@ impl ChartRow {
 }
 
 /// The ends of an axis, which are ticks, and the distance of two ticks.
-struct Axis {
-    first: f64,
-    last: f64,
+pub(crate) struct Axis {
+    pub(crate) first: f64,
+    pub(crate) last: f64,
     step: f64,
 }
 
 impl Axis {
     /// An axis over values with about five ticks at round numbers.
-    fn over(values: impl Iterator<Item = f64>) -> Self {
+    pub(crate) fn over(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
         let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
         // Values that are all alike are in the middle.
@@ -135,13 +135,13 @@ impl Axis {
         Self { first: (low / step + 1e-6).floor() * step, last: (high / step - 1e-6).ceil() * step, step }
     }
 
-    fn ticks(&self) -> impl Iterator<Item = f64> {
+    pub(crate) fn ticks(&self) -> impl Iterator<Item = f64> {
         let count = ((self.last - self.first) / self.step).round() as usize;
         (0..=count).map(|tick| self.first + tick as f64 * self.step)
     }
 
     /// A tick's value with as many decimals as the step has.
-    fn label(&self, tick: f64) -> String {
+    pub(crate) fn label(&self, tick: f64) -> String {
         let decimals = (-self.step.log10().floor()).max(0.0) as usize;
         let text = format!("{tick:.decimals$}");
         if text.trim_start_matches('-').chars().all(|c| "0.".contains(c)) { text.replace('-', "") } else { text }

@@ -63,6 +63,13 @@ pub struct EvalArgs {
     )]
     pub max_length: Option<usize>,
 
+    /// Write an HTML page: scores, classes, confusions, probabilities, the worst mistakes with their texts, and what
+    /// moved in training
+    ///
+    /// It needs no network and no scripts. The scores of each class are printed too.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+
     #[command(flatten)]
     pub machine: MachineArgs,
 }

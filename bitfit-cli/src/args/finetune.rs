@@ -165,6 +165,13 @@ pub struct FinetuneArgs {
     #[arg(long, help_heading = "Output")]
     overwrite: bool,
 
+    /// Write an HTML page at the end: the course of the run, what moved, and with --eval the scores of each class,
+    /// confusions, probabilities and the worst mistakes with their texts
+    ///
+    /// It needs no network and no scripts. For one of several seeds, give its task file to eval --report.
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+
     /// New directory for a copy of the base model with the trained biases; only with --kind mlm
     ///
     /// It holds config.json, the tokenizer's files and model.safetensors, which --model and from_pretrained of

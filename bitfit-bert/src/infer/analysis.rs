@@ -1,0 +1,199 @@
+//! What a task answers on labelled texts, beyond its scores: how each class is predicted, how far probabilities can be
+//! trusted, and the worst mistakes.
+
+use bitfit_core::Backend;
+use ndarray::{Array2, Axis};
+
+use super::Predictor;
+use crate::Result;
+use crate::calibrate::Reliability;
+use crate::data::Dataset;
+use crate::heads::{Examples, Targets, argmax, logistic, softmax};
+use crate::metrics::Metric;
+use crate::metrics::class_report::{ClassReport, ClassScore};
+use crate::train::{self, Score};
+
+/// The most mistakes that are listed.
+pub const MISTAKES: usize = 20;
+
+/// What a task answers on labelled texts.
+#[derive(Clone, Debug)]
+pub struct Analysis {
+    /// The scores.
+    pub scores: Vec<Score>,
+    /// The number of texts.
+    pub rows: usize,
+    /// The number of their tokens.
+    pub tokens: usize,
+    /// The names of the classes or labels; none for other tasks.
+    pub names: Vec<String>,
+    /// How each class or tag is predicted; `None` for other tasks.
+    pub classes: Option<ClassReport>,
+    /// How each label is predicted, where a text may have several; empty for other tasks.
+    pub labels: Vec<ClassScore>,
+    /// How far probabilities can be trusted; `None` for a task without.
+    pub reliability: Option<Reliability>,
+    /// The worst mistakes, the worst first; at most [`MISTAKES`].
+    pub mistakes: Vec<Mistake>,
+}
+
+/// A wrong answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mistake {
+    /// The line of the file that the text begins on, from 1.
+    pub line: usize,
+    /// The text, and of a pair the second.
+    pub texts: Vec<String>,
+    /// What is right.
+    pub expected: String,
+    /// What was answered.
+    pub answered: String,
+    /// How wrong it is, by which mistakes are ordered: the probability of the wrong answer, or the distance of a score.
+    pub weight: f64,
+}
+
+/// A mistake before its texts are copied: how wrong, which text, and what was expected and answered.
+type Found = (f64, usize, String, String);
+
+impl<D: Backend> Predictor<D> {
+    /// Answers a labelled data set.
+    ///
+    /// # Errors
+    /// As [`Predictor::evaluate`].
+    pub fn analyse(&self, dataset: &Dataset, metrics: &[Metric]) -> Result<Analysis> {
+        let (outputs, examples, tokens) = self.outputs(dataset)?;
+        let scored = match &self.info.calibration {
+            Some(calibration) => calibration.scored(outputs.clone()),
+            None => outputs.clone(),
+        };
+        let scores = train::scores(self.model.head(), metrics, &scored, &examples)?;
+        let logits = match &self.info.calibration {
+            Some(calibration) => calibration.logits(outputs),
+            None => outputs,
+        };
+        let names = self.labels().map(|labels| labels.names().to_vec()).unwrap_or_default();
+        let mut analysis = Analysis {
+            scores,
+            rows: dataset.examples.len(),
+            tokens,
+            names,
+            classes: None,
+            labels: Vec::new(),
+            reliability: None,
+            mistakes: Vec::new(),
+        };
+        let found = match &examples.targets {
+            Targets::Classes(expected) => analysis.of_classes(&logits, expected),
+            Targets::Tags(expected) => analysis.of_tags(&logits, expected, &examples, dataset),
+            Targets::Indicators(expected) => analysis.of_labels(&logits, &scored, expected),
+            Targets::Scores(expected) => scores_apart(&logits, expected),
+            Targets::Answers(_) | Targets::Spans(_) | Targets::Masked(_) => Vec::new(),
+        };
+        analysis.mistakes = worst(found, dataset);
+        Ok(analysis)
+    }
+}
+
+impl Analysis {
+    fn of_classes(&mut self, logits: &Array2<f32>, expected: &[usize]) -> Vec<Found> {
+        let probabilities = probabilities(logits);
+        let predicted: Vec<usize> = logits.rows().into_iter().map(|row| argmax(row.iter().copied())).collect();
+        self.classes = Some(ClassReport::new(&predicted, expected, self.names.len()));
+        self.reliability = (!expected.is_empty()).then(|| Reliability::of_classes(&probabilities, expected));
+        let wrong =
+            predicted.iter().zip(expected).enumerate().filter(|(_, (predicted, expected))| predicted != expected);
+        let name = |class: usize| self.names[class].clone();
+        wrong
+            .map(|(row, (&predicted, &expected))| {
+                (f64::from(probabilities[[row, predicted]]), row, name(expected), name(predicted))
+            })
+            .collect()
+    }
+
+    fn of_tags(
+        &mut self,
+        logits: &Array2<f32>,
+        expected: &[Vec<usize>],
+        examples: &Examples,
+        dataset: &Dataset,
+    ) -> Vec<Found> {
+        let mut rows = logits.rows().into_iter();
+        let (mut predicted, mut right, mut found) = (Vec::new(), Vec::new(), Vec::new());
+        for (&text, encoding) in examples.texts.iter().zip(&examples.encodings) {
+            for (read, row) in encoding.read.iter().zip(&mut rows) {
+                let probabilities = softmax(row);
+                let (tag, tagged) = (argmax(probabilities.iter().copied()), expected[text][read.word]);
+                predicted.push(tag);
+                right.push(tagged);
+                if tag != tagged {
+                    let words = dataset.examples[text].words();
+                    let word = words.get(read.word).copied().unwrap_or_default();
+                    let tagged = format!("{word}: {}", self.names[tagged]);
+                    found.push((f64::from(probabilities[tag]), text, tagged, self.names[tag].clone()));
+                }
+            }
+        }
+        self.classes = Some(ClassReport::new(&predicted, &right, self.names.len()));
+        found
+    }
+
+    /// Labels are given from `scored` above 0, which holds the thresholds.
+    fn of_labels(&mut self, logits: &Array2<f32>, scored: &Array2<f32>, expected: &Array2<f32>) -> Vec<Found> {
+        let score = |label: usize| {
+            let given = scored.column(label).mapv(|logit| logistic(logit) >= crate::heads::THRESHOLD);
+            let has = expected.column(label).mapv(|indicator| indicator == 1.0);
+            let count = |holds: &dyn Fn(bool, bool) -> bool| {
+                given.iter().zip(&has).filter(|(given, has)| holds(**given, **has)).count()
+            };
+            ClassScore::new(count(&|given, has| given && has), count(&|given, _| given), count(&|_, has| has))
+        };
+        self.labels = (0..self.names.len()).map(score).collect();
+        let probabilities = logits.mapv(logistic);
+        self.reliability = (!expected.is_empty()).then(|| Reliability::of_labels(&probabilities, expected));
+        let mut found = Vec::new();
+        for ((row, label), &probability) in probabilities.indexed_iter() {
+            let (given, has) =
+                (logistic(scored[[row, label]]) >= crate::heads::THRESHOLD, expected[[row, label]] == 1.0);
+            if given != has {
+                let (name, weight) = (&self.names[label], if given { probability } else { 1.0 - probability });
+                let [expected, answered] = [has, given].map(|is_there| match is_there {
+                    true => name.clone(),
+                    false => format!("not {name}"),
+                });
+                found.push((f64::from(weight), row, expected, answered));
+            }
+        }
+        found
+    }
+}
+
+/// The scores of a regression, all of which are more or less wrong.
+fn scores_apart(outputs: &Array2<f32>, expected: &[f32]) -> Vec<Found> {
+    let rows = outputs.column(0).into_iter().zip(expected).enumerate();
+    rows.map(|(row, (&found, &expected))| {
+        (f64::from((found - expected).abs()), row, format!("{expected}"), format!("{found:.3}"))
+    })
+    .collect()
+}
+
+/// The softmax of each row.
+fn probabilities(logits: &Array2<f32>) -> Array2<f32> {
+    let mut all = logits.clone();
+    for mut row in all.axis_iter_mut(Axis(0)) {
+        let softmax = softmax(row.view());
+        row.iter_mut().zip(softmax).for_each(|(to, probability)| *to = probability);
+    }
+    all
+}
+
+/// The worst of what was found, of equal ones the first in the file.
+fn worst(mut found: Vec<Found>, dataset: &Dataset) -> Vec<Mistake> {
+    found.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
+    found.truncate(MISTAKES);
+    let mistake = |(weight, row, expected, answered): Found| {
+        let example = &dataset.examples[row];
+        let texts = std::iter::once(&example.text).chain(&example.pair).cloned().collect();
+        Mistake { line: example.line, texts, expected, answered, weight }
+    };
+    found.into_iter().map(mistake).collect()
+}

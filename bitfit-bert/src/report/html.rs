@@ -1,0 +1,211 @@
+//! The page of a report.
+
+use std::fmt::Write as _;
+
+use super::{Report, class_table, curve, reliability, tables};
+use crate::artefacts::heat_maps_svg;
+use crate::infer::{Analysis, Mistake};
+use crate::metrics::class_report::ClassReport;
+use crate::run::Table;
+use crate::run::chart::escaped;
+
+/// The most classes of which the page has the whole confusion matrix.
+const MATRIX: usize = 40;
+/// The most confusions that are listed beside it.
+const CONFUSIONS: usize = 15;
+/// The characters of a text that are shown at once; the rest is behind them.
+const TEXT: usize = 280;
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--back:#fff;--ink:#1f2328;--soft:#59636e;--rule:#d1d9e0;--panel:#f6f8fa;--one:#0969da;\
+--two:#bc4c00;--three:#1a7f37}
+@media (prefers-color-scheme:dark){:root{--back:#0d1117;--ink:#f0f6fc;--soft:#9198a1;--rule:#3d444d;--panel:#151b23;\
+--one:#4493f8;--two:#f0883e;--three:#3fb950}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:60rem;padding:1rem;background:var(--back);color:var(--ink);\
+font:16px/1.5 system-ui,-apple-system,\"Segoe UI\",Helvetica,Arial,sans-serif}
+h1{font-size:1.6rem;line-height:1.25;overflow-wrap:anywhere}h2{font-size:1.2rem;margin-top:2.2rem;\
+border-bottom:1px solid var(--rule);padding-bottom:.3rem}
+p.soft,figcaption{color:var(--soft);font-size:.9rem}
+.tiles{display:flex;flex-wrap:wrap;gap:.75rem;padding:0;margin:0}
+.tile{background:var(--panel);border:1px solid var(--rule);border-radius:.5rem;padding:.6rem 1rem;min-width:8rem}
+.tile b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}.tile span{color:var(--soft);font-size:.85rem}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
+th,td{padding:.3rem .6rem;border-bottom:1px solid var(--rule);text-align:right;vertical-align:top}
+th:first-child,td:first-child{text-align:left;overflow-wrap:anywhere}
+.facts td:last-child,.facts td:first-child,.texts td,.texts th{text-align:left}.texts td{overflow-wrap:anywhere}
+.matrix td,.matrix th{text-align:center;border:1px solid var(--rule)}.matrix th{font-weight:500}
+svg{width:100%;max-width:44rem;height:auto}svg.square{max-width:22rem}
+.grid{stroke:var(--rule)}.tick{fill:var(--soft);font-size:12px}.diagonal{stroke:var(--soft);stroke-dasharray:4 4}
+.line{fill:none;stroke-width:2}.line.one{stroke:var(--one)}.line.two{stroke:var(--two)}.line.three{stroke:var(--three)}
+.dot.one,.bar{fill:var(--one)}.dot.two{fill:var(--two)}.dot.three{fill:var(--three)}
+.legend{display:flex;gap:1.2rem;margin:.2rem 0;font-size:.9rem}.key::before{content:\"\";display:inline-block;\
+width:1.2rem;height:.2rem;margin-right:.4rem;vertical-align:middle}
+.key.one::before{background:var(--one)}.key.two::before{background:var(--two)}.key.three::before{background:var(--three)}
+figure{margin:1rem 0}details summary{cursor:pointer}";
+
+/// The whole page.
+pub(super) fn page(report: &Report) -> String {
+    let title = escaped(&report.title);
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>\n{STYLE}\n</style></head><body>\n<h1>{title}</h1>\n"
+    );
+    if let Some((file, analysis)) = &report.analysis {
+        scores(&mut page, file, analysis);
+    }
+    section(&mut page, "Settings", &facts(&report.facts));
+    section(&mut page, "Course of the run", &course(report));
+    if let Some((_, analysis)) = &report.analysis {
+        let table = class_table(analysis).map(|table| html_table(&table)).unwrap_or_default();
+        section(&mut page, "Classes", &table);
+        section(
+            &mut page,
+            "Confusions",
+            &analysis.classes.as_ref().map_or_else(String::new, |report| confusion(report, &analysis.names)),
+        );
+        section(&mut page, "Probabilities", &probabilities(analysis));
+        section(&mut page, "Worst mistakes", &mistakes(&analysis.mistakes));
+    }
+    section(&mut page, "What moved", &movement(report));
+    page.push_str("</body></html>\n");
+    page
+}
+
+/// A section, unless it is empty.
+fn section(page: &mut String, title: &str, content: &str) {
+    if !content.is_empty() {
+        _ = writeln!(page, "<section><h2>{title}</h2>\n{content}</section>");
+    }
+}
+
+fn scores(page: &mut String, file: &str, analysis: &Analysis) {
+    page.push_str("<div class=\"tiles\">\n");
+    for score in &analysis.scores {
+        let name = score.metric.name();
+        _ = writeln!(page, "<div class=\"tile\"><b>{:.4}</b><span>{name}</span></div>", score.value);
+    }
+    let file = escaped(file);
+    _ = writeln!(page, "<div class=\"tile\"><b>{}</b><span>texts of {file}</span></div>\n</div>", analysis.rows);
+}
+
+fn facts(facts: &[(String, String)]) -> String {
+    if facts.is_empty() {
+        return String::new();
+    }
+    let row =
+        |(name, value): &(String, String)| format!("<tr><td>{}</td><td>{}</td></tr>\n", escaped(name), escaped(value));
+    format!(
+        "<div class=\"wide\"><table class=\"facts\">\n{}</table></div>\n",
+        facts.iter().map(row).collect::<String>()
+    )
+}
+
+fn course(report: &Report) -> String {
+    let course = &report.course;
+    if course.is_empty() {
+        return String::new();
+    }
+    let figure = |caption: &str, drawing: String| match drawing.is_empty() {
+        true => String::new(),
+        false => format!("<figure>{drawing}<figcaption>{caption}</figcaption></figure>\n"),
+    };
+    figure("Loss of the logged steps", curve::curve(std::slice::from_ref(&course.loss)))
+        + &figure("Scores on the evaluation set", curve::curve(&course.scores))
+        + &figure("Learning rate", curve::curve(std::slice::from_ref(&course.rate)))
+}
+
+/// The rows of a table, its first column to the left.
+fn html_table(table: &Table) -> String {
+    let cells = |row: &[String], tag: &str| -> String {
+        row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect()
+    };
+    let rows: String = table.rows.iter().map(|row| format!("<tr>{}</tr>\n", cells(row, "td"))).collect();
+    format!("<div class=\"wide\"><table>\n<tr>{}</tr>\n{rows}</table></div>\n", cells(&table.columns, "th"))
+}
+
+fn confusion(report: &ClassReport, names: &[String]) -> String {
+    let mut content = String::new();
+    if names.len() <= MATRIX {
+        content.push_str("<p class=\"soft\">Rows are what is right, columns what was answered.</p>\n");
+        content.push_str("<div class=\"wide\"><table class=\"matrix\">\n<tr><th></th>");
+        names.iter().for_each(|name| _ = write!(content, "<th>{}</th>", escaped(name)));
+        content.push_str("</tr>\n");
+        for (name, row) in names.iter().zip(report.confusion.rows()) {
+            _ = write!(content, "<tr><th>{}</th>", escaped(name));
+            let total = row.sum().max(1) as f64;
+            for &count in row {
+                // The share of the class by the strength of the colour.
+                let share = (count as f64 / total * 70.0).round();
+                let back = format!("background:color-mix(in srgb,var(--one) {share}%,transparent)");
+                let text = if count > 0 { count.to_string() } else { String::new() };
+                _ = write!(content, "<td style=\"{back}\">{text}</td>");
+            }
+            content.push_str("</tr>\n");
+        }
+        content.push_str("</table></div>\n");
+    }
+    let most = tables::confusions(report, names, CONFUSIONS);
+    if !most.is_empty() {
+        let columns = ["what is right", "what was answered", "texts"].map(str::to_owned).to_vec();
+        let rows = most.into_iter().map(|(right, answered, count)| vec![right, answered, count.to_string()]).collect();
+        let table = html_table(&Table { columns, rows });
+        _ = write!(content, "<details><summary>The most frequent confusions</summary>\n{table}</details>\n");
+    }
+    content
+}
+
+fn probabilities(analysis: &Analysis) -> String {
+    let Some(found) = &analysis.reliability else { return String::new() };
+    format!(
+        "<figure>{}<figcaption>The share of right answers by their probability; on the dashed line both are equal. \
+         Expected calibration error {:.4}, mean loss {:.4}.</figcaption></figure>\n",
+        reliability::diagram(found),
+        found.ece,
+        found.loss
+    )
+}
+
+fn mistakes(mistakes: &[Mistake]) -> String {
+    if mistakes.is_empty() {
+        return String::new();
+    }
+    let mut content = String::from(
+        "<div class=\"wide\"><table class=\"texts\">\n<tr><th>line</th><th>text</th><th>right</th><th>answered</th>\
+         <th>by</th></tr>\n",
+    );
+    for mistake in mistakes {
+        let texts: Vec<String> = mistake.texts.iter().map(|text| shown(text)).collect();
+        let (expected, answered) = (escaped(&mistake.expected), escaped(&mistake.answered));
+        _ = writeln!(
+            content,
+            "<tr><td>{}</td><td>{}</td><td>{expected}</td><td>{answered}</td><td>{:.3}</td></tr>",
+            mistake.line,
+            texts.join("<br>"),
+            mistake.weight
+        );
+    }
+    content.push_str("</table></div>\n");
+    content
+}
+
+/// A text, of which a long one is shown in part.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(TEXT) {
+        Some((end, _)) => {
+            format!("<details><summary>{} …</summary>{}</details>", escaped(&text[..end]), escaped(&text[end..]))
+        }
+        None => escaped(text),
+    }
+}
+
+fn movement(report: &Report) -> String {
+    match &report.movement {
+        Some(map) if !map.rows.is_empty() => {
+            format!("<div class=\"wide\">{}</div>\n", heat_maps_svg(std::slice::from_ref(map)))
+        }
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,116 @@
+//! `--report`: the page of a run or of an evaluation, and its table of classes on the terminal.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use bitfit_bert::artefacts::Contents;
+use bitfit_bert::data::{Dataset, ReadOptions};
+use bitfit_bert::infer::Analysis;
+use bitfit_bert::report::{Course, Report, class_table};
+use bitfit_bert::task_file::TaskInfo;
+use bitfit_bert::{Predictor, TaskFile};
+use bitfit_core::Backend;
+
+use crate::plan::grouped;
+use crate::report;
+
+/// The most classes whose table is printed on the terminal.
+const CLASSES: usize = 40;
+
+/// Refuses a page in the place of something that is not a file.
+pub fn check(path: Option<&PathBuf>) -> Result<()> {
+    match path.filter(|path| path.is_dir()) {
+        Some(path) => bail!("--report {}: it is a directory; name a file in it", path.display()),
+        None => Ok(()),
+    }
+}
+
+/// A page that is to be written.
+pub struct Page<'a> {
+    /// Where.
+    pub path: &'a Path,
+    /// The task file.
+    pub task_file: &'a Path,
+    /// The log of its run.
+    pub log: Option<&'a Path>,
+    /// The texts that were answered, if any, and where they came from.
+    pub analysis: Option<(&'a Path, Analysis)>,
+    /// Further facts.
+    pub facts: Vec<(String, String)>,
+    pub quiet: bool,
+}
+
+impl Page<'_> {
+    /// Writes the page, and prints its table of classes.
+    pub fn write<D: Backend>(self, predictor: &Predictor<D>) -> Result<()> {
+        let Self { path, task_file, log, analysis, facts, quiet } = self;
+        let task = TaskFile::read(task_file)?;
+        let contents = Contents::of(&task, task_file, Some(predictor.base()))?;
+        let movement = contents.heat_map("mean absolute change by kind and layer".into());
+        let mut all = facts_of(&task.info);
+        all.push(("trained scalars".into(), grouped(contents.scalars(false) + contents.scalars(true))));
+        all.extend(facts);
+        all.push(("bitfit".into(), env!("CARGO_PKG_VERSION").into()));
+        if !quiet
+            && let Some(table) = analysis.as_ref().and_then(|(_, analysis)| class_table(analysis))
+            && table.rows.len() <= CLASSES
+        {
+            table.lines().iter().for_each(|line| report::say(format_args!("{line}")));
+        }
+        let page = Report {
+            title: title(&task.info, task_file),
+            facts: all,
+            course: log.map(Course::read).transpose()?.unwrap_or_default(),
+            analysis: analysis.map(|(data, analysis)| (data.display().to_string(), analysis)),
+            movement: Some(movement),
+        };
+        page.write(path)?;
+        if !quiet {
+            report::say(format_args!("report: {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// The answers of a task on a labelled file.
+pub fn analyse<D: Backend>(predictor: &Predictor<D>, path: &Path, read: &ReadOptions) -> Result<Analysis> {
+    let dataset = Dataset::read(path, read)?;
+    Ok(predictor.analyse(&dataset, &predictor.info().hyperparameters.metrics)?)
+}
+
+fn title(info: &TaskInfo, task_file: &Path) -> String {
+    let task = info.hyperparameters.task.as_ref().map_or_else(|| info.kind.to_string(), Clone::clone);
+    format!("{task}: {}", task_file.display())
+}
+
+/// What the header of a task file says of its training.
+fn facts_of(info: &TaskInfo) -> Vec<(String, String)> {
+    let training = &info.hyperparameters;
+    let batch = match (training.batch_size, training.batch_tokens) {
+        (Some(size), _) => format!("{size} texts"),
+        (None, Some(tokens)) => format!("{tokens} tokens"),
+        (None, None) => "unknown".into(),
+    };
+    let mut rate = format!("{}, {}", training.learning_rate, training.schedule);
+    training.learning_rates.iter().for_each(|(group, value)| rate += &format!("; {group} {value}"));
+    let mut facts = vec![
+        ("base model", info.base.clone()),
+        ("kind", info.kind.to_string()),
+        ("read-out", info.pooling.to_string()),
+        ("method", info.method.to_string()),
+        ("learning rate", rate),
+        ("epochs", format!("{} ({} steps)", training.epochs, grouped(training.steps))),
+        ("batch", batch),
+        ("maximum length", format!("{} tokens", training.max_length)),
+        ("seed", info.seed.to_string()),
+        ("device", format!("{}, {}", training.device, training.precision)),
+    ];
+    if let Some(best) = &info.best {
+        let step = best.step.map(|step| format!(", step {step}")).unwrap_or_default();
+        facts.push(("kept", format!("epoch {}{step}", best.epoch)));
+    }
+    if let Some(calibration) = &info.calibration {
+        facts.push(("temperature", calibration.temperature.to_string()));
+    }
+    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
