@@ -81,7 +81,7 @@ impl Network<'_> {
         let padding = self.graph.int(padding.into());
         let is_padding = self.graph.call(scope, "Equal", &[ids, &padding]);
         let is_other = self.graph.call(scope, "Not", &[&is_padding]);
-        let is_other = self.to_int(scope, &is_other);
+        let is_other = self.int_of(scope, &is_other);
         let counted = self.graph.node(format!("{scope}/counted"), "Mul", &[&is_other, mask], Vec::new());
         let count = self.graph.call(scope, "CumSum", &[&counted, &axis]);
         let number = self.graph.call(scope, "Mul", &[&count, &counted]);
@@ -92,7 +92,7 @@ impl Network<'_> {
     /// position bias `[batch, N, sequence, sequence]`.
     fn attention_bias(&mut self, scope: &str, ids: &Value, mask: &Value) -> Value {
         let (one, lowest, axes) = (self.graph.float(1.0), self.graph.float(f32::MIN), self.graph.ints(&[1, 2]));
-        let mask = self.to_float(scope, mask);
+        let mask = self.float_of(scope, mask);
         let is_padding = self.graph.call(scope, "Sub", &[&one, &mask]);
         let hidden = self.graph.call(scope, "Mul", &[&is_padding, &lowest]);
         let hidden = self.graph.call(scope, "Unsqueeze", &[&hidden, &axes]);

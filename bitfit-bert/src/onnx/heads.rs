@@ -96,7 +96,7 @@ impl Network<'_> {
     /// The row of each text's first token, which is behind the padding where that comes first.
     fn first_token(&mut self, scope: &str, encoded: &Encoded) -> Value {
         let axis = vec![("axis", Attribute::Int(1)), ("keepdims", Attribute::Int(1))];
-        let mask = self.to_float(scope, &encoded.mask);
+        let mask = self.float_of(scope, &encoded.mask);
         let first = self.graph.node(format!("{scope}/ArgMax"), "ArgMax", &[&mask], axis);
         self.graph.call_with(scope, "GatherND", &[&encoded.rows, &first], "batch_dims", Attribute::Int(1))
     }
@@ -104,7 +104,7 @@ impl Network<'_> {
     /// The mean over each text's tokens.
     fn mean(&mut self, scope: &str, encoded: &Encoded) -> Value {
         let [columns, tokens] = [2, 1].map(|axis| self.graph.ints(&[axis]));
-        let mask = self.to_float(scope, &encoded.mask);
+        let mask = self.float_of(scope, &encoded.mask);
         let mask = self.graph.call(scope, "Unsqueeze", &[&mask, &columns]);
         let graph = &mut self.graph;
         let rows = graph.call(scope, "Mul", &[&encoded.rows, &mask]);

@@ -90,12 +90,12 @@ impl Network<'_> {
     }
 
     /// Integers as floats.
-    pub(super) fn to_float(&mut self, scope: &str, x: &Value) -> Value {
+    pub(super) fn float_of(&mut self, scope: &str, x: &Value) -> Value {
         self.graph.call_with(scope, "Cast", &[x], "to", Attribute::Int(super::model::FLOAT))
     }
 
     /// Booleans as integers.
-    pub(super) fn to_int(&mut self, scope: &str, x: &Value) -> Value {
+    pub(super) fn int_of(&mut self, scope: &str, x: &Value) -> Value {
         self.graph.call_with(scope, "Cast", &[x], "to", Attribute::Int(super::model::INT64))
     }
 
