@@ -32,7 +32,7 @@ pub use contents::{Contents, TensorSummary};
 pub use differences::{Differences, FieldDifference};
 pub use extract::{Extracted, extract};
 pub use header::{HEADER_FILE, MASKS_FILE};
-pub use heat_map::{HeatMap, heat_maps_svg};
+pub use heat_map::{HeatMap, HeatRow, heat_maps_svg};
 pub use layout::Layout;
 pub use merge::{Merged, merge};
 pub use moved::MovedTensor;

@@ -34,8 +34,10 @@ p.soft,figcaption{color:var(--soft);font-size:.9rem}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .6rem;border-bottom:1px solid var(--rule);text-align:right;vertical-align:top}
 th:first-child,td:first-child{text-align:left;overflow-wrap:anywhere}
-.facts td:last-child,.facts td:first-child,.texts td,.texts th{text-align:left}.texts td{overflow-wrap:anywhere}
-.matrix td,.matrix th{text-align:center;border:1px solid var(--rule)}.matrix th{font-weight:500}
+.facts td:last-child,.facts td:first-child,.texts td,.texts th{text-align:left;\
+white-space:nowrap}.texts td:nth-child(2){white-space:normal;overflow-wrap:anywhere;min-width:16rem}
+.matrix td,.matrix th{text-align:center;border:1px solid var(--rule);min-width:2.2rem}\
+.matrix th{font-weight:500}.matrix th:first-child{text-align:left;white-space:nowrap}
 svg{width:100%;max-width:44rem;height:auto}svg.square{max-width:22rem}
 .grid{stroke:var(--rule)}.tick{fill:var(--soft);font-size:12px}.diagonal{stroke:var(--soft);stroke-dasharray:4 4}
 .line{fill:none;stroke-width:2}.line.one{stroke:var(--one)}.line.two{stroke:var(--two)}.line.three{stroke:var(--three)}
@@ -67,7 +69,9 @@ pub(super) fn page(report: &Report) -> String {
             &analysis.classes.as_ref().map_or_else(String::new, |report| confusion(report, &analysis.names)),
         );
         section(&mut page, "Probabilities", &probabilities(analysis));
-        section(&mut page, "Worst mistakes", &mistakes(&analysis.mistakes));
+        let is_score = analysis.classes.is_none() && analysis.labels.is_empty();
+        let weight = if is_score { "distance" } else { "probability" };
+        section(&mut page, "Worst mistakes", &mistakes(&analysis.mistakes, weight));
     }
     section(&mut page, "What moved", &movement(report));
     page.push_str("</body></html>\n");
@@ -112,9 +116,11 @@ fn course(report: &Report) -> String {
         true => String::new(),
         false => format!("<figure>{drawing}<figcaption>{caption}</figcaption></figure>\n"),
     };
+    // A constant one is among the settings.
+    let changes = course.rate.points.windows(2).any(|pair| pair[0].1 != pair[1].1);
     figure("Loss of the logged steps", curve::curve(std::slice::from_ref(&course.loss)))
         + &figure("Scores on the evaluation set", curve::curve(&course.scores))
-        + &figure("Learning rate", curve::curve(std::slice::from_ref(&course.rate)))
+        + &figure("Learning rate", curve::curve(if changes { std::slice::from_ref(&course.rate) } else { &[] }))
 }
 
 /// The rows of a table, its first column to the left.
@@ -129,12 +135,15 @@ fn html_table(table: &Table) -> String {
 fn confusion(report: &ClassReport, names: &[String]) -> String {
     let mut content = String::new();
     if names.len() <= MATRIX {
-        content.push_str("<p class=\"soft\">Rows are what is right, columns what was answered.</p>\n");
+        content
+            .push_str("<p class=\"soft\">Rows are what is right, columns, by their numbers, what was answered.</p>\n");
         content.push_str("<div class=\"wide\"><table class=\"matrix\">\n<tr><th></th>");
-        names.iter().for_each(|name| _ = write!(content, "<th>{}</th>", escaped(name)));
+        for (number, name) in names.iter().enumerate() {
+            _ = write!(content, "<th title=\"{}\">{}</th>", escaped(name), number + 1);
+        }
         content.push_str("</tr>\n");
-        for (name, row) in names.iter().zip(report.confusion.rows()) {
-            _ = write!(content, "<tr><th>{}</th>", escaped(name));
+        for (number, (name, row)) in names.iter().zip(report.confusion.rows()).enumerate() {
+            _ = write!(content, "<tr><th>{} {}</th>", number + 1, escaped(name));
             let total = row.sum().max(1) as f64;
             for &count in row {
                 // The share of the class by the strength of the colour.
@@ -168,14 +177,15 @@ fn probabilities(analysis: &Analysis) -> String {
     )
 }
 
-fn mistakes(mistakes: &[Mistake]) -> String {
+fn mistakes(mistakes: &[Mistake], weight: &str) -> String {
     if mistakes.is_empty() {
         return String::new();
     }
     let mut content = String::from(
         "<div class=\"wide\"><table class=\"texts\">\n<tr><th>line</th><th>text</th><th>right</th><th>answered</th>\
-         <th>by</th></tr>\n",
+         <th>",
     );
+    _ = writeln!(content, "{weight}</th></tr>");
     for mistake in mistakes {
         let texts: Vec<String> = mistake.texts.iter().map(|text| shown(text)).collect();
         let (expected, answered) = (escaped(&mistake.expected), escaped(&mistake.answered));

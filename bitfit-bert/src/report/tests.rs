@@ -1,1 +1,140 @@
+use ndarray::arr2;
 
+use super::*;
+use crate::artefacts::HeatRow;
+use crate::calibrate::Reliability;
+use crate::infer::Mistake;
+use crate::metrics::Metric;
+use crate::metrics::class_report::{ClassReport, ClassScore};
+use crate::train::Score;
+
+fn analysis() -> Analysis {
+    let probabilities = arr2(&[[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]);
+    let long = "word ".repeat(100) + "<end>";
+    let mistake = |text: &str| Mistake {
+        line: 4,
+        texts: vec![text.into(), "a & b".into()],
+        expected: "yes".into(),
+        answered: "<no>".into(),
+        weight: 0.7,
+    };
+    Analysis {
+        scores: vec![Score { metric: Metric::Accuracy, value: 2.0 / 3.0 }],
+        rows: 3,
+        tokens: 12,
+        names: vec!["<no>".into(), "yes".into()],
+        classes: Some(ClassReport::new(&[0, 1, 0], &[0, 1, 1], 2)),
+        labels: Vec::new(),
+        reliability: Some(Reliability::of_classes(&probabilities, &[0, 1, 1])),
+        mistakes: vec![mistake("<script>alert(1)</script>"), mistake(&long)],
+    }
+}
+
+fn report() -> Report {
+    let points = |values: &[f64]| values.iter().enumerate().map(|(at, &value)| (at as f64 + 1.0, value)).collect();
+    let series = |name: &str, values: &[f64]| Series { name: name.into(), points: points(values) };
+    let many: Vec<f64> = (0..5000).map(|step| 1.0 / f64::from(step + 1)).collect();
+    Report {
+        title: "a <title>".into(),
+        facts: vec![("method".into(), "bitfit & more".into())],
+        course: Course {
+            loss: series("loss", &many),
+            rate: series("learning rate", &[1e-3; 9]),
+            scores: vec![series("accuracy", &[0.5, f64::NAN, 0.75]), series("f1", &[0.4])],
+        },
+        analysis: Some(("dev.tsv".into(), analysis())),
+        movement: Some(HeatMap {
+            title: "moved".into(),
+            rows: vec![HeatRow { label: "query".into(), cells: vec![Some(0.1)] }],
+        }),
+    }
+}
+
+/// Checks that elements are closed in their order, and returns the page without its style.
+fn well_formed(page: &str) -> String {
+    let (head, rest) = page.split_once("<style>").unwrap();
+    let (_, rest) = rest.split_once("</style>").unwrap();
+    let body = format!("{head}{rest}").replacen("<!DOCTYPE html>", "", 1);
+    let mut open: Vec<String> = Vec::new();
+    for tag in body.split('<').skip(1).map(|part| part.split('>').next().unwrap()) {
+        let name = tag.trim_start_matches('/').split(|c: char| c.is_whitespace()).next().unwrap().to_owned();
+        match () {
+            () if tag.starts_with('/') => assert_eq!(open.pop(), Some(name), "{tag}"),
+            () if tag.ends_with('/') || ["meta", "br"].contains(&&*name) => {}
+            () => open.push(name),
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+    body
+}
+
+#[test]
+fn the_page_is_well_formed_and_self_contained_and_escapes_what_it_quotes() {
+    let page = html::page(&report());
+    let body = well_formed(&page);
+    for part in [
+        "a &lt;title&gt;",
+        "bitfit &amp; more",
+        "&lt;script&gt;alert(1)&lt;/script&gt;<br>a &amp; b",
+        "&lt;end&gt;</details>",
+        "0.6667",
+        "reliability diagram",
+        "What moved",
+        "prefers-color-scheme:dark",
+        "width=device-width",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!body.contains("<script") && !page.contains("url(") && !page.contains("NaN"));
+    assert!(!page.replace("http://www.w3.org/2000/svg", "").contains("http"), "nothing from the network");
+    assert_eq!(page.matches("<polyline").count(), 2, "the loss and the accuracy; a constant rate is no curve");
+    assert_eq!(page.matches("<circle").count(), 1, "a single score is a point");
+    let longest = page.lines().filter(|line| line.contains("<polyline")).map(str::len).max().unwrap();
+    assert!(longest < 20_000, "5000 steps are thinned to what can be seen: {longest}");
+}
+
+#[test]
+fn what_is_empty_is_left_out() {
+    let empty = Report { title: "empty".into(), ..Report::default() };
+    let page = html::page(&empty);
+    well_formed(&page);
+    assert!(!page.contains("<section>"));
+    let regression =
+        Analysis { names: Vec::new(), classes: None, reliability: None, mistakes: Vec::new(), ..analysis() };
+    let page = html::page(&Report { analysis: Some(("dev.tsv".into(), regression)), ..empty });
+    well_formed(&page);
+    assert!(page.contains("0.6667") && !page.contains("<section>"));
+}
+
+#[test]
+fn the_table_of_classes_has_their_means_and_that_of_labels_has_none() {
+    let lines = class_table(&analysis()).unwrap().lines();
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["class", "precision", "recall", "F1", "support"]);
+    assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["<no>", "0.5000", "1.0000", "0.6667", "1"]);
+    assert_eq!(lines.len(), 5);
+    let labels = vec![ClassScore::new(1, 2, 1), ClassScore::new(0, 0, 0)];
+    let several = Analysis { classes: None, labels, ..analysis() };
+    assert_eq!(class_table(&several).unwrap().rows.len(), 2);
+    assert!(class_table(&Analysis { classes: None, ..analysis() }).is_none());
+}
+
+#[test]
+fn the_course_is_read_from_the_log_of_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics.jsonl");
+    let log = "{\"step\":1,\"epoch\":1,\"loss\":0.5,\"lr\":0.001,\"grad_norm\":1.0}\n\
+               {\"epoch\":1,\"step\":3,\"eval\":{\"accuracy\":0.25,\"f1\":0.5}}\n\
+               {\"step\":5,\"epoch\":1,\"loss\":0.25,\"lr\":0.002,\"grad_norm\":1.0}\n\
+               {\"epoch\":1,\"eval\":{\"accuracy\":0.75,\"f1\":1.0}}\n";
+    std::fs::write(&path, log).unwrap();
+    let course = Course::read(&path).unwrap();
+    assert_eq!(course.loss.points, [(1.0, 0.5), (5.0, 0.25)]);
+    assert_eq!(course.rate.points, [(1.0, 0.001), (5.0, 0.002)]);
+    assert_eq!(course.scores[0], Series { name: "accuracy".into(), points: vec![(3.0, 0.25), (5.0, 0.75)] });
+    assert_eq!(course.scores[1].name, "f1");
+    for (bad, line) in [("{\"step\":1}\n", 1), ("nonsense", 1), ("\n{\"eval\":{\"f1\":\"x\"}}", 2), ("[1]", 1)] {
+        std::fs::write(&path, bad).unwrap();
+        let message = Course::read(&path).unwrap_err().to_string();
+        assert!(message.contains(&format!("metrics.jsonl, line {line}: ")), "{message}");
+    }
+}

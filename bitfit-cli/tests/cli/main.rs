@@ -19,6 +19,7 @@ mod masked_lm;
 mod methods;
 mod multi_label;
 mod output;
+mod page;
 mod plan;
 mod predict;
 mod rates;
