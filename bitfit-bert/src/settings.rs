@@ -57,6 +57,9 @@ pub enum Setting {
     /// The metrics of the evaluation.
     #[strum(serialize = "the list of metrics")]
     Metrics,
+    /// The folds of a cross-validation.
+    #[strum(serialize = "the number of folds")]
+    Folds,
     /// The seeds of several runs.
     #[strum(serialize = "the list of seeds")]
     Seeds,

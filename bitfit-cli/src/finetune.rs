@@ -10,13 +10,14 @@ use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
-    Finetune, Finished, METRICS_LOG, Plan, PlanNote, SeedRuns, can_resume, check_output, scores_as_json,
+    Finetune, Finished, FoldRuns, METRICS_LOG, Plan, PlanNote, SeedRuns, can_resume, check_output, scores_as_json,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
 
 use crate::STOPPED;
 use crate::args::{FinetuneArgs, Seeds, name_of};
+use crate::folds;
 use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
@@ -49,6 +50,9 @@ impl Job for Training<'_> {
         let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;
         if let Some(Seeds(seeds)) = &args.seeds {
             return seeds::run(args, SeedRuns::prepare(&base, options, seeds)?, out);
+        }
+        if let Some(folds) = args.folds {
+            return folds::run(args, &base, FoldRuns::prepare(&base, options, folds)?, out);
         }
         let finetune = Finetune::prepare(&base, options)?;
         let plan = finetune.plan().clone();

@@ -16,6 +16,7 @@ mod eval;
 mod export;
 mod extract;
 mod finetune;
+mod folds;
 mod inspect;
 mod interrupt;
 mod last_resort;

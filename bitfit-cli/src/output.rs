@@ -16,8 +16,13 @@ use bitfit_bert::run::{
 
 use crate::last_resort;
 
+/// The answers of a cross-validation, to each row by a model that has not seen it.
+pub const OUT_OF_FOLD: &str = "out_of_fold.jsonl";
+/// The rows whose label is likely to be wrong.
+pub const SUSPECTS: &str = "suspects.tsv";
+
 /// The files that a run or a comparison writes into its directory.
-pub const FILES: [&str; 8] = [
+pub const FILES: [&str; 10] = [
     TASK_FILE,
     METRICS_LOG,
     STATE_FILE,
@@ -26,6 +31,8 @@ pub const FILES: [&str; 8] = [
     COMPARISON_MARKDOWN,
     COMPARISON_CSV,
     COMPARISON_CHART,
+    OUT_OF_FOLD,
+    SUSPECTS,
 ];
 
 /// The directory of `--out` and those in it, each of which exists or can be created, and takes files.

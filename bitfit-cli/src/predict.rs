@@ -19,7 +19,7 @@ use crate::output::{self, Sink};
 use crate::plan::grouped;
 use crate::setup::{self, FoundTask, Job, Loaded};
 use crate::{interrupt, report, threads};
-use answer::Answer;
+pub use answer::Answer;
 
 /// The number of texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;

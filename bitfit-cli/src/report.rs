@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use bitfit_bert::data::Dataset;
+use bitfit_bert::run::MeanScore;
 use bitfit_bert::train::{BestEpoch, Score, StopReason};
 use serde::Serialize;
 use serde_json::Value;
@@ -104,6 +105,45 @@ pub struct BestSeedReport {
     pub seed: u64,
     #[serde(flatten)]
     pub epoch: BestReport,
+}
+
+/// The result of `finetune` with folds.
+#[derive(Debug, Serialize)]
+pub struct FoldsReport<'a> {
+    pub command: &'static str,
+    pub model: &'a str,
+    pub task: Option<&'static str>,
+    pub method: String,
+    pub trainable: usize,
+    pub total: usize,
+    /// The number of texts that were dealt to the folds.
+    pub rows: usize,
+    pub folds: Vec<FoldReport>,
+    /// The means of the scores over the folds.
+    pub metrics: Value,
+    /// Their standard deviations; null for a single run.
+    pub deviations: Value,
+    /// The file of the answers; null if the runs were stopped.
+    pub answers: Option<String>,
+    /// The file of the rows whose label is likely to be wrong; null where there are none.
+    pub suspects: Option<String>,
+    pub peak_rss_bytes: Option<u64>,
+    pub device: String,
+    pub precision: String,
+    pub end: &'static str,
+}
+
+/// The run of a fold.
+#[derive(Debug, Serialize)]
+pub struct FoldReport {
+    pub fold: usize,
+    /// The number of its texts.
+    pub rows: usize,
+    pub best: Option<BestReport>,
+    pub metrics: Value,
+    pub seconds: f64,
+    pub task_file: Option<String>,
+    pub end: &'static str,
 }
 
 /// The result of `calibrate`.
@@ -255,6 +295,11 @@ pub fn end(stop: &StopReason) -> &'static str {
         StopReason::Stopped => "stopped",
         StopReason::Diverged { .. } => "diverged",
     }
+}
+
+/// A value of each mean, by metric.
+pub fn of_means(means: &[MeanScore], value: fn(&MeanScore) -> Option<f64>) -> Value {
+    Value::Object(means.iter().map(|mean| (mean.metric.name().to_owned(), value(mean).into())).collect())
 }
 
 /// The epoch that a task file holds, with the score that chose it.

@@ -7,7 +7,6 @@ use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{FinishedSeeds, MeanScore, Plan, SeedRun, SeedRuns, Table, scores_as_json};
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
-use serde_json::Value;
 
 use crate::STOPPED;
 use crate::args::{FinetuneArgs, name_of};
@@ -17,7 +16,7 @@ use crate::memory;
 use crate::output::OutputDirectory;
 use crate::plan::grouped;
 use crate::progress::Progress;
-use crate::report::{self, BestSeedReport, SeedReport, SeedsReport};
+use crate::report::{self, BestSeedReport, SeedReport, SeedsReport, of_means};
 
 /// Makes the runs and reports them.
 pub fn run<D: Backend>(args: &FinetuneArgs, runs: SeedRuns<D>, out: OutputDirectory) -> Result<ExitCode> {
@@ -55,9 +54,6 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &FinishedSeeds) -> Resul
         }
     }
     let seconds = runs.iter().map(|run| run.finished.report.state.training.as_secs_f64()).sum();
-    let of_means = |value: fn(&MeanScore) -> Option<f64>| -> Value {
-        Value::Object(means.iter().map(|mean| (mean.metric.name().to_owned(), value(mean).into())).collect())
-    };
     report::print(&SeedsReport {
         command: "finetune",
         model: &args.data.model,
@@ -68,8 +64,8 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &FinishedSeeds) -> Resul
         total: plan.total,
         seeds: runs.iter().map(seed_report).collect(),
         best: best.and_then(|run| Some(BestSeedReport { seed: run.seed, epoch: report::best(run.best())? })),
-        metrics: of_means(|mean| Some(mean.mean)),
-        deviations: of_means(|mean| mean.deviation),
+        metrics: of_means(&means, |mean| Some(mean.mean)),
+        deviations: of_means(&means, |mean| mean.deviation),
         probe: runs.first().and_then(|run| run.finished.probe.as_ref()).map(|probe| scores_as_json(&probe.scores)),
         seconds: report::rounded(seconds, 3),
         peak_rss_bytes: memory::peak_since_start(),

@@ -30,6 +30,21 @@ impl Examples {
         Self { texts: (0..encodings.len()).collect(), encodings, targets }
     }
 
+    /// Some of the texts, in this order.
+    ///
+    /// # Panics
+    /// When a text is out of range, or targets are drawn for each epoch.
+    #[must_use]
+    pub fn of_texts(&self, texts: &[usize]) -> Self {
+        let sequences: Vec<Range<usize>> = by_text(&self.texts, self.targets.len()).collect();
+        let (mut encodings, mut of) = (Vec::new(), Vec::new());
+        for (place, &text) in texts.iter().enumerate() {
+            encodings.extend_from_slice(&self.encodings[sequences[text].clone()]);
+            of.extend(std::iter::repeat_n(place, sequences[text].len()));
+        }
+        Self { encodings, texts: of, targets: self.targets.select(texts) }
+    }
+
     /// The number of sequences.
     pub fn len(&self) -> usize {
         self.encodings.len()

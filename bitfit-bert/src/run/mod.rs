@@ -6,6 +6,7 @@ mod class_weights;
 mod compare;
 mod comparison_report;
 mod finetune;
+mod folds;
 mod head_file;
 mod log;
 mod method_choice;
@@ -30,6 +31,7 @@ pub use comparison_report::{
     COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, FinishedComparison,
 };
 pub use finetune::{Finetune, Finished, MASK_FILE};
+pub use folds::{FinishedFolds, FoldRun, FoldRuns, fold_directory};
 pub use log::{METRICS_LOG, scores_as_json};
 pub use method_choice::MethodChoice;
 pub use notes::{Occurrence, PlanNote};

@@ -189,14 +189,14 @@ impl<D: Backend> SeedRuns<D> {
 }
 
 impl EndedRun {
-    fn of(finished: &Finished) -> Self {
+    pub(super) fn of(finished: &Finished) -> Self {
         let Finished { probe, report, task } = finished;
         let (stop, state) = (report.stop.clone(), report.state.clone());
         Self { stop, state, probe: probe.clone(), task_bytes: task.as_ref().map(|task| task.bytes) }
     }
 
     /// What the run of a directory reached.
-    fn finished(self, directory: &Path) -> Finished {
+    pub(super) fn finished(self, directory: &Path) -> Finished {
         let Self { stop, state, probe, task_bytes } = self;
         let task = task_bytes.map(|bytes| WrittenTask { path: directory.join(TASK_FILE), bytes });
         Finished { probe, report: TrainReport { stop, state }, task }

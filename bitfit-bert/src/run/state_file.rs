@@ -17,6 +17,7 @@ use crate::files::{AtomicFile, MAX_CONFIG, parse_json, remove};
 use crate::train::{Place, ProbeReport, SavedState, State};
 use crate::{Error, Result};
 
+use super::folds::FOLD;
 use super::log::LogPlace;
 use super::run_record::{EndedRun, Origin, RunRecord, difference};
 use super::seeds::SEED;
@@ -173,8 +174,8 @@ impl RunState {
     }
 }
 
-/// The command of the run, or of the runs of several seeds, that can be resumed in an output directory; `None` if the
-/// program that began it gave none.
+/// The command of the run, or of the runs of several seeds or folds, that can be resumed in an output directory; `None`
+/// if the program that began it gave none.
 ///
 /// # Errors
 /// [`Error::StateFile`] for a state that is not whole, [`Error::RunRecord`] for a record; [`Error::Output`] where there
@@ -183,10 +184,11 @@ pub fn saved_command(out: &Path) -> Result<Option<RunCommand>> {
     if can_resume(out) {
         return Ok(RunState::read(out)?.1.about.command);
     }
-    // A run of several seeds has a directory for each.
+    // Several seeds and the folds of a cross-validation have a directory each.
     for entry in fs::read_dir(out).into_iter().flatten().flatten() {
         let directory = entry.path();
-        if entry.file_name().to_string_lossy().starts_with(SEED) {
+        let name = entry.file_name();
+        if [SEED, FOLD].iter().any(|beginning| name.to_string_lossy().starts_with(beginning)) {
             if let Some(record) = RunRecord::<EndedRun>::read(&directory)? {
                 return Ok(record.command);
             } else if can_resume(&directory) {

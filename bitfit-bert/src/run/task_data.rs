@@ -118,6 +118,25 @@ impl TaskData {
         Ok(Self { spec, pooling_source, training_set, eval_set, train, seed, eval, head, notes })
     }
 
+    /// The data of a run that trains on some texts of the training set and is evaluated on others, by their places.
+    pub(super) fn part(&self, train: &[usize], eval: &[usize]) -> Self {
+        let dataset = |texts: &[usize]| Dataset {
+            examples: texts.iter().map(|&text| self.training_set.examples[text].clone()).collect(),
+            ..self.training_set.clone()
+        };
+        Self {
+            spec: self.spec.clone(),
+            pooling_source: self.pooling_source.clone(),
+            training_set: dataset(train),
+            eval_set: Some(dataset(eval)),
+            train: self.train.of_texts(train),
+            seed: self.seed,
+            eval: Some(self.train.of_texts(eval)),
+            head: self.head.clone(),
+            notes: self.notes.clone(),
+        }
+    }
+
     /// The data sets, first the training set.
     pub(super) fn datasets(&self) -> Vec<&Dataset> {
         [Some(&self.training_set), self.eval_set.as_ref()].into_iter().flatten().collect()

@@ -149,6 +149,18 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "SEEDS", value_parser = values::seeds, help_heading = "Training")]
     pub seeds: Option<Seeds>,
 
+    /// Cross-validation: cut the rows of --train into N folds, and for each train on the others and answer it
+    ///
+    /// Of each class every fold has as many rows, by the seed. Each run has a directory of its own, OUT/fold-N, and
+    /// keeps the epoch that is best on its fold, which flatters its score a little. OUT/out_of_fold.jsonl has an answer
+    /// to each row by a model that was not trained on it, and OUT/suspects.tsv the rows of which the label is likely to
+    /// be wrong, the least likely label first.
+    #[arg(
+        long, value_name = "N", value_parser = values::folds, allow_negative_numbers = true,
+        conflicts_with_all = ["seeds", "eval", "report", "save_base"], help_heading = "Training"
+    )]
+    pub folds: Option<usize>,
+
     /// Directory for task.safetensors and metrics.jsonl; it is created if it does not exist
     #[arg(long, value_name = "DIR", required_unless_present = "resume", help_heading = "Output")]
     out: Option<PathBuf>,

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::MaskingOptions;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{EarlierRun, FinetuneOptions, HeadStart, LossOptions, ProbeUse, seed_directory};
+use bitfit_bert::run::{EarlierRun, FinetuneOptions, HeadStart, LossOptions, ProbeUse, fold_directory, seed_directory};
 use bitfit_bert::train::{BatchSize, Rates, Select, TrainOptions};
 use bitfit_bert::{BiasSelection, MaskFile, Setting};
 
@@ -42,7 +42,8 @@ impl FinetuneArgs {
     /// The directories that files are written into, the outermost first.
     pub fn directories(&self) -> Vec<PathBuf> {
         let seeds = self.seeds.iter().flat_map(|seeds| &seeds.0).map(|&seed| seed_directory(self.out(), seed));
-        std::iter::once(self.out().to_owned()).chain(seeds).collect()
+        let folds = (0..self.folds.unwrap_or(0)).map(|fold| fold_directory(self.out(), fold));
+        std::iter::once(self.out().to_owned()).chain(seeds).chain(folds).collect()
     }
 
     /// The file with the head's first values.
@@ -246,6 +247,7 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::LabelSmoothing => "--label-smoothing",
         Setting::FocalGamma => "--focal",
         Setting::Metrics => "--metric",
+        Setting::Folds => "--folds",
         Setting::Seeds => "--seeds",
         Setting::Methods => "--methods",
         Setting::Budget => "--budget",

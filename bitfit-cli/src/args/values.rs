@@ -23,6 +23,8 @@ pub use super::lists::{GroupRates, MethodRates, Seeds, group_rates, method_choic
 /// The largest number of threads. Many more threads than cores would only exhaust the machine.
 pub const MAX_THREADS: usize = 1024;
 
+/// The most folds; each is a run.
+const MAX_FOLDS: u32 = 1000;
 /// The largest number of epochs. Larger numbers are mistakes, such as steps given as epochs: the paper uses up to 16.
 const MAX_EPOCHS: u32 = 100_000;
 
@@ -248,6 +250,10 @@ pub fn device(text: &str) -> Result<Device, String> {
 /// A count. More than four billion of anything is a mistake, and sums of counts below that do not overflow.
 pub fn count(text: &str) -> Result<usize, String> {
     at_most(text, u32::MAX)
+}
+
+pub fn folds(text: &str) -> Result<usize, String> {
+    at_most(text, MAX_FOLDS)
 }
 
 pub fn epochs(text: &str) -> Result<usize, String> {

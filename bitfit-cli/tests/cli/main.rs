@@ -10,6 +10,7 @@ mod export;
 mod faults;
 mod finetune;
 mod fixture;
+mod folds;
 mod heads;
 mod help;
 #[cfg(unix)]
