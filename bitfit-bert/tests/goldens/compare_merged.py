@@ -148,13 +148,14 @@ def of_masks(model, tokenizer, text):
     return tokenizer.convert_ids_to_tokens(best.indices.flatten().tolist()), best.values.flatten().tolist()
 
 
-def predict(info, directory):
+def predict(info, directory, is_double):
     """A function from an answer of `predict`, for its text, to what transformers computes; and model and tokenizer."""
     if (directory / "modules.json").exists():
         sentence = Sentence(directory)
         return lambda answer: of_texts(info, sentence(answer["text"], answer.get("pair"))), None, None
     kind = info["kind"]
     model = getattr(transformers, CLASSES[kind]).from_pretrained(directory).eval()
+    model = model.double() if is_double else model
     tokenizer = AutoTokenizer.from_pretrained(directory)
     length = json.loads(info["hyperparameters"])["max_length"]
 
@@ -190,6 +191,7 @@ def main():
     parser.add_argument("--model", help="the base model; by default the one that the task file names")
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--tolerance", type=float, default=1e-6)
+    parser.add_argument("--double", action="store_true", help="compute in float64 in transformers, without its own rounding")
     arguments = parser.parse_args()
     model = ["--model", arguments.model] if arguments.model else []
     with tempfile.TemporaryDirectory() as temporary:
@@ -210,7 +212,7 @@ def main():
 
         ours = answers(arguments.task_file)
         with torch.inference_mode():
-            function, network, tokenizer = predict(info, merged)
+            function, network, tokenizer = predict(info, merged, arguments.double)
             theirs = [function(answer) for answer in ours]
         both = [(mine, other) for mine, other in zip((expected(info, answer) for answer in ours), theirs) if other]
         agrees = compare("merge", both, arguments.tolerance)
@@ -221,7 +223,7 @@ def main():
         print(f"  extract(merge): {'the same bytes' if is_same else 'OTHER BYTES'}")
         agrees &= is_same
         if network:
-            network.save_pretrained(saved)
+            network.float().save_pretrained(saved)
             tokenizer.save_pretrained(saved)
             flags = ["--pairs"] if info["pairs"] == "true" else []
             flags += ["--unanswerable"] if '"unanswerable":true' in info.get("span", "") else []
