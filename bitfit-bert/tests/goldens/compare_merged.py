@@ -43,16 +43,17 @@ def run(*command):
 class Sentence:
     """A directory of sentence-transformers: texts or pairs to what the last module, the head, gives."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, is_double):
+        dtype = torch.float64 if is_double else torch.float32
         try:
             from sentence_transformers import SentenceTransformer
 
-            self.model = SentenceTransformer(str(directory), device="cpu")
+            self.model = SentenceTransformer(str(directory), device="cpu").to(dtype)
             return
         except ImportError:
             self.model = None
         print("  without the package sentence-transformers: its modules are computed here")
-        self.encoder = transformers.AutoModel.from_pretrained(directory).eval()
+        self.encoder = transformers.AutoModel.from_pretrained(directory).eval().to(dtype)
         self.tokenizer = AutoTokenizer.from_pretrained(directory)
         modules = json.loads((directory / "modules.json").read_text())
         self.kinds = [module["type"].rsplit(".", 1)[1] for module in modules]
@@ -60,7 +61,8 @@ class Sentence:
         self.pooling = json.loads((directory / modules[1]["path"] / "config.json").read_text())
         from safetensors.torch import load_file
 
-        self.dense = load_file(directory / modules[-1]["path"] / "model.safetensors")
+        dense = load_file(directory / modules[-1]["path"] / "model.safetensors")
+        self.dense = {name: tensor.to(dtype) for name, tensor in dense.items()}
 
     def __call__(self, text, pair):
         if self.model:
@@ -151,7 +153,7 @@ def of_masks(model, tokenizer, text):
 def predict(info, directory, is_double):
     """A function from an answer of `predict`, for its text, to what transformers computes; and model and tokenizer."""
     if (directory / "modules.json").exists():
-        sentence = Sentence(directory)
+        sentence = Sentence(directory, is_double)
         return lambda answer: of_texts(info, sentence(answer["text"], answer.get("pair"))), None, None
     kind = info["kind"]
     model = getattr(transformers, CLASSES[kind]).from_pretrained(directory).eval()
