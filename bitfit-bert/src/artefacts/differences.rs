@@ -53,7 +53,7 @@ impl Differences {
                 .collect::<Result<_>>()?;
             sums[usize::from(role.is_none())].add(&values);
         }
-        let [encoder, head] = sums.map(|sums| sums.cosines());
+        let [encoder, head] = sums.map(Products::cosines);
         Ok(Self { fields: field_differences(files), not_shared, encoder, head })
     }
 }
@@ -97,7 +97,7 @@ fn fields(task: &TaskFile) -> Map<String, Value> {
     for (name, value) in fields {
         match value {
             Value::Object(parts) => {
-                flat.extend(parts.into_iter().map(|(part, value)| (format!("{name}.{part}"), value)))
+                flat.extend(parts.into_iter().map(|(part, value)| (format!("{name}.{part}"), value)));
             }
             value => _ = flat.insert(name, value),
         }

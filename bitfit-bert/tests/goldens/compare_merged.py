@@ -43,16 +43,17 @@ def run(*command):
 class Sentence:
     """A directory of sentence-transformers: texts or pairs to what the last module, the head, gives."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, is_double):
+        dtype = torch.float64 if is_double else torch.float32
         try:
             from sentence_transformers import SentenceTransformer
 
-            self.model = SentenceTransformer(str(directory), device="cpu")
+            self.model = SentenceTransformer(str(directory), device="cpu").to(dtype)
             return
         except ImportError:
             self.model = None
         print("  without the package sentence-transformers: its modules are computed here")
-        self.encoder = transformers.AutoModel.from_pretrained(directory).eval()
+        self.encoder = transformers.AutoModel.from_pretrained(directory).eval().to(dtype)
         self.tokenizer = AutoTokenizer.from_pretrained(directory)
         modules = json.loads((directory / "modules.json").read_text())
         self.kinds = [module["type"].rsplit(".", 1)[1] for module in modules]
@@ -60,7 +61,8 @@ class Sentence:
         self.pooling = json.loads((directory / modules[1]["path"] / "config.json").read_text())
         from safetensors.torch import load_file
 
-        self.dense = load_file(directory / modules[-1]["path"] / "model.safetensors")
+        dense = load_file(directory / modules[-1]["path"] / "model.safetensors")
+        self.dense = {name: tensor.to(dtype) for name, tensor in dense.items()}
 
     def __call__(self, text, pair):
         if self.model:
@@ -148,13 +150,14 @@ def of_masks(model, tokenizer, text):
     return tokenizer.convert_ids_to_tokens(best.indices.flatten().tolist()), best.values.flatten().tolist()
 
 
-def predict(info, directory):
+def predict(info, directory, is_double):
     """A function from an answer of `predict`, for its text, to what transformers computes; and model and tokenizer."""
     if (directory / "modules.json").exists():
-        sentence = Sentence(directory)
+        sentence = Sentence(directory, is_double)
         return lambda answer: of_texts(info, sentence(answer["text"], answer.get("pair"))), None, None
     kind = info["kind"]
     model = getattr(transformers, CLASSES[kind]).from_pretrained(directory).eval()
+    model = model.double() if is_double else model
     tokenizer = AutoTokenizer.from_pretrained(directory)
     length = json.loads(info["hyperparameters"])["max_length"]
 
@@ -190,6 +193,7 @@ def main():
     parser.add_argument("--model", help="the base model; by default the one that the task file names")
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--tolerance", type=float, default=1e-6)
+    parser.add_argument("--double", action="store_true", help="compute in float64 in transformers, without its own rounding")
     arguments = parser.parse_args()
     model = ["--model", arguments.model] if arguments.model else []
     with tempfile.TemporaryDirectory() as temporary:
@@ -210,7 +214,7 @@ def main():
 
         ours = answers(arguments.task_file)
         with torch.inference_mode():
-            function, network, tokenizer = predict(info, merged)
+            function, network, tokenizer = predict(info, merged, arguments.double)
             theirs = [function(answer) for answer in ours]
         both = [(mine, other) for mine, other in zip((expected(info, answer) for answer in ours), theirs) if other]
         agrees = compare("merge", both, arguments.tolerance)
@@ -221,7 +225,7 @@ def main():
         print(f"  extract(merge): {'the same bytes' if is_same else 'OTHER BYTES'}")
         agrees &= is_same
         if network:
-            network.save_pretrained(saved)
+            network.float().save_pretrained(saved)
             tokenizer.save_pretrained(saved)
             flags = ["--pairs"] if info["pairs"] == "true" else []
             flags += ["--unanswerable"] if '"unanswerable":true' in info.get("span", "") else []
