@@ -1,16 +1,18 @@
 //! `calibrate`: a task file whose probabilities and thresholds are fitted to labelled texts.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use bitfit_bert::TaskFile;
-use bitfit_bert::calibrate::{Calibration, Fit, LabelThreshold};
-use bitfit_bert::data::{Dataset, ReadOptions};
+use bitfit_bert::calibrate::{Calibration, Fit, LabelThreshold, TEMPERATURES};
+use bitfit_bert::data::{Dataset, Kind, ReadOptions};
 use bitfit_bert::run::Table;
 use bitfit_core::Backend;
 
 use crate::args::CalibrateArgs;
 use crate::last_resort;
+use crate::output::{self, is_same_file};
 use crate::plan::grouped;
 use crate::report::{self, CalibrateReport, LabelReport, ReliabilityReport};
 use crate::setup::{self, FoundTask, Job, Loaded};
@@ -32,6 +34,12 @@ impl Job for Fitting<'_> {
 fn fit<D: Backend>(args: &CalibrateArgs, device: &D) -> Result<ExitCode> {
     last_resort::check_stdout()?;
     [&args.task_file, &args.data].into_iter().try_for_each(|path| setup::check_input(path))?;
+    if args.out.is_dir() {
+        bail!("--out {}: it is a directory; name a file in it", args.out.display());
+    }
+    if is_same_file(&args.out, &args.data) {
+        bail!("--out {}: it is the data, which would be overwritten; choose another file", args.out.display());
+    }
     if args.out.exists() && !args.overwrite {
         bail!("--out {}: it is there already: choose another file, or replace it (--overwrite)", args.out.display());
     }
@@ -46,6 +54,11 @@ fn fit<D: Backend>(args: &CalibrateArgs, device: &D) -> Result<ExitCode> {
             "{path}: a task of kind {kind} has no probabilities that can be calibrated; classify and multi-label have"
         );
     }
+    if args.min_accuracy.is_some() && kind != Kind::Classify {
+        bail!("--min-accuracy: a text of kind {kind} has any number of labels and is never rejected; leave it out");
+    }
+    // The task file itself may be replaced, and no file of the base.
+    output::refuse_overwriting("--out", &args.out, Path::new(""), &task.dir)?;
     let mut calibrated: TaskFile = task.file.clone();
     let loaded = Loaded::open(device, task, &args.task_file, None)?;
     let read = args.read.labelled(kind, args.task, args.label.as_deref(), args.label_separator)?;
@@ -113,6 +126,9 @@ fn say(args: &CalibrateArgs, fit: &Fit, names: &[String], rows: usize) {
         };
         let table = Table { columns, rows: names.iter().zip(&fit.labels).map(row).collect() };
         table.lines().iter().for_each(|line| report::say(format_args!("{line}")));
+    }
+    if [TEMPERATURES[0], TEMPERATURES[1]].contains(&temperature) {
+        report::say(format_args!("note: that is the end of the range: the answers are all right, or tell nothing"));
     }
     report::say(format_args!("written: {}", args.out.display()));
 }

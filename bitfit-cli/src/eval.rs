@@ -34,7 +34,7 @@ impl Job for Scoring<'_> {
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     last_resort::check_stdout()?;
     [&args.task_file, &args.data].into_iter().try_for_each(|path| setup::check_input(path))?;
-    page::check(args.report.as_ref())?;
+    page::check(args.report.as_ref(), &[&args.task_file, &args.data], &[])?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
     let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
     let kind = loaded.predictor.info().kind;
@@ -65,18 +65,6 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         report::say_skipped(&dataset);
         report::say(format_args!("{}  ({} rows, {seconds:.1} s)", report::scores(&scores), grouped(rows)));
     }
-    if let Some((path, analysis)) = analysis {
-        let machine = format!("{}, {}", args.machine.device, name_of(args.machine.precision));
-        let page = Page {
-            path,
-            task_file: &args.task_file,
-            log: None,
-            analysis: Some((&args.data, analysis)),
-            facts: vec![("evaluated on".into(), machine), ("evaluation".into(), format!("{seconds:.1} s"))],
-            quiet: args.machine.quiet,
-        };
-        page.write(&loaded.predictor)?;
-    }
     report::print(&EvalReport {
         command: "eval",
         model: &loaded.model,
@@ -92,6 +80,18 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         device: args.machine.device.to_string(),
         precision: name_of(args.machine.precision),
     })?;
+    if let Some((path, analysis)) = analysis {
+        let machine = format!("{}, {}", args.machine.device, name_of(args.machine.precision));
+        let page = Page {
+            path,
+            task_file: &args.task_file,
+            log: None,
+            analysis: Some((&args.data, analysis)),
+            facts: vec![("evaluated on".into(), machine), ("evaluation".into(), format!("{seconds:.1} s"))],
+            quiet: args.machine.quiet,
+        };
+        page.write(&loaded.predictor)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -44,7 +44,9 @@ impl Job for Training<'_> {
         let options = args.options()?;
         last_resort::check_stdout()?;
         check_files(args)?;
-        page::check(args.report.as_ref())?;
+        let inputs: Vec<&Path> =
+            [Some(&args.data.train), args.data.eval.as_ref()].into_iter().flatten().map(|path| &**path).collect();
+        page::check(args.report.as_ref(), &inputs, &args.directories())?;
         let out = OutputDirectory::check(&args.directories())?;
         let quiet = args.run.machine.quiet;
         let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;
@@ -63,10 +65,13 @@ impl Job for Training<'_> {
         progress.finish();
         out.remove_if_new_and_empty();
         let finished = finished?;
-        if let (Some(path), Some(task)) = (&args.report, &finished.task) {
+        let code = conclude(args, &plan, &finished)?;
+        // A run that was stopped is not over.
+        let is_over = finished.report.stop != StopReason::Stopped;
+        if let (Some(path), Some(task)) = (args.report.as_ref().filter(|_| is_over), &finished.task) {
             write_page(args, &base, path, &task.path, &finished)?;
         }
-        conclude(args, &plan, &finished)
+        Ok(code)
     }
 }
 
@@ -144,7 +149,8 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
             None => report::say(format_args!("{end} before the first step: nothing was written")),
         }
         let epochs = args.run.epochs;
-        if outcome.stop == StopReason::Finished && epochs > 1 && best.is_some_and(|best| best.epoch == epochs) {
+        let is_last = best.is_some_and(|best| best.epoch == epochs && best.step == state.evaluated);
+        if outcome.stop == StopReason::Finished && epochs > 1 && is_last {
             report::say(format_args!("note: the last epoch is the best, so that more --epochs may be better still"));
         }
         if outcome.stop == StopReason::Stopped && can_resume(args.out()) {

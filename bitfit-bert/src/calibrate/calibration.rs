@@ -4,7 +4,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Kind;
-use crate::heads::{Prediction, THRESHOLD};
+use crate::heads::{Prediction, THRESHOLD, logistic};
 
 /// How outputs become probabilities and answers, fitted to texts that the task was not trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,12 +54,11 @@ impl Calibration {
         outputs / self.temperature
     }
 
-    /// Logits from which metrics read the labels of each row, those above 0: each is moved by that of its threshold.
+    /// Logits from which metrics read the labels of each row, those above 0: as [`Calibration::decide`] gives them.
     pub(crate) fn scored(&self, outputs: Array2<f32>) -> Array2<f32> {
         let mut logits = self.logits(outputs);
         for (mut column, &threshold) in logits.columns_mut().into_iter().zip(self.thresholds.iter().flatten()) {
-            let moved = f64::from(threshold / (1.0 - threshold)).ln();
-            column.mapv_inplace(|logit| (f64::from(logit) - moved) as f32);
+            column.mapv_inplace(|logit| if logistic(logit) >= threshold { 1.0 } else { -1.0 });
         }
         logits
     }

@@ -3,9 +3,9 @@
 //! The rows are put into [`BINS`] bins of equal width by their probability; the error is the mean distance between the
 //! probability and the share that is right, weighted by rows (Guo et al., arXiv 1706.04599, section 2).
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 
-use super::{confidences, one_hot};
+use crate::heads::{argmax, logistic, softmax};
 
 /// The number of bins, that of the paper.
 pub const BINS: usize = 15;
@@ -33,18 +33,30 @@ pub struct Reliability {
 }
 
 impl Reliability {
-    /// Of the most probable class of each row.
-    pub fn of_classes(probabilities: &Array2<f32>, classes: &[usize]) -> Self {
-        let indicators = one_hot(classes, probabilities.ncols());
-        let losses = classes.iter().enumerate().map(|(row, &class)| loss(probabilities[[row, class]]));
-        Self::new(confidences(probabilities, indicators.view()), losses.sum::<f64>() / classes.len() as f64)
+    /// Of the most probable class of each row, from its logits.
+    pub fn of_classes(logits: &Array2<f32>, classes: &[usize]) -> Self {
+        let loss = |(row, &class): (ArrayView1<'_, f32>, &usize)| {
+            let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            max + row.iter().map(|&z| (f64::from(z) - max).exp()).sum::<f64>().ln() - f64::from(row[class])
+        };
+        let losses: f64 = logits.rows().into_iter().zip(classes).map(loss).sum();
+        let confidences = logits.rows().into_iter().zip(classes).map(|(row, &right)| {
+            let probabilities = softmax(row);
+            let class = argmax(probabilities.iter().copied());
+            (probabilities[class], class == right)
+        });
+        Self::new(confidences.collect(), losses / classes.len() as f64)
     }
 
-    /// Of every label of every row.
-    pub fn of_labels(probabilities: &Array2<f32>, indicators: &Array2<f32>) -> Self {
-        let each = || probabilities.iter().zip(indicators).map(|(&probability, &t)| (probability, t == 1.0));
-        let losses = each().map(|(probability, has)| loss(if has { probability } else { 1.0 - probability }));
-        Self::new(each().collect(), losses.sum::<f64>() / probabilities.len() as f64)
+    /// Of every label of every row, from their logits; indicators are 1 where the row has the label.
+    pub fn of_labels(logits: &Array2<f32>, indicators: &Array2<f32>) -> Self {
+        let each = || logits.iter().zip(indicators);
+        let losses = each().map(|(&z, &t)| {
+            let z = f64::from(z);
+            z.max(0.0) - z * f64::from(t) + (-z.abs()).exp().ln_1p()
+        });
+        let losses: f64 = losses.sum();
+        Self::new(each().map(|(&z, &t)| (logistic(z), t == 1.0)).collect(), losses / logits.len() as f64)
     }
 
     fn new(all: Vec<(f32, bool)>, loss: f64) -> Self {
@@ -64,9 +76,4 @@ impl Reliability {
         }
         Self { ece, loss, bins }
     }
-}
-
-/// Minus the logarithm of a probability, which may have underflowed.
-fn loss(probability: f32) -> f64 {
-    -f64::from(probability.max(f32::MIN_POSITIVE)).ln()
 }

@@ -14,6 +14,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 
 pub use calibration::Calibration;
 pub use error::{BINS, Bin, Reliability};
+pub use temperature::TEMPERATURES;
 pub use thresholds::LabelThreshold;
 
 use crate::heads::{Targets, argmax, logistic, softmax};
@@ -50,13 +51,14 @@ impl Fit {
             Targets::Classes(classes) => {
                 let indicators = one_hot(classes, outputs.ncols());
                 let temperature = temperature::of_classes(outputs.view(), classes);
-                let [before, after] = [1.0, temperature]
-                    .map(|temperature| Reliability::of_classes(&probabilities(outputs, temperature), classes));
+                let [before, after] =
+                    [1.0, temperature].map(|temperature| Reliability::of_classes(&(outputs / temperature), classes));
                 let calibrated = probabilities(outputs, temperature);
                 let rejection = min_accuracy
                     .map(|accuracy| {
-                        thresholds::rejection(&calibrated, &indicators, accuracy)
-                            .ok_or_else(|| refuse("no threshold reaches that accuracy on these texts: ask for less"))
+                        thresholds::rejection(&calibrated, &indicators, accuracy).ok_or_else(|| {
+                            refuse("no threshold reaches the least accuracy on these texts: ask for less")
+                        })
                     })
                     .transpose()?;
                 let reject_below = rejection.map(|rejection| rejection.threshold);
@@ -73,8 +75,8 @@ impl Fit {
                     return Err(refuse("a text with any number of labels is never rejected"));
                 }
                 let temperature = temperature::of_labels(outputs.view(), indicators.view());
-                let [before, after] = [1.0, temperature]
-                    .map(|temperature| Reliability::of_labels(&label_probabilities(outputs, temperature), indicators));
+                let [before, after] =
+                    [1.0, temperature].map(|temperature| Reliability::of_labels(&(outputs / temperature), indicators));
                 let labels = thresholds::of_labels(&label_probabilities(outputs, temperature), indicators);
                 let thresholds = Some(labels.iter().map(|label| label.threshold).collect());
                 let calibration = Calibration { temperature, reject_below: None, thresholds };

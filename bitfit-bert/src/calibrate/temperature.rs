@@ -7,7 +7,7 @@ use ndarray::ArrayView2;
 
 /// The temperatures among which one is chosen. Where every answer is right, the likelihood grows without a bound as the
 /// temperature falls.
-const RANGE: [f64; 2] = [0.05, 20.0];
+pub const TEMPERATURES: [f32; 2] = [0.05, 20.0];
 
 /// For one class a row.
 pub(super) fn of_classes(logits: ArrayView2<'_, f32>, classes: &[usize]) -> f32 {
@@ -40,12 +40,13 @@ pub(super) fn of_labels(logits: ArrayView2<'_, f32>, indicators: ArrayView2<'_, 
 
 /// The temperature where the derivative by its inverse, which grows with it, is zero.
 fn bisect(derivative: impl Fn(f64) -> f64) -> f32 {
-    let [mut low, mut high] = [RANGE[1], RANGE[0]].map(|temperature| (1.0 / temperature).ln());
+    let [coldest, hottest] = TEMPERATURES;
+    let [mut low, mut high] = [hottest, coldest].map(|temperature| -f64::from(temperature).ln());
     if derivative(high.exp()) < 0.0 {
-        return RANGE[0] as f32;
+        return coldest;
     }
     if derivative(low.exp()) > 0.0 {
-        return RANGE[1] as f32;
+        return hottest;
     }
     for _ in 0..60 {
         let middle = (low + high) / 2.0;

@@ -104,7 +104,7 @@ fn answers_above_the_threshold_are_as_accurate_as_was_asked_for() {
     }
     let wrong = Targets::Classes(vec![1; 5]);
     let message = Fit::new(&outputs, &wrong, Some(0.5)).unwrap_err().to_string();
-    assert!(message.contains("no threshold reaches that accuracy"), "{message}");
+    assert!(message.contains("no threshold reaches the least accuracy"), "{message}");
 }
 
 #[test]
@@ -116,6 +116,13 @@ fn answers_that_are_all_right_or_all_wrong_have_a_temperature() {
     assert_eq!([temperature([0, 1]), temperature([1, 0])], [0.05, 20.0]);
     let labels = Fit::new(&outputs, &Targets::Indicators(arr2(&[[1.0, 0.0], [0.0, 0.0]])), None).unwrap().labels;
     assert_eq!((labels[1].threshold, labels[1].support), (0.5, 0), "nothing to choose by");
+}
+
+#[test]
+fn the_loss_of_a_probability_of_one_is_that_of_its_logit() {
+    let found = Reliability::of_labels(&arr2(&[[18.0, -200.0]]), &arr2(&[[0.0, 1.0]]));
+    close(found.loss, 109.0, 1e-6);
+    close(Reliability::of_classes(&arr2(&[[200.0, 0.0]]), &[1]).loss, 200.0, 1e-9);
 }
 
 #[test]

@@ -69,7 +69,10 @@ fn of_label(probabilities: ArrayView1<'_, f32>, indicators: ArrayView1<'_, f32>)
         let next = rows.get(place + 1).map_or(0.0, |(next, _)| *next);
         let found = f1(hits, place + 1);
         if next < probability && found > best.f1 {
-            best = LabelThreshold { threshold: f32::midpoint(probability, next), f1: found, ..best };
+            // Two floats that follow each other have nothing half way between them.
+            let half = f32::midpoint(probability, next);
+            let threshold = if half > next && half < 1.0 { half } else { probability };
+            best = LabelThreshold { threshold, f1: found, ..best };
         }
     }
     best

@@ -99,7 +99,7 @@ impl Analysis {
         let probabilities = probabilities(logits);
         let predicted: Vec<usize> = logits.rows().into_iter().map(|row| argmax(row.iter().copied())).collect();
         self.classes = Some(ClassReport::new(&predicted, expected, self.names.len()));
-        self.reliability = (!expected.is_empty()).then(|| Reliability::of_classes(&probabilities, expected));
+        self.reliability = (!expected.is_empty()).then(|| Reliability::of_classes(logits, expected));
         let wrong =
             predicted.iter().zip(expected).enumerate().filter(|(_, (predicted, expected))| predicted != expected);
         let name = |class: usize| self.names[class].clone();
@@ -149,7 +149,7 @@ impl Analysis {
         };
         self.labels = (0..self.names.len()).map(score).collect();
         let probabilities = logits.mapv(logistic);
-        self.reliability = (!expected.is_empty()).then(|| Reliability::of_labels(&probabilities, expected));
+        self.reliability = (!expected.is_empty()).then(|| Reliability::of_labels(logits, expected));
         let mut found = Vec::new();
         for ((row, label), &probability) in probabilities.indexed_iter() {
             let (given, has) =

@@ -46,21 +46,24 @@ impl ClassReport {
         Self { classes: (0..classes).map(score).collect(), confusion }
     }
 
-    /// The means over all classes, each counting alike.
+    /// The means over the classes that occur among the rows or the predictions, each counting alike.
     pub fn macro_average(&self) -> ClassScore {
-        self.average(|_| 1.0)
+        self.average(|class, score| if score.support + self.confusion.column(class).sum() > 0 { 1.0 } else { 0.0 })
     }
 
     /// The means over all classes, each counting by its rows.
     pub fn weighted_average(&self) -> ClassScore {
-        self.average(|score| score.support as f64)
+        self.average(|_, score| score.support as f64)
     }
 
-    fn average(&self, weight: impl Fn(&ClassScore) -> f64) -> ClassScore {
-        let total: f64 = self.classes.iter().map(&weight).sum();
+    fn average(&self, weight: impl Fn(usize, &ClassScore) -> f64) -> ClassScore {
+        let weights: Vec<f64> = self.classes.iter().enumerate().map(|(class, score)| weight(class, score)).collect();
+        let total: f64 = weights.iter().sum();
         let mean = |value: fn(&ClassScore) -> f64| match total {
             0.0 => 0.0,
-            total => self.classes.iter().map(|score| weight(score) * value(score)).sum::<f64>() / total,
+            total => {
+                self.classes.iter().zip(&weights).map(|(score, weight)| weight * value(score)).sum::<f64>() / total
+            }
         };
         ClassScore {
             precision: mean(|score| score.precision),
@@ -98,6 +101,12 @@ mod tests {
         assert_is(report.macro_average(), 0.12023809523809523, 0.16208791208791207, 0.1360248447204969, 40);
         assert_is(report.weighted_average(), 0.16583333333333333, 0.225, 0.18826086956521737, 40);
         assert_eq!(report.confusion, arr2(&[[1, 6, 6, 0], [2, 0, 4, 0], [4, 2, 8, 0], [3, 1, 3, 0]]));
+    }
+
+    #[test]
+    fn a_class_that_occurs_nowhere_does_not_weigh_in() {
+        let report = ClassReport::new(&[0, 2, 2, 2], &[0, 0, 2, 2], 3);
+        assert!((report.macro_average().f1 - 0.733_333_333_333_333_4).abs() < 1e-12);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::run::Table;
 pub fn class_table(analysis: &Analysis) -> Option<Table> {
     let (first, scores, means) = match &analysis.classes {
         Some(report) => {
-            let means = [("mean over classes", report.macro_average()), ("mean over texts", report.weighted_average())];
+            let means = [("macro average", report.macro_average()), ("weighted average", report.weighted_average())];
             ("class", &report.classes, means.to_vec())
         }
         None if !analysis.labels.is_empty() => ("label", &analysis.labels, Vec::new()),

@@ -9,7 +9,7 @@ use crate::metrics::class_report::{ClassReport, ClassScore};
 use crate::train::Score;
 
 fn analysis() -> Analysis {
-    let probabilities = arr2(&[[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]);
+    let logits = arr2(&[[2.0, 0.0], [0.0, 1.5], [0.8, 0.0]]);
     let long = "word ".repeat(100) + "<end>";
     let mistake = |text: &str| Mistake {
         line: 4,
@@ -25,7 +25,7 @@ fn analysis() -> Analysis {
         names: vec!["<no>".into(), "yes".into()],
         classes: Some(ClassReport::new(&[0, 1, 0], &[0, 1, 1], 2)),
         labels: Vec::new(),
-        reliability: Some(Reliability::of_classes(&probabilities, &[0, 1, 1])),
+        reliability: Some(Reliability::of_classes(&logits, &[0, 1, 1])),
         mistakes: vec![mistake("<script>alert(1)</script>"), mistake(&long)],
     }
 }

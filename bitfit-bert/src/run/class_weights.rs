@@ -95,6 +95,20 @@ impl ClassWeights {
     }
 }
 
+impl ClassWeights {
+    /// What a run is made from: nothing where all rows count alike, and of a file its content.
+    pub(super) fn origin(&self) -> Option<String> {
+        match self {
+            Self::Equal => None,
+            Self::Balanced => Some("balanced".into()),
+            Self::File(path) => {
+                let content = read_bounded(path, MAX_CONFIG).unwrap_or_default();
+                Some(format!("a file of the hash {}", blake3::hash(&content).to_hex()))
+            }
+        }
+    }
+}
+
 /// The weights of classes that make all of them count alike; 0 for one without rows.
 fn balanced(classes: &[usize], count: usize) -> Vec<f32> {
     let mut rows = vec![0_usize; count];

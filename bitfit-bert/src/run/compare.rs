@@ -11,6 +11,7 @@ use crate::settings::{Setting, check};
 use crate::train::{PrefixCaches, StopReason};
 use crate::{Error, Result};
 
+use super::class_weights::LossOptions;
 use super::comparison_report::{ComparedMethod, FinishedComparison};
 use super::finetune::{Finetune, Finished, HandedOn, check_options};
 use super::method_choice::MethodChoice;
@@ -81,6 +82,11 @@ impl<D: Backend> Comparison<D> {
             let mut options = options.clone();
             options.method = choice.method.clone();
             options.probe = choice.probe;
+            if choice.probe == ProbeUse::Result {
+                // It is fitted to its optimum by the plain loss.
+                options.loss = LossOptions::default();
+                (options.training.eval_every, options.training.patience) = (None, None);
+            }
             options.training.learning_rate = choice.learning_rate.unwrap_or(options.training.learning_rate);
             check_options(base, &options)?;
             all.push((choice, options));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bitfit_core::Backend;
 
 use crate::data::Kind;
+use crate::files::remove;
 use crate::heads::Pooling;
 use crate::methods::{BiasKind, MaskFile, Method};
 use crate::model::{Base, InitialValues, Model, ModelOptions};
@@ -186,6 +187,8 @@ impl<D: Backend> Finetune<D> {
         chosen.map_or(Ok(()), |file| file.write())?;
         options.save_base.as_deref().map_or(Ok(()), check_new)?;
         if let (ProbeUse::Result, Some(probe)) = (options.probe, &probe) {
+            // A probe has no steps, and the log of an earlier run would be taken for its own.
+            remove(&options.out.join(METRICS_LOG))?;
             let best =
                 (!probe.scores.is_empty()).then(|| BestEpoch { epoch: 0, step: 0, scores: probe.scores.clone() });
             let state = State { last: probe.scores.clone(), best, ..State::default() };
@@ -209,12 +212,16 @@ impl<D: Backend> Finetune<D> {
             trainer.resume(saved.saved)?;
         }
         let report = trainer.run_with(&mut handed_on.caches, &mut saving)?;
+        let saved = saving.state.finish();
         let written = report.state.steps > 0;
         let task = written.then(|| writer.write(&report.state, &model.arena().read()?)).transpose()?;
-        if let Some(dir) = options.save_base.as_ref().filter(|_| written) {
+        // A run that was stopped may be resumed, and then writes the base at its end.
+        let is_over = written && report.stop != StopReason::Stopped;
+        if let Some(dir) = options.save_base.as_ref().filter(|_| is_over) {
             write_base(model.base(), &model.values()?, dir)?;
         }
         log.finish()?;
+        saved?;
         if report.stop != StopReason::Stopped {
             RunState::remove(&options.out)?;
         }

@@ -1,5 +1,5 @@
-//! Cross-validation: the training set is cut into folds, and for each a run trains on the others and is evaluated on it,
-//! so that every row can be answered by a model that has not seen it.
+//! Cross-validation: the training set is cut into folds, and for each a run trains on the others and is evaluated on
+//! it, so that every row can be answered by a model that has not seen it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use super::options::{EarlierRun, FinetuneOptions};
 use super::output_dir::{OutputDir, check_output};
 use super::plan::Plan;
 use super::run_record::{EndedRun, RunRecord};
-use super::seeds::{RunEvents, RunNumber};
+use super::seeds::{RunEvents, RunNumber, check_begun};
 use super::state_file::can_resume;
 use super::statistics::{MeanScore, mean_scores};
 use super::task_data::TaskData;
@@ -107,6 +107,8 @@ impl<D: Backend> FoldRuns<D> {
         options.training.limit.map_or(Ok(()), |limit| check(Setting::Limit, limit, false, reason))?;
         check_output(&options.out, options.earlier)?;
         (0..count).try_for_each(|fold| check_output(&fold_directory(&options.out, fold), options.earlier))?;
+        let directories: Vec<PathBuf> = (0..count).map(|fold| fold_directory(&options.out, fold)).collect();
+        check_begun(&options, &directories)?;
         let data = TaskData::read(base, &options)?;
         // What is evaluated is a part of it.
         options.eval = Some(options.train.clone());

@@ -53,7 +53,10 @@ impl<'a> MetricsLog<'a> {
     /// [`Error::Io`].
     pub(super) fn resume(path: &Path, every: usize, place: LogPlace, inner: &'a mut dyn Events) -> Result<Self> {
         let file = File::options().create(true).append(true).open(path).map_err(Error::io(path))?;
-        let end = file.metadata().map_err(Error::io(path))?.len().min(place.bytes);
+        let whole = std::fs::read(path).map_err(Error::io(path))?;
+        let kept = &whole[..whole.len().min(place.bytes as usize)];
+        // A power cut may have taken a part of a line.
+        let end = kept.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1) as u64;
         file.set_len(end).map_err(Error::io(path))?;
         Ok(Self { file: Some(file), place: LogPlace { bytes: end, ..place }, ..Self::new(path, every, inner) })
     }
@@ -85,8 +88,9 @@ impl<'a> MetricsLog<'a> {
         };
         // Each line is one write, so that killing the process does not leave a partial line.
         let line = format!("{line}\n");
+        file.write_all(line.as_bytes()).map_err(Error::io(&self.path))?;
         self.place.bytes += line.len() as u64;
-        file.write_all(line.as_bytes()).map_err(Error::io(&self.path))
+        Ok(())
     }
 }
 
@@ -112,10 +116,7 @@ impl Events for MetricsLog<'_> {
     fn epoch(&mut self, report: &EpochReport) -> Result<()> {
         if !report.scores.is_empty() {
             let eval = scores_as_json(&report.scores);
-            self.write(&match report.is_end {
-                true => json!({ "epoch": report.epoch, "eval": eval }),
-                false => json!({ "epoch": report.epoch, "step": report.step, "eval": eval }),
-            });
+            self.write(&json!({ "epoch": report.epoch, "step": report.step, "eval": eval }));
         }
         self.inner.epoch(report)
     }

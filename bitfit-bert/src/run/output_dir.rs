@@ -6,10 +6,12 @@ use std::io;
 use std::path::Path;
 
 use super::finetune::MASK_FILE;
+use super::folds::FOLD;
 use super::log::METRICS_LOG;
 use super::options::EarlierRun;
-use super::run_record::RUN_RECORD;
+use super::run_record::{RUN_RECORD, RunRecord};
 use super::save::TASK_FILE;
+use super::seeds::SEED;
 use super::state_file::{EARLIER_STATE_FILE, RunState, STATE_FILE, can_resume};
 use crate::files::remove;
 use crate::settings::Setting;
@@ -29,7 +31,8 @@ pub fn check_output(out: &Path, earlier: EarlierRun) -> Result<()> {
     }
     // Anything but a file cannot be replaced, whatever is allowed.
     let is_file = |name: &&str| fs::symlink_metadata(out.join(name)).is_ok_and(|metadata| metadata.is_file());
-    let found: Vec<&str> = RESULTS.into_iter().filter(is_file).collect();
+    let is_ours = |name: &&str| *name != RUN_RECORD || is_record(out);
+    let found: Vec<&str> = RESULTS.into_iter().filter(is_file).filter(is_ours).collect();
     if found.is_empty() {
         return Ok(());
     }
@@ -50,8 +53,8 @@ pub(super) struct OutputDir {
 }
 
 impl OutputDir {
-    /// Creates the directory if it is missing, and claims it. The state and the record of a run that is replaced are
-    /// removed.
+    /// Creates the directory if it is missing, and claims it. The states and records of runs that are replaced are
+    /// removed, those of seeds and folds too.
     ///
     /// # Errors
     /// [`Error::Output`] if it has files of an earlier run that must not be replaced or another run has claimed it,
@@ -71,12 +74,29 @@ impl OutputDir {
         }
         check_output(out, earlier)?;
         if earlier == EarlierRun::Replace {
-            // The new run leaves the others behind it, but may be interrupted before these.
-            RunState::remove(out)?;
-            remove(&out.join(RUN_RECORD))?;
+            forget(out)?;
+            for entry in fs::read_dir(out).map_err(Error::io(out))?.flatten() {
+                let name = entry.file_name();
+                let is_of_run = [SEED, FOLD].iter().any(|beginning| name.to_string_lossy().starts_with(beginning));
+                if is_of_run && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    forget(&entry.path())?;
+                }
+            }
         }
         Ok(Self { _lock: lock })
     }
+}
+
+/// Removes the state and the record of a run that is replaced: the new run may be interrupted before it writes its own,
+/// and must not be taken for the old one.
+fn forget(directory: &Path) -> Result<()> {
+    RunState::remove(directory)?;
+    if is_record(directory) { remove(&directory.join(RUN_RECORD)) } else { Ok(()) }
+}
+
+/// Whether a directory has the record of a run, and not another file of that name.
+fn is_record(directory: &Path) -> bool {
+    matches!(RunRecord::<serde_json::Value>::read(directory), Ok(Some(_)))
 }
 
 /// What is locked: the directory itself, or a file in it where the system opens files alone.
@@ -113,6 +133,10 @@ mod tests {
             ));
             assert_eq!(error.settings(), [Setting::Overwrite]);
         }
+        // What a shell has put there is not a record.
+        fs::write(out.join(RUN_RECORD), "{}").unwrap();
+        fs::create_dir_all(out.join("seed-3")).unwrap();
+        fs::write(out.join("seed-3").join(STATE_FILE), "").unwrap();
         fs::write(out.join(STATE_FILE), "").unwrap();
         let error = check_output(&out, EarlierRun::Refuse).unwrap_err();
         assert!(error.to_string().ends_with(
@@ -123,7 +147,8 @@ mod tests {
         assert!(OutputDir::claim(&out, EarlierRun::Resume).is_ok());
         assert!(out.join(STATE_FILE).exists());
         assert!(OutputDir::claim(&out, EarlierRun::Replace).is_ok());
-        assert!(!out.join(STATE_FILE).exists());
+        assert!(!out.join(STATE_FILE).exists() && !out.join("seed-3").join(STATE_FILE).exists());
+        assert!(out.join(RUN_RECORD).exists());
     }
 
     #[test]

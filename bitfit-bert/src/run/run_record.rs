@@ -25,6 +25,9 @@ use super::task_data::TaskData;
 /// The name of the record in the directory of a run.
 pub const RUN_RECORD: &str = "result.json";
 
+/// The characters of a value that a message quotes.
+const LONGEST_VALUE: usize = 100;
+
 /// The version of the record.
 const VERSION: u32 = 1;
 
@@ -144,11 +147,15 @@ impl<R: Serialize + DeserializeOwned> RunRecord<R> {
 /// The first difference between what was recorded and what is asked for.
 pub(super) fn difference(recorded: &Origin, asked: &Origin) -> Option<String> {
     let names: std::collections::BTreeSet<&String> = recorded.keys().chain(asked.keys()).collect();
-    let value = |origin: &Origin, name| origin.get(name).map_or("nothing", String::as_str).to_owned();
+    let shortened = |value: &String| match value.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => format!("{} …", &value[..end]),
+        None => value.clone(),
+    };
+    let value = |origin: &Origin, name| origin.get(name).map_or_else(|| "nothing".to_owned(), shortened);
     names
         .into_iter()
-        .map(|name| (name, value(recorded, name), value(asked, name)))
-        .find_map(|(name, there, here)| (there != here).then(|| format!("{name} is {there} there and {here} here")))
+        .find(|name| recorded.get(*name) != asked.get(*name))
+        .map(|name| format!("{name} is {} there and {} here", value(recorded, name), value(asked, name)))
 }
 
 /// What runs over this base and data are made from, whatever the method and the seed.
@@ -186,7 +193,17 @@ pub(super) fn origin_of_options(method: &str, options: &FinetuneOptions) -> Orig
     };
     let groups: Vec<String> = training.rates.groups.iter().map(|(group, rate)| format!("{group}={rate}")).collect();
     let metrics: Vec<&str> = options.metrics.iter().map(Metric::name).collect();
-    [
+    let loss = &options.loss;
+    // Only what is not as usual, so that the records of runs before there was a choice are those of the same runs.
+    let chosen = [
+        ("weights of classes", loss.class_weights.origin()),
+        ("label smoothing", Some(loss.label_smoothing).filter(|share| *share > 0.0).map(|share| share.to_string())),
+        ("focal exponent", Some(loss.focal_gamma).filter(|gamma| *gamma > 0.0).map(|gamma| gamma.to_string())),
+        ("steps between evaluations", training.eval_every.map(|steps| steps.to_string())),
+        ("patience", training.patience.map(|count| count.to_string())),
+    ];
+    let chosen = chosen.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let usual = [
         ("method", method.to_owned()),
         ("kind", options.kind.to_string()),
         ("metrics", metrics.join(",")),
@@ -197,13 +214,6 @@ pub(super) fn origin_of_options(method: &str, options: &FinetuneOptions) -> Orig
         ("layer decay", training.rates.layer_decay.to_string()),
         ("epochs", training.epochs.to_string()),
         ("batch", batch),
-        ("loss", format!("{:?}", options.loss)),
-        (
-            "weights of classes",
-            training.weighting.as_ref().map_or_else(|| "none".into(), |w| format!("{:?}", w.weights)),
-        ),
-        ("steps between evaluations", text(training.eval_every.as_ref().map(|steps| steps as _))),
-        ("patience", text(training.patience.as_ref().map(|count| count as _))),
         ("group by length", training.group_by_length.to_string()),
         ("schedule", training.schedule.to_string()),
         ("warm-up", training.warmup.to_string()),
@@ -215,9 +225,8 @@ pub(super) fn origin_of_options(method: &str, options: &FinetuneOptions) -> Orig
         ("limit", text(training.limit.as_ref().map(|limit| limit as _))),
         ("device", options.device.clone()),
         ("precision", options.precision.clone()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    ];
+    usual.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(chosen).collect()
 }
 
 /// What a single run is made from; `trained` is [`origin_of_arena`] of its model.

@@ -158,7 +158,7 @@ impl<D: Backend> Events for Saving<'_, '_, D> {
     }
 
     fn pause(&mut self, is_end: bool, read: &dyn Fn() -> Result<SavedState>) -> Result<()> {
-        self.state.pause(is_end, self.inner.place(), read)?;
+        self.state.pause(is_end, self.inner.place(), read);
         self.inner.pause(is_end, read)
     }
 
@@ -180,6 +180,6 @@ impl<D: Backend> Events for Saving<'_, '_, D> {
     }
 
     fn should_stop(&self) -> bool {
-        self.inner.should_stop()
+        self.state.has_failed() || self.inner.should_stop()
     }
 }

@@ -16,7 +16,7 @@ use super::finetune::{Finetune, Finished, HandedOn, check_options};
 use super::options::{EarlierRun, FinetuneOptions};
 use super::output_dir::{OutputDir, check_output};
 use super::plan::Plan;
-use super::run_record::{EndedRun, RunRecord};
+use super::run_record::{EndedRun, RUN_RECORD, RunRecord};
 use super::save::{TASK_FILE, WrittenTask};
 use super::state_file::can_resume;
 use super::statistics::{MeanScore, mean_scores};
@@ -123,6 +123,8 @@ impl<D: Backend> SeedRuns<D> {
         check_options(base, &options)?;
         check_output(&options.out, options.earlier)?;
         seeds.iter().try_for_each(|&seed| check_output(&seed_directory(&options.out, seed), options.earlier))?;
+        let directories: Vec<PathBuf> = seeds.iter().map(|&seed| seed_directory(&options.out, seed)).collect();
+        check_begun(&options, &directories)?;
         let data = Arc::new(TaskData::read(base, &options)?);
         let first = Finetune::over(base, &data, of_seed(&options, seeds[0]))?;
         Ok(Self { base: base.clone(), data, options, seeds: seeds.to_vec(), first })
@@ -201,6 +203,16 @@ impl EndedRun {
         let task = task_bytes.map(|bytes| WrittenTask { path: directory.join(TASK_FILE), bytes });
         Finished { probe, report: TrainReport { stop, state }, task }
     }
+}
+
+/// Refuses to resume runs of which none has saved a state or come to its end.
+pub(super) fn check_begun(options: &FinetuneOptions, directories: &[PathBuf]) -> Result<()> {
+    let is_begun = |directory: &PathBuf| can_resume(directory) || directory.join(RUN_RECORD).exists();
+    if options.earlier != EarlierRun::Resume || directories.iter().any(is_begun) {
+        return Ok(());
+    }
+    let reason = "there is nothing to resume: none of its runs has saved a state or come to its end".into();
+    Err(Error::Output { path: options.out.clone(), reason, settings: &[] })
 }
 
 /// The options of the run of a seed.

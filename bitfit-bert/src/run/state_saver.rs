@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::settings::{Setting, check};
 use crate::train::{ProbeReport, SavedState};
+use crate::{Error, Result};
 
 use super::log::LogPlace;
 use super::run_record::Origin;
@@ -57,6 +57,7 @@ pub(super) struct StateSaver<'a> {
     steps: usize,
     since: Instant,
     cost: Duration,
+    failed: Option<Error>,
 }
 
 impl<'a> StateSaver<'a> {
@@ -71,6 +72,7 @@ impl<'a> StateSaver<'a> {
             steps: 0,
             since: Instant::now(),
             cost: Duration::ZERO,
+            failed: None,
         }
     }
 
@@ -84,11 +86,24 @@ impl<'a> StateSaver<'a> {
         self.steps += 1;
     }
 
-    /// Saves the state if it is time to, or if the run was stopped.
-    ///
-    /// # Errors
-    /// Those of writing the state and of computing what the run is made from.
-    pub(super) fn pause(&mut self, is_end: bool, log: LogPlace, read: &dyn Fn() -> Result<SavedState>) -> Result<()> {
+    /// Whether a state could not be saved. The run then ends, with the task file of what it reached.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Returns the error that kept a state from being saved, if there was one.
+    pub(super) fn finish(self) -> Result<()> {
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    /// Saves the state if it is time to, or if the run was stopped; see [`StateSaver::has_failed`].
+    pub(super) fn pause(&mut self, is_end: bool, log: LogPlace, read: &dyn Fn() -> Result<SavedState>) {
+        if self.failed.is_none() {
+            self.failed = self.try_pause(is_end, log, read).err();
+        }
+    }
+
+    fn try_pause(&mut self, is_end: bool, log: LogPlace, read: &dyn Fn() -> Result<SavedState>) -> Result<()> {
         let is_time = match self.every {
             SaveEvery::Never => return Ok(()),
             SaveEvery::Steps(steps) => self.steps >= steps,

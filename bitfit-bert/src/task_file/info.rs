@@ -154,7 +154,7 @@ pub struct Hyperparameters {
 pub struct Best {
     /// The epoch's number, from 1.
     pub epoch: usize,
-    /// The step that was evaluated; `None`, and not in the file, for the end of an epoch.
+    /// The step that was evaluated; `None`, and not in the file, where only epochs were evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
     /// Its scores by the metrics' names.

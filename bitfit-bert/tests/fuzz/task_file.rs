@@ -122,7 +122,7 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
         kind,
         labels,
         pairs,
-        calibration: (kind == Kind::Classify).then(|| Calibration {
+        calibration: (kind == Kind::Classify).then_some(Calibration {
             temperature: 1.5,
             reject_below: Some(0.6),
             thresholds: None,

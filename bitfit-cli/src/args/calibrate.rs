@@ -19,8 +19,8 @@ Examples:
       --out intents/careful.safetensors
 
 The data must be other texts than those of training, and better not those that
-chose the best epoch. predict and eval use what is fitted. The last line on
-stdout is the result as one JSON object.";
+chose the best epoch. predict answers by what is fitted, and eval scores by the
+thresholds of labels. The last line on stdout is the result as one JSON object.";
 
 /// The flags of `calibrate`.
 #[derive(Debug, Args)]
@@ -59,8 +59,10 @@ pub struct CalibrateArgs {
     )]
     pub label_separator: Option<char>,
 
-    /// Give no class to a text whose probability is below the least one from which on this share of answers is right,
-    /// above 0 and at most 1; for tasks of one class a text
+    /// Give no class where the probability is so low that fewer than this share of the answers would be right, above 0
+    /// and at most 1; for tasks of one class a text
+    ///
+    /// predict then answers with an empty label, in JSON null. eval scores every text nevertheless.
     #[arg(
         long, value_name = "SHARE", value_parser = values::number::<f64>, allow_hyphen_values = true,
         help_heading = "What is fitted"

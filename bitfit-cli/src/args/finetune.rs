@@ -168,8 +168,8 @@ pub struct FinetuneArgs {
     /// Go on with the run of this directory, which was interrupted, to the same task file as if it had not been
     ///
     /// No other flag is needed: those of the run are in its state. Flags that are given all the same must agree with
-    /// them, but for the number of threads and what is shown. The base model, the data and the device must be the same
-    /// too, and what differs is named.
+    /// them, but for the number of threads and what is shown; paths are those of the directory in which the run was
+    /// begun. The base model, the data and the device must be the same too, and what differs is named.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     resume: Option<PathBuf>,
 

@@ -61,6 +61,11 @@ impl FinetuneArgs {
                 ("--no-probe", self.no_probe),
                 ("--init-head", self.init_head.is_some()),
                 ("--select", self.select.is_some()),
+                ("--class-weight", self.run.class_weight.is_some()),
+                ("--label-smoothing", self.run.label_smoothing != 0.0),
+                ("--focal", self.run.focal != 0.0),
+                ("--eval-every", self.run.eval_every.is_some()),
+                ("--patience", self.run.patience.is_some()),
             ];
             return match contradicts.into_iter().find(|(_, is_given)| *is_given) {
                 Some((flag, _)) => {

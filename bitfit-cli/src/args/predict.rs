@@ -22,8 +22,10 @@ answer for each row of the input, in the same order.
 
 text:   label<TAB>probability<TAB>text, or score<TAB>text; a tab and the
         second text of a pair follow. Of several labels, those of a
-        probability of at least 0.5 and their probabilities, each joined by
-        semicolons; both are empty for a text without any. Tabs and line
+        probability of at least 0.5, or the thresholds of a calibrated task,
+        and their probabilities, each joined by semicolons; both are empty
+        for a text without any. The label of a text that a calibrated task
+        rejects is empty, and null in jsonl. Tabs and line
         breaks inside a text become spaces, and other control characters
         escapes such as \\u{1b}. Of tags, a line word<TAB>tag for each word
         and an empty line behind each text. Of an answer to a question,

@@ -48,6 +48,26 @@ fn directory(given: &[OsString]) -> Option<PathBuf> {
     matches.subcommand_matches("finetune")?.get_one::<PathBuf>("resume").cloned()
 }
 
+/// The flags of which each use adds to a list.
+const LISTS: [&str; 3] = ["--metric", "--text", "--bias"];
+
+/// The saved arguments without the lists that are given anew.
+fn without_lists<'a>(saved: &'a [String], own: &[OsString]) -> impl Iterator<Item = &'a String> {
+    let is = |argument: &str, flag: &str| {
+        argument.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    let given = |flag: &&str| own.iter().any(|argument| is(&argument.to_string_lossy(), flag));
+    let anew: Vec<&str> = LISTS.into_iter().filter(given).collect();
+    let mut is_value = false;
+    saved.iter().filter(move |argument| {
+        let flag = anew.iter().find(|flag| is(argument, flag));
+        let is_dropped = is_value || flag.is_some();
+        // The value of a flag without an equals sign is the next argument.
+        is_value = flag.is_some_and(|flag| *argument == flag);
+        !is_dropped
+    })
+}
+
 /// The arguments of the run in a directory, with those given in their places.
 fn complete(given: &[OsString], dir: PathBuf) -> Result<Cli> {
     let contradicts = |flag: &str| {
@@ -62,7 +82,8 @@ fn complete(given: &[OsString], dir: PathBuf) -> Result<Cli> {
     };
     let dir = absolute(&dir).with_context(|| format!("--resume {}", dir.display()))?;
     let (program, own) = given.split_at(2);
-    let all = program.iter().cloned().chain(saved.arguments.iter().map(OsString::from)).chain(own.iter().cloned());
+    let kept = without_lists(&saved.arguments, own);
+    let all = program.iter().cloned().chain(kept.map(OsString::from)).chain(own.iter().cloned());
     // What is given replaces what was saved; whether it may differ, the state decides.
     let matches = Cli::command().args_override_self(true).try_get_matches_from(all);
     let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {

@@ -77,7 +77,7 @@ fn several_labels_have_a_threshold_each_which_eval_uses() {
     let rows = |first: usize| -> String {
         let row = |i: usize| {
             let (good, bad) = (["good", "the", "great"][i % 3], ["bad", "a", "awful", "is"][i % 4]);
-            let labels = [("good", i % 3 != 1), ("bad", i % 4 % 2 == 0)].into_iter().filter(|(_, has)| *has);
+            let labels = [("good", i % 3 != 1), ("bad", i.is_multiple_of(2))].into_iter().filter(|(_, has)| *has);
             format!("{good} {bad}\t{}\n", labels.map(|(name, _)| name).collect::<Vec<_>>().join(";"))
         };
         (first..first + 24).map(row).collect()
