@@ -19,8 +19,9 @@ Examples:
       --out intents/careful.safetensors
 
 The data must be other texts than those of training, and better not those that
-chose the best epoch. predict answers by what is fitted, and eval scores by the
-thresholds of labels. The last line on stdout is the result as one JSON object.";
+chose the best epoch. predict answers by what is fitted, and eval scores by
+the thresholds of labels. The last line on stdout is the result as one JSON
+object.";
 
 /// The flags of `calibrate`.
 #[derive(Debug, Args)]

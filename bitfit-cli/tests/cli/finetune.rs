@@ -87,7 +87,7 @@ fn the_log_has_logged_steps_and_every_evaluation() {
     let fixture = Fixture::new();
     let result = fixture.finetune("--eval dev.tsv --epochs 2 --batch-size 8 --log-every 6 --schedule linear");
     let log = lines(&fixture.read("out/metrics.jsonl"));
-    let (steps, evaluations): (Vec<_>, Vec<_>) = log.iter().partition(|line| line.get("step").is_some());
+    let (steps, evaluations): (Vec<_>, Vec<_>) = log.iter().partition(|line| line.get("eval").is_none());
     assert_eq!(log[0]["lr"].to_string(), "0.001");
     assert_eq!(steps.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 6, 12]);
     for step in steps {
@@ -96,7 +96,8 @@ fn the_log_has_logged_steps_and_every_evaluation() {
     }
     assert_eq!(evaluations.len(), 2);
     for (epoch, evaluation) in (1..).zip(&evaluations) {
-        assert_eq!((keys(evaluation), &evaluation["epoch"]), (vec!["epoch", "eval"], &json!(epoch)));
+        assert_eq!(keys(evaluation), ["epoch", "step", "eval"]);
+        assert_eq!((&evaluation["epoch"], &evaluation["step"]), (&json!(epoch), &json!(8 * epoch)));
         assert_eq!(keys(&evaluation["eval"]), ["accuracy", "f1"]);
     }
     let best = result["best"]["epoch"].as_u64().unwrap() as usize;
