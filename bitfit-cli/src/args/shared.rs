@@ -208,7 +208,7 @@ pub struct RunArgs {
     )]
     pub patience: Option<usize>,
 
-    /// Weights of classes in the loss: balanced, or a file with a line class<TAB>weight for each
+    /// Weights of classes in the loss: balanced, or a file with a line of a class, a tab and its weight for each
     ///
     /// Balanced, all classes count alike however rare they are: a class with n of N rows has the weight N / (C n). The
     /// file may also be a JSON object from class to weight. With --kind classify and tag.
