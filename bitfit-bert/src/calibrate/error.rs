@@ -40,12 +40,7 @@ impl Reliability {
             max + row.iter().map(|&z| (f64::from(z) - max).exp()).sum::<f64>().ln() - f64::from(row[class])
         };
         let losses: f64 = logits.rows().into_iter().zip(classes).map(loss).sum();
-        let confidences = logits.rows().into_iter().zip(classes).map(|(row, &right)| {
-            let probabilities = softmax(row);
-            let class = argmax(probabilities.iter().copied());
-            (probabilities[class], class == right)
-        });
-        Self::new(confidences.collect(), losses / classes.len() as f64)
+        Self::new(confidences(logits, classes), losses / classes.len() as f64)
     }
 
     /// Of every label of every row, from their logits; indicators are 1 where the row has the label.
@@ -76,4 +71,14 @@ impl Reliability {
         }
         Self { ece, loss, bins }
     }
+}
+
+/// The greatest probability of each row of logits, and whether it is that of the right class.
+pub(super) fn confidences(logits: &Array2<f32>, classes: &[usize]) -> Vec<(f32, bool)> {
+    let confidence = |(row, &right): (ArrayView1<'_, f32>, &usize)| {
+        let probabilities = softmax(row);
+        let class = argmax(probabilities.iter().copied());
+        (probabilities[class], class == right)
+    };
+    logits.rows().into_iter().zip(classes).map(confidence).collect()
 }

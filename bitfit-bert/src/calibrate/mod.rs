@@ -10,14 +10,14 @@ mod error;
 mod temperature;
 mod thresholds;
 
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::Array2;
 
 pub use calibration::Calibration;
 pub use error::{BINS, Bin, Reliability};
 pub use temperature::TEMPERATURES;
 pub use thresholds::LabelThreshold;
 
-use crate::heads::{Targets, argmax, logistic, softmax};
+use crate::heads::{Targets, logistic};
 use crate::{Error, Result};
 
 /// What was fitted, and what it changes.
@@ -49,14 +49,13 @@ impl Fit {
         }
         match targets {
             Targets::Classes(classes) => {
-                let indicators = one_hot(classes, outputs.ncols());
                 let temperature = temperature::of_classes(outputs.view(), classes);
                 let [before, after] =
                     [1.0, temperature].map(|temperature| Reliability::of_classes(&(outputs / temperature), classes));
-                let calibrated = probabilities(outputs, temperature);
+                let calibrated = outputs / temperature;
                 let rejection = min_accuracy
                     .map(|accuracy| {
-                        thresholds::rejection(&calibrated, &indicators, accuracy).ok_or_else(|| {
+                        thresholds::rejection(&calibrated, classes, accuracy).ok_or_else(|| {
                             refuse("no threshold reaches the least accuracy on these texts: ask for less")
                         })
                     })
@@ -77,7 +76,7 @@ impl Fit {
                 let temperature = temperature::of_labels(outputs.view(), indicators.view());
                 let [before, after] =
                     [1.0, temperature].map(|temperature| Reliability::of_labels(&(outputs / temperature), indicators));
-                let labels = thresholds::of_labels(&label_probabilities(outputs, temperature), indicators);
+                let labels = thresholds::of_labels(&(outputs / temperature).mapv(logistic), indicators);
                 let thresholds = Some(labels.iter().map(|label| label.threshold).collect());
                 let calibration = Calibration { temperature, reject_below: None, thresholds };
                 Ok(Self { calibration, before, after, answered: None, labels })
@@ -85,35 +84,6 @@ impl Fit {
             _ => Err(refuse("only classes and several labels have probabilities that can be calibrated")),
         }
     }
-}
-
-/// The softmax of each row of `logits / temperature`.
-fn probabilities(logits: &Array2<f32>, temperature: f32) -> Array2<f32> {
-    let mut all = Array2::zeros(logits.raw_dim());
-    for (mut to, row) in all.rows_mut().into_iter().zip(logits.rows()) {
-        to.assign(&Array1::from(softmax((&row / temperature).view())));
-    }
-    all
-}
-
-fn label_probabilities(logits: &Array2<f32>, temperature: f32) -> Array2<f32> {
-    logits.mapv(|logit| logistic(logit / temperature))
-}
-
-fn one_hot(classes: &[usize], count: usize) -> Array2<f32> {
-    let mut all = Array2::zeros((classes.len(), count));
-    classes.iter().enumerate().for_each(|(row, &class)| all[[row, class]] = 1.0);
-    all
-}
-
-/// The greatest probability of each row, and whether it is that of the right class.
-fn confidences(probabilities: &Array2<f32>, indicators: ArrayView2<'_, f32>) -> Vec<(f32, bool)> {
-    let rows = probabilities.axis_iter(Axis(0)).zip(indicators.axis_iter(Axis(0)));
-    rows.map(|(row, right)| {
-        let class = argmax(row.iter().copied());
-        (row[class], right[class] == 1.0)
-    })
-    .collect()
 }
 
 #[cfg(test)]

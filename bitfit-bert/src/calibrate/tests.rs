@@ -6,7 +6,7 @@ use ndarray::{Array2, arr2};
 
 use super::*;
 use crate::data::Kind;
-use crate::heads::Prediction;
+use crate::heads::{Prediction, softmax};
 
 const CLASSES: [usize; 40] = [
     2, 0, 0, 0, 0, 2, 2, 1, 0, 0, 0, 1, 1, 1, 0, 0, 2, 2, 0, 0, 1, 1, 2, 1, 1, 1, 1, 1, 0, 2, 2, 2, 2, 0, 0, 1, 1, 2,

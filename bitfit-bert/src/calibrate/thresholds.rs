@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, ArrayView1};
 
-use super::confidences;
+use super::error::confidences;
 use crate::heads::THRESHOLD;
 
 /// A threshold below which no class is given.
@@ -16,8 +16,8 @@ pub(super) struct Rejection {
 }
 
 /// The least threshold from which on at least `accuracy` of the rows are right; `None` if there is none.
-pub(super) fn rejection(probabilities: &Array2<f32>, indicators: &Array2<f32>, accuracy: f64) -> Option<Rejection> {
-    let mut rows = confidences(probabilities, indicators.view());
+pub(super) fn rejection(logits: &Array2<f32>, classes: &[usize], accuracy: f64) -> Option<Rejection> {
+    let mut rows = confidences(logits, classes);
     rows.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let (mut right, mut best) = (0, None);
     for (place, &(threshold, is_right)) in rows.iter().enumerate() {

@@ -51,8 +51,7 @@ impl<D: Backend> Head<D> for Classify {
         weighting: &ClassWeighting,
     ) -> Result<Var<D>> {
         let Targets::Classes(classes) = targets else { return Err(foreign_targets("cross-entropy")) };
-        let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
-        Ok(tape.weighted_cross_entropy(outputs, &classes, weighting)?)
+        weighted_class_loss(tape, outputs, classes, weighting)
     }
 
     fn decode(&self, outputs: ArrayView2<'_, f32>, _: &[Encoding]) -> Prediction {
@@ -72,6 +71,18 @@ pub(super) fn class_loss<D: Backend>(tape: &mut Tape<'_, D>, outputs: &Var<D>, c
     let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
     let classes = Indices::new(tape.device(), &classes)?;
     Ok(tape.cross_entropy(outputs, &classes)?)
+}
+
+/// The cross-entropy `[1, 1]` of the softmax of each row of `outputs` `[R, C]` against its class, where classes do not
+/// count alike.
+pub(super) fn weighted_class_loss<D: Backend>(
+    tape: &mut Tape<'_, D>,
+    outputs: &Var<D>,
+    classes: &[usize],
+    weighting: &ClassWeighting,
+) -> Result<Var<D>> {
+    let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
+    Ok(tape.weighted_cross_entropy(outputs, &classes, weighting)?)
 }
 
 /// The index of the greatest value, the first one if several are equal.

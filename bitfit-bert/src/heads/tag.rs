@@ -9,7 +9,7 @@ use bitfit_core::ops::weighted_cross_entropy::ClassWeighting;
 use bitfit_core::{Backend, Tape, Var};
 use ndarray::{Array2, ArrayView2};
 
-use super::classify::{argmax, class_loss, softmax};
+use super::classify::{argmax, class_loss, softmax, weighted_class_loss};
 use super::{Examples, Head, Prediction, Targets, WordTag, foreign_targets};
 use crate::Result;
 use crate::data::{Dataset, Labels};
@@ -59,8 +59,7 @@ impl<D: Backend> Head<D> for Tag {
         weighting: &ClassWeighting,
     ) -> Result<Var<D>> {
         let Targets::Classes(tags) = targets else { return Err(foreign_targets("cross-entropy")) };
-        let tags: Vec<u32> = tags.iter().map(|&class| class as u32).collect();
-        Ok(tape.weighted_cross_entropy(outputs, &tags, weighting)?)
+        weighted_class_loss(tape, outputs, tags, weighting)
     }
 
     fn decode(&self, outputs: ArrayView2<'_, f32>, sequences: &[Encoding]) -> Prediction {

@@ -2,7 +2,7 @@
 //! trusted, and the worst mistakes.
 
 use bitfit_core::Backend;
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 
 use super::Predictor;
 use crate::Result;
@@ -96,7 +96,6 @@ impl<D: Backend> Predictor<D> {
 
 impl Analysis {
     fn of_classes(&mut self, logits: &Array2<f32>, expected: &[usize]) -> Vec<Found> {
-        let probabilities = probabilities(logits);
         let predicted: Vec<usize> = logits.rows().into_iter().map(|row| argmax(row.iter().copied())).collect();
         self.classes = Some(ClassReport::new(&predicted, expected, self.names.len()));
         self.reliability = (!expected.is_empty()).then(|| Reliability::of_classes(logits, expected));
@@ -105,7 +104,7 @@ impl Analysis {
         let name = |class: usize| self.names[class].clone();
         wrong
             .map(|(row, (&predicted, &expected))| {
-                (f64::from(probabilities[[row, predicted]]), row, name(expected), name(predicted))
+                (f64::from(softmax(logits.row(row))[predicted]), row, name(expected), name(predicted))
             })
             .collect()
     }
@@ -174,16 +173,6 @@ fn scores_apart(outputs: &Array2<f32>, expected: &[f32]) -> Vec<Found> {
         (f64::from((found - expected).abs()), row, format!("{expected}"), format!("{found:.3}"))
     })
     .collect()
-}
-
-/// The softmax of each row.
-fn probabilities(logits: &Array2<f32>) -> Array2<f32> {
-    let mut all = logits.clone();
-    for mut row in all.axis_iter_mut(Axis(0)) {
-        let softmax = softmax(row.view());
-        row.iter_mut().zip(softmax).for_each(|(to, probability)| *to = probability);
-    }
-    all
 }
 
 /// The worst of what was found, of equal ones the first in the file.

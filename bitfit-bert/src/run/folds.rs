@@ -1,27 +1,25 @@
 //! Cross-validation: the training set is cut into folds, and for each a run trains on the others and is evaluated on
 //! it, so that every row can be answered by a model that has not seen it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitfit_core::{Backend, Random};
 
+use crate::Result;
 use crate::data::{Example, Kind};
 use crate::heads::Targets;
 use crate::model::Base;
 use crate::settings::{Setting, check};
-use crate::train::{BestEpoch, Score, StopReason};
-use crate::{Error, Result};
+use crate::train::{BestEpoch, StopReason};
 
 use super::finetune::{Finetune, Finished, HandedOn, check_options};
-use super::options::{EarlierRun, FinetuneOptions};
+use super::options::FinetuneOptions;
 use super::output_dir::{OutputDir, check_output};
 use super::plan::Plan;
-use super::run_record::{EndedRun, RunRecord};
-use super::seeds::{RunEvents, RunNumber, check_begun};
-use super::state_file::can_resume;
-use super::statistics::{MeanScore, mean_scores};
+use super::seeds::{RunEvents, RunNumber};
+use super::several;
+use super::statistics::MeanScore;
 use super::task_data::TaskData;
 
 /// The beginning of the name of the directory of a fold.
@@ -72,16 +70,12 @@ pub struct FinishedFolds {
 impl FinishedFolds {
     /// The means of the scores over the runs that came to their end.
     pub fn means(&self) -> Vec<MeanScore> {
-        let ended = self.runs.iter().filter(|run| run.finished.report.stop.is_end());
-        let scores: Vec<&[Score]> = ended.filter_map(|run| Some(&run.best()?.scores[..])).collect();
-        mean_scores(&scores)
+        several::means(self.runs.iter().map(|run| &run.finished))
     }
 
     /// How the last run ended, or else the first one that diverged.
     pub fn stop(&self) -> StopReason {
-        let stops = || self.runs.iter().map(|run| &run.finished.report.stop);
-        let stopped = stops().find(|stop| **stop == StopReason::Stopped);
-        stopped.or_else(|| stops().find(|stop| !stop.is_end())).cloned().unwrap_or(StopReason::Finished)
+        several::stop(self.runs.iter().map(|run| &run.finished))
     }
 }
 
@@ -95,8 +89,8 @@ impl<D: Backend> FoldRuns<D> {
     /// many to each fold as to any other, or one more.
     ///
     /// # Errors
-    /// As [`Finetune::prepare`]; [`Error::Setting`] for fewer than two folds or more than texts, for an evaluation set,
-    /// and for a kind of task without labels.
+    /// As [`Finetune::prepare`]; [`crate::Error::Setting`] for fewer than two folds or more than texts, for an
+    /// evaluation set, and for a kind of task without labels.
     pub fn prepare(base: &Base<D>, mut options: FinetuneOptions, count: usize) -> Result<Self> {
         check(Setting::Folds, count, count >= 2, "there must be at least two")?;
         let reason = "each fold is the evaluation set of a run, so that there is no other";
@@ -106,9 +100,9 @@ impl<D: Backend> FoldRuns<D> {
         let reason = "the rows of a fold are chosen from all: leave the limit out";
         options.training.limit.map_or(Ok(()), |limit| check(Setting::Limit, limit, false, reason))?;
         check_output(&options.out, options.earlier)?;
-        (0..count).try_for_each(|fold| check_output(&fold_directory(&options.out, fold), options.earlier))?;
         let directories: Vec<PathBuf> = (0..count).map(|fold| fold_directory(&options.out, fold)).collect();
-        check_begun(&options, &directories)?;
+        directories.iter().try_for_each(|directory| check_output(directory, options.earlier))?;
+        several::check_begun(&options, &directories)?;
         let data = TaskData::read(base, &options)?;
         // What is evaluated is a part of it.
         options.eval = Some(options.train.clone());
@@ -139,27 +133,10 @@ impl<D: Backend> FoldRuns<D> {
         for fold in 0..count {
             let run = first.take().map_or_else(|| of_fold(&base, &data, &options, &folds, fold), Ok)?;
             let directory = fold_directory(&options.out, fold);
-            let origin = run.origin()?;
-            let ended = match options.earlier {
-                EarlierRun::Resume => RunRecord::<EndedRun>::find(&directory, &origin)?,
-                EarlierRun::Refuse | EarlierRun::Replace => None,
-            };
-            let finished = match ended {
-                Some(ended) => ended.finished(&directory),
-                None => {
-                    let name = format!("fold {fold}");
-                    let seed = options.training.seed;
-                    let number = RunNumber { method: Some(&name), seed, number: fold + 1, of: count };
-                    events.begin(&number, run.plan());
-                    // Probes and outputs of frozen stages are of other rows in each fold.
-                    let finished = run.run_with(&mut HandedOn::default(), &mut *events)?;
-                    if finished.report.stop != StopReason::Stopped {
-                        fs::create_dir_all(&directory).map_err(Error::io(&directory))?;
-                        RunRecord::new(origin, options.command.clone(), EndedRun::of(&finished)).write(&directory)?;
-                    }
-                    finished
-                }
-            };
+            let (name, seed) = (format!("fold {fold}"), options.training.seed);
+            let number = RunNumber { method: Some(&name), seed, number: fold + 1, of: count };
+            // Probes and outputs of frozen stages are of other rows in each fold.
+            let finished = several::make(run, &options, &directory, &number, &mut HandedOn::default(), &mut *events)?;
             let stop = finished.report.stop.clone();
             let rows = (0..folds.len()).filter(|&row| folds[row] == fold).collect();
             runs.push(FoldRun { fold, rows, finished });
@@ -179,11 +156,7 @@ fn of_fold<D: Backend>(
     folds: &[usize],
     fold: usize,
 ) -> Result<Finetune<D>> {
-    let mut options = FinetuneOptions { out: fold_directory(&options.out, fold), ..options.clone() };
-    if options.earlier == EarlierRun::Resume && !can_resume(&options.out) {
-        // It was not begun, or was interrupted before it saved a state.
-        options.earlier = EarlierRun::Replace;
-    }
+    let options = several::options_in(options, fold_directory(&options.out, fold));
     let part = |is_held_out: bool| -> Vec<usize> {
         (0..folds.len()).filter(|&text| (folds[text] == fold) == is_held_out).collect()
     };

@@ -18,6 +18,7 @@ mod probe;
 mod run_record;
 mod save;
 mod seeds;
+mod several;
 mod state_file;
 mod state_saver;
 mod statistics;

@@ -1,25 +1,23 @@
 //! Runs that differ in the seed alone, over one base and data that is read once: [`SeedRuns::prepare`] reads and checks
 //! everything, and [`SeedRuns::run`] makes one run after the other.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitfit_core::Backend;
 
+use crate::Result;
 use crate::model::Base;
 use crate::settings::{Setting, check};
-use crate::train::{BestEpoch, Events, Score, StopReason, TrainReport};
-use crate::{Error, Result};
+use crate::train::{BestEpoch, Events, Score, StopReason};
 
 use super::finetune::{Finetune, Finished, HandedOn, check_options};
-use super::options::{EarlierRun, FinetuneOptions};
+use super::options::FinetuneOptions;
 use super::output_dir::{OutputDir, check_output};
 use super::plan::Plan;
-use super::run_record::{EndedRun, RUN_RECORD, RunRecord};
 use super::save::{TASK_FILE, WrittenTask};
-use super::state_file::can_resume;
-use super::statistics::{MeanScore, mean_scores};
+use super::several;
+use super::statistics::MeanScore;
 use super::task_data::TaskData;
 
 /// The events of runs that are made one after the other.
@@ -86,16 +84,12 @@ pub struct FinishedSeeds {
 impl FinishedSeeds {
     /// The means of the scores over the runs that came to their end.
     pub fn means(&self) -> Vec<MeanScore> {
-        let ended = self.runs.iter().filter(|run| run.finished.report.stop.is_end());
-        let scores: Vec<&[Score]> = ended.filter_map(|run| Some(&run.best()?.scores[..])).collect();
-        mean_scores(&scores)
+        several::means(self.runs.iter().map(|run| &run.finished))
     }
 
     /// How the last run ended, or else the first one that diverged.
     pub fn stop(&self) -> StopReason {
-        let stops = || self.runs.iter().map(|run| &run.finished.report.stop);
-        let stopped = stops().find(|stop| **stop == StopReason::Stopped);
-        stopped.or_else(|| stops().find(|stop| !stop.is_end())).cloned().unwrap_or(StopReason::Finished)
+        several::stop(self.runs.iter().map(|run| &run.finished))
     }
 }
 
@@ -111,7 +105,7 @@ impl<D: Backend> SeedRuns<D> {
     /// Reads the data for runs over `base` of each of the seeds, in place of that of the options.
     ///
     /// # Errors
-    /// As [`Finetune::prepare`]; [`Error::Setting`] where there is no seed, one twice, or no evaluation set to
+    /// As [`Finetune::prepare`]; [`crate::Error::Setting`] where there is no seed, one twice, or no evaluation set to
     /// compare the seeds on.
     pub fn prepare(base: &Base<D>, mut options: FinetuneOptions, seeds: &[u64]) -> Result<Self> {
         check_seeds(seeds, options.eval.is_some())?;
@@ -124,7 +118,7 @@ impl<D: Backend> SeedRuns<D> {
         check_output(&options.out, options.earlier)?;
         seeds.iter().try_for_each(|&seed| check_output(&seed_directory(&options.out, seed), options.earlier))?;
         let directories: Vec<PathBuf> = seeds.iter().map(|&seed| seed_directory(&options.out, seed)).collect();
-        check_begun(&options, &directories)?;
+        several::check_begun(&options, &directories)?;
         let data = Arc::new(TaskData::read(base, &options)?);
         let first = Finetune::over(base, &data, of_seed(&options, seeds[0]))?;
         Ok(Self { base: base.clone(), data, options, seeds: seeds.to_vec(), first })
@@ -153,24 +147,8 @@ impl<D: Backend> SeedRuns<D> {
         for (place, &seed) in seeds.iter().enumerate() {
             let run = first.take().map_or_else(|| Finetune::over(&base, &data, of_seed(&options, seed)), Ok)?;
             let directory = seed_directory(&options.out, seed);
-            let origin = run.origin()?;
-            let ended = match options.earlier {
-                EarlierRun::Resume => RunRecord::<EndedRun>::find(&directory, &origin)?,
-                EarlierRun::Refuse | EarlierRun::Replace => None,
-            };
-            let finished = match ended {
-                Some(ended) => ended.finished(&directory),
-                None => {
-                    let number = RunNumber { method: None, seed, number: place + 1, of: seeds.len() };
-                    events.begin(&number, run.plan());
-                    let finished = run.run_with(&mut handed_on, &mut *events)?;
-                    if finished.report.stop != StopReason::Stopped {
-                        fs::create_dir_all(&directory).map_err(Error::io(&directory))?;
-                        RunRecord::new(origin, options.command.clone(), EndedRun::of(&finished)).write(&directory)?;
-                    }
-                    finished
-                }
-            };
+            let number = RunNumber { method: None, seed, number: place + 1, of: seeds.len() };
+            let finished = several::make(run, &options, &directory, &number, &mut handed_on, &mut *events)?;
             let run = SeedRun { seed, finished };
             let best = done.best.and_then(|best| done.runs[best].score());
             let is_best = run
@@ -190,39 +168,10 @@ impl<D: Backend> SeedRuns<D> {
     }
 }
 
-impl EndedRun {
-    pub(super) fn of(finished: &Finished) -> Self {
-        let Finished { probe, report, task } = finished;
-        let (stop, state) = (report.stop.clone(), report.state.clone());
-        Self { stop, state, probe: probe.clone(), task_bytes: task.as_ref().map(|task| task.bytes) }
-    }
-
-    /// What the run of a directory reached.
-    pub(super) fn finished(self, directory: &Path) -> Finished {
-        let Self { stop, state, probe, task_bytes } = self;
-        let task = task_bytes.map(|bytes| WrittenTask { path: directory.join(TASK_FILE), bytes });
-        Finished { probe, report: TrainReport { stop, state }, task }
-    }
-}
-
-/// Refuses to resume runs of which none has saved a state or come to its end.
-pub(super) fn check_begun(options: &FinetuneOptions, directories: &[PathBuf]) -> Result<()> {
-    let is_begun = |directory: &PathBuf| can_resume(directory) || directory.join(RUN_RECORD).exists();
-    if options.earlier != EarlierRun::Resume || directories.iter().any(is_begun) {
-        return Ok(());
-    }
-    let reason = "there is nothing to resume: none of its runs has saved a state or come to its end".into();
-    Err(Error::Output { path: options.out.clone(), reason, settings: &[] })
-}
-
 /// The options of the run of a seed.
 fn of_seed(options: &FinetuneOptions, seed: u64) -> FinetuneOptions {
-    let mut of_seed = FinetuneOptions { out: seed_directory(&options.out, seed), ..options.clone() };
+    let mut of_seed = several::options_in(options, seed_directory(&options.out, seed));
     of_seed.training.seed = seed;
-    if options.earlier == EarlierRun::Resume && !can_resume(&of_seed.out) {
-        // It was not begun, or was interrupted before it saved a state.
-        of_seed.earlier = EarlierRun::Replace;
-    }
     of_seed
 }
 
