@@ -56,8 +56,16 @@ impl Kernels {
         self.target.capability()
     }
 
-    /// A kernel that may use `shared` bytes of dynamic shared memory. Names of kernels are unique over all sources.
-    pub fn function(
+    /// A kernel that was loaded for at least `shared` bytes of dynamic shared memory; `None` if [`Kernels::load`] has to
+    /// be called first. Names of kernels are unique over all sources.
+    pub fn loaded(&self, kernel: &'static str, shared: u32) -> Option<CudaFunction> {
+        // The state is consistent after every change, so a poisoned lock is harmless.
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.functions.get(kernel).filter(|found| found.shared >= shared).map(|found| found.function.clone())
+    }
+
+    /// Loads a kernel that may use `shared` bytes of dynamic shared memory, and its source before it if necessary.
+    pub fn load(
         &self,
         context: &Arc<CudaContext>,
         source: &'static Source,
@@ -66,12 +74,11 @@ impl Kernels {
     ) -> Result<CudaFunction> {
         // The driver looks functions up in the thread's current context, and this may be the thread's first call.
         context.bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"))?;
-        // The state is consistent after every change, so a poisoned lock is harmless.
         let loaded = &mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if !loaded.functions.contains_key(kernel) {
             let module = match loaded.modules.get(source.name) {
                 Some(module) => module,
-                None => loaded.modules.entry(source.name).or_insert(self.load(context, source)?),
+                None => loaded.modules.entry(source.name).or_insert(self.module(context, source)?),
             };
             let function = module.load_function(kernel).map_err(Error::driver("cuModuleGetFunction"))?;
             loaded.functions.insert(kernel, Function { function, shared: SHARED_BY_DEFAULT });
@@ -85,7 +92,7 @@ impl Kernels {
         Ok(found.function.clone())
     }
 
-    fn load(&self, context: &Arc<CudaContext>, source: &'static Source) -> Result<Arc<CudaModule>> {
+    fn module(&self, context: &Arc<CudaContext>, source: &'static Source) -> Result<Arc<CudaModule>> {
         let cached = self.cache.read(source, self.target, &self.version);
         if let Some(module) = cached.and_then(|code| context.load_module(Ptx::from_binary(code)).ok()) {
             return Ok(module);

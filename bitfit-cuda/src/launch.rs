@@ -7,17 +7,17 @@
 //! self.launch(&SOURCE, kernel!("bitfit_softmax", x.dtype), Shape::blocks(rows, 256), &arguments)
 //! ```
 //!
-//! All work goes to one stream and is executed in the order in which it is queued: a kernel can read the results of the
-//! one before it, and a buffer can be reused as soon as it is returned, without synchronisation.
+//! All work is executed in the order in which it is queued ([`crate::queue`]): a kernel can read the results of the one
+//! before it, and a buffer can be reused as soon as it is returned, without synchronisation.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, sync::Arc};
 
 use bitfit_core::{
     DType,
     backend::{Slice, SliceMut},
     rng::Dropout,
 };
-use cudarc::driver::{LaunchConfig, PushKernelArg};
+use cudarc::driver::{CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
 
 use crate::{Cuda, Error, Indices};
 
@@ -253,21 +253,28 @@ impl Cuda {
         shape: Shape,
         arguments: &Arguments<'_>,
     ) -> crate::Result<()> {
-        let function = self.kernels().function(self.context(), source, kernel, shape.shared)?;
-        let mut launch = self.stream().launch_builder(&function);
-        for value in &arguments.values[..arguments.len] {
-            launch.arg(value);
-        }
         let config = LaunchConfig {
             grid_dim: shape.grid.into(),
             block_dim: (shape.block, 1, 1),
             shared_mem_bytes: shape.shared,
         };
-        // SAFETY: the kernel belongs to this crate, and the op next to its source passes what its parameters require:
-        // slices in bounds of their buffers (checked by `Buffer::pointer`) and their sizes. The buffers live until the
-        // kernel has run, because they are freed and reused in the order of the same stream.
-        unsafe { launch.launch(config) }.map_err(Error::driver("cuLaunchKernel"))?;
-        Ok(())
+        let run = |stream: &Arc<CudaStream>, function: &CudaFunction| {
+            let mut launch = stream.launch_builder(function);
+            for value in &arguments.values[..arguments.len] {
+                launch.arg(value);
+            }
+            // SAFETY: the kernel belongs to this crate, and the op next to its source passes what its parameters
+            // require: slices in bounds of their buffers (checked by `Buffer::pointer`) and their sizes. The buffers
+            // live until the kernel has run, because they are freed and reused in the order of the same queue.
+            unsafe { launch.launch(config) }.map_err(Error::driver("cuLaunchKernel"))?;
+            Ok(())
+        };
+        match self.kernels().loaded(kernel, shape.shared) {
+            Some(function) => self.work().kernels(&arguments.values[..arguments.len], |stream| run(stream, &function)),
+            None => self
+                .work()
+                .direct(|stream| run(stream, &self.kernels().load(self.context(), source, kernel, shape.shared)?)),
+        }
     }
 }
 

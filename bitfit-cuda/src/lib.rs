@@ -24,6 +24,7 @@ mod library;
 mod memory;
 mod ops;
 mod products;
+mod queue;
 mod staging;
 mod sums;
 

@@ -9,41 +9,45 @@ use bitfit_core::{
     DType,
     backend::{Slice, SliceMut},
 };
-use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result, sys::CUmemPool_attribute};
+use cudarc::driver::{CudaContext, CudaSlice, DevicePtr, result, sys::CUmemPool_attribute};
 
-use crate::{Cuda, Error, Result, launch::bytes_of};
+use crate::{Cuda, Error, Result, launch::bytes_of, queue::Queue};
 
 /// A buffer of 32-bit words on the device.
 pub struct Buffer {
-    words: CudaSlice<u32>,
+    /// `None` only during `drop`.
+    words: Option<CudaSlice<u32>>,
     address: u64,
+    queue: Arc<Queue>,
 }
 
 impl Buffer {
     /// Allocates `words` words with unspecified contents.
-    pub(crate) fn new(stream: &Arc<CudaStream>, words: usize) -> Result<Self> {
+    pub(crate) fn new(queue: &Arc<Queue>, words: usize) -> Result<Self> {
         // The driver rejects an allocation of zero bytes.
         let words = words.max(1);
-        // SAFETY: the host reads device memory only by copying it, and any bits are a valid u32.
-        let words = unsafe { stream.alloc::<u32>(words) }.map_err(Error::allocation("cuMemAlloc", words * 4))?;
-        // The address does not change during the lifetime of the buffer.
-        let (address, _) = words.device_ptr(stream);
-        Ok(Self { address, words })
+        queue.direct(|stream| {
+            // SAFETY: the host reads device memory only by copying it, and any bits are a valid u32.
+            let words = unsafe { stream.alloc::<u32>(words) }.map_err(Error::allocation("cuMemAlloc", words * 4))?;
+            // The address does not change during the lifetime of the buffer.
+            let (address, _) = words.device_ptr(stream);
+            Ok(Self { address, words: Some(words), queue: Arc::clone(queue) })
+        })
     }
 
     /// The number of words.
     pub(crate) fn words(&self) -> usize {
-        self.words.len()
+        self.memory().len()
     }
 
     /// The allocation, for copies.
     pub(crate) fn memory(&self) -> &CudaSlice<u32> {
-        &self.words
+        self.words.as_ref().expect("a buffer has its memory until it is dropped")
     }
 
     /// The allocation, for copies.
     pub(crate) fn memory_mut(&mut self) -> &mut CudaSlice<u32> {
-        &mut self.words
+        self.words.as_mut().expect("a buffer has its memory until it is dropped")
     }
 
     /// The address of the first element of a slice.
@@ -55,6 +59,14 @@ impl Buffer {
         let end = (offset + len) * size;
         assert!(end <= self.words() * 4, "{len} elements of {dtype:?} at {offset} of {} bytes", self.words() * 4);
         self.address + (offset * size) as u64
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // The memory is freed after the kernels that use it, in the order of the queue.
+        let words = self.words.take();
+        self.queue.release(|| drop(words));
     }
 }
 
@@ -104,14 +116,14 @@ pub(crate) fn peak(context: &CudaContext) -> Result<Option<u64>> {
 /// it.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    stream: Arc<CudaStream>,
+    queue: Arc<Queue>,
     /// The free buffers, by the binary logarithm of their size.
     free: Mutex<Vec<Vec<Buffer>>>,
 }
 
 impl Pool {
-    pub fn new(stream: Arc<CudaStream>) -> Arc<Self> {
-        Arc::new(Self { stream, free: Mutex::default() })
+    pub fn new(queue: Arc<Queue>) -> Arc<Self> {
+        Arc::new(Self { queue, free: Mutex::default() })
     }
 
     /// A buffer of at least `words` words, taken from the pool or allocated.
@@ -120,7 +132,7 @@ impl Pool {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(class).and_then(Vec::pop);
         let buffer = match free {
             Some(buffer) => buffer,
-            None => Buffer::new(&self.stream, 1 << class)?,
+            None => Buffer::new(&self.queue, 1 << class)?,
         };
         Ok(PooledBuffer { buffer: Some(buffer), class, pool: Arc::clone(self) })
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, HostSlice, PinnedHostSlice, SyncOnDrop};
 
-use crate::{Buffer, Error, Result};
+use crate::{Buffer, Error, Result, queue::Queue};
 
 /// The number of blocks of pinned memory, which are used in turn. A batch has fewer copies, and the host waits for the
 /// loss of the batch before; so the previous copy of a block is usually complete. If not, the next copy waits for it.
@@ -73,17 +73,16 @@ impl Staging {
         Self { context, ring: Mutex::default() }
     }
 
-    /// Copies `data` to a buffer, starting at word `offset`, in the order of the stream. `data` can be changed when
+    /// Copies `data` to a buffer, starting at word `offset`, in the order of the queue. `data` can be changed when
     /// this returns.
-    pub fn copy(&self, stream: &Arc<CudaStream>, data: &[u32], to: &mut Buffer, offset: usize) -> Result<()> {
+    pub fn copy(&self, queue: &Queue, data: &[u32], to: &mut Buffer, offset: usize) -> Result<()> {
         if data.is_empty() {
             return Ok(());
         }
         if data.len() >= LONG {
             let mut to = to.memory_mut().slice_mut(offset..offset + data.len());
-            stream.memcpy_htod(data, &mut to).map_err(Error::driver("cuMemcpyHtoDAsync"))?;
             // The driver may still be reading pageable memory when it returns, so the copy is waited for.
-            return stream.synchronize().map_err(Error::driver("cuStreamSynchronize"));
+            return queue.wait(|stream| stream.memcpy_htod(data, &mut to).map_err(Error::driver("cuMemcpyHtoDAsync")));
         }
         // The ring is consistent after every change, so a poisoned lock is harmless.
         let ring = &mut *self.ring.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,7 +95,7 @@ impl Staging {
                 None => ring.blocks.push(block),
             }
         }
-        ring.blocks[turn].copy(stream, data, to, offset)
+        queue.direct(|stream| ring.blocks[turn].copy(stream, data, to, offset))
     }
 }
 

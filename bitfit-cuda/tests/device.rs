@@ -99,6 +99,51 @@ fn a_long_copy_is_done_when_it_returns() {
     assert_eq!(read(&device, &buffer, long.len()), long);
 }
 
+/// The value of a buffer after `steps` sums of `x + 1`, with a copy to the device, an allocation or a release between
+/// some of them, which end the graph of kernels that is being captured.
+fn counted(device: &Cuda, steps: usize, interrupted_at: &[usize]) -> Vec<f32> {
+    let mut sum = upload(device, &[0.0; 5]);
+    let ones = upload(device, &[1.0; 5]);
+    let mut spare = Vec::new();
+    for step in 0..steps {
+        match interrupted_at.contains(&step).then_some(step % 3) {
+            Some(0) => drop(spare.pop()),
+            Some(1) => spare.push(device.allocate(1000).unwrap()),
+            Some(_) => spare.push(upload(device, &[0.5; 9])),
+            None => {}
+        }
+        device.accumulate(Slice::new(&ones, 0, 5), SliceMut::new(&mut sum, 0, 5)).unwrap();
+    }
+    read(device, &sum, 5)
+}
+
+#[test]
+fn kernels_in_graphs_are_executed_once_and_in_order() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    // Fewer than are launched one by one, a graph's worth, several graphs; each twice, so that graphs are updated.
+    for steps in [1, 8, 9, 32, 33, 56, 200, 2000] {
+        for interrupted_at in [&[][..], &[3, 10], &[9, 10, 11, 12, 13], &[40, 41, 100, 150, 199]] {
+            for _ in 0..2 {
+                assert_eq!(counted(&device, steps, interrupted_at), [steps as f32; 5], "{steps} {interrupted_at:?}");
+            }
+        }
+    }
+    // What is queued is not lost with the buffer of another task, and threads share the queue.
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3)
+            .map(|thread| {
+                scope.spawn({
+                    let device = device.clone();
+                    move || counted(&device, 300 + thread, &[20, 21, 22, 100])
+                })
+            })
+            .collect();
+        for (thread, counted) in threads.into_iter().enumerate() {
+            assert_eq!(counted.join().unwrap(), [300.0 + thread as f32; 5]);
+        }
+    });
+}
+
 #[test]
 fn a_masks_list_is_the_one_it_holds_now() {
     let Some(device) = common::device(Precision::F32) else { return };

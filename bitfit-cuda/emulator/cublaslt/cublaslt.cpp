@@ -364,7 +364,7 @@ EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
                                      cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,
                                      const void* beta, const void* c, cublasLtMatrixLayout_t c_layout, void* d,
                                      cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t* algorithm, void* workspace,
-                                     size_t workspace_bytes, void* /* stream */) {
+                                     size_t workspace_bytes, void* stream) {
     if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
     if (!description || !alpha || !beta || !a_layout || !b_layout || !c_layout || !d_layout) return CUBLAS_STATUS_INVALID_VALUE;
     struct Locked {
@@ -411,6 +411,6 @@ EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
             return fail(CUBLAS_STATUS_INVALID_VALUE, "d overlaps %s", names[i]);
     }
     work->batches = d_layout->batches;
-    bitfit_emulator_submit(run, [](void* data) { delete static_cast<Work*>(data); }, work.release());
+    bitfit_emulator_submit(stream, run, [](void* data) { delete static_cast<Work*>(data); }, work.release());
     return CUBLAS_STATUS_SUCCESS;
 }

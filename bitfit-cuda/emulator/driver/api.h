@@ -19,10 +19,13 @@ enum CUresult : unsigned {
     CUDA_ERROR_FILE_NOT_FOUND = 301,
     CUDA_ERROR_OPERATING_SYSTEM = 304,
     CUDA_ERROR_INVALID_HANDLE = 400,
+    CUDA_ERROR_ILLEGAL_STATE = 401,
     CUDA_ERROR_NOT_FOUND = 500,
     CUDA_ERROR_NOT_READY = 600,
     CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES = 701,
     CUDA_ERROR_NOT_SUPPORTED = 801,
+    CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900,
+    CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE = 910,
 };
 
 typedef int CUdevice;
@@ -30,6 +33,8 @@ typedef uint64_t CUdeviceptr;
 typedef struct Context* CUcontext;
 typedef struct Stream* CUstream;
 typedef struct Event* CUevent;
+typedef struct Graph* CUgraph;
+typedef struct Executable* CUgraphExec;
 typedef struct Module* CUmodule;
 typedef struct Function* CUfunction;
 typedef struct Pool* CUmemoryPool;

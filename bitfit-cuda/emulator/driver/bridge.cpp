@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "api.h"
+#include "graph.h"
 #include "memory.h"
 #include "options.h"
 #include "pool.h"
@@ -13,9 +13,9 @@
 EXPORT void bitfit_emulator_lock() { queue::mutex().lock(); }
 EXPORT void bitfit_emulator_unlock() { queue::mutex().unlock(); }
 
-EXPORT void bitfit_emulator_submit(void (*work)(void*), void (*release)(void*), void* data) {
+EXPORT void bitfit_emulator_submit(void* stream, void (*work)(void*), void (*release)(void*), void* data) {
     std::shared_ptr<void> held(data, release);
-    queue::submit([=] { work(held.get()); });
+    submit_to(static_cast<CUstream>(stream), true, [=] { work(held.get()); });
 }
 
 EXPORT void bitfit_emulator_parallel(uint64_t count, void (*work)(void*, uint64_t), void* data) {

@@ -12,8 +12,8 @@ extern "C" {
 // Locks the device for the calling OS thread. Calls nest.
 void bitfit_emulator_lock();
 void bitfit_emulator_unlock();
-// Puts work into the device's queue. `release` is called after it is done.
-void bitfit_emulator_submit(void (*work)(void*), void (*release)(void*), void* data);
+// Submits a product to a stream. `release` is called when it will not be done again.
+void bitfit_emulator_submit(void* stream, void (*work)(void*), void (*release)(void*), void* data);
 // Calls work(data, i) for every i below `count`, on several OS threads. May be called only from submitted work.
 void bitfit_emulator_parallel(uint64_t count, void (*work)(void*, uint64_t), void* data);
 // Finds the live allocation that contains `address`; false if there is none.

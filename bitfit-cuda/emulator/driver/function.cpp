@@ -4,6 +4,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "graph.h"
 #include "launch.h"
 #include "memory.h"
 #include "state.h"
@@ -97,7 +98,8 @@ EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunct
 // parameter.
 static CUresult check_arguments(const EmulatedKernel& kernel, const Arguments& arguments) {
     for (unsigned i = 0; i < kernel.parameter_count; ++i) {
-        auto* value = reinterpret_cast<void*>(arguments.values[2 * i]);
+        // The last bytes of a smaller argument are zeros.
+        void* value = arguments.pointer(i);
         memory::Allocation in;
         if (kernel.parameters[i].pointer && value && !memory::find(value, &in))
             return fail(CUDA_ERROR_INVALID_VALUE, "argument %u of kernel %s is a pointer, but %s", i, kernel.name,
@@ -110,7 +112,7 @@ static CUresult check_arguments(const EmulatedKernel& kernel, const Arguments& a
 }
 
 EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
-                               unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream, void** parameters,
+                               unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream, void** parameters,
                                void** extra) {
     ENTER("cuLaunchKernel %s grid (%u, %u, %u) block (%u, %u, %u) shared %u", function ? function->kernel->name : "?", grid_x,
           grid_y, grid_z, block_x, block_y, block_z, shared_bytes);
@@ -130,8 +132,8 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned gr
     if (extra || (kernel.parameter_count > 0 && !parameters)) return CUDA_ERROR_NOT_SUPPORTED;
     auto arguments = std::make_shared<Arguments>(kernel, parameters);
     if (CUresult result = check_arguments(kernel, *arguments); result != CUDA_SUCCESS) return result;
-    queue::submit(
-        [=] { run_kernel(*function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, *arguments); });
+    submit_to(stream, false,
+              [=] { run_kernel(*function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, *arguments); });
     return CUDA_SUCCESS;
 }
 

@@ -16,10 +16,16 @@
 #include "pool.h"
 
 Arguments::Arguments(const EmulatedKernel& kernel, void** given)
-    : values(2 * kernel.parameter_count), pointers(kernel.parameter_count) {
+    : pointers(kernel.parameter_count) {
+    // Each at a multiple of 16 bytes.
+    size_t words = 0;
+    for (unsigned i = 0; i < kernel.parameter_count; ++i) words += (kernel.parameters[i].bytes + 15) / 16 * 2;
+    values.resize(words);
+    words = 0;
     for (unsigned i = 0; i < kernel.parameter_count; ++i) {
-        pointers[i] = &values[2 * i];
-        memcpy(pointers[i], given[i], std::min<size_t>(kernel.parameters[i].bytes, 16));
+        pointers[i] = &values[words];
+        memcpy(pointers[i], given[i], kernel.parameters[i].bytes);
+        words += (kernel.parameters[i].bytes + 15) / 16 * 2;
     }
 }
 
@@ -55,7 +61,7 @@ static Snapshot snapshot(const EmulatedKernel& kernel, const Arguments& argument
     Snapshot taken;
     for (unsigned i = 0; i < kernel.parameter_count; ++i) {
         memory::Allocation in;
-        if (kernel.parameters[i].writable && memory::find(reinterpret_cast<void*>(arguments.values[2 * i]), &in))
+        if (kernel.parameters[i].writable && memory::find(arguments.pointer(i), &in))
             taken[in.base].assign(in.base, in.base + in.bytes);
     }
     return taken;

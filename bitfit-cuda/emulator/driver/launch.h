@@ -13,6 +13,9 @@ struct Arguments {
     std::vector<void*> pointers;
 
     Arguments(const EmulatedKernel& kernel, void** given);
+    // Argument i as a pointer.
+    void* pointer(unsigned i) const { return *static_cast<void* const*>(pointers[i]); }
+
     Arguments(const Arguments&) = delete;
     Arguments& operator=(const Arguments&) = delete;
 };

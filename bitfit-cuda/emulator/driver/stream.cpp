@@ -3,11 +3,7 @@
 #include <chrono>
 #include <memory>
 
-#include "state.h"
-
-struct Stream {
-    unsigned flags;
-};
+#include "graph.h"
 
 struct Event {
     unsigned flags;
@@ -24,45 +20,39 @@ static constexpr unsigned CU_EVENT_DISABLE_TIMING = 2;
 EXPORT CUresult cuStreamCreate(CUstream* stream, unsigned flags) {
     ENTER("cuStreamCreate");
     if (flags > 1) return CUDA_ERROR_INVALID_VALUE;
-    *stream = new Stream{flags};
+    *stream = new Stream{flags, nullptr};
     return CUDA_SUCCESS;
 }
 
 EXPORT CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned flags, int) { return cuStreamCreate(stream, flags); }
 
 EXPORT CUresult cuStreamDestroy_v2(CUstream stream) {
-    ENTER("cuStreamDestroy");
+    ENTER_ON(stream, "cuStreamDestroy");
     if (!stream) return CUDA_ERROR_INVALID_HANDLE;
     queue::finish();
     delete stream;
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuStreamSynchronize(CUstream) {
-    ENTER("cuStreamSynchronize");
+EXPORT CUresult cuStreamSynchronize(CUstream stream) {
+    ENTER_ON(stream, "cuStreamSynchronize");
     queue::finish();
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuStreamQuery(CUstream) {
-    ENTER("cuStreamQuery");
+EXPORT CUresult cuStreamQuery(CUstream stream) {
+    ENTER_ON(stream, "cuStreamQuery");
     queue::finish();
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuStreamWaitEvent(CUstream, CUevent event, unsigned) {
-    ENTER("cuStreamWaitEvent");
+EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
+    ENTER_ON(stream, "cuStreamWaitEvent");
     return event ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
-EXPORT CUresult cuStreamIsCapturing(CUstream, unsigned* status) {
-    ENTER("cuStreamIsCapturing");
-    *status = 0;
-    return CUDA_SUCCESS;
-}
-
-EXPORT CUresult cuLaunchHostFunc(CUstream, CUhostFn function, void* data) {
-    ENTER("cuLaunchHostFunc");
+EXPORT CUresult cuLaunchHostFunc(CUstream stream, CUhostFn function, void* data) {
+    ENTER_ON(stream, "cuLaunchHostFunc");
     queue::submit([=] { function(data); });
     return CUDA_SUCCESS;
 }
@@ -82,8 +72,8 @@ EXPORT CUresult cuEventDestroy_v2(CUevent event) {
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuEventRecord(CUevent event, CUstream) {
-    ENTER("cuEventRecord");
+EXPORT CUresult cuEventRecord(CUevent event, CUstream stream) {
+    ENTER_ON(stream, "cuEventRecord");
     if (!event) return CUDA_ERROR_INVALID_HANDLE;
     uint64_t recording = ++event->recorded;
     queue::submit([=] {

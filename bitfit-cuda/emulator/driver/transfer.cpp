@@ -7,13 +7,13 @@
 #include <map>
 #include <memory>
 
+#include "graph.h"
 #include "memory.h"
-#include "state.h"
 
 // Allocations.
 
-EXPORT CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
-    ENTER("cuMemAlloc %zu", bytes);
+static CUresult allocate(CUdeviceptr* pointer, size_t bytes, CUstream stream) {
+    ENTER_ON(stream, "cuMemAlloc %zu", bytes);
     if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
     uint8_t* base = memory::allocate(bytes);
     if (!base) return CUDA_ERROR_OUT_OF_MEMORY;
@@ -21,13 +21,16 @@ EXPORT CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) {
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream) { return cuMemAlloc_v2(pointer, bytes); }
-EXPORT CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool, CUstream) {
-    return cuMemAlloc_v2(pointer, bytes);
+EXPORT CUresult cuMemAlloc_v2(CUdeviceptr* pointer, size_t bytes) { return allocate(pointer, bytes, nullptr); }
+EXPORT CUresult cuMemAllocAsync(CUdeviceptr* pointer, size_t bytes, CUstream stream) {
+    return allocate(pointer, bytes, stream);
+}
+EXPORT CUresult cuMemAllocFromPoolAsync(CUdeviceptr* pointer, size_t bytes, CUmemoryPool, CUstream stream) {
+    return allocate(pointer, bytes, stream);
 }
 
-EXPORT CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream) {
-    ENTER("cuMemFree");
+EXPORT CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream) {
+    ENTER_ON(stream, "cuMemFree");
     auto* base = reinterpret_cast<uint8_t*>(pointer);
     memory::Allocation in;
     if (!memory::find(base, &in) || in.base != base)
@@ -151,8 +154,8 @@ static CUresult check(const char* call, CUdeviceptr pointer, size_t bytes) {
     return fail(CUDA_ERROR_INVALID_VALUE, "%s of %zu bytes from or to %s", call, bytes, memory::describe(pointer).c_str());
 }
 
-EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream) {
-    ENTER("cuMemcpyHtoD %zu", bytes);
+EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream stream) {
+    ENTER_ON(stream, "cuMemcpyHtoD %zu", bytes);
     if (bytes == 0) return CUDA_SUCCESS;
     if (CUresult result = check("cuMemcpyHtoD", to, bytes); result != CUDA_SUCCESS) return result;
     Pinned* block = pinned_at(from);
@@ -173,8 +176,8 @@ EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t by
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream) {
-    ENTER("cuMemcpyDtoH %zu", bytes);
+EXPORT CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream stream) {
+    ENTER_ON(stream, "cuMemcpyDtoH %zu", bytes);
     if (bytes == 0) return CUDA_SUCCESS;
     if (CUresult result = check("cuMemcpyDtoH", from, bytes); result != CUDA_SUCCESS) return result;
     Pinned* block = pinned_at(to);
@@ -187,8 +190,8 @@ EXPORT CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, C
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
-    ENTER("cuMemcpyDtoD %zu", bytes);
+EXPORT CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
+    ENTER_ON(stream, "cuMemcpyDtoD %zu", bytes);
     if (bytes == 0) return CUDA_SUCCESS;
     if (CUresult result = check("cuMemcpyDtoD", to, bytes); result != CUDA_SUCCESS) return result;
     if (CUresult result = check("cuMemcpyDtoD", from, bytes); result != CUDA_SUCCESS) return result;
@@ -217,8 +220,8 @@ EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) 
 // Fills.
 
 template <typename T>
-static CUresult fill(CUdeviceptr to, T value, size_t count) {
-    ENTER("cuMemsetD%zu %zu", 8 * sizeof(T), count);
+static CUresult fill(CUdeviceptr to, T value, size_t count, CUstream stream = nullptr) {
+    ENTER_ON(stream, "cuMemsetD%zu %zu", 8 * sizeof(T), count);
     if (count == 0) return CUDA_SUCCESS;
     if (to % sizeof(T) != 0) return CUDA_ERROR_INVALID_VALUE;
     if (CUresult result = check("cuMemset", to, count * sizeof(T)); result != CUDA_SUCCESS) return result;
@@ -229,9 +232,9 @@ static CUresult fill(CUdeviceptr to, T value, size_t count) {
     return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuMemsetD8Async(CUdeviceptr to, uint8_t value, size_t count, CUstream) { return fill(to, value, count); }
-EXPORT CUresult cuMemsetD16Async(CUdeviceptr to, uint16_t value, size_t count, CUstream) { return fill(to, value, count); }
-EXPORT CUresult cuMemsetD32Async(CUdeviceptr to, uint32_t value, size_t count, CUstream) { return fill(to, value, count); }
+EXPORT CUresult cuMemsetD8Async(CUdeviceptr to, uint8_t value, size_t count, CUstream stream) { return fill(to, value, count, stream); }
+EXPORT CUresult cuMemsetD16Async(CUdeviceptr to, uint16_t value, size_t count, CUstream stream) { return fill(to, value, count, stream); }
+EXPORT CUresult cuMemsetD32Async(CUdeviceptr to, uint32_t value, size_t count, CUstream stream) { return fill(to, value, count, stream); }
 EXPORT CUresult cuMemsetD8_v2(CUdeviceptr to, uint8_t value, size_t count) { return finished(fill(to, value, count)); }
 EXPORT CUresult cuMemsetD16_v2(CUdeviceptr to, uint16_t value, size_t count) { return finished(fill(to, value, count)); }
 EXPORT CUresult cuMemsetD32_v2(CUdeviceptr to, uint32_t value, size_t count) { return finished(fill(to, value, count)); }

@@ -22,6 +22,7 @@ void finds_kernels_of_macros();
 void reports_compile_errors();
 void waits();
 void waits_for_events();
+void launches_graphs();
 // products.cpp
 void multiplies_matrices();
 void multiplies_narrow_matrices();

@@ -20,6 +20,15 @@ CUresult cuMemAlloc_v2(CUdeviceptr*, size_t);
 CUresult cuMemFree_v2(CUdeviceptr);
 CUresult cuMemHostAlloc(void**, size_t, unsigned);
 CUresult cuMemFreeHost(void*);
+CUresult cuStreamCreate(CUstream*, unsigned);
+CUresult cuStreamSynchronize(CUstream);
+CUresult cuStreamBeginCapture_v2(CUstream, unsigned);
+CUresult cuStreamEndCapture(CUstream, CUgraph*);
+CUresult cuGraphInstantiateWithFlags(CUgraphExec*, CUgraph, unsigned long long);
+CUresult cuGraphExecUpdate_v2(CUgraphExec, CUgraph, void*);
+CUresult cuGraphLaunch(CUgraphExec, CUstream);
+CUresult cuGraphDestroy(CUgraph);
+CUresult cuGraphExecDestroy(CUgraphExec);
 CUresult cuEventCreate(CUevent*, unsigned);
 CUresult cuEventRecord(CUevent, CUstream);
 CUresult cuEventSynchronize(CUevent);
@@ -93,9 +102,14 @@ inline CUfunction kernel(const char* source) {
 }
 
 template <typename... T>
-CUresult launch(CUfunction function, unsigned grid, unsigned block, unsigned shared, T... arguments) {
+CUresult launch_on(CUstream stream, CUfunction function, unsigned grid, unsigned block, unsigned shared, T... arguments) {
     void* pointers[] = {&arguments..., nullptr};
-    return cuLaunchKernel(function, grid, 1, 1, block, 1, 1, shared, nullptr, pointers, nullptr);
+    return cuLaunchKernel(function, grid, 1, 1, block, 1, 1, shared, stream, pointers, nullptr);
+}
+
+template <typename... T>
+CUresult launch(CUfunction function, unsigned grid, unsigned block, unsigned shared, T... arguments) {
+    return launch_on(nullptr, function, grid, block, shared, arguments...);
 }
 
 template <typename T>

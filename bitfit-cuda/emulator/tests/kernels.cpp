@@ -237,3 +237,36 @@ void waits_for_events() {
     CHECK(to[0] == 2.0f && to[1] == 1.0f);
     SUCCEEDS(cuMemFreeHost(memory));
 }
+
+// A graph is a chain of the kernels that its stream was given, and changes nothing before it is launched.
+void launches_graphs() {
+    CUfunction add = kernel("extern \"C\" __global__ void kernel(int* to, int value) { *to = *to * 10 + value; }");
+    CUdeviceptr to = upload(std::vector<int>{0});
+    CUstream stream;
+    SUCCEEDS(cuStreamCreate(&stream, 1));
+    auto capture = [&](std::vector<int> values) {
+        CUgraph graph;
+        SUCCEEDS(cuStreamBeginCapture_v2(stream, 2));
+        for (int value : values) SUCCEEDS(launch_on(stream, add, 1, 1, 0, to, value));
+        // What cannot be captured is refused, and the capture goes on.
+        CHECK(cuStreamSynchronize(stream) == CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        CHECK(cuStreamBeginCapture_v2(stream, 2) == CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        SUCCEEDS(cuStreamEndCapture(stream, &graph));
+        return graph;
+    };
+    CUgraphExec executable;
+    CUgraph first = capture({1, 2}), second = capture({3, 4}), longer = capture({5});
+    CHECK(download<int>(to, 1)[0] == 0);
+    SUCCEEDS(cuGraphInstantiateWithFlags(&executable, first, 0));
+    SUCCEEDS(cuGraphLaunch(executable, stream));
+    SUCCEEDS(cuGraphExecUpdate_v2(executable, second, nullptr));
+    SUCCEEDS(cuGraphLaunch(executable, stream));
+    CHECK(cuGraphExecUpdate_v2(executable, longer, nullptr) == CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
+    SUCCEEDS(launch_on(stream, add, 1, 1, 0, to, 6));
+    for (CUgraph graph : {first, second, longer}) SUCCEEDS(cuGraphDestroy(graph));
+    SUCCEEDS(cuGraphExecDestroy(executable));
+    SUCCEEDS(cuStreamSynchronize(stream));
+    CHECK(download<int>(to, 1)[0] == 12346);
+    CUgraph none;
+    CHECK(cuStreamEndCapture(stream, &none) == CUDA_ERROR_ILLEGAL_STATE);
+}

@@ -23,6 +23,8 @@ static const Case CASES[] = {
     {"a fault of the source is in the log, with its line", reports_compile_errors, "", ""},
     {"what is launched late is done when the host waits", waits, "BITFIT_EMULATOR_CHECK=lazy", ""},
     {"an event is waited for as far as it was recorded", waits_for_events, "BITFIT_EMULATOR_CHECK=lazy", ""},
+    {"a graph does what was captured, and what it was updated to", launches_graphs, "", ""},
+    {"a graph that is launched late does what it held then", launches_graphs, "BITFIT_EMULATOR_CHECK=lazy", ""},
     {"products of all layouts agree with a plain loop", multiplies_matrices, "", ""},
     {"products in bfloat16 and TF32 round as the device does", multiplies_narrow_matrices, "", ""},
     {"a product that cuBLASLt does not know is refused", refuses_products, "", ""},

@@ -1,4 +1,4 @@
-//! [`Cuda`]: a GPU, the stream of work on it, and its kernels and memory pools.
+//! [`Cuda`]: a GPU, the queue of work for it, and its kernels and memory pools.
 
 mod lists;
 mod matrix;
@@ -7,7 +7,7 @@ pub(crate) mod transfer;
 use std::{fmt, sync::Arc};
 
 use bitfit_core::Precision;
-use cudarc::driver::{CudaContext, CudaStream, DriverError, sys::CUresult};
+use cudarc::driver::{CudaContext, DriverError, sys::CUresult};
 
 pub use matrix::Matrix;
 
@@ -17,10 +17,11 @@ use crate::{
     library,
     memory::{self, Pool},
     products::Products,
+    queue::Queue,
     staging::Staging,
 };
 
-/// A GPU as a device. Clones share its stream and its memory.
+/// A GPU as a device. Clones share its queue and its memory.
 #[derive(Clone)]
 pub struct Cuda {
     shared: Arc<Shared>,
@@ -38,12 +39,19 @@ struct Shared {
     /// The name and architecture of the GPU.
     description: String,
     context: Arc<CudaContext>,
-    stream: Arc<CudaStream>,
+    queue: Arc<Queue>,
     kernels: Kernels,
     pool: Arc<Pool>,
     products: Products,
     lists: lists::Lists,
     staging: Staging,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // What waits in the queue keeps buffers of the pool, and the pool keeps the queue.
+        self.queue.release(|| {});
+    }
 }
 
 impl Cuda {
@@ -78,7 +86,7 @@ impl Cuda {
         // the host has to wait, has its own events (`staging`).
         unsafe { context.disable_event_tracking() };
         memory::keep_what_is_freed(&context)?;
-        let stream = context.new_stream().map_err(Error::driver("cuStreamCreate"))?;
+        let queue = Queue::new(context.new_stream().map_err(Error::driver("cuStreamCreate"))?);
         let (major, minor) = context.compute_capability().map_err(Error::driver("cuDeviceGetAttribute"))?;
         let capability = (10 * major + minor) as u32;
         let name = context.name().map_err(Error::driver("cuDeviceGetName"))?;
@@ -87,12 +95,12 @@ impl Cuda {
                 short_name: format!("cuda:{ordinal}"),
                 description: format!("{name}, sm_{capability}"),
                 kernels: Kernels::new(capability)?,
-                products: Products::new(&stream)?,
+                products: Products::new(&queue)?,
                 lists: lists::Lists::default(),
-                pool: Pool::new(Arc::clone(&stream)),
+                pool: Pool::new(Arc::clone(&queue)),
                 staging: Staging::new(Arc::clone(&context)),
                 context,
-                stream,
+                queue,
             }),
             precision: Precision::F32,
             tf32: false,
@@ -156,8 +164,8 @@ impl Cuda {
         &self.shared.context
     }
 
-    pub(crate) fn stream(&self) -> &Arc<CudaStream> {
-        &self.shared.stream
+    pub(crate) fn work(&self) -> &Arc<Queue> {
+        &self.shared.queue
     }
 
     pub(crate) fn kernels(&self) -> &Kernels {

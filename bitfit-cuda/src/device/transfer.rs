@@ -28,7 +28,7 @@ impl Device for Cuda {
     }
 
     fn allocate(&self, len: usize) -> Result<Buffer> {
-        Buffer::new(self.stream(), len).map_err(|error| self.error(error))
+        Buffer::new(self.work(), len).map_err(|error| self.error(error))
     }
 
     fn upload(&self, data: &HostTensor) -> Result<Buffer> {
@@ -61,9 +61,9 @@ impl Device for Cuda {
         }
         let words = from.buffer.memory().slice(from.offset..from.offset + from.len);
         let to: &mut [u32] = bytemuck::cast_slice_mut(to);
-        self.stream().memcpy_dtoh(&words, to).map_err(|error| self.error(Error::driver("cuMemcpyDtoHAsync")(error)))?;
-        // Errors of kernels are reported here.
-        self.stream().synchronize().map_err(|error| self.error(Error::driver("cuStreamSynchronize")(error)))
+        self.work()
+            .wait(|stream| stream.memcpy_dtoh(&words, to).map_err(Error::driver("cuMemcpyDtoHAsync")))
+            .map_err(|error| self.error(error))
     }
 
     fn indices(&self, data: &[u32]) -> Result<Indices> {
@@ -128,7 +128,7 @@ fn same_length(from: &Slice<'_, Cuda>, to: &SliceMut<'_, Cuda>) -> (usize, Shape
 impl Cuda {
     /// Queues a copy of words from the host.
     pub(super) fn stage(&self, data: &[u32], to: &mut Buffer, offset: usize) -> Result<()> {
-        self.shared.staging.copy(self.stream(), data, to, offset).map_err(|error| self.error(error))
+        self.shared.staging.copy(self.work(), data, to, offset).map_err(|error| self.error(error))
     }
 
     /// Launches a kernel that processes one element for every index.

@@ -13,12 +13,12 @@ use bitfit_core::{
     DType,
     backend::{Slice, SliceMut},
 };
-use cudarc::driver::CudaStream;
 
 use self::plan::{Key, Library, Plan};
 use crate::{
     Cuda, Error, Result,
     launch::{Arguments, Shape, Source, bytes_of, kernel, source},
+    queue::Queue,
 };
 
 /// The kernel for products for which cuBLASLt has no algorithm.
@@ -102,21 +102,21 @@ impl<P> Plans<P> {
 }
 
 impl Products {
-    /// The products of a stream, whose context has to be the thread's current one.
-    pub fn new(stream: &Arc<CudaStream>) -> Result<Self> {
-        Ok(Self { library: Library::new(stream)?, plans: Mutex::new(Plans::new()) })
+    /// The products of a queue, whose context has to be the thread's current one.
+    pub fn new(queue: &Arc<Queue>) -> Result<Self> {
+        Ok(Self { library: Library::new(queue)?, plans: Mutex::new(Plans::new()) })
     }
 
     /// Queues a product. Returns false, and queues nothing, if cuBLASLt has no algorithm for it.
     ///
     /// # Safety
     /// As for [`Library::multiply`].
-    unsafe fn multiply(&self, stream: &CudaStream, key: Key, addresses: [u64; 3]) -> Result<bool> {
+    unsafe fn multiply(&self, queue: &Queue, key: Key, addresses: [u64; 3]) -> Result<bool> {
         // Plans are complete when they are inserted, so a poisoned lock is harmless.
         let plans = &mut *self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(plan) = plans.of(key, || Plan::new(&self.library, &key))? {
             // SAFETY: guaranteed by the caller.
-            if unsafe { self.library.multiply(stream, &key, plan, addresses) }? {
+            if unsafe { self.library.multiply(queue, &key, plan, addresses) }? {
                 return Ok(true);
             }
             let own = if plan.borrowed { Plan::own(&self.library, &key)? } else { None };
@@ -174,8 +174,8 @@ impl Cuda {
             let done = self.context().bind_to_thread().map_err(Error::driver("cuCtxSetCurrent")).and_then(|()| {
                 // SAFETY: the slices have the elements of the shape (asserted above), are in bounds of their buffers
                 // (checked by `Buffer::pointer`) and have the alignment of the key. Buffers are freed and reused in the
-                // order of this stream.
-                unsafe { self.products().multiply(self.stream(), key, addresses) }
+                // order of this queue.
+                unsafe { self.products().multiply(self.work(), key, addresses) }
             });
             if done.map_err(|error| self.error(error))? {
                 return Ok(());

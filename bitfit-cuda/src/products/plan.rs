@@ -20,7 +20,7 @@
 //! smaller products. If cuBLASLt rejects such an algorithm, the heuristic is called for the product itself.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::c_void,
     fmt,
     sync::{Arc, Mutex, PoisonError},
@@ -35,7 +35,7 @@ use cudarc::{
     driver::CudaStream,
 };
 
-use crate::{Buffer, Error, Result};
+use crate::{Buffer, Error, Result, queue::Queue};
 
 /// The size of the workspace of an algorithm, as NVIDIA recommends for its newer devices.
 const WORKSPACE_BYTES: usize = 32 << 20;
@@ -85,14 +85,16 @@ pub(super) struct Library {
     workspace: Buffer,
     /// The algorithms of the products that stand for others. They are few: at most four for each doubling of the rows.
     algorithms: Mutex<HashMap<Key, Option<sys::cublasLtMatmulAlgo_t>>>,
+    /// The algorithms that have run, and whose kernels are loaded.
+    loaded: Mutex<HashSet<[u64; 8]>>,
 }
 
 impl Library {
-    /// Opens cuBLASLt for a stream, whose context has to be the thread's current one.
-    pub fn new(stream: &Arc<CudaStream>) -> Result<Self> {
+    /// Opens cuBLASLt for a queue, whose context has to be the thread's current one.
+    pub fn new(queue: &Arc<Queue>) -> Result<Self> {
         let handle = lt::create_handle().map_err(failed("cublasLtCreate", &"the library"))?;
-        let workspace = Buffer::new(stream, WORKSPACE_BYTES / 4)?;
-        Ok(Self { handle: Handle(handle), workspace, algorithms: Mutex::default() })
+        let workspace = Buffer::new(queue, WORKSPACE_BYTES / 4)?;
+        Ok(Self { handle: Handle(handle), workspace, algorithms: Mutex::default(), loaded: Mutex::default() })
     }
 
     /// The algorithm of a product that stands for others, determined once.
@@ -110,12 +112,31 @@ impl Library {
     ///
     /// # Safety
     /// `a`, `b` and `c` must be device addresses of matrices with the shapes, types and alignments of the key, which
-    /// are valid until the stream has executed the product.
-    pub unsafe fn multiply(&self, stream: &CudaStream, key: &Key, plan: &Plan, [a, b, c]: [u64; 3]) -> Result<bool> {
+    /// are valid until the queue has executed the product.
+    pub unsafe fn multiply(&self, queue: &Queue, key: &Key, plan: &Plan, addresses: [u64; 3]) -> Result<bool> {
+        // SAFETY: guaranteed by the caller.
+        let run = |stream: &Arc<CudaStream>| unsafe { self.run(stream, key, plan, addresses) };
+        // The set is consistent after every change, so a poisoned lock is harmless.
+        let loaded = &mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded.contains(&plan.algorithm.data) {
+            return queue.kernels(&addresses, run);
+        }
+        let done = queue.direct(run)?;
+        if done {
+            loaded.insert(plan.algorithm.data);
+        }
+        Ok(done)
+    }
+
+    /// As [`Library::multiply`], on a stream.
+    ///
+    /// # Safety
+    /// As for [`Library::multiply`].
+    unsafe fn run(&self, stream: &CudaStream, key: &Key, plan: &Plan, [a, b, c]: [u64; 3]) -> Result<bool> {
         let (alpha, beta) = (1.0f32, if key.accumulate { 1.0f32 } else { 0.0 });
         let workspace = self.workspace.pointer(0, WORKSPACE_BYTES / 4, DType::F32) as *mut c_void;
         // SAFETY: the descriptors belong to the plan and describe the matrices that the caller guarantees. The
-        // workspace belongs to this library, and is used in the order of the stream.
+        // workspace belongs to this library, and is used in the order of the queue.
         let done = unsafe {
             lt::matmul(
                 self.handle.0,

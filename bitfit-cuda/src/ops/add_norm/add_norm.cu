@@ -324,34 +324,6 @@ __device__ __forceinline__ void add_norm_backward(
     if (gamma) store_four<WIDE>(gamma + begin, columns, true, of_gamma);
 }
 
-// sums[at] += Σ partial[block, :] for each of the three matrices [blocks, cols] of the sums for β, b and γ that is not
-// null. Launch: blocks of 256 threads, each for eight columns along x and one of the three matrices along y.
-//
-// Each thread adds every 32nd row of one column, so that a warp reads whole sectors of four rows. Then the sums of the
-// threads of a column are added.
-extern "C" __global__ void bitfit_add_norm_sums(
-    const float* beta, const float* bias, const float* gamma, u64 blocks, u64 cols, float* sums, u64 beta_at, u64 bias_at, u64 gamma_at) {
-    __shared__ float parts[8][8];
-    const float* partial = blockIdx.y == 0 ? beta : blockIdx.y == 1 ? bias : gamma;
-    if (!partial) return;
-    u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    u64 column = (u64)blockIdx.x * 8 + lane % 8;
-    bool there = column < cols;
-    float* to = sums + (blockIdx.y == 0 ? beta_at : blockIdx.y == 1 ? bias_at : gamma_at) + column;
-    float before = threadIdx.x < 8 && there ? *to : 0.0f;
-    u64 first = threadIdx.x / 8;
-    float sum = 0.0f;
-    if (there && first < blocks) sum = sum_of_every(partial + first * cols + column, (blocks - first + 31) / 32, 32 * cols);
-    sum += __shfl_xor_sync(FULL_WARP, sum, 16);
-    sum += __shfl_xor_sync(FULL_WARP, sum, 8);
-    if (lane < 8) parts[warp][lane] = sum;
-    __syncthreads();
-    if (threadIdx.x < 8 && there) {
-        for (u32 other = 1; other < 8; other++) sum += parts[other][lane];
-        *to = before + sum;
-    }
-}
-
 // For x and dx of type X, with x̂ saved as K; for blocks of at most THREADS threads, of which a multiprocessor should
 // hold BLOCKS. If rows are not WIDE, which happens for odd sizes only, two rows are processed at a time, to limit the
 // code size.

@@ -11,6 +11,7 @@ use crate::{
     Cuda,
     launch::{Arguments, Shape, Source, kernel, source},
     memory::Temporary,
+    sums::Partial,
 };
 
 pub(crate) static SOURCE: Source = source!("add_norm");
@@ -51,7 +52,7 @@ impl AddNorm for Cuda {
 
     fn add_norm_backward(&self, input: BackwardInput<'_, Self>, output: BackwardOutput<'_, Self>) -> Result<()> {
         let BackwardInput { cols, dy, gamma, saved, dropout } = input;
-        let BackwardOutput { sums, residual, x } = output;
+        let BackwardOutput { mut sums, residual, x } = output;
         let threads = threads(cols)?;
         let rows = dy.len / cols.max(1);
         let (normalized, rstd) = saved.unzip();
@@ -73,16 +74,13 @@ impl AddNorm for Cuda {
         partial.iter_mut().for_each(|sum| _ = arguments.optional_output(sum.as_mut().map(Temporary::as_mut)));
         arguments.usize(rows).usize(block_rows).usize(cols);
         self.launch(&SOURCE, name, Shape::blocks(blocks, threads), &arguments)?;
-        if partial.iter().all(Option::is_none) {
-            return Ok(());
+        for (matrix, at) in partial.into_iter().zip(sums.at) {
+            if let Some((matrix, at)) = matrix.zip(at) {
+                let partial = Partial { matrix, rows: blocks, cols, runs: vec![(0..cols, at)] };
+                self.add_partial_sums_to(partial, sums.buffer.reborrow())?;
+            }
         }
-        let mut arguments = Arguments::new();
-        partial.iter().for_each(|sum| _ = arguments.optional_input(sum.as_ref().map(Temporary::as_ref)));
-        arguments.usize(blocks).usize(cols).output(sums.buffer);
-        sums.at.iter().for_each(|at| _ = arguments.usize(at.unwrap_or(0)));
-        let columns = Shape::blocks(cols.div_ceil(8), 256);
-        let shape = Shape { grid: [columns.grid[0], 3, 1], ..columns };
-        self.launch(&SOURCE, "bitfit_add_norm_sums", shape, &arguments)
+        Ok(())
     }
 }
 

@@ -35,6 +35,6 @@ impl Arithmetic for Cuda {
         let mut arguments = Arguments::new();
         arguments.input(a).input(b).usize(rows).usize(cols).output(partial.as_mut());
         self.launch(&SOURCE, "bitfit_column_dot", Shape::tiles(rows, cols), &arguments)?;
-        self.add_partial_sums(partial.as_ref(), sum)
+        self.add_partial_sums(partial, sum)
     }
 }

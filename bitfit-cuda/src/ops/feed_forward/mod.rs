@@ -51,7 +51,7 @@ impl FeedForward for Cuda {
         arguments.optional_output(partial.as_mut().map(|partial| partial.as_mut()));
         self.launch(&SOURCE, name, Shape::tiles(rows, cols), &arguments)?;
         if let Some((partial, sum)) = partial.zip(sum) {
-            self.add_partial_sums(partial.as_ref(), sum)?;
+            self.add_partial_sums(partial, sum)?;
         }
         match dx {
             Some((dx, accumulate)) => self.multiply_weight_back(hidden.as_slice(), input.up, dx, accumulate),

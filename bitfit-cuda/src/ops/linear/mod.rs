@@ -12,9 +12,10 @@ use bitfit_core::{
 
 use crate::{
     Cuda, Matrix,
-    launch::{Arguments, RUNS, Shape, Source, kernel, source},
+    launch::{Arguments, RUNS, Shape, Source, TILE_ROWS, kernel, source},
     memory::Temporary,
     products::{Factor, Product},
+    sums::Partial,
 };
 
 pub(crate) static SOURCE: Source = source!("linear");
@@ -102,14 +103,20 @@ impl Linear for Cuda {
         let wanted: Vec<_> = columns.iter().zip(sums.at).filter_map(|(columns, at)| Some((columns, at?))).collect();
         for wanted in wanted.chunks(RUNS) {
             let from: Vec<_> = wanted.iter().map(|(columns, _)| (columns.start, columns.len())).collect();
-            let to: Vec<_> = wanted.iter().map(|(columns, at)| (*at, columns.len())).collect();
             let lengths = || from.iter().map(|(_, len)| *len);
             let width = lengths().sum();
             let mut partial = self.partial_sums(rows, width)?;
             let mut arguments = Arguments::new();
             arguments.runs(&from).usize(width).input(dy).usize(rows).usize(cols).output(partial.as_mut());
             self.launch(&SOURCE, name, Shape::tiles_of_runs(rows, lengths()), &arguments)?;
-            self.add_partial_sums_to(partial.as_ref(), sums.buffer.reborrow(), &to)?;
+            let mut first = 0;
+            let run = |(columns, at): &(&Range<usize>, usize)| {
+                first += columns.len();
+                (first - columns.len()..first, *at)
+            };
+            let runs = wanted.iter().map(run).collect();
+            let partial = Partial { matrix: partial, rows: rows.div_ceil(TILE_ROWS), cols: width, runs };
+            self.add_partial_sums_to(partial, sums.buffer.reborrow())?;
         }
         Ok(())
     }
