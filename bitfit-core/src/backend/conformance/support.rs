@@ -112,11 +112,17 @@ pub(crate) fn widen(values: &[f32]) -> Vec<f64> {
 /// Asserts that two vectors agree within `tolerance` of the expected one's largest element.
 #[track_caller]
 pub(crate) fn assert_close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}: length");
+    assert_near(what, found, expected, tolerance, &vec![0.0; expected.len()]);
+}
+
+/// As [`assert_close`], with a further error for each element.
+#[track_caller]
+pub(crate) fn assert_near(what: &str, found: &[f32], expected: &[f64], tolerance: f64, further: &[f64]) {
+    assert_eq!([found.len(), further.len()], [expected.len(); 2], "{what}: length");
     let scale = expected.iter().fold(1e-3, |max: f64, value| max.max(value.abs()));
-    for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+    for (i, ((&found, &expected), further)) in found.iter().zip(expected).zip(further).enumerate() {
         let error = (f64::from(found) - expected).abs();
-        assert!(error <= tolerance * scale, "{what}[{i}]: {found} instead of {expected}, scale {scale}");
+        assert!(error <= tolerance * scale + further, "{what}[{i}]: {found} instead of {expected}, scale {scale}");
     }
 }
 

@@ -18,7 +18,7 @@ mod cpu;
 pub mod reference;
 
 use crate::{
-    Backend, Device, Error, Param, Result, Tape, Tensor, Trainable, Var, Weight,
+    Backend, DType, Device, Error, Param, Result, Tape, Tensor, Trainable, Var, Weight,
     backend::{Slice, SliceMut},
     memory::Scratch,
     ops::linear::SavedInput,
@@ -27,8 +27,19 @@ use crate::{
 
 /// The device's part of the feed-forward.
 pub trait FeedForward: Device {
-    /// Writes y `[T, H']`; see the [module](self). `hidden` `[T, F]` receives gelu(z); `derivative` `[T, F]`, if
-    /// given, gelu'(z).
+    /// The type and the number of elements of a buffer for gelu'(z), of `len` elements, between activations of type
+    /// `dtype`. Only the device itself reads it, and may keep it in another form.
+    fn derivative_buffer(&self, dtype: DType, len: usize) -> (DType, usize) {
+        (dtype, len)
+    }
+
+    /// The maximum error of gelu'(z) in that form, if it is not kept as `dtype`.
+    fn derivative_error(&self, _dtype: DType) -> f32 {
+        0.0
+    }
+
+    /// Writes y `[T, H']`; see the [module](self). `hidden` `[T, F]` receives gelu(z); `derivative`, if given, gelu'(z)
+    /// in the form of [`FeedForward::derivative_buffer`].
     fn feed_forward(
         &self,
         input: Input<'_, Self>,
@@ -66,7 +77,7 @@ pub struct Input<'a, D: Device> {
 pub struct BackwardInput<'a, D: Device> {
     /// The gradient of y, `[T, H']`.
     pub dy: Slice<'a, D>,
-    /// The derivative gelu'(z) `[T, F]` that forward wrote.
+    /// The derivative gelu'(z) `[T, F]`, as forward wrote it.
     pub derivative: Slice<'a, D>,
     /// The first weight W₁ `[F, H]`.
     pub up: &'a D::Matrix,
@@ -101,7 +112,8 @@ impl<D: Backend> Tape<'_, D> {
         let bias_trains = self.trains(bias).cloned();
         let weights_train = self.is_training() && (up.trains() || down.trains());
         let needs = x.slot().is_some() || bias_trains.is_some() || weights_train;
-        let mut derivative = needs.then(|| self.scratch_of(precision.activation_dtype(), rows * ffn)).transpose()?;
+        let (dtype, len) = self.device().derivative_buffer(precision.activation_dtype(), rows * ffn);
+        let mut derivative = needs.then(|| self.scratch_of(dtype, len)).transpose()?;
         let mut y = self.scratch_of(precision.activation_dtype(), rows * out_features)?;
         let product_dtype = precision.product_dtype();
         let mut hidden = self.scratch_of(product_dtype, rows * ffn)?;

@@ -44,3 +44,12 @@ pub fn backward<R: Real>(inputs: &Inputs<R>, dy: &[R]) -> (Vec<R>, Vec<R>, [Vec<
     let (dx, up, db) = linear::backward(&dz, &inputs.x, &inputs.up, inputs.width());
     (dx, db, [up, down])
 }
+
+/// Bounds of the errors in dx, db₁ and the gradient of W₁ that an error of gelu'(z) of at most `error` causes.
+pub fn errors_of_derivative(inputs: &Inputs<f64>, dy: &[f64], error: f64) -> [Vec<f64>; 3] {
+    let sizes = |values: &[f64]| -> Vec<f64> { values.iter().map(|value| value.abs()).collect() };
+    let (da, _, _) = linear::backward(&sizes(dy), &inputs.z(), &sizes(&inputs.down), inputs.bias.len());
+    let dz: Vec<f64> = da.iter().map(|da| error * da).collect();
+    let (dx, up, db) = linear::backward(&dz, &sizes(&inputs.x), &sizes(&inputs.up), inputs.width());
+    [dx, db, up]
+}
