@@ -7,6 +7,9 @@ is all-MiniLM-L6-v2 (scripts/fetch-minilm.sh), that of --rte holds GLUE's train.
 those of `cargo build --release -p benches -p bitfit-cli`. BERT-base has random weights, which the first run writes
 beside the binaries' directory (440 MB); PyTorch reads the same file.
 
+With --device cuda and --batches FILE it measures steps on a GPU instead, and needs neither MiniLM nor RTE: all weights are
+random. A line of FILE is a batch, the lengths of its sequences.
+
 Every measurement is a separate process, PyTorch's and bitfit's alternate, and both use --threads threads. The share of the
 CPUs that other processes took meanwhile is printed below the table: above a few percent, repeat the run. Progress goes to
 stderr. It takes about ten minutes on two cores; --quick only checks that everything works, with few steps.
@@ -23,6 +26,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import gpu
 
 HERE = Path(__file__).resolve().parent
 SEQUENCES, TOKENS, BATCH = 16, 128, 16
@@ -116,6 +121,9 @@ class Bench:
 
     def torch(self, script, *words):
         return self.run([self.arguments.python, HERE / script, *words, "--threads", self.threads])
+
+    def torch_alone(self, script, *words):
+        return self.run([self.arguments.python, HERE / script, *words])
 
     def torch_step(self, precision, *more):
         model = self.models / "bench-bert-base"
@@ -243,6 +251,16 @@ def products(bench):
         yield f"| {ours['precision']} | {ours['rows']} × {ours['in']} → {ours['out']} | {' | '.join(cells)} |"
 
 
+def on_gpu(bench):
+    """The whole table of a GPU."""
+    one = gpu.Gpu(bench, bench.arguments.device, bench.arguments.batches)
+    lines = ["| measure | PyTorch's mode | PyTorch | bitfit | times better |", "|---|---|---:|---:|---:|"]
+    for line in (*gpu.rows(one, bench.arguments.quick), "", *gpu.ceilings(one)):
+        print(line, file=sys.stderr)
+        lines.append(line)
+    return "\n".join([*lines, f"{time.strftime('%Y-%m-%d')} · {versions(bench.arguments.python)}"])
+
+
 def versions(python):
     code = "import torch, transformers; print('PyTorch', torch.__version__, '· transformers', transformers.__version__)"
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
@@ -269,12 +287,17 @@ def main():
     parser.add_argument("--quick", action="store_true", help="two steps, and ten of the epoch")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of either side (all)")
     parser.add_argument("--wait", type=float, default=0, help="wait up to this many seconds for an idle machine before each process")
+    parser.add_argument("--device", default="cpu", help="cpu, or a GPU: steps of BERT-base, BERT-large and MiniLM in every mode of PyTorch")
+    parser.add_argument("--batches", help="with a GPU: a file of batches of mixed lengths, as `step` takes it")
     parser.add_argument("--verbose", action="store_true", help="let what the processes say on stderr through")
     arguments = parser.parse_args()
     if bool(arguments.minilm) != bool(arguments.rte) or (arguments.only == "epoch" and not arguments.minilm):
         parser.error("the epoch needs both --minilm and --rte")
 
     bench = Bench(arguments)
+    if arguments.device != "cpu":
+        print(on_gpu(bench))
+        return
     rows = []
     if arguments.only in (None, "step"):
         rows += steps(bench)

@@ -3,8 +3,9 @@
 //! roberta-base, distilbert-base or mpnet-base, PRECISION f32 or bf16, on a GPU also tf32, READ-OUT and METHOD as in
 //! bitfit-cli; the method is bitfit if none is given.
 //!
-//! `step MODEL PRECISION --batches FILE [--device …]`: an epoch of steps instead. A line of FILE is a batch: the
-//! lengths of its sequences.
+//! `step MODEL PRECISION --batches FILE [--warm N] [--device …]`: an epoch of steps instead. A line of FILE is a batch:
+//! the lengths of its sequences. The first N steps, one if it is not given, are not counted; the epoch begins again after
+//! them.
 //!
 //! The counterpart of `peers/torch_step.py`, with the same output: an empty object on stdout before and after the first
 //! step, then the result as an object; a readable line on stderr.
@@ -23,8 +24,8 @@ use bitfit_core::{Backend, Cpu, Precision};
 use bitfit_cuda::Cuda;
 
 const USAGE: &str = "usage: step minilm|base|large|roberta-base|distilbert-base|mpnet-base f32|tf32|bf16 \
-                     (SEQUENCES TOKENS [STEPS] | --batches FILE) [--device cpu|cuda[:N]] [--pooling READ-OUT] \
-                     [--method METHOD]";
+                     (SEQUENCES TOKENS [STEPS] | --batches FILE [--warm N]) [--device cpu|cuda[:N]] \
+                     [--pooling READ-OUT] [--method METHOD]";
 
 struct Arguments {
     size: Size,
@@ -36,6 +37,8 @@ struct Arguments {
     /// The number of the GPU; `None` for the CPU.
     device: Option<usize>,
     steps: Steps,
+    /// The number of steps that are not counted, at least one.
+    warm: usize,
 }
 
 /// The sequences, and which of them each step takes.
@@ -76,6 +79,7 @@ impl Arguments {
     /// Parses the arguments; `None` if they are invalid.
     fn parse(given: &[String]) -> Option<Self> {
         let (mut plain, mut device, mut batches, mut pooling) = (Vec::new(), None, None, Pooling::Pooler);
+        let mut warm = 1;
         let mut method = Method::BitFit(BiasSelection::all());
         let mut given = given.iter().map(String::as_str);
         while let Some(argument) = given.next() {
@@ -84,6 +88,7 @@ impl Arguments {
                 "--pooling" => pooling = given.next()?.parse().ok()?,
                 "--method" => method = given.next()?.parse().ok()?,
                 "--batches" => batches = Some(given.next()?),
+                "--warm" => warm = given.next()?.parse().ok().filter(|&steps| steps > 0)?,
                 flag if flag.starts_with('-') => return None,
                 value => plain.push(value),
             }
@@ -109,6 +114,7 @@ impl Arguments {
                 Some(device) => Some(number(device.strip_prefix("cuda:")?)?),
             },
             steps: Some(steps).filter(Steps::can_be)?,
+            warm,
         })
     }
 }
@@ -116,7 +122,7 @@ impl Arguments {
 fn main() -> ExitCode {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let arguments = Arguments::parse(&given);
-    let Some(Arguments { size, pooling, method, precision, tf32, device, steps }) = arguments else {
+    let Some(Arguments { size, pooling, method, precision, tf32, device, steps, warm }) = arguments else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
@@ -127,13 +133,13 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
         (None, false) => {
-            measure(Cpu::default().with_precision(precision), (size, pooling, method), name, &steps, |_| None);
+            measure(Cpu::default().with_precision(precision), (size, pooling, method), name, (&steps, warm), |_| None);
         }
         (Some(ordinal), _) => match Cuda::new(ordinal) {
             Ok(device) => {
                 let memory = |device: &Cuda| device.peak_memory().expect("a device that answers");
                 let device = if tf32 { device.with_tf32() } else { device.with_precision(precision) };
-                measure(device, (size, pooling, method), name, &steps, memory);
+                measure(device, (size, pooling, method), name, (&steps, warm), memory);
             }
             Err(error) => {
                 eprintln!("error: --device cuda:{ordinal}: {error}");
@@ -149,13 +155,15 @@ fn measure<D: Backend>(
     device: D,
     (size, pooling, method): (Size, Pooling, Method),
     precision: &str,
-    steps: &Steps,
+    (steps, warm): (&Steps, usize),
     memory: impl Fn(&D) -> Option<u64>,
 ) {
     let models = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let mut step = Step::new(device, size, pooling, method.clone(), &models, &steps.lengths);
     println!("{{}}");
-    step.run_batch(steps.batches[0].clone());
+    for batch in steps.batches.iter().cycle().take(warm) {
+        step.run_batch(batch.clone());
+    }
     println!("{{}}");
 
     let mut loss = 0.0;
