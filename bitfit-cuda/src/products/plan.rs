@@ -86,8 +86,9 @@ pub(super) struct Library {
     workspace: Buffer,
     /// The algorithms of the products that stand for others. They are few: at most four for each doubling of the rows.
     algorithms: Mutex<HashMap<Key, Option<sys::cublasLtMatmulAlgo_t>>>,
-    /// The algorithms that have run, and whose kernels are loaded.
-    loaded: Mutex<HashSet<[u64; 8]>>,
+    /// The products that have run, with the number of rows of those that stand for them: their kernels are loaded. One
+    /// algorithm has several kernels, for different types and transpositions.
+    loaded: Mutex<HashSet<Key>>,
 }
 
 impl Library {
@@ -119,12 +120,13 @@ impl Library {
         let run = |stream: &Arc<CudaStream>| unsafe { self.run(stream, key, plan, addresses) };
         // The set is consistent after every change, so a poisoned lock is harmless.
         let loaded = &mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if loaded.contains(&plan.algorithm.data) {
+        let kernels = if plan.borrowed { key.standing_for().unwrap_or(*key) } else { *key };
+        if loaded.contains(&kernels) {
             return queue.kernels(&addresses, run);
         }
         let done = queue.direct(run)?;
         if done {
-            loaded.insert(plan.algorithm.data);
+            loaded.insert(kernels);
         }
         Ok(done)
     }
