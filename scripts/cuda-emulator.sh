@@ -17,6 +17,8 @@ build=(make --silent --directory "$root/bitfit-cuda/emulator" -j2 "OUT=$out")
 "${build[@]}" >&2
 if [[ ${1:-} == --test ]]; then exec "${build[@]}" test; fi
 
+# Each buffer an allocation of its own, between inaccessible pages.
+export BITFIT_CUDA_MEMORY=${BITFIT_CUDA_MEMORY:-separate}
 export BITFIT_EMULATOR_CACHE=${BITFIT_EMULATOR_CACHE:-$out/cache} BITFIT_CUDA_CACHE=${BITFIT_CUDA_CACHE:-$out/images}
 export LD_LIBRARY_PATH=$out${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 exec "$@"

@@ -75,6 +75,12 @@ pub enum Error {
         /// The size of the request, in bytes.
         bytes: usize,
     },
+    /// `BITFIT_CUDA_MEMORY` has an unknown value.
+    #[error("BITFIT_CUDA_MEMORY is \"{found}\", expected heap or separate")]
+    Memory {
+        /// The value.
+        found: String,
+    },
     /// A call of the driver failed. After some errors the process cannot use the device any more.
     #[error("{call} failed: {reason}")]
     Driver {

@@ -132,12 +132,14 @@ pub(crate) struct Arguments<'a> {
     /// Pointers and scalars of 8 or 4 bytes, in the low bytes of each element; hosts of CUDA are little-endian.
     values: [u64; MAX_ARGUMENTS],
     len: usize,
+    /// The place of the address of the training step's number, and the number.
+    step: Option<(usize, u32)>,
     buffers: PhantomData<&'a ()>,
 }
 
 impl<'a> Arguments<'a> {
     pub fn new() -> Self {
-        Self { values: [0; MAX_ARGUMENTS], len: 0, buffers: PhantomData }
+        Self { values: [0; MAX_ARGUMENTS], len: 0, step: None, buffers: PhantomData }
     }
 
     fn push(&mut self, value: u64) -> &mut Self {
@@ -214,14 +216,17 @@ impl<'a> Arguments<'a> {
         self.push(u64::from(value.to_bits()))
     }
 
-    /// A dropout mask, or none: the six arguments of `DROPOUT_PARAMETERS` of `common/dropout.cuh`.
+    /// A dropout mask, or none: the six arguments of `DROPOUT_PARAMETERS` of `common/dropout.cuh`. A kernel has one at
+    /// most.
     pub fn dropout(&mut self, dropout: Option<Dropout>) -> &mut Self {
         match dropout {
             // With a threshold of zero, every factor is 1.
             None => self.u32(0).u32(0).u32(0).u32(0).u32(0).f32(1.0),
             Some(dropout) => {
                 let seed = dropout.seed();
-                self.u32(seed.run as u32).u32((seed.run >> 32) as u32).u32(seed.step);
+                self.u32(seed.run as u32).u32((seed.run >> 32) as u32);
+                self.step = Some((self.len, seed.step));
+                self.push(0);
                 self.u32(dropout.site()).u32(dropout.threshold()).f32(dropout.scale())
             }
         }
@@ -240,10 +245,21 @@ impl Cuda {
         shape: Shape,
         arguments: &Arguments<'_>,
     ) -> bitfit_core::Result<()> {
-        if shape.grid.contains(&0) {
-            return Ok(());
-        }
-        self.queue(source, kernel, shape, arguments).map_err(|error| self.error(error))
+        self.queue(source, kernel, shape, arguments, false).map_err(|error| self.error(error))
+    }
+
+    /// As [`Cuda::launch`], for a kernel that has other arguments in every step, and so is not part of a graph.
+    ///
+    /// # Errors
+    /// As [`Cuda::launch`].
+    pub(crate) fn launch_alone(
+        &self,
+        source: &'static Source,
+        kernel: &'static str,
+        shape: Shape,
+        arguments: &Arguments<'_>,
+    ) -> bitfit_core::Result<()> {
+        self.queue(source, kernel, shape, arguments, true).map_err(|error| self.error(error))
     }
 
     fn queue(
@@ -252,26 +268,33 @@ impl Cuda {
         kernel: &'static str,
         shape: Shape,
         arguments: &Arguments<'_>,
+        alone: bool,
     ) -> crate::Result<()> {
+        if shape.grid.contains(&0) {
+            return Ok(());
+        }
+        let mut values = arguments.values;
+        if let Some((place, step)) = arguments.step {
+            values[place] = self.address_of_step(step)?;
+        }
+        let values = &values[..arguments.len];
         let config = LaunchConfig {
             grid_dim: shape.grid.into(),
             block_dim: (shape.block, 1, 1),
             shared_mem_bytes: shape.shared,
         };
+        // SAFETY: the kernel belongs to this crate, and the op next to its source passes what its parameters require:
+        // slices in bounds of their buffers (checked by `Buffer::pointer`) and their sizes. The buffers are valid until
+        // the kernel has run, because they are freed and reused in the order of the same queue.
         let run = |stream: &Arc<CudaStream>, function: &CudaFunction| {
             let mut launch = stream.launch_builder(function);
-            for value in &arguments.values[..arguments.len] {
-                launch.arg(value);
-            }
-            // SAFETY: the kernel belongs to this crate, and the op next to its source passes what its parameters
-            // require: slices in bounds of their buffers (checked by `Buffer::pointer`) and their sizes. The buffers
-            // live until the kernel has run, because they are freed and reused in the order of the same queue.
-            unsafe { launch.launch(config) }.map_err(Error::driver("cuLaunchKernel"))?;
-            Ok(())
+            values.iter().for_each(|value| _ = launch.arg(value));
+            unsafe { launch.launch(config) }.map(|_| ()).map_err(Error::driver("cuLaunchKernel"))
         };
         match self.kernels().loaded(kernel, shape.shared) {
-            Some(function) => self.work().kernels(&arguments.values[..arguments.len], |stream| run(stream, &function)),
-            None => self
+            // SAFETY: as above.
+            Some(function) if !alone => unsafe { self.work().kernel(function, config, values) },
+            _ => self
                 .work()
                 .direct(|stream| run(stream, &self.kernels().load(self.context(), source, kernel, shape.shared)?)),
         }

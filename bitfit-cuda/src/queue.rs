@@ -2,40 +2,48 @@
 //! but for sums that nothing uses yet ([`crate::sums`]).
 //!
 //! The host takes about 4 µs to launch a kernel (a virtual machine with an H200), longer than the device takes for most
-//! kernels of a small model. In a CUDA graph it is a third of that. Kernels are therefore captured, and [`NODES`] of
-//! them at a time are launched as one graph, while the host goes on with the next. A step of a training has the same
-//! kernels as the one before, with other arguments, so that an executable graph is made once for each place in a step
-//! and updated from then on.
+//! kernels of a small model. In a CUDA graph it takes 0.1 µs, if the graph exists. Commands are therefore collected, and
+//! submitted [`CHUNK`] at a time. The first time, the commands of a chunk are launched one by one; if the same ones come
+//! again, with the same arguments to the last bit, they are captured as a graph, which is launched from then on:
 //!
 //! ```text
-//! the host      8 kernels, one by one    capture 24, update, launch    capture 24, update, launch    …    wait
-//! the device        8 kernels …                                    24 kernels …               24 kernels …
+//! a chunk's commands      1st time: launched      2nd time: captured, launched as a graph      from the 3rd on: as a graph
 //! ```
 //!
+//! Steps of a training have the same commands where their batches have the same shape, because buffers get the same
+//! addresses ([`crate::memory`]), and what differs from step to step is in the device's memory, or launched by itself.
 //! The results have the same bits as without graphs, because the kernels and their order are the same.
+//!
+//! A captured kernel has always run before: the driver may load a kernel when it first runs, which cannot be captured.
+//! Graphs are never updated for other kernels: the driver of an H200 (580.159) accepted that, and computed wrong results.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use cudarc::driver::{
-    CudaStream, DriverError,
+    CudaFunction, CudaStream, LaunchConfig, PushKernelArg,
     result::{graph, stream},
-    sys::{self, CUresult},
+    sys,
 };
 
 use crate::{Error, Result, sums::Sums};
 
-/// The kernels of a graph. A launch of an updated graph takes about 10 µs, so that fewer would take longer; with more
-/// of them the device waits longer for the first graph.
-const NODES: usize = 24;
+/// The commands of a chunk. The launch of a graph takes the host about 2 µs; with more of them the device waits longer
+/// for the first.
+const CHUNK: usize = 32;
 
-/// The kernels that are launched one by one after the host has waited, so that the device has work while the first
-/// graph is captured.
-const SINGLE: usize = 8;
+/// The commands of the first chunk after the host has waited, so that the device soon has work.
+const FIRST: usize = 8;
 
-/// The maximum number of executable graphs; a step of BERT-large has 26.
-const GRAPHS: usize = 64;
+/// A chunk of fewer commands is not captured.
+const LEAST: usize = 3;
 
-/// A stream, and the kernels that are captured for the next graph.
+/// The maximum number of graphs, and of chunks that were seen once. Then all are forgotten.
+const GRAPHS: usize = 2048;
+
+/// A stream, and the commands for its next graph.
 pub(crate) struct Queue {
     stream: Arc<CudaStream>,
     state: Mutex<State>,
@@ -43,18 +51,36 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct State {
-    /// Kernels launched one by one since the host has waited.
-    single: usize,
-    /// Kernels captured for the next graph; the stream is capturing if there is one.
-    captured: usize,
-    /// The executable graphs, by their number since the host has waited.
-    graphs: Vec<Executable>,
-    next: usize,
+    chunk: Chunk,
+    /// Whether a chunk was submitted since the host has waited.
+    started: bool,
+    graphs: Graphs,
     /// Sums that are executed before their results are used.
     sums: Option<Sums>,
-    /// An error of a graph that was launched where none can be returned.
+    /// Submitted work. What it keeps is given up without the lock, because giving back a buffer can take it.
+    done: Vec<Work>,
+    /// An error of commands that were submitted where none can be returned.
     failed: Option<Error>,
 }
+
+/// Commands that are not submitted yet.
+#[derive(Default)]
+struct Chunk {
+    commands: Vec<Command>,
+    /// What tells the commands from others: their kernels and arguments. Equal words are equal commands.
+    words: Vec<u64>,
+}
+
+/// A command.
+enum Command {
+    /// A kernel, whose arguments are words of the chunk.
+    Kernel { function: CudaFunction, config: LaunchConfig, first: usize, len: usize },
+    /// Any other kernels.
+    Other(Work),
+}
+
+/// Launches kernels to a stream, the same ones every time.
+pub(crate) type Work = Box<dyn Fn(&Arc<CudaStream>) -> Result<()> + Send>;
 
 impl Queue {
     /// The queue of a stream.
@@ -62,83 +88,86 @@ impl Queue {
         Arc::new(Self { stream, state: Mutex::default() })
     }
 
-    /// Queues kernels: `work` does nothing with the stream but to launch kernels that have run before. The driver may
-    /// load a kernel when it first runs, which cannot be captured. `addresses` are those that the kernels are given;
-    /// other numbers among them do no harm.
+    /// Queues a kernel with arguments of 8 bytes, or less in the low bytes.
     ///
     /// # Errors
-    /// Those of `work`, and of the driver. After an error, kernels queued before it may not have been executed.
-    pub fn kernels<R>(&self, addresses: &[u64], work: impl FnOnce(&Arc<CudaStream>) -> Result<R>) -> Result<R> {
-        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.check()?;
-        if state.sums.as_ref().is_some_and(|sums| sums.concern(addresses)) {
-            self.launch_sums(state)?;
-        }
-        self.submit(state, work)
+    /// Those of the driver, for this and for commands queued before: after an error, some of these may not have been
+    /// executed.
+    ///
+    /// # Safety
+    /// The arguments must be those of the kernel, and memory that they refer to be valid until it is given back in the
+    /// order of the queue.
+    pub unsafe fn kernel(&self, function: CudaFunction, config: LaunchConfig, arguments: &[u64]) -> Result<()> {
+        self.add(arguments, |chunk| {
+            let ((x, y, z), (block, ..)) = (config.grid_dim, config.block_dim);
+            // A loaded function has an address of its own.
+            let identity = [
+                function.cu_function() as u64,
+                u64::from(x) << 32 | u64::from(y),
+                u64::from(z) << 32 | u64::from(block),
+                u64::from(config.shared_mem_bytes) << 32 | arguments.len() as u64,
+            ];
+            chunk.words.extend(identity);
+            let (first, len) = (chunk.words.len(), arguments.len());
+            chunk.words.extend(arguments);
+            chunk.commands.push(Command::Kernel { function, config, first, len });
+        })
     }
 
-    /// Queues sums, which may be executed after kernels that are queued later: before the first of them that is given an
-    /// address in the buffer of the results, and before any work that is not a kernel.
+    /// Queues other kernels, which have run before. `identity` is different for work that does anything else, and for
+    /// every kernel. `addresses` are those that the kernels are given.
     ///
     /// # Errors
-    /// As [`Queue::kernels`].
+    /// As [`Queue::kernel`].
+    pub fn other(&self, identity: &[u64], addresses: &[u64], work: Work) -> Result<()> {
+        self.add(addresses, |chunk| {
+            // No address of a function is that small.
+            chunk.words.extend([1, identity.len() as u64]);
+            chunk.words.extend(identity);
+            chunk.commands.push(Command::Other(work));
+        })
+    }
+
+    fn add(&self, addresses: &[u64], command: impl FnOnce(&mut Chunk)) -> Result<()> {
+        self.with(|state| {
+            if state.sums.as_ref().is_some_and(|sums| sums.concern(addresses)) {
+                state.add_sums();
+            }
+            command(&mut state.chunk);
+            let is_full = state.chunk.commands.len() >= if state.started { CHUNK } else { FIRST };
+            if is_full { self.submit(state) } else { Ok(()) }
+        })
+    }
+
+    /// Queues sums, which may be executed after commands that are queued later: before the first of them that is given
+    /// an address in the buffer of the results, and before any work that is not a command.
+    ///
+    /// # Errors
+    /// As [`Queue::kernel`].
     pub fn sums(&self, sums: Sums) -> Result<()> {
-        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.check()?;
-        let separate = match &mut state.sums {
-            Some(pending) => pending.merge(sums).err(),
-            None => Some(sums),
-        };
-        let Some(separate) = separate else { return Ok(()) };
-        self.launch_sums(state)?;
-        state.sums = Some(separate);
-        Ok(())
-    }
-
-    /// Launches the sums that wait.
-    fn launch_sums(&self, state: &mut State) -> Result<()> {
-        match state.sums.take() {
-            Some(sums) => self.submit(state, |stream| sums.launch(stream)),
-            None => Ok(()),
-        }
-    }
-
-    /// Launches kernels, or captures them.
-    fn submit<R>(&self, state: &mut State, work: impl FnOnce(&Arc<CudaStream>) -> Result<R>) -> Result<R> {
-        if state.single < SINGLE {
-            state.single += 1;
-            return work(&self.stream);
-        }
-        if state.captured == 0 {
-            self.bind()?;
-            // Other threads, and the library of products, may call what a strict capture forbids.
-            let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-            // SAFETY: the stream is live and not capturing: a capture ends before the lock is released with
-            // `captured == 0`.
-            unsafe { stream::begin_capture(self.stream.cu_stream(), mode) }
-                .map_err(Error::driver("cuStreamBeginCapture"))?;
-        }
-        state.captured += 1;
-        let result = work(&self.stream);
-        if result.is_err() {
-            // What was captured is dropped with the graph.
-            let _ = self.end_capture(state);
-        } else if state.captured == NODES {
-            self.launch_graph(state)?;
-        }
-        result
+        self.with(|state| {
+            let separate = match &mut state.sums {
+                Some(pending) => pending.merge(sums).err(),
+                None => Some(sums),
+            };
+            if let Some(separate) = separate {
+                state.add_sums();
+                state.sums = Some(separate);
+            }
+            Ok(())
+        })
     }
 
     /// Calls `work` with the stream, after everything that was queued before: for copies, for memory, and for kernels
-    /// that run for the first time.
+    /// that run for the first time or have new arguments every time.
     ///
     /// # Errors
-    /// Those of `work`, and of the driver for work queued before.
+    /// Those of `work`, and of the driver for commands queued before.
     pub fn direct<R>(&self, work: impl FnOnce(&Arc<CudaStream>) -> Result<R>) -> Result<R> {
-        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.check()?;
-        self.settle(state)?;
-        work(&self.stream)
+        self.with(|state| {
+            self.settle(state)?;
+            work(&self.stream)
+        })
     }
 
     /// As [`Queue::direct`], and waits until all work is done. Errors of kernels are reported here.
@@ -146,98 +175,151 @@ impl Queue {
     /// # Errors
     /// As [`Queue::direct`].
     pub fn wait<R>(&self, work: impl FnOnce(&Arc<CudaStream>) -> Result<R>) -> Result<R> {
-        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.check()?;
-        self.settle(state)?;
-        let result = work(&self.stream)?;
-        self.stream.synchronize().map_err(Error::driver("cuStreamSynchronize"))?;
-        (state.single, state.next) = (0, 0);
-        Ok(result)
+        self.with(|state| {
+            self.settle(state)?;
+            let result = work(&self.stream)?;
+            self.stream.synchronize().map_err(Error::driver("cuStreamSynchronize"))?;
+            state.started = false;
+            Ok(result)
+        })
     }
 
-    /// As [`Queue::direct`] for work that cannot fail. An error of work queued before is returned by the next call.
-    pub fn release(&self, work: impl FnOnce()) {
-        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.settle(state) {
+    /// As [`Queue::direct`] for work that cannot fail. An error of commands queued before is returned by the next call.
+    pub fn release(&self, work: impl FnOnce(&Arc<CudaStream>)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.settle(&mut state) {
             state.failed.get_or_insert(error);
         }
-        work();
+        work(&self.stream);
+        let done = std::mem::take(&mut state.done);
+        drop(state);
+        drop(done);
     }
 
-    /// Launches everything that waits.
+    /// Calls `change` with the state, unless there is an error that could not be returned before.
+    fn with<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
+        // The state is consistent after every call, so a poisoned lock is harmless.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = state.failed.take().map_or(Ok(()), Err).and_then(|()| change(&mut state));
+        let done = std::mem::take(&mut state.done);
+        drop(state);
+        drop(done);
+        result
+    }
+
+    /// Submits everything that waits.
     fn settle(&self, state: &mut State) -> Result<()> {
-        self.launch_sums(state)?;
-        self.launch_graph(state)
+        state.add_sums();
+        self.submit(state)
     }
 
-    /// Launches the captured kernels.
-    fn launch_graph(&self, state: &mut State) -> Result<()> {
-        if state.captured == 0 {
+    /// Submits the chunk.
+    fn submit(&self, state: &mut State) -> Result<()> {
+        if state.chunk.commands.is_empty() {
             return Ok(());
         }
-        self.bind()?;
-        let captured = self.end_capture(state)?;
-        let number = state.next;
-        state.next = (number + 1) % GRAPHS;
-        let updated = match state.graphs.get(number) {
-            Some(executable) => executable.update(&captured)?,
-            None => false,
+        state.started = true;
+        self.stream.context().bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"))?;
+        let submitted = state.graphs.submit(&state.chunk, &self.stream);
+        let work = |command| match command {
+            Command::Kernel { .. } => None,
+            Command::Other(work) => Some(work),
         };
-        if !updated {
-            let executable = Executable::new(&captured)?;
-            match state.graphs.get_mut(number) {
-                // A graph that is destroyed while it runs is freed when it has run.
-                Some(of_another_shape) => *of_another_shape = executable,
-                None => state.graphs.push(executable),
-            }
-        }
-        // SAFETY: the graph and the stream are live. The memory that its kernels use is freed or reused in the order
-        // of the stream, as that of kernels launched one by one.
-        unsafe { graph::launch(state.graphs[number].0, self.stream.cu_stream()) }
-            .map_err(Error::driver("cuGraphLaunch"))
-    }
-
-    /// Ends the capture.
-    fn end_capture(&self, state: &mut State) -> Result<Captured> {
-        state.captured = 0;
-        // SAFETY: the stream is live and capturing.
-        let captured = unsafe { stream::end_capture(self.stream.cu_stream()) };
-        captured.map(Captured).map_err(Error::driver("cuStreamEndCapture"))
-    }
-
-    /// Makes the device's context the thread's current one.
-    fn bind(&self) -> Result<()> {
-        self.stream.context().bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"))
+        state.done.extend(state.chunk.commands.drain(..).filter_map(work));
+        state.chunk.words.clear();
+        submitted
     }
 }
 
 impl State {
-    /// Returns an error that could not be returned before.
-    fn check(&mut self) -> Result<()> {
-        self.failed.take().map_or(Ok(()), Err)
+    /// Adds the sums that wait to the chunk.
+    fn add_sums(&mut self) {
+        if let Some(sums) = self.sums.take() {
+            self.chunk.words.extend([2, 0]);
+            let first = self.chunk.words.len();
+            sums.identify(&mut self.chunk.words);
+            self.chunk.words[first - 1] = (self.chunk.words.len() - first) as u64;
+            self.chunk.commands.push(Command::Other(Box::new(move |stream| sums.launch(stream))));
+        }
+    }
+}
+
+impl Chunk {
+    /// Launches the commands one by one.
+    fn launch(&self, stream: &Arc<CudaStream>) -> Result<()> {
+        for command in &self.commands {
+            match command {
+                Command::Kernel { function, config, first, len } => {
+                    let mut launch = stream.launch_builder(function);
+                    for argument in &self.words[*first..first + len] {
+                        launch.arg(argument);
+                    }
+                    // SAFETY: guaranteed by the caller of `Queue::kernel`.
+                    unsafe { launch.launch(*config) }.map_err(Error::driver("cuLaunchKernel"))?;
+                }
+                Command::Other(work) => work(stream)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A number that is the same for the same commands, and rarely for others.
+    fn hash(&self) -> u64 {
+        let mix = |hash: u64, word: &u64| (hash.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.words.iter().fold(self.words.len() as u64, mix)
+    }
+}
+
+/// The graphs of chunks that came twice, and the hashes of those that came once.
+#[derive(Default)]
+struct Graphs {
+    seen: HashSet<u64>,
+    made: HashMap<u64, Made>,
+}
+
+/// The words of a chunk, and its graph.
+struct Made {
+    words: Vec<u64>,
+    graph: Executable,
+}
+
+impl Graphs {
+    /// Submits a chunk, as a graph if there is one.
+    fn submit(&mut self, chunk: &Chunk, stream: &Arc<CudaStream>) -> Result<()> {
+        if chunk.commands.len() < LEAST {
+            return chunk.launch(stream);
+        }
+        let hash = chunk.hash();
+        if let Some(made) = self.made.get(&hash).filter(|made| made.words == chunk.words) {
+            return made.graph.launch(stream);
+        }
+        if self.seen.remove(&hash) {
+            let graph = Executable::capture(stream, || chunk.launch(stream))?;
+            if self.made.len() >= GRAPHS {
+                // One that still runs is freed when it has run.
+                self.made.clear();
+            }
+            let made = self.made.entry(hash).insert_entry(Made { words: chunk.words.clone(), graph });
+            return made.get().graph.launch(stream);
+        }
+        if self.seen.len() >= GRAPHS {
+            self.seen.clear();
+        }
+        self.seen.insert(hash);
+        chunk.launch(stream)
     }
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // A stream is not destroyed while it captures. The results of the work can no longer be read.
-        self.release(|| {});
+        // The results of the work can no longer be read.
+        self.release(|_| {});
     }
 }
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Queue").finish_non_exhaustive()
-    }
-}
-
-/// A graph of captured kernels.
-struct Captured(sys::CUgraph);
-
-impl Drop for Captured {
-    fn drop(&mut self) {
-        // SAFETY: the graph is destroyed only here. An error cannot be handled.
-        let _ = unsafe { graph::destroy(self.0) };
     }
 }
 
@@ -248,23 +330,29 @@ struct Executable(sys::CUgraphExec);
 unsafe impl Send for Executable {}
 
 impl Executable {
-    fn new(captured: &Captured) -> Result<Self> {
-        // SAFETY: the graph is live.
-        unsafe { graph::instantiate(captured.0, sys::CUgraphInstantiate_flags(0)) }
-            .map(Self)
-            .map_err(Error::driver("cuGraphInstantiate"))
+    /// The graph of the kernels that `work` launches to the stream.
+    fn capture(stream: &CudaStream, work: impl FnOnce() -> Result<()>) -> Result<Self> {
+        // Other threads, and the library of products, may call what a strict capture forbids.
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        // SAFETY: the stream is live, and does not capture: this function also ends what it begins.
+        unsafe { stream::begin_capture(stream.cu_stream(), mode) }.map_err(Error::driver("cuStreamBeginCapture"))?;
+        let done = work();
+        // SAFETY: the stream is live and captures.
+        let captured = unsafe { stream::end_capture(stream.cu_stream()) };
+        done?;
+        let captured = captured.map_err(Error::driver("cuStreamEndCapture"))?;
+        // SAFETY: the graph is live, and destroyed once.
+        unsafe {
+            let made = graph::instantiate(captured, sys::CUgraphInstantiate_flags(0));
+            let _ = graph::destroy(captured);
+            made.map(Self).map_err(Error::driver("cuGraphInstantiate"))
+        }
     }
 
-    /// Takes over the kernels and arguments of another graph; false if it has another shape. A launch before this call
-    /// is not affected.
-    fn update(&self, captured: &Captured) -> Result<bool> {
-        let mut reason = std::mem::MaybeUninit::<sys::CUgraphExecUpdateResultInfo>::zeroed();
-        // SAFETY: both graphs are live, and the driver writes to `reason` only.
-        match unsafe { sys::cuGraphExecUpdate_v2(self.0, captured.0, reason.as_mut_ptr()) } {
-            CUresult::CUDA_SUCCESS => Ok(true),
-            CUresult::CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE => Ok(false),
-            error => Err(Error::driver("cuGraphExecUpdate")(DriverError(error))),
-        }
+    fn launch(&self, stream: &CudaStream) -> Result<()> {
+        // SAFETY: the graph and the stream are live. The memory that its kernels use is given back in the order of the
+        // queue, as that of kernels launched one by one.
+        unsafe { graph::launch(self.0, stream.cu_stream()) }.map_err(Error::driver("cuGraphLaunch"))
     }
 }
 

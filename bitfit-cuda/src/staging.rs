@@ -1,8 +1,9 @@
-//! Asynchronous copies from the host, through pinned memory.
+//! Copies from the host, asynchronous through pinned memory, and of a few words to the host.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::{CudaContext, CudaEvent, CudaStream, HostSlice, PinnedHostSlice, SyncOnDrop};
+use bitfit_core::DType;
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, PinnedHostSlice, result};
 
 use crate::{Buffer, Error, Result, queue::Queue};
 
@@ -19,7 +20,12 @@ const LONG: usize = 1 << 16;
 pub(crate) struct Staging {
     context: Arc<CudaContext>,
     ring: Mutex<Ring>,
+    /// Where words to the host arrive: the driver copies to pageable memory in thrice the time.
+    back: Mutex<Option<PinnedHostSlice<u32>>>,
 }
+
+/// The maximum number of words that come back through pinned memory.
+const BACK: usize = 256;
 
 #[derive(Debug, Default)]
 struct Ring {
@@ -49,10 +55,16 @@ impl Block {
         self.copied.synchronize().map_err(Error::driver("cuEventSynchronize"))?;
         let words = self.words.as_mut_slice().map_err(Error::driver("cuEventSynchronize"))?;
         words[..data.len()].copy_from_slice(data);
-        let mut to = to.memory_mut().slice_mut(offset..offset + data.len());
-        stream
-            .memcpy_htod(&Prefix(&mut self.words, data.len()), &mut to)
-            .map_err(Error::driver("cuMemcpyHtoDAsync"))?;
+        // SAFETY: the destination is in bounds of a live buffer (checked by `Buffer::pointer`), which is freed and reused in
+        // the order of the stream. The block is neither written nor freed before the event.
+        unsafe {
+            result::memcpy_htod_async(
+                to.pointer(offset, data.len(), DType::F32),
+                &words[..data.len()],
+                stream.cu_stream(),
+            )
+        }
+        .map_err(Error::driver("cuMemcpyHtoDAsync"))?;
         self.copied.record(stream).map_err(|error| {
             // The event could not be recorded, so the pending copy is waited for here.
             let _ = stream.synchronize();
@@ -70,7 +82,7 @@ impl Drop for Block {
 
 impl Staging {
     pub fn new(context: Arc<CudaContext>) -> Self {
-        Self { context, ring: Mutex::default() }
+        Self { context, ring: Mutex::default(), back: Mutex::default() }
     }
 
     /// Copies `data` to a buffer, starting at word `offset`, in the order of the queue. `data` can be changed when
@@ -80,9 +92,13 @@ impl Staging {
             return Ok(());
         }
         if data.len() >= LONG {
-            let mut to = to.memory_mut().slice_mut(offset..offset + data.len());
+            let address = to.pointer(offset, data.len(), DType::F32);
             // The driver may still be reading pageable memory when it returns, so the copy is waited for.
-            return queue.wait(|stream| stream.memcpy_htod(data, &mut to).map_err(Error::driver("cuMemcpyHtoDAsync")));
+            return queue.wait(|stream| {
+                // SAFETY: as in `Block::copy`; `data` is borrowed until the copy is complete.
+                unsafe { result::memcpy_htod_async(address, data, stream.cu_stream()) }
+                    .map_err(Error::driver("cuMemcpyHtoDAsync"))
+            });
         }
         // The ring is consistent after every change, so a poisoned lock is harmless.
         let ring = &mut *self.ring.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,25 +113,30 @@ impl Staging {
         }
         queue.direct(|stream| ring.blocks[turn].copy(stream, data, to, offset))
     }
-}
 
-/// The first words of a pinned block.
-struct Prefix<'b>(&'b mut PinnedHostSlice<u32>, usize);
-
-impl HostSlice<u32> for Prefix<'_> {
-    fn len(&self) -> usize {
-        self.1
-    }
-
-    unsafe fn stream_synced_slice<'a>(&'a self, stream: &'a CudaStream) -> (&'a [u32], SyncOnDrop<'a>) {
-        // SAFETY: the contract is the same: the caller uses the words with this stream.
-        let (all, record) = unsafe { self.0.stream_synced_slice(stream) };
-        (&all[..self.1], record)
-    }
-
-    unsafe fn stream_synced_mut_slice<'a>(&'a mut self, stream: &'a CudaStream) -> (&'a mut [u32], SyncOnDrop<'a>) {
-        // SAFETY: the contract is the same: the caller uses the words with this stream.
-        let (all, record) = unsafe { self.0.stream_synced_mut_slice(stream) };
-        (&mut all[..self.1], record)
+    /// Copies words from an address of the device, after everything that was queued before.
+    pub fn read(&self, queue: &Queue, from: u64, to: &mut [u32]) -> Result<()> {
+        let copy = |stream: &Arc<CudaStream>, to: &mut [u32]| {
+            // SAFETY: the caller's address is that of as many words, and the copy is waited for below.
+            unsafe { result::memcpy_dtoh_async(to, from, stream.cu_stream()) }
+                .map_err(Error::driver("cuMemcpyDtoHAsync"))
+        };
+        if to.len() > BACK {
+            return queue.wait(|stream| copy(stream, to));
+        }
+        // The block holds nothing between calls, so a poisoned lock is harmless.
+        let back = &mut *self.back.lock().unwrap_or_else(PoisonError::into_inner);
+        let back = match back {
+            Some(back) => back,
+            None => {
+                // SAFETY: any bits are a valid u32, and words are written before they are read.
+                let block = unsafe { self.context.alloc_pinned::<u32>(BACK) };
+                back.insert(block.map_err(Error::allocation("cuMemHostAlloc", BACK * 4))?)
+            }
+        };
+        let words = back.as_mut_slice().map_err(Error::driver("cuEventSynchronize"))?;
+        queue.wait(|stream| copy(stream, &mut words[..to.len()]))?;
+        to.copy_from_slice(&words[..to.len()]);
+        Ok(())
     }
 }

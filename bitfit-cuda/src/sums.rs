@@ -6,7 +6,7 @@
 //! is therefore delayed, and executed for many of them at once: [`Sums`] is what is delayed, and the queue
 //! ([`crate::queue`]) executes it before the first kernel that is given an address in the buffer of the results.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use bitfit_core::{
     DType, Result,
@@ -128,8 +128,17 @@ impl Sums {
         addresses.iter().any(|address| self.results.contains(address))
     }
 
+    /// Appends what tells these sums from others: the kernel, and its arguments.
+    pub fn identify(&self, words: &mut Vec<u64>) {
+        words.extend([self.kernel.cu_function() as u64, self.results.start, u64::from(self.blocks)]);
+        for sum in &self.sums {
+            let sizes = u64::from(sum.rows) << 32 | u64::from(sum.cols);
+            words.extend([sum.partial, sum.stride, sum.at, sizes, u64::from(sum.first_block)]);
+        }
+    }
+
     /// Launches the kernel.
-    pub fn launch(self, stream: &std::sync::Arc<CudaStream>) -> crate::Result<()> {
+    pub fn launch(&self, stream: &Arc<CudaStream>) -> crate::Result<()> {
         let none = Sum { partial: 0, stride: 0, at: 0, rows: 0, cols: 0, first_block: 0, unused: 0 };
         let mut table = Table { sums: [none; MOST], count: self.sums.len() as u32, unused: 0 };
         table.sums[..self.sums.len()].copy_from_slice(&self.sums);
@@ -177,9 +186,9 @@ impl Cuda {
         let results = start..start + 4 * to.buffer.words() as u64;
         let queued = match self.kernels().loaded(KERNEL, 0) {
             Some(kernel) => self.work().sums(Sums::new(kernel, results, partial)),
-            None => self.work().direct(|stream| {
-                let kernel = self.kernels().load(self.context(), &SOURCE, KERNEL, 0)?;
-                Sums::new(kernel, results, partial).launch(stream)
+            None => self.kernels().load(self.context(), &SOURCE, KERNEL, 0).and_then(|kernel| {
+                let sums = Sums::new(kernel, results, partial);
+                self.work().direct(|stream| sums.launch(stream))
             }),
         };
         queued.map_err(|error| self.error(error))

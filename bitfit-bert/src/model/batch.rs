@@ -46,21 +46,25 @@ impl<D: Device> Batch<D> {
             std::iter::once(first).chain(encoding.second.map(|_| second))
         });
         let positions: Vec<u32> = parts.flat_map(|ids| positions(ids, padding)).collect();
-        let sequences = Sequences::new(device, all().flat_map(Encoding::lengths))?;
+        let offsets = Sequences::<D>::offsets_of(all().flat_map(Encoding::lengths))?;
+        let starts = &offsets[..offsets.len() - 1];
+        let of_first_tokens = Sequences::<D>::offsets_of(starts.iter().map(|_| 1))?;
         let mut first = 0;
         let mut read = Vec::new();
         for encoding in all() {
             read.extend(encoding.read.iter().map(|read| first + read.token as u32));
             first += encoding.ids.len() as u32;
         }
+        let lists = [&ids, &token_types, &positions, &offsets, starts, &of_first_tokens, &read[..]];
+        let [ids, token_types, positions, there, first_tokens, first_there, read] = Indices::several(device, lists)?;
         Ok(Self {
-            ids: Indices::new(device, &ids)?,
-            token_types: Indices::new(device, &token_types)?,
-            positions: Indices::new(device, &positions)?,
-            first_tokens: Indices::new(device, sequences.starts())?,
-            first_token_sequences: Sequences::new(device, all().flat_map(Encoding::lengths).map(|_| 1))?,
-            sequences,
-            read: (!read.is_empty()).then(|| Indices::new(device, &read)).transpose()?,
+            ids,
+            token_types,
+            positions,
+            first_tokens,
+            first_token_sequences: Sequences::from_offsets(of_first_tokens, first_there),
+            sequences: Sequences::from_offsets(offsets, there),
+            read: (!read.is_empty()).then_some(read),
             targets: None,
             weighting: None,
         })

@@ -38,6 +38,11 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
     }
+    /// Whether [`Device::allocate`] takes no longer than a few instructions once memory was freed, so that a workspace
+    /// need not keep buffers.
+    fn reuses_memory(&self) -> bool {
+        false
+    }
     /// Allocates a buffer of `len` f32 with unspecified but initialised contents.
     fn allocate(&self, len: usize) -> Result<Self::Buffer>;
     /// Makes a read-only buffer with the elements of `data`, sharing its memory if the device can.
@@ -48,6 +53,10 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn read(&self, from: Slice<'_, Self>, to: &mut [f32]) -> Result<()>;
     /// Copies a list of indices to the device.
     fn indices(&self, data: &[u32]) -> Result<Self::Indices>;
+    /// Copies several lists of indices to the device, which can take less time than one by one.
+    fn index_lists(&self, lists: &[&[u32]]) -> Result<Vec<Self::Indices>> {
+        lists.iter().map(|list| self.indices(list)).collect()
+    }
     /// Packs the row-wise concatenation of `parts`, each `[out_i, in]`, for products of the given precision.
     fn lay_out(&self, parts: &[HostTensor], precision: Precision) -> Result<Self::Matrix>;
     /// Overwrites whole rows of a laid-out weight, from `first_row` on, by `from`: f32 rows, row-major, that are

@@ -17,8 +17,21 @@ impl<D: Device> Indices<D> {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device is out of memory.
     pub fn new(device: &D, indices: &[u32]) -> Result<Self> {
+        Ok(Self::of(device.indices(indices)?, indices))
+    }
+
+    /// Copies several lists to the device at once.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) if the device is out of memory.
+    pub fn several<const N: usize>(device: &D, lists: [&[u32]; N]) -> Result<[Self; N]> {
+        let mut there = device.index_lists(&lists)?.into_iter();
+        Ok(lists.map(|list| Self::of(there.next().expect("as many lists as were copied"), list)))
+    }
+
+    fn of(data: D::Indices, indices: &[u32]) -> Self {
         let bound = indices.iter().max().map_or(0, |&max| max as usize + 1);
-        Ok(Self { data: Arc::new(device.indices(indices)?), len: indices.len(), bound })
+        Self { data: Arc::new(data), len: indices.len(), bound }
     }
 
     /// The list on the device.

@@ -44,7 +44,8 @@ impl<D: Device> Workspace<D> {
         &self.shared.device
     }
 
-    /// The size in bytes of all buffers, in use or free. It is constant from the second step of a shape on. Over steps
+    /// The size in bytes of all buffers, in use or free, that the workspace keeps; none on a device that
+    /// [reuses memory](Device::reuses_memory) itself. It is constant from the second step of a shape on. Over steps
     /// of many shapes, it is at most half more than what the largest step needs by itself.
     pub fn allocated_bytes(&self) -> usize {
         self.shared.lock().held() * size_of::<f32>()
@@ -75,6 +76,10 @@ impl<D: Device> Workspace<D> {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device is out of memory.
     pub fn scratch_of(&self, dtype: DType, len: usize) -> Result<Scratch<D>> {
+        if self.device().reuses_memory() {
+            let buffer = self.device().allocate(dtype.words(len))?;
+            return Ok(Scratch { loan: Some(Loan::owned(buffer)), len, dtype, shared: Arc::clone(&self.shared) });
+        }
         let class = pool::class(dtype.words(len));
         let reused = self.shared.lock().take(class);
         let loan = match reused {
@@ -164,7 +169,7 @@ impl<D: Device> Scratch<D> {
 
 impl<D: Device> Drop for Scratch<D> {
     fn drop(&mut self) {
-        if let Some(loan) = self.loan.take() {
+        if let Some(loan) = self.loan.take().filter(Loan::is_of_pool) {
             self.shared.lock().put(loan);
         }
     }

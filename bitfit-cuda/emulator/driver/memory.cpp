@@ -14,7 +14,7 @@
 namespace memory {
 
 static constexpr size_t PAGE = 4096;
-static constexpr size_t RESERVED = size_t{1} << 43;
+static constexpr size_t RESERVED = size_t{1} << 46;
 static constexpr uint8_t POISON = 0xff;
 
 namespace {
@@ -27,6 +27,7 @@ struct Device {
     size_t next = PAGE;
     uint64_t used = 0, peak = 0;
     std::map<uintptr_t, Record> alive, freed;  // by the allocation's first byte; freed ones are kept for `describe`
+    std::map<uintptr_t, size_t> reserved;      // ranges of addresses, by the first; `alive` has what is mapped of each
 };
 }
 
@@ -59,6 +60,40 @@ uint8_t* allocate(size_t bytes) {
     uint8_t* base = pages + mapped - round_up(bytes, 16);
     on.alive[reinterpret_cast<uintptr_t>(base)] = {bytes, mapped, true};
     return base;
+}
+
+uint8_t* reserve(size_t bytes) {
+    Device& on = device();
+    if (bytes % PAGE != 0 || bytes + PAGE > RESERVED - on.next) return nullptr;
+    uint8_t* base = on.start + on.next;
+    on.next += bytes + PAGE;
+    on.reserved[reinterpret_cast<uintptr_t>(base)] = bytes;
+    return base;
+}
+
+bool map(uint8_t* at, size_t bytes) {
+    Device& on = device();
+    auto range = on.reserved.upper_bound(reinterpret_cast<uintptr_t>(at));
+    if (range == on.reserved.begin()) return false;
+    --range;
+    auto* base = reinterpret_cast<uint8_t*>(range->first);
+    auto& record = on.alive.try_emplace(range->first, Record{0, 0, true}).first->second;
+    // At the end of what is mapped.
+    if (base + record.bytes != at || record.bytes + bytes > range->second || bytes % PAGE != 0) return false;
+    if (mprotect(at, bytes, PROT_READ | PROT_WRITE) != 0) return false;
+    memset(at, POISON, bytes);
+    record.bytes += bytes;
+    record.mapped += bytes;
+    on.used += bytes;
+    on.peak = std::max(on.peak, on.used);
+    return true;
+}
+
+bool unreserve(uint8_t* base) {
+    Device& on = device();
+    if (on.reserved.erase(reinterpret_cast<uintptr_t>(base)) == 0) return false;
+    release(base);
+    return true;
 }
 
 bool release(uint8_t* base) {

@@ -19,6 +19,13 @@ uint8_t* allocate(size_t bytes);
 // Frees an allocation; false if it does not exist. Freed addresses are never reused, so that a later access faults.
 bool release(uint8_t* base);
 
+// Reserves a range of addresses, a multiple of 4096 bytes; null if there are not enough.
+uint8_t* reserve(size_t bytes);
+// Adds memory at the end of what a range has, filled with NaNs; false if it is not the end, or not in a range.
+bool map(uint8_t* at, size_t bytes);
+// Frees a range and the memory in it; false if it does not exist.
+bool unreserve(uint8_t* base);
+
 // Finds the live allocation that contains `address`, if any.
 bool find(const void* address, Allocation* found);
 

@@ -56,6 +56,64 @@ EXPORT CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
     return CUDA_SUCCESS;
 }
 
+// Ranges of addresses, to which memory is added at the end, as one allocation that grows. Memory has an identity and a
+// size, and exists once it is mapped.
+
+static constexpr size_t GRANULARITY = size_t{2} << 20;
+
+EXPORT CUresult cuMemGetAllocationGranularity(size_t* bytes, const void*, unsigned) {
+    ENTER_WITHOUT_CONTEXT("cuMemGetAllocationGranularity");
+    *bytes = GRANULARITY;
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemAddressReserve(CUdeviceptr* base, size_t bytes, size_t, CUdeviceptr, unsigned long long) {
+    ENTER_WITHOUT_CONTEXT("cuMemAddressReserve %zu", bytes);
+    if (bytes == 0 || bytes % GRANULARITY != 0) return CUDA_ERROR_INVALID_VALUE;
+    uint8_t* reserved = memory::reserve(bytes);
+    if (!reserved) return CUDA_ERROR_OUT_OF_MEMORY;
+    *base = reinterpret_cast<CUdeviceptr>(reserved);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemCreate(uint64_t* handle, size_t bytes, const void*, unsigned long long) {
+    ENTER_WITHOUT_CONTEXT("cuMemCreate %zu", bytes);
+    if (bytes == 0 || bytes % GRANULARITY != 0) return CUDA_ERROR_INVALID_VALUE;
+    if (bytes > options().memory - memory::used()) return CUDA_ERROR_OUT_OF_MEMORY;
+    *handle = reinterpret_cast<uint64_t>(new size_t(bytes));
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemMap(CUdeviceptr at, size_t bytes, size_t offset, uint64_t handle, unsigned long long) {
+    ENTER_WITHOUT_CONTEXT("cuMemMap %zu", bytes);
+    if (!handle || offset != 0 || *reinterpret_cast<size_t*>(handle) != bytes) return CUDA_ERROR_INVALID_VALUE;
+    return memory::map(reinterpret_cast<uint8_t*>(at), bytes) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+EXPORT CUresult cuMemSetAccess(CUdeviceptr at, size_t bytes, const void*, size_t) {
+    ENTER_WITHOUT_CONTEXT("cuMemSetAccess %zu", bytes);
+    return memory::holds(reinterpret_cast<void*>(at), bytes) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+// The memory goes with its range.
+EXPORT CUresult cuMemUnmap(CUdeviceptr, size_t bytes) {
+    ENTER_WITHOUT_CONTEXT("cuMemUnmap %zu", bytes);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemRelease(uint64_t handle) {
+    ENTER_WITHOUT_CONTEXT("cuMemRelease");
+    if (!handle) return CUDA_ERROR_INVALID_VALUE;
+    delete reinterpret_cast<size_t*>(handle);
+    return CUDA_SUCCESS;
+}
+
+EXPORT CUresult cuMemAddressFree(CUdeviceptr base, size_t) {
+    ENTER_WITHOUT_CONTEXT("cuMemAddressFree");
+    queue::finish();
+    return memory::unreserve(reinterpret_cast<uint8_t*>(base)) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
 // Pools are accepted and without effect.
 
 struct Pool {

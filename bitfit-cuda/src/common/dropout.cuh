@@ -3,10 +3,11 @@
 // The masks of bitfit-core/src/rng/dropout.rs. Philox-4x32-10 (Salmon et al., SC 2011); a block of 128 bits decides
 // eight elements: of block l of a group of sixteen, half-word j decides element 16 j + l of the group's 128.
 
-// A kernel's parameters for one site, as `Arguments::dropout` hands them over, and the site itself.
-#define DROPOUT_PARAMETERS u32 key_low, u32 key_high, u32 draw_step, u32 site, u32 threshold, float kept_scale
+// A kernel's parameters for one site, as `Arguments::dropout` hands them over, and the site itself. The number of the
+// training step is in memory, so that the arguments are the same in every step; it is not read without dropout.
+#define DROPOUT_PARAMETERS u32 key_low, u32 key_high, const u32 *draw_step, u32 site, u32 threshold, float kept_scale
 #define DROPOUT_SITE \
-    Dropout { key_low, key_high, draw_step, site, threshold, kept_scale }
+    Dropout { key_low, key_high, threshold ? *draw_step : 0, site, threshold, kept_scale }
 
 struct Dropout {
     u32 key_low, key_high, step, site;

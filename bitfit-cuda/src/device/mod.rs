@@ -2,6 +2,7 @@
 
 mod lists;
 mod matrix;
+mod step;
 pub(crate) mod transfer;
 
 use std::{fmt, sync::Arc};
@@ -12,13 +13,7 @@ use cudarc::driver::{CudaContext, DriverError, sys::CUresult};
 pub use matrix::Matrix;
 
 use crate::{
-    Error, Result,
-    kernels::Kernels,
-    library,
-    memory::{self, Pool},
-    products::Products,
-    queue::Queue,
-    staging::Staging,
+    Error, Result, kernels::Kernels, library, memory::Heap, products::Products, queue::Queue, staging::Staging,
 };
 
 /// A GPU as a device. Clones share its queue and its memory.
@@ -41,16 +36,17 @@ struct Shared {
     context: Arc<CudaContext>,
     queue: Arc<Queue>,
     kernels: Kernels,
-    pool: Arc<Pool>,
+    heap: Arc<Heap>,
     products: Products,
     lists: lists::Lists,
     staging: Staging,
+    step: step::Step,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // What waits in the queue keeps buffers of the pool, and the pool keeps the queue.
-        self.queue.release(|| {});
+        // What waits in the queue keeps buffers of the heap, and the heap keeps the queue.
+        self.queue.release(|_| {});
     }
 }
 
@@ -85,8 +81,8 @@ impl Cuda {
         // SAFETY: the events would order the work of several streams, and there is only one. Pinned memory, for which
         // the host has to wait, has its own events (`staging`).
         unsafe { context.disable_event_tracking() };
-        memory::keep_what_is_freed(&context)?;
         let queue = Queue::new(context.new_stream().map_err(Error::driver("cuStreamCreate"))?);
+        let heap = Heap::new(&context, &queue)?;
         let (major, minor) = context.compute_capability().map_err(Error::driver("cuDeviceGetAttribute"))?;
         let capability = (10 * major + minor) as u32;
         let name = context.name().map_err(Error::driver("cuDeviceGetName"))?;
@@ -95,10 +91,11 @@ impl Cuda {
                 short_name: format!("cuda:{ordinal}"),
                 description: format!("{name}, sm_{capability}"),
                 kernels: Kernels::new(capability)?,
-                products: Products::new(&queue)?,
+                products: Products::new(&heap)?,
                 lists: lists::Lists::default(),
-                pool: Pool::new(Arc::clone(&queue)),
+                heap,
                 staging: Staging::new(Arc::clone(&context)),
+                step: step::Step::default(),
                 context,
                 queue,
             }),
@@ -142,7 +139,7 @@ impl Cuda {
     /// # Errors
     /// [`Error::Driver`] if the driver fails.
     pub fn peak_memory(&self) -> Result<Option<u64>> {
-        memory::peak(self.context())
+        self.heap().peak()
     }
 
     /// Whether products use cuBLASLt.
@@ -176,8 +173,8 @@ impl Cuda {
         &self.shared.products
     }
 
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.shared.pool
+    pub(crate) fn heap(&self) -> &Arc<Heap> {
+        &self.shared.heap
     }
 
     /// Converts an error to that of `bitfit_core`.

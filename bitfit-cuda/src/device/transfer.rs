@@ -1,5 +1,7 @@
 //! The implementation of `Device`: allocation, copies between host and device, and kernels over whole buffers.
 
+use std::sync::Arc;
+
 use bitfit_core::{
     DType, Device, HostTensor, Precision, Result,
     backend::{Slice, SliceMut},
@@ -7,7 +9,7 @@ use bitfit_core::{
 
 use super::{Cuda, Matrix};
 use crate::{
-    Buffer, Error, Indices,
+    Buffer, Indices,
     launch::{Arguments, Shape, Source, kernel, source},
 };
 
@@ -27,8 +29,12 @@ impl Device for Cuda {
         self.precision
     }
 
+    fn reuses_memory(&self) -> bool {
+        true
+    }
+
     fn allocate(&self, len: usize) -> Result<Buffer> {
-        Buffer::new(self.work(), len).map_err(|error| self.error(error))
+        Buffer::new(self.heap(), len).map_err(|error| self.error(error))
     }
 
     fn upload(&self, data: &HostTensor) -> Result<Buffer> {
@@ -59,17 +65,27 @@ impl Device for Cuda {
             self.copy(from, wide.as_mut())?;
             return self.read(wide.as_ref(), to);
         }
-        let words = from.buffer.memory().slice(from.offset..from.offset + from.len);
-        let to: &mut [u32] = bytemuck::cast_slice_mut(to);
-        self.work()
-            .wait(|stream| stream.memcpy_dtoh(&words, to).map_err(Error::driver("cuMemcpyDtoHAsync")))
-            .map_err(|error| self.error(error))
+        let address = from.buffer.pointer(from.offset, from.len, from.dtype);
+        let read = self.shared.staging.read(self.work(), address, bytemuck::cast_slice_mut(to));
+        read.map_err(|error| self.error(error))
     }
 
     fn indices(&self, data: &[u32]) -> Result<Indices> {
-        let mut pooled = self.pool().take(data.len()).map_err(|error| self.error(error))?;
-        self.stage(data, pooled.buffer_mut(), 0)?;
-        Ok(Indices::new(pooled, data.len()))
+        let mut lists = self.index_lists(&[data])?;
+        Ok(lists.remove(0))
+    }
+
+    fn index_lists(&self, lists: &[&[u32]]) -> Result<Vec<Indices>> {
+        let words = lists.concat();
+        let mut buffer = self.allocate(words.len())?;
+        self.stage(&words, &mut buffer, 0)?;
+        let buffer = Arc::new(buffer);
+        let mut end = 0;
+        let list = |list: &&[u32]| {
+            end += list.len();
+            Indices::new(Arc::clone(&buffer), end - list.len(), list.len())
+        };
+        Ok(lists.iter().map(list).collect())
     }
 
     fn lay_out(&self, parts: &[HostTensor], precision: Precision) -> Result<Matrix> {

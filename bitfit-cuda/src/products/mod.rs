@@ -13,11 +13,13 @@ use bitfit_core::{
     DType,
     backend::{Slice, SliceMut},
 };
+use cudarc::driver::CudaStream;
 
 use self::plan::{Key, Library, Plan};
 use crate::{
     Cuda, Error, Result,
     launch::{Arguments, Shape, Source, bytes_of, kernel, source},
+    memory::Heap,
     queue::Queue,
 };
 
@@ -64,8 +66,8 @@ pub(crate) struct Product<'a> {
 
 /// cuBLASLt and the cached plans.
 pub(crate) struct Products {
-    library: Library,
-    plans: Mutex<Plans<Plan>>,
+    library: Arc<Library>,
+    plans: Mutex<Plans<Arc<Plan>>>,
 }
 
 /// The cached decision for each product: a plan, or `None` if cuBLASLt has no algorithm.
@@ -102,9 +104,9 @@ impl<P> Plans<P> {
 }
 
 impl Products {
-    /// The products of a queue, whose context has to be the thread's current one.
-    pub fn new(queue: &Arc<Queue>) -> Result<Self> {
-        Ok(Self { library: Library::new(queue)?, plans: Mutex::new(Plans::new()) })
+    /// The products of a device, whose context has to be the thread's current one.
+    pub fn new(heap: &Arc<Heap>) -> Result<Self> {
+        Ok(Self { library: Arc::new(Library::new(heap)?), plans: Mutex::new(Plans::new()) })
     }
 
     /// Queues a product. Returns false, and queues nothing, if cuBLASLt has no algorithm for it.
@@ -114,13 +116,24 @@ impl Products {
     unsafe fn multiply(&self, queue: &Queue, key: Key, addresses: [u64; 3]) -> Result<bool> {
         // Plans are complete when they are inserted, so a poisoned lock is harmless.
         let plans = &mut *self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(plan) = plans.of(key, || Plan::new(&self.library, &key))? {
+        while let Some(plan) = plans.of(key, || Ok(Plan::new(&self.library, &key)?.map(Arc::new)))? {
+            if plan.has_run() {
+                let (library, plan) = (Arc::clone(&self.library), Arc::clone(plan));
+                let identity = [Arc::as_ptr(&plan) as u64, addresses[0], addresses[1], addresses[2]];
+                let work = move |stream: &Arc<CudaStream>| {
+                    // SAFETY: guaranteed by the caller, for when the queue executes it.
+                    unsafe { library.multiply(stream, &plan, addresses) }
+                        .map(|accepted| assert!(accepted, "it has run"))
+                };
+                return queue.other(&identity, &addresses, Box::new(work)).map(|()| true);
+            }
             // SAFETY: guaranteed by the caller.
-            if unsafe { self.library.multiply(queue, &key, plan, addresses) }? {
+            if queue.direct(|stream| unsafe { self.library.multiply(stream, plan, addresses) })? {
+                plan.mark_as_run();
                 return Ok(true);
             }
             let own = if plan.borrowed { Plan::own(&self.library, &key)? } else { None };
-            plans.decide(key, own);
+            plans.decide(key, own.map(Arc::new));
         }
         Ok(false)
     }

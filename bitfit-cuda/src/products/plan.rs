@@ -20,10 +20,13 @@
 //! smaller products. If cuBLASLt rejects such an algorithm, the heuristic is called for the product itself.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     ffi::c_void,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bitfit_core::DType;
@@ -35,7 +38,7 @@ use cudarc::{
     driver::CudaStream,
 };
 
-use crate::{Buffer, Error, Result, queue::Queue};
+use crate::{Buffer, Error, Result, memory::Heap};
 
 /// The size of the workspace of an algorithm. NVIDIA recommends 32 MiB for its newer devices; the products of a training
 /// step are as fast with this.
@@ -86,17 +89,14 @@ pub(super) struct Library {
     workspace: Buffer,
     /// The algorithms of the products that stand for others. They are few: at most four for each doubling of the rows.
     algorithms: Mutex<HashMap<Key, Option<sys::cublasLtMatmulAlgo_t>>>,
-    /// The products that have run, with the number of rows of those that stand for them: their kernels are loaded. One
-    /// algorithm has several kernels, for different types and transpositions.
-    loaded: Mutex<HashSet<Key>>,
 }
 
 impl Library {
-    /// Opens cuBLASLt for a queue, whose context has to be the thread's current one.
-    pub fn new(queue: &Arc<Queue>) -> Result<Self> {
+    /// Opens cuBLASLt for a device, whose context has to be the thread's current one.
+    pub fn new(heap: &Arc<Heap>) -> Result<Self> {
         let handle = lt::create_handle().map_err(failed("cublasLtCreate", &"the library"))?;
-        let workspace = Buffer::new(queue, WORKSPACE_BYTES / 4)?;
-        Ok(Self { handle: Handle(handle), workspace, algorithms: Mutex::default(), loaded: Mutex::default() })
+        let workspace = Buffer::new(heap, WORKSPACE_BYTES / 4)?;
+        Ok(Self { handle: Handle(handle), workspace, algorithms: Mutex::default() })
     }
 
     /// The algorithm of a product that stands for others, determined once.
@@ -110,32 +110,13 @@ impl Library {
         Ok(*algorithms.entry(*standing).or_insert(found))
     }
 
-    /// Queues a product. Returns false, and queues nothing, if the library rejects the algorithm.
+    /// Launches a product to a stream. Returns false, and launches nothing, if the library rejects the algorithm.
     ///
     /// # Safety
-    /// `a`, `b` and `c` must be device addresses of matrices with the shapes, types and alignments of the key, which
-    /// are valid until the queue has executed the product.
-    pub unsafe fn multiply(&self, queue: &Queue, key: &Key, plan: &Plan, addresses: [u64; 3]) -> Result<bool> {
-        // SAFETY: guaranteed by the caller.
-        let run = |stream: &Arc<CudaStream>| unsafe { self.run(stream, key, plan, addresses) };
-        // The set is consistent after every change, so a poisoned lock is harmless.
-        let loaded = &mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let kernels = if plan.borrowed { key.standing_for().unwrap_or(*key) } else { *key };
-        if loaded.contains(&kernels) {
-            return queue.kernels(&addresses, run);
-        }
-        let done = queue.direct(run)?;
-        if done {
-            loaded.insert(kernels);
-        }
-        Ok(done)
-    }
-
-    /// As [`Library::multiply`], on a stream.
-    ///
-    /// # Safety
-    /// As for [`Library::multiply`].
-    unsafe fn run(&self, stream: &CudaStream, key: &Key, plan: &Plan, [a, b, c]: [u64; 3]) -> Result<bool> {
+    /// `a`, `b` and `c` must be device addresses of matrices with the shapes, types and alignments of the plan's key,
+    /// which are valid until the stream has executed the product.
+    pub unsafe fn multiply(&self, stream: &CudaStream, plan: &Plan, [a, b, c]: [u64; 3]) -> Result<bool> {
+        let key = &plan.key;
         let (alpha, beta) = (1.0f32, if key.accumulate { 1.0f32 } else { 0.0 });
         let workspace = self.workspace.pointer(0, WORKSPACE_BYTES / 4, DType::F32) as *mut c_void;
         // SAFETY: the descriptors belong to the plan and describe the matrices that the caller guarantees. The
@@ -172,20 +153,33 @@ impl Library {
 
 /// The descriptors of a product, and its algorithm.
 pub(super) struct Plan {
+    key: Key,
     problem: Problem,
     algorithm: sys::cublasLtMatmulAlgo_t,
     /// Whether the algorithm was found for another product.
     pub borrowed: bool,
+    /// Whether it was executed: the library accepts the algorithm, and its kernels are loaded.
+    run: AtomicBool,
 }
 
 impl Plan {
+    /// Whether it was executed.
+    pub fn has_run(&self) -> bool {
+        self.run.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it was executed.
+    pub fn mark_as_run(&self) {
+        self.run.store(true, Ordering::Relaxed);
+    }
+
     /// Makes a plan; `None` if the heuristic has no algorithm, for example for the types on this architecture or the
     /// alignment.
     pub fn new(library: &Library, key: &Key) -> Result<Option<Self>> {
         let Some(standing) = key.standing_for() else { return Self::own(library, key) };
         let borrowed = standing != *key;
         match library.algorithm_of(&standing)? {
-            Some(algorithm) => Ok(Some(Self { problem: Problem::new(key)?, algorithm, borrowed })),
+            Some(algorithm) => Ok(Some(Self::of(key, Problem::new(key)?, algorithm, borrowed))),
             None if borrowed => Self::own(library, key),
             None => Ok(None),
         }
@@ -195,7 +189,11 @@ impl Plan {
     pub fn own(library: &Library, key: &Key) -> Result<Option<Self>> {
         let problem = Problem::new(key)?;
         let found = problem.find_algorithm(&library.handle, key)?;
-        Ok(found.map(|algorithm| Self { problem, algorithm, borrowed: false }))
+        Ok(found.map(|algorithm| Self::of(key, problem, algorithm, false)))
+    }
+
+    fn of(key: &Key, problem: Problem, algorithm: sys::cublasLtMatmulAlgo_t, borrowed: bool) -> Self {
+        Self { key: *key, problem, algorithm, borrowed, run: AtomicBool::new(false) }
     }
 }
 

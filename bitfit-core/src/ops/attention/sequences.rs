@@ -19,8 +19,17 @@ impl<D: Device> Sequences<D> {
     /// [`Error::Invalid`] if there are no sequences, one is empty, or the number of tokens overflows 32 bits;
     /// [`Error::Device`] if the device is out of memory.
     pub fn new(device: &D, lengths: impl IntoIterator<Item = usize>) -> Result<Self> {
+        let host = Self::offsets_of(lengths)?;
+        let offsets = Indices::new(device, &host)?;
+        Ok(Self::from_offsets(host, offsets))
+    }
+
+    /// The offsets of sequences of the given lengths in tokens, to be copied with other lists.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] as for [`Sequences::new`].
+    pub fn offsets_of(lengths: impl IntoIterator<Item = usize>) -> Result<Vec<u32>> {
         let mut host = vec![0u32];
-        let mut longest = 0;
         for length in lengths {
             let end = u32::try_from(length)
                 .ok()
@@ -30,12 +39,21 @@ impl<D: Device> Sequences<D> {
                 Error::invalid("sequences", format!("sequence {} has length {length}", host.len() - 1))
             })?;
             host.push(end);
-            longest = longest.max(length);
         }
         if host.len() == 1 {
             return Err(Error::invalid("sequences", "a batch has at least one sequence, found none"));
         }
-        Ok(Self { offsets: Indices::new(device, &host)?, host: host.into(), longest })
+        Ok(host)
+    }
+
+    /// The bounds of which the device has a copy.
+    ///
+    /// # Panics
+    /// Unless `host` is the result of [`Sequences::offsets_of`], and `offsets` as long.
+    pub fn from_offsets(host: Vec<u32>, offsets: Indices<D>) -> Self {
+        assert_eq!(host.len(), offsets.len(), "the offsets on the device are of other sequences");
+        let longest = host.windows(2).map(|bounds| (bounds[1] - bounds[0]) as usize).max();
+        Self { offsets, host: host.into(), longest: longest.expect("at least one sequence") }
     }
 
     /// The number of sequences, B.

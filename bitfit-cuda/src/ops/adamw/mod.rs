@@ -68,6 +68,6 @@ impl Cuda {
         step.f32(coefficients.keep).f32(coefficients.one_minus_beta1);
         step.f32(coefficients.beta2).f32(coefficients.one_minus_beta2);
         step.f32(coefficients.root).f32(coefficients.eps).f32(coefficients.step_size).usize(len);
-        self.launch(&SOURCE, "bitfit_adamw_step", Shape::elements(len), &step)
+        self.launch_alone(&SOURCE, "bitfit_adamw_step", Shape::elements(len), &step)
     }
 }
