@@ -1,4 +1,4 @@
-//! A batch of tokenised texts, packed without padding: everything that a step reads of them. A text, or a pair that is
+//! A batch of tokenised texts, packed without padding between them: everything that a step reads of them. A text, or a pair that is
 //! encoded jointly, is one sequence; the texts of a pair that is encoded apart are two that follow each other.
 
 use std::sync::Arc;
@@ -9,13 +9,16 @@ use bitfit_core::{Device, Indices, Result, Sequences};
 use crate::heads::Targets;
 use crate::tokenize::Encoding;
 
-/// Concatenated sequences on the device: T tokens, B sequences.
+/// Concatenated sequences on the device: T tokens, B sequences. Some devices have rows of padding behind them, which make
+/// up a sequence of their own in attention and are read by no head.
 #[derive(Debug)]
 pub struct Batch<D: Device> {
     ids: Indices<D>,
     token_types: Indices<D>,
     positions: Indices<D>,
     sequences: Sequences<D>,
+    /// The sequences, and the padding as one more if there is any.
+    attended: Sequences<D>,
     first_tokens: Indices<D>,
     first_token_sequences: Sequences<D>,
     /// The tokens that a head over tokens reads; `None` where there are none.
@@ -28,7 +31,7 @@ pub struct Batch<D: Device> {
 
 impl<D: Device> Batch<D> {
     /// Packs the encodings in their order. Positions begin at 0, or behind the padding's id
-    /// ([`crate::config::ModelConfig::padding`]).
+    /// ([`crate::config::ModelConfig::padding`]). With `pads`, there may be rows of padding behind them.
     ///
     /// # Errors
     /// [`bitfit_core::Error::Invalid`] when there is none, or one is empty; [`bitfit_core::Error::Device`] when the
@@ -37,26 +40,36 @@ impl<D: Device> Batch<D> {
         device: &D,
         encodings: impl IntoIterator<Item = &'a Encoding> + Clone,
         padding: Option<u32>,
+        pads: bool,
     ) -> Result<Self> {
         let all = || encodings.clone().into_iter();
-        let ids: Vec<u32> = all().flat_map(|encoding| &encoding.ids).copied().collect();
-        let token_types: Vec<u32> = all().flat_map(|encoding| &encoding.type_ids).copied().collect();
+        let mut ids: Vec<u32> = all().flat_map(|encoding| &encoding.ids).copied().collect();
+        let mut token_types: Vec<u32> = all().flat_map(|encoding| &encoding.type_ids).copied().collect();
         let parts = all().flat_map(|encoding| {
             let (first, second) = encoding.ids.split_at(encoding.second.unwrap_or(encoding.ids.len()));
             std::iter::once(first).chain(encoding.second.map(|_| second))
         });
-        let positions: Vec<u32> = parts.flat_map(|ids| positions(ids, padding)).collect();
+        let mut positions: Vec<u32> = parts.flat_map(|ids| positions(ids, padding)).collect();
         let offsets = Sequences::<D>::offsets_of(all().flat_map(Encoding::lengths))?;
         let starts = &offsets[..offsets.len() - 1];
-        let of_first_tokens = Sequences::<D>::offsets_of(starts.iter().map(|_| 1))?;
+        let mut of_first_tokens = Sequences::<D>::offsets_of(starts.iter().map(|_| 1))?;
+        let mut attended = offsets.clone();
+        let rows = if pads { device.padded_rows(ids.len()) } else { ids.len() };
+        if rows > ids.len() {
+            attended.push(rows as u32);
+            of_first_tokens.push(starts.len() as u32);
+            // Any token serves.
+            [&mut ids, &mut token_types, &mut positions].into_iter().for_each(|list| list.resize(rows, 0));
+        }
         let mut first = 0;
         let mut read = Vec::new();
         for encoding in all() {
             read.extend(encoding.read.iter().map(|read| first + read.token as u32));
             first += encoding.ids.len() as u32;
         }
-        let lists = [&ids, &token_types, &positions, &offsets, starts, &of_first_tokens, &read[..]];
-        let [ids, token_types, positions, there, first_tokens, first_there, read] = Indices::several(device, lists)?;
+        let lists = [&ids, &token_types, &positions, &offsets, &attended, starts, &of_first_tokens, &read[..]];
+        let [ids, token_types, positions, there, attended_there, first_tokens, first_there, read] =
+            Indices::several(device, lists)?;
         Ok(Self {
             ids,
             token_types,
@@ -64,6 +77,7 @@ impl<D: Device> Batch<D> {
             first_tokens,
             first_token_sequences: Sequences::from_offsets(of_first_tokens, first_there),
             sequences: Sequences::from_offsets(offsets, there),
+            attended: Sequences::from_offsets(attended, attended_there),
             read: (!read.is_empty()).then_some(read),
             targets: None,
             weighting: None,
@@ -97,22 +111,27 @@ impl<D: Device> Batch<D> {
         self.sequences.tokens()
     }
 
+    /// The number of rows of the encoder's matrices: T, and the padding.
+    pub fn rows(&self) -> usize {
+        self.attended.tokens()
+    }
+
     /// B: the number of sequences.
     pub fn count(&self) -> usize {
         self.sequences.count()
     }
 
-    /// The word pieces `[T]`.
+    /// The word pieces `[rows]`.
     pub fn ids(&self) -> &Indices<D> {
         &self.ids
     }
 
-    /// The token types `[T]`: 0 for the first text of a pair, 1 for the second.
+    /// The token types `[rows]`: 0 for the first text of a pair, 1 for the second.
     pub fn token_types(&self) -> &Indices<D> {
         &self.token_types
     }
 
-    /// The positions `[T]` of the tokens in their sequences.
+    /// The positions `[rows]` of the tokens in their sequences.
     pub fn positions(&self) -> &Indices<D> {
         &self.positions
     }
@@ -120,6 +139,11 @@ impl<D: Device> Batch<D> {
     /// The bounds of the sequences.
     pub fn sequences(&self) -> &Sequences<D> {
         &self.sequences
+    }
+
+    /// The bounds of the sequences, and of the padding as one more.
+    pub fn attended(&self) -> &Sequences<D> {
+        &self.attended
     }
 
     /// The rows `[B]` of the sequences' first tokens, `[CLS]`.
@@ -132,7 +156,7 @@ impl<D: Device> Batch<D> {
         self.read.as_ref()
     }
 
-    /// The bounds of the first tokens as B sequences of one token.
+    /// The bounds of the first tokens as B sequences of one token, and of the padding's none.
     pub fn first_token_sequences(&self) -> &Sequences<D> {
         &self.first_token_sequences
     }

@@ -109,7 +109,7 @@ impl<D: Backend> Layer<D> {
         position_bias: Option<&Var<D>>,
         first_only: bool,
     ) -> Result<Var<D>> {
-        let keys = batch.sequences();
+        let keys = batch.attended();
         let args = |queries| AttentionArgs {
             heads: self.heads,
             queries,

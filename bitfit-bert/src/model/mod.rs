@@ -115,7 +115,10 @@ impl<D: Backend> Model<D> {
     /// # Errors
     /// As [`Batch::new`].
     pub fn batch<'a>(&self, encodings: impl IntoIterator<Item = &'a Encoding> + Clone) -> Result<Batch<D>> {
-        Ok(Batch::new(self.base.device(), encodings, self.base.config().padding)?)
+        // A read-out of all rows would read the padding, and a position bias has no distance for it.
+        let reads_some = !self.spec.pooling.reads_every_token() || self.spec.pooling == Pooling::Tokens;
+        let pads = reads_some && !self.base.has(Module::PositionBias);
+        Ok(Batch::new(self.base.device(), encodings, self.base.config().padding, pads)?)
     }
 
     /// The head's output `[R, C]`, a row for each that it reads: logits, or one score.
@@ -147,12 +150,16 @@ impl<D: Backend> Model<D> {
         self.encoder.frozen_stages()
     }
 
+    /// Whether the output of the first `stages` stages has the rows alone that the head reads, and not all tokens'.
+    pub(crate) fn is_read_by(&self, stages: usize) -> bool {
+        let last_layer = self.encoder.layers.len() + 1;
+        stages > last_layer || (stages == last_layer && !self.spec.pooling.reads_every_token())
+    }
+
     /// The number of elements in the output of the first `stages` stages for a text: those of the rows that the head
     /// reads behind the read-out, and of as many rows as are read before it.
     pub fn stage_elements(&self, stages: usize, encoding: &Encoding) -> usize {
-        let last_layer = self.encoder.layers.len() + 1;
-        let is_read = stages > last_layer || (stages == last_layer && !self.spec.pooling.reads_every_token());
-        let rows = if !is_read {
+        let rows = if !self.is_read_by(stages) {
             encoding.ids.len()
         } else if matches!(self.spec.pooling, Pooling::Tokens | Pooling::EveryToken) {
             encoding.rows()

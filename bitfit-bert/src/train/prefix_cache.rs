@@ -95,13 +95,19 @@ impl FrozenPrefixCache {
         encodings: &[Encoding],
         rows: &[usize],
     ) -> Result<Var<D>> {
-        let x = self.outputs(model, encodings, rows)?;
+        let x = self.outputs(model, batch, encodings, rows)?;
         let x = tape.constant(x);
         model.forward_from(tape, batch, x, self.stages)
     }
 
-    /// The frozen stages' outputs for some rows, from the cache or computed.
-    fn outputs<D: Backend>(&mut self, model: &Model<D>, encodings: &[Encoding], rows: &[usize]) -> Result<Tensor<D>> {
+    /// The frozen stages' outputs for the rows of a batch, from the cache or computed.
+    fn outputs<D: Backend>(
+        &mut self,
+        model: &Model<D>,
+        batch: &Batch<D>,
+        encodings: &[Encoding],
+        rows: &[usize],
+    ) -> Result<Tensor<D>> {
         let mut missing = rows.iter().filter(|&&row| self.rows[row].is_none()).map(|&row| &encodings[row]).peekable();
         let computed = if missing.peek().is_none() {
             Vec::new()
@@ -127,6 +133,9 @@ impl FrozenPrefixCache {
             }
         }
         let cols = model.hidden();
+        if !model.is_read_by(self.stages) {
+            self.batch.resize(batch.rows() * cols, 0.0);
+        }
         let x = ArrayView2::from_shape((self.batch.len() / cols, cols), &self.batch).expect("whole rows");
         Ok(model.workspace().tensor(x)?)
     }
@@ -267,7 +276,8 @@ mod tests {
         for (budget, cached) in [(0, 0), (needed - 1, 4), (needed, 5)] {
             let mut cache = FrozenPrefixCache::new(&model, 5, budget).unwrap();
             for _ in 0..2 {
-                cache.outputs(&model, &examples.encodings, &[0, 1, 2, 3, 4]).unwrap();
+                let batch = model.batch(&examples.encodings).unwrap();
+                cache.outputs(&model, &batch, &examples.encodings, &[0, 1, 2, 3, 4]).unwrap();
                 assert_eq!(cache.rows.iter().flatten().count(), cached, "{budget} bytes");
             }
         }

@@ -43,6 +43,11 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn reuses_memory(&self) -> bool {
         false
     }
+    /// The number of rows to which a batch of `rows` tokens should be padded, at least `rows`: some devices are faster if
+    /// batches have few different shapes.
+    fn padded_rows(&self, rows: usize) -> usize {
+        rows
+    }
     /// Allocates a buffer of `len` f32 with unspecified but initialised contents.
     fn allocate(&self, len: usize) -> Result<Self::Buffer>;
     /// Makes a read-only buffer with the elements of `data`, sharing its memory if the device can.

@@ -33,6 +33,12 @@ impl Device for Cuda {
         true
     }
 
+    /// A multiple of 32 rows, or of a sixteenth of a power of two: at most a sixteenth of the rows of a large batch are
+    /// added, and a run has few shapes, whose steps become graphs.
+    fn padded_rows(&self, rows: usize) -> usize {
+        rows.next_multiple_of((rows.next_power_of_two() / 32).max(32))
+    }
+
     fn allocate(&self, len: usize) -> Result<Buffer> {
         Buffer::new(self.heap(), len).map_err(|error| self.error(error))
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{AttentionArgs, Projections, Sequences, dropout_element, position_bias_row, reference};
 use crate::{
-    Arena, ArenaBuilder, Backend, DType, HostTensor, Mask, Tape, Workspace,
+    Arena, ArenaBuilder, Backend, DType, HostTensor, Indices, Mask, Tape, Workspace,
     backend::conformance::{Check, list, support::*},
     rng::Dropout,
 };
@@ -15,6 +15,7 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
         agrees_with_the_reference_on_long_sequences,
         a_position_bias_is_added_to_the_scores,
         queries_may_be_of_other_lengths_than_keys,
+        a_sequence_may_have_no_query,
         gradients_add_up_and_bits_come_again,
         inference_is_training_that_keeps_nothing,
         scores_far_from_zero_do_not_overflow,
@@ -159,7 +160,15 @@ pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times:
     let workspace = Workspace::new(device.clone());
     let keys = Sequences::new(device, case.keys.iter().copied()).unwrap();
     let queries = match &case.queries {
-        Some(lengths) => Sequences::new(device, lengths.iter().copied()).unwrap(),
+        Some(lengths) => {
+            let end = |end: &mut u32, length: &usize| {
+                *end += *length as u32;
+                Some(*end)
+            };
+            let offsets: Vec<u32> = std::iter::once(0).chain(lengths.iter().scan(0, end)).collect();
+            let there = Indices::new(device, &offsets).unwrap();
+            Sequences::from_offsets(offsets, there)
+        }
         None => keys.clone(),
     };
     let mut builder = ArenaBuilder::new(device.clone());
@@ -300,6 +309,15 @@ fn queries_may_be_of_other_lengths_than_keys<D: Backend>(device: &D) {
         for (queries, keys) in [([3, 1, 40], [5, 70, 2]), ([65, 2, 1], [1, 33, 64]), ([2, 31, 130], [7, 140, 64])] {
             let [queries, keys] = [queries, keys].map(|lengths| lengths.to_vec());
             agrees(device, &Case { dtype, heads: 2, dim: 32, keys, queries: Some(queries), p: 0.1, reach: None });
+        }
+    }
+}
+
+fn a_sequence_may_have_no_query<D: Backend>(device: &D) {
+    for dtype in types(device) {
+        for queries in [[1, 0, 1], [1, 1, 0]] {
+            let (keys, queries) = (vec![33, 70, 5], Some(queries.to_vec()));
+            agrees(device, &Case { dtype, heads: 2, dim: 32, keys, queries, p: 0.1, reach: None });
         }
     }
 }

@@ -120,7 +120,8 @@ pub fn dropout_element(sequence: usize, heads: usize, head: usize, query: usize,
 pub struct AttentionArgs<'a, D: Device> {
     /// The number of heads, N; must divide H.
     pub heads: usize,
-    /// The bounds of the sequences of queries.
+    /// The bounds of the sequences of queries. A sequence may have none: then its keys and values have a gradient of
+    /// zero.
     pub queries: &'a Sequences<D>,
     /// The bounds of the sequences of keys and values; equal to those of the queries for packed projections.
     pub keys: &'a Sequences<D>,

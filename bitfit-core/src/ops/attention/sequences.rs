@@ -46,10 +46,11 @@ impl<D: Device> Sequences<D> {
         Ok(host)
     }
 
-    /// The bounds of which the device has a copy.
+    /// The bounds of which the device has a copy: the first is 0, and each sequence's end is not before its start. Of
+    /// the queries of [attention](crate::ops::attention), and of nothing else, a sequence may have none.
     ///
     /// # Panics
-    /// Unless `host` is the result of [`Sequences::offsets_of`], and `offsets` as long.
+    /// If there is no sequence, or `offsets` has another length than `host`.
     pub fn from_offsets(host: Vec<u32>, offsets: Indices<D>) -> Self {
         assert_eq!(host.len(), offsets.len(), "the offsets on the device are of other sequences");
         let longest = host.windows(2).map(|bounds| (bounds[1] - bounds[0]) as usize).max();

@@ -1,4 +1,4 @@
-// Attention for one query per sequence, such as [CLS] in the last layer: a block takes a query and head, its warps the
+// Attention for at most one query per sequence, such as [CLS] in the last layer: a block takes a query and head, its warps the
 // keys in turn, a lane columns lane, lane + 32, … of a head of at most 128. Everything is read once, so tiles are not
 // needed.
 //
@@ -48,6 +48,7 @@ template <class T>
 __device__ __forceinline__ void single(
     const Input<T>& input, T* o, float* lse, float (*rows)[32 * PARTS], float* greatest, float* sums) {
     Head at = head_of_block(input);
+    if (at.queries == 0) return;
     u32 warp = threadIdx.x / 32;
     float q[PARTS], c[PARTS] = {0.0f, 0.0f, 0.0f, 0.0f};
     load_row(input.q, at.first_query * input.q_stride + at.column, input.dim, q);
@@ -103,6 +104,15 @@ __device__ __forceinline__ void single_backward(
     Head at = head_of_block(input);
     if (!dkv) dkv = dq;
     u32 warp = threadIdx.x / 32;
+    if (at.queries == 0) {
+        const float zeros[PARTS] = {0.0f, 0.0f, 0.0f, 0.0f};
+        for (u32 key = warp; key < at.keys; key += WARPS) {
+            u64 row = (at.first_key + key) * dkv_stride + at.column;
+            store_row(dkv, row + k_at, input.dim, zeros);
+            store_row(dkv, row + v_at, input.dim, zeros);
+        }
+        return;
+    }
     float q[PARTS], g[PARTS], c[PARTS] = {0.0f, 0.0f, 0.0f, 0.0f};
     load_row(input.q, at.first_query * input.q_stride + at.column, input.dim, q);
     load_row(dy, at.first_query * input.heads * input.dim + at.column, input.dim, g);
