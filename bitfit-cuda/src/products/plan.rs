@@ -70,14 +70,14 @@ impl fmt::Display for Key {
 }
 
 impl Key {
-    /// The product whose algorithm this one uses, which may be this one: at most a quarter larger, or by up to 128
+    /// The product whose algorithm this one uses, which may be this one: at most half as large again, or by up to 128
     /// rows. `None` for a transposed A, whose number of columns is the number of rows of the result: its alignment
     /// depends on it.
     fn standing_for(self) -> Option<Self> {
         if self.a_transposed {
             return None;
         }
-        let step = (self.m.next_power_of_two() / 8).max(128);
+        let step = (self.m.next_power_of_two() / 4).max(128);
         let m = if self.m <= 128 { self.m.next_power_of_two() } else { self.m.next_multiple_of(step) };
         Some(Self { m, ..self })
     }
@@ -87,7 +87,7 @@ impl Key {
 pub(super) struct Library {
     handle: Handle,
     workspace: Buffer,
-    /// The algorithms of the products that stand for others. They are few: at most four for each doubling of the rows.
+    /// The algorithms of the products that stand for others. They are few: at most two for each doubling of the rows.
     algorithms: Mutex<HashMap<Key, Option<sys::cublasLtMatmulAlgo_t>>>,
 }
 
@@ -333,7 +333,7 @@ mod tests {
             alignments: [256; 3],
         };
         for (m, standing) in
-            [(1, 1), (3, 4), (128, 128), (129, 256), (1024, 1024), (1025, 1280), (4096, 4096), (4097, 5120)]
+            [(1, 1), (3, 4), (128, 128), (129, 256), (1024, 1024), (1025, 1536), (4096, 4096), (4097, 6144)]
         {
             assert_eq!(key(m).standing_for(), Some(key(standing)));
             assert_eq!(key(standing).standing_for(), Some(key(standing)), "{standing} stands for itself");
