@@ -106,16 +106,16 @@ __device__ __forceinline__ void transpose_of_four(u32 (&words)[4]) {
     exchange(words[1], words[3], 2);
 }
 
-// Writes sixteen rows from row `own` on, times a factor for the upper and one for the lower eight, to `rows` rows from
-// row `first` on; the first `dim` of the columns exist. A lane has two columns of each product; lanes exchange them so
-// that each writes all eight columns of one product at once.
+// Writes a warp's sixteen rows, times a factor for the upper and one for the lower eight, to `rows` rows from row
+// `first` on. A lane has two columns of each product; lanes exchange them so that each writes all eight columns of one
+// product at once.
 template <int DIM>
-__device__ __forceinline__ void store_rows_at(
-    u32 own, bf16* to, u64 stride, u64 first, u32 rows, u64 column, u32 dim, const float (&c)[DIM / 8][4], float upper, float lower) {
+__device__ __forceinline__ void store_rows(
+    bf16* to, u64 stride, u64 first, u32 rows, u64 column, u32 dim, const float (&c)[DIM / 8][4], float upper, float lower) {
     u32 lane = threadIdx.x % 32;
 #pragma unroll
     for (u32 half = 0; half < 2; half++) {
-        u32 row = own + lane / 4 + 8 * half;
+        u32 row = warp_row() + lane / 4 + 8 * half;
         float factor = half ? lower : upper;
 #pragma unroll
         for (u32 n = 0; n < DIM / 8; n += 4) {
@@ -127,13 +127,6 @@ __device__ __forceinline__ void store_rows_at(
                 write_16_bytes(to + (first + row) * stride + column + d, make_uint4(words[0], words[1], words[2], words[3]));
         }
     }
-}
-
-// Writes a warp's sixteen rows, as `store_rows_at`.
-template <int DIM>
-__device__ __forceinline__ void store_rows(
-    bf16* to, u64 stride, u64 first, u32 rows, u64 column, u32 dim, const float (&c)[DIM / 8][4], float upper, float lower) {
-    store_rows_at<DIM>(warp_row(), to, stride, first, rows, column, dim, c, upper, lower);
 }
 
 // The sum and the maximum over the four lanes that share rows, in each of them.

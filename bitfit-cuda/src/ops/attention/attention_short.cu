@@ -2,10 +2,9 @@
 // processes a head of a sequence, holds all scores in registers, and backward computes them once for all three
 // gradients.
 //
-// In forward, a warp takes sixteen queries and all keys. In backward, which keeps more of them in registers, it takes
-// sixteen queries and half of the keys; and then sixteen rows and half of the columns of each gradient, or all columns of
-// some gradients of narrow heads, with scores from all warps through shared memory. Steps of sixteen past the end of a sequence are skipped, so the cost of a block is
-// that of its sequence.
+// A warp takes sixteen queries and all keys; for the gradients of keys and values it takes sixteen keys and all
+// queries, with scores from the other warps through shared memory. Steps of sixteen past the end of a sequence are
+// skipped, so the cost of a block is that of its sequence.
 
 #if __CUDA_ARCH__ >= 800
 
@@ -131,71 +130,43 @@ struct BackwardShared {
         // then m ∘ p, then ds: [queries, keys].
         __align__(16) bf16 scores[LEN * (LEN + PAD)];
     };
-    // Σⱼ p dp of each query over each half of the keys.
-    float means[2][LEN];
     __align__(16) unsigned char draws[DRAW_BYTES(LEN)];
 };
 
-// A warp's part of backward: sixteen rows from `row` on, and one of two halves.
-struct Part {
-    u32 row, half;
-};
-__device__ __forceinline__ Part part_of_warp() { return Part{threadIdx.x / 64 * 16, threadIdx.x / 32 % 2}; }
-
-// c = a · bᵀ over a head's columns: the part's rows of a, and `count` rows of its half of b, which are the columns of c.
-template <int DIM, int LEN>
-__device__ __forceinline__ void multiply_part(const bf16* a, const bf16* b, const Part& part, u32 count, float (&c)[LEN / 16][4]) {
-    clear(c);
-    b += part.half * (LEN / 2) * (DIM + PAD);
-#pragma unroll
-    for (u32 step = 0; step < DIM / 16; step++) {
-        u32 left[4];
-        left_operand<DIM + PAD>(a, part.row, 16 * step, left);
-        multiply_by_rows<LEN / 2, DIM + PAD>(left, b, 16 * step, count, c);
-    }
-}
-
-// Stores a part of a matrix of scores, rounded, to lines of LEN + PAD: its rows, and `count` of its half of the keys.
+// Stores a warp's rows of a matrix of scores, rounded, to lines of LEN + PAD: the computed part, `steps` steps of
+// sixteen keys.
 template <int LEN>
-__device__ __forceinline__ void store_scores(bf16* to, const u32 (&rounded)[LEN / 32][4], const Part& part, u32 count) {
+__device__ __forceinline__ void store_scores(bf16* to, const u32 (&rounded)[LEN / 16][4], u32 keys) {
     u32 lane = threadIdx.x % 32;
-    u32* at = reinterpret_cast<u32*>(to + (part.row + lane / 4) * (LEN + PAD) + part.half * (LEN / 2)) + lane % 4;
+    u32* at = reinterpret_cast<u32*>(to + (warp_row() + lane / 4) * (LEN + PAD)) + lane % 4;
 #pragma unroll
-    for (u32 step = 0; step < LEN / 32; step++) {
-        if (16 * step >= count) break;
+    for (u32 step = 0; step < LEN / 16; step++) {
+        if (16 * step >= keys) break;
 #pragma unroll
         for (u32 i = 0; i < 4; i++) at[8 * step + i / 2 * 4 + i % 2 * (8 * (LEN + PAD) / 2)] = rounded[step][i];
     }
 }
 
-// The columns of a gradient that a warp computes at once. Their number is a multiple of 32, as `store_rows_at` needs it.
-template <int DIM>
-struct Columns {
-    static const bool HALVES = DIM >= 64;
-    static const int COUNT = HALVES ? DIM / 2 : DIM;
-};
-
-// The part's rows of a gradient, from column `first` on: scores, transposed for those of keys and values, times rows.
-template <int DIM, int LEN, bool TRANSPOSED>
-__device__ __forceinline__ void multiply_scores(
-    const bf16* scores, const bf16* rows, const Part& part, u32 first, u32 count, float (&c)[Columns<DIM>::COUNT / 8][4]) {
+// The gradient of a warp's sixteen keys or values: the sum over the queries of scores times rows.
+template <int DIM, int LEN>
+__device__ __forceinline__ void sum_over_queries(const bf16* scores, const bf16* rows, u32 queries, float (&c)[DIM / 8][4]) {
     clear(c);
 #pragma unroll
     for (u32 step = 0; step < LEN / 16; step++) {
-        if (16 * step >= count) break;
+        if (16 * step >= queries) break;
         u32 a[4];
-        if (TRANSPOSED) left_operand_transposed<LEN + PAD>(scores, part.row, 16 * step, a);
-        else left_operand<LEN + PAD>(scores, part.row, 16 * step, a);
-        multiply_by_columns<Columns<DIM>::COUNT, DIM + PAD>(a, rows + first, 16 * step, c);
+        left_operand_transposed<LEN + PAD>(scores, warp_row(), 16 * step, a);
+        multiply_by_columns<DIM, DIM + PAD>(a, rows, 16 * step, c);
     }
 }
 
 // dq = ds · k / √D, dk = dsᵀ · q / √D, dv = (m ∘ p)ᵀ · dy, to columns of `dq` and `dkv`; `dkv` is null if all are in
-// the rows of `dq`. Launch: 4 LEN threads.
+// the rows of `dq`. Launch: 2 LEN threads.
 template <int DIM, int LEN>
 __device__ __forceinline__ void attention_backward(
     const Input<bf16>& input, const float* lse, const bf16* dy, bf16* dq, u64 dq_stride, bf16* dkv, u64 dkv_stride, u64 k_at, u64 v_at,
     BackwardShared<DIM, LEN>& shared) {
+    const int LINE = DIM + PAD;
     Head at = head_of_block(input);
     u32 queries = whole_steps(at.queries), keys = whole_steps(at.keys);
     u64 stride = (u64)input.heads * input.dim;
@@ -205,9 +176,7 @@ __device__ __forceinline__ void attention_backward(
     copy_rows<DIM>(input.v, input.kv_stride, at.first_key, at.keys, keys, at.column, input.dim, shared.values);
     copy_rows<DIM>(dy, stride, at.first_query, at.queries, queries, at.column, input.dim, shared.gradients);
     draw_all(input.dropout, at, shared.draws);
-    Part part = part_of_warp();
-    u32 lane = threadIdx.x % 32, row = part.row + lane / 4;
-    u32 first_key = part.half * (LEN / 2), own_keys = at.keys > first_key ? min(at.keys - first_key, (u32)LEN / 2) : 0;
+    u32 lane = threadIdx.x % 32, row = warp_row() + lane / 4, kept[2];
     // Rows past the end get a probability of zero, so that their products do not contribute.
     float row_lse[2], mean[2] = {0.0f, 0.0f}, factor = input.scale * LOG2_E;
     for (u32 half = 0; half < 2; half++) {
@@ -217,25 +186,23 @@ __device__ __forceinline__ void attention_backward(
     wait_for_copies();
     __syncthreads();
 
-    bool has_scores = part.row < at.queries && own_keys > 0;
-    float probability[LEN / 16][4], slope[LEN / 16][4];
-    u32 p[LEN / 32][4], ds[LEN / 32][4];
-    if (has_scores) {
-        multiply_part<DIM, LEN>(shared.queries, shared.keys, part, own_keys, probability);
-        multiply_part<DIM, LEN>(shared.gradients, shared.values, part, own_keys, slope);
-        u32 kept[2];
+    u32 p[LEN / 16][4], ds[LEN / 16][4];
+    if (warp_row() < at.queries) {
+        float probability[LEN / 8][4], slope[LEN / 8][4];
+        multiply_own_rows<DIM, LEN>(shared.queries, shared.keys, at.keys, probability);
+        multiply_own_rows<DIM, LEN>(shared.gradients, shared.values, at.keys, slope);
         for (u32 half = 0; half < 2; half++) kept[half] = kept_of_row(input.dropout, shared.draws, row + 8 * half, at.pitch);
 #pragma unroll
-        for (u32 step = 0; step < LEN / 32; step++) {
-            if (16 * step >= own_keys) break;
+        for (u32 step = 0; step < LEN / 16; step++) {
+            if (16 * step >= at.keys) break;
             float masked[2][4];
 #pragma unroll
             for (u32 n = 2 * step; n < 2 * step + 2; n++) {
 #pragma unroll
                 for (u32 i = 0; i < 4; i++) {
-                    bool there = 8 * n + 2 * (lane % 4) + i % 2 < own_keys;
+                    bool there = 8 * n + 2 * (lane % 4) + i % 2 < at.keys;
                     float e = there ? ex2_approx(fmaf(probability[n][i], factor, -row_lse[i / 2])) : 0.0f;
-                    float m = is_kept(kept[i / 2], first_key / 8 + n, i) ? input.dropout.scale : 0.0f;
+                    float m = is_kept(kept[i / 2], n, i) ? input.dropout.scale : 0.0f;
                     masked[n % 2][i] = e * m;
                     slope[n][i] *= m;
                     mean[i / 2] = fmaf(e, slope[n][i], mean[i / 2]);
@@ -244,48 +211,39 @@ __device__ __forceinline__ void attention_backward(
             }
             left_operand(masked[0], masked[1], p[step]);
         }
-    }
-    for (u32 half = 0; half < 2; half++) {
-        mean[half] = sum_of_four(mean[half]);
-        if (lane % 4 == 0) shared.means[part.half][row + 8 * half] = mean[half];
-    }
-    // The scores reuse the memory of the values.
-    __syncthreads();
-    if (has_scores) {
-        for (u32 half = 0; half < 2; half++) mean[half] = shared.means[0][row + 8 * half] + shared.means[1][row + 8 * half];
+        mean[0] = sum_of_four(mean[0]);
+        mean[1] = sum_of_four(mean[1]);
+        float c[DIM / 8][4];
+        clear(c);
 #pragma unroll
-        for (u32 step = 0; step < LEN / 32; step++) {
-            if (16 * step >= own_keys) break;
+        for (u32 step = 0; step < LEN / 16; step++) {
+            if (16 * step >= at.keys) break;
 #pragma unroll
             for (u32 n = 2 * step; n < 2 * step + 2; n++) {
 #pragma unroll
                 for (u32 i = 0; i < 4; i++) slope[n][i] = probability[n][i] * (slope[n][i] - mean[i / 2]);
             }
             left_operand(slope[2 * step], slope[2 * step + 1], ds[step]);
+            multiply_by_columns<DIM, LINE>(ds[step], shared.keys, 16 * step, c);
         }
-        store_scores<LEN>(shared.scores, p, part, own_keys);
+        store_rows<DIM>(dq, dq_stride, at.first_query, at.queries, at.column, input.dim, c, input.scale, input.scale);
+    }
+
+    // Both matrices reuse the memory of the values, one after the other.
+    float c[DIM / 8][4];
+    __syncthreads();
+    if (warp_row() < at.queries) store_scores<LEN>(shared.scores, p, at.keys);
+    __syncthreads();
+    if (warp_row() < at.keys) {
+        sum_over_queries<DIM, LEN>(shared.scores, shared.gradients, at.queries, c);
+        store_rows<DIM>(dkv, dkv_stride, at.first_key, at.keys, v_at + at.column, input.dim, c, 1.0f, 1.0f);
     }
     __syncthreads();
-    const bool HALVES = Columns<DIM>::HALVES;
-    const int COLUMNS = Columns<DIM>::COUNT;
-    float c[COLUMNS / 8][4];
-    // The columns that this warp computes, of those that exist.
-    u32 first = HALVES ? part.half * COLUMNS : 0, columns = input.dim > first ? input.dim - first : 0;
-    u64 column = at.column + first;
-    if (part.row < at.keys && (HALVES || part.half == 0)) {
-        multiply_scores<DIM, LEN, true>(shared.scores, shared.gradients, part, first, at.queries, c);
-        store_rows_at<COLUMNS>(part.row, dkv, dkv_stride, at.first_key, at.keys, v_at + column, columns, c, 1.0f, 1.0f);
-    }
+    if (warp_row() < at.queries) store_scores<LEN>(shared.scores, ds, at.keys);
     __syncthreads();
-    if (has_scores) store_scores<LEN>(shared.scores, ds, part, own_keys);
-    __syncthreads();
-    if (part.row < at.keys && (HALVES || part.half == 0)) {
-        multiply_scores<DIM, LEN, true>(shared.scores, shared.queries, part, first, at.queries, c);
-        store_rows_at<COLUMNS>(part.row, dkv, dkv_stride, at.first_key, at.keys, k_at + column, columns, c, input.scale, input.scale);
-    }
-    if (part.row < at.queries && (HALVES || part.half == 1)) {
-        multiply_scores<DIM, LEN, false>(shared.scores, shared.keys, part, first, at.keys, c);
-        store_rows_at<COLUMNS>(part.row, dq, dq_stride, at.first_query, at.queries, column, columns, c, input.scale, input.scale);
+    if (warp_row() < at.keys) {
+        sum_over_queries<DIM, LEN>(shared.scores, shared.queries, at.queries, c);
+        store_rows<DIM>(dkv, dkv_stride, at.first_key, at.keys, k_at + at.column, input.dim, c, input.scale, input.scale);
     }
 }
 
@@ -296,7 +254,7 @@ __device__ __forceinline__ void attention_backward(
         DYNAMIC_SHARED(unsigned char, shared);                                                                                         \
         attention<DIM, LEN>(ATTENTION_INPUT(bf16), o, lse, *reinterpret_cast<ForwardShared<DIM, LEN>*>(shared));                  \
     }                                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(4 * LEN, BACKWARD_BLOCKS) bitfit_attention_short_backward_##DIM##_##LEN(              \
+    extern "C" __global__ void __launch_bounds__(2 * LEN, BACKWARD_BLOCKS) bitfit_attention_short_backward_##DIM##_##LEN(              \
         ATTENTION_PARAMETERS(bf16), const float* lse, const bf16* dy, bf16* dq, u64 dq_stride, bf16* dkv, u64 dkv_stride, u64 k_at, \
         u64 v_at) {                                                                                                                    \
         DYNAMIC_SHARED(unsigned char, shared);                                                                                         \
@@ -305,8 +263,8 @@ __device__ __forceinline__ void attention_backward(
             *reinterpret_cast<BackwardShared<DIM, LEN>*>(shared));                                                                     \
     }
 
-OF_SIZES(32, 64, 5, 3)
+OF_SIZES(32, 64, 5, 4)
 OF_SIZES(32, 128, 2, 1)
-OF_SIZES(64, 64, 5, 2)
+OF_SIZES(64, 64, 5, 3)
 OF_SIZES(64, 128, 2, 1)
 #endif

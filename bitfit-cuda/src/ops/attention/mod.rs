@@ -120,16 +120,9 @@ impl Short {
         })
     }
 
-    /// Forward: two threads for each row, so that a warp has sixteen rows.
-    fn forward_shape(&self, input: &Input<'_, Cuda>) -> Shape {
-        let [shared, _] = self.shared();
+    /// The threads of a block: two for each row, so that a warp has sixteen rows.
+    fn shape(&self, input: &Input<'_, Cuda>, shared: usize) -> Shape {
         shape(input, 1, 2 * self.longest as u32).with_shared(shared)
-    }
-
-    /// Backward: two warps for sixteen rows.
-    fn backward_shape(&self, input: &Input<'_, Cuda>) -> Shape {
-        let [_, shared] = self.shared();
-        shape(input, 1, 4 * self.longest as u32).with_shared(shared)
     }
 
     /// The size in bytes of a matrix in shared memory, as in the source.
@@ -145,8 +138,7 @@ impl Short {
     /// The shared memory in bytes of forward (`ForwardShared` of the source) and of backward (`BackwardShared`).
     fn shared(&self) -> [usize; 2] {
         let (rows, scores) = (self.matrix(self.dim), self.matrix(self.longest));
-        let means = 2 * self.longest * size_of::<f32>();
-        [3 * rows + self.draws(), 3 * rows + rows.max(scores) + means + self.draws()]
+        [3 * rows + self.draws(), 3 * rows + rows.max(scores) + self.draws()]
     }
 }
 
@@ -248,7 +240,10 @@ impl Attention for Cuda {
                 let name = kernel!("bitfit_attention_single", dtype);
                 self.launch(&SINGLE, name, shape(input, 1, THREADS), &arguments)
             }
-            Way::Short(short) => self.launch(&SHORT, short.forward, short.forward_shape(input), &arguments),
+            Way::Short(short) => {
+                let [shared, _] = short.shared();
+                self.launch(&SHORT, short.forward, short.shape(input, shared), &arguments)
+            }
             Way::Tiled(tiled) => {
                 let shape = tiled.shape(input, input.queries.longest(), tiled.tiles[0]).with_shared(tiled.shared);
                 self.launch(tiled.source, tiled.forward, shape, &arguments)
@@ -282,7 +277,10 @@ impl Attention for Cuda {
             Way::Single(dtype) => {
                 (&SINGLE, kernel!("bitfit_attention_single_backward", dtype), shape(input, 1, THREADS))
             }
-            Way::Short(short) => (&SHORT, short.backward, short.backward_shape(input)),
+            Way::Short(short) => {
+                let [_, shared] = short.shared();
+                (&SHORT, short.backward, short.shape(input, shared))
+            }
             Way::Tiled(tiled) => {
                 let mut means = self.temporary(DType::F32, lse.len)?;
                 let mut first = arguments(input);
