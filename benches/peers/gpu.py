@@ -7,8 +7,8 @@ MODES = {
     "compiled": ["--compile"],
     "compiled, as CUDA graphs": ["--compile", "reduce-overhead"],
 }
-# On batches of mixed lengths, attention by cuDNN, which is PyTorch's default, takes 150 ms to prepare each new shape. CUDA
-# graphs need batches of one shape.
+# On batches of mixed lengths, attention by cuDNN, which is PyTorch's default, takes 150 ms to prepare each new shape.
+# CUDA graphs need batches of one shape.
 MIXED_MODES = {
     "eager": ["--no-cudnn"],
     "compiled for any length": ["--no-cudnn", "--compile"],

@@ -56,8 +56,8 @@ impl Kernels {
         self.target.capability()
     }
 
-    /// A kernel that was loaded for at least `shared` bytes of dynamic shared memory; `None` if [`Kernels::load`] has to
-    /// be called first. Names of kernels are unique over all sources.
+    /// A kernel that was loaded for at least `shared` bytes of dynamic shared memory; `None` if [`Kernels::load`] has
+    /// to be called first. Names of kernels are unique over all sources.
     pub fn loaded(&self, kernel: &'static str, shared: u32) -> Option<CudaFunction> {
         // The state is consistent after every change, so a poisoned lock is harmless.
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);

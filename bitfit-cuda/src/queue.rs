@@ -2,12 +2,13 @@
 //! but for sums that nothing uses yet ([`crate::sums`]).
 //!
 //! The host takes about 4 µs to launch a kernel (a virtual machine with an H200), longer than the device takes for most
-//! kernels of a small model. In a CUDA graph it takes 0.1 µs, if the graph exists. Commands are therefore collected, and
-//! submitted [`CHUNK`] at a time. The first time, the commands of a chunk are launched one by one; if the same ones come
-//! again, with the same arguments to the last bit, they are captured as a graph, which is launched from then on:
+//! kernels of a small model. In a CUDA graph it takes 0.1 µs, if the graph exists. Commands are therefore collected,
+//! and submitted [`CHUNK`] at a time. The first time, the commands of a chunk are launched one by one; if the same ones
+//! come again, with the same arguments to the last bit, they are captured as a graph, which is launched from then on:
 //!
 //! ```text
-//! a chunk's commands      1st time: launched      2nd time: captured, launched as a graph      from the 3rd on: as a graph
+//! 1st time                 2nd time                               from the 3rd time on
+//! launched one by one      captured, and launched as a graph      launched as a graph
 //! ```
 //!
 //! Steps of a training have the same commands where their batches have the same shape, because buffers get the same
@@ -15,10 +16,12 @@
 //! The results have the same bits as without graphs, because the kernels and their order are the same.
 //!
 //! A captured kernel has always run before: the driver may load a kernel when it first runs, which cannot be captured.
-//! Graphs are never updated for other kernels: the driver of an H200 (580.159) accepted that, and computed wrong results.
+//! Graphs are never updated for other kernels: the driver of an H200 (580.159) accepted that, and computed wrong
+//! results.
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -41,7 +44,7 @@ const FIRST: usize = 8;
 const LEAST: usize = 3;
 
 /// The maximum number of graphs, and of chunks that were seen once. Then all are forgotten.
-const GRAPHS: usize = 2048;
+const GRAPHS: usize = 1024;
 
 /// A stream, and the commands for its next graph.
 pub(crate) struct Queue {
@@ -156,6 +159,25 @@ impl Queue {
             }
             Ok(())
         })
+    }
+
+    /// Prepares for other uses of the memory at these addresses, which are not given to commands any more: sums that
+    /// are added to results there do not wait any longer.
+    pub fn reuse(&self, addresses: Range<u64>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.sums.as_ref().is_some_and(|sums| sums.meet(&addresses)) {
+            state.add_sums();
+        }
+    }
+
+    /// Submits all commands one by one from now on.
+    pub fn disable_graphs(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).graphs.disabled = true;
+    }
+
+    /// The number of launches of graphs so far.
+    pub fn graphs_launched(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).graphs.launched
     }
 
     /// Calls `work` with the stream, after everything that was queued before: for copies, for memory, and for kernels
@@ -275,6 +297,8 @@ impl Chunk {
 struct Graphs {
     seen: HashSet<u64>,
     made: HashMap<u64, Made>,
+    launched: u64,
+    disabled: bool,
 }
 
 /// The words of a chunk, and its graph.
@@ -286,11 +310,12 @@ struct Made {
 impl Graphs {
     /// Submits a chunk, as a graph if there is one.
     fn submit(&mut self, chunk: &Chunk, stream: &Arc<CudaStream>) -> Result<()> {
-        if chunk.commands.len() < LEAST {
+        if chunk.commands.len() < LEAST || self.disabled {
             return chunk.launch(stream);
         }
         let hash = chunk.hash();
         if let Some(made) = self.made.get(&hash).filter(|made| made.words == chunk.words) {
+            self.launched += 1;
             return made.graph.launch(stream);
         }
         if self.seen.remove(&hash) {
@@ -300,6 +325,7 @@ impl Graphs {
                 self.made.clear();
             }
             let made = self.made.entry(hash).insert_entry(Made { words: chunk.words.clone(), graph });
+            self.launched += 1;
             return made.get().graph.launch(stream);
         }
         if self.seen.len() >= GRAPHS {

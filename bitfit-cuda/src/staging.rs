@@ -55,8 +55,8 @@ impl Block {
         self.copied.synchronize().map_err(Error::driver("cuEventSynchronize"))?;
         let words = self.words.as_mut_slice().map_err(Error::driver("cuEventSynchronize"))?;
         words[..data.len()].copy_from_slice(data);
-        // SAFETY: the destination is in bounds of a live buffer (checked by `Buffer::pointer`), which is freed and reused in
-        // the order of the stream. The block is neither written nor freed before the event.
+        // SAFETY: the destination is in bounds of a live buffer (checked by `Buffer::pointer`), which is freed and
+        // reused in the order of the stream. The block is neither written nor freed before the event.
         unsafe {
             result::memcpy_htod_async(
                 to.pointer(offset, data.len(), DType::F32),

@@ -128,6 +128,11 @@ impl Sums {
         addresses.iter().any(|address| self.results.contains(address))
     }
 
+    /// Whether the buffer of the results has one of these addresses.
+    pub fn meet(&self, addresses: &Range<u64>) -> bool {
+        addresses.start < self.results.end && self.results.start < addresses.end
+    }
+
     /// Appends what tells these sums from others: the kernel, and its arguments.
     pub fn identify(&self, words: &mut Vec<u64>) {
         words.extend([self.kernel.cu_function() as u64, self.results.start, u64::from(self.blocks)]);

@@ -145,6 +145,27 @@ fn kernels_in_graphs_are_executed_once_and_in_order() {
 }
 
 #[test]
+fn a_sum_does_not_reach_memory_that_was_given_back() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    let (rows, cols) = (64, 8);
+    let dy = upload(&device, &vec![1.0; rows * cols]);
+    // The first sum loads the kernel, and is executed at once; the others wait for their results to be used.
+    for _ in 0..3 {
+        let mut results = upload(&device, &[0.0; 24]);
+        device.column_sum(Slice::new(&dy, 0, rows * cols), cols, 0, SliceMut::new(&mut results, 8, cols)).unwrap();
+        drop(results);
+        let mut other = device.allocate(24).unwrap();
+        device.fill(5.0, SliceMut::new(&mut other, 0, 24)).unwrap();
+        assert_eq!(read(&device, &other, 24), [5.0; 24]);
+    }
+    let mut results = upload(&device, &[0.0; 24]);
+    for _ in 0..2 {
+        device.column_sum(Slice::new(&dy, 0, rows * cols), cols, 0, SliceMut::new(&mut results, 8, cols)).unwrap();
+    }
+    assert_eq!(read(&device, &results, 24), [[0.0; 8], [2.0 * rows as f32; 8], [0.0; 8]].concat());
+}
+
+#[test]
 fn a_masks_list_is_the_one_it_holds_now() {
     let Some(device) = common::device(Precision::F32) else { return };
     let (rows, out, inner) = (5, 3, 4);

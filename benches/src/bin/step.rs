@@ -4,8 +4,8 @@
 //! bitfit-cli; the method is bitfit if none is given.
 //!
 //! `step MODEL PRECISION --batches FILE [--warm N] [--device …]`: an epoch of steps instead. A line of FILE is a batch:
-//! the lengths of its sequences. The first N steps, one if it is not given, are not counted; the epoch begins again after
-//! them.
+//! the lengths of its sequences. The first N steps, one if it is not given, are not counted; the epoch begins again
+//! after them.
 //!
 //! The counterpart of `peers/torch_step.py`, with the same output: an empty object on stdout before and after the first
 //! step, then the result as an object; a readable line on stderr.

@@ -1,5 +1,6 @@
-//! A batch of tokenised texts, packed without padding between them: everything that a step reads of them. A text, or a pair that is
-//! encoded jointly, is one sequence; the texts of a pair that is encoded apart are two that follow each other.
+//! A batch of tokenised texts, packed without padding between them: everything that a step reads of them. A text, or a
+//! pair that is encoded jointly, is one sequence; the texts of a pair that is encoded apart are two that follow each
+//! other.
 
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use bitfit_core::{Device, Indices, Result, Sequences};
 use crate::heads::Targets;
 use crate::tokenize::Encoding;
 
-/// Concatenated sequences on the device: T tokens, B sequences. Some devices have rows of padding behind them, which make
-/// up a sequence of their own in attention and are read by no head.
+/// Concatenated sequences on the device: T tokens, B sequences. Some devices have rows of padding behind them, which
+/// make up a sequence of their own in attention and are read by no head.
 #[derive(Debug)]
 pub struct Batch<D: Device> {
     ids: Indices<D>,

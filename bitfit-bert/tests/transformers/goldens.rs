@@ -121,3 +121,25 @@ fn on_a_gpu_a_step_has_the_same_bits_every_time() {
         }
     }
 }
+
+/// A step is launched kernel by kernel, then captured, then launched as graphs.
+#[test]
+fn on_a_gpu_a_step_in_graphs_has_the_bits_of_single_launches() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let (Some(gpu), Some(without)) = (gpu(precision), gpu(precision)) else { return };
+        let without = without.without_graphs();
+        for (case, single) in cases(&gpu).zip(cases(&without)) {
+            let bits = |(loss, gradient): (f32, Vec<f32>)| {
+                (loss.to_bits(), gradient.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+            };
+            let expected = bits(single.step());
+            for _ in 0..4 {
+                assert_eq!(bits(case.step()), expected, "{}", case.run);
+            }
+        }
+        // Buffers that are the driver's may have another address in every step.
+        let is_separate = std::env::var("BITFIT_CUDA_MEMORY").is_ok_and(|memory| memory == "separate");
+        assert!(gpu.graphs_launched() > 0 || is_separate, "no step was launched as graphs");
+        assert_eq!(without.graphs_launched(), 0);
+    }
+}

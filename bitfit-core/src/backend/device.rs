@@ -43,8 +43,8 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn reuses_memory(&self) -> bool {
         false
     }
-    /// The number of rows to which a batch of `rows` tokens should be padded, at least `rows`: some devices are faster if
-    /// batches have few different shapes.
+    /// The number of rows to which a batch of `rows` tokens should be padded, at least `rows`: some devices are faster
+    /// if batches have few different shapes.
     fn padded_rows(&self, rows: usize) -> usize {
         rows
     }

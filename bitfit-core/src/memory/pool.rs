@@ -16,9 +16,9 @@
 //! nothing. By rule 2, a buffer is at most half as large again as its request, and with rule 3 that holds for the
 //! total.
 
-/// The size class of a request, eight classes to an octave: at most an eighth of a buffer is unused, and a batch that is
-/// a few tokens longer than the last reuses its buffers. Three times a power of two, and nine times, are whole classes,
-/// and so the matrices of most models.
+/// The size class of a request, eight classes to an octave: at most an eighth of a buffer is unused, and a batch that
+/// is a few tokens longer than the last reuses its buffers. Three times a power of two, and nine times, are whole
+/// classes, and so the matrices of most models.
 pub(super) fn class(len: usize) -> usize {
     let len = len.max(64);
     let octave = (usize::BITS - 1 - len.leading_zeros()) as usize;

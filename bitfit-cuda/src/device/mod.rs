@@ -126,6 +126,19 @@ impl Cuda {
         Self { plain: true, ..self }
     }
 
+    /// The same device without CUDA graphs, which serve to launch commands that come again and change no result; nor do
+    /// clones of the device use them. It serves to find out whether they cause a wrong result.
+    #[must_use]
+    pub fn without_graphs(self) -> Self {
+        self.shared.queue.disable_graphs();
+        self
+    }
+
+    /// The number of CUDA graphs that were launched.
+    pub fn graphs_launched(&self) -> u64 {
+        self.shared.queue.graphs_launched()
+    }
+
     /// The number of distinct products, by shape, types and alignment, for which cuBLASLt had no algorithm. They are
     /// computed by this crate's own kernel.
     pub fn products_refused(&self) -> usize {

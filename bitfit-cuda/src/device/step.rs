@@ -1,5 +1,5 @@
-//! The number of the training step in the device's memory, where the kernels of dropout read it: as an argument it would
-//! be another one in every step, and their graph another one too ([`crate::queue`]).
+//! The number of the training step in the device's memory, where the kernels of dropout read it: as an argument it
+//! would be another one in every step, and their graph another one too ([`crate::queue`]).
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,7 +1,7 @@
 //! The free blocks of a range of addresses that can grow at its end.
 //!
-//! A request takes the lowest free block that is large enough, so that the same requests get the same addresses whatever
-//! was before, and memory is used from the beginning of the range.
+//! A request takes the lowest free block that is large enough, so that the same requests get the same addresses
+//! whatever was before, and memory is used from the beginning of the range.
 
 use std::collections::BTreeMap;
 

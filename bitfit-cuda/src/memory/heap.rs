@@ -2,8 +2,8 @@
 //! blocks the host gives out.
 //!
 //! An allocation by the driver takes 10 to 20 µs, a block of the heap a tenth of one. Work is executed in order, so a
-//! block can be used again as soon as the last kernel that uses it is queued. Memory that was added stays until the heap
-//! is dropped.
+//! block can be used again as soon as the last kernel that uses it is queued. Memory that was added stays until the
+//! heap is dropped.
 //!
 //! `BITFIT_CUDA_MEMORY=separate` takes every buffer from the driver instead. compute-sanitizer and the emulated driver
 //! then find an access beyond a buffer, and a use of one that was freed.
@@ -89,6 +89,7 @@ impl Heap {
     pub fn give(&self, address: u64, bytes: usize) {
         match &self.range {
             Some(range) => {
+                self.queue.reuse(address..address + bytes as u64);
                 let range = &mut *range.lock().unwrap_or_else(PoisonError::into_inner);
                 range.blocks.give(address - range.base, bytes as u64);
             }

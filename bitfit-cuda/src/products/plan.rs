@@ -40,8 +40,8 @@ use cudarc::{
 
 use crate::{Buffer, Error, Result, memory::Heap};
 
-/// The size of the workspace of an algorithm. NVIDIA recommends 32 MiB for its newer devices; the products of a training
-/// step are as fast with this.
+/// The size of the workspace of an algorithm. NVIDIA recommends 32 MiB for its newer devices; the products of a
+/// training step are as fast with this.
 const WORKSPACE_BYTES: usize = 8 << 20;
 
 /// The properties of a product that determine its plan.

@@ -1,6 +1,6 @@
-// Attention for at most one query per sequence, such as [CLS] in the last layer: a block takes a query and head, its warps the
-// keys in turn, a lane columns lane, lane + 32, … of a head of at most 128. Everything is read once, so tiles are not
-// needed.
+// Attention for at most one query per sequence, such as [CLS] in the last layer: a block takes a query and head, its
+// warps the keys in turn, a lane columns lane, lane + 32, … of a head of at most 128. Everything is read once, so tiles
+// are not needed.
 //
 // A warp takes four keys at a time, so that the loads of their rows overlap.
 
