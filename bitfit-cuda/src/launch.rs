@@ -283,16 +283,16 @@ impl Cuda {
             block_dim: (shape.block, 1, 1),
             shared_mem_bytes: shape.shared,
         };
-        // SAFETY: the kernel belongs to this crate, and the op next to its source passes what its parameters require:
-        // slices in bounds of their buffers (checked by `Buffer::pointer`) and their sizes. The buffers are valid until
-        // the kernel has run, because they are freed and reused in the order of the same queue.
         let run = |stream: &Arc<CudaStream>, function: &CudaFunction| {
             let mut launch = stream.launch_builder(function);
             values.iter().for_each(|value| _ = launch.arg(value));
+            // SAFETY: the kernel belongs to this crate, and the op next to its source passes what its parameters
+            // require: slices in bounds of their buffers (checked by `Buffer::pointer`) and their sizes. The buffers
+            // are valid until the kernel has run, because they are freed and reused in the order of the same queue.
             unsafe { launch.launch(config) }.map(|_| ()).map_err(Error::driver("cuLaunchKernel"))
         };
         match self.kernels().loaded(kernel, shape.shared) {
-            // SAFETY: as above.
+            // SAFETY: as in `run`.
             Some(function) if !alone => unsafe { self.work().kernel(function, config, values) },
             _ => self
                 .work()

@@ -92,7 +92,9 @@ mod tests {
                     let bytes = u64::from(1 + random.below(5000));
                     let start = blocks.take(bytes);
                     let apart = |&(other, size): &(u64, u64)| start >= other + size || start + bytes <= other;
-                    assert!(taken.iter().all(apart) && start % ALIGNMENT == 0 && start + bytes <= blocks.end());
+                    assert!(
+                        taken.iter().all(apart) && start.is_multiple_of(ALIGNMENT) && start + bytes <= blocks.end()
+                    );
                     taken.push((start, bytes));
                     starts.push(start);
                 }

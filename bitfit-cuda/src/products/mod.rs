@@ -119,7 +119,7 @@ impl Products {
         while let Some(plan) = plans.of(key, || Ok(Plan::new(&self.library, &key)?.map(Arc::new)))? {
             if plan.has_run() {
                 let (library, plan) = (Arc::clone(&self.library), Arc::clone(plan));
-                let identity = [Arc::as_ptr(&plan) as u64, addresses[0], addresses[1], addresses[2]];
+                let identity = [plan.id, addresses[0], addresses[1], addresses[2]];
                 let work = move |stream: &Arc<CudaStream>| {
                     // SAFETY: guaranteed by the caller, for when the queue executes it.
                     unsafe { library.multiply(stream, &plan, addresses) }

@@ -25,7 +25,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -153,6 +153,8 @@ impl Library {
 
 /// The descriptors of a product, and its algorithm.
 pub(super) struct Plan {
+    /// A number that no other plan of the process has or had.
+    pub id: u64,
     key: Key,
     problem: Problem,
     algorithm: sys::cublasLtMatmulAlgo_t,
@@ -193,7 +195,9 @@ impl Plan {
     }
 
     fn of(key: &Key, problem: Problem, algorithm: sys::cublasLtMatmulAlgo_t, borrowed: bool) -> Self {
-        Self { key: *key, problem, algorithm, borrowed, run: AtomicBool::new(false) }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { id, key: *key, problem, algorithm, borrowed, run: AtomicBool::new(false) }
     }
 }
 
