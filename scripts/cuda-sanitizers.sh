@@ -4,10 +4,10 @@
 #
 #     scripts/cuda-sanitizers.sh [PART…]      # all parts; or some, such as `attention::agrees linear`
 #
-# Only kernels of this project are checked. initcheck does not see what the kernels of cuBLASLt write, and racecheck stops
-# in them with an illegal address (an H200, CUDA 13.0), so that these two check the ops that multiply with the products of
-# this project. Every buffer is an allocation of its own. `TESTS` is the test binary, built here if it is not set; `OUT`
-# a directory for the logs, a temporary one if it is not set.
+# Only kernels of this project are checked. initcheck does not see what the kernels of cuBLASLt write, and racecheck
+# stops in them with an illegal address (an H200, CUDA 13.0), so that these two check the ops that multiply with the
+# products of this project. Every buffer is an allocation of its own. `TESTS` is the test binary, built here if it is
+# not set; `OUT` a directory for the logs, a temporary one if it is not set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -40,7 +40,7 @@ one() {
     grep -q ' 1 passed' "$log" || result=1
     printf '%s %s %s: exit %d in %d s; %s\n' "$1" "$2" "$3" $result $((SECONDS - start)) \
         "$(grep -hoE '[A-Z]* ?SUMMARY.*|test result: [a-zA-Z]*. [0-9]* passed' "$log" | tr '\n' ' ')"
-    return $result
+    return $((result != 0))
 }
 export -f one
 

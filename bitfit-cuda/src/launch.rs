@@ -274,8 +274,11 @@ impl Cuda {
             return Ok(());
         }
         let mut values = arguments.values;
+        let mut _held = None;
         if let Some((place, step)) = arguments.step {
-            values[place] = self.address_of_step(step)?;
+            let (address, held) = self.address_of_step(step)?;
+            values[place] = address;
+            _held = Some(held);
         }
         let values = &values[..arguments.len];
         let config = LaunchConfig {

@@ -48,8 +48,9 @@ const GRAPHS: usize = 1024;
 
 /// A stream, and the commands for its next graph.
 pub(crate) struct Queue {
-    stream: Arc<CudaStream>,
+    /// Dropped first: graphs go before the stream, and with it perhaps the context.
     state: Mutex<State>,
+    stream: Arc<CudaStream>,
 }
 
 #[derive(Default)]
@@ -88,7 +89,7 @@ pub(crate) type Work = Box<dyn Fn(&Arc<CudaStream>) -> Result<()> + Send>;
 impl Queue {
     /// The queue of a stream.
     pub fn new(stream: Arc<CudaStream>) -> Arc<Self> {
-        Arc::new(Self { stream, state: Mutex::default() })
+        Arc::new(Self { state: Mutex::default(), stream })
     }
 
     /// Queues a kernel with arguments of 8 bytes, or less in the low bytes.
@@ -117,8 +118,8 @@ impl Queue {
         })
     }
 
-    /// Queues other kernels, which have run before. `identity` is different for work that does anything else, and for
-    /// every kernel. `addresses` are those that the kernels are given.
+    /// Queues other kernels, which have run before. `identity` determines the work: everything in which it can differ
+    /// from other work. `addresses` are those that the kernels are given.
     ///
     /// # Errors
     /// As [`Queue::kernel`].
@@ -187,6 +188,7 @@ impl Queue {
     /// Those of `work`, and of the driver for commands queued before.
     pub fn direct<R>(&self, work: impl FnOnce(&Arc<CudaStream>) -> Result<R>) -> Result<R> {
         self.with(|state| {
+            self.bind()?;
             self.settle(state)?;
             work(&self.stream)
         })
@@ -198,6 +200,7 @@ impl Queue {
     /// As [`Queue::direct`].
     pub fn wait<R>(&self, work: impl FnOnce(&Arc<CudaStream>) -> Result<R>) -> Result<R> {
         self.with(|state| {
+            self.bind()?;
             self.settle(state)?;
             let result = work(&self.stream)?;
             self.stream.synchronize().map_err(Error::driver("cuStreamSynchronize"))?;
@@ -222,11 +225,31 @@ impl Queue {
     fn with<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
         // The state is consistent after every call, so a poisoned lock is harmless.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = state.failed.take().map_or(Ok(()), Err).and_then(|()| change(&mut state));
+        if let Some(error) = state.failed.take() {
+            // `change` may keep buffers.
+            drop(state);
+            return Err(error);
+        }
+        let result = change(&mut state);
         let done = std::mem::take(&mut state.done);
         drop(state);
         drop(done);
         result
+    }
+
+    /// Makes the device's context the thread's current one.
+    fn bind(&self) -> Result<()> {
+        self.stream.context().bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"))
+    }
+
+    /// Executes everything that waits, waits for the end of all work, and forgets the graphs: before kernels are
+    /// unloaded, and memory is given back to the driver.
+    pub fn end(&self) {
+        self.release(|_| {});
+        // Even after an error, for which `wait` would not wait. Errors cannot be handled.
+        let _ = self.bind();
+        let _ = self.stream.synchronize();
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).graphs.made.clear();
     }
 
     /// Submits everything that waits.
@@ -241,14 +264,17 @@ impl Queue {
             return Ok(());
         }
         state.started = true;
-        self.stream.context().bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"))?;
-        let submitted = state.graphs.submit(&state.chunk, &self.stream);
+        // Nothing of it is submitted twice, whatever happens.
+        let mut chunk = std::mem::take(&mut state.chunk);
+        let submitted = self.bind().and_then(|()| state.graphs.submit(&chunk, &self.stream));
         let work = |command| match command {
             Command::Kernel { .. } => None,
             Command::Other(work) => Some(work),
         };
-        state.done.extend(state.chunk.commands.drain(..).filter_map(work));
-        state.chunk.words.clear();
+        state.done.extend(chunk.commands.drain(..).filter_map(work));
+        chunk.words.clear();
+        // Its memory serves the next one.
+        state.chunk = chunk;
         submitted
     }
 }
@@ -338,8 +364,7 @@ impl Graphs {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // The results of the work can no longer be read.
-        self.release(|_| {});
+        self.end();
     }
 }
 
@@ -365,14 +390,16 @@ impl Executable {
         let done = work();
         // SAFETY: the stream is live and captures.
         let captured = unsafe { stream::end_capture(stream.cu_stream()) };
-        done?;
         let captured = captured.map_err(Error::driver("cuStreamEndCapture"))?;
-        // SAFETY: the graph is live, and destroyed once.
-        unsafe {
-            let made = graph::instantiate(captured, sys::CUgraphInstantiate_flags(0));
-            let _ = graph::destroy(captured);
+        let instantiate = || {
+            // SAFETY: the graph is live.
+            let made = unsafe { graph::instantiate(captured, sys::CUgraphInstantiate_flags(0)) };
             made.map(Self).map_err(Error::driver("cuGraphInstantiate"))
-        }
+        };
+        let made = done.and_then(|()| instantiate());
+        // SAFETY: the graph is live, and not used any more. An error cannot be handled.
+        let _ = unsafe { graph::destroy(captured) };
+        made
     }
 
     fn launch(&self, stream: &CudaStream) -> Result<()> {

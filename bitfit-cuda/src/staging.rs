@@ -11,9 +11,9 @@ use crate::{Buffer, Error, Result, queue::Queue};
 /// loss of the batch before; so the previous copy of a block is usually complete. If not, the next copy waits for it.
 const BLOCKS: usize = 32;
 
-/// The number of words from which on a copy is synchronous, without pinned memory. The lists of a batch are shorter;
-/// weights are longer, and are copied once. It limits pinned memory to 8 MiB.
-const LONG: usize = 1 << 16;
+/// The number of words from which on a copy is synchronous, without pinned memory. The lists of a batch are shorter, of
+/// up to 80,000 tokens; weights are longer, and are copied once. It limits pinned memory to 32 MiB.
+const LONG: usize = 1 << 18;
 
 /// Pinned memory for pending copies.
 #[derive(Debug)]
@@ -103,7 +103,6 @@ impl Staging {
         // The ring is consistent after every change, so a poisoned lock is harmless.
         let ring = &mut *self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = ring.next;
-        ring.next = (turn + 1) % BLOCKS;
         if ring.blocks.get(turn).is_none_or(|block| block.words.len() < data.len()) {
             let block = Block::new(&self.context, data.len().max(1024).next_power_of_two())?;
             match ring.blocks.get_mut(turn) {
@@ -111,6 +110,7 @@ impl Staging {
                 None => ring.blocks.push(block),
             }
         }
+        ring.next = (turn + 1) % BLOCKS;
         queue.direct(|stream| ring.blocks[turn].copy(stream, data, to, offset))
     }
 
@@ -130,7 +130,7 @@ impl Staging {
             Some(back) => back,
             None => {
                 // SAFETY: any bits are a valid u32, and words are written before they are read.
-                let block = unsafe { self.context.alloc_pinned::<u32>(BACK) };
+                let block = unsafe { self.context.alloc_pinned_with_flags::<u32>(BACK, 0) };
                 back.insert(block.map_err(Error::allocation("cuMemHostAlloc", BACK * 4))?)
             }
         };

@@ -86,7 +86,7 @@ impl Sums {
         let Partial { matrix, rows, cols, runs } = partial;
         let mut new =
             Self { kernel, results, sums: Vec::new(), blocks: 0, words: matrix.as_ref().len, partial: vec![] };
-        for (columns, at) in runs.into_iter().filter(|(columns, _)| !columns.is_empty()) {
+        for (columns, at) in runs {
             let Slice { buffer, dtype, .. } = matrix.as_ref();
             // A grid has fewer than 2^31 blocks, so the counts fit.
             new.sums.push(Sum {
@@ -186,6 +186,10 @@ impl Cuda {
         let fits = |(columns, at): &(Range<usize>, usize)| at + columns.len() <= to.len && columns.end <= partial.cols;
         assert!(runs.iter().all(fits), "{runs:?} of {} columns and {} elements", partial.cols, to.len);
         assert_eq!(partial.matrix.as_ref().len, partial.rows * partial.cols, "the partial sums");
+        runs.retain(|(columns, _)| !columns.is_empty());
+        if runs.is_empty() || partial.rows == 0 {
+            return Ok(());
+        }
         runs.iter_mut().for_each(|(_, at)| *at += to.offset);
         let start = to.buffer.pointer(0, to.buffer.words(), DType::F32);
         let results = start..start + 4 * to.buffer.words() as u64;

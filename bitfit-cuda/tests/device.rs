@@ -76,6 +76,22 @@ fn a_threads_first_call_may_be_a_kernel() {
 }
 
 #[test]
+fn a_threads_first_call_may_be_a_long_copy() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    let long = random(3, 1 << 19);
+    let buffer = upload(&device, &long);
+    // Nothing waits in the queue.
+    let mut back = vec![0.0; long.len()];
+    let copy = || device.read(Slice::new(&buffer, 0, long.len()), &mut back);
+    std::thread::scope(|scope| scope.spawn(copy).join()).unwrap().unwrap();
+    assert_eq!(back, long);
+    let mut other = device.allocate(long.len()).unwrap();
+    let copy = || device.write(&long, SliceMut::new(&mut other, 0, long.len()));
+    std::thread::scope(|scope| scope.spawn(copy).join()).unwrap().unwrap();
+    assert_eq!(read(&device, &other, long.len()), long);
+}
+
+#[test]
 fn many_copies_under_way_do_not_meet() {
     let Some(device) = common::device(Precision::F32) else { return };
     // More copies than there are blocks of pinned memory, of lengths that make the blocks grow, without waits in
@@ -120,10 +136,10 @@ fn counted(device: &Cuda, steps: usize, interrupted_at: &[usize]) -> Vec<f32> {
 #[test]
 fn kernels_in_graphs_are_executed_once_and_in_order() {
     let Some(device) = common::device(Precision::F32) else { return };
-    // Fewer than are launched one by one, a graph's worth, several graphs; each twice, so that graphs are updated.
+    // Fewer than a chunk, a chunk, several chunks; each three times, so that chunks are captured and graphs launched.
     for steps in [1, 8, 9, 32, 33, 56, 200, 2000] {
         for interrupted_at in [&[][..], &[3, 10], &[9, 10, 11, 12, 13], &[40, 41, 100, 150, 199]] {
-            for _ in 0..2 {
+            for _ in 0..3 {
                 assert_eq!(counted(&device, steps, interrupted_at), [steps as f32; 5], "{steps} {interrupted_at:?}");
             }
         }

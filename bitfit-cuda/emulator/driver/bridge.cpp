@@ -15,7 +15,7 @@ EXPORT void bitfit_emulator_unlock() { queue::mutex().unlock(); }
 
 EXPORT void bitfit_emulator_submit(void* stream, void (*work)(void*), void (*release)(void*), void* data) {
     std::shared_ptr<void> held(data, release);
-    submit_to(static_cast<CUstream>(stream), true, [=] { work(held.get()); });
+    submit_to(static_cast<CUstream>(stream), [=] { work(held.get()); });
 }
 
 EXPORT void bitfit_emulator_parallel(uint64_t count, void (*work)(void*, uint64_t), void* data) {

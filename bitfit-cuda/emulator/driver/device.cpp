@@ -44,7 +44,6 @@ static const char* error_name(CUresult error) {
         NAME(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
         NAME(CUDA_ERROR_NOT_SUPPORTED);
         NAME(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
-        NAME(CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
 #undef NAME
     }
     return nullptr;

@@ -132,7 +132,7 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned gr
     if (extra || (kernel.parameter_count > 0 && !parameters)) return CUDA_ERROR_NOT_SUPPORTED;
     auto arguments = std::make_shared<Arguments>(kernel, parameters);
     if (CUresult result = check_arguments(kernel, *arguments); result != CUDA_SUCCESS) return result;
-    submit_to(stream, false,
+    submit_to(stream,
               [=] { run_kernel(*function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, *arguments); });
     return CUDA_SUCCESS;
 }

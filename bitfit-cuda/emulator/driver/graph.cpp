@@ -1,9 +1,9 @@
-// The API's calls for graphs: capturing, instantiating, updating, launching.
+// The API's calls for graphs: capturing, instantiating, launching. They are not updated.
 
 #include "graph.h"
 
-void submit_to(CUstream stream, bool product, std::function<void()> work) {
-    if (stream && stream->captured) stream->captured->nodes.push_back({product, std::move(work)});
+void submit_to(CUstream stream, std::function<void()> work) {
+    if (stream && stream->captured) stream->captured->nodes.push_back(std::move(work));
     else queue::submit(std::move(work));
 }
 
@@ -48,23 +48,11 @@ EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec* executable, CUgraph gra
     return CUDA_SUCCESS;
 }
 
-// As a driver, which takes over other kernels, but not another shape.
-EXPORT CUresult cuGraphExecUpdate_v2(CUgraphExec executable, CUgraph graph, void*) {
-    ENTER("cuGraphExecUpdate");
-    if (!executable || !graph) return CUDA_ERROR_INVALID_VALUE;
-    auto& nodes = executable->nodes;
-    if (nodes.size() != graph->nodes.size()) return CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
-    for (size_t i = 0; i < nodes.size(); ++i)
-        if (nodes[i].product != graph->nodes[i].product) return CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
-    nodes = graph->nodes;
-    return CUDA_SUCCESS;
-}
-
 EXPORT CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
     ENTER_ON(stream, "cuGraphLaunch of %zu nodes", executable ? executable->nodes.size() : 0);
     if (!executable) return CUDA_ERROR_INVALID_VALUE;
-    // Copies, because the graph may be updated or destroyed before the work is done.
-    for (const Node& node : executable->nodes) queue::submit(node.work);
+    // Copies, because the graph may be destroyed before the work is done.
+    for (const auto& node : executable->nodes) queue::submit(node);
     return CUDA_SUCCESS;
 }
 

@@ -7,19 +7,13 @@
 
 #include "state.h"
 
-struct Node {
-    // What is launched: two nodes of the same kind differ in their arguments alone.
-    bool product;
-    std::function<void()> work;
-};
-
 // A chain, because it is captured from one stream.
 struct Graph {
-    std::vector<Node> nodes;
+    std::vector<std::function<void()>> nodes;
 };
 
 struct Executable {
-    std::vector<Node> nodes;
+    std::vector<std::function<void()>> nodes;
 };
 
 struct Stream {
@@ -29,7 +23,7 @@ struct Stream {
 };
 
 // Submits a kernel or a product to a stream; a stream that captures keeps it.
-void submit_to(CUstream stream, bool product, std::function<void()> work);
+void submit_to(CUstream stream, std::function<void()> work);
 
 // Whether a stream captures; prints that `call` cannot be captured. A driver could capture some of them.
 bool is_not_captured(CUstream stream, const char* call);

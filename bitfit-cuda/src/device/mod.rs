@@ -45,8 +45,9 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // What waits in the queue keeps buffers of the heap, and the heap keeps the queue.
-        self.queue.release(|_| {});
+        // What waits in the queue keeps buffers of the heap, and the heap keeps the queue. The kernels and the library
+        // of products go next.
+        self.queue.end();
     }
 }
 
@@ -145,9 +146,9 @@ impl Cuda {
         self.shared.products.refused()
     }
 
-    /// The peak of this process's memory on the GPU in bytes: weights, activations, gradients and the workspace of
-    /// products, without the memory of the driver itself. `None` if the driver has no memory pools, and so does not
-    /// record it.
+    /// The peak of this device's memory on the GPU in bytes: weights, activations, gradients and the workspace of
+    /// products, and what lies between them, in parts of 16 MiB, without the memory of the driver itself. `None` if
+    /// every buffer is the driver's and it has no memory pools, and so does not record it.
     ///
     /// # Errors
     /// [`Error::Driver`] if the driver fails.

@@ -33,10 +33,10 @@ impl Device for Cuda {
         true
     }
 
-    /// A multiple of 32 rows, or of a sixteenth of a power of two: at most a sixteenth of the rows of a large batch are
-    /// added, and a run has few shapes, whose steps become graphs.
+    /// A multiple of 32 rows, or of 64 for more than 1,024: a run has few shapes, whose steps become graphs. The
+    /// padding is a sequence in attention, and no longer than the kernels for the shortest ones take.
     fn padded_rows(&self, rows: usize) -> usize {
-        rows.next_multiple_of((rows.next_power_of_two() / 32).max(32))
+        rows.next_multiple_of(if rows <= 1024 { 32 } else { 64 })
     }
 
     fn allocate(&self, len: usize) -> Result<Buffer> {

@@ -8,7 +8,10 @@
 //! `BITFIT_CUDA_MEMORY=separate` takes every buffer from the driver instead. compute-sanitizer and the emulated driver
 //! then find an access beyond a buffer, and a use of one that was freed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ffi::OsStr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use cudarc::driver::{
     CudaContext, result,
@@ -50,14 +53,14 @@ struct Range {
 impl Heap {
     /// The heap of a device whose context is the thread's current one.
     pub fn new(context: &Arc<CudaContext>, queue: &Arc<Queue>) -> Result<Arc<Self>> {
-        let separate = match std::env::var(VARIABLE).as_deref() {
-            Err(_) | Ok("heap") => false,
-            Ok("separate") => true,
-            Ok(other) => return Err(Error::Memory { found: other.to_owned() }),
+        let separate = match std::env::var_os(VARIABLE).as_deref().map(OsStr::to_string_lossy).as_deref() {
+            None | Some("heap") => false,
+            Some("separate") => true,
+            Some(other) => return Err(Error::Memory { found: other.to_owned() }),
         };
         let supported = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED;
         let supported = context.attribute(supported).map_err(Error::driver("cuDeviceGetAttribute"))? == 1;
-        let range = if supported && !separate { Some(Mutex::new(Range::new(context)?)) } else { None };
+        let range = if supported && !separate { Range::new(context)?.map(Mutex::new) } else { None };
         if range.is_none() {
             keep_what_is_freed(context)?;
         }
@@ -130,9 +133,8 @@ impl Heap {
 impl Drop for Heap {
     fn drop(&mut self) {
         if let Some(range) = &mut self.range {
-            // Memory is not removed while a kernel may use it. Errors cannot be handled.
-            let _ = self.queue.wait(|_| Ok(()));
-            let _ = self.context.bind_to_thread();
+            // Memory is not removed while a kernel may use it.
+            self.queue.end();
             range.get_mut().unwrap_or_else(PoisonError::into_inner).free();
         }
     }
@@ -164,16 +166,19 @@ fn done(status: CUresult, call: &'static str) -> Result<()> {
 }
 
 impl Range {
-    fn new(context: &CudaContext) -> Result<Self> {
+    /// A range without memory; `None` if there are not enough addresses.
+    fn new(context: &CudaContext) -> Result<Option<Self>> {
         let (mut granularity, mut base) = (0usize, 0u64);
         let option = sys::CUmemAllocationGranularity_flags::CU_MEM_ALLOC_GRANULARITY_RECOMMENDED;
         // SAFETY: the driver reads the properties and writes the number.
         let status = unsafe { sys::cuMemGetAllocationGranularity(&mut granularity, &properties(context), option) };
         done(status, "cuMemGetAllocationGranularity")?;
         // SAFETY: the driver writes the address.
-        done(unsafe { sys::cuMemAddressReserve(&mut base, RESERVED, 0, 0, 0) }, "cuMemAddressReserve")?;
+        if unsafe { sys::cuMemAddressReserve(&mut base, RESERVED, 0, 0, 0) } != CUresult::CUDA_SUCCESS {
+            return Ok(None);
+        }
         let granularity = granularity.max(1) as u64;
-        Ok(Self { base, blocks: Blocks::default(), parts: Vec::new(), mapped: 0, granularity })
+        Ok(Some(Self { base, blocks: Blocks::default(), parts: Vec::new(), mapped: 0, granularity }))
     }
 
     fn take(&mut self, context: &CudaContext, bytes: u64) -> Result<u64> {

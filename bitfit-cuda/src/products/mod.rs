@@ -29,7 +29,8 @@ pub(crate) static SOURCE: Source = source!("product");
 /// Rows and columns of the tile of a block, as in the kernel.
 const TILE: usize = 64;
 
-/// The maximum number of cached plans. Every number of tokens in a batch is another shape, and there may be thousands.
+/// The maximum number of cached plans. Batches have many numbers of tokens, and where they are not padded there may be
+/// thousands.
 const MAX_PLANS: usize = 4096;
 
 /// A factor of a product.
@@ -122,8 +123,10 @@ impl Products {
                 let identity = [plan.id, addresses[0], addresses[1], addresses[2]];
                 let work = move |stream: &Arc<CudaStream>| {
                     // SAFETY: guaranteed by the caller, for when the queue executes it.
-                    unsafe { library.multiply(stream, &plan, addresses) }
-                        .map(|accepted| assert!(accepted, "it has run"))
+                    match unsafe { library.multiply(stream, &plan, addresses) }? {
+                        true => Ok(()),
+                        false => Err(plan.was_refused()),
+                    }
                 };
                 return queue.other(&identity, &addresses, Box::new(work)).map(|()| true);
             }

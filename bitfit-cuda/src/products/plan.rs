@@ -170,6 +170,11 @@ impl Plan {
         self.run.load(Ordering::Relaxed)
     }
 
+    /// The error of a product that the library accepted before and does not accept now.
+    pub fn was_refused(&self) -> Error {
+        failed("cublasLtMatmul", &self.key)(CublasError(Status::CUBLAS_STATUS_NOT_SUPPORTED))
+    }
+
     /// Notes that it was executed.
     pub fn mark_as_run(&self) {
         self.run.store(true, Ordering::Relaxed);

@@ -69,6 +69,9 @@ fn attention<T: Float>(isa: Isa, input: &Input<'_, Cpu>, o: SliceMut<'_, Cpu>, l
     };
     o.into_par_iter().zip(lse).enumerate().for_each(|(sequence, (mut o, mut lse))| {
         let queries = input.queries.range(sequence).len();
+        if queries == 0 {
+            return;
+        }
         let scores = queries * input.keys.range(sequence).len();
         // For each head: o [queries, D], then the log-sum-exps [queries].
         let mut heads = ThreadScratch::unspecified(input.heads * queries * (dim + 1));
@@ -112,6 +115,15 @@ fn attention_backward<T: Float>(
     };
     gradients.into_par_iter().zip(&mut bias_sums).enumerate().for_each(|(sequence, (mut gradient, bias_sums))| {
         let (queries, keys) = (input.queries.range(sequence).len(), input.keys.range(sequence).len());
+        if queries == 0 {
+            bias_sums.resize(input.heads * distances, 0.0);
+            match gradient {
+                Projections::Split { key_value: ElementsMut::F32(rows), .. } => rows.fill(0.0),
+                Projections::Split { key_value: ElementsMut::Bf16(rows), .. } => rows.fill(bf16::ZERO),
+                Projections::Packed(_) => {}
+            }
+            return;
+        }
         // For each head: dq [queries, D], dk and dv [keys, D], and the gradient of its position bias.
         let size = (queries + 2 * keys) * dim + distances;
         let mut heads = ThreadScratch::unspecified(input.heads * size);
