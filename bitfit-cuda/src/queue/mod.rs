@@ -19,18 +19,20 @@
 //! Graphs are never updated for other kernels: the driver of an H200 (580.159) accepted that, and computed wrong
 //! results.
 
+mod chunk;
+mod graphs;
+
 use std::{
-    collections::{HashMap, HashSet},
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use cudarc::driver::{
-    CudaFunction, CudaStream, LaunchConfig, PushKernelArg,
-    result::{graph, stream},
-    sys,
-};
+use cudarc::driver::{CudaFunction, CudaStream, LaunchConfig};
 
+use self::{
+    chunk::{Chunk, Command, Work},
+    graphs::Graphs,
+};
 use crate::{Error, Result, sums::Sums};
 
 /// The commands of a chunk. The launch of a graph takes the host about 2 µs; with more of them the device waits longer
@@ -39,12 +41,6 @@ const CHUNK: usize = 32;
 
 /// The commands of the first chunk after the host has waited, so that the device soon has work.
 const FIRST: usize = 8;
-
-/// A chunk of fewer commands is not captured.
-const LEAST: usize = 3;
-
-/// The maximum number of graphs, and of chunks that were seen once. Then all are forgotten.
-const GRAPHS: usize = 1024;
 
 /// A stream, and the commands for its next graph.
 pub(crate) struct Queue {
@@ -66,25 +62,6 @@ struct State {
     /// An error of commands that were submitted where none can be returned.
     failed: Option<Error>,
 }
-
-/// Commands that are not submitted yet.
-#[derive(Default)]
-struct Chunk {
-    commands: Vec<Command>,
-    /// What tells the commands from others: their kernels and arguments. Equal words are equal commands.
-    words: Vec<u64>,
-}
-
-/// A command.
-enum Command {
-    /// A kernel, whose arguments are words of the chunk.
-    Kernel { function: CudaFunction, config: LaunchConfig, first: usize, len: usize },
-    /// Any other kernels.
-    Other(Work),
-}
-
-/// Launches kernels to a stream, the same ones every time.
-pub(crate) type Work = Box<dyn Fn(&Arc<CudaStream>) -> Result<()> + Send>;
 
 impl Queue {
     /// The queue of a stream.
@@ -249,7 +226,7 @@ impl Queue {
         // Even after an error, for which `wait` would not wait. Errors cannot be handled.
         let _ = self.bind();
         let _ = self.stream.synchronize();
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).graphs.made.clear();
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).graphs.clear();
     }
 
     /// Submits everything that waits.
@@ -292,76 +269,6 @@ impl State {
     }
 }
 
-impl Chunk {
-    /// Launches the commands one by one.
-    fn launch(&self, stream: &Arc<CudaStream>) -> Result<()> {
-        for command in &self.commands {
-            match command {
-                Command::Kernel { function, config, first, len } => {
-                    let mut launch = stream.launch_builder(function);
-                    for argument in &self.words[*first..first + len] {
-                        launch.arg(argument);
-                    }
-                    // SAFETY: guaranteed by the caller of `Queue::kernel`.
-                    unsafe { launch.launch(*config) }.map_err(Error::driver("cuLaunchKernel"))?;
-                }
-                Command::Other(work) => work(stream)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// A number that is the same for the same commands, and rarely for others.
-    fn hash(&self) -> u64 {
-        let mix = |hash: u64, word: &u64| (hash.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.words.iter().fold(self.words.len() as u64, mix)
-    }
-}
-
-/// The graphs of chunks that came twice, and the hashes of those that came once.
-#[derive(Default)]
-struct Graphs {
-    seen: HashSet<u64>,
-    made: HashMap<u64, Made>,
-    launched: u64,
-    disabled: bool,
-}
-
-/// The words of a chunk, and its graph.
-struct Made {
-    words: Vec<u64>,
-    graph: Executable,
-}
-
-impl Graphs {
-    /// Submits a chunk, as a graph if there is one.
-    fn submit(&mut self, chunk: &Chunk, stream: &Arc<CudaStream>) -> Result<()> {
-        if chunk.commands.len() < LEAST || self.disabled {
-            return chunk.launch(stream);
-        }
-        let hash = chunk.hash();
-        if let Some(made) = self.made.get(&hash).filter(|made| made.words == chunk.words) {
-            self.launched += 1;
-            return made.graph.launch(stream);
-        }
-        if self.seen.remove(&hash) {
-            let graph = Executable::capture(stream, || chunk.launch(stream))?;
-            if self.made.len() >= GRAPHS {
-                // One that still runs is freed when it has run.
-                self.made.clear();
-            }
-            let made = self.made.entry(hash).insert_entry(Made { words: chunk.words.clone(), graph });
-            self.launched += 1;
-            return made.get().graph.launch(stream);
-        }
-        if self.seen.len() >= GRAPHS {
-            self.seen.clear();
-        }
-        self.seen.insert(hash);
-        chunk.launch(stream)
-    }
-}
-
 impl Drop for Queue {
     fn drop(&mut self) {
         self.end();
@@ -371,47 +278,5 @@ impl Drop for Queue {
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Queue").finish_non_exhaustive()
-    }
-}
-
-/// A graph in the form in which it is launched.
-struct Executable(sys::CUgraphExec);
-
-// SAFETY: a graph is not bound to a thread, and the queue's lock keeps calls apart.
-unsafe impl Send for Executable {}
-
-impl Executable {
-    /// The graph of the kernels that `work` launches to the stream.
-    fn capture(stream: &CudaStream, work: impl FnOnce() -> Result<()>) -> Result<Self> {
-        // Other threads, and the library of products, may call what a strict capture forbids.
-        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-        // SAFETY: the stream is live, and does not capture: this function also ends what it begins.
-        unsafe { stream::begin_capture(stream.cu_stream(), mode) }.map_err(Error::driver("cuStreamBeginCapture"))?;
-        let done = work();
-        // SAFETY: the stream is live and captures.
-        let captured = unsafe { stream::end_capture(stream.cu_stream()) };
-        let captured = captured.map_err(Error::driver("cuStreamEndCapture"))?;
-        let instantiate = || {
-            // SAFETY: the graph is live.
-            let made = unsafe { graph::instantiate(captured, sys::CUgraphInstantiate_flags(0)) };
-            made.map(Self).map_err(Error::driver("cuGraphInstantiate"))
-        };
-        let made = done.and_then(|()| instantiate());
-        // SAFETY: the graph is live, and not used any more. An error cannot be handled.
-        let _ = unsafe { graph::destroy(captured) };
-        made
-    }
-
-    fn launch(&self, stream: &CudaStream) -> Result<()> {
-        // SAFETY: the graph and the stream are live. The memory that its kernels use is given back in the order of the
-        // queue, as that of kernels launched one by one.
-        unsafe { graph::launch(self.0, stream.cu_stream()) }.map_err(Error::driver("cuGraphLaunch"))
-    }
-}
-
-impl Drop for Executable {
-    fn drop(&mut self) {
-        // SAFETY: the graph is destroyed only here. An error cannot be handled.
-        let _ = unsafe { graph::exec_destroy(self.0) };
     }
 }
