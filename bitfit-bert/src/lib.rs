@@ -74,6 +74,7 @@ pub mod model;
 pub mod onnx;
 pub mod presets;
 pub mod probe;
+mod proto;
 pub mod report;
 pub mod run;
 pub mod settings;

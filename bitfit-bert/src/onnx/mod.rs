@@ -40,7 +40,6 @@ mod graph;
 mod heads;
 mod model;
 mod network;
-mod proto;
 #[cfg(test)]
 mod tests;
 mod weights;

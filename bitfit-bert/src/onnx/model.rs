@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use bitfit_core::HostTensor;
 
 use super::graph::{Attribute, Data, Dim, Element, Graph, Initializer, Node, OPSET, Port};
-use super::proto::{Message, Part};
 use super::weights::Weights;
 use crate::Result;
 use crate::files::AtomicFile;
+use crate::proto::{Message, Part};
 
 /// The version of the file format: the first that files of the operator set 17 have.
 const IR_VERSION: i64 = 8;

@@ -203,6 +203,9 @@ impl<D: Backend> Finetune<D> {
             None => MetricsLog::new(&path, options.log_every, events),
             Some(saved) => MetricsLog::resume(&path, options.log_every, saved.about.log, events)?,
         };
+        if options.tensorboard {
+            log = log.with_tensorboard(&options.out);
+        }
         let state = StateSaver::new(options.out.clone(), options.save_every, &origin);
         let state = state.of(options.command.clone(), probe.clone());
         let mut saving = Saving { writer: &writer, state, inner: &mut log };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::tensorboard::EventFile;
 use crate::files::AtomicFile;
 use crate::train::{EpochReport, Events, Place, ProbeReport, SavedState, Score, State, StepReport};
 use crate::{Error, Result, as_text};
@@ -25,7 +26,20 @@ pub(super) struct MetricsLog<'a> {
     failed: Option<Error>,
     every: usize,
     place: LogPlace,
+    tensorboard: TensorBoard,
     inner: &'a mut dyn Events,
+}
+
+/// The same numbers in an event file, which begins with the first line.
+enum TensorBoard {
+    /// None is wanted.
+    Off,
+    /// Not begun yet; with the steps before it of a run that is resumed.
+    Waiting {
+        out: PathBuf,
+        resumed: Option<usize>,
+    },
+    Begun(EventFile),
 }
 
 /// A point of the log between two steps, from which a run that is resumed goes on.
@@ -44,7 +58,13 @@ pub(super) struct LogPlace {
 impl<'a> MetricsLog<'a> {
     /// A log at `path` with one line for every `every` steps.
     pub(super) fn new(path: &Path, every: usize, inner: &'a mut dyn Events) -> Self {
-        Self { path: path.into(), file: None, failed: None, every, place: LogPlace::default(), inner }
+        let (place, tensorboard) = (LogPlace::default(), TensorBoard::Off);
+        Self { path: path.into(), file: None, failed: None, every, place, tensorboard, inner }
+    }
+
+    /// The log with an event file of TensorBoard beside it, in the output directory `out`.
+    pub(super) fn with_tensorboard(self, out: &Path) -> Self {
+        Self { tensorboard: TensorBoard::Waiting { out: out.into(), resumed: None }, ..self }
     }
 
     /// A log that goes on from a point of an earlier one: what stands behind it will be written again.
@@ -73,7 +93,21 @@ impl<'a> MetricsLog<'a> {
 
     fn write(&mut self, line: &Value) {
         if self.failed.is_none() {
-            self.failed = self.try_write(line).err();
+            self.failed = self.try_write(line).and_then(|()| self.write_event(line)).err();
+        }
+    }
+
+    fn write_event(&mut self, line: &Value) -> Result<()> {
+        if let TensorBoard::Waiting { out, resumed } = &self.tensorboard {
+            let begun = match resumed {
+                None => EventFile::begin(out)?,
+                Some(steps) => EventFile::resume(out, steps + 1)?,
+            };
+            self.tensorboard = TensorBoard::Begun(begun);
+        }
+        match &mut self.tensorboard {
+            TensorBoard::Begun(events) => events.line(line),
+            TensorBoard::Off | TensorBoard::Waiting { .. } => Ok(()),
         }
     }
 
@@ -138,6 +172,9 @@ impl Events for MetricsLog<'_> {
     }
 
     fn resumed(&mut self, state: &State, place: Place) {
+        if let TensorBoard::Waiting { resumed, .. } = &mut self.tensorboard {
+            *resumed = Some(state.steps);
+        }
         self.inner.resumed(state, place);
     }
 

@@ -24,6 +24,7 @@ mod state_saver;
 mod statistics;
 mod table;
 mod task_data;
+mod tensorboard;
 
 pub use base_dir::write_base;
 pub use class_weights::{ClassWeights, LossOptions};
@@ -47,3 +48,4 @@ pub use state_file::{EARLIER_STATE_FILE, RunCommand, STATE_FILE, can_resume, sav
 pub use state_saver::SaveEvery;
 pub use statistics::{MeanScore, mean_scores};
 pub use table::Table;
+pub use tensorboard::TENSORBOARD_DIR;

@@ -72,6 +72,8 @@ pub struct FinetuneOptions {
     pub head: HeadStart,
     /// The number of steps between two lines of the log.
     pub log_every: usize,
+    /// Whether the log is also written as an event file of TensorBoard, in [`super::TENSORBOARD_DIR`].
+    pub tensorboard: bool,
     /// The directory of the task file and the log.
     pub out: PathBuf,
     /// What is done with files of an earlier run in that directory.

@@ -63,6 +63,7 @@ pub fn options(dir: &Path, method: Method, training: TrainOptions) -> FinetuneOp
         probe: ProbeUse::Baseline,
         head: HeadStart::Auto,
         log_every: 1,
+        tensorboard: false,
         out: dir.join("out"),
         earlier: EarlierRun::Replace,
         save_every: SaveEvery::default(),

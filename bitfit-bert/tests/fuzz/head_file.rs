@@ -79,6 +79,7 @@ fn fuzz() {
                 probe: ProbeUse::Off,
                 head: HeadStart::File(dir.join(FILE)),
                 log_every: 1,
+                tensorboard: false,
                 out: dir.join("out"),
                 earlier: EarlierRun::Replace,
                 save_every: SaveEvery::default(),

@@ -74,6 +74,7 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         probe: ProbeUse::Off,
         head: HeadStart::File(head),
         log_every: 1,
+        tensorboard: false,
         earlier: EarlierRun::Refuse,
         save_every: SaveEvery::default(),
         command: None,

@@ -216,6 +216,7 @@ pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions>
         probe: ProbeUse::Baseline,
         head: HeadStart::Auto,
         log_every: run.log_every,
+        tensorboard: run.tensorboard,
         out: PathBuf::new(),
         earlier: EarlierRun::Refuse,
         save_every: run.checkpoint_every,

@@ -293,6 +293,10 @@ pub struct RunArgs {
     )]
     pub log_every: usize,
 
+    /// Also write the log as event files of TensorBoard, OUT/tensorboard
+    #[arg(long, help_heading = "Output")]
+    pub tensorboard: bool,
+
     /// Save the state of a run every N steps, or after a time, such as 30s, 10m or 1h; none turns it off
     ///
     /// OUT/state.safetensors is what a run needs to go on with the same bits after it was interrupted: a few hundred

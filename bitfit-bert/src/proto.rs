@@ -1,24 +1,25 @@
-//! A writer of protobuf messages, as far as ONNX files need one: varints, fixed 32-bit fields and length-delimited
-//! fields, after <https://protobuf.dev/programming-guides/encoding>.
+//! A writer of protobuf messages, as far as ONNX files and TensorBoard's events need one: varints, fixed fields and
+//! length-delimited fields, after <https://protobuf.dev/programming-guides/encoding>.
 //!
 //! A message knows its length before its largest fields are there: such a field is a payload of a given length, which
 //! is written when its turn comes. So a model is written weight by weight, and no copy of all of them is ever made.
 
 /// The wire types that are written.
 const VARINT: u64 = 0;
+const FIXED_64: u64 = 1;
 const LENGTH_DELIMITED: u64 = 2;
 const FIXED_32: u64 = 5;
 
 /// A message whose length is known, with payloads `P` in the place of fields that are written later.
 #[derive(Debug)]
-pub(super) struct Message<P> {
+pub(crate) struct Message<P> {
     parts: Vec<Part<P>>,
     len: u64,
 }
 
 /// A stretch of a message.
 #[derive(Debug)]
-pub(super) enum Part<P> {
+pub(crate) enum Part<P> {
     /// Encoded bytes.
     Bytes(Vec<u8>),
     /// Bytes of a known number that the payload stands for.
@@ -27,22 +28,22 @@ pub(super) enum Part<P> {
 
 impl<P> Message<P> {
     /// An empty message.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { parts: Vec::new(), len: 0 }
     }
 
     /// The length in bytes, payloads included.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
     /// The stretches of the message in their order.
-    pub(super) fn into_parts(self) -> Vec<Part<P>> {
+    pub(crate) fn into_parts(self) -> Vec<Part<P>> {
         self.parts
     }
 
     /// Adds a field of an integer or an enumeration. A negative number takes ten bytes, as protobuf defines it.
-    pub(super) fn int(&mut self, field: u64, value: i64) -> &mut Self {
+    pub(crate) fn int(&mut self, field: u64, value: i64) -> &mut Self {
         self.key(field, VARINT);
         // The two's complement in 64 bits.
         self.varint(value as u64);
@@ -50,14 +51,21 @@ impl<P> Message<P> {
     }
 
     /// Adds a field of a 32-bit float.
-    pub(super) fn float(&mut self, field: u64, value: f32) -> &mut Self {
+    pub(crate) fn float(&mut self, field: u64, value: f32) -> &mut Self {
         self.key(field, FIXED_32);
         self.push(&value.to_le_bytes());
         self
     }
 
+    /// Adds a field of a 64-bit float.
+    pub(crate) fn double(&mut self, field: u64, value: f64) -> &mut Self {
+        self.key(field, FIXED_64);
+        self.push(&value.to_le_bytes());
+        self
+    }
+
     /// Adds a field of bytes.
-    pub(super) fn bytes(&mut self, field: u64, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, field: u64, bytes: &[u8]) -> &mut Self {
         self.key(field, LENGTH_DELIMITED);
         self.varint(bytes.len() as u64);
         self.push(bytes);
@@ -65,12 +73,12 @@ impl<P> Message<P> {
     }
 
     /// Adds a field of text.
-    pub(super) fn text(&mut self, field: u64, text: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, field: u64, text: &str) -> &mut Self {
         self.bytes(field, text.as_bytes())
     }
 
     /// Adds a field that is a message.
-    pub(super) fn message(&mut self, field: u64, message: Self) -> &mut Self {
+    pub(crate) fn message(&mut self, field: u64, message: Self) -> &mut Self {
         self.key(field, LENGTH_DELIMITED);
         self.varint(message.len);
         let len = self.len + message.len;
@@ -86,7 +94,7 @@ impl<P> Message<P> {
     }
 
     /// Adds a field of `len` bytes that are written later.
-    pub(super) fn payload(&mut self, field: u64, len: u64, payload: P) -> &mut Self {
+    pub(crate) fn payload(&mut self, field: u64, len: u64, payload: P) -> &mut Self {
         self.key(field, LENGTH_DELIMITED);
         self.varint(len);
         self.parts.push(Part::Payload(payload));
@@ -147,8 +155,8 @@ mod tests {
         message.int(1, -2);
         assert_eq!(bytes(message), [0x08, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
         let mut message = Message::new();
-        message.text(2, "testing").float(20, 1.0);
-        assert_eq!(bytes(message), *b"\x12\x07testing\xa5\x01\0\0\x80\x3f");
+        message.text(2, "testing").float(20, 1.0).double(1, -2.0);
+        assert_eq!(bytes(message), *b"\x12\x07testing\xa5\x01\0\0\x80\x3f\x09\0\0\0\0\0\0\0\xc0");
     }
 
     #[test]
