@@ -13,6 +13,7 @@ use super::run_record::{RUN_RECORD, RunRecord};
 use super::save::TASK_FILE;
 use super::seeds::SEED;
 use super::state_file::{EARLIER_STATE_FILE, RunState, STATE_FILE, can_resume};
+use super::tensorboard::remove_event_files;
 use crate::files::remove;
 use crate::settings::Setting;
 use crate::{Error, Result};
@@ -53,8 +54,8 @@ pub(super) struct OutputDir {
 }
 
 impl OutputDir {
-    /// Creates the directory if it is missing, and claims it. The states and records of runs that are replaced are
-    /// removed, those of seeds and folds too.
+    /// Creates the directory if it is missing, and claims it. The states, records and event files of runs that are
+    /// replaced are removed, those of seeds and folds too.
     ///
     /// # Errors
     /// [`Error::Output`] if it has files of an earlier run that must not be replaced or another run has claimed it,
@@ -91,6 +92,7 @@ impl OutputDir {
 /// and must not be taken for the old one.
 fn forget(directory: &Path) -> Result<()> {
     RunState::remove(directory)?;
+    remove_event_files(directory)?;
     if is_record(directory) { remove(&directory.join(RUN_RECORD)) } else { Ok(()) }
 }
 

@@ -49,14 +49,9 @@ impl EventFile {
     /// # Errors
     /// [`Error::Io`].
     pub(super) fn begin(out: &Path) -> Result<Self> {
+        remove_event_files(out)?;
         let dir = out.join(TENSORBOARD_DIR);
         fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
-        for entry in fs::read_dir(&dir).map_err(Error::io(&dir))? {
-            let path = entry.map_err(Error::io(&dir))?.path();
-            if path.to_string_lossy().ends_with(SUFFIX) {
-                fs::remove_file(&path).map_err(Error::io(&path))?;
-            }
-        }
         Self::create(&dir)
     }
 
@@ -121,6 +116,24 @@ impl EventFile {
         let record = [&len[..], &masked(&len), &bytes, &masked(&bytes)].concat();
         self.file.write_all(&record).map_err(Error::io(&self.path))
     }
+}
+
+/// Removes the event files of earlier runs in the output directory `out`.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn remove_event_files(out: &Path) -> Result<()> {
+    let dir = out.join(TENSORBOARD_DIR);
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(&dir).map_err(Error::io(&dir))? {
+        let path = entry.map_err(Error::io(&dir))?.path();
+        if path.to_string_lossy().ends_with(SUFFIX) {
+            fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
 }
 
 /// The payload of messages that have none.

@@ -35,7 +35,9 @@ impl FinetuneArgs {
         self.out().clone_into(&mut options.out);
         options.earlier = self.earlier()?;
         options.command.clone_from(&self.command);
-        options.validate()?;
+        // Each fold is the evaluation set of its run.
+        let of_fold = self.folds.map(|_| FinetuneOptions { eval: Some(options.train.clone()), ..options.clone() });
+        of_fold.as_ref().unwrap_or(&options).validate()?;
         Ok(options)
     }
 

@@ -70,6 +70,22 @@ fn a_wrong_label_is_at_the_top_of_the_suspects() {
 }
 
 #[test]
+fn each_fold_is_the_evaluation_set_of_its_run() {
+    let fixture = Fixture::new();
+    let run = fixture.run(&format!("{FOLDS} --epochs 12 --patience 2 --eval-every 2").replace("--epochs 3 ", ""));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let log = fixture.read("out/fold-0/metrics.jsonl");
+    let evaluations: Vec<u64> = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["eval"].is_object())
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(evaluations[..2], [2, 3], "every two steps, and after the three of an epoch: {log}");
+    assert!(evaluations.len() < 24, "it stops when the score no longer rises: {evaluations:?}");
+}
+
+#[test]
 fn folds_are_resumed_and_what_contradicts_them_is_refused() {
     let fixture = Fixture::new();
     fixture.run(FOLDS).json();
