@@ -183,7 +183,7 @@ impl<D: Backend> Finetune<D> {
             }
             probe = Some(fitted.report.clone());
         }
-        let writer = TaskWriter::new(&options, &model)?;
+        let writer = TaskWriter::new(&options, &model, data.scaling)?;
         chosen.map_or(Ok(()), |file| file.write())?;
         options.save_base.as_deref().map_or(Ok(()), check_new)?;
         if let (ProbeUse::Result, Some(probe)) = (options.probe, &probe) {

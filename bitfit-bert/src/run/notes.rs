@@ -8,6 +8,8 @@ use crate::heads::{NO_ANSWER, Targets};
 use crate::tokenize::Encoding;
 use crate::train::Examples;
 
+use super::scaling::Scaling;
+
 /// The names that programs write for a value that is missing, in lower case.
 const MISSING: [&str; 11] = ["nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "-", "?", "undefined"];
 
@@ -23,8 +25,10 @@ pub struct Occurrence {
 }
 
 /// Something that a person should see before a run starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum PlanNote {
+    /// The scores are standardised for the training.
+    Standardized(Scaling),
     /// The first row was read as an example, but is unlike all others, as a header is.
     FirstRowMayBeHeader {
         /// Its line.

@@ -70,6 +70,8 @@ pub struct FinetuneOptions {
     pub probe: ProbeUse,
     /// Where the head's first values come from.
     pub head: HeadStart,
+    /// Whether the scores of a regression are standardised for the training; see [`super::Scaling`].
+    pub standardize_scores: bool,
     /// The number of steps between two lines of the log.
     pub log_every: usize,
     /// Whether the log is also written as an event file of TensorBoard, in [`super::TENSORBOARD_DIR`].

@@ -15,6 +15,7 @@ use crate::{Error, Result, TaskFile};
 
 use super::FinetuneOptions;
 use super::log::MetricsLog;
+use super::scaling::{LastLayer, Scaling};
 use super::state_saver::StateSaver;
 
 /// The name of the task file in the output directory.
@@ -55,11 +56,13 @@ pub(super) struct TaskWriter<D: Backend> {
     info: TaskInfo,
     base: Base<D>,
     names: ParameterNames,
+    /// How the scores of a regression are standardised, and the layer that takes it up.
+    scaling: Option<(Scaling, LastLayer)>,
 }
 
 impl<D: Backend> TaskWriter<D> {
     /// A writer for a run of `model` with these options.
-    pub(super) fn new(options: &FinetuneOptions, model: &Model<D>) -> Result<Self> {
+    pub(super) fn new(options: &FinetuneOptions, model: &Model<D>, scaling: Option<Scaling>) -> Result<Self> {
         let base = model.base();
         let (spec, training) = (model.spec(), &options.training);
         let dir = base.checkpoint().dir();
@@ -118,7 +121,8 @@ impl<D: Backend> TaskWriter<D> {
             },
             best: None,
         };
-        Ok(Self { path: options.out.join(TASK_FILE), info, base: base.clone(), names: model.names() })
+        let scaling = scaling.map(|scaling| (scaling, LastLayer::of(base, spec)));
+        Ok(Self { path: options.out.join(TASK_FILE), info, base: base.clone(), names: model.names(), scaling })
     }
 
     /// Replaces the task file by one with the arena's `values` and the state of the run.
@@ -134,7 +138,11 @@ impl<D: Backend> TaskWriter<D> {
             let step = info.hyperparameters.eval_every.map(|_| best.step);
             Best { epoch: best.epoch, step, scores: scores.collect() }
         });
-        TaskFile { info, tensors: self.names.apply(values)? }.write(&self.path)?;
+        let mut tensors = self.names.apply(values)?;
+        if let Some((scaling, layer)) = &self.scaling {
+            scaling.scale(layer, &mut tensors.whole)?;
+        }
+        TaskFile { info, tensors }.write(&self.path)?;
         let bytes = fs::metadata(&self.path).map_err(Error::io(&self.path))?.len();
         Ok(WrittenTask { path: self.path.clone(), bytes })
     }

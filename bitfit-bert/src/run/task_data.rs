@@ -17,6 +17,7 @@ use super::notes::{self, PlanNote};
 use super::options::{FinetuneOptions, HeadStart};
 use super::plan::InitialHead;
 use super::probe;
+use super::scaling::{LastLayer, Scaling};
 
 /// The default maximum length in tokens, if the model has as many positions.
 const DEFAULT_MAX_LENGTH: usize = 128;
@@ -34,6 +35,8 @@ pub(super) struct TaskData {
     pub(super) train: Examples,
     pub(super) seed: u64,
     pub(super) eval: Option<Examples>,
+    /// How the scores of both sets are standardised; `None` where they are as they are.
+    pub(super) scaling: Option<Scaling>,
     /// The file with the head's first values, if they come from one.
     pub(super) head: Option<(TensorFile, InitialHead)>,
     pub(super) notes: Vec<PlanNote>,
@@ -94,7 +97,7 @@ impl TaskData {
             }
             Ok(encoded)
         };
-        let (train, eval, notes) = if spec.kind == Kind::MaskedLm {
+        let (mut train, mut eval, mut notes) = if spec.kind == Kind::MaskedLm {
             let (options, vocabulary) = (options.masking, tokenizer.mask_vocabulary()?);
             let Encoded { encodings, texts } = encode(&training_set)?;
             let eval = eval_set.as_ref().map(&encode).transpose()?;
@@ -110,12 +113,26 @@ impl TaskData {
             };
             (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?, Vec::new())
         };
-        let file = |path: &PathBuf| head_file::read(path, base.checkpoint(), &spec);
+        let scaling = Scaling::of(&train.targets).filter(|_| options.standardize_scores);
+        if let Some(scaling) = scaling {
+            [Some(&mut train), eval.as_mut()]
+                .into_iter()
+                .flatten()
+                .for_each(|set| scaling.standardize(&mut set.targets));
+            notes.push(PlanNote::Standardized(scaling));
+        }
+        let file = |path: &PathBuf| -> Result<_> {
+            let (mut file, initial) = head_file::read(path, base.checkpoint(), &spec)?;
+            if let Some(scaling) = scaling {
+                scaling.unscale(&LastLayer::of(base, &spec), &mut file.tensors.whole)?;
+            }
+            Ok((file, initial))
+        };
         let head = match &options.head {
             HeadStart::File(path) => Some(file(path)?),
             HeadStart::Auto | HeadStart::Probe | HeadStart::Drawn => None,
         };
-        Ok(Self { spec, pooling_source, training_set, eval_set, train, seed, eval, head, notes })
+        Ok(Self { spec, pooling_source, training_set, eval_set, train, seed, eval, scaling, head, notes })
     }
 
     /// The data of a run that trains on some texts of the training set and is evaluated on others, by their places.
@@ -132,6 +149,7 @@ impl TaskData {
             train: self.train.of_texts(train),
             seed: self.seed,
             eval: Some(self.train.of_texts(eval)),
+            scaling: self.scaling,
             head: self.head.clone(),
             notes: self.notes.clone(),
         }

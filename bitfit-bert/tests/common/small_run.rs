@@ -62,6 +62,7 @@ pub fn options(dir: &Path, method: Method, training: TrainOptions) -> FinetuneOp
         dropout: Some(0.2),
         probe: ProbeUse::Baseline,
         head: HeadStart::Auto,
+        standardize_scores: false,
         log_every: 1,
         tensorboard: false,
         out: dir.join("out"),

@@ -78,6 +78,7 @@ fn fuzz() {
                 dropout: None,
                 probe: ProbeUse::Off,
                 head: HeadStart::File(dir.join(FILE)),
+                standardize_scores: false,
                 log_every: 1,
                 tensorboard: false,
                 out: dir.join("out"),

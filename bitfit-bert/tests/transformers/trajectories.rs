@@ -73,6 +73,7 @@ fn follows<D: Backend>(device: &D, model: &Path, run: Run) {
         dropout: Some(0.0),
         probe: ProbeUse::Off,
         head: HeadStart::File(head),
+        standardize_scores: false,
         log_every: 1,
         tensorboard: false,
         earlier: EarlierRun::Refuse,

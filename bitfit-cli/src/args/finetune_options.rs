@@ -217,6 +217,8 @@ pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions>
         dropout: run.dropout,
         probe: ProbeUse::Baseline,
         head: HeadStart::Auto,
+        // Published runs train on the scores of a GLUE task as they are.
+        standardize_scores: preset.is_none(),
         log_every: run.log_every,
         tensorboard: run.tensorboard,
         out: PathBuf::new(),

@@ -1,6 +1,6 @@
 //! The notes of a plan, each one line with what to do.
 
-use bitfit_bert::run::{Occurrence, Plan, PlanNote};
+use bitfit_bert::run::{Occurrence, Plan, PlanNote, Scaling};
 
 use super::{grouped, labels::short};
 
@@ -10,6 +10,10 @@ const MOST_NAMED: usize = 5;
 /// A note as a line.
 pub fn text(note: &PlanNote, plan: &Plan) -> String {
     match note {
+        PlanNote::Standardized(Scaling { mean, deviation }) => format!(
+            "scores are standardised in training, by their mean {mean:.4} and their deviation {deviation:.4}; answers are in \
+             their own units"
+        ),
         PlanNote::FirstRowMayBeHeader { line, text } => format!(
             "line {line} is trained on, but its text {:?} is unlike those of all other rows: if the line names the \
              columns, add --header, otherwise --no-header",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use bitfit_bert::arch::{BERT, Module, Part, Role};
 use bitfit_bert::heads::Pooling;
 
-use crate::fixture::{FFN, Fixture, HIDDEN, LAYERS, head, keys, lines, model, safetensors};
+use crate::fixture::{FFN, Fixture, HIDDEN, LAYERS, head, keys, lines, model, safetensors, table, texts};
 
 /// Enough for the tiny model to learn its two classes.
 const LEARN: &str = "--eval dev.tsv --lr 1e-2 --epochs 6 --batch-size 8";
@@ -281,4 +281,30 @@ fn a_checkpoint_without_a_pooler_gets_a_new_one_that_trains() {
     let pooler = BERT.parameter_name(Role::weight(Module::Pooler, 0));
     assert_eq!(fixture.tensors("out/task.safetensors")[&pooler], [HIDDEN, HIDDEN]);
     fixture.run("eval -q --task-file out/task.safetensors --data dev.tsv").succeeded();
+}
+
+#[test]
+fn scores_far_from_zero_are_standardised_and_answered_in_their_units() {
+    let fixture = Fixture::new();
+    let rows = texts(64, 5);
+    fixture.write("years.tsv", table("text\tlabel", &rows, |class| ["1950", "2020"][class].into()));
+    let line = "finetune --model model --train years.tsv --kind regress --dropout 0";
+    let run = fixture.run(&format!("{line} --epochs 30 --lr 1e-2 --out out"));
+    assert!(run.stderr.contains("scores are standardised in training, by their mean"), "{}", run.stderr);
+    let answers = |out: &str| -> Vec<f32> {
+        let answers =
+            fixture.run(&format!("predict --model model --task-file {out}/task.safetensors --input years.tsv"));
+        let lines = answers.succeeded();
+        lines.lines().map(|line| line.split('\t').next().unwrap().parse().unwrap()).collect()
+    };
+    let found = answers("out");
+    for ((_, class), answer) in rows.iter().zip(&found) {
+        assert!((answer - [1950.0, 2020.0][*class]).abs() < 20.0, "{answer} for class {class}");
+    }
+    // A head in the scores' units begins a run over standardised ones.
+    let run = fixture
+        .run(&format!("{line} --epochs 1 --lr 1e-12 --method frozen --init-head out/task.safetensors --out again"));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let frozen: Vec<f32> = answers("again");
+    assert!(frozen.iter().all(|answer| (1900.0..2100.0).contains(answer)), "{frozen:?}");
 }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Instant;
 
+use bitfit_bert::run::{EARLIER_STATE_FILE, STATE_FILE};
 use bitfit_core::Random;
 
 use crate::fixture::{Fixture, Run};
@@ -131,6 +132,11 @@ fn kills(device: &str, epochs: usize) {
         let begin = Instant::now();
         fixture.run(&format!("{run} --out alone")).succeeded();
         let length = begin.elapsed();
+        // Not the beginning of one, which a kill leaves.
+        let has_state = || {
+            let names = fixture.names("out");
+            [STATE_FILE, EARLIER_STATE_FILE].iter().any(|state| names.iter().any(|name| name == state))
+        };
         let is_same = || fixture.bytes("out/task.safetensors") == fixture.bytes("alone/task.safetensors");
         let (mut killed, mut resumed) = (0, 0);
         while resumed < kills {
@@ -138,7 +144,7 @@ fn kills(device: &str, epochs: usize) {
                 killed < 50 * kills,
                 "seed {seed}, {method}: {killed} kills, but none of them in a run that was resumed"
             );
-            let has_state = fixture.names("out").iter().any(|name| name.starts_with("state."));
+            let has_state = has_state();
             let line = if has_state { "finetune -q --resume out" } else { &format!("{run} --out out --overwrite") };
             let mut command = fixture.command();
             let mut child = command.args(line.split(' ')).stdout(Stdio::null()).spawn().unwrap();
@@ -150,8 +156,7 @@ fn kills(device: &str, epochs: usize) {
                 Some(code) => assert!(code == 0 && is_same(), "seed {seed}, {method}: exit code {code}"),
             }
         }
-        let has_state = fixture.names("out").iter().any(|name| name.starts_with("state."));
-        if has_state {
+        if has_state() {
             fixture.run("finetune -q --resume out").succeeded();
             assert!(is_same(), "seed {seed}, {method}: another task file than that of a run left alone");
         }
