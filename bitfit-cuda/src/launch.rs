@@ -10,16 +10,16 @@
 //! All work is executed in the order in which it is queued ([`crate::queue`]): a kernel can read the results of the one
 //! before it, and a buffer can be reused as soon as it is returned, without synchronisation.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::marker::PhantomData;
 
 use bitfit_core::{
     DType,
     backend::{Slice, SliceMut},
     rng::Dropout,
 };
-use cudarc::driver::{CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
+use cudarc::driver::LaunchConfig;
 
-use crate::{Cuda, Error, Indices};
+use crate::{Cuda, Indices, queue::launch_kernel};
 
 /// The kernels of an op: a file of CUDA C++, which is compiled together with the headers in `common/`.
 #[derive(Debug)]
@@ -286,20 +286,17 @@ impl Cuda {
             block_dim: (shape.block, 1, 1),
             shared_mem_bytes: shape.shared,
         };
-        let run = |stream: &Arc<CudaStream>, function: &CudaFunction| {
-            let mut launch = stream.launch_builder(function);
-            values.iter().for_each(|value| _ = launch.arg(value));
-            // SAFETY: the kernel belongs to this crate, and the op next to its source passes what its parameters
-            // require: slices in bounds of their buffers (checked by `Buffer::pointer`) and their sizes. The buffers
-            // are valid until the kernel has run, because they are freed and reused in the order of the same queue.
-            unsafe { launch.launch(config) }.map(|_| ()).map_err(Error::driver("cuLaunchKernel"))
-        };
+        // Why both calls are sound: the kernel belongs to this crate, and the op next to its source passes what its
+        // parameters require: slices in bounds of their buffers (checked by `Buffer::pointer`) and their sizes. The
+        // buffers are valid until the kernel has run, because they are freed and reused in the order of the same queue.
         match self.kernels().loaded(kernel, shape.shared) {
-            // SAFETY: as in `run`.
+            // SAFETY: as above.
             Some(function) if !alone => unsafe { self.work().kernel(function, config, values) },
-            _ => self
-                .work()
-                .direct(|stream| run(stream, &self.kernels().load(self.context(), source, kernel, shape.shared)?)),
+            _ => self.work().direct(|stream| {
+                let function = self.kernels().load(self.context(), source, kernel, shape.shared)?;
+                // SAFETY: as above.
+                unsafe { launch_kernel(stream, &function, config, values) }
+            }),
         }
     }
 }

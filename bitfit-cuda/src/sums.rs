@@ -80,6 +80,11 @@ pub(crate) struct Sums {
     words: usize,
 }
 
+/// Whether two ranges have an element in common.
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
 impl Sums {
     /// The sums of `partial`, added to elements of the buffer at the addresses `results`.
     fn new(kernel: CudaFunction, results: Range<u64>, partial: Partial) -> Self {
@@ -107,8 +112,7 @@ impl Sums {
     /// Adds other sums to these; returns them if they cannot be executed together.
     pub fn merge(&mut self, other: Self) -> std::result::Result<(), Self> {
         let elements = |sum: &Sum| sum.at..sum.at + u64::from(sum.cols);
-        let overlap = |a: Range<u64>, b: Range<u64>| a.start < b.end && b.start < a.end;
-        let meets = |new: &Sum| self.sums.iter().any(|sum| overlap(elements(sum), elements(new)));
+        let meets = |new: &Sum| self.sums.iter().any(|sum| overlap(&elements(sum), &elements(new)));
         if self.results != other.results
             || self.sums.len() + other.sums.len() > MOST
             || self.words + other.words > MOST_WORDS
@@ -130,16 +134,13 @@ impl Sums {
 
     /// Whether the buffer of the results has one of these addresses.
     pub fn meet(&self, addresses: &Range<u64>) -> bool {
-        addresses.start < self.results.end && self.results.start < addresses.end
+        overlap(addresses, &self.results)
     }
 
-    /// Appends what tells these sums from others: the kernel, and its arguments.
-    pub fn identify(&self, words: &mut Vec<u64>) {
-        words.extend([self.kernel.cu_function() as u64, self.results.start, u64::from(self.blocks)]);
-        for sum in &self.sums {
-            let sizes = u64::from(sum.rows) << 32 | u64::from(sum.cols);
-            words.extend([sum.partial, sum.stride, sum.at, sizes, u64::from(sum.first_block)]);
-        }
+    /// What tells these sums from others: the address of the results, and each sum. Their blocks follow from these.
+    pub fn identity(&self) -> Vec<u64> {
+        let sum = |sum: &Sum| [sum.partial, sum.stride, sum.at, u64::from(sum.rows) << 32 | u64::from(sum.cols)];
+        std::iter::once(self.results.start).chain(self.sums.iter().flat_map(sum)).collect()
     }
 
     /// Launches the kernel.

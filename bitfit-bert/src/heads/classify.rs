@@ -39,8 +39,7 @@ impl<D: Backend> Head<D> for Classify {
     }
 
     fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets, _: &Sequences<D>) -> Result<Var<D>> {
-        let Targets::Classes(classes) = targets else { return Err(foreign_targets("cross-entropy")) };
-        class_loss(tape, outputs, classes)
+        class_loss(tape, outputs, targets)
     }
 
     fn weighted_loss(
@@ -50,8 +49,7 @@ impl<D: Backend> Head<D> for Classify {
         targets: &Targets,
         weighting: &ClassWeighting,
     ) -> Result<Var<D>> {
-        let Targets::Classes(classes) = targets else { return Err(foreign_targets("cross-entropy")) };
-        weighted_class_loss(tape, outputs, classes, weighting)
+        weighted_class_loss(tape, outputs, targets, weighting)
     }
 
     fn decode(&self, outputs: ArrayView2<'_, f32>, _: &[Encoding]) -> Prediction {
@@ -67,22 +65,33 @@ impl<D: Backend> Head<D> for Classify {
 }
 
 /// The mean cross-entropy `[1, 1]` of the softmax of each row of `outputs` `[R, C]` against its class.
-pub(super) fn class_loss<D: Backend>(tape: &mut Tape<'_, D>, outputs: &Var<D>, classes: &[usize]) -> Result<Var<D>> {
-    let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
+///
+/// # Errors
+/// [`crate::Error::Metric`] for targets that are not classes.
+pub(super) fn class_loss<D: Backend>(tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets) -> Result<Var<D>> {
+    let classes = classes_of(targets)?;
     let classes = Indices::new(tape.device(), &classes)?;
     Ok(tape.cross_entropy(outputs, &classes)?)
 }
 
 /// The cross-entropy `[1, 1]` of the softmax of each row of `outputs` `[R, C]` against its class, where classes do not
 /// count alike.
+///
+/// # Errors
+/// As [`class_loss`].
 pub(super) fn weighted_class_loss<D: Backend>(
     tape: &mut Tape<'_, D>,
     outputs: &Var<D>,
-    classes: &[usize],
+    targets: &Targets,
     weighting: &ClassWeighting,
 ) -> Result<Var<D>> {
-    let classes: Vec<u32> = classes.iter().map(|&class| class as u32).collect();
-    Ok(tape.weighted_cross_entropy(outputs, &classes, weighting)?)
+    Ok(tape.weighted_cross_entropy(outputs, &classes_of(targets)?, weighting)?)
+}
+
+/// The class of each row.
+fn classes_of(targets: &Targets) -> Result<Vec<u32>> {
+    let Targets::Classes(classes) = targets else { return Err(foreign_targets("cross-entropy")) };
+    Ok(classes.iter().map(|&class| class as u32).collect())
 }
 
 /// The index of the greatest value, the first one if several are equal.

@@ -42,8 +42,7 @@ impl<D: Backend> Head<D> for MaskedLm {
     }
 
     fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets, _: &Sequences<D>) -> Result<Var<D>> {
-        let Targets::Classes(tokens) = targets else { return Err(foreign_targets("cross-entropy")) };
-        class_loss(tape, outputs, tokens)
+        class_loss(tape, outputs, targets)
     }
 
     fn keep(&self, outputs: Array2<f32>, targets: Option<&Targets>) -> Result<Array2<f32>> {

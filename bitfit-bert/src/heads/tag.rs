@@ -47,8 +47,7 @@ impl<D: Backend> Head<D> for Tag {
     }
 
     fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, targets: &Targets, _: &Sequences<D>) -> Result<Var<D>> {
-        let Targets::Classes(tags) = targets else { return Err(foreign_targets("cross-entropy")) };
-        class_loss(tape, outputs, tags)
+        class_loss(tape, outputs, targets)
     }
 
     fn weighted_loss(
@@ -58,8 +57,7 @@ impl<D: Backend> Head<D> for Tag {
         targets: &Targets,
         weighting: &ClassWeighting,
     ) -> Result<Var<D>> {
-        let Targets::Classes(tags) = targets else { return Err(foreign_targets("cross-entropy")) };
-        weighted_class_loss(tape, outputs, tags, weighting)
+        weighted_class_loss(tape, outputs, targets, weighting)
     }
 
     fn decode(&self, outputs: ArrayView2<'_, f32>, sequences: &[Encoding]) -> Prediction {

@@ -65,20 +65,8 @@ pub(super) struct Loan<B> {
     pub buffer: B,
     /// The class of the request.
     class: usize,
-    /// The class that it was allocated for; `None` for a buffer that no pool keeps.
-    made: Option<usize>,
-}
-
-impl<B> Loan<B> {
-    /// A buffer that no pool keeps.
-    pub fn owned(buffer: B) -> Self {
-        Self { buffer, class: 0, made: None }
-    }
-
-    /// Whether it has to be returned to a pool.
-    pub fn is_of_pool(&self) -> bool {
-        self.made.is_some()
-    }
+    /// The class that it was allocated for.
+    made: usize,
 }
 
 impl<B> Pool<B> {
@@ -106,7 +94,7 @@ impl<B> Pool<B> {
             self.need(class);
         }
         self.in_use += class_len(class);
-        Some(Loan { buffer: free.buffer, class, made: Some(free.made) })
+        Some(Loan { buffer: free.buffer, class, made: free.made })
     }
 
     /// Removes the buffers that are to be freed before a new one of `class` is allocated.
@@ -126,12 +114,12 @@ impl<B> Pool<B> {
         self.held += class_len(class);
         self.in_use += class_len(class);
         self.need(class);
-        Loan { buffer, class, made: Some(class) }
+        Loan { buffer, class, made: class }
     }
 
     /// Returns a buffer to the pool.
     pub fn put(&mut self, loan: Loan<B>) {
-        let Loan { buffer, class, made: Some(made) } = loan else { return };
+        let Loan { buffer, class, made } = loan;
         self.in_use -= class_len(class);
         if self.free.len() <= class {
             self.free.resize_with(class + 1, Vec::new);

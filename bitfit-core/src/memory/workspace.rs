@@ -78,7 +78,7 @@ impl<D: Device> Workspace<D> {
     pub fn scratch_of(&self, dtype: DType, len: usize) -> Result<Scratch<D>> {
         if self.device().reuses_memory() {
             let buffer = self.device().allocate(dtype.words(len))?;
-            return Ok(Scratch { loan: Some(Loan::owned(buffer)), len, dtype, shared: Arc::clone(&self.shared) });
+            return Ok(self.scratch_in(Place::Own(buffer), dtype, len));
         }
         let class = pool::class(dtype.words(len));
         let reused = self.shared.lock().take(class);
@@ -91,7 +91,11 @@ impl<D: Device> Workspace<D> {
                 self.shared.lock().add_new(class, buffer)
             }
         };
-        Ok(Scratch { loan: Some(loan), len, dtype, shared: Arc::clone(&self.shared) })
+        Ok(self.scratch_in(Place::Lent(loan), dtype, len))
+    }
+
+    fn scratch_in(&self, place: Place<D::Buffer>, dtype: DType, len: usize) -> Scratch<D> {
+        Scratch { place: Some(place), len, dtype, shared: Arc::clone(&self.shared) }
     }
 
     /// A tensor with a copy of `array`.
@@ -121,10 +125,18 @@ impl<D: Device> SharedPool<D> {
     }
 }
 
+/// Where a scratch's buffer comes from.
+enum Place<B> {
+    /// From a device that reuses memory itself.
+    Own(B),
+    /// From the pool.
+    Lent(Loan<B>),
+}
+
 /// A buffer of a [`Workspace`], with exclusive access; returned to the workspace when dropped.
 pub struct Scratch<D: Device> {
     /// `None` only during `drop`.
-    loan: Option<Loan<D::Buffer>>,
+    place: Option<Place<D::Buffer>>,
     len: usize,
     dtype: DType,
     shared: Arc<SharedPool<D>>,
@@ -149,7 +161,10 @@ impl<D: Device> Scratch<D> {
     /// The elements, for reading.
     pub fn as_ref(&self) -> Slice<'_, D> {
         Slice {
-            buffer: &self.loan.as_ref().expect("a scratch has its buffer until it is dropped").buffer,
+            buffer: match self.place.as_ref().expect("a scratch has its buffer until it is dropped") {
+                Place::Own(buffer) => buffer,
+                Place::Lent(loan) => &loan.buffer,
+            },
             offset: 0,
             len: self.len,
             dtype: self.dtype,
@@ -159,7 +174,10 @@ impl<D: Device> Scratch<D> {
     /// The elements, for writing.
     pub fn as_mut(&mut self) -> SliceMut<'_, D> {
         SliceMut {
-            buffer: &mut self.loan.as_mut().expect("a scratch has its buffer until it is dropped").buffer,
+            buffer: match self.place.as_mut().expect("a scratch has its buffer until it is dropped") {
+                Place::Own(buffer) => buffer,
+                Place::Lent(loan) => &mut loan.buffer,
+            },
             offset: 0,
             len: self.len,
             dtype: self.dtype,
@@ -169,7 +187,7 @@ impl<D: Device> Scratch<D> {
 
 impl<D: Device> Drop for Scratch<D> {
     fn drop(&mut self) {
-        if let Some(loan) = self.loan.take().filter(Loan::is_of_pool) {
+        if let Some(Place::Lent(loan)) = self.place.take() {
             self.shared.lock().put(loan);
         }
     }

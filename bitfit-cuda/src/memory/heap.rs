@@ -70,12 +70,8 @@ impl Heap {
     /// The address of `bytes` bytes, at least one, with unspecified contents.
     pub fn take(&self, bytes: usize) -> Result<u64> {
         match &self.range {
-            Some(range) => {
-                self.context.bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"))?;
-                range.lock().unwrap_or_else(PoisonError::into_inner).take(&self.context, bytes as u64)
-            }
+            Some(range) => range.lock().unwrap_or_else(PoisonError::into_inner).take(&self.context, bytes as u64),
             None => self.queue.direct(|stream| {
-                self.context.bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"))?;
                 let taken = if self.context.has_async_alloc() {
                     // SAFETY: the stream is live.
                     unsafe { result::malloc_async(stream.cu_stream(), bytes) }
@@ -97,7 +93,6 @@ impl Heap {
                 range.blocks.give(address - range.base, bytes as u64);
             }
             None => self.queue.release(|stream| {
-                let _ = self.context.bind_to_thread();
                 // An error cannot be handled, and the next call of the driver reports it too.
                 let _ = if self.context.has_async_alloc() {
                     // SAFETY: the memory was allocated by `take`, and nothing that is queued later uses it.
@@ -202,6 +197,7 @@ impl Range {
 
     /// Adds memory at the end.
     fn grow(&mut self, context: &CudaContext, bytes: u64) -> Result<()> {
+        context.bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"))?;
         let bytes = bytes.next_multiple_of(self.granularity);
         if self.mapped + bytes > RESERVED as u64 {
             return Err(Error::OutOfMemory { bytes: bytes as usize });

@@ -128,7 +128,7 @@ impl Products {
                         false => Err(plan.was_refused()),
                     }
                 };
-                return queue.other(&identity, &addresses, Box::new(work)).map(|()| true);
+                return queue.product(&identity, &addresses, Box::new(work)).map(|()| true);
             }
             // SAFETY: guaranteed by the caller.
             if queue.direct(|stream| unsafe { self.library.multiply(stream, plan, addresses) })? {

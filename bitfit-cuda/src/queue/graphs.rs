@@ -56,8 +56,7 @@ impl Graphs {
         if self.seen.remove(&hash) {
             let graph = Executable::capture(stream, || chunk.launch(stream))?;
             if self.made.len() >= GRAPHS {
-                // One that still runs is freed when it has run.
-                self.made.clear();
+                self.clear();
             }
             let made = self.made.entry(hash).insert_entry(Made { words: chunk.words.clone(), graph });
             self.launched += 1;

@@ -30,10 +30,11 @@ use std::{
 use cudarc::driver::{CudaFunction, CudaStream, LaunchConfig};
 
 use self::{
-    chunk::{Chunk, Command, Work},
+    chunk::{Chunk, Command, Kind, Work},
     graphs::Graphs,
 };
 use crate::{Error, Result, sums::Sums};
+pub(crate) use chunk::launch_kernel;
 
 /// The commands of a chunk. The launch of a graph takes the host about 2 µs; with more of them the device waits longer
 /// for the first.
@@ -79,34 +80,17 @@ impl Queue {
     /// The arguments must be those of the kernel, and memory that they refer to be valid until it is given back in the
     /// order of the queue.
     pub unsafe fn kernel(&self, function: CudaFunction, config: LaunchConfig, arguments: &[u64]) -> Result<()> {
-        self.add(arguments, |chunk| {
-            let ((x, y, z), (block, ..)) = (config.grid_dim, config.block_dim);
-            // A loaded function has an address of its own.
-            let identity = [
-                function.cu_function() as u64,
-                u64::from(x) << 32 | u64::from(y),
-                u64::from(z) << 32 | u64::from(block),
-                u64::from(config.shared_mem_bytes) << 32 | arguments.len() as u64,
-            ];
-            chunk.words.extend(identity);
-            let (first, len) = (chunk.words.len(), arguments.len());
-            chunk.words.extend(arguments);
-            chunk.commands.push(Command::Kernel { function, config, first, len });
-        })
+        // SAFETY: guaranteed by the caller.
+        self.add(arguments, |chunk| unsafe { chunk.kernel(function, config, arguments) })
     }
 
-    /// Queues other kernels, which have run before. `identity` determines the work: everything in which it can differ
-    /// from other work. `addresses` are those that the kernels are given.
+    /// Queues a product, which has run before. `identity` determines it: everything in which it can differ from others.
+    /// `addresses` are those that its kernels are given.
     ///
     /// # Errors
     /// As [`Queue::kernel`].
-    pub fn other(&self, identity: &[u64], addresses: &[u64], work: Work) -> Result<()> {
-        self.add(addresses, |chunk| {
-            // No address of a function is that small.
-            chunk.words.extend([1, identity.len() as u64]);
-            chunk.words.extend(identity);
-            chunk.commands.push(Command::Other(work));
-        })
+    pub fn product(&self, identity: &[u64], addresses: &[u64], work: Work) -> Result<()> {
+        self.add(addresses, |chunk| chunk.other(Kind::Product, identity, work))
     }
 
     fn add(&self, addresses: &[u64], command: impl FnOnce(&mut Chunk)) -> Result<()> {
@@ -189,7 +173,7 @@ impl Queue {
     /// As [`Queue::direct`] for work that cannot fail. An error of commands queued before is returned by the next call.
     pub fn release(&self, work: impl FnOnce(&Arc<CudaStream>)) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.settle(&mut state) {
+        if let Err(error) = self.bind().and_then(|()| self.settle(&mut state)) {
             state.failed.get_or_insert(error);
         }
         work(&self.stream);
@@ -224,7 +208,6 @@ impl Queue {
     pub fn end(&self) {
         self.release(|_| {});
         // Even after an error, for which `wait` would not wait. Errors cannot be handled.
-        let _ = self.bind();
         let _ = self.stream.synchronize();
         self.state.lock().unwrap_or_else(PoisonError::into_inner).graphs.clear();
     }
@@ -260,11 +243,7 @@ impl State {
     /// Adds the sums that wait to the chunk.
     fn add_sums(&mut self) {
         if let Some(sums) = self.sums.take() {
-            self.chunk.words.extend([2, 0]);
-            let first = self.chunk.words.len();
-            sums.identify(&mut self.chunk.words);
-            self.chunk.words[first - 1] = (self.chunk.words.len() - first) as u64;
-            self.chunk.commands.push(Command::Other(Box::new(move |stream| sums.launch(stream))));
+            self.chunk.other(Kind::Sums, &sums.identity(), Box::new(move |stream| sums.launch(stream)));
         }
     }
 }
