@@ -1,6 +1,7 @@
 //! A training step of each architecture and read-out beside one that it is compared with: RoBERTa-base computes what
 //! BERT-base does, DistilBERT half of it, MPNet adds the position bias, and the mean of all tokens needs the last layer
 //! for every token where the pooler needs it for the first, as do a tag for each token and an answer in each sequence.
+//! Masked tokens are predicted by a product of the masked rows alone with the whole vocabulary.
 //!
 //! The steps of a group run in turn, every other round in the reverse order, and a ratio is the median over the rounds,
 //! because a machine's speed changes more from minute to minute than these differ. `cargo bench -p benches --bench
@@ -9,35 +10,36 @@
 
 use std::path::Path;
 
-use benches::{BASE, DISTILBERT_BASE, MINILM, MPNET_BASE, ROBERTA_BASE, Size, Step, median, rounds, seconds};
+use benches::{BASE, DISTILBERT_BASE, MINILM, MPNET_BASE, ROBERTA_BASE, Size, Step, Task, median, rounds, seconds};
 use bitfit_bert::heads::Pooling;
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::{Cpu, Precision};
 
 /// Steps over the same batch; the first is what the others are compared with.
 struct Group {
-    steps: &'static [(Size, Pooling)],
+    steps: &'static [(Size, Task)],
     sequences: usize,
     tokens: usize,
 }
 
 const READ_OUTS: Group = Group {
     steps: &[
-        (MINILM, Pooling::Mean),
-        (MINILM, Pooling::Pooler),
-        (MINILM, Pooling::Tokens),
-        (MINILM, Pooling::EveryToken),
+        (MINILM, Task::Classes(Pooling::Mean)),
+        (MINILM, Task::Classes(Pooling::Pooler)),
+        (MINILM, Task::Tags),
+        (MINILM, Task::Answers),
+        (MINILM, Task::MaskedTokens),
     ],
     sequences: 16,
     tokens: 66,
 };
 const ARCHITECTURES: Group = Group {
     steps: &[
-        (BASE, Pooling::Pooler),
-        (ROBERTA_BASE, Pooling::Pooler),
-        (DISTILBERT_BASE, Pooling::Pooler),
-        (BASE, Pooling::Mean),
-        (MPNET_BASE, Pooling::Mean),
+        (BASE, Task::Classes(Pooling::Pooler)),
+        (ROBERTA_BASE, Task::Classes(Pooling::Pooler)),
+        (DISTILBERT_BASE, Task::Classes(Pooling::Pooler)),
+        (BASE, Task::Classes(Pooling::Mean)),
+        (MPNET_BASE, Task::Classes(Pooling::Mean)),
     ],
     sequences: 16,
     tokens: 128,
@@ -57,7 +59,7 @@ fn main() {
 
 impl Group {
     /// The first step, and with models on the command line only theirs beside it.
-    fn chosen(&self) -> Vec<(Size, Pooling)> {
+    fn chosen(&self) -> Vec<(Size, Task)> {
         let models: Vec<String> = std::env::args().skip(1).filter(|argument| argument.contains("-base")).collect();
         let chosen =
             |at: usize, size: &Size| at == 0 || models.is_empty() || models.iter().any(|model| model == size.name);
@@ -69,8 +71,7 @@ impl Group {
         let lengths = vec![self.tokens; self.sequences];
         let device = Cpu::default().with_precision(precision);
         let method = || Method::BitFit(BiasSelection::all());
-        let step =
-            |&(size, pooling): &(Size, Pooling)| Step::new(device.clone(), size, pooling, method(), dir, &lengths);
+        let step = |&(size, task): &(Size, Task)| Step::new(device.clone(), size, task, method(), dir, &lengths);
         let chosen = self.chosen();
         if chosen.len() < 2 {
             return;
@@ -88,12 +89,12 @@ impl Group {
             }
         }
         println!("\n{} x {} tokens, {precision}, {rounds} rounds", self.sequences, self.tokens);
-        for ((size, pooling), own) in chosen.iter().zip(&all) {
+        for ((size, task), own) in chosen.iter().zip(&all) {
             let ratio = median(own.iter().zip(&all[0]).map(|(own, first)| own / first));
             let least = own.iter().copied().fold(f64::INFINITY, f64::min);
-            let name = format!("{}, {pooling}", size.name);
+            let name = format!("{}, {task}", size.name);
             println!(
-                "{name:28} median {:.4} s, least {least:.4} s, {ratio:.3} of the first",
+                "{name:34} median {:.4} s, least {least:.4} s, {ratio:.3} of the first",
                 median(own.iter().copied())
             );
         }

@@ -5,7 +5,7 @@
 
 use std::{path::Path, time::Duration};
 
-use benches::{BASE, MINILM, Step};
+use benches::{BASE, MINILM, Step, Task};
 use bitfit_bert::heads::Pooling;
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::{Cpu, Precision};
@@ -25,7 +25,8 @@ fn steps(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new(precision.name(), format!("{sequences}x{tokens}")), |b| {
                 let step = step.get_or_insert_with(|| {
                     let method = Method::BitFit(BiasSelection::all());
-                    Step::new(Cpu::default().with_precision(precision), *size, Pooling::Pooler, method, dir, &lengths)
+                    let task = Task::Classes(Pooling::Pooler);
+                    Step::new(Cpu::default().with_precision(precision), *size, task, method, dir, &lengths)
                 });
                 b.iter(|| step.run());
             });

@@ -8,7 +8,7 @@ mod step;
 
 pub use aligned::Aligned;
 pub use model::{BASE, DISTILBERT_BASE, LARGE, MAX_TOKENS, MINILM, MPNET_BASE, ROBERTA_BASE, SIZES, Size, checkpoint};
-pub use step::{Step, classes, random_text};
+pub use step::{Step, Task, classes, random_text};
 
 /// Whether criterion runs everything once without timing: `cargo test --benches`, or `--test`.
 pub fn is_test() -> bool {

@@ -7,7 +7,9 @@ use std::{
 };
 
 use bitfit_bert::ModelConfig;
-use bitfit_bert::arch::{Architecture, BERT, DISTILBERT, MPNET, Module, Part, Positions, ROBERTA, Role};
+use bitfit_bert::arch::{
+    Architecture, BERT, DISTILBERT, MPNET, MaskedLmTensor, Module, Part, Positions, ROBERTA, Role,
+};
 use bitfit_core::Random;
 use safetensors::{Dtype, View};
 
@@ -81,7 +83,7 @@ pub fn checkpoint(size: Size, dir: &Path) -> PathBuf {
     dir
 }
 
-/// Every tensor of an encoder with its pooler, with transformers' names.
+/// Every tensor of an encoder with its pooler and its head for masked language modelling, with transformers' names.
 fn tensors(config: &ModelConfig) -> Vec<(String, Weights)> {
     let architecture = config.architecture;
     let values = |role: Role| match (role.module, role.part) {
@@ -93,11 +95,20 @@ fn tensors(config: &ModelConfig) -> Vec<(String, Weights)> {
         }
         _ => Values::Random,
     };
-    let weights = |(stream, role): (usize, Role)| {
-        let shape = architecture.shape(role, config);
-        (architecture.name(role), Weights { stream: stream as u32, shape, values: values(role) })
-    };
-    architecture.required(config).chain(architecture.pooler()).enumerate().map(weights).collect()
+    let encoder = architecture.required(config).chain(architecture.pooler());
+    let encoder = encoder.map(|role| (architecture.name(role), architecture.shape(role, config), values(role)));
+    let masked_lm = architecture.masked_lm.iter().flat_map(|names| {
+        MaskedLmTensor::ALL.map(|tensor| {
+            let values = match tensor {
+                MaskedLmTensor::Norm(Part::Weight) => Values::All(1.0),
+                MaskedLmTensor::Norm(Part::Bias) | MaskedLmTensor::Decoder(_) => Values::All(0.0),
+                MaskedLmTensor::Dense(_) => Values::Random,
+            };
+            (names.name(tensor), tensor.shape(config), values)
+        })
+    });
+    let all = encoder.chain(masked_lm).enumerate();
+    all.map(|(stream, (name, shape, values))| (name, Weights { stream: stream as u32, shape, values })).collect()
 }
 
 #[derive(Clone, Copy)]

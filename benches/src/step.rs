@@ -1,12 +1,12 @@
 //! Whole training steps on random tokens.
 
-use std::{ops::Range, path::Path};
+use std::{fmt, ops::Range, path::Path};
 
 use bitfit_bert::data::{Kind, Labels};
-use bitfit_bert::heads::{PairEncoding, Pooling, SpanSettings, Targets, TaskSpec};
+use bitfit_bert::heads::{Masking, MaskingOptions, PairEncoding, Pooling, SpanSettings, Targets, TaskSpec};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions};
-use bitfit_bert::tokenize::{Encoding, ReadToken, Window};
+use bitfit_bert::tokenize::{Encoding, MaskVocabulary, ReadToken, Window};
 use bitfit_bert::train::Examples;
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::optim::{AdamW, ArenaOptimizer};
@@ -16,6 +16,33 @@ use crate::{MAX_TOKENS, Size, checkpoint};
 
 /// The number of tags, that of Universal Dependencies.
 const TAGS: usize = 17;
+/// The mask token of BERT's vocabulary, and its ids from which random texts are drawn.
+const MASK: u32 = 103;
+const WORDS: Range<u32> = 1000..30_000;
+
+/// What a step learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Two classes of texts, read out by this.
+    Classes(Pooling),
+    /// A tag for each token.
+    Tags,
+    /// An answer in each sequence.
+    Answers,
+    /// The tokens behind masks, 15 of 100.
+    MaskedTokens,
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Classes(pooling) => write!(f, "classes, {pooling}"),
+            Self::Tags => f.write_str("tags"),
+            Self::Answers => f.write_str("answers"),
+            Self::MaskedTokens => f.write_str("masked tokens"),
+        }
+    }
+}
 
 /// A model with everything that training steps need.
 pub struct Step<D: Backend> {
@@ -28,41 +55,57 @@ pub struct Step<D: Backend> {
 }
 
 impl<D: Backend> Step<D> {
-    /// Training with `method` on random tokens: one sequence of each length, two classes read out by `pooling`, or what
-    /// is read at tokens: a tag for each, or an answer in each sequence. Dropout is the checkpoint's.
+    /// Training with `method` on random tokens: one sequence of each length. Dropout is the checkpoint's.
     ///
     /// # Panics
     /// When the bench's model cannot be written or built.
-    pub fn new(device: D, size: Size, pooling: Pooling, method: Method, dir: &Path, lengths: &[usize]) -> Self {
-        let base = Base::open(&device, &checkpoint(size, dir)).expect("the bench's model");
-        let mut options = classes(2, pooling);
+    pub fn new(device: D, size: Size, task: Task, method: Method, dir: &Path, lengths: &[usize]) -> Self {
+        let base = Base::open(&device, &checkpoint(size, dir)).expect("the bench's model; one of before is in the way");
         let mut random = Random::new(2, 0);
         let mut encodings: Vec<Encoding> = lengths.iter().map(|&len| random_text(&mut random, len)).collect();
-        let targets = match pooling {
-            Pooling::Tokens => {
-                options = classes(TAGS, pooling);
-                options.spec.kind = Kind::Tag;
-                let every_token = |len| (0..len).map(|token| ReadToken { token, word: token }).collect();
-                encodings.iter_mut().for_each(|encoding| encoding.read = every_token(encoding.ids.len()));
-                let mut tags = |&len: &usize| (0..len).map(|_| random.below(TAGS as u32) as usize).collect();
-                Targets::Tags(lengths.iter().map(&mut tags).collect())
+        let read_all = |encodings: &mut [Encoding]| {
+            for encoding in encodings {
+                encoding.read = (0..encoding.ids.len()).map(|token| ReadToken { token, word: token }).collect();
             }
-            Pooling::EveryToken => {
-                (options.spec.kind, options.spec.labels, options.spec.pairs) = (Kind::Span, None, true);
-                options.spec.span = Some(SpanSettings { stride: 0, unanswerable: false });
+        };
+        let (mut options, examples) = match task {
+            Task::Classes(pooling) => {
+                let targets = lengths.iter().map(|_| random.below(2) as usize).collect();
+                (classes(2, pooling), Examples::new(encodings, Targets::Classes(targets)))
+            }
+            Task::Tags => {
+                read_all(&mut encodings);
+                let mut tags = |&len: &usize| (0..len).map(|_| random.below(TAGS as u32) as usize).collect();
+                let targets = lengths.iter().map(&mut tags).collect();
+                let mut options = classes(TAGS, Pooling::Tokens);
+                options.spec.kind = Kind::Tag;
+                (options, Examples::new(encodings, Targets::Tags(targets)))
+            }
+            Task::Answers => {
                 for encoding in &mut encodings {
                     encoding.window = Some(Window { tokens: encoding.ids.len(), ..Window::default() });
                 }
-                Targets::Spans(lengths.iter().map(|&len| [random.below(len as u32); 2]).collect())
+                let targets = lengths.iter().map(|&len| [random.below(len as u32); 2]).collect();
+                let mut options = classes(2, Pooling::EveryToken);
+                (options.spec.kind, options.spec.labels, options.spec.pairs) = (Kind::Span, None, true);
+                options.spec.span = Some(SpanSettings { stride: 0, unanswerable: false });
+                (options, Examples::new(encodings, Targets::Spans(targets)))
             }
-            _ => Targets::Classes(lengths.iter().map(|_| random.below(2) as usize).collect()),
+            Task::MaskedTokens => {
+                read_all(&mut encodings);
+                let vocabulary = MaskVocabulary { mask: MASK, ordinary: WORDS.collect() };
+                let masking = Masking::of_evaluation(MaskingOptions::default(), vocabulary);
+                let mut options = classes(2, Pooling::Tokens);
+                (options.spec.kind, options.spec.labels) = (Kind::MaskedLm, None);
+                (options, masking.once(&encodings, 0))
+            }
         };
         options.method = method;
         let model = Model::new(&base, &options).expect("the bench's model");
         Self {
             optimizer: ArenaOptimizer::new(model.arena(), AdamW::default()).expect("an optimizer"),
             gradient: model.arena().gradient().expect("a gradient"),
-            examples: Examples::new(encodings, targets),
+            examples,
             model,
             step: 0,
         }
@@ -100,7 +143,7 @@ impl<D: Backend> Step<D> {
 
 /// A text of random word pieces.
 pub fn random_text(random: &mut Random, tokens: usize) -> Encoding {
-    let ids = (0..tokens).map(|_| 1000 + random.below(29_000)).collect();
+    let ids = (0..tokens).map(|_| WORDS.start + random.below(WORDS.len() as u32)).collect();
     Encoding { ids, type_ids: vec![0; tokens], ..Encoding::default() }
 }
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use benches::{MAX_TOKENS, SIZES, Size, Step};
+use benches::{MAX_TOKENS, SIZES, Size, Step, Task};
 use bitfit_bert::heads::Pooling;
 use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::{Backend, Cpu, Precision};
@@ -159,7 +159,7 @@ fn measure<D: Backend>(
     memory: impl Fn(&D) -> Option<u64>,
 ) {
     let models = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    let mut step = Step::new(device, size, pooling, method.clone(), &models, &steps.lengths);
+    let mut step = Step::new(device, size, Task::Classes(pooling), method.clone(), &models, &steps.lengths);
     println!("{{}}");
     for batch in steps.batches.iter().cycle().take(warm) {
         step.run_batch(batch.clone());

@@ -34,7 +34,7 @@ pub use driver::{MC, NC, Output};
 pub use epilogue::{Bias, BiasGelu, Epilogue, MulColumnSum, NoEpilogue, StoreBf16};
 pub use general::{PackedMatrix, gemm, multiply};
 pub use kernel::{Operand, Pair};
-pub use pack::transpose;
+pub use pack::{transpose, transpose_block};
 pub use view::{MatMut, MatRef};
 pub use weights::{PackedWeight, forward, forward_view, input_gradient, input_gradient_view};
 

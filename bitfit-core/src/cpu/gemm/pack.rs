@@ -283,6 +283,12 @@ pub fn transpose(isa: Isa, from: MatRef<'_>, to: &mut [f32], stride: usize) {
     const COLUMNS: usize = 64;
     to.par_chunks_mut(COLUMNS * stride).enumerate().for_each(|(i, words)| {
         let columns = i * COLUMNS..from.cols().min((i + 1) * COLUMNS);
-        simd::dispatch(isa, Transpose { rows: from.part(0..from.rows(), columns), words, stride });
+        transpose_block(isa, from.part(0..from.rows(), columns), words, stride);
     });
+}
+
+/// As [`transpose`], in the calling thread.
+pub fn transpose_block(isa: Isa, from: MatRef<'_>, to: &mut [f32], stride: usize) {
+    assert!(from.rows() <= stride, "rows of a transpose");
+    simd::dispatch(isa, Transpose { rows: from, words: to, stride });
 }

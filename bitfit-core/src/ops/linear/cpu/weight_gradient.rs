@@ -4,7 +4,7 @@
 //! |---|---|
 //! | all, or many rows or columns | one product `dyᵀ · x` of dy or x, or of the chosen columns of them, on the packed kernels |
 //! | a few rows or columns | sums of the rows of x or dy, weighted by the chosen columns of the other: one pass over it |
-//! | elements | dot products of rows of dyᵀ and xᵀ, which are made once; of a few elements, of the columns in place |
+//! | elements | dot products of columns, transposed a few tokens at a time; of a few elements, of the columns in place |
 //!
 //! In bfloat16, two tokens that follow each other share a word, so that the products run along the tokens.
 
@@ -122,6 +122,15 @@ impl<'a> Columns<'a> {
         }
         (to, steps)
     }
+
+    /// The columns of some tokens as words, as [`words`](Self::words) makes them, in rows of `to`; those that are left
+    /// of it are zero.
+    fn words_of<T: Float>(&self, isa: Isa, tokens: Range<usize>, to: &mut [f32]) {
+        match self.data {
+            Elements::F32(data) => words_of::<f32, T>(isa, data, self, tokens, to),
+            Elements::Bf16(data) => words_of::<half::bf16, T>(isa, data, self, tokens, to),
+        }
+    }
 }
 
 /// Writes the chosen columns of rows of `cols` elements.
@@ -134,13 +143,18 @@ pub(super) fn select<T: Float>(from: &[T], cols: usize, first: usize, chosen: &[
 }
 
 fn words<A: Float, T: Float>(isa: Isa, from: &[A], columns: &Columns<'_>, to: &mut [f32]) {
-    let (cols, range) = (columns.cols, columns.first..columns.first + columns.len);
     let tokens = TOKENS * T::PER_STEP;
     let blocks = to.par_chunks_mut(TOKENS * columns.len).enumerate();
     blocks.for_each(|(i, to)| {
-        let from = &from[from.len().min(i * tokens * cols)..from.len().min((i + 1) * tokens * cols)];
-        simd::dispatch(isa, Words::<A, T> { from, cols, range: range.clone(), to, element: PhantomData });
+        let rows = columns.tokens();
+        words_of::<A, T>(isa, from, columns, rows.min(i * tokens)..rows.min((i + 1) * tokens), to);
     });
+}
+
+fn words_of<A: Float, T: Float>(isa: Isa, from: &[A], columns: &Columns<'_>, tokens: Range<usize>, to: &mut [f32]) {
+    let (cols, range) = (columns.cols, columns.first..columns.first + columns.len);
+    let from = &from[tokens.start * cols..tokens.end * cols];
+    simd::dispatch(isa, Words::<A, T> { from, cols, range, to, element: PhantomData });
 }
 
 /// Copies columns of rows, or of pairs of rows; rows past the last one are zero.
@@ -289,41 +303,75 @@ fn elements_of(isa: Isa, precision: Precision, a: Columns<'_>, b: Columns<'_>, e
     }
 }
 
+/// Tokens of a task of dot products. Fixed, so that sums do not depend on the number of threads.
+const DOT_TOKENS: usize = 128;
+
+/// Both operands are transposed in pieces of [`STEPS`] words a column, one cache line, which stay in the second-level
+/// cache while every element reads its two columns of them.
 fn dot_products<T: Float>(isa: Isa, a: Columns<'_>, b: Columns<'_>, elements: &[u32], dw: &mut [f32]) {
-    /// Elements of a task.
-    const ELEMENTS: usize = 64;
-    let ((left, steps), (right, _)) = (transposed::<T>(isa, a), transposed::<T>(isa, b));
-    dw.par_chunks_mut(ELEMENTS).zip(elements.par_chunks(ELEMENTS)).for_each(|(dw, elements)| {
-        for (dw, &element) in dw.iter_mut().zip(elements) {
-            let (row, col) = (element as usize / b.len, element as usize % b.len);
-            let (a, b) = (&left[row * steps..][..steps], &right[col * steps..][..steps]);
-            *dw += simd::dispatch(isa, Dot::<T::Word> { a, b, element: PhantomData });
+    let places: Vec<[u32; 2]> =
+        elements.iter().map(|&element| [element / b.len as u32, element % b.len as u32]).collect();
+    let tasks = a.tokens().div_ceil(DOT_TOKENS);
+    let mut partial = ThreadScratch::unspecified(tasks * elements.len());
+    partial.par_chunks_exact_mut(elements.len()).enumerate().for_each(|(task, dots)| {
+        let tokens = task * DOT_TOKENS..a.tokens().min((task + 1) * DOT_TOKENS);
+        let mut sums = ThreadScratch::filled(elements.len() * STEPS, 0.0);
+        let mut words = ThreadScratch::unspecified(a.len.max(b.len) * STEPS);
+        let mut left = ThreadScratch::unspecified(a.len * STEPS);
+        let mut right = ThreadScratch::unspecified(b.len * STEPS);
+        for first in tokens.clone().step_by(STEPS * T::PER_STEP) {
+            let tokens = first..tokens.end.min(first + STEPS * T::PER_STEP);
+            for (columns, to) in [(a, &mut left), (b, &mut right)] {
+                let words = &mut words[..columns.len * STEPS];
+                columns.words_of::<T>(isa, tokens.clone(), words);
+                gemm::transpose_block(isa, MatRef::new(words, columns.len), to, STEPS);
+            }
+            let (a, b, sums) = (&left[..], &right[..], &mut sums[..]);
+            simd::dispatch(isa, AddDots::<T::Word> { a, b, places: &places, sums, element: PhantomData });
         }
+        simd::dispatch(isa, Reduce { sums: &sums, to: dots });
     });
+    sum_columns(&partial, dw);
 }
 
-/// The sum of the products of words.
-struct Dot<'a, T> {
+/// `sums[e] += a[row] ∘ b[col]` for the place `[row, col]` of each element, all of [`STEPS`] words.
+struct AddDots<'a, T> {
     a: &'a [f32],
     b: &'a [f32],
+    places: &'a [[u32; 2]],
+    sums: &'a mut [f32],
     element: PhantomData<T>,
 }
 
-impl<T: Operand> Kernel for Dot<'_, T> {
-    type Output = f32;
+impl<T: Operand> Kernel for AddDots<'_, T> {
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        // Steps are a multiple of 16, so that every vector is whole and there are four sums.
-        let mut sums = [s.zero(); 4];
-        for first in (0..self.a.len()).step_by(4 * S::LANES) {
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let at = first + i * S::LANES;
-                if at < self.a.len() {
-                    *sum = T::multiply(s, s.load(&self.a[at..]), s.load(&self.b[at..]), *sum);
-                }
+    fn run<S: Simd>(self, s: S) {
+        for (&[row, col], sums) in self.places.iter().zip(self.sums.chunks_exact_mut(STEPS)) {
+            let (a, b) = (&self.a[row as usize * STEPS..][..STEPS], &self.b[col as usize * STEPS..][..STEPS]);
+            for at in (0..STEPS).step_by(S::LANES) {
+                let sum = T::multiply(s, s.load(&a[at..]), s.load(&b[at..]), s.load(&sums[at..]));
+                store(s, sums, at, sum);
             }
         }
-        s.reduce_sum(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])))
+    }
+}
+
+/// The sum of each [`STEPS`] values.
+struct Reduce<'a> {
+    sums: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl Kernel for Reduce<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (sums, to) in self.sums.chunks_exact(STEPS).zip(self.to) {
+            let vectors = (0..STEPS).step_by(S::LANES).map(|at| s.load(&sums[at..]));
+            *to = s.reduce_sum(vectors.fold(s.zero(), |sum, part| s.add(sum, part)));
+        }
     }
 }
