@@ -65,7 +65,7 @@ enum Decoder {
     Lengths { lengths: Deltas, at: usize },
     /// As many bytes of the text before, and then those of a text.
     Prefixes { prefixes: Deltas, lengths: Deltas, at: usize, last: Vec<u8> },
-    /// The first bytes of all numbers, then the second ones, and so on: `count` from `start` on, of which `next` is read
+    /// The first bytes of all numbers, then the second ones, and so on: `count` from `start` on, of which `next` is the
     /// next.
     Split { start: usize, count: usize, next: usize },
 }

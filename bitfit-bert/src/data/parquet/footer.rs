@@ -10,8 +10,8 @@ use super::thrift::{Input, Kind};
 const MAGIC: &[u8] = b"PAR1";
 /// The end of a file whose footer is encrypted.
 const ENCRYPTED: &[u8] = b"PARE";
-/// The most leaves that the columns of a file may have.
-const MAX_LEAVES: usize = 1 << 16;
+/// The most nodes that a schema may have: its columns, those in columns, and what has them.
+const MAX_NODES: usize = 1 << 16;
 
 /// What a file has.
 pub(super) struct Footer {
@@ -68,8 +68,6 @@ pub(super) struct Chunk {
     size: u64,
     data_page: u64,
     dictionary_page: u64,
-    is_external: bool,
-    is_encrypted: bool,
     /// The numbers of the fields that it has, a bit each.
     seen: u16,
 }
@@ -88,10 +86,19 @@ impl Footer {
         let size = u32::from_le_bytes([file[tail], file[tail + 1], file[tail + 2], file[tail + 3]]) as usize;
         let start = tail.checked_sub(size).filter(|&start| start >= MAGIC.len());
         let start = start.ok_or_else(|| unsound(format!("a footer of {size} bytes has no place in it")))?;
-        let (mut elements, mut groups) = (None, None);
+        let (mut elements, mut groups, mut nodes) = (None, None, 0);
+        let mut element = |input: &mut Input<'_>, kind| {
+            nodes += 1;
+            let is_too_large = nodes > MAX_NODES;
+            if is_too_large {
+                Err(unsupported(format!("more than {MAX_NODES} columns")))
+            } else {
+                Element::read(input, kind)
+            }
+        };
         Input::new(&file[start..tail]).fields(|input, id, kind| {
             match id {
-                2 => elements = Some(input.structures(kind, Element::read)?),
+                2 => elements = Some(input.structures(kind, &mut element)?),
                 4 => groups = Some(input.structures(kind, RowGroup::read)?),
                 8 => return Err(unsupported("encryption")),
                 _ => return Ok(false),
@@ -127,9 +134,6 @@ fn columns(elements: Vec<Element>) -> Read<(Vec<Column>, usize)> {
                 Some(_) => leaves += 1,
                 None => below = below.checked_add(element.children).ok_or_else(missing)?,
             }
-        }
-        if leaves > MAX_LEAVES {
-            return Err(unsupported(format!("more than {MAX_LEAVES} columns")));
         }
     }
     match elements.next() {
@@ -305,15 +309,6 @@ impl RowGroup {
     /// The chunk of a column, and its bytes in the file, whose footer begins at `end`.
     pub(super) fn chunk<'a>(&self, column: &Column, file: &'a [u8], end: usize) -> Read<(Chunk, &'a [u8])> {
         let Some(chunk) = self.chunks.get(column.leaf) else { return Err(unsound("a row group lacks the column")) };
-        if chunk.is_external {
-            return Err(unsupported("columns in other files"));
-        }
-        if chunk.is_encrypted {
-            return Err(unsupported("encryption"));
-        }
-        if chunk.seen & Chunk::REQUIRED != Chunk::REQUIRED {
-            return Err(unsound("a row group does not say where the column's pages are"));
-        }
         if Some(chunk.physical) != column.physical {
             return Err(unsound("the column's type is not the same in the schema and in a row group"));
         }
@@ -340,16 +335,17 @@ impl Chunk {
         let mut chunk = Self::default();
         input.structure(kind, |input, id, kind| {
             match id {
-                1 => chunk.is_external = !input.binary(kind)?.is_empty(),
+                1 if !input.binary(kind)?.is_empty() => return Err(unsupported("columns in other files")),
+                1 => {}
                 3 => chunk.read_metadata(input, kind)?,
-                8 | 9 => {
-                    chunk.is_encrypted = true;
-                    return Ok(false);
-                }
+                8 | 9 => return Err(unsupported("encryption")),
                 _ => return Ok(false),
             }
             Ok(true)
         })?;
+        if chunk.seen & Self::REQUIRED != Self::REQUIRED {
+            return Err(unsound("a row group does not say where the pages of a column are"));
+        }
         Ok(chunk)
     }
 
