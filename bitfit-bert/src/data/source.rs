@@ -40,8 +40,8 @@ impl<'a> Source<'a> {
         while without_bom(&start).len() < start.len() {
             start.drain(..3);
         }
-        // The line ends of the first Macintosh, which some programs still write.
-        if start.contains(&b'\r') && !start.contains(&b'\n') {
+        // The line ends of the first Macintosh, which some programs still write. The bytes of a Parquet file are none.
+        if !start.starts_with(b"PAR1") && start.contains(&b'\r') && !start.contains(&b'\n') {
             start.iter_mut().for_each(modern);
             rest = Box::new(BufReader::with_capacity(START as usize, LineFeeds(rest)));
         }

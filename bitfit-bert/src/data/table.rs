@@ -172,6 +172,12 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
+    /// Makes room for that many examples.
+    #[cfg(feature = "parquet")]
+    pub(super) fn reserve(&mut self, count: usize) {
+        self.examples.reserve_exact(count);
+    }
+
     /// The names of the columns of the texts and of the labels.
     #[cfg(feature = "parquet")]
     pub(super) fn columns(&self) -> (&[String], Vec<&String>) {

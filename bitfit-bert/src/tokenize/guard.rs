@@ -1,4 +1,5 @@
-//! Calls into the tokenizers crate in which a panic becomes an error instead of ending the process.
+//! Calls into the tokenizers crate in which a panic becomes an error instead of ending the process. The decoder of zstd
+//! in Parquet files is called in the same way.
 //!
 //! Known causes of panics are checked when a tokenizer is opened (`check.rs`). This is the last resort for unknown
 //! ones, such as an untested combination of a normalizer and a text.

@@ -29,6 +29,7 @@ mod data;
 mod exports;
 mod head_file;
 mod index;
+mod parquet;
 mod pytorch;
 mod questions;
 mod tagged;

@@ -138,7 +138,8 @@ pub struct ReadArgs {
     /// jsonl (a list of words and one of tags, or a text with labelled spans of characters, as the same tools export
     /// it), which is found by looking at the file.
     /// Questions with a context and answers are in jsonl: SQuAD's files, or rows with id, question, context and
-    /// answers. parquet needs a build with the feature of that name. What is packed with gzip is unpacked.
+    /// answers. Of parquet, columns of strings are read, and for the labels also integers, floats and booleans. What is
+    /// packed with gzip is unpacked.
     #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]
     pub format: Option<Format>,
 

@@ -97,3 +97,30 @@ fn an_export_is_read_and_what_is_skipped_is_reported() {
     let answers = fixture.run("predict -q --task-file out/task.safetensors --input annotations.jsonl").succeeded();
     assert_eq!(answers.lines().count(), 3);
 }
+
+#[test]
+#[cfg(feature = "parquet")]
+fn parquet_is_read_by_name_and_by_its_first_bytes() {
+    let fixture = Fixture::new();
+    let file = include_bytes!("../../../bitfit-bert/tests/goldens/parquet/snappy.parquet");
+    fixture.write("rows.parquet", file);
+    fixture.write("rows", file);
+    let plan = trains(&fixture, "rows.parquet --eval rows");
+    assert!(plan.contains("rows: Parquet\n"), "{plan}");
+    let run = fixture.run("predict --task-file out/task.safetensors --input rows.parquet");
+    assert_eq!((run.code, run.stdout.lines().count()), (Some(0), 300), "{}", run.stderr);
+    fixture.write("cut.parquet", &file[..file.len() / 2]);
+    for (flags, expected) in [
+        (
+            "rows.parquet --text integer",
+            "error: rows.parquet: the column \"integer\" is not one of strings; its type is INT64; choose another (--text)\n",
+        ),
+        (
+            "cut.parquet",
+            "error: cut.parquet: not a sound Parquet file: it does not begin and end with PAR1; it may be cut short\n",
+        ),
+    ] {
+        let run = fixture.run(&format!("finetune -q --model model --out other --train {flags}"));
+        assert_eq!(run.stderr, expected);
+    }
+}
