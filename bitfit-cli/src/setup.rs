@@ -69,7 +69,10 @@ fn cpu(precision: Precision) -> Result<Cpu> {
     let precision = match precision {
         Precision::F32 => bitfit_core::Precision::F32,
         Precision::Bf16 => bitfit_core::Precision::Bf16,
-        Precision::Tf32 => bail!("--precision tf32: only a GPU supports it; use f32 or bf16, or add --device cuda"),
+        Precision::Int8 => bitfit_core::Precision::Int8,
+        Precision::Tf32 => {
+            bail!("--precision tf32: only a GPU supports it; use f32, bf16 or int8, or add --device cuda")
+        }
     };
     Ok(Cpu::default().with_precision(precision))
 }
@@ -80,6 +83,9 @@ fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
         Precision::F32 => device,
         Precision::Tf32 => device.with_tf32(),
         Precision::Bf16 => device.with_precision(bitfit_core::Precision::Bf16),
+        Precision::Int8 => {
+            bail!("--precision int8: only a CPU supports it; use f32, tf32 or bf16, or leave out --device")
+        }
     })
 }
 

@@ -44,7 +44,7 @@ fn what_is_missing_is_an_error_that_names_it() {
 
 #[test]
 fn the_name_says_which_gpu_and_which_precision() {
-    let [Some(f32), Some(bf16)] = Precision::ALL.map(common::device) else { return };
+    let [Some(f32), Some(bf16)] = [Precision::F32, Precision::Bf16].map(common::device) else { return };
     for (device, precision) in [(f32.clone().with_tf32(), "tf32"), (f32, "f32"), (bf16, "bf16")] {
         let name = device.name();
         assert!(name.starts_with("cuda:0 (") && name.ends_with(&format!(", {precision})")), "{name}");

@@ -95,6 +95,11 @@ fn in_bfloat16_logits_and_gradients_are_pytorchs_within_its_rounding() {
 }
 
 #[test]
+fn in_int8_logits_and_gradients_are_pytorchs_within_its_rounding() {
+    cpus(Precision::Int8).for_each(|cpu| cases(&cpu).for_each(|case| case.check_int8()));
+}
+
+#[test]
 fn on_a_gpu_logits_gradients_and_adamw_steps_are_pytorchs() {
     if let Some(gpu) = gpu(Precision::F32) {
         cases(&gpu).for_each(Case::check);

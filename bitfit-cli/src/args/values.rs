@@ -116,6 +116,8 @@ pub enum Precision {
     Tf32,
     /// bfloat16 for weights and saved activations; sums, statistics and trainable values are f32
     Bf16,
+    /// As bf16, with frozen weights and what they are multiplied with in 8 bits; only on a CPU
+    Int8,
 }
 
 /// The name of a value, as a user writes it.

@@ -119,6 +119,19 @@ pub(crate) enum Elements<'a> {
     Bf16(&'a [bf16]),
 }
 
+impl<'a> Elements<'a> {
+    /// The elements as f32.
+    ///
+    /// # Panics
+    /// If they are of another type.
+    pub fn f32(self) -> &'a [f32] {
+        match self {
+            Self::F32(elements) => elements,
+            Self::Bf16(_) => panic!("bfloat16 read as f32"),
+        }
+    }
+}
+
 /// The elements of a mutable slice, with their type.
 pub(crate) enum ElementsMut<'a> {
     F32(&'a mut [f32]),

@@ -8,6 +8,7 @@ mod buffer;
 mod float;
 #[doc(hidden)]
 pub mod gemm;
+mod matrix;
 mod rows;
 #[doc(hidden)]
 pub mod simd;
@@ -19,12 +20,12 @@ pub use buffer::Buffer;
 pub use float::Float;
 use float::accumulate;
 pub(crate) use float::{Elements, ElementsMut};
-use gemm::PackedWeight;
+pub use matrix::Matrix;
 pub(crate) use rows::{ELEMENT_BLOCK, ROW_BLOCK, blocks, blocks_of, load, optional_blocks, store, sum_columns};
 pub use simd::{Isa, UnsupportedIsa};
 
 use crate::{
-    DType, Device, Error, HostTensor, Precision, Result,
+    Device, Error, HostTensor, Precision, Result,
     backend::{Slice, SliceMut},
     memory::ThreadScratch,
 };
@@ -34,15 +35,6 @@ use crate::{
 pub struct Cpu {
     isa: Isa,
     precision: Precision,
-}
-
-/// A weight, packed for products of one element type.
-#[derive(Debug)]
-pub enum Matrix {
-    /// For products of f32.
-    F32(PackedWeight),
-    /// For products of bfloat16 with f32 sums.
-    Bf16(PackedWeight<bf16>),
 }
 
 impl Cpu {
@@ -127,19 +119,14 @@ impl Device for Cpu {
     }
 
     fn lay_out(&self, parts: &[HostTensor], precision: Precision) -> Result<Matrix> {
-        let in_features = parts.first().map_or(0, |part| part.shape()[1]);
-        let data: Vec<&[f32]> = parts.iter().map(HostTensor::data).collect();
-        let out_features = data.iter().map(|part| part.len()).sum::<usize>() / in_features.max(1);
-        Ok(match precision.weight_dtype() {
-            DType::F32 => Matrix::F32(PackedWeight::new(self.isa, &data, out_features, in_features)),
-            DType::Bf16 => Matrix::Bf16(PackedWeight::new(self.isa, &data, out_features, in_features)),
-        })
+        Ok(Matrix::new(self, parts, precision))
     }
 
     fn write_rows(&self, from: Slice<'_, Self>, to: &mut Matrix, first_row: usize) -> Result<()> {
         match to {
             Matrix::F32(weight) => weight.write_rows(from.f32(), first_row),
             Matrix::Bf16(weight) => weight.write_rows(from.f32(), first_row),
+            Matrix::Int8(weight) => unreachable!("{weight:?} is frozen"),
         }
         Ok(())
     }
@@ -148,6 +135,7 @@ impl Device for Cpu {
         match to {
             Matrix::F32(weight) => weight.write_elements(from.f32(), at, first_row),
             Matrix::Bf16(weight) => weight.write_elements(from.f32(), at, first_row),
+            Matrix::Int8(weight) => unreachable!("{weight:?} is frozen"),
         }
         Ok(())
     }
@@ -198,8 +186,8 @@ impl Device for Cpu {
 
 impl Cpu {
     /// Calls `work` with a matrix in bfloat16, which is rounded first if it is f32.
-    pub(crate) fn with_bf16<R>(&self, x: &Slice<'_, Self>, work: impl FnOnce(&[bf16]) -> R) -> R {
-        let from = match x.elements() {
+    pub(crate) fn with_bf16<R>(&self, x: Elements<'_>, work: impl FnOnce(&[bf16]) -> R) -> R {
+        let from = match x {
             Elements::Bf16(x) => return work(x),
             Elements::F32(x) => x,
         };

@@ -80,7 +80,8 @@ impl<D: Device> ArenaBuilder<D> {
     }
 
     /// Lays out the row-wise concatenation of `parts`, each `[out_i, in]`, as a weight for products of the given
-    /// precision, and registers those of its tensors that are new and have trainable entries.
+    /// precision, or of [`Precision::of_trained_weights`] if something of it trains, and registers those of its tensors
+    /// that are new and have trainable entries.
     ///
     /// # Errors
     /// [`Error::Shape`] if a part is not a matrix, the parts differ in their columns, or there are no rows or columns;
@@ -111,6 +112,7 @@ impl<D: Device> ArenaBuilder<D> {
         if matrix_parts.iter().all(|part| part.trainable.is_none()) {
             return Ok(FrozenMatrix::with_precision(&self.device, &tensors, precision)?.into());
         }
+        let precision = precision.of_trained_weights();
         let matrix = self.device.lay_out(&tensors, precision)?;
         let of_entry = |part: &MatrixPart| Some((part.rows.start, part.trainable.as_ref()?.entry));
         self.matrices.push(LaidOut { matrix, parts: matrix_parts.iter().filter_map(of_entry).collect() });

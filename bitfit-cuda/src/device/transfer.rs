@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bitfit_core::{
-    DType, Device, HostTensor, Precision, Result,
+    DType, Device, Error, HostTensor, Precision, Result,
     backend::{Slice, SliceMut},
 };
 
@@ -95,7 +95,15 @@ impl Device for Cuda {
     }
 
     fn lay_out(&self, parts: &[HostTensor], precision: Precision) -> Result<Matrix> {
-        Matrix::new(self, parts, precision.weight_dtype())
+        let dtype = match precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::Bf16,
+            Precision::Int8 => {
+                let reason = "products of int8 are not supported on a GPU; choose f32 or bf16".into();
+                return Err(Error::Device { device: self.name(), reason });
+            }
+        };
+        Matrix::new(self, parts, dtype)
     }
 
     fn write_rows(&self, from: Slice<'_, Self>, to: &mut Matrix, first_row: usize) -> Result<()> {

@@ -45,7 +45,7 @@ const KC: usize = 512;
 const KC_UNSPLIT: usize = 768;
 
 /// The number of blocks below which they are made narrower.
-const MIN_BLOCKS: usize = 64;
+pub(super) const MIN_BLOCKS: usize = 64;
 
 /// Multiply-adds up to which one thread computes the whole product. A product with fewer than four rows counts as one
 /// of four, because reading the weight takes as long.
@@ -195,7 +195,7 @@ pub(super) fn k_parts<T: Operand>(k: usize, unsplit: usize, kc: usize) -> impl I
 }
 
 /// Splits rows into tiles of at most `mr` rows, of sizes as equal as possible: `(first, count)`.
-fn row_tiles(rows: &Range<usize>, mr: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+pub(super) fn row_tiles(rows: &Range<usize>, mr: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
     let tiles = rows.len().div_ceil(mr).max(1);
     let (start, len) = (rows.start, rows.len());
     (0..tiles).map(move |i| (start + len * i / tiles, len * (i + 1) / tiles - len * i / tiles))

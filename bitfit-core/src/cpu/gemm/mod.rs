@@ -1,6 +1,8 @@
-//! Matrix products on the CPU (GEMM), row-major, with f32 or bfloat16 operands and f32 sums.
+//! Matrix products on the CPU (GEMM), row-major, with f32 or bfloat16 operands and f32 sums, and for
+//! frozen weights with int8 operands and 32-bit integer sums.
 //!
 //! - [`PackedWeight`]: a frozen weight, packed once; [`forward`] and [`input_gradient`] read activations in place.
+//! - [`Int8Weight`]: a frozen weight in int8, and [`QuantizedRows`] that it is multiplied with.
 //! - [`gemm`] and [`PackedMatrix`]: all other products.
 //! - [`Epilogue`]: work on each block of the result while it is in cache.
 //!
@@ -24,6 +26,7 @@ mod block;
 mod driver;
 mod epilogue;
 mod general;
+mod int8;
 mod kernel;
 mod pack;
 mod view;
@@ -33,6 +36,7 @@ pub use block::{Aux, Block, ColumnPartials};
 pub use driver::{MC, NC, Output};
 pub use epilogue::{Bias, BiasGelu, Epilogue, MulColumnSum, NoEpilogue, StoreBf16};
 pub use general::{PackedMatrix, gemm, multiply};
+pub use int8::{Int8Weight, QuantizedRows};
 pub use kernel::{Operand, Pair};
 pub use pack::{transpose, transpose_block};
 pub use view::{MatMut, MatRef};

@@ -6,8 +6,8 @@ use crate::{
     Cpu, Result,
     backend::SliceMut,
     cpu::{
-        Matrix,
-        gemm::{self, BiasGelu, MatMut, MatRef, MulColumnSum, NoEpilogue, Output, StoreBf16},
+        Elements, Matrix,
+        gemm::{BiasGelu, MatMut, MulColumnSum, NoEpilogue, Output, StoreBf16},
     },
     tape::ColumnSums,
 };
@@ -20,25 +20,22 @@ impl FeedForward for Cpu {
         derivative: Option<SliceMut<'_, Self>>,
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
-        let (isa, bias) = (self.isa(), input.bias.f32());
-        match (input.up, input.down) {
-            (Matrix::F32(up), Matrix::F32(down)) => {
-                let hidden = hidden.f32();
-                let gelu = BiasGelu::new(bias, derivative.map(SliceMut::f32));
-                gemm::forward(isa, input.x.f32(), up, hidden, false, &gelu);
-                gemm::forward(isa, hidden, down, y.f32(), false, &NoEpilogue);
-            }
-            (Matrix::Bf16(up), Matrix::Bf16(down)) => {
-                let hidden = hidden.bf16();
-                let gelu = BiasGelu::new(bias, derivative.map(SliceMut::bf16));
-                let gelu = StoreBf16::new(gelu, MatMut::new(&mut *hidden, up.out_features()));
-                self.with_bf16(&input.x, |x| {
-                    gemm::forward_view(isa, MatRef::new(x, up.in_features()), up, Output::Discard, &gelu);
-                });
-                let y = StoreBf16::new(NoEpilogue, MatMut::new(y.bf16(), down.out_features()));
-                gemm::forward_view(isa, MatRef::new(hidden, down.in_features()), down, Output::Discard, &y);
-            }
-            _ => unreachable!("the tape refuses weights of different types"),
+        let bias = input.bias.f32();
+        let ffn = input.up.out_features();
+        if let Matrix::F32(_) = input.up {
+            let hidden = hidden.f32();
+            let gelu = BiasGelu::new(bias, derivative.map(SliceMut::f32));
+            let to = Output::Write(MatMut::new(&mut *hidden, ffn));
+            input.up.forward(self, input.x.elements(), to, &gelu);
+            let y = Output::Write(MatMut::new(y.f32(), input.down.out_features()));
+            input.down.forward(self, Elements::F32(hidden), y, &NoEpilogue);
+        } else {
+            let hidden = hidden.bf16();
+            let gelu = BiasGelu::new(bias, derivative.map(SliceMut::bf16));
+            let gelu = StoreBf16::new(gelu, MatMut::new(&mut *hidden, ffn));
+            input.up.forward(self, input.x.elements(), Output::Discard, &gelu);
+            let y = StoreBf16::new(NoEpilogue, MatMut::new(y.bf16(), input.down.out_features()));
+            input.down.forward(self, Elements::Bf16(hidden), Output::Discard, &y);
         }
         Ok(())
     }
@@ -50,41 +47,32 @@ impl FeedForward for Cpu {
         mut sums: ColumnSums<'_, Self, 1>,
         dx: Option<(SliceMut<'_, Self>, bool)>,
     ) -> Result<()> {
-        let isa = self.isa();
-        match (input.up, input.down) {
-            (Matrix::F32(up), Matrix::F32(down)) => {
-                let hidden = hidden.f32();
-                let slopes = MulColumnSum::new(input.derivative.f32(), down.in_features());
-                gemm::input_gradient(isa, input.dy.f32(), down, hidden, false, &slopes);
-                if let Some(sum) = sums.part(0, down.in_features()) {
-                    slopes.add_to(sum.f32());
-                }
-                if let Some((dx, accumulate)) = dx {
-                    gemm::input_gradient(isa, hidden, up, dx.f32(), accumulate, &NoEpilogue);
-                }
+        let ffn = input.down.in_features();
+        let input_gradient = |dz: Elements<'_>| {
+            if let Some((to, accumulate)) = dx {
+                let to = MatMut::new(to.f32(), input.up.in_features());
+                let to = if accumulate { Output::Accumulate(to) } else { Output::Write(to) };
+                input.up.input_gradient(self, dz, to, &NoEpilogue);
             }
-            (Matrix::Bf16(up), Matrix::Bf16(down)) => {
-                let hidden = hidden.bf16();
-                let slopes = MulColumnSum::new(input.derivative.bf16(), down.in_features());
-                let slopes = StoreBf16::new(slopes, MatMut::new(&mut *hidden, down.in_features()));
-                self.with_bf16(&input.dy, |dy| {
-                    gemm::input_gradient_view(
-                        isa,
-                        MatRef::new(dy, down.out_features()),
-                        down,
-                        Output::Discard,
-                        &slopes,
-                    );
-                });
-                let slopes = slopes.into_first();
-                if let Some(sum) = sums.part(0, down.in_features()) {
-                    slopes.add_to(sum.f32());
-                }
-                if let Some((dx, accumulate)) = dx {
-                    gemm::input_gradient(isa, hidden, up, dx.f32(), accumulate, &NoEpilogue);
-                }
+        };
+        if let Matrix::F32(_) = input.down {
+            let hidden = hidden.f32();
+            let slopes = MulColumnSum::new(input.derivative.f32(), ffn);
+            let to = Output::Write(MatMut::new(&mut *hidden, ffn));
+            input.down.input_gradient(self, input.dy.elements(), to, &slopes);
+            if let Some(sum) = sums.part(0, ffn) {
+                slopes.add_to(sum.f32());
             }
-            _ => unreachable!("the tape refuses weights of different types"),
+            input_gradient(Elements::F32(hidden));
+        } else {
+            let hidden = hidden.bf16();
+            let slopes = MulColumnSum::new(input.derivative.bf16(), ffn);
+            let slopes = StoreBf16::new(slopes, MatMut::new(&mut *hidden, ffn));
+            input.down.input_gradient(self, input.dy.elements(), Output::Discard, &slopes);
+            if let Some(sum) = sums.part(0, ffn) {
+                slopes.into_first().add_to(sum.f32());
+            }
+            input_gradient(Elements::Bf16(hidden));
         }
         Ok(())
     }

@@ -90,7 +90,8 @@ impl<D: Backend> Tape<'_, D> {
     /// [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shapes do not match; [`Error::Invalid`] if the weights have different precisions.
+    /// [`Error::Shape`] if the shapes do not match; [`Error::Invalid`] if one weight is f32 and the other is
+    /// not.
     pub fn feed_forward(&mut self, x: &Var<D>, up: &Weight<D>, bias: &Param<D>, down: &Weight<D>) -> Result<Var<D>> {
         let ([ffn, in_features], [out_features, down_features], rows) = (up.shape(), down.shape(), x.rows());
         if x.cols() != in_features {
@@ -102,8 +103,8 @@ impl<D: Backend> Tape<'_, D> {
         // The gradient of x is added to that of the residual stream, which is f32.
         let x = &self.to_f32(x)?;
         let precision = up.precision();
-        if precision != down.precision() {
-            return Err(Error::invalid("feed_forward", "the weights have different precisions"));
+        if precision.product_dtype() != down.precision().product_dtype() {
+            return Err(Error::invalid("feed_forward", "one weight is f32 and the other is not"));
         }
         if down_features != ffn {
             let found = [out_features, down_features];

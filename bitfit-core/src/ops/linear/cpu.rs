@@ -10,7 +10,7 @@ use crate::{
     backend::{Slice, SliceMut},
     cpu::{
         Elements, ElementsMut, Float, Matrix, ROW_BLOCK, blocks_of,
-        gemm::{self, Bias, MatMut, MatRef, NoEpilogue, Output, StoreBf16},
+        gemm::{Bias, MatMut, NoEpilogue, Output, StoreBf16},
         load,
         simd::{self, Isa, Kernel, Simd},
         store, sum_columns,
@@ -27,18 +27,21 @@ impl Linear for Cpu {
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
         let bias = ThreadScratch::concat(bias.iter().map(Slice::f32));
-        let isa = self.isa();
-        match (weight, &*bias) {
-            (Matrix::F32(w), []) => gemm::forward(isa, x.f32(), w, y.f32(), false, &NoEpilogue),
-            (Matrix::F32(w), bias) => gemm::forward(isa, x.f32(), w, y.f32(), false, &Bias(bias)),
-            (Matrix::Bf16(w), bias) => self.with_bf16(&x, |x| {
-                let x = MatRef::new(x, w.in_features());
-                let y = MatMut::new(y.bf16(), w.out_features());
-                match bias {
-                    [] => gemm::forward_view(isa, x, w, Output::Discard, &StoreBf16::new(NoEpilogue, y)),
-                    bias => gemm::forward_view(isa, x, w, Output::Discard, &StoreBf16::new(Bias(bias), y)),
+        match weight {
+            Matrix::F32(w) => {
+                let y = Output::Write(MatMut::new(y.f32(), w.out_features()));
+                match &*bias {
+                    [] => weight.forward(self, x.elements(), y, &NoEpilogue),
+                    bias => weight.forward(self, x.elements(), y, &Bias(bias)),
                 }
-            }),
+            }
+            Matrix::Bf16(_) | Matrix::Int8(_) => {
+                let y = MatMut::new(y.bf16(), weight.out_features());
+                match &*bias {
+                    [] => weight.forward(self, x.elements(), Output::Discard, &StoreBf16::new(NoEpilogue, y)),
+                    bias => weight.forward(self, x.elements(), Output::Discard, &StoreBf16::new(Bias(bias), y)),
+                }
+            }
         }
         Ok(())
     }
@@ -50,18 +53,17 @@ impl Linear for Cpu {
         dx: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()> {
-        let isa = self.isa();
+        let cols = weight.in_features();
         match (weight, dx.elements()) {
-            (Matrix::F32(w), ElementsMut::F32(dx)) => {
-                gemm::input_gradient(isa, dy.f32(), w, dx, accumulate, &NoEpilogue);
+            (_, ElementsMut::F32(dx)) => {
+                let dx = MatMut::new(dx, cols);
+                let to = if accumulate { Output::Accumulate(dx) } else { Output::Write(dx) };
+                weight.input_gradient(self, dy.elements(), to, &NoEpilogue);
             }
-            (Matrix::Bf16(w), ElementsMut::F32(dx)) => {
-                self.with_bf16(&dy, |dy| gemm::input_gradient(isa, dy, w, dx, accumulate, &NoEpilogue));
+            (Matrix::Bf16(_) | Matrix::Int8(_), ElementsMut::Bf16(dx)) => {
+                let to = StoreBf16::new(NoEpilogue, MatMut::new(dx, cols));
+                weight.input_gradient(self, dy.elements(), Output::Discard, &to);
             }
-            (Matrix::Bf16(w), ElementsMut::Bf16(dx)) => self.with_bf16(&dy, |dy| {
-                let to = StoreBf16::new(NoEpilogue, MatMut::new(dx, w.in_features()));
-                gemm::input_gradient_view(isa, MatRef::new(dy, w.out_features()), w, Output::Discard, &to);
-            }),
             (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape converts inputs of f32 weights to f32"),
         }
         Ok(())

@@ -195,7 +195,7 @@ impl<A: Float, T: Float> Kernel for Words<'_, A, T> {
 fn product(isa: Isa, precision: Precision, a: Columns<'_>, b: Columns<'_>, dw: &mut [f32]) {
     match precision {
         Precision::F32 => product_of::<f32>(isa, a, b, dw),
-        Precision::Bf16 => product_of::<half::bf16>(isa, a, b, dw),
+        Precision::Bf16 | Precision::Int8 => product_of::<half::bf16>(isa, a, b, dw),
     }
 }
 
@@ -299,7 +299,7 @@ fn elements_of(isa: Isa, precision: Precision, a: Columns<'_>, b: Columns<'_>, e
     }
     match precision {
         Precision::F32 => dot_products::<f32>(isa, a, b, elements, dw),
-        Precision::Bf16 => dot_products::<half::bf16>(isa, a, b, elements, dw),
+        Precision::Bf16 | Precision::Int8 => dot_products::<half::bf16>(isa, a, b, elements, dw),
     }
 }
 

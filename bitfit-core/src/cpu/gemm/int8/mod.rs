@@ -1,0 +1,221 @@
+//! Products of frozen weights in int8: `x · Wᵀ` and `dy · W` with factors of eight bits and sums of 32.
+//!
+//! A weight has a scale for each output feature (row of W), a moving operand one for each row:
+//!
+//! ```text
+//! y[t, o]  = sx[t] s[o] Σᵢ qx[t, i] q[o, i]        x[t, i] ≈ sx[t] qx[t, i],  W[o, i] ≈ s[o] q[o, i]
+//! dx[t, i] = sd[t] Σₒ qd[t, o] q[o, i]             dy[t, o] s[o] ≈ sd[t] qd[t, o]
+//! ```
+//!
+//! The scales of the weight are a factor of dy in the second product, so that one rounding of the weight serves both.
+//! It is the scheme of SwitchBack (arXiv 2304.13013) with a scale for each row of the weight. A row is quantized by
+//! itself, so that its result depends on no other row of its batch.
+//!
+//! Factors lie within ±127. The sum of k products is at most 127² k in size, which fits 32 bits up to k = 133,144; it is
+//! exact, so that every instruction set computes the same bits. Intermediate sums may wrap around and do not change it.
+
+mod kernel;
+mod quantize;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, ops::Range};
+
+use rayon::prelude::*;
+
+use self::kernel::{Kernels, Tile};
+pub use self::quantize::QuantizedRows;
+use super::{
+    Epilogue, Output,
+    driver::{MC, MIN_BLOCKS, NC, Product, block_width, row_tiles, run},
+};
+use crate::{cpu::Isa, memory::Line};
+
+/// The largest factor.
+const MOST: f32 = 127.0;
+
+/// Factors in a word, which an instruction multiplies and adds up.
+const PER_WORD: usize = 4;
+
+/// The most terms of a sum, so that it fits 32 bits.
+const MAX_TERMS: usize = i32::MAX as usize / (127 * 127);
+
+/// A frozen `[out, in]` weight in int8, packed for both of its products.
+pub struct Int8Weight {
+    isa: Isa,
+    out_features: usize,
+    in_features: usize,
+    /// The scale of each output feature.
+    scales: Vec<f32>,
+    /// As many ones as there are input features: the scales of `dy · W`.
+    ones: Vec<f32>,
+    forward: Panels,
+    backward: Panels,
+}
+
+/// A `[k, n]` matrix of factors in panels of NR columns: for each four rows a word of each column, whose bytes hold the
+/// factors, plus 128. Columns past the last one and rows past the last one are unspecified: nothing is computed of the
+/// former, and zeros are multiplied with the latter.
+struct Panels {
+    lines: Vec<Line>,
+    words: usize,
+    nr: usize,
+}
+
+impl Int8Weight {
+    /// Rounds and packs the row-wise concatenation of `parts`, each `[out_i, in]` row-major, for `isa`.
+    ///
+    /// # Panics
+    /// Unless the parts hold `out_features` rows of `in_features` elements, or if either is more than 133,144.
+    pub fn new(isa: Isa, parts: &[&[f32]], out_features: usize, in_features: usize) -> Self {
+        assert!(
+            out_features.max(in_features) <= MAX_TERMS,
+            "a sum of {out_features} or {in_features} products of int8"
+        );
+        let rows: Vec<&[f32]> = parts.iter().flat_map(|part| part.chunks(in_features.max(1))).collect();
+        assert!(
+            rows.len() == out_features && rows.iter().all(|row| row.len() == in_features),
+            "the parts of a [{out_features}, {in_features}] weight hold {} elements",
+            parts.iter().map(|part| part.len()).sum::<usize>()
+        );
+        let scales: Vec<f32> =
+            rows.par_iter().map(|row| row.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / MOST).collect();
+        let factor = |out: usize, of: usize| {
+            let scale = if scales[out] > 0.0 { scales[out] } else { 1.0 };
+            (rows[out][of] / scale).round_ties_even().clamp(-MOST, MOST) as i8
+        };
+        let isa = isa.available();
+        let nr = Kernels::of(isa).nr;
+        let forward = Panels::pack(nr, in_features, out_features, |k, n| factor(n, k));
+        let backward = Panels::pack(nr, out_features, in_features, factor);
+        let ones = vec![1.0; in_features];
+        Self { isa, out_features, in_features, scales, ones, forward, backward }
+    }
+
+    /// The number of rows of the weight.
+    pub fn out_features(&self) -> usize {
+        self.out_features
+    }
+
+    /// The number of columns of the weight.
+    pub fn in_features(&self) -> usize {
+        self.in_features
+    }
+
+    /// The scale of each row: the factors of `dy` in [`Int8Weight::input_gradient`].
+    pub fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    /// The size of the panels in bytes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.forward.lines) + size_of_val(&*self.backward.lines)
+    }
+
+    /// `y = x · Wᵀ`; x `[T, in]`, y `[T, out]`.
+    ///
+    /// # Panics
+    /// If a shape does not fit.
+    pub fn forward(&self, x: &QuantizedRows, y: Output<'_>, epilogue: &impl Epilogue) {
+        self.product(x, &self.forward, &self.scales, y, epilogue);
+    }
+
+    /// `dx = dy · W`; dy `[T, out]`, quantized with the weight's [`scales`](Self::scales) as factors, dx `[T, in]`.
+    ///
+    /// # Panics
+    /// If a shape does not fit.
+    pub fn input_gradient(&self, dy: &QuantizedRows, dx: Output<'_>, epilogue: &impl Epilogue) {
+        self.product(dy, &self.backward, &self.ones, dx, epilogue);
+    }
+
+    fn product(&self, a: &QuantizedRows, b: &Panels, scales: &[f32], to: Output<'_>, epilogue: &impl Epilogue) {
+        let inner = if std::ptr::eq(b, &self.forward) { self.in_features } else { self.out_features };
+        assert_eq!(a.cols(), inner, "columns of the left operand of {self:?}");
+        let kernels = Kernels::of(self.isa);
+        run(self.isa, &Int8Product { kernels, a, b, scales }, to, epilogue);
+    }
+}
+
+impl fmt::Debug for Int8Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Int8Weight([{}, {}], {})", self.out_features, self.in_features, self.isa)
+    }
+}
+
+impl Panels {
+    fn pack(nr: usize, k: usize, n: usize, factor: impl Fn(usize, usize) -> i8 + Sync) -> Self {
+        let words = k.div_ceil(PER_WORD);
+        let panel = words * nr * PER_WORD;
+        let bytes = n.div_ceil(nr).checked_mul(panel).expect("panels that fit the address space");
+        let mut lines = vec![Line::ZERO; bytes.div_ceil(size_of::<Line>())];
+        if bytes > 0 {
+            let all: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut lines)[..bytes];
+            all.par_chunks_mut(panel).enumerate().for_each(|(i, panel)| {
+                for (word, columns) in panel.chunks_exact_mut(nr * PER_WORD).enumerate() {
+                    let ks = word * PER_WORD..k.min((word + 1) * PER_WORD);
+                    for (col, factors) in (i * nr..n).zip(columns.chunks_exact_mut(PER_WORD)) {
+                        ks.clone().zip(factors).for_each(|(k, to)| *to = factor(k, col).cast_unsigned() ^ 0x80);
+                    }
+                }
+            });
+        }
+        Self { lines, words, nr }
+    }
+
+    /// The address of panel `i`.
+    fn get(&self, i: usize) -> *const u8 {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.lines);
+        bytes[i * self.words * self.nr * PER_WORD..].as_ptr()
+    }
+}
+
+struct Int8Product<'a> {
+    kernels: Kernels,
+    a: &'a QuantizedRows,
+    b: &'a Panels,
+    /// The scale of each column.
+    scales: &'a [f32],
+}
+
+impl Product for Int8Product<'_> {
+    fn shape(&self) -> [usize; 3] {
+        [self.a.rows(), self.a.cols(), self.scales.len()]
+    }
+
+    fn block_shape(&self) -> [usize; 2] {
+        [MC, block_width(self.a.rows().div_ceil(MC), self.scales.len(), self.kernels.nr, NC, MIN_BLOCKS)]
+    }
+
+    unsafe fn macro_kernel(
+        &self,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        c: *mut f32,
+        c_stride: usize,
+        accumulate: bool,
+    ) {
+        let Kernels { nr, table } = self.kernels;
+        for panel in cols.start / nr..cols.end.div_ceil(nr) {
+            let first = panel * nr;
+            let scales = &self.scales[first..cols.end.min(first + nr)];
+            for (ir, count) in row_tiles(&rows, table.len()) {
+                let (a, a_stride) = self.a.row(ir);
+                let tile = Tile {
+                    words: self.b.words,
+                    a,
+                    a_stride,
+                    b: self.b.get(panel),
+                    starts: &self.a.starts()[ir..ir + count],
+                    row_scales: &self.a.scales()[ir..ir + count],
+                    col_scales: scales,
+                    c: c.wrapping_add((ir - rows.start) * c_stride + first - cols.start),
+                    c_stride,
+                    accumulate,
+                };
+                // SAFETY: the micro-kernels belong to instructions that the CPU has. The rows of a hold as many words
+                // as the panel, and the caller guarantees c.
+                unsafe { table[count - 1](&tile) };
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Products of int8 beside plain loops of integers, by every instruction set and at the bounds of their sums.
+
+use super::{
+    super::{MatMut, NoEpilogue},
+    kernel::Instructions,
+    *,
+};
+
+/// The instructions of this CPU.
+fn all() -> Vec<Instructions> {
+    let mut all = vec![Instructions::Portable];
+    #[cfg(target_arch = "x86_64")]
+    {
+        all.extend((Isa::detect() >= Isa::Avx2).then_some(Instructions::Avx2));
+        all.extend(is_x86_feature_detected!("avxvnni").then_some(Instructions::AvxVnni));
+        all.extend((Isa::detect() >= Isa::Avx512).then_some(Instructions::Avx512));
+        let vnni = Isa::detect() >= Isa::Avx512 && is_x86_feature_detected!("avx512vnni");
+        all.extend(vnni.then_some(Instructions::Avx512Vnni));
+    }
+    all
+}
+
+fn values(len: usize, seed: u32) -> Vec<f32> {
+    let mut random = crate::Random::new(3, seed);
+    (0..len).map(|_| random.uniform() as f32 - 0.4).collect()
+}
+
+/// `x · Wᵀ` by the kernels of `instructions`, with a weight of which only the panels for it are used.
+fn product(instructions: Instructions, x: &QuantizedRows, w: &[i8], scales: &[f32], y: &mut [f32], adds: bool) {
+    let (k, n) = (x.cols(), scales.len());
+    let kernels = Kernels::with(instructions);
+    let panels = Panels::pack(kernels.nr, k, n, |at, col| w[col * k + at]);
+    let y = MatMut::new(y, n);
+    let to = if adds { Output::Accumulate(y) } else { Output::Write(y) };
+    run(Isa::Portable, &Int8Product { kernels, a: x, b: &panels, scales }, to, &NoEpilogue);
+}
+
+/// The exact sums, multiplied by their scales as the kernels do.
+fn reference(x: &QuantizedRows, w: &[i8], scales: &[f32]) -> Vec<f32> {
+    let mut y = Vec::new();
+    for row in 0..x.rows() {
+        for (w, scale) in w.chunks(x.cols().max(1)).zip(scales) {
+            let terms = x.factors(row).iter().zip(w).map(|(&a, &b)| i64::from(a) * i64::from(b));
+            y.push(terms.sum::<i64>() as f32 * (x.scales()[row] * scale));
+        }
+    }
+    y
+}
+
+#[test]
+fn every_instruction_set_computes_the_bits_of_a_plain_loop() {
+    let sizes = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 47, 48, 49, 65];
+    for (i, &m) in sizes.iter().enumerate() {
+        for (j, &k) in sizes.iter().enumerate() {
+            let n = sizes[(5 * i + 3 * j) % sizes.len()];
+            check(m, k, n);
+        }
+    }
+    for [m, k, n] in [[97, 384, 200], [130, 1536, 50], [3, 3072, 768]] {
+        check(m, k, n);
+    }
+}
+
+fn check(m: usize, k: usize, n: usize) {
+    let x = QuantizedRows::new(Isa::Portable, &values(m * k, 1), k);
+    let w: Vec<i8> = values(n * k, 2).iter().map(|value| (value * 211.0) as i8).collect();
+    let (scales, start) = (values(n, 3), values(m * n, 4));
+    let want = reference(&x, &w, &scales);
+    for instructions in all() {
+        let mut y = vec![f32::NAN; m * n];
+        product(instructions, &x, &w, &scales, &mut y, false);
+        assert_eq!(y, want, "{instructions:?} [{m}, {k}, {n}]");
+        let mut y = start.clone();
+        product(instructions, &x, &w, &scales, &mut y, true);
+        let added: Vec<f32> = want.iter().zip(&start).map(|(want, start)| want + start).collect();
+        assert_eq!(y, added, "{instructions:?} [{m}, {k}, {n}], added");
+    }
+}
+
+#[test]
+fn the_largest_sums_are_exact() {
+    let k = MAX_TERMS / 8 * 8;
+    for sign in [1.0, -1.0] {
+        let x = QuantizedRows::new(Isa::Portable, &vec![sign; k], k);
+        assert_eq!(x.factors(0)[0], 127 * sign as i8);
+        for factor in [127, -127] {
+            let w = vec![factor; k];
+            let want = (127 * i64::from(factor) * sign as i64 * k as i64) as f32 * (x.scales()[0] * 1.0);
+            for instructions in all() {
+                let mut y = [0.0];
+                product(instructions, &x, &w, &[1.0], &mut y, false);
+                assert_eq!(y, [want], "{instructions:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_rounds_rows_alike() {
+    for cols in [1, 3, 8, 17, 64, 100] {
+        let mut x = values(40 * cols, 5);
+        x[..cols].fill(0.0);
+        let scales = values(cols, 6);
+        let first = QuantizedRows::scaled(Isa::Portable, &x, &scales);
+        assert_eq!((first.scales()[0], first.factors(0)), (0.0, &vec![0; cols][..]));
+        for row in 1..40 {
+            let row_of_x = x[row * cols..][..cols].iter().zip(&scales).map(|(x, scale)| x * scale);
+            let most = row_of_x.clone().fold(0.0_f32, |most, x| most.max(x.abs()));
+            assert_eq!(first.scales()[row], most / 127.0);
+            for (q, x) in first.factors(row).iter().zip(row_of_x) {
+                assert_eq!(*q, (x * (127.0 / most)).round_ties_even() as i8);
+            }
+            let sum: i32 = first.factors(row).iter().map(|&q| i32::from(q)).sum();
+            assert_eq!(first.starts()[row], -128 * sum);
+        }
+        for isa in Isa::supported() {
+            let own = QuantizedRows::scaled(isa, &x, &scales);
+            assert_eq!(own.scales(), first.scales(), "{isa}");
+            (0..40).for_each(|row| assert_eq!(own.factors(row), first.factors(row), "{isa}"));
+        }
+    }
+}
+
+#[test]
+fn an_element_that_is_not_finite_shows_in_its_row_alone() {
+    let w = Int8Weight::new(Isa::selected(), &[&values(5 * 20, 7)], 5, 20);
+    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut x = values(3 * 20, 8);
+        x[33] = wrong;
+        let mut y = [0.0; 15];
+        let rows = QuantizedRows::new(Isa::selected(), &x, 20);
+        w.forward(&rows, Output::Write(MatMut::new(&mut y, 5)), &NoEpilogue);
+        assert!(y[5..10].iter().all(|y| y.is_nan()), "{y:?}");
+        assert!(y[..5].iter().chain(&y[10..]).all(|y| y.is_finite()), "{y:?}");
+    }
+}
+
+#[test]
+fn both_products_are_those_of_f32_to_the_rounding_of_their_factors() {
+    let [m, k, n] = [70, 200, 90];
+    let (x, w, dy) = (values(m * k, 1), values(n * k, 2), values(m * n, 3));
+    let isa = Isa::selected();
+    let weight = Int8Weight::new(isa, &[&w[..30 * k], &w[30 * k..]], n, k);
+    let (mut y, mut dx) = (vec![0.0; m * n], vec![0.0; m * k]);
+    weight.forward(&QuantizedRows::new(isa, &x, k), Output::Write(MatMut::new(&mut y, n)), &NoEpilogue);
+    let rows = QuantizedRows::scaled(isa, &dy, weight.scales());
+    weight.input_gradient(&rows, Output::Write(MatMut::new(&mut dx, k)), &NoEpilogue);
+    let distance = |got: &[f32], want: &[f32]| {
+        let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        norm(&mut got.iter().zip(want).map(|(got, want)| got - want)) / norm(&mut want.iter().copied())
+    };
+    let want: Vec<f32> = (0..m * n).map(|i| (0..k).map(|j| x[i / n * k + j] * w[i % n * k + j]).sum()).collect();
+    assert!(distance(&y, &want) < 0.01, "{}", distance(&y, &want));
+    let want: Vec<f32> = (0..m * k).map(|i| (0..n).map(|j| dy[i / k * n + j] * w[j * k + i % k]).sum()).collect();
+    assert!(distance(&dx, &want) < 0.01, "{}", distance(&dx, &want));
+}
+
+#[test]
+fn a_product_may_have_no_rows() {
+    let w = Int8Weight::new(Isa::selected(), &[&[1.0, 2.0]], 1, 2);
+    let rows = QuantizedRows::new::<f32>(Isa::selected(), &[], 2);
+    w.forward(&rows, Output::Write(MatMut::new(&mut [], 1)), &NoEpilogue);
+}
