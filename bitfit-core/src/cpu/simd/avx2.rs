@@ -137,6 +137,21 @@ impl Simd for Avx2 {
         }
     }
 
+    #[inline(always)]
+    fn store_i8(self, to: &mut [i8], v: __m256) {
+        let mut bytes = [0_i8; 8];
+        // SAFETY: `bytes` takes the eight bytes that are stored; `self` proves AVX2.
+        unsafe {
+            let wide = _mm256_cvtps_epi32(v);
+            let halves = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide));
+            _mm_storel_epi64(bytes.as_mut_ptr().cast(), _mm_packs_epi16(halves, halves));
+        }
+        match to.first_chunk_mut::<8>() {
+            Some(to) => *to = bytes,
+            None => to.copy_from_slice(&bytes[..to.len()]),
+        }
+    }
+
     lanewise! {
         add(a, b) = _mm256_add_ps(a, b);
         sub(a, b) = _mm256_sub_ps(a, b);

@@ -133,6 +133,14 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
 
+    #[inline(always)]
+    fn store_i8(self, to: &mut [i8], v: __m512) {
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not written.
+        unsafe {
+            _mm_mask_storeu_epi8(to.as_mut_ptr(), first(to.len()), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+        }
+    }
+
     lanewise! {
         add(a, b) = _mm512_add_ps(a, b);
         sub(a, b) = _mm512_sub_ps(a, b);

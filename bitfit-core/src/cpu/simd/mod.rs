@@ -84,6 +84,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn load_bf16(self, from: &[bf16]) -> Self::F32;
     /// As [`store_partial`](Simd::store_partial), rounded to bfloat16 to nearest even (subnormals may flush to zero).
     fn store_bf16(self, to: &mut [bf16], v: Self::F32);
+    /// Stores the first `min(to.len(), LANES)` lanes, integers within ±127, as int8; a NaN as an unspecified one.
+    fn store_i8(self, to: &mut [i8], v: Self::F32);
 
     /// `a + b`.
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;

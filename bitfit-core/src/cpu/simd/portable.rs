@@ -80,6 +80,11 @@ impl Simd for Portable {
         to.iter_mut().zip(to_array(v)).for_each(|(to, v)| *to = bf16::from_f32(v));
     }
 
+    #[inline(always)]
+    fn store_i8(self, to: &mut [i8], v: V) {
+        to.iter_mut().zip(to_array(v)).for_each(|(to, v)| *to = v as i8);
+    }
+
     lanewise! {
         add(a, b);
         sub(a, b);

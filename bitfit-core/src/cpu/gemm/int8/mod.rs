@@ -11,8 +11,8 @@
 //! It is the scheme of SwitchBack (arXiv 2304.13013) with a scale for each row of the weight. A row is quantized by
 //! itself, so that its result depends on no other row of its batch.
 //!
-//! Factors lie within ±127. The sum of k products is at most 127² k in size, which fits 32 bits up to k = 133,144; it is
-//! exact, so that every instruction set computes the same bits. Intermediate sums may wrap around and do not change it.
+//! Factors lie within ±127. The sum of k products is at most 127² k in size, which fits 32 bits up to k = 132,104, the
+//! most that is accepted; it is exact, so that every instruction set computes the same bits. Intermediate sums may wrap around and do not change it.
 
 mod kernel;
 mod quantize;
@@ -37,8 +37,8 @@ const MOST: f32 = 127.0;
 /// Factors in a word, which an instruction multiplies and adds up.
 const PER_WORD: usize = 4;
 
-/// The most terms of a sum, so that it fits 32 bits.
-const MAX_TERMS: usize = i32::MAX as usize / (127 * 127);
+/// The most terms of a sum, so that it fits 32 bits, and that the sum of a row is exact in f32.
+const MAX_TERMS: usize = (1 << 24) / 127;
 
 /// A frozen `[out, in]` weight in int8, packed for both of its products.
 pub struct Int8Weight {
@@ -66,7 +66,7 @@ impl Int8Weight {
     /// Rounds and packs the row-wise concatenation of `parts`, each `[out_i, in]` row-major, for `isa`.
     ///
     /// # Panics
-    /// Unless the parts hold `out_features` rows of `in_features` elements, or if either is more than 133,144.
+    /// Unless the parts hold `out_features` rows of `in_features` elements, or if either is more than 132,104.
     pub fn new(isa: Isa, parts: &[&[f32]], out_features: usize, in_features: usize) -> Self {
         assert!(
             out_features.max(in_features) <= MAX_TERMS,

@@ -14,9 +14,6 @@ use crate::{
 /// Below this, the largest element of a row counts as zero: the inverse of its scale would not be finite.
 const LEAST: f32 = 1e-35;
 
-/// Adding it to a number of at most 127 in size leaves the nearest integer in the lowest bits, ties to even.
-const ROUNDER: f32 = 12_582_912.0; // 1.5 · 2²³
-
 /// A matrix `[T, cols]` in int8: `x[t, i] ≈ scales[t] q[t, i]`, with `|q| ≤ 127`.
 #[derive(Debug)]
 pub struct QuantizedRows {
@@ -139,21 +136,17 @@ impl<T: Float> Kernel for Quantize<'_, T> {
                 (true, true) => most / MOST,
                 (true, false) => 0.0,
             };
-            let to: &mut [u8] = bytemuck::cast_slice_mut(to);
-            let (inverse, rounder) = (s.splat(inverse), s.splat(ROUNDER));
-            let mut sum = 0_i32;
-            // Of an element that is not finite the factor is whatever it is: its row's scale is NaN.
+            let to: &mut [i8] = bytemuck::cast_slice_mut(to);
+            let inverse = s.splat(inverse);
+            // A sum of integers below 2²⁴ is exact in any order.
+            let mut sum = s.zero();
             for at in (0..cols).step_by(S::LANES) {
-                let mut rounded = [0.0_f32; 16];
-                s.store(&mut rounded, s.add(s.mul(load(row, at), inverse), rounder));
-                for (to, value) in to[at..].iter_mut().zip(&rounded[..S::LANES]) {
-                    *to = value.to_bits() as u8;
-                }
-                let len = S::LANES.min(cols - at);
-                sum += to[at..at + len].iter().map(|&factor| i32::from(factor.cast_signed())).sum::<i32>();
+                let factors = s.round(s.mul(load(row, at), inverse));
+                s.store_i8(&mut to[at..cols], factors);
+                sum = s.add(sum, factors);
             }
             to[cols..].fill(0);
-            *start = f32::from_bits(sum.wrapping_mul(-128).cast_unsigned());
+            *start = f32::from_bits((s.reduce_sum(sum) as i32).wrapping_mul(-128).cast_unsigned());
         }
     }
 }
