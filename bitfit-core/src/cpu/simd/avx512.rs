@@ -113,31 +113,44 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     fn load_bf16(self, from: &[bf16]) -> __m512 {
-        // SAFETY: lanes outside the slice are masked off, and a masked lane is not read.
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not read; without a mask sixteen elements
+        // are in bounds.
         unsafe {
-            let narrow = _mm256_maskz_loadu_epi16(first(from.len()), from.as_ptr().cast());
+            let narrow = match from.len() >= 16 {
+                true => _mm256_loadu_si256(from.as_ptr().cast()),
+                false => _mm256_maskz_loadu_epi16(first(from.len()), from.as_ptr().cast()),
+            };
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(narrow)))
         }
     }
     #[inline(always)]
     fn store_bf16(self, to: &mut [bf16], v: __m512) {
-        // SAFETY: lanes outside the slice are masked off, and a masked lane is not written. The bfloat16 instruction is
-        // used only where `BF16` proves it; its result has the size of the integers it is cast to.
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not written; the store without a mask is
+        // used where sixteen elements are in bounds. The bfloat16 instruction is used only where `BF16` proves it; its
+        // result has the size of the integers it is cast to.
         unsafe {
             let narrow = if BF16 {
                 std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
             } else {
                 _mm512_cvtepi32_epi16(round_bf16(self, v))
             };
-            _mm256_mask_storeu_epi16(to.as_mut_ptr().cast(), first(to.len()), narrow);
+            match to.len() >= 16 {
+                true => _mm256_storeu_si256(to.as_mut_ptr().cast(), narrow),
+                false => _mm256_mask_storeu_epi16(to.as_mut_ptr().cast(), first(to.len()), narrow),
+            }
         }
     }
 
     #[inline(always)]
     fn store_i8(self, to: &mut [i8], v: __m512) {
-        // SAFETY: lanes outside the slice are masked off, and a masked lane is not written.
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not written. A store without a mask, which
+        // is several times as fast on AMD's CPUs, is used where sixteen elements are in bounds.
         unsafe {
-            _mm_mask_storeu_epi8(to.as_mut_ptr(), first(to.len()), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+            let narrow = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v));
+            match to.len() >= 16 {
+                true => _mm_storeu_si128(to.as_mut_ptr().cast(), narrow),
+                false => _mm_mask_storeu_epi8(to.as_mut_ptr(), first(to.len()), narrow),
+            }
         }
     }
 
