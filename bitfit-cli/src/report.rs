@@ -153,7 +153,9 @@ pub struct CalibrateReport<'a> {
     pub model: &'a str,
     /// The calibrated task file.
     pub task_file: String,
-    pub data: String,
+    /// The labelled texts, or the out-of-fold answers in their place.
+    pub data: Option<String>,
+    pub out_of_fold: Option<String>,
     pub rows: usize,
     pub temperature: f32,
     pub before: ReliabilityReport,

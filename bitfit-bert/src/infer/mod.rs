@@ -173,26 +173,33 @@ impl<D: Backend> Predictor<D> {
     /// # Errors
     /// As [`Predictor::predict`].
     pub fn predict_examples(&self, examples: &[Example]) -> Result<Vec<Prediction>> {
+        Ok(self.predict_with_outputs(examples)?.into_iter().map(|(prediction, _)| prediction).collect())
+    }
+
+    /// As [`Predictor::predict_examples`], each with what the head keeps of its outputs `[rows, C]`, as the model
+    /// computes them: before a temperature.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub fn predict_with_outputs(&self, examples: &[Example]) -> Result<Vec<(Prediction, Array2<f32>)>> {
         let tokenizer = self.model.base().tokenizer()?;
         let encoded = self.model.spec().encode(tokenizer, examples, self.max_length)?;
         self.check_masks(Path::new("<texts>"), examples, &encoded.encodings)?;
         let outputs = train::outputs(&self.model, &encoded.encodings)?;
         self.model.base().checkpoint().check_unchanged()?;
         let calibration = self.info.calibration.as_ref();
-        let outputs = match calibration {
-            Some(calibration) => calibration.logits(outputs),
-            None => outputs,
-        };
         let mut first = 0;
         let predictions = encoded.by_text(examples.len()).map(|sequences| {
             let sequences = &encoded.encodings[sequences];
             let rows = first..first + sequences.iter().map(Encoding::rows).sum::<usize>();
             first = rows.end;
-            let prediction = self.model.head().decode(outputs.slice(s![rows, ..]), sequences);
-            match calibration {
-                Some(calibration) => calibration.decide(prediction),
-                None => prediction,
-            }
+            let outputs = outputs.slice(s![rows, ..]).to_owned();
+            let decode = |logits: &Array2<f32>| self.model.head().decode(logits.view(), sequences);
+            let prediction = match calibration {
+                Some(calibration) => calibration.decide(decode(&calibration.logits(outputs.clone()))),
+                None => decode(&outputs),
+            };
+            (prediction, outputs)
         });
         Ok(predictions.collect())
     }
