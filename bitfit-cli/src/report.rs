@@ -208,7 +208,11 @@ pub struct EvalReport<'a> {
     pub kind: &'static str,
     pub rows: usize,
     pub tokens: usize,
+    /// The scores over all texts, those included that are rejected.
     pub metrics: Value,
+    /// What is answered; left out for a task that rejects nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<RejectionReport>,
     pub seconds: f64,
     pub tokens_per_s: f64,
     pub peak_rss_bytes: Option<u64>,
@@ -216,6 +220,20 @@ pub struct EvalReport<'a> {
     pub device: String,
     /// The value of `--precision`.
     pub precision: String,
+}
+
+/// The answers of a task that rejects texts.
+#[derive(Debug, Serialize)]
+pub struct RejectionReport {
+    /// The least probability with which a class is given.
+    pub reject_below: f32,
+    /// The number of texts that are given one, and of those that are not.
+    pub answered: usize,
+    pub rejected: usize,
+    /// The share of the texts that are given one.
+    pub coverage: f64,
+    /// The scores over the texts that are given one; empty where there are none.
+    pub metrics: Value,
 }
 
 /// The result of `export`.

@@ -102,7 +102,9 @@ fn answers_above_the_threshold_are_as_accurate_as_was_asked_for() {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!((0..5).filter(|&row| !rejects(row)).count(), (answered * 5.0).round() as usize);
+        let given: Vec<usize> = (0..5).filter(|&row| !rejects(row)).collect();
+        assert_eq!(given.len(), (answered * 5.0).round() as usize);
+        assert_eq!(fit.calibration.answered(&fit.calibration.logits(outputs.clone())), Some(given), "as is scored");
     }
     let wrong = Targets::Classes(vec![1; 5]);
     let message = Fit::new(&outputs, &wrong, Some(0.5)).unwrap_err().to_string();

@@ -92,7 +92,8 @@ pub struct CalibrateArgs {
     /// Give no class where the probability is so low that fewer than this share of the answers would be right, above 0
     /// and at most 1; for tasks of one class a text
     ///
-    /// predict then answers with an empty label, in JSON null. eval scores every text nevertheless.
+    /// predict then answers with an empty label, in JSON null. eval scores what is answered beside all, and says how
+    /// many texts are rejected.
     #[arg(
         long, value_name = "SHARE", value_parser = values::number::<f64>, allow_hyphen_values = true,
         help_heading = "What is fitted"

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, keys};
 
 const CALIBRATE: &str = "calibrate --task-file out/task.safetensors --data dev.tsv --out calibrated.safetensors";
 
@@ -52,16 +52,8 @@ fn the_temperature_is_stored_and_used_and_rows_below_the_threshold_are_rejected(
 
     // Nothing is certain enough.
     let careful = fixture.run(&format!("{CALIBRATE} --min-accuracy 0.5 --overwrite")).json();
-    let mut metadata = fixture.metadata("calibrated.safetensors")["calibration"].clone();
     assert!(careful["reject_below"].is_number());
-    metadata = metadata.replace(&careful["reject_below"].to_string(), "1.0");
-    let bytes = fixture.bytes("calibrated.safetensors");
-    let (file, header) =
-        (safetensors::SafeTensors::deserialize(&bytes).unwrap(), fixture.metadata("calibrated.safetensors"));
-    let mut header: std::collections::HashMap<String, String> = header.into_iter().collect();
-    header.insert("calibration".into(), metadata);
-    let rejecting = safetensors::serialize(file.tensors(), Some(header)).unwrap();
-    fixture.write("rejecting.safetensors", rejecting);
+    with_rejection(&fixture, "calibrated.safetensors", "rejecting.safetensors", 1.0);
     let rejected = answers("rejecting.safetensors");
     assert!(
         rejected.iter().all(|answer| answer["label"].is_null() && answer["probability"].is_number()),
@@ -69,6 +61,80 @@ fn the_temperature_is_stored_and_used_and_rows_below_the_threshold_are_rejected(
     );
     let lines = fixture.run_with("predict -q --task-file rejecting.safetensors", "good day\n").succeeded();
     assert!(lines.starts_with("\t0."), "{lines}");
+}
+
+/// A copy of a task file that gives no class below another probability.
+fn with_rejection(fixture: &Fixture, from: &str, to: &str, reject_below: f32) {
+    let bytes = fixture.bytes(from);
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut header: std::collections::HashMap<String, String> = fixture.metadata(from).into_iter().collect();
+    let mut calibration: Value = serde_json::from_str(&header["calibration"]).unwrap();
+    calibration["reject_below"] = serde_json::json!(reject_below);
+    header.insert("calibration".into(), calibration.to_string());
+    fixture.write(to, safetensors::serialize(file.tensors(), Some(header)).unwrap());
+}
+
+#[test]
+fn eval_scores_what_is_answered_beside_all() {
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1 --lr 1e-2 --metric matthews");
+    let plain = fixture.run("eval -q --task-file out/task.safetensors --data dev.tsv").json();
+    assert_eq!(plain["rejection"], Value::Null);
+    fixture.run(&format!("{CALIBRATE} -q")).json();
+    // The median of the probabilities rejects half of the texts.
+    let texts: Vec<(String, String)> = fixture
+        .read("dev.tsv")
+        .lines()
+        .skip(1)
+        .map(|line| line.split_once('\t').map(|(text, label)| (text.to_owned(), label.to_owned())).unwrap())
+        .collect();
+    let input: String = texts.iter().map(|(text, _)| format!("{text}\n")).collect();
+    let answers = |task: &str| -> Vec<Value> {
+        let run = fixture.run_with(&format!("predict -q --task-file {task} --output-format jsonl"), input.clone());
+        run.succeeded().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let probability = |answer: &Value| answer["probability"].as_f64().unwrap() as f32;
+    let mut probabilities: Vec<f32> = answers("calibrated.safetensors").iter().map(probability).collect();
+    probabilities.sort_by(f32::total_cmp);
+    let median = probabilities[16];
+    with_rejection(&fixture, "calibrated.safetensors", "half.safetensors", median);
+
+    let answers = answers("half.safetensors");
+    let answered: Vec<bool> = answers.iter().map(|answer| !answer["label"].is_null()).collect();
+    let rows = answered.iter().filter(|answered| **answered).count();
+    assert!((1..32).contains(&rows), "{probabilities:?}");
+    let right = answers.iter().zip(&texts).filter(|(answer, (_, label))| answer["label"] == label.as_str()).count();
+    let run = fixture.run("eval --task-file half.safetensors --data dev.tsv --report half.html");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let result = run.json();
+    let rejection = &result["rejection"];
+    assert_eq!(
+        keys(rejection),
+        ["reject_below", "answered", "rejected", "coverage", "metrics"],
+        "of the texts that are answered"
+    );
+    assert_eq!((&rejection["answered"], &rejection["rejected"]), (&rows.into(), &(32 - rows).into()));
+    assert_eq!(rejection["coverage"], rows as f64 / 32.0);
+    assert_eq!(rejection["metrics"]["accuracy"], right as f64 / rows as f64);
+    assert_eq!(keys(&rejection["metrics"]), ["matthews", "accuracy"]);
+    // All texts are scored as before, and by accuracy too.
+    assert_eq!(result["metrics"]["matthews"], plain["metrics"]["matthews"]);
+    assert!(result["metrics"]["accuracy"].is_number() && plain["metrics"]["accuracy"].is_null());
+    let line = format!("  ({rows} of 32 rows, {:.1} %; {} below a probability of ", rows as f64 / 0.32, 32 - rows);
+    assert!(run.stderr.contains("\nanswered: matthews ") && run.stderr.contains(&line), "{}", run.stderr);
+    let page = fixture.read("half.html");
+    for part in ["<h2>Rejected texts</h2>", "<span>answered</span>", "<td>rejects</td>"] {
+        assert!(page.contains(part), "{part}");
+    }
+    let without = fixture.run("eval -q --task-file half.safetensors --data dev.tsv").json();
+    assert_eq!((&without["rejection"], &without["metrics"]), (rejection, &result["metrics"]));
+
+    with_rejection(&fixture, "calibrated.safetensors", "none.safetensors", 1.0);
+    let run = fixture.run("eval --task-file none.safetensors --data dev.tsv");
+    let none = run.json();
+    assert_eq!((&none["rejection"]["answered"], &none["rejection"]["coverage"]), (&0.into(), &0.0.into()));
+    assert_eq!(none["rejection"]["metrics"], serde_json::json!({}));
+    assert!(run.stderr.contains("\nanswered: none  (0 of 32 rows, 0.0 %; 32 below "), "{}", run.stderr);
 }
 
 #[test]
