@@ -12,7 +12,7 @@ use crate::heads::{PairEncoding, Pooling};
 use crate::methods::{BiasSelection, Method};
 use crate::metrics::Metric;
 
-fn task() -> TaskFile {
+pub(crate) fn task() -> TaskFile {
     let tensor = |shape: &[usize]| {
         HostTensor::new(shape, (0..shape.iter().product()).map(|i| i as f32 * 0.1).collect()).unwrap()
     };
