@@ -168,7 +168,10 @@ impl<D: Backend> Model<D> {
     pub fn stage_elements(&self, stages: usize, encoding: &Encoding) -> usize {
         let rows = if !self.is_read_by(stages) {
             encoding.ids.len()
-        } else if matches!(self.spec.pooling, Pooling::Tokens | Pooling::EveryToken) {
+        } else if self.spec.pooling == Pooling::Tokens {
+            // None of a text without a word that has a token.
+            encoding.read.len()
+        } else if self.spec.pooling == Pooling::EveryToken {
             encoding.rows()
         } else if self.spec.encodes_apart() {
             2
