@@ -216,8 +216,8 @@ impl<'a> Arguments<'a> {
         self.push(u64::from(value.to_bits()))
     }
 
-    /// A dropout mask, or none: the eight arguments of `DROPOUT_PARAMETERS` of `common/dropout.cuh`. A kernel has one at
-    /// most.
+    /// A dropout mask, or none: the eight arguments of `DROPOUT_PARAMETERS` of `common/dropout.cuh`. A kernel has one
+    /// at most.
     pub fn dropout(&mut self, dropout: Option<Dropout>) -> &mut Self {
         match dropout {
             // With a threshold of zero, every factor is 1.

@@ -219,8 +219,8 @@ impl Targets {
         self.len() == 0
     }
 
-    /// What a mean loss over these targets of a batch is divided by, up to a factor that all batches have: their number,
-    /// or the sum of their weights.
+    /// What a mean loss over these targets of a batch is divided by, up to a factor that all batches have: their
+    /// number, or the sum of their weights.
     pub fn loss_total(&self, weighting: Option<&ClassWeighting>) -> f64 {
         match (self, weighting) {
             (Self::Classes(classes), Some(weighting)) => {

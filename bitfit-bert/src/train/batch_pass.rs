@@ -1,8 +1,8 @@
 //! The loss and the gradient of a batch, in one pass or in several over parts of it.
 //!
-//! In parts ([`TrainOptions::micro_batch`](super::TrainOptions::micro_batch)) it is the same function of the values: the
-//! loss of a part is its share of the batch's mean ([`Model::loss`]), the gradients add up in the arena's gradient, and
-//! each pass knows where its part stands in the batch, so that dropout draws what it draws for the whole
+//! In parts ([`TrainOptions::micro_batch`](super::TrainOptions::micro_batch)) it is the same function of the values:
+//! the loss of a part is its share of the batch's mean ([`Model::loss`]), the gradients add up in the arena's gradient,
+//! and each pass is told where its part stands in the batch, so that dropout draws what it draws for the whole
 //! ([`bitfit_core::BatchOffset`]). Only the order of the sums differs, and what is in memory at a time.
 
 use std::sync::Arc;
@@ -80,8 +80,8 @@ impl BatchPass<'_> {
         Ok(loss)
     }
 
-    /// What the loss of the batch is a mean over, if it is computed in parts. A batch without any target is not: its one
-    /// pass says what is missing.
+    /// What the loss of the batch is a mean over, if it is computed in parts. A batch without any target is not: the
+    /// error of its one pass says what is missing.
     fn total_of_parts(&self) -> Option<f64> {
         self.micro_batch.filter(|&size| size < self.rows.len())?;
         let targets = self.examples.targets(self.rows);

@@ -16,9 +16,10 @@ const STEP: u32 = u32::MAX - 1;
 /// The standard deviation by which the values are moved.
 const NOISE: f64 = 0.02;
 
-/// Runs one batch forward and backward, at most `micro_batch` rows at a time if that is given, and checks that every trainable tensor has a gradient that is finite and not
-/// zero, and that the arena, which determines the size of the gradients and the optimizer state, holds exactly what the
-/// model's method trains. Inert key biases count as trained, but are not in the arena.
+/// Runs one batch forward and backward, at most `micro_batch` rows at a time if that is given, and checks that every
+/// trainable tensor has a gradient that is finite and not zero, and that the arena, which determines the size of the
+/// gradients and the optimizer state, holds exactly what the model's method trains. Inert key biases count as trained,
+/// but are not in the arena.
 ///
 /// If the head's first values are zeros, the gradient below it is zero in the first step, but not in the second. Before
 /// a network is refused, it is therefore checked again with slightly changed values, which are restored afterwards.

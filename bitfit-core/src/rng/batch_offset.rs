@@ -1,5 +1,5 @@
 //! [`BatchOffset`]: where a part of a batch stands in it. A pass over the part draws the dropout masks that a pass over
-//! the whole batch draws for the same rows, so that the batch can be computed in pieces, one after the other or at once.
+//! the whole batch draws for the same rows, so the batch can be computed in parts, one after the other or at once.
 
 /// The number of rows of each kind that a batch has before a part of it; all 0 for the whole batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,8 +8,8 @@
 //! element `16 j + l`. A vector of sixteen counters thus yields eight vectors of sixteen elements without moving bits
 //! between lanes, and a GPU thread that generates one block decides eight elements that are sixteen apart.
 //!
-//! Elements are numbered over the whole batch. A pass over a part of one has a [`BatchOffset`], and numbers its own from
-//! there on.
+//! Elements are numbered over the whole batch. A pass over a part of one has a [`BatchOffset`], and numbers its own
+//! from there on.
 
 use crate::cpu::simd::{self, Isa, Kernel, Simd};
 use crate::rng::{BatchOffset, RowsOf, philox, philox_lanes};

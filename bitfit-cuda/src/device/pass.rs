@@ -1,6 +1,6 @@
 //! What the kernels of dropout read of a pass in the device's memory: the number of the training step, and where the
-//! pass stands in its batch. As arguments they would be others in every step and every part of a batch, and their graphs
-//! other ones too ([`crate::queue`]).
+//! pass stands in its batch. As arguments they would be others in every step and every part of a batch, and their
+//! graphs other ones too ([`crate::queue`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -36,8 +36,8 @@ impl Numbers {
 pub(crate) struct Held<'a>(#[expect(dead_code, reason = "it is dropped")] MutexGuard<'a, Option<(Numbers, Buffer)>>);
 
 impl Cuda {
-    /// The address of the numbers of a mask's pass, for a kernel that is queued while the result is held: another thread
-    /// may be in another pass.
+    /// The address of the numbers of a mask's pass, for a kernel that is queued while the result is held: another
+    /// thread may be in another pass.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`], or [`crate::Error::Driver`] if the copy fails.

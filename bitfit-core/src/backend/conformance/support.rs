@@ -197,8 +197,8 @@ pub(crate) fn train<D: Backend, const N: usize>(
     train_at(device, BatchOffset::default(), None, inputs, network)
 }
 
-/// As [`train`], as a pass over a part of a batch that stands at `offset`, with `dy` as the gradient of its output if it
-/// is given.
+/// As [`train`], as a pass over a part of a batch that stands at `offset`, with `dy` as the gradient of its output if
+/// it is given.
 pub(crate) fn train_at<D: Backend, const N: usize>(
     device: &D,
     offset: BatchOffset,
