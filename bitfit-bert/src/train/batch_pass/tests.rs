@@ -132,14 +132,10 @@ fn cases() -> Vec<Case> {
     let scores = Targets::Scores((0..ROWS).map(|row| (row * 7 % 5) as f32 * 0.4).collect());
     let regression = TaskSpec { kind: Kind::Regress, labels: None, ..two_classes() };
     cases.push(of_texts("regress", Pooling::Cls, regression, scores));
-    let indicators = Array2::from_shape_fn((ROWS, 2), |(row, label)| ((row + row * label) % 3 == 0).into());
+    let has_label = |(row, label): (usize, usize)| f32::from(u8::from((row + row * label) % 3 == 0));
+    let indicators = Targets::Indicators(Array2::from_shape_fn((ROWS, 2), has_label));
     let several = TaskSpec { kind: Kind::MultiLabel, ..two_classes() };
-    cases.push(of_texts(
-        "multi-label",
-        Pooling::Mean,
-        several,
-        Targets::Indicators(indicators.mapv(|is: bool| f32::from(u8::from(is)))),
-    ));
+    cases.push(of_texts("multi-label", Pooling::Mean, several, indicators));
     cases.push(tagging());
     cases.push(weighted(tagging(), &[0.5, 3.0, 1.0], 0.1, 0.0));
     cases.push(spans());
