@@ -27,6 +27,9 @@ pub enum Setting {
     /// [`BatchSize::Tokens`](crate::train::BatchSize::Tokens).
     #[strum(serialize = "the batch size in tokens")]
     BatchTokens,
+    /// [`TrainOptions::micro_batch`](crate::train::TrainOptions::micro_batch).
+    #[strum(serialize = "the number of texts that are computed at a time")]
+    MicroBatch,
     /// [`TrainOptions::warmup`](crate::train::TrainOptions::warmup).
     #[strum(serialize = "the warm-up")]
     Warmup,

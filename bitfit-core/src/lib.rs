@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use bitfit_core::optim::{AdamW, ArenaOptimizer}; use bitfit_core::{ArenaBuilder, Cpu, FrozenMatrix, HostTensor,
-//! Indices, Mask, Random, Seed, Tape, Weight, Workspace};
+//! Indices, Mask, Random, RowsOf, Seed, Tape, Weight, Workspace};
 //!
 //! let device = Cpu::default();
 //! let mut random = Random::new(0, 0);
@@ -37,7 +37,7 @@
 //!     let input = tape.constant(x.clone());
 //!     let h = tape.linear(&input, &hidden, &[&bias])?;
 //!     let h = tape.gelu(&h)?;
-//!     let h = tape.dropout(&h, 0.1)?;
+//!     let h = tape.dropout(&h, 0.1, RowsOf::Tokens)?;
 //!     let logits = tape.linear(&h, &head, &[])?;
 //!     let loss = tape.cross_entropy(&logits, &classes)?;
 //!     losses.push(loss.tensor().to_array()?[[0, 0]]);
@@ -80,5 +80,5 @@ pub use params::{
     Arena, ArenaBuilder, Entry, Frozen, FrozenMatrix, Gradient, Mask, MatrixPart, Param, Snapshot, Trainable,
     TrainableMatrix, Weight, WeightPart,
 };
-pub use rng::{Random, Seed};
+pub use rng::{BatchOffset, Random, RowsOf, Seed};
 pub use tape::{Tape, Var};

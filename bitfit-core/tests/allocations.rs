@@ -9,8 +9,8 @@ use bitfit_core::ops::add_norm::AddNormArgs;
 use bitfit_core::ops::attention::{AttentionArgs, Projections};
 use bitfit_core::optim::{AdamW, ArenaOptimizer};
 use bitfit_core::{
-    Arena, ArenaBuilder, Cpu, FrozenMatrix, Gradient, HostTensor, Indices, Mask, Param, Precision, Random, Seed,
-    Sequences, Tape, Weight, Workspace,
+    Arena, ArenaBuilder, Cpu, FrozenMatrix, Gradient, HostTensor, Indices, Mask, Param, Precision, Random, RowsOf,
+    Seed, Sequences, Tape, Weight, Workspace,
 };
 
 /// The system's allocator, which records the largest request and the sum of all.
@@ -111,6 +111,7 @@ impl Network {
             gamma: &self.gamma,
             beta,
             dropout: 0.1,
+            rows: RowsOf::Tokens,
             eps: 1e-12,
         };
         let x = tape.embedding_sum(&[(&self.ids, &self.table)]).unwrap();

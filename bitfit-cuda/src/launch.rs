@@ -132,14 +132,14 @@ pub(crate) struct Arguments<'a> {
     /// Pointers and scalars of 8 or 4 bytes, in the low bytes of each element; hosts of CUDA are little-endian.
     values: [u64; MAX_ARGUMENTS],
     len: usize,
-    /// The place of the address of the training step's number, and the number.
-    step: Option<(usize, u32)>,
+    /// The place of the address of the numbers of a mask's pass, and the mask.
+    pass: Option<(usize, Dropout)>,
     buffers: PhantomData<&'a ()>,
 }
 
 impl<'a> Arguments<'a> {
     pub fn new() -> Self {
-        Self { values: [0; MAX_ARGUMENTS], len: 0, step: None, buffers: PhantomData }
+        Self { values: [0; MAX_ARGUMENTS], len: 0, pass: None, buffers: PhantomData }
     }
 
     fn push(&mut self, value: u64) -> &mut Self {
@@ -216,17 +216,17 @@ impl<'a> Arguments<'a> {
         self.push(u64::from(value.to_bits()))
     }
 
-    /// A dropout mask, or none: the six arguments of `DROPOUT_PARAMETERS` of `common/dropout.cuh`. A kernel has one at
-    /// most.
+    /// A dropout mask, or none: the eight arguments of `DROPOUT_PARAMETERS` of `common/dropout.cuh`. A kernel has one
+    /// at most.
     pub fn dropout(&mut self, dropout: Option<Dropout>) -> &mut Self {
         match dropout {
             // With a threshold of zero, every factor is 1.
-            None => self.u32(0).u32(0).u32(0).u32(0).u32(0).f32(1.0),
+            None => self.u32(0).u32(0).u32(0).u32(0).u32(0).u32(0).u32(0).f32(1.0),
             Some(dropout) => {
                 let seed = dropout.seed();
                 self.u32(seed.run as u32).u32((seed.run >> 32) as u32);
-                self.step = Some((self.len, seed.step));
-                self.push(0);
+                self.pass = Some((self.len, dropout));
+                self.push(0).u32(dropout.rows() as u32).push(dropout.row_elements());
                 self.u32(dropout.site()).u32(dropout.threshold()).f32(dropout.scale())
             }
         }
@@ -275,9 +275,9 @@ impl Cuda {
         }
         let mut values = arguments.values;
         let mut _held = None;
-        if let Some((place, step)) = arguments.step {
-            let (address, held) = self.address_of_step(step)?;
-            values[place] = address;
+        if let Some((place, dropout)) = &arguments.pass {
+            let (address, held) = self.address_of_pass(dropout)?;
+            values[*place] = address;
             _held = Some(held);
         }
         let values = &values[..arguments.len];

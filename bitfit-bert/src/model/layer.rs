@@ -6,7 +6,7 @@
 //! ```
 
 use bitfit_core::{
-    Backend, Param, Result, Tape, Var, Weight,
+    Backend, Param, Result, RowsOf, Tape, Var, Weight,
     ops::{
         add_norm::AddNormArgs,
         attention::{AttentionArgs, Projections},
@@ -135,9 +135,10 @@ impl<D: Backend> Layer<D> {
         };
         let projected = tape.linear(&attended, &self.attention_output, &[])?;
         drop(attended);
-        let h = self.add_norm(tape, &projected, &self.attention_output_bias, &residual, &self.attention_norm)?;
+        let rows = if first_only { RowsOf::Sequences } else { RowsOf::Tokens };
+        let h = self.add_norm(tape, &projected, &self.attention_output_bias, &residual, &self.attention_norm, rows)?;
         let y = tape.feed_forward(&h, &self.intermediate, &self.intermediate_bias, &self.output)?;
-        self.add_norm(tape, &y, &self.output_bias, &h, &self.output_norm)
+        self.add_norm(tape, &y, &self.output_bias, &h, &self.output_norm, rows)
     }
 
     fn add_norm(
@@ -147,6 +148,7 @@ impl<D: Backend> Layer<D> {
         bias: &Param<D>,
         residual: &Var<D>,
         norm: &Norm<D>,
+        rows: RowsOf,
     ) -> Result<Var<D>> {
         let args = AddNormArgs {
             linear_bias: Some(bias),
@@ -154,6 +156,7 @@ impl<D: Backend> Layer<D> {
             gamma: &norm.weight,
             beta: &norm.bias,
             dropout: self.hidden_dropout,
+            rows,
             eps: norm.eps,
         };
         tape.add_norm(x, &args)

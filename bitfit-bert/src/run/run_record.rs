@@ -196,6 +196,7 @@ pub(super) fn origin_of_options(method: &str, options: &FinetuneOptions) -> Orig
     let loss = &options.loss;
     // Only what is not as usual, so that the records of runs before there was a choice are those of the same runs.
     let chosen = [
+        ("micro-batch", training.micro_batch.map(|size| format!("{size} texts"))),
         ("weights of classes", loss.class_weights.origin()),
         ("label smoothing", Some(loss.label_smoothing).filter(|share| *share > 0.0).map(|share| share.to_string())),
         ("focal exponent", Some(loss.focal_gamma).filter(|gamma| *gamma > 0.0).map(|gamma| gamma.to_string())),

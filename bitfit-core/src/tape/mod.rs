@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use grads::{ColumnSums, Grads, Target};
 
 use crate::{
-    Arena, DType, Device, Error, Gradient, Param, Result, Seed, Tensor, Trainable, Workspace, backend::Slice,
-    memory::Scratch, rng::Dropout,
+    Arena, DType, Device, Error, Gradient, Param, Result, Seed, Tensor, Trainable, Workspace,
+    backend::Slice,
+    memory::Scratch,
+    rng::{BatchOffset, Dropout, RowsOf},
 };
 
 /// A handle to the gradient of a [`Var`] during backward.
@@ -130,6 +132,8 @@ pub struct Tape<'a, D: Device> {
     arena: &'a Arena<D>,
     /// `None` in inference.
     seed: Option<Seed>,
+    /// Where the pass stands in its batch.
+    offset: BatchOffset,
     nodes: Vec<Node<D>>,
     slots: usize,
     sites: u32,
@@ -149,7 +153,15 @@ impl<'a, D: Device> Tape<'a, D> {
     fn new(workspace: &'a Workspace<D>, arena: &'a Arena<D>, seed: Option<Seed>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         workspace.begin_pass();
-        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), workspace, arena, seed, nodes: Vec::new(), slots: 0, sites: 0 }
+        let (id, offset) = (NEXT.fetch_add(1, Ordering::Relaxed), BatchOffset::default());
+        Self { id, workspace, arena, seed, offset, nodes: Vec::new(), slots: 0, sites: 0 }
+    }
+
+    /// The pass as one over a part of a batch, which stands there: its dropout masks are those that a pass over the
+    /// whole batch draws for these rows. To be called before the first op.
+    #[must_use]
+    pub fn at(self, offset: BatchOffset) -> Self {
+        Self { offset, ..self }
     }
 
     /// The device that the ops run on.
@@ -180,18 +192,24 @@ impl<'a, D: Device> Tape<'a, D> {
         self.seed.and(param.trainable())
     }
 
-    /// The mask of the next dropout site; `None` in inference and if `p` is zero. Sites are numbered in the order of
-    /// the calls, which is that of the network, so every run of the same network has the same masks.
+    /// The mask of the next dropout site, over `rows` rows of this kind with `row_elements` elements each; `None` in
+    /// inference and if `p` is zero. Sites are numbered in the order of the calls, which is that of the network, so
+    /// every run of the same network has the same masks.
     ///
     /// # Errors
-    /// [`Error::Invalid`] unless `0 <= p < 1`.
-    pub fn dropout_site(&mut self, p: f32) -> Result<Option<Dropout>> {
+    /// [`Error::Invalid`] unless `0 <= p < 1`, and if the number of an element in its batch exceeds 64 bits.
+    pub fn dropout_site(&mut self, p: f32, of: RowsOf, rows: usize, row_elements: u64) -> Result<Option<Dropout>> {
         if !(0.0..1.0).contains(&p) {
             return Err(Error::invalid("dropout", format!("the probability is {p}, expected a value in [0, 1)")));
         }
         let site = self.sites;
         self.sites += 1;
-        Ok(self.seed.and_then(|seed| Dropout::new(seed, site, p)))
+        let Some(dropout) = self.seed.and_then(|seed| Dropout::new(seed, site, p)) else { return Ok(None) };
+        let end = (u128::from(self.offset.rows(of)) + rows as u128) * u128::from(row_elements);
+        if end > 1 << 64 {
+            return Err(Error::invalid("dropout", "the elements of the batch exceed what 64 bits count"));
+        }
+        Ok(Some(dropout.in_batch(self.offset, of, row_elements)))
     }
 
     /// The arena of the trainable parameters.

@@ -202,12 +202,13 @@ impl<D: Backend> Network<D> {
         let x = tape.embedding(&tokens, &self.table)?;
         let y = tape.linear(&x, &self.frozen, &[&self.bias])?;
         let [weight, beta] = &self.norm;
-        let norm = AddNormArgs { linear_bias: None, residual: Some(&x), gamma: weight, beta, dropout: 0.1, eps: 1e-5 };
+        let (rows, residual) = (RowsOf::Tokens, Some(&x));
+        let norm = AddNormArgs { linear_bias: None, residual, gamma: weight, beta, dropout: 0.1, rows, eps: 1e-5 };
         let y = tape.add_norm(&y, &norm)?;
         let y = between(tape, y);
         let y = tape.linear(&y, &self.partial, &[])?;
         let y = tape.gelu(&y)?;
-        let y = tape.dropout(&y, 0.2)?;
+        let y = tape.dropout(&y, 0.2, RowsOf::Tokens)?;
         let logits = tape.linear(&y, &self.head, &[&self.head_bias])?;
         tape.cross_entropy(&logits, &labels)
     }

@@ -29,7 +29,7 @@ use crate::{
     Backend, DType, Device, Error, Param, Result, Tape, Tensor, Trainable, Var,
     backend::{Slice, SliceMut},
     memory::Scratch,
-    rng::Dropout,
+    rng::{Dropout, RowsOf},
     tape::{Backward, ColumnSums, Grads, Slot},
 };
 
@@ -57,7 +57,7 @@ pub struct Input<'a, D: Device> {
     pub gamma: Slice<'a, D>,
     /// The shift β of the layer norm.
     pub beta: Slice<'a, D>,
-    /// Dropout of `x + linear_bias`; element `(t, j)` has number `t * cols + j`.
+    /// Dropout of `x + linear_bias`; element `(t, j)` has factor number `t * cols + j`.
     pub dropout: Option<Dropout>,
     /// ε, added to the variance.
     pub eps: f32,
@@ -121,6 +121,8 @@ pub struct AddNormArgs<'a, D: Device> {
     pub beta: &'a Param<D>,
     /// The probability of dropping an element of `x + b`.
     pub dropout: f32,
+    /// What x has rows of, which matters to dropout in a pass over a part of a batch ([`Tape::at`]).
+    pub rows: RowsOf,
     /// ε, added to the variance.
     pub eps: f32,
 }
@@ -148,7 +150,7 @@ impl<D: Backend> Tape<'_, D> {
         if let Some(residual) = args.residual.filter(|residual| residual.dtype() != DType::F32) {
             return Err(Error::invalid("add_norm", format!("the residual is {:?}, expected F32", residual.dtype())));
         }
-        let dropout = self.dropout_site(args.dropout)?;
+        let dropout = self.dropout_site(args.dropout, args.rows, rows, cols as u64)?;
 
         let residual = args.residual.and_then(Var::slot);
         let trains = |param: Option<&Param<D>>| param.and_then(|param| self.trains(param)).cloned();
@@ -207,7 +209,8 @@ impl<D: Backend> Tape<'_, D> {
     /// # Errors
     /// [`Error::Shape`] if x has no columns, or γ or β does not have H elements.
     pub fn layer_norm(&mut self, x: &Var<D>, gamma: &Param<D>, beta: &Param<D>, eps: f32) -> Result<Var<D>> {
-        self.add_norm(x, &AddNormArgs { linear_bias: None, residual: None, gamma, beta, dropout: 0.0, eps })
+        let rows = RowsOf::Tokens;
+        self.add_norm(x, &AddNormArgs { linear_bias: None, residual: None, gamma, beta, dropout: 0.0, rows, eps })
     }
 }
 

@@ -37,7 +37,7 @@ use crate::{
     Backend, DType, Device, Error, Result, Tape, Tensor, Var,
     backend::{Slice, SliceMut},
     memory::Scratch,
-    rng::Dropout,
+    rng::{Dropout, RowsOf},
     tape::{Backward, Grads, Slot},
 };
 
@@ -107,12 +107,18 @@ impl<D: Device> Input<'_, D> {
     }
 }
 
-/// The number, in the dropout mask, of p's element at `query` and key 0; `query` counts within its sequence.
+/// The number, in the dropout mask, of p's element at `query` and key 0; `query` counts within its sequence, and the
+/// sequences from the first of the pass.
 ///
 /// The rows of a matrix p are consecutive, each padded to a multiple of 16 keys, so that short rows share a block of
 /// the generator. The matrices of two heads are 2³² elements apart; a larger matrix would overlap the next one.
 pub fn dropout_element(sequence: usize, heads: usize, head: usize, query: usize, keys: usize) -> u64 {
-    (((sequence * heads + head) as u64) << 32) + (query * keys.next_multiple_of(16)) as u64
+    sequence as u64 * sequence_elements(heads) + ((head as u64) << 32) + (query * keys.next_multiple_of(16)) as u64
+}
+
+/// The number of elements that the dropout mask has for a sequence of this many heads.
+pub fn sequence_elements(heads: usize) -> u64 {
+    (heads as u64) << 32
 }
 
 /// The parameters of [`Tape::attention`] other than the projections.
@@ -190,7 +196,12 @@ impl<D: Backend> Tape<'_, D> {
             queries: args.queries.clone(),
             keys: args.keys.clone(),
             position_bias: args.position_bias.map(|table| (table.slot(), table.tensor().clone())),
-            dropout: self.dropout_site(args.dropout)?,
+            dropout: self.dropout_site(
+                args.dropout,
+                RowsOf::Sequences,
+                args.keys.count(),
+                sequence_elements(args.heads),
+            )?,
             lse: None,
         };
         let needs = node.slots.any(Option::is_some) || args.position_bias.is_some_and(|table| table.slot().is_some());
