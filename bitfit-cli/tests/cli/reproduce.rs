@@ -330,7 +330,7 @@ fn questions_by_the_size_of_the_training_set_have_equal_numbers_of_steps() {
     fixture.write("squad/train-v1.1.json", squad(40, 0));
     fixture.write("squad/dev-v1.1.json", squad(12, 100));
     let line = "reproduce squad-size --model model --data squad --out out --batch-size 8 --seeds 0 --rates 1e-2 \
-                --steps 10 --epochs 1 --sizes 8,32,400";
+                --steps 10 --epochs 1 --sizes 8,32,400 --log-every 1";
     let run = fixture.run(line);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let result = run.json();

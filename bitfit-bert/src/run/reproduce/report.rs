@@ -7,11 +7,11 @@ use crate::files::AtomicFile;
 use crate::metrics::Metric;
 use crate::run::Table;
 
-use super::PaperTable;
 use super::figures::{FigureRow, PublishedModel, figures};
 use super::files::LeftOut;
 use super::findings::{Findings, RateRuns};
 use super::grid::{GridTask, ScoredSet};
+use super::{Data, PaperTable};
 
 /// A table with everything that belongs to it.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +71,12 @@ impl Context<'_> {
         self.published.unwrap_or(PublishedModel::BertBase)
     }
 
+    /// The published rows of a method on that model; none for a table that is not of GLUE, which all figures are of.
+    pub(super) fn figures(&self, method: &str) -> impl Iterator<Item = &'static FigureRow> {
+        let is_of_glue = matches!(self.table.description().data, Data::Glue | Data::GlueWithTrainingScores);
+        figures(self.shown(), method).filter(move |_| is_of_glue)
+    }
+
     /// Sentences for every table: how runs were made, what is left out and what is missing.
     pub(super) fn remarks(&self) -> Vec<String> {
         let seeds = if self.findings.seeds == 1 { "one seed".into() } else { format!("{} seeds", self.findings.seeds) };
@@ -105,7 +111,7 @@ impl Context<'_> {
     pub(super) fn about_figures(&self) -> Vec<String> {
         let model = self.shown();
         let is_shown = |row: &FigureRow| !row.sets.is_empty() || row.share.is_some();
-        if !self.findings.methods.iter().any(|method| figures(model, &method.name).any(is_shown)) {
+        if !self.findings.methods.iter().any(|method| self.figures(&method.name).any(is_shown)) {
             return vec!["No figure of the paper stands beside these: none could be verified.".into()];
         }
         let mut remarks = vec![
@@ -221,7 +227,7 @@ impl Context<'_> {
                 row.certainty_name(figure).into(),
             ])
         };
-        figures(model, name).filter_map(number).collect()
+        self.figures(name).filter_map(number).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::run::Table;
 use crate::run::chart::{Chart, ChartRow};
 
-use super::super::figures::{Certainty, Figure, FigureRow, Source, figures};
+use super::super::figures::{Certainty, Figure, FigureRow, Source};
 use super::super::files::GLUE_TASKS;
 use super::super::findings::{Findings, Mean, average};
 use super::super::grid::ScoredSet;
@@ -60,7 +60,7 @@ fn table(context: &Context<'_>) -> Table {
         let share = findings.any(method).map(|result| result.encoder as f64 * 100.0 / result.run.total as f64);
         row.push(or_dash(share.map(|share| format!("{share:.2}"))));
         rows.push(row);
-        for figures in figures(context.shown(), &choice.name) {
+        for figures in context.figures(&choice.name) {
             let mut row = vec![format!("  {}", figures.source.label(figures.model))];
             let texts: Vec<Option<String>> =
                 sets(findings).map(|(_, set)| figures.of(&set.name).map(|figure| figure.to_string())).collect();
@@ -109,7 +109,7 @@ fn chart(context: &Context<'_>) -> Chart {
             let score = findings.score(task, method, set);
             let metric = findings.tasks[task].metrics[0];
             let scores = findings.chosen(task, method).map(|runs| runs.scores(set, metric)).unwrap_or_default();
-            let paper = figures(context.shown(), &choice.name).find(|row| row.source == Source::Paper);
+            let paper = context.figures(&choice.name).find(|row| row.source == Source::Paper);
             let reference = paper.and_then(|row| row.of(&set.name));
             has_reference |= reference.is_some();
             rows.push(ChartRow {
@@ -146,13 +146,19 @@ mod tests {
     #[test]
     fn a_mean_of_some_tasks_is_published_where_each_has_a_figure() {
         let found = findings(&["qnli", "wnli"], &[&[0.9], &[0.5]]);
-        assert_eq!(
-            published_average(&found, figures(context(PaperTable::Glue, &found).shown(), "bitfit").next().unwrap()),
-            None
-        );
+        let shown = context(PaperTable::Glue, &found);
+        assert_eq!(published_average(&found, shown.figures("bitfit").next().unwrap()), None);
         let found = findings(&["qnli", "rte"], &[&[0.9], &[0.5]]);
         let shown = table(&context(PaperTable::Glue, &found));
         assert_eq!(shown.rows[1][3], "81.2", "(90.2 + 72.3) / 2, both seen twice");
+    }
+
+    #[test]
+    fn a_table_that_is_not_of_glue_has_no_figures() {
+        let found = findings(&["tagging"], &[&[0.9]]);
+        let report = report(&context(PaperTable::Tagging, &found), Vec::new());
+        assert_eq!((report.tables[0].rows.len(), report.numbers.rows.len()), (1, 1));
+        assert!(report.remarks.iter().any(|remark| remark.starts_with("No figure of the paper stands beside these")));
     }
 
     #[test]
