@@ -376,7 +376,7 @@ fn other_data_and_settings_are_refused_by_name() {
         fixture.write(&path, text);
     }
     assert_eq!(reproduce(&fixture, "glue", flags).json()["skipped"], 2, "the same again");
-    let run = fixture.run(&format!("reproduce glue --model model --data glue {} --epochs 2 --batch-size 8", flags));
+    let run = fixture.run(&format!("reproduce glue --model model --data glue {flags} --epochs 2 --batch-size 8"));
     assert!(run.stderr.contains("epochs is 1 there and 2 here"), "{}", run.stderr);
 }
 
