@@ -16,8 +16,15 @@ pub(super) fn report(context: &Context<'_>, further: Vec<String>) -> TableReport
     let has_glue = context.findings.tasks.iter().any(|task| task.glue.is_some());
     let mut remarks =
         vec![if has_glue { about_scores.into() } else { "Scores are accuracies in percent.".into() }, context.choice()];
-    if has_glue {
-        remarks.push("MNLI counts once in an average, by the mean of its two sets, as in the paper.".into());
+    if context.findings.tasks.len() > 1 {
+        let average = match is_complete(context.findings) {
+            true => "The average counts MNLI once, by the mean of its two sets, as in the paper.",
+            false => {
+                "The mean of these is over the tasks that are here, MNLI counted once, and that of published figures is \
+                 computed from them; it is not the paper's average, which is over all eight."
+            }
+        };
+        remarks.push(average.into());
     }
     remarks.extend(context.about_figures());
     remarks.extend(further);
