@@ -263,6 +263,10 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::Folds => "--folds",
         Setting::Seeds => "--seeds",
         Setting::Methods => "--methods",
+        Setting::Tasks => "--tasks",
+        Setting::Rates => "--rates",
+        Setting::Steps => "--steps",
+        Setting::Sizes => "--sizes",
         Setting::Budget => "--budget",
         Setting::Dropout => "--dropout",
         Setting::MaxLength => "--max-length",
@@ -302,7 +306,7 @@ mod tests {
     #[test]
     fn every_setting_that_a_user_can_set_has_a_flag_of_a_command_that_trains() {
         let command = Cli::command();
-        let commands = ["finetune", "compare"].map(|name| command.find_subcommand(name).unwrap());
+        let commands = ["finetune", "compare", "reproduce"].map(|name| command.find_subcommand(name).unwrap());
         for setting in Setting::iter() {
             let flag = flag_of(setting);
             let is_flag = |flag: &str| {
