@@ -46,7 +46,7 @@ impl ScoredFiles {
                     self.0.insert(path.clone(), (Dataset::read(path, &options.read)?, hash(path)?));
                 }
                 let (dataset, hash) = &self.0[path];
-                (predictor.evaluate(dataset, &options.metrics)?.0, hash.clone())
+                (predictor.evaluate(dataset, &options.metrics)?.scores, hash.clone())
             }
             SetSource::TrainingTexts | SetSource::Evaluation => {
                 let rows = Batches::new(data.train.lengths(), &options.training).row_numbers();
@@ -55,7 +55,7 @@ impl ScoredFiles {
                 texts.dedup();
                 let examples = texts.into_iter().map(|text| data.training_set.examples[text].clone());
                 let dataset = Dataset { examples: examples.collect(), ..data.training_set.clone() };
-                (predictor.evaluate(&dataset, &options.metrics)?.0, "texts of the training set".into())
+                (predictor.evaluate(&dataset, &options.metrics)?.scores, "texts of the training set".into())
             }
         };
         let scores = scores.iter().map(|score| (score.metric.name().to_owned(), score.value)).collect();
