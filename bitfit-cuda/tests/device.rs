@@ -52,6 +52,27 @@ fn the_name_says_which_gpu_and_which_precision() {
 }
 
 #[test]
+fn a_buffer_of_another_device_is_refused() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    let other = Cuda::new(0).unwrap();
+    let (mine, mut theirs) = (upload(&device, &[1.0; 4]), upload(&other, &[2.0; 4]));
+    let at = other.indices(&[0, 1, 2, 3]).unwrap();
+    let mut to = upload(&device, &[0.0; 4]);
+    let from = || Slice::new(&mine, 0, 4);
+    for result in [
+        device.copy(from(), SliceMut::new(&mut theirs, 0, 4)),
+        device.copy(Slice::new(&theirs, 0, 4), SliceMut::new(&mut to, 0, 4)),
+        device.scatter(from(), &at, SliceMut::new(&mut to, 0, 4)),
+        device.read(Slice::new(&theirs, 0, 4), &mut [0.0; 4]),
+        device.write(&[3.0; 4], SliceMut::new(&mut theirs, 0, 4)),
+    ] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, bitfit_core::Error::Foreign { owner: "device", .. }), "{error}");
+    }
+    assert_eq!((read(&device, &to, 4), read(&other, &theirs, 4)), (vec![0.0; 4], vec![2.0; 4]));
+}
+
+#[test]
 fn the_peak_of_memory_is_what_was_allocated() {
     let Some(device) = common::device(Precision::F32) else { return };
     let Some(before) = device.peak_memory().unwrap() else { return };

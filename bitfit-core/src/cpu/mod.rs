@@ -197,6 +197,18 @@ impl Device for Cpu {
 }
 
 impl Cpu {
+    /// Checks that weights were laid out for this CPU's instruction set.
+    pub(crate) fn check_weights(&self, op: &'static str, weights: &[&Matrix]) -> Result<()> {
+        let isa = |weight: &&Matrix| match weight {
+            Matrix::F32(weight) => weight.isa(),
+            Matrix::Bf16(weight) => weight.isa(),
+        };
+        match weights.iter().map(isa).find(|&isa| isa != self.isa) {
+            None => Ok(()),
+            Some(isa) => Err(Error::foreign(op, format!("a weight that was laid out for {isa}"), "device")),
+        }
+    }
+
     /// Calls `work` with a matrix in bfloat16, which is rounded first if it is f32.
     pub(crate) fn with_bf16<R>(&self, x: &Slice<'_, Self>, work: impl FnOnce(&[bf16]) -> R) -> R {
         let from = match x.elements() {

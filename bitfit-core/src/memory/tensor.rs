@@ -17,11 +17,13 @@ pub struct Tensor<D: Device> {
 impl<D: Device> Tensor<D> {
     /// Makes a matrix `[rows, cols]` of a buffer that has been written.
     ///
-    /// # Panics
-    /// If the buffer does not hold `rows * cols` elements.
-    pub fn new(data: Scratch<D>, rows: usize, cols: usize) -> Self {
-        assert_eq!(data.len(), rows * cols, "a [{rows}, {cols}] tensor over a buffer of {} f32", data.len());
-        Self { data: Arc::new(data), rows, cols }
+    /// # Errors
+    /// [`Error::Shape`] if the buffer does not hold `rows * cols` elements.
+    pub fn new(data: Scratch<D>, rows: usize, cols: usize) -> Result<Self> {
+        if rows.checked_mul(cols) != Some(data.len()) {
+            return Err(Error::shape("Tensor::new", "the buffer", &[rows, cols], &[data.len()]));
+        }
+        Ok(Self { data: Arc::new(data), rows, cols })
     }
 
     /// The number of rows: tokens, sequences or table entries.
@@ -77,6 +79,15 @@ impl<D: Device> fmt::Debug for Tensor<D> {
 mod tests {
     use super::*;
     use crate::{Cpu, Workspace};
+
+    #[test]
+    fn a_buffer_of_another_length_is_refused() {
+        let workspace = Workspace::new(Cpu::default());
+        for (rows, cols) in [(2, 3), (usize::MAX, 2)] {
+            let made = Tensor::new(workspace.scratch(5).unwrap(), rows, cols);
+            assert!(matches!(made, Err(Error::Shape { op: "Tensor::new", .. })), "[{rows}, {cols}]");
+        }
+    }
 
     #[test]
     fn a_tensor_comes_back_as_it_was_given_transposed_or_not() {

@@ -108,7 +108,7 @@ impl<D: Device> Workspace<D> {
             Some(data) => self.device().write(data, scratch.as_mut())?,
             None => self.device().write(&array.iter().copied().collect::<Vec<_>>(), scratch.as_mut())?,
         }
-        Ok(Tensor::new(scratch, array.nrows(), array.ncols()))
+        Tensor::new(scratch, array.nrows(), array.ncols())
     }
 }
 

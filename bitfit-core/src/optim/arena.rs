@@ -11,6 +11,8 @@ use crate::{
 #[derive(Debug)]
 pub struct ArenaOptimizer<D: Device> {
     device: D,
+    /// The number of the arena.
+    arena: u64,
     hyper: AdamW,
     m: D::Buffer,
     v: D::Buffer,
@@ -35,7 +37,7 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         };
         let len = arena.len();
         let (m, v, norm) = (zeros(len)?, zeros(len)?, zeros(1)?);
-        Ok(Self { device, hyper, m, v, norm, len, step: 0 })
+        Ok(Self { device, arena: arena.id(), hyper, m, v, norm, len, step: 0 })
     }
 
     /// Updates `arena` by one step with `gradient`, clipped to the norm `max_norm` if it is given; see
@@ -45,8 +47,8 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// norm, so the step is counted nevertheless; [`ArenaOptimizer::norm`] returns it.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the arena or the gradient does not have the optimizer's length; [`Error::Invalid`] for a
-    /// learning rate that is negative or not finite, or a `max_norm` that is negative or NaN; [`Error::Device`] if the
+    /// [`Error::Foreign`] if the optimizer or the gradient belongs to another arena; [`Error::Invalid`] for a learning
+    /// rate that is negative or not finite, or a `max_norm` that is negative or NaN; [`Error::Device`] if the
     /// device fails.
     pub fn step(&mut self, arena: &mut Arena<D>, gradient: &Gradient<D>, lr: f32, max_norm: Option<f32>) -> Result<()> {
         self.step_by(arena, gradient, lr, max_norm, D::adamw)
@@ -90,10 +92,11 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         max_norm: Option<f32>,
         run: impl FnOnce(&D, Update<'_, D>) -> Result<()>,
     ) -> Result<()> {
-        let Self { hyper, m, v, norm, len, step, .. } = self;
-        if arena.len() != *len {
-            return Err(Error::shape("adamw", "the arena", &[*len], &[arena.len()]));
+        if arena.id() != self.arena {
+            return Err(Error::foreign("adamw", "the optimizer", "arena"));
         }
+        arena.check_gradient("adamw", gradient)?;
+        let Self { hyper, m, v, norm, len, step, .. } = self;
         arena.update(|device, params| {
             let update = Update {
                 params,
@@ -203,7 +206,7 @@ mod tests {
         assert_eq!((&*m, &*v, step), on_slices.state());
         // The working copy of the partly trainable matrix has the new values, and its frozen rows have not changed.
         let mut whole = [0.0; 15];
-        arena.device().read(arena.value(&rows), &mut whole).unwrap();
+        arena.device().read(arena.value(&rows).unwrap(), &mut whole).unwrap();
         assert_eq!((&whole[3..6], &whole[9..12]), (&params[7..10], &params[10..13]));
         assert_eq!((&whole[..3], &whole[12..]), (&random(2, 15)[..3], &random(2, 15)[12..]));
     }
@@ -222,7 +225,7 @@ mod tests {
                 }
             }
             let mut whole = [0.0; 15];
-            arena.device().read(arena.value(&rows), &mut whole).unwrap();
+            arena.device().read(arena.value(&rows).unwrap(), &mut whole).unwrap();
             (arena.read().unwrap(), whole, optimizer.steps())
         };
         let (slow, quick) = (steps(None, 1e-3), steps(None, 2e-2));
@@ -276,13 +279,11 @@ mod tests {
     #[test]
     fn what_belongs_to_another_arena_is_refused_and_changes_nothing() {
         let (mut arena, _) = arena();
-        let mut builder = ArenaBuilder::new(Cpu::default());
-        builder.train("b", HostTensor::new([2], vec![1.0, 2.0]).unwrap(), Mask::All).unwrap();
-        let mut other = builder.build().unwrap();
+        let (mut other, _) = self::arena();
         let mut optimizer = ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
         let (mine, theirs) = (gradient(&arena, 3).0, gradient(&other, 3).0);
-        assert!(matches!(optimizer.step(&mut other, &theirs, 1e-3, None), Err(Error::Shape { .. })));
-        assert!(matches!(optimizer.step(&mut arena, &theirs, 1e-3, None), Err(Error::Shape { .. })));
+        assert!(matches!(optimizer.step(&mut other, &theirs, 1e-3, None), Err(Error::Foreign { .. })));
+        assert!(matches!(optimizer.step(&mut arena, &theirs, 1e-3, None), Err(Error::Foreign { .. })));
         assert!(matches!(optimizer.step(&mut arena, &mine, -1.0, None), Err(Error::Invalid { .. })));
         assert!(matches!(optimizer.step(&mut arena, &mine, 1e-3, Some(f32::NAN)), Err(Error::Invalid { .. })));
         assert!(matches!(optimizer.restore(&[0.0; 13], &[0.0; 2], 1), Err(Error::Shape { .. })));

@@ -167,10 +167,27 @@ impl<'a, D: Device> Tape<'a, D> {
         Var { tensor, rounded: None, slot: None }
     }
 
+    /// Checks that a matrix is of this tape or depends on no trainable parameter. Every op of this crate does so; an op
+    /// of another crate need not, but then learns of the mistake in its backward.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] if the matrix belongs to another tape.
+    pub fn check(&self, op: &'static str, x: &Var<D>) -> Result<()> {
+        match x.slot {
+            Some(slot) if slot.tape != self.id => {
+                Err(Error::foreign(op, format!("a matrix of shape {:?}", x.tensor.shape()), "tape"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The current value of the whole tensor of a parameter.
-    pub fn value<'b>(&'b self, param: &'b Param<D>) -> Slice<'b, D> {
+    ///
+    /// # Errors
+    /// As for [`Arena::value`].
+    pub fn value<'b>(&'b self, param: &'b Param<D>) -> Result<Slice<'b, D>> {
         match param {
-            Param::Frozen(frozen) => frozen.slice(),
+            Param::Frozen(frozen) => Ok(frozen.slice()),
             Param::Trainable(trainable) => self.arena.value(trainable),
         }
     }
@@ -255,9 +272,9 @@ impl<'a, D: Device> Tape<'a, D> {
     /// As [`Tape::backward`], from any matrix `y` and the gradient `dy` of a loss with respect to it.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `dy` does not have the size of y; [`Error::Invalid`] if it does not have its element type, y
-    /// depends on no trainable parameter, or y or `gradient` belongs to another tape or arena; the error of an op's
-    /// backward, with the name of the op.
+    /// [`Error::Shape`] if `dy` does not have the size of y; [`Error::Invalid`] if it does not have its element type, or
+    /// y depends on no trainable parameter; [`Error::Foreign`] if y or `gradient` belongs to another tape or arena; the
+    /// error of an op's backward, with the name of the op.
     pub fn backward_from(self, y: &Var<D>, dy: Scratch<D>, gradient: &mut Gradient<D>) -> Result<()> {
         if dy.len() != y.rows() * y.cols() {
             return Err(Error::shape("backward", "the gradient", &y.tensor.shape(), &[dy.len()]));
@@ -269,17 +286,18 @@ impl<'a, D: Device> Tape<'a, D> {
             ));
         }
         let slot = y.slot.ok_or_else(|| Error::invalid("backward", "the loss depends on no trainable parameter"))?;
-        self.arena.check_gradient(gradient)?;
+        self.arena.check_gradient("backward", gradient)?;
         if slot.tape != self.id {
-            return Err(Error::invalid("backward", "the loss belongs to another tape"));
+            return Err(Error::foreign("backward", "the loss", "tape"));
         }
         let mut grads = Grads::new(self.workspace, self.arena, gradient, self.id, self.slots);
         grads.add(slot, dy)?;
         for node in self.nodes.into_iter().rev() {
             // An op whose output did not reach the loss has no gradient and is skipped.
-            if let Some(dy) = grads.take(node.output) {
+            if let Some(dy) = grads.take(node.output)? {
                 let name = node.op.name();
-                node.op.backward(dy, &mut grads).map_err(|error| error.in_backward(name))?;
+                let run = node.op.backward(dy, &mut grads).and_then(|()| grads.finish_op());
+                run.map_err(|error| error.in_backward(name))?;
             }
         }
         Ok(())

@@ -98,9 +98,9 @@ impl<D: Backend> Tape<'_, D> {
             _ => None,
         };
         self.device().activate(f, x.slice(), y.as_mut(), slope.as_mut().map(Scratch::as_mut))?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         let Some(x) = x.slot() else { return Ok(self.constant(y)) };
-        let saved = slope.map_or_else(|| y.clone(), |slope| Tensor::new(slope, rows, cols));
+        let saved = slope.map_or_else(|| Ok(y.clone()), |slope| Tensor::new(slope, rows, cols))?;
         Ok(self.record(y, Node { f, x, saved }))
     }
 }

@@ -132,6 +132,9 @@ impl<D: Backend> Tape<'_, D> {
     /// [`Error::Shape`] if x has no columns, or the residual or a vector does not match x; [`Error::Invalid`] for a
     /// residual that is not f32, and for a dropout probability outside `[0, 1)`.
     pub fn add_norm(&mut self, x: &Var<D>, args: &AddNormArgs<'_, D>) -> Result<Var<D>> {
+        for var in [Some(x), args.residual].into_iter().flatten() {
+            self.check("add_norm", var)?;
+        }
         let [rows, cols] = x.tensor().shape();
         if cols == 0 {
             return Err(Error::shape("add_norm", "the input", &[rows, 1], &[rows, 0]));
@@ -171,10 +174,10 @@ impl<D: Backend> Tape<'_, D> {
         let input = Input {
             cols,
             x: x.slice(),
-            linear_bias: args.linear_bias.map(|linear_bias| self.value(linear_bias)),
+            linear_bias: args.linear_bias.map(|linear_bias| self.value(linear_bias)).transpose()?,
             residual: args.residual.map(Var::slice),
-            gamma: self.value(args.gamma),
-            beta: self.value(args.beta),
+            gamma: self.value(args.gamma)?,
+            beta: self.value(args.beta)?,
             dropout,
             eps: args.eps,
         };
@@ -190,7 +193,7 @@ impl<D: Backend> Tape<'_, D> {
                 .map(|(normalized, rstd)| Saved { normalized: normalized.as_mut(), rstd: rstd.as_mut() }),
         };
         self.device().add_norm(input, output)?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         let y = if saved.is_none() && node.vectors[0].is_none() {
             self.constant(y)
         } else {
@@ -198,7 +201,7 @@ impl<D: Backend> Tape<'_, D> {
         };
         Ok(match rounded {
             None => y,
-            Some(rounded) => y.with_rounded(Tensor::new(rounded, rows, cols)),
+            Some(rounded) => y.with_rounded(Tensor::new(rounded, rows, cols)?),
         })
     }
 
@@ -240,7 +243,7 @@ impl<D: Backend> Backward<D> for Node<D> {
         let fresh = |slot: Option<Slot>| slot.map(|slot| grads.scratch_for(slot, rows * cols)).transpose();
         let (mut dx, mut dr) = (fresh(self.x)?, fresh(self.residual)?);
         let vectors = self.vectors.each_ref().map(Option::as_ref);
-        let gamma = grads.value(&self.gamma);
+        let gamma = grads.value(&self.gamma)?;
         grads.column_sums(vectors, |device, sums| {
             let input = BackwardInput {
                 cols,

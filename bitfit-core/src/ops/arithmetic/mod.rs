@@ -39,7 +39,7 @@ impl<D: Backend> Tape<'_, D> {
         let (a, b) = (&self.to_f32(a)?, &self.to_f32(b)?);
         let mut y = self.scratch(rows * cols)?;
         self.device().add(a.slice(), b.slice(), y.as_mut())?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         if a.slot().is_none() && b.slot().is_none() {
             return Ok(self.constant(y));
         }
@@ -55,7 +55,7 @@ impl<D: Backend> Tape<'_, D> {
         let (a, b) = (&self.to_f32(a)?, &self.to_f32(b)?);
         let mut y = self.scratch(rows * cols)?;
         self.device().mul(a.slice(), b.slice(), y.as_mut(), false)?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         if a.slot().is_none() && b.slot().is_none() {
             return Ok(self.constant(y));
         }

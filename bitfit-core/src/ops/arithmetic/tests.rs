@@ -34,7 +34,7 @@ fn kept(network: impl Fn(&mut Tape<'_, Cpu>, Var<Cpu>, Var<Cpu>) -> Result<Var<C
     let (arena, x) = parameter(&workspace);
     let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
     let x = tape.parameter(&x).unwrap();
-    let constant = tape.constant(Tensor::new(workspace.scratch(512).unwrap(), 64, 8));
+    let constant = tape.constant(Tensor::new(workspace.scratch(512).unwrap(), 64, 8).unwrap());
     drop(network(&mut tape, x, constant).unwrap());
     // A free buffer is reused without a new allocation.
     let in_all = workspace.allocated_bytes() / 2048;
@@ -60,7 +60,7 @@ fn constants_are_not_recorded() {
     let workspace = Workspace::new(Cpu::default());
     let (arena, _) = parameter(&workspace);
     let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
-    let c = tape.constant(Tensor::new(workspace.scratch(512).unwrap(), 64, 8));
+    let c = tape.constant(Tensor::new(workspace.scratch(512).unwrap(), 64, 8).unwrap());
     for y in [tape.add(&c, &c).unwrap(), tape.mul(&c, &c).unwrap()] {
         assert!(y.slot().is_none());
     }
@@ -72,7 +72,7 @@ fn a_shape_that_does_not_fit_is_refused() {
     let workspace = Workspace::new(Cpu::default());
     let (arena, _) = parameter(&workspace);
     let mut tape = Tape::infer(&workspace, &arena);
-    let var = |rows, cols| Tensor::new(workspace.scratch(rows * cols).unwrap(), rows, cols);
+    let var = |rows, cols| Tensor::new(workspace.scratch(rows * cols).unwrap(), rows, cols).unwrap();
     let a = tape.constant(var(3, 4));
     for b in [var(3, 5), var(2, 4), var(3, 1), var(1, 5)] {
         let shape = format!("{:?}", b.shape());

@@ -144,6 +144,13 @@ impl<D: Backend> Tape<'_, D> {
             Projections::Packed(qkv) => qkv.cols() / 3,
             Projections::Split { query, .. } => query.cols(),
         };
+        let vars = match projections {
+            Projections::Packed(qkv) => [Some(qkv), None],
+            Projections::Split { query, key_value } => [Some(query), Some(key_value)],
+        };
+        for var in vars.into_iter().chain([args.position_bias]).flatten() {
+            self.check("attention", var)?;
+        }
         let check = |what: &str, var: &Var<D>, rows: usize, cols: usize| match var.tensor().shape() {
             found if found == [rows, cols] => Ok(()),
             found => Err(Error::shape("attention", what, &[rows, cols], &found)),
@@ -199,7 +206,7 @@ impl<D: Backend> Tape<'_, D> {
         let mut lse = needs.then(|| self.scratch(rows * args.heads)).transpose()?;
         self.device().attention(&node.input(), o.as_mut(), lse.as_mut().map(Scratch::as_mut))?;
         node.lse = lse;
-        let o = Tensor::new(o, rows, width);
+        let o = Tensor::new(o, rows, width)?;
         Ok(if needs { self.record(o, node) } else { self.constant(o) })
     }
 }

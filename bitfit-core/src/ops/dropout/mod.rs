@@ -33,7 +33,7 @@ impl<D: Backend> Tape<'_, D> {
         let [rows, cols] = x.tensor().shape();
         let mut y = self.scratch(rows * cols)?;
         self.device().dropout(dropout, x.slice(), y.as_mut(), false)?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         let Some(x) = x.slot() else { return Ok(self.constant(y)) };
         Ok(self.record(y, Node { x, dropout }))
     }

@@ -20,6 +20,7 @@ impl FeedForward for Cpu {
         derivative: Option<SliceMut<'_, Self>>,
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
+        self.check_weights("feed_forward", &[input.up, input.down])?;
         let (isa, bias) = (self.isa(), input.bias.f32());
         match (input.up, input.down) {
             (Matrix::F32(up), Matrix::F32(down)) => {
@@ -50,6 +51,7 @@ impl FeedForward for Cpu {
         mut sums: ColumnSums<'_, Self, 1>,
         dx: Option<(SliceMut<'_, Self>, bool)>,
     ) -> Result<()> {
+        self.check_weights("feed_forward", &[input.up, input.down])?;
         let isa = self.isa();
         match (input.up, input.down) {
             (Matrix::F32(up), Matrix::F32(down)) => {

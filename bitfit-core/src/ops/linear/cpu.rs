@@ -26,6 +26,7 @@ impl Linear for Cpu {
         bias: &[Slice<'_, Self>],
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
+        self.check_weights("linear", &[weight])?;
         let bias = ThreadScratch::concat(bias.iter().map(Slice::f32));
         let isa = self.isa();
         match (weight, &*bias) {
@@ -50,6 +51,7 @@ impl Linear for Cpu {
         dx: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()> {
+        self.check_weights("linear", &[weight])?;
         let isa = self.isa();
         match (weight, dx.elements()) {
             (Matrix::F32(w), ElementsMut::F32(dx)) => {
