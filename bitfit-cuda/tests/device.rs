@@ -287,7 +287,7 @@ fn the_optimizers_step_rounds_where_the_cpus_does() {
     let Some(device) = common::device(Precision::F32) else { return };
     let (len, lr, max_norm) = (5000, 1e-2, 1.5);
     // β₁ above and below 0.5, for which the first moment is computed and rounded in different ways.
-    for hyper in [AdamW { weight_decay: 0.1, ..AdamW::default() }, AdamW { beta1: 0.3, ..AdamW::default() }] {
+    for hyper in [AdamW::default().with_weight_decay(0.1), AdamW::default().with_betas(0.3, 0.999)] {
         let (mut p, mut m, mut v) = (random(1, len), vec![0.0f32; len], vec![0.0f32; len]);
         let [mut p_there, mut m_there, mut v_there] = [&p, &m, &v].map(|values| upload(&device, values));
         let mut norm = upload(&device, &[0.0]);

@@ -51,7 +51,28 @@ impl<D: Device> Tensor<D> {
         self.data.as_ref().as_ref()
     }
 
-    /// Copies the matrix to the host, after all pending work that writes it.
+    /// Copies the elements to the host, row-major, after all pending work that writes them.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if work that was queued earlier failed.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; self.rows * self.cols];
+        self.data.device().read(self.slice(), &mut values)?;
+        Ok(values)
+    }
+
+    /// The element of a matrix `[1, 1]`, such as a loss; waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there is not exactly one element; [`Error::Device`] if work that was queued earlier failed.
+    pub fn item(&self) -> Result<f32> {
+        if self.shape() != [1, 1] {
+            return Err(Error::shape("item", "the matrix", &[1, 1], &self.shape()));
+        }
+        Ok(self.to_vec()?[0])
+    }
+
+    /// Copies the matrix to the host as an array, after all pending work that writes it.
     ///
     /// # Errors
     /// [`Error::Device`] if work that was queued earlier failed.

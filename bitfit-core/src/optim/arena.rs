@@ -1,8 +1,12 @@
 //! [`ArenaOptimizer`]: clipping and AdamW as one op on the device of the arena.
 
-use super::{AdamW, adamw::check_state};
+use super::{
+    AdamW, Group, Optimizer, OptimizerState,
+    adamw::check_state,
+    group::{Groups, check_rates},
+};
 use crate::{
-    Arena, Device, Error, Gradient, Result,
+    Arena, Device, Entry, Error, Gradient, Result,
     backend::{Slice, SliceMut},
     ops::adamw::{AdamWStep, RateRun, Update},
 };
@@ -20,6 +24,7 @@ pub struct ArenaOptimizer<D: Device> {
     norm: D::Buffer,
     len: usize,
     step: u64,
+    groups: Groups,
 }
 
 impl<D: AdamWStep> ArenaOptimizer<D> {
@@ -37,7 +42,23 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         };
         let len = arena.len();
         let (m, v, norm) = (zeros(len)?, zeros(len)?, zeros(1)?);
-        Ok(Self { device, arena: arena.id(), hyper, m, v, norm, len, step: 0 })
+        Ok(Self { device, arena: arena.id(), hyper, m, v, norm, len, step: 0, groups: Groups::default() })
+    }
+
+    /// The same optimizer with the group that `group` gives to each entry of the arena: a factor of the learning rate,
+    /// and a weight decay. The gradient is clipped as a whole, whatever the groups.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] if the optimizer belongs to another arena; [`Error::Invalid`] for a factor or a weight decay
+    /// that is negative or not finite.
+    pub fn with_groups(mut self, arena: &Arena<D>, group: impl FnMut(&Entry) -> Group) -> Result<Self> {
+        self.check_arena(arena)?;
+        self.groups = Groups::of("adamw", arena, group)?;
+        Ok(self)
+    }
+
+    fn check_arena(&self, arena: &Arena<D>) -> Result<()> {
+        if arena.id() == self.arena { Ok(()) } else { Err(Error::foreign("adamw", "the optimizer", "arena")) }
     }
 
     /// Updates `arena` by one step with `gradient`, clipped to the norm `max_norm` if it is given; see
@@ -51,11 +72,12 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// rate that is negative or not finite, or a `max_norm` that is negative or NaN; [`Error::Device`] if the
     /// device fails.
     pub fn step(&mut self, arena: &mut Arena<D>, gradient: &Gradient<D>, lr: f32, max_norm: Option<f32>) -> Result<()> {
-        self.step_by(arena, gradient, lr, max_norm, D::adamw)
+        self.step_in_runs(arena, gradient, |_| lr, max_norm)
     }
 
-    /// As [`ArenaOptimizer::step`], with a learning rate for each entry of the arena's table. The gradient is clipped
-    /// as a whole. With one rate for all entries, the result has the same bits.
+    /// As [`ArenaOptimizer::step`], with a learning rate for each entry of the arena's table, before the factor of the
+    /// entry's [`Group`]. The gradient is clipped as a whole. With one rate for all entries, the result has the same
+    /// bits.
     ///
     /// # Errors
     /// As [`ArenaOptimizer::step`]; [`Error::Shape`] if there is not one rate for each entry.
@@ -66,20 +88,21 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         rates: &[f32],
         max_norm: Option<f32>,
     ) -> Result<()> {
-        let entries = arena.entries();
-        if rates.len() != entries.len() {
-            return Err(Error::shape("adamw", "the rates", &[entries.len()], &[rates.len()]));
-        }
-        let mut runs: Vec<RateRun> = Vec::new();
-        for (entry, &lr) in entries.iter().zip(rates) {
-            match runs.last_mut().filter(|run| run.lr == lr) {
-                Some(run) => run.len += entry.len,
-                None => runs.push(RateRun { len: entry.len, lr }),
-            }
-        }
+        check_rates("adamw", arena.entries(), rates)?;
+        self.step_in_runs(arena, gradient, |entry| rates[entry], max_norm)
+    }
+
+    fn step_in_runs(
+        &mut self,
+        arena: &mut Arena<D>,
+        gradient: &Gradient<D>,
+        rates: impl Fn(usize) -> f32,
+        max_norm: Option<f32>,
+    ) -> Result<()> {
+        let runs = self.groups.runs(arena.entries(), rates);
         match runs[..] {
-            [] => self.step(arena, gradient, 0.0, max_norm),
-            [RateRun { lr, .. }] => self.step(arena, gradient, lr, max_norm),
+            [] => self.step_by(arena, gradient, 0.0, max_norm, D::adamw),
+            [RateRun { lr, weight_decay: None, .. }] => self.step_by(arena, gradient, lr, max_norm, D::adamw),
             _ => self.step_by(arena, gradient, 0.0, max_norm, |device, update| device.adamw_in_runs(update, &runs)),
         }
     }
@@ -92,9 +115,7 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         max_norm: Option<f32>,
         run: impl FnOnce(&D, Update<'_, D>) -> Result<()>,
     ) -> Result<()> {
-        if arena.id() != self.arena {
-            return Err(Error::foreign("adamw", "the optimizer", "arena"));
-        }
+        self.check_arena(arena)?;
         arena.check_gradient("adamw", gradient)?;
         let Self { hyper, m, v, norm, len, step, .. } = self;
         arena.update(|device, params| {
@@ -162,13 +183,33 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     }
 }
 
+impl<D: AdamWStep> Optimizer<D> for ArenaOptimizer<D> {
+    fn step(&mut self, arena: &mut Arena<D>, gradient: &Gradient<D>, lr: f32, max_norm: Option<f32>) -> Result<()> {
+        Self::step(self, arena, gradient, lr, max_norm)
+    }
+
+    fn norm(&self) -> Result<f32> {
+        Self::norm(self)
+    }
+
+    fn save(&self) -> Result<OptimizerState> {
+        let (m, v, steps) = self.state()?;
+        Ok(OptimizerState::new("adamw", steps, vec![("m".into(), m), ("v".into(), v)]))
+    }
+
+    fn load(&mut self, state: &OptimizerState) -> Result<()> {
+        let [m, v] = state.moments("adamw", ["m", "v"])?;
+        self.restore(m, v, state.steps)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         ArenaBuilder, Cpu, HostTensor, Mask, Trainable,
         backend::conformance::support::random,
-        optim::{SparseAdamW, clip_grad_norm},
+        optim::{ArenaSgd, Sgd, SparseAdamW, clip_grad_norm},
     };
 
     /// A bias of 7 and two of five rows of 3: 13 scalars.
@@ -239,6 +280,61 @@ mod tests {
         let message = optimizer.step_by_entry(&mut arena, &gradient, &[1e-3], None).unwrap_err().to_string();
         assert_eq!(message, "adamw: the rates has shape [1], expected [2]");
         assert_eq!(optimizer.steps(), 0);
+    }
+
+    #[test]
+    fn a_group_has_the_step_of_its_rate_and_decay_and_clipping_is_over_all() {
+        let decay = |weight_decay| AdamW { weight_decay, ..AdamW::default() };
+        let steps = |hyper, lr, groups: Option<fn(&Entry) -> Group>| {
+            let (mut arena, _) = arena();
+            let mut optimizer = ArenaOptimizer::new(&arena, hyper).unwrap();
+            if let Some(groups) = groups {
+                optimizer = optimizer.with_groups(&arena, groups).unwrap();
+            }
+            for seed in 3..6 {
+                let (gradient, _) = gradient(&arena, seed);
+                optimizer.step(&mut arena, &gradient, lr, Some(0.5)).unwrap();
+            }
+            arena.read().unwrap()
+        };
+        let found = steps(
+            decay(0.1),
+            1e-2,
+            Some(|entry| match entry.name.as_str() {
+                "bias" => Group::default().with_weight_decay(0.0),
+                _ => Group::default().with_rate(4.0),
+            }),
+        );
+        let (bias, rows) = (steps(decay(0.0), 1e-2, None), steps(decay(0.1), 1e-2 * 4.0, None));
+        assert_eq!((&found[..7], &found[7..]), (&bias[..7], &rows[7..]));
+        let plain = steps(decay(0.1), 1e-2, None);
+        assert_eq!(steps(decay(0.1), 1e-2, Some(|_| Group::default())), plain);
+
+        let (arena, _) = arena();
+        let (other, _) = self::arena();
+        let optimizer = || ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
+        let message = |rate| {
+            let group = Group::default().with_rate(rate);
+            optimizer().with_groups(&arena, |_| group).unwrap_err().to_string()
+        };
+        assert_eq!(message(-1.0), "adamw: the rate of bias is -1, expected a finite value that is not negative");
+        let error = optimizer().with_groups(&other, |_| Group::default()).unwrap_err();
+        assert!(matches!(error, Error::Foreign { owner: "arena", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_saved_optimizer_is_loaded_by_one_of_its_kind_only() {
+        let (mut arena, _) = arena();
+        let (gradient, _) = gradient(&arena, 3);
+        let mut optimizer = ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
+        Optimizer::step(&mut optimizer, &mut arena, &gradient, 1e-2, None).unwrap();
+        let state = optimizer.save().unwrap();
+        let mut again = ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
+        again.load(&state).unwrap();
+        assert_eq!(again.state().unwrap(), optimizer.state().unwrap());
+        let mut sgd = ArenaSgd::new(&arena, Sgd::default().with_momentum(0.9)).unwrap();
+        let message = sgd.load(&state).unwrap_err().to_string();
+        assert_eq!(message, "sgd: the state is of an optimizer of kind adamw");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
 
 /// A row of the arena's table: one trainable parameter.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Entry {
     /// The name that it was registered with.
     pub name: String,
@@ -25,6 +26,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The row of a parameter whose first element has the index `offset`.
+    pub fn new(name: impl Into<String>, shape: &[usize], mask: Mask, offset: usize) -> Self {
+        let (shape, len) = (shape.into(), mask.count(shape));
+        Self { name: name.into(), shape, mask: Arc::new(mask), offset, len }
+    }
+
     /// The range of its elements in the arena.
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.len

@@ -4,6 +4,7 @@ use super::Entry;
 use crate::{
     Device, Error, Result,
     backend::{Slice, SliceMut},
+    ops::arithmetic::Arithmetic,
 };
 
 /// A copy of an arena's values, on its device; see [`Arena::snapshot`](super::Arena::snapshot).
@@ -60,6 +61,20 @@ impl<D: Device> Gradient<D> {
             return Err(Error::foreign("gradient", "the gradient to add", "arena"));
         }
         device.accumulate(other.slice(), self.slice_mut())
+    }
+
+    /// Multiplies all elements by `factor`, such as one over the number of micro-batches.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the factor is not finite; [`Error::Device`] if the device fails.
+    pub fn scale(&mut self, device: &D, factor: f32) -> Result<()>
+    where
+        D: Arithmetic,
+    {
+        if !factor.is_finite() {
+            return Err(Error::invalid("gradient", format!("the factor is {factor}, expected a finite number")));
+        }
+        device.scale_in_place(factor, self.slice_mut())
     }
 
     /// Sets all elements to zero, for the next step.

@@ -38,6 +38,22 @@ impl<D: Device> Var<D> {
         &self.tensor
     }
 
+    /// The element of a matrix `[1, 1]`, such as a loss; waits for it.
+    ///
+    /// # Errors
+    /// As for [`Tensor::item`].
+    pub fn item(&self) -> Result<f32> {
+        self.tensor.item()
+    }
+
+    /// Copies the elements to the host, row-major.
+    ///
+    /// # Errors
+    /// As for [`Tensor::to_vec`].
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        self.tensor.to_vec()
+    }
+
     /// The number of rows: tokens or sequences.
     pub fn rows(&self) -> usize {
         self.tensor.rows()
@@ -167,6 +183,15 @@ impl<'a, D: Device> Tape<'a, D> {
         Var { tensor, rounded: None, slot: None }
     }
 
+    /// A matrix `[rows, cols]` with a copy of `values`, row-major, that depends on no trainable parameter: the input of
+    /// a network.
+    ///
+    /// # Errors
+    /// As for [`Workspace::matrix`].
+    pub fn input(&self, rows: usize, cols: usize, values: &[f32]) -> Result<Var<D>> {
+        Ok(self.constant(self.workspace.matrix(rows, cols, values)?))
+    }
+
     /// Checks that a matrix is of this tape or depends on no trainable parameter. Every op of this crate does so; an op
     /// of another crate need not, but then learns of the mistake in its backward.
     ///
@@ -258,6 +283,15 @@ impl<'a, D: Device> Tape<'a, D> {
     /// [`Error::Shape`] if `loss` is not `[1, 1]`; [`Error::Invalid`] if it depends on no trainable parameter; the
     /// error of an op's backward, with the name of the op.
     pub fn backward(self, loss: &Var<D>, gradient: &mut Gradient<D>) -> Result<()> {
+        self.backward_scaled(loss, 1.0, gradient)
+    }
+
+    /// As [`Tape::backward`], of `factor` times the loss: with a factor of the micro-batch's share of the rows, the
+    /// gradients of micro-batches add up to that of the whole batch.
+    ///
+    /// # Errors
+    /// As for [`Tape::backward`].
+    pub fn backward_scaled(self, loss: &Var<D>, factor: f32, gradient: &mut Gradient<D>) -> Result<()> {
         if loss.tensor.shape() != [1, 1] {
             return Err(Error::shape("backward", "the loss", &[1, 1], &loss.tensor.shape()));
         }
@@ -265,7 +299,7 @@ impl<'a, D: Device> Tape<'a, D> {
             return Err(Error::invalid("backward", "the loss is bfloat16, expected f32"));
         }
         let mut dy = self.scratch(1)?;
-        self.device().fill(1.0, dy.as_mut())?;
+        self.device().fill(factor, dy.as_mut())?;
         self.backward_from(loss, dy, gradient)
     }
 

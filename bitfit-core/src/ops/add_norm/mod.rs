@@ -109,7 +109,18 @@ pub struct BackwardOutput<'a, D: Device> {
 }
 
 /// The arguments of [`Tape::add_norm`] other than x.
+///
+/// ```
+/// # use bitfit_core::{Backend, Param, Result, Tape, Var, ops::add_norm::AddNormArgs};
+/// # fn layer<D: Backend>(
+/// #     tape: &mut Tape<'_, D>, x: &Var<D>, residual: &Var<D>, bias: &Param<D>, [gamma, beta]: [&Param<D>; 2],
+/// # ) -> Result<Var<D>> {
+/// let args = AddNormArgs::new(gamma, beta).with_residual(residual).with_linear_bias(bias).with_dropout(0.1);
+/// tape.add_norm(x, &args)
+/// # }
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct AddNormArgs<'a, D: Device> {
     /// The bias b of the projection before.
     pub linear_bias: Option<&'a Param<D>>,
@@ -123,6 +134,37 @@ pub struct AddNormArgs<'a, D: Device> {
     pub dropout: f32,
     /// ε, added to the variance.
     pub eps: f32,
+}
+
+impl<'a, D: Device> AddNormArgs<'a, D> {
+    /// A layer norm with scale γ and shift β, without residual, linear bias and dropout, and with an ε of 10⁻⁵.
+    pub fn new(gamma: &'a Param<D>, beta: &'a Param<D>) -> Self {
+        Self { linear_bias: None, residual: None, gamma, beta, dropout: 0.0, eps: 1e-5 }
+    }
+
+    /// The same with the residual r.
+    #[must_use]
+    pub fn with_residual(self, residual: &'a Var<D>) -> Self {
+        Self { residual: Some(residual), ..self }
+    }
+
+    /// The same with the bias b of the projection before.
+    #[must_use]
+    pub fn with_linear_bias(self, linear_bias: &'a Param<D>) -> Self {
+        Self { linear_bias: Some(linear_bias), ..self }
+    }
+
+    /// The same with the probability of dropping an element of `x + b`.
+    #[must_use]
+    pub fn with_dropout(self, dropout: f32) -> Self {
+        Self { dropout, ..self }
+    }
+
+    /// The same with another ε.
+    #[must_use]
+    pub fn with_eps(self, eps: f32) -> Self {
+        Self { eps, ..self }
+    }
 }
 
 impl<D: Backend> Tape<'_, D> {

@@ -11,10 +11,15 @@ fn reference_gradients_are_those_of_finite_differences() {
         let (da, db) = reference::add_backward(&dy, &b);
         assert_gradient("add da", &a, &da, |a| dot(&reference::add(a, &b), &dy));
         assert_gradient("add db", &b, &db, |b| dot(&reference::add(&a, b), &dy));
+        let (da, db) = reference::sub_backward(&dy, &b);
+        assert_gradient("sub da", &a, &da, |a| dot(&reference::sub(a, &b), &dy));
+        assert_gradient("sub db", &b, &db, |b| dot(&reference::sub(&a, b), &dy));
         let (da, db) = reference::mul_backward(&dy, &a, &b);
         assert_gradient("mul da", &a, &da, |a| dot(&reference::mul(a, &b), &dy));
         assert_gradient("mul db", &b, &db, |b| dot(&reference::mul(&a, b), &dy));
     }
+    let dx = reference::scale(&dy, -0.5);
+    assert_gradient("scale", &a, &dx, |x| dot(&reference::scale(x, -0.5), &dy));
 }
 
 #[test]
@@ -49,6 +54,8 @@ fn kept(network: impl Fn(&mut Tape<'_, Cpu>, Var<Cpu>, Var<Cpu>) -> Result<Var<C
 fn a_side_is_kept_only_for_the_other_sides_gradient() {
     assert_eq!(kept(|tape, x, c| tape.add(&x, &c)), 0);
     assert_eq!(kept(|tape, x, _| tape.add(&x, &x)), 0);
+    assert_eq!(kept(|tape, x, c| tape.sub(&x, &c)), 0);
+    assert_eq!(kept(|tape, x, _| tape.scale(&x, 2.0)), 0);
     assert_eq!(kept(|tape, x, c| tape.mul(&x, &c)), 1, "the constant, not x");
     assert_eq!(kept(|tape, x, c| tape.mul(&c, &x)), 1, "the constant, not x");
     assert_eq!(kept(|tape, x, _| tape.mul(&x, &x)), 1, "x, shared");
@@ -61,7 +68,7 @@ fn constants_are_not_recorded() {
     let (arena, _) = parameter(&workspace);
     let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
     let c = tape.constant(Tensor::new(workspace.scratch(512).unwrap(), 64, 8).unwrap());
-    for y in [tape.add(&c, &c).unwrap(), tape.mul(&c, &c).unwrap()] {
+    for y in [tape.add(&c, &c), tape.sub(&c, &c), tape.mul(&c, &c), tape.scale(&c, 2.0)].map(Result::unwrap) {
         assert!(y.slot().is_none());
     }
     assert_eq!(tape.recorded(), 0);
@@ -79,7 +86,11 @@ fn a_shape_that_does_not_fit_is_refused() {
         let b = tape.constant(b);
         let message = tape.add(&a, &b).unwrap_err().to_string();
         assert!(message.contains("add") && message.contains("[3, 4]") && message.contains(&shape), "{message}");
+        let message = tape.sub(&a, &b).unwrap_err().to_string();
+        assert!(message.contains("sub") && message.contains("[3, 4]") && message.contains(&shape), "{message}");
         let message = tape.mul(&a, &b).unwrap_err().to_string();
         assert!(message.contains("mul") && message.contains("[3, 4]") && message.contains(&shape), "{message}");
     }
+    let message = tape.scale(&a, f32::INFINITY).unwrap_err().to_string();
+    assert_eq!(message, "scale: the factor is inf, expected a finite number");
 }

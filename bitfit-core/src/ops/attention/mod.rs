@@ -117,6 +117,7 @@ pub fn dropout_element(sequence: usize, heads: usize, head: usize, query: usize,
 
 /// The parameters of [`Tape::attention`] other than the projections.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct AttentionArgs<'a, D: Device> {
     /// The number of heads, N; must divide H.
     pub heads: usize,
@@ -129,6 +130,31 @@ pub struct AttentionArgs<'a, D: Device> {
     pub position_bias: Option<&'a Var<D>>,
     /// The probability of dropping an element of p.
     pub dropout: f32,
+}
+
+impl<'a, D: Device> AttentionArgs<'a, D> {
+    /// Attention of `heads` heads within `sequences`, without a position bias and without dropout.
+    pub fn new(heads: usize, sequences: &'a Sequences<D>) -> Self {
+        Self { heads, queries: sequences, keys: sequences, position_bias: None, dropout: 0.0 }
+    }
+
+    /// The same with other bounds of the sequences of queries, for [`Projections::Split`].
+    #[must_use]
+    pub fn with_queries(self, queries: &'a Sequences<D>) -> Self {
+        Self { queries, ..self }
+    }
+
+    /// The same with a table of what the distance of key and query adds to the scores.
+    #[must_use]
+    pub fn with_position_bias(self, position_bias: &'a Var<D>) -> Self {
+        Self { position_bias: Some(position_bias), ..self }
+    }
+
+    /// The same with the probability of dropping an element of p.
+    #[must_use]
+    pub fn with_dropout(self, dropout: f32) -> Self {
+        Self { dropout, ..self }
+    }
 }
 
 impl<D: Backend> Tape<'_, D> {

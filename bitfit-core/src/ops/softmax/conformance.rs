@@ -51,5 +51,5 @@ fn no_rows_make_none<D: Backend>(device: &D) {
         let none = tape.constant(Tensor::new(tape.scratch(0)?, 0, 8)?);
         tape.softmax(&none)
     });
-    assert_eq!(y, []);
+    assert!(y.is_empty(), "{y:?}");
 }
