@@ -1,8 +1,8 @@
-//! What the author of another trainer asks of core: the tape's own time for a node, AdamW on bare slices, and a training
-//! step of two encoder layers whose biases train. `peers/torch_embedder.py` measures the same of PyTorch.
+//! What matters to a trainer that embeds core: the tape's own time for a node, AdamW on bare slices, and a
+//! training step of two encoder layers whose biases train. `peers/torch_embedder.py` measures the same of PyTorch.
 //!
-//! The time of a node is that of an op on a `[1, 1]` matrix: bookkeeping, a buffer and a call, and no arithmetic to speak
-//! of; for training, recording and backward are part of it.
+//! The time of a node is that of an op on a `[1, 1]` matrix: bookkeeping, a buffer and a call, and no arithmetic to
+//! speak of; for training, recording and backward are part of it.
 
 use std::hint::black_box;
 

@@ -1,5 +1,5 @@
-//! Trains a small network on three moons under every kind of mask: the mask of the first layer's weight is the only thing
-//! that changes. Run it with `cargo run --release -p bitfit-core --example masked_network`.
+//! Trains a small network on three moons under every kind of mask: the mask of the first layer's weight is the only
+//! thing that changes. Run it with `cargo run --release -p bitfit-core --example masked_network`.
 
 use bitfit_core::{
     Arena, ArenaBuilder, Backend, Cpu, Device, HostTensor, Indices, Mask, Param, Random, Result, Seed, Tape, Tensor,

@@ -1,5 +1,5 @@
-//! Micro-batches on two threads; groups of parameters with a rate and a decay of their own under one clipping, with AdamW
-//! and with SGD. Run it with `cargo run -p bitfit-core --example micro_batches`.
+//! Micro-batches on two threads; groups of parameters with a rate and a decay of their own under one clipping, with
+//! AdamW and with SGD. Run it with `cargo run -p bitfit-core --example micro_batches`.
 
 use bitfit_core::{
     Arena, ArenaBuilder, Cpu, Entry, Gradient, HostTensor, Indices, Mask, Param, Random, Result, Seed, Tape, Weight,

@@ -2,8 +2,8 @@
 //! `default-features = false` suffices. Run it with `cargo run -p bitfit-core --example optimizer_only`.
 //!
 //! The "network" is a pre-trained logistic regression whose task has changed: the intercept and the effect of three
-//! features have other values. These four scalars train, the other seventeen are frozen: the trainer gathers what trains
-//! into one flat slice and scatters it back. Clipping, AdamW and the schedule come from `bitfit_core::optim`.
+//! features have other values. These four scalars train, the other seventeen are frozen: the trainer gathers what
+//! trains into one flat slice and scatters it back. Clipping, AdamW and the schedule come from `bitfit_core::optim`.
 
 use bitfit_core::{
     Random, Result,

@@ -1,5 +1,5 @@
-//! Forty steps at once, and twenty, a file, and twenty more in new objects: the same bits, with dropout and AdamW. Run it
-//! with `cargo run -p bitfit-core --features safetensors --example resume`.
+//! Forty steps at once, and twenty, a file, and twenty more in new objects: the same bits, with dropout and AdamW. Run
+//! it with `cargo run -p bitfit-core --features safetensors --example resume`.
 
 use bitfit_core::{
     Arena, ArenaBuilder, Cpu, HostTensor, Indices, Mask, Random, Result, Seed, State, Tape, Weight, Workspace,

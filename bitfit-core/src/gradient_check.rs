@@ -30,9 +30,9 @@ pub struct GradientError {
 /// differs most, the worst parameter first.
 ///
 /// `network` runs a network on the tape and returns any matrix y. The function compared is `Σ w y` with fixed random
-/// weights w in -1..1, summed in f64, by the formula of fourth order over four points; that is four passes for each of up
-/// to 48 entries of a parameter, in training mode and with one seed, so that dropout has the same masks in all. Values
-/// are restored.
+/// weights w in -1..1, summed in f64, by the formula of fourth order over four points; that is four passes for each of
+/// up to 48 entries of a parameter, in training mode and with one seed, so that dropout has the same masks in all.
+/// Values are restored.
 ///
 /// In f32, gradients of a network of a few layers agree to about 10⁻³; of an op alone, to 10⁻⁴. In bfloat16 they do not
 /// agree. A function with a kink, such as ReLU, differs where the points lie on both sides of it.

@@ -2,8 +2,8 @@
 //!
 //! A backend implements [`Device`] and the trait of each op, which are listed here and defined in the modules of
 //! [`crate::ops`]. The traits take [`Slice`]s of the device's buffers, sizes and index lists, never the tape or the
-//! arena, so a backend is written and tested without them. `conformance`, behind the feature of that name, has the checks
-//! that every backend has to pass.
+//! arena, so a backend is written and tested without them. `conformance`, behind the feature of that name, has the
+//! checks that every backend has to pass.
 //!
 //! # Stability
 //!

@@ -28,8 +28,8 @@ pub trait Optimizer<D: Device> {
     /// Goes on from a state that was saved.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the state is of another kind of optimizer or cannot result from a step; [`Error::Shape`] if
-    /// it is of another number of values. On an error nothing is changed.
+    /// [`Error::Invalid`] if the state is of another kind of optimizer or cannot result from a step; [`Error::Shape`]
+    /// if it is of another number of values. On an error nothing is changed.
     fn load(&mut self, state: &OptimizerState) -> Result<()>;
 }
 

@@ -56,8 +56,8 @@ impl<D: SgdStep> ArenaSgd<D> {
         Ok(self)
     }
 
-    /// Updates `arena` by one step with `gradient`, with a learning rate for each entry of the arena's table, before the
-    /// factor of the entry's [`Group`]; clipped to the norm `max_norm` if it is given.
+    /// Updates `arena` by one step with `gradient`, with a learning rate for each entry of the arena's table, before
+    /// the factor of the entry's [`Group`]; clipped to the norm `max_norm` if it is given.
     ///
     /// A gradient whose norm is not finite changes nothing; the step is counted nevertheless.
     ///

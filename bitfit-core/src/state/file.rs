@@ -1,14 +1,14 @@
 //! A [`State`] as a file of safetensors, behind the feature `safetensors`.
 //!
-//! Each tensor stands under its name with the entries that train: whole, `[rows, cols]` of the chosen rows or columns, or
-//! a vector of elements. Beside a tensor with a partial mask, `NAME#rows`, `NAME#columns` or `NAME#elements` holds the
-//! indices, and beside every tensor the vectors of the optimizer, `NAME#m` and `NAME#v` for AdamW. The metadata has one
-//! entry, `bitfit-core`, of lines:
+//! Each tensor stands under its name with the entries that train: whole, `[rows, cols]` of the chosen rows or columns,
+//! or a vector of elements. Beside a tensor with a partial mask, `NAME#rows`, `NAME#columns` or `NAME#elements` holds
+//! the indices, and beside every tensor the vectors of the optimizer, `NAME#m` and `NAME#v` for AdamW. The metadata has
+//! one entry, `bitfit-core`, of lines:
 //!
 //! ```text
-//! state 1
-//! optimizer adamw 40 m v                   the kind, the number of steps, the vectors; absent if none was saved
-//! tensor 2 768 768 layer.0.up.weight       for each tensor in order: the number of dimensions, the whole shape, the name
+//! state 1 optimizer adamw 40 m v                   the kind, the number of steps, the vectors; absent if none was
+//! saved tensor 2 768 768 layer.0.up.weight       for each tensor in order: the number of dimensions, the whole shape,
+//! the name
 //! ```
 
 use std::collections::HashMap;

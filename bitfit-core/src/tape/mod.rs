@@ -306,9 +306,9 @@ impl<'a, D: Device> Tape<'a, D> {
     /// As [`Tape::backward`], from any matrix `y` and the gradient `dy` of a loss with respect to it.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `dy` does not have the size of y; [`Error::Invalid`] if it does not have its element type, or
-    /// y depends on no trainable parameter; [`Error::Foreign`] if y or `gradient` belongs to another tape or arena; the
-    /// error of an op's backward, with the name of the op.
+    /// [`Error::Shape`] if `dy` does not have the size of y; [`Error::Invalid`] if it does not have its element type,
+    /// or y depends on no trainable parameter; [`Error::Foreign`] if y or `gradient` belongs to another tape or arena;
+    /// the error of an op's backward, with the name of the op.
     pub fn backward_from(self, y: &Var<D>, dy: Scratch<D>, gradient: &mut Gradient<D>) -> Result<()> {
         if dy.len() != y.rows() * y.cols() {
             return Err(Error::shape("backward", "the gradient", &y.tensor.shape(), &[dy.len()]));

@@ -1,4 +1,5 @@
-//! Sum, difference, product and scaling on the CPU: bound by memory bandwidth, so plain loops that the compiler vectorises suffice.
+//! Sum, difference, product and scaling on the CPU: bound by memory bandwidth, so plain loops that the compiler
+//! vectorises suffice.
 
 use rayon::prelude::*;
 

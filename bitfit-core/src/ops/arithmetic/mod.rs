@@ -1,5 +1,5 @@
-//! `y = a + b`, `y = a - b` and `y = a ∘ b`, element by element; b has a's shape `[m, n]`, or is one row `[1, n]` that is
-//! broadcast. And `y = c a` for a number c.
+//! `y = a + b`, `y = a - b` and `y = a ∘ b`, element by element; b has a's shape `[m, n]`, or is one row `[1, n]` that
+//! is broadcast. And `y = c a` for a number c.
 //!
 //! | op | da | db | db if b is a row | saved |
 //! |---|---|---|---|---|
@@ -20,7 +20,8 @@ use crate::{
     tape::{Backward, Grads, Slot, Target},
 };
 
-/// The device's part of sum, difference, product and scaling. If `b` is shorter than `a`, it is one row that is broadcast.
+/// The device's part of sum, difference, product and scaling. If `b` is shorter than `a`, it is one row that is
+/// broadcast.
 pub trait Arithmetic: Device {
     /// `y = a + b`.
     fn add(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>) -> Result<()>;

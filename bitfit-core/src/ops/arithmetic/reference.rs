@@ -1,4 +1,5 @@
-//! The specification of sum, difference, product and scaling, as plain loops. b holds as many elements as a, or one row that is repeated.
+//! The specification of sum, difference, product and scaling, as plain loops. b holds as many elements as a, or one row
+//! that is repeated.
 
 use crate::ops::Real;
 

@@ -13,7 +13,8 @@ impl<D: Backend> Tape<'_, D> {
     /// x itself if it is f32, otherwise a copy in f32; the result has x's shape.
     ///
     /// # Errors
-    /// [`crate::Error::Foreign`] if x belongs to another tape; [`crate::Error::Device`] when the device is out of memory.
+    /// [`crate::Error::Foreign`] if x belongs to another tape; [`crate::Error::Device`] when the device is out of
+    /// memory.
     pub fn to_f32(&mut self, x: &Var<D>) -> Result<Var<D>> {
         self.check("to_f32", x)?;
         if x.dtype() == DType::F32 {

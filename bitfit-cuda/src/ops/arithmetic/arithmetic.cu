@@ -1,5 +1,5 @@
-// Sum, difference, product and scaling, element by element. b has b_len elements: as many as a, or one row that is broadcast. Launch:
-// Shape::elements(len).
+// Sum, difference, product and scaling, element by element. b has b_len elements: as many as a, or one row that is
+// broadcast. Launch: Shape::elements(len).
 
 extern "C" __global__ void bitfit_add(const float* a, const float* b, float* y, u64 b_len, u64 len) {
     FOR_EACH_ELEMENT(i, len) y[i] = a[i] + b[i - quotient(i, b_len) * b_len];
