@@ -69,8 +69,11 @@ fn adamw(c: &mut Criterion) {
     }
 }
 
+/// The weights, the biases, and the scale of both layer norms.
+type Layer = ([Weight<Cpu>; 4], [Param<Cpu>; 6], Param<Cpu>);
+
 struct Encoder {
-    layers: [([Weight<Cpu>; 4], [Param<Cpu>; 6], Param<Cpu>); 2],
+    layers: [Layer; 2],
     head: Weight<Cpu>,
     sequences: Sequences<Cpu>,
     labels: Indices<Cpu>,
