@@ -290,8 +290,11 @@ impl<'a, D: Device> Tape<'a, D> {
     /// gradients of micro-batches add up to that of the whole batch.
     ///
     /// # Errors
-    /// As for [`Tape::backward`].
+    /// As for [`Tape::backward`]; [`Error::Invalid`] if the factor is not finite.
     pub fn backward_scaled(self, loss: &Var<D>, factor: f32, gradient: &mut Gradient<D>) -> Result<()> {
+        if !factor.is_finite() {
+            return Err(Error::invalid("backward", format!("the factor is {factor}, expected a finite number")));
+        }
         if loss.tensor.shape() != [1, 1] {
             return Err(Error::shape("backward", "the loss", &[1, 1], &loss.tensor.shape()));
         }

@@ -229,6 +229,28 @@ fn gradient_of_network() -> Vec<f32> {
 }
 
 #[test]
+fn shares_of_a_loss_have_gradients_that_add_up_to_that_of_the_whole() {
+    let (arena, network) = Network::new();
+    let workspace = Workspace::new(Cpu::default());
+    let backward = |factor, gradient: &mut Gradient<Cpu>| {
+        let mut tape = Tape::train(&workspace, &arena, SEED);
+        let loss = network.loss(&mut tape, |_, y| y).unwrap();
+        tape.backward_scaled(&loss, factor, gradient)
+    };
+    let (mut sum, mut other) = (arena.gradient().unwrap(), arena.gradient().unwrap());
+    backward(0.25, &mut sum).unwrap();
+    backward(0.5, &mut other).unwrap();
+    other.scale(arena.device(), 1.5).unwrap();
+    sum.add(arena.device(), &other).unwrap();
+    let expected: Vec<f64> = widen(&gradient_of_network());
+    assert_close("the sum", &sum.read(arena.device()).unwrap(), &expected, 1e-6);
+    let message = backward(f32::NAN, &mut sum).unwrap_err().to_string();
+    assert_eq!(message, "backward: the factor is NaN, expected a finite number");
+    let message = sum.scale(arena.device(), f32::INFINITY).unwrap_err().to_string();
+    assert_eq!(message, "gradient: the factor is inf, expected a finite number");
+}
+
+#[test]
 fn a_gradient_of_another_arena_and_a_loss_of_another_tape_are_refused() {
     let (arena, network) = Network::new();
     let (other, _) = Network::new();
