@@ -9,8 +9,8 @@ use bitfit_core::ops::add_norm::AddNormArgs;
 use bitfit_core::ops::attention::{AttentionArgs, Projections};
 use bitfit_core::optim::{AdamW, ArenaOptimizer};
 use bitfit_core::{
-    Arena, ArenaBuilder, Cpu, FrozenMatrix, Gradient, HostTensor, Indices, Mask, Param, Precision, Random, RowsOf,
-    Seed, Sequences, Tape, Weight, Workspace,
+    Arena, ArenaBuilder, Cpu, FrozenMatrix, Gradient, HostTensor, Indices, Mask, Param, Precision, Random, Seed,
+    Sequences, Tape, Weight, Workspace,
 };
 
 /// The system's allocator, which records the largest request and the sum of all.
@@ -105,19 +105,13 @@ impl Network {
         let mut tape = Tape::train(workspace, arena, Seed { run: 1, step });
         let [qkv, projection, up, down] = &self.weights;
         let [qkv_bias, b1, beta1, b2, b3, beta2] = &self.biases;
-        let norm = |bias, residual, beta| AddNormArgs {
-            linear_bias: Some(bias),
-            residual: Some(residual),
-            gamma: &self.gamma,
-            beta,
-            dropout: 0.1,
-            rows: RowsOf::Tokens,
-            eps: 1e-12,
+        let norm = |bias, residual, beta| {
+            let args = AddNormArgs::new(&self.gamma, beta).with_residual(residual).with_linear_bias(bias);
+            args.with_dropout(0.1).with_eps(1e-12)
         };
         let x = tape.embedding_sum(&[(&self.ids, &self.table)]).unwrap();
         let qkv = tape.linear(&x, qkv, &[qkv_bias]).unwrap();
-        let (queries, keys) = (&self.sequences, &self.sequences);
-        let args = AttentionArgs { heads: 4, queries, keys, position_bias: None, dropout: 0.1 };
+        let args = AttentionArgs::new(4, &self.sequences).with_dropout(0.1);
         let attended = tape.attention(Projections::Packed(&qkv), &args).unwrap();
         let projected = tape.linear(&attended, projection, &[]).unwrap();
         let h = tape.add_norm(&projected, &norm(b1, &x, beta1)).unwrap();

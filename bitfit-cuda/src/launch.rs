@@ -10,7 +10,7 @@
 //! All work is executed in the order in which it is queued ([`crate::queue`]): a kernel can read the results of the one
 //! before it, and a buffer can be reused as soon as it is returned, without synchronisation.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, sync::Arc};
 
 use bitfit_core::{
     DType,
@@ -19,7 +19,7 @@ use bitfit_core::{
 };
 use cudarc::driver::LaunchConfig;
 
-use crate::{Cuda, Indices, queue::launch_kernel};
+use crate::{Buffer, Cuda, Indices, queue::launch_kernel};
 
 /// The kernels of an op: a file of CUDA C++, which is compiled together with the headers in `common/`.
 #[derive(Debug)]
@@ -134,12 +134,15 @@ pub(crate) struct Arguments<'a> {
     len: usize,
     /// The place of the address of the numbers of a mask's pass, and the mask.
     pass: Option<(usize, Dropout)>,
+    /// The heap of the first buffer, and whether another one is of another heap.
+    heap: Option<usize>,
+    is_mixed: bool,
     buffers: PhantomData<&'a ()>,
 }
 
 impl<'a> Arguments<'a> {
     pub fn new() -> Self {
-        Self { values: [0; MAX_ARGUMENTS], len: 0, pass: None, buffers: PhantomData }
+        Self { values: [0; MAX_ARGUMENTS], len: 0, pass: None, heap: None, is_mixed: false, buffers: PhantomData }
     }
 
     fn push(&mut self, value: u64) -> &mut Self {
@@ -148,8 +151,14 @@ impl<'a> Arguments<'a> {
         self
     }
 
+    /// Notes the heap of a buffer, which has to be that of the device that launches the kernel.
+    fn of_heap(&mut self, heap: usize) {
+        self.is_mixed |= *self.heap.get_or_insert(heap) != heap;
+    }
+
     /// A pointer to the first element of a slice, `const T*`.
     pub fn input(&mut self, slice: Slice<'a, Cuda>) -> &mut Self {
+        self.of_heap(slice.buffer.heap_id());
         self.push(slice.buffer.pointer(slice.offset, slice.len, slice.dtype))
     }
 
@@ -163,6 +172,7 @@ impl<'a> Arguments<'a> {
 
     /// A pointer to the first element of a mutable slice, `T*`.
     pub fn output(&mut self, slice: SliceMut<'a, Cuda>) -> &mut Self {
+        self.of_heap(slice.buffer.heap_id());
         self.push(slice.buffer.pointer(slice.offset, slice.len, slice.dtype))
     }
 
@@ -176,6 +186,7 @@ impl<'a> Arguments<'a> {
 
     /// A pointer to a list of indices, `const u32*`.
     pub fn indices(&mut self, indices: &'a Indices) -> &mut Self {
+        self.of_heap(indices.heap_id());
         self.push(indices.pointer())
     }
 
@@ -237,7 +248,8 @@ impl Cuda {
     /// Queues a kernel, after compiling and loading it at the first use of its source.
     ///
     /// # Errors
-    /// [`bitfit_core::Error::Device`] if it does not compile, or the driver fails.
+    /// [`bitfit_core::Error::Device`] if it does not compile, or the driver fails; [`bitfit_core::Error::Foreign`] if a
+    /// buffer belongs to another device.
     pub(crate) fn launch(
         &self,
         source: &'static Source,
@@ -245,6 +257,7 @@ impl Cuda {
         shape: Shape,
         arguments: &Arguments<'_>,
     ) -> bitfit_core::Result<()> {
+        self.check_heap(kernel, arguments)?;
         self.queue(source, kernel, shape, arguments, false).map_err(|error| self.error(error))
     }
 
@@ -259,7 +272,22 @@ impl Cuda {
         shape: Shape,
         arguments: &Arguments<'_>,
     ) -> bitfit_core::Result<()> {
+        self.check_heap(kernel, arguments)?;
         self.queue(source, kernel, shape, arguments, true).map_err(|error| self.error(error))
+    }
+
+    fn check_heap(&self, kernel: &'static str, arguments: &Arguments<'_>) -> bitfit_core::Result<()> {
+        let is_foreign = arguments.heap.is_some_and(|heap| heap != self.heap_id());
+        if is_foreign || arguments.is_mixed { Err(foreign(kernel)) } else { Ok(()) }
+    }
+
+    /// Checks that a buffer is of this device.
+    pub(crate) fn check_buffer(&self, op: &'static str, buffer: &Buffer) -> bitfit_core::Result<()> {
+        if buffer.heap_id() == self.heap_id() { Ok(()) } else { Err(foreign(op)) }
+    }
+
+    fn heap_id(&self) -> usize {
+        Arc::as_ptr(self.heap()).addr()
     }
 
     fn queue(
@@ -299,6 +327,10 @@ impl Cuda {
             }),
         }
     }
+}
+
+fn foreign(op: &'static str) -> bitfit_core::Error {
+    bitfit_core::Error::Foreign { op, what: "a buffer".into(), owner: "device" }
 }
 
 /// The size of an element in bytes.

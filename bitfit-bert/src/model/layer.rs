@@ -110,12 +110,12 @@ impl<D: Backend> Layer<D> {
         first_only: bool,
     ) -> Result<Var<D>> {
         let keys = batch.attended();
-        let args = |queries| AttentionArgs {
-            heads: self.heads,
-            queries,
-            keys,
-            position_bias,
-            dropout: self.attention_dropout,
+        let args = |queries| {
+            let args = AttentionArgs::new(self.heads, keys).with_queries(queries).with_dropout(self.attention_dropout);
+            match position_bias {
+                Some(table) => args.with_position_bias(table),
+                None => args,
+            }
         };
         let (attended, residual) = match &self.query_key_value {
             QueryKeyValue::Packed(weight) => {
@@ -150,15 +150,7 @@ impl<D: Backend> Layer<D> {
         norm: &Norm<D>,
         rows: RowsOf,
     ) -> Result<Var<D>> {
-        let args = AddNormArgs {
-            linear_bias: Some(bias),
-            residual: Some(residual),
-            gamma: &norm.weight,
-            beta: &norm.bias,
-            dropout: self.hidden_dropout,
-            rows,
-            eps: norm.eps,
-        };
-        tape.add_norm(x, &args)
+        let args = AddNormArgs::new(&norm.weight, &norm.bias).with_residual(residual).with_linear_bias(bias);
+        tape.add_norm(x, &args.with_dropout(self.hidden_dropout).with_rows(rows).with_eps(norm.eps))
     }
 }

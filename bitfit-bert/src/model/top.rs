@@ -69,10 +69,6 @@ impl<D: Backend> OwnDense<D> {
         let x = if self.has_dropout_before { tape.dropout(&pooled, dropout, RowsOf::Outputs)? } else { pooled };
         let y = tape.linear(&x, &self.dense.weight, &[&self.dense.bias])?;
         drop(x);
-        match self.activation {
-            Activation::Relu => tape.relu(&y),
-            Activation::Gelu => tape.gelu(&y),
-            Activation::Tanh => tape.tanh(&y),
-        }
+        tape.activate(self.activation, &y)
     }
 }

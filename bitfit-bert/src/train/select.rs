@@ -79,7 +79,7 @@ fn scores<D: Backend>(
     options: &TrainOptions,
     by: Ranking,
 ) -> Result<Vec<f32>> {
-    let hyper = AdamW { weight_decay: options.weight_decay, ..AdamW::default() };
+    let hyper = AdamW::default().with_weight_decay(options.weight_decay);
     let mut optimizer = ArenaOptimizer::new(model.arena(), hyper)?;
     let mut gradient = model.arena().gradient()?;
     let before = model.arena().read()?;
@@ -157,13 +157,11 @@ impl Ranking {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::Error;
 
     fn entry(name: &str, shape: &[usize], mask: Mask) -> Entry {
-        Entry { name: name.into(), shape: shape.into(), len: mask.count(shape), mask: Arc::new(mask), offset: 0 }
+        Entry::new(name, shape, mask, 0)
     }
 
     #[test]

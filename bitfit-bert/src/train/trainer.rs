@@ -54,15 +54,11 @@ impl<'a, D: Backend> Trainer<'a, D> {
         examples.validate()?;
         let batches = Batches::new(examples.lengths(), options);
         let total_steps = batches.steps(options.epochs);
-        let rate = LearningRate {
-            peak: options.learning_rate,
-            schedule: options.schedule,
-            warmup_steps: options.warmup_steps(total_steps) as u64,
-            total_steps: total_steps as u64,
-        };
+        let rate = LearningRate::new(options.learning_rate, options.schedule, total_steps as u64)
+            .with_warmup(options.warmup_steps(total_steps) as u64);
         let peaks = peak_rates(model, options)?;
         let caches = PrefixCaches::new(model, examples, &batches, evaluation, options);
-        let hyper = AdamW { weight_decay: options.weight_decay, ..AdamW::default() };
+        let hyper = AdamW::default().with_weight_decay(options.weight_decay);
         let arena = model.arena();
         Ok(Self {
             optimizer: ArenaOptimizer::new(arena, hyper)?,
@@ -253,7 +249,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
             match peaks {
                 None => optimizer.step(model.arena_mut(), gradient, learning_rate, options.max_grad_norm)?,
                 Some(peaks) => {
-                    let at = |&peak: &f32| LearningRate { peak, ..*rate }.at(state.steps as u64);
+                    let at = |&peak: &f32| rate.with_peak(peak).at(state.steps as u64);
                     let rates: Vec<f32> = peaks.iter().map(at).collect();
                     optimizer.step_by_entry(model.arena_mut(), gradient, &rates, options.max_grad_norm)?;
                 }

@@ -40,6 +40,22 @@ impl<D: Device> Var<D> {
         &self.tensor
     }
 
+    /// The element of a matrix `[1, 1]`, such as a loss; waits for it.
+    ///
+    /// # Errors
+    /// As for [`Tensor::item`].
+    pub fn item(&self) -> Result<f32> {
+        self.tensor.item()
+    }
+
+    /// Copies the elements to the host, row-major.
+    ///
+    /// # Errors
+    /// As for [`Tensor::to_vec`].
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        self.tensor.to_vec()
+    }
+
     /// The number of rows: tokens or sequences.
     pub fn rows(&self) -> usize {
         self.tensor.rows()
@@ -179,10 +195,36 @@ impl<'a, D: Device> Tape<'a, D> {
         Var { tensor, rounded: None, slot: None }
     }
 
+    /// A matrix `[rows, cols]` with a copy of `values`, row-major, that depends on no trainable parameter: the input of
+    /// a network.
+    ///
+    /// # Errors
+    /// As for [`Workspace::matrix`].
+    pub fn input(&self, rows: usize, cols: usize, values: &[f32]) -> Result<Var<D>> {
+        Ok(self.constant(self.workspace.matrix(rows, cols, values)?))
+    }
+
+    /// Checks that a matrix is of this tape or depends on no trainable parameter. Every op of this crate does so; an op
+    /// of another crate need not, but then learns of the mistake in its backward.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] if the matrix belongs to another tape.
+    pub fn check(&self, op: &'static str, x: &Var<D>) -> Result<()> {
+        match x.slot {
+            Some(slot) if slot.tape != self.id => {
+                Err(Error::foreign(op, format!("a matrix of shape {:?}", x.tensor.shape()), "tape"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The current value of the whole tensor of a parameter.
-    pub fn value<'b>(&'b self, param: &'b Param<D>) -> Slice<'b, D> {
+    ///
+    /// # Errors
+    /// As for [`Arena::value`].
+    pub fn value<'b>(&'b self, param: &'b Param<D>) -> Result<Slice<'b, D>> {
         match param {
-            Param::Frozen(frozen) => frozen.slice(),
+            Param::Frozen(frozen) => Ok(frozen.slice()),
             Param::Trainable(trainable) => self.arena.value(trainable),
         }
     }
@@ -259,6 +301,18 @@ impl<'a, D: Device> Tape<'a, D> {
     /// [`Error::Shape`] if `loss` is not `[1, 1]`; [`Error::Invalid`] if it depends on no trainable parameter; the
     /// error of an op's backward, with the name of the op.
     pub fn backward(self, loss: &Var<D>, gradient: &mut Gradient<D>) -> Result<()> {
+        self.backward_scaled(loss, 1.0, gradient)
+    }
+
+    /// As [`Tape::backward`], of `factor` times the loss: with a factor of the micro-batch's share of the rows, the
+    /// gradients of micro-batches add up to that of the whole batch.
+    ///
+    /// # Errors
+    /// As for [`Tape::backward`]; [`Error::Invalid`] if the factor is not finite.
+    pub fn backward_scaled(self, loss: &Var<D>, factor: f32, gradient: &mut Gradient<D>) -> Result<()> {
+        if !factor.is_finite() {
+            return Err(Error::invalid("backward", format!("the factor is {factor}, expected a finite number")));
+        }
         if loss.tensor.shape() != [1, 1] {
             return Err(Error::shape("backward", "the loss", &[1, 1], &loss.tensor.shape()));
         }
@@ -266,16 +320,16 @@ impl<'a, D: Device> Tape<'a, D> {
             return Err(Error::invalid("backward", "the loss is bfloat16, expected f32"));
         }
         let mut dy = self.scratch(1)?;
-        self.device().fill(1.0, dy.as_mut())?;
+        self.device().fill(factor, dy.as_mut())?;
         self.backward_from(loss, dy, gradient)
     }
 
     /// As [`Tape::backward`], from any matrix `y` and the gradient `dy` of a loss with respect to it.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `dy` does not have the size of y; [`Error::Invalid`] if it does not have its element type, y
-    /// depends on no trainable parameter, or y or `gradient` belongs to another tape or arena; the error of an op's
-    /// backward, with the name of the op.
+    /// [`Error::Shape`] if `dy` does not have the size of y; [`Error::Invalid`] if it does not have its element type,
+    /// or y depends on no trainable parameter; [`Error::Foreign`] if y or `gradient` belongs to another tape or arena;
+    /// the error of an op's backward, with the name of the op.
     pub fn backward_from(self, y: &Var<D>, dy: Scratch<D>, gradient: &mut Gradient<D>) -> Result<()> {
         if dy.len() != y.rows() * y.cols() {
             return Err(Error::shape("backward", "the gradient", &y.tensor.shape(), &[dy.len()]));
@@ -287,17 +341,18 @@ impl<'a, D: Device> Tape<'a, D> {
             ));
         }
         let slot = y.slot.ok_or_else(|| Error::invalid("backward", "the loss depends on no trainable parameter"))?;
-        self.arena.check_gradient(gradient)?;
+        self.arena.check_gradient("backward", gradient)?;
         if slot.tape != self.id {
-            return Err(Error::invalid("backward", "the loss belongs to another tape"));
+            return Err(Error::foreign("backward", "the loss", "tape"));
         }
         let mut grads = Grads::new(self.workspace, self.arena, gradient, self.id, self.slots);
         grads.add(slot, dy)?;
         for node in self.nodes.into_iter().rev() {
             // An op whose output did not reach the loss has no gradient and is skipped.
-            if let Some(dy) = grads.take(node.output) {
+            if let Some(dy) = grads.take(node.output)? {
                 let name = node.op.name();
-                node.op.backward(dy, &mut grads).map_err(|error| error.in_backward(name))?;
+                let run = node.op.backward(dy, &mut grads).and_then(|()| grads.finish_op());
+                run.map_err(|error| error.in_backward(name))?;
             }
         }
         Ok(())

@@ -68,7 +68,7 @@ pub(crate) fn stored<D: Backend>(tape: &mut Tape<'_, D>, dtype: DType, x: &Var<D
     }
     let mut y = tape.scratch_of(dtype, x.rows() * x.cols())?;
     tape.device().copy(x.slice(), y.as_mut())?;
-    let y = Tensor::new(y, x.rows(), x.cols());
+    let y = Tensor::new(y, x.rows(), x.cols())?;
     Ok(match x.slot() {
         Some(x) => tape.record(y, Store { x }),
         None => tape.constant(y),

@@ -123,11 +123,6 @@ impl<T: Float> PackedWeight<T> {
         self.in_features
     }
 
-    /// The size of the panels in bytes.
-    pub fn bytes(&self) -> usize {
-        self.forward.bytes() + self.backward.as_ref().map_or(0, Panels::bytes)
-    }
-
     /// Calls `product` with the panels for `dy · W`.
     fn with_backward_panels(&self, product: impl FnOnce(&Panels)) {
         if let Some(panels) = &self.backward {

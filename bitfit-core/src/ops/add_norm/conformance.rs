@@ -106,7 +106,7 @@ fn run<D: Backend>(
             Param::Frozen(frozen) => {
                 let mut copy = workspace.scratch(rows * cols).unwrap();
                 device.copy(frozen.slice(), copy.as_mut()).unwrap();
-                tape.constant(crate::Tensor::new(copy, rows, cols))
+                tape.constant(crate::Tensor::new(copy, rows, cols).unwrap())
             }
         }
     };

@@ -123,6 +123,7 @@ pub fn sequence_elements(heads: usize) -> u64 {
 
 /// The parameters of [`Tape::attention`] other than the projections.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct AttentionArgs<'a, D: Device> {
     /// The number of heads, N; must divide H.
     pub heads: usize,
@@ -135,6 +136,31 @@ pub struct AttentionArgs<'a, D: Device> {
     pub position_bias: Option<&'a Var<D>>,
     /// The probability of dropping an element of p.
     pub dropout: f32,
+}
+
+impl<'a, D: Device> AttentionArgs<'a, D> {
+    /// Attention of `heads` heads within `sequences`, without a position bias and without dropout.
+    pub fn new(heads: usize, sequences: &'a Sequences<D>) -> Self {
+        Self { heads, queries: sequences, keys: sequences, position_bias: None, dropout: 0.0 }
+    }
+
+    /// The same with other bounds of the sequences of queries, for [`Projections::Split`].
+    #[must_use]
+    pub fn with_queries(self, queries: &'a Sequences<D>) -> Self {
+        Self { queries, ..self }
+    }
+
+    /// The same with a table of what the distance of key and query adds to the scores.
+    #[must_use]
+    pub fn with_position_bias(self, position_bias: &'a Var<D>) -> Self {
+        Self { position_bias: Some(position_bias), ..self }
+    }
+
+    /// The same with the probability of dropping an element of p.
+    #[must_use]
+    pub fn with_dropout(self, dropout: f32) -> Self {
+        Self { dropout, ..self }
+    }
 }
 
 impl<D: Backend> Tape<'_, D> {
@@ -150,6 +176,13 @@ impl<D: Backend> Tape<'_, D> {
             Projections::Packed(qkv) => qkv.cols() / 3,
             Projections::Split { query, .. } => query.cols(),
         };
+        let vars = match projections {
+            Projections::Packed(qkv) => [Some(qkv), None],
+            Projections::Split { query, key_value } => [Some(query), Some(key_value)],
+        };
+        for var in vars.into_iter().chain([args.position_bias]).flatten() {
+            self.check("attention", var)?;
+        }
         let check = |what: &str, var: &Var<D>, rows: usize, cols: usize| match var.tensor().shape() {
             found if found == [rows, cols] => Ok(()),
             found => Err(Error::shape("attention", what, &[rows, cols], &found)),
@@ -210,7 +243,7 @@ impl<D: Backend> Tape<'_, D> {
         let mut lse = needs.then(|| self.scratch(rows * args.heads)).transpose()?;
         self.device().attention(&node.input(), o.as_mut(), lse.as_mut().map(Scratch::as_mut))?;
         node.lse = lse;
-        let o = Tensor::new(o, rows, width);
+        let o = Tensor::new(o, rows, width)?;
         Ok(if needs { self.record(o, node) } else { self.constant(o) })
     }
 }

@@ -34,7 +34,7 @@ impl<D: Backend> Tape<'_, D> {
         let Some(dropout) = self.dropout_site(p, of, rows, cols as u64)? else { return Ok(x.clone()) };
         let mut y = self.scratch(rows * cols)?;
         self.device().dropout(dropout, x.slice(), y.as_mut(), false)?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         let Some(x) = x.slot() else { return Ok(self.constant(y)) };
         Ok(self.record(y, Node { x, dropout }))
     }

@@ -39,7 +39,7 @@ fn a_constant_is_dropped_too_but_not_recorded_and_nothing_but_y_is_kept() {
     let mut tape = Tape::train(&workspace, &arena, SEED);
     let mut ones = workspace.scratch(512).unwrap();
     workspace.device().fill(1.0, ones.as_mut()).unwrap();
-    let x = tape.constant(Tensor::new(ones, 64, 8));
+    let x = tape.constant(Tensor::new(ones, 64, 8).unwrap());
     let before = workspace.allocated_bytes();
     let y = tape.dropout(&x, 0.5, RowsOf::Tokens).unwrap();
     assert_eq!(workspace.allocated_bytes() - before, 512 * 4);
@@ -52,7 +52,7 @@ fn a_probability_outside_its_range_is_refused() {
     let workspace = Workspace::new(Cpu::default());
     let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
     let mut tape = Tape::infer(&workspace, &arena);
-    let x = tape.constant(Tensor::new(workspace.scratch(1).unwrap(), 1, 1));
+    let x = tape.constant(Tensor::new(workspace.scratch(1).unwrap(), 1, 1).unwrap());
     for p in [-0.1, 1.0, f32::NAN] {
         assert!(matches!(tape.dropout(&x, p, RowsOf::Tokens), Err(Error::Invalid { .. })), "{p}");
     }

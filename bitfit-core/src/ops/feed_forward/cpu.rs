@@ -6,7 +6,7 @@ use crate::{
     Cpu, Result,
     backend::SliceMut,
     cpu::{
-        Matrix,
+        Packed,
         gemm::{self, BiasGelu, MatMut, MatRef, MulColumnSum, NoEpilogue, Output, StoreBf16},
     },
     tape::ColumnSums,
@@ -20,15 +20,16 @@ impl FeedForward for Cpu {
         derivative: Option<SliceMut<'_, Self>>,
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
+        self.check_weights("feed_forward", &[input.up, input.down])?;
         let (isa, bias) = (self.isa(), input.bias.f32());
-        match (input.up, input.down) {
-            (Matrix::F32(up), Matrix::F32(down)) => {
+        match (&input.up.0, &input.down.0) {
+            (Packed::F32(up), Packed::F32(down)) => {
                 let hidden = hidden.f32();
                 let gelu = BiasGelu::new(bias, derivative.map(SliceMut::f32));
                 gemm::forward(isa, input.x.f32(), up, hidden, false, &gelu);
                 gemm::forward(isa, hidden, down, y.f32(), false, &NoEpilogue);
             }
-            (Matrix::Bf16(up), Matrix::Bf16(down)) => {
+            (Packed::Bf16(up), Packed::Bf16(down)) => {
                 let hidden = hidden.bf16();
                 let gelu = BiasGelu::new(bias, derivative.map(SliceMut::bf16));
                 let gelu = StoreBf16::new(gelu, MatMut::new(&mut *hidden, up.out_features()));
@@ -50,9 +51,10 @@ impl FeedForward for Cpu {
         mut sums: ColumnSums<'_, Self, 1>,
         dx: Option<(SliceMut<'_, Self>, bool)>,
     ) -> Result<()> {
+        self.check_weights("feed_forward", &[input.up, input.down])?;
         let isa = self.isa();
-        match (input.up, input.down) {
-            (Matrix::F32(up), Matrix::F32(down)) => {
+        match (&input.up.0, &input.down.0) {
+            (Packed::F32(up), Packed::F32(down)) => {
                 let hidden = hidden.f32();
                 let slopes = MulColumnSum::new(input.derivative.f32(), down.in_features());
                 gemm::input_gradient(isa, input.dy.f32(), down, hidden, false, &slopes);
@@ -63,7 +65,7 @@ impl FeedForward for Cpu {
                     gemm::input_gradient(isa, hidden, up, dx.f32(), accumulate, &NoEpilogue);
                 }
             }
-            (Matrix::Bf16(up), Matrix::Bf16(down)) => {
+            (Packed::Bf16(up), Packed::Bf16(down)) => {
                 let hidden = hidden.bf16();
                 let slopes = MulColumnSum::new(input.derivative.bf16(), down.in_features());
                 let slopes = StoreBf16::new(slopes, MatMut::new(&mut *hidden, down.in_features()));

@@ -9,7 +9,7 @@ use crate::{
     Cpu, Result,
     backend::{Slice, SliceMut},
     cpu::{
-        Elements, ElementsMut, Float, Matrix, ROW_BLOCK, blocks_of,
+        Elements, ElementsMut, Float, Matrix, Packed, ROW_BLOCK, blocks_of,
         gemm::{self, Bias, MatMut, MatRef, NoEpilogue, Output, StoreBf16},
         load,
         simd::{self, Isa, Kernel, Simd},
@@ -26,12 +26,13 @@ impl Linear for Cpu {
         bias: &[Slice<'_, Self>],
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
+        self.check_weights("linear", &[weight])?;
         let bias = ThreadScratch::concat(bias.iter().map(Slice::f32));
         let isa = self.isa();
-        match (weight, &*bias) {
-            (Matrix::F32(w), []) => gemm::forward(isa, x.f32(), w, y.f32(), false, &NoEpilogue),
-            (Matrix::F32(w), bias) => gemm::forward(isa, x.f32(), w, y.f32(), false, &Bias(bias)),
-            (Matrix::Bf16(w), bias) => self.with_bf16(&x, |x| {
+        match (&weight.0, &*bias) {
+            (Packed::F32(w), []) => gemm::forward(isa, x.f32(), w, y.f32(), false, &NoEpilogue),
+            (Packed::F32(w), bias) => gemm::forward(isa, x.f32(), w, y.f32(), false, &Bias(bias)),
+            (Packed::Bf16(w), bias) => self.with_bf16(&x, |x| {
                 let x = MatRef::new(x, w.in_features());
                 let y = MatMut::new(y.bf16(), w.out_features());
                 match bias {
@@ -50,19 +51,20 @@ impl Linear for Cpu {
         dx: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()> {
+        self.check_weights("linear", &[weight])?;
         let isa = self.isa();
-        match (weight, dx.elements()) {
-            (Matrix::F32(w), ElementsMut::F32(dx)) => {
+        match (&weight.0, dx.elements()) {
+            (Packed::F32(w), ElementsMut::F32(dx)) => {
                 gemm::input_gradient(isa, dy.f32(), w, dx, accumulate, &NoEpilogue);
             }
-            (Matrix::Bf16(w), ElementsMut::F32(dx)) => {
+            (Packed::Bf16(w), ElementsMut::F32(dx)) => {
                 self.with_bf16(&dy, |dy| gemm::input_gradient(isa, dy, w, dx, accumulate, &NoEpilogue));
             }
-            (Matrix::Bf16(w), ElementsMut::Bf16(dx)) => self.with_bf16(&dy, |dy| {
+            (Packed::Bf16(w), ElementsMut::Bf16(dx)) => self.with_bf16(&dy, |dy| {
                 let to = StoreBf16::new(NoEpilogue, MatMut::new(dx, w.in_features()));
                 gemm::input_gradient_view(isa, MatRef::new(dy, w.out_features()), w, Output::Discard, &to);
             }),
-            (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape converts inputs of f32 weights to f32"),
+            (Packed::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape converts inputs of f32 weights to f32"),
         }
         Ok(())
     }

@@ -175,7 +175,7 @@ impl<D: Backend> Tape<'_, D> {
         };
         let mut loss = self.scratch(1)?;
         self.device().weighted_cross_entropy(saved.input(), loss.as_mut())?;
-        let loss = Tensor::new(loss, 1, 1);
+        let loss = Tensor::new(loss, 1, 1)?;
         Ok(match logits.slot() {
             Some(slot) => self.record(loss, Node { slot, saved }),
             None => self.constant(loss),
