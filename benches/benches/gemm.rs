@@ -6,17 +6,9 @@
 
 use std::time::Instant;
 
-use benches::{Aligned, peak};
-use bitfit_core::{
-    Cpu, Device,
-    cpu::{
-        Float,
-        gemm::{self, NoEpilogue, PackedWeight},
-        simd::Isa,
-    },
-};
+use benches::{Matrix, peak};
+use bitfit_core::{Cpu, Device, HostTensor, Precision, cpu::Isa, ops::linear::Linear};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
-use half::bf16;
 
 /// Rows of the activations, input and output features: MiniLM, BERT-base and BERT-large, and a few small batches.
 const SHAPES: [[usize; 3]; 22] = [
@@ -45,40 +37,39 @@ const SHAPES: [[usize; 3]; 22] = [
 ];
 
 /// One weight with activations, and buffers for both products.
-struct Case<T> {
-    isa: Isa,
+struct Case {
+    device: Cpu,
     flops: f64,
-    weight: PackedWeight<T>,
-    x: Aligned<T>,
-    dy: Aligned<T>,
-    y: Aligned<f32>,
-    dx: Aligned<f32>,
+    weight: <Cpu as Device>::Matrix,
+    x: Matrix,
+    dy: Matrix,
+    y: Matrix,
+    dx: Matrix,
 }
 
-impl<T: Float> Case<T> {
-    fn new(isa: Isa, [rows, inputs, outputs]: [usize; 3], round: impl Fn(f32) -> T) -> Self {
-        let values = |n: usize| (0..n).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0);
-        let zeros = |n| Aligned::new(std::iter::repeat_n(0.0, n));
-        let weight: Vec<f32> = values(inputs * outputs).collect();
+impl Case {
+    fn new(precision: Precision, [rows, inputs, outputs]: [usize; 3]) -> Self {
+        let device = Cpu::default().with_precision(precision);
+        let weight = HostTensor::new([outputs, inputs], benches::values(inputs * outputs)).expect("a weight");
+        let dtype = precision.activation_dtype();
         Self {
-            isa,
             flops: 2.0 * rows as f64 * inputs as f64 * outputs as f64,
-            weight: PackedWeight::new(isa, &[&weight], outputs, inputs),
-            x: Aligned::new(values(rows * inputs).map(&round)),
-            dy: Aligned::new(values(rows * outputs).map(&round)),
-            y: zeros(rows * outputs),
-            dx: zeros(rows * inputs),
+            weight: device.lay_out(&[weight], precision).expect("a weight"),
+            x: Matrix::new(&device, dtype, rows * inputs),
+            dy: Matrix::new(&device, dtype, rows * outputs),
+            y: Matrix::new(&device, dtype, rows * outputs),
+            dx: Matrix::new(&device, dtype, rows * inputs),
+            device,
         }
     }
 
     fn forward(&mut self) {
-        let (x, y) = (self.x.values(), self.y.values());
-        gemm::forward(self.isa, x, &self.weight, y, false, &NoEpilogue);
+        self.device.linear(self.x.slice(), &self.weight, &[], self.y.slice_mut()).expect("a product");
     }
 
     fn input_gradient(&mut self) {
-        let (dy, dx) = (self.dy.values(), self.dx.values());
-        gemm::input_gradient(self.isa, dy, &self.weight, dx, false, &NoEpilogue);
+        let (dy, dx) = (self.dy.slice(), self.dx.slice_mut());
+        self.device.linear_input(dy, &self.weight, dx, false).expect("a product");
     }
 
     /// The best GFLOP/s of a few turns.
@@ -91,9 +82,9 @@ impl<T: Float> Case<T> {
 }
 
 /// One line of the table, from the best of several turns of each measurement.
-fn line<T: Float>(shape: [usize; 3], kind: &str, pairs: bool, round: impl Fn(f32) -> T) {
-    let isa = Isa::selected();
-    let mut case = Case::new(isa, shape, round);
+fn line(shape: [usize; 3], precision: Precision) {
+    let (isa, kind, pairs) = (Isa::selected(), precision.name(), precision == Precision::Bf16);
+    let mut case = Case::new(precision, shape);
     let mut best = [0.0f64; 3];
     for _ in 0..if benches::is_test() { 1 } else { 8 } {
         let turn = [peak::gflops(isa, pairs), case.rate(Case::forward), case.rate(Case::input_gradient)];
@@ -114,20 +105,16 @@ fn shares(_: &mut Criterion) {
         Isa::selected(),
         rayon::current_num_threads()
     );
-    for shape in SHAPES {
-        line(shape, "f32", false, |v| v);
-    }
-    for shape in SHAPES {
-        line(shape, "bf16", true, bf16::from_f32);
+    for precision in Precision::ALL {
+        SHAPES.into_iter().for_each(|shape| line(shape, precision));
     }
 }
 
 fn products(c: &mut Criterion) {
-    let isa = Isa::selected();
     for [rows, inputs, outputs] in [[2048, 768, 768], [2048, 768, 3072], [128, 768, 768], [16, 768, 3072]] {
         let mut group = c.benchmark_group(format!("gemm/{rows}x{inputs}x{outputs}"));
-        let mut f32_case = Case::new(isa, [rows, inputs, outputs], |v| v);
-        let mut bf16_case = Case::new(isa, [rows, inputs, outputs], bf16::from_f32);
+        let mut f32_case = Case::new(Precision::F32, [rows, inputs, outputs]);
+        let mut bf16_case = Case::new(Precision::Bf16, [rows, inputs, outputs]);
         group.throughput(Throughput::Elements(f32_case.flops as u64)).sample_size(20);
         group.bench_function(BenchmarkId::new("forward", "f32"), |b| b.iter(|| f32_case.forward()));
         group.bench_function(BenchmarkId::new("input_gradient", "f32"), |b| b.iter(|| f32_case.input_gradient()));

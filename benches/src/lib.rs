@@ -1,12 +1,12 @@
 //! Code that the benches share: models of the usual sizes with random weights, whole training steps, and the ceilings
 //! with which rates are compared.
 
-mod aligned;
+mod matrix;
 mod model;
 pub mod peak;
 mod step;
 
-pub use aligned::Aligned;
+pub use matrix::{Matrix, values};
 pub use model::{BASE, DISTILBERT_BASE, LARGE, MAX_TOKENS, MINILM, MPNET_BASE, ROBERTA_BASE, SIZES, Size, checkpoint};
 pub use step::{Step, Task, classes, random_text};
 

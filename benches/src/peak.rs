@@ -3,32 +3,12 @@
 
 #[cfg(target_arch = "x86_64")]
 mod tiles;
+mod vectors;
 
 use std::{hint::black_box, time::Instant};
 
-use bitfit_core::cpu::simd::{self, Isa, Kernel, Simd};
+use bitfit_core::cpu::Isa;
 use rayon::prelude::*;
-
-/// Multiply-adds in registers, `rounds` times `SUMS`.
-struct MultiplyAdds<const SUMS: usize> {
-    rounds: usize,
-    pairs: bool,
-}
-
-impl<const SUMS: usize> Kernel for MultiplyAdds<SUMS> {
-    type Output = f32;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(1e-3)));
-        let mut sums = [s.zero(); SUMS];
-        for _ in 0..self.rounds {
-            for sum in &mut sums {
-                *sum = if self.pairs { s.dot_bf16(a, b, *sum) } else { s.fma(*sum, a, b) };
-            }
-        }
-        s.reduce_sum(sums.into_iter().fold(s.zero(), |all, sum| s.add(all, sum)))
-    }
-}
 
 /// GFLOP/s of all threads for only multiply-adds; of pairs of bfloat16 if requested and the CPU has an instruction for
 /// them.
@@ -37,18 +17,14 @@ pub fn gflops(isa: Isa, pairs: bool) -> f64 {
     if pairs && isa.available() == Isa::Amx {
         return tiles::gflops();
     }
+    let isa = isa.available();
     let pairs = pairs && isa == Isa::Avx512Bf16;
     let (tasks, rounds) = (4 * rayon::current_num_threads(), 500_000);
-    // Enough sums in flight to hide an instruction's latency, few enough for the registers.
-    let sums = if isa.lanes() == 16 { 24 } else { 12 };
     let start = Instant::now();
     (0..tasks).into_par_iter().with_max_len(1).for_each(|_| {
-        black_box(match sums {
-            24 => simd::dispatch(isa, MultiplyAdds::<24> { rounds, pairs }),
-            _ => simd::dispatch(isa, MultiplyAdds::<12> { rounds, pairs }),
-        });
+        black_box(vectors::multiply_add(isa, rounds, pairs));
     });
-    let operations = tasks * rounds * sums * isa.lanes() * if pairs { 4 } else { 2 };
+    let operations = tasks * rounds * vectors::sums(isa) * isa.lanes() * if pairs { 4 } else { 2 };
     operations as f64 / start.elapsed().as_secs_f64() / 1e9
 }
 

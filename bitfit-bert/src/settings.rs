@@ -27,6 +27,9 @@ pub enum Setting {
     /// [`BatchSize::Tokens`](crate::train::BatchSize::Tokens).
     #[strum(serialize = "the batch size in tokens")]
     BatchTokens,
+    /// [`TrainOptions::micro_batch`](crate::train::TrainOptions::micro_batch).
+    #[strum(serialize = "the number of texts that are computed at a time")]
+    MicroBatch,
     /// [`TrainOptions::warmup`](crate::train::TrainOptions::warmup).
     #[strum(serialize = "the warm-up")]
     Warmup,
@@ -66,6 +69,18 @@ pub enum Setting {
     /// The methods of a comparison.
     #[strum(serialize = "the list of methods")]
     Methods,
+    /// The tasks of a reproduction.
+    #[strum(serialize = "the list of tasks")]
+    Tasks,
+    /// The learning rates that a reproduction searches.
+    #[strum(serialize = "the list of learning rates")]
+    Rates,
+    /// The least number of steps of a reproduction's runs.
+    #[strum(serialize = "the number of steps")]
+    Steps,
+    /// The sizes of the training set in a reproduction.
+    #[strum(serialize = "the list of sizes")]
+    Sizes,
     /// [`Select::budget`](crate::train::Select::budget).
     #[strum(serialize = "the budget")]
     Budget,

@@ -112,21 +112,21 @@ fn a_run_that_is_interrupted_anywhere_goes_on_to_the_same_bits() {
     };
     let upper = BiasSelection::all().in_layers(1..=1);
     let bitfit = || Method::BitFit(BiasSelection::all());
-    for (method, probe, eval_every) in [
-        (bitfit(), ProbeUse::Baseline, None),
-        (bitfit(), ProbeUse::Off, Some(1)),
-        (bitfit(), ProbeUse::Off, Some(2)),
-        (Method::BitFit(upper), ProbeUse::Off, None),
-        (Method::Full, ProbeUse::Off, None),
-        (Method::RandomUniform(None), ProbeUse::Off, None),
-        (Method::Columns(3), ProbeUse::Off, None),
+    for (method, probe, eval_every, micro_batch) in [
+        (bitfit(), ProbeUse::Baseline, None, None),
+        (bitfit(), ProbeUse::Off, Some(1), None),
+        (bitfit(), ProbeUse::Off, Some(2), Some(3)),
+        (Method::BitFit(upper), ProbeUse::Off, None, Some(1)),
+        (Method::Full, ProbeUse::Off, None, None),
+        (Method::RandomUniform(None), ProbeUse::Off, None, None),
+        (Method::Columns(3), ProbeUse::Off, None, None),
     ] {
         let options = |out: &str, earlier: EarlierRun| {
             let mut options = options(dir.path(), method.clone(), training());
             options.out = dir.path().join(out);
             (options.probe, options.earlier) = (probe, earlier);
             options.save_every = SaveEvery::Steps(2);
-            options.training.eval_every = eval_every;
+            (options.training.eval_every, options.training.micro_batch) = (eval_every, micro_batch);
             options.loss =
                 LossOptions { class_weights: ClassWeights::Balanced, focal_gamma: 2.0, ..LossOptions::default() };
             options
@@ -243,6 +243,10 @@ fn a_run_of_something_else_is_not_resumed() {
         (&|options: &mut FinetuneOptions| options.training.epochs = 3, "epochs is 2 there and 3 here"),
         (&|options: &mut FinetuneOptions| options.method = Method::Frozen, "method is bitfit there and frozen here"),
         (&|options: &mut FinetuneOptions| options.training.limit = Some(7), "limit is default there and 7 here"),
+        (
+            &|options: &mut FinetuneOptions| options.training.micro_batch = Some(2),
+            "micro-batch is nothing there and 2 texts here",
+        ),
         (&|options: &mut FinetuneOptions| options.dropout = None, "dropout is 0.2 there and default here"),
         (&|options: &mut FinetuneOptions| options.eval = None, "evaluation set is"),
         (&|options: &mut FinetuneOptions| options.train = dir.path().join("eval.tsv"), "training set is"),

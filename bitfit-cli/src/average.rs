@@ -109,7 +109,7 @@ fn score<D: Backend>(
     }
     let score = |path: &Path, task: &TaskFile| -> Result<Vec<Score>> {
         let predictor = Predictor::new(&base, path, task.clone())?;
-        Ok(predictor.evaluate(&dataset, &info.hyperparameters.metrics)?.0)
+        Ok(predictor.evaluate(&dataset, &info.hyperparameters.metrics)?.scores)
     };
     let parts = files.iter().map(|(path, task)| score(path, task)).collect::<Result<_>>()?;
     let (data, rows) = (data.display().to_string(), dataset.examples.len());

@@ -1,11 +1,11 @@
-//! `calibrate`: a task file whose probabilities and thresholds are fitted to labelled texts.
+//! `calibrate`: a task file whose probabilities and thresholds are fitted to labelled texts, or to out-of-fold answers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use bitfit_bert::TaskFile;
-use bitfit_bert::calibrate::{Calibration, Fit, LabelThreshold, TEMPERATURES};
+use bitfit_bert::calibrate::{Calibration, Fit, LabelThreshold, OutOfFold, Reliability, TEMPERATURES};
 use bitfit_bert::data::{Dataset, Kind, ReadOptions};
 use bitfit_bert::run::Table;
 use bitfit_core::Backend;
@@ -19,25 +19,64 @@ use crate::setup::{self, FoundTask, Job, Loaded};
 
 /// Runs the command.
 pub fn run(args: CalibrateArgs) -> Result<ExitCode> {
-    setup::on_device(&args.machine, Fitting(&args))
+    match (&args.data, &args.out_of_fold) {
+        (Some(data), _) => setup::on_device(&args.machine, Fitting { args: &args, data }),
+        (None, Some(answers)) => fit_to_answers(&args, answers),
+        (None, None) => bail!("--data or --out-of-fold is required"),
+    }
 }
 
 /// The command, ready for its device.
-struct Fitting<'a>(&'a CalibrateArgs);
+struct Fitting<'a> {
+    args: &'a CalibrateArgs,
+    data: &'a Path,
+}
 
 impl Job for Fitting<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
-        fit(self.0, device)
+        fit_to_texts(self.args, self.data, device)
     }
 }
 
-fn fit<D: Backend>(args: &CalibrateArgs, device: &D) -> Result<ExitCode> {
+/// Fits to the outputs for labelled texts.
+fn fit_to_texts<D: Backend>(args: &CalibrateArgs, data: &Path, device: &D) -> Result<ExitCode> {
+    check_paths(args, data)?;
+    let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
+    let kind = task.file.info.kind;
+    check_kind(args, kind)?;
+    // The task file itself may be replaced, and no file of the base.
+    output::refuse_overwriting("--out", &args.out, Path::new(""), &task.dir)?;
+    let file = task.file.clone();
+    let loaded = Loaded::open(device, task, &args.task_file, None)?;
+    let read = args.read.labelled(kind, args.task, args.label.as_deref(), args.label_separator)?;
+    let dataset = Dataset::read(data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
+    let fit = loaded.predictor.calibrate(&dataset, args.min_accuracy)?;
+    if !args.machine.quiet {
+        report::say_found(&dataset);
+        report::say_skipped(&dataset);
+    }
+    finish(args, file, &loaded.model, dataset.examples.len(), &fit)
+}
+
+/// Fits to out-of-fold answers, for which no model is run.
+fn fit_to_answers(args: &CalibrateArgs, answers: &Path) -> Result<ExitCode> {
+    check_paths(args, answers)?;
+    let file = TaskFile::read(&args.task_file)?;
+    check_kind(args, file.info.kind)?;
+    let OutOfFold { outputs, targets } = OutOfFold::read(answers, &file.info)?;
+    let fit = Fit::new(&outputs, &targets, args.min_accuracy)?;
+    let model = file.info.base.clone();
+    finish(args, file, &model, targets.len(), &fit)
+}
+
+/// Refuses inputs that do not exist, an output in the place of something else, and a share that is none.
+fn check_paths(args: &CalibrateArgs, data: &Path) -> Result<()> {
     last_resort::check_stdout()?;
-    [&args.task_file, &args.data].into_iter().try_for_each(|path| setup::check_input(path))?;
+    [&args.task_file, data].into_iter().try_for_each(setup::check_input)?;
     if args.out.is_dir() {
         bail!("--out {}: it is a directory; name a file in it", args.out.display());
     }
-    if is_same_file(&args.out, &args.data) {
+    if is_same_file(&args.out, data) {
         bail!("--out {}: it is the data, which would be overwritten; choose another file", args.out.display());
     }
     if args.out.exists() && !args.overwrite {
@@ -46,8 +85,11 @@ fn fit<D: Backend>(args: &CalibrateArgs, device: &D) -> Result<ExitCode> {
     if let Some(share) = args.min_accuracy.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
         bail!("--min-accuracy {share}: it is a share of answers, above 0 and at most 1");
     }
-    let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
-    let kind = task.file.info.kind;
+    Ok(())
+}
+
+/// Refuses a kind of task without probabilities, and a least accuracy where nothing is rejected.
+fn check_kind(args: &CalibrateArgs, kind: Kind) -> Result<()> {
     if !Calibration::suits(kind) {
         let path = args.task_file.display();
         bail!(
@@ -57,22 +99,19 @@ fn fit<D: Backend>(args: &CalibrateArgs, device: &D) -> Result<ExitCode> {
     if args.min_accuracy.is_some() && kind != Kind::Classify {
         bail!("--min-accuracy: a text of kind {kind} has any number of labels and is never rejected; leave it out");
     }
-    // The task file itself may be replaced, and no file of the base.
-    output::refuse_overwriting("--out", &args.out, Path::new(""), &task.dir)?;
-    let mut calibrated: TaskFile = task.file.clone();
-    let loaded = Loaded::open(device, task, &args.task_file, None)?;
-    let read = args.read.labelled(kind, args.task, args.label.as_deref(), args.label_separator)?;
-    let dataset = Dataset::read(&args.data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
-    let fit = loaded.predictor.calibrate(&dataset, args.min_accuracy)?;
-    calibrated.info.calibration = Some(fit.calibration.clone());
-    calibrated.write(&args.out)?;
-    let names = loaded.predictor.labels().map(|labels| labels.names().to_vec()).unwrap_or_default();
+    Ok(())
+}
+
+/// Writes the task file with what was fitted, and reports it.
+fn finish(args: &CalibrateArgs, mut file: TaskFile, model: &str, rows: usize, fit: &Fit) -> Result<ExitCode> {
+    file.info.calibration = Some(fit.calibration.clone());
+    file.write(&args.out)?;
+    let names = file.info.labels.as_ref().map(|labels| labels.names().to_vec()).unwrap_or_default();
     if !args.machine.quiet {
-        report::say_found(&dataset);
-        report::say_skipped(&dataset);
-        say(args, &fit, &names, dataset.examples.len());
+        say(args, fit, &names, rows);
     }
-    let reliability = |of: &bitfit_bert::calibrate::Reliability| ReliabilityReport { ece: of.ece, loss: of.loss };
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let reliability = |of: &Reliability| ReliabilityReport { ece: of.ece, loss: of.loss };
     let label = |(name, label): (&String, &LabelThreshold)| LabelReport {
         label: name.clone(),
         threshold: label.threshold,
@@ -82,10 +121,11 @@ fn fit<D: Backend>(args: &CalibrateArgs, device: &D) -> Result<ExitCode> {
     };
     report::print(&CalibrateReport {
         command: "calibrate",
-        model: &loaded.model,
+        model,
         task_file: args.out.display().to_string(),
-        data: args.data.display().to_string(),
-        rows: dataset.examples.len(),
+        data: path(&args.data),
+        out_of_fold: path(&args.out_of_fold),
+        rows,
         temperature: fit.calibration.temperature,
         before: reliability(&fit.before),
         after: reliability(&fit.after),

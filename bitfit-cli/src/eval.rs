@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use bitfit_bert::data::{Dataset, ReadOptions};
+use bitfit_bert::infer::{Answered, Evaluation};
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::run::scores_as_json;
 use bitfit_core::Backend;
@@ -14,7 +15,7 @@ use crate::last_resort;
 use crate::memory;
 use crate::page::{self, Page};
 use crate::plan::grouped;
-use crate::report::{self, EvalReport};
+use crate::report::{self, EvalReport, RejectionReport};
 use crate::setup::{self, FoundTask, Job, Loaded};
 
 /// Runs the command.
@@ -47,14 +48,12 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     let dataset = Dataset::read(&args.data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
     let metrics = metrics(args, &loaded);
     let start = Instant::now();
-    let (scores, tokens, analysis) = match &args.report {
-        None => {
-            let (scores, tokens) = loaded.predictor.evaluate(&dataset, &metrics)?;
-            (scores, tokens, None)
-        }
+    let (Evaluation { scores, tokens, answered }, analysis) = match &args.report {
+        None => (loaded.predictor.evaluate(&dataset, &metrics)?, None),
         Some(path) => {
             let analysis = loaded.predictor.analyse(&dataset, &metrics)?;
-            (analysis.scores.clone(), analysis.tokens, Some((path, analysis)))
+            let (scores, answered) = (analysis.scores.clone(), analysis.answered.clone());
+            (Evaluation { scores, tokens: analysis.tokens, answered }, Some((path, analysis)))
         }
     };
     let seconds = start.elapsed().as_secs_f64();
@@ -64,6 +63,9 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         report::say_found(&dataset);
         report::say_skipped(&dataset);
         report::say(format_args!("{}  ({} rows, {seconds:.1} s)", report::scores(&scores), grouped(rows)));
+        if let Some(answered) = &answered {
+            say_answered(answered);
+        }
     }
     report::print(&EvalReport {
         command: "eval",
@@ -74,6 +76,13 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         rows,
         tokens,
         metrics: scores_as_json(&scores),
+        rejection: answered.as_ref().map(|answered| RejectionReport {
+            reject_below: answered.reject_below,
+            answered: answered.rows,
+            rejected: answered.rejected,
+            coverage: answered.coverage(),
+            metrics: scores_as_json(&answered.scores),
+        }),
         seconds: report::rounded(seconds, 3),
         tokens_per_s: report::rate(tokens as f64, seconds),
         peak_rss_bytes: memory::peak_since_start(),
@@ -95,8 +104,26 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The metrics of `--task`, or else those that the task was trained for.
+/// Shows how many texts a task answers that rejects some, and how well.
+fn say_answered(answered: &Answered) {
+    let Answered { reject_below, rows, rejected, scores } = answered;
+    let (rows, all) = (grouped(*rows), grouped(rows + rejected));
+    let scores = if scores.is_empty() { "none".into() } else { report::scores(scores) };
+    let (share, rejected) = (answered.coverage() * 100.0, grouped(*rejected));
+    report::say(format_args!(
+        "answered: {scores}  ({rows} of {all} rows, {share:.1} %; {rejected} below a probability of {reject_below:.4} \
+         rejected)"
+    ));
+}
+
+/// The metrics of `--task`, or else those that the task was trained for; with accuracy where texts are rejected.
 fn metrics<D: Backend>(args: &EvalArgs, loaded: &Loaded<D>) -> Vec<Metric> {
-    let trained = &loaded.predictor.info().hyperparameters.metrics;
-    args.task.map_or_else(|| trained.clone(), |task| task.preset().metrics.to_vec())
+    let info = loaded.predictor.info();
+    let trained = &info.hyperparameters.metrics;
+    let mut metrics = args.task.map_or_else(|| trained.clone(), |task| task.preset().metrics.to_vec());
+    let rejects = info.calibration.as_ref().is_some_and(|calibration| calibration.reject_below.is_some());
+    if rejects && !metrics.contains(&Metric::Accuracy) {
+        metrics.push(Metric::Accuracy);
+    }
+    metrics
 }

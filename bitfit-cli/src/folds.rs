@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use bitfit_bert::Predictor;
+use bitfit_bert::calibrate::{OutOfFoldRow, OutOfFoldWriter};
 use bitfit_bert::data::Example;
 use bitfit_bert::files::AtomicFile;
 use bitfit_bert::heads::Prediction;
@@ -36,7 +37,9 @@ const BATCH: usize = 256;
 struct Row<'a> {
     fold: usize,
     line: usize,
-    expected: Option<&'a str>,
+    /// What `calibrate --out-of-fold` reads.
+    #[serde(flatten)]
+    row: OutOfFoldRow<'a>,
     #[serde(flatten)]
     answer: Answer<'a>,
 }
@@ -109,14 +112,16 @@ fn answer<D: Backend>(out: &Path, base: &Base<D>, finished: &FinishedFolds) -> R
     for FoldRun { fold, rows, finished: run } in &finished.runs {
         let Some(task) = &run.task else { continue };
         let predictor = Predictor::open(base, &task.path)?;
+        let writer = OutOfFoldWriter::new(predictor.info(), &finished.targets, finished.examples.len());
         for rows in rows.chunks(BATCH) {
             let examples: Vec<Example> = rows.iter().map(|&row| finished.examples[row].clone()).collect();
-            let predictions = predictor.predict_examples(&examples)?;
-            for ((&row, example), prediction) in rows.iter().zip(&examples).zip(&predictions) {
+            let predictions = predictor.predict_with_outputs(&examples)?;
+            for ((&row, example), (prediction, outputs)) in rows.iter().zip(&examples).zip(&predictions) {
                 let expected = example.label.as_ref().map(bitfit_bert::data::Label::as_str);
                 suspects.extend(suspect(&predictor, example, expected, prediction));
                 let answer = Answer::new(&predictor, example, prediction)?;
-                let line = Row { fold: *fold, line: example.line, expected, answer };
+                let calibrated = writer.row(row, example, outputs.view());
+                let line = Row { fold: *fold, line: example.line, row: calibrated, answer };
                 lines[row] = Some(serde_json::to_string(&line)?);
             }
         }

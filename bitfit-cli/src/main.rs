@@ -28,6 +28,7 @@ mod plan;
 mod predict;
 mod progress;
 mod report;
+mod reproduce;
 mod seeds;
 mod setup;
 mod text;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     let result = last_resort::report_truncated_maps().and_then(|()| match cli.command {
         Command::Finetune(args) => finetune::run(*args),
         Command::Compare(args) => compare::run(*args),
+        Command::Reproduce(args) => reproduce::run(*args),
         Command::Eval(args) => eval::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Predict(args) => predict::run(args),

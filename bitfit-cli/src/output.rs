@@ -47,11 +47,20 @@ impl OutputDirectory {
     /// something other than a file. Nothing is created yet. The first is that of `--out`, and the others are in it: of
     /// those a symbolic link is refused, because it leads out of it.
     pub fn check(directories: &[PathBuf]) -> Result<Self> {
+        Self::check_for(directories, &[])
+    }
+
+    /// As [`OutputDirectory::check`], where files of further names are written into the first directory.
+    pub fn check_for(directories: &[PathBuf], further: &[String]) -> Result<Self> {
         if let Some(inner) = directories.iter().skip(1).find(|inner| inner.is_symlink()) {
             bail!("--out {}: it is a symbolic link; remove it or choose another directory", inner.display());
         }
         let missing = directories.iter().rev().map(|directory| missing(directory));
-        Ok(Self { missing: missing.collect::<Result<_>>()? })
+        let missing = missing.collect::<Result<_>>()?;
+        if let Some(out) = directories.first() {
+            further.iter().try_for_each(|name| check_file(out, name))?;
+        }
+        Ok(Self { missing })
     }
 
     /// Removes the directories that the run created, if they are empty.

@@ -124,6 +124,9 @@ fn facts_of(info: &TaskInfo) -> Vec<(String, String)> {
     }
     if let Some(calibration) = &info.calibration {
         facts.push(("temperature", calibration.temperature.to_string()));
+        if let Some(least) = calibration.reject_below {
+            facts.push(("rejects", format!("below a probability of {least}")));
+        }
     }
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

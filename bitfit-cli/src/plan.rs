@@ -169,7 +169,12 @@ fn training(plan: &Plan) -> String {
         BatchSize::Sequences(size) => format!("{size} texts{similar}"),
         BatchSize::Tokens(size) => format!("up to {size} tokens, in texts{similar}"),
     };
-    format!("{epochs}, {steps}; a batch is {batch}, of at most {} tokens each", plan.max_length)
+    let parts = match (training.micro_batch, training.batch_size) {
+        (None, _) => String::new(),
+        (Some(size), BatchSize::Sequences(batch)) if size >= batch => String::new(),
+        (Some(size), _) => format!(", computed {size} at a time"),
+    };
+    format!("{epochs}, {steps}; a batch is {batch}, of at most {} tokens each{parts}", plan.max_length)
 }
 
 /// The learning rate and the other settings.

@@ -58,10 +58,19 @@ struct Recent {
 impl Progress {
     /// The progress of a run of this plan.
     pub fn new(plan: &Plan, log_every: usize, quiet: bool, interrupt: Interrupt) -> Result<Self> {
+        let progress = Self::of_runs(log_every, quiet, interrupt)?;
+        if let View::Bar { bar, .. } = &progress.view {
+            bar.set_length(plan.steps as u64);
+        }
+        Ok(Self { steps: plan.steps, epochs: plan.training.epochs, ..progress })
+    }
+
+    /// The progress of several runs, the plan of each of which comes with its beginning.
+    pub fn of_runs(log_every: usize, quiet: bool, interrupt: Interrupt) -> Result<Self> {
         let view = if quiet {
             View::Quiet
         } else if io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(Some(plan.steps as u64), ProgressDrawTarget::stderr());
+            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
             bar.set_style(
                 ProgressStyle::with_template("[{bar:24}] {pos}/{len}  {msg}  {eta} left")?.progress_chars("=> "),
             );
@@ -69,7 +78,7 @@ impl Progress {
         } else {
             View::Lines { every: log_every, since: Interval::default() }
         };
-        Ok(Self { view, steps: plan.steps, epochs: plan.training.epochs, interrupt })
+        Ok(Self { view, steps: 0, epochs: 0, interrupt })
     }
 
     /// Clears the bar.

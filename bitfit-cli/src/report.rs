@@ -153,7 +153,9 @@ pub struct CalibrateReport<'a> {
     pub model: &'a str,
     /// The calibrated task file.
     pub task_file: String,
-    pub data: String,
+    /// The labelled texts, or the out-of-fold answers in their place.
+    pub data: Option<String>,
+    pub out_of_fold: Option<String>,
     pub rows: usize,
     pub temperature: f32,
     pub before: ReliabilityReport,
@@ -206,7 +208,11 @@ pub struct EvalReport<'a> {
     pub kind: &'static str,
     pub rows: usize,
     pub tokens: usize,
+    /// The scores over all texts, those included that are rejected.
     pub metrics: Value,
+    /// What is answered; left out for a task that rejects nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<RejectionReport>,
     pub seconds: f64,
     pub tokens_per_s: f64,
     pub peak_rss_bytes: Option<u64>,
@@ -214,6 +220,20 @@ pub struct EvalReport<'a> {
     pub device: String,
     /// The value of `--precision`.
     pub precision: String,
+}
+
+/// The answers of a task that rejects texts.
+#[derive(Debug, Serialize)]
+pub struct RejectionReport {
+    /// The least probability with which a class is given.
+    pub reject_below: f32,
+    /// The number of texts that are given one, and of those that are not.
+    pub answered: usize,
+    pub rejected: usize,
+    /// The share of the texts that are given one.
+    pub coverage: f64,
+    /// The scores over the texts that are given one; empty where there are none.
+    pub metrics: Value,
 }
 
 /// The result of `export`.

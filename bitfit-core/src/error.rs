@@ -24,6 +24,16 @@ pub enum Error {
         /// The argument, and why it is invalid.
         reason: String,
     },
+    /// An object of one arena, tape or device was used with another: a gradient, a snapshot, a parameter, a matrix.
+    #[error("{op}: {what} belongs to another {owner}")]
+    Foreign {
+        /// The operation that failed.
+        op: &'static str,
+        /// The argument.
+        what: String,
+        /// What it should share with the other arguments: `arena`, `tape` or `device`.
+        owner: &'static str,
+    },
     /// Trainable parameters received no gradient, or one that is zero everywhere or not finite.
     #[error("no gradient reached {}: {reason}", listed(.names))]
     NoGradient {
@@ -56,6 +66,7 @@ impl Error {
         match &mut self {
             Self::Shape { what: words, .. }
             | Self::Invalid { reason: words, .. }
+            | Self::Foreign { what: words, .. }
             | Self::Device { reason: words, .. } => {
                 words.insert_str(0, &format!("in the backward of {op}: "));
             }
@@ -63,6 +74,10 @@ impl Error {
             Self::NoGradient { .. } => {}
         }
         self
+    }
+
+    pub(crate) fn foreign(op: &'static str, what: impl Into<String>, owner: &'static str) -> Self {
+        Self::Foreign { op, what: what.into(), owner }
     }
 
     pub(crate) fn invalid(op: &'static str, reason: impl Into<String>) -> Self {

@@ -105,18 +105,13 @@ impl Network {
         let mut tape = Tape::train(workspace, arena, Seed { run: 1, step });
         let [qkv, projection, up, down] = &self.weights;
         let [qkv_bias, b1, beta1, b2, b3, beta2] = &self.biases;
-        let norm = |bias, residual, beta| AddNormArgs {
-            linear_bias: Some(bias),
-            residual: Some(residual),
-            gamma: &self.gamma,
-            beta,
-            dropout: 0.1,
-            eps: 1e-12,
+        let norm = |bias, residual, beta| {
+            let args = AddNormArgs::new(&self.gamma, beta).with_residual(residual).with_linear_bias(bias);
+            args.with_dropout(0.1).with_eps(1e-12)
         };
         let x = tape.embedding_sum(&[(&self.ids, &self.table)]).unwrap();
         let qkv = tape.linear(&x, qkv, &[qkv_bias]).unwrap();
-        let (queries, keys) = (&self.sequences, &self.sequences);
-        let args = AttentionArgs { heads: 4, queries, keys, position_bias: None, dropout: 0.1 };
+        let args = AttentionArgs::new(4, &self.sequences).with_dropout(0.1);
         let attended = tape.attention(Projections::Packed(&qkv), &args).unwrap();
         let projected = tape.linear(&attended, projection, &[]).unwrap();
         let h = tape.add_norm(&projected, &norm(b1, &x, beta1)).unwrap();

@@ -10,7 +10,7 @@
 //! All work is executed in the order in which it is queued ([`crate::queue`]): a kernel can read the results of the one
 //! before it, and a buffer can be reused as soon as it is returned, without synchronisation.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, sync::Arc};
 
 use bitfit_core::{
     DType,
@@ -19,7 +19,7 @@ use bitfit_core::{
 };
 use cudarc::driver::LaunchConfig;
 
-use crate::{Cuda, Indices, queue::launch_kernel};
+use crate::{Buffer, Cuda, Indices, queue::launch_kernel};
 
 /// The kernels of an op: a file of CUDA C++, which is compiled together with the headers in `common/`.
 #[derive(Debug)]
@@ -132,14 +132,17 @@ pub(crate) struct Arguments<'a> {
     /// Pointers and scalars of 8 or 4 bytes, in the low bytes of each element; hosts of CUDA are little-endian.
     values: [u64; MAX_ARGUMENTS],
     len: usize,
-    /// The place of the address of the training step's number, and the number.
-    step: Option<(usize, u32)>,
+    /// The place of the address of the numbers of a mask's pass, and the mask.
+    pass: Option<(usize, Dropout)>,
+    /// The heap of the first buffer, and whether another one is of another heap.
+    heap: Option<usize>,
+    is_mixed: bool,
     buffers: PhantomData<&'a ()>,
 }
 
 impl<'a> Arguments<'a> {
     pub fn new() -> Self {
-        Self { values: [0; MAX_ARGUMENTS], len: 0, step: None, buffers: PhantomData }
+        Self { values: [0; MAX_ARGUMENTS], len: 0, pass: None, heap: None, is_mixed: false, buffers: PhantomData }
     }
 
     fn push(&mut self, value: u64) -> &mut Self {
@@ -148,8 +151,14 @@ impl<'a> Arguments<'a> {
         self
     }
 
+    /// Notes the heap of a buffer, which has to be that of the device that launches the kernel.
+    fn of_heap(&mut self, heap: usize) {
+        self.is_mixed |= *self.heap.get_or_insert(heap) != heap;
+    }
+
     /// A pointer to the first element of a slice, `const T*`.
     pub fn input(&mut self, slice: Slice<'a, Cuda>) -> &mut Self {
+        self.of_heap(slice.buffer.heap_id());
         self.push(slice.buffer.pointer(slice.offset, slice.len, slice.dtype))
     }
 
@@ -163,6 +172,7 @@ impl<'a> Arguments<'a> {
 
     /// A pointer to the first element of a mutable slice, `T*`.
     pub fn output(&mut self, slice: SliceMut<'a, Cuda>) -> &mut Self {
+        self.of_heap(slice.buffer.heap_id());
         self.push(slice.buffer.pointer(slice.offset, slice.len, slice.dtype))
     }
 
@@ -176,6 +186,7 @@ impl<'a> Arguments<'a> {
 
     /// A pointer to a list of indices, `const u32*`.
     pub fn indices(&mut self, indices: &'a Indices) -> &mut Self {
+        self.of_heap(indices.heap_id());
         self.push(indices.pointer())
     }
 
@@ -216,17 +227,17 @@ impl<'a> Arguments<'a> {
         self.push(u64::from(value.to_bits()))
     }
 
-    /// A dropout mask, or none: the six arguments of `DROPOUT_PARAMETERS` of `common/dropout.cuh`. A kernel has one at
-    /// most.
+    /// A dropout mask, or none: the eight arguments of `DROPOUT_PARAMETERS` of `common/dropout.cuh`. A kernel has one
+    /// at most.
     pub fn dropout(&mut self, dropout: Option<Dropout>) -> &mut Self {
         match dropout {
             // With a threshold of zero, every factor is 1.
-            None => self.u32(0).u32(0).u32(0).u32(0).u32(0).f32(1.0),
+            None => self.u32(0).u32(0).u32(0).u32(0).u32(0).u32(0).u32(0).f32(1.0),
             Some(dropout) => {
                 let seed = dropout.seed();
                 self.u32(seed.run as u32).u32((seed.run >> 32) as u32);
-                self.step = Some((self.len, seed.step));
-                self.push(0);
+                self.pass = Some((self.len, dropout));
+                self.push(0).u32(dropout.rows() as u32).push(dropout.row_elements());
                 self.u32(dropout.site()).u32(dropout.threshold()).f32(dropout.scale())
             }
         }
@@ -237,7 +248,8 @@ impl Cuda {
     /// Queues a kernel, after compiling and loading it at the first use of its source.
     ///
     /// # Errors
-    /// [`bitfit_core::Error::Device`] if it does not compile, or the driver fails.
+    /// [`bitfit_core::Error::Device`] if it does not compile, or the driver fails; [`bitfit_core::Error::Foreign`] if a
+    /// buffer belongs to another device.
     pub(crate) fn launch(
         &self,
         source: &'static Source,
@@ -245,6 +257,7 @@ impl Cuda {
         shape: Shape,
         arguments: &Arguments<'_>,
     ) -> bitfit_core::Result<()> {
+        self.check_heap(kernel, arguments)?;
         self.queue(source, kernel, shape, arguments, false).map_err(|error| self.error(error))
     }
 
@@ -259,7 +272,22 @@ impl Cuda {
         shape: Shape,
         arguments: &Arguments<'_>,
     ) -> bitfit_core::Result<()> {
+        self.check_heap(kernel, arguments)?;
         self.queue(source, kernel, shape, arguments, true).map_err(|error| self.error(error))
+    }
+
+    fn check_heap(&self, kernel: &'static str, arguments: &Arguments<'_>) -> bitfit_core::Result<()> {
+        let is_foreign = arguments.heap.is_some_and(|heap| heap != self.heap_id());
+        if is_foreign || arguments.is_mixed { Err(foreign(kernel)) } else { Ok(()) }
+    }
+
+    /// Checks that a buffer is of this device.
+    pub(crate) fn check_buffer(&self, op: &'static str, buffer: &Buffer) -> bitfit_core::Result<()> {
+        if buffer.heap_id() == self.heap_id() { Ok(()) } else { Err(foreign(op)) }
+    }
+
+    fn heap_id(&self) -> usize {
+        Arc::as_ptr(self.heap()).addr()
     }
 
     fn queue(
@@ -275,9 +303,9 @@ impl Cuda {
         }
         let mut values = arguments.values;
         let mut _held = None;
-        if let Some((place, step)) = arguments.step {
-            let (address, held) = self.address_of_step(step)?;
-            values[place] = address;
+        if let Some((place, dropout)) = &arguments.pass {
+            let (address, held) = self.address_of_pass(dropout)?;
+            values[*place] = address;
             _held = Some(held);
         }
         let values = &values[..arguments.len];
@@ -299,6 +327,10 @@ impl Cuda {
             }),
         }
     }
+}
+
+fn foreign(op: &'static str) -> bitfit_core::Error {
+    bitfit_core::Error::Foreign { op, what: "a buffer".into(), owner: "device" }
 }
 
 /// The size of an element in bytes.

@@ -52,6 +52,27 @@ fn the_name_says_which_gpu_and_which_precision() {
 }
 
 #[test]
+fn a_buffer_of_another_device_is_refused() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    let other = Cuda::new(0).unwrap();
+    let (mine, mut theirs) = (upload(&device, &[1.0; 4]), upload(&other, &[2.0; 4]));
+    let at = other.indices(&[0, 1, 2, 3]).unwrap();
+    let mut to = upload(&device, &[0.0; 4]);
+    let from = || Slice::new(&mine, 0, 4);
+    for result in [
+        device.copy(from(), SliceMut::new(&mut theirs, 0, 4)),
+        device.copy(Slice::new(&theirs, 0, 4), SliceMut::new(&mut to, 0, 4)),
+        device.scatter(from(), &at, SliceMut::new(&mut to, 0, 4)),
+        device.read(Slice::new(&theirs, 0, 4), &mut [0.0; 4]),
+        device.write(&[3.0; 4], SliceMut::new(&mut theirs, 0, 4)),
+    ] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, bitfit_core::Error::Foreign { owner: "device", .. }), "{error}");
+    }
+    assert_eq!((read(&device, &to, 4), read(&other, &theirs, 4)), (vec![0.0; 4], vec![2.0; 4]));
+}
+
+#[test]
 fn the_peak_of_memory_is_what_was_allocated() {
     let Some(device) = common::device(Precision::F32) else { return };
     let Some(before) = device.peak_memory().unwrap() else { return };
@@ -266,7 +287,7 @@ fn the_optimizers_step_rounds_where_the_cpus_does() {
     let Some(device) = common::device(Precision::F32) else { return };
     let (len, lr, max_norm) = (5000, 1e-2, 1.5);
     // β₁ above and below 0.5, for which the first moment is computed and rounded in different ways.
-    for hyper in [AdamW { weight_decay: 0.1, ..AdamW::default() }, AdamW { beta1: 0.3, ..AdamW::default() }] {
+    for hyper in [AdamW::default().with_weight_decay(0.1), AdamW::default().with_betas(0.3, 0.999)] {
         let (mut p, mut m, mut v) = (random(1, len), vec![0.0f32; len], vec![0.0f32; len]);
         let [mut p_there, mut m_there, mut v_there] = [&p, &m, &v].map(|values| upload(&device, values));
         let mut norm = upload(&device, &[0.0]);

@@ -5,15 +5,11 @@
 //!
 //! Each median is over at least seven products and at least SECONDS seconds (default 0.5).
 
-use std::iter;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use benches::Aligned;
-use bitfit_core::cpu::Float;
-use bitfit_core::cpu::gemm::{self, Bias, MatMut, MatRef, Output, PackedWeight, StoreBf16};
-use bitfit_core::{Cpu, Device, cpu::Isa};
-use half::bf16;
+use benches::Matrix;
+use bitfit_core::{Cpu, DType, Device, HostTensor, Precision, ops::linear::Linear};
 use serde_json::{Value, json};
 
 /// Input and output features: BERT-base's and MiniLM's.
@@ -33,51 +29,35 @@ fn main() -> ExitCode {
         eprintln!("usage: products [SECONDS]");
         return ExitCode::from(2);
     };
-    let products = Cpu::default().install(|| {
-        let f32_products = measure(
-            "f32",
-            seconds,
-            |v| v,
-            |x, w, y: &mut [f32], bias| {
-                gemm::forward(Isa::selected(), x, w, y, false, &Bias(bias));
-            },
-        );
-        let bf16_products = measure("bf16", seconds, bf16::from_f32, |x, w, y: &mut [bf16], bias| {
-            let to = StoreBf16::new(Bias(bias), MatMut::new(y, w.out_features()));
-            gemm::forward_view(Isa::selected(), MatRef::new(x, w.in_features()), w, Output::Discard, &to);
-        });
-        [f32_products, bf16_products].concat()
-    });
+    let products = Cpu::default().install(|| Precision::ALL.map(|precision| measure(precision, seconds)).concat());
     println!("{}", json!({ "products": products }));
     ExitCode::SUCCESS
 }
 
 /// Medians for all shapes, in one precision.
-fn measure<T: Float>(
-    precision: &str,
-    seconds: f64,
-    round: impl Fn(f32) -> T,
-    product: impl Fn(&[T], &PackedWeight<T>, &mut [T], &[f32]),
-) -> Vec<Value> {
-    let values = |n: usize| (0..n).map(|i| (i * 7919 % 1013) as f32 / 506.5 - 1.0);
+fn measure(precision: Precision, seconds: f64) -> Vec<Value> {
+    let device = Cpu::default().with_precision(precision);
+    let dtype = precision.activation_dtype();
     let mut products = Vec::new();
     for [inputs, outputs] in WEIGHTS {
-        let weight: Vec<f32> = values(inputs * outputs).collect();
-        let bias: Vec<f32> = values(outputs).collect();
+        let weight = HostTensor::new([outputs, inputs], benches::values(inputs * outputs)).expect("a weight");
+        let bias = Matrix::new(&device, DType::F32, outputs);
         let weights: Vec<_> =
-            (0..LAYERS).map(|_| PackedWeight::<T>::new(Isa::selected(), &[&weight], outputs, inputs)).collect();
+            (0..LAYERS).map(|_| device.lay_out(std::slice::from_ref(&weight), precision).expect("a weight")).collect();
         for rows in ROWS {
-            let mut x = Aligned::new(values(rows * inputs).map(&round));
-            let mut y = Aligned::new(iter::repeat_n(round(0.0), rows * outputs));
+            let x = Matrix::new(&device, dtype, rows * inputs);
+            let mut y = Matrix::new(&device, dtype, rows * outputs);
             let [same, turns] = [1, LAYERS].map(|weights_in_turn| {
                 let mut next = 0;
                 median(seconds, || {
-                    product(x.values(), &weights[next % weights_in_turn], y.values(), &bias);
+                    let weight = &weights[next % weights_in_turn];
+                    device.linear(x.slice(), weight, &[bias.slice()], y.slice_mut()).expect("a product");
                     next += 1;
                 })
             });
             products.push(json!({
-                "precision": precision, "rows": rows, "in": inputs, "out": outputs, "same_s": same, "turns_s": turns,
+                "precision": precision.name(), "rows": rows, "in": inputs, "out": outputs, "same_s": same,
+                "turns_s": turns,
             }));
         }
     }

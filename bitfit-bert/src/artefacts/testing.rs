@@ -96,6 +96,7 @@ fn info(base: &Base<Cpu>, kind: Kind, method: Method, pooling: Pooling, dir: Pat
             steps: 12,
             batch_size: Some(16),
             batch_tokens: None,
+            micro_batch: None,
             class_weights: None,
             label_smoothing: None,
             focal_gamma: None,

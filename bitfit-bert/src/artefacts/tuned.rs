@@ -87,6 +87,7 @@ pub(super) fn info<D: Backend>(
             steps: 0,
             batch_size: None,
             batch_tokens: None,
+            micro_batch: None,
             class_weights: None,
             label_smoothing: None,
             focal_gamma: None,

@@ -4,7 +4,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Kind;
-use crate::heads::{Prediction, THRESHOLD, logistic};
+use crate::heads::{Prediction, THRESHOLD, argmax, logistic, softmax};
 
 /// How outputs become probabilities and answers, fitted to texts that the task was not trained on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,11 +63,26 @@ impl Calibration {
         logits
     }
 
+    /// Whether a text is given no class, of which the most probable has this probability.
+    pub(crate) fn rejects(&self, probability: f32) -> bool {
+        self.reject_below.is_some_and(|least| probability < least)
+    }
+
+    /// The rows of calibrated logits `[rows, C]` that are given a class; `None` where every text is.
+    pub(crate) fn answered(&self, logits: &Array2<f32>) -> Option<Vec<usize>> {
+        self.reject_below?;
+        let is_answered = |row: usize| {
+            let probabilities = softmax(logits.row(row));
+            !self.rejects(probabilities[argmax(probabilities.iter().copied())])
+        };
+        Some((0..logits.nrows()).filter(|&row| is_answered(row)).collect())
+    }
+
     /// The prediction from calibrated probabilities, by the thresholds.
     pub(crate) fn decide(&self, prediction: Prediction) -> Prediction {
         match prediction {
             Prediction::Class { class, probabilities, .. } => {
-                let is_rejected = self.reject_below.is_some_and(|least| probabilities[class] < least);
+                let is_rejected = self.rejects(probabilities[class]);
                 Prediction::Class { class, probabilities, is_rejected }
             }
             Prediction::Labels { probabilities, .. } => {

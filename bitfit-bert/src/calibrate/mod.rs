@@ -2,11 +2,14 @@
 //! measures how far its probabilities can be trusted.
 //!
 //! ```text
-//! outputs [rows, C], targets -> Fit: temperature -> probabilities -> thresholds; ECE and loss before and after
+//! Predictor::calibrate, or a file of out-of-fold answers (OutOfFold)
+//!   -> outputs [rows, C], targets
+//!   -> Fit: temperature -> probabilities -> thresholds; ECE and loss before and after
 //! ```
 
 mod calibration;
 mod error;
+mod out_of_fold;
 mod temperature;
 mod thresholds;
 
@@ -14,6 +17,7 @@ use ndarray::Array2;
 
 pub use calibration::Calibration;
 pub use error::{BINS, Bin, Reliability};
+pub use out_of_fold::{OutOfFold, OutOfFoldRow, OutOfFoldWriter};
 pub use temperature::TEMPERATURES;
 pub use thresholds::LabelThreshold;
 

@@ -2,11 +2,13 @@
 //! `-log_softmax(z / T)[y]`, losses are `sklearn.metrics.log_loss`, F1 is `sklearn.metrics.f1_score` at every threshold
 //! there is, and the error is computed with NumPy by the paper's formula.
 
-use ndarray::{Array2, arr2};
+use ndarray::{Array2, arr2, s};
+use std::path::Path;
 
 use super::*;
-use crate::data::Kind;
+use crate::data::{Example, Kind, Label, Labels};
 use crate::heads::{Prediction, softmax};
+use crate::task_file::{TaskInfo, tests::task};
 
 const CLASSES: [usize; 40] = [
     2, 0, 0, 0, 0, 2, 2, 1, 0, 0, 0, 1, 1, 1, 0, 0, 2, 2, 0, 0, 1, 1, 2, 1, 1, 1, 1, 1, 0, 2, 2, 2, 2, 0, 0, 1, 1, 2,
@@ -100,7 +102,9 @@ fn answers_above_the_threshold_are_as_accurate_as_was_asked_for() {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!((0..5).filter(|&row| !rejects(row)).count(), (answered * 5.0).round() as usize);
+        let given: Vec<usize> = (0..5).filter(|&row| !rejects(row)).collect();
+        assert_eq!(given.len(), (answered * 5.0).round() as usize);
+        assert_eq!(fit.calibration.answered(&fit.calibration.logits(outputs.clone())), Some(given), "as is scored");
     }
     let wrong = Targets::Classes(vec![1; 5]);
     let message = Fit::new(&outputs, &wrong, Some(0.5)).unwrap_err().to_string();
@@ -149,4 +153,113 @@ fn other_tasks_are_refused() {
     ] {
         assert!(bad.problem(kind, 2).is_some(), "{kind} {bad:?}");
     }
+}
+
+/// The header of a task of three labels.
+fn header(kind: Kind) -> TaskInfo {
+    let labels = Labels::from_names(["a", "b", "c"].map(str::to_owned).to_vec());
+    TaskInfo { kind, labels, calibration: None, ..task().info }
+}
+
+/// The lines of out-of-fold answers with these outputs.
+fn lines(info: &TaskInfo, outputs: &Array2<f32>, targets: &Targets) -> Vec<String> {
+    let writer = OutOfFoldWriter::new(info, targets, outputs.nrows());
+    let line = |row: usize| {
+        let label = match targets {
+            Targets::Classes(classes) => Label::new(["a", "b", "c"][classes[row]]),
+            _ => Label::new("a;b"),
+        };
+        let text = format!("text {row}");
+        let example = Example { text, pair: None, label, words: Vec::new(), question: None, line: row + 2 };
+        serde_json::to_string(&writer.row(row, &example, outputs.slice(s![row..=row, ..]))).unwrap()
+    };
+    (0..outputs.nrows()).map(line).collect()
+}
+
+fn read(lines: &[String], info: &TaskInfo) -> Result<OutOfFold> {
+    OutOfFold::from_reader(lines.join("\n").as_bytes(), Path::new("out_of_fold.jsonl"), info)
+}
+
+#[test]
+fn out_of_fold_answers_keep_every_bit_and_give_scipys_temperature() {
+    let classes = Targets::Classes(CLASSES.to_vec());
+    let info = header(Kind::Classify);
+    let found = read(&lines(&info, &matrix(&LOGITS), &classes), &info).unwrap();
+    assert_eq!(found, OutOfFold { outputs: matrix(&LOGITS), targets: classes });
+    let fit = Fit::new(&found.outputs, &found.targets, None).unwrap();
+    close(fit.calibration.temperature.into(), 1.6419325799485598, 1e-6);
+    close(fit.before.ece, 0.11457975804805756, 1e-6);
+    close(fit.after.ece, 0.12965358863674015, 1e-6);
+
+    let indicators = Targets::Indicators(matrix(&INDICATORS));
+    let info = header(Kind::MultiLabel);
+    let found = read(&lines(&info, &matrix(&LABEL_LOGITS), &indicators), &info).unwrap();
+    let fit = Fit::new(&found.outputs, &found.targets, None).unwrap();
+    assert_eq!(found, OutOfFold { outputs: matrix(&LABEL_LOGITS), targets: indicators });
+    close(fit.calibration.temperature.into(), 0.37791347316219004, 1e-6);
+
+    // Values that a fixed number of digits would change.
+    let values = [f32::MIN_POSITIVE, 1.0 + f32::EPSILON, f32::MAX, -0.1, 1.0 / 3.0, 16_777_217.0 / 3.0];
+    let outputs = Array2::from_shape_vec((2, 3), values.to_vec()).unwrap();
+    let info = header(Kind::Classify);
+    let lines = lines(&info, &outputs, &Targets::Classes(vec![0, 1]));
+    assert_eq!(read(&lines, &info).unwrap().outputs, outputs);
+    // The labels are found by their names, and what was calibrated before does not matter.
+    let lines: Vec<String> = lines.iter().map(|line| line.replace("\"row\"", "\"fold\":0,\"row\"")).collect();
+    let earlier = Some(Calibration { temperature: 2.0, reject_below: None, thresholds: None });
+    assert_eq!(read(&lines, &TaskInfo { calibration: earlier, ..info }).unwrap().outputs, outputs);
+}
+
+#[test]
+fn what_is_not_the_out_of_fold_answers_of_the_task_is_refused_with_its_line() {
+    let info = header(Kind::Classify);
+    let outputs = arr2(&[[0.5, 1.0, 2.0], [1.5, 0.0, -1.0], [0.0, 0.25, -2.0]]);
+    let sound = lines(&info, &outputs, &Targets::Classes(vec![0, 1, 2]));
+    assert!(read(&sound, &info).is_ok());
+    let refusal = |lines: &[String], info: &TaskInfo| read(lines, info).unwrap_err().to_string();
+    let check = |message: &str, line: usize, reason: &str| {
+        let place = format!("out_of_fold.jsonl, line {line}: ");
+        assert!(message.starts_with(&place) && message.contains(reason), "{message:?} is not {line}, {reason:?}");
+    };
+    for (from, to, reason) in [
+        ("-1.0", "null", "the logit of \"c\" is null, which is not a finite number"),
+        ("-1.0", "\"1.0\"", "the logit of \"c\" is \"1.0\", which is not a finite number"),
+        ("-1.0", "1e39", "the logit of \"c\" is 1e+39, which is not a finite number"),
+        ("-1.0", "NaN", "not a JSON object"),
+        (",\"c\":-1.0", "", "it has no logit of the label \"c\""),
+        ("\"c\":", "\"d\":", "the label \"d\" is not among those"),
+        ("\"b\",", "\"d\",", "the label \"d\" is not among those"),
+        ("\"expected\":\"b\"", "\"expected\":[\"b\"]", "\"expected\" is not one label"),
+        ("\"expected\":\"b\"", "\"expected\":null", "\"expected\" is not one label"),
+        ("\"logits\"", "\"scores\"", "it has no \"logits\": expected out-of-fold answers of kind classify"),
+        ("\"row\":2", "\"row\":3", "expected row 2 of 3, found row 3 of 3: rows are missing"),
+        ("\"rows\":3", "\"rows\":4", "expected row 2 of 3, found row 2 of 4: rows are missing"),
+        ("\"row\":2,", "", "it has no number \"row\""),
+        ("{", "[{", "not a JSON object"),
+    ] {
+        let mut lines = sound.clone();
+        assert!(lines[1].contains(from), "{from} {}", lines[1]);
+        lines[1] = lines[1].replacen(from, to, 1);
+        check(&refusal(&lines, &info), 2, reason);
+    }
+    check(&refusal(&[sound[0].clone(), sound[2].clone()], &info), 2, "expected row 2 of 3, found row 3 of 3");
+    check(&refusal(&sound[..2], &info), 3, "the file ends after 2 of 3 rows");
+    check(&refusal(&[], &info), 1, "there is no answer in the file");
+    check(&refusal(&sound, &header(Kind::MultiLabel)), 1, "\"expected\" is not a list of labels");
+    let several = lines(&header(Kind::MultiLabel), &outputs, &Targets::Indicators(Array2::ones((3, 3))));
+    check(&refusal(&several, &info), 1, "\"expected\" is not one label");
+    for other in [
+        TaskInfo { base_fingerprint: "ef".repeat(32), ..info.clone() },
+        TaskInfo { method: crate::Method::Full, ..info.clone() },
+        TaskInfo { pairs: !info.pairs, ..info.clone() },
+    ] {
+        check(&refusal(&sound, &other), 1, "the answers are not those of the task file's task");
+    }
+    let regression = TaskInfo { kind: Kind::Regress, labels: None, ..info };
+    let message = refusal(&sound, &regression);
+    assert!(message.contains("a task of kind regress has no probabilities"), "{message}");
+    // Of such a task the rows have no logits.
+    let scores = Targets::Scores(vec![1.0]);
+    let row = lines(&regression, &arr2(&[[0.5]]), &scores).remove(0);
+    assert!(!row.contains("logits") && row.contains("\"expected\":\"a;b\""), "{row}");
 }

@@ -11,18 +11,18 @@ pub(super) const MAX_LINE: usize = 64 << 20;
 
 /// A line of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// Its number, from 1.
-    pub(super) number: usize,
+    pub(crate) number: usize,
     /// Its text without its end.
-    pub(super) text: &'a str,
+    pub(crate) text: &'a str,
     /// LF or CR LF, at the end of the stream CR or nothing.
-    pub(super) end: &'static str,
+    pub(crate) end: &'static str,
 }
 
 /// The lines of a stream, one in memory at a time: without their ends (LF or CR LF), without a byte-order mark, as
 /// UTF-8.
-pub(super) struct LineReader<R> {
+pub(crate) struct LineReader<R> {
     reader: R,
     path: PathBuf,
     line: usize,
@@ -33,17 +33,17 @@ pub(super) struct LineReader<R> {
 
 impl<R: BufRead> LineReader<R> {
     /// The lines of a stream; `path` names it in errors.
-    pub(super) fn new(reader: R, path: &Path) -> Self {
+    pub(crate) fn new(reader: R, path: &Path) -> Self {
         Self { reader, path: path.into(), line: 0, bytes: Vec::new(), ended: false }
     }
 
     /// The name of the stream in errors.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The next line. One that is too long ends the stream.
-    pub(super) fn next(&mut self) -> Result<Option<Line<'_>>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Line<'_>>> {
         self.bytes.clear();
         let mut reader = self.reader.by_ref().take(MAX_LINE as u64 + 2);
         if self.ended || reader.read_until(b'\n', &mut self.bytes).map_err(Error::io(&self.path))? == 0 {

@@ -57,6 +57,7 @@ pub use columns::{ColumnRef, Columns, Header};
 pub use example::{Example, Label, Question, Word, texts};
 pub use format::Format;
 pub use labels::Labels;
+pub(crate) use line_reader::LineReader;
 pub use lines::{Lines, read_lines};
 pub use several::SeveralLabels;
 pub use tagged::split_words;

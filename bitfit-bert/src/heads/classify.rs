@@ -48,8 +48,9 @@ impl<D: Backend> Head<D> for Classify {
         outputs: &Var<D>,
         targets: &Targets,
         weighting: &ClassWeighting,
+        total: Option<f64>,
     ) -> Result<Var<D>> {
-        weighted_class_loss(tape, outputs, targets, weighting)
+        weighted_class_loss(tape, outputs, targets, weighting, total)
     }
 
     fn decode(&self, outputs: ArrayView2<'_, f32>, _: &[Encoding]) -> Prediction {
@@ -75,7 +76,7 @@ pub(super) fn class_loss<D: Backend>(tape: &mut Tape<'_, D>, outputs: &Var<D>, t
 }
 
 /// The cross-entropy `[1, 1]` of the softmax of each row of `outputs` `[R, C]` against its class, where classes do not
-/// count alike.
+/// count alike; with the `total` of a batch, the share of these rows of its loss.
 ///
 /// # Errors
 /// As [`class_loss`].
@@ -84,8 +85,13 @@ pub(super) fn weighted_class_loss<D: Backend>(
     outputs: &Var<D>,
     targets: &Targets,
     weighting: &ClassWeighting,
+    total: Option<f64>,
 ) -> Result<Var<D>> {
-    Ok(tape.weighted_cross_entropy(outputs, &classes_of(targets)?, weighting)?)
+    let classes = classes_of(targets)?;
+    Ok(match total {
+        None => tape.weighted_cross_entropy(outputs, &classes, weighting)?,
+        Some(total) => tape.weighted_cross_entropy_of_part(outputs, &classes, weighting, total)?,
+    })
 }
 
 /// The class of each row.

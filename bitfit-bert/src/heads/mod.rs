@@ -219,6 +219,19 @@ impl Targets {
         self.len() == 0
     }
 
+    /// What a mean loss over these targets of a batch is divided by, up to a factor that all batches have: their
+    /// number, or the sum of their weights.
+    pub fn loss_total(&self, weighting: Option<&ClassWeighting>) -> f64 {
+        match (self, weighting) {
+            (Self::Classes(classes), Some(weighting)) => {
+                // The loss itself refuses a class without a weight.
+                let weights = classes.iter().filter_map(|&class| weighting.weights.get(class));
+                weights.map(|&weight| f64::from(weight)).sum()
+            }
+            _ => self.len() as f64,
+        }
+    }
+
     /// The targets of some rows, in their order.
     ///
     /// # Panics
@@ -337,7 +350,8 @@ pub trait Head<D: Backend>: Debug + Send + Sync {
     ) -> Result<Var<D>>;
 
     /// The loss `[1, 1]` over the rows of `outputs` `[R, C]` where classes do not count alike: see
-    /// [`bitfit_core::ops::weighted_cross_entropy`].
+    /// [`bitfit_core::ops::weighted_cross_entropy`]. `total` is the sum of the weights of a batch
+    /// ([`Targets::loss_total`]) of which these rows are a part, for their share of its loss.
     ///
     /// # Errors
     /// As [`Head::loss`]; [`crate::Error::Metric`] for a head that does not choose one class for each row.
@@ -347,6 +361,7 @@ pub trait Head<D: Backend>: Debug + Send + Sync {
         _outputs: &Var<D>,
         _targets: &Targets,
         _weighting: &ClassWeighting,
+        _total: Option<f64>,
     ) -> Result<Var<D>> {
         let reason = "classes are weighted where a head chooses one for each row".into();
         Err(crate::Error::Metric { metric: "loss", reason })

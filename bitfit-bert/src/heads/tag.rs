@@ -56,8 +56,9 @@ impl<D: Backend> Head<D> for Tag {
         outputs: &Var<D>,
         targets: &Targets,
         weighting: &ClassWeighting,
+        total: Option<f64>,
     ) -> Result<Var<D>> {
-        weighted_class_loss(tape, outputs, targets, weighting)
+        weighted_class_loss(tape, outputs, targets, weighting, total)
     }
 
     fn decode(&self, outputs: ArrayView2<'_, f32>, sequences: &[Encoding]) -> Prediction {

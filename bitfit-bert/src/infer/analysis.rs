@@ -4,14 +4,14 @@
 use bitfit_core::Backend;
 use ndarray::Array2;
 
-use super::Predictor;
+use super::{Answered, Evaluation, Predictor, Scored};
 use crate::Result;
 use crate::calibrate::Reliability;
 use crate::data::Dataset;
 use crate::heads::{Examples, Targets, argmax, logistic, softmax};
 use crate::metrics::Metric;
 use crate::metrics::class_report::{ClassReport, ClassScore};
-use crate::train::{self, Score};
+use crate::train::Score;
 
 /// The most mistakes that are listed.
 pub const MISTAKES: usize = 20;
@@ -19,8 +19,10 @@ pub const MISTAKES: usize = 20;
 /// What a task answers on labelled texts.
 #[derive(Clone, Debug)]
 pub struct Analysis {
-    /// The scores.
+    /// The scores over all texts, those included that are rejected.
     pub scores: Vec<Score>,
+    /// The texts that are answered; `None` for a task that rejects nothing. All else is of all texts.
+    pub answered: Option<Answered>,
     /// The number of texts.
     pub rows: usize,
     /// The number of their tokens.
@@ -62,18 +64,12 @@ impl<D: Backend> Predictor<D> {
     /// As [`Predictor::evaluate`].
     pub fn analyse(&self, dataset: &Dataset, metrics: &[Metric]) -> Result<Analysis> {
         let (outputs, examples, tokens) = self.outputs(dataset)?;
-        let scored = match &self.info.calibration {
-            Some(calibration) => calibration.scored(outputs.clone()),
-            None => outputs.clone(),
-        };
-        let scores = train::scores(self.model.head(), metrics, &scored, &examples)?;
-        let logits = match &self.info.calibration {
-            Some(calibration) => calibration.logits(outputs),
-            None => outputs,
-        };
+        let Scored { evaluation, decided, logits } = self.scored(outputs, &examples, metrics, tokens)?;
+        let Evaluation { scores, tokens, answered } = evaluation;
         let names = self.labels().map(|labels| labels.names().to_vec()).unwrap_or_default();
         let mut analysis = Analysis {
             scores,
+            answered,
             rows: dataset.examples.len(),
             tokens,
             names,
@@ -85,7 +81,7 @@ impl<D: Backend> Predictor<D> {
         let found = match &examples.targets {
             Targets::Classes(expected) => analysis.of_classes(&logits, expected),
             Targets::Tags(expected) => analysis.of_tags(&logits, expected, &examples, dataset),
-            Targets::Indicators(expected) => analysis.of_labels(&logits, &scored, expected),
+            Targets::Indicators(expected) => analysis.of_labels(&logits, &decided, expected),
             Targets::Scores(expected) => scores_apart(&logits, expected),
             Targets::Answers(_) | Targets::Spans(_) | Targets::Masked(_) => Vec::new(),
         };
@@ -104,7 +100,12 @@ impl Analysis {
         let name = |class: usize| self.names[class].clone();
         wrong
             .map(|(row, (&predicted, &expected))| {
-                (f64::from(softmax(logits.row(row))[predicted]), row, name(expected), name(predicted))
+                let probability = softmax(logits.row(row))[predicted];
+                let answered = match &self.answered {
+                    Some(answered) if probability < answered.reject_below => format!("{} (rejected)", name(predicted)),
+                    _ => name(predicted),
+                };
+                (f64::from(probability), row, name(expected), answered)
             })
             .collect()
     }
@@ -136,10 +137,10 @@ impl Analysis {
         found
     }
 
-    /// Labels are given from `scored` above 0, which holds the thresholds.
-    fn of_labels(&mut self, logits: &Array2<f32>, scored: &Array2<f32>, expected: &Array2<f32>) -> Vec<Found> {
+    /// Labels are given from `decided` above 0, which holds the thresholds.
+    fn of_labels(&mut self, logits: &Array2<f32>, decided: &Array2<f32>, expected: &Array2<f32>) -> Vec<Found> {
         let score = |label: usize| {
-            let given = scored.column(label).mapv(|logit| logistic(logit) >= crate::heads::THRESHOLD);
+            let given = decided.column(label).mapv(|logit| logistic(logit) >= crate::heads::THRESHOLD);
             let has = expected.column(label).mapv(|indicator| indicator == 1.0);
             let count = |holds: &dyn Fn(bool, bool) -> bool| {
                 given.iter().zip(&has).filter(|(given, has)| holds(**given, **has)).count()
@@ -152,7 +153,7 @@ impl Analysis {
         let mut found = Vec::new();
         for ((row, label), &probability) in probabilities.indexed_iter() {
             let (given, has) =
-                (logistic(scored[[row, label]]) >= crate::heads::THRESHOLD, expected[[row, label]] == 1.0);
+                (logistic(decided[[row, label]]) >= crate::heads::THRESHOLD, expected[[row, label]] == 1.0);
             if given != has {
                 let (name, weight) = (&self.names[label], if given { probability } else { 1.0 - probability });
                 let [expected, answered] = [has, given].map(|is_there| match is_there {

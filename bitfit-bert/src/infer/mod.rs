@@ -1,10 +1,12 @@
 //! Prediction with a finished task: the base model with the tensors of a task file in place of its own.
 
 mod analysis;
+mod answered;
 
 use std::path::Path;
 
 pub use analysis::{Analysis, MISTAKES, Mistake};
+pub use answered::Answered;
 use bitfit_core::Backend;
 use ndarray::{Array2, s};
 
@@ -21,6 +23,17 @@ use crate::{Error, Result, TaskFile};
 
 /// Texts that are tokens at one time in an evaluation, so that a large data set does not take its tokens' memory too.
 const ENCODED_AT_ONCE: usize = 4096;
+
+/// The scores of a task on labelled texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The scores over all texts, those included that are rejected.
+    pub scores: Vec<Score>,
+    /// The number of tokens of the texts.
+    pub tokens: usize,
+    /// The texts that are answered; `None` for a task that rejects nothing.
+    pub answered: Option<Answered>,
+}
 
 /// A task over a base, ready to predict.
 #[derive(Debug)]
@@ -173,42 +186,60 @@ impl<D: Backend> Predictor<D> {
     /// # Errors
     /// As [`Predictor::predict`].
     pub fn predict_examples(&self, examples: &[Example]) -> Result<Vec<Prediction>> {
+        Ok(self.predict_with_outputs(examples)?.into_iter().map(|(prediction, _)| prediction).collect())
+    }
+
+    /// As [`Predictor::predict_examples`], each with what the head keeps of its outputs `[rows, C]`, as the model
+    /// computes them: before a temperature.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub fn predict_with_outputs(&self, examples: &[Example]) -> Result<Vec<(Prediction, Array2<f32>)>> {
         let tokenizer = self.model.base().tokenizer()?;
         let encoded = self.model.spec().encode(tokenizer, examples, self.max_length)?;
         self.check_masks(Path::new("<texts>"), examples, &encoded.encodings)?;
         let outputs = train::outputs(&self.model, &encoded.encodings)?;
         self.model.base().checkpoint().check_unchanged()?;
         let calibration = self.info.calibration.as_ref();
-        let outputs = match calibration {
-            Some(calibration) => calibration.logits(outputs),
-            None => outputs,
-        };
         let mut first = 0;
         let predictions = encoded.by_text(examples.len()).map(|sequences| {
             let sequences = &encoded.encodings[sequences];
             let rows = first..first + sequences.iter().map(Encoding::rows).sum::<usize>();
             first = rows.end;
-            let prediction = self.model.head().decode(outputs.slice(s![rows, ..]), sequences);
-            match calibration {
-                Some(calibration) => calibration.decide(prediction),
-                None => prediction,
-            }
+            let outputs = outputs.slice(s![rows, ..]).to_owned();
+            let decode = |logits: &Array2<f32>| self.model.head().decode(logits.view(), sequences);
+            let prediction = match calibration {
+                Some(calibration) => calibration.decide(decode(&calibration.logits(outputs.clone()))),
+                None => decode(&outputs),
+            };
+            (prediction, outputs)
         });
         Ok(predictions.collect())
     }
 
-    /// The scores of the model on a labelled data set, and the number of tokens in it.
+    /// The scores of the model on a labelled data set. Of a text that is rejected, the most probable class is scored;
+    /// what is answered is scored apart.
     ///
     /// # Errors
     /// [`Error::UnknownLabel`] and [`Error::DataField`] for labels that are not the task's; otherwise as
     /// [`Predictor::check_pairs`] and [`Predictor::predict`].
-    pub fn evaluate(&self, dataset: &Dataset, metrics: &[Metric]) -> Result<(Vec<Score>, usize)> {
+    pub fn evaluate(&self, dataset: &Dataset, metrics: &[Metric]) -> Result<Evaluation> {
         let (outputs, examples, tokens) = self.outputs(dataset)?;
-        let outputs = match &self.info.calibration {
-            Some(calibration) => calibration.scored(outputs),
-            None => outputs,
+        Ok(self.scored(outputs, &examples, metrics, tokens)?.evaluation)
+    }
+
+    /// Scores the outputs for labelled texts by what the task was calibrated to.
+    fn scored(&self, outputs: Array2<f32>, examples: &Examples, metrics: &[Metric], tokens: usize) -> Result<Scored> {
+        let head = self.model.head();
+        let Some(calibration) = &self.info.calibration else {
+            let evaluation =
+                Evaluation { scores: train::scores(head, metrics, &outputs, examples)?, tokens, answered: None };
+            return Ok(Scored { evaluation, decided: outputs.clone(), logits: outputs });
         };
-        Ok((train::scores(self.model.head(), metrics, &outputs, &examples)?, tokens))
+        let (decided, logits) = (calibration.scored(outputs.clone()), calibration.logits(outputs));
+        let scores = train::scores(head, metrics, &decided, examples)?;
+        let answered = Answered::new(calibration, head, metrics, &logits, examples)?;
+        Ok(Scored { evaluation: Evaluation { scores, tokens, answered }, decided, logits })
     }
 
     /// Fits temperature and thresholds to a labelled data set, which the task was not trained on, whatever it was
@@ -255,6 +286,15 @@ impl<D: Backend> Predictor<D> {
         self.model.base().checkpoint().check_unchanged()?;
         Ok((train::stacked(&parts), examples, tokens))
     }
+}
+
+/// The outputs for labelled texts with their scores.
+struct Scored {
+    evaluation: Evaluation,
+    /// `[rows, C]`: what the scores were read from; of several labels, those above 0 are given.
+    decided: Array2<f32>,
+    /// `[rows, C]`: the logits of probabilities.
+    logits: Array2<f32>,
 }
 
 /// For `map_err`: counts the rows of an error from `first` on.

@@ -28,6 +28,8 @@ pub struct Batch<D: Device> {
     targets: Option<Targets>,
     /// How classes count in the loss, if not all alike.
     weighting: Option<Arc<ClassWeighting>>,
+    /// What the loss is divided by, if this is a part of a batch.
+    loss_total: Option<f64>,
 }
 
 impl<D: Device> Batch<D> {
@@ -82,6 +84,7 @@ impl<D: Device> Batch<D> {
             read: (!read.is_empty()).then_some(read),
             targets: None,
             weighting: None,
+            loss_total: None,
         })
     }
 
@@ -95,6 +98,18 @@ impl<D: Device> Batch<D> {
     #[must_use]
     pub fn with_weighting(self, weighting: Option<Arc<ClassWeighting>>) -> Self {
         Self { weighting, ..self }
+    }
+
+    /// The batch as a part of another, whose loss is a mean over `loss_total` ([`Targets::loss_total`]): its loss is a
+    /// share of that. `None` for a batch by itself.
+    #[must_use]
+    pub fn with_loss_total(self, loss_total: Option<f64>) -> Self {
+        Self { loss_total, ..self }
+    }
+
+    /// What the loss of the whole batch is a mean over, if this is a part of one.
+    pub fn loss_total(&self) -> Option<f64> {
+        self.loss_total
     }
 
     /// How classes count in the loss; `None` where all count alike.

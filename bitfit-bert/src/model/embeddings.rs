@@ -1,7 +1,7 @@
 //! The embeddings: `x = drop(LN(word + position + token type))`, and their projection to the width of the layers where
 //! that is another.
 
-use bitfit_core::{Backend, Param, Result, Tape, Var};
+use bitfit_core::{Backend, Param, Result, RowsOf, Tape, Var};
 
 use super::encoder::Parameters;
 use super::{Base, Batch, Dense, Norm};
@@ -44,7 +44,7 @@ impl<D: Backend> Embeddings<D> {
         tables.extend(self.token_type.as_ref().map(|table| (batch.token_types(), table)));
         let sum = tape.embedding_sum(&tables)?;
         let normalized = tape.layer_norm(&sum, &self.norm.weight, &self.norm.bias, self.norm.eps)?;
-        let x = tape.dropout(&normalized, self.dropout)?;
+        let x = tape.dropout(&normalized, self.dropout, RowsOf::Tokens)?;
         match &self.projection {
             Some(projection) => tape.linear(&x, &projection.weight, &[&projection.bias]),
             None => Ok(x),

@@ -6,7 +6,7 @@
 //! ```
 
 use bitfit_core::{
-    Backend, Param, Result, Tape, Var, Weight,
+    Backend, Param, Result, RowsOf, Tape, Var, Weight,
     ops::{
         add_norm::AddNormArgs,
         attention::{AttentionArgs, Projections},
@@ -110,12 +110,12 @@ impl<D: Backend> Layer<D> {
         first_only: bool,
     ) -> Result<Var<D>> {
         let keys = batch.attended();
-        let args = |queries| AttentionArgs {
-            heads: self.heads,
-            queries,
-            keys,
-            position_bias,
-            dropout: self.attention_dropout,
+        let args = |queries| {
+            let args = AttentionArgs::new(self.heads, keys).with_queries(queries).with_dropout(self.attention_dropout);
+            match position_bias {
+                Some(table) => args.with_position_bias(table),
+                None => args,
+            }
         };
         let (attended, residual) = match &self.query_key_value {
             QueryKeyValue::Packed(weight) => {
@@ -135,9 +135,10 @@ impl<D: Backend> Layer<D> {
         };
         let projected = tape.linear(&attended, &self.attention_output, &[])?;
         drop(attended);
-        let h = self.add_norm(tape, &projected, &self.attention_output_bias, &residual, &self.attention_norm)?;
+        let rows = if first_only { RowsOf::Sequences } else { RowsOf::Tokens };
+        let h = self.add_norm(tape, &projected, &self.attention_output_bias, &residual, &self.attention_norm, rows)?;
         let y = tape.feed_forward(&h, &self.intermediate, &self.intermediate_bias, &self.output)?;
-        self.add_norm(tape, &y, &self.output_bias, &h, &self.output_norm)
+        self.add_norm(tape, &y, &self.output_bias, &h, &self.output_norm, rows)
     }
 
     fn add_norm(
@@ -147,15 +148,9 @@ impl<D: Backend> Layer<D> {
         bias: &Param<D>,
         residual: &Var<D>,
         norm: &Norm<D>,
+        rows: RowsOf,
     ) -> Result<Var<D>> {
-        let args = AddNormArgs {
-            linear_bias: Some(bias),
-            residual: Some(residual),
-            gamma: &norm.weight,
-            beta: &norm.bias,
-            dropout: self.hidden_dropout,
-            eps: norm.eps,
-        };
-        tape.add_norm(x, &args)
+        let args = AddNormArgs::new(&norm.weight, &norm.bias).with_residual(residual).with_linear_bias(bias);
+        tape.add_norm(x, &args.with_dropout(self.hidden_dropout).with_rows(rows).with_eps(norm.eps))
     }
 }

@@ -26,6 +26,7 @@ pub use trained::{ParameterNames, PartialTensor, TrainedTensors};
 use std::collections::{BTreeSet, HashMap};
 
 use bitfit_core::{Arena, Backend, HostTensor, Mask, Param, Seed, Tape, Var, Weight, Workspace};
+use ndarray::arr2;
 
 use crate::Result;
 use crate::arch::{Architecture, MaskedLmTensor, Module, Part, Role};
@@ -100,7 +101,8 @@ impl<D: Backend> Model<D> {
         self.base.workspace()
     }
 
-    /// A tape for a training pass of this model; dropout draws from `seed`.
+    /// A tape for a training pass of this model; dropout draws from `seed`. For a part of a batch, [`Tape::at`] says
+    /// where it stands.
     pub fn training_tape(&self, seed: Seed) -> Tape<'_, D> {
         Tape::train(self.workspace(), &self.arena, seed)
     }
@@ -130,7 +132,8 @@ impl<D: Backend> Model<D> {
         self.forward_from(tape, batch, x, 1)
     }
 
-    /// The mean loss `[1, 1]` of a batch's outputs against its targets.
+    /// The mean loss `[1, 1]` of a batch's outputs against its targets; of a part of a batch, its share of the whole
+    /// one's ([`Batch::with_loss_total`]), so that the shares of all parts add up to that.
     ///
     /// # Errors
     /// [`crate::Error::Metric`] for a batch without targets of the head's kind, or with weighted classes where the head
@@ -138,10 +141,14 @@ impl<D: Backend> Model<D> {
     pub fn loss(&self, tape: &mut Tape<'_, D>, outputs: &Var<D>, batch: &Batch<D>) -> Result<Var<D>> {
         let no_targets = || crate::Error::Metric { metric: "loss", reason: "the batch has no targets".into() };
         let targets = batch.targets().ok_or_else(no_targets)?;
-        match batch.weighting() {
-            None => self.head.loss(tape, outputs, targets, batch.sequences()),
-            Some(weighting) => self.head.weighted_loss(tape, outputs, targets, weighting),
+        if let Some(weighting) = batch.weighting() {
+            return self.head.weighted_loss(tape, outputs, targets, weighting, batch.loss_total());
         }
+        let mean = self.head.loss(tape, outputs, targets, batch.sequences())?;
+        let Some(total) = batch.loss_total() else { return Ok(mean) };
+        let share = tape.workspace().tensor(arr2(&[[(targets.loss_total(None) / total) as f32]]).view())?;
+        let share = tape.constant(share);
+        Ok(tape.mul(&mean, &share)?)
     }
 
     /// The number of stages (embeddings, layers, read-out) from the first on that hold nothing that trains, where a
@@ -161,7 +168,10 @@ impl<D: Backend> Model<D> {
     pub fn stage_elements(&self, stages: usize, encoding: &Encoding) -> usize {
         let rows = if !self.is_read_by(stages) {
             encoding.ids.len()
-        } else if matches!(self.spec.pooling, Pooling::Tokens | Pooling::EveryToken) {
+        } else if self.spec.pooling == Pooling::Tokens {
+            // None of a text without a word that has a token.
+            encoding.read.len()
+        } else if self.spec.pooling == Pooling::EveryToken {
             encoding.rows()
         } else if self.spec.encodes_apart() {
             2

@@ -1,7 +1,7 @@
 //! What a head has above the read-out: the classifier, and in some architectures a dense layer of the head's own below
 //! it; or the checkpoint's own head for masked language modelling.
 
-use bitfit_core::{Backend, Result, Tape, Var, ops::activation::Activation};
+use bitfit_core::{Backend, Result, RowsOf, Tape, Var, ops::activation::Activation};
 
 use super::Dense;
 use super::masked_lm::MaskedLm;
@@ -58,7 +58,7 @@ impl<D: Backend> Fresh<D> {
             Some(dense) => dense.forward(tape, pooled, self.dropout)?,
             None => pooled,
         };
-        let dropped = tape.dropout(&x, self.dropout)?;
+        let dropped = tape.dropout(&x, self.dropout, RowsOf::Outputs)?;
         drop(x);
         tape.linear(&dropped, &self.classifier.weight, &[&self.classifier.bias])
     }
@@ -66,13 +66,9 @@ impl<D: Backend> Fresh<D> {
 
 impl<D: Backend> OwnDense<D> {
     fn forward(&self, tape: &mut Tape<'_, D>, pooled: Var<D>, dropout: f32) -> Result<Var<D>> {
-        let x = if self.has_dropout_before { tape.dropout(&pooled, dropout)? } else { pooled };
+        let x = if self.has_dropout_before { tape.dropout(&pooled, dropout, RowsOf::Outputs)? } else { pooled };
         let y = tape.linear(&x, &self.dense.weight, &[&self.dense.bias])?;
         drop(x);
-        match self.activation {
-            Activation::Relu => tape.relu(&y),
-            Activation::Gelu => tape.gelu(&y),
-            Activation::Tanh => tape.tanh(&y),
-        }
+        tape.activate(self.activation, &y)
     }
 }

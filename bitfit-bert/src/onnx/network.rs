@@ -61,6 +61,8 @@ impl Network<'_> {
         match activation {
             Activation::Relu => self.graph.call(scope, "Relu", &[x]),
             Activation::Tanh => self.graph.call(scope, "Tanh", &[x]),
+            Activation::Sigmoid => self.graph.call(scope, "Sigmoid", &[x]),
+            Activation::Exp => self.graph.call(scope, "Exp", &[x]),
             Activation::Gelu => {
                 let [root, one, half] = [std::f32::consts::SQRT_2, 1.0, 0.5].map(|value| self.graph.float(value));
                 let graph = &mut self.graph;

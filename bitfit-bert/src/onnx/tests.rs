@@ -178,6 +178,7 @@ fn task(base: &Base<Cpu>, case: Case) -> TaskFile {
             steps: 1,
             batch_size: Some(1),
             batch_tokens: None,
+            micro_batch: None,
             class_weights: None,
             label_smoothing: None,
             focal_gamma: None,

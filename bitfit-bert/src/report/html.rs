@@ -61,6 +61,7 @@ pub(super) fn page(report: &Report) -> String {
     section(&mut page, "Settings", &facts(&report.facts));
     section(&mut page, "Course of the run", &course(report));
     if let Some((_, analysis)) = &report.analysis {
+        section(&mut page, "Rejected texts", &rejection(analysis));
         let table = class_table(analysis).map(|table| html_table(&table)).unwrap_or_default();
         section(&mut page, "Classes", &table);
         section(
@@ -90,6 +91,10 @@ fn scores(page: &mut String, file: &str, analysis: &Analysis) {
     for score in &analysis.scores {
         let name = score.metric.name();
         _ = writeln!(page, "<div class=\"tile\"><b>{:.4}</b><span>{name}</span></div>", score.value);
+    }
+    if let Some(answered) = &analysis.answered {
+        let share = answered.coverage() * 100.0;
+        _ = writeln!(page, "<div class=\"tile\"><b>{share:.1} %</b><span>answered</span></div>");
     }
     let file = escaped(file);
     _ = writeln!(page, "<div class=\"tile\"><b>{}</b><span>texts of {file}</span></div>\n</div>", analysis.rows);
@@ -130,6 +135,19 @@ fn html_table(table: &Table) -> String {
     };
     let rows: String = table.rows.iter().map(|row| format!("<tr>{}</tr>\n", cells(row, "td"))).collect();
     format!("<div class=\"wide\"><table>\n<tr>{}</tr>\n{rows}</table></div>\n", cells(&table.columns, "th"))
+}
+
+/// What a task answers that rejects texts.
+fn rejection(analysis: &Analysis) -> String {
+    let (Some(answered), Some(table)) = (&analysis.answered, tables::answered_table(analysis)) else {
+        return String::new();
+    };
+    format!(
+        "<p class=\"soft\">A text whose most probable class is below a probability of {:.4} is rejected: it is given no \
+         class. The sections below are of all texts.</p>\n{}",
+        answered.reject_below,
+        html_table(&table)
+    )
 }
 
 fn confusion(report: &ClassReport, names: &[String]) -> String {

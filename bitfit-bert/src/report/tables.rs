@@ -3,6 +3,7 @@
 use crate::infer::Analysis;
 use crate::metrics::class_report::{ClassReport, ClassScore};
 use crate::run::Table;
+use crate::train::Score;
 
 /// Precision, recall, F1 and support of each class or label, with their means; `None` for a task that has neither.
 pub fn class_table(analysis: &Analysis) -> Option<Table> {
@@ -21,6 +22,30 @@ pub fn class_table(analysis: &Analysis) -> Option<Table> {
     };
     let mut rows: Vec<Vec<String>> = analysis.names.iter().zip(scores).map(|(name, score)| row(name, score)).collect();
     rows.extend(means.iter().map(|(name, score)| row(name, score)));
+    Some(Table { columns, rows })
+}
+
+/// The scores over the texts that a task answers, beside those over all; `None` for a task that rejects nothing.
+pub(super) fn answered_table(analysis: &Analysis) -> Option<Table> {
+    let answered = analysis.answered.as_ref()?;
+    let metrics = analysis.scores.iter().map(|score| score.metric.to_string());
+    let columns = ["", "texts", "share"].map(str::to_owned).into_iter().chain(metrics).collect();
+    let row = |name: &str, texts: usize, share: f64, scores: &[Score]| {
+        let value = |of: &Score| {
+            let score = scores.iter().find(|score| score.metric == of.metric);
+            score.map_or_else(|| "-".to_owned(), |score| format!("{:.4}", score.value))
+        };
+        [name.to_owned(), texts.to_string(), format!("{share:.4}")]
+            .into_iter()
+            .chain(analysis.scores.iter().map(value))
+            .collect()
+    };
+    let coverage = answered.coverage();
+    let rows = vec![
+        row("answered", answered.rows, coverage, &answered.scores),
+        row("rejected", answered.rejected, 1.0 - coverage, &[]),
+        row("all", analysis.rows, 1.0, &analysis.scores),
+    ];
     Some(Table { columns, rows })
 }
 

@@ -3,7 +3,7 @@ use ndarray::arr2;
 use super::*;
 use crate::artefacts::HeatRow;
 use crate::calibrate::Reliability;
-use crate::infer::Mistake;
+use crate::infer::{Answered, Mistake};
 use crate::metrics::Metric;
 use crate::metrics::class_report::{ClassReport, ClassScore};
 use crate::train::Score;
@@ -20,6 +20,7 @@ fn analysis() -> Analysis {
     };
     Analysis {
         scores: vec![Score { metric: Metric::Accuracy, value: 2.0 / 3.0 }],
+        answered: None,
         rows: 3,
         tokens: 12,
         names: vec!["<no>".into(), "yes".into()],
@@ -116,6 +117,31 @@ fn the_table_of_classes_has_their_means_and_that_of_labels_has_none() {
     let several = Analysis { classes: None, labels, ..analysis() };
     assert_eq!(class_table(&several).unwrap().rows.len(), 2);
     assert!(class_table(&Analysis { classes: None, ..analysis() }).is_none());
+}
+
+#[test]
+fn what_is_answered_stands_beside_all() {
+    let answered = |rows: usize, scores: &[f64]| {
+        let scores = scores.iter().map(|&value| Score { metric: Metric::Accuracy, value }).collect();
+        Some(Answered { reject_below: 0.75, rows, rejected: 3 - rows, scores })
+    };
+    let page = |answered| {
+        let analysis = Analysis { answered, ..analysis() };
+        html::page(&Report { analysis: Some(("dev.tsv".into(), analysis)), ..Report::default() })
+    };
+    let some = page(answered(2, &[1.0]));
+    well_formed(&some);
+    for part in [
+        "<b>66.7 %</b><span>answered</span>",
+        "below a probability of 0.7500 is rejected",
+        "<tr><td>answered</td><td>2</td><td>0.6667</td><td>1.0000</td></tr>",
+        "<tr><td>rejected</td><td>1</td><td>0.3333</td><td>-</td></tr>",
+        "<tr><td>all</td><td>3</td><td>1.0000</td><td>0.6667</td></tr>",
+    ] {
+        assert!(some.contains(part), "{part}");
+    }
+    assert!(page(answered(0, &[])).contains("<tr><td>answered</td><td>0</td><td>0.0000</td><td>-</td></tr>"));
+    assert!(!page(None).contains("Rejected texts"));
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(super) struct ChartRow {
     pub(super) values: Vec<f64>,
     /// The mean and the standard deviation, 0 for a single run; `None` where there is no value.
     pub(super) mean: Option<(f64, f64)>,
+    /// A published value beside them, which is drawn as a diamond.
+    pub(super) reference: Option<f64>,
 }
 
 /// The width of a character in units of the drawing, generously: the font is not known.
@@ -82,7 +84,7 @@ impl ChartRow {
     /// The values that the axis must reach.
     fn extent(&self) -> impl Iterator<Item = f64> {
         let ends = self.mean.into_iter().flat_map(|(mean, deviation)| [mean - deviation, mean + deviation]);
-        self.values.iter().copied().chain(ends)
+        self.values.iter().copied().chain(ends).chain(self.reference)
     }
 
     fn draw(&self, svg: &mut String, y: f64, left: f64, notes: f64, x: &impl Fn(f64) -> f64) {
@@ -98,6 +100,18 @@ impl ChartRow {
         for &value in &self.values {
             let at = x(value);
             _ = writeln!(svg, "<circle class=\"mark\" cx=\"{at:.1}\" cy=\"{y:.1}\" r=\"3\" fill-opacity=\"0.35\"/>");
+        }
+        if let Some(reference) = self.reference {
+            let at = x(reference);
+            _ = writeln!(
+                svg,
+                "<path class=\"bar\" stroke-width=\"1.5\" fill=\"none\" \
+                 d=\"M{:.1} {y:.1}L{at:.1} {:.1}L{:.1} {y:.1}L{at:.1} {:.1}Z\"/>",
+                at - 7.0,
+                y - 9.0,
+                at + 7.0,
+                y + 9.0
+            );
         }
         let Some((mean, deviation)) = self.mean else { return };
         let (low, high, at) = (x(mean - deviation), x(mean + deviation), x(mean));
@@ -187,7 +201,7 @@ mod tests {
     }
 
     fn row(label: &str, values: &[f64], mean: Option<(f64, f64)>) -> ChartRow {
-        ChartRow { label: label.into(), note: "5,390 scalars".into(), values: values.to_vec(), mean }
+        ChartRow { label: label.into(), note: "5,390 scalars".into(), values: values.to_vec(), mean, reference: None }
     }
 
     #[test]
@@ -205,6 +219,14 @@ mod tests {
         assert_eq!(svg.matches("r=\"5.5\"").count(), 2, "a mean each");
         assert_eq!(svg.matches("class=\"bar\"").count(), 1, "a deviation");
         assert!(svg.contains("prefers-color-scheme:dark") && !svg.contains("NaN") && !svg.contains("url("), "{svg}");
+    }
+
+    #[test]
+    fn a_published_value_is_a_diamond_on_the_axis() {
+        let rows = vec![ChartRow { reference: Some(0.9), ..row("bitfit", &[0.79], Some((0.79, 0.0))) }];
+        let svg = Chart { title: "accuracy".into(), rows }.svg();
+        assert!(texts(&svg).iter().any(|text| text == "0.90"), "the axis reaches it: {svg}");
+        assert_eq!(svg.matches("Z\"/>").count(), 1, "{svg}");
     }
 
     #[test]

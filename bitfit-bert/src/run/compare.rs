@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 use super::class_weights::LossOptions;
 use super::comparison_report::{ComparedMethod, FinishedComparison};
-use super::finetune::{Finetune, Finished, HandedOn, check_options};
+use super::finetune::{Finetune, HandedOn, check_options};
 use super::method_choice::MethodChoice;
 use super::options::{EarlierRun, FinetuneOptions};
 use super::output_dir::OutputDir;
@@ -159,7 +159,7 @@ impl<D: Backend> Comparison<D> {
                     break 'methods;
                 }
                 let peak = ((memory.read)(), peak_is_of_run);
-                let result = method.result(seed, &plan, &finished, peak);
+                let result = RunResult::of(seed, &plan, &finished, peak);
                 let directory = method.directory(seed);
                 // A run that diverges before the end of an epoch may have written nothing.
                 std::fs::create_dir_all(&directory).map_err(Error::io(&directory))?;
@@ -190,33 +190,10 @@ impl Method {
         origin.insert("seed".into(), seed.to_string());
         origin
     }
-
-    /// What a run reached, with the peak of the memory and whether it is of the run alone.
-    fn result(&self, seed: u64, plan: &Plan, finished: &Finished, peak: (Option<u64>, bool)) -> RunResult {
-        let Finished { probe, report, task } = finished;
-        let best = report.state.best.as_ref();
-        let scores = best.map_or(&[][..], |best| &best.scores).iter();
-        let seconds = match (self.options.probe, probe) {
-            (ProbeUse::Result, Some(probe)) => probe.seconds,
-            _ => report.state.training.as_secs_f64(),
-        };
-        RunResult {
-            seed,
-            diverged: matches!(report.stop, StopReason::Diverged { .. }),
-            epoch: best.map(|best| best.epoch),
-            scores: scores.map(|score| (score.metric.name().to_owned(), score.value)).collect(),
-            trainable: plan.trainable,
-            total: plan.total,
-            seconds,
-            task_bytes: task.as_ref().map(|task| task.bytes),
-            peak_memory_bytes: peak.0,
-            peak_is_of_run: peak.1,
-        }
-    }
 }
 
 /// Refuses no method, and one that is listed twice.
-fn check_methods(choices: &[MethodChoice]) -> Result<()> {
+pub(super) fn check_methods(choices: &[MethodChoice]) -> Result<()> {
     let list = || choices.iter().map(|choice| choice.name.as_str()).collect::<Vec<_>>().join(",");
     check(Setting::Methods, list(), !choices.is_empty(), "there must be at least one")?;
     let is_like = |a: &MethodChoice, b: &MethodChoice| (&a.method, a.probe) == (&b.method, b.probe);

@@ -177,6 +177,7 @@ impl FinishedComparison {
                 note: score + &trainable.unwrap_or_default(),
                 values: method.ended().filter_map(|run| of_metric(run.scores())).map(|score| score.value).collect(),
                 mean: mean.map(|mean| (mean.mean, mean.deviation.unwrap_or(0.0))),
+                reference: None,
             }
         };
         let metric = metric.map_or_else(String::new, ToString::to_string);

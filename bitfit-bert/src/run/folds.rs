@@ -65,6 +65,8 @@ pub struct FinishedFolds {
     pub runs: Vec<FoldRun>,
     /// The texts of the training set.
     pub examples: Vec<Example>,
+    /// Their targets. The scores of a regression may be standardised.
+    pub targets: Targets,
 }
 
 impl FinishedFolds {
@@ -144,7 +146,7 @@ impl<D: Backend> FoldRuns<D> {
                 break;
             }
         }
-        Ok(FinishedFolds { runs, examples: data.training_set.examples })
+        Ok(FinishedFolds { runs, examples: data.training_set.examples, targets: data.train.targets })
     }
 }
 

@@ -15,6 +15,7 @@ mod options;
 mod output_dir;
 mod plan;
 mod probe;
+mod reproduce;
 mod run_record;
 mod save;
 mod scaling;
@@ -42,6 +43,11 @@ pub use options::{EarlierRun, FinetuneOptions, HeadStart};
 pub use output_dir::check_output;
 pub use plan::{CachedPrefix, InitialHead, Plan, PlanPart};
 pub use probe::ProbeUse;
+pub use reproduce::{
+    BITFIT_RATES, Certainty, EPOCHS, Estimate, FIGURES, FULL_RATES, Figure, FigureRow, FinishedReproduction, GridPlan,
+    GridRates, LeftOut, Length, PaperTable, PlannedRun, PublishedModel, ReproduceOptions, Reproduction, RunState,
+    SQUAD_LENGTH, SQUAD_POINTS, SQUAD_ROWS, Source, SquadPoint, TableReport, differing_versions, figures,
+};
 pub use run_record::{RUN_RECORD, RunResult};
 pub use save::{TASK_FILE, WrittenTask};
 pub use scaling::Scaling;

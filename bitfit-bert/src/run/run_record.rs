@@ -10,6 +10,7 @@ use blake3::Hasher;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::data::Kind;
 use crate::files::{AtomicFile, MAX_CONFIG, parse_json, read_bounded};
 use crate::heads::Examples;
 use crate::metrics::Metric;
@@ -18,7 +19,9 @@ use crate::tokenize::Encoding;
 use crate::train::{BatchSize, ProbeReport, Score, State, StopReason};
 use crate::{Error, Result};
 
+use super::finetune::Finished;
 use super::options::FinetuneOptions;
+use super::plan::Plan;
 use super::state_file::RunCommand;
 use super::task_data::TaskData;
 
@@ -86,6 +89,30 @@ pub struct RunResult {
 }
 
 impl RunResult {
+    /// What a run of a seed reached, with the peak of the memory and whether it is of the run alone.
+    pub(super) fn of(seed: u64, plan: &Plan, finished: &Finished, peak: (Option<u64>, bool)) -> Self {
+        let Finished { probe, report, task } = finished;
+        let best = report.state.best.as_ref();
+        let scores = best.map_or(&[][..], |best| &best.scores).iter();
+        let seconds = match probe {
+            // The probe is the result.
+            Some(probe) if best.is_some_and(|best| best.epoch == 0) => probe.seconds,
+            _ => report.state.training.as_secs_f64(),
+        };
+        Self {
+            seed,
+            diverged: matches!(report.stop, StopReason::Diverged { .. }),
+            epoch: best.map(|best| best.epoch),
+            scores: scores.map(|score| (score.metric.name().to_owned(), score.value)).collect(),
+            trainable: plan.trainable,
+            total: plan.total,
+            seconds,
+            task_bytes: task.as_ref().map(|task| task.bytes),
+            peak_memory_bytes: peak.0,
+            peak_is_of_run: peak.1,
+        }
+    }
+
     /// The scores, of metrics that are known.
     pub fn scores(&self) -> Vec<Score> {
         let known = |(metric, value): &(String, f64)| metric.parse::<Metric>().ok().map(|metric| (metric, *value));
@@ -161,26 +188,37 @@ pub(super) fn difference(recorded: &Origin, asked: &Origin) -> Option<String> {
 /// What runs over this base and data are made from, whatever the method and the seed.
 ///
 /// # Errors
-/// Those of reading the base's weights, tokenizer and configuration.
+/// As [`origin_of_base`].
 pub(super) fn origin_of_data<D: Backend>(base: &Base<D>, data: &TaskData) -> Result<Origin> {
     let spec = &data.spec;
     let labels = spec.labels.as_ref().map(|labels| labels.names().to_vec());
     let none = || "none".to_owned();
-    // All of it: of what is no part of an answer, such as dropout, training depends on some.
-    let config = read_bounded(&base.checkpoint().dir().join("config.json"), MAX_CONFIG)?;
-    Ok([
-        ("base model", base.fingerprint_for(spec.kind)?.to_owned()),
-        ("config.json", blake3::hash(&config).to_hex().to_string()),
-        ("tokenizer", base.tokenizer()?.fingerprint()),
+    let mut origin = origin_of_base(base, spec.kind)?;
+    let of_data = [
         ("read-out", spec.pooling.to_string()),
         ("maximum length", spec.max_length.to_string()),
         ("stride", spec.span.map_or_else(none, |span| span.stride.to_string())),
         ("training set", fingerprint(&data.train)),
         ("evaluation set", data.eval.as_ref().map_or_else(none, fingerprint)),
         ("labels", labels.map_or_else(none, |labels| format!("{labels:?}"))),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into())
+    ];
+    origin.extend(of_data.map(|(name, value)| (name.to_owned(), value)));
+    Ok(origin)
+}
+
+/// What runs of a kind of task over this base are made from.
+///
+/// # Errors
+/// Those of reading the base's weights, tokenizer and configuration.
+pub(super) fn origin_of_base<D: Backend>(base: &Base<D>, kind: Kind) -> Result<Origin> {
+    // All of it: of what is no part of an answer, such as dropout, training depends on some.
+    let config = read_bounded(&base.checkpoint().dir().join("config.json"), MAX_CONFIG)?;
+    let of_base = [
+        ("base model", base.fingerprint_for(kind)?.to_owned()),
+        ("config.json", blake3::hash(&config).to_hex().to_string()),
+        ("tokenizer", base.tokenizer()?.fingerprint()),
+    ];
+    Ok(of_base.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
 /// What a run of these options is made from beside its data.
@@ -196,6 +234,7 @@ pub(super) fn origin_of_options(method: &str, options: &FinetuneOptions) -> Orig
     let loss = &options.loss;
     // Only what is not as usual, so that the records of runs before there was a choice are those of the same runs.
     let chosen = [
+        ("micro-batch", training.micro_batch.map(|size| format!("{size} texts"))),
         ("weights of classes", loss.class_weights.origin()),
         ("label smoothing", Some(loss.label_smoothing).filter(|share| *share > 0.0).map(|share| share.to_string())),
         ("focal exponent", Some(loss.focal_gamma).filter(|gamma| *gamma > 0.0).map(|gamma| gamma.to_string())),

@@ -43,7 +43,7 @@ pub(super) fn mean(values: &[f64]) -> f64 {
 }
 
 /// The standard deviation of a sample; `None` for less than two values.
-fn deviation(values: &[f64]) -> Option<f64> {
+pub(super) fn deviation(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
         return None;
     }

@@ -155,6 +155,11 @@ impl TaskData {
         }
     }
 
+    /// The data of a run that trains on some texts of the training set, by their places, and is evaluated as before.
+    pub(super) fn with_training_texts(&self, texts: &[usize]) -> Self {
+        Self { eval_set: self.eval_set.clone(), eval: self.eval.clone(), ..self.part(texts, &[]) }
+    }
+
     /// The data sets, first the training set.
     pub(super) fn datasets(&self) -> Vec<&Dataset> {
         [Some(&self.training_set), self.eval_set.as_ref()].into_iter().flatten().collect()

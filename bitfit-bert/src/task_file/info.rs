@@ -102,6 +102,9 @@ pub struct Hyperparameters {
     /// The number of tokens in a batch, if it was set.
     #[serde(deserialize_with = "required")]
     pub batch_tokens: Option<usize>,
+    /// The most sequences of a batch that were computed at a time; `None`, and not in the file, where all were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
     /// The weight of each class in the loss; `None`, and not in the file, where all counted alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<Vec<f32>>,

@@ -187,4 +187,4 @@ fn sort_metadata(file: &mut [u8]) -> serde_json::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

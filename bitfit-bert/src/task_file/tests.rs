@@ -12,7 +12,7 @@ use crate::heads::{PairEncoding, Pooling};
 use crate::methods::{BiasSelection, Method};
 use crate::metrics::Metric;
 
-fn task() -> TaskFile {
+pub(crate) fn task() -> TaskFile {
     let tensor = |shape: &[usize]| {
         HostTensor::new(shape, (0..shape.iter().product()).map(|i| i as f32 * 0.1).collect()).unwrap()
     };
@@ -43,6 +43,7 @@ fn task() -> TaskFile {
                 steps: 12,
                 batch_size: Some(16),
                 batch_tokens: None,
+                micro_batch: None,
                 class_weights: Some(vec![0.5, 2.0]),
                 label_smoothing: Some(0.1),
                 focal_gamma: Some(2.0),

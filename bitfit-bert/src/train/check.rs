@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bitfit_core::{Backend, Error as CoreError, Random, Seed};
 
 use super::Examples;
+use super::batch_pass::BatchPass;
 use crate::Result;
 use crate::model::Model;
 
@@ -15,21 +16,27 @@ const STEP: u32 = u32::MAX - 1;
 /// The standard deviation by which the values are moved.
 const NOISE: f64 = 0.02;
 
-/// Runs one batch forward and backward and checks that every trainable tensor has a gradient that is finite and not
-/// zero, and that the arena, which determines the size of the gradients and the optimizer state, holds exactly what the
-/// model's method trains. Inert key biases count as trained, but are not in the arena.
+/// Runs one batch forward and backward, at most `micro_batch` rows at a time if that is given, and checks that every
+/// trainable tensor has a gradient that is finite and not zero, and that the arena, which determines the size of the
+/// gradients and the optimizer state, holds exactly what the model's method trains. Inert key biases count as trained,
+/// but are not in the arena.
 ///
 /// If the head's first values are zeros, the gradient below it is zero in the first step, but not in the second. Before
 /// a network is refused, it is therefore checked again with slightly changed values, which are restored afterwards.
 ///
 /// # Errors
 /// [`bitfit_core::Error::NoGradient`] with the tensors that fail.
-pub fn check_gradients<D: Backend>(model: &mut Model<D>, examples: &Examples, rows: &[usize], seed: u64) -> Result<()> {
+pub fn check_gradients<D: Backend>(
+    model: &mut Model<D>,
+    examples: &Examples,
+    rows: &[usize],
+    micro_batch: Option<usize>,
+    seed: u64,
+) -> Result<()> {
     check_arena(model)?;
-    if let Some(drawn) = examples.drawn(1, rows) {
-        return check_gradients(model, &drawn, &(0..drawn.len()).collect::<Vec<_>>(), seed);
-    }
-    let first = check_gradients_reach(model, examples, rows, seed);
+    let dropout = Seed { run: seed, step: STEP };
+    let pass = BatchPass { examples, rows, epoch: 1, seed: dropout, weighting: None, micro_batch };
+    let first = check_gradients_reach(model, pass);
     if !matches!(first, Err(crate::Error::Core(CoreError::NoGradient { .. }))) {
         return first;
     }
@@ -37,19 +44,15 @@ pub fn check_gradients<D: Backend>(model: &mut Model<D>, examples: &Examples, ro
     let mut random = Random::new(seed, STREAM);
     let moved: Vec<f32> = values.iter().map(|value| value + (random.normal() * NOISE) as f32).collect();
     model.arena_mut().write(&moved)?;
-    let second = check_gradients_reach(model, examples, rows, seed);
+    let second = check_gradients_reach(model, pass);
     model.arena_mut().write(&values)?;
     second
 }
 
-/// Makes one backward pass and checks the arena's gradient.
-fn check_gradients_reach<D: Backend>(model: &Model<D>, examples: &Examples, rows: &[usize], seed: u64) -> Result<()> {
+/// Computes the gradient of one batch and checks it.
+fn check_gradients_reach<D: Backend>(model: &Model<D>, pass: BatchPass<'_>) -> Result<()> {
     let mut gradient = model.arena().gradient()?;
-    let mut tape = model.training_tape(Seed { run: seed, step: STEP });
-    let batch = examples.batch(model, rows)?;
-    let outputs = model.forward(&mut tape, &batch)?;
-    let loss = model.loss(&mut tape, &outputs, &batch)?;
-    tape.backward(&loss, &mut gradient)?;
+    pass.add_gradient(model, None, &mut gradient)?;
     Ok(model.arena().check_gradients_reach(&gradient)?)
 }
 
@@ -83,7 +86,7 @@ mod tests {
     }
 
     fn check(model: &mut Model<Cpu>) -> Result<()> {
-        check_gradients(model, &classification(&[&[1, 5, 2], &[1, 7, 9, 3, 2]], &[0, 1]), &[0, 1], 0)
+        check_gradients(model, &classification(&[&[1, 5, 2], &[1, 7, 9, 3, 2]], &[0, 1]), &[0, 1], None, 0)
     }
 
     #[test]

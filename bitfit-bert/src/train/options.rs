@@ -30,6 +30,9 @@ pub struct TrainOptions {
     pub epochs: usize,
     /// The size of a batch.
     pub batch_size: BatchSize,
+    /// The most sequences of a batch that are computed at a time, if not all: the gradients of its parts add up to that
+    /// of the batch, which a step is taken with. A pair counts as one. It changes the order of sums, and memory.
+    pub micro_batch: Option<usize>,
     /// Whether the sequences of a batch have similar lengths: each epoch's rows are sorted by length, cut into batches,
     /// and the batches shuffled. Other programs avoid padding in this way; here there is none, but the option changes
     /// which rows share a batch.
@@ -69,6 +72,7 @@ impl Default for TrainOptions {
             rates: Rates::default(),
             epochs: 3,
             batch_size: BatchSize::Sequences(16),
+            micro_batch: None,
             group_by_length: false,
             schedule: Schedule::Constant,
             warmup: 0.0,
@@ -101,6 +105,9 @@ impl TrainOptions {
             BatchSize::Tokens(size) => (Setting::BatchTokens, size),
         };
         check(setting, size, size > 0, "it must be at least 1")?;
+        if let Some(size) = self.micro_batch {
+            check(Setting::MicroBatch, size, size > 0, "it must be at least 1")?;
+        }
         check(
             Setting::Warmup,
             self.warmup,
@@ -142,6 +149,7 @@ mod tests {
             (TrainOptions { epochs: 0, ..good.clone() }, "epochs is 0"),
             (TrainOptions { batch_size: BatchSize::Sequences(0), ..good.clone() }, "batch size is 0"),
             (TrainOptions { batch_size: BatchSize::Tokens(0), ..good.clone() }, "batch size in tokens is 0"),
+            (TrainOptions { micro_batch: Some(0), ..good.clone() }, "computed at a time is 0"),
             (TrainOptions { warmup: 1.5, ..good.clone() }, "warm-up is 1.5"),
             (TrainOptions { weight_decay: -1.0, ..good.clone() }, "weight decay is -1"),
             (TrainOptions { max_grad_norm: Some(0.0), ..good.clone() }, "clipping norm is 0"),

@@ -108,7 +108,9 @@ impl FrozenPrefixCache {
         encodings: &[Encoding],
         rows: &[usize],
     ) -> Result<Tensor<D>> {
-        let mut missing = rows.iter().filter(|&&row| self.rows[row].is_none()).map(|&row| &encodings[row]).peekable();
+        let is_missing =
+            |row: &&usize| self.rows[**row].is_none() && model.stage_elements(self.stages, &encodings[**row]) > 0;
+        let mut missing = rows.iter().filter(is_missing).map(|&row| &encodings[row]).peekable();
         let computed = if missing.peek().is_none() {
             Vec::new()
         } else {

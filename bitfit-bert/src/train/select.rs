@@ -12,6 +12,7 @@ use bitfit_core::optim::{AdamW, ArenaOptimizer};
 use bitfit_core::{Backend, Entry, Mask, Seed};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
+use super::batch_pass::BatchPass;
 use super::{Batches, Examples, TrainOptions};
 use crate::Result;
 use crate::model::Model;
@@ -78,24 +79,18 @@ fn scores<D: Backend>(
     options: &TrainOptions,
     by: Ranking,
 ) -> Result<Vec<f32>> {
-    let hyper = AdamW { weight_decay: options.weight_decay, ..AdamW::default() };
+    let hyper = AdamW::default().with_weight_decay(options.weight_decay);
     let mut optimizer = ArenaOptimizer::new(model.arena(), hyper)?;
     let mut gradient = model.arena().gradient()?;
     let before = model.arena().read()?;
     let mut squares = vec![0.0; before.len()];
     let batches = Batches::new(examples.lengths(), options).epoch(1);
     for (step, rows) in batches.iter().take(STEPS).enumerate() {
-        let drawn = examples.drawn(1, rows);
-        let (examples, rows) = match &drawn {
-            Some(drawn) => (drawn, (0..drawn.len()).collect()),
-            None => (examples, rows.clone()),
-        };
         gradient.clear(model.base().device())?;
-        let mut tape = model.training_tape(Seed { run: options.seed, step: step as u32 });
-        let batch = examples.batch(model, &rows)?.with_weighting(options.weighting.clone());
-        let outputs = model.forward(&mut tape, &batch)?;
-        let loss = model.loss(&mut tape, &outputs, &batch)?;
-        tape.backward(&loss, &mut gradient)?;
+        let seed = Seed { run: options.seed, step: step as u32 };
+        let (weighting, micro_batch) = (options.weighting.as_ref(), options.micro_batch);
+        let pass = BatchPass { examples, rows, epoch: 1, seed, weighting, micro_batch };
+        pass.add_gradient(model, None, &mut gradient)?;
         if by == Ranking::Fisher {
             let gradient = gradient.read(model.base().device())?;
             squares.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g * g);
@@ -162,13 +157,11 @@ impl Ranking {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::Error;
 
     fn entry(name: &str, shape: &[usize], mask: Mask) -> Entry {
-        Entry { name: name.into(), shape: shape.into(), len: mask.count(shape), mask: Arc::new(mask), offset: 0 }
+        Entry::new(name, shape, mask, 0)
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use bitfit_core::optim::{AdamW, ArenaOptimizer, LearningRate};
-use bitfit_core::{Backend, Gradient, Seed, Snapshot, Var};
+use bitfit_core::{Backend, Gradient, Seed, Snapshot};
 
+use super::batch_pass::{BatchLoss, BatchPass};
 use super::evaluate::{Stop, evaluate_unless};
 use super::rates::peak_rates;
 use super::{
@@ -53,15 +54,11 @@ impl<'a, D: Backend> Trainer<'a, D> {
         examples.validate()?;
         let batches = Batches::new(examples.lengths(), options);
         let total_steps = batches.steps(options.epochs);
-        let rate = LearningRate {
-            peak: options.learning_rate,
-            schedule: options.schedule,
-            warmup_steps: options.warmup_steps(total_steps) as u64,
-            total_steps: total_steps as u64,
-        };
+        let rate = LearningRate::new(options.learning_rate, options.schedule, total_steps as u64)
+            .with_warmup(options.warmup_steps(total_steps) as u64);
         let peaks = peak_rates(model, options)?;
         let caches = PrefixCaches::new(model, examples, &batches, evaluation, options);
-        let hyper = AdamW { weight_decay: options.weight_decay, ..AdamW::default() };
+        let hyper = AdamW::default().with_weight_decay(options.weight_decay);
         let arena = model.arena();
         Ok(Self {
             optimizer: ArenaOptimizer::new(arena, hyper)?,
@@ -141,7 +138,8 @@ impl<'a, D: Backend> Trainer<'a, D> {
     fn run_installed(&mut self, events: &mut dyn Events) -> Result<TrainReport> {
         // What goes on was checked when it began.
         if self.state.steps == 0 {
-            check_gradients(self.model, self.examples, &self.batches.first(), self.options.seed)?;
+            let TrainOptions { seed, micro_batch, .. } = *self.options;
+            check_gradients(self.model, self.examples, &self.batches.first(), micro_batch, seed)?;
         }
         let mut stop = StopReason::Finished;
         while stop == StopReason::Finished && self.place.epoch <= self.options.epochs {
@@ -243,19 +241,20 @@ impl<'a, D: Backend> Trainer<'a, D> {
             let start = Instant::now();
             let step = self.state.steps + 1;
             let learning_rate = self.rate.at(self.state.steps as u64);
-            let (loss, tokens) = self.backward(epoch, &rows, self.state.steps as u32)?;
+            let loss = self.backward(epoch, &rows, self.state.steps as u32)?;
+            let tokens = loss.tokens;
             // The whole step is queued before the host waits for the loss; a step that diverged is undone.
             let Self { model, optimizer, gradient, before, options, rate, peaks, state, .. } = self;
             model.arena().save(before)?;
             match peaks {
                 None => optimizer.step(model.arena_mut(), gradient, learning_rate, options.max_grad_norm)?,
                 Some(peaks) => {
-                    let at = |&peak: &f32| LearningRate { peak, ..*rate }.at(state.steps as u64);
+                    let at = |&peak: &f32| rate.with_peak(peak).at(state.steps as u64);
                     let rates: Vec<f32> = peaks.iter().map(at).collect();
                     optimizer.step_by_entry(model.arena_mut(), gradient, &rates, options.max_grad_norm)?;
                 }
             }
-            let loss = loss.tensor().to_array()?[[0, 0]];
+            let loss = loss.read()?;
             if !loss.is_finite() {
                 self.model.arena_mut().restore(&self.good)?;
                 return Ok(StopReason::Diverged { step, what: format!("the loss is {loss}") });
@@ -299,22 +298,13 @@ impl<'a, D: Backend> Trainer<'a, D> {
         Ok(StopReason::Diverged { step: self.state.steps, what: what.into() })
     }
 
-    /// Computes the loss and gradient of a batch; returns the loss, which the device may still be computing, and the
-    /// number of tokens.
-    fn backward(&mut self, epoch: usize, rows: &[usize], step: u32) -> Result<(Var<D>, usize)> {
+    /// Computes the loss and gradient of a batch.
+    fn backward(&mut self, epoch: usize, rows: &[usize], step: u32) -> Result<BatchLoss<D>> {
         let Self { model, examples, options, gradient, caches, .. } = self;
-        let drawn = examples.drawn(epoch, rows);
-        let all_drawn: Vec<usize> = (0..rows.len()).collect();
-        let (examples, rows) = drawn.as_ref().map_or((*examples, rows), |drawn| (drawn, &all_drawn[..]));
         gradient.clear(model.base().device())?;
-        let mut tape = model.training_tape(Seed { run: options.seed, step });
-        let batch = examples.batch(model, rows)?.with_weighting(options.weighting.clone());
-        let outputs = match &mut caches.training {
-            Some(cache) => cache.forward(model, &mut tape, &batch, &examples.encodings, rows)?,
-            None => model.forward(&mut tape, &batch)?,
-        };
-        let loss = model.loss(&mut tape, &outputs, &batch)?;
-        tape.backward(&loss, gradient)?;
-        Ok((loss, batch.tokens()))
+        let TrainOptions { seed: run, micro_batch, ref weighting, .. } = **options;
+        let (seed, weighting) = (Seed { run, step }, weighting.as_ref());
+        let pass = BatchPass { examples, rows, epoch, seed, weighting, micro_batch };
+        pass.add_gradient(model, caches.training.as_mut(), gradient)
     }
 }

@@ -6,43 +6,29 @@
 
 Each file goes through onnx.checker. The texts are tokenised by transformers and put into batches of several sizes, with the
 padding behind and in front, more of it than is needed, and of ids other than the padding's. A difference is that of an answer:
-of a score itself, of a probability its logarithm, so that it is about one of logits. The tiny models have the tokenizers of
-`tokenizers.json` beside this script. Exit status 1 for a difference above 1e-4. Needs onnx, onnxruntime, torch, transformers
+of a score itself, of a probability its logarithm, so that it is about one of logits. The tiny models are those of
+`tiny_models.py` beside this script. Exit status 1 for a difference above 1e-4. Needs onnx, onnxruntime, torch, transformers
 (run with onnx 1.23.2, onnxruntime 1.32.0, transformers 5.24.0).
 """
 
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from tiny_models import POOLINGS, TOKENIZERS, tiny_model, write_data
+
 HERE = Path(__file__).resolve().parent
 sys.path = [path for path in sys.path if os.path.realpath(path or ".") != str(HERE)]
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer  # noqa: E402
+from transformers import AutoTokenizer  # noqa: E402
 
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
 GOAL = 1e-4
-TOKENIZERS = {
-    "bert": "bert",
-    "roberta": "roberta",
-    "xlm-roberta": "xlm-roberta",
-    "camembert": "core camembert",
-    "distilbert": "core model type distilbert",
-    "electra": "core model type electra",
-    "mpnet": "mpnet",
-}
-POOLINGS = ["pooler", "cls", "mean", "cls-normalized", "mean-normalized"]
 # What of a pair that is encoded apart ends in it.
 SECOND = "_pair"
 
@@ -169,75 +155,6 @@ def softmax(logits):
 
 def unlike(found, expected):
     return float(np.abs(np.log(np.array(found)) - np.log(np.array(expected))).max())
-
-
-def tiny_model(kind, directory):
-    """A random model of an architecture with a tokenizer, whose outputs differ from text to text."""
-    goldens = json.loads((HERE / "tokenizers.json").read_text(encoding="utf-8"))
-    files = next(entry["files"] for entry in goldens["directories"] if entry["name"] == TOKENIZERS[kind])
-    for name, content in files.items():
-        text = content if isinstance(content, str) else goldens["bodies"][content["body"]]
-        (directory / name).write_text(text, encoding="utf-8")
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    names = {"distilbert": ("dim", "n_layers", "n_heads", "hidden_dim")}
-    names = names.get(kind, ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"))
-    extents = dict(zip(names, (24, 3, 4, 40)))
-    first = 0 if kind in ("bert", "distilbert", "electra") else tokenizer.pad_token_id + 1
-    if kind == "electra":
-        extents["embedding_size"] = 16
-    if kind in ("roberta", "xlm-roberta", "camembert"):
-        extents["type_vocab_size"] = 1
-    config = AutoConfig.for_model(
-        kind, vocab_size=len(tokenizer), max_position_embeddings=160 + first, pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.25, **extents
-    )
-    torch.manual_seed(0)
-    model = AutoModelForMaskedLM.from_config(config)
-    encoder = AutoModel.from_config(config)
-    parameters = dict(model.state_dict())
-    if kind == "bert":
-        pooler = {name: value for name, value in encoder.state_dict().items() if name.startswith("pooler")}
-        parameters |= {f"bert.{name}": value for name, value in pooler.items()}
-    for name, value in parameters.items():
-        if value.dim() == 1 and value.is_floating_point():
-            with torch.no_grad():
-                value += torch.randn_like(value) * 0.2
-    model.save_pretrained(directory, state_dict=parameters)
-    return tokenizer
-
-
-def write_data(directory, tokenizer):
-    """Data of every kind of task, and texts to predict."""
-    words = "the quick brown fox jumps over lazy dog was not amused and neither a tokenizer splits text walking talked".split()
-    draw = random.Random(1)
-
-    def text(least=2, most=18):
-        return " ".join(draw.choice(words) for _ in range(draw.randint(least, most)))
-
-    def write(name, lines):
-        (directory / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-    write("classify.tsv", ["text\tlabel"] + [f"{text()}\t{draw.choice('abc')}" for _ in range(24)])
-    scores = [f"{text()}\t{text()}\t{draw.random() * 5:.3f}" for _ in range(24)]
-    write("regress.tsv", ["sentence1\tsentence2\tscore", *scores])
-    labels = ["a;b", "b", "a;b;c", "c", "", "a;c"] * 4
-    write("multi-label.tsv", ["text\tlabels"] + [f"{text()}\t{label}" for label in labels])
-    sentences = [[f"{word}\t{draw.choice('XYZ')}" for word in text().split()] + [""] for _ in range(16)]
-    write("tag.conll", sum(sentences, []))
-    questions = []
-    for number in range(12):
-        context = text(8, 18)
-        answer = draw.choice(context.split())
-        answers = {"text": [answer], "answer_start": [context.index(answer)]}
-        questions.append({"id": str(number), "question": text(2, 5), "context": context, "answers": answers})
-    write("span.jsonl", [json.dumps(question) for question in questions])
-    write("mlm.txt", [text() for _ in range(24)])
-    write("single.txt", [text(1, 40) for _ in range(12)] + [f"the {tokenizer.pad_token} fox {tokenizer.pad_token} jumps"])
-    # Those that are read token by token are one sequence each.
-    write("short.txt", [text(1, 12) for _ in range(12)])
-    write("questions.txt", [f"{text(1, 5)}\t{text(4, 12)}" for _ in range(12)])
-    write("pairs.txt", [f"{text(1, 12)}\t{text(4, 25)}" for _ in range(13)])
-    write("masks.txt", [f"{text(1, 9)} {tokenizer.mask_token} {text(1, 12)} {tokenizer.mask_token} ." for _ in range(9)])
 
 
 def cases(kind):

@@ -125,7 +125,7 @@ fn the_check_before_the_first_step_knows_what_every_method_trains() {
     {
         for mut case in cases(&cpu, method.parse().unwrap()) {
             let rows: Vec<usize> = (0..case.examples.len()).collect();
-            train::check_gradients(&mut case.model, &case.examples, &rows, 0).unwrap();
+            train::check_gradients(&mut case.model, &case.examples, &rows, None, 0).unwrap();
         }
     }
 }

@@ -18,6 +18,13 @@ Examples:
       --data held-out.tsv --min-accuracy 0.95 \\
       --out intents/careful.safetensors
 
+  # without texts to hold out: the folds answer the rows of training
+  bitfit-cli finetune --model bert --train train.tsv --folds 5 --out folds
+  bitfit-cli finetune --model bert --train train.tsv --out intents
+  bitfit-cli calibrate --task-file intents/task.safetensors \\
+      --out-of-fold folds/out_of_fold.jsonl \\
+      --out intents/calibrated.safetensors
+
 The data must be other texts than those of training, and better not those that
 chose the best epoch. predict answers by what is fitted, and eval scores by
 the thresholds of labels. The last line on stdout is the result as one JSON
@@ -27,7 +34,8 @@ object.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CalibrateArgs {
-    /// Base model the task was trained on: a directory or a Hugging Face hub id [default: what the task file names]
+    /// Base model the task was trained on: a directory or a Hugging Face hub id [default: what the task file names];
+    /// with --out-of-fold none is needed
     #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
     pub model: Option<String>,
 
@@ -36,8 +44,29 @@ pub struct CalibrateArgs {
     pub task_file: PathBuf,
 
     /// Labelled texts that the task was not trained on
-    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
-    pub data: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "out_of_fold",
+        conflicts_with = "out_of_fold",
+        help_heading = "Model and data"
+    )]
+    pub data: Option<PathBuf>,
+
+    /// In place of --data: out_of_fold.jsonl of finetune --folds over the rows that the task was trained on
+    ///
+    /// It has the outputs for every row by a model that was not trained on it, so that no row has to be held out, and
+    /// no model is run. The task file is that of a run over all rows with the same settings; what a task file records
+    /// of them is checked. A model that was trained on all rows has seen a few more than those of the folds.
+    #[arg(
+        long, value_name = "FILE",
+        conflicts_with_all = [
+            "model", "task", "text", "format", "delimiter", "header", "no_header", "label", "label_separator",
+            "precision", "device", "threads",
+        ],
+        help_heading = "Model and data"
+    )]
+    pub out_of_fold: Option<PathBuf>,
 
     /// GLUE task that sets the columns [default: the task that the task file was trained for, if any]
     #[arg(long, value_name = "TASK", value_parser = values::task(), help_heading = "Model and data")]
@@ -63,7 +92,8 @@ pub struct CalibrateArgs {
     /// Give no class where the probability is so low that fewer than this share of the answers would be right, above 0
     /// and at most 1; for tasks of one class a text
     ///
-    /// predict then answers with an empty label, in JSON null. eval scores every text nevertheless.
+    /// predict then answers with an empty label, in JSON null. eval scores what is answered beside all, and says how
+    /// many texts are rejected.
     #[arg(
         long, value_name = "SHARE", value_parser = values::number::<f64>, allow_hyphen_values = true,
         help_heading = "What is fitted"

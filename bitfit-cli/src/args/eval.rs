@@ -14,8 +14,10 @@ Examples:
   bitfit-cli eval --model ./bert-base-uncased \\
       --task-file stsb/task.safetensors --data STS-B/dev.tsv
 
-The metrics are those the task was trained for. The last line on stdout is the
-result as one JSON object.";
+The metrics are those the task was trained for. Of a task that rejects texts
+(calibrate --min-accuracy) they are over all texts, and beside them, with the
+accuracy, over those that are answered. The last line on stdout is the result
+as one JSON object.";
 
 /// The flags of `eval`.
 #[derive(Debug, Args)]

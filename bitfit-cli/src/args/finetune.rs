@@ -153,8 +153,9 @@ pub struct FinetuneArgs {
     ///
     /// Of each class every fold has as many rows, by the seed. Each run has a directory of its own, OUT/fold-N, and
     /// keeps the epoch that is best on its fold, which flatters its score a little. OUT/out_of_fold.jsonl has an answer
-    /// to each row by a model that was not trained on it, and OUT/suspects.tsv the rows of which the label is likely to
-    /// be wrong, the least likely label first.
+    /// to each row by a model that was not trained on it, to which calibrate --out-of-fold fits a task that was trained
+    /// on all rows, and OUT/suspects.tsv the rows of which the label is likely to be wrong, the least likely label
+    /// first.
     #[arg(
         long, value_name = "N", value_parser = values::folds, allow_negative_numbers = true,
         conflicts_with_all = ["seeds", "eval", "report", "save_base"], help_heading = "Training"

@@ -63,6 +63,7 @@ impl FinetuneArgs {
                 ("--no-probe", self.no_probe),
                 ("--init-head", self.init_head.is_some()),
                 ("--select", self.select.is_some()),
+                ("--micro-batch", self.run.micro_batch.is_some()),
                 ("--class-weight", self.run.class_weight.is_some()),
                 ("--label-smoothing", self.run.label_smoothing != 0.0),
                 ("--focal", self.run.focal != 0.0),
@@ -175,6 +176,7 @@ pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions>
             (Some(size), None) => BatchSize::Sequences(size),
             (None, None) => defaults.batch_size,
         },
+        micro_batch: run.micro_batch,
         group_by_length: run.group_by_length,
         schedule: run.schedule,
         warmup: run.warmup,
@@ -247,6 +249,7 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::Epochs => "--epochs",
         Setting::BatchSize => "--batch-size",
         Setting::BatchTokens => "--batch-tokens",
+        Setting::MicroBatch => "--micro-batch",
         Setting::Warmup => "--warmup",
         Setting::WeightDecay => "--weight-decay",
         Setting::MaxGradNorm => "--clip",
@@ -260,6 +263,10 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::Folds => "--folds",
         Setting::Seeds => "--seeds",
         Setting::Methods => "--methods",
+        Setting::Tasks => "--tasks",
+        Setting::Rates => "--rates",
+        Setting::Steps => "--steps",
+        Setting::Sizes => "--sizes",
         Setting::Budget => "--budget",
         Setting::Dropout => "--dropout",
         Setting::MaxLength => "--max-length",
@@ -299,7 +306,7 @@ mod tests {
     #[test]
     fn every_setting_that_a_user_can_set_has_a_flag_of_a_command_that_trains() {
         let command = Cli::command();
-        let commands = ["finetune", "compare"].map(|name| command.find_subcommand(name).unwrap());
+        let commands = ["finetune", "compare", "reproduce"].map(|name| command.find_subcommand(name).unwrap());
         for setting in Setting::iter() {
             let flag = flag_of(setting);
             let is_flag = |flag: &str| {

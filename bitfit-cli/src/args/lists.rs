@@ -1,8 +1,10 @@
 //! The values of flags that are lists: seeds, methods, and learning rates by name.
 
 use bitfit_bert::UnknownName;
-use bitfit_bert::run::MethodChoice;
+use bitfit_bert::run::{GridRates, MethodChoice};
 use bitfit_bert::train::RateGroup;
+
+use super::reproduce::GridRatesArg;
 
 /// The most seeds of a range. More of them are mistakes.
 const MOST_SEEDS: u64 = 1000;
@@ -49,6 +51,26 @@ pub fn method_rates(text: &str) -> Result<MethodRates, String> {
     if rates.all.is_some() && !rates.of.is_empty() { Err(expected.into()) } else { Ok(rates) }
 }
 
+/// Learning rates to search: numbers for all methods, and names of methods with a number each, of which one may come
+/// several times, such as `1e-3,full=2e-5,full=5e-5`.
+pub fn grid_rates(text: &str) -> Result<GridRatesArg, String> {
+    let expected = "expected numbers above 0, or names of methods with one each: 1e-3,full=2e-5,full=5e-5";
+    let mut rates = GridRates::default();
+    for part in text.split(',').map(str::trim) {
+        let (name, rate) = part.rsplit_once('=').map_or((None, part), |(name, rate)| (Some(name.trim()), rate.trim()));
+        let rate = rate.parse().ok().filter(|rate: &f32| *rate > 0.0 && rate.is_finite()).ok_or(expected)?;
+        match name {
+            None => rates.all.push(rate),
+            Some("") => return Err(expected.into()),
+            Some(name) => match rates.of.iter_mut().find(|(of, _)| of == name) {
+                Some((_, of)) => of.push(rate),
+                None => rates.of.push((name.to_owned(), vec![rate])),
+            },
+        }
+    }
+    Ok(GridRatesArg(rates))
+}
+
 /// Learning rates of a run: that of all groups that have none of their own, and of those that do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupRates {
@@ -91,6 +113,17 @@ fn named_rates(text: &str, expected: &str) -> Result<MethodRates, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_to_search_are_those_of_all_methods_and_those_of_some() {
+        let rates = grid_rates("1e-3, 4e-4,full=2e-5,bitfit:query+value=1e-2,full=5e-5").unwrap().0;
+        assert_eq!(rates.all, [1e-3, 4e-4]);
+        let of = vec![("full".to_owned(), vec![2e-5, 5e-5]), ("bitfit:query+value".to_owned(), vec![1e-2])];
+        assert_eq!(rates.of, of);
+        for bad in ["", "fast", "0", "-1", "inf", "full=", "=1", "1e-3,", "full=x"] {
+            assert!(grid_rates(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn seeds_are_ranges_and_lists() {

@@ -12,6 +12,7 @@ mod inspect;
 mod lists;
 mod merge;
 mod predict;
+mod reproduce;
 mod resume;
 mod shared;
 mod values;
@@ -35,6 +36,7 @@ pub use finetune::FinetuneArgs;
 pub use inspect::InspectArgs;
 pub use merge::MergeArgs;
 pub use predict::PredictArgs;
+pub use reproduce::ReproduceArgs;
 pub use resume::{Refused, parse};
 pub use values::{Device, MAX_THREADS, OutputFormat, Precision, Seeds, name_of, threads};
 
@@ -79,6 +81,12 @@ pub enum Command {
     /// and writes the scores with their deviations, the scalars trained, time, memory and size of the task file as a
     /// table and a chart. Called again, it goes on where it stopped.
     Compare(Box<CompareArgs>),
+    /// Make a table of the BitFit paper again
+    ///
+    /// Runs the methods of a table on the tasks whose files are in a directory, with the learning rates that the paper
+    /// searches and several seeds, and writes the table with the paper's figures beside it. Called again, it goes on
+    /// where it stopped.
+    Reproduce(Box<ReproduceArgs>),
     /// Score a task file on labelled texts
     ///
     /// The base model must be the one that the task was trained on; another one is refused.
@@ -217,7 +225,8 @@ pub struct MachineArgs {
     /// Number type of products with frozen weights, and of activations saved for backward
     ///
     /// f32 agrees with PyTorch's default to rounding. bf16 takes about 0.6 of the memory; a step takes about 0.6 of the
-    /// time on a CPU with avx512_bf16, and a third on one with AMX. Scores differ by less than between two seeds.
+    /// time on a CPU with avx512_bf16, and a third on one with AMX. Scores differ by less than between two seeds. int8
+    /// takes a fifth less memory than bf16, with frozen weights and what they are multiplied with rounded to 8 bits.
     #[arg(long, value_name = "PRECISION", value_enum, default_value_t = Precision::F32, help_heading = "Machine")]
     pub precision: Precision,
 

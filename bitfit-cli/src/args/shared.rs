@@ -187,6 +187,17 @@ pub struct RunArgs {
     )]
     pub batch_tokens: Option<usize>,
 
+    /// Compute at most N texts of a batch at a time, for less memory [default: the whole batch]
+    ///
+    /// Gradients are accumulated: a step is still taken with the whole batch, with its loss, its dropout and its
+    /// clipping, so a run differs from one without by rounding alone. In the terms of Hugging Face's Trainer, N is
+    /// per_device_train_batch_size, and gradient_accumulation_steps is the size of the batch divided by N. A batch of
+    /// no more than N texts is computed at once.
+    #[arg(
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training"
+    )]
+    pub micro_batch: Option<usize>,
+
     /// Metrics of the evaluation, a list with commas, of which the first chooses what is kept [default: by the task or
     /// the kind of label]
     #[arg(

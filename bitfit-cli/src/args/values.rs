@@ -12,13 +12,13 @@ use bitfit_bert::data::{Format, Kind};
 use bitfit_bert::heads::PairEncoding;
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{ClassWeights, HeadStart, SaveEvery};
+use bitfit_bert::run::{ClassWeights, HeadStart, PaperTable, SaveEvery};
 use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
 use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
 
-pub use super::lists::{GroupRates, MethodRates, Seeds, group_rates, method_choice, method_rates, seeds};
+pub use super::lists::{GroupRates, MethodRates, Seeds, grid_rates, group_rates, method_choice, method_rates, seeds};
 
 /// The largest number of threads. Many more threads than cores would only exhaust the machine.
 pub const MAX_THREADS: usize = 1024;
@@ -212,6 +212,10 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Named<T> {
 
 pub fn task() -> Named<GlueTask> {
     Named::new(GlueTask::ALL.iter().map(|task| task.name()))
+}
+
+pub fn table() -> Named<PaperTable> {
+    Named::new(PaperTable::ALL.iter().map(|table| table.name()))
 }
 
 pub fn format() -> Named<Format> {
@@ -445,6 +449,7 @@ mod tests {
             }
         }
         check(&task());
+        check(&table());
         check(&format());
         check(&kind());
         check(&schedule());

@@ -105,6 +105,41 @@ fn the_log_has_logged_steps_and_every_evaluation() {
 }
 
 #[test]
+fn a_batch_that_is_computed_in_parts_takes_the_same_steps() {
+    let fixture = Fixture::new();
+    let command = |flags: &str| {
+        let run = fixture.run(&format!(
+            "finetune --model model --train train.tsv --out out --overwrite {LEARN} --log-every 1 --dropout 0.2 {flags}"
+        ));
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let mut log = lines(&fixture.read("out/metrics.jsonl"));
+        log.iter_mut().for_each(|line| _ = line.as_object_mut().unwrap().remove("tokens_per_s"));
+        (run.json()["metrics"].clone(), log, run.stderr)
+    };
+    let (metrics, log, _) = command("");
+    for flags in ["--micro-batch 8", "--micro-batch 100"] {
+        let (same_metrics, same_log, said) = command(flags);
+        assert!((same_metrics, same_log) == (metrics.clone(), log.clone()), "{flags}: other bits");
+        assert!(said.contains("a batch is 8 texts, of at most"), "{said}");
+    }
+    for flags in ["--micro-batch 4", "--micro-batch 3", "--micro-batch 1"] {
+        let (in_parts, in_parts_log, said) = command(flags);
+        assert!(said.contains(&format!("tokens each, computed {} at a time", &flags[14..])), "{said}");
+        assert_eq!(in_parts, metrics, "{flags}");
+        for (found, expected) in in_parts_log.iter().zip(&log) {
+            for key in ["loss", "grad_norm"] {
+                let [found, expected] = [found, expected].map(|line| line[key].as_f64());
+                let Some((found, expected)) = found.zip(expected) else { continue };
+                assert!((found - expected).abs() <= 1e-3 * expected, "{flags}: {key} is {found}, not {expected}");
+            }
+        }
+        let settings: Value =
+            serde_json::from_str(&fixture.metadata("out/task.safetensors")["hyperparameters"]).unwrap();
+        assert_eq!(settings["micro_batch"].to_string(), flags[14..], "{settings}");
+    }
+}
+
+#[test]
 fn the_task_file_has_every_bias_and_the_head_under_hugging_face_names() {
     let fixture = Fixture::new();
     fixture.finetune("--epochs 1 --seed 11");

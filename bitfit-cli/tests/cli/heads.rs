@@ -91,6 +91,7 @@ fn a_probe_is_the_result_or_a_beginning_or_left_out() {
     for (flags, culprit) in [
         ("--method probe --no-probe", "--no-probe"),
         ("--method probe --bias query", "--bias"),
+        ("--method probe --micro-batch 4", "--micro-batch"),
         ("--method probe --init-head random", "--init-head"),
         ("--no-probe --init-head probe", "--no-probe"),
     ] {

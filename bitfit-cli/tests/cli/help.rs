@@ -22,6 +22,7 @@ fn help_goes_to_stdout_and_shows_examples() {
         ),
         ("finetune -h", &["Model and data:", "Examples:"]),
         ("eval --help", &["Examples:", "--task-file"]),
+        ("reproduce --help", &["Examples:", "generalization-gap", "--plan"]),
         ("merge --help", &["Examples:", "sentence-transformers"]),
         ("extract --help", &["Examples:", "not_held"]),
         ("inspect --help", &["Examples:", "--svg"]),

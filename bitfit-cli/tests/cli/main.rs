@@ -25,6 +25,7 @@ mod plan;
 mod predict;
 mod rates;
 mod refusals;
+mod reproduce;
 #[cfg(unix)]
 mod resume;
 mod seeds;

@@ -191,6 +191,18 @@ const FINETUNE: &[Refusal] = &[
     },
     Refusal { what: "an empty batch", corrupt: NOTHING, flags: &["--batch-size", "0"], names: &["--batch-size 0"] },
     Refusal {
+        what: "a part of a batch without texts",
+        corrupt: NOTHING,
+        flags: &["--micro-batch", "0"],
+        names: &["--micro-batch 0", "at least 1"],
+    },
+    Refusal {
+        what: "a part of a batch of a fraction of a text",
+        corrupt: NOTHING,
+        flags: &["--micro-batch", "0.5"],
+        names: &["--micro-batch 0.5", "whole number"],
+    },
+    Refusal {
         what: "a fraction of a row",
         corrupt: NOTHING,
         flags: &["--limit", "0.5"],

@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::{Error, Result};
+use crate::{Error, Result, rng::Random};
 
 /// Bytes that several tensors refer to, such as a memory-mapped file.
 ///
@@ -43,6 +43,20 @@ impl HostTensor {
             return Err(Error::shape("HostTensor::new", "the data", &shape, &[data.len()]));
         }
         Ok(Self { shape: shape.into(), data: Data::Owned(Arc::new(data)) })
+    }
+
+    /// A tensor of `shape` with `value` everywhere.
+    pub fn filled(shape: impl Into<Vec<usize>>, value: f32) -> Self {
+        let shape = shape.into();
+        let data = vec![value; shape.iter().product()];
+        Self { shape: shape.into(), data: Data::Owned(Arc::new(data)) }
+    }
+
+    /// A tensor of `shape` with normal numbers of mean 0 and the given standard deviation, row-major.
+    pub fn normal(shape: impl Into<Vec<usize>>, deviation: f64, random: &mut Random) -> Self {
+        let shape = shape.into();
+        let data = (0..shape.iter().product()).map(|_| (deviation * random.normal()) as f32).collect();
+        Self { shape: shape.into(), data: Data::Owned(Arc::new(data)) }
     }
 
     /// A tensor of `shape` over `range` of `bytes`, which hold little-endian f32.
@@ -141,6 +155,10 @@ mod tests {
         assert_eq!(tensor.data(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert!(!tensor.is_shared());
         assert_eq!(tensor.clone().data().as_ptr(), tensor.data().as_ptr(), "a clone must not copy");
+        assert_eq!(HostTensor::filled([2, 2], 7.0).data(), [7.0; 4]);
+        let mut random = [Random::new(1, 0), Random::new(1, 0)];
+        let drawn = HostTensor::normal([3], 0.5, &mut random[0]);
+        assert_eq!(drawn.data(), [(); 3].map(|()| (0.5 * random[1].normal()) as f32));
         assert_eq!(HostTensor::new([], vec![7.0]).unwrap().len(), 1);
         assert!(HostTensor::new([4, 0], vec![]).unwrap().is_empty());
     }

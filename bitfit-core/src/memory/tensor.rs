@@ -17,11 +17,13 @@ pub struct Tensor<D: Device> {
 impl<D: Device> Tensor<D> {
     /// Makes a matrix `[rows, cols]` of a buffer that has been written.
     ///
-    /// # Panics
-    /// If the buffer does not hold `rows * cols` elements.
-    pub fn new(data: Scratch<D>, rows: usize, cols: usize) -> Self {
-        assert_eq!(data.len(), rows * cols, "a [{rows}, {cols}] tensor over a buffer of {} f32", data.len());
-        Self { data: Arc::new(data), rows, cols }
+    /// # Errors
+    /// [`Error::Shape`] if the buffer does not hold `rows * cols` elements.
+    pub fn new(data: Scratch<D>, rows: usize, cols: usize) -> Result<Self> {
+        if rows.checked_mul(cols) != Some(data.len()) {
+            return Err(Error::shape("Tensor::new", "the buffer", &[rows, cols], &[data.len()]));
+        }
+        Ok(Self { data: Arc::new(data), rows, cols })
     }
 
     /// The number of rows: tokens, sequences or table entries.
@@ -49,7 +51,28 @@ impl<D: Device> Tensor<D> {
         self.data.as_ref().as_ref()
     }
 
-    /// Copies the matrix to the host, after all pending work that writes it.
+    /// Copies the elements to the host, row-major, after all pending work that writes them.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if work that was queued earlier failed.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; self.rows * self.cols];
+        self.data.device().read(self.slice(), &mut values)?;
+        Ok(values)
+    }
+
+    /// The element of a matrix `[1, 1]`, such as a loss; waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there is not exactly one element; [`Error::Device`] if work that was queued earlier failed.
+    pub fn item(&self) -> Result<f32> {
+        if self.shape() != [1, 1] {
+            return Err(Error::shape("item", "the matrix", &[1, 1], &self.shape()));
+        }
+        Ok(self.to_vec()?[0])
+    }
+
+    /// Copies the matrix to the host as an array, after all pending work that writes it.
     ///
     /// # Errors
     /// [`Error::Device`] if work that was queued earlier failed.
@@ -77,6 +100,15 @@ impl<D: Device> fmt::Debug for Tensor<D> {
 mod tests {
     use super::*;
     use crate::{Cpu, Workspace};
+
+    #[test]
+    fn a_buffer_of_another_length_is_refused() {
+        let workspace = Workspace::new(Cpu::default());
+        for (rows, cols) in [(2, 3), (usize::MAX, 2)] {
+            let made = Tensor::new(workspace.scratch(5).unwrap(), rows, cols);
+            assert!(matches!(made, Err(Error::Shape { op: "Tensor::new", .. })), "[{rows}, {cols}]");
+        }
+    }
 
     #[test]
     fn a_tensor_comes_back_as_it_was_given_transposed_or_not() {

@@ -98,7 +98,21 @@ impl<D: Device> Workspace<D> {
         Scratch { place: Some(place), len, dtype, shared: Arc::clone(&self.shared) }
     }
 
-    /// A tensor with a copy of `array`.
+    /// A tensor `[rows, cols]` with a copy of `values`, row-major.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) if there are not `rows * cols` values;
+    /// [`Error::Device`](crate::Error::Device) if the device is out of memory.
+    pub fn matrix(&self, rows: usize, cols: usize, values: &[f32]) -> Result<Tensor<D>> {
+        if rows.checked_mul(cols) != Some(values.len()) {
+            return Err(crate::Error::shape("matrix", "the values", &[rows, cols], &[values.len()]));
+        }
+        let mut scratch = self.scratch(values.len())?;
+        self.device().write(values, scratch.as_mut())?;
+        Tensor::new(scratch, rows, cols)
+    }
+
+    /// A tensor with a copy of `array`; [`Workspace::matrix`] takes a slice.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device is out of memory.
@@ -108,7 +122,7 @@ impl<D: Device> Workspace<D> {
             Some(data) => self.device().write(data, scratch.as_mut())?,
             None => self.device().write(&array.iter().copied().collect::<Vec<_>>(), scratch.as_mut())?,
         }
-        Ok(Tensor::new(scratch, array.nrows(), array.ncols()))
+        Tensor::new(scratch, array.nrows(), array.ncols())
     }
 }
 
@@ -210,6 +224,20 @@ impl<D: Device> Scratch<D> {
 mod tests {
     use super::*;
     use crate::Cpu;
+
+    #[test]
+    fn values_of_a_slice_come_back_and_another_number_is_refused() {
+        let workspace = Workspace::new(Cpu::default());
+        let matrix = workspace.matrix(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+        assert_eq!((matrix.shape(), matrix.to_vec().unwrap()), ([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        for (rows, cols) in [(2, 2), (usize::MAX, 2)] {
+            let message = workspace.matrix(rows, cols, &[0.0; 3]).unwrap_err().to_string();
+            assert_eq!(message, format!("matrix: the values has shape [3], expected [{rows}, {cols}]"));
+        }
+        let message = matrix.item().unwrap_err().to_string();
+        assert_eq!(message, "item: the matrix has shape [2, 3], expected [1, 1]");
+        assert_eq!(workspace.matrix(1, 1, &[7.0]).unwrap().item().unwrap(), 7.0);
+    }
 
     #[test]
     fn a_dropped_buffer_is_reused() {

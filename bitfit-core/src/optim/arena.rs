@@ -1,8 +1,12 @@
 //! [`ArenaOptimizer`]: clipping and AdamW as one op on the device of the arena.
 
-use super::{AdamW, adamw::check_state};
+use super::{
+    AdamW, Group, Optimizer, OptimizerState,
+    adamw::check_state,
+    group::{Groups, check_rates},
+};
 use crate::{
-    Arena, Device, Error, Gradient, Result,
+    Arena, Device, Entry, Error, Gradient, Result,
     backend::{Slice, SliceMut},
     ops::adamw::{AdamWStep, RateRun, Update},
 };
@@ -11,6 +15,8 @@ use crate::{
 #[derive(Debug)]
 pub struct ArenaOptimizer<D: Device> {
     device: D,
+    /// The number of the arena.
+    arena: u64,
     hyper: AdamW,
     m: D::Buffer,
     v: D::Buffer,
@@ -18,6 +24,7 @@ pub struct ArenaOptimizer<D: Device> {
     norm: D::Buffer,
     len: usize,
     step: u64,
+    groups: Groups,
 }
 
 impl<D: AdamWStep> ArenaOptimizer<D> {
@@ -35,7 +42,23 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         };
         let len = arena.len();
         let (m, v, norm) = (zeros(len)?, zeros(len)?, zeros(1)?);
-        Ok(Self { device, hyper, m, v, norm, len, step: 0 })
+        Ok(Self { device, arena: arena.id(), hyper, m, v, norm, len, step: 0, groups: Groups::default() })
+    }
+
+    /// The same optimizer with the group that `group` gives to each entry of the arena: a factor of the learning rate,
+    /// and a weight decay. The gradient is clipped as a whole, whatever the groups.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] if the optimizer belongs to another arena; [`Error::Invalid`] for a factor or a weight decay
+    /// that is negative or not finite.
+    pub fn with_groups(mut self, arena: &Arena<D>, group: impl FnMut(&Entry) -> Group) -> Result<Self> {
+        self.check_arena(arena)?;
+        self.groups = Groups::of("adamw", arena, group)?;
+        Ok(self)
+    }
+
+    fn check_arena(&self, arena: &Arena<D>) -> Result<()> {
+        if arena.id() == self.arena { Ok(()) } else { Err(Error::foreign("adamw", "the optimizer", "arena")) }
     }
 
     /// Updates `arena` by one step with `gradient`, clipped to the norm `max_norm` if it is given; see
@@ -45,15 +68,16 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// norm, so the step is counted nevertheless; [`ArenaOptimizer::norm`] returns it.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the arena or the gradient does not have the optimizer's length; [`Error::Invalid`] for a
-    /// learning rate that is negative or not finite, or a `max_norm` that is negative or NaN; [`Error::Device`] if the
+    /// [`Error::Foreign`] if the optimizer or the gradient belongs to another arena; [`Error::Invalid`] for a learning
+    /// rate that is negative or not finite, or a `max_norm` that is negative or NaN; [`Error::Device`] if the
     /// device fails.
     pub fn step(&mut self, arena: &mut Arena<D>, gradient: &Gradient<D>, lr: f32, max_norm: Option<f32>) -> Result<()> {
-        self.step_by(arena, gradient, lr, max_norm, D::adamw)
+        self.step_in_runs(arena, gradient, |_| lr, max_norm)
     }
 
-    /// As [`ArenaOptimizer::step`], with a learning rate for each entry of the arena's table. The gradient is clipped
-    /// as a whole. With one rate for all entries, the result has the same bits.
+    /// As [`ArenaOptimizer::step`], with a learning rate for each entry of the arena's table, before the factor of the
+    /// entry's [`Group`]. The gradient is clipped as a whole. With one rate for all entries, the result has the same
+    /// bits.
     ///
     /// # Errors
     /// As [`ArenaOptimizer::step`]; [`Error::Shape`] if there is not one rate for each entry.
@@ -64,20 +88,21 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         rates: &[f32],
         max_norm: Option<f32>,
     ) -> Result<()> {
-        let entries = arena.entries();
-        if rates.len() != entries.len() {
-            return Err(Error::shape("adamw", "the rates", &[entries.len()], &[rates.len()]));
-        }
-        let mut runs: Vec<RateRun> = Vec::new();
-        for (entry, &lr) in entries.iter().zip(rates) {
-            match runs.last_mut().filter(|run| run.lr == lr) {
-                Some(run) => run.len += entry.len,
-                None => runs.push(RateRun { len: entry.len, lr }),
-            }
-        }
+        check_rates("adamw", arena.entries(), rates)?;
+        self.step_in_runs(arena, gradient, |entry| rates[entry], max_norm)
+    }
+
+    fn step_in_runs(
+        &mut self,
+        arena: &mut Arena<D>,
+        gradient: &Gradient<D>,
+        rates: impl Fn(usize) -> f32,
+        max_norm: Option<f32>,
+    ) -> Result<()> {
+        let runs = self.groups.runs(arena.entries(), rates);
         match runs[..] {
-            [] => self.step(arena, gradient, 0.0, max_norm),
-            [RateRun { lr, .. }] => self.step(arena, gradient, lr, max_norm),
+            [] => self.step_by(arena, gradient, 0.0, max_norm, D::adamw),
+            [RateRun { lr, weight_decay: None, .. }] => self.step_by(arena, gradient, lr, max_norm, D::adamw),
             _ => self.step_by(arena, gradient, 0.0, max_norm, |device, update| device.adamw_in_runs(update, &runs)),
         }
     }
@@ -90,10 +115,9 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         max_norm: Option<f32>,
         run: impl FnOnce(&D, Update<'_, D>) -> Result<()>,
     ) -> Result<()> {
+        self.check_arena(arena)?;
+        arena.check_gradient("adamw", gradient)?;
         let Self { hyper, m, v, norm, len, step, .. } = self;
-        if arena.len() != *len {
-            return Err(Error::shape("adamw", "the arena", &[*len], &[arena.len()]));
-        }
         arena.update(|device, params| {
             let update = Update {
                 params,
@@ -159,13 +183,33 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     }
 }
 
+impl<D: AdamWStep> Optimizer<D> for ArenaOptimizer<D> {
+    fn step(&mut self, arena: &mut Arena<D>, gradient: &Gradient<D>, lr: f32, max_norm: Option<f32>) -> Result<()> {
+        Self::step(self, arena, gradient, lr, max_norm)
+    }
+
+    fn norm(&self) -> Result<f32> {
+        Self::norm(self)
+    }
+
+    fn save(&self) -> Result<OptimizerState> {
+        let (m, v, steps) = self.state()?;
+        Ok(OptimizerState::new("adamw", steps, vec![("m".into(), m), ("v".into(), v)]))
+    }
+
+    fn load(&mut self, state: &OptimizerState) -> Result<()> {
+        let [m, v] = state.moments("adamw", ["m", "v"])?;
+        self.restore(m, v, state.steps)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         ArenaBuilder, Cpu, HostTensor, Mask, Trainable,
         backend::conformance::support::random,
-        optim::{SparseAdamW, clip_grad_norm},
+        optim::{ArenaSgd, Sgd, SparseAdamW, clip_grad_norm},
     };
 
     /// A bias of 7 and two of five rows of 3: 13 scalars.
@@ -203,7 +247,7 @@ mod tests {
         assert_eq!((&*m, &*v, step), on_slices.state());
         // The working copy of the partly trainable matrix has the new values, and its frozen rows have not changed.
         let mut whole = [0.0; 15];
-        arena.device().read(arena.value(&rows), &mut whole).unwrap();
+        arena.device().read(arena.value(&rows).unwrap(), &mut whole).unwrap();
         assert_eq!((&whole[3..6], &whole[9..12]), (&params[7..10], &params[10..13]));
         assert_eq!((&whole[..3], &whole[12..]), (&random(2, 15)[..3], &random(2, 15)[12..]));
     }
@@ -222,7 +266,7 @@ mod tests {
                 }
             }
             let mut whole = [0.0; 15];
-            arena.device().read(arena.value(&rows), &mut whole).unwrap();
+            arena.device().read(arena.value(&rows).unwrap(), &mut whole).unwrap();
             (arena.read().unwrap(), whole, optimizer.steps())
         };
         let (slow, quick) = (steps(None, 1e-3), steps(None, 2e-2));
@@ -239,10 +283,65 @@ mod tests {
     }
 
     #[test]
+    fn a_group_has_the_step_of_its_rate_and_decay_and_clipping_is_over_all() {
+        let decay = |weight_decay| AdamW { weight_decay, ..AdamW::default() };
+        let steps = |hyper, lr, groups: Option<fn(&Entry) -> Group>| {
+            let (mut arena, _) = arena();
+            let mut optimizer = ArenaOptimizer::new(&arena, hyper).unwrap();
+            if let Some(groups) = groups {
+                optimizer = optimizer.with_groups(&arena, groups).unwrap();
+            }
+            for seed in 3..6 {
+                let (gradient, _) = gradient(&arena, seed);
+                optimizer.step(&mut arena, &gradient, lr, Some(0.5)).unwrap();
+            }
+            arena.read().unwrap()
+        };
+        let found = steps(
+            decay(0.1),
+            1e-2,
+            Some(|entry| match entry.name.as_str() {
+                "bias" => Group::default().with_weight_decay(0.0),
+                _ => Group::default().with_rate(4.0),
+            }),
+        );
+        let (bias, rows) = (steps(decay(0.0), 1e-2, None), steps(decay(0.1), 1e-2 * 4.0, None));
+        assert_eq!((&found[..7], &found[7..]), (&bias[..7], &rows[7..]));
+        let plain = steps(decay(0.1), 1e-2, None);
+        assert_eq!(steps(decay(0.1), 1e-2, Some(|_| Group::default())), plain);
+
+        let (arena, _) = arena();
+        let (other, _) = self::arena();
+        let optimizer = || ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
+        let message = |rate| {
+            let group = Group::default().with_rate(rate);
+            optimizer().with_groups(&arena, |_| group).unwrap_err().to_string()
+        };
+        assert_eq!(message(-1.0), "adamw: the rate of bias is -1, expected a finite value that is not negative");
+        let error = optimizer().with_groups(&other, |_| Group::default()).unwrap_err();
+        assert!(matches!(error, Error::Foreign { owner: "arena", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_saved_optimizer_is_loaded_by_one_of_its_kind_only() {
+        let (mut arena, _) = arena();
+        let (gradient, _) = gradient(&arena, 3);
+        let mut optimizer = ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
+        Optimizer::step(&mut optimizer, &mut arena, &gradient, 1e-2, None).unwrap();
+        let state = optimizer.save().unwrap();
+        let mut again = ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
+        again.load(&state).unwrap();
+        assert_eq!(again.state().unwrap(), optimizer.state().unwrap());
+        let mut sgd = ArenaSgd::new(&arena, Sgd::default().with_momentum(0.9)).unwrap();
+        let message = sgd.load(&state).unwrap_err().to_string();
+        assert_eq!(message, "sgd: the state is of an optimizer of kind adamw");
+    }
+
+    #[test]
     fn a_restored_optimizer_goes_on_with_the_same_bits() {
         let (mut arena, _) = arena();
         let mut optimizer = ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
-        let (first, second) = (gradient(&arena, 3).0, gradient(&arena, 4).0);
+        let (first, _) = gradient(&arena, 3);
         optimizer.step(&mut arena, &first, 1e-2, None).unwrap();
         let (m, v, step) = optimizer.state().unwrap();
         let values = arena.read().unwrap();
@@ -252,6 +351,7 @@ mod tests {
         let mut restored = ArenaOptimizer::new(&again, AdamW::default()).unwrap();
         restored.restore(&m, &v, step).unwrap();
         for (optimizer, arena) in [(&mut optimizer, &mut arena), (&mut restored, &mut again)] {
+            let (second, _) = gradient(arena, 4);
             optimizer.step(arena, &second, 1e-2, Some(1.0)).unwrap();
         }
         assert_eq!(again.read().unwrap(), arena.read().unwrap());
@@ -276,13 +376,11 @@ mod tests {
     #[test]
     fn what_belongs_to_another_arena_is_refused_and_changes_nothing() {
         let (mut arena, _) = arena();
-        let mut builder = ArenaBuilder::new(Cpu::default());
-        builder.train("b", HostTensor::new([2], vec![1.0, 2.0]).unwrap(), Mask::All).unwrap();
-        let mut other = builder.build().unwrap();
+        let (mut other, _) = self::arena();
         let mut optimizer = ArenaOptimizer::new(&arena, AdamW::default()).unwrap();
         let (mine, theirs) = (gradient(&arena, 3).0, gradient(&other, 3).0);
-        assert!(matches!(optimizer.step(&mut other, &theirs, 1e-3, None), Err(Error::Shape { .. })));
-        assert!(matches!(optimizer.step(&mut arena, &theirs, 1e-3, None), Err(Error::Shape { .. })));
+        assert!(matches!(optimizer.step(&mut other, &theirs, 1e-3, None), Err(Error::Foreign { .. })));
+        assert!(matches!(optimizer.step(&mut arena, &theirs, 1e-3, None), Err(Error::Foreign { .. })));
         assert!(matches!(optimizer.step(&mut arena, &mine, -1.0, None), Err(Error::Invalid { .. })));
         assert!(matches!(optimizer.step(&mut arena, &mine, 1e-3, Some(f32::NAN)), Err(Error::Invalid { .. })));
         assert!(matches!(optimizer.restore(&[0.0; 13], &[0.0; 2], 1), Err(Error::Shape { .. })));

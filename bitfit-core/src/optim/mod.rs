@@ -2,13 +2,15 @@
 //!
 //! [`SparseAdamW`], [`clip_grad_norm`] and [`LearningRate`] work on slices and need nothing else of this crate: a
 //! trainer with its own tensors gathers the trainable values and scatters them back after the step (see
-//! `examples/optimizer_only.rs`). [`ArenaOptimizer`] steps an [`Arena`](crate::Arena) in place.
+//! `examples/optimizer_only.rs`). [`ArenaOptimizer`] (AdamW) and [`ArenaSgd`] step an [`Arena`](crate::Arena) in place,
+//! with [`Group`]s of entries that have a rate and a weight decay of their own; a trainer that takes either takes an
+//! [`Optimizer`].
 //!
 //! ```
 //! use bitfit_core::optim::{AdamW, LearningRate, Schedule, SparseAdamW, clip_grad_norm};
 //!
 //! let mut bias = [3.0, -2.0];
-//! let rate = LearningRate { peak: 0.1, schedule: Schedule::Linear, warmup_steps: 10, total_steps: 200 };
+//! let rate = LearningRate::new(0.1, Schedule::Linear, 200).with_warmup(10);
 //! let mut optimizer = SparseAdamW::new(bias.len(), AdamW::default())?;
 //! for step in 0..200 {
 //!     let mut grads = bias.map(|b| b - 1.0); // of the loss Σ (b - 1)² / 2
@@ -20,12 +22,27 @@
 //! ```
 
 mod adamw;
+#[cfg(feature = "engine")]
 mod arena;
 mod clip;
+#[cfg(feature = "engine")]
+mod group;
+#[cfg(feature = "engine")]
+mod optimizer;
 mod schedule;
+#[cfg(feature = "engine")]
+mod sgd;
 
 pub use crate::ops::adamw::AdamW;
 pub use adamw::SparseAdamW;
-pub use arena::ArenaOptimizer;
 pub use clip::{clip_grad_norm, global_norm};
 pub use schedule::{LearningRate, Schedule};
+
+#[cfg(feature = "engine")]
+pub use {
+    crate::ops::sgd::Sgd,
+    arena::ArenaOptimizer,
+    group::Group,
+    optimizer::{Optimizer, OptimizerState},
+    sgd::ArenaSgd,
+};

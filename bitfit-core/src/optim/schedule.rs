@@ -50,6 +50,7 @@ impl FromStr for Schedule {
 
 /// The learning rate as a function of the step.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LearningRate {
     /// The largest rate, reached at the end of warm-up.
     pub peak: f32,
@@ -62,6 +63,23 @@ pub struct LearningRate {
 }
 
 impl LearningRate {
+    /// A rate that begins at `peak` and takes the course `schedule` over a run of `total_steps`.
+    pub fn new(peak: f32, schedule: Schedule, total_steps: u64) -> Self {
+        Self { peak, schedule, warmup_steps: 0, total_steps }
+    }
+
+    /// The same with a rise from 0 to the peak over the first `warmup_steps`.
+    #[must_use]
+    pub fn with_warmup(self, warmup_steps: u64) -> Self {
+        Self { warmup_steps, ..self }
+    }
+
+    /// The same course with another peak.
+    #[must_use]
+    pub fn with_peak(self, peak: f32) -> Self {
+        Self { peak, ..self }
+    }
+
     /// A rate of `peak` at every step.
     pub fn constant(peak: f32) -> Self {
         Self { peak, schedule: Schedule::Constant, warmup_steps: 0, total_steps: 0 }

@@ -11,6 +11,7 @@ use crate::{
 
 /// A row of the arena's table: one trainable parameter.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Entry {
     /// The name that it was registered with.
     pub name: String,
@@ -25,6 +26,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The row of a parameter whose first element has the index `offset`.
+    pub fn new(name: impl Into<String>, shape: &[usize], mask: Mask, offset: usize) -> Self {
+        let (shape, len) = (shape.into(), mask.count(shape));
+        Self { name: name.into(), shape, mask: Arc::new(mask), offset, len }
+    }
+
     /// The range of its elements in the arena.
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.len
@@ -41,6 +48,8 @@ pub struct Arena<D: Device> {
     pub(super) device: D,
     pub(super) id: u64,
     pub(super) entries: Vec<Entry>,
+    /// The names of the frozen tensors.
+    pub(super) frozen: Vec<String>,
     pub(super) values: D::Buffer,
     pub(super) len: usize,
     /// For an entry with a partial mask: the whole tensor as the ops read it, and the indices of the trainable entries.
@@ -61,6 +70,24 @@ impl<D: Device> Arena<D> {
         &self.entries
     }
 
+    /// The row of the table with this name; `None` if no trainable parameter has it.
+    pub fn find(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// A handle to the trainable parameter with this name, for [`Tape::parameter`](crate::Tape::parameter) and the ops
+    /// that take a [`Param`](super::Param).
+    pub fn trainable(&self, name: &str) -> Option<Trainable> {
+        let index = self.entries.iter().position(|entry| entry.name == name)?;
+        let Entry { shape, mask, .. } = &self.entries[index];
+        Some(Trainable { arena: self.id, entry: index, shape: Arc::clone(shape), mask: Arc::clone(mask) })
+    }
+
+    /// The names of the frozen tensors that were registered with one, in the order of registration.
+    pub fn frozen(&self) -> &[String] {
+        &self.frozen
+    }
+
     /// The number of trainable values.
     pub fn len(&self) -> usize {
         self.len
@@ -78,39 +105,47 @@ impl<D: Device> Arena<D> {
 
     /// The row of the table of a parameter.
     ///
-    /// # Panics
-    /// If the parameter belongs to another arena.
-    pub fn entry(&self, trainable: &Trainable) -> &Entry {
-        assert_eq!(trainable.arena, self.id, "a parameter of shape {:?} of another arena", trainable.shape);
-        &self.entries[trainable.entry]
+    /// # Errors
+    /// [`Error::Foreign`] if the parameter belongs to another arena.
+    pub fn entry(&self, trainable: &Trainable) -> Result<&Entry> {
+        if trainable.arena != self.id {
+            let what = format!("a parameter of shape {:?}", trainable.shape);
+            return Err(Error::foreign("arena", what, "arena"));
+        }
+        Ok(&self.entries[trainable.entry])
     }
 
     /// The current value of the whole tensor of a parameter.
     ///
-    /// # Panics
-    /// If the parameter belongs to another arena, or it has a partial mask and was registered as a weight.
-    pub fn value(&self, trainable: &Trainable) -> Slice<'_, D> {
-        let entry = self.entry(trainable);
-        match &self.partial[trainable.entry] {
+    /// # Errors
+    /// [`Error::Foreign`] if the parameter belongs to another arena; [`Error::Invalid`] if it has a partial mask and
+    /// was registered as a weight, of which only the laid-out form exists.
+    pub fn value(&self, trainable: &Trainable) -> Result<Slice<'_, D>> {
+        let entry = self.entry(trainable)?;
+        Ok(match &self.partial[trainable.entry] {
             None => Slice::new(&self.values, entry.offset, entry.len),
-            Some(partial) => {
-                let working = partial.working.as_ref();
-                let working = working.unwrap_or_else(|| panic!("{} exists as a laid-out weight only", entry.name));
-                Slice::new(working, 0, entry.shape.iter().product())
+            Some(Partial { working: Some(working), .. }) => Slice::new(working, 0, entry.shape.iter().product()),
+            Some(Partial { working: None, .. }) => {
+                let reason = format!(
+                    "{} was registered as a weight and exists in the layout of its products only; register a tensor \
+                     that other ops read with `train` and tie the weight to it (`WeightPart::Tied`)",
+                    entry.name
+                );
+                return Err(Error::invalid("arena", reason));
             }
-        }
+        })
     }
 
     /// A weight in the layout of its products.
     ///
-    /// # Panics
-    /// If the weight belongs to another arena.
-    pub fn matrix<'a>(&'a self, weight: &'a Weight<D>) -> &'a D::Matrix {
+    /// # Errors
+    /// [`Error::Foreign`] if the weight belongs to another arena.
+    pub fn matrix<'a>(&'a self, weight: &'a Weight<D>) -> Result<&'a D::Matrix> {
         match weight {
-            Weight::Frozen(weight) => weight.matrix(),
-            Weight::Trainable(weight) => {
-                assert_eq!(weight.arena, self.id, "a weight {:?} of another arena", weight.parts);
-                &self.matrices[weight.index].matrix
+            Weight::Frozen(weight) => Ok(weight.matrix()),
+            Weight::Trainable(trainable) if trainable.arena == self.id => Ok(&self.matrices[trainable.index].matrix),
+            Weight::Trainable(_) => {
+                Err(Error::foreign("arena", format!("a weight of shape {:?}", weight.shape()), "arena"))
             }
         }
     }
@@ -167,7 +202,7 @@ impl<D: Device> Arena<D> {
     /// # Errors
     /// [`Error::Device`] if the device is out of memory.
     pub fn snapshot(&self) -> Result<Snapshot<D>> {
-        let mut snapshot = Snapshot { buffer: self.device.allocate(self.len)?, len: self.len };
+        let mut snapshot = Snapshot { arena: self.id, buffer: self.device.allocate(self.len)?, len: self.len };
         self.save(&mut snapshot)?;
         Ok(snapshot)
     }
@@ -175,9 +210,9 @@ impl<D: Device> Arena<D> {
     /// Overwrites a snapshot with the current values.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the snapshot has another length than the arena; [`Error::Device`] if the device fails.
+    /// [`Error::Foreign`] if the snapshot belongs to another arena; [`Error::Device`] if the device fails.
     pub fn save(&self, to: &mut Snapshot<D>) -> Result<()> {
-        to.check(self.len)?;
+        self.check_snapshot(to)?;
         self.device.copy(Slice::new(&self.values, 0, self.len), SliceMut::new(&mut to.buffer, 0, self.len))
     }
 
@@ -186,7 +221,7 @@ impl<D: Device> Arena<D> {
     /// # Errors
     /// As for [`Arena::save`].
     pub fn restore(&mut self, from: &Snapshot<D>) -> Result<()> {
-        from.check(self.len)?;
+        self.check_snapshot(from)?;
         self.update(|device, to| device.copy(Slice::new(&from.buffer, 0, from.len), to))
     }
 
@@ -195,10 +230,14 @@ impl<D: Device> Arena<D> {
     /// # Errors
     /// As for [`Arena::save`].
     pub fn read_snapshot(&self, from: &Snapshot<D>) -> Result<Vec<f32>> {
-        from.check(self.len)?;
+        self.check_snapshot(from)?;
         let mut values = vec![0.0; self.len];
         self.device.read(Slice::new(&from.buffer, 0, from.len), &mut values)?;
         Ok(values)
+    }
+
+    fn check_snapshot(&self, snapshot: &Snapshot<D>) -> Result<()> {
+        if snapshot.arena == self.id { Ok(()) } else { Err(Error::foreign("arena", "the snapshot", "arena")) }
     }
 
     /// Makes a gradient of the arena's length, all zero.
@@ -212,28 +251,33 @@ impl<D: Device> Arena<D> {
     }
 
     /// Checks that a gradient belongs to this arena.
-    pub(crate) fn check_gradient(&self, gradient: &Gradient<D>) -> Result<()> {
-        if gradient.arena == self.id {
-            Ok(())
-        } else {
-            Err(Error::invalid("backward", "the gradient belongs to another arena"))
-        }
+    pub(crate) fn check_gradient(&self, op: &'static str, gradient: &Gradient<D>) -> Result<()> {
+        if gradient.arena == self.id { Ok(()) } else { Err(Error::foreign(op, "the gradient", "arena")) }
+    }
+
+    /// The number of the arena, which distinguishes it from all others of the process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// The indices of the trainable entries in the whole tensor; `None` if all are trainable.
-    pub(crate) fn indices(&self, trainable: &Trainable) -> Option<&D::Indices> {
-        self.entry(trainable);
-        self.partial[trainable.entry].as_ref().map(|partial| &partial.indices)
+    pub(crate) fn indices(&self, trainable: &Trainable) -> Result<Option<&D::Indices>> {
+        self.entry(trainable)?;
+        Ok(self.partial[trainable.entry].as_ref().map(|partial| &partial.indices))
     }
 
     /// Checks the gradient after one backward: that of every parameter has to be finite and not zero everywhere.
     ///
     /// If some op of a network cuts the path of the gradient, the parameters above the cut still train and the loss
-    /// still falls; this check finds the mistake before the training starts.
+    /// still falls; this check finds the mistake before the training starts. A gradient can also be zero for a reason:
+    /// if the last weight of a network begins at zero, as heads often do, nothing below it has a gradient in the first
+    /// step. Such a network is checked after its second step, or with a head that is drawn.
     ///
     /// # Errors
-    /// [`Error::NoGradient`] with the names of the parameters that fail the check.
+    /// [`Error::NoGradient`] with the names of the parameters that fail the check; [`Error::Foreign`] if the gradient
+    /// belongs to another arena.
     pub fn check_gradients_reach(&self, gradient: &Gradient<D>) -> Result<()> {
+        self.check_gradient("check_gradients_reach", gradient)?;
         let values = gradient.read(&self.device)?;
         let failing = |test: fn(&f32) -> bool, all: bool| -> Vec<String> {
             let fails = |entry: &&Entry| {
@@ -283,7 +327,7 @@ mod tests {
         let mut arena = builder.build().unwrap();
         arena.write(&[-1.0, -2.0, -3.0]).unwrap();
         let mut whole = [0.0; 6];
-        arena.device().read(arena.value(&param), &mut whole).unwrap();
+        arena.device().read(arena.value(&param).unwrap(), &mut whole).unwrap();
         assert_eq!(whole, [0.0, -1.0, 2.0, -2.0, 4.0, -3.0]);
     }
 
@@ -296,7 +340,7 @@ mod tests {
         arena.write(&[-1.0, -2.0, -3.0]).unwrap();
         arena.restore(&snapshot).unwrap();
         let mut whole = [0.0; 6];
-        arena.device().read(arena.value(&param), &mut whole).unwrap();
+        arena.device().read(arena.value(&param).unwrap(), &mut whole).unwrap();
         assert_eq!((arena.read().unwrap(), whole), (vec![1.0, 3.0, 5.0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
         arena.write(&[7.0, 8.0, 9.0]).unwrap();
         arena.save(&mut snapshot).unwrap();
@@ -307,15 +351,63 @@ mod tests {
         let mut builder = ArenaBuilder::new(Cpu::default());
         builder.add("b", tensor(&[2]), Mask::All).unwrap();
         let mut other = builder.build().unwrap();
-        assert!(matches!(other.restore(&snapshot), Err(Error::Shape { .. })));
+        assert!(matches!(other.restore(&snapshot), Err(Error::Foreign { .. })));
+    }
+
+    #[test]
+    fn what_belongs_to_another_arena_of_the_same_length_is_refused_and_changes_nothing() {
+        let arena = |name| {
+            let mut builder = ArenaBuilder::new(Cpu::default());
+            let param = builder.train(name, tensor(&[3, 2]), Mask::Columns(vec![1])).unwrap();
+            let weight = builder.weight("w", tensor(&[2, 2]), Mask::All).unwrap();
+            (builder.build().unwrap(), param, weight)
+        };
+        let ((mut mine, ..), (theirs, their_param, their_weight)) = (arena("a"), arena("b"));
+        let (before, snapshot, gradient) =
+            (mine.read().unwrap(), theirs.snapshot().unwrap(), theirs.gradient().unwrap());
+        let mut other = theirs.snapshot().unwrap();
+        for error in [
+            mine.restore(&snapshot).unwrap_err(),
+            mine.save(&mut other).unwrap_err(),
+            mine.read_snapshot(&snapshot).unwrap_err(),
+            mine.check_gradients_reach(&gradient).unwrap_err(),
+            mine.entry(&their_param).map(|_| ()).unwrap_err(),
+            mine.value(&their_param).map(|_| ()).unwrap_err(),
+            mine.matrix(&their_weight).map(|_| ()).unwrap_err(),
+            mine.gradient().unwrap().add(theirs.device(), &gradient).unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::Foreign { owner: "arena", .. }), "{error}");
+        }
+        assert_eq!(mine.read().unwrap(), before);
+        let message = mine.value(&their_param).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(message, "arena: a parameter of shape [3, 2] belongs to another arena");
+    }
+
+    #[test]
+    fn a_parameter_that_is_laid_out_only_is_refused_where_its_value_is_read() {
+        let mut builder = ArenaBuilder::new(Cpu::default());
+        let weight = builder.weight("w", tensor(&[2, 2]), Mask::Rows(vec![1])).unwrap();
+        let arena = builder.build().unwrap();
+        let (_, trainable) = weight.trainable().next().unwrap();
+        let message = arena.value(trainable).map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains("w was registered as a weight"), "{message}");
     }
 
     #[test]
     fn a_name_registered_twice_is_refused() {
         let mut builder = ArenaBuilder::new(Cpu::default());
         builder.add("b", tensor(&[2]), Mask::All).unwrap();
-        let message = builder.add("b", tensor(&[2]), Mask::All).unwrap_err().to_string();
-        assert!(message.contains("b is registered twice"), "{message}");
+        builder.add("frozen", tensor(&[2]), Mask::None).unwrap();
+        builder.weight("w", tensor(&[2, 2]), Mask::None).unwrap();
+        for (name, mask) in [("b", Mask::All), ("b", Mask::None), ("frozen", Mask::All), ("frozen", Mask::None)] {
+            let message = builder.add(name, tensor(&[2]), mask).unwrap_err().to_string();
+            assert_eq!(message, format!("arena: {name} is registered twice"));
+        }
+        for mask in [Mask::None, Mask::All] {
+            assert!(builder.weight("w", tensor(&[2, 2]), mask).is_err());
+        }
+        let arena = builder.build().unwrap();
+        assert_eq!(arena.frozen(), ["frozen", "w"]);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! [`ArenaBuilder`]: registers parameters and lays out weights before an arena is made.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
-    Arena, Entry, Frozen, FrozenMatrix, Mask, MatrixPart, Param, Trainable, TrainableMatrix, Weight, WeightPart,
+    Arena, Entry, Frozen, FrozenMatrix, Mask, MatrixPart, Param, Scope, Trainable, TrainableMatrix, Weight, WeightPart,
     arena::Partial,
     weight::{LaidOut, stack},
 };
@@ -23,6 +26,10 @@ pub struct ArenaBuilder<D: Device> {
     /// Whether an op reads the whole tensor of an entry, and not only a laid-out weight.
     is_read: Vec<bool>,
     matrices: Vec<LaidOut<D>>,
+    /// Every name, of trainable and of frozen tensors.
+    names: HashSet<String>,
+    /// The names of the frozen tensors, in the order of registration.
+    frozen: Vec<String>,
 }
 
 impl<D: Device> ArenaBuilder<D> {
@@ -36,23 +43,39 @@ impl<D: Device> ArenaBuilder<D> {
             tensors: Vec::new(),
             is_read: Vec::new(),
             matrices: Vec::new(),
+            names: HashSet::new(),
+            frozen: Vec::new(),
         }
     }
 
-    /// Registers a parameter: frozen if the mask is [`Mask::None`], otherwise trainable.
+    /// The device of the arena.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// A view of the builder that puts `prefix` and a dot before every name, such as those of a layer.
+    pub fn scope(&mut self, prefix: impl Into<String>) -> Scope<'_, D> {
+        Scope::new(self, prefix.into())
+    }
+
+    /// Registers a parameter that ops read as it is, such as a bias, a table of embeddings or the vectors of a
+    /// LayerNorm: frozen if the mask is [`Mask::None`], otherwise trainable. For the weight of a linear layer see
+    /// [`ArenaBuilder::weight`].
     ///
     /// # Errors
     /// [`Error::Invalid`] if the mask is invalid for the shape or the name is already registered; [`Error::Device`] if
     /// the device is out of memory.
     pub fn add(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Param<D>> {
         if mask == Mask::None {
-            self.freeze(&tensor).map(Param::Frozen)
+            let frozen = self.freeze(&tensor)?;
+            self.register_frozen(name.into())?;
+            Ok(Param::Frozen(frozen))
         } else {
             self.train(name, tensor, mask).map(Param::Trainable)
         }
     }
 
-    /// Copies a frozen tensor to the device.
+    /// Copies a frozen tensor to the device, without a name.
     ///
     /// # Errors
     /// [`Error::Device`] if the device is out of memory.
@@ -69,8 +92,8 @@ impl<D: Device> ArenaBuilder<D> {
         self.register(name.into(), tensor, mask, true)
     }
 
-    /// Registers the `[out, in]` weight of a linear layer, and lays it out for products of the device's precision. It
-    /// is frozen if the mask is [`Mask::None`].
+    /// Registers the `[out, in]` weight of a linear layer, and lays it out for products of the device's precision: the
+    /// one door for a weight, whatever its mask. It is frozen if the mask is [`Mask::None`].
     ///
     /// # Errors
     /// As for [`ArenaBuilder::weight_of`].
@@ -85,8 +108,8 @@ impl<D: Device> ArenaBuilder<D> {
     ///
     /// # Errors
     /// [`Error::Shape`] if a part is not a matrix, the parts differ in their columns, or there are no rows or columns;
-    /// [`Error::Invalid`] if a mask is invalid for its shape or a name is already registered; [`Error::Device`] if the
-    /// device is out of memory.
+    /// [`Error::Invalid`] if a mask is invalid for its shape or a name is already registered; [`Error::Foreign`] if a
+    /// tied parameter belongs to another builder; [`Error::Device`] if the device is out of memory.
     pub fn weight_of(&mut self, parts: Vec<WeightPart>, precision: Precision) -> Result<Weight<D>> {
         let shape = |part: &WeightPart| match part {
             WeightPart::New(_, tensor, _) => tensor.shape().to_vec(),
@@ -97,12 +120,18 @@ impl<D: Device> ArenaBuilder<D> {
         let (mut tensors, mut matrix_parts) = (Vec::new(), Vec::new());
         for (part, rows) in parts.into_iter().zip(rows) {
             let (tensor, trainable) = match part {
-                WeightPart::New(_, tensor, Mask::None) => (tensor, None),
+                WeightPart::New(name, tensor, Mask::None) => {
+                    self.register_frozen(name)?;
+                    (tensor, None)
+                }
                 WeightPart::New(name, tensor, mask) => {
                     (tensor.clone(), Some(self.register(name, tensor, mask, false)?))
                 }
                 WeightPart::Tied(trainable) => {
-                    assert_eq!(trainable.arena, self.id, "a parameter of another arena");
+                    if trainable.arena != self.id {
+                        let what = format!("the tied parameter of shape {:?}", trainable.shape);
+                        return Err(Error::foreign("arena", what, "arena"));
+                    }
                     (self.tensors[trainable.entry].clone(), Some(trainable))
                 }
             };
@@ -131,9 +160,7 @@ impl<D: Device> ArenaBuilder<D> {
         if mask == Mask::None || tensor.data().is_empty() {
             return Err(Error::invalid("arena", format!("{name}: no entry is trainable")));
         }
-        if self.entries.iter().any(|entry| entry.name == name) {
-            return Err(Error::invalid("arena", format!("{name} is registered twice")));
-        }
+        self.take_name(&name)?;
         let shape: Arc<[usize]> = tensor.shape().into();
         let mask = Arc::new(mask);
         let offset = self.entries.last().map_or(0, |entry| entry.offset + entry.len);
@@ -145,12 +172,25 @@ impl<D: Device> ArenaBuilder<D> {
         Ok(Trainable { arena: self.id, entry, shape, mask })
     }
 
+    fn register_frozen(&mut self, name: String) -> Result<()> {
+        self.take_name(&name)?;
+        self.frozen.push(name);
+        Ok(())
+    }
+
+    fn take_name(&mut self, name: &str) -> Result<()> {
+        match self.names.insert(name.to_owned()) {
+            true => Ok(()),
+            false => Err(Error::invalid("arena", format!("{name} is registered twice"))),
+        }
+    }
+
     /// Lays the registered parameters out in one buffer.
     ///
     /// # Errors
     /// [`Error::Device`] if the device is out of memory.
     pub fn build(self) -> Result<Arena<D>> {
-        let Self { device, id, entries, tensors, is_read, matrices } = self;
+        let Self { device, id, entries, tensors, is_read, matrices, frozen, .. } = self;
         let len = entries.last().map_or(0, |entry| entry.offset + entry.len);
         let mut values = Vec::with_capacity(len);
         let mut partial = Vec::with_capacity(entries.len());
@@ -171,6 +211,6 @@ impl<D: Device> ArenaBuilder<D> {
         }
         let mut buffer = device.allocate(len)?;
         device.write(&values, SliceMut::new(&mut buffer, 0, len))?;
-        Ok(Arena { device, id, entries, values: buffer, len, partial, matrices })
+        Ok(Arena { device, id, entries, frozen, values: buffer, len, partial, matrices })
     }
 }

@@ -5,6 +5,7 @@ mod builder;
 mod gradient;
 mod mask;
 mod param;
+mod scope;
 mod weight;
 
 pub use arena::{Arena, Entry};
@@ -13,4 +14,5 @@ pub use gradient::{Gradient, Snapshot};
 pub use mask::Mask;
 pub(crate) use mask::matrix;
 pub use param::{Frozen, FrozenMatrix, Param, Trainable};
+pub use scope::Scope;
 pub use weight::{MatrixPart, TrainableMatrix, Weight, WeightPart};

@@ -7,9 +7,12 @@
 //! Sixteen blocks of the generator, with a counter each, decide a group of 128 elements: half-word j of block l decides
 //! element `16 j + l`. A vector of sixteen counters thus yields eight vectors of sixteen elements without moving bits
 //! between lanes, and a GPU thread that generates one block decides eight elements that are sixteen apart.
+//!
+//! Elements are numbered over the whole batch. A pass over a part of one has a [`BatchOffset`], and numbers its own
+//! from there on.
 
 use crate::cpu::simd::{self, Isa, Kernel, Simd};
-use crate::rng::{philox, philox_lanes};
+use crate::rng::{BatchOffset, RowsOf, philox, philox_lanes};
 
 /// The seed of the dropout masks of one training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +23,17 @@ pub struct Seed {
     pub step: u32,
 }
 
-/// The dropout mask of one site of the network in one step.
+/// The dropout mask of one site of the network in one step; for a pass over a part of a batch, that part of the mask.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
     seed: Seed,
     site: u32,
     /// Elements whose 16 random bits are below this are dropped.
     threshold: u32,
+    /// Where the pass stands in its batch, what the site has rows of, and the number of elements of a row.
+    offset: BatchOffset,
+    rows: RowsOf,
+    row_elements: u64,
 }
 
 /// The number of blocks whose elements are interleaved.
@@ -42,7 +49,36 @@ impl Dropout {
     pub fn new(seed: Seed, site: u32, p: f32) -> Option<Self> {
         assert!((0.0..1.0).contains(&p), "a dropout probability of {p}");
         let threshold = (p * 65536.0).round() as u32;
-        (threshold > 0).then_some(Self { seed, site, threshold: threshold.min(65535) })
+        let threshold = (threshold > 0).then_some(threshold.min(65535))?;
+        let offset = BatchOffset::default();
+        Some(Self { seed, site, threshold, offset, rows: RowsOf::Tokens, row_elements: 0 })
+    }
+
+    /// The part of the mask that begins at `offset`, where the site has rows of this kind with `row_elements` elements
+    /// each. The number of its last element must not exceed 64 bits.
+    #[must_use]
+    pub fn in_batch(self, offset: BatchOffset, rows: RowsOf, row_elements: u64) -> Self {
+        Self { offset, rows, row_elements, ..self }
+    }
+
+    /// The number, in the mask of the batch, of the first element of this part.
+    pub fn first(&self) -> u64 {
+        self.offset.rows(self.rows) * self.row_elements
+    }
+
+    /// Where the pass stands in its batch.
+    pub fn offset(&self) -> BatchOffset {
+        self.offset
+    }
+
+    /// What the site has rows of.
+    pub fn rows(&self) -> RowsOf {
+        self.rows
+    }
+
+    /// The number of elements of a row.
+    pub fn row_elements(&self) -> u64 {
+        self.row_elements
     }
 
     /// The factor of the elements that are kept, `1 / (1 - p)`.
@@ -65,8 +101,9 @@ impl Dropout {
         self.threshold
     }
 
-    /// The factor of one element, 0 or [`scale`](Dropout::scale): the specification of the mask.
+    /// The factor of one element of this part, 0 or [`scale`](Dropout::scale): the specification of the mask.
     pub fn factor(&self, element: u64) -> f32 {
+        let element = self.first() + element;
         let (group, within) = (element / GROUP as u64, (element % GROUP as u64) as usize);
         let (lane, half_word) = (within % LANES, within / LANES);
         let block = group * LANES as u64 + lane as u64;
@@ -75,9 +112,9 @@ impl Dropout {
         if bits >= self.threshold { self.scale() } else { 0.0 }
     }
 
-    /// Writes the factors of the elements `first .. first + out.len()`, using the instruction set `isa`.
+    /// Writes the factors of the elements `first .. first + out.len()` of this part, using the instruction set `isa`.
     pub fn factors(&self, isa: Isa, first: u64, out: &mut [f32]) {
-        simd::dispatch(isa, Factors { dropout: *self, first, out });
+        simd::dispatch(isa, Factors { dropout: *self, first: self.first() + first, out });
     }
 
     #[inline(always)]
@@ -107,6 +144,7 @@ impl Dropout {
 
 struct Factors<'a> {
     dropout: Dropout,
+    /// The number of the first element in the mask of the batch.
     first: u64,
     out: &'a mut [f32],
 }
@@ -151,6 +189,27 @@ mod tests {
                 assert_eq!(part, expected, "{isa} from {first}");
             }
         }
+    }
+
+    #[test]
+    fn the_parts_of_a_mask_are_those_of_the_batch() {
+        let whole = Dropout::new(Seed { run: 5, step: 3 }, 2, 0.3).unwrap();
+        // Also beyond 32 bits of elements, of blocks, and of rows.
+        for (tokens, row_elements) in [(0, 7), (1, 1), (3, 37), (1 << 31, 64), (1 << 33, 1024), (3, 12 << 32)] {
+            let offset = BatchOffset { tokens, sequences: 1, outputs: 2 };
+            let part = whole.in_batch(offset, RowsOf::Tokens, row_elements);
+            assert_eq!(part.first(), tokens * row_elements);
+            let expected: Vec<f32> = (0..300).map(|i| whole.factor(part.first() + 5 + i)).collect();
+            assert_eq!((0..300).map(|i| part.factor(5 + i)).collect::<Vec<_>>(), expected);
+            for isa in Isa::supported() {
+                let mut found = vec![0.0; 300];
+                part.factors(isa, 5, &mut found);
+                assert_eq!(found, expected, "{isa} from row {tokens} of {row_elements}");
+            }
+        }
+        let offset = BatchOffset { tokens: 9, sequences: 1, outputs: 2 };
+        let firsts = [RowsOf::Tokens, RowsOf::Sequences, RowsOf::Outputs].map(|of| whole.in_batch(offset, of, 10));
+        assert_eq!(firsts.map(|part| part.first()), [90, 10, 20]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::Slot;
 use crate::{
-    Arena, DType, Device, Gradient, Param, Result, Trainable, Weight, Workspace,
+    Arena, DType, Device, Error, Gradient, Param, Result, Trainable, Weight, Workspace,
     backend::{Slice, SliceMut},
     memory::Scratch,
 };
@@ -18,6 +18,8 @@ pub struct Grads<'a, D: Device> {
     gradient: &'a mut Gradient<D>,
     tape: u64,
     slots: Vec<Option<Scratch<D>>>,
+    /// Whether a target of another backward pass was put.
+    strayed: bool,
 }
 
 /// The buffer for the gradient of one input of an op.
@@ -54,7 +56,7 @@ impl<'a, D: Device> Grads<'a, D> {
         tape: u64,
         slots: usize,
     ) -> Self {
-        Self { workspace, arena, gradient, tape, slots: (0..slots).map(|_| None).collect() }
+        Self { workspace, arena, gradient, tape, slots: (0..slots).map(|_| None).collect(), strayed: false }
     }
 
     /// The device that backward runs on.
@@ -65,7 +67,7 @@ impl<'a, D: Device> Grads<'a, D> {
     /// A buffer of `len` f32 with unspecified contents.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] if the device is out of memory.
+    /// [`Error::Device`] if the device is out of memory.
     pub fn scratch(&self, len: usize) -> Result<Scratch<D>> {
         self.workspace.scratch(len)
     }
@@ -73,7 +75,7 @@ impl<'a, D: Device> Grads<'a, D> {
     /// A buffer of `len` elements of type `dtype` with unspecified contents.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] if the device is out of memory.
+    /// [`Error::Device`] if the device is out of memory.
     pub fn scratch_of(&self, dtype: DType, len: usize) -> Result<Scratch<D>> {
         self.workspace.scratch_of(dtype, len)
     }
@@ -81,46 +83,61 @@ impl<'a, D: Device> Grads<'a, D> {
     /// A buffer of `len` elements for the gradient of a matrix, with the element type of the matrix.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] if the device is out of memory.
+    /// [`Error::Device`] if the device is out of memory.
     pub fn scratch_for(&self, slot: Slot, len: usize) -> Result<Scratch<D>> {
         self.workspace.scratch_of(slot.dtype, len)
     }
 
     /// The value of the whole tensor of a parameter, as in forward.
-    pub fn value<'b>(&self, param: &'b Param<D>) -> Slice<'b, D>
+    ///
+    /// # Errors
+    /// As for [`Arena::value`].
+    pub fn value<'b>(&self, param: &'b Param<D>) -> Result<Slice<'b, D>>
     where
         'a: 'b,
     {
         match param {
-            Param::Frozen(frozen) => frozen.slice(),
+            Param::Frozen(frozen) => Ok(frozen.slice()),
             Param::Trainable(trainable) => self.arena.value(trainable),
         }
     }
 
     /// A weight in the layout of its products, as in forward.
-    pub fn matrix<'b>(&self, weight: &'b Weight<D>) -> &'b D::Matrix
+    ///
+    /// # Errors
+    /// As for [`Arena::matrix`].
+    pub fn matrix<'b>(&self, weight: &'b Weight<D>) -> Result<&'b D::Matrix>
     where
         'a: 'b,
     {
         self.arena.matrix(weight)
     }
 
-    pub(super) fn take(&mut self, slot: Slot) -> Option<Scratch<D>> {
-        self.at(slot).take()
+    pub(super) fn take(&mut self, slot: Slot) -> Result<Option<Scratch<D>>> {
+        Ok(self.at(slot)?.take())
     }
 
     /// The gradient in a slot, if there is one yet.
-    fn at(&mut self, slot: Slot) -> &mut Option<Scratch<D>> {
-        assert_eq!(slot.tape, self.tape, "a matrix of another tape");
-        &mut self.slots[slot.index]
+    fn at(&mut self, slot: Slot) -> Result<&mut Option<Scratch<D>>> {
+        if slot.tape != self.tape {
+            return Err(Error::foreign("backward", format!("a matrix of {} elements", slot.len), "tape"));
+        }
+        Ok(&mut self.slots[slot.index])
+    }
+
+    /// Checks what an op has done that its calls could not return.
+    pub(super) fn finish_op(&mut self) -> Result<()> {
+        if self.strayed { Err(Error::foreign("backward", "a gradient that was put", "tape")) } else { Ok(()) }
     }
 
     /// The buffer for the gradient of an input of `len` elements, for an op that can either write it or add to it.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] if the device is out of memory.
+    /// [`Error::Foreign`] if the input belongs to another tape; [`Error::Shape`] if it does not have `len` elements;
+    /// [`Error::Device`] if the device is out of memory.
     pub fn target(&mut self, slot: Slot, len: usize) -> Result<Target<D>> {
-        Ok(match self.take(slot) {
+        check_len(slot, len)?;
+        Ok(match self.take(slot)? {
             Some(scratch) => Target { scratch, accumulate: true, slot },
             None => Target { scratch: self.workspace.scratch_of(slot.dtype, len)?, accumulate: false, slot },
         })
@@ -129,7 +146,7 @@ impl<'a, D: Device> Grads<'a, D> {
     /// A new buffer for the gradient of an input, for an op that can only write it; pass it to [`Grads::merge`].
     ///
     /// # Errors
-    /// [`crate::Error::Device`] if the device is out of memory.
+    /// [`Error::Device`] if the device is out of memory.
     pub fn fresh_target(&mut self, slot: Slot, len: usize) -> Result<Target<D>> {
         Ok(Target { scratch: self.scratch_for(slot, len)?, accumulate: false, slot })
     }
@@ -137,27 +154,29 @@ impl<'a, D: Device> Grads<'a, D> {
     /// Adds a written target to the gradient in its slot, if there is one.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] if the device fails.
+    /// As for [`Grads::add`].
     pub fn merge(&mut self, target: Target<D>) -> Result<()> {
         self.add(target.slot, target.scratch)
     }
 
-    /// Returns a written target to its slot.
+    /// Returns a written target to its slot. The target of another backward pass makes this one fail when the op is
+    /// done.
     pub fn put(&mut self, target: Target<D>) {
-        *self.at(target.slot) = Some(target.scratch);
+        match self.at(target.slot) {
+            Ok(place) => *place = Some(target.scratch),
+            Err(_) => self.strayed = true,
+        }
     }
 
     /// Adds a gradient to that of an input, or stores it if it is the first.
     ///
-    /// # Panics
-    /// If it does not have the size of the input.
-    ///
     /// # Errors
-    /// [`crate::Error::Device`] if the device fails.
+    /// [`Error::Shape`] if it does not have the size of the input; [`Error::Foreign`] if the input belongs to another
+    /// tape; [`Error::Device`] if the device fails.
     pub fn add(&mut self, slot: Slot, gradient: Scratch<D>) -> Result<()> {
-        assert_eq!(gradient.len(), slot.len, "elements of a matrix and of its gradient");
+        check_len(slot, gradient.len())?;
         let device = self.workspace.device();
-        match self.at(slot) {
+        match self.at(slot)? {
             Some(sum) => device.accumulate(gradient.as_ref(), sum.as_mut()),
             empty => {
                 *empty = Some(gradient);
@@ -167,8 +186,11 @@ impl<'a, D: Device> Grads<'a, D> {
     }
 
     /// The elements of a parameter in the arena's gradient, as many as its mask chooses. The op adds to them.
-    pub fn masked(&mut self, trainable: &Trainable) -> SliceMut<'_, D> {
-        self.gradient.entry_mut(self.arena.entry(trainable))
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] if the parameter belongs to another arena.
+    pub fn masked(&mut self, trainable: &Trainable) -> Result<SliceMut<'_, D>> {
+        Ok(self.gradient.entry_mut(self.arena.entry(trainable)?))
     }
 
     /// Calls `sum` to add the gradients of up to `N` vector parameters at once.
@@ -178,17 +200,23 @@ impl<'a, D: Device> Grads<'a, D> {
     /// arena's gradient. `sum` is also called if no parameter trains.
     ///
     /// # Errors
-    /// The error of `sum`; [`crate::Error::Device`] if the device is out of memory.
+    /// The error of `sum`; [`Error::Foreign`] if a parameter belongs to another arena; [`Error::Device`] if the device
+    /// is out of memory.
     pub fn column_sums<const N: usize>(
         &mut self,
         params: [Option<&Trainable>; N],
         sum: impl FnOnce(&D, ColumnSums<'_, D, N>) -> Result<()>,
     ) -> Result<()> {
         let device = self.workspace.device();
-        let at = params.map(|param| param.map(|trainable| self.arena.entry(trainable).offset));
+        let (mut at, mut is_whole) = ([None; N], true);
+        for (at, trainable) in at.iter_mut().zip(params) {
+            let Some(trainable) = trainable else { continue };
+            *at = Some(self.arena.entry(trainable)?.offset);
+            is_whole &= self.arena.indices(trainable)?.is_none();
+        }
         // A parameter that occurs twice has one position in the arena, but two in a buffer.
         let is_repeated = (1..N).any(|index| at[index].is_some() && at[..index].contains(&at[index]));
-        if !is_repeated && params.iter().flatten().all(|trainable| self.arena.indices(trainable).is_none()) {
+        if !is_repeated && is_whole {
             return sum(device, ColumnSums { buffer: self.gradient.slice_mut(), at });
         }
         let mut len = 0;
@@ -203,12 +231,17 @@ impl<'a, D: Device> Grads<'a, D> {
         sum(device, ColumnSums { buffer: dense.as_mut(), at })?;
         for (trainable, at) in params.iter().zip(at).filter_map(|(param, at)| param.zip(at)) {
             let from = Slice::new(dense.as_ref().buffer, at, trainable.shape().iter().product::<usize>());
-            let to = self.gradient.entry_mut(self.arena.entry(trainable));
-            match self.arena.indices(trainable) {
+            let to = self.gradient.entry_mut(self.arena.entry(trainable)?);
+            match self.arena.indices(trainable)? {
                 Some(indices) => device.gather_accumulate(from, indices, to)?,
                 None => device.accumulate(from, to)?,
             }
         }
         Ok(())
     }
+}
+
+/// Checks that the gradient of a matrix has its number of elements.
+fn check_len(slot: Slot, len: usize) -> Result<()> {
+    if slot.len == len { Ok(()) } else { Err(Error::shape("backward", "the gradient", &[slot.len], &[len])) }
 }

@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use grads::{ColumnSums, Grads, Target};
 
 use crate::{
-    Arena, DType, Device, Error, Gradient, Param, Result, Seed, Tensor, Trainable, Workspace, backend::Slice,
-    memory::Scratch, rng::Dropout,
+    Arena, DType, Device, Error, Gradient, Param, Result, Seed, Tensor, Trainable, Workspace,
+    backend::Slice,
+    memory::Scratch,
+    rng::{BatchOffset, Dropout, RowsOf},
 };
 
 /// A handle to the gradient of a [`Var`] during backward.
@@ -36,6 +38,22 @@ impl<D: Device> Var<D> {
     /// The value of the matrix.
     pub fn tensor(&self) -> &Tensor<D> {
         &self.tensor
+    }
+
+    /// The element of a matrix `[1, 1]`, such as a loss; waits for it.
+    ///
+    /// # Errors
+    /// As for [`Tensor::item`].
+    pub fn item(&self) -> Result<f32> {
+        self.tensor.item()
+    }
+
+    /// Copies the elements to the host, row-major.
+    ///
+    /// # Errors
+    /// As for [`Tensor::to_vec`].
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        self.tensor.to_vec()
     }
 
     /// The number of rows: tokens or sequences.
@@ -130,6 +148,8 @@ pub struct Tape<'a, D: Device> {
     arena: &'a Arena<D>,
     /// `None` in inference.
     seed: Option<Seed>,
+    /// Where the pass stands in its batch.
+    offset: BatchOffset,
     nodes: Vec<Node<D>>,
     slots: usize,
     sites: u32,
@@ -149,7 +169,15 @@ impl<'a, D: Device> Tape<'a, D> {
     fn new(workspace: &'a Workspace<D>, arena: &'a Arena<D>, seed: Option<Seed>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         workspace.begin_pass();
-        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), workspace, arena, seed, nodes: Vec::new(), slots: 0, sites: 0 }
+        let (id, offset) = (NEXT.fetch_add(1, Ordering::Relaxed), BatchOffset::default());
+        Self { id, workspace, arena, seed, offset, nodes: Vec::new(), slots: 0, sites: 0 }
+    }
+
+    /// The pass as one over a part of a batch, which stands there: its dropout masks are those that a pass over the
+    /// whole batch draws for these rows. To be called before the first op.
+    #[must_use]
+    pub fn at(self, offset: BatchOffset) -> Self {
+        Self { offset, ..self }
     }
 
     /// The device that the ops run on.
@@ -167,10 +195,36 @@ impl<'a, D: Device> Tape<'a, D> {
         Var { tensor, rounded: None, slot: None }
     }
 
+    /// A matrix `[rows, cols]` with a copy of `values`, row-major, that depends on no trainable parameter: the input of
+    /// a network.
+    ///
+    /// # Errors
+    /// As for [`Workspace::matrix`].
+    pub fn input(&self, rows: usize, cols: usize, values: &[f32]) -> Result<Var<D>> {
+        Ok(self.constant(self.workspace.matrix(rows, cols, values)?))
+    }
+
+    /// Checks that a matrix is of this tape or depends on no trainable parameter. Every op of this crate does so; an op
+    /// of another crate need not, but then learns of the mistake in its backward.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] if the matrix belongs to another tape.
+    pub fn check(&self, op: &'static str, x: &Var<D>) -> Result<()> {
+        match x.slot {
+            Some(slot) if slot.tape != self.id => {
+                Err(Error::foreign(op, format!("a matrix of shape {:?}", x.tensor.shape()), "tape"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The current value of the whole tensor of a parameter.
-    pub fn value<'b>(&'b self, param: &'b Param<D>) -> Slice<'b, D> {
+    ///
+    /// # Errors
+    /// As for [`Arena::value`].
+    pub fn value<'b>(&'b self, param: &'b Param<D>) -> Result<Slice<'b, D>> {
         match param {
-            Param::Frozen(frozen) => frozen.slice(),
+            Param::Frozen(frozen) => Ok(frozen.slice()),
             Param::Trainable(trainable) => self.arena.value(trainable),
         }
     }
@@ -180,18 +234,24 @@ impl<'a, D: Device> Tape<'a, D> {
         self.seed.and(param.trainable())
     }
 
-    /// The mask of the next dropout site; `None` in inference and if `p` is zero. Sites are numbered in the order of
-    /// the calls, which is that of the network, so every run of the same network has the same masks.
+    /// The mask of the next dropout site, over `rows` rows of this kind with `row_elements` elements each; `None` in
+    /// inference and if `p` is zero. Sites are numbered in the order of the calls, which is that of the network, so
+    /// every run of the same network has the same masks.
     ///
     /// # Errors
-    /// [`Error::Invalid`] unless `0 <= p < 1`.
-    pub fn dropout_site(&mut self, p: f32) -> Result<Option<Dropout>> {
+    /// [`Error::Invalid`] unless `0 <= p < 1`, and if the number of an element in its batch exceeds 64 bits.
+    pub fn dropout_site(&mut self, p: f32, of: RowsOf, rows: usize, row_elements: u64) -> Result<Option<Dropout>> {
         if !(0.0..1.0).contains(&p) {
             return Err(Error::invalid("dropout", format!("the probability is {p}, expected a value in [0, 1)")));
         }
         let site = self.sites;
         self.sites += 1;
-        Ok(self.seed.and_then(|seed| Dropout::new(seed, site, p)))
+        let Some(dropout) = self.seed.and_then(|seed| Dropout::new(seed, site, p)) else { return Ok(None) };
+        let end = (u128::from(self.offset.rows(of)) + rows as u128) * u128::from(row_elements);
+        if end > 1 << 64 {
+            return Err(Error::invalid("dropout", "the elements of the batch exceed what 64 bits count"));
+        }
+        Ok(Some(dropout.in_batch(self.offset, of, row_elements)))
     }
 
     /// The arena of the trainable parameters.
@@ -241,6 +301,18 @@ impl<'a, D: Device> Tape<'a, D> {
     /// [`Error::Shape`] if `loss` is not `[1, 1]`; [`Error::Invalid`] if it depends on no trainable parameter; the
     /// error of an op's backward, with the name of the op.
     pub fn backward(self, loss: &Var<D>, gradient: &mut Gradient<D>) -> Result<()> {
+        self.backward_scaled(loss, 1.0, gradient)
+    }
+
+    /// As [`Tape::backward`], of `factor` times the loss: with a factor of the micro-batch's share of the rows, the
+    /// gradients of micro-batches add up to that of the whole batch.
+    ///
+    /// # Errors
+    /// As for [`Tape::backward`]; [`Error::Invalid`] if the factor is not finite.
+    pub fn backward_scaled(self, loss: &Var<D>, factor: f32, gradient: &mut Gradient<D>) -> Result<()> {
+        if !factor.is_finite() {
+            return Err(Error::invalid("backward", format!("the factor is {factor}, expected a finite number")));
+        }
         if loss.tensor.shape() != [1, 1] {
             return Err(Error::shape("backward", "the loss", &[1, 1], &loss.tensor.shape()));
         }
@@ -248,16 +320,16 @@ impl<'a, D: Device> Tape<'a, D> {
             return Err(Error::invalid("backward", "the loss is bfloat16, expected f32"));
         }
         let mut dy = self.scratch(1)?;
-        self.device().fill(1.0, dy.as_mut())?;
+        self.device().fill(factor, dy.as_mut())?;
         self.backward_from(loss, dy, gradient)
     }
 
     /// As [`Tape::backward`], from any matrix `y` and the gradient `dy` of a loss with respect to it.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `dy` does not have the size of y; [`Error::Invalid`] if it does not have its element type, y
-    /// depends on no trainable parameter, or y or `gradient` belongs to another tape or arena; the error of an op's
-    /// backward, with the name of the op.
+    /// [`Error::Shape`] if `dy` does not have the size of y; [`Error::Invalid`] if it does not have its element type,
+    /// or y depends on no trainable parameter; [`Error::Foreign`] if y or `gradient` belongs to another tape or arena;
+    /// the error of an op's backward, with the name of the op.
     pub fn backward_from(self, y: &Var<D>, dy: Scratch<D>, gradient: &mut Gradient<D>) -> Result<()> {
         if dy.len() != y.rows() * y.cols() {
             return Err(Error::shape("backward", "the gradient", &y.tensor.shape(), &[dy.len()]));
@@ -269,17 +341,18 @@ impl<'a, D: Device> Tape<'a, D> {
             ));
         }
         let slot = y.slot.ok_or_else(|| Error::invalid("backward", "the loss depends on no trainable parameter"))?;
-        self.arena.check_gradient(gradient)?;
+        self.arena.check_gradient("backward", gradient)?;
         if slot.tape != self.id {
-            return Err(Error::invalid("backward", "the loss belongs to another tape"));
+            return Err(Error::foreign("backward", "the loss", "tape"));
         }
         let mut grads = Grads::new(self.workspace, self.arena, gradient, self.id, self.slots);
         grads.add(slot, dy)?;
         for node in self.nodes.into_iter().rev() {
             // An op whose output did not reach the loss has no gradient and is skipped.
-            if let Some(dy) = grads.take(node.output) {
+            if let Some(dy) = grads.take(node.output)? {
                 let name = node.op.name();
-                node.op.backward(dy, &mut grads).map_err(|error| error.in_backward(name))?;
+                let run = node.op.backward(dy, &mut grads).and_then(|()| grads.finish_op());
+                run.map_err(|error| error.in_backward(name))?;
             }
         }
         Ok(())

@@ -3,18 +3,26 @@
 // The masks of bitfit-core/src/rng/dropout.rs. Philox-4x32-10 (Salmon et al., SC 2011); a block of 128 bits decides
 // eight elements: of block l of a group of sixteen, half-word j decides element 16 j + l of the group's 128.
 
-// A kernel's parameters for one site, as `Arguments::dropout` hands them over, and the site itself. The number of the
-// training step is in memory, so that the arguments are the same in every step; it is not read without dropout.
-#define DROPOUT_PARAMETERS u32 key_low, u32 key_high, const u32 *draw_step, u32 site, u32 threshold, float kept_scale
-#define DROPOUT_SITE \
-    Dropout { key_low, key_high, threshold ? *draw_step : 0, site, threshold, kept_scale }
+// A kernel's parameters for one site, as `Arguments::dropout` hands them over, and the site itself. The numbers of the
+// pass are in memory, so that the arguments are the same in every step and every part of a batch: that of the training
+// step, then those of the rows of each kind that the batch has before this part. They are not read without dropout.
+#define DROPOUT_PARAMETERS \
+    u32 key_low, u32 key_high, const u64 *pass, u32 rows_of, u64 row_elements, u32 site, u32 threshold, float kept_scale
+#define DROPOUT_SITE                                                                \
+    Dropout {                                                                       \
+        key_low, key_high, threshold ? (u32)pass[0] : 0, site, threshold, kept_scale, \
+            threshold ? pass[1 + rows_of] * row_elements : 0                          \
+    }
 
+// Elements are numbered over the whole batch.
 struct Dropout {
     u32 key_low, key_high, step, site;
     // Elements whose 16 bits are below it are dropped; 0 without dropout.
     u32 threshold;
     // The factor of the other elements.
     float scale;
+    // The number of the first element of this pass.
+    u64 first;
 };
 
 struct Draw {

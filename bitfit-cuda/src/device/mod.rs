@@ -2,7 +2,7 @@
 
 mod lists;
 mod matrix;
-mod step;
+mod pass;
 pub(crate) mod transfer;
 
 use std::{fmt, sync::Arc};
@@ -40,7 +40,7 @@ struct Shared {
     products: Products,
     lists: lists::Lists,
     staging: Staging,
-    step: step::Step,
+    pass: pass::Pass,
 }
 
 impl Drop for Shared {
@@ -96,7 +96,7 @@ impl Cuda {
                 lists: lists::Lists::default(),
                 heap,
                 staging: Staging::new(Arc::clone(&context)),
-                step: step::Step::default(),
+                pass: pass::Pass::default(),
                 context,
                 queue,
             }),

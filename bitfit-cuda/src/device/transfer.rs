@@ -66,6 +66,7 @@ impl Device for Cuda {
         if from.len == 0 {
             return Ok(());
         }
+        self.check_buffer("read", from.buffer)?;
         if from.dtype == DType::Bf16 {
             let mut wide = self.temporary(DType::F32, from.len)?;
             self.copy(from, wide.as_mut())?;
@@ -158,6 +159,7 @@ fn same_length(from: &Slice<'_, Cuda>, to: &SliceMut<'_, Cuda>) -> (usize, Shape
 impl Cuda {
     /// Queues a copy of words from the host.
     pub(super) fn stage(&self, data: &[u32], to: &mut Buffer, offset: usize) -> Result<()> {
+        self.check_buffer("write", to)?;
         self.shared.staging.copy(self.work(), data, to, offset).map_err(|error| self.error(error))
     }
 

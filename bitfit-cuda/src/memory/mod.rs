@@ -34,6 +34,11 @@ impl Buffer {
         self.words
     }
 
+    /// The heap that the buffer is of, as a number that distinguishes it from those of other devices.
+    pub(crate) fn heap_id(&self) -> usize {
+        Arc::as_ptr(&self.heap).addr()
+    }
+
     /// The address of the first element of a slice.
     ///
     /// # Panics
@@ -93,6 +98,11 @@ impl Indices {
     /// The number of indices.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// As [`Buffer::heap_id`].
+    pub(crate) fn heap_id(&self) -> usize {
+        self.buffer.heap_id()
     }
 
     /// The address of the first index.

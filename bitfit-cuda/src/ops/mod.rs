@@ -19,7 +19,9 @@ mod normalize;
 mod pair_features;
 mod sequence_cross_entropy;
 mod sequence_mean;
+mod sgd;
 mod softmax;
+mod sum;
 mod weighted_cross_entropy;
 
 use crate::{device::transfer, launch::Source, products, sums};
@@ -50,6 +52,8 @@ pub(crate) static SOURCES: &[&Source] = &[
     &pair_features::SOURCE,
     &sequence_cross_entropy::SOURCE,
     &sequence_mean::SOURCE,
+    &sgd::SOURCE,
     &softmax::SOURCE,
+    &sum::SOURCE,
     &weighted_cross_entropy::SOURCE,
 ];

@@ -157,7 +157,8 @@ impl Cuda {
     /// Queues a product.
     ///
     /// # Errors
-    /// [`bitfit_core::Error::Device`] if cuBLASLt or the driver fails.
+    /// [`bitfit_core::Error::Device`] if cuBLASLt or the driver fails; [`bitfit_core::Error::Foreign`] if a matrix
+    /// belongs to another device.
     ///
     /// # Panics
     /// If the slices do not have the elements of the shape, or the factors have different types.
@@ -172,6 +173,9 @@ impl Cuda {
             return if accumulate { Ok(()) } else { bitfit_core::Device::fill(self, 0.0, c) };
         }
         let windows = [a.data, b.data, c.as_slice()];
+        for window in windows {
+            self.check_buffer("product", window.buffer)?;
+        }
         let key = Key {
             m,
             k,

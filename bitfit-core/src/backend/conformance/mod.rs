@@ -79,7 +79,9 @@ pub fn checks<D: Backend>() -> Vec<Check<D>> {
         ops::parameter::conformance::checks(),
         ops::sequence_cross_entropy::conformance::checks(),
         ops::sequence_mean::conformance::checks(),
+        ops::sgd::conformance::checks(),
         ops::softmax::conformance::checks(),
+        ops::sum::conformance::checks(),
         ops::weighted_cross_entropy::conformance::checks(),
         ops::cast::conformance::checks(),
     ]

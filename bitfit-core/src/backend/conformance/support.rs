@@ -6,8 +6,8 @@ use half::bf16;
 #[cfg(test)]
 use super::{Check, run_checks};
 use crate::{
-    Arena, ArenaBuilder, Backend, DType, Device, HostTensor, Mask, Precision, Result, Seed, Tape, Tensor, Var,
-    Workspace,
+    Arena, ArenaBuilder, Backend, BatchOffset, DType, Device, HostTensor, Mask, Precision, Result, Seed, Tape, Tensor,
+    Var, Workspace,
     memory::Scratch,
     tape::{Backward, Grads, Slot},
 };
@@ -72,7 +72,7 @@ pub(crate) fn stored<D: Backend>(tape: &mut Tape<'_, D>, dtype: DType, x: &Var<D
     }
     let mut y = tape.scratch_of(dtype, x.rows() * x.cols())?;
     tape.device().copy(x.slice(), y.as_mut())?;
-    let y = Tensor::new(y, x.rows(), x.cols());
+    let y = Tensor::new(y, x.rows(), x.cols())?;
     Ok(match x.slot() {
         Some(x) => tape.record(y, Store { x }),
         None => tape.constant(y),
@@ -198,6 +198,18 @@ pub(crate) fn train<D: Backend, const N: usize>(
     inputs: [([usize; 2], &[f32]); N],
     network: impl FnOnce(&mut Tape<'_, D>, [&Var<D>; N]) -> Result<Var<D>>,
 ) -> Outcome<N> {
+    train_at(device, BatchOffset::default(), None, inputs, network)
+}
+
+/// As [`train`], as a pass over a part of a batch that stands at `offset`, with `dy` as the gradient of its output if
+/// it is given.
+pub(crate) fn train_at<D: Backend, const N: usize>(
+    device: &D,
+    offset: BatchOffset,
+    dy: Option<&[f32]>,
+    inputs: [([usize; 2], &[f32]); N],
+    network: impl FnOnce(&mut Tape<'_, D>, [&Var<D>; N]) -> Result<Var<D>>,
+) -> Outcome<N> {
     let workspace = Workspace::new(device.clone());
     let mut builder = ArenaBuilder::new(device.clone());
     let mut index = 0;
@@ -206,7 +218,7 @@ pub(crate) fn train<D: Backend, const N: usize>(
         builder.train(index.to_string(), HostTensor::new(shape, data.to_vec()).unwrap(), Mask::All).unwrap()
     });
     let arena = builder.build().unwrap();
-    let mut tape = Tape::train(&workspace, &arena, SEED);
+    let mut tape = Tape::train(&workspace, &arena, SEED).at(offset);
     let vars = params.map(|param| tape.parameter(&param).unwrap());
     // Fills the free buffers with NaN, so that an op that does not write all of its output is detected.
     let dirty = || {
@@ -218,7 +230,7 @@ pub(crate) fn train<D: Backend, const N: usize>(
     dirty();
     let y = network(&mut tape, vars.each_ref()).unwrap();
     dirty();
-    let dy = rounded(y.dtype(), &random(77, y.rows() * y.cols()));
+    let dy = dy.map_or_else(|| rounded(y.dtype(), &random(77, y.rows() * y.cols())), <[f32]>::to_vec);
     let gradient = backward_from(tape, &y, &dy, &arena, &workspace);
     let mut entries = arena.entries().iter();
     let gradients = inputs.map(|_| gradient[entries.next().unwrap().range()].to_vec());

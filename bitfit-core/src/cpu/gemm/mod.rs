@@ -9,18 +9,6 @@
 //! `driver` has the loop nest, `kernel` the micro-kernels, `pack` the layout of the right operand. An element of a
 //! product is the sum of its terms in an order that depends only on k and the instruction set: results are
 //! bit-identical for any number of threads, and a row's result does not depend on the other rows.
-//!
-//! ```
-//! use bitfit_core::cpu::{Isa, gemm};
-//!
-//! // A [2, 3] weight and two tokens.
-//! let weight = [1.0, 0.0, 2.0, 0.0, 1.0, 1.0];
-//! let packed = gemm::PackedWeight::new(Isa::selected(), &[&weight], 2, 3);
-//! let x = [1.0, 2.0, 3.0, 0.0, 1.0, 0.0];
-//! let mut y = [0.0; 4];
-//! gemm::forward(Isa::selected(), &x, &packed, &mut y, false, &gemm::Bias(&[0.5, 0.0]));
-//! assert_eq!(y, [7.5, 5.0, 0.5, 1.0]);
-//! ```
 
 mod block;
 mod driver;
@@ -40,7 +28,7 @@ pub use int8::{Int8Weight, QuantizedRows};
 pub use kernel::{Operand, Pair};
 pub use pack::{transpose, transpose_block};
 pub use view::{MatMut, MatRef};
-pub use weights::{PackedWeight, forward, forward_view, input_gradient, input_gradient_view};
+pub use weights::{PackedWeight, forward, input_gradient};
 
 #[cfg(test)]
 mod tests;

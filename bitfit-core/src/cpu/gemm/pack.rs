@@ -175,11 +175,6 @@ impl Panels {
         }
     }
 
-    /// The size of the panels in bytes.
-    pub fn bytes(&self) -> usize {
-        size_of_val(self.lines.as_slice())
-    }
-
     /// The shape `[k, n]`, with k in steps.
     pub fn shape(&self) -> [usize; 2] {
         [self.steps, self.n]

@@ -5,7 +5,39 @@ use std::sync::Mutex;
 use half::bf16;
 
 use super::*;
-use crate::cpu::simd::{self, Isa};
+use crate::cpu::{
+    Float,
+    simd::{self, Isa},
+};
+
+/// `y = x · Wᵀ`, or `y += x · Wᵀ` if `accumulate`; x `[T, in]` and y `[T, out]`, contiguous.
+fn forward<T: Float>(
+    isa: Isa,
+    x: &[T],
+    w: &PackedWeight<T>,
+    y: &mut [f32],
+    accumulate: bool,
+    epilogue: &impl Epilogue,
+) {
+    super::forward(isa, MatRef::new(x, w.in_features()), w, output(y, w.out_features(), accumulate), epilogue);
+}
+
+/// `dx = dy · W`, or `dx += dy · W` if `accumulate`; dy `[T, out]` and dx `[T, in]`, contiguous.
+fn input_gradient<T: Float>(
+    isa: Isa,
+    dy: &[T],
+    w: &PackedWeight<T>,
+    dx: &mut [f32],
+    accumulate: bool,
+    epilogue: &impl Epilogue,
+) {
+    super::input_gradient(isa, MatRef::new(dy, w.out_features()), w, output(dx, w.in_features(), accumulate), epilogue);
+}
+
+fn output(y: &mut [f32], cols: usize, accumulate: bool) -> Output<'_> {
+    let y = MatMut::new(y, cols);
+    if accumulate { Output::Accumulate(y) } else { Output::Write(y) }
+}
 
 /// Pseudorandom values in -1..1.
 fn values(n: usize, seed: u64) -> Vec<f32> {
@@ -100,7 +132,7 @@ fn products_may_have_no_rows_no_inputs_or_no_outputs() {
         let mut y = [7.0; 4];
         let empty: MatRef<'_> = MatRef::strided(&[], [2, 0], [0, 1]);
         let none = PackedWeight::new(isa, &[], 0, 0);
-        forward_view(isa, empty, &none, Output::Write(MatMut::strided(&mut y, [2, 0], 2)), &NoEpilogue);
+        super::forward(isa, empty, &none, Output::Write(MatMut::strided(&mut y, [2, 0], 2)), &NoEpilogue);
         assert_eq!(y, [7.0; 4]);
         gemm(isa, 1.0, empty, MatRef::strided(&[], [0, 2], [2, 1]), Output::Write(MatMut::new(&mut y, 2)));
         assert_eq!(y, [0.0; 4]);
@@ -117,7 +149,7 @@ fn strides_are_kept_and_nothing_outside_is_written() {
         let packed = PackedWeight::new(isa, &[&w], n, k);
         let mut y = vec![f32::NAN; m * 60];
         let views = MatRef::strided(&x[5..], [m, k], [50, 1]);
-        forward_view(isa, views, &packed, Output::Write(MatMut::strided(&mut y[3..], [m, n], 60)), &NoEpilogue);
+        super::forward(isa, views, &packed, Output::Write(MatMut::strided(&mut y[3..], [m, n], 60)), &NoEpilogue);
         let inside: Vec<f32> = y.chunks_exact(60).flat_map(|row| &row[3..3 + n]).copied().collect();
         assert_close(&inside, want.iter().copied(), k, isa.name());
         assert_eq!(y.iter().filter(|v| v.is_nan()).count(), m * (60 - n), "{isa}");
@@ -126,7 +158,7 @@ fn strides_are_kept_and_nothing_outside_is_written() {
         let columns = transpose(&dense, m, k);
         let mut y = vec![0.0; m * n];
         let views = MatRef::strided(&columns, [m, k], [1, m]);
-        forward_view(isa, views, &packed, Output::Write(MatMut::new(&mut y, n)), &NoEpilogue);
+        super::forward(isa, views, &packed, Output::Write(MatMut::new(&mut y, n)), &NoEpilogue);
         assert_close(&y, want.iter().copied(), k, isa.name());
     }
 }
@@ -294,7 +326,7 @@ fn a_bfloat16_row_has_the_same_sums_wherever_it_lies() {
             let product = |x: &[bf16], rows: usize, start: &[f32]| {
                 let mut y = start.to_vec();
                 let x = MatRef::strided(x, [rows, k], [stride, 1]);
-                forward_view(isa, x, &packed, Output::Accumulate(MatMut::new(&mut y, n)), &NoEpilogue);
+                super::forward(isa, x, &packed, Output::Accumulate(MatMut::new(&mut y, n)), &NoEpilogue);
                 y
             };
             // At the beginning of a cache line, and one element after it.
@@ -327,14 +359,14 @@ fn strides_of_empty_and_single_rows_are_not_used() {
         for stride in [0, 1, k, 1 << 40, 1 << 62, 1 << 63, usize::MAX] {
             let mut y = vec![f32::NAN; n];
             let view = MatRef::strided(x, [1, k], [stride, 1]);
-            forward_view(isa, view, &packed, Output::Write(MatMut::new(&mut y, n)), &NoEpilogue);
+            super::forward(isa, view, &packed, Output::Write(MatMut::new(&mut y, n)), &NoEpilogue);
             assert_close(&y, want.iter().copied(), k, &format!("{isa}, {stride}"));
         }
         // Rows without elements.
         let none = PackedWeight::<bf16>::new(isa, &[], 2, 0);
         let mut y = [7.0; 40];
         let view = MatRef::strided(&x[..0], [20, 0], [32, 1]);
-        forward_view(isa, view, &none, Output::Write(MatMut::new(&mut y, 2)), &NoEpilogue);
+        super::forward(isa, view, &none, Output::Write(MatMut::new(&mut y, 2)), &NoEpilogue);
         assert_eq!(y, [0.0; 40], "{isa}");
     }
 }
@@ -384,12 +416,12 @@ fn a_bfloat16_chain_stores_only_rounded_results() {
 
         let (mut y16, mut slope16) = (vec![bf16::ZERO; m * n], vec![bf16::ZERO; m * n]);
         let epilogue = StoreBf16::new(BiasGelu::new(&bias, Some(&mut slope16)), MatMut::new(&mut y16, n));
-        forward_view(isa, MatRef::new(&x, k), &packed, Output::Discard, &epilogue);
+        super::forward(isa, MatRef::new(&x, k), &packed, Output::Discard, &epilogue);
         assert_eq!((&y16, &slope16), (&narrow(&y), &narrow(&slope)), "{isa}");
 
         let mut dz = vec![bf16::ZERO; m * n];
         let epilogue = StoreBf16::new(MulColumnSum::new(&slope16, n), MatMut::new(&mut dz, n));
-        forward_view(isa, MatRef::new(&x, k), &packed, Output::Discard, &epilogue);
+        super::forward(isa, MatRef::new(&x, k), &packed, Output::Discard, &epilogue);
         let mut sums = vec![0.0; n];
         epilogue.into_first().add_to(&mut sums);
         let epilogue = MulColumnSum::new(&slope16, n);
@@ -416,7 +448,7 @@ fn an_epilogue_sees_every_element_once() {
         let (x, w) = (values(m * k, 1), values(n * k, 2));
         for isa in Isa::supported() {
             let (packed, cover) = (PackedWeight::new(isa, &[&w], n, k), Cover::default());
-            forward_view(isa, MatRef::new(&x, k), &packed, Output::Discard, &cover);
+            super::forward(isa, MatRef::new(&x, k), &packed, Output::Discard, &cover);
             let mut seen = vec![0; m * n];
             for (rows, cols) in cover.0.into_inner().unwrap() {
                 rows.for_each(|i| cols.clone().for_each(|j| seen[i * n + j] += 1));

@@ -156,10 +156,11 @@ impl<'a, T> MatMut<'a, T> {
         Self { data: data.as_mut_ptr(), rows, cols, row_stride: cols, borrow: PhantomData }
     }
 
-    /// A view of rows that are `row_stride` apart.
+    /// A view of rows that are `row_stride` apart, which only tests need.
     ///
     /// # Panics
     /// If rows overlap or the last one ends past the end of `data`.
+    #[cfg(test)]
     pub fn strided(data: &'a mut [T], [rows, cols]: [usize; 2], row_stride: usize) -> Self {
         assert!(
             rows == 0

@@ -11,7 +11,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::{
-    Epilogue, MatMut, MatRef, Output,
+    Epilogue, MatRef, Output,
     driver::{PanelProduct, RightOperand},
     kernel::Kernels,
     pack::Panels,
@@ -123,11 +123,6 @@ impl<T: Float> PackedWeight<T> {
         self.in_features
     }
 
-    /// The size of the panels in bytes.
-    pub fn bytes(&self) -> usize {
-        self.forward.bytes() + self.backward.as_ref().map_or(0, Panels::bytes)
-    }
-
     /// Calls `product` with the panels for `dy · W`.
     fn with_backward_panels(&self, product: impl FnOnce(&Panels)) {
         if let Some(panels) = &self.backward {
@@ -157,62 +152,21 @@ impl<T> fmt::Debug for PackedWeight<T> {
     }
 }
 
-/// `y = x · Wᵀ`, or `y += x · Wᵀ` if `accumulate`; x `[T, in]` and y `[T, out]`, contiguous.
+/// `x · Wᵀ`; x `[T, in]`, the result `[T, out]`.
 ///
 /// # Panics
-/// If a slice does not have its shape, or the weight was packed for another instruction set.
-pub fn forward<T: Float>(
-    isa: Isa,
-    x: &[T],
-    w: &PackedWeight<T>,
-    y: &mut [f32],
-    accumulate: bool,
-    epilogue: &impl Epilogue,
-) {
-    forward_view(isa, MatRef::new(x, w.in_features), w, output(y, w.out_features, accumulate), epilogue);
-}
-
-/// `dx = dy · W`, or `dx += dy · W` if `accumulate`; dy `[T, out]` and dx `[T, in]`, contiguous.
-///
-/// # Panics
-/// As for [`forward`].
-pub fn input_gradient<T: Float>(
-    isa: Isa,
-    dy: &[T],
-    w: &PackedWeight<T>,
-    dx: &mut [f32],
-    accumulate: bool,
-    epilogue: &impl Epilogue,
-) {
-    input_gradient_view(isa, MatRef::new(dy, w.out_features), w, output(dx, w.in_features, accumulate), epilogue);
-}
-
-fn output(y: &mut [f32], cols: usize, accumulate: bool) -> Output<'_> {
-    let y = MatMut::new(y, cols);
-    if accumulate { Output::Accumulate(y) } else { Output::Write(y) }
-}
-
-/// [`forward`] for matrices of any strides and any destination.
-///
-/// # Panics
-/// As for [`forward`].
-pub fn forward_view<T: Float>(
-    isa: Isa,
-    x: MatRef<'_, T>,
-    w: &PackedWeight<T>,
-    y: Output<'_>,
-    epilogue: &impl Epilogue,
-) {
+/// If a shape does not fit, or the weight was packed for another instruction set.
+pub fn forward<T: Float>(isa: Isa, x: MatRef<'_, T>, w: &PackedWeight<T>, y: Output<'_>, epilogue: &impl Epilogue) {
     w.check(isa);
     assert_eq!(x.cols(), w.in_features, "columns of x for {w:?}");
     w.product(x, &w.forward, w.out_features).run(w.isa, y, epilogue);
 }
 
-/// [`input_gradient`] for matrices of any strides and any destination.
+/// `dy · W`; dy `[T, out]`, the result `[T, in]`.
 ///
 /// # Panics
 /// As for [`forward`].
-pub fn input_gradient_view<T: Float>(
+pub fn input_gradient<T: Float>(
     isa: Isa,
     dy: MatRef<'_, T>,
     w: &PackedWeight<T>,

@@ -1,4 +1,4 @@
-//! exp, erf, tanh and GELU on vectors, written once for every instruction set.
+//! exp, tanh and GELU on vectors, written once for every instruction set.
 //!
 //! The polynomials are minimax fits in the Remez sense of the forms given with each, made for this crate and rounded to
 //! single precision. The tests check the stated bounds for every instruction set, against double precision.
@@ -73,32 +73,6 @@ fn scaled_upper_tail<S: Simd>(s: S, x: S::F32) -> S::F32 {
         ],
     );
     s.mul(t, p)
-}
-
-/// `erf x` within 4 ulp.
-#[inline(always)]
-pub fn erf<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    let size = s.abs(x);
-    // Near zero: x p(x^2).
-    let square = s.mul(x, x);
-    let p = polynomial(
-        s,
-        square,
-        [
-            std::f32::consts::FRAC_2_SQRT_PI,
-            -0.376_126_26,
-            0.112_835_854,
-            -0.026_853_813,
-            0.005_188_327_7,
-            -8.010_193_7e-4,
-            7.853_861_5e-5,
-        ],
-    );
-    let near = s.mul(x, p);
-    // Elsewhere: 1 - 2 Q(|x| sqrt 2).
-    let q = s.mul(exp(s, s.neg(square)), scaled_upper_tail(s, s.mul(size, s.splat(std::f32::consts::SQRT_2))));
-    let far = s.copysign(s.fnma(s.splat(2.0), q, s.splat(1.0)), x);
-    s.select(s.lt(size, s.splat(1.0)), near, far)
 }
 
 /// The exact GELU `z Phi(z)` and its derivative `Phi(z) + z phi(z)`, each within 2e-7 max(1, |z|) of the true value

@@ -4,34 +4,6 @@
 //! A kernel is written once against [`Simd`]; [`dispatch`] calls it inside a function compiled for the requested
 //! instruction set. A kernel's `run` must be `#[inline(always)]`, and so must every function it calls that takes the
 //! token; otherwise vectors are passed through memory.
-//!
-//! ```
-//! use bitfit_core::cpu::{
-//!     Isa,
-//!     simd::{self, Kernel, Simd},
-//! };
-//!
-//! struct Scale<'a>(f32, &'a mut [f32]);
-//!
-//! impl Kernel for Scale<'_> {
-//!     type Output = ();
-//!     #[inline(always)]
-//!     fn run<S: Simd>(self, s: S) {
-//!         let factor = s.splat(self.0);
-//!         let mut chunks = self.1.chunks_exact_mut(S::LANES);
-//!         for chunk in &mut chunks {
-//!             s.store(chunk, s.mul(factor, s.load(chunk)));
-//!         }
-//!         let tail = chunks.into_remainder();
-//!         let scaled = s.mul(factor, s.load_partial(tail));
-//!         s.store_partial(tail, scaled);
-//!     }
-//! }
-//!
-//! let mut x = vec![1.0; 19];
-//! simd::dispatch(Isa::selected(), Scale(2.0, &mut x));
-//! assert_eq!(x, vec![2.0; 19]);
-//! ```
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

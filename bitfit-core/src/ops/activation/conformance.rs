@@ -14,7 +14,8 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
     ]
 }
 
-pub(super) const ALL: [Activation; 3] = [Activation::Relu, Activation::Gelu, Activation::Tanh];
+pub(super) const ALL: [Activation; 5] =
+    [Activation::Relu, Activation::Gelu, Activation::Tanh, Activation::Sigmoid, Activation::Exp];
 
 fn agrees_with_the_reference<D: Backend>(device: &D) {
     for f in ALL {
@@ -38,11 +39,15 @@ fn gradients_add_up_and_bits_come_again<D: Backend>(device: &D) {
 }
 
 fn nan_passes_and_large_values_saturate<D: Backend>(device: &D) {
-    for (f, top, bottom) in
-        [(Activation::Relu, 1e30, 0.0), (Activation::Gelu, 1e30, 0.0), (Activation::Tanh, 1.0, -1.0)]
-    {
+    for (f, top, bottom, at_zero) in [
+        (Activation::Relu, 1e30, 0.0, 0.0),
+        (Activation::Gelu, 1e30, 0.0, 0.0),
+        (Activation::Tanh, 1.0, -1.0, 0.0),
+        (Activation::Sigmoid, 1.0, 0.0, 0.5),
+        (Activation::Exp, f32::INFINITY, 0.0, 1.0),
+    ] {
         let y = train(device, [([1, 4], &[f32::NAN, 1e30, -1e30, 0.0])], |tape, [x]| tape.activate(f, x)).y;
         assert!(y[0].is_nan(), "{f:?}");
-        assert_eq!(y[1..], [top, bottom, 0.0], "{f:?}");
+        assert_eq!(y[1..], [top, bottom, at_zero], "{f:?}");
     }
 }

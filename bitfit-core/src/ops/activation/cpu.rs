@@ -8,7 +8,7 @@ use crate::{
     backend::{Slice, SliceMut},
     cpu::{
         ELEMENT_BLOCK, load,
-        simd::{self, Kernel, Map, Simd},
+        simd::{self, Kernel, Map, Simd, math},
         store,
     },
 };
@@ -26,6 +26,8 @@ impl Activations for Cpu {
         match (f, slope) {
             (Activation::Relu, _) => tasks.for_each(|(y, x)| simd::map_slice(isa, Relu, x, y)),
             (Activation::Tanh, _) => tasks.for_each(|(y, x)| simd::tanh_slice(isa, x, y)),
+            (Activation::Sigmoid, _) => tasks.for_each(|(y, x)| simd::map_slice(isa, Sigmoid, x, y)),
+            (Activation::Exp, _) => tasks.for_each(|(y, x)| simd::exp_slice(isa, x, y)),
             (Activation::Gelu, None) => tasks.for_each(|(y, x)| simd::gelu_slice(isa, x, y, None)),
             (Activation::Gelu, Some(slope)) => tasks
                 .zip(slope.f32().par_chunks_mut(ELEMENT_BLOCK))
@@ -61,6 +63,16 @@ impl Map for Relu {
     }
 }
 
+struct Sigmoid;
+
+impl Map for Sigmoid {
+    #[inline(always)]
+    fn map<S: Simd>(&self, s: S, x: S::F32) -> S::F32 {
+        let one = s.splat(1.0);
+        s.div(one, s.add(one, math::exp(s, s.neg(x))))
+    }
+}
+
 /// `dx = dy ∘ f'`, or `dx += dy ∘ f'` if `accumulate`.
 struct ElementsBackward<'a> {
     f: Activation,
@@ -81,6 +93,8 @@ impl Kernel for ElementsBackward<'_> {
             let dx = match self.f {
                 Activation::Relu => s.select(s.lt(s.zero(), saved), dy, s.zero()),
                 Activation::Gelu => s.mul(dy, saved),
+                Activation::Exp => s.mul(dy, saved),
+                Activation::Sigmoid => s.mul(dy, s.mul(saved, s.sub(one, saved))),
                 // Near saturation 1 - y is exact where 1 - y² is not.
                 Activation::Tanh => s.mul(dy, s.mul(s.sub(one, saved), s.add(one, saved))),
             };

@@ -1,10 +1,12 @@
-//! Element-wise activations `y = f(x)`; x and y have the same shape.
+//! Element-wise functions `y = f(x)`, most of them activations; x and y have the same shape.
 //!
 //! | f | y | dx | saved |
 //! |---|---|---|---|
 //! | ReLU | `max(0, x)` | `dy` where `y > 0`, else 0 | y |
 //! | GELU | `x Φ(x)`, Φ the normal distribution (arXiv 1606.08415) | `dy ∘ (Φ(x) + x φ(x))` | the derivative |
 //! | tanh | `tanh x` | `dy ∘ (1 - y²)` | y |
+//! | sigmoid | `1 / (1 + exp(-x))` | `dy ∘ y (1 - y)` | y |
+//! | exp | `exp x` | `dy ∘ y` | y |
 //!
 //! y is saved without a copy: the node shares the tensor with its other readers. The derivative of GELU is not a
 //! function of y, because GELU is not monotonic; forward computes it together with y from the same exponential, so that
@@ -20,7 +22,7 @@ use crate::{
     tape::{Backward, Grads, Slot},
 };
 
-/// An element-wise activation function.
+/// An element-wise function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// ReLU, `max(0, x)`.
@@ -29,6 +31,10 @@ pub enum Activation {
     Gelu,
     /// The hyperbolic tangent.
     Tanh,
+    /// The logistic function, `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// The exponential function.
+    Exp,
 }
 
 impl Activation {
@@ -38,6 +44,8 @@ impl Activation {
             Self::Relu => "relu",
             Self::Gelu => "gelu",
             Self::Tanh => "tanh",
+            Self::Sigmoid => "sigmoid",
+            Self::Exp => "exp",
         }
     }
 }
@@ -89,7 +97,27 @@ impl<D: Backend> Tape<'_, D> {
         self.activate(Activation::Tanh, x)
     }
 
-    fn activate(&mut self, f: Activation, x: &Var<D>) -> Result<Var<D>> {
+    /// The logistic function of every element, `1 / (1 + exp(-x))`; the result has x's shape. See the [module](self).
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) when the device is out of memory.
+    pub fn sigmoid(&mut self, x: &Var<D>) -> Result<Var<D>> {
+        self.activate(Activation::Sigmoid, x)
+    }
+
+    /// The exponential of every element; the result has x's shape. See the [module](self).
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) when the device is out of memory.
+    pub fn exp(&mut self, x: &Var<D>) -> Result<Var<D>> {
+        self.activate(Activation::Exp, x)
+    }
+
+    /// The function `f` of every element; the result has x's shape. See the [module](self).
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) when the device is out of memory.
+    pub fn activate(&mut self, f: Activation, x: &Var<D>) -> Result<Var<D>> {
         let x = &self.to_f32(x)?;
         let [rows, cols] = x.tensor().shape();
         let mut y = self.scratch(rows * cols)?;
@@ -98,9 +126,9 @@ impl<D: Backend> Tape<'_, D> {
             _ => None,
         };
         self.device().activate(f, x.slice(), y.as_mut(), slope.as_mut().map(Scratch::as_mut))?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         let Some(x) = x.slot() else { return Ok(self.constant(y)) };
-        let saved = slope.map_or_else(|| y.clone(), |slope| Tensor::new(slope, rows, cols));
+        let saved = slope.map_or_else(|| Ok(y.clone()), |slope| Tensor::new(slope, rows, cols))?;
         Ok(self.record(y, Node { f, x, saved }))
     }
 }

@@ -14,6 +14,11 @@ fn value_and_slope<R: Real>(f: Activation, x: R) -> (R, R) {
             }
         }
         Activation::Gelu => x.gelu(),
+        Activation::Sigmoid => {
+            let y = R::one() / (R::one() + (-x).exp());
+            (y, y * (R::one() - y))
+        }
+        Activation::Exp => (x.exp(), x.exp()),
         Activation::Tanh => (x.tanh(), R::one() - x.tanh() * x.tanh()),
     }
 }

@@ -313,7 +313,7 @@ fn windows_of_other_lengths_are_refused<D: Backend>(device: &D) {
 
 /// Runs over `lengths` with the rates 10⁻³, 2·10⁻³, …
 pub(super) fn runs(lengths: &[usize]) -> Vec<RateRun> {
-    (1..).zip(lengths).map(|(number, &len)| RateRun { len, lr: 1e-3 * number as f32 }).collect()
+    (1..).zip(lengths).map(|(number, &len)| RateRun { len, lr: 1e-3 * number as f32, weight_decay: None }).collect()
 }
 
 fn each_run_has_the_step_of_its_rate<D: Backend>(device: &D) {
@@ -360,7 +360,7 @@ fn runs_that_do_not_cover_the_parameters_are_refused<D: Backend>(device: &D) {
     };
     let message = step(&mut buffers, &runs(&[4, 4])).to_string();
     assert_eq!(message, "adamw: the runs together has shape [8], expected [9]");
-    let negative = [RateRun { len: 9, lr: -1.0 }];
+    let negative = [RateRun { len: 9, lr: -1.0, weight_decay: None }];
     assert!(matches!(step(&mut buffers, &negative), Error::Invalid { .. }));
     assert_eq!(buffers.read(), before);
 }

@@ -6,21 +6,23 @@
 
 use rayon::prelude::*;
 
-use super::{AdamWStep, Coefficients, RateRun, Update, clip_factor};
-use crate::{
-    Cpu, Result,
-    cpu::{
-        load,
-        simd::{self, Isa, Kernel, Simd},
-        store,
-    },
+use super::Coefficients;
+#[cfg(feature = "engine")]
+use super::{AdamWStep, RateRun, Update, clip_factor};
+use crate::cpu::{
+    load,
+    simd::{self, Isa, Kernel, Simd},
+    store,
 };
+#[cfg(feature = "engine")]
+use crate::{Cpu, Result};
 
 /// Elements per task: its four slices fit into the L2 cache.
 const BLOCK: usize = 1 << 14;
 /// Up to this many elements, distributing the work over threads costs more than it saves.
 const SEQUENTIAL: usize = 1 << 16;
 
+#[cfg(feature = "engine")]
 impl AdamWStep for Cpu {
     fn adamw(&self, update: Update<'_, Self>) -> Result<()> {
         let run = (update.params.len, update.coefficients()?);
@@ -33,6 +35,7 @@ impl AdamWStep for Cpu {
     }
 }
 
+#[cfg(feature = "engine")]
 impl Cpu {
     fn step(&self, update: Update<'_, Self>, runs: &[(usize, Coefficients)]) -> Result<()> {
         let Update { params, grads, m, v, max_norm, norm, .. } = update;
@@ -44,6 +47,7 @@ impl Cpu {
 
 /// Runs one step with coefficients for each run of elements, whose lengths add up to that of the slices. Returns the
 /// norm of the gradient; if it is not finite, nothing is changed.
+#[cfg(feature = "engine")]
 fn step_in_runs(isa: Isa, elements: Elements<'_>, max_norm: Option<f32>, runs: &[(usize, Coefficients)]) -> f32 {
     let Elements { mut params, mut grads, mut m, mut v } = elements;
     let norm = norm(isa, grads) as f32;

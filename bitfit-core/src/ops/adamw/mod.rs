@@ -21,42 +21,20 @@
 
 pub(crate) mod cpu;
 pub mod reference;
+#[cfg(feature = "engine")]
+mod step;
 
-use crate::{
-    Device, Error, Result,
-    backend::{Slice, SliceMut},
-};
+#[cfg(feature = "engine")]
+pub use step::{AdamWStep, RateRun, Update};
 
-/// The device's part of the optimizer step.
-pub trait AdamWStep: Device {
-    /// Runs one step; see the [module](self). If the gradient's norm is not finite, only `norm` is written.
-    ///
-    /// # Errors
-    /// Those of [`Update::coefficients`], which implementations call first; [`Error::Device`] when a launch failed.
-    fn adamw(&self, update: Update<'_, Self>) -> Result<()>;
-
-    /// Runs one step in which each run of neighbouring elements has a learning rate of its own, in place of that of
-    /// `update`. The norm, and so the clipping, is that of the whole gradient.
-    ///
-    /// # Errors
-    /// Those of [`Update::coefficients_of`], which implementations call first; [`Error::Device`] when a launch failed.
-    fn adamw_in_runs(&self, update: Update<'_, Self>, runs: &[RateRun]) -> Result<()>;
-}
-
-/// So many neighbouring elements with one learning rate.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RateRun {
-    /// The number of elements.
-    pub len: usize,
-    /// Their learning rate η.
-    pub lr: f32,
-}
+use crate::{Error, Result};
 
 /// The hyper-parameters of AdamW, except the learning rate, which is an argument of each step. The defaults are those
 /// of `torch.optim.AdamW` except the weight decay, which is 0: BitFit (arXiv 2106.10199) trains without weight decay.
 ///
 /// The fields are f64, as in Python: computing `1 - beta2` from a β₂ rounded to f32 has a relative error of 10⁻⁵.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct AdamW {
     /// β₁, the decay rate of the first moment. Default 0.9.
     pub beta1: f64,
@@ -75,6 +53,24 @@ impl Default for AdamW {
 }
 
 impl AdamW {
+    /// The same with other decay rates β₁ and β₂ of the moments.
+    #[must_use]
+    pub fn with_betas(self, beta1: f64, beta2: f64) -> Self {
+        Self { beta1, beta2, ..self }
+    }
+
+    /// The same with another ε.
+    #[must_use]
+    pub fn with_eps(self, eps: f64) -> Self {
+        Self { eps, ..self }
+    }
+
+    /// The same with another weight decay λ.
+    #[must_use]
+    pub fn with_weight_decay(self, weight_decay: f64) -> Self {
+        Self { weight_decay, ..self }
+    }
+
     /// Checks the ranges: β₁ and β₂ in `[0, 1)`, ε and the weight decay finite and not negative.
     ///
     /// # Errors
@@ -85,8 +81,8 @@ impl AdamW {
                 return Err(Error::invalid("adamw", format!("{name} is {value}, expected a value in [0, 1)")));
             }
         }
-        not_negative("eps", self.eps)?;
-        not_negative("weight_decay", self.weight_decay)
+        not_negative("adamw", "eps", self.eps)?;
+        not_negative("adamw", "weight_decay", self.weight_decay)
     }
 
     /// The scalar coefficients of step `step`, counted from 1, at learning rate `lr`.
@@ -96,7 +92,7 @@ impl AdamW {
     pub fn coefficients(&self, lr: f32, step: u64) -> Result<Coefficients> {
         self.validate()?;
         let lr = f64::from(lr);
-        not_negative("lr", lr)?;
+        not_negative("adamw", "lr", lr)?;
         if step == 0 {
             return Err(Error::invalid("adamw", "step is 0; steps are counted from 1"));
         }
@@ -113,11 +109,12 @@ impl AdamW {
     }
 }
 
-fn not_negative(name: &str, value: f64) -> Result<()> {
+/// Checks a hyper-parameter of the op `op`.
+pub(crate) fn not_negative(op: &'static str, name: &str, value: f64) -> Result<()> {
     if value.is_finite() && value >= 0.0 {
         return Ok(());
     }
-    Err(Error::invalid("adamw", format!("{name} is {value}, expected a finite value that is not negative")))
+    Err(Error::invalid(op, format!("{name} is {value}, expected a finite value that is not negative")))
 }
 
 /// The scalar coefficients of one step, which are the same for all elements.
@@ -140,66 +137,6 @@ pub struct Coefficients {
     pub step_size: f32,
 }
 
-/// The arguments of one step. All slices have the same length, except `norm`.
-#[derive(Debug)]
-pub struct Update<'a, D: Device> {
-    /// The parameters p, updated in place.
-    pub params: SliceMut<'a, D>,
-    /// The gradient g before clipping; not modified.
-    pub grads: Slice<'a, D>,
-    /// The first moment m, updated in place.
-    pub m: SliceMut<'a, D>,
-    /// The second moment v, updated in place.
-    pub v: SliceMut<'a, D>,
-    /// The hyper-parameters β₁, β₂, ε and λ.
-    pub hyper: AdamW,
-    /// The learning rate η.
-    pub lr: f32,
-    /// The number t of this step, counted from 1.
-    pub step: u64,
-    /// The norm that the gradient is clipped to; `None` disables clipping.
-    pub max_norm: Option<f32>,
-    /// One element that receives n, the norm of g before clipping, whether or not g is clipped.
-    pub norm: SliceMut<'a, D>,
-}
-
-impl<D: Device> Update<'_, D> {
-    /// Checks the arguments and returns the scalar coefficients of the step.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if a slice does not have the length of `params`, or `norm` does not have one element;
-    /// [`Error::Invalid`] as for [`AdamW::coefficients`], and for a `max_norm` that is negative or NaN.
-    pub fn coefficients(&self) -> Result<Coefficients> {
-        let len = self.params.len;
-        let windows = [("the gradient", self.grads.len), ("m", self.m.len), ("v", self.v.len)];
-        for (what, found) in windows {
-            if found != len {
-                return Err(Error::shape("adamw", what, &[len], &[found]));
-            }
-        }
-        if self.norm.len != 1 {
-            return Err(Error::shape("adamw", "the norm", &[1], &[self.norm.len]));
-        }
-        if let Some(bound) = self.max_norm.filter(|bound| bound.is_nan() || *bound < 0.0) {
-            return Err(Error::invalid("adamw", format!("max_norm is {bound}, expected a value that is not negative")));
-        }
-        self.hyper.coefficients(self.lr, self.step)
-    }
-
-    /// As [`Update::coefficients`], those of runs of elements with a learning rate each, beside the length of each run.
-    ///
-    /// # Errors
-    /// As [`Update::coefficients`]; [`Error::Shape`] if the runs together do not have the length of `params`.
-    pub fn coefficients_of(&self, runs: &[RateRun]) -> Result<Vec<(usize, Coefficients)>> {
-        self.coefficients()?;
-        let len = runs.iter().map(|run| run.len).sum();
-        if len != self.params.len {
-            return Err(Error::shape("adamw", "the runs together", &[self.params.len], &[len]));
-        }
-        runs.iter().map(|run| Ok((run.len, self.hyper.coefficients(run.lr, self.step)?))).collect()
-    }
-}
-
 /// The factor that scales a gradient of norm `norm` to a norm of at most `max_norm`, in f32 as PyTorch computes it.
 ///
 /// A `max_norm` that is negative or NaN is treated as 0.
@@ -207,7 +144,7 @@ pub fn clip_factor(norm: f32, max_norm: f32) -> f32 {
     (max_norm.max(0.0) / (norm + 1e-6)).min(1.0)
 }
 
-#[cfg(any(test, feature = "conformance"))]
+#[cfg(all(feature = "engine", any(test, feature = "conformance")))]
 pub(crate) mod conformance;
-#[cfg(test)]
+#[cfg(all(test, feature = "engine"))]
 mod tests;

@@ -64,7 +64,7 @@ fn runs_of_one_rate_have_the_bits_of_one_step() {
     let len = (1 << 16) + 4321;
     for device in cpus() {
         let (mut whole, mut in_runs) = (Buffers::new(&device, &random(1, len)), Buffers::new(&device, &random(1, len)));
-        let runs = [7, 1 << 15, 0, len - 7 - (1 << 15)].map(|len| RateRun { len, lr: 1e-3 });
+        let runs = [7, 1 << 15, 0, len - 7 - (1 << 15)].map(|len| RateRun { len, lr: 1e-3, weight_decay: None });
         for t in 1..=3 {
             let grads = gradient(t + 1, len);
             let norm = whole.step(&grads, 1e-3, t, Some(0.5), AdamW::default()).unwrap();

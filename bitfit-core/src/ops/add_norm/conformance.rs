@@ -1,8 +1,8 @@
 //! The conformance checks of `LN(r + drop(x + b))`.
 
-use super::{AddNormArgs, reference};
+use super::{AddNormArgs, RowsOf, reference};
 use crate::{
-    ArenaBuilder, Backend, DType, Frozen, HostTensor, Mask, Param, Tape, Var, Workspace,
+    ArenaBuilder, Backend, BatchOffset, DType, Frozen, HostTensor, Mask, Param, Tape, Var, Workspace,
     backend::conformance::{Check, list, support::*},
     rng::Dropout,
 };
@@ -13,6 +13,7 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
         each_part_may_be_left_out_or_frozen,
         gradients_add_up_and_bits_come_again,
         inference_is_training_that_keeps_nothing,
+        a_part_of_a_batch_draws_the_masks_of_its_rows,
     ]
 }
 
@@ -48,11 +49,13 @@ struct Parts {
     x: bool,
     gamma: bool,
     beta: bool,
+    /// The rows of the batch before these.
+    before: u64,
 }
 
 impl Parts {
     fn all(dtype: DType, p: f32) -> Self {
-        Self { dtype, p, linear_bias: Some(true), residual: Some(true), x: true, gamma: true, beta: true }
+        Self { dtype, p, linear_bias: Some(true), residual: Some(true), x: true, gamma: true, beta: true, before: 0 }
     }
 }
 
@@ -95,14 +98,15 @@ fn run<D: Backend>(
     let x = whole("x", 1, parts.x);
     let residual = parts.residual.map(|trains| whole("residual", 3, trains));
     let arena = builder.build().unwrap();
-    let mut tape = Tape::train(&workspace, &arena, SEED);
+    let offset = BatchOffset { tokens: parts.before, sequences: 1001, outputs: 1000 };
+    let mut tape = Tape::train(&workspace, &arena, SEED).at(offset);
     let var = |tape: &mut Tape<'_, D>, param: &Param<D>| -> Var<D> {
         match param {
             Param::Trainable(trainable) => tape.parameter(trainable).unwrap(),
             Param::Frozen(frozen) => {
                 let mut copy = workspace.scratch(rows * cols).unwrap();
                 device.copy(frozen.slice(), copy.as_mut()).unwrap();
-                tape.constant(crate::Tensor::new(copy, rows, cols))
+                tape.constant(crate::Tensor::new(copy, rows, cols).unwrap())
             }
         }
     };
@@ -119,6 +123,7 @@ fn run<D: Backend>(
         gamma: &gamma,
         beta: &beta,
         dropout: parts.p,
+        rows: RowsOf::Tokens,
         eps: EPS,
     };
     let y = tape.add_norm(&x, &args).unwrap();
@@ -138,7 +143,9 @@ fn run<D: Backend>(
 fn agrees<D: Backend>(device: &D, rows: usize, cols: usize, parts: Parts) {
     let dy = random(6, rows * cols);
     let (y, gradients) = run(device, rows, cols, parts, &dy);
-    let mut expected = inputs(parts.dtype, rows, cols, Dropout::new(SEED, 0, parts.p));
+    let offset = BatchOffset { tokens: parts.before, ..BatchOffset::default() };
+    let dropout = Dropout::new(SEED, 0, parts.p).map(|mask| mask.in_batch(offset, RowsOf::Tokens, cols as u64));
+    let mut expected = inputs(parts.dtype, rows, cols, dropout);
     if parts.linear_bias.is_none() {
         expected.linear_bias.fill(0.0);
     }
@@ -192,7 +199,8 @@ fn each_part_may_be_left_out_or_frozen<D: Backend>(device: &D) {
                     for residual in choices {
                         for trains in 0..8 {
                             let [x, gamma, beta] = [1, 2, 4].map(|bit| trains & bit != 0);
-                            agrees(device, rows, cols, Parts { dtype, p, linear_bias, residual, x, gamma, beta });
+                            let parts = Parts { linear_bias, residual, x, gamma, beta, ..Parts::all(dtype, p) };
+                            agrees(device, rows, cols, parts);
                         }
                     }
                 }
@@ -242,6 +250,43 @@ fn inference_is_training_that_keeps_nothing<D: Backend>(device: &D) {
             let dy = random(6, rows * cols);
             let (saved, unkept) = (run(device, rows, cols, all, &dy).0, run(device, rows, cols, none, &dy).0);
             assert_same_bits(&format!("y [{rows}, {cols}]"), &unkept, &saved);
+        }
+    }
+}
+
+fn a_part_of_a_batch_draws_the_masks_of_its_rows<D: Backend>(device: &D) {
+    for dtype in types(device) {
+        for (rows, cols) in [(5, 17), (9, 33), (3, 128), (7, 384), (2, 1536), (2049, 40)] {
+            for before in [1, 7, 16, (1 << 32) + 3, 1 << 40] {
+                agrees(device, rows, cols, Parts { before, ..Parts::all(dtype, 0.3) });
+            }
+        }
+    }
+    let [gamma, beta] = [4, 5].map(|seed| {
+        let vector = |cols: usize| Frozen::new(device, &HostTensor::new([cols], random(seed, cols)).unwrap()).unwrap();
+        [48, 384].map(|cols| Param::from(vector(cols)))
+    });
+    for (which, (rows, cols)) in [(13, 48), (11, 384)].into_iter().enumerate() {
+        let network = |tape: &mut Tape<'_, D>, [x, residual]: [&Var<D>; 2]| {
+            let (gamma, beta) = (&gamma[which], &beta[which]);
+            let (residual, rows) = (Some(residual), RowsOf::Sequences);
+            let args = AddNormArgs { linear_bias: None, residual, gamma, beta, dropout: 0.3, rows, eps: EPS };
+            tape.add_norm(x, &args)
+        };
+        let [x, residual] = [1, 3].map(|seed| random(seed, rows * cols));
+        let whole = train(device, [([rows, cols], &x), ([rows, cols], &residual)], network);
+        for first in (0..rows).step_by(5) {
+            let of = first * cols..rows.min(first + 5) * cols;
+            let offset = BatchOffset { tokens: 1000, sequences: first as u64, outputs: 1001 };
+            let input = |data| ([of.len() / cols, cols], data);
+            let inputs = [input(&x[of.clone()]), input(&residual[of.clone()])];
+            let part = train_at(device, offset, Some(&whole.dy[of.clone()]), inputs, network);
+            let what = format!("rows {first} and on of [{rows}, {cols}]");
+            assert_same_bits(&format!("y, {what}"), &part.y, &whole.y[of.clone()]);
+            for index in 0..2 {
+                let gradients = (&part.gradients[index], &whole.gradients[index][of.clone()]);
+                assert_same_bits(&format!("gradient {index}, {what}"), gradients.0, gradients.1);
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     Backend, DType, Device, Error, Param, Result, Tape, Tensor, Trainable, Var,
     backend::{Slice, SliceMut},
     memory::Scratch,
-    rng::Dropout,
+    rng::{Dropout, RowsOf},
     tape::{Backward, ColumnSums, Grads, Slot},
 };
 
@@ -57,7 +57,7 @@ pub struct Input<'a, D: Device> {
     pub gamma: Slice<'a, D>,
     /// The shift β of the layer norm.
     pub beta: Slice<'a, D>,
-    /// Dropout of `x + linear_bias`; element `(t, j)` has number `t * cols + j`.
+    /// Dropout of `x + linear_bias`; element `(t, j)` has factor number `t * cols + j`.
     pub dropout: Option<Dropout>,
     /// ε, added to the variance.
     pub eps: f32,
@@ -109,7 +109,18 @@ pub struct BackwardOutput<'a, D: Device> {
 }
 
 /// The arguments of [`Tape::add_norm`] other than x.
+///
+/// ```
+/// # use bitfit_core::{Backend, Param, Result, Tape, Var, ops::add_norm::AddNormArgs};
+/// # fn layer<D: Backend>(
+/// #     tape: &mut Tape<'_, D>, x: &Var<D>, residual: &Var<D>, bias: &Param<D>, [gamma, beta]: [&Param<D>; 2],
+/// # ) -> Result<Var<D>> {
+/// let args = AddNormArgs::new(gamma, beta).with_residual(residual).with_linear_bias(bias).with_dropout(0.1);
+/// tape.add_norm(x, &args)
+/// # }
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct AddNormArgs<'a, D: Device> {
     /// The bias b of the projection before.
     pub linear_bias: Option<&'a Param<D>>,
@@ -121,8 +132,48 @@ pub struct AddNormArgs<'a, D: Device> {
     pub beta: &'a Param<D>,
     /// The probability of dropping an element of `x + b`.
     pub dropout: f32,
+    /// What x has rows of, which matters to dropout in a pass over a part of a batch ([`Tape::at`]).
+    pub rows: RowsOf,
     /// ε, added to the variance.
     pub eps: f32,
+}
+
+impl<'a, D: Device> AddNormArgs<'a, D> {
+    /// A layer norm with scale γ and shift β, without residual, linear bias and dropout, and with an ε of 10⁻⁵.
+    pub fn new(gamma: &'a Param<D>, beta: &'a Param<D>) -> Self {
+        Self { linear_bias: None, residual: None, gamma, beta, dropout: 0.0, rows: RowsOf::Tokens, eps: 1e-5 }
+    }
+
+    /// The same with the residual r.
+    #[must_use]
+    pub fn with_residual(self, residual: &'a Var<D>) -> Self {
+        Self { residual: Some(residual), ..self }
+    }
+
+    /// The same with the bias b of the projection before.
+    #[must_use]
+    pub fn with_linear_bias(self, linear_bias: &'a Param<D>) -> Self {
+        Self { linear_bias: Some(linear_bias), ..self }
+    }
+
+    /// The same with the probability of dropping an element of `x + b`.
+    #[must_use]
+    pub fn with_dropout(self, dropout: f32) -> Self {
+        Self { dropout, ..self }
+    }
+
+    /// The same where x has rows of something else than tokens, which matters to dropout in a pass over a part of a
+    /// batch.
+    #[must_use]
+    pub fn with_rows(self, rows: RowsOf) -> Self {
+        Self { rows, ..self }
+    }
+
+    /// The same with another ε.
+    #[must_use]
+    pub fn with_eps(self, eps: f32) -> Self {
+        Self { eps, ..self }
+    }
 }
 
 impl<D: Backend> Tape<'_, D> {
@@ -132,6 +183,9 @@ impl<D: Backend> Tape<'_, D> {
     /// [`Error::Shape`] if x has no columns, or the residual or a vector does not match x; [`Error::Invalid`] for a
     /// residual that is not f32, and for a dropout probability outside `[0, 1)`.
     pub fn add_norm(&mut self, x: &Var<D>, args: &AddNormArgs<'_, D>) -> Result<Var<D>> {
+        for var in [Some(x), args.residual].into_iter().flatten() {
+            self.check("add_norm", var)?;
+        }
         let [rows, cols] = x.tensor().shape();
         if cols == 0 {
             return Err(Error::shape("add_norm", "the input", &[rows, 1], &[rows, 0]));
@@ -148,7 +202,7 @@ impl<D: Backend> Tape<'_, D> {
         if let Some(residual) = args.residual.filter(|residual| residual.dtype() != DType::F32) {
             return Err(Error::invalid("add_norm", format!("the residual is {:?}, expected F32", residual.dtype())));
         }
-        let dropout = self.dropout_site(args.dropout)?;
+        let dropout = self.dropout_site(args.dropout, args.rows, rows, cols as u64)?;
 
         let residual = args.residual.and_then(Var::slot);
         let trains = |param: Option<&Param<D>>| param.and_then(|param| self.trains(param)).cloned();
@@ -171,10 +225,10 @@ impl<D: Backend> Tape<'_, D> {
         let input = Input {
             cols,
             x: x.slice(),
-            linear_bias: args.linear_bias.map(|linear_bias| self.value(linear_bias)),
+            linear_bias: args.linear_bias.map(|linear_bias| self.value(linear_bias)).transpose()?,
             residual: args.residual.map(Var::slice),
-            gamma: self.value(args.gamma),
-            beta: self.value(args.beta),
+            gamma: self.value(args.gamma)?,
+            beta: self.value(args.beta)?,
             dropout,
             eps: args.eps,
         };
@@ -190,7 +244,7 @@ impl<D: Backend> Tape<'_, D> {
                 .map(|(normalized, rstd)| Saved { normalized: normalized.as_mut(), rstd: rstd.as_mut() }),
         };
         self.device().add_norm(input, output)?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         let y = if saved.is_none() && node.vectors[0].is_none() {
             self.constant(y)
         } else {
@@ -198,7 +252,7 @@ impl<D: Backend> Tape<'_, D> {
         };
         Ok(match rounded {
             None => y,
-            Some(rounded) => y.with_rounded(Tensor::new(rounded, rows, cols)),
+            Some(rounded) => y.with_rounded(Tensor::new(rounded, rows, cols)?),
         })
     }
 
@@ -207,7 +261,8 @@ impl<D: Backend> Tape<'_, D> {
     /// # Errors
     /// [`Error::Shape`] if x has no columns, or γ or β does not have H elements.
     pub fn layer_norm(&mut self, x: &Var<D>, gamma: &Param<D>, beta: &Param<D>, eps: f32) -> Result<Var<D>> {
-        self.add_norm(x, &AddNormArgs { linear_bias: None, residual: None, gamma, beta, dropout: 0.0, eps })
+        let rows = RowsOf::Tokens;
+        self.add_norm(x, &AddNormArgs { linear_bias: None, residual: None, gamma, beta, dropout: 0.0, rows, eps })
     }
 }
 
@@ -240,7 +295,7 @@ impl<D: Backend> Backward<D> for Node<D> {
         let fresh = |slot: Option<Slot>| slot.map(|slot| grads.scratch_for(slot, rows * cols)).transpose();
         let (mut dx, mut dr) = (fresh(self.x)?, fresh(self.residual)?);
         let vectors = self.vectors.each_ref().map(Option::as_ref);
-        let gamma = grads.value(&self.gamma);
+        let gamma = grads.value(&self.gamma)?;
         grads.column_sums(vectors, |device, sums| {
             let input = BackwardInput {
                 cols,

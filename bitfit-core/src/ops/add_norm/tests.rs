@@ -53,6 +53,7 @@ fn with_only_beta_training_nothing_is_kept_and_with_nothing_training_nothing_rec
             gamma: &gamma,
             beta: &beta,
             dropout: 0.1,
+            rows: RowsOf::Tokens,
             eps: 1e-5,
         };
         let before = workspace.allocated_bytes();
@@ -69,8 +70,15 @@ fn a_residual_of_another_shape_is_refused() {
     let mut tape = Tape::infer(&workspace, &arena);
     let x = tape.constant(workspace.tensor(Array2::ones((3, 8)).view()).unwrap());
     let r = tape.constant(workspace.tensor(Array2::ones((2, 8)).view()).unwrap());
-    let args =
-        AddNormArgs { linear_bias: None, residual: Some(&r), gamma: &gamma, beta: &beta, dropout: 0.0, eps: 1e-5 };
+    let args = AddNormArgs {
+        linear_bias: None,
+        residual: Some(&r),
+        gamma: &gamma,
+        beta: &beta,
+        dropout: 0.0,
+        rows: RowsOf::Tokens,
+        eps: 1e-5,
+    };
     let message = tape.add_norm(&x, &args).unwrap_err().to_string();
     assert!(message.contains("the residual") && message.contains("[2, 8]"), "{message}");
 }

@@ -1,4 +1,5 @@
-//! Sum and product on the CPU: bound by memory bandwidth, so plain loops that the compiler vectorises suffice.
+//! Sum, difference, product and scaling on the CPU: bound by memory bandwidth, so plain loops that the compiler
+//! vectorises suffice.
 
 use rayon::prelude::*;
 
@@ -13,6 +14,25 @@ use crate::{
 impl Arithmetic for Cpu {
     fn add(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>) -> Result<()> {
         elementwise(a.f32(), b.f32(), y.f32(), |a, b, y| *y = a + b);
+        Ok(())
+    }
+
+    fn sub(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>) -> Result<()> {
+        elementwise(a.f32(), b.f32(), y.f32(), |a, b, y| *y = a - b);
+        Ok(())
+    }
+
+    fn scale(&self, x: Slice<'_, Self>, factor: f32, y: SliceMut<'_, Self>, accumulate: bool) -> Result<()> {
+        let tasks = y.f32().par_chunks_mut(ELEMENT_BLOCK).zip(x.f32().par_chunks(ELEMENT_BLOCK));
+        tasks.for_each(|(y, x)| match accumulate {
+            true => y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * x),
+            false => y.iter_mut().zip(x).for_each(|(y, x)| *y = factor * x),
+        });
+        Ok(())
+    }
+
+    fn scale_in_place(&self, factor: f32, x: SliceMut<'_, Self>) -> Result<()> {
+        x.f32().par_chunks_mut(ELEMENT_BLOCK).for_each(|x| x.iter_mut().for_each(|x| *x *= factor));
         Ok(())
     }
 

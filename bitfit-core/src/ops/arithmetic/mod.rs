@@ -1,8 +1,11 @@
-//! `y = a + b` and `y = a ∘ b`, element by element; b has a's shape `[m, n]`, or is one row `[1, n]` that is broadcast.
+//! `y = a + b`, `y = a - b` and `y = a ∘ b`, element by element; b has a's shape `[m, n]`, or is one row `[1, n]` that
+//! is broadcast. And `y = c a` for a number c.
 //!
 //! | op | da | db | db if b is a row | saved |
 //! |---|---|---|---|---|
 //! | add | `dy` | `dy` | `Σₜ dy` | nothing |
+//! | sub | `dy` | `-dy` | `-Σₜ dy` | nothing |
+//! | scale | `c dy` | | | c |
 //! | mul | `dy ∘ b` | `dy ∘ a` | `Σₜ dy ∘ a` | b if a needs a gradient, a if b does |
 //!
 //! Saved tensors are shared with their other readers, not copied.
@@ -17,10 +20,20 @@ use crate::{
     tape::{Backward, Grads, Slot, Target},
 };
 
-/// The device's part of addition and multiplication. If `b` is shorter than `a`, it is one row that is broadcast.
+/// The device's part of sum, difference, product and scaling. If `b` is shorter than `a`, it is one row that is
+/// broadcast.
 pub trait Arithmetic: Device {
     /// `y = a + b`.
     fn add(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>) -> Result<()>;
+
+    /// `y = a - b`.
+    fn sub(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>) -> Result<()>;
+
+    /// `y = factor x`, or `y += factor x` if `accumulate`.
+    fn scale(&self, x: Slice<'_, Self>, factor: f32, y: SliceMut<'_, Self>, accumulate: bool) -> Result<()>;
+
+    /// `x = factor x`, in place.
+    fn scale_in_place(&self, factor: f32, x: SliceMut<'_, Self>) -> Result<()>;
 
     /// `y = a ∘ b`, or `y += a ∘ b` if `accumulate`.
     fn mul(&self, a: Slice<'_, Self>, b: Slice<'_, Self>, y: SliceMut<'_, Self>, accumulate: bool) -> Result<()>;
@@ -39,11 +52,44 @@ impl<D: Backend> Tape<'_, D> {
         let (a, b) = (&self.to_f32(a)?, &self.to_f32(b)?);
         let mut y = self.scratch(rows * cols)?;
         self.device().add(a.slice(), b.slice(), y.as_mut())?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         if a.slot().is_none() && b.slot().is_none() {
             return Ok(self.constant(y));
         }
         Ok(self.record(y, Add { a: a.slot(), b: b.slot(), cols, b_len: b.slice().len }))
+    }
+
+    /// The difference `a - b`, of a's shape `[m, n]`; b is `[m, n]` or `[1, n]`. See the [module](self).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if b has neither a's shape nor that of one of its rows.
+    pub fn sub(&mut self, a: &Var<D>, b: &Var<D>) -> Result<Var<D>> {
+        let [rows, cols] = check("sub", a, b)?;
+        let (a, b) = (&self.to_f32(a)?, &self.to_f32(b)?);
+        let mut y = self.scratch(rows * cols)?;
+        self.device().sub(a.slice(), b.slice(), y.as_mut())?;
+        let y = Tensor::new(y, rows, cols)?;
+        if a.slot().is_none() && b.slot().is_none() {
+            return Ok(self.constant(y));
+        }
+        Ok(self.record(y, Sub { a: a.slot(), b: b.slot(), cols, b_len: b.slice().len }))
+    }
+
+    /// The matrix times a number, `factor x`, of x's shape. See the [module](self).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the factor is not finite.
+    pub fn scale(&mut self, x: &Var<D>, factor: f32) -> Result<Var<D>> {
+        if !factor.is_finite() {
+            return Err(Error::invalid("scale", format!("the factor is {factor}, expected a finite number")));
+        }
+        let x = &self.to_f32(x)?;
+        let [rows, cols] = x.tensor().shape();
+        let mut y = self.scratch(rows * cols)?;
+        self.device().scale(x.slice(), factor, y.as_mut(), false)?;
+        let y = Tensor::new(y, rows, cols)?;
+        let Some(x) = x.slot() else { return Ok(self.constant(y)) };
+        Ok(self.record(y, Scale { x, factor }))
     }
 
     /// The element-wise product `a ∘ b`, of a's shape `[m, n]`; b is `[m, n]` or `[1, n]`. See the [module](self).
@@ -55,7 +101,7 @@ impl<D: Backend> Tape<'_, D> {
         let (a, b) = (&self.to_f32(a)?, &self.to_f32(b)?);
         let mut y = self.scratch(rows * cols)?;
         self.device().mul(a.slice(), b.slice(), y.as_mut(), false)?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         if a.slot().is_none() && b.slot().is_none() {
             return Ok(self.constant(y));
         }
@@ -106,6 +152,54 @@ impl<D: Backend> Backward<D> for Add {
             (Some(only), None) => grads.add(only, dy),
             _ => Ok(()),
         }
+    }
+}
+
+struct Sub {
+    a: Option<Slot>,
+    b: Option<Slot>,
+    cols: usize,
+    /// The number of elements of b: less than dy's if b is a row.
+    b_len: usize,
+}
+
+impl<D: Backend> Backward<D> for Sub {
+    fn name(&self) -> &'static str {
+        "sub"
+    }
+
+    fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
+        let device = grads.device();
+        if let Some(b) = self.b {
+            let mut sum = (self.b_len < dy.len()).then(|| grads.scratch(self.b_len)).transpose()?;
+            if let Some(sum) = &mut sum {
+                device.fill(0.0, sum.as_mut())?;
+                device.column_sum(dy.as_ref(), self.cols, 0, sum.as_mut())?;
+            }
+            let mut db = grads.target(b, self.b_len)?;
+            let from = sum.as_ref().unwrap_or(&dy).as_ref();
+            device.scale(from, -1.0, db.scratch.as_mut(), db.accumulate)?;
+            grads.put(db);
+        }
+        self.a.map_or(Ok(()), |a| grads.add(a, dy))
+    }
+}
+
+struct Scale {
+    x: Slot,
+    factor: f32,
+}
+
+impl<D: Backend> Backward<D> for Scale {
+    fn name(&self) -> &'static str {
+        "scale"
+    }
+
+    fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
+        let mut dx = grads.target(self.x, dy.len())?;
+        grads.device().scale(dy.as_ref(), self.factor, dx.scratch.as_mut(), dx.accumulate)?;
+        grads.put(dx);
+        Ok(())
     }
 }
 

@@ -1,10 +1,16 @@
 //! The conformance checks of attention: sequences of any length, packed and split projections, dropout, both types.
 
+mod parts;
+
 use std::ops::Range;
 
-use super::{AttentionArgs, Projections, Sequences, dropout_element, position_bias_row, reference};
+use parts::{a_part_of_a_batch_draws_the_masks_of_its_sequences, a_part_of_a_batch_has_the_bits_of_its_rows};
+
+use super::{
+    AttentionArgs, Projections, RowsOf, Sequences, dropout_element, position_bias_row, reference, sequence_elements,
+};
 use crate::{
-    Arena, ArenaBuilder, Backend, DType, HostTensor, Indices, Mask, Tape, Workspace,
+    Arena, ArenaBuilder, Backend, BatchOffset, DType, HostTensor, Indices, Mask, Tape, Workspace,
     backend::conformance::{Check, list, support::*},
     rng::Dropout,
 };
@@ -19,6 +25,8 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
         gradients_add_up_and_bits_come_again,
         inference_is_training_that_keeps_nothing,
         scores_far_from_zero_do_not_overflow,
+        a_part_of_a_batch_draws_the_masks_of_its_sequences,
+        a_part_of_a_batch_has_the_bits_of_its_rows,
     ]
 }
 
@@ -40,6 +48,8 @@ pub(super) struct Values {
     q: Vec<f32>,
     kv: Vec<f32>,
     dy: Vec<f32>,
+    /// Where the sequences stand in their batch.
+    offset: BatchOffset,
 }
 
 impl Case {
@@ -77,6 +87,7 @@ impl Case {
             q: grown(1, queries * width),
             kv: grown(2, keys * 2 * width),
             dy: rounded(self.dtype, &random(3, queries * width)),
+            offset: BatchOffset::default(),
         }
     }
 }
@@ -101,7 +112,8 @@ fn columns(matrix: &[f32], cols: usize, rows: Range<usize>, first: usize, dim: u
 fn expected(case: &Case, values: &Values) -> [Vec<f64>; 5] {
     let (width, dim) = (case.width(), case.dim);
     let [queries, keys] = case.lengths().map(ranges);
-    let dropout = Dropout::new(SEED, 0, case.p);
+    let dropout = Dropout::new(SEED, 0, case.p)
+        .map(|mask| mask.in_batch(values.offset, RowsOf::Sequences, sequence_elements(case.heads)));
     let [mut o, mut dq] = [(); 2].map(|()| vec![0.0; values.q.len()]);
     let [mut dk, mut dv] = [(); 2].map(|()| vec![0.0; values.kv.len() / 2]);
     let mut db = vec![0.0; case.bias().map_or(0, |table| table.data().len())];
@@ -183,7 +195,7 @@ pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times:
     };
     let bias = case.bias().map(|table| builder.train("bias", table, Mask::All).unwrap());
     let arena: Arena<D> = builder.build().unwrap();
-    let mut tape = Tape::train(&workspace, &arena, SEED);
+    let mut tape = Tape::train(&workspace, &arena, SEED).at(values.offset);
     let vars: Vec<_> = params
         .iter()
         .map(|param| {
@@ -233,9 +245,12 @@ pub(super) fn found<D: Backend>(device: &D, case: &Case, values: &Values, times:
 }
 
 fn agrees<D: Backend>(device: &D, case: &Case) {
-    let values = case.values();
-    let found = found(device, case, &values, 1);
-    let expected = expected(case, &values);
+    agree(device, case, &case.values());
+}
+
+fn agree<D: Backend>(device: &D, case: &Case, values: &Values) {
+    let found = found(device, case, values, 1);
+    let expected = expected(case, values);
     // One scale for the gradients of all three: if one key has all the weight, dq and dk are rounding noise.
     let scale = expected[1..4].iter().flatten().fold(0.0_f64, |max, value| max.max(value.abs()));
     for (index, what) in ["o", "dq", "dk", "dv", "db"].into_iter().enumerate() {

@@ -37,7 +37,7 @@ use crate::{
     Backend, DType, Device, Error, Result, Tape, Tensor, Var,
     backend::{Slice, SliceMut},
     memory::Scratch,
-    rng::Dropout,
+    rng::{Dropout, RowsOf},
     tape::{Backward, Grads, Slot},
 };
 
@@ -107,16 +107,23 @@ impl<D: Device> Input<'_, D> {
     }
 }
 
-/// The number, in the dropout mask, of p's element at `query` and key 0; `query` counts within its sequence.
+/// The number, in the dropout mask, of p's element at `query` and key 0; `query` counts within its sequence, and the
+/// sequences from the first of the pass.
 ///
 /// The rows of a matrix p are consecutive, each padded to a multiple of 16 keys, so that short rows share a block of
 /// the generator. The matrices of two heads are 2³² elements apart; a larger matrix would overlap the next one.
 pub fn dropout_element(sequence: usize, heads: usize, head: usize, query: usize, keys: usize) -> u64 {
-    (((sequence * heads + head) as u64) << 32) + (query * keys.next_multiple_of(16)) as u64
+    sequence as u64 * sequence_elements(heads) + ((head as u64) << 32) + (query * keys.next_multiple_of(16)) as u64
+}
+
+/// The number of elements that the dropout mask has for a sequence of this many heads.
+pub fn sequence_elements(heads: usize) -> u64 {
+    (heads as u64) << 32
 }
 
 /// The parameters of [`Tape::attention`] other than the projections.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct AttentionArgs<'a, D: Device> {
     /// The number of heads, N; must divide H.
     pub heads: usize,
@@ -129,6 +136,31 @@ pub struct AttentionArgs<'a, D: Device> {
     pub position_bias: Option<&'a Var<D>>,
     /// The probability of dropping an element of p.
     pub dropout: f32,
+}
+
+impl<'a, D: Device> AttentionArgs<'a, D> {
+    /// Attention of `heads` heads within `sequences`, without a position bias and without dropout.
+    pub fn new(heads: usize, sequences: &'a Sequences<D>) -> Self {
+        Self { heads, queries: sequences, keys: sequences, position_bias: None, dropout: 0.0 }
+    }
+
+    /// The same with other bounds of the sequences of queries, for [`Projections::Split`].
+    #[must_use]
+    pub fn with_queries(self, queries: &'a Sequences<D>) -> Self {
+        Self { queries, ..self }
+    }
+
+    /// The same with a table of what the distance of key and query adds to the scores.
+    #[must_use]
+    pub fn with_position_bias(self, position_bias: &'a Var<D>) -> Self {
+        Self { position_bias: Some(position_bias), ..self }
+    }
+
+    /// The same with the probability of dropping an element of p.
+    #[must_use]
+    pub fn with_dropout(self, dropout: f32) -> Self {
+        Self { dropout, ..self }
+    }
 }
 
 impl<D: Backend> Tape<'_, D> {
@@ -144,6 +176,13 @@ impl<D: Backend> Tape<'_, D> {
             Projections::Packed(qkv) => qkv.cols() / 3,
             Projections::Split { query, .. } => query.cols(),
         };
+        let vars = match projections {
+            Projections::Packed(qkv) => [Some(qkv), None],
+            Projections::Split { query, key_value } => [Some(query), Some(key_value)],
+        };
+        for var in vars.into_iter().chain([args.position_bias]).flatten() {
+            self.check("attention", var)?;
+        }
         let check = |what: &str, var: &Var<D>, rows: usize, cols: usize| match var.tensor().shape() {
             found if found == [rows, cols] => Ok(()),
             found => Err(Error::shape("attention", what, &[rows, cols], &found)),
@@ -190,7 +229,12 @@ impl<D: Backend> Tape<'_, D> {
             queries: args.queries.clone(),
             keys: args.keys.clone(),
             position_bias: args.position_bias.map(|table| (table.slot(), table.tensor().clone())),
-            dropout: self.dropout_site(args.dropout)?,
+            dropout: self.dropout_site(
+                args.dropout,
+                RowsOf::Sequences,
+                args.keys.count(),
+                sequence_elements(args.heads),
+            )?,
             lse: None,
         };
         let needs = node.slots.any(Option::is_some) || args.position_bias.is_some_and(|table| table.slot().is_some());
@@ -199,7 +243,7 @@ impl<D: Backend> Tape<'_, D> {
         let mut lse = needs.then(|| self.scratch(rows * args.heads)).transpose()?;
         self.device().attention(&node.input(), o.as_mut(), lse.as_mut().map(Scratch::as_mut))?;
         node.lse = lse;
-        let o = Tensor::new(o, rows, width);
+        let o = Tensor::new(o, rows, width)?;
         Ok(if needs { self.record(o, node) } else { self.constant(o) })
     }
 }

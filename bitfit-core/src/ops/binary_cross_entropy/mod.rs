@@ -59,7 +59,7 @@ impl<D: Backend> Tape<'_, D> {
         }
         let mut loss = self.scratch(1)?;
         self.device().binary_cross_entropy(logits.slice(), targets.slice(), loss.as_mut())?;
-        let loss = Tensor::new(loss, 1, 1);
+        let loss = Tensor::new(loss, 1, 1)?;
         let Some(slot) = logits.slot() else { return Ok(self.constant(loss)) };
         Ok(self.record(loss, Node { slot, logits: logits.tensor().clone(), targets: targets.clone() }))
     }

@@ -13,14 +13,16 @@ impl<D: Backend> Tape<'_, D> {
     /// x itself if it is f32, otherwise a copy in f32; the result has x's shape.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] when the device is out of memory.
+    /// [`crate::Error::Foreign`] if x belongs to another tape; [`crate::Error::Device`] when the device is out of
+    /// memory.
     pub fn to_f32(&mut self, x: &Var<D>) -> Result<Var<D>> {
+        self.check("to_f32", x)?;
         if x.dtype() == DType::F32 {
             return Ok(x.clone());
         }
         let mut y = self.scratch(x.rows() * x.cols())?;
         self.device().copy(x.slice(), y.as_mut())?;
-        let y = Tensor::new(y, x.rows(), x.cols());
+        let y = Tensor::new(y, x.rows(), x.cols())?;
         Ok(match x.slot() {
             Some(slot) => self.record(y, Node { x: slot }),
             None => self.constant(y),

@@ -13,7 +13,7 @@ fn an_f32_matrix_is_returned_itself() {
     let workspace = Workspace::new(Cpu::default());
     let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
     let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 0 });
-    let x = tape.constant(Tensor::new(workspace.scratch(6).unwrap(), 2, 3));
+    let x = tape.constant(Tensor::new(workspace.scratch(6).unwrap(), 2, 3).unwrap());
     let y = tape.to_f32(&x).unwrap();
     assert!(std::ptr::eq(y.slice().buffer, x.slice().buffer) && tape.recorded() == 0);
 }

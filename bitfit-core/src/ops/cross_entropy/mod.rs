@@ -81,7 +81,7 @@ impl<D: Backend> Tape<'_, D> {
         let mut saved = logits.slot().map(|_| self.scratch(rows * classes)).transpose()?;
         let probabilities = saved.as_mut().map(Scratch::as_mut);
         self.device().cross_entropy(logits.slice(), labels.data(), classes, loss.as_mut(), probabilities)?;
-        let loss = Tensor::new(loss, 1, 1);
+        let loss = Tensor::new(loss, 1, 1)?;
         Ok(match logits.slot().zip(saved) {
             Some((logits, probabilities)) => {
                 self.record(loss, Node { logits, labels: labels.clone(), classes, probabilities })

@@ -58,7 +58,7 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
     for (rows, labels, words) in
         [(2, &[0, 3][..], "label 3 is out of range for 3 classes"), (2, &[0], "expected [2]"), (0, &[], "no rows")]
     {
-        let z = tape.constant(Tensor::new(workspace.scratch(rows * 3).unwrap(), rows, 3));
+        let z = tape.constant(Tensor::new(workspace.scratch(rows * 3).unwrap(), rows, 3).unwrap());
         let labels = Indices::new(workspace.device(), labels).unwrap();
         let message = tape.cross_entropy(&z, &labels).unwrap_err().to_string();
         assert!(message.contains("cross_entropy") && message.contains(words), "{message}");

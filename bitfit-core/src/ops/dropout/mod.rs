@@ -11,29 +11,30 @@ use crate::{
     Backend, Device, Result, Tape, Tensor, Var,
     backend::{Slice, SliceMut},
     memory::Scratch,
-    rng::Dropout,
+    rng::{Dropout, RowsOf},
     tape::{Backward, Grads, Slot},
 };
 
 /// The device's part of dropout.
 pub trait DropoutMask: Device {
-    /// `y = m ∘ x`, or `y += m ∘ x` if `accumulate`; element i of x is multiplied by element i of the mask `dropout`.
+    /// `y = m ∘ x`, or `y += m ∘ x` if `accumulate`; element i of x is multiplied by factor i of `dropout`.
     fn dropout(&self, dropout: Dropout, x: Slice<'_, Self>, y: SliceMut<'_, Self>, accumulate: bool) -> Result<()>;
 }
 
 impl<D: Backend> Tape<'_, D> {
     /// Zeroes elements of x with probability p, rounded to a multiple of 2⁻¹⁶, and scales the rest; the result has x's
-    /// shape. See the [module](self).
+    /// shape. `of` is what x has rows of, which matters in a pass over a part of a batch ([`Tape::at`]). See the
+    /// [module](self).
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) unless `0 <= p < 1`.
-    pub fn dropout(&mut self, x: &Var<D>, p: f32) -> Result<Var<D>> {
+    pub fn dropout(&mut self, x: &Var<D>, p: f32, of: RowsOf) -> Result<Var<D>> {
         let x = &self.to_f32(x)?;
-        let Some(dropout) = self.dropout_site(p)? else { return Ok(x.clone()) };
         let [rows, cols] = x.tensor().shape();
+        let Some(dropout) = self.dropout_site(p, of, rows, cols as u64)? else { return Ok(x.clone()) };
         let mut y = self.scratch(rows * cols)?;
         self.device().dropout(dropout, x.slice(), y.as_mut(), false)?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         let Some(x) = x.slot() else { return Ok(self.constant(y)) };
         Ok(self.record(y, Node { x, dropout }))
     }

@@ -70,10 +70,12 @@ impl<D: Backend> Tape<'_, D> {
             }
         }
         let mut y = self.scratch(tokens * cols)?;
-        let tables: Vec<_> =
-            lookups.iter().map(|(at, table)| Lookup { at: at.data(), table: self.value(table) }).collect();
+        let mut tables = Vec::with_capacity(lookups.len());
+        for (at, table) in lookups {
+            tables.push(Lookup { at: at.data(), table: self.value(table)? });
+        }
         self.device().embedding(&tables, cols, y.as_mut())?;
-        let y = Tensor::new(y, tokens, cols);
+        let y = Tensor::new(y, tokens, cols)?;
         let trainable = |(at, table): &(&Indices<D>, &Param<D>)| Some(((*at).clone(), self.trains(table)?.clone()));
         let tables: Vec<_> = lookups.iter().filter_map(trainable).collect();
         Ok(if tables.is_empty() { self.constant(y) } else { self.record(y, Node { tables }) })
@@ -104,7 +106,7 @@ impl<D: Backend> Backward<D> for Node<D> {
         let device = grads.device();
         for (at, table) in &self.tables {
             let (rows, cols) = matrix(table.shape());
-            device.embedding_backward(dy.as_ref(), at.data(), [rows, cols], table.mask(), grads.masked(table))?;
+            device.embedding_backward(dy.as_ref(), at.data(), [rows, cols], table.mask(), grads.masked(table)?)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::{
     Cpu, Result,
     backend::SliceMut,
     cpu::{
-        Elements, Matrix,
+        Elements,
         gemm::{BiasGelu, MatMut, MulColumnSum, NoEpilogue, Output, StoreBf16},
     },
     tape::ColumnSums,
@@ -20,9 +20,10 @@ impl FeedForward for Cpu {
         derivative: Option<SliceMut<'_, Self>>,
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
+        self.check_weights("feed_forward", &[input.up, input.down])?;
         let bias = input.bias.f32();
         let ffn = input.up.out_features();
-        if let Matrix::F32(_) = input.up {
+        if input.up.is_f32() {
             let hidden = hidden.f32();
             let gelu = BiasGelu::new(bias, derivative.map(SliceMut::f32));
             let to = Output::Write(MatMut::new(&mut *hidden, ffn));
@@ -47,6 +48,7 @@ impl FeedForward for Cpu {
         mut sums: ColumnSums<'_, Self, 1>,
         dx: Option<(SliceMut<'_, Self>, bool)>,
     ) -> Result<()> {
+        self.check_weights("feed_forward", &[input.up, input.down])?;
         let ffn = input.down.in_features();
         let input_gradient = |dz: Elements<'_>| {
             if let Some((to, accumulate)) = dx {
@@ -55,7 +57,7 @@ impl FeedForward for Cpu {
                 input.up.input_gradient(self, dz, to, &NoEpilogue);
             }
         };
-        if let Matrix::F32(_) = input.down {
+        if input.down.is_f32() {
             let hidden = hidden.f32();
             let slopes = MulColumnSum::new(input.derivative.f32(), ffn);
             let to = Output::Write(MatMut::new(&mut *hidden, ffn));

@@ -119,10 +119,10 @@ impl<D: Backend> Tape<'_, D> {
         let product_dtype = precision.product_dtype();
         let mut hidden = self.scratch_of(product_dtype, rows * ffn)?;
         let (arena, device) = (self.arena(), self.device());
-        let (x_there, bias) = (x.slice_in(product_dtype), self.value(bias));
-        let input = Input { x: x_there, up: arena.matrix(up), bias, down: arena.matrix(down) };
+        let (x_there, bias) = (x.slice_in(product_dtype), self.value(bias)?);
+        let input = Input { x: x_there, up: arena.matrix(up)?, bias, down: arena.matrix(down)? };
         device.feed_forward(input, hidden.as_mut(), derivative.as_mut().map(Scratch::as_mut), y.as_mut())?;
-        let y = Tensor::new(y, rows, out_features);
+        let y = Tensor::new(y, rows, out_features)?;
         let Some(derivative) = derivative else { return Ok(self.constant(y)) };
         let node = Node {
             x: x.slot(),
@@ -130,7 +130,7 @@ impl<D: Backend> Tape<'_, D> {
             rows,
             bias: bias_trains,
             saved_x: SavedInput::new(self, x.tensor_in(product_dtype), up)?,
-            saved_hidden: SavedInput::new(self, &Tensor::new(hidden, rows, ffn), down)?,
+            saved_hidden: SavedInput::new(self, &Tensor::new(hidden, rows, ffn)?, down)?,
             up: up.clone(),
             down: down.clone(),
         };
@@ -158,7 +158,7 @@ impl<D: Backend> Backward<D> for Node<D> {
         let [ffn, in_features] = self.up.shape();
         let mut hidden = grads.scratch_of(self.up.precision().product_dtype(), self.rows * ffn)?;
         let mut target = self.x.map(|x| grads.target(x, self.rows * in_features)).transpose()?;
-        let (up, down) = (grads.matrix(&self.up), grads.matrix(&self.down));
+        let (up, down) = (grads.matrix(&self.up)?, grads.matrix(&self.down)?);
         grads.column_sums([self.bias.as_ref()], |device, sums| {
             let input = BackwardInput { dy: dy.as_ref(), derivative: self.derivative.as_ref(), up, down };
             let dx = target.as_mut().map(|target| (target.scratch.as_mut(), target.accumulate));

@@ -40,7 +40,7 @@ impl<D: Backend> Tape<'_, D> {
         }
         let mut y = self.scratch(at.len() * cols)?;
         self.device().gather_rows(x.slice(), at.data(), cols, y.as_mut())?;
-        let y = Tensor::new(y, at.len(), cols);
+        let y = Tensor::new(y, at.len(), cols)?;
         let Some(x) = x.slot() else { return Ok(self.constant(y)) };
         Ok(self.record(y, Node { x, at: at.clone(), shape: [rows, cols] }))
     }

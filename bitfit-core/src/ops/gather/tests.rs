@@ -42,7 +42,7 @@ fn a_row_out_of_range_is_refused() {
     let workspace = Workspace::new(Cpu::default());
     let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
     let mut tape = Tape::infer(&workspace, &arena);
-    let x = tape.constant(Tensor::new(workspace.scratch(12).unwrap(), 3, 4));
+    let x = tape.constant(Tensor::new(workspace.scratch(12).unwrap(), 3, 4).unwrap());
     let at = Indices::new(workspace.device(), &[0, 3]).unwrap();
     let message = tape.gather_rows(&x, &at).unwrap_err().to_string();
     assert!(message.contains("gather_rows: row 3 is out of range for a matrix of 3 rows"), "{message}");

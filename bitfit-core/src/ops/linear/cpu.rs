@@ -26,21 +26,20 @@ impl Linear for Cpu {
         bias: &[Slice<'_, Self>],
         y: SliceMut<'_, Self>,
     ) -> Result<()> {
+        self.check_weights("linear", &[weight])?;
         let bias = ThreadScratch::concat(bias.iter().map(Slice::f32));
-        match weight {
-            Matrix::F32(w) => {
-                let y = Output::Write(MatMut::new(y.f32(), w.out_features()));
-                match &*bias {
-                    [] => weight.forward(self, x.elements(), y, &NoEpilogue),
-                    bias => weight.forward(self, x.elements(), y, &Bias(bias)),
-                }
+        let out = weight.out_features();
+        if weight.is_f32() {
+            let y = Output::Write(MatMut::new(y.f32(), out));
+            match &*bias {
+                [] => weight.forward(self, x.elements(), y, &NoEpilogue),
+                bias => weight.forward(self, x.elements(), y, &Bias(bias)),
             }
-            Matrix::Bf16(_) | Matrix::Int8(_) => {
-                let y = MatMut::new(y.bf16(), weight.out_features());
-                match &*bias {
-                    [] => weight.forward(self, x.elements(), Output::Discard, &StoreBf16::new(NoEpilogue, y)),
-                    bias => weight.forward(self, x.elements(), Output::Discard, &StoreBf16::new(Bias(bias), y)),
-                }
+        } else {
+            let y = MatMut::new(y.bf16(), out);
+            match &*bias {
+                [] => weight.forward(self, x.elements(), Output::Discard, &StoreBf16::new(NoEpilogue, y)),
+                bias => weight.forward(self, x.elements(), Output::Discard, &StoreBf16::new(Bias(bias), y)),
             }
         }
         Ok(())
@@ -53,18 +52,19 @@ impl Linear for Cpu {
         dx: SliceMut<'_, Self>,
         accumulate: bool,
     ) -> Result<()> {
+        self.check_weights("linear", &[weight])?;
         let cols = weight.in_features();
-        match (weight, dx.elements()) {
-            (_, ElementsMut::F32(dx)) => {
+        match dx.elements() {
+            ElementsMut::F32(dx) => {
                 let dx = MatMut::new(dx, cols);
                 let to = if accumulate { Output::Accumulate(dx) } else { Output::Write(dx) };
                 weight.input_gradient(self, dy.elements(), to, &NoEpilogue);
             }
-            (Matrix::Bf16(_) | Matrix::Int8(_), ElementsMut::Bf16(dx)) => {
+            // Not of an f32 weight: the tape converts its inputs to f32.
+            ElementsMut::Bf16(dx) => {
                 let to = StoreBf16::new(NoEpilogue, MatMut::new(dx, cols));
                 weight.input_gradient(self, dy.elements(), Output::Discard, &to);
             }
-            (Matrix::F32(_), ElementsMut::Bf16(_)) => unreachable!("the tape converts inputs of f32 weights to f32"),
         }
         Ok(())
     }

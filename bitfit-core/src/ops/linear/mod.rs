@@ -99,6 +99,7 @@ impl<D: Backend> Tape<'_, D> {
     /// # Errors
     /// [`Error::Shape`] if x does not have `in` columns or the bias not `out` elements.
     pub fn linear(&mut self, x: &Var<D>, weight: &Weight<D>, bias: &[&Param<D>]) -> Result<Var<D>> {
+        self.check("linear", x)?;
         let [out_features, in_features] = weight.shape();
         if x.cols() != in_features {
             return Err(Error::shape("linear", "the input", &[x.rows(), in_features], &x.tensor().shape()));
@@ -111,10 +112,10 @@ impl<D: Backend> Tape<'_, D> {
         let precision = weight.precision();
         let x = if precision == Precision::F32 { self.to_f32(x)? } else { x.clone() };
         let mut y = self.scratch_of(precision.activation_dtype(), x.rows() * out_features)?;
-        let parts: Vec<Slice<'_, D>> = bias.iter().map(|part| self.value(part)).collect();
+        let parts = bias.iter().map(|part| self.value(part)).collect::<Result<Vec<Slice<'_, D>>>>()?;
         let factor = x.slice_in(precision.product_dtype());
-        self.device().linear(factor, self.arena().matrix(weight), &parts, y.as_mut())?;
-        let y = Tensor::new(y, x.rows(), out_features);
+        self.device().linear(factor, self.arena().matrix(weight)?, &parts, y.as_mut())?;
+        let y = Tensor::new(y, x.rows(), out_features)?;
 
         let weight_trains = weight.trains() && self.is_training();
         let bias_trains = bias.iter().any(|part| self.trains(part).is_some());
@@ -171,7 +172,7 @@ impl<D: Backend> Backward<D> for Node<D> {
                 grads.put(target);
                 target = grads.fresh_target(x, self.rows * in_features)?;
             }
-            let weight = grads.matrix(&self.weight);
+            let weight = grads.matrix(&self.weight)?;
             device.linear_input(dy.as_ref(), weight, target.scratch.as_mut(), target.accumulate)?;
             grads.merge(target)?;
         }

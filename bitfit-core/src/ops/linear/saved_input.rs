@@ -33,7 +33,7 @@ impl<D: Backend> SavedInput<D> {
                 None => {
                     let mut to = tape.scratch(x.rows() * chosen.len())?;
                     tape.device().select_columns(x.slice(), x.cols(), chosen, to.as_mut())?;
-                    Tensor::new(to, x.rows(), chosen.len())
+                    Tensor::new(to, x.rows(), chosen.len())?
                 }
             };
             saved.push(tensor);
@@ -65,7 +65,7 @@ impl<D: Backend> SavedInput<D> {
             let shape = [rows.len(), in_features];
             let precision = weight.precision();
             let input = WeightGradient { dy, dy_cols, first: rows.start, x, shape, mask, precision };
-            device.weight_gradient(input, grads.masked(trainable))?;
+            device.weight_gradient(input, grads.masked(trainable)?)?;
         }
         Ok(())
     }

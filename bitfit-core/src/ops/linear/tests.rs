@@ -1,7 +1,9 @@
 //! The reference against finite differences, the conformance tests on the CPU, what is saved, and errors.
 
 use super::{conformance::case, reference, *};
-use crate::{Cpu, backend::conformance::support::*};
+use crate::{
+    ArenaBuilder, Cpu, Frozen, FrozenMatrix, HostTensor, Workspace, backend::conformance::support::*, cpu::Isa,
+};
 
 #[test]
 fn reference_gradients_are_those_of_finite_differences() {
@@ -55,4 +57,22 @@ fn an_input_or_bias_that_does_not_fit_is_refused() {
     let wide = tape.linear(&x, &case.weight, &[&case.bias[0], &case.bias[1]]).unwrap();
     let message = tape.linear(&wide, &case.weight, &[]).unwrap_err().to_string();
     assert!(message.contains("the input") && message.contains("[3, 5]") && message.contains("[3, 4]"), "{message}");
+}
+
+#[test]
+fn a_weight_that_was_laid_out_for_another_instruction_set_is_refused() {
+    let Some(other) = Isa::supported().find(|&isa| isa != Isa::Portable) else { return };
+    let [portable, other] = [Isa::Portable, other].map(Cpu::with_isa);
+    let weight = HostTensor::new([2, 2], vec![1.0; 4]).unwrap();
+    let weight = Weight::from(FrozenMatrix::new(&other, &[weight]).unwrap());
+    let workspace = Workspace::new(portable.clone());
+    let arena = ArenaBuilder::new(portable).build().unwrap();
+    let mut tape = Tape::infer(&workspace, &arena);
+    let x = tape.constant(Tensor::new(workspace.scratch(2).unwrap(), 1, 2).unwrap());
+    let bias = Frozen::new(workspace.device(), &HostTensor::new([2], vec![0.0; 2]).unwrap()).unwrap().into();
+    for error in
+        [tape.linear(&x, &weight, &[]).unwrap_err(), tape.feed_forward(&x, &weight, &bias, &weight).unwrap_err()]
+    {
+        assert!(matches!(error, Error::Foreign { owner: "device", .. }), "{error}");
+    }
 }

@@ -59,7 +59,7 @@ impl<D: Backend> Tape<'_, D> {
         }
         let mut y = self.scratch(m * n)?;
         self.device().matmul(shape, a.slice(), b.slice(), y.as_mut())?;
-        let y = Tensor::new(y, m, n);
+        let y = Tensor::new(y, m, n)?;
         if a.slot().is_none() && b.slot().is_none() {
             return Ok(self.constant(y));
         }

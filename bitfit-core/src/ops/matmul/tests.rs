@@ -51,7 +51,7 @@ fn inner_dimensions_that_differ_are_refused() {
     let workspace = Workspace::new(Cpu::default());
     let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
     let mut tape = Tape::infer(&workspace, &arena);
-    let a = tape.constant(Tensor::new(workspace.scratch(12).unwrap(), 3, 4));
+    let a = tape.constant(Tensor::new(workspace.scratch(12).unwrap(), 3, 4).unwrap());
     let message = tape.matmul(&a, &a).unwrap_err().to_string();
     assert!(message.contains("matmul: b") && message.contains("[3, 4]") && message.contains("[4, 4]"), "{message}");
 }

@@ -49,7 +49,7 @@ impl<D: Backend> Tape<'_, D> {
         }
         let mut loss = self.scratch(1)?;
         self.device().mse(predictions.slice(), targets.slice(), loss.as_mut())?;
-        let loss = Tensor::new(loss, 1, 1);
+        let loss = Tensor::new(loss, 1, 1)?;
         let Some(slot) = predictions.slot() else { return Ok(self.constant(loss)) };
         Ok(self.record(loss, Node { slot, x: predictions.tensor().clone(), targets: targets.clone() }))
     }

@@ -39,7 +39,7 @@ fn other_shapes_and_an_empty_batch_are_refused() {
     let workspace = Workspace::new(Cpu::default());
     let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
     let mut tape = Tape::infer(&workspace, &arena);
-    let tensor = |rows, cols| Tensor::new(workspace.scratch(rows * cols).unwrap(), rows, cols);
+    let tensor = |rows, cols| Tensor::new(workspace.scratch(rows * cols).unwrap(), rows, cols).unwrap();
     for (rows, targets, words) in
         [(3, tensor(1, 3), "[1, 3]"), (3, tensor(2, 1), "[2, 1]"), (0, tensor(0, 1), "no elements")]
     {

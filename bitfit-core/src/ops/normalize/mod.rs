@@ -54,7 +54,7 @@ impl<D: Backend> Tape<'_, D> {
         let mut y = self.scratch(rows * cols)?;
         let mut inverse = self.scratch(rows)?;
         self.device().normalize(x.slice(), cols, y.as_mut(), inverse.as_mut())?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         let Some(x) = x.slot() else { return Ok(self.constant(y)) };
         Ok(self.record(y.clone(), Node { x, y, inverse }))
     }

@@ -52,7 +52,7 @@ impl<D: Backend> Tape<'_, D> {
         }
         let mut y = self.scratch(rows * cols * 2)?;
         self.device().pair_features(x.slice(), cols, y.as_mut())?;
-        let y = Tensor::new(y, rows / 2, 4 * cols);
+        let y = Tensor::new(y, rows / 2, 4 * cols)?;
         let Some(slot) = x.slot() else { return Ok(self.constant(y)) };
         Ok(self.record(y, Node { slot, x: x.tensor().clone() }))
     }

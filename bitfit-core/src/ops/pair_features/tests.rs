@@ -20,7 +20,7 @@ fn an_odd_number_of_rows_is_refused() {
     let workspace = Workspace::new(Cpu::default());
     let arena = ArenaBuilder::new(Cpu::default()).build().unwrap();
     let mut tape = Tape::infer(&workspace, &arena);
-    let x = tape.constant(Tensor::new(workspace.scratch(6).unwrap(), 3, 2));
+    let x = tape.constant(Tensor::new(workspace.scratch(6).unwrap(), 3, 2).unwrap());
     let message = tape.pair_features(&x).unwrap_err().to_string();
     assert_eq!(message, "pair_features: 3 rows are not those of pairs");
 }

@@ -21,8 +21,8 @@ impl<D: Backend> Tape<'_, D> {
     pub fn parameter(&mut self, trainable: &Trainable) -> Result<Var<D>> {
         let (rows, cols) = matrix(trainable.shape());
         let mut y = self.scratch(rows * cols)?;
-        self.device().copy(self.arena().value(trainable), y.as_mut())?;
-        let y = Tensor::new(y, rows, cols);
+        self.device().copy(self.arena().value(trainable)?, y.as_mut())?;
+        let y = Tensor::new(y, rows, cols)?;
         Ok(if self.is_training() { self.record(y, Node(trainable.clone())) } else { self.constant(y) })
     }
 }

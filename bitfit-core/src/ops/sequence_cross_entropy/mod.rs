@@ -96,7 +96,7 @@ impl<D: Backend> Tape<'_, D> {
         let mut saved = logits.slot().map(|_| self.scratch(tokens * columns)).transpose()?;
         let probabilities = saved.as_mut().map(Scratch::as_mut);
         self.device().sequence_cross_entropy(logits.slice(), &choice, loss.as_mut(), probabilities)?;
-        let loss = Tensor::new(loss, 1, 1);
+        let loss = Tensor::new(loss, 1, 1)?;
         Ok(match logits.slot().zip(saved) {
             Some((logits, probabilities)) => self.record(loss, Node { logits, choice, probabilities }),
             None => self.constant(loss),

@@ -40,7 +40,7 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
         (4, 2, &[0; 4], "expected [5, 2]"),
         (5, 0, &[], "no columns"),
     ] {
-        let z = tape.constant(Tensor::new(workspace.scratch(rows * columns).unwrap(), rows, columns));
+        let z = tape.constant(Tensor::new(workspace.scratch(rows * columns).unwrap(), rows, columns).unwrap());
         let message = tape.sequence_cross_entropy(&z, &sequences, targets).unwrap_err().to_string();
         assert!(message.contains("sequence_cross_entropy") && message.contains(words), "{message}");
     }

@@ -53,7 +53,7 @@ impl<D: Backend> Tape<'_, D> {
         }
         let mut y = self.scratch(sequences.count() * cols)?;
         self.device().sequence_mean(x.slice(), sequences, cols, y.as_mut())?;
-        let y = Tensor::new(y, sequences.count(), cols);
+        let y = Tensor::new(y, sequences.count(), cols)?;
         let Some(x) = x.slot() else { return Ok(self.constant(y)) };
         Ok(self.record(y, Node { x, sequences: sequences.clone(), cols }))
     }

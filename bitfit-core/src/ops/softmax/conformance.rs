@@ -48,8 +48,8 @@ fn large_elements_do_not_overflow_and_masked_ones_are_zero<D: Backend>(device: &
 
 fn no_rows_make_none<D: Backend>(device: &D) {
     let y = infer(device, |tape| {
-        let none = tape.constant(Tensor::new(tape.scratch(0)?, 0, 8));
+        let none = tape.constant(Tensor::new(tape.scratch(0)?, 0, 8)?);
         tape.softmax(&none)
     });
-    assert_eq!(y, []);
+    assert!(y.is_empty(), "{y:?}");
 }

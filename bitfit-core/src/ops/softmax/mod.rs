@@ -53,7 +53,7 @@ impl<D: Backend> Tape<'_, D> {
         let [rows, cols] = x.tensor().shape();
         let mut y = self.scratch(rows * cols)?;
         self.device().softmax(x.slice(), cols, y.as_mut())?;
-        let y = Tensor::new(y, rows, cols);
+        let y = Tensor::new(y, rows, cols)?;
         let Some(x) = x.slot() else { return Ok(self.constant(y)) };
         Ok(self.record(y.clone(), Node { x, y }))
     }

@@ -2,7 +2,7 @@
 
 use super::{ClassWeighting, reference};
 use crate::{
-    Backend, Indices,
+    Backend, BatchOffset, Indices,
     backend::conformance::{Check, list, support::*},
     ops::cross_entropy::conformance::some_labels,
 };
@@ -13,6 +13,7 @@ pub(crate) fn checks<D: Backend>() -> Vec<Check<D>> {
         gradients_add_up_and_bits_come_again,
         far_logits_neither_overflow_nor_lose_the_loss,
         without_weighting_it_is_the_cross_entropy,
+        the_losses_of_parts_add_up_to_that_of_the_batch,
     ]
 }
 
@@ -72,4 +73,28 @@ fn without_weighting_it_is_the_cross_entropy<D: Backend>(device: &D) {
     let expected = train(device, [([33, 3], &z)], |tape, [z]| tape.cross_entropy(z, &indices));
     assert_close("loss", &found.y, &widen(&expected.y), 1e-6);
     assert_close("dz", &found.gradients[0], &widen(&expected.gradients[0]), 2e-6);
+}
+
+/// Also where all rows of a part have the weight 0: with smoothed labels they count.
+fn the_losses_of_parts_add_up_to_that_of_the_batch<D: Backend>(device: &D) {
+    let (rows, classes) = (7, 3);
+    let (z, labels) = (random(6, rows * classes), [1, 0, 2, 2, 0, 1, 0]);
+    for weighting in weightings(classes) {
+        let weighting = ClassWeighting { weights: vec![0.5, 3.0, 0.0], ..weighting };
+        let total = weighting.total(&labels);
+        let whole =
+            train(device, [([rows, classes], &z)], |tape, [z]| tape.weighted_cross_entropy(z, &labels, &weighting));
+        let mut loss = 0.0;
+        for rows in [0..2, 2..4, 4..7] {
+            let of = rows.start * classes..rows.end * classes;
+            let (z, labels) = (&z[of.clone()], &labels[rows.clone()]);
+            let part =
+                train_at(device, BatchOffset::default(), Some(&whole.dy), [([rows.len(), classes], z)], |tape, [z]| {
+                    tape.weighted_cross_entropy_of_part(z, labels, &weighting, total)
+                });
+            loss += f64::from(part.y[0]);
+            assert_close("dz", &part.gradients[0], &widen(&whole.gradients[0][of]), 4e-6);
+        }
+        assert_close("loss", &[loss as f32], &[whole.y[0].into()], 2e-6);
+    }
 }

@@ -128,6 +128,23 @@ impl<D: Backend> Tape<'_, D> {
         labels: &[u32],
         weighting: &ClassWeighting,
     ) -> Result<Var<D>> {
+        let known = labels.iter().filter_map(|&label| weighting.weights.get(label as usize));
+        let total = known.map(|&weight| f64::from(weight)).sum();
+        self.weighted_cross_entropy_of_part(logits, labels, weighting, total)
+    }
+
+    /// As [`Tape::weighted_cross_entropy`], of the rows of a part of a batch: `total` is W of the whole batch, so that
+    /// the losses of its parts add up to its loss.
+    ///
+    /// # Errors
+    /// As [`Tape::weighted_cross_entropy`], of W.
+    pub fn weighted_cross_entropy_of_part(
+        &mut self,
+        logits: &Var<D>,
+        labels: &[u32],
+        weighting: &ClassWeighting,
+        total: f64,
+    ) -> Result<Var<D>> {
         let logits = &self.to_f32(logits)?;
         let [rows, classes] = logits.tensor().shape();
         if labels.len() != rows {
@@ -143,7 +160,7 @@ impl<D: Backend> Tape<'_, D> {
             return Err(Error::invalid(OP, format!("label {label} is out of range for {classes} classes")));
         }
         weighting.validate()?;
-        let total = weighting.total(labels) as f32;
+        let total = total as f32;
         if total <= 0.0 {
             return Err(Error::invalid(OP, "the classes of all rows have the weight 0, so there is no mean"));
         }
@@ -158,7 +175,7 @@ impl<D: Backend> Tape<'_, D> {
         };
         let mut loss = self.scratch(1)?;
         self.device().weighted_cross_entropy(saved.input(), loss.as_mut())?;
-        let loss = Tensor::new(loss, 1, 1);
+        let loss = Tensor::new(loss, 1, 1)?;
         Ok(match logits.slot() {
             Some(slot) => self.record(loss, Node { slot, saved }),
             None => self.constant(loss),

@@ -137,7 +137,7 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
         (1, &[0], of(&ones, 0.0, -1.0), "a focal exponent of -1"),
         (1, &[0], of(&ones, 0.1, 1.0), "together"),
     ] {
-        let z = tape.constant(Tensor::new(workspace.scratch(rows * 3).unwrap(), rows, 3));
+        let z = tape.constant(Tensor::new(workspace.scratch(rows * 3).unwrap(), rows, 3).unwrap());
         let message = tape.weighted_cross_entropy(&z, labels, &weighting).unwrap_err().to_string();
         assert!(message.contains("weighted_cross_entropy") && message.contains(words), "{message}");
     }

@@ -27,6 +27,8 @@ impl Activations for Cuda {
         let name = match f {
             Activation::Relu => "bitfit_relu",
             Activation::Tanh => "bitfit_tanh",
+            Activation::Sigmoid => "bitfit_sigmoid",
+            Activation::Exp => "bitfit_exp",
             Activation::Gelu => {
                 arguments.optional_output(slope);
                 "bitfit_gelu"
@@ -47,7 +49,8 @@ impl Activations for Cuda {
         let len = dx.len;
         let name = match f {
             Activation::Relu => "bitfit_relu_backward",
-            Activation::Gelu => "bitfit_gelu_backward",
+            Activation::Gelu | Activation::Exp => "bitfit_gelu_backward",
+            Activation::Sigmoid => "bitfit_sigmoid_backward",
             Activation::Tanh => "bitfit_tanh_backward",
         };
         let mut arguments = Arguments::new();

@@ -34,7 +34,7 @@ impl AdamWStep for Cuda {
 impl Cuda {
     /// Runs one step with coefficients for each run of elements, whose lengths add up to that of the slices.
     fn step_in_runs(&self, mut update: Update<'_, Self>, runs: &[(usize, Coefficients)]) -> Result<()> {
-        self.norm(&mut update)?;
+        self.gradient_norm(update.grads, update.norm.reborrow())?;
         let mut first = 0;
         for (len, coefficients) in runs.iter().filter(|(len, _)| *len > 0) {
             self.step(&mut update, first, *len, coefficients)?;
@@ -43,17 +43,17 @@ impl Cuda {
         Ok(())
     }
 
-    /// Computes the norm of the whole gradient.
-    fn norm(&self, update: &mut Update<'_, Self>) -> Result<()> {
-        let len = update.params.len;
+    /// Writes the norm of the whole gradient to the one element of `to`.
+    pub(super) fn gradient_norm(&self, grads: Slice<'_, Self>, to: SliceMut<'_, Self>) -> Result<()> {
+        let len = grads.len;
         let blocks = len.div_ceil(CHUNK);
         // One f64 for each block.
         let mut partial = self.temporary(DType::F32, 2 * blocks)?;
         let mut squares = Arguments::new();
-        squares.input(update.grads).usize(len).usize(CHUNK).output(partial.as_mut());
+        squares.input(grads).usize(len).usize(CHUNK).output(partial.as_mut());
         self.launch(&SOURCE, "bitfit_adamw_squares", Shape::blocks(blocks, THREADS), &squares)?;
         let mut norm = Arguments::new();
-        norm.input(partial.as_ref()).usize(blocks).output(update.norm.reborrow());
+        norm.input(partial.as_ref()).usize(blocks).output(to);
         self.launch(&SOURCE, "bitfit_adamw_norm", Shape::blocks(1, THREADS), &norm)
     }
 

@@ -168,8 +168,8 @@ template <u32 ROWS, bool WIDE>
 __device__ __forceinline__ u32 kept_of_rows(const Dropout& dropout, u64 first, u64 cols) {
     if (dropout.threshold == 0) return ~0u;
     u32 lane = threadIdx.x % 32, kept = 0;
-    u64 begin = first * cols + threadIdx.x / 32 * 128;
-    if (WIDE && cols % 128 == 0) {
+    u64 begin = dropout.first + first * cols + threadIdx.x / 32 * 128;
+    if (WIDE && cols % 128 == 0 && dropout.first % 128 == 0) {
         // A warp's columns of a row are one group of sixteen draws: half of the warp draws for a row, the other half
         // for the next. Byte p of `drawn` belongs to the pair p of rows.
         u32 drawn = 0;

@@ -1,8 +1,23 @@
-// Sum and product, element by element. b has b_len elements: as many as a, or one row that is broadcast. Launch:
-// Shape::elements(len).
+// Sum, difference, product and scaling, element by element. b has b_len elements: as many as a, or one row that is
+// broadcast. Launch: Shape::elements(len).
 
 extern "C" __global__ void bitfit_add(const float* a, const float* b, float* y, u64 b_len, u64 len) {
     FOR_EACH_ELEMENT(i, len) y[i] = a[i] + b[i - quotient(i, b_len) * b_len];
+}
+
+extern "C" __global__ void bitfit_sub(const float* a, const float* b, float* y, u64 b_len, u64 len) {
+    FOR_EACH_ELEMENT(i, len) y[i] = a[i] - b[i - quotient(i, b_len) * b_len];
+}
+
+extern "C" __global__ void bitfit_scale(const float* x, float factor, float* y, u32 accumulate, u64 len) {
+    FOR_EACH_ELEMENT(i, len) {
+        float product = __fmul_rn(factor, x[i]);
+        y[i] = accumulate ? y[i] + product : product;
+    }
+}
+
+extern "C" __global__ void bitfit_scale_in_place(float factor, float* x, u64 len) {
+    FOR_EACH_ELEMENT(i, len) x[i] = factor * x[i];
 }
 
 extern "C" __global__ void bitfit_mul(const float* a, const float* b, float* y, u32 accumulate, u64 b_len, u64 len) {

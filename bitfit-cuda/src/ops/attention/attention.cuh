@@ -43,7 +43,7 @@ __device__ __forceinline__ Head head_of(const Input<T>& input, u32 sequence, u32
     u32 keys = input.key_offsets[sequence + 1] - first_key;
     return Head{
         first_query, first_key, input.query_offsets[sequence + 1] - first_query, keys, head, head * input.dim,
-        ((u64)sequence * input.heads + head) << 32, (keys + 15) / 16 * 16};
+        input.dropout.first + (((u64)sequence * input.heads + head) << 32), (keys + 15) / 16 * 16};
 }
 
 template <class T>

@@ -92,6 +92,11 @@ impl Int8Weight {
         Self { isa, out_features, in_features, scales, ones, forward, backward }
     }
 
+    /// The instruction set whose kernels read the weight.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// The number of rows of the weight.
     pub fn out_features(&self) -> usize {
         self.out_features
@@ -105,11 +110,6 @@ impl Int8Weight {
     /// The scale of each row: the factors of `dy` in [`Int8Weight::input_gradient`].
     pub fn scales(&self) -> &[f32] {
         &self.scales
-    }
-
-    /// The size of the panels in bytes.
-    pub fn bytes(&self) -> usize {
-        size_of_val(&*self.forward.lines) + size_of_val(&*self.backward.lines)
     }
 
     /// `y = x · Wᵀ`; x `[T, in]`, y `[T, out]`.

@@ -1,0 +1,113 @@
+"""What `benches/benches/embedder.rs` measures of core, in PyTorch: the time of a node of autograd, AdamW on flat tensors, and
+a training step of two encoder layers of which the biases train.
+
+    python torch_embedder.py [--seconds S] [--threads N] [--large]
+
+One JSON object on stdout; times in seconds. `--large` includes AdamW on 1e8 values, which takes 1.6 GB. Needs torch.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from torch import nn
+
+import common
+
+NODES = 1000
+SEQUENCES, TOKENS, H, HEADS, FFN = 16, 64, 384, 12, 1536
+
+
+def median(seconds, work):
+    """The median time of repeated calls over the given number of seconds, after a few warm-up calls."""
+    for _ in range(3):
+        work()
+    taken = []
+    while len(taken) < 7 or sum(taken) < seconds:
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def node(seconds):
+    one = torch.ones(1, 1, requires_grad=True)
+
+    def infer():
+        with torch.no_grad():
+            x = one
+            for _ in range(NODES):
+                x = x * 1.0
+
+    def train():
+        x = one
+        for _ in range(NODES):
+            x = x * 1.0
+        x.backward()
+
+    return {"infer": median(seconds, infer) / NODES, "train": median(seconds, train) / NODES}
+
+
+def adamw(seconds, length):
+    values = torch.full((length,), 0.5, requires_grad=True)
+    values.grad = torch.linspace(-1, 1, length)
+    optimizer = torch.optim.AdamW([values], lr=1e-4, weight_decay=0.0, fused=True)
+    return median(seconds, optimizer.step)
+
+
+class Layer(nn.Module):
+    """A post-LN layer as in embedder.rs: query, key and value as one product, the exact GELU."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.o = nn.Linear(H, 3 * H), nn.Linear(H, H)
+        self.up, self.down = nn.Linear(H, FFN), nn.Linear(FFN, H)
+        self.norms = nn.ModuleList([nn.LayerNorm(H), nn.LayerNorm(H)])
+
+    def forward(self, x):
+        split = self.qkv(x).view(SEQUENCES, TOKENS, 3, HEADS, H // HEADS).permute(2, 0, 3, 1, 4)
+        attended = nn.functional.scaled_dot_product_attention(split[0], split[1], split[2], dropout_p=0.1)
+        y = self.o(attended.transpose(1, 2).reshape(SEQUENCES, TOKENS, H))
+        h = self.norms[0](x + nn.functional.dropout(y, 0.1))
+        y = self.down(nn.functional.gelu(self.up(h)))
+        return self.norms[1](h + nn.functional.dropout(y, 0.1))
+
+
+def encoder(seconds):
+    layers, head = nn.Sequential(Layer(), Layer()), nn.Linear(H, 2, bias=False)
+    for name, parameter in layers.named_parameters():
+        parameter.requires_grad = name.endswith("bias")
+    trained = [parameter for parameter in [*layers.parameters(), *head.parameters()] if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0, fused=True)
+    x, labels = torch.randn(SEQUENCES, TOKENS, H), torch.arange(SEQUENCES) % 2
+
+    def step():
+        loss = nn.functional.cross_entropy(head(layers(x).mean(1)), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+
+    return median(seconds, step)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--threads", type=int, help="PyTorch's own choice if not given")
+    parser.add_argument("--large", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    lengths = [100_000, 100_000_000] if arguments.large else [100_000]
+    common.say(
+        node_s=node(arguments.seconds),
+        adamw_s={str(length): adamw(arguments.seconds, length) for length in lengths},
+        encoder_step_s=encoder(arguments.seconds),
+    )
+
+
+if __name__ == "__main__":
+    main()

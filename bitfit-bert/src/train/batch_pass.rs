@@ -1,0 +1,107 @@
+//! The loss and the gradient of a batch, in one pass or in several over parts of it.
+//!
+//! In parts ([`TrainOptions::micro_batch`](super::TrainOptions::micro_batch)) it is the same function of the values:
+//! the loss of a part is its share of the batch's mean ([`Model::loss`]), the gradients add up in the arena's gradient,
+//! and each pass is told where its part stands in the batch, so that dropout draws what it draws for the whole
+//! ([`bitfit_core::BatchOffset`]). Only the order of the sums differs, and what is in memory at a time.
+
+use std::sync::Arc;
+
+use bitfit_core::ops::weighted_cross_entropy::ClassWeighting;
+use bitfit_core::{Backend, BatchOffset, Gradient, Seed, Var};
+
+use super::Examples;
+use super::prefix_cache::FrozenPrefixCache;
+use crate::Result;
+use crate::model::Model;
+
+/// A batch of a training set, and how its gradient is computed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchPass<'a> {
+    pub examples: &'a Examples,
+    /// The numbers of its sequences.
+    pub rows: &'a [usize],
+    /// The epoch, from 1, for which sequences are drawn where each has its own.
+    pub epoch: usize,
+    pub seed: Seed,
+    pub weighting: Option<&'a Arc<ClassWeighting>>,
+    /// The most rows that are computed at a time, if not all.
+    pub micro_batch: Option<usize>,
+}
+
+/// The loss of a batch, which the device may still be computing.
+#[derive(Debug)]
+pub(super) struct BatchLoss<D: Backend> {
+    /// The share of each part.
+    parts: Vec<Var<D>>,
+    /// The number of tokens.
+    pub tokens: usize,
+}
+
+impl BatchPass<'_> {
+    /// Adds the gradient of the batch's loss to `gradient`.
+    ///
+    /// # Errors
+    /// As [`Model::forward`] and [`Model::loss`].
+    pub fn add_gradient<D: Backend>(
+        &self,
+        model: &Model<D>,
+        mut cache: Option<&mut FrozenPrefixCache>,
+        gradient: &mut Gradient<D>,
+    ) -> Result<BatchLoss<D>> {
+        if let Some(drawn) = self.examples.drawn(self.epoch, self.rows) {
+            let rows: Vec<usize> = (0..drawn.len()).collect();
+            return BatchPass { examples: &drawn, rows: &rows, ..*self }.add_gradient(model, cache, gradient);
+        }
+        let total = self.total_of_parts();
+        let size = total.and(self.micro_batch).unwrap_or(self.rows.len());
+        let mut loss = BatchLoss { parts: Vec::new(), tokens: 0 };
+        let mut offset = BatchOffset::default();
+        for rows in self.rows.chunks(size) {
+            let mut tape = model.training_tape(self.seed).at(offset);
+            let batch = self.examples.batch(model, rows)?.with_weighting(self.weighting.cloned());
+            let batch = batch.with_loss_total(total);
+            loss.tokens += batch.tokens();
+            let has_targets = batch.targets().is_some_and(|targets| !targets.is_empty());
+            if total.is_some() && !has_targets {
+                // No word of the part is read, so it has no share of the loss.
+                offset = offset.after(batch.tokens(), batch.count(), 0);
+                continue;
+            }
+            let outputs = match &mut cache {
+                Some(cache) => cache.forward(model, &mut tape, &batch, &self.examples.encodings, rows)?,
+                None => model.forward(&mut tape, &batch)?,
+            };
+            offset = offset.after(batch.tokens(), batch.count(), outputs.rows());
+            let share = model.loss(&mut tape, &outputs, &batch)?;
+            tape.backward(&share, gradient)?;
+            loss.parts.push(share);
+        }
+        Ok(loss)
+    }
+
+    /// What the loss of the batch is a mean over, if it is computed in parts. A batch without any target is not: the
+    /// error of its one pass says what is missing.
+    fn total_of_parts(&self) -> Option<f64> {
+        self.micro_batch.filter(|&size| size < self.rows.len())?;
+        let targets = self.examples.targets(self.rows);
+        (!targets.is_empty()).then(|| targets.loss_total(self.weighting.map(|weighting| &**weighting)))
+    }
+}
+
+impl<D: Backend> BatchLoss<D> {
+    /// Waits for the loss.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`] when the device fails.
+    pub fn read(&self) -> Result<f32> {
+        let mut sum = 0.0;
+        for part in &self.parts {
+            sum += f64::from(part.tensor().to_array()?[[0, 0]]);
+        }
+        Ok(sum as f32)
+    }
+}
+
+#[cfg(test)]
+mod tests;
