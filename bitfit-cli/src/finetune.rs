@@ -94,16 +94,22 @@ fn write_page<D: Backend>(
         args.data.eval.as_ref().map(|eval| Ok::<_, anyhow::Error>((&**eval, analyse(&predictor, eval, &read)?)));
     let seconds = finished.report.state.training.as_secs_f64();
     let log = args.out().join(METRICS_LOG);
+    let mut facts = vec![
+        ("training set".into(), args.data.train.display().to_string()),
+        ("tokens seen".into(), grouped(finished.report.state.tokens)),
+        ("time in steps".into(), format!("{seconds:.1} s")),
+    ];
+    if let Some(probe) = finished.probe.as_ref().filter(|probe| !probe.scores.is_empty()) {
+        let scores = probe.scores.iter().map(|score| format!("{} {:.4}", score.metric.name(), score.value));
+        let scores = scores.collect::<Vec<_>>().join(", ");
+        facts.push(("probe, for comparison".into(), format!("{scores} (a linear head over the frozen base)")));
+    }
     let page = Page {
         path,
         task_file,
         log: log.exists().then_some(&*log),
         analysis: answered.transpose()?,
-        facts: vec![
-            ("training set".into(), args.data.train.display().to_string()),
-            ("tokens".into(), grouped(finished.report.state.tokens)),
-            ("time in steps".into(), format!("{seconds:.1} s")),
-        ],
+        facts,
         quiet: args.run.machine.quiet,
     };
     page.write(&predictor)

@@ -61,9 +61,12 @@ impl Page<'_> {
         let contents = Contents::of(&task, task_file, Some(predictor.base()))?;
         let movement = contents.heat_map("mean absolute change by kind and layer".into());
         let mut all = facts_of(&task.info);
-        all.push(("trained scalars".into(), grouped(contents.scalars(false) + contents.scalars(true))));
+        let [base, head] = [false, true].map(|of_head| contents.scalars(of_head));
+        let trained =
+            format!("{} ({} of the base, {} of the head)", grouped(base + head), grouped(base), grouped(head));
+        all.push(("trained scalars".into(), trained));
         all.extend(facts);
-        all.push(("bitfit".into(), env!("CARGO_PKG_VERSION").into()));
+        all.push(("program".into(), format!("bitfit {}", env!("CARGO_PKG_VERSION"))));
         if !quiet
             && let Some(table) = analysis.as_ref().and_then(|(_, analysis)| class_table(analysis))
             && table.rows.len() <= CLASSES
@@ -116,11 +119,23 @@ fn facts_of(info: &TaskInfo) -> Vec<(String, String)> {
         ("batch", batch),
         ("maximum length", format!("{} tokens", training.max_length)),
         ("seed", info.seed.to_string()),
-        ("device", format!("{}, {}", training.device, training.precision)),
+        ("trained on", format!("{}, {}", training.device, training.precision)),
     ];
+    let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+    add("warm-up", (training.warmup > 0.0).then(|| training.warmup.to_string()));
+    add("layer-wise decay of the rate", training.layer_decay.map(|decay| decay.to_string()));
+    add("weight decay", (training.weight_decay > 0.0).then(|| training.weight_decay.to_string()));
+    add("dropout", training.dropout.map(|dropout| dropout.to_string()));
+    add("texts computed at a time", training.micro_batch.map(|texts| texts.to_string()));
+    add("class weights", training.class_weights.as_ref().map(|weights| format!("{weights:?}")));
+    add("label smoothing", training.label_smoothing.map(|share| share.to_string()));
+    add("exponent of the focal loss", training.focal_gamma.map(|gamma| gamma.to_string()));
+    add("patience", training.patience.map(|patience| format!("{patience} evaluations")));
+    add("limit", training.limit.map(|limit| format!("{limit} texts")));
     if let Some(best) = &info.best {
         let step = best.step.map(|step| format!(", step {step}")).unwrap_or_default();
-        facts.push(("kept", format!("epoch {}{step}", best.epoch)));
+        let kept = format!("epoch {}{step}, the best on the evaluation set, whose scores it flatters", best.epoch);
+        facts.push(("kept", kept));
     }
     if let Some(calibration) = &info.calibration {
         facts.push(("temperature", calibration.temperature.to_string()));

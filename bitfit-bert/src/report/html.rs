@@ -33,15 +33,16 @@ p.soft,figcaption{color:var(--soft);font-size:.9rem}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .6rem;border-bottom:1px solid var(--rule);text-align:right;vertical-align:top}
-th:first-child,td:first-child{text-align:left;overflow-wrap:anywhere}
-.facts td:last-child,.facts td:first-child,.texts td,.texts th{text-align:left;\
-white-space:nowrap}.texts td:nth-child(2){white-space:normal;overflow-wrap:anywhere;min-width:16rem}
+th:first-child,td:first-child{text-align:left}td:first-child{min-width:9rem;overflow-wrap:break-word}
+.facts td:last-child{text-align:left;overflow-wrap:anywhere}.facts td:first-child,.texts td,.texts th{\
+text-align:left;white-space:nowrap}.texts td:first-child{min-width:0}.texts td:nth-child(2){white-space:normal;overflow-wrap:anywhere;min-width:16rem}
 .matrix td,.matrix th{text-align:center;border:1px solid var(--rule);min-width:2.2rem}\
 .matrix th{font-weight:500}.matrix th:first-child{text-align:left;white-space:nowrap}
-svg{width:100%;max-width:44rem;height:auto}svg.square{max-width:22rem}
+figure svg{width:100%;max-width:44rem;height:auto}figure svg.square{max-width:22rem}\
+@media(max-width:40rem){figure svg:not(.square) .tick{font-size:20px}}
 .grid{stroke:var(--rule)}.tick{fill:var(--soft);font-size:12px}.diagonal{stroke:var(--soft);stroke-dasharray:4 4}
 .line{fill:none;stroke-width:2}.line.one{stroke:var(--one)}.line.two{stroke:var(--two)}.line.three{stroke:var(--three)}
-.dot.one,.bar{fill:var(--one)}.dot.two{fill:var(--two)}.dot.three{fill:var(--three)}
+.dot.one,.bin{fill:var(--one)}.dot.two{fill:var(--two)}.dot.three{fill:var(--three)}
 .legend{display:flex;gap:1.2rem;margin:.2rem 0;font-size:.9rem}.key::before{content:\"\";display:inline-block;\
 width:1.2rem;height:.2rem;margin-right:.4rem;vertical-align:middle}
 .key.one::before{background:var(--one)}.key.two::before{background:var(--two)}.key.three::before{background:var(--three)}
@@ -69,7 +70,7 @@ pub(super) fn page(report: &Report) -> String {
             "Confusions",
             &analysis.classes.as_ref().map_or_else(String::new, |report| confusion(report, &analysis.names)),
         );
-        section(&mut page, "Probabilities", &probabilities(analysis));
+        section(&mut page, "Calibration", &probabilities(analysis));
         let is_score = analysis.classes.is_none() && analysis.labels.is_empty();
         let weight = if is_score { "distance" } else { "probability" };
         section(&mut page, "Worst mistakes", &mistakes(&analysis.mistakes, weight));
@@ -123,7 +124,7 @@ fn course(report: &Report) -> String {
     };
     // A constant one is among the settings.
     let changes = course.rate.points.windows(2).any(|pair| pair[0].1 != pair[1].1);
-    figure("Loss of the logged steps", curve::curve(std::slice::from_ref(&course.loss)))
+    figure("Loss of the logged steps, each of one batch", curve::curve(std::slice::from_ref(&course.loss)))
         + &figure("Scores on the evaluation set", curve::curve(&course.scores))
         + &figure("Learning rate", curve::curve(if changes { std::slice::from_ref(&course.rate) } else { &[] }))
 }
@@ -188,7 +189,7 @@ fn probabilities(analysis: &Analysis) -> String {
     let Some(found) = &analysis.reliability else { return String::new() };
     format!(
         "<figure>{}<figcaption>The share of right answers by their probability; on the dashed line both are equal. \
-         Expected calibration error {:.4}, mean loss {:.4}.</figcaption></figure>\n",
+         Expected calibration error {:.4}, cross-entropy {:.4}.</figcaption></figure>\n",
         reliability::diagram(found),
         found.ece,
         found.loss
@@ -200,8 +201,8 @@ fn mistakes(mistakes: &[Mistake], weight: &str) -> String {
         return String::new();
     }
     let mut content = String::from(
-        "<div class=\"wide\"><table class=\"texts\">\n<tr><th>line</th><th>text</th><th>right</th><th>answered</th>\
-         <th>",
+        "<p class=\"soft\">The answers that are furthest from right, beginning with the worst.</p>\n\
+         <div class=\"wide\"><table class=\"texts\">\n<tr><th>line</th><th>text</th><th>right</th><th>answered</th><th>",
     );
     _ = writeln!(content, "{weight}</th></tr>");
     for mistake in mistakes {
@@ -232,7 +233,11 @@ fn shown(text: &str) -> String {
 fn movement(report: &Report) -> String {
     match &report.movement {
         Some(map) if !map.rows.is_empty() => {
-            format!("<div class=\"wide\">{}</div>\n", heat_maps_svg(std::slice::from_ref(map)))
+            format!(
+                "<div class=\"wide\">{}</div>\n<p class=\"soft\">Layer 0 is the first. Key biases have a gradient of \
+                 exactly zero and stay as they are. What is in no layer, and the head, is not shown.</p>\n",
+                heat_maps_svg(std::slice::from_ref(map))
+            )
         }
         _ => String::new(),
     }

@@ -37,7 +37,7 @@ pub(super) fn diagram(reliability: &Reliability) -> String {
         let opacity = 0.25 + 0.75 * (bin.rows as f64 / most).sqrt();
         _ = writeln!(
             svg,
-            "<rect class=\"bar\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{bar:.1}\" height=\"{:.1}\" \
+            "<rect class=\"bin\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{bar:.1}\" height=\"{:.1}\" \
              fill-opacity=\"{opacity:.2}\"><title>{} answers of a mean probability of {:.3}, {:.3} of them right</title>\
              </rect>",
             TOP + SIDE - top,

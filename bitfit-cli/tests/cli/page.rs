@@ -13,7 +13,7 @@ fn finetune_and_eval_write_a_page_and_print_the_classes() {
     assert!(run.stderr.contains("\nmacro average ") && run.stderr.contains("\nreport: run.html"), "{}", run.stderr);
     let page = fixture.read("run.html");
     for part in
-        ["Course of the run", "Learning rate", "Confusions", "Probabilities", "What moved", "train.tsv", "query"]
+        ["Course of the run", "Learning rate", "Confusions", "Calibration", "What moved", "train.tsv", "query"]
     {
         assert!(page.contains(part), "{part}");
     }
@@ -37,7 +37,7 @@ fn every_kind_of_task_has_a_page() {
     fixture.write("tags.conll", "good A\nday B\n\nbad A\nmeal B\nso B\n\n");
     for (kind, file, parts) in [
         ("regress", "scores.tsv", ["Worst mistakes", "distance"]),
-        ("multi-label", "labels.tsv", ["Classes", "Probabilities"]),
+        ("multi-label", "labels.tsv", ["Classes", "Calibration"]),
         ("tag", "tags.conll", ["Classes", "Confusions"]),
     ] {
         let line = format!(
