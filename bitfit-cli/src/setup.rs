@@ -78,11 +78,11 @@ fn cpu(precision: Precision) -> Result<Cpu> {
 }
 
 fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
-    let device = Cuda::new(ordinal).map_err(|error| anyhow!("--device {}: {error}", Device::Cuda(ordinal)))?;
+    let open = || Cuda::new(ordinal).map_err(|error| anyhow!("--device {}: {error}", Device::Cuda(ordinal)));
     Ok(match precision {
-        Precision::F32 => device,
-        Precision::Tf32 => device.with_tf32(),
-        Precision::Bf16 => device.with_precision(bitfit_core::Precision::Bf16),
+        Precision::F32 => open()?,
+        Precision::Tf32 => open()?.with_tf32(),
+        Precision::Bf16 => open()?.with_precision(bitfit_core::Precision::Bf16),
         Precision::Int8 => {
             bail!("--precision int8: only a CPU supports it; use f32, tf32 or bf16, or leave out --device")
         }

@@ -248,6 +248,27 @@ fn the_same_seed_gives_the_same_bits_for_any_number_of_threads() {
 }
 
 #[test]
+fn in_int8_bits_depend_neither_on_threads_nor_on_the_other_texts_of_a_batch() {
+    let fixture = Fixture::new();
+    let mut files = Vec::new();
+    for threads in [1, 2] {
+        let flags = format!("--eval dev.tsv --epochs 2 --batch-size 8 --precision int8 --threads {threads}");
+        assert_eq!(fixture.finetune(&flags)["precision"], "int8");
+        files.push(fixture.bytes("out/task.safetensors"));
+    }
+    assert!(files[0] == files[1], "one thread and two");
+    let dev = fixture.read("dev.tsv");
+    let predict = "predict --precision int8 --task-file out/task.safetensors --input some.tsv";
+    let answers = |texts: &str| {
+        fixture.write("some.tsv", texts);
+        fixture.run(predict).stdout
+    };
+    let (header, rows) = dev.split_once('\n').unwrap();
+    let alone: Vec<String> = rows.lines().map(|row| answers(&format!("{header}\n{row}\n"))).collect();
+    assert_eq!(answers(&dev), alone.concat());
+}
+
+#[test]
 fn a_preset_sets_columns_kind_metrics_and_rate_and_flags_override_it() {
     let fixture = Fixture::new();
     let rows = fixture.read("train.tsv");

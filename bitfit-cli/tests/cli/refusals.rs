@@ -324,6 +324,12 @@ const FINETUNE: &[Refusal] = &[
         names: &["--precision tf32", "--device cuda"],
     },
     Refusal {
+        what: "a precision that a GPU does not support",
+        corrupt: NOTHING,
+        flags: &["--device", "cuda", "--precision", "int8"],
+        names: &["--precision int8", "only a CPU"],
+    },
+    Refusal {
         what: "a kind that contradicts the task",
         corrupt: NOTHING,
         flags: &["--task", "sst2", "--kind", "regress"],
