@@ -105,7 +105,7 @@ impl<D: Device> Workspace<D> {
     /// [`Error::Device`](crate::Error::Device) if the device is out of memory.
     pub fn matrix(&self, rows: usize, cols: usize, values: &[f32]) -> Result<Tensor<D>> {
         if rows.checked_mul(cols) != Some(values.len()) {
-            return Err(crate::Error::shape("matrix", "the values", &[rows, cols], &[values.len()]));
+            return Err(crate::Error::shape("input", "the data", &[rows, cols], &[values.len()]));
         }
         let mut scratch = self.scratch(values.len())?;
         self.device().write(values, scratch.as_mut())?;
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!((matrix.shape(), matrix.to_vec().unwrap()), ([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
         for (rows, cols) in [(2, 2), (usize::MAX, 2)] {
             let message = workspace.matrix(rows, cols, &[0.0; 3]).unwrap_err().to_string();
-            assert_eq!(message, format!("matrix: the values has shape [3], expected [{rows}, {cols}]"));
+            assert_eq!(message, format!("input: the data has shape [3], expected [{rows}, {cols}]"));
         }
         let message = matrix.item().unwrap_err().to_string();
         assert_eq!(message, "item: the matrix has shape [2, 3], expected [1, 1]");
