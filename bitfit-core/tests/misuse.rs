@@ -81,7 +81,7 @@ fn shapes_ranges_names_and_masks_are_named() {
     builder.add("taken", tensor(), Mask::None).unwrap();
     let class = Indices::new(tape.device(), &[0, 2]).unwrap();
     for (error, words) in [
-        (tape.input(2, 3, &[0.0; 5]).unwrap_err(), "the values has shape [5], expected [2, 3]"),
+        (tape.input(2, 3, &[0.0; 5]).unwrap_err(), "the data has shape [5], expected [2, 3]"),
         (Tensor::new(tape.scratch(5).unwrap(), 2, 3).map(|_| ()).unwrap_err(), "the buffer has shape [5]"),
         (tape.linear(&tape.input(1, 2, &[0.0; 2]).unwrap(), &weight, &[]).unwrap_err(), "expected [1, 3]"),
         (tape.cross_entropy(&x, &Indices::new(tape.device(), &[0]).unwrap()).unwrap_err(), "expected [2]"),

@@ -192,7 +192,7 @@ impl<D: Device> Arena<D> {
     /// [`Error::Shape`] if `values` does not have the length of the arena.
     pub fn write(&mut self, values: &[f32]) -> Result<()> {
         if values.len() != self.len {
-            return Err(Error::shape("arena", "the values", &[self.len], &[values.len()]));
+            return Err(Error::shape("arena", "the data", &[self.len], &[values.len()]));
         }
         self.update(|device, to| device.write(values, to))
     }
