@@ -14,8 +14,8 @@ pub enum Precision {
     F32,
     /// Products of bfloat16 with f32 sums: half the memory, and more speed if the device has instructions for it.
     Bf16,
-    /// As [`Precision::Bf16`], with products of frozen weights in int8, whose factors are rounded to 8 bits with a scale
-    /// for each row; weights of which something trains are bfloat16. Only the CPU has it.
+    /// As [`Precision::Bf16`], with products of frozen weights in int8, whose factors are rounded to 8 bits with a
+    /// scale for each row; weights of which something trains are bfloat16. Only the CPU has it.
     Int8,
 }
 

@@ -45,8 +45,8 @@ impl Matrix {
         }
     }
 
-    /// Overwrites the elements with these row-major indices, counted from `first_row` on, of a weight of which something
-    /// trains.
+    /// Overwrites the elements with these row-major indices, counted from `first_row` on, of a weight of which
+    /// something trains.
     pub(super) fn write_elements(&mut self, from: &[f32], at: &[u32], first_row: usize) {
         match &mut self.0 {
             Packed::F32(weight) => weight.write_elements(from, at, first_row),

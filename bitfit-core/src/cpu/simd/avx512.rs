@@ -113,8 +113,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     fn load_bf16(self, from: &[bf16]) -> __m512 {
-        // SAFETY: lanes outside the slice are masked off, and a masked lane is not read; without a mask sixteen elements
-        // are in bounds.
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not read; without a mask sixteen
+        // elements are in bounds.
         unsafe {
             let narrow = match from.len() >= 16 {
                 true => _mm256_loadu_si256(from.as_ptr().cast()),
@@ -143,8 +143,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     fn store_i8(self, to: &mut [i8], v: __m512) {
-        // SAFETY: lanes outside the slice are masked off, and a masked lane is not written. A store without a mask, which
-        // is several times as fast on AMD's CPUs, is used where sixteen elements are in bounds.
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not written. A store without a mask,
+        // which is several times as fast on AMD's CPUs, is used where sixteen elements are in bounds.
         unsafe {
             let narrow = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v));
             match to.len() >= 16 {

@@ -12,7 +12,8 @@
 //! itself, so that its result depends on no other row of its batch.
 //!
 //! Factors lie within ±127. The sum of k products is at most 127² k in size, which fits 32 bits up to k = 132,104, the
-//! most that is accepted; it is exact, so that every instruction set computes the same bits. Intermediate sums may wrap around and do not change it.
+//! most that is accepted; it is exact, so that every instruction set computes the same bits. Intermediate sums may wrap
+//! around and do not change it.
 
 mod kernel;
 mod quantize;
