@@ -237,6 +237,20 @@ mod x86 {
 
     /// Implements [`Words`] for a type by the intrinsics of its width, and compiles the micro-kernel for its features.
     macro_rules! words {
+        ($name:ident of 256 bits; $($rest:tt)*) => {
+            words!(
+                $name: 8 x __m256i, __m256;
+                _mm256_set1_epi32 _mm256_loadu_si256 _mm256_cvtepi32_ps _mm256_set1_ps
+                _mm256_mul_ps _mm256_add_ps _mm256_loadu_ps _mm256_storeu_ps; $($rest)*
+            );
+        };
+        ($name:ident of 512 bits; $($rest:tt)*) => {
+            words!(
+                $name: 16 x __m512i, __m512;
+                _mm512_set1_epi32 _mm512_loadu_si512 _mm512_cvtepi32_ps _mm512_set1_ps
+                _mm512_mul_ps _mm512_add_ps _mm512_loadu_ps _mm512_storeu_ps; $($rest)*
+            );
+        };
         ($name:ident: $lanes:literal x $int:ty, $float:ty; $splat:ident $load:ident $to_float:ident $splat_float:ident
          $mul:ident $add:ident $load_float:ident $store:ident; dot($sums:ident, $b:ident, $a:ident) = $dot:expr;
          $kernel:ident = $features:literal) => {
@@ -291,16 +305,12 @@ mod x86 {
     }
 
     words!(
-        Vnni256: 8 x __m256i, __m256;
-        _mm256_set1_epi32 _mm256_loadu_si256 _mm256_cvtepi32_ps _mm256_set1_ps
-        _mm256_mul_ps _mm256_add_ps _mm256_loadu_ps _mm256_storeu_ps;
+        Vnni256 of 256 bits;
         dot(sums, b, a) = _mm256_dpbusd_avx_epi32(sums, b, a);
         avx_vnni = "avxvnni,avx2,fma"
     );
     words!(
-        Vnni512: 16 x __m512i, __m512;
-        _mm512_set1_epi32 _mm512_loadu_si512 _mm512_cvtepi32_ps _mm512_set1_ps
-        _mm512_mul_ps _mm512_add_ps _mm512_loadu_ps _mm512_storeu_ps;
+        Vnni512 of 512 bits;
         dot(sums, b, a) = _mm512_dpbusd_epi32(sums, b, a);
         avx512_vnni = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"
     );
@@ -308,9 +318,7 @@ mod x86 {
     // Without VNNI: the even and the odd bytes of a word as 16-bit integers, whose products are added in 32 bits. Of
     // several dot products with one operand, the compiler widens it once.
     words!(
-        Pairs256: 8 x __m256i, __m256;
-        _mm256_set1_epi32 _mm256_loadu_si256 _mm256_cvtepi32_ps _mm256_set1_ps
-        _mm256_mul_ps _mm256_add_ps _mm256_loadu_ps _mm256_storeu_ps;
+        Pairs256 of 256 bits;
         dot(sums, b, a) = {
             let even = _mm256_and_si256(b, _mm256_set1_epi16(0xff));
             let even = _mm256_madd_epi16(even, _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(a)));
@@ -320,9 +328,7 @@ mod x86 {
         avx2 = "avx2,fma"
     );
     words!(
-        Pairs512: 16 x __m512i, __m512;
-        _mm512_set1_epi32 _mm512_loadu_si512 _mm512_cvtepi32_ps _mm512_set1_ps
-        _mm512_mul_ps _mm512_add_ps _mm512_loadu_ps _mm512_storeu_ps;
+        Pairs512 of 512 bits;
         dot(sums, b, a) = {
             let even = _mm512_and_si512(b, _mm512_set1_epi16(0xff));
             let even = _mm512_madd_epi16(even, _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(a)));
