@@ -115,15 +115,11 @@ impl<T: Float> Kernel for Quantize<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { x, cols, factors, to, words, scales, starts } = self;
-        let load = |row: &[T], at: usize| match factors {
-            None => T::load(s, &row[at..]),
-            Some(factors) => s.mul(T::load(s, &row[at..]), s.load_partial(&factors[at..])),
-        };
         let rows = x.chunks_exact(cols).zip(to.chunks_exact_mut(words));
         for ((row, to), (scale, start)) in rows.zip(scales.iter_mut().zip(starts)) {
             let (mut most, mut zero) = (s.zero(), s.zero());
             for at in (0..cols).step_by(S::LANES) {
-                let value = load(row, at);
+                let value = load(s, row, factors, at);
                 most = s.max(most, s.abs(value));
                 // NaN where an element is not finite.
                 zero = s.fma(value, s.zero(), zero);
@@ -141,12 +137,23 @@ impl<T: Float> Kernel for Quantize<'_, T> {
             // A sum of integers below 2²⁴ is exact in any order.
             let mut sum = s.zero();
             for at in (0..cols).step_by(S::LANES) {
-                let factors = s.round(s.mul(load(row, at), inverse));
+                let factors = s.round(s.mul(load(s, row, factors, at), inverse));
                 s.store_i8(&mut to[at..cols], factors);
                 sum = s.add(sum, factors);
             }
             to[cols..].fill(0);
             *start = f32::from_bits((s.reduce_sum(sum) as i32).wrapping_mul(-128).cast_unsigned());
         }
+    }
+}
+
+/// The elements of a row from `at` on, times those of `factors`. Not a closure, which would not be compiled for the
+/// instruction set.
+#[inline(always)]
+fn load<T: Float, S: Simd>(s: S, row: &[T], factors: Option<&[f32]>, at: usize) -> S::F32 {
+    let value = T::load(s, &row[at..]);
+    match factors {
+        None => value,
+        Some(factors) => s.mul(value, s.load_partial(&factors[at..])),
     }
 }
