@@ -83,11 +83,11 @@ impl Case {
 
 /// One line of the table, from the best of several turns of each measurement.
 fn line(shape: [usize; 3], precision: Precision) {
-    let (isa, kind, pairs) = (Isa::selected(), precision.name(), precision == Precision::Bf16);
+    let (isa, kind) = (Isa::selected(), precision.name());
     let mut case = Case::new(precision, shape);
     let mut best = [0.0f64; 3];
     for _ in 0..if benches::is_test() { 1 } else { 8 } {
-        let turn = [peak::gflops(isa, pairs), case.rate(Case::forward), case.rate(Case::input_gradient)];
+        let turn = [peak::gflops(isa, precision), case.rate(Case::forward), case.rate(Case::input_gradient)];
         best = std::array::from_fn(|i| best[i].max(turn[i]));
     }
     let [peak, forward, gradient] = best;
@@ -113,13 +113,13 @@ fn shares(_: &mut Criterion) {
 fn products(c: &mut Criterion) {
     for [rows, inputs, outputs] in [[2048, 768, 768], [2048, 768, 3072], [128, 768, 768], [16, 768, 3072]] {
         let mut group = c.benchmark_group(format!("gemm/{rows}x{inputs}x{outputs}"));
-        let mut f32_case = Case::new(Precision::F32, [rows, inputs, outputs]);
-        let mut bf16_case = Case::new(Precision::Bf16, [rows, inputs, outputs]);
-        group.throughput(Throughput::Elements(f32_case.flops as u64)).sample_size(20);
-        group.bench_function(BenchmarkId::new("forward", "f32"), |b| b.iter(|| f32_case.forward()));
-        group.bench_function(BenchmarkId::new("input_gradient", "f32"), |b| b.iter(|| f32_case.input_gradient()));
-        group.bench_function(BenchmarkId::new("forward", "bf16"), |b| b.iter(|| bf16_case.forward()));
-        group.bench_function(BenchmarkId::new("input_gradient", "bf16"), |b| b.iter(|| bf16_case.input_gradient()));
+        group.sample_size(20);
+        for precision in Precision::ALL {
+            let (mut case, name) = (Case::new(precision, [rows, inputs, outputs]), precision.name());
+            group.throughput(Throughput::Elements(case.flops as u64));
+            group.bench_function(BenchmarkId::new("forward", name), |b| b.iter(|| case.forward()));
+            group.bench_function(BenchmarkId::new("input_gradient", name), |b| b.iter(|| case.input_gradient()));
+        }
     }
 }
 

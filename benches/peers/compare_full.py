@@ -52,7 +52,7 @@ def of_bitfit(arguments, head, directory):
     training, out, answers = directory / "train.tsv", directory / "run", directory / "answers.jsonl"
     with open(arguments.rte / "train.tsv", encoding="utf-8") as file:
         training.write_text("".join(line for _, line in zip(range(arguments.rows + 1), file)), encoding="utf-8")
-    common_flags = ["--model", arguments.minilm, "--quiet"]
+    common_flags = ["--model", arguments.minilm, "--precision", "f32", "--quiet"]
     subprocess.run([
         arguments.cli, "finetune", *common_flags, "--task", "rte", "--train", training, "--pooling", "pooler",
         "--method", arguments.method, "--lr", str(arguments.lr), "--epochs", "1", "--batch-size", str(BATCH), "--no-shuffle",

@@ -7,25 +7,25 @@ mod vectors;
 
 use std::{hint::black_box, time::Instant};
 
-use bitfit_core::cpu::Isa;
+use bitfit_core::{Precision, cpu::Isa};
 use rayon::prelude::*;
 
-/// GFLOP/s of all threads for only multiply-adds; of pairs of bfloat16 if requested and the CPU has an instruction for
-/// them.
-pub fn gflops(isa: Isa, pairs: bool) -> f64 {
+/// Operations a second, in units of 10⁹, of all threads for only multiply-adds of the factors of a precision: of pairs of
+/// bfloat16 if the CPU has an instruction for them, of int8 with VNNI's dot products if it has those, otherwise as pairs
+/// of 16-bit integers. Of int8 in AMX's tile registers, for which the engine has no kernel, it says nothing.
+pub fn gflops(isa: Isa, precision: Precision) -> f64 {
+    let isa = isa.available();
     #[cfg(target_arch = "x86_64")]
-    if pairs && isa.available() == Isa::Amx {
+    if precision == Precision::Bf16 && isa == Isa::Amx {
         return tiles::gflops();
     }
-    let isa = isa.available();
-    let pairs = pairs && isa == Isa::Avx512Bf16;
     let (tasks, rounds) = (4 * rayon::current_num_threads(), 500_000);
+    let (multiply_adds, operations) = vectors::multiply_adds(isa, precision);
     let start = Instant::now();
     (0..tasks).into_par_iter().with_max_len(1).for_each(|_| {
-        black_box(vectors::multiply_add(isa, rounds, pairs));
+        black_box(multiply_adds(rounds));
     });
-    let operations = tasks * rounds * vectors::sums(isa) * isa.lanes() * if pairs { 4 } else { 2 };
-    operations as f64 / start.elapsed().as_secs_f64() / 1e9
+    (tasks * rounds * operations) as f64 / start.elapsed().as_secs_f64() / 1e9
 }
 
 /// Two buffers to copy between: the ceiling of an op that is bound by memory bandwidth.

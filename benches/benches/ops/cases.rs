@@ -22,8 +22,8 @@ const BIASES: usize = 102_912;
 /// What an op costs, forward and backward.
 #[derive(Clone, Copy)]
 pub enum Cost {
-    /// Multiplications and additions; whether its products take pairs of bfloat16.
-    Flops([f64; 2], bool),
+    /// Multiplications and additions of products in a precision.
+    Flops([f64; 2], Precision),
     /// Bytes read and written.
     Bytes([usize; 2]),
 }
@@ -184,7 +184,9 @@ impl AttentionOp {
         };
         // Two products in forward; five in backward, the first of which is recomputed.
         let product = 2.0 * (tokens * length * size.hidden) as f64;
-        let cost = Cost::Flops([2.0 * product, 5.0 * product], dtype == DType::Bf16);
+        // In int8, attention's products are those of bf16.
+        let factors = if precision == Precision::Int8 { Precision::Bf16 } else { precision };
+        let cost = Cost::Flops([2.0 * product, 5.0 * product], factors);
         let shape = format!("{count}x{length}x{}h{} {precision}", size.heads, size.hidden / size.heads);
         Case { op: "attention", shape, cost, run: Box::new(run) }
     }
@@ -246,7 +248,7 @@ impl FeedForwardOp {
             dx: room.random(DType::F32, tokens * h),
             room,
         };
-        let cost = Cost::Flops([4.0 * (tokens * h * f) as f64; 2], dtype == DType::Bf16);
+        let cost = Cost::Flops([4.0 * (tokens * h * f) as f64; 2], precision);
         Case { op: "feed_forward", shape: format!("{tokens}x{h}x{f} {precision}"), cost, run: Box::new(run) }
     }
 }

@@ -1,4 +1,4 @@
-//! Each fused op forward and backward, at the shapes of MiniLM and BERT-base, in f32 and bf16.
+//! Each fused op forward and backward, at the shapes of MiniLM and BERT-base, in f32, bf16 and int8.
 //!
 //! The bench first prints a table: the rate of the op, and its share of a ceiling that is measured alternately with it
 //! on the same threads. For products, the ceiling is the rate of only multiply-adds; for other ops, a copy of as many
@@ -57,7 +57,7 @@ fn shares(_: &mut Criterion) {
                 if amounts[1] > 0.0 { amounts[1] / least_seconds(2, || case.run.backward()) / 1e9 } else { 0.0 },
                 match (case.cost, &mut copies) {
                     (_, Some(copy)) => copy.gbytes(),
-                    (Cost::Flops(_, pairs), None) => peak::gflops(device.isa(), pairs),
+                    (Cost::Flops(_, precision), None) => peak::gflops(device.isa(), precision),
                     (Cost::Bytes(_), None) => unreachable!("made above"),
                 },
             ];

@@ -4,28 +4,38 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use bitfit_core::cpu::Isa;
+use bitfit_core::{Precision, cpu::Isa};
 
-/// The number of sums of each instruction set: enough in flight to hide an instruction's latency, few enough for the
-/// registers.
-pub(super) fn sums(isa: Isa) -> usize {
-    if isa.lanes() == 16 { 24 } else { 12 }
-}
-
-/// `rounds` times [`sums`] multiply-adds; of pairs of bfloat16 if requested, which needs AVX512_BF16.
-pub(super) fn multiply_add(isa: Isa, rounds: usize, pairs: bool) -> f32 {
+/// A loop of so many rounds of multiply-adds in registers, and the operations of a round, for the factors of a precision.
+/// The loops have as many sums as hide an instruction's latency and fit the registers.
+pub(super) fn multiply_adds(isa: Isa, precision: Precision) -> (fn(usize) -> f32, usize) {
     #[cfg(target_arch = "x86_64")]
-    match isa {
-        // SAFETY: the CPU has the instruction set, which `Isa::available` has said.
-        Isa::Avx2 => return unsafe { avx2(rounds) },
-        // SAFETY: as above.
-        Isa::Avx512Bf16 if pairs => return unsafe { avx512_bf16(rounds) },
-        // SAFETY: as above.
-        Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => return unsafe { avx512(rounds) },
-        Isa::Portable => {}
+    {
+        let has_vnni = if isa.lanes() == 16 {
+            is_x86_feature_detected!("avx512vnni")
+        } else {
+            is_x86_feature_detected!("avxvnni")
+        };
+        match (isa, precision) {
+            (Isa::Portable, _) => {}
+            // SAFETY, here and below: the CPU has the instructions, which `Isa::available` or the detection has said.
+            (Isa::Avx2, Precision::Int8) if has_vnni => return (|n| unsafe { avx_vnni(n) }, 12 * 8 * 8),
+            // SAFETY: as above.
+            (Isa::Avx2, Precision::Int8) => return (|n| unsafe { avx2_pairs(n) }, 12 * 8 * 4),
+            // SAFETY: as above.
+            (Isa::Avx2, _) => return (|n| unsafe { avx2(n) }, 12 * 8 * 2),
+            // SAFETY: as above.
+            (_, Precision::Int8) if has_vnni => return (|n| unsafe { avx512_vnni(n) }, 24 * 16 * 8),
+            // SAFETY: as above.
+            (_, Precision::Int8) => return (|n| unsafe { avx512_pairs(n) }, 12 * 16 * 4),
+            // SAFETY: as above.
+            (Isa::Avx512Bf16, Precision::Bf16) => return (|n| unsafe { avx512_bf16(n) }, 24 * 16 * 4),
+            // SAFETY: as above.
+            (Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx, _) => return (|n| unsafe { avx512(n) }, 24 * 16 * 2),
+        }
     }
-    assert!(!pairs, "pairs of bfloat16 without AVX512_BF16");
-    portable(rounds)
+    let _ = (isa, precision);
+    (portable, 12 * 4 * 2)
 }
 
 fn portable(rounds: usize) -> f32 {
@@ -78,3 +88,40 @@ fn avx512_bf16(rounds: usize) -> f32 {
     }
     _mm512_reduce_add_ps(sums.into_iter().fold(_mm512_setzero_ps(), |all, sum| _mm512_add_ps(all, sum)))
 }
+
+/// Implements a loop of sums of integers for an instruction set.
+#[cfg(target_arch = "x86_64")]
+macro_rules! integers {
+    ($name:ident, $features:literal, $sums:literal x $vector:ty, $zero:ident, $set:ident, |$sum:ident, $a:ident, $b:ident| $dot:expr) => {
+        #[target_feature(enable = $features)]
+        fn $name(rounds: usize) -> f32 {
+            let ($a, $b) = ($set(black_box(0x0102_0304)), $set(black_box(0x0403_0201)));
+            let mut sums = [$zero(); $sums];
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    let $sum = *sum;
+                    *sum = $dot;
+                }
+            }
+            black_box(sums);
+            0.0
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+integers!(avx512_vnni, "avx512f,avx512vnni", 24 x __m512i, _mm512_setzero_si512, _mm512_set1_epi32, |sum, a, b| {
+    _mm512_dpbusd_epi32(sum, a, b)
+});
+#[cfg(target_arch = "x86_64")]
+integers!(avx_vnni, "avx2,avxvnni", 12 x __m256i, _mm256_setzero_si256, _mm256_set1_epi32, |sum, a, b| {
+    _mm256_dpbusd_avx_epi32(sum, a, b)
+});
+#[cfg(target_arch = "x86_64")]
+integers!(avx512_pairs, "avx512f,avx512bw", 12 x __m512i, _mm512_setzero_si512, _mm512_set1_epi32, |sum, a, b| {
+    _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_xor_si512(a, sum), b))
+});
+#[cfg(target_arch = "x86_64")]
+integers!(avx2_pairs, "avx2", 12 x __m256i, _mm256_setzero_si256, _mm256_set1_epi32, |sum, a, b| {
+    _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_xor_si256(a, sum), b))
+});

@@ -9,6 +9,9 @@ use std::marker::PhantomData;
 use super::PER_WORD;
 use crate::cpu::Isa;
 
+/// The most columns of a panel of any instruction set.
+const MAX_NR: usize = 48;
+
 /// The arguments of one call: `c = a·b`, or `c += a·b` if `accumulate`, scaled.
 pub(super) struct Tile<'a> {
     /// Words of a row of a and of a column of b.
@@ -148,30 +151,36 @@ unsafe fn micro_kernel<W: Words, const MR: usize, const NV: usize>(_words: Phant
         }
         sums
     };
-    for (i, (sums, &row)) in sums.into_iter().zip(t.row_scales).enumerate() {
-        for (j, sum) in sums.into_iter().enumerate() {
-            let scales = t.col_scales.get(j * W::LANES..).unwrap_or_default();
-            let to = t.c.wrapping_add(i * t.c_stride + j * W::LANES);
-            if scales.len() >= W::LANES {
+    let rows: &[f32; MR] = t.row_scales.first_chunk().expect("a scale for each row");
+    if t.col_scales.len() == NV * W::LANES {
+        // Loops of constant length, so that the sums stay in registers.
+        for i in 0..MR {
+            for j in 0..NV {
+                let to = t.c.wrapping_add(i * t.c_stride + j * W::LANES);
                 // SAFETY: whole vectors of scales and of the row of c are left.
                 unsafe {
-                    let scaled = W::scaled(sum, row, scales.as_ptr());
+                    let scaled = W::scaled(sums[i][j], rows[i], t.col_scales.as_ptr().add(j * W::LANES));
                     W::store(to, if t.accumulate { W::add(scaled, to) } else { scaled });
                 }
-            } else if !scales.is_empty() {
-                let mut columns = [0.0; 16];
-                columns[..scales.len()].copy_from_slice(scales);
-                let mut values = [0.0; 16];
-                // SAFETY: a vector has at most sixteen lanes; as many elements of the row of c are left as scales, and
-                // c is not accessed by anyone else.
-                let to = unsafe {
-                    W::store(values.as_mut_ptr(), W::scaled(sum, row, columns.as_ptr()));
-                    std::slice::from_raw_parts_mut(to, scales.len())
-                };
-                for (to, value) in to.iter_mut().zip(values) {
-                    *to = if t.accumulate { *to + value } else { value };
-                }
             }
+        }
+        return;
+    }
+    let mut columns = [0.0; MAX_NR];
+    columns[..t.col_scales.len()].copy_from_slice(t.col_scales);
+    for (i, (sums, &row)) in sums.into_iter().zip(rows).enumerate() {
+        let mut values = [0.0; MAX_NR];
+        for (j, sum) in sums.into_iter().enumerate() {
+            // SAFETY: NV vectors are no more than MAX_NR columns.
+            unsafe {
+                let scaled = W::scaled(sum, row, columns.as_ptr().add(j * W::LANES));
+                W::store(values.as_mut_ptr().add(j * W::LANES), scaled);
+            }
+        }
+        // SAFETY: as many elements of the row of c are to be written as there are scales, and nobody else accesses c.
+        let to = unsafe { std::slice::from_raw_parts_mut(t.c.wrapping_add(i * t.c_stride), t.col_scales.len()) };
+        for (to, value) in to.iter_mut().zip(values) {
+            *to = if t.accumulate { *to + value } else { value };
         }
     }
 }

@@ -35,6 +35,9 @@ use crate::{cpu::Isa, memory::Line};
 /// The largest factor.
 const MOST: f32 = 127.0;
 
+/// An f32 whose neighbours are 1 apart, far on both sides: added and subtracted, it rounds to a whole number.
+const WHOLE: f32 = 12_582_912.0; // 1.5 · 2²³
+
 /// Factors in a word, which an instruction multiplies and adds up.
 const PER_WORD: usize = 4;
 
@@ -81,10 +84,9 @@ impl Int8Weight {
         );
         let scales: Vec<f32> =
             rows.par_iter().map(|row| row.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / MOST).collect();
-        let factor = |out: usize, of: usize| {
-            let scale = if scales[out] > 0.0 { scales[out] } else { 1.0 };
-            (rows[out][of] / scale).round_ties_even().clamp(-MOST, MOST) as i8
-        };
+        let inverses: Vec<f32> = scales.iter().map(|&scale| if scale > 0.0 { 1.0 / scale } else { 0.0 }).collect();
+        // The sum is a whole number, rounded to even.
+        let factor = |out: usize, of: usize| ((rows[out][of] * inverses[out]).clamp(-MOST, MOST) + WHOLE - WHOLE) as i8;
         let isa = isa.available();
         let nr = Kernels::of(isa).nr;
         let forward = Panels::pack(nr, in_features, out_features, |k, n| factor(n, k));
