@@ -61,7 +61,7 @@ impl Job for Averaging<'_> {
             "method": mean.info.method.to_string(),
             "scores": scored.as_ref().map(scores),
             "device": args.machine.device.to_string(),
-            "precision": name_of(args.machine.precision),
+            "precision": name_of(args.machine.precision()),
         }))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -62,6 +62,7 @@ impl Job for Comparing<'_> {
 /// Shows the plan of the first run, and what the others differ in.
 fn say_plan<D: Backend>(args: &CompareArgs, comparison: &Comparison<D>) {
     let mut plan = comparison.plan().clone();
+    plan.device = args.run.machine.device_in_plan(&plan.device);
     if args.data.has_chosen_kind() {
         plan.notes.retain(|note| !matches!(note, PlanNote::MayBeScores(_)));
     }
@@ -95,7 +96,7 @@ fn conclude(args: &CompareArgs, finished: &FinishedComparison, skipped: usize) -
         "skipped": skipped,
         "files": if runs > 0 { json!(files) } else { json!([]) },
         "device": args.run.machine.device.to_string(),
-        "precision": name_of(args.run.machine.precision),
+        "precision": name_of(args.run.machine.precision()),
         "end": end,
     }))?;
     Ok(if finished.stop == StopReason::Stopped { ExitCode::from(STOPPED) } else { ExitCode::SUCCESS })

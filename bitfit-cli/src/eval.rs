@@ -87,10 +87,10 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         tokens_per_s: report::rate(tokens as f64, seconds),
         peak_rss_bytes: memory::peak_since_start(),
         device: args.machine.device.to_string(),
-        precision: name_of(args.machine.precision),
+        precision: name_of(args.machine.precision()),
     })?;
     if let Some((path, analysis)) = analysis {
-        let machine = format!("{}, {}", args.machine.device, name_of(args.machine.precision));
+        let machine = format!("{}, {}", args.machine.device, name_of(args.machine.precision()));
         let page = Page {
             path,
             task_file: &args.task_file,

@@ -121,6 +121,7 @@ pub fn say_plan(args: &FinetuneArgs, plan: &Plan) {
         return;
     }
     let mut plan = plan.clone();
+    plan.device = args.run.machine.device_in_plan(&plan.device);
     if args.data.has_chosen_kind() {
         plan.notes.retain(|note| !matches!(note, PlanNote::MayBeScores(_)));
     }
@@ -184,7 +185,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &Finished) -> Result<Exi
         tokens_per_s: report::rate(state.tokens as f64, seconds),
         peak_rss_bytes: memory::peak_since_start(),
         device: args.run.machine.device.to_string(),
-        precision: name_of(args.run.machine.precision),
+        precision: name_of(args.run.machine.precision()),
         task_file: task.as_ref().map(|task| task.path.display().to_string()),
         task_bytes: task.as_ref().map(|task| task.bytes),
         base_dir: base_dir.map(|dir| dir.display().to_string()),

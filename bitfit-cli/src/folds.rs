@@ -95,7 +95,7 @@ pub fn run<D: Backend>(
         suspects: is_written(SUSPECTS),
         peak_rss_bytes: memory::peak_since_start(),
         device: args.run.machine.device.to_string(),
-        precision: name_of(args.run.machine.precision),
+        precision: name_of(args.run.machine.precision()),
         end: report::end(&stop),
     })?;
     match stop {

@@ -73,7 +73,7 @@ impl Job for Reproducing<'_> {
             "skipped": plan.count(RunState::Done),
             "files": if finished.made > 0 { json!(files(args)) } else { json!([]) },
             "device": args.machine.device.to_string(),
-            "precision": name_of(args.machine.precision),
+            "precision": name_of(args.machine.precision()),
             "end": report::end(&finished.stop),
         }))?;
         Ok(if finished.stop == StopReason::Stopped { ExitCode::from(STOPPED) } else { ExitCode::SUCCESS })

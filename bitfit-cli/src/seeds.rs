@@ -73,7 +73,7 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &FinishedSeeds) -> Resul
         seconds: report::rounded(seconds, 3),
         peak_rss_bytes: memory::peak_since_start(),
         device: args.run.machine.device.to_string(),
-        precision: name_of(args.run.machine.precision),
+        precision: name_of(args.run.machine.precision()),
         task_file: task.as_ref().map(|task| task.path.display().to_string()),
         task_bytes: task.as_ref().map(|task| task.bytes),
         end: report::end(&stop),

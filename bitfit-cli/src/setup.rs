@@ -29,8 +29,8 @@ pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
     Isa::from_env()?;
     start_threads(machine.threads)?;
     match machine.device {
-        Device::Cpu => job.run(&cpu(machine.precision)?),
-        Device::Cuda(ordinal) => job.run(&cuda(ordinal, machine.precision)?),
+        Device::Cpu => job.run(&cpu(machine.precision())?),
+        Device::Cuda(ordinal) => job.run(&cuda(ordinal, machine.precision())?),
     }
 }
 

@@ -203,7 +203,7 @@ def compare(arguments, task_file, data, model=None):
 
         def answers(task_file):
             lines = run(
-                cli, "predict", "-q", *flags, "--task-file", task_file, "--input", data, "--output-format", "jsonl",
+                cli, "predict", "-q", "--precision", "f32", *flags, "--task-file", task_file, "--input", data, "--output-format", "jsonl",
                 *(["--format", "lines"] if str(data).endswith(".txt") else []),
             )  # fmt: skip
             return [json.loads(line) for line in lines[: arguments.limit]]
@@ -274,7 +274,7 @@ def compare_tiny(arguments):
             for flags, texts in cases():
                 flags = [directory / flag if (directory / flag).is_file() else flag for flag in flags]
                 run(
-                    arguments.cli, "finetune", "-q", "--overwrite", "--no-probe", "--epochs", "2", "--lr", "1e-2", "--max-length", "100",
+                    arguments.cli, "finetune", "-q", "--precision", "f32", "--overwrite", "--no-probe", "--epochs", "2", "--lr", "1e-2", "--max-length", "100",
                     "--model", directory / "model", "--out", directory / "out", *flags,
                 )  # fmt: skip
                 print(f"{kind}: ", end="")

@@ -42,7 +42,7 @@ class Task:
         run(cli, "export", "-q", "--overwrite", "--out", out, *arguments)
         onnx.checker.check_model(str(out), full_check=True)
         answers = run(
-            cli, "predict", "-q", "--input", texts, "--format", "lines", "--output-format", "jsonl", *arguments
+            cli, "predict", "-q", "--precision", "f32", "--input", texts, "--format", "lines", "--output-format", "jsonl", *arguments
         )
         self.answers = [json.loads(line) for line in answers.splitlines()]
         self.session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
@@ -185,7 +185,7 @@ def tiny_cases(cli):
             for name, flags, texts in cases(kind):
                 flags = [directory / flag if (directory / flag).is_file() else flag for flag in flags]
                 run(
-                    cli, "finetune", "-q", "--overwrite", "--no-probe", "--epochs", "2", "--lr", "1e-2", "--max-length", "100",
+                    cli, "finetune", "-q", "--precision", "f32", "--overwrite", "--no-probe", "--epochs", "2", "--lr", "1e-2", "--max-length", "100",
                     "--model", directory / "model", "--out", directory / "out", *flags
                 )
                 task = Task(cli, directory / "out/task.safetensors", directory / "model", directory / texts, directory)

@@ -70,7 +70,7 @@ def torch_losses(model_dir, texts, labels, head, pooling, max_length, batch):
 def cli_losses(arguments, scratch, head):
     save_file(head, scratch / "head.safetensors", {"format": "pt"})
     command = [
-        arguments.cli, "finetune", "-q", "--model", arguments.model, "--train", str(scratch / "rows.tsv"), "--epochs", "1",
+        arguments.cli, "finetune", "-q", "--precision", "f32", "--model", arguments.model, "--train", str(scratch / "rows.tsv"), "--epochs", "1",
         "--no-shuffle", "--dropout", "0", "--lr", "1e-3", "--batch-size", str(arguments.batch), "--log-every", "1",
         "--pooling", arguments.pooling, "--max-length", str(arguments.max_length),
         "--init-head", str(scratch / "head.safetensors"), "--out", str(scratch / "out"),

@@ -214,7 +214,7 @@ pub(super) fn options(data: &DataArgs, run: &RunArgs) -> Result<FinetuneOptions>
         },
         training,
         device: run.machine.device.to_string(),
-        precision: name_of(run.machine.precision),
+        precision: name_of(run.machine.precision()),
         max_length: data.max_length,
         dropout: run.dropout,
         probe: ProbeUse::Baseline,

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::data::{Columns, Contents, Format, Header, Kind, ReadOptions, SeveralLabels};
 use bitfit_bert::presets::GlueTask;
+use bitfit_core::cpu::Isa;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
@@ -38,6 +39,7 @@ pub use merge::MergeArgs;
 pub use predict::PredictArgs;
 pub use reproduce::ReproduceArgs;
 pub use resume::{Refused, parse};
+use values::PrecisionChoice;
 pub use values::{Device, MAX_THREADS, OutputFormat, Precision, Seeds, name_of, threads};
 
 use crate::report;
@@ -225,10 +227,18 @@ pub struct MachineArgs {
     /// Number type of products with frozen weights, and of activations saved for backward
     ///
     /// f32 agrees with PyTorch's default to rounding. bf16 takes about 0.6 of the memory; a step takes about 0.6 of the
-    /// time on a CPU with avx512_bf16, and a third on one with AMX. Scores differ by less than between two seeds. int8
-    /// takes a fifth less memory than bf16, with frozen weights and what they are multiplied with rounded to 8 bits.
-    #[arg(long, value_name = "PRECISION", value_enum, default_value_t = Precision::F32, help_heading = "Machine")]
-    pub precision: Precision,
+    /// time on a CPU with avx512_bf16, and a third on one with AMX; on other CPUs it is slower than f32. Scores differ
+    /// by less than between two seeds, so auto chooses it where it is faster. int8 takes a fifth less memory than bf16,
+    /// and with VNNI two thirds to four fifths of its time, with frozen weights and what they are multiplied with
+    /// rounded to 8 bits. A GPU older than Ampere has no instructions for bf16; choose f32 there.
+    #[arg(
+        long,
+        value_name = "PRECISION",
+        value_enum,
+        default_value_t = PrecisionChoice::Auto,
+        help_heading = "Machine"
+    )]
+    precision: PrecisionChoice,
 
     /// Where to compute: cpu, cuda, or cuda:N for GPU number N
     ///
@@ -246,6 +256,31 @@ pub struct MachineArgs {
     /// Print nothing on stderr but errors
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
+}
+
+impl MachineArgs {
+    /// The precision, that which `auto` stands for on this machine included.
+    pub fn precision(&self) -> Precision {
+        match (self.precision, self.device) {
+            (PrecisionChoice::Of(precision), _) => precision,
+            (PrecisionChoice::Auto, Device::Cuda(_)) => Precision::Bf16,
+            // An unknown instruction set is refused where the device is opened.
+            (PrecisionChoice::Auto, Device::Cpu) => match Isa::from_env() {
+                Ok(isa) if isa >= Isa::Avx512Bf16 => Precision::Bf16,
+                _ => Precision::F32,
+            },
+        }
+    }
+
+    /// A device's name in a plan, with how its precision was chosen.
+    pub fn device_in_plan(&self, name: &str) -> String {
+        match (self.precision, self.precision()) {
+            (PrecisionChoice::Auto, Precision::Bf16) => {
+                format!("{name}; bf16 because it is the fastest here with the scores of f32")
+            }
+            _ => name.to_owned(),
+        }
+    }
 }
 
 /// Names an invalid setting of the library by the flag that sets it.

@@ -250,7 +250,7 @@ impl ReproduceArgs {
             loss: LossOptions::default(),
             training,
             device: self.machine.device.to_string(),
-            precision: name_of(self.machine.precision),
+            precision: name_of(self.machine.precision()),
             max_length: self.max_length,
             dropout: None,
             probe: ProbeUse::Off,
