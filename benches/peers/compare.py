@@ -2,7 +2,7 @@
 
     python3 benches/peers/compare.py --python PYTHON --minilm DIR --rte DIR --bitfit-bin target/release [--quick]
 
-PYTHON is an interpreter that has torch and transformers; this script itself needs only the standard library. DIR of --minilm
+PYTHON is an interpreter that has torch, transformers, onnx and onnxruntime; this script itself needs only the standard library. DIR of --minilm
 is all-MiniLM-L6-v2 (scripts/fetch-minilm.sh), that of --rte holds GLUE's train.tsv and dev.tsv of RTE. The binaries are
 those of `cargo build --release -p benches -p bitfit-cli`. BERT-base has random weights, which the first run writes
 beside the binaries' directory (440 MB); PyTorch reads the same file.
@@ -31,6 +31,7 @@ import gpu
 
 HERE = Path(__file__).resolve().parent
 SEQUENCES, TOKENS, BATCH = 16, 128, 16
+REPEATED = 8
 
 
 @dataclass
@@ -125,6 +126,10 @@ class Bench:
     def torch_alone(self, script, *words):
         return self.run([self.arguments.python, HERE / script, *words])
 
+    def onnx_eval(self, precision, merged, data):
+        """ONNX Runtime's evaluation, in the precisions that it has on a CPU."""
+        return precision != "bf16" and self.torch("onnx_eval.py", merged, data, precision)
+
     def torch_step(self, precision, *more):
         model = self.models / "bench-bert-base"
         return self.torch("torch_step.py", model, precision, SEQUENCES, TOKENS, "--steps", self.steps, *more)
@@ -149,8 +154,8 @@ class Bench:
             "--epochs", 1, "--lr", "1e-3", "--out", out, "--overwrite", *more,
         )
 
-    def evaluate(self, precision, out):
-        data = Path(self.arguments.rte) / "dev.tsv"
+    def evaluate(self, precision, out, directory=None):
+        data = Path(directory or self.arguments.rte) / "dev.tsv"
         return self.bitfit("eval", precision, "--task-file", Path(out) / "task.safetensors", "--data", data)
 
 
@@ -164,6 +169,7 @@ def steps(bench):
     """BERT-base, one step at a time."""
     bench.step("f32", steps=1, counted=False)  # writes the weights where they are missing, and warms the disk
     runs = {precision: (bench.torch_step(precision), bench.step(precision)) for precision in ("f32", "bf16")}
+    int8 = bench.step("int8")
     what = f"BERT-base step, {SEQUENCES} × {TOKENS}"
     for precision, (torch, bitfit) in runs.items():
         yield row(f"{what}, {precision}", "s", torch.result["median_s"], bitfit.result["median_s"])
@@ -174,6 +180,11 @@ def steps(bench):
         peaks = [run.result["peak_rss_bytes"] for run in (torch, bitfit)]
         if None not in peaks:
             yield row(f"the same, {precision}: peak RSS", "GB", *(peak / 1e9 for peak in peaks))
+    # PyTorch has no training in int8: its faster and its smaller step stand beside ours.
+    theirs = [run.result for run, _ in runs.values()]
+    yield row(f"{what}, int8, PyTorch's faster", "s", min(run["median_s"] for run in theirs), int8.result["median_s"])
+    if None not in (peaks := [run["peak_rss_bytes"] for run in (*theirs, int8.result)]):
+        yield row("the same: peak RSS", "GB", min(peaks[:-1]) / 1e9, peaks[-1] / 1e9)
     torch, bitfit = runs["f32"]
     yield row("BERT-base, f32: start to beginning of first step", "s", torch.lines[0], bitfit.lines[0])
     yield row("BERT-base, f32: start to end of first step", "s", torch.lines[1], bitfit.lines[1])
@@ -203,6 +214,28 @@ def epochs(bench):
         yield row(what, "tokens/s", *rates, higher_is_better=True, digits=0)
     # bitfit's whole process: it also saves the task file after its one step.
     yield row("MiniLM on RTE, f32: start to end of first step", "s", padded.lines[0], one.whole)
+
+
+def serving(bench):
+    """Evaluation beside ONNX Runtime's faster, over a task that reads the pooler, which both can."""
+    with tempfile.TemporaryDirectory(prefix="bitfit-compare-") as out:
+        task, merged, data = (Path(out) / name for name in ("task", "merged", "data"))
+        # The rows several times, so that the first batches, which find nothing prepared, weigh little.
+        header, *lines = (Path(bench.arguments.rte) / "dev.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+        data.mkdir()
+        (data / "dev.tsv").write_text("".join([header, *REPEATED * lines]), encoding="utf-8")
+        bench.finetune("f32", task, "--pooling", "pooler", "--no-probe", *bench.limit)
+        bench.run([bench.binaries / "bitfit-cli", "merge", "--task-file", task / "task.safetensors", "--out", merged])
+        runs = [
+            (kind, bench.evaluate(kind, task, data), bench.onnx_eval(kind, merged, data)) for kind in ("f32", "bf16", "int8")
+        ]
+    others = {kind: run.result for kind, _, run in runs if run}
+    best = max(others, key=lambda kind: others[kind]["eval_tokens_per_s"])
+    for kind, bitfit, _ in runs:
+        what = f"evaluation, {kind}, ONNX Runtime {best}"
+        yield row(f"MiniLM on RTE's dev set, {what}", "tokens/s", others[best]["eval_tokens_per_s"],
+                  bitfit.result["tokens_per_s"], higher_is_better=True, digits=0)
+        yield row("the same, accuracy", "", others[best]["accuracy"], bitfit.result["metrics"]["accuracy"], True, 4)
 
 
 METHODS = ["layernorm", "columns:3", "rows:3", "random-row-col:0", "random-uniform:0"]
@@ -280,8 +313,9 @@ def main():
     parser.add_argument("--minilm", help="the directory of all-MiniLM-L6-v2; without it BERT-base alone is measured")
     parser.add_argument("--rte", help="the directory of RTE's train.tsv and dev.tsv")
     parser.add_argument("--bitfit-bin", default="target/release", help="the directory of the release binaries")
-    parser.add_argument("--only", choices=["step", "epoch", "product", "method"],
-                        help="measure BERT-base's steps, RTE's epochs, products with few rows, or methods alone")
+    parser.add_argument("--only", choices=["step", "epoch", "serve", "product", "method"],
+                        help="measure BERT-base's steps, RTE's epochs, its evaluation beside ONNX Runtime, products with few"
+                             " rows, or methods alone")
     parser.add_argument("--steps", type=int, default=5, help="measured steps of BERT-base (5)")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile as well; compiling takes a minute")
     parser.add_argument("--quick", action="store_true", help="two steps, and ten of the epoch")
@@ -291,7 +325,7 @@ def main():
     parser.add_argument("--batches", help="with a GPU: a file of batches of mixed lengths, as `step` takes it")
     parser.add_argument("--verbose", action="store_true", help="let what the processes say on stderr through")
     arguments = parser.parse_args()
-    if bool(arguments.minilm) != bool(arguments.rte) or (arguments.only == "epoch" and not arguments.minilm):
+    if bool(arguments.minilm) != bool(arguments.rte) or (arguments.only in ("epoch", "serve") and not arguments.minilm):
         parser.error("the epoch needs both --minilm and --rte")
 
     bench = Bench(arguments)
@@ -303,6 +337,8 @@ def main():
         rows += steps(bench)
     if arguments.only in (None, "epoch") and arguments.minilm:
         rows += epochs(bench)
+    if arguments.only in (None, "serve") and arguments.minilm:
+        rows += serving(bench)
     if arguments.only == "method":
         rows += methods(bench)
     if rows:

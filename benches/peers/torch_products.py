@@ -2,7 +2,8 @@
 
     python torch_products.py [--seconds S] [--threads N]
 
-bf16 is a bfloat16 input with bfloat16 weights: no conversion is counted. Needs torch.
+bf16 is a bfloat16 input with bfloat16 weights: no conversion is counted. int8 is PyTorch's dynamically quantized layer: a
+weight of int8 with a scale for each channel, an input of f32 that is rounded in the product. Needs torch.
 """
 
 import argparse
@@ -30,6 +31,12 @@ def median(seconds, work):
     return statistics.median(taken)
 
 
+def quantized(layer):
+    """A layer quantized as PyTorch does it for serving."""
+    layer.qconfig = torch.ao.quantization.per_channel_dynamic_qconfig
+    return torch.ao.nn.quantized.dynamic.Linear.from_float(layer)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.5)
@@ -40,9 +47,11 @@ def main():
     torch.manual_seed(0)
 
     products = []
-    for name, dtype in [("f32", torch.float32), ("bf16", torch.bfloat16)]:
+    for name, dtype in [("f32", torch.float32), ("bf16", torch.bfloat16), ("int8", torch.float32)]:
         for inputs, outputs in WEIGHTS:
             layers = [torch.nn.Linear(inputs, outputs, dtype=dtype) for _ in range(LAYERS)]
+            if name == "int8":
+                layers = [quantized(layer) for layer in layers]
             for rows in ROWS:
                 x = torch.randn(rows, inputs, dtype=dtype)
                 turn = 0

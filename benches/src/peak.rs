@@ -10,9 +10,9 @@ use std::{hint::black_box, time::Instant};
 use bitfit_core::{Precision, cpu::Isa};
 use rayon::prelude::*;
 
-/// Operations a second, in units of 10⁹, of all threads for only multiply-adds of the factors of a precision: of pairs of
-/// bfloat16 if the CPU has an instruction for them, of int8 with VNNI's dot products if it has those, otherwise as pairs
-/// of 16-bit integers. Of int8 in AMX's tile registers, for which the engine has no kernel, it says nothing.
+/// Operations a second, in units of 10⁹, of all threads for only multiply-adds of the factors of a precision: of pairs
+/// of bfloat16 if the CPU has an instruction for them, of int8 with VNNI's dot products if it has those, otherwise as
+/// pairs of 16-bit integers. Of int8 in AMX's tile registers, for which the engine has no kernel, it says nothing.
 pub fn gflops(isa: Isa, precision: Precision) -> f64 {
     let isa = isa.available();
     #[cfg(target_arch = "x86_64")]

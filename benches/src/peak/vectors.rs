@@ -6,8 +6,8 @@ use std::hint::black_box;
 
 use bitfit_core::{Precision, cpu::Isa};
 
-/// A loop of so many rounds of multiply-adds in registers, and the operations of a round, for the factors of a precision.
-/// The loops have as many sums as hide an instruction's latency and fit the registers.
+/// A loop of so many rounds of multiply-adds in registers, and the operations of a round, for the factors of a
+/// precision. The loops have as many sums as hide an instruction's latency and fit the registers.
 pub(super) fn multiply_adds(isa: Isa, precision: Precision) -> (fn(usize) -> f32, usize) {
     #[cfg(target_arch = "x86_64")]
     {

@@ -1,5 +1,6 @@
 //! `finetune` that succeeds: what it prints, what it writes, and that it learns.
 
+use bitfit_core::cpu::Isa;
 use serde_json::{Value, json};
 
 use bitfit_bert::arch::{BERT, Module, Part, Role};
@@ -57,7 +58,7 @@ fn it_learns_and_reports_what_it_did() {
     assert_eq!(result["best"]["value"], result["metrics"]["accuracy"]);
     assert_eq!(keys(&result["metrics"]), ["accuracy", "f1"]);
     assert!(result["metrics"]["accuracy"].as_f64().unwrap() > 0.9, "{result}");
-    assert_eq!((&result["device"], &result["precision"]), (&json!("cpu"), &json!("f32")));
+    assert_eq!((&result["device"], &result["precision"]), (&json!("cpu"), &json!(fastest_precision())));
     assert!(result["peak_rss_bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{result}");
     assert_eq!(result["task_bytes"], fixture.bytes("out/task.safetensors").len());
 
@@ -104,12 +105,41 @@ fn the_log_has_logged_steps_and_every_evaluation() {
     assert_eq!(evaluations[best - 1]["eval"], result["metrics"]);
 }
 
+/// What `--precision auto` stands for on this CPU.
+fn fastest_precision() -> &'static str {
+    if Isa::detect() >= Isa::Avx512Bf16 { "bf16" } else { "f32" }
+}
+
+#[test]
+fn the_precision_is_the_fastest_with_the_scores_of_f32_and_the_plan_says_so() {
+    let fixture = Fixture::new();
+    let line = "finetune --model model --train train.tsv --epochs 1 --out out --overwrite";
+    let reason = "; bf16 because it is the fastest here with the scores of f32\n";
+    for (flags, isa, precision) in [
+        ("", None, fastest_precision()),
+        ("--precision auto", None, fastest_precision()),
+        ("", Some("portable"), "f32"),
+        ("--precision bf16", Some("portable"), "bf16"),
+        ("--precision int8", None, "int8"),
+    ] {
+        let mut command = fixture.command();
+        command.args(format!("{line} {flags}").split_whitespace());
+        isa.map(|isa| command.env("BITFIT_ISA", isa));
+        let output = command.output().unwrap();
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(result["precision"], precision, "{flags} {isa:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        let is_chosen = precision == "bf16" && isa.is_none();
+        assert_eq!(said.contains(reason), is_chosen, "{flags} {isa:?}: {said}");
+    }
+}
+
 #[test]
 fn a_batch_that_is_computed_in_parts_takes_the_same_steps() {
     let fixture = Fixture::new();
     let command = |flags: &str| {
         let run = fixture.run(&format!(
-            "finetune --model model --train train.tsv --out out --overwrite {LEARN} --log-every 1 --dropout 0.2 {flags}"
+            "finetune --model model --train train.tsv --out out --overwrite {LEARN} --precision f32 --log-every 1 --dropout 0.2 {flags}"
         ));
         assert_eq!(run.code, Some(0), "{}", run.stderr);
         let mut log = lines(&fixture.read("out/metrics.jsonl"));
@@ -200,7 +230,7 @@ fn the_task_file_says_what_it_was_trained_on_and_with() {
         (&settings["epochs"], &settings["batch_size"], &settings["max_length"]),
         (&json!(1), &json!(16), &json!(48))
     );
-    assert_eq!((&settings["device"], &settings["precision"]), (&json!("cpu"), &json!("f32")));
+    assert_eq!((&settings["device"], &settings["precision"]), (&json!("cpu"), &json!(fastest_precision())));
     assert_eq!(settings["learning_rate"].to_string(), "0.001", "and not the f64 of the same bits");
 }
 

@@ -52,7 +52,7 @@ fn a_run_that_was_stopped_goes_on_with_its_own_flags_from_any_directory() {
         ("finetune --resume out --epochs 41", "begun with another setting: epochs is 40 there and 41 here"),
         ("finetune --resume out --eval train.tsv", "begun with another setting: evaluation set is "),
         ("finetune --resume out --method full", "begun with another setting: "),
-        ("finetune --resume out --precision bf16", "begun with another setting: "),
+        ("finetune --resume out --precision int8", "begun with another setting: "),
         ("finetune --resume out --overwrite", "--overwrite contradicts --resume"),
         ("finetune --resume out --out=other", "--out contradicts --resume"),
         ("finetune --resume model", "model: there is nothing to resume: no run has saved a state in it"),

@@ -23,7 +23,8 @@ fn fixture() -> Fixture {
     fixture
 }
 
-const FINETUNE: &str = "finetune -q --kind tag --model model --train train.conll --eval dev.conll --out out --overwrite --lr 1e-2 --dropout 0";
+const FINETUNE: &str = "finetune -q --kind tag --model model --train train.conll --eval dev.conll --out out --overwrite \
+                        --lr 1e-2 --dropout 0 --precision f32";
 
 #[test]
 fn entities_are_learned_scored_and_answered_in_their_own_format() {

@@ -89,6 +89,8 @@ pub(super) trait Product: Sync {
 pub(super) enum RightOperand<'a> {
     /// Packed into panels.
     Packed(&'a Panels),
+    /// The transpose of a matrix of f32 in panels, of which each block of C makes the panels that it reads.
+    Transposed(&'a Panels),
     /// In place: contiguous rows whose length is a whole number of vectors.
     InPlace(MatRef<'a>),
 }
@@ -106,7 +108,7 @@ impl<T: Operand> PanelProduct<'_, T> {
     /// Computes the product with the macro-kernel of its instruction set.
     pub fn run(&self, isa: Isa, output: Output<'_>, epilogue: &impl Epilogue) {
         match self.kernels.kind {
-            KernelKind::Vectors(table) => run(isa, &VectorProduct { product: self, table }, output, epilogue),
+            KernelKind::Vectors(table) => run(isa, &VectorProduct { isa, product: self, table }, output, epilogue),
             #[cfg(target_arch = "x86_64")]
             KernelKind::Amx => run(isa, &AmxProduct { product: self }, output, epilogue),
         }
@@ -120,6 +122,7 @@ impl<T: Operand> PanelProduct<'_, T> {
     pub fn panel(&self, i: usize) -> Panel<'_> {
         match self.b {
             RightOperand::Packed(panels) => panels.get(i),
+            RightOperand::Transposed(_) => unreachable!("a panel that a block makes"),
             RightOperand::InPlace(b) => {
                 let nr = self.kernels.nr();
                 let cols = i * nr..b.cols().min((i + 1) * nr);
@@ -132,6 +135,7 @@ impl<T: Operand> PanelProduct<'_, T> {
 
 /// A product computed by micro-kernels in vector registers.
 struct VectorProduct<'a, 'b, T: 'static> {
+    isa: Isa,
     product: &'a PanelProduct<'b, T>,
     table: &'static [&'static [VectorKernel<T>]],
 }
@@ -154,21 +158,33 @@ impl<T: Operand> Product for VectorProduct<'_, '_, T> {
         c_stride: usize,
         accumulate: bool,
     ) {
-        let Self { product, table } = self;
+        let Self { isa, product, table } = self;
         let k = product.a.cols();
         let [row_stride, col_stride] = product.a.strides();
         let (nr, mr) = (product.kernels.nr(), table.len());
         for pc in k_parts::<T>(k, KC_UNSPLIT, KC) {
+            let mut transposed = None;
             for jr in cols.start / nr..cols.end.div_ceil(nr) {
-                let panel = product.panel(jr);
+                let panel = match product.b {
+                    RightOperand::Transposed(from) => {
+                        let cols = jr * nr..product.n.min((jr + 1) * nr);
+                        let words = transposed.get_or_insert_with(|| ThreadScratch::unspecified(pc.len() * nr));
+                        from.transpose_part(*isa, cols.clone(), pc.clone(), words, nr);
+                        Panel { data: words, stride: nr, cols }
+                    }
+                    RightOperand::Packed(_) | RightOperand::InPlace(_) => {
+                        let Panel { data, stride, cols } = product.panel(jr);
+                        // Empty where k is.
+                        Panel { data: data.get(pc.start / T::PER_STEP * stride..).unwrap_or_default(), stride, cols }
+                    }
+                };
                 let vectors = panel.cols.len().div_ceil(product.kernels.lanes);
-                let b = panel.data.as_ptr().wrapping_add(pc.start / T::PER_STEP * panel.stride);
                 for (ir, count) in row_tiles(&rows, mr) {
                     let tile = VectorTile {
                         k: pc.len(),
                         a: product.a.as_ptr().wrapping_add(ir * row_stride + pc.start * col_stride),
                         a_strides: [row_stride, col_stride],
-                        b,
+                        b: panel.data.as_ptr(),
                         b_stride: panel.stride,
                         c: c.wrapping_add((ir - rows.start) * c_stride + panel.cols.start - cols.start),
                         c_stride,

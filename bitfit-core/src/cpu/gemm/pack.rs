@@ -80,13 +80,20 @@ impl Panels {
         debug_assert_eq!(T::PER_STEP, 1, "words that hold two elements cannot be transposed");
         let [rows, _] = from.shape();
         self.fill(kernels, from.n, rows, |cols, words, stride| {
-            for i in 0..from.n.div_ceil(from.nr) {
-                let panel = from.get(i);
-                let all = MatRef::strided(panel.data, [rows, panel.cols.len()], [panel.stride, 1]);
-                let rows = all.part(cols.clone(), 0..panel.cols.len());
-                simd::dispatch(isa, Transpose { rows, words: &mut words[panel.cols.start * stride..], stride });
-            }
+            from.transpose_part(isa, cols, 0..from.n, words, stride);
         });
+    }
+
+    /// Writes the transpose of a part of the `[k, n]` matrix of f32, of the rows `rows` and the columns `cols`, to rows
+    /// of `stride` words.
+    pub fn transpose_part(&self, isa: Isa, rows: Range<usize>, cols: Range<usize>, words: &mut [f32], stride: usize) {
+        for i in cols.start / self.nr..cols.end.div_ceil(self.nr) {
+            let panel = self.get(i);
+            let all = MatRef::strided(panel.data, [self.steps, panel.cols.len()], [panel.stride, 1]);
+            let (first, last) = (panel.cols.start.max(cols.start), panel.cols.end.min(cols.end));
+            let rows = all.part(rows.clone(), first - panel.cols.start..last - panel.cols.start);
+            simd::dispatch(isa, Transpose { rows, words: &mut words[(first - cols.start) * stride..], stride });
+        }
     }
 
     /// Takes the shape of a `[k, n]` matrix and calls `fill(columns, words, stride)` to write each panel, including the

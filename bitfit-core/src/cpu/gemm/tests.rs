@@ -88,8 +88,8 @@ fn shapes() -> Vec<[usize; 3]> {
         }
     }
     shapes.extend([[97, 384, 50], [100, 1000, 193], [200, 130, 400], [17, 768, 768], [130, 1536, 384], [33, 2304, 65]]);
-    // An f32 weight of more than 2²⁰ elements is packed in one orientation only.
-    shapes.push([3, 1031, 1033]);
+    // An f32 weight of more than 2²⁰ elements is packed in one orientation only, and turned as a whole for many rows.
+    shapes.extend([[3, 1031, 1033], [97, 1031, 1033]]);
     shapes
 }
 
@@ -198,6 +198,19 @@ fn a_row_does_not_depend_on_the_others() {
             let mut alone = vec![0.0; n];
             forward(isa, &x[i * k..][..k], &packed, &mut alone, false, &NoEpilogue);
             assert_eq!(alone, all[i * n..][..n], "{isa}: row {i}");
+        }
+    }
+    // Through panels of a large weight that are made for all rows, or by the blocks of a few.
+    let (k, n) = (1031, 1033);
+    let (w, dy) = (values(n * k, 2), values(m * n, 3));
+    for isa in Isa::supported() {
+        let packed = PackedWeight::new(isa, &[&w], n, k);
+        let mut all = vec![0.0; m * k];
+        input_gradient(isa, &dy, &packed, &mut all, false, &NoEpilogue);
+        for rows in [0..1, 7..40, 96..103] {
+            let mut few = vec![0.0; rows.len() * k];
+            input_gradient(isa, &dy[rows.start * n..rows.end * n], &packed, &mut few, false, &NoEpilogue);
+            assert_eq!(few, all[rows.start * k..rows.end * k], "{isa}: rows {rows:?}");
         }
     }
 }

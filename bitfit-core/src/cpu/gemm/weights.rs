@@ -3,7 +3,8 @@
 //! `x · Wᵀ` and `dy · W` read panels of different orientation. A bfloat16 weight is packed in both, and so is a small
 //! f32 weight. A large f32 weight is packed for `x · Wᵀ` only; the panels for `dy · W` are made from those for each
 //! product, in memory that all weights used by the calling thread share. That is one pass over the weight before a
-//! product that uses each of its elements T times.
+//! product that uses each of its elements T times. With so few rows that one block of rows is all of them, each block
+//! makes its own panels, a part at a time, which stay in cache.
 
 use std::{any::type_name, fmt, marker::PhantomData};
 
@@ -12,7 +13,7 @@ use rayon::prelude::*;
 
 use super::{
     Epilogue, MatRef, Output,
-    driver::{PanelProduct, RightOperand},
+    driver::{MC, PanelProduct, RightOperand},
     kernel::Kernels,
     pack::Panels,
 };
@@ -123,21 +124,22 @@ impl<T: Float> PackedWeight<T> {
         self.in_features
     }
 
-    /// Calls `product` with the panels for `dy · W`.
-    fn with_backward_panels(&self, product: impl FnOnce(&Panels)) {
-        if let Some(panels) = &self.backward {
-            return product(panels);
+    /// Calls `product` with the right operand of `dy · W`, where dy has so many rows.
+    fn with_backward(&self, rows: usize, product: impl FnOnce(RightOperand<'_>)) {
+        match &self.backward {
+            Some(panels) => product(RightOperand::Packed(panels)),
+            None if rows <= MC => product(RightOperand::Transposed(&self.forward)),
+            None => with_thread_value(|TransposedPanels(panels)| {
+                panels.pack_transpose(self.isa, &Kernels::<T>::of(self.isa), &self.forward);
+                product(RightOperand::Packed(panels));
+            }),
         }
-        with_thread_value(|TransposedPanels(panels)| {
-            panels.pack_transpose(self.isa, &Kernels::<T>::of(self.isa), &self.forward);
-            product(panels);
-        });
     }
 
-    /// The product of `a` with `n` columns of `panels`.
-    fn product<'a>(&self, a: MatRef<'a, T>, panels: &'a Panels, n: usize) -> PanelProduct<'a, T> {
+    /// The product of `a` with the `n` columns of `b`.
+    fn product<'a>(&self, a: MatRef<'a, T>, b: RightOperand<'a>, n: usize) -> PanelProduct<'a, T> {
         assert!(T::PER_STEP == 1 || a.strides()[1] == 1, "rows of bfloat16 must be contiguous");
-        PanelProduct { kernels: Kernels::of(self.isa), a, b: RightOperand::Packed(panels), n, scale: 1.0 }
+        PanelProduct { kernels: Kernels::of(self.isa), a, b, n, scale: 1.0 }
     }
 
     /// Checks that the weight was packed for `isa`.
@@ -159,7 +161,7 @@ impl<T> fmt::Debug for PackedWeight<T> {
 pub fn forward<T: Float>(isa: Isa, x: MatRef<'_, T>, w: &PackedWeight<T>, y: Output<'_>, epilogue: &impl Epilogue) {
     w.check(isa);
     assert_eq!(x.cols(), w.in_features, "columns of x for {w:?}");
-    w.product(x, &w.forward, w.out_features).run(w.isa, y, epilogue);
+    w.product(x, RightOperand::Packed(&w.forward), w.out_features).run(w.isa, y, epilogue);
 }
 
 /// `dy · W`; dy `[T, out]`, the result `[T, in]`.
@@ -175,5 +177,5 @@ pub fn input_gradient<T: Float>(
 ) {
     w.check(isa);
     assert_eq!(dy.cols(), w.out_features, "columns of dy for {w:?}");
-    w.with_backward_panels(|panels| w.product(dy, panels, w.in_features).run(w.isa, dx, epilogue));
+    w.with_backward(dy.rows(), |b| w.product(dy, b, w.in_features).run(w.isa, dx, epilogue));
 }
