@@ -166,6 +166,17 @@ def batches(tokenizer, rows, size=64):
         yield chosen, padded(tokenizer, [rows[row] for row in chosen])
 
 
+def order(rows, is_sorted):
+    """The rows of each batch of an epoch, in random order; of a batch that is sorted, out of fifty drawn together."""
+    drawn = torch.randperm(len(rows)).tolist()
+    if not is_sorted:
+        return [drawn[start : start + BATCH] for start in range(0, len(drawn), BATCH)]
+    together = [drawn[start : start + 50 * BATCH] for start in range(0, len(drawn), 50 * BATCH)]
+    drawn = [row for some in together for row in sorted(some, key=lambda row: len(rows[row]["input_ids"]))]
+    parts = [drawn[start : start + BATCH] for start in range(0, len(drawn), BATCH)]
+    return [parts[part] for part in torch.randperm(len(parts)).tolist()]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
@@ -173,6 +184,7 @@ def main():
     parser.add_argument("train")
     parser.add_argument("dev")
     parser.add_argument("--predictions")
+    parser.add_argument("--sort", action="store_true", help="batches of rows of similar lengths, which pad less")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
@@ -189,8 +201,8 @@ def main():
     epochs = []
     for _ in range(arguments.epochs):
         task.model.train()
-        for rows in torch.randperm(len(task.train)).split(BATCH):
-            batch = padded(tokenizer, [task.train[row] for row in rows.tolist()])
+        for rows in order(task.train, arguments.sort):
+            batch = padded(tokenizer, [task.train[row] for row in rows])
             with common.precision(arguments.precision):
                 loss = task.loss(batch)
             common.update(loss, trained, optimizer)
