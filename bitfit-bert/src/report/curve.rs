@@ -45,14 +45,14 @@ pub(super) fn curve(series: &[Series], kept: Option<f64>) -> String {
         _ = writeln!(svg, "<text class=\"tick\" x=\"{at:.1}\" y=\"{below}\" text-anchor=\"{anchor}\">{label}</text>");
     }
     if let Some(at) = kept.filter(|step| *step <= last).map(x) {
-        // Beside the line, where there is room for the word.
-        let (beside, anchor) = if at > WIDTH / 2.0 { (at - 5.0, "end") } else { (at + 5.0, "start") };
+        // The word stands above the plot, where no curve crosses it, and within the drawing.
+        let (beside, anchor) = if at > WIDTH / 2.0 { (at + 2.0, "end") } else { (at - 2.0, "start") };
         _ = writeln!(
             svg,
             "<line class=\"kept\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{}\"/>\
              <text class=\"tick\" x=\"{beside:.1}\" y=\"{}\" text-anchor=\"{anchor}\">kept</text>",
             HEIGHT - BOTTOM,
-            HEIGHT - BOTTOM - 6.0
+            TOP - 2.0
         );
     }
     for (series, class) in series.iter().zip(LINES.into_iter().cycle()) {
