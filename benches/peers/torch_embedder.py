@@ -1,9 +1,11 @@
 """What `benches/benches/embedder.rs` measures of core, in PyTorch: the time of a node of autograd, AdamW on flat tensors, and
 a training step of two encoder layers of which the biases train.
 
-    python torch_embedder.py [--seconds S] [--threads N] [--large]
+    python torch_embedder.py [--seconds S] [--threads N] [--large] [--compile]
 
-One JSON object on stdout; times in seconds. `--large` includes AdamW on 1e8 values, which takes 1.6 GB. Needs torch.
+One JSON object on stdout; times in seconds, of every way that PyTorch has: AdamW as one kernel (fused) and as one for each
+operation over all tensors (foreach), the step in f32 and as bf16's autocast, and with --compile both through torch.compile.
+`--large` includes AdamW on 1e8 values, which takes 2.5 GB. Needs torch.
 """
 
 import argparse
@@ -50,10 +52,13 @@ def node(seconds):
 
 
 def adamw(seconds, length):
-    values = torch.full((length,), 0.5, requires_grad=True)
-    values.grad = torch.linspace(-1, 1, length)
-    optimizer = torch.optim.AdamW([values], lr=1e-4, weight_decay=0.0, fused=True)
-    return median(seconds, optimizer.step)
+    taken = {}
+    for way in ("fused", "foreach"):
+        values = torch.full((length,), 0.5, requires_grad=True)
+        values.grad = torch.linspace(-1, 1, length)
+        optimizer = torch.optim.AdamW([values], lr=1e-4, weight_decay=0.0, **{way: True})
+        taken[way] = median(seconds, optimizer.step)
+    return taken
 
 
 class Layer(nn.Module):
@@ -74,7 +79,7 @@ class Layer(nn.Module):
         return self.norms[1](h + nn.functional.dropout(y, 0.1))
 
 
-def encoder(seconds):
+def encoder(seconds, precision, compiled=False):
     layers, head = nn.Sequential(Layer(), Layer()), nn.Linear(H, 2, bias=False)
     for name, parameter in layers.named_parameters():
         parameter.requires_grad = name.endswith("bias")
@@ -82,8 +87,11 @@ def encoder(seconds):
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0, fused=True)
     x, labels = torch.randn(SEQUENCES, TOKENS, H), torch.arange(SEQUENCES) % 2
 
+    run = torch.compile(layers) if compiled else layers
+
     def step():
-        loss = nn.functional.cross_entropy(head(layers(x).mean(1)), labels)
+        with common.precision(precision):
+            loss = nn.functional.cross_entropy(head(run(x).mean(1)), labels)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -97,6 +105,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--threads", type=int, help="PyTorch's own choice if not given")
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well, which takes half a minute")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -105,7 +114,13 @@ def main():
     common.say(
         node_s=node(arguments.seconds),
         adamw_s={str(length): adamw(arguments.seconds, length) for length in lengths},
-        encoder_step_s=encoder(arguments.seconds),
+        encoder_step_s={
+            precision: {
+                "compiled" if compiled else "eager": encoder(arguments.seconds, precision, compiled)
+                for compiled in ([False, True] if arguments.compile else [False])
+            }
+            for precision in ("f32", "bf16")
+        },
     )
 
 

@@ -51,7 +51,7 @@ pub struct Step<D: Backend> {
     optimizer: ArenaOptimizer<D>,
     gradient: Gradient<D>,
     examples: Examples,
-    step: u32,
+    step: u64,
 }
 
 impl<D: Backend> Step<D> {

@@ -96,6 +96,7 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
             task_file: &args.task_file,
             log: None,
             analysis: Some((&args.data, analysis)),
+            data: Vec::new(),
             facts: vec![("evaluated on".into(), machine), ("evaluation".into(), format!("{seconds:.1} s"))],
             quiet: args.machine.quiet,
         };

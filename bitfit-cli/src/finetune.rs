@@ -69,7 +69,7 @@ impl Job for Training<'_> {
         // A run that was stopped is not over.
         let is_over = finished.report.stop != StopReason::Stopped;
         if let (Some(path), Some(task)) = (args.report.as_ref().filter(|_| is_over), &finished.task) {
-            write_page(args, &base, path, &task.path, &finished)?;
+            write_page(args, &plan, &base, path, &task.path, &finished)?;
         }
         Ok(code)
     }
@@ -78,6 +78,7 @@ impl Job for Training<'_> {
 /// Writes the page of `--report`.
 fn write_page<D: Backend>(
     args: &FinetuneArgs,
+    plan: &Plan,
     base: &Base<D>,
     path: &Path,
     task_file: &Path,
@@ -94,8 +95,15 @@ fn write_page<D: Backend>(
         args.data.eval.as_ref().map(|eval| Ok::<_, anyhow::Error>((&**eval, analyse(&predictor, eval, &read)?)));
     let seconds = finished.report.state.training.as_secs_f64();
     let log = args.out().join(METRICS_LOG);
-    let mut facts = vec![
+    let mut data = vec![
         ("training set".into(), args.data.train.display().to_string()),
+        ("rows trained on".into(), grouped(plan.rows)),
+    ];
+    if let (Some(least), Some(most)) = (plan.label_rows.iter().min(), plan.label_rows.iter().max()) {
+        let each = if least == most { grouped(*most) } else { format!("{} to {}", grouped(*least), grouped(*most)) };
+        data.push(("rows of each class".into(), each));
+    }
+    let mut facts = vec![
         ("tokens seen".into(), grouped(finished.report.state.tokens)),
         ("time in steps".into(), format!("{seconds:.1} s")),
     ];
@@ -109,6 +117,7 @@ fn write_page<D: Backend>(
         task_file,
         log: log.exists().then_some(&*log),
         analysis: answered.transpose()?,
+        data,
         facts,
         quiet: args.run.machine.quiet,
     };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use bitfit_bert::artefacts::Contents;
-use bitfit_bert::data::{Dataset, ReadOptions};
+use bitfit_bert::data::{Dataset, Kind, ReadOptions};
 use bitfit_bert::infer::Analysis;
 use bitfit_bert::report::{Course, Report, class_table};
 use bitfit_bert::task_file::TaskInfo;
@@ -48,6 +48,8 @@ pub struct Page<'a> {
     pub log: Option<&'a Path>,
     /// The texts that were answered, if any, and where they came from.
     pub analysis: Option<(&'a Path, Analysis)>,
+    /// What it was trained on.
+    pub data: Vec<(String, String)>,
     /// Further facts.
     pub facts: Vec<(String, String)>,
     pub quiet: bool,
@@ -56,7 +58,7 @@ pub struct Page<'a> {
 impl Page<'_> {
     /// Writes the page, and prints its table of classes.
     pub fn write<D: Backend>(self, predictor: &Predictor<D>) -> Result<()> {
-        let Self { path, task_file, log, analysis, facts, quiet } = self;
+        let Self { path, task_file, log, analysis, mut data, facts, quiet } = self;
         let task = TaskFile::read(task_file)?;
         let contents = Contents::of(&task, task_file, Some(predictor.base()))?;
         let movement = contents.heat_map("mean absolute change by kind and layer".into());
@@ -67,6 +69,18 @@ impl Page<'_> {
         all.push(("trained scalars".into(), trained));
         all.extend(facts);
         all.push(("program".into(), format!("bitfit {}", env!("CARGO_PKG_VERSION"))));
+        if let Some((path, analysis)) = &analysis {
+            data.push(("evaluation set".into(), path.display().to_string()));
+            data.push(("rows evaluated".into(), grouped(analysis.rows)));
+        }
+        if let Some(labels) = &task.info.labels {
+            let what = match task.info.kind {
+                Kind::MultiLabel => "labels",
+                Kind::Tag => "tags",
+                _ => "classes",
+            };
+            data.push((what.into(), grouped(labels.names().len())));
+        }
         if !quiet
             && let Some(table) = analysis.as_ref().and_then(|(_, analysis)| class_table(analysis))
             && table.rows.len() <= CLASSES
@@ -75,8 +89,9 @@ impl Page<'_> {
         }
         let page = Report {
             title: title(&task.info, task_file),
+            data,
             facts: all,
-            course: log.map(Course::read).transpose()?.unwrap_or_default(),
+            course: log.map(|log| Course::read(log, task.info.best.as_ref())).transpose()?.unwrap_or_default(),
             analysis: analysis.map(|(data, analysis)| (data.display().to_string(), analysis)),
             movement: Some(movement),
         };

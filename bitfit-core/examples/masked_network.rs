@@ -7,7 +7,7 @@ use bitfit_core::{
     optim::{AdamW, ArenaOptimizer},
 };
 
-const STEPS: u32 = 400;
+const STEPS: u64 = 400;
 
 struct Network<D: Backend> {
     hidden: (Weight<D>, Param<D>),

@@ -19,7 +19,7 @@ fn run(
     arena: &mut Arena<Cpu>,
     weights: &[Weight<Cpu>; 2],
     optimizer: &mut ArenaOptimizer<Cpu>,
-    steps: std::ops::Range<u32>,
+    steps: std::ops::Range<u64>,
 ) -> Result<()> {
     let workspace = Workspace::new(Cpu::default());
     let mut gradient = arena.gradient()?;

@@ -100,7 +100,7 @@ impl Network {
         (network, arena.build().unwrap())
     }
 
-    fn backward(&self, workspace: &Workspace<Cpu>, arena: &Arena<Cpu>, gradient: &mut Gradient<Cpu>, step: u32) {
+    fn backward(&self, workspace: &Workspace<Cpu>, arena: &Arena<Cpu>, gradient: &mut Gradient<Cpu>, step: u64) {
         gradient.clear(arena.device()).unwrap();
         let mut tape = Tape::train(workspace, arena, Seed { run: 1, step });
         let [qkv, projection, up, down] = &self.weights;

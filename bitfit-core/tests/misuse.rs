@@ -5,6 +5,7 @@ use bitfit_core::{
     Arena, ArenaBuilder, Cpu, Error, HostTensor, Indices, Mask, Param, Result, RowsOf, Seed, Tape, Tensor, Var, Weight,
     Workspace,
     memory::Scratch,
+    ops::add_norm::AddNormArgs,
     optim::{AdamW, ArenaOptimizer, ArenaSgd, Optimizer, Sgd},
     tape::{Backward, Grads},
 };
@@ -83,20 +84,53 @@ fn shapes_ranges_names_and_masks_are_named() {
     for (error, words) in [
         (tape.input(2, 3, &[0.0; 5]).unwrap_err(), "the data has shape [5], expected [2, 3]"),
         (Tensor::new(tape.scratch(5).unwrap(), 2, 3).map(|_| ()).unwrap_err(), "the buffer has shape [5]"),
-        (tape.linear(&tape.input(1, 2, &[0.0; 2]).unwrap(), &weight, &[]).unwrap_err(), "expected [1, 3]"),
+        (
+            tape.linear(&tape.input(1, 2, &[0.0; 2]).unwrap(), &weight, &[]).unwrap_err(),
+            "linear: the input of weight has shape [1, 2], expected [1, 3]",
+        ),
+        (
+            tape.linear(&x, &weight, &[&bias, &bias]).unwrap_err(),
+            "linear: the bias bias, bias of weight has shape [4], expected [2]",
+        ),
+        (
+            tape.feed_forward(&x, &weight, &bias, &weight).unwrap_err(),
+            "feed_forward: the second weight weight has shape [2, 3], expected [2, 2]",
+        ),
+        (
+            tape.add_norm(&x, &AddNormArgs::new(&bias, &bias)).unwrap_err(),
+            "add_norm: gamma bias has shape [2], expected [3]",
+        ),
+        (tape.embedding(&class, &bias).unwrap_err(), "index 2 is out of range for the table bias, which has 1 rows"),
         (tape.cross_entropy(&x, &Indices::new(tape.device(), &[0]).unwrap()).unwrap_err(), "expected [2]"),
         (tape.dropout(&x, 1.0, RowsOf::Tokens).unwrap_err(), "the probability is 1"),
         (tape.sub(&x, &tape.input(1, 2, &[0.0; 2]).unwrap()).unwrap_err(), "b has shape [1, 2], expected [2, 3]"),
         (x.item().unwrap_err(), "expected [1, 1]"),
         (builder.train("taken", tensor(), Mask::All).unwrap_err(), "taken is registered twice"),
         (builder.weight("w", tensor(), Mask::Rows(vec![2])).unwrap_err(), "row 2 is out of range"),
-        (builder.weight("w", HostTensor::filled([3], 0.0), Mask::None).unwrap_err(), "has shape [3]"),
+        (
+            builder.weight("w", HostTensor::filled([3], 0.0), Mask::None).unwrap_err(),
+            "lay out: the weight w has shape [3], expected [3, 1]",
+        ),
         (HostTensor::new([2, 2], vec![0.0; 3]).unwrap_err(), "expected [2, 2]"),
     ] {
         assert!(error.to_string().contains(words), "{error}");
     }
     let y = tape.linear(&x, &weight, &[&bias]).unwrap();
     assert!(tape.cross_entropy(&y, &class).is_err(), "a class that there is not");
+}
+
+#[test]
+fn a_step_beyond_32_bits_is_refused_where_dropout_would_repeat_a_mask() {
+    let (arena, weight, bias) = network().unwrap();
+    let workspace = Workspace::new(Cpu::default());
+    let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: 1 << 32 });
+    let loss = loss(&mut tape, &weight, &bias).unwrap();
+    assert!(tape.dropout(&loss, 0.0, RowsOf::Tokens).is_ok());
+    let message = tape.dropout(&loss, 0.1, RowsOf::Tokens).unwrap_err().to_string();
+    assert!(message.starts_with("dropout: the step is 4294967296, expected less than 2^32"), "{message}");
+    let mut tape = Tape::train(&workspace, &arena, Seed { run: 0, step: (1 << 32) - 1 });
+    let x = tape.input(1, 1, &[1.0]).unwrap();
+    assert!(tape.dropout(&x, 0.1, RowsOf::Tokens).is_ok());
 }
 
 /// An op whose backward fails.

@@ -234,8 +234,7 @@ impl<'a> Arguments<'a> {
             // With a threshold of zero, every factor is 1.
             None => self.u32(0).u32(0).u32(0).u32(0).u32(0).u32(0).u32(0).f32(1.0),
             Some(dropout) => {
-                let seed = dropout.seed();
-                self.u32(seed.run as u32).u32((seed.run >> 32) as u32);
+                self.u32(dropout.run() as u32).u32((dropout.run() >> 32) as u32);
                 self.pass = Some((self.len, dropout));
                 self.push(0).u32(dropout.rows() as u32).push(dropout.row_elements());
                 self.u32(dropout.site()).u32(dropout.threshold()).f32(dropout.scale())

@@ -1,13 +1,16 @@
 //! What a task answers on labelled texts, beyond its scores: how each class is predicted, how far probabilities can be
 //! trusted, and the worst mistakes.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use bitfit_core::Backend;
 use ndarray::Array2;
 
 use super::{Answered, Evaluation, Predictor, Scored};
 use crate::Result;
 use crate::calibrate::Reliability;
-use crate::data::Dataset;
+use crate::data::{Dataset, Example};
 use crate::heads::{Examples, Targets, argmax, logistic, softmax};
 use crate::metrics::Metric;
 use crate::metrics::class_report::{ClassReport, ClassScore};
@@ -42,8 +45,10 @@ pub struct Analysis {
 /// A wrong answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mistake {
-    /// The line of the file that the text begins on, from 1.
+    /// The line of the file that the text begins on, from 1; the first, if the file has the text more than once.
     pub line: usize,
+    /// How often the same mistake is made about the same text.
+    pub times: usize,
     /// The text, and of a pair the second.
     pub texts: Vec<String>,
     /// What is right.
@@ -85,7 +90,7 @@ impl<D: Backend> Predictor<D> {
             Targets::Scores(expected) => scores_apart(&logits, expected),
             Targets::Answers(_) | Targets::Spans(_) | Targets::Masked(_) => Vec::new(),
         };
-        analysis.mistakes = worst(found, dataset);
+        analysis.mistakes = worst(found, &dataset.examples);
         Ok(analysis)
     }
 }
@@ -176,14 +181,64 @@ fn scores_apart(outputs: &Array2<f32>, expected: &[f32]) -> Vec<Found> {
     .collect()
 }
 
-/// The worst of what was found, of equal ones the first in the file.
-fn worst(mut found: Vec<Found>, dataset: &Dataset) -> Vec<Mistake> {
+/// The worst of what was found, of equal ones the first in the file. The same mistake about the same text is one.
+fn worst(mut found: Vec<Found>, examples: &[Example]) -> Vec<Mistake> {
     found.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
-    found.truncate(MISTAKES);
-    let mistake = |(weight, row, expected, answered): Found| {
-        let example = &dataset.examples[row];
-        let texts = std::iter::once(&example.text).chain(&example.pair).cloned().collect();
-        Mistake { line: example.line, texts, expected, answered, weight }
-    };
-    found.into_iter().map(mistake).collect()
+    let mut mistakes: Vec<Mistake> = Vec::new();
+    let mut listed = HashMap::new();
+    for (weight, row, expected, answered) in found {
+        let example = &examples[row];
+        match listed.entry((&example.text, &example.pair, expected, answered)) {
+            Entry::Occupied(place) => {
+                let mistake: &mut Mistake = &mut mistakes[*place.get()];
+                mistake.times += 1;
+                mistake.line = mistake.line.min(example.line);
+            }
+            Entry::Vacant(place) if mistakes.len() < MISTAKES => {
+                let texts = std::iter::once(&example.text).chain(&example.pair).cloned().collect();
+                let (_, _, expected, answered) = place.key().clone();
+                mistakes.push(Mistake { line: example.line, times: 1, texts, expected, answered, weight });
+                place.insert(mistakes.len() - 1);
+            }
+            Entry::Vacant(_) => {}
+        }
+    }
+    mistakes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_mistake_about_the_same_text_is_listed_once_and_counted() {
+        let example = |(row, text): (usize, &str)| Example {
+            text: text.into(),
+            pair: None,
+            label: None,
+            words: Vec::new(),
+            question: None,
+            line: row + 2,
+        };
+        let texts = ["again", "once", "again", "again", "again"];
+        let examples: Vec<Example> = texts.into_iter().enumerate().map(example).collect();
+        let found = [(0.5, 4, "a"), (0.9, 1, "a"), (0.7, 2, "b"), (0.5, 3, "a"), (0.5, 0, "a")];
+        let found = found.map(|(weight, row, right): (f64, usize, &str)| (weight, row, right.into(), "c".into()));
+        let listed: Vec<_> = worst(found.into(), &examples)
+            .into_iter()
+            .map(|mistake| (mistake.texts.concat(), mistake.expected, mistake.line, mistake.times))
+            .collect();
+        let listed: Vec<_> =
+            listed.iter().map(|(text, right, line, times)| (&**text, &**right, *line, *times)).collect();
+        // Another label of the same text is another mistake.
+        assert_eq!(listed, [("once", "a", 3, 1), ("again", "b", 4, 1), ("again", "a", 2, 3)]);
+
+        let many: Vec<Example> = (0..60).map(|row| example((row, ["x", "y", "z"][row % 3]))).collect();
+        let all = |right: fn(usize) -> String| {
+            let found = (0..60).map(|row| (1.0, row, right(row), "c".into())).collect();
+            worst(found, &many).iter().map(|mistake| mistake.times).collect::<Vec<_>>()
+        };
+        assert_eq!(all(|_| "a".into()), [20; 3]);
+        assert_eq!(all(|row| row.to_string()), [1; MISTAKES]);
+    }
 }

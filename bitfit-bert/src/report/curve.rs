@@ -16,8 +16,9 @@ const POINTS: usize = 800;
 /// The classes of the page's style by which lines differ.
 const LINES: [&str; 3] = ["one", "two", "three"];
 
-/// A drawing of one or more series over the same steps; nothing where none has a point.
-pub(super) fn curve(series: &[Series]) -> String {
+/// A drawing of one or more series over the same steps, with a mark at the step that was kept; nothing where no series
+/// has a point.
+pub(super) fn curve(series: &[Series], kept: Option<f64>) -> String {
     let all = || series.iter().flat_map(|series| &series.points).filter(|(_, value)| value.is_finite());
     let Some(last) = all().map(|(step, _)| *step).reduce(f64::max) else { return String::new() };
     let axis = Axis::over(all().map(|(_, value)| *value));
@@ -42,6 +43,17 @@ pub(super) fn curve(series: &[Series]) -> String {
         let (at, below) = (x(step), HEIGHT - 12.0);
         let label = if step > 0.0 { format!("step {step}") } else { "0".into() };
         _ = writeln!(svg, "<text class=\"tick\" x=\"{at:.1}\" y=\"{below}\" text-anchor=\"{anchor}\">{label}</text>");
+    }
+    if let Some(at) = kept.filter(|step| *step <= last).map(x) {
+        // The word stands above the plot, where no curve crosses it, and within the drawing.
+        let (beside, anchor) = if at > WIDTH / 2.0 { (at + 2.0, "end") } else { (at - 2.0, "start") };
+        _ = writeln!(
+            svg,
+            "<line class=\"kept\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{}\"/>\
+             <text class=\"tick\" x=\"{beside:.1}\" y=\"{}\" text-anchor=\"{anchor}\">kept</text>",
+            HEIGHT - BOTTOM,
+            TOP - 2.0
+        );
     }
     for (series, class) in series.iter().zip(LINES.into_iter().cycle()) {
         let points: Vec<String> =

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, class_table, curve, reliability, tables};
+use super::{Report, Series, class_table, curve, reliability, tables};
 use crate::artefacts::heat_maps_svg;
 use crate::infer::{Analysis, Mistake};
 use crate::metrics::class_report::ClassReport;
@@ -37,10 +37,10 @@ th:first-child,td:first-child{text-align:left}td:first-child{min-width:9rem;over
 .facts td:last-child{text-align:left;overflow-wrap:anywhere}.facts td:first-child,.texts td,.texts th{\
 text-align:left;white-space:nowrap}.texts td:first-child{min-width:0}.texts td:nth-child(2){white-space:normal;overflow-wrap:anywhere;min-width:16rem}
 .matrix td,.matrix th{text-align:center;border:1px solid var(--rule);min-width:2.2rem}\
-.matrix th{font-weight:500}.matrix th:first-child{text-align:left;white-space:nowrap}
+.matrix td.right{font-weight:700;outline:1px solid var(--ink);outline-offset:-3px}.matrix th{font-weight:500}.matrix th:first-child{text-align:left;white-space:nowrap}
 figure svg{width:100%;max-width:44rem;height:auto}figure svg.square{max-width:22rem}\
 @media(max-width:40rem){figure svg:not(.square) .tick{font-size:20px}}
-.grid{stroke:var(--rule)}.tick{fill:var(--soft);font-size:12px}.diagonal{stroke:var(--soft);stroke-dasharray:4 4}
+.kept{stroke:var(--ink);stroke-dasharray:2 3}.grid{stroke:var(--rule)}.tick{fill:var(--soft);font-size:12px}.diagonal{stroke:var(--soft);stroke-dasharray:4 4}
 .line{fill:none;stroke-width:2}.line.one{stroke:var(--one)}.line.two{stroke:var(--two)}.line.three{stroke:var(--three)}
 .dot.one,.bin{fill:var(--one)}.dot.two{fill:var(--two)}.dot.three{fill:var(--three)}
 .legend{display:flex;gap:1.2rem;margin:.2rem 0;font-size:.9rem}.key::before{content:\"\";display:inline-block;\
@@ -59,6 +59,7 @@ pub(super) fn page(report: &Report) -> String {
     if let Some((file, analysis)) = &report.analysis {
         scores(&mut page, file, analysis);
     }
+    section(&mut page, "Data", &facts(&report.data));
     section(&mut page, "Settings", &facts(&report.facts));
     section(&mut page, "Course of the run", &course(report));
     if let Some((_, analysis)) = &report.analysis {
@@ -124,9 +125,12 @@ fn course(report: &Report) -> String {
     };
     // A constant one is among the settings.
     let changes = course.rate.points.windows(2).any(|pair| pair[0].1 != pair[1].1);
-    figure("Loss of the logged steps, each of one batch", curve::curve(std::slice::from_ref(&course.loss)))
-        + &figure("Scores on the evaluation set", curve::curve(&course.scores))
-        + &figure("Learning rate", curve::curve(if changes { std::slice::from_ref(&course.rate) } else { &[] }))
+    let curve = |series: &[Series]| curve::curve(series, course.kept);
+    let kept = course.kept.map(|step| format!("<p class=\"soft\">What was kept are the values of step {step}.</p>\n"));
+    figure("Mean loss of the steps from one point to the next", curve(std::slice::from_ref(&course.loss)))
+        + &figure("Scores on the evaluation set", curve(&course.scores))
+        + &figure("Learning rate", curve(if changes { std::slice::from_ref(&course.rate) } else { &[] }))
+        + &kept.unwrap_or_default()
 }
 
 /// The rows of a table, its first column to the left.
@@ -154,8 +158,11 @@ fn rejection(analysis: &Analysis) -> String {
 fn confusion(report: &ClassReport, names: &[String]) -> String {
     let mut content = String::new();
     if names.len() <= MATRIX {
-        content
-            .push_str("<p class=\"soft\">Rows are what is right, columns, by their numbers, what was answered.</p>\n");
+        content.push_str(
+            "<p class=\"soft\">Rows are what is right, columns, by their numbers, what was answered. Right answers are on \
+             the diagonal, framed, bold and blue; confusions are orange. The stronger the colour, the greater the share \
+             of the row.</p>\n",
+        );
         content.push_str("<div class=\"wide\"><table class=\"matrix\">\n<tr><th></th>");
         for (number, name) in names.iter().enumerate() {
             _ = write!(content, "<th title=\"{}\">{}</th>", escaped(name), number + 1);
@@ -164,12 +171,13 @@ fn confusion(report: &ClassReport, names: &[String]) -> String {
         for (number, (name, row)) in names.iter().zip(report.confusion.rows()).enumerate() {
             _ = write!(content, "<tr><th>{} {}</th>", number + 1, escaped(name));
             let total = row.sum().max(1) as f64;
-            for &count in row {
-                // The share of the class by the strength of the colour.
-                let share = (count as f64 / total * 70.0).round();
-                let back = format!("background:color-mix(in srgb,var(--one) {share}%,transparent)");
+            for (column, &count) in row.iter().enumerate() {
+                let (class, colour) = if column == number { (" class=\"right\"", "--one") } else { ("", "--two") };
+                // The share of the class by the strength of the colour, of which text stays readable in front.
+                let share = (count as f64 / total * 55.0).round();
+                let back = format!("background:color-mix(in srgb,var({colour}) {share}%,transparent)");
                 let text = if count > 0 { count.to_string() } else { String::new() };
-                _ = write!(content, "<td style=\"{back}\">{text}</td>");
+                _ = write!(content, "<td{class} style=\"{back}\">{text}</td>");
             }
             content.push_str("</tr>\n");
         }
@@ -187,10 +195,25 @@ fn confusion(report: &ClassReport, names: &[String]) -> String {
 
 fn probabilities(analysis: &Analysis) -> String {
     let Some(found) = &analysis.reliability else { return String::new() };
+    let (what, of, x, y) = match analysis.labels.is_empty() {
+        true => (
+            "The share of answers that are right, by the probability that was stated",
+            "answers",
+            "stated probability of the answer",
+            "share of answers that are right",
+        ),
+        false => (
+            "The share of labels that are there, by the probability that was stated",
+            "labels of texts",
+            "stated probability of a label",
+            "share of texts that have the label",
+        ),
+    };
     format!(
-        "<figure>{}<figcaption>The share of right answers by their probability; on the dashed line both are equal. \
-         Expected calibration error {:.4}, cross-entropy {:.4}.</figcaption></figure>\n",
-        reliability::diagram(found),
+        "<figure>{}<figcaption>{what}; where a bar ends above the dashed line, \
+         probabilities are too low, below it, too high. The stronger a bar, the more {of} it stands for. Expected calibration error {:.4}, cross-entropy \
+         {:.4}.</figcaption></figure>\n",
+        reliability::diagram(found, x, y),
         found.ece,
         found.loss
     )
@@ -201,16 +224,18 @@ fn mistakes(mistakes: &[Mistake], weight: &str) -> String {
         return String::new();
     }
     let mut content = String::from(
-        "<p class=\"soft\">The answers that are furthest from right, beginning with the worst.</p>\n\
+        "<p class=\"soft\">The answers that are furthest from right, beginning with the worst. The same mistake \
+         about the same text is listed once, with its first line.</p>\n\
          <div class=\"wide\"><table class=\"texts\">\n<tr><th>line</th><th>text</th><th>right</th><th>answered</th><th>",
     );
     _ = writeln!(content, "{weight}</th></tr>");
     for mistake in mistakes {
         let texts: Vec<String> = mistake.texts.iter().map(|text| shown(text)).collect();
         let (expected, answered) = (escaped(&mistake.expected), escaped(&mistake.answered));
+        let again = if mistake.times > 1 { format!(" (×&#8239;{})", mistake.times) } else { String::new() };
         _ = writeln!(
             content,
-            "<tr><td>{}</td><td>{}</td><td>{expected}</td><td>{answered}</td><td>{:.3}</td></tr>",
+            "<tr><td>{}{again}</td><td>{}</td><td>{expected}</td><td>{answered}</td><td>{:.3}</td></tr>",
             mistake.line,
             texts.join("<br>"),
             mistake.weight

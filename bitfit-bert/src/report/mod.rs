@@ -28,7 +28,9 @@ use crate::infer::Analysis;
 pub struct Report {
     /// The title.
     pub title: String,
-    /// What was done with what: names with values.
+    /// What it was trained and evaluated on: names with values.
+    pub data: Vec<(String, String)>,
+    /// How it was trained: names with values.
     pub facts: Vec<(String, String)>,
     /// How the run went.
     pub course: Course,

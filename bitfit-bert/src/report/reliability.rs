@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use crate::calibrate::{BINS, Reliability};
 
 const SIDE: f64 = 240.0;
-const LEFT: f64 = 44.0;
+const LEFT: f64 = 60.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 36.0;
 
-/// The diagram as SVG.
-pub(super) fn diagram(reliability: &Reliability) -> String {
+/// The diagram as SVG, with the titles of its axes.
+pub(super) fn diagram(reliability: &Reliability, x_title: &str, y_title: &str) -> String {
     let (width, height) = (LEFT + SIDE + 16.0, TOP + SIDE + BOTTOM);
     let (x, y) = (|share: f64| LEFT + SIDE * share, |share: f64| TOP + SIDE * (1.0 - share));
     let mut svg = format!(
@@ -50,13 +50,15 @@ pub(super) fn diagram(reliability: &Reliability) -> String {
     _ = writeln!(
         svg,
         "<line class=\"diagonal\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>\
-         <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">probability</text>\n</svg>",
+         <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{x_title}</text>\
+         <text class=\"tick\" transform=\"translate(14 {:.1}) rotate(-90)\" text-anchor=\"middle\">{y_title}</text>\n</svg>",
         start.0,
         start.1,
         end.0,
         end.1,
         LEFT + SIDE / 2.0,
-        height - 4.0
+        height - 4.0,
+        TOP + SIDE / 2.0
     );
     svg
 }

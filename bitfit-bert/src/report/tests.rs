@@ -6,6 +6,7 @@ use crate::calibrate::Reliability;
 use crate::infer::{Answered, Mistake};
 use crate::metrics::Metric;
 use crate::metrics::class_report::{ClassReport, ClassScore};
+use crate::task_file::Best;
 use crate::train::Score;
 
 fn analysis() -> Analysis {
@@ -13,6 +14,7 @@ fn analysis() -> Analysis {
     let long = "word ".repeat(100) + "<end>";
     let mistake = |text: &str| Mistake {
         line: 4,
+        times: 1,
         texts: vec![text.into(), "a & b".into()],
         expected: "yes".into(),
         answered: "<no>".into(),
@@ -27,7 +29,7 @@ fn analysis() -> Analysis {
         classes: Some(ClassReport::new(&[0, 1, 0], &[0, 1, 1], 2)),
         labels: Vec::new(),
         reliability: Some(Reliability::of_classes(&logits, &[0, 1, 1])),
-        mistakes: vec![mistake("<script>alert(1)</script>"), mistake(&long)],
+        mistakes: vec![mistake("<script>alert(1)</script>"), Mistake { times: 3, ..mistake(&long) }],
     }
 }
 
@@ -37,11 +39,13 @@ fn report() -> Report {
     let many: Vec<f64> = (0..5000).map(|step| 1.0 / f64::from(step + 1)).collect();
     Report {
         title: "a <title>".into(),
+        data: vec![("rows trained on".into(), "1,234".into())],
         facts: vec![("method".into(), "bitfit & more".into())],
         course: Course {
             loss: series("loss", &many),
             rate: series("learning rate", &[1e-3; 9]),
             scores: vec![series("accuracy", &[0.5, f64::NAN, 0.75]), series("f1", &[0.4])],
+            kept: Some(3.0),
         },
         analysis: Some(("dev.tsv".into(), analysis())),
         movement: Some(HeatMap {
@@ -80,6 +84,12 @@ fn the_page_is_well_formed_and_self_contained_and_escapes_what_it_quotes() {
         "&lt;end&gt;</details>",
         "0.6667",
         "reliability diagram",
+        ">stated probability of the answer</text>",
+        ">share of answers that are right</text>",
+        "<tr><td>rows trained on</td><td>1,234</td></tr>",
+        "<td>4 (×&#8239;3)</td>",
+        "<td>4</td>",
+        "the values of step 3.",
         "What moved",
         "prefers-color-scheme:dark",
         "width=device-width",
@@ -90,6 +100,9 @@ fn the_page_is_well_formed_and_self_contained_and_escapes_what_it_quotes() {
     assert!(!page.replace("http://www.w3.org/2000/svg", "").contains("http"), "nothing from the network");
     assert_eq!(page.matches("<polyline").count(), 2, "the loss and the accuracy; a constant rate is no curve");
     assert_eq!(page.matches("<circle").count(), 1, "a single score is a point");
+    assert_eq!(page.matches("<line class=\"kept\"").count(), 2, "in the loss and the scores");
+    let right = page.matches("<td class=\"right\" style=\"background:color-mix(in srgb,var(--one)").count();
+    assert_eq!((right, page.matches("<td style=\"background:color-mix(in srgb,var(--two)").count()), (2, 2));
     let longest = page.lines().filter(|line| line.contains("<polyline")).map(str::len).max().unwrap();
     assert!(longest < 20_000, "5000 steps are thinned to what can be seen: {longest}");
 }
@@ -148,19 +161,31 @@ fn what_is_answered_stands_beside_all() {
 fn the_course_is_read_from_the_log_of_a_run() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("metrics.jsonl");
-    let log = "{\"step\":1,\"epoch\":1,\"loss\":0.5,\"lr\":0.001,\"grad_norm\":1.0}\n\
+    let log = "{\"step\":1,\"epoch\":1,\"loss\":9.0,\"mean_loss\":0.5,\"lr\":0.001,\"grad_norm\":1.0}\n\
                {\"epoch\":1,\"step\":3,\"eval\":{\"accuracy\":0.25,\"f1\":0.5}}\n\
-               {\"step\":5,\"epoch\":1,\"loss\":0.25,\"lr\":0.002,\"grad_norm\":1.0}\n\
-               {\"epoch\":1,\"eval\":{\"accuracy\":0.75,\"f1\":1.0}}\n";
+               {\"step\":5,\"epoch\":2,\"loss\":9.0,\"mean_loss\":0.25,\"lr\":0.002,\"grad_norm\":1.0}\n\
+               {\"epoch\":2,\"step\":6,\"eval\":{\"accuracy\":0.75,\"f1\":1.0}}\n";
     std::fs::write(&path, log).unwrap();
-    let course = Course::read(&path).unwrap();
+    let best = |epoch, step| Best { epoch, step, scores: Default::default() };
+    for (best, kept) in [
+        (best(1, None), Some(3.0)),
+        (best(2, None), Some(6.0)),
+        (best(1, Some(3)), Some(3.0)),
+        (best(1, Some(2)), None),
+        (best(0, None), Some(0.0)),
+        (best(3, None), None),
+    ] {
+        assert_eq!(Course::read(&path, Some(&best)).unwrap().kept, kept, "{best:?}");
+    }
+    let course = Course::read(&path, None).unwrap();
+    assert_eq!(course.kept, None);
     assert_eq!(course.loss.points, [(1.0, 0.5), (5.0, 0.25)]);
     assert_eq!(course.rate.points, [(1.0, 0.001), (5.0, 0.002)]);
-    assert_eq!(course.scores[0], Series { name: "accuracy".into(), points: vec![(3.0, 0.25), (5.0, 0.75)] });
+    assert_eq!(course.scores[0], Series { name: "accuracy".into(), points: vec![(3.0, 0.25), (6.0, 0.75)] });
     assert_eq!(course.scores[1].name, "f1");
     for (bad, line) in [("{\"step\":1}\n", 1), ("nonsense", 1), ("\n{\"eval\":{\"f1\":\"x\"}}", 2), ("[1]", 1)] {
         std::fs::write(&path, bad).unwrap();
-        let message = Course::read(&path).unwrap_err().to_string();
+        let message = Course::read(&path, None).unwrap_err().to_string();
         assert!(message.contains(&format!("metrics.jsonl, line {line}: ")), "{message}");
     }
 }

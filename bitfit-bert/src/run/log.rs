@@ -1,4 +1,5 @@
-//! `metrics.jsonl`: one object per line for every logged step and every evaluation, written during the run.
+//! `metrics.jsonl`: one object per line for every logged step and every evaluation, written during the run. A step has
+//! its own loss, and the mean over the steps since the line before.
 
 use std::fs::File;
 use std::io::Write;
@@ -48,11 +49,16 @@ enum TensorBoard {
 pub(super) struct LogPlace {
     /// The bytes that are written.
     bytes: u64,
-    /// The tokens since the last line of a step.
+    /// The steps since the last line of one.
+    steps: usize,
+    /// Their tokens.
     tokens: usize,
-    /// The time since then.
+    /// Their time.
     #[serde(with = "as_text")]
     seconds: f64,
+    /// The sum of their losses.
+    #[serde(with = "as_text")]
+    loss: f64,
 }
 
 impl<'a> MetricsLog<'a> {
@@ -130,19 +136,23 @@ impl<'a> MetricsLog<'a> {
 
 impl Events for MetricsLog<'_> {
     fn step(&mut self, report: &StepReport) -> Result<()> {
-        self.place.tokens += report.tokens;
-        self.place.seconds += report.seconds;
+        let LogPlace { steps, tokens, seconds, loss, .. } = &mut self.place;
+        *steps += 1;
+        *tokens += report.tokens;
+        *seconds += report.seconds;
+        *loss += f64::from(report.loss);
         if report.step.is_multiple_of(self.every) || report.step == 1 {
             self.write(&json!({
                 "step": report.step,
                 "epoch": report.epoch,
                 "loss": shortest(report.loss),
+                "mean_loss": shortest((self.place.loss / self.place.steps as f64) as f32),
                 "lr": shortest(report.learning_rate),
                 "grad_norm": shortest(report.grad_norm),
                 "tokens": report.tokens,
                 "tokens_per_s": (self.place.tokens as f64 / self.place.seconds).round(),
             }));
-            (self.place.tokens, self.place.seconds) = (0, 0.0);
+            self.place = LogPlace { bytes: self.place.bytes, ..LogPlace::default() };
         }
         self.inner.step(report)
     }

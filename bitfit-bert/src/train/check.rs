@@ -12,7 +12,7 @@ use crate::model::Model;
 /// The stream of the seed that moves the values for the second pass.
 const STREAM: u32 = u32::MAX;
 /// The number of the step for dropout: far from those of a run, and not the maximum, which distinguishes [`Random`].
-const STEP: u32 = u32::MAX - 1;
+const STEP: u64 = u32::MAX as u64 - 1;
 /// The standard deviation by which the values are moved.
 const NOISE: f64 = 0.02;
 

@@ -87,7 +87,7 @@ fn scores<D: Backend>(
     let batches = Batches::new(examples.lengths(), options).epoch(1);
     for (step, rows) in batches.iter().take(STEPS).enumerate() {
         gradient.clear(model.base().device())?;
-        let seed = Seed { run: options.seed, step: step as u32 };
+        let seed = Seed { run: options.seed, step: step as u64 };
         let (weighting, micro_batch) = (options.weighting.as_ref(), options.micro_batch);
         let pass = BatchPass { examples, rows, epoch: 1, seed, weighting, micro_batch };
         pass.add_gradient(model, None, &mut gradient)?;

@@ -241,7 +241,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
             let start = Instant::now();
             let step = self.state.steps + 1;
             let learning_rate = self.rate.at(self.state.steps as u64);
-            let loss = self.backward(epoch, &rows, self.state.steps as u32)?;
+            let loss = self.backward(epoch, &rows, self.state.steps as u64)?;
             let tokens = loss.tokens;
             // The whole step is queued before the host waits for the loss; a step that diverged is undone.
             let Self { model, optimizer, gradient, before, options, rate, peaks, state, .. } = self;
@@ -299,7 +299,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
     }
 
     /// Computes the loss and gradient of a batch.
-    fn backward(&mut self, epoch: usize, rows: &[usize], step: u32) -> Result<BatchLoss<D>> {
+    fn backward(&mut self, epoch: usize, rows: &[usize], step: u64) -> Result<BatchLoss<D>> {
         let Self { model, examples, options, gradient, caches, .. } = self;
         gradient.clear(model.base().device())?;
         let TrainOptions { seed: run, micro_batch, ref weighting, .. } = **options;

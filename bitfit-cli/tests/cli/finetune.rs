@@ -92,8 +92,19 @@ fn the_log_has_logged_steps_and_every_evaluation() {
     assert_eq!(log[0]["lr"].to_string(), "0.001");
     assert_eq!(steps.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 6, 12]);
     for step in steps {
-        assert_eq!(keys(step), ["step", "epoch", "loss", "lr", "grad_norm", "tokens", "tokens_per_s"]);
+        assert_eq!(keys(step), ["step", "epoch", "loss", "mean_loss", "lr", "grad_norm", "tokens", "tokens_per_s"]);
         assert!(keys(step).iter().all(|key| step[key].is_number()), "{step}");
+    }
+    let every = fixture.run(
+        "finetune -q --model model --train train.tsv --eval dev.tsv --out every --epochs 2 --batch-size 8 --log-every 1 \
+         --schedule linear",
+    );
+    assert_eq!(every.code, Some(0), "{}", every.stderr);
+    let every = lines(&fixture.read("every/metrics.jsonl"));
+    let losses: Vec<f64> = every.iter().filter_map(|line| line["loss"].as_f64()).collect();
+    for (line, steps) in log.iter().filter(|line| line.get("eval").is_none()).zip([0..1, 1..6, 6..12]) {
+        let mean = losses[steps.clone()].iter().sum::<f64>() / steps.len() as f64;
+        assert!((line["mean_loss"].as_f64().unwrap() - mean).abs() < 1e-6, "{line}: {mean} over {steps:?}");
     }
     assert_eq!(evaluations.len(), 2);
     for (epoch, evaluation) in (1..).zip(&evaluations) {
@@ -157,7 +168,7 @@ fn a_batch_that_is_computed_in_parts_takes_the_same_steps() {
         assert!(said.contains(&format!("tokens each, computed {} at a time", &flags[14..])), "{said}");
         assert_eq!(in_parts, metrics, "{flags}");
         for (found, expected) in in_parts_log.iter().zip(&log) {
-            for key in ["loss", "grad_norm"] {
+            for key in ["loss", "mean_loss", "grad_norm"] {
                 let [found, expected] = [found, expected].map(|line| line[key].as_f64());
                 let Some((found, expected)) = found.zip(expected) else { continue };
                 assert!((found - expected).abs() <= 1e-3 * expected, "{flags}: {key} is {found}, not {expected}");

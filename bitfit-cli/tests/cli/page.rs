@@ -12,8 +12,20 @@ fn finetune_and_eval_write_a_page_and_print_the_classes() {
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(run.stderr.contains("\nmacro average ") && run.stderr.contains("\nreport: run.html"), "{}", run.stderr);
     let page = fixture.read("run.html");
-    for part in ["Course of the run", "Learning rate", "Confusions", "Calibration", "What moved", "train.tsv", "query"]
-    {
+    for part in [
+        "Course of the run",
+        "Learning rate",
+        "Confusions",
+        "Calibration",
+        "What moved",
+        "train.tsv",
+        "query",
+        "<td>rows trained on</td>",
+        "<td>rows of each class</td>",
+        "<td>rows evaluated</td>",
+        "<td>classes</td>",
+        "<line class=\"kept\"",
+    ] {
         assert!(page.contains(part), "{part}");
     }
     fixture.write("run.html", "an earlier page");

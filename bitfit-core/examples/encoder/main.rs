@@ -11,7 +11,7 @@ use bitfit_core::{
 use layer::Layer;
 
 const H: usize = 32;
-const STEPS: u32 = 250;
+const STEPS: u64 = 250;
 
 fn main() -> Result<()> {
     for precision in Precision::ALL {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Gradient, Mask, Snapshot, Trainable, Weight, weight::LaidOut};
+use super::{Gradient, Mask, Snapshot, Trainable, Weight, named, weight::LaidOut};
 use crate::{
     Device, Error, Result,
     backend::{Slice, SliceMut},
@@ -79,8 +79,9 @@ impl<D: Device> Arena<D> {
     /// that take a [`Param`](super::Param).
     pub fn trainable(&self, name: &str) -> Option<Trainable> {
         let index = self.entries.iter().position(|entry| entry.name == name)?;
-        let Entry { shape, mask, .. } = &self.entries[index];
-        Some(Trainable { arena: self.id, entry: index, shape: Arc::clone(shape), mask: Arc::clone(mask) })
+        let Entry { name, shape, mask, .. } = &self.entries[index];
+        let (name, shape, mask) = (name.as_str().into(), Arc::clone(shape), Arc::clone(mask));
+        Some(Trainable { arena: self.id, entry: index, name, shape, mask })
     }
 
     /// The names of the frozen tensors that were registered with one, in the order of registration.
@@ -109,8 +110,7 @@ impl<D: Device> Arena<D> {
     /// [`Error::Foreign`] if the parameter belongs to another arena.
     pub fn entry(&self, trainable: &Trainable) -> Result<&Entry> {
         if trainable.arena != self.id {
-            let what = format!("a parameter of shape {:?}", trainable.shape);
-            return Err(Error::foreign("arena", what, "arena"));
+            return Err(Error::foreign("arena", named("the parameter", Some(&trainable.name)), "arena"));
         }
         Ok(&self.entries[trainable.entry])
     }
@@ -144,9 +144,7 @@ impl<D: Device> Arena<D> {
         match weight {
             Weight::Frozen(weight) => Ok(weight.matrix()),
             Weight::Trainable(trainable) if trainable.arena == self.id => Ok(&self.matrices[trainable.index].matrix),
-            Weight::Trainable(_) => {
-                Err(Error::foreign("arena", format!("a weight of shape {:?}", weight.shape()), "arena"))
-            }
+            Weight::Trainable(weight) => Err(Error::foreign("arena", named("the weight", Some(&weight.name)), "arena")),
         }
     }
 
@@ -380,7 +378,7 @@ mod tests {
         }
         assert_eq!(mine.read().unwrap(), before);
         let message = mine.value(&their_param).map(|_| ()).unwrap_err().to_string();
-        assert_eq!(message, "arena: a parameter of shape [3, 2] belongs to another arena");
+        assert_eq!(message, "arena: the parameter b belongs to another arena");
     }
 
     #[test]

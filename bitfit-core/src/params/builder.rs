@@ -11,6 +11,7 @@ use std::{
 use super::{
     Arena, Entry, Frozen, FrozenMatrix, Mask, MatrixPart, Param, Scope, Trainable, TrainableMatrix, Weight, WeightPart,
     arena::Partial,
+    named,
     weight::{LaidOut, stack},
 };
 use crate::{Device, Error, HostTensor, Precision, Result, backend::SliceMut};
@@ -67,8 +68,9 @@ impl<D: Device> ArenaBuilder<D> {
     /// the device is out of memory.
     pub fn add(&mut self, name: impl Into<String>, tensor: HostTensor, mask: Mask) -> Result<Param<D>> {
         if mask == Mask::None {
-            let frozen = self.freeze(&tensor)?;
-            self.register_frozen(name.into())?;
+            let name = name.into();
+            let frozen = self.freeze(&tensor)?.named(&name);
+            self.register_frozen(name)?;
             Ok(Param::Frozen(frozen))
         } else {
             self.train(name, tensor, mask).map(Param::Trainable)
@@ -111,12 +113,15 @@ impl<D: Device> ArenaBuilder<D> {
     /// [`Error::Invalid`] if a mask is invalid for its shape or a name is already registered; [`Error::Foreign`] if a
     /// tied parameter belongs to another builder; [`Error::Device`] if the device is out of memory.
     pub fn weight_of(&mut self, parts: Vec<WeightPart>, precision: Precision) -> Result<Weight<D>> {
-        let shape = |part: &WeightPart| match part {
-            WeightPart::New(_, tensor, _) => tensor.shape().to_vec(),
-            WeightPart::Tied(trainable) => trainable.shape().to_vec(),
-        };
-        let shapes: Vec<Vec<usize>> = parts.iter().map(shape).collect();
-        let (rows, in_features) = stack(shapes.iter().map(Vec::as_slice))?;
+        fn described(part: &WeightPart) -> (&str, &[usize]) {
+            match part {
+                WeightPart::New(name, tensor, _) => (name, tensor.shape()),
+                WeightPart::Tied(trainable) => (trainable.name(), trainable.shape()),
+            }
+        }
+        let (rows, in_features) = stack(parts.iter().map(described).map(|(name, shape)| (Some(name), shape)))?;
+        let names: Vec<&str> = parts.iter().map(|part| described(part).0).collect();
+        let name: Arc<str> = names.join(", ").into();
         let (mut tensors, mut matrix_parts) = (Vec::new(), Vec::new());
         for (part, rows) in parts.into_iter().zip(rows) {
             let (tensor, trainable) = match part {
@@ -129,8 +134,11 @@ impl<D: Device> ArenaBuilder<D> {
                 }
                 WeightPart::Tied(trainable) => {
                     if trainable.arena != self.id {
-                        let what = format!("the tied parameter of shape {:?}", trainable.shape);
-                        return Err(Error::foreign("arena", what, "arena"));
+                        return Err(Error::foreign(
+                            "arena",
+                            named("the tied parameter", Some(trainable.name())),
+                            "arena",
+                        ));
                     }
                     (self.tensors[trainable.entry].clone(), Some(trainable))
                 }
@@ -139,7 +147,7 @@ impl<D: Device> ArenaBuilder<D> {
             matrix_parts.push(MatrixPart { rows, trainable });
         }
         if matrix_parts.iter().all(|part| part.trainable.is_none()) {
-            return Ok(FrozenMatrix::with_precision(&self.device, &tensors, precision)?.into());
+            return Ok(FrozenMatrix::with_precision(&self.device, &tensors, precision)?.named(name).into());
         }
         let precision = precision.of_trained_weights();
         let matrix = self.device.lay_out(&tensors, precision)?;
@@ -152,6 +160,7 @@ impl<D: Device> ArenaBuilder<D> {
             parts: matrix_parts.into(),
             in_features,
             precision,
+            name,
         }))
     }
 
@@ -165,11 +174,11 @@ impl<D: Device> ArenaBuilder<D> {
         let mask = Arc::new(mask);
         let offset = self.entries.last().map_or(0, |entry| entry.offset + entry.len);
         let len = mask.count(&shape);
-        let entry = self.entries.len();
+        let (entry, shared) = (self.entries.len(), name.as_str().into());
         self.entries.push(Entry { name, shape: Arc::clone(&shape), mask: Arc::clone(&mask), offset, len });
         self.tensors.push(tensor);
         self.is_read.push(is_read);
-        Ok(Trainable { arena: self.id, entry, shape, mask })
+        Ok(Trainable { arena: self.id, entry, name: shared, shape, mask })
     }
 
     fn register_frozen(&mut self, name: String) -> Result<()> {

@@ -10,6 +10,7 @@ use crate::{Device, HostTensor, Precision, Result, backend::Slice};
 pub struct Frozen<D: Device> {
     buffer: Arc<D::Buffer>,
     shape: Arc<[usize]>,
+    name: Option<Arc<str>>,
 }
 
 impl<D: Device> Frozen<D> {
@@ -18,7 +19,17 @@ impl<D: Device> Frozen<D> {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device is out of memory.
     pub fn new(device: &D, tensor: &HostTensor) -> Result<Self> {
-        Ok(Self { buffer: Arc::new(device.upload(tensor)?), shape: tensor.shape().into() })
+        Ok(Self { buffer: Arc::new(device.upload(tensor)?), shape: tensor.shape().into(), name: None })
+    }
+
+    /// The same tensor with the name under which it was registered.
+    pub(super) fn named(self, name: &str) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// The name under which it was registered with an [`ArenaBuilder`](super::ArenaBuilder); `None` without one.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The shape of the tensor.
@@ -34,7 +45,7 @@ impl<D: Device> Frozen<D> {
 
 impl<D: Device> Clone for Frozen<D> {
     fn clone(&self) -> Self {
-        Self { buffer: Arc::clone(&self.buffer), shape: Arc::clone(&self.shape) }
+        Self { buffer: Arc::clone(&self.buffer), shape: Arc::clone(&self.shape), name: self.name.clone() }
     }
 }
 
@@ -45,6 +56,7 @@ pub struct FrozenMatrix<D: Device> {
     out_features: usize,
     in_features: usize,
     precision: Precision,
+    name: Option<Arc<str>>,
 }
 
 impl<D: Device> FrozenMatrix<D> {
@@ -63,10 +75,20 @@ impl<D: Device> FrozenMatrix<D> {
     /// # Errors
     /// As for [`FrozenMatrix::new`].
     pub fn with_precision(device: &D, parts: &[HostTensor], precision: Precision) -> Result<Self> {
-        let (rows, in_features) = stack(parts.iter().map(HostTensor::shape))?;
+        let (rows, in_features) = stack(parts.iter().map(|part| (None, part.shape())))?;
         let out_features = rows.last().map_or(0, |rows| rows.end);
         let matrix = Arc::new(device.lay_out(parts, precision)?);
-        Ok(Self { matrix, out_features, in_features, precision })
+        Ok(Self { matrix, out_features, in_features, precision, name: None })
+    }
+
+    /// The same weight with the name under which it was registered.
+    pub(super) fn named(self, name: Arc<str>) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
+    /// As [`Weight::name`](super::Weight::name).
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The number of rows of the weight: the output features of a product with it.
@@ -92,7 +114,7 @@ impl<D: Device> FrozenMatrix<D> {
 
 impl<D: Device> Clone for FrozenMatrix<D> {
     fn clone(&self) -> Self {
-        Self { matrix: Arc::clone(&self.matrix), ..*self }
+        Self { matrix: Arc::clone(&self.matrix), name: self.name.clone(), ..*self }
     }
 }
 
@@ -103,11 +125,17 @@ pub struct Trainable {
     /// The number of its arena.
     pub(crate) arena: u64,
     pub(crate) entry: usize,
+    pub(super) name: Arc<str>,
     pub(crate) shape: Arc<[usize]>,
     pub(crate) mask: Arc<Mask>,
 }
 
 impl Trainable {
+    /// The name under which it was registered.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The shape of the whole tensor.
     pub fn shape(&self) -> &[usize] {
         &self.shape
@@ -129,6 +157,14 @@ pub enum Param<D: Device> {
 }
 
 impl<D: Device> Param<D> {
+    /// The name under which it was registered; `None` of a frozen tensor that was not.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Frozen(frozen) => frozen.name(),
+            Self::Trainable(trainable) => Some(trainable.name()),
+        }
+    }
+
     /// The shape of the whole tensor.
     pub fn shape(&self) -> &[usize] {
         match self {

@@ -30,6 +30,8 @@ pub struct TrainableMatrix {
     pub(super) parts: Arc<[MatrixPart]>,
     pub(super) in_features: usize,
     pub(super) precision: Precision,
+    /// The names of the tensors.
+    pub(super) name: Arc<str>,
 }
 
 /// The rows of a weight that come from one tensor.
@@ -63,6 +65,15 @@ impl TrainableMatrix {
 }
 
 impl<D: Device> Weight<D> {
+    /// The name under which it was registered with an [`ArenaBuilder`](super::ArenaBuilder), of a weight of several
+    /// tensors their names with commas between them; `None` without one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Frozen(weight) => weight.name(),
+            Self::Trainable(weight) => Some(&weight.name),
+        }
+    }
+
     /// The shape `[out, in]`.
     pub fn shape(&self) -> [usize; 2] {
         match self {
@@ -109,20 +120,26 @@ impl<D: Device> From<FrozenMatrix<D>> for Weight<D> {
     }
 }
 
-/// The rows of each part of a weight, and the number of its columns.
+/// The rows of each part of a weight, given by its name and shape, and the number of its columns.
 ///
 /// # Errors
 /// [`Error::Shape`] if a part is not a matrix, the parts differ in their columns, or there are no rows or columns.
-pub(super) fn stack<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> Result<(Vec<Range<usize>>, usize)> {
+pub(super) fn stack<'a>(
+    tensors: impl Iterator<Item = (Option<&'a str>, &'a [usize])>,
+) -> Result<(Vec<Range<usize>>, usize)> {
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut in_features = None;
-    for shape in shapes {
-        let [rows, cols] = *shape else {
-            let rows = shape.first().copied().unwrap_or(0);
-            return Err(Error::shape("lay out", "a part of the weight", &[rows, in_features.unwrap_or(0)], shape));
+    for (name, shape) in tensors {
+        let refuse = |rows, cols| {
+            let what = name.map_or("a part of the weight".into(), |name| format!("the weight {name}"));
+            Err(Error::shape("lay out", what, &[rows, cols], shape))
         };
-        if *in_features.get_or_insert(cols) != cols {
-            return Err(Error::shape("lay out", "a part of the weight", &[rows, in_features.unwrap_or(0)], shape));
+        let [rows, cols] = *shape else {
+            return refuse(shape.first().copied().unwrap_or(1), in_features.unwrap_or(1));
+        };
+        let in_features = *in_features.get_or_insert(cols);
+        if in_features != cols {
+            return refuse(rows, in_features);
         }
         let first = parts.last().map_or(0, |part| part.end);
         parts.push(first..first + rows);

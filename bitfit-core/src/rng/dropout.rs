@@ -19,14 +19,16 @@ use crate::rng::{BatchOffset, RowsOf, philox, philox_lanes};
 pub struct Seed {
     /// The seed of the run.
     pub run: u64,
-    /// The number of the optimizer step, so that the masks of every step differ.
-    pub step: u32,
+    /// The number of the optimizer step, so that the masks of every step differ: below 2³² in a network with dropout,
+    /// which the generator's counter has no more room for.
+    pub step: u64,
 }
 
 /// The dropout mask of one site of the network in one step; for a pass over a part of a batch, that part of the mask.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    seed: Seed,
+    run: u64,
+    step: u32,
     site: u32,
     /// Elements whose 16 random bits are below this are dropped.
     threshold: u32,
@@ -45,13 +47,14 @@ impl Dropout {
     /// The mask of a site with drop probability `p`, rounded to a multiple of 2⁻¹⁶; `None` if that is zero.
     ///
     /// # Panics
-    /// Unless `0 <= p < 1`.
+    /// Unless `0 <= p < 1` and the step is below 2³².
     pub fn new(seed: Seed, site: u32, p: f32) -> Option<Self> {
         assert!((0.0..1.0).contains(&p), "a dropout probability of {p}");
         let threshold = (p * 65536.0).round() as u32;
         let threshold = (threshold > 0).then_some(threshold.min(65535))?;
+        let step = u32::try_from(seed.step).expect("a step below 2^32");
         let offset = BatchOffset::default();
-        Some(Self { seed, site, threshold, offset, rows: RowsOf::Tokens, row_elements: 0 })
+        Some(Self { run: seed.run, step, site, threshold, offset, rows: RowsOf::Tokens, row_elements: 0 })
     }
 
     /// The part of the mask that begins at `offset`, where the site has rows of this kind with `row_elements` elements
@@ -91,9 +94,14 @@ impl Dropout {
         self.site
     }
 
-    /// The seed of the mask.
-    pub fn seed(&self) -> Seed {
-        self.seed
+    /// The generator's key: the seed of the run.
+    pub fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// The last word of the generator's counter: the number of the step.
+    pub fn step(&self) -> u32 {
+        self.step
     }
 
     /// The threshold: elements whose 16 random bits are below it are dropped.
@@ -107,7 +115,7 @@ impl Dropout {
         let (group, within) = (element / GROUP as u64, (element % GROUP as u64) as usize);
         let (lane, half_word) = (within % LANES, within / LANES);
         let block = group * LANES as u64 + lane as u64;
-        let word = philox(self.counter(block), self.seed.run)[half_word / 2];
+        let word = philox(self.counter(block), self.run)[half_word / 2];
         let bits = if half_word.is_multiple_of(2) { word & 0xffff } else { word >> 16 };
         if bits >= self.threshold { self.scale() } else { 0.0 }
     }
@@ -119,7 +127,7 @@ impl Dropout {
 
     #[inline(always)]
     fn counter(&self, block: u64) -> [u32; 4] {
-        [block as u32, (block >> 32) as u32, self.site, self.seed.step]
+        [block as u32, (block >> 32) as u32, self.site, self.step]
     }
 
     /// Writes the factors of group number `group`.
@@ -130,7 +138,7 @@ impl Dropout {
         let (threshold, scale) = (s.splat(self.threshold as f32), s.splat(self.scale()));
         for lane in (0..LANES).step_by(S::LANES) {
             let [c1, c2, c3] = [c1, c2, c3].map(|word| s.splat_u32(word));
-            let words = philox_lanes(s, [s.count_u32(first + lane as u32), c1, c2, c3], self.seed.run);
+            let words = philox_lanes(s, [s.count_u32(first + lane as u32), c1, c2, c3], self.run);
             for (i, word) in words.into_iter().enumerate() {
                 let (high, low) = s.halves_u32(word);
                 for (j, bits) in [low, high].into_iter().enumerate() {

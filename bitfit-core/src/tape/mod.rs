@@ -239,10 +239,16 @@ impl<'a, D: Device> Tape<'a, D> {
     /// every run of the same network has the same masks.
     ///
     /// # Errors
-    /// [`Error::Invalid`] unless `0 <= p < 1`, and if the number of an element in its batch exceeds 64 bits.
+    /// [`Error::Invalid`] unless `0 <= p < 1`, if the number of an element in its batch exceeds 64 bits, and in a step
+    /// whose number exceeds 32 bits.
     pub fn dropout_site(&mut self, p: f32, of: RowsOf, rows: usize, row_elements: u64) -> Result<Option<Dropout>> {
         if !(0.0..1.0).contains(&p) {
             return Err(Error::invalid("dropout", format!("the probability is {p}, expected a value in [0, 1)")));
+        }
+        if let Some(Seed { step, .. }) = self.seed.filter(|seed| p > 0.0 && seed.step > u64::from(u32::MAX)) {
+            let reason =
+                format!("the step is {step}, expected less than 2^32: go on from 0 with the seed of another run");
+            return Err(Error::invalid("dropout", reason));
         }
         let site = self.sites;
         self.sites += 1;

@@ -42,7 +42,7 @@ impl Cuda {
     /// # Errors
     /// [`crate::Error::OutOfMemory`], or [`crate::Error::Driver`] if the copy fails.
     pub(crate) fn address_of_pass(&self, dropout: &Dropout) -> Result<(u64, Held<'_>)> {
-        let numbers = Numbers { step: dropout.seed().step, offset: dropout.offset() };
+        let numbers = Numbers { step: dropout.step(), offset: dropout.offset() };
         // Set as a whole, so a poisoned lock is harmless.
         let mut there = self.shared.pass.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (known, mut buffer) = match there.take() {

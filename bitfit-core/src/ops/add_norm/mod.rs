@@ -29,6 +29,7 @@ use crate::{
     Backend, DType, Device, Error, Param, Result, Tape, Tensor, Trainable, Var,
     backend::{Slice, SliceMut},
     memory::Scratch,
+    params::{named, of},
     rng::{Dropout, RowsOf},
     tape::{Backward, ColumnSums, Grads, Slot},
 };
@@ -188,19 +189,21 @@ impl<D: Backend> Tape<'_, D> {
         }
         let [rows, cols] = x.tensor().shape();
         if cols == 0 {
-            return Err(Error::shape("add_norm", "the input", &[rows, 1], &[rows, 0]));
+            return Err(Error::shape("add_norm", of("the input", args.gamma.name()), &[rows, 1], &[rows, 0]));
         }
         let vectors = [("the linear bias", args.linear_bias), ("gamma", Some(args.gamma)), ("beta", Some(args.beta))];
         for (what, param) in vectors {
             if let Some(param) = param.filter(|param| param.len() != cols) {
-                return Err(Error::shape("add_norm", what, &[cols], param.shape()));
+                return Err(Error::shape("add_norm", named(what, param.name()), &[cols], param.shape()));
             }
         }
         if let Some(residual) = args.residual.filter(|residual| residual.tensor().shape() != [rows, cols]) {
-            return Err(Error::shape("add_norm", "the residual", &[rows, cols], &residual.tensor().shape()));
+            let what = of("the residual", args.gamma.name());
+            return Err(Error::shape("add_norm", what, &[rows, cols], &residual.tensor().shape()));
         }
         if let Some(residual) = args.residual.filter(|residual| residual.dtype() != DType::F32) {
-            return Err(Error::invalid("add_norm", format!("the residual is {:?}, expected F32", residual.dtype())));
+            let what = of("the residual", args.gamma.name());
+            return Err(Error::invalid("add_norm", format!("{what} is {:?}, expected F32", residual.dtype())));
         }
         let dropout = self.dropout_site(args.dropout, args.rows, rows, cols as u64)?;
 

@@ -37,7 +37,7 @@ fn draws_the_specified_factors_in_both_directions<D: Backend>(device: &D) {
 fn seeds_steps_sites_and_probabilities_are_the_specified_ones<D: Backend>(device: &D) {
     let x = random(1, 300);
     let workspace = crate::Workspace::new(device.clone());
-    for seed in [Seed { run: 0, step: 0 }, Seed { run: 0x1234_5678_9abc_def0, step: u32::MAX }] {
+    for seed in [Seed { run: 0, step: 0 }, Seed { run: 0x1234_5678_9abc_def0, step: u32::MAX.into() }] {
         for site in [0, 7, u32::MAX] {
             // The smallest probability, one half, and the largest.
             for p in [1.0 / 65536.0, 0.1, 0.5, 0.99999] {

@@ -12,7 +12,7 @@ use crate::{
     Backend, Device, Error, Indices, Mask, Param, Result, Tape, Tensor, Trainable, Var,
     backend::{Slice, SliceMut},
     memory::Scratch,
-    params::matrix,
+    params::{matrix, named, of},
     tape::{Backward, Grads},
 };
 
@@ -62,11 +62,12 @@ impl<D: Backend> Tape<'_, D> {
         };
         let (tokens, cols) = (first.len(), matrix(table.shape()).1);
         for (at, table) in lookups {
-            if check(at, table.shape())? != cols {
-                return Err(Error::shape("embedding", "a table", &[matrix(table.shape()).0, cols], table.shape()));
+            if check(at, table)? != cols {
+                let what = named("the table", table.name());
+                return Err(Error::shape("embedding", what, &[matrix(table.shape()).0, cols], table.shape()));
             }
             if at.len() != tokens {
-                return Err(Error::shape("embedding", "a list of indices", &[tokens], &[at.len()]));
+                return Err(Error::shape("embedding", of("the list of indices", table.name()), &[tokens], &[at.len()]));
             }
         }
         let mut y = self.scratch(tokens * cols)?;
@@ -82,11 +83,12 @@ impl<D: Backend> Tape<'_, D> {
     }
 }
 
-/// The number of columns of a table of `shape`; an error if an index in `at` is out of range.
-fn check<D: Device>(at: &Indices<D>, shape: &[usize]) -> Result<usize> {
-    let (rows, cols) = matrix(shape);
+/// The number of columns of a table; an error if an index in `at` is out of range.
+fn check<D: Device>(at: &Indices<D>, table: &Param<D>) -> Result<usize> {
+    let (rows, cols) = matrix(table.shape());
     if at.bound() > rows {
-        let reason = format!("index {} is out of range for a table of {rows} rows", at.bound() - 1);
+        let (index, table) = (at.bound() - 1, named("the table", table.name()));
+        let reason = format!("index {index} is out of range for {table}, which has {rows} rows");
         return Err(Error::invalid("embedding", reason));
     }
     Ok(cols)

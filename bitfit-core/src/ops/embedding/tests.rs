@@ -53,9 +53,12 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
         let message = result.unwrap_err().to_string();
         assert!(message.contains("embedding") && message.contains(words), "{message}");
     };
-    refused(tape.embedding(&indices(&[0, 5]), &param), "index 5 is out of range for a table of 5 rows");
+    refused(tape.embedding(&indices(&[0, 5]), &param), "index 5 is out of range for the table table, which has 5 rows");
     refused(tape.embedding_sum(&[]), "no table");
-    refused(tape.embedding_sum(&[(&indices(&[2]), &frozen(2, 4))]), "index 2 is out of range for a table of 2 rows");
+    refused(
+        tape.embedding_sum(&[(&indices(&[2]), &frozen(2, 4))]),
+        "index 2 is out of range for the table, which has 2 rows",
+    );
     let (two, three) = (indices(&[0, 1]), indices(&[0, 1, 1]));
     refused(tape.embedding_sum(&[(&two, &frozen(2, 4)), (&three, &frozen(2, 4))]), "expected [2]");
     refused(tape.embedding_sum(&[(&two, &frozen(2, 4)), (&two, &frozen(2, 3))]), "expected [2, 4]");

@@ -22,6 +22,7 @@ use crate::{
     backend::{Slice, SliceMut},
     memory::Scratch,
     ops::linear::SavedInput,
+    params::{named, of},
     tape::{Backward, ColumnSums, Grads, Slot},
 };
 
@@ -95,20 +96,23 @@ impl<D: Backend> Tape<'_, D> {
     pub fn feed_forward(&mut self, x: &Var<D>, up: &Weight<D>, bias: &Param<D>, down: &Weight<D>) -> Result<Var<D>> {
         let ([ffn, in_features], [out_features, down_features], rows) = (up.shape(), down.shape(), x.rows());
         if x.cols() != in_features {
-            return Err(Error::shape("feed_forward", "the input", &[rows, in_features], &x.tensor().shape()));
+            let what = of("the input", up.name());
+            return Err(Error::shape("feed_forward", what, &[rows, in_features], &x.tensor().shape()));
         }
         if bias.len() != ffn {
-            return Err(Error::shape("feed_forward", "the bias", &[ffn], bias.shape()));
+            return Err(Error::shape("feed_forward", named("the bias", bias.name()), &[ffn], bias.shape()));
         }
         // The gradient of x is added to that of the residual stream, which is f32.
         let x = &self.to_f32(x)?;
         let precision = up.precision();
         if precision.product_dtype() != down.precision().product_dtype() {
-            return Err(Error::invalid("feed_forward", "one weight is f32 and the other is not"));
+            let [up, down] = [("the first weight", up), ("the second weight", down)]
+                .map(|(what, weight)| format!("{} is {}", named(what, weight.name()), weight.precision()));
+            return Err(Error::invalid("feed_forward", format!("{up} and {down}, expected both f32 or neither")));
         }
         if down_features != ffn {
-            let found = [out_features, down_features];
-            return Err(Error::shape("feed_forward", "the second weight", &[out_features, ffn], &found));
+            let what = named("the second weight", down.name());
+            return Err(Error::shape("feed_forward", what, &[out_features, ffn], &[out_features, down_features]));
         }
         let bias_trains = self.trains(bias).cloned();
         let weights_train = self.is_training() && (up.trains() || down.trains());

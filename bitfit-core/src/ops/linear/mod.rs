@@ -23,6 +23,7 @@ use crate::{
     Backend, DType, Device, Error, Mask, Param, Precision, Result, Tape, Tensor, Trainable, Var, Weight,
     backend::{Slice, SliceMut},
     memory::Scratch,
+    params::{named, of},
     tape::{Backward, ColumnSums, Grads, Slot},
 };
 
@@ -102,11 +103,14 @@ impl<D: Backend> Tape<'_, D> {
         self.check("linear", x)?;
         let [out_features, in_features] = weight.shape();
         if x.cols() != in_features {
-            return Err(Error::shape("linear", "the input", &[x.rows(), in_features], &x.tensor().shape()));
+            let what = of("the input", weight.name());
+            return Err(Error::shape("linear", what, &[x.rows(), in_features], &x.tensor().shape()));
         }
         let bias_len: usize = bias.iter().map(|part| part.len()).sum();
         if !bias.is_empty() && bias_len != out_features {
-            return Err(Error::shape("linear", "the bias", &[out_features], &[bias_len]));
+            let names: Option<Vec<&str>> = bias.iter().map(|part| part.name()).collect();
+            let what = named("the bias", names.map(|names| names.join(", ")).as_deref());
+            return Err(Error::shape("linear", of(&what, weight.name()), &[out_features], &[bias_len]));
         }
 
         let precision = weight.precision();
