@@ -177,7 +177,8 @@ unsafe fn micro_kernel<W: Words, const MR: usize, const NV: usize>(_words: Phant
                 W::store(values.as_mut_ptr().add(j * W::LANES), scaled);
             }
         }
-        // SAFETY: as many elements of the row of c are to be written as there are scales, and c is not accessed by anyone else.
+        // SAFETY: as many elements of the row of c are to be written as there are scales, and c is not accessed by
+        // anyone else.
         let to = unsafe { std::slice::from_raw_parts_mut(t.c.wrapping_add(i * t.c_stride), t.col_scales.len()) };
         for (to, value) in to.iter_mut().zip(values) {
             *to = if t.accumulate { *to + value } else { value };
