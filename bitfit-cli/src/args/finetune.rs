@@ -162,6 +162,17 @@ pub struct FinetuneArgs {
     )]
     pub folds: Option<usize>,
 
+    /// Cut each batch into N logical shards, at most 1024, whose gradients are added in a fixed order [default: 16 under
+    /// mpirun, otherwise none]
+    ///
+    /// Started by mpirun, the ranks of a run compute some shards each: the task file has the same bits for any number of
+    /// ranks, and for one process with as many shards. Shards have about as many tokens each. A run with another number
+    /// of shards, or without, differs by rounding alone.
+    #[arg(
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training"
+    )]
+    pub shards: Option<usize>,
+
     /// Directory for task.safetensors and metrics.jsonl; it is created if it does not exist
     #[arg(long, value_name = "DIR", required_unless_present = "resume", help_heading = "Output")]
     out: Option<PathBuf>,
