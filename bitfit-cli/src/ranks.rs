@@ -1,5 +1,5 @@
-//! The ranks of a run that `mpirun` starts: which of them this process is, how it ends with the others, and its share of
-//! the machine's cores.
+//! The ranks of a run that `mpirun` starts: which of them this process is, how it ends with the others, and its share
+//! of the machine's cores.
 //!
 //! Of all ranks one prints. An error that one of them has before the run begins is told to the others, and one line
 //! names the rank. After that, a rank that fails prints its line and aborts the others, which wait for it.
@@ -20,7 +20,7 @@ use crate::{args, report};
 
 /// The variables in which launchers say how many processes they started: Open MPI, and MPICH with its descendants.
 const SIZE: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
-/// The same of those on this machine.
+/// The variables in which they say how many of those are on this machine.
 const LOCAL_SIZE: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
 
 /// How long another rank than the first waits with its error, which the first one may have too.

@@ -167,8 +167,8 @@ impl<D: Backend> Finetune<D> {
     /// or by a loss that is NaN or infinite leaves the best epoch so far; see [`TrainReport::stop`]. A run that ends
     /// before its first step writes no file.
     ///
-    /// Of several ranks ([`Finetune::with_ranks`]) each begins by telling the others what its run is made from. One that
-    /// has failed before calls [`withdraw`](super::withdraw) instead of this function.
+    /// Of several ranks ([`Finetune::with_ranks`]) each begins by telling the others what its run is made from. One
+    /// that has failed before calls [`withdraw`](super::withdraw) instead of this function.
     ///
     /// # Errors
     /// [`bitfit_core::Error::Rank`] for a rank that cannot begin the run or is about to make another one.

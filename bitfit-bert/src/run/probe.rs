@@ -39,7 +39,8 @@ pub(super) fn is_linear<D: Backend>(base: &Base<D>, pooling: Pooling) -> bool {
 }
 
 /// Fits a probe to these rows of the training set: over the run's read-out where its head is linear, over the mean of
-/// all tokens otherwise. `None` when it is stopped before it is done. Ranks share the pass over the texts, and each fits. To be called on a thread of the device
+/// all tokens otherwise. `None` when it is stopped before it is done. Ranks share the pass over the texts, and each
+/// fits. To be called on a thread of the device
 /// ([`bitfit_core::Device::install`]).
 pub(super) fn fit<D: Backend>(
     how: Sharing<'_>,

@@ -42,8 +42,9 @@ pub(super) fn meet(ranks: &dyn Collective, origin: impl FnOnce() -> Result<Origi
     verdict(&exchange(ranks, &told)?)
 }
 
-/// Tells the other ranks, which are about to begin a run ([`Finetune::run`](super::Finetune::run)), that this one cannot.
-/// Returns the error of all ranks, which names the first that cannot; `None` where all of them have the same reason.
+/// Tells the other ranks, which are about to begin a run ([`Finetune::run`](super::Finetune::run)), that this one
+/// cannot. Returns the error of all ranks, which names the first that cannot; `None` where all of them have the same
+/// reason.
 pub fn withdraw(ranks: &dyn Collective, reason: &str) -> Option<Error> {
     if ranks.size() == 1 {
         return None;

@@ -33,9 +33,9 @@ pub struct TrainOptions {
     /// The most sequences of a batch that are computed at a time, if not all: the gradients of its parts add up to that
     /// of the batch, which a step is taken with. A pair counts as one. It changes the order of sums, and memory.
     pub micro_batch: Option<usize>,
-    /// The number of logical shards that each batch is cut into, if any: each is computed by itself, by any of the ranks
-    /// of the run, and their gradients are added in an order that their number alone decides. So the number of ranks
-    /// changes no bit, and the number of shards the order of sums.
+    /// The number of logical shards that each batch is cut into, if any: each is computed by itself, by any of the
+    /// ranks of the run, and their gradients are added in an order that their number alone decides. So the number of
+    /// ranks changes no bit, and the number of shards the order of sums.
     pub shards: Option<usize>,
     /// Whether the sequences of a batch have similar lengths: each epoch's rows are sorted by length, cut into batches,
     /// and the batches shuffled. Other programs avoid padding in this way; here there is none, but the option changes
