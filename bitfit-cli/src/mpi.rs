@@ -2,14 +2,20 @@
 
 use anyhow::{Result, bail};
 use bitfit_core::optim::{Collective, check_lengths};
-use mpi::datatype::PartitionMut;
+use mpi::Threading;
 use mpi::environment::Universe as Environment;
+use mpi::request::multiple_scope;
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives};
-use mpi::{Count, Threading};
+use mpi::traits::{Communicator, Destination, Source};
 
-/// The most words that one call gathers: MPI counts in 32 bits.
-const MOST_WORDS: usize = 1 << 28;
+/// The most words of a message that is cut into small pieces, and the words of these. MPI sends a piece of 32 KiB at
+/// once, but announces a larger one and waits for an answer, which costs twice the latency of the network.
+const SMALL: (usize, usize) = (1 << 18, 1 << 13);
+/// The most words of a piece: MPI counts in 32 bits.
+const LARGE: usize = 1 << 28;
+
+/// The tag of all messages.
+const TAG: i32 = 0;
 
 /// MPI while it is in use. Dropping it waits for all ranks.
 pub struct Universe(#[expect(dead_code, reason = "it is dropped")] Environment);
@@ -55,39 +61,35 @@ impl Collective for MpiRank {
         check_lengths(self, mine, lengths)?;
         all.clear();
         all.resize(lengths.iter().sum(), 0);
-        if all.len() <= MOST_WORDS {
-            gather(mine, lengths, all);
-            return Ok(());
-        }
-        // A part of each message at a time.
-        let (most, longest) = (MOST_WORDS / self.size, lengths.iter().copied().max().unwrap_or(0));
-        let mut parts = Vec::new();
-        for first in (0..longest).step_by(most) {
-            let range = |length: usize| first.min(length)..(first + most).min(length);
-            let counts: Vec<usize> = lengths.iter().map(|&length| range(length).len()).collect();
-            parts.clear();
-            parts.resize(counts.iter().sum(), 0);
-            gather(&mine[range(mine.len())], &counts, &mut parts);
-            let (mut begin, mut rest) = (0, &parts[..]);
-            for (&length, count) in lengths.iter().zip(counts) {
-                let (part, behind) = rest.split_at(count);
-                all[begin..][range(length)].copy_from_slice(part);
-                (begin, rest) = (begin + length, behind);
+        let pieces_of = |length: usize| if length <= SMALL.0 { SMALL.1 } else { LARGE };
+        let count = lengths.iter().map(|&length| length.div_ceil(pieces_of(length))).sum::<usize>() * 2;
+        let world = SimpleCommunicator::world();
+        // Every rank sends to every other one at once, so that a gathering takes one latency of the network, however
+        // many ranks there are; MPI's own passes messages on from rank to rank. Pieces between two ranks keep their
+        // order.
+        multiple_scope(count * self.size, |scope, requests| {
+            let mut rest = &mut all[..];
+            for (rank, &length) in lengths.iter().enumerate() {
+                let (there, behind) = rest.split_at_mut(length);
+                rest = behind;
+                if rank == self.rank {
+                    there.copy_from_slice(mine);
+                    continue;
+                }
+                let other = world.process_at_rank(rank as i32);
+                for piece in there.chunks_mut(pieces_of(length)) {
+                    requests.add(other.immediate_receive_into_with_tag(scope, piece, TAG));
+                }
             }
-        }
+            for rank in (0..self.size).filter(|&rank| rank != self.rank) {
+                let other = world.process_at_rank(rank as i32);
+                for piece in mine.chunks(pieces_of(mine.len())) {
+                    requests.add(other.immediate_send_with_tag(scope, piece, TAG));
+                }
+            }
+            // An error of MPI ends the program.
+            requests.wait_all(&mut Vec::new());
+        });
         Ok(())
     }
-}
-
-/// Gathers messages whose lengths add up to that of `all`, which is at most [`MOST_WORDS`]. An error of MPI ends the
-/// program.
-fn gather(mine: &[u32], lengths: &[usize], all: &mut [u32]) {
-    let counts: Vec<Count> = lengths.iter().map(|&length| length as Count).collect();
-    let ends = counts.iter().scan(0, |end, count| {
-        let begin = *end;
-        *end += count;
-        Some(begin)
-    });
-    let begins: Vec<Count> = ends.collect();
-    SimpleCommunicator::world().all_gather_varcount_into(mine, &mut PartitionMut::new(all, counts, begins));
 }
