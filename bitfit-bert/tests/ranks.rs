@@ -20,6 +20,7 @@ use bitfit_bert::train::{BatchSize, Events, NoEvents, StepReport, StopReason, Tr
 use bitfit_bert::{Error, Result};
 use bitfit_core::optim::{Alone, Collective, ThreadRank};
 use bitfit_core::{Cpu, Precision};
+use rayon::ThreadPoolBuilder;
 
 const WORDS: [&str; 6] = ["good", "bad", "warm", "cold", "day", "so"];
 
@@ -52,14 +53,18 @@ fn options(dir: &Path, method: &str, kind: Kind) -> FinetuneOptions {
     options
 }
 
-/// What each of `size` ranks returns.
+/// What each of `size` ranks returns. Each has a pool of its own, as a process has: it waits for the others on one of
+/// its threads.
 fn each<R: Send>(size: usize, work: impl Fn(Arc<dyn Collective>) -> R + Sync) -> Vec<R> {
     if size == 1 {
         return vec![work(Arc::new(Alone))];
     }
     thread::scope(|scope| {
         let work = &work;
-        let start = |rank| scope.spawn(move || work(Arc::new(rank)));
+        let start = |rank: ThreadRank| {
+            let pool = ThreadPoolBuilder::new().num_threads(1 + rank.rank() % 2).build().unwrap();
+            scope.spawn(move || pool.install(|| work(Arc::new(rank))))
+        };
         let threads: Vec<_> = ThreadRank::group(size).into_iter().map(start).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
