@@ -146,10 +146,23 @@ mkdir other-model && cp -L "$model"/* other-model 2>/dev/null
 size=$(stat -c %s other-model/model.safetensors)
 printf '\001' | dd of=other-model/model.safetensors bs=1 seek=$((size - 4)) conv=notrunc status=none
 refused "another base" "rank 2: it has another base model" \
-    -n 2 "$own" "${new[@]}" : -n 1 "$own" "${new[@]}" --model other-model
+    -n 2 "$own" "${new[@]}" : -n 1 "$own" "${new[@]/#$model/other-model}"
 refused "a wrong flag on all ranks" "--lr 0: it must be a number above 0" -n 3 "$own" "${new[@]}" --lr 0
 refused "several seeds" "--seeds: several ranks make one run" -n 2 "$own" "${new[@]}" --seeds 0-2
 refused "more ranks than shards" "--shards 2: 3 ranks were started" -n 3 "$own" "${new[@]}" --shards 2
-refused "a directory that takes no file" "rank 0: .*File too large" bash -c 'ulimit -f 8; exec "$@"' bash \
-    "${mpi[@]}" -n 3 "$own" "${new[@]}"
+
+# The first rank can write no longer: the others, which wait for it, end too.
+name="a directory that is lost"
+"${mpi[@]}" -n 3 "$own" "${new[@]/#2/1000}" >out 2>err </dev/null &
+job=$!
+until [[ -e new/state.safetensors ]] || ! kill -0 $job 2>/dev/null; do sleep 0.05; done
+mv new lost
+gone || bad "$name" "ranks were left"
+wait $job 2>/dev/null
+code=$?
+if ((code != 0)) && [[ $(grep -c '^error: ' err) == 1 ]] && grep -q '^error: rank 0: new/.*No such file' err; then
+    ok "$name: $(grep '^error: ' err)"
+else
+    bad "$name" "exit code $code, $(head -c 600 err | tr '\n' '|')"
+fi
 exit $((failed > 0))
