@@ -141,7 +141,7 @@ cp "$cli" own-cli-2 && printf ' ' >>own-cli-2
 refused "another binary" "rank 2: it has another program" -n 2 "$own" "${new[@]}" : -n 1 "$work/own-cli-2" "${new[@]}"
 refused "another instruction set" "rank 2: it has another arithmetic" \
     -n 2 "$own" "${new[@]}" : -n 1 -x BITFIT_ISA=portable "$own" "${new[@]}"
-mkdir other-model && cp -L "$model"/* other-model 2>/dev/null
+cp -rL "$model" other-model
 # One bit of the last weight.
 size=$(stat -c %s other-model/model.safetensors)
 printf '\001' | dd of=other-model/model.safetensors bs=1 seek=$((size - 4)) conv=notrunc status=none

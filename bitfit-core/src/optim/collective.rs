@@ -65,6 +65,9 @@ pub fn check_lengths(group: &(impl Collective + ?Sized), mine: &[u32], lengths: 
 }
 
 /// A rank of a group of threads in one process. Dropping one tells the others that it takes no part any more.
+///
+/// A rank that waits for the others blocks its thread. Ranks that compute through `Cpu` therefore need a
+/// pool of rayon's each, as processes have: threads of one pool could all be waiting.
 #[derive(Debug)]
 pub struct ThreadRank {
     rank: usize,
