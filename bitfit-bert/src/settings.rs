@@ -30,6 +30,9 @@ pub enum Setting {
     /// [`TrainOptions::micro_batch`](crate::train::TrainOptions::micro_batch).
     #[strum(serialize = "the number of texts that are computed at a time")]
     MicroBatch,
+    /// [`TrainOptions::shards`](crate::train::TrainOptions::shards).
+    #[strum(serialize = "the number of logical shards")]
+    Shards,
     /// [`TrainOptions::warmup`](crate::train::TrainOptions::warmup).
     #[strum(serialize = "the warm-up")]
     Warmup,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::Predictor;
@@ -10,9 +11,10 @@ use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
-    Finetune, Finished, FoldRuns, METRICS_LOG, Plan, PlanNote, SeedRuns, can_resume, check_output, scores_as_json,
+    Finetune, FinetuneOptions, Finished, FoldRuns, METRICS_LOG, Plan, PlanNote, SeedRuns, can_resume, check_output,
+    scores_as_json,
 };
-use bitfit_bert::train::StopReason;
+use bitfit_bert::train::{DEFAULT_SHARDS, StopReason};
 use bitfit_core::Backend;
 
 use crate::STOPPED;
@@ -25,30 +27,33 @@ use crate::output::OutputDirectory;
 use crate::page::{self, Page, analyse};
 use crate::plan::{grouped, plan_lines};
 use crate::progress::Progress;
+use crate::ranks::Ranks;
 use crate::report::{self, FinetuneReport};
 use crate::seeds;
 use crate::setup::{self, Job};
 
 /// Runs the command.
-pub fn run(args: FinetuneArgs) -> Result<ExitCode> {
-    setup::on_device(&args.run.machine, Training(&args))
+pub fn run(args: FinetuneArgs, ranks: &Ranks) -> Result<ExitCode> {
+    setup::on_device(&args.run.machine, Training(&args, ranks))
 }
 
 /// The command, ready for its device.
-struct Training<'a>(&'a FinetuneArgs);
+struct Training<'a>(&'a FinetuneArgs, &'a Ranks);
 
 impl Job for Training<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
-        let Self(args) = self;
+        let Self(args, ranks) = self;
         // Checks that cost nothing are made before a model is fetched and data is read.
-        let options = args.options()?;
+        let mut options = args.options()?;
+        share(&mut options, args, ranks)?;
         last_resort::check_stdout()?;
         check_files(args)?;
         let inputs: Vec<&Path> =
             [Some(&args.data.train), args.data.eval.as_ref()].into_iter().flatten().map(|path| &**path).collect();
-        page::check(args.report.as_ref(), &inputs, &args.directories())?;
-        let out = OutputDirectory::check(&args.directories())?;
-        let quiet = args.run.machine.quiet;
+        let directories = if ranks.is_first() { args.directories() } else { Vec::new() };
+        page::check(args.report.as_ref().filter(|_| ranks.is_first()), &inputs, &directories)?;
+        let out = OutputDirectory::check(&directories)?;
+        let quiet = args.run.machine.quiet || !ranks.is_first();
         let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;
         if let Some(Seeds(seeds)) = &args.seeds {
             return seeds::run(args, SeedRuns::prepare(&base, options, seeds)?, out);
@@ -56,15 +61,25 @@ impl Job for Training<'_> {
         if let Some(folds) = args.folds {
             return folds::run(args, &base, FoldRuns::prepare(&base, options, folds)?, out);
         }
-        let finetune = Finetune::prepare(&base, options)?;
+        let finetune = Finetune::prepare(&base, options)?.with_ranks(Arc::clone(ranks.group()));
         let plan = finetune.plan().clone();
-        say_plan(args, &plan);
+        if ranks.is_first() {
+            say_plan(args, &plan);
+        }
         let interrupt = Interrupt::install(quiet, out.clone())?;
         let mut progress = Progress::new(&plan, args.run.log_every, quiet, interrupt)?;
+        ranks.meet();
         let finished = finetune.run(&mut progress);
         progress.finish();
         out.remove_if_new_and_empty();
         let finished = finished?;
+        if !ranks.is_first() {
+            return Ok(match finished.report.stop {
+                StopReason::Finished | StopReason::NoImprovement => ExitCode::SUCCESS,
+                StopReason::Stopped => ExitCode::from(STOPPED),
+                StopReason::Diverged { .. } => ExitCode::FAILURE,
+            });
+        }
         let code = conclude(args, &plan, &finished)?;
         // A run that was stopped is not over.
         let is_over = finished.report.stop != StopReason::Stopped;
@@ -73,6 +88,31 @@ impl Job for Training<'_> {
         }
         Ok(code)
     }
+}
+
+/// The options of a run that ranks share: logical shards, without which the bits would depend on their number. They are
+/// saved with the run, so that it goes on with the same ones on any number of ranks.
+fn share(options: &mut FinetuneOptions, args: &FinetuneArgs, ranks: &Ranks) -> Result<()> {
+    if !ranks.are_launched() {
+        return Ok(());
+    }
+    for (flag, is_given) in [("--seeds", args.seeds.is_some()), ("--folds", args.folds.is_some())] {
+        if is_given {
+            ranks.refuse_several(flag)?;
+        }
+    }
+    if options.training.shards.is_none() {
+        options.training.shards = Some(DEFAULT_SHARDS);
+        if let Some(command) = &mut options.command {
+            command.arguments.extend(["--shards".into(), DEFAULT_SHARDS.to_string()]);
+        }
+    }
+    options.training.validate()?;
+    let (shards, size) = (options.training.shards.unwrap_or(DEFAULT_SHARDS), ranks.group().size());
+    if shards < size {
+        bail!("--shards {shards}: {size} ranks were started, each of which computes at least one: choose more");
+    }
+    Ok(())
 }
 
 /// Writes the page of `--report`.

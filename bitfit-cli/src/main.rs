@@ -22,11 +22,14 @@ mod interrupt;
 mod last_resort;
 mod memory;
 mod merge;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod output;
 mod page;
 mod plan;
 mod predict;
 mod progress;
+mod ranks;
 mod report;
 mod reproduce;
 mod seeds;
@@ -38,6 +41,7 @@ use std::env;
 use std::process::ExitCode;
 
 use args::{Command, Refused};
+use ranks::Ranks;
 
 #[global_allocator]
 static ALLOCATOR: last_resort::Allocator = last_resort::Allocator;
@@ -47,16 +51,24 @@ const STOPPED: u8 = 130;
 
 fn main() -> ExitCode {
     interrupt::survive_file_limit();
-    let cli = match args::parse(env::args_os().collect()) {
-        Ok(cli) => cli,
-        Err(Refused::Usage(error)) => return args::refuse(&error),
-        Err(Refused::Resume(error)) => {
-            report::error(&format!("{error:#}"));
+    let is_shared = env::args_os().nth(1).is_some_and(|command| command == "finetune");
+    let ranks = match if is_shared { Ranks::join() } else { Ok(Ranks::alone()) } {
+        Ok(ranks) => ranks,
+        Err(error) => {
+            report::error(&error.to_string());
             return ExitCode::FAILURE;
         }
     };
+    let cli = match args::parse(env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(Refused::Usage(error)) => return ranks.refuse(&error),
+        Err(Refused::Resume(error)) => {
+            let message = format!("{error:#}");
+            return ranks.fail(&error, &message);
+        }
+    };
     let result = last_resort::report_truncated_maps().and_then(|()| match cli.command {
-        Command::Finetune(args) => finetune::run(*args),
+        Command::Finetune(args) => finetune::run(*args, &ranks),
         Command::Compare(args) => compare::run(*args),
         Command::Reproduce(args) => reproduce::run(*args),
         Command::Eval(args) => eval::run(args),
@@ -74,8 +86,9 @@ fn main() -> ExitCode {
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // The library's messages are complete, their causes included.
-            report::error(&args::name_the_flag(error).to_string());
-            ExitCode::FAILURE
+            let error = args::name_the_flag(error);
+            let message = error.to_string();
+            ranks.fail(&error, &message)
         }
     }
 }

@@ -142,6 +142,7 @@ fn facts_of(info: &TaskInfo) -> Vec<(String, String)> {
     add("weight decay", (training.weight_decay > 0.0).then(|| training.weight_decay.to_string()));
     add("dropout", training.dropout.map(|dropout| dropout.to_string()));
     add("texts computed at a time", training.micro_batch.map(|texts| texts.to_string()));
+    add("logical shards of a batch", training.shards.map(|shards| shards.to_string()));
     add("class weights", training.class_weights.as_ref().map(|weights| format!("{weights:?}")));
     add("label smoothing", training.label_smoothing.map(|share| share.to_string()));
     add("exponent of the focal loss", training.focal_gamma.map(|gamma| gamma.to_string()));

@@ -170,7 +170,7 @@ fn training(plan: &Plan) -> String {
         BatchSize::Tokens(size) => format!("up to {size} tokens, in texts{similar}"),
     };
     let parts = match (training.micro_batch, training.batch_size) {
-        (None, _) => String::new(),
+        (None, _) => training.shards.map_or_else(String::new, |shards| format!(", in {shards} logical shards")),
         (Some(size), BatchSize::Sequences(batch)) if size >= batch => String::new(),
         (Some(size), _) => format!(", computed {size} at a time"),
     };

@@ -13,7 +13,7 @@ use bitfit_core::{Backend, Cpu, cpu::Isa};
 use bitfit_cuda::Cuda;
 
 use crate::args::{self, Device, MachineArgs, Precision};
-use crate::threads;
+use crate::{ranks, threads};
 
 /// The variable from which rayon takes the number of threads.
 const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
@@ -42,7 +42,7 @@ pub fn on_cpu(threads: Option<usize>) -> Result<Cpu> {
 }
 
 /// Starts the threads that compute: the number of `--threads`, otherwise of `RAYON_NUM_THREADS`, otherwise one for each
-/// core.
+/// core; of several ranks of a run on this machine each has its share of the cores.
 fn start_threads(flag: Option<usize>) -> Result<()> {
     let count = match (flag, env::var_os(THREADS_VARIABLE).filter(|value| !value.is_empty())) {
         (Some(threads), _) => threads,
@@ -50,7 +50,10 @@ fn start_threads(flag: Option<usize>) -> Result<()> {
             let value = value.to_string_lossy();
             args::threads(&value).map_err(|reason| anyhow!("{THREADS_VARIABLE}={value}: {reason}"))?
         }
-        (None, None) => thread::available_parallelism().map_or(1, |cores| cores.get().min(args::MAX_THREADS)),
+        (None, None) => {
+            let available = thread::available_parallelism().map_or(1, |cores| cores.get().min(args::MAX_THREADS));
+            ranks::share_of_threads(available)
+        }
     };
     threads::start_pool(count)
         .map_err(|error| anyhow!("cannot start {count} threads ({error}); choose fewer with --threads"))

@@ -50,6 +50,14 @@ pub enum Error {
         /// The message of the device.
         reason: String,
     },
+    /// A rank of a group that computes together takes no part any more, or does not belong to it.
+    #[error("rank {rank}: {reason}")]
+    Rank {
+        /// The rank, from 0.
+        rank: usize,
+        /// What is known of it.
+        reason: String,
+    },
 }
 
 /// The result type of this crate.
@@ -70,8 +78,8 @@ impl Error {
             | Self::Device { reason: words, .. } => {
                 words.insert_str(0, &format!("in the backward of {op}: "));
             }
-            // Names parameters rather than an op.
-            Self::NoGradient { .. } => {}
+            // They name parameters or a rank rather than an op.
+            Self::NoGradient { .. } | Self::Rank { .. } => {}
         }
         self
     }

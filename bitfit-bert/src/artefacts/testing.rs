@@ -97,6 +97,7 @@ fn info(base: &Base<Cpu>, kind: Kind, method: Method, pooling: Pooling, dir: Pat
             batch_size: Some(16),
             batch_tokens: None,
             micro_batch: None,
+            shards: None,
             class_weights: None,
             label_smoothing: None,
             focal_gamma: None,

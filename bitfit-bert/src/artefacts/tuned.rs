@@ -88,6 +88,7 @@ pub(super) fn info<D: Backend>(
             batch_size: None,
             batch_tokens: None,
             micro_batch: None,
+            shards: None,
             class_weights: None,
             label_smoothing: None,
             focal_gamma: None,

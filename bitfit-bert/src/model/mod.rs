@@ -168,17 +168,22 @@ impl<D: Backend> Model<D> {
     pub fn stage_elements(&self, stages: usize, encoding: &Encoding) -> usize {
         let rows = if !self.is_read_by(stages) {
             encoding.ids.len()
-        } else if self.spec.pooling == Pooling::Tokens {
-            // None of a text without a word that has a token.
-            encoding.read.len()
-        } else if self.spec.pooling == Pooling::EveryToken {
-            encoding.rows()
         } else if self.spec.encodes_apart() {
             2
         } else {
-            1
+            self.output_rows(encoding)
         };
         self.hidden() * rows
+    }
+
+    /// The number of rows of the head's output for a text.
+    pub(crate) fn output_rows(&self, encoding: &Encoding) -> usize {
+        match self.spec.pooling {
+            // None of a text without a word that has a token.
+            Pooling::Tokens => encoding.read.len(),
+            Pooling::EveryToken => encoding.rows(),
+            _ => 1,
+        }
     }
 
     /// The output of the first `stages` stages, at least one, for a batch: `[T, H]`, or `[R, H]` from the read-out on,

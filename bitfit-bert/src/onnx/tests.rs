@@ -179,6 +179,7 @@ fn task(base: &Base<Cpu>, case: Case) -> TaskFile {
             batch_size: Some(1),
             batch_tokens: None,
             micro_batch: None,
+            shards: None,
             class_weights: None,
             label_smoothing: None,
             focal_gamma: None,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bitfit_core::Backend;
+use bitfit_core::optim::{Alone, Collective};
 
 use crate::data::Kind;
 use crate::files::remove;
@@ -12,8 +13,8 @@ use crate::methods::{BiasKind, MaskFile, Method};
 use crate::model::{Base, InitialValues, Model, ModelOptions};
 use crate::settings::{Setting, check};
 use crate::train::{
-    Batches, BestEpoch, Evaluation, Events, Examples, PrefixCaches, ProbeReport, State, StopReason, TrainReport,
-    Trainer, rate_summaries, select,
+    Batches, BestEpoch, Evaluation, Events, Examples, PrefixCaches, ProbeReport, Sharing, State, StopReason,
+    TrainReport, Trainer, rate_summaries, select,
 };
 use crate::{Error, Result};
 
@@ -23,6 +24,7 @@ use super::options::{EarlierRun, FinetuneOptions};
 use super::output_dir::{OutputDir, check_output};
 use super::plan::{InitialHead, Plan};
 use super::probe::{self, FittedProbe, ProbeUse};
+use super::ranks;
 use super::run_record::{Origin, origin_of_arena, origin_of_run};
 use super::save::{Saving, TaskWriter, WrittenTask};
 use super::state_file::RunState;
@@ -45,6 +47,8 @@ pub struct Finetune<D: Backend> {
     /// Where the run goes on.
     saved: Option<RunState>,
     plan: Plan,
+    /// Those that make the run together.
+    ranks: Arc<dyn Collective>,
 }
 
 /// The results of a run.
@@ -119,11 +123,19 @@ impl<D: Backend> Finetune<D> {
         let mut plan = Plan { initial_head, pooling_source: data.pooling_source.clone(), rates, ..plan };
         plan.notes.extend(data.notes.iter().cloned());
         let data = Arc::clone(data);
-        let mut run = Self { options, model, data, masked_anew, chosen, saved: None, plan };
+        let ranks: Arc<dyn Collective> = Arc::new(Alone);
+        let mut run = Self { options, model, data, masked_anew, chosen, saved: None, plan, ranks };
         if run.options.earlier == EarlierRun::Resume {
             run.saved = Some(RunState::find(&run.options.out, &run.origin()?)?);
         }
         Ok(run)
+    }
+
+    /// The run as one of several ranks that make it together, each of which has the same options and calls
+    /// [`Finetune::run`]. The first one writes.
+    #[must_use]
+    pub fn with_ranks(self, ranks: Arc<dyn Collective>) -> Self {
+        Self { ranks, ..self }
     }
 
     /// The plan of the run.
@@ -133,7 +145,17 @@ impl<D: Backend> Finetune<D> {
 
     /// What the run is made from.
     pub(super) fn origin(&self) -> Result<Origin> {
-        origin_of_run(self.model.base(), &self.data, &self.options, &origin_of_arena(&self.model))
+        origin(self.model.base(), &self.data, &self.options, &origin_of_arena(&self.model))
+    }
+
+    /// What the run must be made from on all ranks.
+    fn origin_of_rank(&self) -> Result<Origin> {
+        let mut origin = self.origin()?;
+        origin.insert("program".into(), ranks::program()?);
+        if let Some(saved) = &self.saved {
+            origin.insert("state".into(), ranks::state_origin(&saved.saved));
+        }
+        Ok(origin)
     }
 
     /// Fits a probe where the options ask for one, trains, and writes `task.safetensors` and `metrics.jsonl` into the
@@ -145,7 +167,11 @@ impl<D: Backend> Finetune<D> {
     /// or by a loss that is NaN or infinite leaves the best epoch so far; see [`TrainReport::stop`]. A run that ends
     /// before its first step writes no file.
     ///
+    /// Of several ranks ([`Finetune::with_ranks`]) each begins by telling the others what its run is made from. One
+    /// that has failed before calls [`withdraw`](super::withdraw) instead of this function.
+    ///
     /// # Errors
+    /// [`bitfit_core::Error::Rank`] for a rank that cannot begin the run or is about to make another one.
     /// [`Error::Io`] when the output directory cannot be written, [`Error::Output`] when another run is writing into
     /// it, and every error of [`Trainer::run`]; those of [`write_base`], of which an existing directory is refused
     /// before the first step.
@@ -156,8 +182,10 @@ impl<D: Backend> Finetune<D> {
     /// As [`Finetune::run`], with what an earlier run handed on, and for a later one. The result has the same bits as
     /// without, except as [`PrefixCaches`] says.
     pub(super) fn run_with(self, handed_on: &mut HandedOn, events: &mut dyn Events) -> Result<Finished> {
-        let Self { options, mut model, data, masked_anew, chosen, saved, plan } = self;
-        let _claimed = OutputDir::claim(&options.out, options.earlier)?;
+        ranks::meet(&*self.ranks, || self.origin_of_rank())?;
+        let Self { options, mut model, data, masked_anew, chosen, saved, plan, ranks } = self;
+        let writes = ranks.rank() == 0;
+        let _claimed = writes.then(|| OutputDir::claim(&options.out, options.earlier)).transpose()?;
         let train = masked_anew.as_ref().unwrap_or(&data.train);
         let evaluation = data.eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
         let rows = Batches::new(train.lengths(), &options.training).row_numbers();
@@ -167,8 +195,11 @@ impl<D: Backend> Finetune<D> {
         let mut probe = saved.as_ref().and_then(|saved| saved.about.probe.clone());
         if saved.is_none() && wants_probe(&options, &plan, evaluation.is_some()) {
             if handed_on.probe.is_none() {
-                let (watched, over, rows) = (&mut *events, &model, &handed_on.rows);
-                let fit = move || probe::fit(&|| watched.should_stop(), over, train, rows, evaluation);
+                let (watched, over, rows, ranks) = (&mut *events, &model, &handed_on.rows, &*ranks);
+                let fit = move || {
+                    let how = Sharing { stop: &|| watched.should_stop(), ranks };
+                    probe::fit(how, over, train, rows, evaluation)
+                };
                 handed_on.probe = model.base().device().install(fit)?;
                 if let Some(fitted) = &handed_on.probe {
                     events.probe(&fitted.report);
@@ -182,6 +213,18 @@ impl<D: Backend> Finetune<D> {
                 model.set_values(&fitted.tensors)?;
             }
             probe = Some(fitted.report.clone());
+        }
+        if !writes {
+            let report = match (options.probe, &probe) {
+                (ProbeUse::Result, Some(_)) => TrainReport { stop: StopReason::Finished, state: State::default() },
+                _ => {
+                    let mut trainer = Trainer::new(&mut model, train, evaluation, &options.training)?;
+                    trainer = trainer.with_ranks(Arc::clone(&ranks))?;
+                    saved.map_or(Ok(()), |saved| trainer.resume(saved.saved))?;
+                    trainer.run_with(&mut handed_on.caches, events)?
+                }
+            };
+            return Ok(Finished { probe, report, task: None });
         }
         let writer = TaskWriter::new(&options, &model, data.scaling)?;
         chosen.map_or(Ok(()), |file| file.write())?;
@@ -197,7 +240,7 @@ impl<D: Backend> Finetune<D> {
             return Ok(Finished { probe: Some(probe.clone()), report, task });
         }
         let (base, trained) = (model.base().clone(), origin_of_arena(&model));
-        let origin = || origin_of_run(&base, &data, &options, &trained);
+        let origin = || origin(&base, &data, &options, &trained);
         let path = options.out.join(METRICS_LOG);
         let mut log = match &saved {
             None => MetricsLog::new(&path, options.log_every, events),
@@ -209,7 +252,8 @@ impl<D: Backend> Finetune<D> {
         let state = StateSaver::new(options.out.clone(), options.save_every, &origin);
         let state = state.of(options.command.clone(), probe.clone());
         let mut saving = Saving { writer: &writer, state, inner: &mut log };
-        let mut trainer = Trainer::new(&mut model, train, evaluation, &options.training)?;
+        let trainer = Trainer::new(&mut model, train, evaluation, &options.training)?;
+        let mut trainer = trainer.with_ranks(Arc::clone(&ranks))?;
         if let Some(saved) = saved {
             saving.resumed(&saved.saved.counters, saved.saved.place);
             trainer.resume(saved.saved)?;
@@ -230,6 +274,16 @@ impl<D: Backend> Finetune<D> {
         }
         Ok(Finished { probe, report, task })
     }
+}
+
+/// What a run of these options is made from; `trained` is [`origin_of_arena`] of its model. The number of ranks, which
+/// changes nothing, is not part of it.
+fn origin<D: Backend>(base: &Base<D>, data: &TaskData, options: &FinetuneOptions, trained: &str) -> Result<Origin> {
+    let mut origin = origin_of_run(base, data, options, trained)?;
+    if let Some(shards) = options.training.shards {
+        origin.insert("number of logical shards".into(), shards.to_string());
+    }
+    Ok(origin)
 }
 
 /// Whether a run fits a probe.

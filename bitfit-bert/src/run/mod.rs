@@ -15,6 +15,7 @@ mod options;
 mod output_dir;
 mod plan;
 mod probe;
+mod ranks;
 mod reproduce;
 mod run_record;
 mod save;
@@ -43,6 +44,7 @@ pub use options::{EarlierRun, FinetuneOptions, HeadStart};
 pub use output_dir::check_output;
 pub use plan::{CachedPrefix, InitialHead, Plan, PlanPart};
 pub use probe::ProbeUse;
+pub use ranks::withdraw;
 pub use reproduce::{
     BITFIT_RATES, Certainty, EPOCHS, Estimate, FIGURES, FULL_RATES, Figure, FigureRow, FinishedReproduction, GridPlan,
     GridRates, LeftOut, Length, PaperTable, PlannedRun, PublishedModel, ReproduceOptions, Reproduction, RunState,

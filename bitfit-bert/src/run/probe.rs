@@ -11,7 +11,7 @@ use crate::heads::Pooling;
 use crate::methods::Method;
 use crate::model::{Base, InitialValues, Model, ModelOptions};
 use crate::probe::Probe;
-use crate::train::{Evaluation, Examples, ProbeReport, pooled_unless, scores};
+use crate::train::{Evaluation, Examples, ProbeReport, Sharing, pooled_unless, scores};
 
 /// What a run does with a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,11 @@ pub(super) fn is_linear<D: Backend>(base: &Base<D>, pooling: Pooling) -> bool {
 }
 
 /// Fits a probe to these rows of the training set: over the run's read-out where its head is linear, over the mean of
-/// all tokens otherwise. `None` when `stop` returns true before it is done. To be called on a thread of the device
+/// all tokens otherwise. `None` when it is stopped before it is done. Ranks share the pass over the texts, and each
+/// fits. To be called on a thread of the device
 /// ([`bitfit_core::Device::install`]).
 pub(super) fn fit<D: Backend>(
-    stop: &dyn Fn() -> bool,
+    how: Sharing<'_>,
     model: &Model<D>,
     train: &Examples,
     rows: &[usize],
@@ -53,11 +54,11 @@ pub(super) fn fit<D: Backend>(
     let pooling = if is_linear(base, model.spec().pooling) { model.spec().pooling } else { Pooling::Mean };
     let frozen = frozen(base, model, pooling)?;
     let texts = rows.iter().map(|&row| &train.encodings[row]);
-    let Some(pooled) = pooled_unless(stop, &frozen, texts)? else { return Ok(None) };
+    let Some(pooled) = pooled_unless(how, &frozen, texts)? else { return Ok(None) };
     let probe = Probe::fit(pooled.view(), &train.targets(rows), model.outputs());
     let scores = match evaluation {
         Some(Evaluation { examples, metrics }) => {
-            let Some(pooled) = pooled_unless(stop, &frozen, &examples.encodings)? else { return Ok(None) };
+            let Some(pooled) = pooled_unless(how, &frozen, &examples.encodings)? else { return Ok(None) };
             scores(model.head(), metrics, &probe.outputs(pooled.view()), examples)?
         }
         None => Vec::new(),

@@ -102,6 +102,7 @@ impl<D: Backend> TaskWriter<D> {
                     BatchSize::Tokens(size) => Some(size),
                 },
                 micro_batch: training.micro_batch,
+                shards: training.shards,
                 class_weights: training.weighting.as_ref().map(|weighting| weighting.weights.clone()),
                 label_smoothing: Some(options.loss.label_smoothing).filter(|share| *share > 0.0),
                 focal_gamma: Some(options.loss.focal_gamma).filter(|gamma| *gamma > 0.0),

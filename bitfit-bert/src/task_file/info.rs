@@ -105,6 +105,10 @@ pub struct Hyperparameters {
     /// The most sequences of a batch that were computed at a time; `None`, and not in the file, where all were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
+    /// The number of logical shards that a batch was cut into; `None`, and not in the file, where it was computed
+    /// whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<usize>,
     /// The weight of each class in the loss; `None`, and not in the file, where all counted alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<Vec<f32>>,

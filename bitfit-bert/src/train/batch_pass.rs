@@ -3,7 +3,8 @@
 //! In parts ([`TrainOptions::micro_batch`](super::TrainOptions::micro_batch)) it is the same function of the values:
 //! the loss of a part is its share of the batch's mean ([`Model::loss`]), the gradients add up in the arena's gradient,
 //! and each pass is told where its part stands in the batch, so that dropout draws what it draws for the whole
-//! ([`bitfit_core::BatchOffset`]). Only the order of the sums differs, and what is in memory at a time.
+//! ([`bitfit_core::BatchOffset`]). Only the order of the sums differs, and what is in memory at a time. Logical shards
+//! ([`super::shards`]) are such parts too.
 
 use std::sync::Arc;
 
@@ -33,9 +34,31 @@ pub(super) struct BatchPass<'a> {
 #[derive(Debug)]
 pub(super) struct BatchLoss<D: Backend> {
     /// The share of each part.
-    parts: Vec<Var<D>>,
+    pub parts: Vec<Share<D>>,
     /// The number of tokens.
     pub tokens: usize,
+    /// Whether a rank is to stop.
+    pub stops: bool,
+}
+
+/// A part's share of a loss.
+#[derive(Debug)]
+pub(super) enum Share<D: Backend> {
+    /// On the device.
+    Here(Var<D>),
+    /// On the host.
+    Known(f32),
+}
+
+/// A part that was computed.
+#[derive(Debug)]
+pub(super) struct Part<D: Backend> {
+    /// Its share of the loss; `None` where the head reads nothing of it.
+    pub share: Option<Var<D>>,
+    /// The number of its tokens.
+    pub tokens: usize,
+    /// What the batch has before the next part.
+    pub next: BatchOffset,
 }
 
 impl BatchPass<'_> {
@@ -49,43 +72,76 @@ impl BatchPass<'_> {
         mut cache: Option<&mut FrozenPrefixCache>,
         gradient: &mut Gradient<D>,
     ) -> Result<BatchLoss<D>> {
-        if let Some(drawn) = self.examples.drawn(self.epoch, self.rows) {
+        if let Some(drawn) = self.drawn() {
             let rows: Vec<usize> = (0..drawn.len()).collect();
             return BatchPass { examples: &drawn, rows: &rows, ..*self }.add_gradient(model, cache, gradient);
         }
-        let total = self.total_of_parts();
+        let total = self.micro_batch.filter(|&size| size < self.rows.len()).and_then(|_| self.loss_total());
         let size = total.and(self.micro_batch).unwrap_or(self.rows.len());
-        let mut loss = BatchLoss { parts: Vec::new(), tokens: 0 };
+        let mut loss = BatchLoss { parts: Vec::new(), tokens: 0, stops: false };
         let mut offset = BatchOffset::default();
         for rows in self.rows.chunks(size) {
-            let mut tape = model.training_tape(self.seed).at(offset);
-            let batch = self.examples.batch(model, rows)?.with_weighting(self.weighting.cloned());
-            let batch = batch.with_loss_total(total);
-            loss.tokens += batch.tokens();
-            let has_targets = batch.targets().is_some_and(|targets| !targets.is_empty());
-            if total.is_some() && !has_targets {
-                // No word of the part is read, so it has no share of the loss.
-                offset = offset.after(batch.tokens(), batch.count(), 0);
-                continue;
-            }
-            let outputs = match &mut cache {
-                Some(cache) => cache.forward(model, &mut tape, &batch, &self.examples.encodings, rows)?,
-                None => model.forward(&mut tape, &batch)?,
-            };
-            offset = offset.after(batch.tokens(), batch.count(), outputs.rows());
-            let share = model.loss(&mut tape, &outputs, &batch)?;
-            tape.backward(&share, gradient)?;
-            loss.parts.push(share);
+            let part = self.add_part(model, cache.as_deref_mut(), rows, offset, total, gradient)?;
+            offset = part.next;
+            loss.tokens += part.tokens;
+            loss.parts.extend(part.share.map(Share::Here));
         }
         Ok(loss)
     }
 
-    /// What the loss of the batch is a mean over, if it is computed in parts. A batch without any target is not: the
-    /// error of its one pass says what is missing.
-    fn total_of_parts(&self) -> Option<f64> {
-        self.micro_batch.filter(|&size| size < self.rows.len())?;
+    /// Adds the gradient of the share of some rows, before which the batch has `offset`; `total` is what the loss of
+    /// the batch is a mean over, unless these are all of its rows.
+    ///
+    /// # Errors
+    /// As [`BatchPass::add_gradient`].
+    pub fn add_part<D: Backend>(
+        &self,
+        model: &Model<D>,
+        cache: Option<&mut FrozenPrefixCache>,
+        rows: &[usize],
+        offset: BatchOffset,
+        total: Option<f64>,
+        gradient: &mut Gradient<D>,
+    ) -> Result<Part<D>> {
+        let mut tape = model.training_tape(self.seed).at(offset);
+        let batch = self.examples.batch(model, rows)?.with_weighting(self.weighting.cloned());
+        let batch = batch.with_loss_total(total);
+        let (tokens, sequences) = (batch.tokens(), batch.count());
+        let has_targets = batch.targets().is_some_and(|targets| !targets.is_empty());
+        if total.is_some() && !has_targets {
+            // No word of the part is read, so it has no share of the loss.
+            return Ok(Part { share: None, tokens, next: offset.after(tokens, sequences, 0) });
+        }
+        let outputs = match cache {
+            Some(cache) => cache.forward(model, &mut tape, &batch, &self.examples.encodings, rows)?,
+            None => model.forward(&mut tape, &batch)?,
+        };
+        let next = offset.after(tokens, sequences, outputs.rows());
+        let share = model.loss(&mut tape, &outputs, &batch)?;
+        tape.backward(&share, gradient)?;
+        Ok(Part { share: Some(share), tokens, next })
+    }
+
+    /// The rows as the step of this epoch reads them, where they are drawn for each.
+    pub fn drawn(&self) -> Option<Examples> {
+        self.examples.drawn(self.epoch, self.rows)
+    }
+
+    /// What the loss of the batch is a mean over. `None` for a batch without any target, which cannot be computed in
+    /// parts: the error of its one pass says what is missing.
+    pub fn loss_total(&self) -> Option<f64> {
         let targets = self.examples.targets(self.rows);
         (!targets.is_empty()).then(|| targets.loss_total(self.weighting.map(|weighting| &**weighting)))
+    }
+}
+
+impl<D: Backend> Share<D> {
+    /// Waits for the share of a loss.
+    ///
+    /// # Errors
+    /// [`crate::Error::Core`] when the device fails.
+    pub fn value(loss: &Var<D>) -> Result<f32> {
+        Ok(loss.tensor().to_array()?[[0, 0]])
     }
 }
 
@@ -97,7 +153,10 @@ impl<D: Backend> BatchLoss<D> {
     pub fn read(&self) -> Result<f32> {
         let mut sum = 0.0;
         for part in &self.parts {
-            sum += f64::from(part.tensor().to_array()?[[0, 0]]);
+            sum += f64::from(match part {
+                Share::Here(loss) => Share::value(loss)?,
+                Share::Known(value) => *value,
+            });
         }
         Ok(sum as f32)
     }

@@ -1,11 +1,14 @@
 //! The check before the first epoch: every tensor that should train has a gradient, and no other one does.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use bitfit_core::optim::Alone;
 use bitfit_core::{Backend, Error as CoreError, Random, Seed};
 
-use super::Examples;
 use super::batch_pass::BatchPass;
+use super::shards::Shards;
+use super::{Examples, TrainOptions};
 use crate::Result;
 use crate::model::Model;
 
@@ -33,10 +36,27 @@ pub fn check_gradients<D: Backend>(
     micro_batch: Option<usize>,
     seed: u64,
 ) -> Result<()> {
+    let options = TrainOptions { micro_batch, seed, ..TrainOptions::default() };
+    let shards = Shards::new(&options, Arc::new(Alone))?;
+    check_gradients_by(model, examples, rows, &options, &shards)
+}
+
+/// As [`check_gradients`], with the seed of the options, and in the parts or shards that they say.
+///
+/// # Errors
+/// As [`check_gradients`]; those of [`Shards::add_gradient`].
+pub(super) fn check_gradients_by<D: Backend>(
+    model: &mut Model<D>,
+    examples: &Examples,
+    rows: &[usize],
+    options: &TrainOptions,
+    shards: &Shards<D>,
+) -> Result<()> {
     check_arena(model)?;
+    let TrainOptions { seed, micro_batch, .. } = *options;
     let dropout = Seed { run: seed, step: STEP };
     let pass = BatchPass { examples, rows, epoch: 1, seed: dropout, weighting: None, micro_batch };
-    let first = check_gradients_reach(model, pass);
+    let first = check_gradients_reach(model, pass, shards);
     if !matches!(first, Err(crate::Error::Core(CoreError::NoGradient { .. }))) {
         return first;
     }
@@ -44,15 +64,15 @@ pub fn check_gradients<D: Backend>(
     let mut random = Random::new(seed, STREAM);
     let moved: Vec<f32> = values.iter().map(|value| value + (random.normal() * NOISE) as f32).collect();
     model.arena_mut().write(&moved)?;
-    let second = check_gradients_reach(model, pass);
+    let second = check_gradients_reach(model, pass, shards);
     model.arena_mut().write(&values)?;
     second
 }
 
 /// Computes the gradient of one batch and checks it.
-fn check_gradients_reach<D: Backend>(model: &Model<D>, pass: BatchPass<'_>) -> Result<()> {
+fn check_gradients_reach<D: Backend>(model: &Model<D>, pass: BatchPass<'_>, shards: &Shards<D>) -> Result<()> {
     let mut gradient = model.arena().gradient()?;
-    pass.add_gradient(model, None, &mut gradient)?;
+    shards.add_gradient(pass, model, None, false, &mut gradient)?;
     Ok(model.arena().check_gradients_reach(&gradient)?)
 }
 

@@ -14,6 +14,7 @@ mod prefix_cache;
 mod rates;
 mod saved_state;
 mod select;
+mod shards;
 mod trainer;
 
 use std::time::Duration;
@@ -21,12 +22,13 @@ use std::time::Duration;
 pub use batches::Batches;
 pub use check::check_gradients;
 pub use evaluate::{Score, evaluate, outputs, scored_outputs};
-pub(crate) use evaluate::{pooled_unless, scores, stacked};
+pub(crate) use evaluate::{Sharing, pooled_unless, scores, stacked};
 pub use options::{BatchSize, TrainOptions};
 pub use prefix_cache::{PrefixCaches, prefix_cache_bytes};
 pub use rates::{RateGroup, RateSummary, Rates, rate_summaries};
 pub use saved_state::{Place, SavedState};
 pub use select::{Ranking, Select, select};
+pub use shards::{DEFAULT_SHARDS, MOST_SHARDS};
 pub use trainer::Trainer;
 
 use serde::{Deserialize, Serialize};

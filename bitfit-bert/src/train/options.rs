@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bitfit_core::ops::weighted_cross_entropy::ClassWeighting;
 use bitfit_core::optim::Schedule;
 
-use super::Rates;
+use super::{MOST_SHARDS, Rates};
 use crate::Result;
 use crate::settings::{Setting, check};
 
@@ -33,6 +33,10 @@ pub struct TrainOptions {
     /// The most sequences of a batch that are computed at a time, if not all: the gradients of its parts add up to that
     /// of the batch, which a step is taken with. A pair counts as one. It changes the order of sums, and memory.
     pub micro_batch: Option<usize>,
+    /// The number of logical shards that each batch is cut into, if any: each is computed by itself, by any of the
+    /// ranks of the run, and their gradients are added in an order that their number alone decides. So the number of
+    /// ranks changes no bit, and the number of shards the order of sums.
+    pub shards: Option<usize>,
     /// Whether the sequences of a batch have similar lengths: each epoch's rows are sorted by length, cut into batches,
     /// and the batches shuffled. Other programs avoid padding in this way; here there is none, but the option changes
     /// which rows share a batch.
@@ -73,6 +77,7 @@ impl Default for TrainOptions {
             epochs: 3,
             batch_size: BatchSize::Sequences(16),
             micro_batch: None,
+            shards: None,
             group_by_length: false,
             schedule: Schedule::Constant,
             warmup: 0.0,
@@ -107,6 +112,12 @@ impl TrainOptions {
         check(setting, size, size > 0, "it must be at least 1")?;
         if let Some(size) = self.micro_batch {
             check(Setting::MicroBatch, size, size > 0, "it must be at least 1")?;
+            let reason = "logical shards are computed at a time already: leave one out";
+            check(Setting::MicroBatch, size, self.shards.is_none(), reason)?;
+        }
+        if let Some(shards) = self.shards {
+            let reason = "it must be at least 1 and at most 1024";
+            check(Setting::Shards, shards, (1..=MOST_SHARDS).contains(&shards), reason)?;
         }
         check(
             Setting::Warmup,
@@ -150,6 +161,9 @@ mod tests {
             (TrainOptions { batch_size: BatchSize::Sequences(0), ..good.clone() }, "batch size is 0"),
             (TrainOptions { batch_size: BatchSize::Tokens(0), ..good.clone() }, "batch size in tokens is 0"),
             (TrainOptions { micro_batch: Some(0), ..good.clone() }, "computed at a time is 0"),
+            (TrainOptions { shards: Some(0), ..good.clone() }, "logical shards is 0"),
+            (TrainOptions { shards: Some(1025), ..good.clone() }, "logical shards is 1025"),
+            (TrainOptions { shards: Some(4), micro_batch: Some(2), ..good.clone() }, "computed at a time is 2"),
             (TrainOptions { warmup: 1.5, ..good.clone() }, "warm-up is 1.5"),
             (TrainOptions { weight_decay: -1.0, ..good.clone() }, "weight decay is -1"),
             (TrainOptions { max_grad_norm: Some(0.0), ..good.clone() }, "clipping norm is 0"),

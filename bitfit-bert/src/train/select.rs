@@ -7,12 +7,14 @@
 //! entries.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use bitfit_core::optim::{AdamW, ArenaOptimizer};
+use bitfit_core::optim::{AdamW, Alone, ArenaOptimizer};
 use bitfit_core::{Backend, Entry, Mask, Seed};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::batch_pass::BatchPass;
+use super::shards::Shards;
 use super::{Batches, Examples, TrainOptions};
 use crate::Result;
 use crate::model::Model;
@@ -41,7 +43,7 @@ pub struct Select {
 }
 
 /// The masks that a short run of `model`, whose method trains all candidates, chooses by parameter name. The model's
-/// values change.
+/// values change. Each of several ranks makes all of the run.
 ///
 /// # Errors
 /// [`crate::Error::Setting`] for a budget above what the method trains, or below its smallest tensor;
@@ -85,12 +87,13 @@ fn scores<D: Backend>(
     let before = model.arena().read()?;
     let mut squares = vec![0.0; before.len()];
     let batches = Batches::new(examples.lengths(), options).epoch(1);
+    let shards = Shards::new(options, Arc::new(Alone))?;
     for (step, rows) in batches.iter().take(STEPS).enumerate() {
         gradient.clear(model.base().device())?;
         let seed = Seed { run: options.seed, step: step as u64 };
         let (weighting, micro_batch) = (options.weighting.as_ref(), options.micro_batch);
         let pass = BatchPass { examples, rows, epoch: 1, seed, weighting, micro_batch };
-        pass.add_gradient(model, None, &mut gradient)?;
+        shards.add_gradient(pass, model, None, false, &mut gradient)?;
         if by == Ranking::Fisher {
             let gradient = gradient.read(model.base().device())?;
             squares.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g * g);

@@ -1,16 +1,19 @@
 //! The training loop.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use bitfit_core::optim::{AdamW, ArenaOptimizer, LearningRate};
-use bitfit_core::{Backend, Gradient, Seed, Snapshot};
+use bitfit_core::optim::{AdamW, Alone, ArenaOptimizer, Collective, LearningRate};
+use bitfit_core::{Backend, Error as CoreError, Gradient, Seed, Snapshot};
 
 use super::batch_pass::{BatchLoss, BatchPass};
-use super::evaluate::{Stop, evaluate_unless};
+use super::check::check_gradients_by;
+use super::evaluate::{Sharing, evaluate_unless};
 use super::rates::peak_rates;
+use super::shards::Shards;
 use super::{
     Batches, BestEpoch, EpochReport, Evaluation, Events, Examples, Place, PrefixCaches, SavedState, Score, State,
-    StepReport, StopReason, TrainOptions, TrainReport, check_gradients,
+    StepReport, StopReason, TrainOptions, TrainReport,
 };
 use crate::model::Model;
 use crate::{Error, Result};
@@ -28,6 +31,9 @@ pub struct Trainer<'a, D: Backend> {
     /// The peak rate of each entry of the arena, where they differ from that of the options.
     peaks: Option<Vec<f32>>,
     caches: PrefixCaches,
+    shards: Shards<D>,
+    /// Whether one of several ranks is to stop.
+    stops: bool,
     /// The last values with a finite loss; the initial ones before the first step.
     good: Snapshot<D>,
     /// The values before the current step.
@@ -73,10 +79,21 @@ impl<'a, D: Backend> Trainer<'a, D> {
             rate,
             peaks,
             caches,
+            shards: Shards::new(options, Arc::new(Alone))?,
+            stops: false,
             state: State::default(),
             place: Place::default(),
             kept: None,
         })
+    }
+
+    /// With several ranks, each of which has a trainer of the same model, examples and options, and calls the same
+    /// functions. Each computes some of a batch's shards, and all take the same step.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for more ranks than [`TrainOptions::shards`].
+    pub fn with_ranks(self, ranks: Arc<dyn Collective>) -> Result<Self> {
+        Ok(Self { shards: Shards::new(self.options, ranks)?, ..self })
     }
 
     /// Puts the run at the point where another of the same model, examples and options was when it saved `saved`
@@ -138,8 +155,8 @@ impl<'a, D: Backend> Trainer<'a, D> {
     fn run_installed(&mut self, events: &mut dyn Events) -> Result<TrainReport> {
         // What goes on was checked when it began.
         if self.state.steps == 0 {
-            let TrainOptions { seed, micro_batch, .. } = *self.options;
-            check_gradients(self.model, self.examples, &self.batches.first(), micro_batch, seed)?;
+            let Self { model, examples, batches, options, shards, .. } = self;
+            check_gradients_by(model, examples, &batches.first(), options, shards)?;
         }
         let mut stop = StopReason::Finished;
         while stop == StopReason::Finished && self.place.epoch <= self.options.epochs {
@@ -166,12 +183,37 @@ impl<'a, D: Backend> Trainer<'a, D> {
             stop => return Ok(stop),
         }
         self.state.epochs = epoch;
+        self.check_ranks()?;
         match self.score(true, events)? {
             StopReason::Finished => {}
             stop => return Ok(stop),
         }
         events.pause(false, &|| self.saved())?;
         Ok(if self.is_out_of_patience() { StopReason::NoImprovement } else { StopReason::Finished })
+    }
+
+    /// Refuses to go on where a rank has values of other bits than the first one.
+    fn check_ranks(&self) -> Result<()> {
+        if !self.shards.are_shared() {
+            return Ok(());
+        }
+        let hash = blake3::hash(bytemuck::cast_slice(&self.model.arena().read()?));
+        let mine: Vec<u32> = hash.as_bytes().chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
+        let (ranks, mut all) = (self.shards.ranks(), Vec::new());
+        ranks.all_gather(&mine, &vec![mine.len(); ranks.size()], &mut all)?;
+        match all.chunks_exact(mine.len()).position(|hash| *hash != all[..mine.len()]) {
+            None => Ok(()),
+            Some(rank) => {
+                let reason = format!("after epoch {} it has values of other bits than rank 0", self.state.epochs);
+                Err(CoreError::Rank { rank, reason }.into())
+            }
+        }
+    }
+
+    /// Whether the run is to stop before the next step. Several ranks stop together, after the step with which they
+    /// heard of it.
+    fn should_stop(&self, events: &dyn Events) -> bool {
+        if self.shards.are_shared() { self.stops } else { events.should_stop() }
     }
 
     /// Evaluates where there is an evaluation set, and keeps what is the best so far; returns why the run ends, if it
@@ -228,7 +270,7 @@ impl<'a, D: Backend> Trainer<'a, D> {
     /// Takes the steps that are left of an epoch; returns why they ended.
     fn steps(&mut self, epoch: usize, events: &mut dyn Events) -> Result<StopReason> {
         for rows in self.batches.epoch(epoch).into_iter().skip(self.place.steps) {
-            if events.should_stop() {
+            if self.should_stop(events) {
                 return Ok(StopReason::Stopped);
             }
             if self.is_evaluated_here() {
@@ -241,7 +283,8 @@ impl<'a, D: Backend> Trainer<'a, D> {
             let start = Instant::now();
             let step = self.state.steps + 1;
             let learning_rate = self.rate.at(self.state.steps as u64);
-            let loss = self.backward(epoch, &rows, self.state.steps as u64)?;
+            let loss = self.backward(epoch, &rows, self.state.steps as u64, events.should_stop())?;
+            self.stops = loss.stops;
             let tokens = loss.tokens;
             // The whole step is queued before the host waits for the loss; a step that diverged is undone.
             let Self { model, optimizer, gradient, before, options, rate, peaks, state, .. } = self;
@@ -283,8 +326,8 @@ impl<'a, D: Backend> Trainer<'a, D> {
 
     /// The scores after an epoch, or why the run ends instead.
     fn evaluate(&mut self, evaluation: Evaluation<'_>, events: &dyn Events) -> Result<Result<Vec<Score>, StopReason>> {
-        let stop: Stop<'_> = &|| events.should_stop();
-        match evaluate_unless(stop, self.model, evaluation, self.caches.evaluation.as_mut()) {
+        let how = Sharing { stop: &|| events.should_stop(), ranks: &**self.shards.ranks() };
+        match evaluate_unless(how, self.model, evaluation, self.caches.evaluation.as_mut()) {
             Ok(Some(scores)) => Ok(Ok(scores)),
             Ok(None) => Ok(Err(StopReason::Stopped)),
             Err(Error::NotFinite { .. }) => Ok(Err(self.diverge("an output of the model became NaN or infinite")?)),
@@ -299,12 +342,12 @@ impl<'a, D: Backend> Trainer<'a, D> {
     }
 
     /// Computes the loss and gradient of a batch.
-    fn backward(&mut self, epoch: usize, rows: &[usize], step: u64) -> Result<BatchLoss<D>> {
-        let Self { model, examples, options, gradient, caches, .. } = self;
+    fn backward(&mut self, epoch: usize, rows: &[usize], step: u64, stops: bool) -> Result<BatchLoss<D>> {
+        let Self { model, examples, options, gradient, caches, shards, .. } = self;
         gradient.clear(model.base().device())?;
         let TrainOptions { seed: run, micro_batch, ref weighting, .. } = **options;
         let (seed, weighting) = (Seed { run, step }, weighting.as_ref());
         let pass = BatchPass { examples, rows, epoch, seed, weighting, micro_batch };
-        pass.add_gradient(model, caches.training.as_mut(), gradient)
+        shards.add_gradient(pass, model, caches.training.as_mut(), stops, gradient)
     }
 }

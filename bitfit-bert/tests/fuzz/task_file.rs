@@ -144,6 +144,7 @@ pub fn seed(base: &Base<Cpu>, kind: Kind, pairs: bool) -> Vec<u8> {
             batch_size: Some(16),
             batch_tokens: None,
             micro_batch: None,
+            shards: None,
             class_weights: Some(vec![0.5, 2.0]),
             label_smoothing: Some(0.1),
             focal_gamma: Some(2.0),

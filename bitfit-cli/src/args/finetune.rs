@@ -36,6 +36,10 @@ Examples:
   # go on with a run that was interrupted
   bitfit-cli finetune --resume intents
 
+  # on four processes, with the bits of one (a build with --features mpi)
+  mpirun -n 4 bitfit-cli finetune --model bert-base-uncased \\
+      --train train.tsv --eval dev.tsv --out intents
+
 OUT/task.safetensors is the task file: everything that was trained, under
 Hugging Face's names. It is written after every epoch that is the best so far,
 or after every epoch without --eval. OUT/metrics.jsonl is the log. The last
@@ -161,6 +165,17 @@ pub struct FinetuneArgs {
         conflicts_with_all = ["seeds", "eval", "report", "save_base"], help_heading = "Training"
     )]
     pub folds: Option<usize>,
+
+    /// Cut each batch into N logical shards, at most 1024, whose gradients are added in a fixed order [default: 16
+    /// under mpirun, otherwise none]
+    ///
+    /// Started by mpirun, the ranks of a run compute some shards each: the task file has the same bits for any number
+    /// of ranks, and for one process with as many shards. Shards have about as many tokens each. A run with another
+    /// number of shards, or without, differs by rounding alone.
+    #[arg(
+        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training"
+    )]
+    pub shards: Option<usize>,
 
     /// Directory for task.safetensors and metrics.jsonl; it is created if it does not exist
     #[arg(long, value_name = "DIR", required_unless_present = "resume", help_heading = "Output")]

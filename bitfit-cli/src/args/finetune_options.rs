@@ -31,6 +31,7 @@ impl FinetuneArgs {
             options.training.rates.groups.clone_from(of);
         }
         options.training.seed = self.seed;
+        options.training.shards = self.shards;
         options.save_base.clone_from(&self.save_base);
         self.out().clone_into(&mut options.out);
         options.earlier = self.earlier()?;
@@ -64,6 +65,7 @@ impl FinetuneArgs {
                 ("--init-head", self.init_head.is_some()),
                 ("--select", self.select.is_some()),
                 ("--micro-batch", self.run.micro_batch.is_some()),
+                ("--shards", self.shards.is_some()),
                 ("--class-weight", self.run.class_weight.is_some()),
                 ("--label-smoothing", self.run.label_smoothing != 0.0),
                 ("--focal", self.run.focal != 0.0),
@@ -250,6 +252,7 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::BatchSize => "--batch-size",
         Setting::BatchTokens => "--batch-tokens",
         Setting::MicroBatch => "--micro-batch",
+        Setting::Shards => "--shards",
         Setting::Warmup => "--warmup",
         Setting::WeightDecay => "--weight-decay",
         Setting::MaxGradNorm => "--clip",

@@ -29,6 +29,7 @@ mod reproduce;
 #[cfg(unix)]
 mod resume;
 mod seeds;
+mod shards;
 mod span;
 mod tag;
 mod terminal;

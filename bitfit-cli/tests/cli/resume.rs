@@ -51,6 +51,7 @@ fn a_run_that_was_stopped_goes_on_with_its_own_flags_from_any_directory() {
         ("finetune --resume out --lr 2e-2", "begun with another setting: learning rate is 0.001 there and 0.02 here"),
         ("finetune --resume out --epochs 41", "begun with another setting: epochs is 40 there and 41 here"),
         ("finetune --resume out --eval train.tsv", "begun with another setting: evaluation set is "),
+        ("finetune --resume out --shards 4", "another setting: number of logical shards is nothing there and 4 here"),
         ("finetune --resume out --method full", "begun with another setting: "),
         ("finetune --resume out --precision int8", "begun with another setting: "),
         ("finetune --resume out --overwrite", "--overwrite contradicts --resume"),

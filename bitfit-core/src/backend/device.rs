@@ -38,6 +38,12 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
     fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
     }
+    /// Runs two functions, such as passes over two parts of a batch: at once where that is faster, one after the other
+    /// elsewhere. Results do not depend on it.
+    fn join<A: Send, B: Send>(&self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+        let a = a();
+        (a, b())
+    }
     /// Whether [`Device::allocate`] takes no longer than a few instructions once memory was freed, so that a workspace
     /// need not keep buffers.
     fn reuses_memory(&self) -> bool {

@@ -67,6 +67,11 @@ impl Device for Cpu {
         rayon::scope(|_| work())
     }
 
+    /// Threads that wait for a part of an op run ops of the other function meanwhile.
+    fn join<A: Send, B: Send>(&self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+        rayon::join(a, b)
+    }
+
     fn allocate(&self, len: usize) -> Result<Buffer> {
         Buffer::zeros(len).ok_or_else(|| Error::Device {
             device: self.name(),

@@ -4,7 +4,7 @@
 //! trainer with its own tensors gathers the trainable values and scatters them back after the step (see
 //! `examples/optimizer_only.rs`). [`ArenaOptimizer`] (AdamW) and [`ArenaSgd`] step an [`Arena`](crate::Arena) in place,
 //! with [`Group`]s of entries that have a rate and a weight decay of their own; a trainer that takes either takes an
-//! [`Optimizer`].
+//! [`Optimizer`]. A trainer in several processes exchanges gradients through a [`Collective`].
 //!
 //! ```
 //! use bitfit_core::optim::{AdamW, LearningRate, Schedule, SparseAdamW, clip_grad_norm};
@@ -25,6 +25,7 @@ mod adamw;
 #[cfg(feature = "engine")]
 mod arena;
 mod clip;
+mod collective;
 #[cfg(feature = "engine")]
 mod group;
 #[cfg(feature = "engine")]
@@ -36,6 +37,7 @@ mod sgd;
 pub use crate::ops::adamw::AdamW;
 pub use adamw::SparseAdamW;
 pub use clip::{clip_grad_norm, global_norm};
+pub use collective::{Alone, Collective, ThreadRank, check_lengths};
 pub use schedule::{LearningRate, Schedule};
 
 #[cfg(feature = "engine")]

@@ -1,7 +1,10 @@
-//! A batch in parts has the loss and the gradient of the batch in one pass, within rounding: every kind of task and
-//! read-out, with and without dropout.
+//! A batch in parts or in logical shards has the loss and the gradient of the batch in one pass, within rounding, and
+//! in shards the same bits for any number of ranks: every kind of task and read-out, with and without dropout.
+
+use std::thread;
 
 use bitfit_core::Cpu;
+use bitfit_core::optim::{Alone, Collective, ThreadRank};
 use ndarray::Array2;
 
 use super::*;
@@ -12,6 +15,8 @@ use crate::heads::{Masking, MaskingOptions, PairEncoding, Pooling, SpanSettings,
 use crate::methods::Method;
 use crate::model::{InitialValues, ModelOptions};
 use crate::tokenize::{Encoding, MaskVocabulary, ReadToken, Window};
+use crate::train::TrainOptions;
+use crate::train::shards::Shards;
 use crate::train::tests::two_classes;
 
 /// The number of texts of the batch.
@@ -168,6 +173,59 @@ fn computed(model: &Model<Cpu>, case: &Case, micro_batch: Option<usize>) -> (f32
     (loss.read().unwrap(), gradient.read(model.base().device()).unwrap(), loss.tokens)
 }
 
+/// The same in shards, as each of `size` ranks has it.
+fn in_shards(model: &Model<Cpu>, case: &Case, count: usize, size: usize) -> Vec<(f32, Vec<f32>, usize)> {
+    let rows: Vec<usize> = (0..ROWS).rev().collect();
+    let (seed, weighting) = (Seed { run: 3, step: 5 }, case.weighting.as_ref());
+    let pass = BatchPass { examples: &case.examples, rows: &rows, epoch: 2, seed, weighting, micro_batch: None };
+    let computed = |ranks: Arc<dyn Collective>| {
+        let options = TrainOptions { shards: Some(count), ..TrainOptions::default() };
+        let shards = Shards::new(&options, Arc::clone(&ranks)).unwrap();
+        let mut cache = FrozenPrefixCache::new(model, ROWS, if case.examples.are_drawn() { 0 } else { 1 << 20 });
+        let stops = ranks.rank() == 1;
+        // The second time with gradients that the first has left.
+        (0..2).fold((0.0, Vec::new(), 0), |_, _| {
+            let mut gradient = model.arena().gradient().unwrap();
+            let loss = shards.add_gradient(pass, model, cache.as_mut(), stops, &mut gradient).unwrap();
+            assert_eq!(loss.stops, size > 1, "one rank is to stop");
+            (loss.read().unwrap(), gradient.read(model.base().device()).unwrap(), loss.tokens)
+        })
+    };
+    if size == 1 {
+        return vec![computed(Arc::new(Alone))];
+    }
+    thread::scope(|scope| {
+        let start = |rank| scope.spawn(|| computed(Arc::new(rank)));
+        let threads: Vec<_> = ThreadRank::group(size).into_iter().map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// The bits of a loss and a gradient.
+fn bits((loss, gradient, tokens): &(f32, Vec<f32>, usize)) -> (u32, Vec<u32>, usize) {
+    (loss.to_bits(), gradient.iter().map(|value| value.to_bits()).collect(), *tokens)
+}
+
+fn assert_equal_in_shards(model: &Model<Cpu>, case: &Case, what: &str) {
+    let (loss, gradient, tokens) = computed(model, case, None);
+    let scale = gradient.iter().fold(0.0_f64, |max, &value| max.max(f64::from(value).abs()));
+    for (count, sizes) in [(1, &[][..]), (4, &[4]), (7, &[3]), (16, &[2, 4])] {
+        let alone = in_shards(model, case, count, 1).swap_remove(0);
+        assert_eq!(alone.2, tokens);
+        let error = f64::from((alone.0 - loss).abs() / loss.abs());
+        assert!(error <= ROUNDING, "{what}, {count} shards: a loss of {} instead of {loss}", alone.0);
+        for (i, (found, expected)) in alone.1.iter().zip(&gradient).enumerate() {
+            let error = f64::from((found - expected).abs()) / scale;
+            assert!(error <= ROUNDING, "{what}, {count} shards: element {i} is {found} instead of {expected}");
+        }
+        for &size in sizes {
+            for (rank, found) in in_shards(model, case, count, size).iter().enumerate() {
+                assert_eq!(bits(found), bits(&alone), "{what}, {count} shards, rank {rank} of {size}");
+            }
+        }
+    }
+}
+
 fn assert_equal_in_parts(model: &Model<Cpu>, case: &Case, what: &str) {
     let (loss, gradient, tokens) = computed(model, case, None);
     let scale = gradient.iter().fold(0.0_f64, |max, &value| max.max(f64::from(value).abs()));
@@ -188,12 +246,14 @@ fn assert_equal_in_parts(model: &Model<Cpu>, case: &Case, what: &str) {
 }
 
 #[test]
-fn a_batch_in_parts_has_the_loss_and_the_gradient_of_the_whole() {
+fn a_batch_in_parts_and_shards_has_the_loss_and_the_gradient_of_the_whole() {
     for case in cases() {
         for dropout in [0.0, 0.3] {
             for method in ["bitfit", "full"] {
                 let model = model(&case, method.parse().unwrap(), dropout);
-                assert_equal_in_parts(&model, &case, &format!("{}, dropout {dropout}, {method}", case.name));
+                let what = format!("{}, dropout {dropout}, {method}", case.name);
+                assert_equal_in_parts(&model, &case, &what);
+                assert_equal_in_shards(&model, &case, &what);
             }
         }
     }
@@ -207,6 +267,7 @@ fn frozen_stages_make_no_difference() {
             let model = model(&case, method.parse().unwrap(), 0.3);
             assert!(model.frozen_stages() > 0, "{method}");
             assert_equal_in_parts(&model, &case, &format!("{}, {method}", case.name));
+            assert_equal_in_shards(&model, &case, &format!("{}, {method}", case.name));
         }
     }
 }
