@@ -129,6 +129,12 @@ pub enum Setting {
     /// [`FinetuneOptions::save_every`](crate::run::FinetuneOptions::save_every).
     #[strum(serialize = "the interval between two states")]
     SaveEvery,
+    /// The part of a grid's runs that a process makes: [`Shard`](crate::run::Shard).
+    #[strum(serialize = "the shard")]
+    Shard,
+    /// The time between two signs of life of a process of a sweep.
+    #[strum(serialize = "the heartbeat")]
+    Heartbeat,
     /// The kinds of bias that train.
     #[strum(serialize = "the kind of bias")]
     Biases,
