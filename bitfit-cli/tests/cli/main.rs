@@ -30,5 +30,7 @@ mod reproduce;
 mod resume;
 mod seeds;
 mod span;
+#[cfg(unix)]
+mod sweep;
 mod tag;
 mod terminal;

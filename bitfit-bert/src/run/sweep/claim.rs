@@ -88,7 +88,7 @@ impl Claim {
         Ok(())
     }
 
-    /// Removes the claims on a run that has its record, or is left to the next process that claims it; the highest last.
+    /// Removes the claims on a run that has its record or is left to the next process that claims it, the highest last.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -13,10 +13,10 @@
 //! record or was stopped: the numbers of a run that is taken over only grow, and a process that acts on what it saw a
 //! while ago creates a number that exists already, and fails.
 //!
-//! **Who is dead.** A worker whose file is gone; on the same machine and mount one whose file can be locked, because the
-//! lock dies with its process; anywhere else one whose file was of the same length in [`silence::LOOKS`] looks after the
-//! first, each at least a heartbeat after the one before by the clock of the process that looks. No time of another
-//! machine is read, and a file system that hangs for a while delays one look.
+//! **Who is dead.** A worker whose file is gone; on the same machine and mount one whose file can be locked, because
+//! the lock dies with its process; anywhere else one whose file was of the same length in [`silence::LOOKS`] looks
+//! after the first, each at least a heartbeat after the one before by the clock of the process that looks. No time of
+//! another machine is read, and a file system that hangs for a while delays one look.
 //!
 //! **Who comes back.** A worker that was taken for dead, such as one that was suspended, finds a higher claim before it
 //! writes a state or a task file, and lets the run go. Before a result is recorded its worker claims the run once more,

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The runs whose place among all, divided by the number of shards, leaves one remainder: with the seeds as the innermost
-/// loop of a grid, each shard has some of every method.
+/// The runs whose place among all, divided by the number of shards, leaves one remainder: with the seeds as the
+/// innermost loop of a grid, each shard has some of every method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// Which of the shards it is, from 1.

@@ -1,5 +1,5 @@
-//! A process at work: its file in the directory of the sweep, which is locked where the file system has locks, and grows
-//! by a byte with each heartbeat.
+//! A process at work: its file in the directory of the sweep, which is locked where the file system has locks, and
+//! grows by a byte with each heartbeat.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
