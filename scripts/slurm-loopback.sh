@@ -17,7 +17,7 @@ export PATH=$PATH:/usr/sbin
 work=$(mktemp -d)
 processes=()
 finish() {
-    scancel --me --quiet 2>/dev/null || true
+    scancel --quiet --user="$(id -un)" 2>/dev/null || true
     for ((i = ${#processes[@]} - 1; i >= 0; i--)); do kill "${processes[i]}" 2>/dev/null || true; done
     wait 2>/dev/null || true
     rm -rf "$work"

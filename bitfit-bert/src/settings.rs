@@ -132,7 +132,7 @@ pub enum Setting {
     /// The part of a grid's runs that a process makes: [`Shard`](crate::run::Shard).
     #[strum(serialize = "the shard")]
     Shard,
-    /// The time between two signs of life of a process of a sweep.
+    /// [`SweepOptions::heartbeat`](crate::run::SweepOptions::heartbeat).
     #[strum(serialize = "the heartbeat")]
     Heartbeat,
     /// The kinds of bias that train.

@@ -59,7 +59,7 @@ pub struct SweepOptions {
     pub shard: Shard,
     /// Whether it waits for runs that other processes make, to take over those of a process that dies.
     pub wait: bool,
-    /// The time between two signs of life.
+    /// The time between two heartbeats.
     pub heartbeat: Duration,
     /// The name of its job, for people.
     pub job: Option<String>,
@@ -125,7 +125,16 @@ impl Sweep {
             if !is_worker(&entry.file_name()) || path == self.worker.path() {
                 continue;
             }
-            let Some(other) = About::read(&path) else { continue };
+            let Some(other) = About::read(&path) else {
+                // What is not complete is of a process that comes now, and that will find this one.
+                if fs::read(&path).is_ok_and(|content| content.ends_with(b"\n")) {
+                    let path = path.display();
+                    let reason =
+                        format!("another version of bitfit works in it; if that process is gone, remove {path}");
+                    return Err(Error::Output { path: self.out.clone(), reason, settings: &[] });
+                }
+                continue;
+            };
             if other.is_dead_here(&path, &self.about.machine) == Some(true) {
                 worker::bury(&path);
                 continue;

@@ -173,6 +173,11 @@ fn a_process_with_another_grid_is_refused_while_one_may_be_alive() {
     };
     refused("a");
     refused("b");
+    let other = one.worker.path().with_file_name("worker-0123456789ab.json");
+    fs::write(&other, "{\"version\":2}\n").unwrap();
+    let message = Sweep::join_as(out, about("a", "3"), now).unwrap_err().to_string();
+    assert!(message.contains("another version of bitfit works in it; if that process is gone, remove "), "{message}");
+    fs::remove_file(other).unwrap();
     assert_eq!(names(out).len(), 1, "those that were refused have left");
     kill(one);
     Sweep::join_as(out, about("a", "5"), now).unwrap();
