@@ -73,7 +73,7 @@ for _ in $(seq 300); do [ "$(sinfo -h -o %T 2>/dev/null)" = idle ] && break; sle
 sinfo --version
 
 sweep=(--model "$model" --train "$root/data/support-desk/train.tsv" --eval "$root/data/support-desk/test.tsv"
-    --methods probe,bitfit,frozen --seeds 0-3 --epochs 3 --limit 200 --checkpoint-every 1)
+    --methods probe,bitfit,frozen --seeds 0-3 --epochs 2 --limit 96 --checkpoint-every 1)
 cd "$work"
 echo 'one process ...'
 bitfit-cli compare "${sweep[@]}" --out alone --threads 1 -q > alone.json
