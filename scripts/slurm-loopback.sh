@@ -18,6 +18,8 @@ work=$(mktemp -d)
 processes=()
 finish() {
     scancel --quiet --user="$(id -un)" 2>/dev/null || true
+    # A step that outlives its controller would wait for it.
+    for _ in $(seq 100); do [ -z "$(squeue -h 2>/dev/null)" ] && break; sleep 0.1; done
     for ((i = ${#processes[@]} - 1; i >= 0; i--)); do kill "${processes[i]}" 2>/dev/null || true; done
     wait 2>/dev/null || true
     rm -rf "$work"

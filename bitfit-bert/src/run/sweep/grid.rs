@@ -13,7 +13,7 @@ use crate::train::StopReason;
 use super::{Claim, Sweep, SweepOptions, look_anew};
 
 /// The time between two looks at the runs of others.
-const POLL: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(250);
 /// The time between two looks at the events, and between two tries to write the table.
 const TICK: Duration = Duration::from_millis(50);
 /// How often another process that writes the table is waited for.
