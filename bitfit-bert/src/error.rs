@@ -120,6 +120,15 @@ pub enum Error {
         /// What is wrong with it, or which setting differs.
         reason: String,
     },
+    /// A run of a sweep that this process had claimed and that another one has taken over.
+    #[error(
+        "{}: another process has taken this run over, because its heartbeat here stood still for too long",
+        OneLine(.path.display())
+    )]
+    TakenOver {
+        /// The directory of the run.
+        path: PathBuf,
+    },
     /// The saved state of a run, which cannot be written, read or used.
     #[error("{}: {}", OneLine(.path.display()), OneLine(.reason))]
     StateFile {

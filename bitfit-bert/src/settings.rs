@@ -132,6 +132,12 @@ pub enum Setting {
     /// [`FinetuneOptions::save_every`](crate::run::FinetuneOptions::save_every).
     #[strum(serialize = "the interval between two states")]
     SaveEvery,
+    /// The part of a grid's runs that a process makes: [`Shard`](crate::run::Shard).
+    #[strum(serialize = "the shard")]
+    Shard,
+    /// [`SweepOptions::heartbeat`](crate::run::SweepOptions::heartbeat).
+    #[strum(serialize = "the heartbeat")]
+    Heartbeat,
     /// The kinds of bias that train.
     #[strum(serialize = "the kind of bias")]
     Biases,

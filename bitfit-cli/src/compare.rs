@@ -7,15 +7,15 @@ use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
-    COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, Comparison, FinishedComparison, MeanScore,
-    PeakMemory, PlanNote,
+    COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, Comparison,
+    FinishedComparison, MeanScore, PeakMemory, PlanNote,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
 use serde_json::{Map, Value, json};
 
 use crate::STOPPED;
-use crate::args::{CompareArgs, name_of};
+use crate::args::{CompareArgs, Part, name_of};
 use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
@@ -37,6 +37,7 @@ impl Job for Comparing<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
         let (options, choices) = (args.options()?, args.choices()?);
+        let part = args.sweep.part(|name| std::env::var(name).ok())?;
         last_resort::check_stdout()?;
         args.data.check_files(None, &args.directories())?;
         let out = OutputDirectory::check(&args.directories())?;
@@ -46,16 +47,18 @@ impl Job for Comparing<'_> {
         let (done, of) = comparison.done();
         if !quiet {
             say_plan(args, &comparison);
+            part.line(of).iter().for_each(|line| report::say(format_args!("{line}")));
             if done > 0 {
                 report::say(format_args!("{done} of {of} runs are on disk, and are not made again"));
             }
         }
         let interrupt = Interrupt::install(quiet, out.clone())?;
         let mut progress = Progress::new(comparison.plan(), args.run.log_every, quiet, interrupt)?;
-        let finished = comparison.run(&mut progress, PeakMemory { reset: memory::reset_peak, read: memory::peak });
+        let memory = PeakMemory { reset: memory::reset_peak, read: memory::peak };
+        let finished = comparison.run(&part.options, &mut progress, memory);
         progress.finish();
         out.remove_if_new_and_empty();
-        conclude(args, &finished?, done)
+        conclude(args, &part, &finished?, done)
     }
 }
 
@@ -72,14 +75,18 @@ fn say_plan<D: Backend>(args: &CompareArgs, comparison: &Comparison<D>) {
 }
 
 /// Reports the result. `skipped` runs were on disk already.
-fn conclude(args: &CompareArgs, finished: &FinishedComparison, skipped: usize) -> Result<ExitCode> {
+fn conclude(args: &CompareArgs, part: &Part, finished: &FinishedComparison, skipped: usize) -> Result<ExitCode> {
     let runs: usize = finished.methods.iter().map(|method| method.runs.len()).sum();
     let file = |name: &str| args.out.join(name).display().to_string();
-    let files = [COMPARISON_MARKDOWN, COMPARISON_CSV, COMPARISON_CHART].map(file);
+    let files = [COMPARISON_MARKDOWN, COMPARISON_CSV, COMPARISON_CHART, COMPARISON_COSTS].map(file);
+    let is_written = runs > 0 && (finished.remaining == 0 || finished.stop == StopReason::Stopped);
     let end = report::end(&finished.stop);
-    if !args.run.machine.quiet {
+    if !args.run.machine.quiet && !is_written && finished.stop != StopReason::Stopped {
+        report::say(format_args!("{end}: {}", report::remaining(finished.remaining, runs + finished.remaining)));
+    } else if !args.run.machine.quiet {
         finished.table().lines().iter().for_each(|line| report::say(format_args!("{line}")));
         finished.remarks().iter().for_each(|remark| report::say(format_args!("{remark}")));
+        report::say(format_args!("{}", finished.remark_on_costs()));
         match runs {
             0 => report::say(format_args!("{end} before the end of a run: nothing was written")),
             _ => report::say(format_args!("{end}: {}", files.join(", "))),
@@ -94,7 +101,9 @@ fn conclude(args: &CompareArgs, finished: &FinishedComparison, skipped: usize) -
         "methods": methods,
         "runs": runs,
         "skipped": skipped,
-        "files": if runs > 0 { json!(files) } else { json!([]) },
+        "remaining": finished.remaining,
+        "shard": part.options.shard.to_string(),
+        "files": if is_written { json!(files) } else { json!([]) },
         "device": args.run.machine.device.to_string(),
         "precision": name_of(args.run.machine.precision()),
         "end": end,

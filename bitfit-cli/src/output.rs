@@ -4,14 +4,15 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::TaskFile;
 use bitfit_bert::artefacts::{CARD_FILE, ModelCard};
 use bitfit_bert::files::AtomicFile;
 use bitfit_bert::run::{
-    COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, EARLIER_STATE_FILE, METRICS_LOG, RUN_RECORD, STATE_FILE,
-    TASK_FILE,
+    COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, EARLIER_STATE_FILE, METRICS_LOG,
+    RUN_RECORD, STATE_FILE, SWEEP_DIR, TASK_FILE,
 };
 
 use crate::last_resort;
@@ -22,7 +23,7 @@ pub const OUT_OF_FOLD: &str = "out_of_fold.jsonl";
 pub const SUSPECTS: &str = "suspects.tsv";
 
 /// The files that a run or a comparison writes into its directory.
-pub const FILES: [&str; 10] = [
+pub const FILES: [&str; 11] = [
     TASK_FILE,
     METRICS_LOG,
     STATE_FILE,
@@ -30,6 +31,7 @@ pub const FILES: [&str; 10] = [
     RUN_RECORD,
     COMPARISON_MARKDOWN,
     COMPARISON_CSV,
+    COMPARISON_COSTS,
     COMPARISON_CHART,
     OUT_OF_FOLD,
     SUSPECTS,
@@ -40,6 +42,8 @@ pub const FILES: [&str; 10] = [
 pub struct OutputDirectory {
     /// For each, the innermost first, the directories that do not exist yet, the innermost first.
     missing: Vec<Vec<PathBuf>>,
+    /// The directory that is there while processes of a sweep are at work.
+    sweep: Option<PathBuf>,
 }
 
 impl OutputDirectory {
@@ -57,14 +61,18 @@ impl OutputDirectory {
         }
         let missing = directories.iter().rev().map(|directory| missing(directory));
         let missing = missing.collect::<Result<_>>()?;
+        let sweep = directories.first().map(|out| out.join(SWEEP_DIR));
         if let Some(out) = directories.first() {
             further.iter().try_for_each(|name| check_file(out, name))?;
         }
-        Ok(Self { missing })
+        Ok(Self { missing, sweep })
     }
 
-    /// Removes the directories that the run created, if they are empty.
+    /// Removes the directories that the run created, if they are empty and no other process is at work in them.
     pub fn remove_if_new_and_empty(&self) {
+        if self.sweep.as_ref().is_some_and(|sweep| sweep.exists()) {
+            return;
+        }
         for missing in &self.missing {
             // A directory that is not empty is not removed, and neither is what is above it.
             let mut named = missing.iter().filter(|path| path.file_name().is_some());
@@ -98,7 +106,9 @@ fn missing(directory: &Path) -> Result<Vec<PathBuf>> {
         FILES.iter().try_for_each(|name| check_file(directory, name))?;
     }
     // Permissions are not reliable on every file system and for every user, so this creates a file.
-    let probe = existing.join(format!(".bitfit-{}", std::process::id()));
+    // Processes on other machines may have the same number.
+    let time = UNIX_EPOCH.elapsed().map_or(0, |time| time.subsec_nanos());
+    let probe = existing.join(format!(".bitfit-{}-{time}", std::process::id()));
     File::create_new(&probe).map_err(refuse)?;
     fs::remove_file(&probe).map_err(refuse)?;
     Ok(missing)

@@ -81,6 +81,15 @@ impl Progress {
         Ok(Self { view, steps: 0, epochs: 0, interrupt })
     }
 
+    /// Shows a line.
+    fn line(&self, line: &str) {
+        match &self.view {
+            View::Quiet => {}
+            View::Lines { .. } => report::say(format_args!("{line}")),
+            View::Bar { bar, .. } => bar.println(line),
+        }
+    }
+
     /// Clears the bar.
     pub fn finish(&self) {
         if let View::Bar { bar, .. } = &self.view {
@@ -169,6 +178,19 @@ impl Events for Progress {
 }
 
 impl RunEvents for Progress {
+    fn waiting(&mut self, runs: usize) {
+        let runs = if runs == 1 {
+            "a run that another process makes".into()
+        } else {
+            format!("{runs} runs of other processes")
+        };
+        self.line(&format!("waiting for {runs}"));
+    }
+
+    fn taken_over(&mut self, error: &bitfit_bert::Error) {
+        self.line(&error.to_string());
+    }
+
     fn begin(&mut self, run: &RunNumber<'_>, plan: &Plan) {
         (self.steps, self.epochs) = (plan.steps, plan.training.epochs);
         let method = run.method.map_or_else(String::new, |method| format!("{method}, "));

@@ -317,6 +317,12 @@ pub fn end(stop: &StopReason) -> &'static str {
     }
 }
 
+/// What other processes of a sweep are still to make.
+pub fn remaining(remaining: usize, of: usize) -> String {
+    let verb = if remaining == 1 { "is" } else { "are" };
+    format!("{remaining} of {of} runs {verb} left to other processes, the last of which writes the table")
+}
+
 /// A value of each mean, by metric.
 pub fn of_means(means: &[MeanScore], value: fn(&MeanScore) -> Option<f64>) -> Value {
     Value::Object(means.iter().map(|mean| (mean.metric.name().to_owned(), value(mean).into())).collect())

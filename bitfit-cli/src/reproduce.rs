@@ -13,7 +13,7 @@ use bitfit_core::Backend;
 use serde_json::{Value, json};
 
 use crate::STOPPED;
-use crate::args::{ReproduceArgs, name_of};
+use crate::args::{Part, ReproduceArgs, name_of};
 use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
@@ -35,6 +35,7 @@ impl Job for Reproducing<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
         let options = args.options()?;
+        let part = args.sweep.part(|name| std::env::var(name).ok())?;
         last_resort::check_stdout()?;
         if !args.data.is_dir() {
             bail!("--data {}: it is not a directory", args.data.display());
@@ -44,7 +45,7 @@ impl Job for Reproducing<'_> {
         let reproduction = Reproduction::prepare(&base, args.table, &options)?;
         let plan = reproduction.plan();
         if !quiet {
-            lines(args, &reproduction, &plan).iter().for_each(|line| report::say(format_args!("{line}")));
+            lines(args, &part, &reproduction, &plan).iter().for_each(|line| report::say(format_args!("{line}")));
         }
         if args.plan {
             report::print(&planned(args, &reproduction, &plan))?;
@@ -55,11 +56,12 @@ impl Job for Reproducing<'_> {
         let mut progress = Progress::of_runs(args.log_every, quiet, interrupt)?;
         let (tasks, left_out) = (owned(&reproduction.tasks()), reproduction.left_out().to_vec());
         let methods = methods(&reproduction);
-        let finished = reproduction.run(&mut progress, PeakMemory { reset: memory::reset_peak, read: memory::peak });
+        let memory = PeakMemory { reset: memory::reset_peak, read: memory::peak };
+        let finished = reproduction.run(&part.options, &mut progress, memory);
         progress.finish();
         out.remove_if_new_and_empty();
         let finished = finished?;
-        conclude(args, &finished)?;
+        conclude(args, &finished, plan.runs.len())?;
         report::print(&json!({
             "command": "reproduce",
             "table": args.table.name(),
@@ -71,7 +73,9 @@ impl Job for Reproducing<'_> {
             "runs": plan.runs.len(),
             "made": finished.made,
             "skipped": plan.count(RunState::Done),
-            "files": if finished.made > 0 { json!(files(args)) } else { json!([]) },
+            "remaining": finished.remaining,
+            "shard": part.options.shard.to_string(),
+            "files": if is_written(&finished) { json!(files(args)) } else { json!([]) },
             "device": args.machine.device.to_string(),
             "precision": name_of(args.machine.precision()),
             "end": report::end(&finished.stop),
@@ -90,7 +94,12 @@ fn files(args: &ReproduceArgs) -> Vec<String> {
 }
 
 /// What is going to run, for people; with --plan each run.
-fn lines<D: Backend>(args: &ReproduceArgs, reproduction: &Reproduction<D>, plan: &GridPlan) -> Vec<String> {
+fn lines<D: Backend>(
+    args: &ReproduceArgs,
+    part: &Part,
+    reproduction: &Reproduction<D>,
+    plan: &GridPlan,
+) -> Vec<String> {
     let rates = |rates: &[f32]| rates.iter().map(|rate| format!("{rate:e}")).collect::<Vec<_>>().join(", ");
     let methods = reproduction.methods().into_iter().map(|(name, of)| format!("{name} at {}", rates(of)));
     let length = match reproduction.length() {
@@ -112,6 +121,7 @@ fn lines<D: Backend>(args: &ReproduceArgs, reproduction: &Reproduction<D>, plan:
         list(&args.seeds.0),
         counts.join(", ")
     ));
+    lines.extend(part.line(plan.runs.len()));
     lines.extend(estimate(plan).map(|estimate| format!("estimate  {estimate}")));
     if args.plan {
         lines.extend(run_table(plan).lines());
@@ -201,12 +211,21 @@ fn left_out_report(left_out: &[LeftOut]) -> Value {
     left_out.iter().map(|LeftOut { name, reason }| json!({"name": name, "reason": reason})).collect::<Vec<_>>().into()
 }
 
+/// Whether there is a table.
+fn is_written(finished: &FinishedReproduction) -> bool {
+    finished.made > 0 && (finished.remaining == 0 || finished.stop == StopReason::Stopped)
+}
+
 /// Shows the table.
-fn conclude(args: &ReproduceArgs, finished: &FinishedReproduction) -> Result<()> {
+fn conclude(args: &ReproduceArgs, finished: &FinishedReproduction, runs: usize) -> Result<()> {
     if args.machine.quiet {
         return Ok(());
     }
     let end = report::end(&finished.stop);
+    if !is_written(finished) && finished.stop != StopReason::Stopped {
+        report::say(format_args!("{end}: {}", report::remaining(finished.remaining, runs)));
+        return Ok(());
+    }
     let TableReport { tables, remarks, .. } = &finished.report;
     for table in tables {
         table.lines().iter().for_each(|line| report::say(format_args!("{line}")));

@@ -16,12 +16,12 @@ use super::comparison_report::{ComparedMethod, FinishedComparison};
 use super::finetune::{Finetune, HandedOn, check_options};
 use super::method_choice::MethodChoice;
 use super::options::{EarlierRun, FinetuneOptions};
-use super::output_dir::OutputDir;
 use super::plan::Plan;
 use super::probe::ProbeUse;
 use super::run_record::{Origin, RunRecord, RunResult, origin_of_data, origin_of_options};
 use super::seeds::{RunEvents, RunNumber, check_seeds, seed_directory};
 use super::state_file::can_resume;
+use super::sweep::{Claim, GridRuns, SweepOptions, Worked, merged, work_through};
 use super::task_data::TaskData;
 
 /// How the peak of the process's memory is measured.
@@ -123,59 +123,122 @@ impl<D: Backend> Comparison<D> {
         (done, self.methods.len() * self.seeds.len())
     }
 
-    /// Makes the runs that are not on disk, method by method, each into its own directory, which gets its record when
-    /// the run has come to its end; and writes the table of all and a chart into the output directory.
+    /// Makes the runs that are not on disk and that no other process makes, each into its own directory, which gets its
+    /// record when the run has come to its end; and writes the table of all, their costs and a chart into the output
+    /// directory once it sees the results of all.
     ///
-    /// A run that diverges is part of the result. One that is stopped is the last, and is made again by the next call.
+    /// A run that diverges is part of the result. One that is stopped is the last, and goes on in the next call; the
+    /// files are then of what is made.
     ///
     /// # Errors
-    /// As [`Finetune::run`].
-    pub fn run(self, events: &mut dyn RunEvents, memory: PeakMemory) -> Result<FinishedComparison> {
-        let Self { base, data, out, mut methods, seeds, .. } = self;
-        let _claimed = OutputDir::claim(&out, EarlierRun::Resume)?;
-        let mut handed_on = HandedOn::default();
-        let (of, mut number, mut stop) = (methods.len() * seeds.len(), 0, StopReason::Finished);
-        'methods: for method in &mut methods {
-            // Neither outputs of frozen stages nor buffers of an earlier method count as memory of this one.
-            handed_on.caches = PrefixCaches::default();
-            base.workspace().clear();
-            for (place, &seed) in seeds.iter().enumerate() {
-                number += 1;
-                if method.done[place].is_some() {
-                    continue;
-                }
-                let mut options = method.options.clone();
-                options.training.seed = seed;
-                options.out = method.directory(seed);
-                // What is there without a record is of a run that did not come to its end.
-                options.earlier = if can_resume(&options.out) { EarlierRun::Resume } else { EarlierRun::Replace };
-                let peak_is_of_run = (memory.reset)();
-                let run = Finetune::over(&base, &data, options)?;
-                let plan = run.plan().clone();
-                events.begin(&RunNumber { method: Some(&method.choice.name), seed, number, of }, &plan);
-                let finished = run.run_with(&mut handed_on, &mut *events)?;
-                if finished.report.stop == StopReason::Stopped {
-                    stop = StopReason::Stopped;
-                    break 'methods;
-                }
-                let peak = ((memory.read)(), peak_is_of_run);
-                let result = RunResult::of(seed, &plan, &finished, peak);
-                let directory = method.directory(seed);
-                // A run that diverges before the end of an epoch may have written nothing.
-                std::fs::create_dir_all(&directory).map_err(Error::io(&directory))?;
-                RunRecord::new(method.origin_of(seed), None, result.clone()).write(&directory)?;
-                method.done[place] = Some(result);
-            }
-        }
-        let metrics = data.spec.metrics.clone();
-        let compared = methods.into_iter().map(|method| ComparedMethod {
-            name: method.choice.name,
+    /// As [`Finetune::run`]; [`Error::Output`] where another process works in the output directory with another grid.
+    pub fn run(
+        self,
+        sweep: &SweepOptions,
+        events: &mut dyn RunEvents,
+        memory: PeakMemory,
+    ) -> Result<FinishedComparison> {
+        let (origin, out) = (self.origin(), self.out.clone());
+        let mut making = Making { comparison: self, memory, handed_on: (0, HandedOn::default()) };
+        let Worked { stop, remaining } = work_through(&mut making, &out, origin, sweep, events)?;
+        Ok(making.comparison.finished(stop, remaining))
+    }
+
+    /// What the grid is made from.
+    fn origin(&self) -> Origin {
+        let of_method =
+            |method: &Method| -> Vec<Origin> { self.seeds.iter().map(|&seed| method.origin_of(seed)).collect() };
+        let runs: Vec<Origin> = self.methods.iter().flat_map(of_method).collect();
+        let rate = |method: &Method| format!("{} {:e}", method.choice.name, method.options.training.learning_rate);
+        let mut origin = merged(runs.iter());
+        origin.extend([
+            ("command".to_owned(), "compare".to_owned()),
+            ("bitfit's version".into(), env!("CARGO_PKG_VERSION").into()),
+            ("arithmetic".into(), self.base.device().arithmetic()),
+            ("rates of methods".into(), self.methods.iter().map(rate).collect::<Vec<_>>().join(", ")),
+        ]);
+        origin
+    }
+
+    /// What was found.
+    fn finished(&self, stop: StopReason, remaining: usize) -> FinishedComparison {
+        let compared = |method: &Method| ComparedMethod {
+            name: method.choice.name.clone(),
             learning_rate: (method.choice.probe != ProbeUse::Result).then_some(method.options.training.learning_rate),
-            runs: method.done.into_iter().flatten().collect(),
-        });
-        let finished = FinishedComparison { metrics, seeds: seeds.len(), methods: compared.collect(), stop };
-        finished.write(&out)?;
-        Ok(finished)
+            runs: method.done.iter().flatten().cloned().collect(),
+        };
+        let methods = self.methods.iter().map(compared).collect();
+        let (metrics, seeds) = (self.data.spec.metrics.clone(), self.seeds.len());
+        FinishedComparison { metrics, seeds, methods, stop, remaining }
+    }
+
+    /// The places of the method and of the seed of a run: method by method, seed by seed.
+    fn place(&self, run: usize) -> (usize, usize) {
+        (run / self.seeds.len(), run % self.seeds.len())
+    }
+}
+
+/// A comparison whose runs are being made.
+struct Making<D: Backend> {
+    comparison: Comparison<D>,
+    memory: PeakMemory,
+    /// The place of the method that was made last, with what its run handed on.
+    handed_on: (usize, HandedOn),
+}
+
+impl<D: Backend> GridRuns for Making<D> {
+    fn directories(&self) -> Vec<PathBuf> {
+        let Comparison { methods, seeds, .. } = &self.comparison;
+        methods.iter().flat_map(|method| seeds.iter().map(|&seed| method.directory(seed))).collect()
+    }
+
+    fn is_done(&mut self, run: usize) -> Result<bool> {
+        let (method, place) = self.comparison.place(run);
+        let seed = self.comparison.seeds[place];
+        let method = &mut self.comparison.methods[method];
+        if method.done[place].is_none() {
+            method.done[place] = RunRecord::find(&method.directory(seed), &method.origin_of(seed))?;
+        }
+        Ok(method.done[place].is_some())
+    }
+
+    fn make(&mut self, run: usize, claim: &mut Claim, events: &mut dyn RunEvents) -> Result<bool> {
+        let Self { comparison, memory, handed_on } = self;
+        let (method, place) = comparison.place(run);
+        let Comparison { base, data, methods, seeds, .. } = comparison;
+        if handed_on.0 != method {
+            // Neither outputs of frozen stages nor buffers of an earlier method count as memory of this one.
+            handed_on.0 = method;
+            handed_on.1.caches = PrefixCaches::default();
+            base.workspace().clear();
+        }
+        let (of, seed) = (methods.len() * seeds.len(), seeds[place]);
+        let method = &mut methods[method];
+        let mut options = method.options.clone();
+        options.training.seed = seed;
+        options.out = method.directory(seed);
+        // What is there without a record is of a run that did not come to its end.
+        options.earlier = if can_resume(&options.out) { EarlierRun::Resume } else { EarlierRun::Replace };
+        let peak_is_of_run = (memory.reset)();
+        let run_of_seed = Finetune::over(base, data, options)?;
+        let plan = run_of_seed.plan().clone();
+        events.begin(&RunNumber { method: Some(&method.choice.name), seed, number: run + 1, of }, &plan);
+        let finished = run_of_seed.run_under(Some(claim), &mut handed_on.1, events)?;
+        if finished.report.stop == StopReason::Stopped {
+            return Ok(false);
+        }
+        let result = RunResult::of(seed, &plan, &finished, ((memory.read)(), peak_is_of_run));
+        let directory = method.directory(seed);
+        // A run that diverges before the end of an epoch may have written nothing.
+        std::fs::create_dir_all(&directory).map_err(Error::io(&directory))?;
+        claim.renew()?;
+        RunRecord::new(method.origin_of(seed), None, result.clone()).write(&directory)?;
+        method.done[place] = Some(result);
+        Ok(true)
+    }
+
+    fn write(&mut self) -> Result<()> {
+        self.comparison.finished(StopReason::Finished, 0).write(&self.comparison.out)
     }
 }
 

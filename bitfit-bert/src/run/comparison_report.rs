@@ -14,8 +14,11 @@ use super::table::Table;
 
 /// The table as Markdown in the output directory.
 pub const COMPARISON_MARKDOWN: &str = "comparison.md";
-/// The table as CSV, with the numbers as they are.
+/// The table as CSV, with the numbers as they are. Like the other two it is the same bytes however often the runs were
+/// interrupted, and wherever they were made on the same kind of processor.
 pub const COMPARISON_CSV: &str = "comparison.csv";
+/// Time and memory of the runs as CSV.
+pub const COMPARISON_COSTS: &str = "costs.csv";
 /// The chart.
 pub const COMPARISON_CHART: &str = "comparison.svg";
 
@@ -30,6 +33,8 @@ pub struct FinishedComparison {
     pub methods: Vec<ComparedMethod>,
     /// Whether it came to its end: [`StopReason::Finished`] or [`StopReason::Stopped`].
     pub stop: StopReason,
+    /// The number of runs that are not made. While there are any, no file is written unless it was stopped.
+    pub remaining: usize,
 }
 
 /// The runs of a method.
@@ -83,10 +88,21 @@ impl ComparedMethod {
 }
 
 impl FinishedComparison {
-    /// The table for people.
+    /// The table for people, with what the runs cost.
     pub fn table(&self) -> Table {
+        let mut table = self.scores();
+        table.columns.extend(["seconds", "peak memory"].map(str::to_owned));
+        for (row, method) in table.rows.iter_mut().zip(&self.methods) {
+            row.push(or_dash(method.seconds().map(|seconds| format!("{seconds:.1}"))));
+            row.push(or_dash(method.peak_memory_bytes().map(|bytes| format!("{} MiB", grouped(bytes >> 20)))));
+        }
+        table
+    }
+
+    /// The table without what the runs cost, which is another each time.
+    fn scores(&self) -> Table {
         let metrics = self.metrics.iter().map(ToString::to_string);
-        let titles = ["scalars trained", "seconds", "task file", "peak memory"].map(str::to_owned);
+        let titles = ["scalars trained", "task file"].map(str::to_owned);
         let columns = ["method".to_owned()].into_iter().chain(metrics).chain(titles).collect();
         let row = |method: &ComparedMethod| {
             let means = method.means();
@@ -96,9 +112,7 @@ impl FinishedComparison {
             });
             let numbers = [
                 or_dash(method.trainable().map(|trainable| grouped(trainable as u64))),
-                or_dash(method.seconds().map(|seconds| format!("{seconds:.1}"))),
                 or_dash(method.task_bytes().map(grouped)),
-                or_dash(method.peak_memory_bytes().map(|bytes| format!("{} MiB", grouped(bytes >> 20)))),
             ];
             [method.name.clone()].into_iter().chain(scores).chain(numbers).collect()
         };
@@ -109,19 +123,11 @@ impl FinishedComparison {
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = vec![format!(
             "Scores are means over {} of the best epoch by {} on the evaluation set, ± the standard deviation of the \
-             sample; that set chose the epochs, so they are not scores on unseen texts. Seconds are those of a run's \
-             training steps, of a probe those of its fit; the size of a task file is in bytes.",
+             sample; that set chose the epochs, so they are not scores on unseen texts. The size of a task file is in \
+             bytes.",
             seeds(self.seeds),
             self.metrics.first().map_or_else(String::new, ToString::to_string),
         )];
-        let of_process = self.methods.iter().flat_map(|method| &method.runs).any(|run| !run.peak_is_of_run);
-        remarks.push(
-            match of_process {
-                true => "Peak memory is that of the process since its start: this system cannot measure a part of it.",
-                false => "Peak memory is the process's highest resident memory while a run of the method was made.",
-            }
-            .into(),
-        );
         for method in &self.methods {
             let (made, diverged) = (method.runs.len(), method.diverged());
             if made < self.seeds {
@@ -135,11 +141,21 @@ impl FinishedComparison {
         remarks
     }
 
+    /// What the time and the memory of the table are.
+    pub fn remark_on_costs(&self) -> String {
+        let of_process = self.methods.iter().flat_map(|method| &method.runs).any(|run| !run.peak_is_of_run);
+        let memory = match of_process {
+            true => "Peak memory is that of the process since its start: this system cannot measure a part of it.",
+            false => "Peak memory is the process's highest resident memory while a run of the method was made.",
+        };
+        format!("Seconds are the mean of a run's training steps, of a probe that of its fit. {memory}")
+    }
+
     /// The table with the numbers as they are.
     fn numbers(&self) -> Table {
         let metrics = self.metrics.iter().flat_map(|metric| [format!("{metric}_mean"), format!("{metric}_deviation")]);
         let before = ["method", "learning_rate", "runs", "diverged"].map(str::to_owned).into_iter();
-        let after = ["scalars_trained", "seconds", "task_bytes", "peak_memory_bytes"].map(str::to_owned);
+        let after = ["scalars_trained", "task_bytes"].map(str::to_owned);
         let row = |method: &ComparedMethod| {
             let means = method.means();
             let scores = self.metrics.iter().flat_map(|metric| {
@@ -152,15 +168,20 @@ impl FinishedComparison {
                 method.runs.len().to_string(),
                 method.diverged().to_string(),
             ];
-            let after = [
-                or_nothing(method.trainable()),
-                or_nothing(method.seconds()),
-                or_nothing(method.task_bytes()),
-                or_nothing(method.peak_memory_bytes()),
-            ];
+            let after = [or_nothing(method.trainable()), or_nothing(method.task_bytes())];
             before.into_iter().chain(scores).chain(after).collect()
         };
         Table { columns: before.chain(metrics).chain(after).collect(), rows: self.methods.iter().map(row).collect() }
+    }
+
+    /// Time and memory with the numbers as they are.
+    fn costs(&self) -> Table {
+        let columns = ["method", "runs", "seconds", "peak_memory_bytes"].map(str::to_owned).to_vec();
+        let row = |method: &ComparedMethod| {
+            let (runs, seconds) = (method.runs.len().to_string(), or_nothing(method.seconds()));
+            vec![method.name.clone(), runs, seconds, or_nothing(method.peak_memory_bytes())]
+        };
+        Table { columns, rows: self.methods.iter().map(row).collect() }
     }
 
     /// The chart of the first metric.
@@ -185,15 +206,16 @@ impl FinishedComparison {
         Chart { title, rows: self.methods.iter().map(row).collect() }
     }
 
-    /// Writes the table and the chart into a directory; nothing while there is no run.
+    /// Writes the table, the costs and the chart into a directory; nothing while there is no run.
     pub(super) fn write(&self, out: &Path) -> Result<()> {
         if self.methods.iter().all(|method| method.runs.is_empty()) {
             return Ok(());
         }
-        let markdown = format!("{}\n{}\n", self.table().markdown(), self.remarks().join("\n\n"));
+        let markdown = format!("{}\n{}\n", self.scores().markdown(), self.remarks().join("\n\n"));
         for (name, text) in [
             (COMPARISON_MARKDOWN, markdown),
             (COMPARISON_CSV, self.numbers().csv()),
+            (COMPARISON_COSTS, self.costs().csv()),
             (COMPARISON_CHART, self.chart().svg()),
         ] {
             let mut file = AtomicFile::create(&out.join(name))?;
@@ -247,7 +269,7 @@ mod tests {
         let bitfit = ComparedMethod { name: "bitfit:query+output".into(), learning_rate: Some(1e-3), runs };
         let probe = ComparedMethod { name: "probe".into(), learning_rate: None, runs: Vec::new() };
         let (metrics, methods) = (vec![Metric::Accuracy], vec![bitfit, probe]);
-        FinishedComparison { metrics, seeds: 3, methods, stop: StopReason::Stopped }
+        FinishedComparison { metrics, seeds: 3, methods, stop: StopReason::Stopped, remaining: 3 }
     }
 
     #[test]
@@ -255,38 +277,41 @@ mod tests {
         assert_eq!(
             comparison().table().rows,
             [
-                ["bitfit:query+output", "0.6250 ± 0.1768", "31,118", "3.0", "131,408", "302 MiB"],
+                ["bitfit:query+output", "0.6250 ± 0.1768", "31,118", "131,408", "3.0", "302 MiB"],
                 ["probe", "-", "-", "-", "-", "-"],
             ]
         );
         assert_eq!(
             comparison().table().columns,
-            ["method", "accuracy", "scalars trained", "seconds", "task file", "peak memory"]
+            ["method", "accuracy", "scalars trained", "task file", "seconds", "peak memory"]
         );
     }
 
     #[test]
     fn csv_has_the_numbers_as_they_are() {
-        let expected = "method,learning_rate,runs,diverged,accuracy_mean,accuracy_deviation,scalars_trained,seconds,\
-                        task_bytes,peak_memory_bytes\n\
-                        bitfit:query+output,0.001,3,1,0.625,0.1767766952966369,31118,3,131408,316669952\n\
-                        probe,,0,0,,,,,,\n";
+        let expected = "method,learning_rate,runs,diverged,accuracy_mean,accuracy_deviation,scalars_trained,\
+                        task_bytes\n\
+                        bitfit:query+output,0.001,3,1,0.625,0.1767766952966369,31118,131408\n\
+                        probe,,0,0,,,,\n";
         assert_eq!(comparison().numbers().csv(), expected);
+        let expected = "method,runs,seconds,peak_memory_bytes\nbitfit:query+output,3,3,316669952\nprobe,0,,\n";
+        assert_eq!(comparison().costs().csv(), expected);
     }
 
     #[test]
     fn what_is_missing_is_said() {
         let remarks = comparison().remarks();
-        for part in ["bitfit:query+output: of 3 runs 1 diverged", "probe: 0 of 3 seeds are made.", "while a run"] {
+        for part in ["bitfit:query+output: of 3 runs 1 diverged", "probe: 0 of 3 seeds are made."] {
             assert!(remarks.iter().any(|remark| remark.contains(part)), "{part}: {remarks:?}");
         }
         let mut comparison = comparison();
+        assert!(comparison.remark_on_costs().contains("while a run"));
         comparison.methods[0].runs[1].peak_is_of_run = false;
-        assert!(comparison.remarks()[1].contains("since its start"));
+        assert!(comparison.remark_on_costs().contains("since its start"));
     }
 
     #[test]
-    fn three_files_are_written_once_there_is_a_run() {
+    fn the_files_are_written_once_there_is_a_run() {
         let dir = tempfile::tempdir().unwrap();
         let mut none = comparison();
         none.methods.remove(0);

@@ -29,6 +29,7 @@ use super::run_record::{Origin, origin_of_arena, origin_of_run};
 use super::save::{Saving, TaskWriter, WrittenTask};
 use super::state_file::RunState;
 use super::state_saver::StateSaver;
+use super::sweep::Claim;
 use super::task_data::TaskData;
 
 /// The name of the file in the output directory that has what a short run has chosen.
@@ -182,10 +183,25 @@ impl<D: Backend> Finetune<D> {
     /// As [`Finetune::run`], with what an earlier run handed on, and for a later one. The result has the same bits as
     /// without, except as [`PrefixCaches`] says.
     pub(super) fn run_with(self, handed_on: &mut HandedOn, events: &mut dyn Events) -> Result<Finished> {
+        self.run_under(None, handed_on, events)
+    }
+
+    /// As [`Finetune::run_with`], for a run of a sweep.
+    ///
+    /// # Errors
+    /// As [`Finetune::run`]; [`Error::TakenOver`] where another process has taken the run over. Nothing is written
+    /// from then on.
+    pub(super) fn run_under(
+        self,
+        claim: Option<&Claim>,
+        handed_on: &mut HandedOn,
+        events: &mut dyn Events,
+    ) -> Result<Finished> {
         ranks::meet(&*self.ranks, || self.origin_of_rank())?;
         let Self { options, mut model, data, masked_anew, chosen, saved, plan, ranks } = self;
         let writes = ranks.rank() == 0;
-        let _claimed = writes.then(|| OutputDir::claim(&options.out, options.earlier)).transpose()?;
+        let _claimed = writes.then(|| OutputDir::claim_under(claim, &options.out, options.earlier)).transpose()?;
+        let still_held = || claim.map_or(Ok(()), Claim::check);
         let train = masked_anew.as_ref().unwrap_or(&data.train);
         let evaluation = data.eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
         let rows = Batches::new(train.lengths(), &options.training).row_numbers();
@@ -235,6 +251,7 @@ impl<D: Backend> Finetune<D> {
             let best =
                 (!probe.scores.is_empty()).then(|| BestEpoch { epoch: 0, step: 0, scores: probe.scores.clone() });
             let state = State { last: probe.scores.clone(), best, ..State::default() };
+            still_held()?;
             let task = Some(writer.write(&state, &model.arena().read()?)?);
             let report = TrainReport { stop: StopReason::Finished, state };
             return Ok(Finished { probe: Some(probe.clone()), report, task });
@@ -250,8 +267,8 @@ impl<D: Backend> Finetune<D> {
             log = log.with_tensorboard(&options.out);
         }
         let state = StateSaver::new(options.out.clone(), options.save_every, &origin);
-        let state = state.of(options.command.clone(), probe.clone());
-        let mut saving = Saving { writer: &writer, state, inner: &mut log };
+        let state = state.of(options.command.clone(), probe.clone()).under(claim);
+        let mut saving = Saving { writer: &writer, state, claim, inner: &mut log };
         let trainer = Trainer::new(&mut model, train, evaluation, &options.training)?;
         let mut trainer = trainer.with_ranks(Arc::clone(&ranks))?;
         if let Some(saved) = saved {
@@ -260,6 +277,7 @@ impl<D: Backend> Finetune<D> {
         }
         let report = trainer.run_with(&mut handed_on.caches, &mut saving)?;
         let saved = saving.state.finish();
+        still_held()?;
         let written = report.state.steps > 0;
         let task = written.then(|| writer.write(&report.state, &model.arena().read()?)).transpose()?;
         // A run that was stopped may be resumed, and then writes the base at its end.

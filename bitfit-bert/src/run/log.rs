@@ -2,7 +2,7 @@
 //! its own loss, and the mean over the steps since the line before.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -78,12 +78,18 @@ impl<'a> MetricsLog<'a> {
     /// # Errors
     /// [`Error::Io`].
     pub(super) fn resume(path: &Path, every: usize, place: LogPlace, inner: &'a mut dyn Events) -> Result<Self> {
-        let file = File::options().create(true).append(true).open(path).map_err(Error::io(path))?;
-        let whole = std::fs::read(path).map_err(Error::io(path))?;
+        let whole = match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            whole => whole.map_err(Error::io(path))?,
+        };
         let kept = &whole[..whole.len().min(place.bytes as usize)];
         // A power cut may have taken a part of a line.
-        let end = kept.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1) as u64;
-        file.set_len(end).map_err(Error::io(path))?;
+        let end = kept.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        // In a new file: a process that the run was taken over from may have the old one open, and come back.
+        let mut file = AtomicFile::create(path)?;
+        file.write(&kept[..end])?;
+        file.finish()?;
+        let (file, end) = (File::options().append(true).open(path).map_err(Error::io(path))?, end as u64);
         Ok(Self { file: Some(file), place: LogPlace { bytes: end, ..place }, ..Self::new(path, every, inner) })
     }
 

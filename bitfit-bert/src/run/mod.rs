@@ -25,6 +25,7 @@ mod several;
 mod state_file;
 mod state_saver;
 mod statistics;
+mod sweep;
 mod table;
 mod task_data;
 mod tensorboard;
@@ -33,7 +34,7 @@ pub use base_dir::write_base;
 pub use class_weights::{ClassWeights, LossOptions};
 pub use compare::{Comparison, PeakMemory, method_directory};
 pub use comparison_report::{
-    COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, FinishedComparison,
+    COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, FinishedComparison,
 };
 pub use finetune::{Finetune, Finished, MASK_FILE};
 pub use folds::{FinishedFolds, FoldRun, FoldRuns, fold_directory};
@@ -57,5 +58,6 @@ pub use seeds::{FinishedSeeds, RunEvents, RunNumber, SeedRun, SeedRuns, seed_dir
 pub use state_file::{EARLIER_STATE_FILE, RunCommand, STATE_FILE, can_resume, saved_command};
 pub use state_saver::SaveEvery;
 pub use statistics::{MeanScore, mean_scores};
+pub use sweep::{SWEEP_DIR, Shard, SweepOptions};
 pub use table::Table;
 pub use tensorboard::TENSORBOARD_DIR;

@@ -13,6 +13,7 @@ use super::run_record::{RUN_RECORD, RunRecord};
 use super::save::TASK_FILE;
 use super::seeds::SEED;
 use super::state_file::{EARLIER_STATE_FILE, RunState, STATE_FILE, can_resume};
+use super::sweep::Claim;
 use super::tensorboard::remove_event_files;
 use crate::files::remove;
 use crate::settings::Setting;
@@ -61,6 +62,12 @@ impl OutputDir {
     /// [`Error::Output`] if it has files of an earlier run that must not be replaced or another run has claimed it,
     /// [`Error::Io`] if it cannot be created.
     pub(super) fn claim(out: &Path, earlier: EarlierRun) -> Result<Self> {
+        Self::claim_under(None, out, earlier)
+    }
+
+    /// As [`OutputDir::claim`], for a run of a sweep. Where it was taken over, a server may still hold the lock of a
+    /// machine that is gone, and the lock says nothing.
+    pub(super) fn claim_under(claim: Option<&Claim>, out: &Path, earlier: EarlierRun) -> Result<Self> {
         fs::create_dir_all(out).map_err(Error::io(out))?;
         let lock = open(out).map_err(Error::io(out))?;
         match lock.try_lock() {
@@ -68,6 +75,7 @@ impl OutputDir {
             // A file system without locks cannot tell.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(Error::io(out)(error)),
+            Err(TryLockError::WouldBlock) if claim.is_some_and(Claim::is_taken_over) => {}
             Err(TryLockError::WouldBlock) => {
                 let reason = "another run is writing into it: wait for its end, or choose another directory".into();
                 return Err(Error::Output { path: out.into(), reason, settings: &[] });

@@ -73,6 +73,7 @@ pub struct RunResult {
     /// The epoch that the task file holds; 0 for a probe.
     pub epoch: Option<usize>,
     /// Its scores by metric, the first of which chose it; none where no epoch was scored.
+    #[serde(with = "exact_scores")]
     pub scores: Vec<(String, f64)>,
     /// The number of scalars that train, the head's included.
     pub trainable: usize,
@@ -324,6 +325,34 @@ fn fingerprint(examples: &Examples) -> String {
     hasher.0.finalize().to_hex().to_string()
 }
 
+/// Scores by metric as text, which keeps all bits of a float: read back, a number of JSON may be another one in its
+/// last bit, and a table would depend on which process made a run. Records from before have numbers.
+pub(super) mod exact_scores {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Number(f64),
+    }
+
+    pub fn serialize<S: Serializer>(scores: &[(String, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+        let texts = scores.iter().map(|(metric, value)| (metric, value.to_string()));
+        texts.collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, f64)>, D::Error> {
+        let written = Vec::<(String, Written)>::deserialize(deserializer)?;
+        let read = |(metric, value)| match value {
+            Written::Text(text) => Ok((metric, text.parse().map_err(D::Error::custom)?)),
+            Written::Number(value) => Ok((metric, value)),
+        };
+        written.into_iter().map(read).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,6 +389,24 @@ mod tests {
         more.insert("limit".into(), "9".into());
         let message = RunRecord::<RunResult>::find(dir.path(), &more).unwrap_err().to_string();
         assert!(message.contains("limit is nothing there and 9 here"), "{message}");
+    }
+
+    #[test]
+    fn a_score_keeps_every_bit_and_a_number_of_an_older_record_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut random = bitfit_core::Random::new(1, 0);
+        for _ in 0..300 {
+            let mut exact = result();
+            exact.scores[0].1 = random.uniform() / 3.0;
+            RunRecord::new(origin("3"), None, exact.clone()).write(dir.path()).unwrap();
+            assert_eq!(RunRecord::find(dir.path(), &origin("3")).unwrap(), Some(exact));
+        }
+        let path = dir.path().join(RUN_RECORD);
+        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        json["result"]["scores"][0][1] = 0.75.into();
+        std::fs::write(&path, json.to_string()).unwrap();
+        let read = RunRecord::<RunResult>::find(dir.path(), &origin("3")).unwrap().unwrap();
+        assert_eq!(read.scores[0].1, 0.75);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::FinetuneOptions;
 use super::log::MetricsLog;
 use super::scaling::{LastLayer, Scaling};
 use super::state_saver::StateSaver;
+use super::sweep::Claim;
 
 /// The name of the task file in the output directory.
 pub const TASK_FILE: &str = "task.safetensors";
@@ -154,6 +155,8 @@ impl<D: Backend> TaskWriter<D> {
 pub(super) struct Saving<'a, 'b, D: Backend> {
     pub(super) writer: &'a TaskWriter<D>,
     pub(super) state: StateSaver<'a>,
+    /// What must still be held when a task file is written.
+    pub(super) claim: Option<&'a Claim>,
     pub(super) inner: &'a mut MetricsLog<'b>,
 }
 
@@ -163,6 +166,7 @@ impl<D: Backend> Events for Saving<'_, '_, D> {
     }
 
     fn step(&mut self, report: &StepReport) -> Result<()> {
+        self.claim.map_or(Ok(()), Claim::check)?;
         self.state.step();
         self.inner.step(report)
     }
@@ -181,6 +185,7 @@ impl<D: Backend> Events for Saving<'_, '_, D> {
     }
 
     fn keep(&mut self, state: &State, values: &[f32]) -> Result<()> {
+        self.claim.map_or(Ok(()), Claim::check)?;
         self.writer.write(state, values)?;
         self.inner.keep(state, values)
     }

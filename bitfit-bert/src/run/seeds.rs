@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use bitfit_core::Backend;
 
-use crate::Result;
 use crate::model::Base;
 use crate::settings::{Setting, check};
 use crate::train::{BestEpoch, Events, Score, StopReason};
+use crate::{Error, Result};
 
 use super::finetune::{Finetune, Finished, HandedOn, check_options};
 use super::options::FinetuneOptions;
@@ -24,6 +24,12 @@ use super::task_data::TaskData;
 pub trait RunEvents: Events {
     /// Called before each run.
     fn begin(&mut self, _run: &RunNumber<'_>, _plan: &Plan) {}
+
+    /// Called where no run is left to make, but this many are made by other processes and are waited for.
+    fn waiting(&mut self, _runs: usize) {}
+
+    /// Called where another process has taken over the run that was begun last ([`crate::Error::TakenOver`]).
+    fn taken_over(&mut self, _error: &Error) {}
 }
 
 /// Which of several runs one is.

@@ -10,6 +10,7 @@ use crate::{Error, Result};
 use super::log::LogPlace;
 use super::run_record::Origin;
 use super::state_file::{About, RunCommand, RunState};
+use super::sweep::Claim;
 
 /// The time between two states is at least this many times as long as writing one takes.
 const COST: u32 = 100;
@@ -58,6 +59,8 @@ pub(super) struct StateSaver<'a> {
     since: Instant,
     cost: Duration,
     failed: Option<Error>,
+    /// What must still be held when a state is written.
+    claim: Option<&'a Claim>,
 }
 
 impl<'a> StateSaver<'a> {
@@ -73,12 +76,18 @@ impl<'a> StateSaver<'a> {
             since: Instant::now(),
             cost: Duration::ZERO,
             failed: None,
+            claim: None,
         }
     }
 
     /// With what is saved beside the state of the trainer.
     pub(super) fn of(self, command: Option<RunCommand>, probe: Option<ProbeReport>) -> Self {
         Self { command, probe, ..self }
+    }
+
+    /// For a run of a sweep.
+    pub(super) fn under(self, claim: Option<&'a Claim>) -> Self {
+        Self { claim, ..self }
     }
 
     /// Counts a step.
@@ -112,6 +121,7 @@ impl<'a> StateSaver<'a> {
         if !is_time && !is_end {
             return Ok(());
         }
+        self.claim.map_or(Ok(()), Claim::check)?;
         let begin = Instant::now();
         let about = match self.about.take() {
             Some(about) => About { log, ..about },

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::finetune_options::options;
 use super::shared::{DataArgs, RunArgs};
+use super::sweep::SweepArgs;
 use super::values::{self, MethodRates, Seeds};
 
 const EXAMPLES: &str = "\
@@ -21,14 +22,21 @@ Examples:
   bitfit-cli compare --model ./my-bert --train train.tsv --eval dev.tsv \\
       --methods bitfit,frozen --lr bitfit=1e-3,frozen=5e-3 --out comparison
 
+  # on three machines that share a file system, at the same time
+  bitfit-cli compare --model ./my-bert --train train.tsv --eval dev.tsv \\
+      --methods bitfit,frozen --out /shared/comparison
+
 OUT/comparison.md, comparison.csv and comparison.svg are the result as a
-table, as numbers and as a chart. OUT/METHOD/seed-N holds the task file of
-each run, its log, and result.json with what it was made from. The last line
-on stdout is the result as one JSON object.
+table, as numbers and as a chart, and OUT/costs.csv has time and memory.
+OUT/METHOD/seed-N holds the task file of each run, its log, and result.json
+with what it was made from. The last line on stdout is the result as one JSON
+object.
 
 Ctrl-C ends the comparison after the current step. Called again, it skips the
 runs that were finished, and refuses those that were made from other data or
-settings.";
+settings. Called again while it runs, here or on another machine, it takes
+part: each process makes the runs that no other one has, and takes over those
+of one that died. The files are the same, byte by byte, but for costs.csv.";
 
 /// The flags of `compare`.
 #[derive(Debug, Args)]
@@ -67,6 +75,9 @@ pub struct CompareArgs {
     /// Directory for the table, the chart and the directories of the runs; it is created if it does not exist
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: PathBuf,
+
+    #[command(flatten)]
+    pub sweep: SweepArgs,
 
     #[command(flatten)]
     pub run: RunArgs,

@@ -293,6 +293,8 @@ pub fn flag_of(setting: Setting) -> Option<&'static str> {
         Setting::Overwrite => "--overwrite",
         Setting::Resume => "--resume",
         Setting::SaveEvery => "--checkpoint-every",
+        Setting::Shard => "--shard",
+        Setting::Heartbeat => "--heartbeat",
         Setting::Header => "--header",
         _ => return None,
     })

@@ -15,6 +15,7 @@ mod predict;
 mod reproduce;
 mod resume;
 mod shared;
+mod sweep;
 mod values;
 
 use std::error::Error as _;
@@ -39,6 +40,7 @@ pub use merge::MergeArgs;
 pub use predict::PredictArgs;
 pub use reproduce::ReproduceArgs;
 pub use resume::{Refused, parse};
+pub use sweep::Part;
 use values::PrecisionChoice;
 pub use values::{Device, MAX_THREADS, OutputFormat, Precision, Seeds, name_of, threads};
 

@@ -13,6 +13,7 @@ use bitfit_bert::run::{
 use bitfit_bert::train::{BatchSize, TrainOptions};
 use clap::Args;
 
+use super::sweep::SweepArgs;
 use super::values::{self, Pooling, Seeds};
 use super::{MachineArgs, name_of};
 
@@ -52,7 +53,10 @@ each run. The last line on stdout is the result as one JSON object.
 
 Ctrl-C ends it after the current step. Called again, it goes on there, skips
 the runs that are finished, and refuses those that were made from other data
-or settings.";
+or settings. Called again while it runs, here or on another machine that
+shares the file system, it takes part: each process makes the runs that no
+other one has, and takes over those of one that died. The files of the table
+are the same, byte by byte.";
 
 /// The flags of `reproduce`.
 #[derive(Debug, Args)]
@@ -183,6 +187,9 @@ pub struct ReproduceArgs {
         help_heading = "Machine"
     )]
     pub prefix_cache: usize,
+
+    #[command(flatten)]
+    pub sweep: SweepArgs,
 
     #[command(flatten)]
     pub machine: MachineArgs,

@@ -12,7 +12,7 @@ use bitfit_bert::data::{Format, Kind};
 use bitfit_bert::heads::PairEncoding;
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{ClassWeights, HeadStart, PaperTable, SaveEvery};
+use bitfit_bert::run::{ClassWeights, HeadStart, PaperTable, SaveEvery, Shard};
 use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
 use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -341,18 +341,38 @@ pub fn clip(text: &str) -> Result<Clip, String> {
 
 /// When a state is saved: a number of steps, a time with its unit, or `none`.
 pub fn save_every(text: &str) -> Result<SaveEvery, String> {
+    let found = match text {
+        "none" => Some(SaveEvery::Never),
+        _ => time(text).map(SaveEvery::Time).or_else(|_| count(text).map(SaveEvery::Steps)).ok(),
+    };
+    found.ok_or_else(|| "expected a number of steps, a time, such as 30s, 5m or 1h, or none".into())
+}
+
+/// A number with the unit `s`, `m` or `h`.
+pub fn time(text: &str) -> Result<Duration, String> {
     let seconds = |number: &str, seconds: u32| {
         let number = number.parse::<u32>().ok().filter(|&number| number <= MAX_EPOCHS)?;
-        Some(SaveEvery::Time(Duration::from_secs(u64::from(number) * u64::from(seconds))))
+        Some(Duration::from_secs(u64::from(number) * u64::from(seconds)))
     };
     let found = match text.as_bytes() {
-        b"none" => Some(SaveEvery::Never),
         [.., b's'] => seconds(&text[..text.len() - 1], 1),
         [.., b'm'] => seconds(&text[..text.len() - 1], 60),
         [.., b'h'] => seconds(&text[..text.len() - 1], 3600),
-        _ => count(text).ok().map(SaveEvery::Steps),
+        _ => None,
     };
-    found.ok_or_else(|| "expected a number of steps, a time, such as 30s, 5m or 1h, or none".into())
+    found.ok_or_else(|| "expected a time, such as 30s, 5m or 1h".into())
+}
+
+/// A shard of several, such as `2/4`, or all runs.
+pub fn shard(text: &str) -> Result<Shard, String> {
+    if text == "all" {
+        return Ok(Shard::ALL);
+    }
+    let [index, of] = text.split_once('/').map(<[&str; 2]>::from).unwrap_or_default().map(count);
+    match (index, of) {
+        (Ok(index), Ok(of)) if (1..=of).contains(&index) => Ok(Shard { index, of }),
+        _ => Err("expected I/N with I from 1 to N, such as 2/4, or all".into()),
+    }
 }
 
 /// The weights of classes: `balanced` or the path of a file.
@@ -497,6 +517,15 @@ mod tests {
         }
         for bad in ["", "m", "-1", "1.5h", "5 m", "all", "9999999h"] {
             assert!(save_every(bad).is_err_and(|message| message.contains("30s")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_shard_is_counted_from_1() {
+        assert_eq!(shard("2/4"), Ok(Shard { index: 2, of: 4 }));
+        assert_eq!((shard("1/1"), shard("all")), (Ok(Shard::ALL), Ok(Shard::ALL)));
+        for bad in ["", "0/4", "5/4", "2", "2/", "/4", "1/4/2", "-1/4", "1/0"] {
+            assert!(shard(bad).is_err_and(|message| message.contains("from 1 to N")), "{bad}");
         }
     }
 

@@ -13,9 +13,9 @@ fn compare(fixture: &Fixture, flags: &str) -> Run {
     fixture.run(&format!("compare --model model --train train.tsv --out out {LEARN} {flags}"))
 }
 
-/// The rows of the CSV as objects.
-fn rows(fixture: &Fixture) -> Vec<Value> {
-    let csv = fixture.read("out/comparison.csv");
+/// The rows of a CSV as objects.
+fn rows(fixture: &Fixture, name: &str) -> Vec<Value> {
+    let csv = fixture.read(&format!("out/{name}.csv"));
     let mut lines = csv.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
     let names = lines.next().unwrap();
     lines.map(|fields| names.iter().cloned().zip(fields.into_iter().map(Value::from)).collect()).collect()
@@ -30,11 +30,25 @@ fn methods_are_compared_side_by_side() {
     let result = run.json();
     assert_eq!(
         keys(&result),
-        ["command", "model", "task", "seeds", "methods", "runs", "skipped", "files", "device", "precision", "end"]
+        [
+            "command",
+            "model",
+            "task",
+            "seeds",
+            "methods",
+            "runs",
+            "skipped",
+            "remaining",
+            "shard",
+            "files",
+            "device",
+            "precision",
+            "end"
+        ]
     );
     assert_eq!((&result["runs"], &result["skipped"], &result["end"]), (&json!(8), &json!(0), &json!("finished")));
     let directories = ["bitfit", "bitfit-query+intermediate", "comparison.csv", "comparison.md", "comparison.svg"];
-    assert_eq!(fixture.names("out"), [&directories[..], &["frozen", "probe"]].concat());
+    assert_eq!(fixture.names("out"), [&directories[..], &["costs.csv", "frozen", "probe"]].concat());
     let compared = result["methods"].as_array().unwrap();
     assert_eq!(
         keys(&compared[0]),
@@ -73,14 +87,16 @@ fn methods_are_compared_side_by_side() {
     }
     assert_eq!(compared[0]["deviations"]["accuracy"], 0.0, "a probe depends on no seed");
 
-    let rows = rows(&fixture);
+    let (rows, costs) = (rows(&fixture, "comparison"), rows(&fixture, "costs"));
+    for (row, method) in costs.iter().zip(compared) {
+        assert_eq!(row["peak_memory_bytes"].as_str().unwrap().parse::<f64>().ok(), method["peak_rss_bytes"].as_f64());
+    }
     for (row, method) in rows.iter().zip(compared) {
         let number = |name: &str| row[name].as_str().unwrap().parse::<f64>().ok();
         assert_eq!(row["method"], method["method"]);
         assert_eq!(number("accuracy_mean"), method["metrics"]["accuracy"].as_f64());
         assert_eq!(number("accuracy_deviation"), method["deviations"]["accuracy"].as_f64());
         assert_eq!(number("scalars_trained"), method["trainable"].as_f64());
-        assert_eq!(number("peak_memory_bytes"), method["peak_rss_bytes"].as_f64());
     }
     let markdown = fixture.read("out/comparison.md");
     assert!(markdown.starts_with("| method | accuracy | f1 | scalars trained |"), "{markdown}");
@@ -93,7 +109,7 @@ fn methods_are_compared_side_by_side() {
         "bitfit:query+intermediate, seed 1  (run 6 of 8)",
         "scalars trained",
         " ± ",
-        "finished: out/comparison.md, out/comparison.csv, out/comparison.svg",
+        "finished: out/comparison.md, out/comparison.csv, out/comparison.svg, out/costs.csv",
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }

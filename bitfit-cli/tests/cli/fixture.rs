@@ -111,7 +111,11 @@ impl Fixture {
             .env_remove("RAYON_NUM_THREADS")
             .env("HF_HOME", self.path("no-cache"))
             .env_remove("HF_HUB_CACHE")
-            .env_remove("HUGGINGFACE_HUB_CACHE");
+            .env_remove("HUGGINGFACE_HUB_CACHE")
+            .env_remove("SLURM_JOB_ID");
+        for variable in ["ID", "MIN", "MAX", "STEP", "COUNT"] {
+            command.env_remove(format!("SLURM_ARRAY_TASK_{variable}"));
+        }
         default_signals(&mut command);
         command
     }

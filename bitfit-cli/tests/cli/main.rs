@@ -31,5 +31,7 @@ mod resume;
 mod seeds;
 mod shards;
 mod span;
+#[cfg(unix)]
+mod sweep;
 mod tag;
 mod terminal;

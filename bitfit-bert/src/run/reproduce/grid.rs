@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Contents, Kind, ReadOptions};
 use crate::metrics::Metric;
 use crate::presets::GlueTask;
+use crate::run::run_record::exact_scores;
 use crate::run::seeds::seed_directory;
 use crate::run::{EarlierRun, FinetuneOptions, HeadStart, MethodChoice, ProbeUse, RunResult};
 
@@ -198,6 +199,7 @@ pub(super) struct FurtherScores {
     /// A hash of the file.
     pub(super) file: String,
     /// The scores by metric.
+    #[serde(with = "exact_scores")]
     pub(super) scores: Vec<(String, f64)>,
 }
 

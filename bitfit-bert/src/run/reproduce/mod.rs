@@ -16,6 +16,7 @@ mod figures;
 mod files;
 mod findings;
 mod grid;
+mod making;
 mod plan;
 mod prepare;
 mod report;

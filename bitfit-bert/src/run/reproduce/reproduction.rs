@@ -1,75 +1,67 @@
 //! The runs of a table: [`Reproduction::prepare`] reads and checks everything, and [`Reproduction::run`] makes what is
 //! not on disk yet.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
 
-use bitfit_core::{Backend, Random};
+use bitfit_core::Backend;
 
-use crate::files::remove;
-use crate::model::{Base, TrainableKind};
+use crate::Result;
+use crate::model::Base;
+use crate::run::ProbeUse;
 use crate::run::compare::{PeakMemory, check_methods};
-use crate::run::finetune::{Finetune, HandedOn, check_options};
-use crate::run::options::{EarlierRun, FinetuneOptions};
-use crate::run::output_dir::OutputDir;
-use crate::run::run_record::{Origin, RunRecord, RunResult};
-use crate::run::save::TASK_FILE;
-use crate::run::seeds::{RunEvents, RunNumber, check_seeds};
+use crate::run::finetune::check_options;
+use crate::run::options::FinetuneOptions;
+use crate::run::run_record::{Origin, RunRecord};
+use crate::run::seeds::{RunEvents, check_seeds};
 use crate::run::state_file::can_resume;
-use crate::run::task_data::TaskData;
-use crate::run::{MethodChoice, ProbeUse};
+use crate::run::sweep::{SweepOptions, Worked, merged, work_through};
 use crate::settings::{Setting, check};
 use crate::train::{BatchSize, StopReason};
-use crate::{Error, Result};
 
-use super::figures::PublishedModel;
 use super::files::LeftOut;
 use super::findings::{Cell, Findings, RateRuns};
-use super::grid::{Grid, GridResult, GridRun, GridTask, Length};
+use super::grid::{Grid, GridResult, GridRun, Length};
+use super::making::Making;
 use super::plan::{GridPlan, PlannedRun, RunState};
 use super::prepare::{check_rates, check_scored, length, origin, read, sized, tasks};
-use super::report::{Context, TableReport};
-use super::scoring::ScoredFiles;
+use super::report::TableReport;
 use super::{Data, PaperTable, ReproduceOptions};
-
-/// The stream of the seed that draws the texts of a smaller training set.
-const STREAM: u32 = u32::MAX - 2;
 
 /// A reproduction that is ready to start: everything is read, but nothing is written yet.
 #[derive(Debug)]
 pub struct Reproduction<D: Backend> {
-    base: Base<D>,
-    table: PaperTable,
-    grid: Grid,
-    runs: Vec<Tracked>,
-    left_out: Vec<LeftOut>,
-    remove_task_files: bool,
+    pub(super) base: Base<D>,
+    pub(super) table: PaperTable,
+    pub(super) grid: Grid,
+    pub(super) runs: Vec<Tracked>,
+    pub(super) left_out: Vec<LeftOut>,
+    pub(super) remove_task_files: bool,
 }
 
 /// A run with what is on disk of it.
 #[derive(Debug)]
-struct Tracked {
-    run: GridRun,
-    directory: PathBuf,
+pub(super) struct Tracked {
+    pub(super) run: GridRun,
+    pub(super) directory: PathBuf,
     /// What it is made from.
-    origin: Origin,
+    pub(super) origin: Origin,
     /// The number of its steps, if no text is several sequences.
     steps: usize,
-    result: Option<GridResult>,
+    pub(super) result: Option<GridResult>,
 }
 
 /// What a reproduction found.
 #[derive(Clone, Debug)]
 pub struct FinishedReproduction {
-    /// The table; nothing is written while no run is made.
+    /// The table; empty where none was written.
     pub report: TableReport,
     /// The number of runs that are made.
     pub made: usize,
     /// Whether it came to its end: [`StopReason::Finished`] or [`StopReason::Stopped`].
     pub stop: StopReason,
+    /// The number of runs that are not made or not scored. While there are any, no table is written unless it was
+    /// stopped.
+    pub remaining: usize,
 }
 
 impl<D: Backend> Reproduction<D> {
@@ -176,153 +168,62 @@ impl<D: Backend> Reproduction<D> {
         GridPlan { runs: self.runs.iter().map(planned).collect() }
     }
 
-    /// Makes the runs that are not on disk, each into its own directory, which gets its record when the run has come to
-    /// its end, scores those that are not scored yet, and writes the table into the output directory.
+    /// Makes the runs that are not on disk and that no other process makes, each into its own directory, which gets its
+    /// record when the run has come to its end, scores those that are not scored yet, and writes the table into the
+    /// output directory once it sees the results of all.
     ///
-    /// A run that diverges is part of the result. One that is stopped is the last, and goes on in the next call.
+    /// A run that diverges is part of the result. One that is stopped is the last, and goes on in the next call; the
+    /// table is then of what is made.
     ///
     /// # Errors
-    /// As [`Finetune::run`]; [`Error::TaskFile`] where a finished run is to be scored and its task file is gone.
-    pub fn run(mut self, events: &mut dyn RunEvents, memory: PeakMemory) -> Result<FinishedReproduction> {
-        let _claimed = OutputDir::claim(&self.grid.common.out.clone(), EarlierRun::Resume)?;
-        let mut stop = StopReason::Finished;
-        for task in 0..self.grid.tasks.len() {
-            if !self.make_task(task, events, memory)? {
-                stop = StopReason::Stopped;
-                break;
-            }
-        }
-        let Self { base, table, grid, runs, left_out, .. } = self;
-        let settings = settings(&grid);
-        let findings = findings(grid.tasks, grid.methods, &grid.rates, grid.seeds.len(), runs);
-        let published = PublishedModel::of(base.config());
-        let model = &grid.common.model;
-        let context =
-            Context { table, findings: &findings, published, model, settings: &settings, left_out: &left_out };
-        let made = findings.runs();
-        let report = if made > 0 { table.report(&context, &base)? } else { TableReport::default() };
-        if made > 0 {
-            report.write(&grid.common.out, table)?;
-        }
-        Ok(FinishedReproduction { report, made, stop })
+    /// As [`Finetune::run`]; [`Error::TaskFile`] where a finished run is to be scored and its task file is gone;
+    /// [`Error::Output`] where another process works in the output directory with another grid.
+    pub fn run(
+        self,
+        sweep: &SweepOptions,
+        events: &mut dyn RunEvents,
+        memory: PeakMemory,
+    ) -> Result<FinishedReproduction> {
+        let (origin, out) = (self.origin(), self.grid.common.out.clone());
+        let mut making = Making::new(self, memory);
+        let Worked { stop, remaining } = work_through(&mut making, &out, origin, sweep, events)?;
+        let made = making.reproduction.runs.iter().filter(|tracked| tracked.result.is_some()).count();
+        Ok(FinishedReproduction { report: making.report, made, stop, remaining })
     }
 
-    /// Makes the runs of a task; false where it is stopped.
-    fn make_task(&mut self, task: usize, events: &mut dyn RunEvents, memory: PeakMemory) -> Result<bool> {
-        let Self { base, grid, runs, remove_task_files, .. } = self;
-        let of = runs.len();
-        let of_task = &grid.tasks[task];
-        let is_done = |tracked: &Tracked| {
-            tracked.result.as_ref().is_some_and(|result| result.missing(&of_task.sets).next().is_none())
-        };
-        let to_do: Vec<usize> =
-            (0..of).filter(|&place| runs[place].run.task == task && !is_done(&runs[place])).collect();
-        let Some(&first) = to_do.first() else { return Ok(true) };
-        if events.should_stop() {
-            return Ok(false);
-        }
-        let whole = Arc::new(TaskData::read(base, &grid.options(&runs[first].run, 1))?);
-        let mut scored = ScoredFiles::default();
-        let mut handed_on = (runs[first].run.method, HandedOn::default());
-        for place in to_do {
-            if events.should_stop() {
-                return Ok(false);
-            }
-            let run = runs[place].run;
-            let data = match of_task.texts {
-                Some(count) => {
-                    // Other texts under the same numbers: nothing is handed on.
-                    handed_on.1 = HandedOn::default();
-                    let texts = drawn(whole.training_set.examples.len(), count, run.seed);
-                    Arc::new(whole.with_training_texts(&texts))
-                }
-                None => Arc::clone(&whole),
-            };
-            if handed_on.0 != run.method {
-                // Neither outputs of frozen stages nor buffers of an earlier method count as memory of this one.
-                handed_on = (run.method, HandedOn::default());
-                base.workspace().clear();
-            }
-            let tracked = &mut runs[place];
-            let mut options = grid.options(&run, data.train.len().div_ceil(batch_size(&grid.common)));
-            if tracked.result.is_none() {
-                if can_resume(&tracked.directory) {
-                    options.earlier = EarlierRun::Resume;
-                }
-                let name = grid.name(&run);
-                let number = RunNumber { method: Some(&name), seed: run.seed, number: place + 1, of };
-                let made = make(base, &data, options.clone(), &number, &mut handed_on.1, events, memory)?;
-                let Some(result) = made else { return Ok(false) };
-                // It is recorded before it is scored, so that an interruption does not lose it.
-                record(tracked, result)?;
-            }
-            let result = tracked.result.clone().expect("the run is made");
-            for set in result.missing(&of_task.sets) {
-                let scores = scored.score(base, &data, &options, set)?;
-                let mut result = tracked.result.clone().expect("the run is made");
-                result.further.insert(set.name.clone(), scores);
-                record(tracked, result)?;
-            }
-            if *remove_task_files {
-                remove(&tracked.directory.join(TASK_FILE))?;
-            }
-        }
-        Ok(true)
+    /// What the grid is made from.
+    fn origin(&self) -> Origin {
+        let mut origin = merged(self.runs.iter().map(|tracked| &tracked.origin));
+        let tasks = self.tasks().join(", ");
+        let rates = |rates: &[f32]| rates.iter().map(|rate| format!("{rate:e}")).collect::<Vec<_>>().join(" ");
+        let methods = self.methods().into_iter().map(|(name, of)| format!("{name} {}", rates(of)));
+        origin.extend([
+            ("command".to_owned(), format!("reproduce {}", self.table)),
+            ("bitfit's version".into(), env!("CARGO_PKG_VERSION").into()),
+            ("arithmetic".into(), self.base.device().arithmetic()),
+            ("rates of methods".into(), methods.collect::<Vec<_>>().join(", ")),
+            ("tasks".into(), tasks),
+        ]);
+        origin
     }
-}
 
-/// Makes a run; `None` where it is stopped.
-fn make<D: Backend>(
-    base: &Base<D>,
-    data: &Arc<TaskData>,
-    options: FinetuneOptions,
-    number: &RunNumber<'_>,
-    handed_on: &mut HandedOn,
-    events: &mut dyn RunEvents,
-    memory: PeakMemory,
-) -> Result<Option<GridResult>> {
-    let (start, peak_is_of_run) = (Instant::now(), (memory.reset)());
-    let run = Finetune::over(base, data, options)?;
-    let plan = run.plan().clone();
-    events.begin(number, &plan);
-    let finished = run.run_with(handed_on, events)?;
-    if finished.report.stop == StopReason::Stopped {
-        return Ok(None);
+    /// Whether a run is made and scored on all sets.
+    pub(super) fn is_complete(&self, place: usize) -> bool {
+        let Tracked { run, result, .. } = &self.runs[place];
+        let sets = &self.grid.tasks[run.task].sets;
+        result.as_ref().is_some_and(|result| result.missing(sets).next().is_none())
     }
-    let is_head = |kind: &TrainableKind| !matches!(kind, TrainableKind::Bias(_) | TrainableKind::Weight(_));
-    let head: usize = plan.parts.iter().filter(|part| is_head(&part.kind)).map(|part| part.scalars).sum();
-    let run = RunResult::of(number.seed, &plan, &finished, ((memory.read)(), peak_is_of_run));
-    // A run that was resumed spent a part of its time before.
-    let wall_seconds = start.elapsed().as_secs_f64().max(run.seconds);
-    Ok(Some(GridResult { run, encoder: plan.trainable - head, wall_seconds, further: BTreeMap::new() }))
-}
-
-/// Writes the record of a run.
-fn record(tracked: &mut Tracked, result: GridResult) -> Result<()> {
-    // A run that diverges before the end of an epoch may have written nothing.
-    fs::create_dir_all(&tracked.directory).map_err(Error::io(&tracked.directory))?;
-    RunRecord::new(tracked.origin.clone(), None, result.clone()).write(&tracked.directory)?;
-    tracked.result = Some(result);
-    Ok(())
 }
 
 /// The number of texts in a batch.
-fn batch_size(options: &FinetuneOptions) -> usize {
+pub(super) fn batch_size(options: &FinetuneOptions) -> usize {
     match options.training.batch_size {
         BatchSize::Sequences(size) | BatchSize::Tokens(size) => size.max(1),
     }
 }
 
-/// So many texts of a training set, by the seed. The texts of a size are among those of every larger size.
-fn drawn(texts: usize, count: usize, seed: u64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..texts).collect();
-    Random::new(seed, STREAM).shuffle(&mut order);
-    order.truncate(count);
-    order
-}
-
 /// The settings of all runs for people.
-fn settings(grid: &Grid) -> String {
+pub(super) fn settings(grid: &Grid) -> String {
     let training = &grid.common.training;
     let limit = training.limit.map_or_else(String::new, |limit| format!(", of {limit} rows by the seed"));
     let length = match grid.length {
@@ -335,37 +236,19 @@ fn settings(grid: &Grid) -> String {
 }
 
 /// The results of all runs by task, method and rate.
-fn findings(
-    tasks: Vec<GridTask>,
-    methods: Vec<MethodChoice>,
-    rates: &[Vec<f32>],
-    seeds: usize,
-    runs: Vec<Tracked>,
-) -> Findings {
-    let mut runs = runs.into_iter();
+pub(super) fn findings(grid: &Grid, runs: &[Tracked]) -> Findings {
+    let (tasks, methods, seeds) = (grid.tasks.clone(), grid.methods.clone(), grid.seeds.len());
+    let mut runs = runs.iter();
     let mut cells = Vec::new();
     for _ in &tasks {
-        for rates in rates {
+        for rates in &grid.rates {
             let of_rate = |&rate: &f32| {
                 let of_seeds = runs.by_ref().take(seeds);
-                let made = of_seeds.filter_map(|tracked| Some((tracked.directory, tracked.result?)));
+                let made = of_seeds.filter_map(|tracked| Some((tracked.directory.clone(), tracked.result.clone()?)));
                 RateRuns { rate, runs: made.collect() }
             };
             cells.push(Cell { rates: rates.iter().map(of_rate).collect() });
         }
     }
     Findings { tasks, methods, seeds, cells }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_texts_of_a_size_are_among_those_of_every_larger_one() {
-        let (small, large) = (drawn(100, 10, 3), drawn(100, 40, 3));
-        assert_eq!((small.len(), large.len()), (10, 40));
-        assert!(small.iter().all(|text| large.contains(text)));
-        assert_ne!(small, drawn(100, 10, 4));
-    }
 }
