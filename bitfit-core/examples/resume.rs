@@ -24,7 +24,7 @@ fn run(
     let workspace = Workspace::new(Cpu::default());
     let mut gradient = arena.gradient()?;
     for step in steps {
-        let mut random = Random::new(u64::from(step), 1);
+        let mut random = Random::new(step, 1);
         let input: Vec<f32> = (0..10 * 8).map(|_| random.normal() as f32).collect();
         let class = |row: &[f32]| u32::from(row[0] > 0.0) + 2 * u32::from(row[1] > 0.0);
         let classes: Vec<u32> = input.chunks(8).map(class).collect();

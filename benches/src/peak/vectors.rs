@@ -18,7 +18,7 @@ pub(super) fn multiply_adds(isa: Isa, precision: Precision) -> (fn(usize) -> f32
         };
         match (isa, precision) {
             (Isa::Portable, _) => {}
-            // SAFETY, here and below: the CPU has the instructions, which `Isa::available` or the detection has said.
+            // SAFETY: the CPU has the instructions, which `Isa::available` or the detection has said; so below.
             (Isa::Avx2, Precision::Int8) if has_vnni => return (|n| unsafe { avx_vnni(n) }, 12 * 8 * 8),
             // SAFETY: as above.
             (Isa::Avx2, Precision::Int8) => return (|n| unsafe { avx2_pairs(n) }, 12 * 8 * 4),

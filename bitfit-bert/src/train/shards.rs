@@ -302,7 +302,7 @@ fn own(shards: usize, rank: usize, size: usize) -> Range<usize> {
 /// The two subtrees of a subtree: the left one is the largest full binary tree that leaves something for the right one.
 fn split(range: &Range<usize>) -> Option<(Range<usize>, Range<usize>)> {
     let middle = range.start + range.len().next_power_of_two() / 2;
-    (range.len() > 1).then(|| (range.start..middle, middle..range.end))
+    (range.len() > 1).then_some((range.start..middle, middle..range.end))
 }
 
 fn is_inside(range: &Range<usize>, own: &Range<usize>) -> bool {

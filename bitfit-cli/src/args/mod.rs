@@ -11,6 +11,7 @@ mod finetune_options;
 mod inspect;
 mod lists;
 mod merge;
+mod precision;
 mod predict;
 mod reproduce;
 mod resume;
@@ -24,7 +25,6 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::data::{Columns, Contents, Format, Header, Kind, ReadOptions, SeveralLabels};
 use bitfit_bert::presets::GlueTask;
-use bitfit_core::cpu::Isa;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
@@ -37,12 +37,12 @@ pub use extract::ExtractArgs;
 pub use finetune::FinetuneArgs;
 pub use inspect::InspectArgs;
 pub use merge::MergeArgs;
+pub use precision::Precision;
 pub use predict::PredictArgs;
 pub use reproduce::ReproduceArgs;
 pub use resume::{Refused, parse};
 pub use sweep::Part;
-use values::PrecisionChoice;
-pub use values::{Device, MAX_THREADS, OutputFormat, Precision, Seeds, name_of, threads};
+pub use values::{Device, MAX_THREADS, OutputFormat, Seeds, name_of, threads};
 
 use crate::report;
 
@@ -237,10 +237,10 @@ pub struct MachineArgs {
         long,
         value_name = "PRECISION",
         value_enum,
-        default_value_t = PrecisionChoice::Auto,
+        default_value_t = precision::PrecisionChoice::Auto,
         help_heading = "Machine"
     )]
-    precision: PrecisionChoice,
+    precision: precision::PrecisionChoice,
 
     /// Where to compute: cpu, cuda, or cuda:N for GPU number N
     ///
@@ -258,31 +258,6 @@ pub struct MachineArgs {
     /// Print nothing on stderr but errors
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
-}
-
-impl MachineArgs {
-    /// The precision, that which `auto` stands for on this machine included.
-    pub fn precision(&self) -> Precision {
-        match (self.precision, self.device) {
-            (PrecisionChoice::Of(precision), _) => precision,
-            (PrecisionChoice::Auto, Device::Cuda(_)) => Precision::Bf16,
-            // An unknown instruction set is refused where the device is opened.
-            (PrecisionChoice::Auto, Device::Cpu) => match Isa::from_env() {
-                Ok(isa) if isa >= Isa::Avx512Bf16 => Precision::Bf16,
-                _ => Precision::F32,
-            },
-        }
-    }
-
-    /// A device's name in a plan, with how its precision was chosen.
-    pub fn device_in_plan(&self, name: &str) -> String {
-        match (self.precision, self.precision()) {
-            (PrecisionChoice::Auto, Precision::Bf16) => {
-                format!("{name}; bf16 because it is the fastest here with the scores of f32")
-            }
-            _ => name.to_owned(),
-        }
-    }
 }
 
 /// Names an invalid setting of the library by the flag that sets it.

@@ -107,50 +107,6 @@ pub enum OutputFormat {
     Squad,
 }
 
-/// The type of products with frozen weights, and of activations saved for backward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32 bits throughout, as PyTorch computes by default
-    F32,
-    /// f32, with the factors of products rounded to 10 bits of mantissa; only on a GPU
-    Tf32,
-    /// bfloat16 for weights and saved activations; sums, statistics and trainable values are f32
-    Bf16,
-    /// As bf16, with frozen weights and what they are multiplied with in 8 bits; only on a CPU
-    Int8,
-}
-
-/// The value of `--precision`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PrecisionChoice {
-    /// The fastest on this machine whose scores are those of f32.
-    Auto,
-    /// One by name.
-    Of(Precision),
-}
-
-impl ValueEnum for PrecisionChoice {
-    fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [PrecisionChoice; 5] = [
-            PrecisionChoice::Auto,
-            PrecisionChoice::Of(Precision::F32),
-            PrecisionChoice::Of(Precision::Tf32),
-            PrecisionChoice::Of(Precision::Bf16),
-            PrecisionChoice::Of(Precision::Int8),
-        ];
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        match self {
-            Self::Auto => Some(
-                PossibleValue::new("auto").help("bf16 on a GPU and on a CPU with instructions for it, otherwise f32"),
-            ),
-            Self::Of(precision) => precision.to_possible_value(),
-        }
-    }
-}
-
 /// The name of a value, as a user writes it.
 pub fn name_of(value: impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()

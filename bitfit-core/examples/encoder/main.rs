@@ -36,7 +36,7 @@ fn train(device: &Cpu) -> Result<f32> {
     let workspace = Workspace::new(device.clone());
     let mut optimizer = ArenaOptimizer::new(&arena, AdamW::default())?;
     let mut gradient = arena.gradient()?;
-    let rate = LearningRate::new(2e-2, Schedule::Linear, STEPS.into()).with_warmup(20);
+    let rate = LearningRate::new(2e-2, Schedule::Linear, STEPS).with_warmup(20);
     // The last step only predicts.
     for step in 0..=STEPS {
         let (tokens, lengths, labels) = batch(&mut random, if step < STEPS { 32 } else { 500 });
@@ -59,7 +59,7 @@ fn train(device: &Cpu) -> Result<f32> {
         let loss = tape.cross_entropy(&logits, &Indices::new(device, &labels)?)?;
         gradient.clear(device)?;
         tape.backward(&loss, &mut gradient)?;
-        optimizer.step(&mut arena, &gradient, rate.at(step.into()), Some(1.0))?;
+        optimizer.step(&mut arena, &gradient, rate.at(step), Some(1.0))?;
     }
     unreachable!("the last step returns")
 }

@@ -6,7 +6,7 @@
 //! not.
 
 use std::fmt::Debug;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::{Error, Result};
 
@@ -103,7 +103,7 @@ impl ThreadRank {
 impl ThreadGroup {
     fn lock(&self) -> MutexGuard<'_, Round> {
         // A panic between two changes leaves nothing half done.
-        self.round.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `is_over`; an error when a rank is gone before.
@@ -116,7 +116,7 @@ impl ThreadGroup {
             if let Some(rank) = round.gone {
                 return Err(Error::Rank { rank, reason: "it takes no part any more".into() });
             }
-            round = self.changed.wait(round).unwrap_or_else(|poisoned| poisoned.into_inner());
+            round = self.changed.wait(round).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(round)
     }

@@ -50,7 +50,7 @@ fn every_shard_is_of_one_rank_and_the_sum_does_not_depend_on_how_many_there_are(
         }
     }
     assert_eq!(roots(&(0..16), &own(16, 1, 3)), [5..6, 6..8, 8..10]);
-    assert_eq!(roots(&(0..16), &own(16, 0, 2)), [0..8]);
+    assert_eq!(roots(&(0..16), &own(16, 0, 2)), vec![0..8; 1]);
 }
 
 #[test]

@@ -154,12 +154,12 @@ unsafe fn micro_kernel<W: Words, const MR: usize, const NV: usize>(_words: Phant
     let rows: &[f32; MR] = t.row_scales.first_chunk().expect("a scale for each row");
     if t.col_scales.len() == NV * W::LANES {
         // Loops of constant length, so that the sums stay in registers.
-        for i in 0..MR {
-            for j in 0..NV {
+        for (i, (sums, &row)) in sums.iter().zip(rows).enumerate() {
+            for (j, &sum) in sums.iter().enumerate() {
                 let to = t.c.wrapping_add(i * t.c_stride + j * W::LANES);
                 // SAFETY: whole vectors of scales and of the row of c are left.
                 unsafe {
-                    let scaled = W::scaled(sums[i][j], rows[i], t.col_scales.as_ptr().add(j * W::LANES));
+                    let scaled = W::scaled(sum, row, t.col_scales.as_ptr().add(j * W::LANES));
                     W::store(to, if t.accumulate { W::add(scaled, to) } else { scaled });
                 }
             }

@@ -1,0 +1,76 @@
+//! The values of `--precision`, and what `auto` stands for.
+
+use bitfit_core::cpu::Isa;
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
+use super::{Device, MachineArgs};
+
+/// The type of products with frozen weights, and of activations saved for backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 32 bits throughout, as PyTorch computes by default
+    F32,
+    /// f32, with the factors of products rounded to 10 bits of mantissa; only on a GPU
+    Tf32,
+    /// bfloat16 for weights and saved activations; sums, statistics and trainable values are f32
+    Bf16,
+    /// As bf16, with frozen weights and what they are multiplied with in 8 bits; only on a CPU
+    Int8,
+}
+
+/// The value of `--precision`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrecisionChoice {
+    /// The fastest on this machine whose scores are those of f32.
+    Auto,
+    /// One by name.
+    Of(Precision),
+}
+
+impl ValueEnum for PrecisionChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [PrecisionChoice; 5] = [
+            PrecisionChoice::Auto,
+            PrecisionChoice::Of(Precision::F32),
+            PrecisionChoice::Of(Precision::Tf32),
+            PrecisionChoice::Of(Precision::Bf16),
+            PrecisionChoice::Of(Precision::Int8),
+        ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::Auto => Some(
+                PossibleValue::new("auto").help("bf16 on a GPU and on a CPU with instructions for it, otherwise f32"),
+            ),
+            Self::Of(precision) => precision.to_possible_value(),
+        }
+    }
+}
+
+impl MachineArgs {
+    /// The precision, that which `auto` stands for on this machine included.
+    pub fn precision(&self) -> Precision {
+        match (self.precision, self.device) {
+            (PrecisionChoice::Of(precision), _) => precision,
+            (PrecisionChoice::Auto, Device::Cuda(_)) => Precision::Bf16,
+            // An unknown instruction set is refused where the device is opened.
+            (PrecisionChoice::Auto, Device::Cpu) => match Isa::from_env() {
+                Ok(isa) if isa >= Isa::Avx512Bf16 => Precision::Bf16,
+                _ => Precision::F32,
+            },
+        }
+    }
+
+    /// A device's name in a plan, with how its precision was chosen.
+    pub fn device_in_plan(&self, name: &str) -> String {
+        match (self.precision, self.precision()) {
+            (PrecisionChoice::Auto, Precision::Bf16) => {
+                format!("{name}; bf16 because it is the fastest here with the scores of f32")
+            }
+            _ => name.to_owned(),
+        }
+    }
+}
