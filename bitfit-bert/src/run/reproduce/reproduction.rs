@@ -69,9 +69,9 @@ impl<D: Backend> Reproduction<D> {
     /// directory.
     ///
     /// # Errors
-    /// [`Error::DataFile`] for a directory without the table's files; every error of reading a file; [`Error::Setting`]
-    /// for settings that are impossible or not the table's; [`Error::RunRecord`] where the output directory has a run
-    /// of another base, data or setting.
+    /// [`crate::Error::DataFile`] for a directory without the table's files; every error of reading a file;
+    /// [`crate::Error::Setting`] for settings that are impossible or not the table's; [`crate::Error::RunRecord`] where
+    /// the output directory has a run of another base, data or setting.
     pub fn prepare(base: &Base<D>, table: PaperTable, options: &ReproduceOptions) -> Result<Self> {
         let length = length(table, options)?;
         let methods = if options.methods.is_empty() { table.methods() } else { options.methods.clone() };
@@ -176,8 +176,9 @@ impl<D: Backend> Reproduction<D> {
     /// table is then of what is made.
     ///
     /// # Errors
-    /// As [`Finetune::run`]; [`Error::TaskFile`] where a finished run is to be scored and its task file is gone;
-    /// [`Error::Output`] where another process works in the output directory with another grid.
+    /// As [`Finetune::run`](crate::run::Finetune::run); [`crate::Error::TaskFile`] where a finished run is to be scored
+    /// and its task file is gone; [`crate::Error::Output`] where another process works in the output directory with
+    /// another grid.
     pub fn run(
         self,
         sweep: &SweepOptions,
