@@ -231,7 +231,7 @@ pub struct MachineArgs {
     /// f32 agrees with PyTorch's default to rounding. bf16 takes about 0.6 of the memory; a step takes about 0.6 of the
     /// time on a CPU with avx512_bf16, and a third on one with AMX; on other CPUs it is slower than f32. Scores differ
     /// by less than between two seeds, so auto chooses it where it is faster. int8 takes a fifth less memory than bf16,
-    /// and with VNNI two thirds to four fifths of its time, with frozen weights and what they are multiplied with
+    /// and with VNNI two thirds of its time, with frozen weights and what they are multiplied with
     /// rounded to 8 bits. A GPU older than Ampere has no instructions for bf16; choose f32 there.
     #[arg(
         long,

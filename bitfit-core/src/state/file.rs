@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 
-use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, serialize, tensor::TensorView};
 
 use super::{SavedTensor, State};
 use crate::{Error, Mask, Result, optim::OptimizerState, params::matrix};
@@ -82,10 +82,10 @@ impl State {
     /// [`Error::Invalid`] if the bytes are not such a file, with the tensor or line that is wrong.
     #[cfg_attr(docsrs, doc(cfg(feature = "safetensors")))]
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self> {
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| invalid(error.to_string()))?;
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(not_safetensors)?;
         let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
         let header = header.ok_or_else(|| invalid("the file holds no state of bitfit-core"))?;
-        let file = SafeTensors::deserialize(bytes).map_err(|error| invalid(error.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(not_safetensors)?;
         let mut lines = header.lines();
         if lines.next() != Some(VERSION) {
             return Err(invalid(format!("the file is not of the version {VERSION:?}")));
@@ -164,6 +164,10 @@ fn optimizer_line(rest: &str) -> Option<OptimizerState> {
 
 fn invalid(reason: impl Into<String>) -> Error {
     Error::invalid("state", reason)
+}
+
+fn not_safetensors(error: SafeTensorError) -> Error {
+    invalid(format!("the bytes are not a file of safetensors: {error}"))
 }
 
 fn bytes_of(values: &[f32]) -> Vec<u8> {

@@ -65,7 +65,7 @@ impl State {
     /// [`Error::Invalid`] if the state does not fit the arena, as for [`Arena::load`], or has no optimizer.
     pub fn optimizer_for<D: Device>(&self, arena: &Arena<D>) -> Result<OptimizerState> {
         let Some(saved) = &self.optimizer else {
-            return Err(Error::invalid("state", "no optimizer was saved"));
+            return Err(Error::invalid("optimizer_for", "the state has no optimizer: `with_optimizer` saves one"));
         };
         let ranges = self.ranges_for(arena)?;
         let ordered = |(name, values): &(String, Vec<f32>)| {

@@ -80,7 +80,7 @@ fn a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing() {
         assert_eq!(other.read().unwrap(), before);
     }
     let message = state.optimizer_for(&arena(1, &parameters())).unwrap_err().to_string();
-    assert_eq!(message, "state: no optimizer was saved");
+    assert_eq!(message, "optimizer_for: the state has no optimizer: `with_optimizer` saves one");
     let (arena, other) = (arena(1, &parameters()), arena(1, &parameters()[..2]));
     let optimizer = ArenaOptimizer::new(&other, AdamW::default()).unwrap();
     assert!(matches!(arena.state().unwrap().with_optimizer(&optimizer), Err(Error::Shape { .. })));

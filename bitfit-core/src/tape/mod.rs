@@ -346,7 +346,9 @@ impl<'a, D: Device> Tape<'a, D> {
                 format!("the gradient is {:?}, expected {:?}", dy.dtype(), y.dtype()),
             ));
         }
-        let slot = y.slot.ok_or_else(|| Error::invalid("backward", "the loss depends on no trainable parameter"))?;
+        let reason =
+            "the loss depends on no parameter that trains: the tape is for inference, or an op recorded no node";
+        let slot = y.slot.ok_or_else(|| Error::invalid("backward", reason))?;
         self.arena.check_gradient("backward", gradient)?;
         if slot.tape != self.id {
             return Err(Error::foreign("backward", "the loss", "tape"));
