@@ -6,6 +6,8 @@ gradient clipped to a norm of 1. Dropout is the checkpoint's.
 
 import contextlib
 import json
+import statistics
+import time
 
 import torch
 
@@ -30,6 +32,18 @@ def update(loss, trained, optimizer):
     torch.nn.utils.clip_grad_norm_(trained, 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+
+
+def median(seconds, work, warm):
+    """The median time of repeated calls over the given number of seconds, after some warm-up calls."""
+    for _ in range(warm):
+        work()
+    taken = []
+    while len(taken) < 7 or sum(taken) < seconds:
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
 
 
 def peak_rss_bytes():

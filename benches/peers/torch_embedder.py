@@ -9,28 +9,14 @@ operation over all tensors (foreach), the step in f32 and as bf16's autocast, an
 """
 
 import argparse
-import statistics
-import time
 
 import torch
 from torch import nn
 
 import common
 
-NODES = 1000
+NODES, WARM = 1000, 3
 SEQUENCES, TOKENS, H, HEADS, FFN = 16, 64, 384, 12, 1536
-
-
-def median(seconds, work):
-    """The median time of repeated calls over the given number of seconds, after a few warm-up calls."""
-    for _ in range(3):
-        work()
-    taken = []
-    while len(taken) < 7 or sum(taken) < seconds:
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
 
 
 def node(seconds):
@@ -48,7 +34,7 @@ def node(seconds):
             x = x * 1.0
         x.backward()
 
-    return {"infer": median(seconds, infer) / NODES, "train": median(seconds, train) / NODES}
+    return {"infer": common.median(seconds, infer, WARM) / NODES, "train": common.median(seconds, train, WARM) / NODES}
 
 
 def adamw(seconds, length):
@@ -57,7 +43,7 @@ def adamw(seconds, length):
         values = torch.full((length,), 0.5, requires_grad=True)
         values.grad = torch.linspace(-1, 1, length)
         optimizer = torch.optim.AdamW([values], lr=1e-4, weight_decay=0.0, **{way: True})
-        taken[way] = median(seconds, optimizer.step)
+        taken[way] = common.median(seconds, optimizer.step, WARM)
     return taken
 
 
@@ -97,7 +83,7 @@ def encoder(seconds, precision, compiled=False):
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
 
-    return median(seconds, step)
+    return common.median(seconds, step, WARM)
 
 
 def main():

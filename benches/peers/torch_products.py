@@ -7,8 +7,6 @@ weight of int8 with a scale for each channel, an input of f32 that is rounded in
 """
 
 import argparse
-import statistics
-import time
 
 import torch
 
@@ -17,18 +15,6 @@ import common
 WEIGHTS = [(768, 768), (768, 3072), (3072, 768), (384, 1536), (1536, 384)]
 ROWS = [16, 32, 64, 128]
 LAYERS = 12
-
-
-def median(seconds, work):
-    """The median time of repeated calls over the given number of seconds, after a few warm-up calls."""
-    for _ in range(LAYERS):
-        work()
-    taken = []
-    while len(taken) < 7 or sum(taken) < seconds:
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
 
 
 def quantized(layer):
@@ -62,8 +48,8 @@ def main():
                     turn += 1
 
                 with torch.inference_mode():
-                    same = median(arguments.seconds, lambda: product(layers[:1]))
-                    turns = median(arguments.seconds, lambda: product(layers))
+                    same = common.median(arguments.seconds, lambda: product(layers[:1]), LAYERS)
+                    turns = common.median(arguments.seconds, lambda: product(layers), LAYERS)
                 products.append(
                     {"precision": name, "rows": rows, "in": inputs, "out": outputs, "same_s": same, "turns_s": turns}
                 )

@@ -8,7 +8,7 @@ use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
     COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, Comparison,
-    FinishedComparison, MeanScore, PeakMemory, PlanNote,
+    FinishedComparison, MeanScore, PeakMemory,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
@@ -20,7 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
 use crate::output::OutputDirectory;
-use crate::plan::{list, plan_lines};
+use crate::plan::{self, list};
 use crate::progress::Progress;
 use crate::report;
 use crate::setup::{self, Job};
@@ -64,14 +64,9 @@ impl Job for Comparing<'_> {
 
 /// Shows the plan of the first run, and what the others differ in.
 fn say_plan<D: Backend>(args: &CompareArgs, comparison: &Comparison<D>) {
-    let mut plan = comparison.plan().clone();
-    plan.device = args.run.machine.device_in_plan(&plan.device);
-    if args.data.has_chosen_kind() {
-        plan.notes.retain(|note| !matches!(note, PlanNote::MayBeScores(_)));
-    }
     let names: Vec<&str> = args.methods.iter().map(|method| method.name.as_str()).collect();
     report::say(format_args!("compares  {}, from the seeds {}; the first run:", names.join(", "), list(&args.seeds.0)));
-    plan_lines(&plan, None).iter().for_each(|line| report::say(format_args!("{line}")));
+    plan::say(comparison.plan(), &args.data, &args.run.machine, None);
 }
 
 /// Reports the result. `skipped` runs were on disk already.

@@ -11,7 +11,7 @@ use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
-    Finetune, FinetuneOptions, Finished, FoldRuns, METRICS_LOG, Plan, PlanNote, SeedRuns, can_resume, check_output,
+    Finetune, FinetuneOptions, Finished, FoldRuns, METRICS_LOG, Plan, SeedRuns, can_resume, check_output,
     scores_as_json,
 };
 use bitfit_bert::train::{DEFAULT_SHARDS, StopReason};
@@ -25,7 +25,7 @@ use crate::last_resort;
 use crate::memory;
 use crate::output::OutputDirectory;
 use crate::page::{self, Page, analyse};
-use crate::plan::{grouped, plan_lines};
+use crate::plan::{self, grouped};
 use crate::progress::Progress;
 use crate::ranks::Ranks;
 use crate::report::{self, FinetuneReport};
@@ -169,13 +169,8 @@ pub fn say_plan(args: &FinetuneArgs, plan: &Plan) {
     if args.run.machine.quiet {
         return;
     }
-    let mut plan = plan.clone();
-    plan.device = args.run.machine.device_in_plan(&plan.device);
-    if args.data.has_chosen_kind() {
-        plan.notes.retain(|note| !matches!(note, PlanNote::MayBeScores(_)));
-    }
     let seeds = args.seeds.as_ref().map(|seeds| &seeds.0[..]);
-    plan_lines(&plan, seeds).iter().for_each(|line| report::say(format_args!("{line}")));
+    plan::say(plan, &args.data, &args.run.machine, seeds);
 }
 
 /// Reports how a run ended.

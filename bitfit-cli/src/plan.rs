@@ -5,19 +5,30 @@ use bitfit_bert::arch::Module;
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::{PairEncoding, Pooling, PoolingSource};
 use bitfit_bert::model::TrainableKind;
-use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanPart};
+use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanNote, PlanPart};
 use bitfit_bert::train::{BatchSize, RateSummary};
 use indicatif::{BinaryBytes, HumanCount};
 
-use crate::report::{SKIPPED, lines_text};
+use crate::args::{DataArgs, MachineArgs};
+use crate::report::{self, SKIPPED, lines_text};
 
 mod labels;
 mod loss;
 mod notes;
 
+/// Shows the plan of a run, or of runs of several seeds, over the data and on the machine that were asked for.
+pub fn say(plan: &Plan, data: &DataArgs, machine: &MachineArgs, seeds: Option<&[u64]>) {
+    let mut plan = plan.clone();
+    plan.device = machine.device_in_plan(&plan.device);
+    if data.has_chosen_kind() {
+        plan.notes.retain(|note| !matches!(note, PlanNote::MayBeScores(_)));
+    }
+    plan_lines(&plan, seeds).iter().for_each(|line| report::say(format_args!("{line}")));
+}
+
 /// The plan of a run, or of runs of several seeds, in a few lines. Each begins with a title, or continues the line
 /// before it.
-pub fn plan_lines(plan: &Plan, seeds: Option<&[u64]>) -> Vec<String> {
+fn plan_lines(plan: &Plan, seeds: Option<&[u64]>) -> Vec<String> {
     let config = &plan.config;
     let mut lines = Lines(Vec::new());
     lines.add(

@@ -123,7 +123,8 @@ impl<D: Backend> Shards<D> {
         let shards = cut(pass.rows.iter().map(tokens), count).into_iter().map(place).collect();
         let tokens = pass.rows.iter().map(tokens).sum();
         let job = Job { pass, model, cache, shards, total };
-        let nodes = self.nodes(&job, 0..count, &own(count, self.ranks.rank(), self.ranks.size()))?;
+        let own = own(count, self.ranks.rank(), self.ranks.size());
+        let nodes = roots(&(0..count), &own).into_iter().map(|root| self.node(&job, root)).collect::<Result<_>>()?;
         if self.are_shared() {
             return self.exchange(&job, nodes, stops, tokens, gradient);
         }
@@ -136,20 +137,6 @@ impl<D: Backend> Shards<D> {
             parts.extend(node.shares.into_iter().flatten().map(Share::Here));
         }
         Ok(BatchLoss { parts, tokens, stops })
-    }
-
-    /// The subtrees of `range` whose shards are all among `own`, in order.
-    fn nodes(&self, job: &Job<'_, D>, range: Range<usize>, own: &Range<usize>) -> Result<Vec<Node<D>>> {
-        if is_inside(&range, own) {
-            return Ok(vec![self.node(job, range)?]);
-        }
-        let Some((left, right)) = split(&range).filter(|_| range.start < own.end && own.start < range.end) else {
-            return Ok(Vec::new());
-        };
-        let (left, right) = job.both(|| self.nodes(job, left, own), || self.nodes(job, right, own));
-        let mut nodes = left?;
-        nodes.extend(right?);
-        Ok(nodes)
     }
 
     /// The subtree of `range`.

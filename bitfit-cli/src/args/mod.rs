@@ -41,6 +41,7 @@ pub use precision::Precision;
 pub use predict::PredictArgs;
 pub use reproduce::ReproduceArgs;
 pub use resume::{Refused, parse};
+pub use shared::DataArgs;
 pub use sweep::Part;
 pub use values::{Device, MAX_THREADS, OutputFormat, Seeds, name_of, threads};
 

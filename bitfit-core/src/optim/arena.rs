@@ -1,30 +1,19 @@
 //! [`ArenaOptimizer`]: clipping and AdamW as one op on the device of the arena.
 
-use super::{
-    AdamW, Group, Optimizer, OptimizerState,
-    adamw::check_state,
-    group::{Groups, check_rates},
-};
+use super::{AdamW, Group, Optimizer, OptimizerState, adamw::check_state, group::check_rates, on_arena::OnArena};
 use crate::{
-    Arena, Device, Entry, Error, Gradient, Result,
-    backend::{Slice, SliceMut},
+    Arena, Device, Entry, Gradient, Result,
+    backend::SliceMut,
     ops::adamw::{AdamWStep, RateRun, Update},
 };
 
 /// The optimizer of an [`Arena`], with the moments of all trainable values on the arena's device.
 #[derive(Debug)]
 pub struct ArenaOptimizer<D: Device> {
-    device: D,
-    /// The number of the arena.
-    arena: u64,
+    on: OnArena<D>,
     hyper: AdamW,
     m: D::Buffer,
     v: D::Buffer,
-    /// One element: the norm of the last gradient before clipping.
-    norm: D::Buffer,
-    len: usize,
-    step: u64,
-    groups: Groups,
 }
 
 impl<D: AdamWStep> ArenaOptimizer<D> {
@@ -34,15 +23,9 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// [`Error::Invalid`] as for [`AdamW::validate`]; [`Error::Device`] if the device is out of memory.
     pub fn new(arena: &Arena<D>, hyper: AdamW) -> Result<Self> {
         hyper.validate()?;
-        let device = arena.device().clone();
-        let zeros = |len: usize| {
-            let mut buffer = device.allocate(len)?;
-            device.fill(0.0, SliceMut::new(&mut buffer, 0, len))?;
-            Ok::<_, Error>(buffer)
-        };
-        let len = arena.len();
-        let (m, v, norm) = (zeros(len)?, zeros(len)?, zeros(1)?);
-        Ok(Self { device, arena: arena.id(), hyper, m, v, norm, len, step: 0, groups: Groups::default() })
+        let on = OnArena::new("adamw", arena)?;
+        let (m, v) = (on.zeros()?, on.zeros()?);
+        Ok(Self { on, hyper, m, v })
     }
 
     /// The same optimizer with the group that `group` gives to each entry of the arena: a factor of the learning rate,
@@ -52,13 +35,8 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// [`Error::Foreign`] if the optimizer belongs to another arena; [`Error::Invalid`] for a factor or a weight decay
     /// that is negative or not finite.
     pub fn with_groups(mut self, arena: &Arena<D>, group: impl FnMut(&Entry) -> Group) -> Result<Self> {
-        self.check_arena(arena)?;
-        self.groups = Groups::of("adamw", arena, group)?;
+        self.on.set_groups(arena, group)?;
         Ok(self)
-    }
-
-    fn check_arena(&self, arena: &Arena<D>) -> Result<()> {
-        if arena.id() == self.arena { Ok(()) } else { Err(Error::foreign("adamw", "the optimizer", "arena")) }
     }
 
     /// Updates `arena` by one step with `gradient`, clipped to the norm `max_norm` if it is given; see
@@ -99,7 +77,7 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         rates: impl Fn(usize) -> f32,
         max_norm: Option<f32>,
     ) -> Result<()> {
-        let runs = self.groups.runs(arena.entries(), rates);
+        let runs = self.on.groups.runs(arena.entries(), rates);
         match runs[..] {
             [] => self.step_by(arena, gradient, 0.0, max_norm, D::adamw),
             [RateRun { lr, weight_decay: None, .. }] => self.step_by(arena, gradient, lr, max_norm, D::adamw),
@@ -115,24 +93,23 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
         max_norm: Option<f32>,
         run: impl FnOnce(&D, Update<'_, D>) -> Result<()>,
     ) -> Result<()> {
-        self.check_arena(arena)?;
-        arena.check_gradient("adamw", gradient)?;
-        let Self { hyper, m, v, norm, len, step, .. } = self;
+        self.on.check(arena, gradient)?;
+        let Self { on, hyper, m, v } = self;
         arena.update(|device, params| {
             let update = Update {
                 params,
                 grads: gradient.slice(),
-                m: SliceMut::new(m, 0, *len),
-                v: SliceMut::new(v, 0, *len),
+                m: SliceMut::new(m, 0, on.len),
+                v: SliceMut::new(v, 0, on.len),
                 hyper: *hyper,
                 lr,
-                step: *step + 1,
+                step: on.step + 1,
                 max_norm,
-                norm: SliceMut::new(norm, 0, 1),
+                norm: on.norm_mut(),
             };
             run(device, update)
         })?;
-        *step += 1;
+        on.step += 1;
         Ok(())
     }
 
@@ -141,9 +118,7 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// # Errors
     /// [`Error::Device`] if work that was queued earlier failed.
     pub fn norm(&self) -> Result<f32> {
-        let mut norm = [0.0];
-        self.device.read(Slice::new(&self.norm, 0, 1), &mut norm)?;
-        Ok(norm[0])
+        self.on.norm()
     }
 
     /// The hyper-parameters of the optimizer.
@@ -153,7 +128,7 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
 
     /// The number of steps so far.
     pub fn steps(&self) -> u64 {
-        self.step
+        self.on.step
     }
 
     /// Copies the state to the host: the first moment, the second moment, and the number of steps. A checkpoint has to
@@ -162,11 +137,7 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// # Errors
     /// [`Error::Device`] if work that was queued earlier failed.
     pub fn state(&self) -> Result<(Vec<f32>, Vec<f32>, u64)> {
-        let read = |buffer| {
-            let mut values = vec![0.0; self.len];
-            self.device.read(Slice::new(buffer, 0, self.len), &mut values).map(|()| values)
-        };
-        Ok((read(&self.m)?, read(&self.v)?, self.step))
+        Ok((self.on.read(&self.m)?, self.on.read(&self.v)?, self.on.step))
     }
 
     /// Restores the state that [`ArenaOptimizer::state`] returned.
@@ -175,10 +146,10 @@ impl<D: AdamWStep> ArenaOptimizer<D> {
     /// [`Error::Shape`] if a moment does not have the arena's length; [`Error::Invalid`] for moments that cannot result
     /// from a step (not finite, or a negative second moment), and for `u64::MAX` steps. On an error nothing is changed.
     pub fn restore(&mut self, m: &[f32], v: &[f32], step: u64) -> Result<()> {
-        check_state(self.len, m, v, step)?;
-        self.device.write(m, SliceMut::new(&mut self.m, 0, self.len))?;
-        self.device.write(v, SliceMut::new(&mut self.v, 0, self.len))?;
-        self.step = step;
+        check_state(self.on.len, m, v, step)?;
+        self.on.write(m, &mut self.m)?;
+        self.on.write(v, &mut self.v)?;
+        self.on.step = step;
         Ok(())
     }
 }
@@ -207,7 +178,7 @@ impl<D: AdamWStep> Optimizer<D> for ArenaOptimizer<D> {
 mod tests {
     use super::*;
     use crate::{
-        ArenaBuilder, Cpu, HostTensor, Mask, Trainable,
+        ArenaBuilder, Cpu, Error, HostTensor, Mask, Trainable,
         backend::conformance::support::random,
         optim::{ArenaSgd, Sgd, SparseAdamW, clip_grad_norm},
     };

@@ -29,6 +29,8 @@ mod collective;
 #[cfg(feature = "engine")]
 mod group;
 #[cfg(feature = "engine")]
+mod on_arena;
+#[cfg(feature = "engine")]
 mod optimizer;
 mod schedule;
 #[cfg(feature = "engine")]

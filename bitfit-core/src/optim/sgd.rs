@@ -1,12 +1,9 @@
 //! [`ArenaSgd`]: clipping and SGD with momentum as one op on the device of the arena.
 
-use super::{
-    Group, Optimizer, OptimizerState, Sgd,
-    group::{Groups, check_rates},
-};
+use super::{Group, Optimizer, OptimizerState, Sgd, group::check_rates, on_arena::OnArena};
 use crate::{
     Arena, Device, Entry, Error, Gradient, Result,
-    backend::{Slice, SliceMut},
+    backend::SliceMut,
     ops::sgd::{SgdStep, SgdUpdate},
 };
 
@@ -14,16 +11,9 @@ use crate::{
 /// velocity. The formula is in [`crate::ops::sgd`].
 #[derive(Debug)]
 pub struct ArenaSgd<D: Device> {
-    device: D,
-    /// The number of the arena.
-    arena: u64,
+    on: OnArena<D>,
     hyper: Sgd,
     velocity: Option<D::Buffer>,
-    /// One element: the norm of the last gradient before clipping.
-    norm: D::Buffer,
-    len: usize,
-    step: u64,
-    groups: Groups,
 }
 
 impl<D: SgdStep> ArenaSgd<D> {
@@ -33,15 +23,9 @@ impl<D: SgdStep> ArenaSgd<D> {
     /// [`Error::Invalid`] as for [`Sgd::validate`]; [`Error::Device`] if the device is out of memory.
     pub fn new(arena: &Arena<D>, hyper: Sgd) -> Result<Self> {
         hyper.validate()?;
-        let (device, len) = (arena.device().clone(), arena.len());
-        let zeros = |len: usize| {
-            let mut buffer = device.allocate(len)?;
-            device.fill(0.0, SliceMut::new(&mut buffer, 0, len))?;
-            Ok::<_, Error>(buffer)
-        };
-        let velocity = (hyper.momentum > 0.0).then(|| zeros(len)).transpose()?;
-        let norm = zeros(1)?;
-        Ok(Self { device, arena: arena.id(), hyper, velocity, norm, len, step: 0, groups: Groups::default() })
+        let on = OnArena::new("sgd", arena)?;
+        let velocity = (hyper.momentum > 0.0).then(|| on.zeros()).transpose()?;
+        Ok(Self { on, hyper, velocity })
     }
 
     /// The same optimizer with the group that `group` gives to each entry of the arena; see
@@ -51,8 +35,7 @@ impl<D: SgdStep> ArenaSgd<D> {
     /// [`Error::Foreign`] if the optimizer belongs to another arena; [`Error::Invalid`] for a factor or a weight decay
     /// that is negative or not finite.
     pub fn with_groups(mut self, arena: &Arena<D>, group: impl FnMut(&Entry) -> Group) -> Result<Self> {
-        self.check_arena(arena)?;
-        self.groups = Groups::of("sgd", arena, group)?;
+        self.on.set_groups(arena, group)?;
         Ok(self)
     }
 
@@ -81,27 +64,22 @@ impl<D: SgdStep> ArenaSgd<D> {
         rates: impl Fn(usize) -> f32,
         max_norm: Option<f32>,
     ) -> Result<()> {
-        self.check_arena(arena)?;
-        arena.check_gradient("sgd", gradient)?;
-        let runs = self.groups.runs(arena.entries(), rates);
-        let Self { hyper, velocity, norm, len, .. } = self;
+        self.on.check(arena, gradient)?;
+        let runs = self.on.groups.runs(arena.entries(), rates);
+        let Self { on, hyper, velocity } = self;
         arena.update(|device, params| {
             let update = SgdUpdate {
                 params,
                 grads: gradient.slice(),
-                velocity: velocity.as_mut().map(|velocity| SliceMut::new(velocity, 0, *len)),
+                velocity: velocity.as_mut().map(|velocity| SliceMut::new(velocity, 0, on.len)),
                 hyper: *hyper,
                 max_norm,
-                norm: SliceMut::new(norm, 0, 1),
+                norm: on.norm_mut(),
             };
             device.sgd(update, &runs)
         })?;
-        self.step += 1;
+        on.step += 1;
         Ok(())
-    }
-
-    fn check_arena(&self, arena: &Arena<D>) -> Result<()> {
-        if arena.id() == self.arena { Ok(()) } else { Err(Error::foreign("sgd", "the optimizer", "arena")) }
     }
 
     /// The hyper-parameters of the optimizer.
@@ -111,7 +89,7 @@ impl<D: SgdStep> ArenaSgd<D> {
 
     /// The number of steps so far.
     pub fn steps(&self) -> u64 {
-        self.step
+        self.on.step
     }
 }
 
@@ -121,19 +99,15 @@ impl<D: SgdStep> Optimizer<D> for ArenaSgd<D> {
     }
 
     fn norm(&self) -> Result<f32> {
-        let mut norm = [0.0];
-        self.device.read(Slice::new(&self.norm, 0, 1), &mut norm)?;
-        Ok(norm[0])
+        self.on.norm()
     }
 
     fn save(&self) -> Result<OptimizerState> {
         let mut moments = Vec::new();
         if let Some(velocity) = &self.velocity {
-            let mut values = vec![0.0; self.len];
-            self.device.read(Slice::new(velocity, 0, self.len), &mut values)?;
-            moments.push(("velocity".into(), values));
+            moments.push(("velocity".into(), self.on.read(velocity)?));
         }
-        Ok(OptimizerState::new("sgd", self.step, moments))
+        Ok(OptimizerState::new("sgd", self.on.step, moments))
     }
 
     fn load(&mut self, state: &OptimizerState) -> Result<()> {
@@ -143,17 +117,17 @@ impl<D: SgdStep> Optimizer<D> for ArenaSgd<D> {
             }
             Some(velocity) => {
                 let [values] = state.moments("sgd", ["velocity"])?;
-                if values.len() != self.len {
-                    return Err(Error::shape("sgd", "the velocity", &[self.len], &[values.len()]));
+                if values.len() != self.on.len {
+                    return Err(Error::shape("sgd", "the velocity", &[self.on.len], &[values.len()]));
                 }
                 if let Some(value) = values.iter().find(|value| !value.is_finite()) {
                     let reason = format!("the velocity holds {value}, which cannot result from a step");
                     return Err(Error::invalid("sgd", reason));
                 }
-                self.device.write(values, SliceMut::new(velocity, 0, self.len))?;
+                self.on.write(values, velocity)?;
             }
         }
-        self.step = state.steps;
+        self.on.step = state.steps;
         Ok(())
     }
 }
