@@ -7,6 +7,9 @@ use crate::{
     ops::adamw::{AdamWStep, RateRun, Update},
 };
 
+#[cfg(doc)]
+use crate::Error;
+
 /// The optimizer of an [`Arena`], with the moments of all trainable values on the arena's device.
 #[derive(Debug)]
 pub struct ArenaOptimizer<D: Device> {
