@@ -4,16 +4,19 @@
 //! the loss of a part is its share of the batch's mean ([`Model::loss`]), the gradients add up in the arena's gradient,
 //! and each pass is told where its part stands in the batch, so that dropout draws what it draws for the whole
 //! ([`bitfit_core::BatchOffset`]). Only the order of the sums differs, and what is in memory at a time. Logical shards
-//! ([`super::shards`]) are such parts too.
+//! ([`super::shards`]) are parts with a gradient each, and a pass computes one or several of them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bitfit_core::ops::weighted_cross_entropy::ClassWeighting;
-use bitfit_core::{Backend, BatchOffset, Gradient, Seed, Var};
+use bitfit_core::tape::Parts;
+use bitfit_core::{Backend, BatchOffset, Gradient, Indices, RowsOf, Seed, Var};
 
 use super::Examples;
 use super::prefix_cache::FrozenPrefixCache;
 use crate::Result;
+use crate::heads::Pooling;
 use crate::model::Model;
 
 /// A batch of a training set, and how its gradient is computed.
@@ -120,6 +123,52 @@ impl BatchPass<'_> {
         let share = model.loss(&mut tape, &outputs, &batch)?;
         tape.backward(&share, gradient)?;
         Ok(Part { share: Some(share), tokens, next })
+    }
+
+    /// Adds the gradient of the share of each of some neighbouring parts to the gradient of that part, in one pass over
+    /// all of them. `parts` are places in the rows, and `places` where each part stands in the batch and what follows
+    /// the last. The share of a part of which the head reads nothing is `None`.
+    ///
+    /// # Errors
+    /// As [`BatchPass::add_gradient`].
+    pub fn add_parts<D: Backend>(
+        &self,
+        model: &Model<D>,
+        cache: Option<&mut FrozenPrefixCache>,
+        (parts, places): (&[Range<usize>], &[BatchOffset]),
+        total: f64,
+        gradients: &mut [Gradient<D>],
+    ) -> Result<Vec<Option<Var<D>>>> {
+        let rows = &self.rows[parts[0].start..parts[parts.len() - 1].end];
+        if self.examples.targets(rows).is_empty() {
+            return Ok(vec![None; parts.len()]);
+        }
+        let mut tape = model.training_tape(self.seed).at(places[0]);
+        let batch = self.examples.batch(model, rows)?;
+        let outputs = match cache {
+            Some(cache) => cache.forward(model, &mut tape, &batch, &self.examples.encodings, rows)?,
+            None => model.forward(&mut tape, &batch)?,
+        };
+        let mut losses = Vec::with_capacity(parts.len());
+        for (part, place) in parts.iter().zip(places.windows(2)) {
+            let rows = &self.rows[part.clone()];
+            if self.examples.targets(rows).is_empty() {
+                losses.push(None);
+                continue;
+            }
+            let batch = self.examples.batch(model, rows)?.with_weighting(self.weighting.cloned());
+            let [begin, end] = [place[0], place[1]].map(|place| (place.outputs - places[0].outputs) as u32);
+            let own: Vec<u32> = (begin..end).collect();
+            let outputs = tape.gather_rows(&outputs, &Indices::new(model.base().device(), &own)?)?;
+            losses.push(Some(model.loss(&mut tape, &outputs, &batch.with_loss_total(Some(total)))?));
+        }
+        // Where the head reads tokens, no matrix has a row for each sequence.
+        let kinds: &[RowsOf] = match model.spec().pooling {
+            Pooling::Tokens | Pooling::EveryToken => &[RowsOf::Tokens, RowsOf::Outputs],
+            _ => &[RowsOf::Tokens, RowsOf::Sequences, RowsOf::Outputs],
+        };
+        tape.backward_in_parts(&Parts::new(places, kinds), &losses, gradients)?;
+        Ok(losses)
     }
 
     /// The rows as the step of this epoch reads them, where they are drawn for each.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! rows of the batch  ── cut by tokens ──▶  shards 0 … S-1, contiguous; those of a rank are contiguous too
-//! a shard            ── one pass at its place (BatchOffset), its share of the loss ──▶  gradient
+//! some shards        ── one pass at their place (BatchOffset), a share of the loss each ──▶  a gradient each
 //! gradients          ── sums over a binary tree, fixed by S ──▶  gradient of the batch
 //! ```
 //!
@@ -31,6 +31,13 @@ pub const DEFAULT_SHARDS: usize = 16;
 /// The most logical shards.
 pub const MOST_SHARDS: usize = 1024;
 
+/// The most tokens of the shards of one pass, if they are several: with more, products are hardly faster, and a pass
+/// takes more memory.
+const PASS_TOKENS: u64 = 1024;
+
+/// The most elements of the gradients of these shards together.
+const PASS_SCALARS: usize = 1 << 22;
+
 /// How the batches of a run are computed: in shards, by one rank or several, or without shards.
 #[derive(Debug)]
 pub(super) struct Shards<D: Backend> {
@@ -52,8 +59,10 @@ struct Job<'a, D: Backend> {
     pass: BatchPass<'a>,
     model: &'a Model<D>,
     cache: Option<Mutex<&'a mut FrozenPrefixCache>>,
-    /// The places in the batch's rows of each shard, and what the batch has before it.
-    shards: Vec<(Range<usize>, BatchOffset)>,
+    /// The places in the batch's rows of each shard.
+    rows: Vec<Range<usize>>,
+    /// What the batch has before each shard, and what it has altogether.
+    places: Vec<BatchOffset>,
     total: f64,
 }
 
@@ -111,18 +120,16 @@ impl<D: Backend> Shards<D> {
         };
         let tokens = |&row: &usize| pass.examples.encodings[row].ids.len();
         let cache = cache.map(Mutex::new);
-        let mut before = BatchOffset::default();
-        let place = |rows: Range<usize>| {
-            let own = before;
+        let rows = cut(pass.rows.iter().map(tokens), count);
+        let mut places = vec![BatchOffset::default()];
+        for rows in &rows {
             let encodings = pass.rows[rows.clone()].iter().map(|&row| &pass.examples.encodings[row]);
-            for encoding in encodings {
-                before = before.after(encoding.ids.len(), encoding.lengths().count(), model.output_rows(encoding));
-            }
-            (rows, own)
-        };
-        let shards = cut(pass.rows.iter().map(tokens), count).into_iter().map(place).collect();
+            places.push(encodings.fold(places[places.len() - 1], |place, encoding| {
+                place.after(encoding.ids.len(), encoding.lengths().count(), model.output_rows(encoding))
+            }));
+        }
         let tokens = pass.rows.iter().map(tokens).sum();
-        let job = Job { pass, model, cache, shards, total };
+        let job = Job { pass, model, cache, rows, places, total };
         let own = own(count, self.ranks.rank(), self.ranks.size());
         let nodes = roots(&(0..count), &own).into_iter().map(|root| self.node(&job, root)).collect::<Result<_>>()?;
         if self.are_shared() {
@@ -141,38 +148,52 @@ impl<D: Backend> Shards<D> {
 
     /// The subtree of `range`.
     fn node(&self, job: &Job<'_, D>, range: Range<usize>) -> Result<Node<D>> {
-        let Some((left, right)) = split(&range) else { return self.leaf(job, range.start) };
-        let (left, right) = job.both(|| self.node(job, left), || self.node(job, right));
-        let (mut node, Node { gradient, shares }) = (left?, right?);
-        node.shares.extend(shares);
-        match (&mut node.gradient, gradient) {
+        match split(&range).filter(|_| !job.is_one_pass(&range)) {
+            None => self.sum(job, self.pass(job, range)?),
+            Some((left, right)) => {
+                let (left, right) = job.both(|| self.node(job, left), || self.node(job, right));
+                self.pair(job, left?, right?)
+            }
+        }
+    }
+
+    /// The shards of `range`, in one pass.
+    fn pass(&self, job: &Job<'_, D>, range: Range<usize>) -> Result<Vec<Node<D>>> {
+        let Job { pass, model, cache, rows, places, total } = job;
+        let mut gradients = range.clone().map(|_| self.take(model)).collect::<Result<Vec<_>>>()?;
+        let mut cache = cache.as_ref().map(|cache| cache.lock().unwrap_or_else(PoisonError::into_inner));
+        let cache = cache.as_mut().map(|cache| &mut ***cache);
+        let parts = (&rows[range.clone()], &places[range.start..=range.end]);
+        let shares = pass.add_parts(model, cache, parts, *total, &mut gradients)?;
+        let node = |(share, gradient): (Option<Var<D>>, _)| {
+            let mut node = Node { gradient: Some(gradient), shares: vec![share] };
+            if node.shares[0].is_none() {
+                node.gradient.take().into_iter().for_each(|unread| self.give_back(unread));
+            }
+            node
+        };
+        Ok(shares.into_iter().zip(gradients).map(node).collect())
+    }
+
+    /// The tree over these neighbouring shards.
+    fn sum(&self, job: &Job<'_, D>, mut shards: Vec<Node<D>>) -> Result<Node<D>> {
+        let Some((left, _)) = split(&(0..shards.len())) else { return Ok(shards.swap_remove(0)) };
+        let right = shards.split_off(left.end);
+        self.pair(job, self.sum(job, shards)?, self.sum(job, right)?)
+    }
+
+    /// Two neighbouring subtrees.
+    fn pair(&self, job: &Job<'_, D>, mut left: Node<D>, right: Node<D>) -> Result<Node<D>> {
+        left.shares.extend(right.shares);
+        match (&mut left.gradient, right.gradient) {
             (Some(sum), Some(other)) => {
                 sum.add(job.model.base().device(), &other)?;
                 self.give_back(other);
             }
-            (None, other) => node.gradient = other,
+            (None, other) => left.gradient = other,
             (Some(_), None) => {}
         }
-        Ok(node)
-    }
-
-    /// A shard.
-    fn leaf(&self, job: &Job<'_, D>, shard: usize) -> Result<Node<D>> {
-        let Job { pass, model, cache, shards, total } = job;
-        let (rows, offset) = &shards[shard];
-        if rows.is_empty() {
-            return Ok(Node { gradient: None, shares: vec![None] });
-        }
-        let mut gradient = self.take(model)?;
-        let rows = &pass.rows[rows.clone()];
-        let mut cache = cache.as_ref().map(|cache| cache.lock().unwrap_or_else(PoisonError::into_inner));
-        let cache = cache.as_mut().map(|cache| &mut ***cache);
-        let part = pass.add_part(model, cache, rows, *offset, Some(*total), &mut gradient)?;
-        if part.share.is_some() {
-            return Ok(Node { gradient: Some(gradient), shares: vec![part.share] });
-        }
-        self.give_back(gradient);
-        Ok(Node { gradient: None, shares: vec![None] })
+        Ok(left)
     }
 
     /// Gathers the nodes of all ranks, and adds their sum to `gradient`.
@@ -187,7 +208,7 @@ impl<D: Backend> Shards<D> {
         tokens: usize,
         gradient: &mut Gradient<D>,
     ) -> Result<BatchLoss<D>> {
-        let (device, count, size) = (job.model.base().device(), job.shards.len(), self.ranks.size());
+        let (device, count, size) = (job.model.base().device(), job.rows.len(), self.ranks.size());
         let scalars = job.model.arena().len();
         let (mut mine, mut sums) = (vec![u32::from(stops)], Vec::new());
         for Node { gradient, shares } in nodes {
@@ -246,12 +267,20 @@ impl<D: Backend> Shards<D> {
         }
     }
 
+    /// Keeps a gradient for the next [`Shards::take`].
     fn give_back(&self, gradient: Gradient<D>) {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(gradient);
     }
 }
 
 impl<D: Backend> Job<'_, D> {
+    /// Whether one pass computes the shards of `range`. It does not show in any bit.
+    fn is_one_pass(&self, range: &Range<usize>) -> bool {
+        let tokens = self.places[range.end].tokens - self.places[range.start].tokens;
+        let scalars = range.len() * self.model.arena().len();
+        tokens <= PASS_TOKENS && scalars <= PASS_SCALARS && self.model.computes_parts_at_once()
+    }
+
     /// Runs both, at once where the device does that. With a cache they take turns: a thread that waits for a part of
     /// an op while it holds the cache would run the other.
     fn both<A: Send, B: Send>(&self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {

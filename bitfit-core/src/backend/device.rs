@@ -44,6 +44,11 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
         let a = a();
         (a, b())
     }
+    /// Whether a row of a product, and of every op that computes its rows one by one, has the same bits whatever other
+    /// rows there are.
+    fn computes_rows_alike(&self) -> bool {
+        false
+    }
     /// Whether [`Device::allocate`] takes no longer than a few instructions once memory was freed, so that a workspace
     /// need not keep buffers.
     fn reuses_memory(&self) -> bool {

@@ -1,5 +1,7 @@
 //! [`Slice`] and [`SliceMut`]: ranges of elements of a device's buffers.
 
+use std::ops::Range;
+
 use super::{DType, Device};
 
 /// A range of elements of a buffer, for reading.
@@ -19,6 +21,16 @@ impl<'a, D: Device> Slice<'a, D> {
     /// A range of f32 elements.
     pub fn new(buffer: &'a D::Buffer, offset: usize, len: usize) -> Self {
         Self { buffer, offset, len, dtype: DType::F32 }
+    }
+
+    /// Some rows of a matrix with `cols` columns.
+    ///
+    /// # Panics
+    /// If it does not have them.
+    #[must_use]
+    pub fn rows(self, rows: &Range<usize>, cols: usize) -> Self {
+        assert!(rows.start <= rows.end && rows.end * cols <= self.len, "rows {rows:?} of a slice of {}", self.len);
+        Self { offset: self.offset + rows.start * cols, len: rows.len() * cols, ..self }
     }
 }
 
@@ -52,6 +64,16 @@ impl<'a, D: Device> SliceMut<'a, D> {
     /// Reborrows the range for a shorter lifetime.
     pub fn reborrow(&mut self) -> SliceMut<'_, D> {
         SliceMut { buffer: self.buffer, offset: self.offset, len: self.len, dtype: self.dtype }
+    }
+
+    /// Some rows of a matrix with `cols` columns.
+    ///
+    /// # Panics
+    /// If it does not have them.
+    #[must_use]
+    pub fn rows(self, rows: &Range<usize>, cols: usize) -> Self {
+        assert!(rows.start <= rows.end && rows.end * cols <= self.len, "rows {rows:?} of a slice of {}", self.len);
+        Self { offset: self.offset + rows.start * cols, len: rows.len() * cols, ..self }
     }
 
     /// The same range, for reading.

@@ -68,6 +68,10 @@ impl Device for Cpu {
     }
 
     /// Threads that wait for a part of an op run ops of the other function meanwhile.
+    fn computes_rows_alike(&self) -> bool {
+        true
+    }
+
     fn join<A: Send, B: Send>(&self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
         rayon::join(a, b)
     }

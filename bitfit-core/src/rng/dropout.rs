@@ -64,6 +64,14 @@ impl Dropout {
         Self { offset, rows, row_elements, ..self }
     }
 
+    /// The part of the mask behind this number of rows.
+    #[must_use]
+    pub fn behind(self, rows: usize) -> Self {
+        let count = |of| if of == self.rows { rows } else { 0 };
+        let [tokens, sequences, outputs] = [RowsOf::Tokens, RowsOf::Sequences, RowsOf::Outputs].map(count);
+        Self { offset: self.offset.after(tokens, sequences, outputs), ..self }
+    }
+
     /// The number, in the mask of the batch, of the first element of this part.
     pub fn first(&self) -> u64 {
         self.offset.rows(self.rows) * self.row_elements

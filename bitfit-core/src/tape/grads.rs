@@ -1,7 +1,9 @@
 //! [`Grads`]: the gradients during backward. Those of matrices are in slots, which are freed as soon as they have been
 //! read; those of parameters go directly to the arena's gradient.
 
-use super::Slot;
+use std::ops::Range;
+
+use super::{Parts, Slot};
 use crate::{
     Arena, DType, Device, Error, Gradient, Param, Result, Trainable, Weight, Workspace,
     backend::{Slice, SliceMut},
@@ -15,7 +17,12 @@ use crate::{
 pub struct Grads<'a, D: Device> {
     workspace: &'a Workspace<D>,
     arena: &'a Arena<D>,
-    gradient: &'a mut Gradient<D>,
+    /// The parts of the pass, if they have gradients of their own.
+    parts: Option<&'a Parts>,
+    /// The gradient of the pass, or of each of its parts.
+    gradients: &'a mut [Gradient<D>],
+    /// The one that ops add to; `None` with several, while no op says which.
+    current: Option<usize>,
     tape: u64,
     slots: Vec<Option<Scratch<D>>>,
     /// Whether a target of another backward pass was put.
@@ -52,11 +59,13 @@ impl<'a, D: Device> Grads<'a, D> {
     pub(super) fn new(
         workspace: &'a Workspace<D>,
         arena: &'a Arena<D>,
-        gradient: &'a mut Gradient<D>,
+        (parts, gradients): (Option<&'a Parts>, &'a mut [Gradient<D>]),
         tape: u64,
         slots: usize,
     ) -> Self {
-        Self { workspace, arena, gradient, tape, slots: (0..slots).map(|_| None).collect(), strayed: false }
+        let current = (gradients.len() == 1).then_some(0);
+        let slots = (0..slots).map(|_| None).collect();
+        Self { workspace, arena, parts, gradients, current, tape, slots, strayed: false }
     }
 
     /// The device that backward runs on.
@@ -185,12 +194,43 @@ impl<'a, D: Device> Grads<'a, D> {
         }
     }
 
+    /// Whether the parts of the pass have gradients of their own; see [`Grads::by_part`].
+    pub fn has_parts(&self) -> bool {
+        self.parts.is_some()
+    }
+
+    /// Calls `add` for the rows of each part of the pass, in a matrix with this many, to add to the gradients of
+    /// parameters what these rows give; once with all rows if the pass has no parts. In a pass over several parts,
+    /// [`Grads::masked`] and [`Grads::column_sums`] are called in here alone.
+    ///
+    /// # Errors
+    /// Those of `add`; [`Error::Invalid`] if it is not clear which rows are of which part.
+    pub fn by_part(&mut self, rows: usize, mut add: impl FnMut(&mut Self, Range<usize>) -> Result<()>) -> Result<()> {
+        let Some(parts) = self.parts else { return add(self, 0..rows) };
+        let outside = self.current;
+        for (part, rows) in parts.of(rows)?.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            self.current = Some(part);
+            add(self, rows)?;
+        }
+        self.current = outside;
+        Ok(())
+    }
+
+    /// The gradient that ops add to.
+    fn gradient(&mut self) -> Result<&mut Gradient<D>> {
+        let reason = "a parameter of it trains, and it has no gradient for each part of a pass";
+        let current = self.current.ok_or_else(|| Error::invalid("backward", reason))?;
+        Ok(&mut self.gradients[current])
+    }
+
     /// The elements of a parameter in the arena's gradient, as many as its mask chooses. The op adds to them.
     ///
     /// # Errors
-    /// [`Error::Foreign`] if the parameter belongs to another arena.
+    /// [`Error::Foreign`] if the parameter belongs to another arena; [`Error::Invalid`] in a pass over several parts,
+    /// outside [`Grads::by_part`].
     pub fn masked(&mut self, trainable: &Trainable) -> Result<SliceMut<'_, D>> {
-        Ok(self.gradient.entry_mut(self.arena.entry(trainable)?))
+        let entry = self.arena.entry(trainable)?;
+        Ok(self.gradient()?.entry_mut(entry))
     }
 
     /// Calls `sum` to add the gradients of up to `N` vector parameters at once.
@@ -200,24 +240,27 @@ impl<'a, D: Device> Grads<'a, D> {
     /// arena's gradient. `sum` is also called if no parameter trains.
     ///
     /// # Errors
-    /// The error of `sum`; [`Error::Foreign`] if a parameter belongs to another arena; [`Error::Device`] if the device
-    /// is out of memory.
+    /// The error of `sum`; [`Error::Foreign`] if a parameter belongs to another arena; [`Error::Invalid`] if one trains
+    /// in a pass over several parts, outside [`Grads::by_part`]; [`Error::Device`] if the device is out of memory.
     pub fn column_sums<const N: usize>(
         &mut self,
         params: [Option<&Trainable>; N],
         sum: impl FnOnce(&D, ColumnSums<'_, D, N>) -> Result<()>,
     ) -> Result<()> {
-        let device = self.workspace.device();
+        let (device, arena) = (self.workspace.device(), self.arena);
         let (mut at, mut is_whole) = ([None; N], true);
         for (at, trainable) in at.iter_mut().zip(params) {
             let Some(trainable) = trainable else { continue };
-            *at = Some(self.arena.entry(trainable)?.offset);
-            is_whole &= self.arena.indices(trainable)?.is_none();
+            *at = Some(arena.entry(trainable)?.offset);
+            is_whole &= arena.indices(trainable)?.is_none();
         }
         // A parameter that occurs twice has one position in the arena, but two in a buffer.
         let is_repeated = (1..N).any(|index| at[index].is_some() && at[..index].contains(&at[index]));
         if !is_repeated && is_whole {
-            return sum(device, ColumnSums { buffer: self.gradient.slice_mut(), at });
+            // Where nothing trains, nothing is added to any.
+            let trains = at.iter().any(Option::is_some);
+            let gradient = if trains { self.gradient()? } else { &mut self.gradients[0] };
+            return sum(device, ColumnSums { buffer: gradient.slice_mut(), at });
         }
         let mut len = 0;
         let at = params.map(|param| {
@@ -231,8 +274,9 @@ impl<'a, D: Device> Grads<'a, D> {
         sum(device, ColumnSums { buffer: dense.as_mut(), at })?;
         for (trainable, at) in params.iter().zip(at).filter_map(|(param, at)| param.zip(at)) {
             let from = Slice::new(dense.as_ref().buffer, at, trainable.shape().iter().product::<usize>());
-            let to = self.gradient.entry_mut(self.arena.entry(trainable)?);
-            match self.arena.indices(trainable)? {
+            let entry = arena.entry(trainable)?;
+            let to = self.gradient()?.entry_mut(entry);
+            match arena.indices(trainable)? {
                 Some(indices) => device.gather_accumulate(from, indices, to)?,
                 None => device.accumulate(from, to)?,
             }

@@ -1,10 +1,12 @@
 //! [`Tape`]: runs a network forward and records what backward needs; for authors of ops, [`Backward`] and [`Grads`].
 
 mod grads;
+mod parts;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use grads::{ColumnSums, Grads, Target};
+pub use parts::Parts;
 
 use crate::{
     Arena, DType, Device, Error, Gradient, Param, Result, Seed, Tensor, Trainable, Workspace,
@@ -319,6 +321,12 @@ impl<'a, D: Device> Tape<'a, D> {
         if !factor.is_finite() {
             return Err(Error::invalid("backward", format!("the factor is {factor}, expected a finite number")));
         }
+        let dy = self.seed_of(loss, factor)?;
+        self.backward_from(loss, dy, gradient)
+    }
+
+    /// The gradient of `factor` times a loss with respect to the loss.
+    fn seed_of(&self, loss: &Var<D>, factor: f32) -> Result<Scratch<D>> {
         if loss.tensor.shape() != [1, 1] {
             return Err(Error::shape("backward", "the loss", &[1, 1], &loss.tensor.shape()));
         }
@@ -327,7 +335,35 @@ impl<'a, D: Device> Tape<'a, D> {
         }
         let mut dy = self.scratch(1)?;
         self.device().fill(factor, dy.as_mut())?;
-        self.backward_from(loss, dy, gradient)
+        Ok(dy)
+    }
+
+    /// As [`Tape::backward`], for a pass over several parts of a batch: adds the gradient of each part's loss to the
+    /// gradient of that part. A part without a loss adds nothing that counts to its own.
+    ///
+    /// Ops outside this crate need [`Grads::by_part`] for it, and of this crate's, the embedding and whatever reads a
+    /// parameter as a matrix have no gradient for each part.
+    ///
+    /// # Errors
+    /// As for [`Tape::backward`]; [`Error::Shape`] unless there are as many losses and gradients as parts;
+    /// [`Error::Invalid`] if no part has a loss, or a parameter trains for which the op has no gradient for each part.
+    pub fn backward_in_parts(
+        self,
+        parts: &Parts,
+        losses: &[Option<Var<D>>],
+        gradients: &mut [Gradient<D>],
+    ) -> Result<()> {
+        for (what, count) in [("the list of losses", losses.len()), ("the list of gradients", gradients.len())] {
+            if count != parts.count() {
+                return Err(Error::shape("backward", what, &[parts.count()], &[count]));
+            }
+        }
+        let seed = |loss| Ok((loss, self.seed_of(loss, 1.0)?));
+        let seeds = losses.iter().flatten().map(seed).collect::<Result<Vec<_>>>()?;
+        if seeds.is_empty() {
+            return Err(Error::invalid("backward", "no part has a loss"));
+        }
+        self.run_backward(seeds, (Some(parts), gradients))
     }
 
     /// As [`Tape::backward`], from any matrix `y` and the gradient `dy` of a loss with respect to it.
@@ -346,15 +382,28 @@ impl<'a, D: Device> Tape<'a, D> {
                 format!("the gradient is {:?}, expected {:?}", dy.dtype(), y.dtype()),
             ));
         }
-        let reason =
-            "the loss depends on no parameter that trains: the tape is for inference, or an op recorded no node";
-        let slot = y.slot.ok_or_else(|| Error::invalid("backward", reason))?;
-        self.arena.check_gradient("backward", gradient)?;
-        if slot.tape != self.id {
-            return Err(Error::foreign("backward", "the loss", "tape"));
+        self.run_backward(vec![(y, dy)], (None, std::slice::from_mut(gradient)))
+    }
+
+    /// Adds the gradients of what the matrices `seeds` are given with, as a sum, or of each part.
+    fn run_backward(
+        self,
+        seeds: Vec<(&Var<D>, Scratch<D>)>,
+        (parts, gradients): (Option<&Parts>, &mut [Gradient<D>]),
+    ) -> Result<()> {
+        for gradient in gradients.iter() {
+            self.arena.check_gradient("backward", gradient)?;
         }
-        let mut grads = Grads::new(self.workspace, self.arena, gradient, self.id, self.slots);
-        grads.add(slot, dy)?;
+        let mut grads = Grads::new(self.workspace, self.arena, (parts, gradients), self.id, self.slots);
+        for (y, dy) in seeds {
+            let reason =
+                "the loss depends on no parameter that trains: the tape is for inference, or an op recorded no node";
+            let slot = y.slot.ok_or_else(|| Error::invalid("backward", reason))?;
+            if slot.tape != self.id {
+                return Err(Error::foreign("backward", "the loss", "tape"));
+            }
+            grads.add(slot, dy)?;
+        }
         for node in self.nodes.into_iter().rev() {
             // An op whose output did not reach the loss has no gradient and is skipped.
             if let Some(dy) = grads.take(node.output)? {

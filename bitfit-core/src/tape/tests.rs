@@ -537,7 +537,7 @@ fn a_repeated_parameter_has_two_ranges_for_its_sums() {
     let [first, twice] = ["first", "twice"].map(|name| builder.train(name, host(1, &[3]), Mask::All).unwrap());
     let arena = builder.build().unwrap();
     let mut gradient = arena.gradient().unwrap();
-    let mut grads = Grads::new(&workspace, &arena, &mut gradient, 0, 0);
+    let mut grads = Grads::new(&workspace, &arena, (None, std::slice::from_mut(&mut gradient)), 0, 0);
     let params = [Some(&twice), None, Some(&twice), Some(&first)];
     let add = |device: &Cpu, mut sums: ColumnSums<'_, Cpu, 4>| {
         let at: Vec<usize> = sums.at.into_iter().flatten().collect();

@@ -299,16 +299,17 @@ impl<D: Backend> Backward<D> for Node<D> {
         let (mut dx, mut dr) = (fresh(self.x)?, fresh(self.residual)?);
         let vectors = self.vectors.each_ref().map(Option::as_ref);
         let gamma = grads.value(&self.gamma)?;
-        grads.column_sums(vectors, |device, sums| {
-            let input = BackwardInput {
-                cols,
-                dy: dy.as_ref(),
-                gamma,
-                saved: self.saved.as_ref().map(|(normalized, rstd)| (normalized.as_ref(), rstd.as_ref())),
-                dropout: self.dropout,
-            };
-            let (residual, x) = (dr.as_mut().map(Scratch::as_mut), dx.as_mut().map(Scratch::as_mut));
-            device.add_norm_backward(input, BackwardOutput { sums, residual, x })
+        grads.by_part(rows, |grads, rows| {
+            let saved = self
+                .saved
+                .as_ref()
+                .map(|(normalized, rstd)| (normalized.as_ref().rows(&rows, cols), rstd.as_ref().rows(&rows, 1)));
+            let dropout = self.dropout.map(|dropout| dropout.behind(rows.start));
+            let input = BackwardInput { cols, dy: dy.as_ref().rows(&rows, cols), gamma, saved, dropout };
+            let [residual, x] = [&mut dr, &mut dx].map(|to| to.as_mut().map(|to| to.as_mut().rows(&rows, cols)));
+            grads.column_sums(vectors, |device, sums| {
+                device.add_norm_backward(input, BackwardOutput { sums, residual, x })
+            })
         })?;
         for (slot, gradient) in [(self.residual, dr), (self.x, dx)] {
             if let Some((slot, gradient)) = slot.zip(gradient) {

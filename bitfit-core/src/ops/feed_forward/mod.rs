@@ -159,17 +159,26 @@ impl<D: Backend> Backward<D> for Node<D> {
     }
 
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
-        let [ffn, in_features] = self.up.shape();
+        let ([ffn, in_features], [out_features, _]) = (self.up.shape(), self.down.shape());
         let mut hidden = grads.scratch_of(self.up.precision().product_dtype(), self.rows * ffn)?;
         let mut target = self.x.map(|x| grads.target(x, self.rows * in_features)).transpose()?;
         let (up, down) = (grads.matrix(&self.up)?, grads.matrix(&self.down)?);
-        grads.column_sums([self.bias.as_ref()], |device, sums| {
+        // The sum in the product's epilogue is over all rows.
+        let has_parts = grads.has_parts();
+        grads.column_sums([self.bias.as_ref().filter(|_| !has_parts)], |device, sums| {
             let input = BackwardInput { dy: dy.as_ref(), derivative: self.derivative.as_ref(), up, down };
             let dx = target.as_mut().map(|target| (target.scratch.as_mut(), target.accumulate));
             device.feed_forward_backward(input, hidden.as_mut(), sums, dx)
         })?;
-        self.saved_hidden.add_gradient(grads, dy.as_ref(), &self.down)?;
-        self.saved_x.add_gradient(grads, hidden.as_ref(), &self.up)?;
+        grads.by_part(self.rows, |grads, rows| {
+            let (dy, dz) = (dy.as_ref().rows(&rows, out_features), hidden.as_ref().rows(&rows, ffn));
+            if has_parts {
+                let sum = |device: &D, sums: ColumnSums<'_, D, 1>| device.column_sums(dz, ffn, [0..ffn], sums);
+                grads.column_sums([self.bias.as_ref()], sum)?;
+            }
+            self.saved_hidden.add_gradient(grads, &rows, dy, &self.down)?;
+            self.saved_x.add_gradient(grads, &rows, dz, &self.up)
+        })?;
         if let Some(target) = target {
             grads.put(target);
         }

@@ -157,18 +157,20 @@ impl<D: Backend> Backward<D> for Node<D> {
     fn backward(self: Box<Self>, dy: Scratch<D>, grads: &mut Grads<'_, D>) -> Result<()> {
         let device = grads.device();
         let [out_features, in_features] = self.weight.shape();
-        let mut end = 0;
-        for parts in self.bias.chunks(PARTS) {
-            let trainable: [_; PARTS] = std::array::from_fn(|i| parts.get(i)?.0.as_ref());
-            let columns = std::array::from_fn(|i| {
-                let first = end;
-                end += parts.get(i).map_or(0, |(_, len)| *len);
-                first..end
-            });
-            grads
-                .column_sums(trainable, |device, sums| device.column_sums(dy.as_ref(), out_features, columns, sums))?;
-        }
-        self.saved_x.add_gradient(grads, dy.as_ref(), &self.weight)?;
+        grads.by_part(self.rows, |grads, rows| {
+            let dy = dy.as_ref().rows(&rows, out_features);
+            let mut end = 0;
+            for parts in self.bias.chunks(PARTS) {
+                let trainable: [_; PARTS] = std::array::from_fn(|i| parts.get(i)?.0.as_ref());
+                let columns = std::array::from_fn(|i| {
+                    let first = end;
+                    end += parts.get(i).map_or(0, |(_, len)| *len);
+                    first..end
+                });
+                grads.column_sums(trainable, |device, sums| device.column_sums(dy, out_features, columns, sums))?;
+            }
+            self.saved_x.add_gradient(grads, &rows, dy, &self.weight)
+        })?;
         if let Some(x) = self.x {
             let mut target = grads.target(x, self.rows * in_features)?;
             if target.accumulate && target.scratch.dtype() == DType::Bf16 {

@@ -1,5 +1,7 @@
 //! [`SavedInput`]: what the gradient of a weight reads of the input of its product.
 
+use std::ops::Range;
+
 use super::WeightGradient;
 use crate::{Backend, Device, Mask, Result, Tape, Tensor, Weight, backend::Slice, tape::Grads};
 
@@ -41,30 +43,37 @@ impl<D: Backend> SavedInput<D> {
         Ok(Self::Columns(saved))
     }
 
-    /// Adds the gradient of each part of `weight` with trainable entries, for the gradient `dy` of its product.
+    /// Adds the gradient that some of the saved rows give to each part of `weight` with trainable entries; `dy` are
+    /// these rows of the product's gradient.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device fails or is out of memory.
-    pub(crate) fn add_gradient(&self, grads: &mut Grads<'_, D>, dy: Slice<'_, D>, weight: &Weight<D>) -> Result<()> {
+    pub(crate) fn add_gradient(
+        &self,
+        grads: &mut Grads<'_, D>,
+        rows: &Range<usize>,
+        dy: Slice<'_, D>,
+        weight: &Weight<D>,
+    ) -> Result<()> {
         let device = grads.device();
         let [dy_cols, in_features] = weight.shape();
-        for (index, (rows, trainable)) in weight.trainable().enumerate() {
+        for (index, (outputs, trainable)) in weight.trainable().enumerate() {
             let mask = trainable.mask();
             let selected;
             let x = match (self, columns(mask)) {
                 (Self::Nothing, _) => return Ok(()),
-                (Self::Columns(saved), _) => saved[index].slice(),
-                (Self::Whole(x), None) => x.slice(),
+                (Self::Columns(saved), _) => saved[index].slice().rows(rows, saved[index].cols()),
+                (Self::Whole(x), None) => x.slice().rows(rows, x.cols()),
                 (Self::Whole(x), Some(chosen)) => {
-                    let mut to = grads.scratch(x.rows() * chosen.len())?;
-                    device.select_columns(x.slice(), x.cols(), chosen, to.as_mut())?;
+                    let mut to = grads.scratch(rows.len() * chosen.len())?;
+                    device.select_columns(x.slice().rows(rows, x.cols()), x.cols(), chosen, to.as_mut())?;
                     selected = to;
                     selected.as_ref()
                 }
             };
-            let shape = [rows.len(), in_features];
+            let shape = [outputs.len(), in_features];
             let precision = weight.precision();
-            let input = WeightGradient { dy, dy_cols, first: rows.start, x, shape, mask, precision };
+            let input = WeightGradient { dy, dy_cols, first: outputs.start, x, shape, mask, precision };
             device.weight_gradient(input, grads.masked(trainable)?)?;
         }
         Ok(())
