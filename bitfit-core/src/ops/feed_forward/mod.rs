@@ -173,7 +173,10 @@ impl<D: Backend> Backward<D> for Node<D> {
         grads.by_part(self.rows, |grads, rows| {
             let (dy, dz) = (dy.as_ref().rows(&rows, out_features), hidden.as_ref().rows(&rows, ffn));
             if has_parts {
-                let sum = |device: &D, sums: ColumnSums<'_, D, 1>| device.column_sums(dz, ffn, [0..ffn], sums);
+                let sum = |device: &D, mut sums: ColumnSums<'_, D, 1>| match sums.part(0, ffn) {
+                    Some(sum) => device.column_sum(dz, ffn, 0, sum),
+                    None => Ok(()),
+                };
                 grads.column_sums([self.bias.as_ref()], sum)?;
             }
             self.saved_hidden.add_gradient(grads, &rows, dy, &self.down)?;
