@@ -112,7 +112,7 @@ impl TrainOptions {
         check(setting, size, size > 0, "it must be at least 1")?;
         if let Some(size) = self.micro_batch {
             check(Setting::MicroBatch, size, size > 0, "it must be at least 1")?;
-            let reason = "logical shards are computed at a time already: leave one out";
+            let reason = "logical shards are computed a few at a time already: leave one out";
             check(Setting::MicroBatch, size, self.shards.is_none(), reason)?;
         }
         if let Some(shards) = self.shards {

@@ -30,7 +30,10 @@ fn the_number_of_shards_and_not_that_of_threads_decides_the_bits() {
 fn impossible_numbers_of_shards_are_refused() {
     let fixture = Fixture::new();
     for (flags, message) in [
-        ("--shards 4 --micro-batch 2", "--micro-batch 2: logical shards are computed at a time already: leave one out"),
+        (
+            "--shards 4 --micro-batch 2",
+            "--micro-batch 2: logical shards are computed a few at a time already: leave one out",
+        ),
         ("--shards 1025", "--shards 1025: it must be at least 1 and at most 1024"),
         ("--shards 4 --method probe", "--shards contradicts --method probe"),
     ] {

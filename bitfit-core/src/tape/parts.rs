@@ -7,8 +7,8 @@ use crate::{
     rng::{BatchOffset, RowsOf},
 };
 
-/// Where the parts of a pass begin and end in its matrices. A matrix has rows of one of several kinds, and is recognised
-/// by how many there are.
+/// Where the parts of a pass begin and end in its matrices. A matrix has rows of one of several kinds, and is
+/// recognised by how many there are.
 ///
 /// The gradients of the parts are those of a pass over each: an op sums over the rows of one part at a time
 /// ([`Grads::by_part`](super::Grads::by_part)). Products of activations and weights are computed for all rows at once,
