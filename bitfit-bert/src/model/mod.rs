@@ -240,12 +240,11 @@ impl<D: Backend> Model<D> {
         &self.trainable
     }
 
-    /// Whether one pass can compute the gradients of several parts of a batch, each by itself
-    /// ([`Tape::backward_in_parts`]), with the bits of a pass over each: no table trains, and the device's rows do not
-    /// depend on each other.
+    /// Whether one pass can compute the gradients of several parts of a batch ([`Tape::backward_in_parts`]) with the
+    /// bits of a pass over each: no table trains, and the device computes rows independently.
     pub(crate) fn computes_parts_at_once(&self) -> bool {
         let is_table = |name: &str| self.base_role(name).is_some_and(|role| !role.module.has_bias());
-        self.base.device().computes_rows_alike() && !self.trainable.iter().any(|tensor| is_table(&tensor.name))
+        self.base.device().computes_rows_independently() && !self.trainable.iter().any(|tensor| is_table(&tensor.name))
     }
 
     /// The number of scalars that train. As in the literature, it includes the key biases, whose gradient is zero.

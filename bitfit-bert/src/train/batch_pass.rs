@@ -126,8 +126,11 @@ impl BatchPass<'_> {
     }
 
     /// Adds the gradient of the share of each of some neighbouring parts to the gradient of that part, in one pass over
-    /// all of them. `parts` are places in the rows, and `places` where each part stands in the batch and what follows
+    /// all of them. `parts` are ranges of [`BatchPass::rows`]; `places` has what the batch has before each, and with
     /// the last. The share of a part of which the head reads nothing is `None`.
+    ///
+    /// # Panics
+    /// If there is no part.
     ///
     /// # Errors
     /// As [`BatchPass::add_gradient`].
@@ -149,6 +152,8 @@ impl BatchPass<'_> {
             Some(cache) => cache.forward(model, &mut tape, &batch, &self.examples.encodings, rows)?,
             None => model.forward(&mut tape, &batch)?,
         };
+        let read = places[parts.len()].outputs - places[0].outputs;
+        assert_eq!(outputs.rows() as u64, read, "the rows that the head reads of each text are those that it has");
         let mut losses = Vec::with_capacity(parts.len());
         for (part, place) in parts.iter().zip(places.windows(2)) {
             let rows = &self.rows[part.clone()];
@@ -162,7 +167,13 @@ impl BatchPass<'_> {
             let outputs = tape.gather_rows(&outputs, &Indices::new(model.base().device(), &own)?)?;
             losses.push(Some(model.loss(&mut tape, &outputs, &batch.with_loss_total(Some(total)))?));
         }
-        // Where the head reads tokens, no matrix has a row for each sequence.
+        // A part that is always a pass by itself needs no sums of its own.
+        if let ([Some(loss)], false) = (&losses[..], model.computes_parts_at_once()) {
+            tape.backward(loss, &mut gradients[0])?;
+            return Ok(losses);
+        }
+        // Where the head reads tokens, no matrix has a row for each sequence, and there may be as many sequences as
+        // tokens that are read, of other parts.
         let kinds: &[RowsOf] = match model.spec().pooling {
             Pooling::Tokens | Pooling::EveryToken => &[RowsOf::Tokens, RowsOf::Outputs],
             _ => &[RowsOf::Tokens, RowsOf::Sequences, RowsOf::Outputs],

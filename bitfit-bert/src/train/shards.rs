@@ -31,18 +31,27 @@ pub const DEFAULT_SHARDS: usize = 16;
 /// The most logical shards.
 pub const MOST_SHARDS: usize = 1024;
 
-/// The most tokens of the shards of one pass, if they are several: with more, products are hardly faster, and a pass
-/// takes more memory.
-const PASS_TOKENS: u64 = 1024;
+/// How much one pass computes, if its shards are several. No bit of a result depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PassLimits {
+    /// The most tokens: with more, products are hardly faster, and a pass takes more memory.
+    pub tokens: u64,
+    /// The most elements of the shards' gradients together.
+    pub scalars: usize,
+}
 
-/// The most elements of the gradients of these shards together.
-const PASS_SCALARS: usize = 1 << 22;
+impl Default for PassLimits {
+    fn default() -> Self {
+        Self { tokens: 1024, scalars: 1 << 22 }
+    }
+}
 
 /// How the batches of a run are computed: in shards, by one rank or several, or without shards.
 #[derive(Debug)]
 pub(super) struct Shards<D: Backend> {
     count: Option<usize>,
     ranks: Arc<dyn Collective>,
+    limits: PassLimits,
     /// Gradients of the model's arena that are not in use.
     spare: Mutex<Vec<Gradient<D>>>,
 }
@@ -59,11 +68,13 @@ struct Job<'a, D: Backend> {
     pass: BatchPass<'a>,
     model: &'a Model<D>,
     cache: Option<Mutex<&'a mut FrozenPrefixCache>>,
-    /// The places in the batch's rows of each shard.
+    /// Each shard's range of the batch's rows.
     rows: Vec<Range<usize>>,
     /// What the batch has before each shard, and what it has altogether.
     places: Vec<BatchOffset>,
     total: f64,
+    /// What one pass over several shards computes; `None` where each is a pass.
+    limits: Option<PassLimits>,
 }
 
 impl<D: Backend> Shards<D> {
@@ -78,7 +89,13 @@ impl<D: Backend> Shards<D> {
             let reason = "each rank computes at least one of them: start fewer ranks, or choose more shards";
             check(Setting::Shards, shown, count.is_some_and(|count| count >= size), reason)?;
         }
-        Ok(Self { count, ranks, spare: Mutex::new(Vec::new()) })
+        Ok(Self { count, ranks, limits: PassLimits::default(), spare: Mutex::new(Vec::new()) })
+    }
+
+    /// The same with other limits.
+    #[cfg(test)]
+    pub fn with_limits(self, limits: PassLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The ranks.
@@ -129,7 +146,8 @@ impl<D: Backend> Shards<D> {
             }));
         }
         let tokens = pass.rows.iter().map(tokens).sum();
-        let job = Job { pass, model, cache, rows, places, total };
+        let limits = model.computes_parts_at_once().then_some(self.limits);
+        let job = Job { pass, model, cache, rows, places, total, limits };
         let own = own(count, self.ranks.rank(), self.ranks.size());
         let nodes = roots(&(0..count), &own).into_iter().map(|root| self.node(&job, root)).collect::<Result<_>>()?;
         if self.are_shared() {
@@ -149,7 +167,7 @@ impl<D: Backend> Shards<D> {
     /// The subtree of `range`.
     fn node(&self, job: &Job<'_, D>, range: Range<usize>) -> Result<Node<D>> {
         match split(&range).filter(|_| !job.is_one_pass(&range)) {
-            None => self.sum(job, self.pass(job, range)?),
+            None => self.sum(job, self.leaves(job, range)?),
             Some((left, right)) => {
                 let (left, right) = job.both(|| self.node(job, left), || self.node(job, right));
                 self.pair(job, left?, right?)
@@ -157,32 +175,36 @@ impl<D: Backend> Shards<D> {
         }
     }
 
-    /// The shards of `range`, in one pass.
-    fn pass(&self, job: &Job<'_, D>, range: Range<usize>) -> Result<Vec<Node<D>>> {
-        let Job { pass, model, cache, rows, places, total } = job;
-        let mut gradients = range.clone().map(|_| self.take(model)).collect::<Result<Vec<_>>>()?;
-        let mut cache = cache.as_ref().map(|cache| cache.lock().unwrap_or_else(PoisonError::into_inner));
+    /// The shards of `range`, each a node, in one pass over those that have rows.
+    fn leaves(&self, job: &Job<'_, D>, range: Range<usize>) -> Result<Vec<Node<D>>> {
+        let there: Vec<usize> = range.clone().filter(|&shard| !job.rows[shard].is_empty()).collect();
+        let mut leaves: Vec<_> = range.clone().map(|_| Node { gradient: None, shares: vec![None] }).collect();
+        if there.is_empty() {
+            return Ok(leaves);
+        }
+        let rows: Vec<_> = there.iter().map(|&shard| job.rows[shard].clone()).collect();
+        let places: Vec<_> = there.iter().chain([&range.end]).map(|&shard| job.places[shard]).collect();
+        let mut gradients = there.iter().map(|_| self.take(job.model)).collect::<Result<Vec<_>>>()?;
+        let mut cache = job.cache.as_ref().map(|cache| cache.lock().unwrap_or_else(PoisonError::into_inner));
         let cache = cache.as_mut().map(|cache| &mut ***cache);
-        let parts = (&rows[range.clone()], &places[range.start..=range.end]);
-        let shares = pass.add_parts(model, cache, parts, *total, &mut gradients)?;
-        let node = |(share, gradient): (Option<Var<D>>, _)| {
-            let mut node = Node { gradient: Some(gradient), shares: vec![share] };
-            if node.shares[0].is_none() {
-                node.gradient.take().into_iter().for_each(|unread| self.give_back(unread));
+        let shares = job.pass.add_parts(job.model, cache, (&rows, &places), job.total, &mut gradients)?;
+        for ((shard, share), gradient) in there.into_iter().zip(shares).zip(gradients) {
+            match share {
+                Some(_) => leaves[shard - range.start] = Node { gradient: Some(gradient), shares: vec![share] },
+                None => self.give_back(gradient),
             }
-            node
-        };
-        Ok(shares.into_iter().zip(gradients).map(node).collect())
+        }
+        Ok(leaves)
     }
 
-    /// The tree over these neighbouring shards.
+    /// Adds up the gradients of neighbouring shards by the tree.
     fn sum(&self, job: &Job<'_, D>, mut shards: Vec<Node<D>>) -> Result<Node<D>> {
         let Some((left, _)) = split(&(0..shards.len())) else { return Ok(shards.swap_remove(0)) };
         let right = shards.split_off(left.end);
         self.pair(job, self.sum(job, shards)?, self.sum(job, right)?)
     }
 
-    /// Two neighbouring subtrees.
+    /// Adds the right of two neighbouring subtrees to the left one.
     fn pair(&self, job: &Job<'_, D>, mut left: Node<D>, right: Node<D>) -> Result<Node<D>> {
         left.shares.extend(right.shares);
         match (&mut left.gradient, right.gradient) {
@@ -274,11 +296,11 @@ impl<D: Backend> Shards<D> {
 }
 
 impl<D: Backend> Job<'_, D> {
-    /// Whether one pass computes the shards of `range`. It does not show in any bit.
+    /// Whether one pass computes the shards of `range`, if they are several.
     fn is_one_pass(&self, range: &Range<usize>) -> bool {
         let tokens = self.places[range.end].tokens - self.places[range.start].tokens;
         let scalars = range.len() * self.model.arena().len();
-        tokens <= PASS_TOKENS && scalars <= PASS_SCALARS && self.model.computes_parts_at_once()
+        self.limits.is_some_and(|limits| tokens <= limits.tokens && scalars <= limits.scalars)
     }
 
     /// Runs both, at once where the device does that. With a cache they take turns: a thread that waits for a part of

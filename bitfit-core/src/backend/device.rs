@@ -44,9 +44,9 @@ pub trait Device: Clone + Debug + Send + Sync + Sized + 'static {
         let a = a();
         (a, b())
     }
-    /// Whether a row of a product, and of every op that computes its rows one by one, has the same bits whatever other
-    /// rows there are.
-    fn computes_rows_alike(&self) -> bool {
+    /// Whether the bits of a row of a result do not depend on the other rows of the operands; in attention, on other
+    /// sequences. The parts of a pass ([`Parts`](crate::tape::Parts)) rest on it.
+    fn computes_rows_independently(&self) -> bool {
         false
     }
     /// Whether [`Device::allocate`] takes no longer than a few instructions once memory was freed, so that a workspace

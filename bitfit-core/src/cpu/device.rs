@@ -67,11 +67,12 @@ impl Device for Cpu {
         rayon::scope(|_| work())
     }
 
-    /// Threads that wait for a part of an op run ops of the other function meanwhile.
-    fn computes_rows_alike(&self) -> bool {
+    /// An element of a product is summed in the order of its terms, whichever tile it is in.
+    fn computes_rows_independently(&self) -> bool {
         true
     }
 
+    /// Threads that wait for a part of an op run ops of the other function meanwhile.
     fn join<A: Send, B: Send>(&self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
         rayon::join(a, b)
     }

@@ -64,7 +64,7 @@ impl Dropout {
         Self { offset, rows, row_elements, ..self }
     }
 
-    /// The part of the mask behind this number of rows.
+    /// The mask without its first `rows` rows; [`Dropout::in_batch`] says beforehand how long a row is.
     #[must_use]
     pub fn behind(self, rows: usize) -> Self {
         let count = |of| if of == self.rows { rows } else { 0 };

@@ -194,7 +194,7 @@ impl<'a, D: Device> Grads<'a, D> {
         }
     }
 
-    /// Whether the parts of the pass have gradients of their own; see [`Grads::by_part`].
+    /// Whether the pass has parts, or one, with gradients of their own; see [`Grads::by_part`].
     pub fn has_parts(&self) -> bool {
         self.parts.is_some()
     }
@@ -204,21 +204,23 @@ impl<'a, D: Device> Grads<'a, D> {
     /// [`Grads::masked`] and [`Grads::column_sums`] are called in here alone.
     ///
     /// # Errors
-    /// Those of `add`; [`Error::Invalid`] if it is not clear which rows are of which part.
+    /// Those of `add`; [`Error::Invalid`] if the pass has several parts, and `rows` is the number of no kind of theirs,
+    /// or of two kinds that are cut differently.
     pub fn by_part(&mut self, rows: usize, mut add: impl FnMut(&mut Self, Range<usize>) -> Result<()>) -> Result<()> {
         let Some(parts) = self.parts else { return add(self, 0..rows) };
         let outside = self.current;
-        for (part, rows) in parts.of(rows)?.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+        let mut there = parts.of(rows)?.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty());
+        let done = there.try_for_each(|(part, rows)| {
             self.current = Some(part);
-            add(self, rows)?;
-        }
+            add(self, rows)
+        });
         self.current = outside;
-        Ok(())
+        done
     }
 
     /// The gradient that ops add to.
     fn gradient(&mut self) -> Result<&mut Gradient<D>> {
-        let reason = "a parameter of it trains, and it has no gradient for each part of a pass";
+        let reason = "a parameter of the op trains, and the op does not compute its gradient part by part";
         let current = self.current.ok_or_else(|| Error::invalid("backward", reason))?;
         Ok(&mut self.gradients[current])
     }

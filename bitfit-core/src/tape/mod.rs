@@ -224,12 +224,12 @@ impl<'a, D: Device> Tape<'a, D> {
         if !factor.is_finite() {
             return Err(Error::invalid("backward", format!("the factor is {factor}, expected a finite number")));
         }
-        let dy = self.seed_of(loss, factor)?;
+        let dy = self.gradient_of_loss(loss, factor)?;
         self.backward_from(loss, dy, gradient)
     }
 
     /// The gradient of `factor` times a loss with respect to the loss.
-    fn seed_of(&self, loss: &Var<D>, factor: f32) -> Result<Scratch<D>> {
+    fn gradient_of_loss(&self, loss: &Var<D>, factor: f32) -> Result<Scratch<D>> {
         if loss.tensor.shape() != [1, 1] {
             return Err(Error::shape("backward", "the loss", &[1, 1], &loss.tensor.shape()));
         }
@@ -242,7 +242,8 @@ impl<'a, D: Device> Tape<'a, D> {
     }
 
     /// As [`Tape::backward`], for a pass over several parts of a batch: adds the gradient of each part's loss to the
-    /// gradient of that part. A part without a loss adds nothing that counts to its own.
+    /// gradient of that part. The loss of a part may depend on the rows of that part alone. A part without a loss adds
+    /// zeros to its gradient, or NaN where its forward is not finite.
     ///
     /// Ops outside this crate need [`Grads::by_part`] for it, and of this crate's, the embedding and whatever reads a
     /// parameter as a matrix have no gradient for each part.
@@ -261,12 +262,12 @@ impl<'a, D: Device> Tape<'a, D> {
                 return Err(Error::shape("backward", what, &[parts.count()], &[count]));
             }
         }
-        let seed = |loss| Ok((loss, self.seed_of(loss, 1.0)?));
-        let seeds = losses.iter().flatten().map(seed).collect::<Result<Vec<_>>>()?;
-        if seeds.is_empty() {
+        let start = |loss| Ok((loss, self.gradient_of_loss(loss, 1.0)?));
+        let starts = losses.iter().flatten().map(start).collect::<Result<Vec<_>>>()?;
+        if starts.is_empty() {
             return Err(Error::invalid("backward", "no part has a loss"));
         }
-        self.run_backward(seeds, (Some(parts), gradients))
+        self.run_backward(starts, (Some(parts), gradients))
     }
 
     /// As [`Tape::backward`], from any matrix `y` and the gradient `dy` of a loss with respect to it.
@@ -288,17 +289,18 @@ impl<'a, D: Device> Tape<'a, D> {
         self.run_backward(vec![(y, dy)], (None, std::slice::from_mut(gradient)))
     }
 
-    /// Adds the gradients of what the matrices `seeds` are given with, as a sum, or of each part.
+    /// Runs backward from matrices, each with the gradient of a loss with respect to it. The gradients of parameters
+    /// are added to the one gradient, or with `parts` to that of the part whose rows they come from.
     fn run_backward(
         self,
-        seeds: Vec<(&Var<D>, Scratch<D>)>,
+        starts: Vec<(&Var<D>, Scratch<D>)>,
         (parts, gradients): (Option<&Parts>, &mut [Gradient<D>]),
     ) -> Result<()> {
         for gradient in gradients.iter() {
             self.arena.check_gradient("backward", gradient)?;
         }
         let mut grads = Grads::new(self.workspace, self.arena, (parts, gradients), self.id, self.slots);
-        for (y, dy) in seeds {
+        for (y, dy) in starts {
             let reason =
                 "the loss depends on no parameter that trains: the tape is for inference, or an op recorded no node";
             let slot = y.slot.ok_or_else(|| Error::invalid("backward", reason))?;

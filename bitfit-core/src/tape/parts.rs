@@ -13,12 +13,13 @@ use crate::{
 /// The gradients of the parts are those of a pass over each: an op sums over the rows of one part at a time
 /// ([`Grads::by_part`](super::Grads::by_part)). Products of activations and weights are computed for all rows at once,
 /// which is faster for parts of few rows. On a device for which a row's result does not depend on other rows
-/// ([`Device::computes_rows_alike`](crate::Device::computes_rows_alike)), the bits are the same however a batch's parts
-/// are shared out among passes.
+/// ([`Device::computes_rows_independently`](crate::Device::computes_rows_independently)), the bits are the same however
+/// a batch's parts are shared out among passes.
 #[derive(Clone, Debug)]
 pub struct Parts {
+    count: usize,
     /// For each kind of rows, where the first part begins and where each ends.
-    bounds: Vec<Vec<usize>>,
+    bounds: Vec<(RowsOf, Vec<usize>)>,
 }
 
 impl Parts {
@@ -30,17 +31,15 @@ impl Parts {
     pub fn new(places: &[BatchOffset], kinds: &[RowsOf]) -> Self {
         assert!(places.len() > 1, "{} places of parts", places.len());
         let bounds_of = |&of: &RowsOf| {
-            let bounds: Vec<usize> =
-                places.iter().map(|place| (place.rows(of) - places[0].rows(of)) as usize).collect();
-            assert!(bounds.is_sorted(), "{of:?} of parts: {bounds:?}");
-            bounds
+            assert!(places.is_sorted_by_key(|place| place.rows(of)), "{of:?} of parts: {places:?}");
+            (of, places.iter().map(|place| (place.rows(of) - places[0].rows(of)) as usize).collect())
         };
-        Self { bounds: kinds.iter().map(bounds_of).collect() }
+        Self { count: places.len() - 1, bounds: kinds.iter().map(bounds_of).collect() }
     }
 
     /// The number of parts.
     pub fn count(&self) -> usize {
-        self.bounds.first().map_or(1, |bounds| bounds.len() - 1)
+        self.count
     }
 
     /// The rows of each part in a matrix with this many rows.
@@ -48,15 +47,23 @@ impl Parts {
     /// # Errors
     /// [`Error::Invalid`] if no kind has as many, or two that differ in their parts do.
     pub(super) fn of(&self, rows: usize) -> Result<Vec<Range<usize>>> {
-        if self.count() == 1 {
+        if self.count == 1 {
             return Ok(std::iter::once(0..rows).collect());
         }
-        let mut found = self.bounds.iter().filter(|bounds| bounds.last() == Some(&rows));
-        let first = found.next();
-        let Some(bounds) = first.filter(|first| found.all(|other| other == *first)) else {
-            let what = if first.is_some() { "of more than one kind" } else { "of no kind that the parts have" };
-            return Err(Error::invalid("backward", format!("a matrix of {rows} rows is {what}")));
+        let mut found = self.bounds.iter().filter(|(_, bounds)| bounds.last() == Some(&rows));
+        let Some((first, bounds)) = found.next() else {
+            let counts = self.bounds.iter().map(|(of, bounds)| format!("{} of {of:?}", bounds[self.count]));
+            let counts = counts.collect::<Vec<_>>().join(", ");
+            let reason = format!("a matrix has {rows} rows, expected those of one kind of the parts: {counts}");
+            return Err(Error::invalid("backward", reason));
         };
+        if let Some((other, _)) = found.find(|(_, other)| other != bounds) {
+            let reason = format!(
+                "a matrix of {rows} rows may be one of {first:?} or of {other:?}, of which the parts have different \
+                 ones: give the kinds alone that the network has"
+            );
+            return Err(Error::invalid("backward", reason));
+        }
         Ok(bounds.windows(2).map(|pair| pair[0]..pair[1]).collect())
     }
 }

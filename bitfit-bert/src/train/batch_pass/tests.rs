@@ -16,7 +16,7 @@ use crate::methods::Method;
 use crate::model::{InitialValues, ModelOptions};
 use crate::tokenize::{Encoding, MaskVocabulary, ReadToken, Window};
 use crate::train::TrainOptions;
-use crate::train::shards::Shards;
+use crate::train::shards::{PassLimits, Shards};
 use crate::train::tests::two_classes;
 
 /// The number of texts of the batch.
@@ -174,13 +174,18 @@ fn computed(model: &Model<Cpu>, case: &Case, micro_batch: Option<usize>) -> (f32
 }
 
 /// The same in shards, as each of `size` ranks has it.
-fn in_shards(model: &Model<Cpu>, case: &Case, count: usize, size: usize) -> Vec<(f32, Vec<f32>, usize)> {
+fn in_shards(
+    model: &Model<Cpu>,
+    case: &Case,
+    (count, limits): (usize, PassLimits),
+    size: usize,
+) -> Vec<(f32, Vec<f32>, usize)> {
     let rows: Vec<usize> = (0..ROWS).rev().collect();
     let (seed, weighting) = (Seed { run: 3, step: 5 }, case.weighting.as_ref());
     let pass = BatchPass { examples: &case.examples, rows: &rows, epoch: 2, seed, weighting, micro_batch: None };
     let computed = |ranks: Arc<dyn Collective>| {
         let options = TrainOptions { shards: Some(count), ..TrainOptions::default() };
-        let shards = Shards::new(&options, Arc::clone(&ranks)).unwrap();
+        let shards = Shards::new(&options, Arc::clone(&ranks)).unwrap().with_limits(limits);
         let mut cache = FrozenPrefixCache::new(model, ROWS, if case.examples.are_drawn() { 0 } else { 1 << 20 });
         let stops = ranks.rank() == 1;
         // The second time with gradients that the first has left.
@@ -210,7 +215,14 @@ fn assert_equal_in_shards(model: &Model<Cpu>, case: &Case, what: &str) {
     let (loss, gradient, tokens) = computed(model, case, None);
     let scale = gradient.iter().fold(0.0_f64, |max, &value| max.max(f64::from(value).abs()));
     for (count, sizes) in [(1, &[][..]), (4, &[4]), (7, &[3]), (16, &[2, 4])] {
-        let alone = in_shards(model, case, count, 1).swap_remove(0);
+        let default = PassLimits::default();
+        let alone = in_shards(model, case, (count, default), 1).swap_remove(0);
+        let scalars = model.arena().len();
+        // Each shard is a pass, then passes are of a few: by their gradients, and by their tokens.
+        for (tokens, scalars) in [(0, 0), (u64::MAX, 3 * scalars), (11, usize::MAX)] {
+            let found = in_shards(model, case, (count, PassLimits { tokens, scalars }), 1).swap_remove(0);
+            assert_eq!(bits(&found), bits(&alone), "{what}, {count} shards, {tokens} tokens and {scalars} scalars");
+        }
         assert_eq!(alone.2, tokens);
         let error = f64::from((alone.0 - loss).abs() / loss.abs());
         assert!(error <= ROUNDING, "{what}, {count} shards: a loss of {} instead of {loss}", alone.0);
@@ -219,7 +231,7 @@ fn assert_equal_in_shards(model: &Model<Cpu>, case: &Case, what: &str) {
             assert!(error <= ROUNDING, "{what}, {count} shards: element {i} is {found} instead of {expected}");
         }
         for &size in sizes {
-            for (rank, found) in in_shards(model, case, count, size).iter().enumerate() {
+            for (rank, found) in in_shards(model, case, (count, default), size).iter().enumerate() {
                 assert_eq!(bits(found), bits(&alone), "{what}, {count} shards, rank {rank} of {size}");
             }
         }

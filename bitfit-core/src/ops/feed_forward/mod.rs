@@ -10,9 +10,10 @@
 //! ```
 //!
 //! Saved: gelu'(z) only, neither z nor gelu(z) nor x; x if W₁ trains and gelu(z) if W₂ does, of a mask of columns those
-//! columns; and nothing if neither x needs a gradient nor anything trains. As one
-//! op, it lets a device apply the activation to a tile of the first product while the tile is in cache, and the
-//! derivative and the column sum of the bias gradient to a tile of the product of backward.
+//! columns; and nothing if neither x needs a gradient nor anything trains. As one op, it lets a device apply the
+//! activation to a tile of the first product while the tile is in cache, and the derivative and the column sum of the
+//! bias gradient to a tile of the product of backward. In a pass over parts of a batch ([`crate::tape::Parts`]), db₁ is
+//! summed for each part from dz as it was stored, in bfloat16 where products are.
 
 mod cpu;
 pub mod reference;

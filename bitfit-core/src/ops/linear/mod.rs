@@ -160,11 +160,11 @@ impl<D: Backend> Backward<D> for Node<D> {
         grads.by_part(self.rows, |grads, rows| {
             let dy = dy.as_ref().rows(&rows, out_features);
             let mut end = 0;
-            for parts in self.bias.chunks(PARTS) {
-                let trainable: [_; PARTS] = std::array::from_fn(|i| parts.get(i)?.0.as_ref());
+            for biases in self.bias.chunks(PARTS) {
+                let trainable: [_; PARTS] = std::array::from_fn(|i| biases.get(i)?.0.as_ref());
                 let columns = std::array::from_fn(|i| {
                     let first = end;
-                    end += parts.get(i).map_or(0, |(_, len)| *len);
+                    end += biases.get(i).map_or(0, |(_, len)| *len);
                     first..end
                 });
                 grads.column_sums(trainable, |device, sums| device.column_sums(dy, out_features, columns, sums))?;

@@ -25,7 +25,9 @@ fn a_matrix_is_recognised_by_its_number_of_rows() {
     assert_eq!(parts.of(4).unwrap(), [0..2, 2..2, 2..4]);
     assert_eq!(parts.of(2).unwrap(), [0..1, 1..1, 1..2]);
     let message = parts.of(3).unwrap_err().to_string();
-    assert_eq!(message, "backward: a matrix of 3 rows is of no kind that the parts have");
+    let expected = "backward: a matrix has 3 rows, expected those of one kind of the parts: 9 of Tokens, 4 of Sequences, 2 \
+                    of Outputs";
+    assert_eq!(message, expected);
 }
 
 #[test]
@@ -36,12 +38,21 @@ fn what_could_be_either_of_two_kinds_is_refused_unless_their_parts_are_alike() {
     let differ = Parts::new(&[first, first.after(2, 2, 1), first.after(9, 3, 3)], &KINDS);
     assert!(differ.of(9).is_ok());
     let message = differ.of(3).unwrap_err().to_string();
-    assert_eq!(message, "backward: a matrix of 3 rows is of more than one kind");
+    let expected = "backward: a matrix of 3 rows may be one of Sequences or of Outputs, of which the parts have different \
+                    ones: give the kinds alone that the network has";
+    assert_eq!(message, expected);
     // The kind that the network has none of is not given.
     assert_eq!(
         Parts::new(&[first, first.after(2, 2, 1), first.after(9, 3, 3)], &[KINDS[0], KINDS[2]]).of(3).unwrap(),
         [0..1, 1..3]
     );
+}
+
+#[test]
+#[should_panic(expected = "Sequences of parts")]
+fn places_that_descend_are_refused() {
+    let place = |sequences| BatchOffset { tokens: 9, sequences, outputs: 0 };
+    Parts::new(&[place(5), place(7), place(3)], &KINDS);
 }
 
 #[test]
@@ -174,7 +185,7 @@ fn a_part_has_the_gradient_of_a_pass_of_its_own_whatever_is_computed_beside_it()
 
 /// The sums are those of a pass without parts, in another order.
 #[test]
-fn the_gradients_of_parts_add_up_to_that_of_the_batch() {
+fn a_part_has_the_gradient_of_a_pass_without_parts() {
     let (arena, layer) = Layer::new(&Cpu::default(), &Mask::Columns(vec![1, 4]));
     let workspace = Workspace::new(Cpu::default());
     for part in [0, 1, 3] {
@@ -208,8 +219,8 @@ fn what_has_no_gradient_for_each_part_is_refused() {
         tape.backward_in_parts(&Parts::new(&places, &KINDS), &losses, &mut gradients).map_err(|error| error.to_string())
     };
     assert_eq!(run(&[5], &[true], 1), Ok(()));
-    let refused = "backward: in the backward of embedding: a parameter of it trains, and it has no gradient for each part \
-                   of a pass";
+    let refused = "backward: in the backward of embedding: a parameter of the op trains, and the op does not compute its \
+                   gradient part by part";
     assert_eq!(run(&[2, 3], &[true, true], 2), Err(refused.to_owned()));
     assert_eq!(run(&[2, 3], &[false, false], 2), Err("backward: no part has a loss".to_owned()));
     for (losses, gradients, what) in [(&[true][..], 2, "losses"), (&[true; 2], 1, "gradients")] {
