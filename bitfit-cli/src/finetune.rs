@@ -41,6 +41,11 @@ pub fn run(args: FinetuneArgs, ranks: &Ranks) -> Result<ExitCode> {
 struct Training<'a>(&'a FinetuneArgs, &'a Ranks);
 
 impl Job for Training<'_> {
+    #[cfg(feature = "nccl")]
+    fn use_gpu(&self, device: &bitfit_cuda::Cuda) -> Result<()> {
+        self.1.use_gpu(device)
+    }
+
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args, ranks) = self;
         // Checks that cost nothing are made before a model is fetched and data is read.
@@ -62,6 +67,7 @@ impl Job for Training<'_> {
             return folds::run(args, &base, FoldRuns::prepare(&base, options, folds)?, out);
         }
         let finetune = Finetune::prepare(&base, options)?.with_ranks(Arc::clone(ranks.group()));
+        let finetune = finetune.with_exchange(Arc::clone(ranks.exchange()));
         let plan = finetune.plan().clone();
         if ranks.is_first() {
             say_plan(args, &plan);

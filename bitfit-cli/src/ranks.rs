@@ -27,7 +27,13 @@ const LOCAL_SIZE: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The ranks of this run.
+///
+/// They have two groups: all of them can use the first from the beginning. The second one, which may be NCCL, is for
+/// the run. It lives as long as this, so that it is dropped by all ranks, or by none: where a rank fails by itself, the
+/// others are aborted before.
 pub struct Ranks {
+    #[cfg(feature = "nccl")]
+    gpus: std::sync::OnceLock<Arc<dyn Collective>>,
     group: Arc<dyn Collective>,
     /// Whether they were started by a launcher, even if there is one.
     are_launched: bool,
@@ -66,12 +72,14 @@ impl Ranks {
             bail!("{size} processes were started together, but MPI has {}: it is of another launcher", group.size());
         }
         let group: Arc<dyn Collective> = if size == 1 { Arc::new(Alone) } else { Arc::new(group) };
-        Ok(Self { group, are_launched: true, have_met: AtomicBool::new(false), _universe: Some(universe) })
+        Ok(Self { group, are_launched: true, _universe: Some(universe), ..Self::alone() })
     }
 
     /// A process by itself.
     pub fn alone() -> Self {
         Self {
+            #[cfg(feature = "nccl")]
+            gpus: std::sync::OnceLock::new(),
             group: Arc::new(Alone),
             are_launched: false,
             have_met: AtomicBool::new(false),
@@ -80,9 +88,33 @@ impl Ranks {
         }
     }
 
-    /// The group that the run exchanges gradients in.
+    /// The group in which the ranks meet.
     pub fn group(&self) -> &Arc<dyn Collective> {
         &self.group
+    }
+
+    /// The group in which they exchange gradients.
+    pub fn exchange(&self) -> &Arc<dyn Collective> {
+        #[cfg(feature = "nccl")]
+        if let Some(gpus) = self.gpus.get() {
+            return gpus;
+        }
+        &self.group
+    }
+
+    /// Makes NCCL the group in which several ranks with a GPU each exchange gradients.
+    ///
+    /// # Errors
+    /// Where it is not installed: the program was built for it, and would be slower than was asked for without.
+    #[cfg(feature = "nccl")]
+    pub fn use_gpu(&self, device: &bitfit_cuda::Cuda) -> Result<()> {
+        if self.are_several() {
+            let rank = bitfit_cuda::NcclRank::new(device, Arc::clone(&self.group)).map_err(|error| {
+                anyhow::anyhow!("{error}; without the feature nccl, --features mpi alone exchanges through MPI")
+            })?;
+            self.gpus.get_or_init(|| Arc::new(rank));
+        }
+        Ok(())
     }
 
     /// Whether this process is one of several.
