@@ -72,6 +72,9 @@ impl Job for Training<'_> {
         if ranks.is_first() {
             say_plan(args, &plan);
         }
+        if ranks.are_several() && !quiet {
+            plan::say_line("ranks", &ranks.to_string());
+        }
         let interrupt = Interrupt::install(quiet, out.clone())?;
         let mut progress = Progress::new(&plan, args.run.log_every, quiet, interrupt)?;
         ranks.meet();

@@ -5,6 +5,7 @@
 //! names the rank. After that, a rank that fails prints its line and aborts the others, which wait for it.
 
 use std::env;
+use std::fmt;
 use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -192,6 +193,14 @@ impl Ranks {
 
     #[cfg(not(feature = "mpi"))]
     fn abort(&self) {}
+}
+
+/// How many there are, and what they exchange gradients through.
+impl fmt::Display for Ranks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if Arc::ptr_eq(self.exchange(), &self.group) { "MPI" } else { "NCCL" };
+        write!(f, "{}, whose gradients are exchanged through {name}", self.group.size())
+    }
 }
 
 /// The number in the first of these variables that has one.

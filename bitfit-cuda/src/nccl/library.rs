@@ -183,7 +183,7 @@ impl Communicator {
         let mut handle = std::ptr::null_mut();
         // SAFETY: the pointer is to a handle, which the call writes.
         let code = unsafe { (nccl.comm_init_rank)(&mut handle, size as c_int, id, rank as c_int) };
-        nccl.check("ncclCommInitRank", code, handle)?;
+        nccl.check("ncclCommInitRank", code, std::ptr::null_mut())?;
         Ok(Self { nccl, handle })
     }
 
