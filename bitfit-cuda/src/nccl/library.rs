@@ -4,6 +4,7 @@
 //! versions behind it, while NCCL's own packages for a system and for Python install `libnccl.so.2` alone; and because
 //! a function that an old NCCL does not have is an error here, and a panic there.
 
+use std::error::Error as _;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::sync::OnceLock;
@@ -74,7 +75,11 @@ impl Nccl {
             // SAFETY: loads the library, whose initialisers are those of NCCL.
             match unsafe { Library::new(name) } {
                 Ok(library) => return Self::of(library),
-                Err(error) => _ = missing.get_or_insert(error.to_string()),
+                // The loader's own message, with the name, is the cause of this one.
+                Err(error) => {
+                    let cause = error.source().map(ToString::to_string);
+                    missing.get_or_insert(cause.unwrap_or_else(|| error.to_string()));
+                }
             }
         }
         Err(Error::NoNccl { reason: missing.unwrap_or_default() })

@@ -5,15 +5,15 @@
 //! host                  device                             NVLink, PCIe   device
 //! ```
 //!
-//! A stream of its own has the copies and the gathering, so that neither waits for the work of a pass, nor a graph of
-//! it is captured with them. The buffer is of the driver and not of the heap, whose memory is reused in the order of the
-//! other stream.
+//! A stream of its own has the copies and the gathering, so that they neither wait for the work of a pass, nor are in a
+//! graph of it. The buffer is of the driver and not of the heap, whose memory is reused in the order of the other
+//! stream.
 //!
-//! One all-gather serves messages of any lengths: each has a place as long as the longest message needs. The alternative
-//! is a broadcast of each rank's message, which sends no padding but is an operation for each rank, with a latency each
-//! where the library does not merge them. The messages of a step are a few gradients of one model: with a power of two
-//! of ranks, which is the case to be fast, they have one length, and otherwise a rank has at most two or three of its
-//! subtrees where another has one more. Nothing but a place's message is copied to the caller.
+//! One all-gather serves messages of any lengths: each has a place as long as the longest message needs. The
+//! alternative, a broadcast of each rank's message, sends no padding but is an operation for each rank, with a latency
+//! each where the library does not merge them. The messages of a step are a few gradients of one model: with a power of
+//! two of ranks, the case that has to be fast, they have one length, and otherwise some ranks have a subtree more than
+//! others, such as three instead of two. The caller gets the messages without the padding.
 
 mod library;
 
@@ -47,8 +47,8 @@ const PAUSE: Duration = Duration::from_micros(50);
 
 /// A rank with a GPU of its own, of a group whose ranks gather messages through NCCL.
 ///
-/// Another group of the same ranks, of processes or threads, says which of them this one is. The first message makes the
-/// connection: rank 0 makes NCCL's id, and the others get it through that group.
+/// Another group of the same ranks, of processes or threads, says which of them this one is. The first message makes
+/// the connection: rank 0 makes NCCL's id, and the others get it through that group.
 ///
 /// After an error the connection is not used again. Dropping a rank frees what NCCL has; NCCL may wait for the other
 /// ranks of the machine there, so a rank that ends alone should end its process, or the others.
@@ -69,8 +69,8 @@ enum Link {
 }
 
 impl NcclRank {
-    /// The rank of `group` that has `device`. The ranks do not communicate yet, so that one that fails here can tell the
-    /// others through `group`.
+    /// The rank of `group` that has `device`. The ranks do not communicate yet, so that one that fails here can tell
+    /// the others through `group`.
     ///
     /// # Errors
     /// [`Error::NoNccl`] if NCCL is not installed; [`Error::OldNccl`]; [`Error::Nccl`] if it cannot say its version.
@@ -277,8 +277,8 @@ struct Line {
 }
 
 impl Line {
-    /// Queues the gathering of the places of a buffer, of which this rank's has its message. What is behind the end of a
-    /// message was never written or is of an earlier one, and is not read.
+    /// Queues the gathering of the places of a buffer, of which this rank's has its message. What is behind the end of
+    /// a message was never written or is of an earlier one, and no rank reads it.
     fn gather(&mut self, buffer: &DeviceWords, rank: usize, place: usize, words: usize) -> Result<()> {
         let (mine, all) = (buffer.at(rank * place, place), buffer.at(0, words));
         let stream = self.stream.cu_stream().cast();
