@@ -67,7 +67,7 @@ impl Job for Training<'_> {
             return folds::run(args, &base, FoldRuns::prepare(&base, options, folds)?, out);
         }
         let finetune = Finetune::prepare(&base, options)?.with_ranks(Arc::clone(ranks.group()));
-        let finetune = finetune.with_exchange(Arc::clone(ranks.exchange()));
+        let finetune = finetune.with_exchange(ranks.exchange());
         let plan = finetune.plan().clone();
         if ranks.is_first() {
             say_plan(args, &plan);

@@ -24,7 +24,8 @@ const SIZE: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 /// The variables in which they say how many of those are on this machine.
 const LOCAL_SIZE: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
 
-/// How long another rank than the first waits with its error, which the first one may have too.
+/// How long another rank than the first waits with its error, which the first one may have too. A rank whose error is
+/// that another has one waits longer, for the cause to be printed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The ranks of this run.
@@ -34,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// others are aborted before.
 pub struct Ranks {
     #[cfg(feature = "nccl")]
-    gpus: std::sync::OnceLock<Arc<dyn Collective>>,
+    gpus: std::sync::OnceLock<Arc<bitfit_cuda::NcclRank>>,
     group: Arc<dyn Collective>,
     /// Whether they were started by a launcher, even if there is one.
     are_launched: bool,
@@ -95,23 +96,23 @@ impl Ranks {
     }
 
     /// The group in which they exchange gradients.
-    pub fn exchange(&self) -> &Arc<dyn Collective> {
+    pub fn exchange(&self) -> Arc<dyn Collective> {
         #[cfg(feature = "nccl")]
         if let Some(gpus) = self.gpus.get() {
-            return gpus;
+            return Arc::<bitfit_cuda::NcclRank>::clone(gpus);
         }
-        &self.group
+        Arc::clone(&self.group)
     }
 
     /// Makes NCCL the group in which several ranks with a GPU each exchange gradients.
     ///
     /// # Errors
-    /// Where it is not installed: the program was built for it, and would be slower than was asked for without.
+    /// Where it is not installed: the program was built for it, and going on without would not be what was asked for.
     #[cfg(feature = "nccl")]
     pub fn use_gpu(&self, device: &bitfit_cuda::Cuda) -> Result<()> {
         if self.are_several() {
             let rank = bitfit_cuda::NcclRank::new(device, Arc::clone(&self.group)).map_err(|error| {
-                anyhow::anyhow!("{error}; without the feature nccl, --features mpi alone exchanges through MPI")
+                anyhow::anyhow!("{error}, or build with --features mpi, so that gradients go through MPI")
             })?;
             self.gpus.get_or_init(|| Arc::new(rank));
         }
@@ -171,7 +172,9 @@ impl Ranks {
             let known = withdraw(&*self.group, message);
             self.say_once(&known.map_or_else(|| message.to_owned(), |error| error.to_string()));
         } else {
-            if !self.is_first() {
+            if self.have_lost_another() {
+                thread::sleep(3 * PATIENCE);
+            } else if !self.is_first() {
                 thread::sleep(PATIENCE);
             }
             report::error(&format!("rank {}: {message}", self.group.rank()));
@@ -186,6 +189,16 @@ impl Ranks {
         }
     }
 
+    #[cfg(feature = "nccl")]
+    fn have_lost_another(&self) -> bool {
+        self.gpus.get().is_some_and(|gpus| gpus.has_lost_another())
+    }
+
+    #[cfg(not(feature = "nccl"))]
+    fn have_lost_another(&self) -> bool {
+        false
+    }
+
     #[cfg(feature = "mpi")]
     fn abort(&self) {
         crate::mpi::abort();
@@ -198,7 +211,7 @@ impl Ranks {
 /// How many there are, and what they exchange gradients through.
 impl fmt::Display for Ranks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = if Arc::ptr_eq(self.exchange(), &self.group) { "MPI" } else { "NCCL" };
+        let name = if Arc::ptr_eq(&self.exchange(), &self.group) { "MPI" } else { "NCCL" };
         write!(f, "{}, whose gradients are exchanged through {name}", self.group.size())
     }
 }

@@ -118,7 +118,7 @@ pub enum Error {
         status: String,
     },
     /// There is no NCCL, through which several GPUs exchange messages.
-    #[error("NCCL was not found: {reason}; libnccl.so.2 must be installed where the loader looks for it")]
+    #[error("NCCL was not found: {reason}; install it where the loader looks for it")]
     NoNccl {
         /// What the loader says.
         reason: String,
@@ -132,6 +132,14 @@ pub enum Error {
     /// A call of NCCL failed, or the work that it queued.
     #[error("{call} failed: {reason} (with NCCL_DEBUG=WARN in the environment NCCL prints more)")]
     Nccl {
+        /// The function of NCCL.
+        call: &'static str,
+        /// What the library says.
+        reason: String,
+    },
+    /// NCCL does not reach another rank any more: that one has an error of its own, or its process has ended.
+    #[error("{call} failed, because another rank has ended or is not reached: {reason}")]
+    OtherRank {
         /// The function of NCCL.
         call: &'static str,
         /// What the library says.

@@ -98,7 +98,7 @@ fn a_message_of_another_length_is_refused() {
     });
 }
 
-/// Prints how each of three ranks ends that gather three times, and what a fourth time gives.
+/// Prints how each of three ranks ends that gather three times, what a fourth time gives, and whether another is lost.
 #[test]
 #[ignore = "the other tests run it, with failures that the emulator is told"]
 fn three_ranks() {
@@ -106,7 +106,7 @@ fn three_ranks() {
         let mut all = Vec::new();
         let mut gather = |round| rank.all_gather(&message(rank.rank(), round, 5), &[5; 3], &mut all);
         let ended = (0..3).try_for_each(&mut gather);
-        ended.map_err(|error| (error.to_string(), gather(3).unwrap_err().to_string()))
+        ended.map_err(|error| (error.to_string(), gather(3).unwrap_err().to_string(), rank.has_lost_another()))
     });
     for (rank, ended) in ended.into_iter().flatten().enumerate() {
         println!("\nrank {rank}: {ended:?}");
@@ -128,6 +128,12 @@ fn ends(failure: &str) -> Option<Vec<String>> {
 }
 
 const HINT: &str = "(with NCCL_DEBUG=WARN in the environment NCCL prints more)";
+/// The error of a rank that sees that another has one.
+fn remote(call: &str) -> String {
+    let library = "remote process exited or there was a network error";
+    format!("device cuda:0: {call} failed, because another rank has ended or is not reached: {library}")
+}
+
 const AFTER: &str = "device cuda:0: an exchange through NCCL failed before: start the ranks again";
 
 #[test]
@@ -135,8 +141,6 @@ fn a_call_that_fails_ends_its_rank_with_its_name_and_the_others_with_what_they_s
     let failed = |call: &str, rank: usize| {
         format!("device cuda:0: {call} failed: unhandled system error: {call} of rank {rank} has to fail {HINT}")
     };
-    let remote =
-        |call: &str| format!("device cuda:0: {call} failed: remote process exited or there was a network error {HINT}");
     for (failure, call, rank) in [
         ("ncclCommInitRank:1:1", "ncclCommInitRank", 1),
         ("ncclAllGather:0:1", "ncclAllGather", 0),
@@ -145,7 +149,7 @@ fn a_call_that_fails_ends_its_rank_with_its_name_and_the_others_with_what_they_s
         let Some(lines) = ends(failure) else { return };
         let line = |other| {
             let error = if other == rank { failed(call, rank) } else { remote(call) };
-            format!("rank {other}: {:?}", Err::<(), _>((error, AFTER)))
+            format!("rank {other}: {:?}", Err::<(), _>((error, AFTER, other != rank)))
         };
         assert_eq!(lines, (0..3).map(line).collect::<Vec<_>>(), "{failure}");
     }
@@ -170,7 +174,6 @@ fn a_rank_that_is_gone_ends_the_others() {
         assert!(gathers(&rank, 0, &[4; 3], &mut all));
         (rank.rank() != 1).then(|| rank.all_gather(&[1], &[1; 3], &mut all).unwrap_err().to_string())
     });
-    let remote =
-        format!("device cuda:0: ncclAllGather failed: remote process exited or there was a network error {HINT}");
+    let remote = remote("ncclAllGather");
     assert_eq!(ended.unwrap(), [Some(remote.clone()), None, Some(remote)]);
 }

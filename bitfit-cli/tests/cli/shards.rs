@@ -163,6 +163,7 @@ mod on_ranks {
         let (code, _, stderr) = run_with(&fixture, 2, flags, &failing);
         assert_ne!(code, Some(0));
         let line = "error: rank 1: device cuda:0: ncclAllGather failed: unhandled system error: ";
-        assert!(stderr.contains(line), "{stderr}");
+        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert!(errors.len() == 1 && errors[0].starts_with(line), "{stderr}");
     }
 }

@@ -51,7 +51,8 @@ struct Common {
     pthread_cond_t changed;
     // 0 until the first rank joins.
     int size;
-    int joined;
+    // How many have come, and how many of them without an error.
+    int come, joined;
     // Whether a rank has failed or left.
     bool broken;
     // The gathering under way: whose message is there, how many are, and how many ranks have read all of them.
@@ -215,6 +216,8 @@ EXPORT ncclResult_t ncclCommInitRank(ncclComm_t* communicator, int size, ncclUni
     {
         Lock lock(*common);
         if (common->size == 0) common->size = size;
+        // All that come have the file open.
+        if (++common->come == size) unlink(id.internal);
         if (must_fail(__func__, rank)) {
             common->fail();
             result = fail(ncclSystemError, "%s of rank %d has to fail", __func__, rank);
@@ -228,8 +231,6 @@ EXPORT ncclResult_t ncclCommInitRank(ncclComm_t* communicator, int size, ncclUni
             if (common->joined < size) result = ncclRemoteError;
         }
     }
-    // All that come have the file open.
-    if (result == ncclSuccess) unlink(id.internal);
     if (result == ncclSuccess) *communicator = new ncclComm{common, rank};
     else munmap(common, FILE_BYTES);
     return result;

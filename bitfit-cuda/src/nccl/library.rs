@@ -21,8 +21,9 @@ pub(super) const ID_WORDS: usize = 32;
 
 /// `ncclUint32` of `ncclDataType_t`.
 const UINT32: c_int = 3;
-/// `ncclSuccess` and `ncclInProgress` of `ncclResult_t`.
+/// `ncclSuccess`, `ncclRemoteError` and `ncclInProgress` of `ncclResult_t`.
 const SUCCESS: c_int = 0;
+const REMOTE_ERROR: c_int = 6;
 const IN_PROGRESS: c_int = 7;
 
 /// `ncclUniqueId`, by which the ranks of a communicator find each other.
@@ -150,7 +151,7 @@ impl Nccl {
         };
         let texts: Vec<String> = texts.iter().map(brief).filter(|text| !text.is_empty()).collect();
         let reason = if texts.is_empty() { format!("error {code}") } else { texts.join(": ") };
-        Err(Error::Nccl { call, reason })
+        Err(if code == REMOTE_ERROR { Error::OtherRank { call, reason } } else { Error::Nccl { call, reason } })
     }
 }
 
@@ -183,7 +184,7 @@ impl Communicator {
     /// rank's device must be the thread's current one.
     ///
     /// # Errors
-    /// [`Error::Nccl`].
+    /// [`Error::Nccl`]; [`Error::OtherRank`].
     pub fn join(nccl: &'static Nccl, id: UniqueId, rank: usize, size: usize) -> Result<Self> {
         let mut handle = std::ptr::null_mut();
         // SAFETY: the pointer is to a handle, which the call writes.
@@ -196,7 +197,7 @@ impl Communicator {
     /// ranks. The context of the rank's device must be the thread's current one.
     ///
     /// # Errors
-    /// [`Error::Nccl`].
+    /// [`Error::Nccl`]; [`Error::OtherRank`].
     ///
     /// # Safety
     /// `mine` must be the address of as many words on the device, and `all` of as many for each rank, of which `mine`
@@ -212,7 +213,7 @@ impl Communicator {
     /// Reports an error of work that is queued, such as the end of another rank.
     ///
     /// # Errors
-    /// [`Error::Nccl`].
+    /// [`Error::Nccl`]; [`Error::OtherRank`].
     pub fn poll(&self) -> Result<()> {
         let mut error = SUCCESS;
         // SAFETY: the handle is live, and the pointer is to an int.

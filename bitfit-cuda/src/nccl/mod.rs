@@ -17,6 +17,7 @@
 
 mod library;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
@@ -57,6 +58,7 @@ pub struct NcclRank {
     group: Arc<dyn Collective>,
     nccl: &'static Nccl,
     link: Mutex<Link>,
+    lost_another: AtomicBool,
 }
 
 /// The connection to the other ranks.
@@ -75,7 +77,20 @@ impl NcclRank {
     /// # Errors
     /// [`Error::NoNccl`] if NCCL is not installed; [`Error::OldNccl`]; [`Error::Nccl`] if it cannot say its version.
     pub fn new(device: &Cuda, group: Arc<dyn Collective>) -> Result<Self> {
-        Ok(Self { device: device.clone(), group, nccl: Nccl::get()?, link: Mutex::new(Link::None) })
+        let (nccl, link) = (Nccl::get()?, Mutex::new(Link::None));
+        Ok(Self { device: device.clone(), group, nccl, link, lost_another: AtomicBool::new(false) })
+    }
+
+    /// Whether the error that this rank had is that NCCL did not reach another any more ([`Error::OtherRank`]): then
+    /// that one knows more.
+    pub fn has_lost_another(&self) -> bool {
+        self.lost_another.load(Ordering::Relaxed)
+    }
+
+    /// Converts an error to that of `bitfit_core`.
+    fn error(&self, error: Error) -> CoreError {
+        self.lost_another.fetch_or(matches!(error, Error::OtherRank { .. }), Ordering::Relaxed);
+        self.device.error(error)
     }
 
     /// Connects the ranks.
@@ -84,7 +99,7 @@ impl NcclRank {
         let mut mine = vec![self.nccl.version()];
         if rank == 0 {
             self.bind()?;
-            mine.extend(self.nccl.unique_id().map_err(|error| self.device.error(error))?.words());
+            mine.extend(self.nccl.unique_id().map_err(|error| self.error(error))?.words());
         }
         let mut lengths = vec![1; size];
         lengths[0] += ID_WORDS;
@@ -94,13 +109,13 @@ impl NcclRank {
         check_versions(&all)?;
         let id = UniqueId::of_words(id.try_into().expect("as many words as were taken"));
         self.bind()?;
-        Exchange::new(self.device.context(), self.nccl, id, rank, size).map_err(|error| self.device.error(error))
+        Exchange::new(self.device.context(), self.nccl, id, rank, size).map_err(|error| self.error(error))
     }
 
     /// Makes the device's context the thread's current one: NCCL takes the device from there.
     fn bind(&self) -> CoreResult<()> {
         let bound = self.device.context().bind_to_thread().map_err(Error::driver("cuCtxSetCurrent"));
-        bound.map_err(|error| self.device.error(error))
+        bound.map_err(|error| self.error(error))
     }
 }
 
@@ -139,7 +154,7 @@ impl Collective for NcclRank {
             Link::Made(exchange) => exchange.gather(self.rank(), mine, lengths, all),
             Link::None | Link::Failed => Err(Error::Disconnected),
         };
-        gathered.map_err(|error| self.device.error(error))
+        gathered.map_err(|error| self.error(error))
     }
 }
 
