@@ -88,6 +88,16 @@ fn long_messages_do_not_go_through_pinned_memory() {
 }
 
 #[test]
+fn a_threads_first_call_may_be_a_message() {
+    each(2, |rank| {
+        for (round, lengths) in [[3, 4], [5, 6], [2 << 20, 3 << 20]].iter().enumerate() {
+            let gathers = || gathers(&rank, round, lengths, &mut Vec::new());
+            assert!(thread::scope(|scope| scope.spawn(gathers).join()).unwrap(), "round {round}");
+        }
+    });
+}
+
+#[test]
 fn a_message_of_another_length_is_refused() {
     each(1, |rank| {
         for (mine, lengths) in [(&[1, 2][..], &[1][..]), (&[1], &[1, 1])] {
@@ -169,11 +179,14 @@ fn a_rank_that_is_gone_ends_the_others() {
     if !common::device(Precision::F32).is_some_and(|device| common::is_emulated(&device)) {
         return common::skip("emulator", "a rank waits for the others when it is dropped, as the library may");
     }
-    let ended = each(3, |rank| {
-        let mut all = Vec::new();
-        assert!(gathers(&rank, 0, &[4; 3], &mut all));
-        (rank.rank() != 1).then(|| rank.all_gather(&[1], &[1; 3], &mut all).unwrap_err().to_string())
-    });
-    let remote = remote("ncclAllGather");
-    assert_eq!(ended.unwrap(), [Some(remote.clone()), None, Some(remote)]);
+    for length in [1, 2 << 20] {
+        let ended = each(3, |rank| {
+            let mut all = Vec::new();
+            assert!(gathers(&rank, 0, &[4; 3], &mut all));
+            let mine = vec![1; length];
+            (rank.rank() != 1).then(|| rank.all_gather(&mine, &[length; 3], &mut all).unwrap_err().to_string())
+        });
+        let remote = Some(remote("ncclAllGather"));
+        assert_eq!(ended.unwrap(), [remote.clone(), None, remote], "{length} words");
+    }
 }
