@@ -1,6 +1,7 @@
 //! A run on several ranks writes the task file of a single process, bit by bit; it goes on from its state on any number
 //! of ranks; and ranks that would not make the same run end together. The ranks are threads.
 
+mod common;
 #[path = "common/small_run.rs"]
 mod small_run;
 
@@ -20,6 +21,7 @@ use bitfit_bert::train::{BatchSize, Events, NoEvents, StepReport, StopReason, Tr
 use bitfit_bert::{Error, Result};
 use bitfit_core::optim::{Alone, Collective, ThreadRank};
 use bitfit_core::{Cpu, Precision};
+use bitfit_cuda::{Cuda, NcclRank};
 use rayon::ThreadPoolBuilder;
 
 const WORDS: [&str; 6] = ["good", "bad", "warm", "cold", "day", "so"];
@@ -210,6 +212,35 @@ fn ranks_of_different_runs_end_together_and_name_the_rank_and_the_difference() {
     assert_refused(&other, Precision::F32, "it has another learning rate than rank 0: 0.5, not 0.01");
     // The instruction set is part of the arithmetic too.
     assert_refused(&first, Precision::Bf16, "it has another arithmetic than rank 0: cpu (");
+}
+
+/// Each rank has a device of its own: all of them the one of the emulator, whose NCCL is emulated too.
+#[test]
+fn an_exchange_through_nccl_changes_no_bit_on_a_gpu() {
+    let Some(device) = common::gpu(Precision::F32) else { return };
+    if !common::is_emulated(&device) {
+        return common::skip("emulator", "two ranks need a GPU each");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path());
+    for method in ["bitfit", "columns:3"] {
+        let mut options = options(dir.path(), method, Kind::Classify);
+        (options.training.shards, options.training.epochs) = (Some(5), 1);
+        let [through_threads, through_nccl] = [false, true].map(|uses_nccl| {
+            let ended = each(2, |ranks| {
+                let device = Cuda::new(0).unwrap();
+                let run = Finetune::prepare(&Base::open(&device, dir.path()).unwrap(), options.clone()).unwrap();
+                let mut run = run.with_ranks(Arc::clone(&ranks));
+                if uses_nccl {
+                    run = run.with_exchange(Arc::new(NcclRank::new(&device, ranks).unwrap()));
+                }
+                run.run(&mut NoEvents).unwrap().report
+            });
+            assert!(ended.iter().all(|report| report.stop == StopReason::Finished && report.state.steps == 3));
+            task_file(&options)
+        });
+        assert!(through_nccl == through_threads, "{method}");
+    }
 }
 
 #[test]

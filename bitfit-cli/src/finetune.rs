@@ -41,6 +41,11 @@ pub fn run(args: FinetuneArgs, ranks: &Ranks) -> Result<ExitCode> {
 struct Training<'a>(&'a FinetuneArgs, &'a Ranks);
 
 impl Job for Training<'_> {
+    #[cfg(feature = "nccl")]
+    fn use_gpu(&self, device: &bitfit_cuda::Cuda) -> Result<()> {
+        self.1.use_gpu(device)
+    }
+
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args, ranks) = self;
         // Checks that cost nothing are made before a model is fetched and data is read.
@@ -62,9 +67,13 @@ impl Job for Training<'_> {
             return folds::run(args, &base, FoldRuns::prepare(&base, options, folds)?, out);
         }
         let finetune = Finetune::prepare(&base, options)?.with_ranks(Arc::clone(ranks.group()));
+        let finetune = finetune.with_exchange(ranks.exchange());
         let plan = finetune.plan().clone();
         if ranks.is_first() {
             say_plan(args, &plan);
+        }
+        if ranks.are_several() && !quiet {
+            plan::say_line("ranks", &ranks.to_string());
         }
         let interrupt = Interrupt::install(quiet, out.clone())?;
         let mut progress = Progress::new(&plan, args.run.log_every, quiet, interrupt)?;

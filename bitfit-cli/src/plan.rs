@@ -26,6 +26,16 @@ pub fn say(plan: &Plan, data: &DataArgs, machine: &MachineArgs, seeds: Option<&[
     plan_lines(&plan, seeds).iter().for_each(|line| report::say(format_args!("{line}")));
 }
 
+/// Adds a line to a plan that was printed.
+pub fn say_line(name: &str, text: &str) {
+    report::say(format_args!("{}", line(name, text)));
+}
+
+/// A line of a plan.
+fn line(name: &str, text: &str) -> String {
+    format!("{name:<9} {text}")
+}
+
 /// The plan of a run, or of runs of several seeds, in a few lines. Each begins with a title, or continues the line
 /// before it.
 fn plan_lines(plan: &Plan, seeds: Option<&[u64]>) -> Vec<String> {
@@ -86,7 +96,7 @@ struct Lines(Vec<String>);
 impl Lines {
     /// Adds a line; `name` is empty for one that continues the line before it.
     fn add(&mut self, name: &str, text: String) {
-        self.0.push(format!("{name:<9} {text}"));
+        self.0.push(line(name, &text));
     }
 }
 

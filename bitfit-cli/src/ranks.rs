@@ -5,6 +5,7 @@
 //! names the rank. After that, a rank that fails prints its line and aborts the others, which wait for it.
 
 use std::env;
+use std::fmt;
 use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,11 +24,18 @@ const SIZE: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 /// The variables in which they say how many of those are on this machine.
 const LOCAL_SIZE: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
 
-/// How long another rank than the first waits with its error, which the first one may have too.
+/// How long another rank than the first waits with its error, which the first one may have too. A rank whose error is
+/// that another has one waits longer, for the cause to be printed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The ranks of this run.
+///
+/// They have two groups: all of them can use the first from the beginning. The second one, which may be NCCL, is for
+/// the run. It lives as long as this, so that it is dropped by all ranks, or by none: where a rank fails by itself, the
+/// others are aborted before.
 pub struct Ranks {
+    #[cfg(feature = "nccl")]
+    gpus: std::sync::OnceLock<Arc<bitfit_cuda::NcclRank>>,
     group: Arc<dyn Collective>,
     /// Whether they were started by a launcher, even if there is one.
     are_launched: bool,
@@ -66,12 +74,14 @@ impl Ranks {
             bail!("{size} processes were started together, but MPI has {}: it is of another launcher", group.size());
         }
         let group: Arc<dyn Collective> = if size == 1 { Arc::new(Alone) } else { Arc::new(group) };
-        Ok(Self { group, are_launched: true, have_met: AtomicBool::new(false), _universe: Some(universe) })
+        Ok(Self { group, are_launched: true, _universe: Some(universe), ..Self::alone() })
     }
 
     /// A process by itself.
     pub fn alone() -> Self {
         Self {
+            #[cfg(feature = "nccl")]
+            gpus: std::sync::OnceLock::new(),
             group: Arc::new(Alone),
             are_launched: false,
             have_met: AtomicBool::new(false),
@@ -80,9 +90,33 @@ impl Ranks {
         }
     }
 
-    /// The group that the run exchanges gradients in.
+    /// The group in which the ranks meet.
     pub fn group(&self) -> &Arc<dyn Collective> {
         &self.group
+    }
+
+    /// The group in which they exchange gradients.
+    pub fn exchange(&self) -> Arc<dyn Collective> {
+        #[cfg(feature = "nccl")]
+        if let Some(gpus) = self.gpus.get() {
+            return Arc::<bitfit_cuda::NcclRank>::clone(gpus);
+        }
+        Arc::clone(&self.group)
+    }
+
+    /// Makes NCCL the group in which several ranks with a GPU each exchange gradients.
+    ///
+    /// # Errors
+    /// Where it is not installed: the program was built for it, and going on without would not be what was asked for.
+    #[cfg(feature = "nccl")]
+    pub fn use_gpu(&self, device: &bitfit_cuda::Cuda) -> Result<()> {
+        if self.are_several() {
+            let rank = bitfit_cuda::NcclRank::new(device, Arc::clone(&self.group)).map_err(|error| {
+                anyhow::anyhow!("{error}, or build with --features mpi, so that gradients go through MPI")
+            })?;
+            self.gpus.get_or_init(|| Arc::new(rank));
+        }
+        Ok(())
     }
 
     /// Whether this process is one of several.
@@ -138,7 +172,9 @@ impl Ranks {
             let known = withdraw(&*self.group, message);
             self.say_once(&known.map_or_else(|| message.to_owned(), |error| error.to_string()));
         } else {
-            if !self.is_first() {
+            if self.have_lost_another() {
+                thread::sleep(3 * PATIENCE);
+            } else if !self.is_first() {
                 thread::sleep(PATIENCE);
             }
             report::error(&format!("rank {}: {message}", self.group.rank()));
@@ -153,6 +189,16 @@ impl Ranks {
         }
     }
 
+    #[cfg(feature = "nccl")]
+    fn have_lost_another(&self) -> bool {
+        self.gpus.get().is_some_and(|gpus| gpus.has_lost_another())
+    }
+
+    #[cfg(not(feature = "nccl"))]
+    fn have_lost_another(&self) -> bool {
+        false
+    }
+
     #[cfg(feature = "mpi")]
     fn abort(&self) {
         crate::mpi::abort();
@@ -160,6 +206,14 @@ impl Ranks {
 
     #[cfg(not(feature = "mpi"))]
     fn abort(&self) {}
+}
+
+/// How many there are, and what they exchange gradients through.
+impl fmt::Display for Ranks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if Arc::ptr_eq(&self.exchange(), &self.group) { "MPI" } else { "NCCL" };
+        write!(f, "{}, whose gradients are exchanged through {name}", self.group.size())
+    }
 }
 
 /// The number in the first of these variables that has one.

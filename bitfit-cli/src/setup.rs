@@ -22,6 +22,12 @@ const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
 pub trait Job {
     /// Runs the command.
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode>;
+
+    /// Makes what the command needs of a GPU beside the arithmetic, before it runs.
+    #[cfg(feature = "nccl")]
+    fn use_gpu(&self, _device: &Cuda) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Runs a command on the device that the user chose. No other function distinguishes devices.
@@ -30,7 +36,12 @@ pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
     start_threads(machine.threads)?;
     match machine.device {
         Device::Cpu => job.run(&cpu(machine.precision())?),
-        Device::Cuda(ordinal) => job.run(&cuda(ordinal, machine.precision())?),
+        Device::Cuda(ordinal) => {
+            let device = cuda(ordinal, machine.precision())?;
+            #[cfg(feature = "nccl")]
+            job.use_gpu(&device)?;
+            job.run(&device)
+        }
     }
 }
 

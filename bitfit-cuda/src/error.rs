@@ -117,6 +117,37 @@ pub enum Error {
         /// The status that the library returned.
         status: String,
     },
+    /// There is no NCCL, through which several GPUs exchange messages.
+    #[error("NCCL was not found: {reason}; install it where the loader looks for it")]
+    NoNccl {
+        /// What the loader says.
+        reason: String,
+    },
+    /// NCCL does not have a function that is used.
+    #[error("this NCCL has no {function}: libnccl 2.13 or later is required")]
+    OldNccl {
+        /// The function.
+        function: &'static str,
+    },
+    /// A call of NCCL failed, or the work that it queued.
+    #[error("{call} failed: {reason} (with NCCL_DEBUG=WARN in the environment NCCL prints more)")]
+    Nccl {
+        /// The function of NCCL.
+        call: &'static str,
+        /// What the library says.
+        reason: String,
+    },
+    /// NCCL does not reach another rank any more: that one has an error of its own, or its process has ended.
+    #[error("{call} failed, because another rank has ended or is not reached: {reason}")]
+    OtherRank {
+        /// The function of NCCL.
+        call: &'static str,
+        /// What the library says.
+        reason: String,
+    },
+    /// Ranks exchanged nothing more through NCCL after an error.
+    #[error("an exchange through NCCL failed before: start the ranks again")]
+    Disconnected,
 }
 
 /// The result type of this crate's own functions; the device traits use that of `bitfit_core`.

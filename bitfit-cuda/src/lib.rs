@@ -22,6 +22,8 @@ mod kernels;
 mod launch;
 mod library;
 mod memory;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod ops;
 mod products;
 mod queue;
@@ -33,3 +35,5 @@ pub use device::{Cuda, Matrix};
 pub use error::{Error, Result};
 pub use kernels::{compile_all, source_names};
 pub use memory::{Buffer, Indices};
+#[cfg(feature = "nccl")]
+pub use nccl::NcclRank;

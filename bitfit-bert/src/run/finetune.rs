@@ -50,6 +50,8 @@ pub struct Finetune<D: Backend> {
     plan: Plan,
     /// Those that make the run together.
     ranks: Arc<dyn Collective>,
+    /// The same ones, as they exchange gradients and outputs.
+    exchange: Arc<dyn Collective>,
 }
 
 /// The results of a run.
@@ -125,7 +127,8 @@ impl<D: Backend> Finetune<D> {
         plan.notes.extend(data.notes.iter().cloned());
         let data = Arc::clone(data);
         let ranks: Arc<dyn Collective> = Arc::new(Alone);
-        let mut run = Self { options, model, data, masked_anew, chosen, saved: None, plan, ranks };
+        let exchange = Arc::clone(&ranks);
+        let mut run = Self { options, model, data, masked_anew, chosen, saved: None, plan, ranks, exchange };
         if run.options.earlier == EarlierRun::Resume {
             run.saved = Some(RunState::find(&run.options.out, &run.origin()?)?);
         }
@@ -136,7 +139,14 @@ impl<D: Backend> Finetune<D> {
     /// [`Finetune::run`]. The first one writes.
     #[must_use]
     pub fn with_ranks(self, ranks: Arc<dyn Collective>) -> Self {
-        Self { ranks, ..self }
+        Self { exchange: Arc::clone(&ranks), ranks, ..self }
+    }
+
+    /// The same ranks ([`Finetune::with_ranks`], before this), with another group for what they exchange once they have
+    /// begun the same run: one that is faster, and that only ranks without an error can use.
+    #[must_use]
+    pub fn with_exchange(self, exchange: Arc<dyn Collective>) -> Self {
+        Self { exchange, ..self }
     }
 
     /// The plan of the run.
@@ -198,7 +208,7 @@ impl<D: Backend> Finetune<D> {
         events: &mut dyn Events,
     ) -> Result<Finished> {
         ranks::meet(&*self.ranks, || self.origin_of_rank())?;
-        let Self { options, mut model, data, masked_anew, chosen, saved, plan, ranks } = self;
+        let Self { options, mut model, data, masked_anew, chosen, saved, plan, exchange: ranks, .. } = self;
         let writes = ranks.rank() == 0;
         let _claimed = writes.then(|| OutputDir::claim_under(claim, &options.out, options.earlier)).transpose()?;
         let still_held = || claim.map_or(Ok(()), Claim::check);

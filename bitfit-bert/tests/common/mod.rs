@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bitfit_core::cpu::Isa;
-use bitfit_core::{Cpu, HostTensor, Precision};
+use bitfit_core::{Cpu, Device, HostTensor, Precision};
 use bitfit_cuda::Cuda;
 use safetensors::{Dtype, SafeTensors};
 
@@ -37,6 +37,11 @@ pub fn gpu(precision: Precision) -> Option<Cuda> {
     }
 }
 
+/// Whether a GPU is the emulated one.
+pub fn is_emulated(device: &Cuda) -> bool {
+    device.name().contains("bitfit emulated GPU")
+}
+
 /// The directory of MiniLM's weights. If `BITFIT_MINILM` does not name it, prints a line that says so and returns
 /// `None`.
 pub fn minilm() -> Option<PathBuf> {
@@ -49,7 +54,7 @@ pub fn minilm() -> Option<PathBuf> {
 
 /// Prints, bypassing the capture of the test runner, that a test did not run because `what` is missing. If
 /// `BITFIT_REQUIRE`, a comma-separated list, contains it, the test fails instead.
-fn skip(what: &str, reason: &str) {
+pub fn skip(what: &str, reason: &str) {
     let required = std::env::var("BITFIT_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|name| name == what), "{what} is required: {reason}");
     _ = writeln!(std::io::stderr(), "SKIPPED: {what} is missing: {reason}");

@@ -70,10 +70,21 @@ mod on_ranks {
 
     /// Runs `bitfit-cli finetune` on ranks, and returns the exit code, stdout and stderr.
     fn run(fixture: &Fixture, ranks: usize, flags: &str) -> (Option<i32>, String, String) {
+        run_with(fixture, ranks, flags, &[])
+    }
+
+    /// As [`run`], with variables in the environment.
+    fn run_with(
+        fixture: &Fixture,
+        ranks: usize,
+        flags: &str,
+        variables: &[(&str, &str)],
+    ) -> (Option<i32>, String, String) {
         let mut command = Command::new("mpirun");
         command.args(["--allow-run-as-root", "--oversubscribe", "-n", &ranks.to_string()]);
         command.arg(env!("CARGO_BIN_EXE_bitfit-cli")).arg("finetune").args(flags.split_whitespace());
-        let output = command.current_dir(fixture.path(".")).env("HF_HUB_OFFLINE", "1").output().unwrap();
+        command.current_dir(fixture.path(".")).env("HF_HUB_OFFLINE", "1").envs(variables.iter().copied());
+        let output = command.output().unwrap();
         let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
         (output.status.code(), stdout, stderr)
     }
@@ -125,5 +136,37 @@ mod on_ranks {
             assert!(stderr.contains(message) && errors(&stderr) == 1, "{stderr}");
             assert!(!fixture.path("out").exists());
         }
+    }
+
+    /// On the emulated driver, whose NCCL's ranks may be processes; skipped elsewhere.
+    #[cfg(feature = "nccl")]
+    #[test]
+    fn gradients_go_through_nccl_on_a_gpu() {
+        use bitfit_core::Device;
+        if !bitfit_cuda::Cuda::new(0).is_ok_and(|device| device.name().contains("bitfit emulated GPU")) {
+            let required = std::env::var("BITFIT_REQUIRE").unwrap_or_default();
+            assert!(!required.split(',').any(|name| name == "GPU"), "GPU is required: the emulated one is missing");
+            return eprintln!("SKIPPED: the emulated GPU is missing");
+        }
+        let fixture = Fixture::new();
+        let flags = "--model model --train train.tsv --eval dev.tsv --epochs 1 --shards 4 --precision f32 --device cuda \
+                     --out out --overwrite";
+        let task = |ranks| {
+            let (code, stdout, stderr) = run(&fixture, ranks, flags);
+            assert_eq!((code, stdout.lines().count()), (Some(0), 1), "{stderr}");
+            assert_eq!(stderr.contains("exchanged through NCCL"), ranks > 1, "{stderr}");
+            fixture.bytes("out/task.safetensors")
+        };
+        let alone = task(1);
+        for ranks in [2, 3] {
+            assert!(task(ranks) == alone, "{ranks} ranks");
+        }
+        // A rank that fails ends all, with its own line.
+        let failing = [("BITFIT_EMULATOR_NCCL", "ncclAllGather:1:2")];
+        let (code, _, stderr) = run_with(&fixture, 2, flags, &failing);
+        assert_ne!(code, Some(0));
+        let line = "error: rank 1: device cuda:0: ncclAllGather failed: unhandled system error: ";
+        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert!(errors.len() == 1 && errors[0].starts_with(line), "{stderr}");
     }
 }

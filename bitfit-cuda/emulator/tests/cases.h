@@ -28,6 +28,10 @@ void multiplies_matrices();
 void multiplies_narrow_matrices();
 void refuses_products();
 void has_no_algorithm();
+// gathers.cpp
+void gathers_messages();
+void breaks_a_gathering();
+void refuses_gatherings();
 // faults.cpp
 void refuses_copies();
 void refuses_pointers();

@@ -29,6 +29,10 @@ static const Case CASES[] = {
     {"products in bfloat16 and TF32 round as the device does", multiplies_narrow_matrices, "", ""},
     {"a product that cuBLASLt does not know is refused", refuses_products, "", ""},
     {"any product is refused if it is to be", has_no_algorithm, "BITFIT_EMULATOR_CUBLASLT=refuses", ""},
+    {"ranks gather messages in their order", gathers_messages, "", ""},
+    {"ranks that wait late gather the same", gathers_messages, "BITFIT_EMULATOR_CHECK=lazy", ""},
+    {"a rank that has to fail does, and the others see it", breaks_a_gathering, "BITFIT_EMULATOR_NCCL=ncclAllGather:1:3", ""},
+    {"a gathering that would hang or leave its memory is refused", refuses_gatherings, "", ""},
     {"a copy past an allocation is refused", refuses_copies, "", ""},
     {"arguments in the wrong order are refused", refuses_pointers, "", ""},
 
@@ -60,6 +64,8 @@ static const Case CASES[] = {
     {"a race between lanes", races_between_lanes, "BITFIT_EMULATOR_CHECK=races", "kernel kernel is a race"},
     {"a race between blocks", races_between_blocks, "BITFIT_EMULATOR_CHECK=races", "kernel kernel is a race"},
     {"a variable that is too large for a stack", overflows_the_stack, "", "need more than its stack"},
+    {"a failure that is not understood", gathers_messages, "BITFIT_EMULATOR_NCCL=ncclAllGather:one",
+     "BITFIT_EMULATOR_NCCL=ncclAllGather:one is not understood"},
     {"an order that is not understood", adds_vectors, "BITFIT_EMULATOR_ORDER=sideways",
      "BITFIT_EMULATOR_ORDER=sideways is not understood"},
 };
