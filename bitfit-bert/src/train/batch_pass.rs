@@ -167,11 +167,6 @@ impl BatchPass<'_> {
             let outputs = tape.gather_rows(&outputs, &Indices::new(model.base().device(), &own)?)?;
             losses.push(Some(model.loss(&mut tape, &outputs, &batch.with_loss_total(Some(total)))?));
         }
-        // A part that is always a pass by itself needs no sums of its own.
-        if let ([Some(loss)], false) = (&losses[..], model.computes_parts_at_once()) {
-            tape.backward(loss, &mut gradients[0])?;
-            return Ok(losses);
-        }
         // Where the head reads tokens, no matrix has a row for each sequence, and there may be as many sequences as
         // tokens that are read, of other parts.
         let kinds: &[RowsOf] = match model.spec().pooling {

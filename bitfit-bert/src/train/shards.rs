@@ -187,7 +187,13 @@ impl<D: Backend> Shards<D> {
         let mut gradients = there.iter().map(|_| self.take(job.model)).collect::<Result<Vec<_>>>()?;
         let mut cache = job.cache.as_ref().map(|cache| cache.lock().unwrap_or_else(PoisonError::into_inner));
         let cache = cache.as_mut().map(|cache| &mut ***cache);
-        let shares = job.pass.add_parts(job.model, cache, (&rows, &places), job.total, &mut gradients)?;
+        // A shard that is a pass by itself, whatever its neighbours, is an ordinary part of a batch.
+        let shares = if job.limits.is_some() {
+            job.pass.add_parts(job.model, cache, (&rows, &places), job.total, &mut gradients)?
+        } else {
+            let rows = &job.pass.rows[rows[0].clone()];
+            vec![job.pass.add_part(job.model, cache, rows, places[0], Some(job.total), &mut gradients[0])?.share]
+        };
         for ((shard, share), gradient) in there.into_iter().zip(shares).zip(gradients) {
             match share {
                 Some(_) => leaves[shard - range.start] = Node { gradient: Some(gradient), shares: vec![share] },
