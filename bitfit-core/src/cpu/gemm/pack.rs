@@ -85,15 +85,9 @@ impl Panels {
     }
 
     /// Writes the transpose of a part of the `[k, n]` matrix of f32, of the rows `rows` and the columns `cols`, to rows
-    /// of `stride` words.
+    /// of `stride` words. Prefetches as many rows behind them.
     pub fn transpose_part(&self, isa: Isa, rows: Range<usize>, cols: Range<usize>, words: &mut [f32], stride: usize) {
-        for i in cols.start / self.nr..cols.end.div_ceil(self.nr) {
-            let panel = self.get(i);
-            let all = MatRef::strided(panel.data, [self.steps, panel.cols.len()], [panel.stride, 1]);
-            let (first, last) = (panel.cols.start.max(cols.start), panel.cols.end.min(cols.end));
-            let rows = all.part(rows.clone(), first - panel.cols.start..last - panel.cols.start);
-            simd::dispatch(isa, Transpose { rows, words: &mut words[(first - cols.start) * stride..], stride });
-        }
+        simd::dispatch(isa, TransposePart { panels: self, rows, cols, words, stride });
     }
 
     /// Takes the shape of a `[k, n]` matrix and calls `fill(columns, words, stride)` to write each panel, including the
@@ -248,6 +242,30 @@ pub(super) fn copy_rows<T: Operand>(isa: Isa, from: MatRef<'_, T>, words: &mut [
     }
 }
 
+/// [`Panels::transpose_part`].
+struct TransposePart<'a> {
+    panels: &'a Panels,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    words: &'a mut [f32],
+    stride: usize,
+}
+
+impl Kernel for TransposePart<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { panels, rows, cols, words, stride } = self;
+        for i in cols.start / panels.nr..cols.end.div_ceil(panels.nr) {
+            let panel = panels.get(i);
+            let all = MatRef::strided(panel.data, [panels.steps, panel.cols.len()], [panel.stride, 1]);
+            let (first, last) = (panel.cols.start.max(cols.start), panel.cols.end.min(cols.end));
+            let part = all.part(rows.clone(), first - panel.cols.start..last - panel.cols.start);
+            transpose_rows::<S, true>(s, part, &mut words[(first - cols.start) * stride..], stride);
+        }
+    }
+}
+
 /// Writes the rows of a matrix as columns of rows that are `stride` words apart.
 struct Transpose<'a> {
     rows: MatRef<'a>,
@@ -259,20 +277,35 @@ impl Kernel for Transpose<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { rows, words, stride } = self;
-        let [row_stride, _] = rows.strides();
-        let square = |len: usize| len / S::LANES * S::LANES;
-        let (whole_rows, whole_cols) = (square(rows.rows()), square(rows.cols()));
-        for i in (0..whole_rows).step_by(S::LANES) {
-            for j in (0..whole_cols).step_by(S::LANES) {
-                s.transpose(rows.from(i, j), row_stride, &mut words[j * stride + i..], stride);
+        transpose_rows::<S, false>(s, self.rows, self.words, self.stride);
+    }
+}
+
+/// Writes the rows of a matrix as columns of rows that are `stride` words apart. With `AHEAD`, prefetches as many rows
+/// behind them: the next block's. The CPU does not see them coming, because the part of a panel that a block reads is
+/// too short.
+#[inline(always)]
+fn transpose_rows<S: Simd, const AHEAD: bool>(s: S, rows: MatRef<'_>, words: &mut [f32], stride: usize) {
+    let [row_stride, _] = rows.strides();
+    let square = |len: usize| len / S::LANES * S::LANES;
+    let (whole_rows, whole_cols) = (square(rows.rows()), square(rows.cols()));
+    for i in (0..whole_rows).step_by(S::LANES) {
+        for j in (0..whole_cols).step_by(S::LANES) {
+            if AHEAD && j % Line::LEN == 0 {
+                for row in rows.rows() + i..rows.rows() + i + S::LANES {
+                    s.prefetch_to_l2(rows.as_ptr().wrapping_add(row * row_stride + j));
+                }
             }
+            s.transpose(rows.from(i, j), row_stride, &mut words[j * stride + i..], stride);
         }
-        for i in 0..rows.rows() {
-            let done = if i < whole_rows { whole_cols } else { 0 };
-            for (j, &v) in rows.row(i).iter().enumerate().skip(done) {
-                words[j * stride + i] = v;
-            }
+    }
+    if whole_rows == rows.rows() && whole_cols == rows.cols() {
+        return;
+    }
+    for i in 0..rows.rows() {
+        let done = if i < whole_rows { whole_cols } else { 0 };
+        for (j, &v) in rows.row(i).iter().enumerate().skip(done) {
+            words[j * stride + i] = v;
         }
     }
 }

@@ -190,7 +190,13 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
-        let mut rows: [__m256; 8] = std::array::from_fn(|i| self.load(&from[i * from_stride..]));
+        assert!(from.len() >= 7 * from_stride + 8 && to.len() >= 7 * to_stride + 8);
+        // Not `array::from_fn`, which would not be compiled for the instruction set where it is not inlined.
+        let mut rows = [self.zero(); 8];
+        for (i, row) in rows.iter_mut().enumerate() {
+            // SAFETY: the length of `from` was checked.
+            *row = unsafe { self.load_ptr(from.as_ptr().add(i * from_stride)) };
+        }
         // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe {
             // Four by four within each 128-bit lane: pairs of rows, then pairs of pairs.
@@ -212,7 +218,8 @@ impl Simd for Avx2 {
             }
         }
         for (i, row) in rows.into_iter().enumerate() {
-            self.store(&mut to[i * to_stride..], row);
+            // SAFETY: the length of `to` was checked.
+            unsafe { self.store_ptr(to.as_mut_ptr().add(i * to_stride), row) };
         }
     }
     #[inline(always)]
@@ -229,6 +236,11 @@ impl Simd for Avx2 {
     fn prefetch(self, at: *const f32) {
         // SAFETY: prefetching is allowed for any address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_to_l2(self, at: *const f32) {
+        // SAFETY: prefetching is allowed for any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 
     #[inline(always)]

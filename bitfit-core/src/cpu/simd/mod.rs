@@ -56,7 +56,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn load_bf16(self, from: &[bf16]) -> Self::F32;
     /// As [`store_partial`](Simd::store_partial), rounded to bfloat16 to nearest even (subnormals may flush to zero).
     fn store_bf16(self, to: &mut [bf16], v: Self::F32);
-    /// Stores the first `min(to.len(), LANES)` lanes, integers within ±127, as int8; a NaN as an unspecified one.
+    /// Stores the first `min(to.len(), LANES)` lanes, integers within ±127, as int8; any other value as an unspecified
+    /// one.
     fn store_i8(self, to: &mut [i8], v: Self::F32);
 
     /// `a + b`.
@@ -148,6 +149,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Prefetches the cache line at an address, which need not be readable.
     #[inline(always)]
     fn prefetch(self, _at: *const f32) {}
+
+    /// Prefetches a cache line to the L2 cache, where it does not displace what the L1 cache holds.
+    #[inline(always)]
+    fn prefetch_to_l2(self, _at: *const f32) {}
 
     /// [`prefetch`](Simd::prefetch) for each line of `len` elements.
     #[inline(always)]

@@ -268,10 +268,10 @@ impl<T: Float> Kernel for WeightedRows<'_, T> {
         for first in (0..rows.rows()).step_by(4) {
             let len = (rows.rows() - first).min(4);
             for at in (0..cols).step_by(S::LANES) {
-                let x: [S::F32; 4] = std::array::from_fn(|i| match i < len {
-                    true => T::load(s, &rows.row(first + i)[at..]),
-                    false => s.zero(),
-                });
+                let mut x = [s.zero(); 4];
+                for (i, x) in x.iter_mut().enumerate().take(len) {
+                    *x = T::load(s, &rows.row(first + i)[at..]);
+                }
                 for i in 0..count {
                     let to = &mut sums[i * cols..][..cols];
                     let mut sum = load(s, to, at);
