@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::PER_WORD;
+use super::{PER_WORD, outliers::Outliers};
 use crate::cpu::Isa;
 
 /// The most columns of a panel of any instruction set.
@@ -23,6 +23,8 @@ pub(super) struct Tile<'a> {
     pub b: *const u8,
     /// What the sums of each row begin with.
     pub starts: &'a [i32],
+    /// The outliers of each row, whose columns are columns of a.
+    pub outliers: &'a [Outliers],
     pub row_scales: &'a [f32],
     /// The scales of the columns to write, at most NR.
     pub col_scales: &'a [f32],
@@ -123,6 +125,8 @@ trait Words: Copy {
     unsafe fn load(from: *const u8) -> Self::Vector;
     /// `sums + Σ a b` over the four factors of each lane, a signed and b unsigned.
     unsafe fn dot(sums: Self::Vector, b: Self::Vector, a: Self::Vector) -> Self::Vector;
+    /// `sums + factor b`, b the byte of each word that begins at its bit `shift`.
+    unsafe fn add_byte(sums: Self::Vector, words: Self::Vector, shift: i32, factor: i32) -> Self::Vector;
     /// The sums times a scale of the row and those of the columns.
     unsafe fn scaled(sums: Self::Vector, row: f32, columns: *const f32) -> Self::Floats;
     unsafe fn add(a: Self::Floats, from: *const f32) -> Self::Floats;
@@ -134,12 +138,35 @@ trait Words: Copy {
 #[inline(always)]
 unsafe fn micro_kernel<W: Words, const MR: usize, const NV: usize>(_words: PhantomData<W>, t: &Tile<'_>) {
     // SAFETY: the CPU has the instructions. Rows below MR and words below t.words are inside a, and b holds NV vectors
-    // for each word.
+    // for each word; the column of an outlier is in one of them.
     let sums = unsafe {
-        let mut sums: [[W::Vector; NV]; MR] = std::array::from_fn(|i| [W::splat(t.starts[i]); NV]);
+        // Loops, and not `array::from_fn`, which would not be compiled for the instructions where it is not inlined.
+        let starts: &[i32; MR] = t.starts.first_chunk().expect("a start for each row");
+        let mut sums = [[W::splat(0); NV]; MR];
+        for (sums, &start) in sums.iter_mut().zip(starts) {
+            *sums = [W::splat(start); NV];
+        }
+        if t.outliers.iter().any(|of_row| of_row[0].high != 0) {
+            // A copy in memory, because a register cannot be chosen by a loop; the sums stay in registers.
+            let mut in_memory = sums;
+            for (sums, outliers) in in_memory.iter_mut().zip(t.outliers) {
+                for outlier in outliers.iter().take_while(|outlier| outlier.high != 0) {
+                    let (word, byte) = (outlier.column as usize / PER_WORD, outlier.column as usize % PER_WORD);
+                    let word = t.b.add(word * NV * W::LANES * PER_WORD);
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        let words = W::load(word.add(j * W::LANES * PER_WORD));
+                        *sum = W::add_byte(*sum, words, 8 * byte as i32, 128 * outlier.high);
+                    }
+                }
+            }
+            sums = in_memory;
+        }
         let (mut a, mut b) = (t.a, t.b);
         for _ in 0..t.words {
-            let right: [W::Vector; NV] = std::array::from_fn(|j| W::load(b.add(j * W::LANES * PER_WORD)));
+            let mut right = [W::splat(0); NV];
+            for (j, right) in right.iter_mut().enumerate() {
+                *right = W::load(b.add(j * W::LANES * PER_WORD));
+            }
             for (i, sums) in sums.iter_mut().enumerate() {
                 let left = W::splat(a.add(i * t.a_stride).cast::<i32>().read_unaligned());
                 for (sum, right) in sums.iter_mut().zip(right) {
@@ -213,6 +240,10 @@ impl Words for Array {
         })
     }
     #[inline(always)]
+    unsafe fn add_byte(sums: [i32; 8], words: [i32; 8], shift: i32, factor: i32) -> [i32; 8] {
+        std::array::from_fn(|lane| sums[lane].wrapping_add((words[lane] >> shift & 0xff) * factor))
+    }
+    #[inline(always)]
     unsafe fn scaled(sums: [i32; 8], row: f32, columns: *const f32) -> [f32; 8] {
         // SAFETY: the caller guarantees a whole vector of scales.
         std::array::from_fn(|lane| sums[lane] as f32 * (row * unsafe { *columns.add(lane) }))
@@ -251,18 +282,21 @@ mod x86 {
             words!(
                 $name: 8 x __m256i, __m256;
                 _mm256_set1_epi32 _mm256_loadu_si256 _mm256_cvtepi32_ps _mm256_set1_ps
-                _mm256_mul_ps _mm256_add_ps _mm256_loadu_ps _mm256_storeu_ps; $($rest)*
+                _mm256_mul_ps _mm256_add_ps _mm256_loadu_ps _mm256_storeu_ps
+                _mm256_srl_epi32 _mm256_and_si256 _mm256_mullo_epi32 _mm256_add_epi32; $($rest)*
             );
         };
         ($name:ident of 512 bits; $($rest:tt)*) => {
             words!(
                 $name: 16 x __m512i, __m512;
                 _mm512_set1_epi32 _mm512_loadu_si512 _mm512_cvtepi32_ps _mm512_set1_ps
-                _mm512_mul_ps _mm512_add_ps _mm512_loadu_ps _mm512_storeu_ps; $($rest)*
+                _mm512_mul_ps _mm512_add_ps _mm512_loadu_ps _mm512_storeu_ps
+                _mm512_srl_epi32 _mm512_and_si512 _mm512_mullo_epi32 _mm512_add_epi32; $($rest)*
             );
         };
         ($name:ident: $lanes:literal x $int:ty, $float:ty; $splat:ident $load:ident $to_float:ident $splat_float:ident
-         $mul:ident $add:ident $load_float:ident $store:ident; dot($sums:ident, $b:ident, $a:ident) = $dot:expr;
+         $mul:ident $add:ident $load_float:ident $store:ident $shift:ident $and:ident $mul_int:ident $add_int:ident;
+         dot($sums:ident, $b:ident, $a:ident) = $dot:expr;
          $kernel:ident = $features:literal) => {
             #[derive(Clone, Copy)]
             struct $name;
@@ -286,6 +320,14 @@ mod x86 {
                 unsafe fn dot($sums: $int, $b: $int, $a: $int) -> $int {
                     // SAFETY: the caller guarantees the instructions.
                     unsafe { $dot }
+                }
+                #[inline(always)]
+                unsafe fn add_byte(sums: $int, words: $int, shift: i32, factor: i32) -> $int {
+                    // SAFETY: the caller guarantees the instructions.
+                    unsafe {
+                        let bytes = $and($shift(words, _mm_cvtsi32_si128(shift)), $splat(0xff));
+                        $add_int(sums, $mul_int(bytes, $splat(factor)))
+                    }
                 }
                 #[inline(always)]
                 unsafe fn scaled(sums: $int, row: f32, columns: *const f32) -> $float {

@@ -9,13 +9,15 @@
 //!
 //! The scales of the weight are a factor of dy in the second product, so that one rounding of the weight serves both.
 //! It is the scheme of SwitchBack (arXiv 2304.13013) with a scale for each row of the weight. A row is quantized by
-//! itself, so that its result depends on no other row of its batch.
+//! itself, so that its result depends on no other row of its batch. Up to four elements of a moving row that are far
+//! above the rest of it are set aside from its scale (`outliers`).
 //!
-//! Factors lie within ±127. The sum of k products is at most 127² k in size, which fits 32 bits up to k = 132,104, the
-//! most that is accepted; it is exact, so that every instruction set computes the same bits. Intermediate sums may wrap
-//! around and do not change it.
+//! Factors lie within ±127, those of the outliers within ±16,256. The sum of k products is at most 127² k + 4 · 127 ·
+//! 16,256 in size, which fits 32 bits up to k = 131,592, the most that is accepted; it is exact, so that every
+//! instruction set computes the same bits. Intermediate sums may wrap around and do not change it.
 
 mod kernel;
+mod outliers;
 mod quantize;
 #[cfg(test)]
 mod tests;
@@ -42,7 +44,7 @@ const WHOLE: f32 = 12_582_912.0; // 1.5 · 2²³
 const PER_WORD: usize = 4;
 
 /// The most terms of a sum, so that it fits 32 bits, and that the sum of a row is exact in f32.
-const MAX_TERMS: usize = (1 << 24) / 127;
+const MAX_TERMS: usize = ((1 << 24) - outliers::MAX_OUTLIERS * 128 * 127) / 127;
 
 /// A frozen `[out, in]` weight in int8, packed for both of its products.
 pub struct Int8Weight {
@@ -70,7 +72,7 @@ impl Int8Weight {
     /// Rounds and packs the row-wise concatenation of `parts`, each `[out_i, in]` row-major, for `isa`.
     ///
     /// # Panics
-    /// Unless the parts hold `out_features` rows of `in_features` elements, or if either is more than 132,104.
+    /// Unless the parts hold `out_features` rows of `in_features` elements, or if either is more than 131,592.
     pub fn new(isa: Isa, parts: &[&[f32]], out_features: usize, in_features: usize) -> Self {
         assert!(
             out_features.max(in_features) <= MAX_TERMS,
@@ -209,6 +211,7 @@ impl Product for Int8Product<'_> {
                     a_stride,
                     b: self.b.get(panel),
                     starts: &self.a.starts()[ir..ir + count],
+                    outliers: &self.a.outliers()[ir..ir + count],
                     row_scales: &self.a.scales()[ir..ir + count],
                     col_scales: scales,
                     c: c.wrapping_add((ir - rows.start) * c_stride + first - cols.start),
@@ -216,7 +219,7 @@ impl Product for Int8Product<'_> {
                     accumulate,
                 };
                 // SAFETY: the micro-kernels belong to instructions that the CPU has. The rows of a hold as many words
-                // as the panel, and the caller guarantees c.
+                // as the panel, their outliers are in columns of a, and the caller guarantees c.
                 unsafe { table[count - 1](&tile) };
             }
         }

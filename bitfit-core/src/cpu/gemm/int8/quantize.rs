@@ -1,8 +1,11 @@
-//! Rows rounded to int8, each with a scale of its own.
+//! Rows rounded to int8, each with a scale of its own and the elements that are set aside from it.
 
 use rayon::prelude::*;
 
-use super::{MOST, PER_WORD};
+use super::{
+    MOST, PER_WORD,
+    outliers::{MAX_OUTLIERS, MOST_HIGH, Outlier, Outliers, Row},
+};
 use crate::{
     cpu::{
         Float, ROW_BLOCK,
@@ -11,10 +14,13 @@ use crate::{
     memory::ThreadScratch,
 };
 
-/// Below this, the largest element of a row counts as zero: the inverse of its scale would not be finite.
-const LEAST: f32 = 1e-35;
+/// Below this, the largest element of a row counts as zero: the inverse of its scale might not be finite.
+const LEAST: f32 = 1e-34;
 
-/// A matrix `[T, cols]` in int8: `x[t, i] ≈ scales[t] q[t, i]`, with `|q| ≤ 127`.
+/// The f32-sized words that hold the outliers of a row.
+const OUTLIERS: usize = size_of::<Outliers>() / size_of::<f32>();
+
+/// A matrix `[T, cols]` in int8: `x[t, i] ≈ scales[t] q[t, i]`, with `|q| ≤ 127` but for the outliers of a row.
 #[derive(Debug)]
 pub struct QuantizedRows {
     /// Rows of whole words.
@@ -22,6 +28,8 @@ pub struct QuantizedRows {
     scales: ThreadScratch,
     /// `-128 Σᵢ q[t, i]` as i32, where a sum of products with factors that have 128 added to them begins.
     starts: ThreadScratch,
+    /// [`Outliers`] of each row.
+    outliers: ThreadScratch,
     rows: usize,
     cols: usize,
 }
@@ -53,14 +61,21 @@ impl QuantizedRows {
             factors: ThreadScratch::unspecified(rows * words),
             scales: ThreadScratch::unspecified(rows),
             starts: ThreadScratch::unspecified(rows),
+            outliers: ThreadScratch::unspecified(rows * OUTLIERS),
             rows,
             cols,
         };
         if rows > 0 {
-            let each = (this.factors.par_chunks_mut(ROW_BLOCK * words), this.scales.par_chunks_mut(ROW_BLOCK));
-            let each = (each.0, each.1, this.starts.par_chunks_mut(ROW_BLOCK), x.par_chunks(ROW_BLOCK * cols));
-            each.into_par_iter().for_each(|(to, scales, starts, x)| {
-                simd::dispatch(isa, Quantize { x, cols, factors, to, words, scales, starts });
+            let each = (
+                x.par_chunks(ROW_BLOCK * cols),
+                this.factors.par_chunks_mut(ROW_BLOCK * words),
+                this.scales.par_chunks_mut(ROW_BLOCK),
+                this.starts.par_chunks_mut(ROW_BLOCK),
+                this.outliers.par_chunks_mut(ROW_BLOCK * OUTLIERS),
+            );
+            each.into_par_iter().for_each(|(x, to, scales, starts, outliers)| {
+                let outliers = bytemuck::cast_slice_mut(outliers);
+                simd::dispatch(isa, Quantize { x, cols, factors, to, words, scales, starts, outliers });
             });
         }
         this
@@ -91,11 +106,18 @@ impl QuantizedRows {
         bytemuck::cast_slice(&self.starts)
     }
 
-    /// A row's factors.
+    pub(super) fn outliers(&self) -> &[Outliers] {
+        bytemuck::cast_slice(&self.outliers)
+    }
+
+    /// A row's factors, those of its outliers in full.
     #[cfg(test)]
-    pub(super) fn factors(&self, row: usize) -> &[i8] {
+    pub(super) fn factors(&self, row: usize) -> Vec<i32> {
         let words = self.cols.div_ceil(PER_WORD);
-        &bytemuck::cast_slice(&self.factors[row * words..][..words])[..self.cols]
+        let low: &[i8] = &bytemuck::cast_slice(&self.factors[row * words..][..words])[..self.cols];
+        let mut factors: Vec<i32> = low.iter().map(|&low| i32::from(low)).collect();
+        self.outliers()[row].iter().for_each(|outlier| factors[outlier.column as usize] += 128 * outlier.high);
+        factors
     }
 }
 
@@ -107,6 +129,7 @@ struct Quantize<'a, T> {
     words: usize,
     scales: &'a mut [f32],
     starts: &'a mut [f32],
+    outliers: &'a mut [Outliers],
 }
 
 impl<T: Float> Kernel for Quantize<'_, T> {
@@ -114,46 +137,54 @@ impl<T: Float> Kernel for Quantize<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { x, cols, factors, to, words, scales, starts } = self;
+        let Self { x, cols, factors, to, words, scales, starts, outliers } = self;
         let rows = x.chunks_exact(cols).zip(to.chunks_exact_mut(words));
-        for ((row, to), (scale, start)) in rows.zip(scales.iter_mut().zip(starts)) {
+        for ((elements, to), ((scale, start), outliers)) in rows.zip(scales.iter_mut().zip(starts).zip(outliers)) {
+            let row = Row { elements, factors };
             let (mut most, mut zero) = (s.zero(), s.zero());
             for at in (0..cols).step_by(S::LANES) {
-                let value = load(s, row, factors, at);
+                let value = row.load(s, at);
                 most = s.max(most, s.abs(value));
                 // NaN where an element is not finite.
                 zero = s.fma(value, s.zero(), zero);
             }
             let most = s.reduce_max(most);
             let is_finite = s.reduce_sum(zero) == 0.0;
-            let inverse = if is_finite && most > LEAST { MOST / most } else { 0.0 };
-            *scale = match (is_finite, inverse > 0.0) {
+            let is_counted = is_finite && most > LEAST;
+            let set_aside = if is_counted { row.set_aside(s, most) } else { None };
+            // What the largest factor stands for.
+            let largest = set_aside.map_or(most, |set_aside| set_aside.rest.max(most / MOST_HIGH));
+            let inverse = if is_counted { MOST / largest } else { 0.0 };
+            *scale = match (is_finite, is_counted) {
                 (false, _) => f32::NAN,
-                (true, true) => most / MOST,
+                (true, true) => largest / MOST,
                 (true, false) => 0.0,
             };
             let to: &mut [i8] = bytemuck::cast_slice_mut(to);
-            let inverse = s.splat(inverse);
             // A sum of integers below 2²⁴ is exact in any order.
             let mut sum = s.zero();
             for at in (0..cols).step_by(S::LANES) {
-                let factors = s.round(s.mul(load(s, row, factors, at), inverse));
+                let factors = s.round(s.mul(row.load(s, at), s.splat(inverse)));
                 s.store_i8(&mut to[at..cols], factors);
                 sum = s.add(sum, factors);
             }
             to[cols..].fill(0);
             *start = f32::from_bits((s.reduce_sum(sum) as i32).wrapping_mul(-128).cast_unsigned());
+            *outliers = [Outlier::default(); MAX_OUTLIERS];
+            if let Some(set_aside) = set_aside {
+                let (columns, number) = row.outliers(s, set_aside);
+                let mut free = outliers.iter_mut();
+                for &(column, value) in &columns[..number] {
+                    let full = (value * inverse).round_ties_even() as i32;
+                    // To nearest, so that the factor, what is left, lies within ±64.
+                    let high = (full + 64) >> 7;
+                    to[column] = (full - 128 * high) as i8;
+                    if high != 0 {
+                        let outlier = free.next().expect("room for all outliers");
+                        *outlier = Outlier { column: column as u32, high };
+                    }
+                }
+            }
         }
-    }
-}
-
-/// The elements of a row from `at` on, times those of `factors`. Not a closure, which would not be compiled for the
-/// instruction set.
-#[inline(always)]
-fn load<T: Float, S: Simd>(s: S, row: &[T], factors: Option<&[f32]>, at: usize) -> S::F32 {
-    let value = T::load(s, &row[at..]);
-    match factors {
-        None => value,
-        Some(factors) => s.mul(value, s.load_partial(&factors[at..])),
     }
 }

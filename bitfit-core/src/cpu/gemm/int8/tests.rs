@@ -3,6 +3,7 @@
 use super::{
     super::{MatMut, NoEpilogue},
     kernel::Instructions,
+    outliers::Outliers,
     *,
 };
 
@@ -25,6 +26,34 @@ fn values(len: usize, seed: u32) -> Vec<f32> {
     (0..len).map(|_| random.uniform() as f32 - 0.4).collect()
 }
 
+/// Rows of values of which up to six are larger than the others, by up to ten thousand times.
+fn rows_with_outliers(rows: usize, cols: usize, seed: u32) -> Vec<f32> {
+    let mut x = values(rows * cols, seed);
+    let mut random = crate::Random::new(4, seed);
+    for (i, row) in x.chunks_mut(cols).enumerate() {
+        for _ in 0..i % 7 {
+            let at = (random.uniform() * cols as f64) as usize;
+            row[at] *= 10.0_f32.powf(4.0 * random.uniform() as f32);
+        }
+    }
+    x
+}
+
+/// What the largest factor of a row stands for, and which elements are set aside, by a plain loop over the rule.
+fn set_aside(row: &[f32]) -> (f32, Vec<usize>) {
+    let mut aside: Vec<usize> = Vec::new();
+    loop {
+        let rest = (0..row.len()).filter(|i| !aside.contains(i));
+        let most = rest.map(|i| row[i].abs()).fold(0.0, f32::max);
+        let above: Vec<usize> = (0..row.len()).filter(|&i| row[i].abs() > most / 2.0).collect();
+        if most == 0.0 || above.len() > 4 {
+            let largest = row.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+            return (most.max(largest / 128.0), aside);
+        }
+        aside = above;
+    }
+}
+
 /// `x · Wᵀ` by the kernels of `instructions`, with a weight of which only the panels for it are used.
 fn product(instructions: Instructions, x: &QuantizedRows, w: &[i8], scales: &[f32], y: &mut [f32], adds: bool) {
     let (k, n) = (x.cols(), scales.len());
@@ -40,7 +69,7 @@ fn reference(x: &QuantizedRows, w: &[i8], scales: &[f32]) -> Vec<f32> {
     let mut y = Vec::new();
     for row in 0..x.rows() {
         for (w, scale) in w.chunks(x.cols().max(1)).zip(scales) {
-            let terms = x.factors(row).iter().zip(w).map(|(&a, &b)| i64::from(a) * i64::from(b));
+            let terms = x.factors(row).into_iter().zip(w).map(|(a, &b)| i64::from(a) * i64::from(b));
             y.push(terms.sum::<i64>() as f32 * (x.scales()[row] * scale));
         }
     }
@@ -62,7 +91,7 @@ fn every_instruction_set_computes_the_bits_of_a_plain_loop() {
 }
 
 fn check(m: usize, k: usize, n: usize) {
-    let x = QuantizedRows::new(Isa::Portable, &values(m * k, 1), k);
+    let x = QuantizedRows::new(Isa::Portable, &rows_with_outliers(m, k, 1), k);
     let w: Vec<i8> = values(n * k, 2).iter().map(|value| (value * 211.0) as i8).collect();
     let (scales, start) = (values(n, 3), values(m * n, 4));
     let want = reference(&x, &w, &scales);
@@ -79,13 +108,19 @@ fn check(m: usize, k: usize, n: usize) {
 
 #[test]
 fn the_largest_sums_are_exact() {
-    let k = MAX_TERMS / 8 * 8;
-    for sign in [1.0, -1.0] {
-        let x = QuantizedRows::new(Isa::Portable, &vec![sign; k], k);
-        assert_eq!(x.factors(0)[0], 127 * sign as i8);
+    let k = MAX_TERMS;
+    for (sign, outliers) in [(1.0, 0), (-1.0, 0), (1.0, 4), (-1.0, 4)] {
+        let mut row = vec![sign; k];
+        row[k / 2..][..outliers].fill(128.0 * sign);
+        let x = QuantizedRows::new(Isa::Portable, &row, k);
+        assert_eq!(
+            [x.factors(0)[0], x.factors(0)[k / 2]],
+            [127, if outliers > 0 { 128 * 127 } else { 127 }].map(|f| f * sign as i32)
+        );
         for factor in [127, -127] {
             let w = vec![factor; k];
-            let want = (127 * i64::from(factor) * sign as i64 * k as i64) as f32 * (x.scales()[0] * 1.0);
+            let full = 127 * k as i64 + outliers as i64 * 127 * 127;
+            let want = (i64::from(factor) * sign as i64 * full) as f32 * (x.scales()[0] * 1.0);
             for instructions in all() {
                 let mut y = [0.0];
                 product(instructions, &x, &w, &[1.0], &mut y, false);
@@ -97,28 +132,46 @@ fn the_largest_sums_are_exact() {
 
 #[test]
 fn every_instruction_set_rounds_rows_alike() {
-    for cols in [1, 3, 8, 17, 64, 100] {
-        let mut x = values(40 * cols, 5);
+    for cols in [1, 3, 8, 17, 64, 100, 300] {
+        let mut x = rows_with_outliers(70, cols, 5);
         x[..cols].fill(0.0);
         let scales = values(cols, 6);
         let first = QuantizedRows::scaled(Isa::Portable, &x, &scales);
-        assert_eq!((first.scales()[0], first.factors(0)), (0.0, &vec![0; cols][..]));
-        for row in 1..40 {
-            let row_of_x = x[row * cols..][..cols].iter().zip(&scales).map(|(x, scale)| x * scale);
-            let most = row_of_x.clone().fold(0.0_f32, |most, x| most.max(x.abs()));
-            assert_eq!(first.scales()[row], most / 127.0);
-            for (q, x) in first.factors(row).iter().zip(row_of_x) {
-                assert_eq!(*q, (x * (127.0 / most)).round_ties_even() as i8);
-            }
-            let sum: i32 = first.factors(row).iter().map(|&q| i32::from(q)).sum();
-            assert_eq!(first.starts()[row], -128 * sum);
+        assert_eq!((first.scales()[0], first.factors(0)), (0.0, vec![0; cols]));
+        for row in 1..70 {
+            let values: Vec<f32> = x[row * cols..][..cols].iter().zip(&scales).map(|(x, scale)| x * scale).collect();
+            let (largest, aside) = set_aside(&values);
+            assert_eq!(first.scales()[row], largest / 127.0);
+            let want: Vec<i32> = values.iter().map(|x| (x * (127.0 / largest)).round_ties_even() as i32).collect();
+            assert_eq!(first.factors(row), want);
+            assert!(want.iter().enumerate().all(|(i, q)| q.abs() <= if aside.contains(&i) { 128 * 127 } else { 127 }));
+            assert_eq!(first.starts()[row], -128 * want.iter().sum::<i32>());
         }
+        let outliers = |row: &Outliers| row.iter().filter(|outlier| outlier.high != 0).count();
+        assert_eq!(first.outliers().iter().map(outliers).max(), Some(cols.min(4)));
         for isa in Isa::supported() {
             let own = QuantizedRows::scaled(isa, &x, &scales);
             assert_eq!(own.scales(), first.scales(), "{isa}");
-            (0..40).for_each(|row| assert_eq!(own.factors(row), first.factors(row), "{isa}"));
+            (0..70).for_each(|row| assert_eq!(own.factors(row), first.factors(row), "{isa}"));
         }
     }
+}
+
+#[test]
+fn elements_far_above_the_rest_do_not_coarsen_it() {
+    let mut x = values(100, 9);
+    for (at, large) in [(3, 90.0), (40, -35.0), (77, 12.0), (99, -700.0)] {
+        x[at] = large;
+    }
+    let error = |x: &[f32]| {
+        let rows = QuantizedRows::new(Isa::selected(), x, 100);
+        let error = rows.factors(0).into_iter().zip(x).map(|(q, &x)| (q as f32 * rows.scales()[0] - x).abs());
+        error.fold(0.0, f32::max)
+    };
+    assert!(error(&x) < 0.05, "{}", error(&x));
+    // Five alike: the row is rounded as a whole.
+    [3, 40, 50, 77, 99].iter().for_each(|&at| x[at] = 90.0);
+    assert!(error(&x) > 0.1, "{}", error(&x));
 }
 
 #[test]
