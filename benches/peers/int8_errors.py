@@ -2,7 +2,7 @@
 
 For one batch of pairs of a GLUE file, each product of a linear layer's input, and of the gradient of its output, with
 the layer's weight is made with both factors rounded as bitfit's int8 mode does, and compared with that in f32: the norm
-of the difference over that of the result. Every product has exact inputs, so that errors do not add up.
+of the difference over that of the result. Every product has inputs in f32, so that errors do not add up.
 
     python3 benches/peers/int8_errors.py all-mpnet-base-v2 STS-B/train.tsv
 
@@ -31,13 +31,13 @@ def rounded(x):
 
 
 def rounded_without_outliers(x):
-    """As `rounded`, but the largest element is that of the rest behind up to four that are far above it."""
-    sizes = x.abs().sort(1, descending=True).values
+    """As `rounded`, but up to four elements much larger than the rest do not count for the scale."""
+    sizes = torch.nn.functional.pad(x.abs().sort(1, descending=True).values, (0, OUTLIERS + 1))
     most, active = sizes[:, :1], torch.ones(len(x), 1, dtype=torch.bool)
     for _ in range(OUTLIERS + 1):
         above = (sizes > most / 2).sum(1, keepdim=True)
         active = active & (above <= OUTLIERS)
-        most = torch.where(active, sizes.gather(1, above.clamp(max=sizes.shape[1] - 1)), most)
+        most = torch.where(active, sizes.gather(1, above.clamp(max=OUTLIERS + 1)), most)
     return scaled(x, torch.maximum(most, sizes[:, :1] / 128))
 
 
@@ -92,7 +92,7 @@ def main():
 
     table = collections.defaultdict(list)
     for name, (weight, x, dy) in found.items():
-        scales = weight.abs().amax(1) / 127
+        scales = (weight.abs().amax(1) / 127).clamp(min=1e-30)
         whole = (weight / scales[:, None]).round()
         rounded_weight = whole * scales[:, None]
         kind = name.split(".layer.")[1].split(".", 1)[1]

@@ -85,7 +85,7 @@ impl Panels {
     }
 
     /// Writes the transpose of a part of the `[k, n]` matrix of f32, of the rows `rows` and the columns `cols`, to rows
-    /// of `stride` words. Prefetches as many rows behind them.
+    /// of `stride` words. Also prefetches the same number of rows after them, from which the next panel is made.
     pub fn transpose_part(&self, isa: Isa, rows: Range<usize>, cols: Range<usize>, words: &mut [f32], stride: usize) {
         simd::dispatch(isa, TransposePart { panels: self, rows, cols, words, stride });
     }
@@ -281,9 +281,9 @@ impl Kernel for Transpose<'_> {
     }
 }
 
-/// Writes the rows of a matrix as columns of rows that are `stride` words apart. With `AHEAD`, prefetches as many rows
-/// behind them: the next block's. The CPU does not see them coming, because the part of a panel that a block reads is
-/// too short.
+/// Writes the rows of a matrix as columns of rows that are `stride` words apart. With `AHEAD`, also prefetches the
+/// same number of rows after them, from which the next panel is made. The CPU's own prefetcher does not detect the
+/// pattern, because what is read of each panel is too short.
 #[inline(always)]
 fn transpose_rows<S: Simd, const AHEAD: bool>(s: S, rows: MatRef<'_>, words: &mut [f32], stride: usize) {
     let [row_stride, _] = rows.strides();

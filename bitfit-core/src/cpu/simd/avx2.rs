@@ -190,7 +190,8 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
-        assert!(from.len() >= 7 * from_stride + 8 && to.len() >= 7 * to_stride + 8);
+        let extent = |stride: usize| stride.saturating_mul(7).saturating_add(8);
+        assert!(from.len() >= extent(from_stride) && to.len() >= extent(to_stride));
         // Not `array::from_fn`, which would not be compiled for the instruction set where it is not inlined.
         let mut rows = [self.zero(); 8];
         for (i, row) in rows.iter_mut().enumerate() {

@@ -205,7 +205,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
-        assert!(from.len() >= 15 * from_stride + 16 && to.len() >= 15 * to_stride + 16);
+        let extent = |stride: usize| stride.saturating_mul(15).saturating_add(16);
+        assert!(from.len() >= extent(from_stride) && to.len() >= extent(to_stride));
         // Not `array::from_fn`, which would not be compiled for the instruction set where it is not inlined.
         let mut rows = [self.zero(); 16];
         for (i, row) in rows.iter_mut().enumerate() {

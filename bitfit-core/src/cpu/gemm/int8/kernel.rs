@@ -1,7 +1,8 @@
 //! The micro-kernels of int8: a tile of 32-bit sums in vector registers, multiplied by its scales when it is stored.
 //!
 //! The factors of the weight have 128 added to them, so that they are unsigned, as the dot products of VNNI take one of
-//! their operands; a sum begins with 128 times the negative sum of its row. Instructions without an intermediate sum
+//! their operands; a sum begins with 128 times the negative sum of its row, and with the
+//! products of the row's outliers' second digits. Instructions without an intermediate sum
 //! of 16 bits are used throughout: `vpmaddubsw` would saturate (2 · 127 · 255 > 2¹⁵).
 
 use std::marker::PhantomData;
@@ -147,7 +148,7 @@ unsafe fn micro_kernel<W: Words, const MR: usize, const NV: usize>(_words: Phant
             *sums = [W::splat(start); NV];
         }
         if t.outliers.iter().any(|of_row| of_row[0].high != 0) {
-            // A copy in memory, because a register cannot be chosen by a loop; the sums stay in registers.
+            // A copy in memory, because registers cannot be indexed at run time; the sums stay in registers.
             let mut in_memory = sums;
             for (sums, outliers) in in_memory.iter_mut().zip(t.outliers) {
                 for outlier in outliers.iter().take_while(|outlier| outlier.high != 0) {
@@ -241,7 +242,7 @@ impl Words for Array {
     }
     #[inline(always)]
     unsafe fn add_byte(sums: [i32; 8], words: [i32; 8], shift: i32, factor: i32) -> [i32; 8] {
-        std::array::from_fn(|lane| sums[lane].wrapping_add((words[lane] >> shift & 0xff) * factor))
+        std::array::from_fn(|lane| sums[lane].wrapping_add((i32::from_le(words[lane]) >> shift & 0xff) * factor))
     }
     #[inline(always)]
     unsafe fn scaled(sums: [i32; 8], row: f32, columns: *const f32) -> [f32; 8] {

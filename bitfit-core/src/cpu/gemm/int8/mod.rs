@@ -9,12 +9,12 @@
 //!
 //! The scales of the weight are a factor of dy in the second product, so that one rounding of the weight serves both.
 //! It is the scheme of SwitchBack (arXiv 2304.13013) with a scale for each row of the weight. A row is quantized by
-//! itself, so that its result depends on no other row of its batch. Up to four elements of a moving row that are far
-//! above the rest of it are set aside from its scale (`outliers`).
+//! itself, so that its result depends on no other row of its batch. Up to four elements of a row of x or dy that are
+//! much larger than the rest do not count for its scale (`outliers`).
 //!
-//! Factors lie within ±127, those of the outliers within ±16,256. The sum of k products is at most 127² k + 4 · 127 ·
-//! 16,256 in size, which fits 32 bits up to k = 131,592, the most that is accepted; it is exact, so that every
-//! instruction set computes the same bits. Intermediate sums may wrap around and do not change it.
+//! Factors lie within ±127, those of the outliers within ±16,256. k is at most 131,592, so that the sum of a row's
+//! factors is exact in f32; the sum of k products, at most 127² k + 4 · 127 · 16,256 in size, then fits 32 bits. It is
+//! exact, so that every instruction set computes the same bits. Intermediate sums may wrap around and do not change it.
 
 mod kernel;
 mod outliers;
@@ -43,7 +43,7 @@ const WHOLE: f32 = 12_582_912.0; // 1.5 · 2²³
 /// Factors in a word, which an instruction multiplies and adds up.
 const PER_WORD: usize = 4;
 
-/// The most terms of a sum, so that it fits 32 bits, and that the sum of a row is exact in f32.
+/// The most terms of a sum, so that the sum of a row's factors is exact in f32.
 const MAX_TERMS: usize = ((1 << 24) - outliers::MAX_OUTLIERS * 128 * 127) / 127;
 
 /// A frozen `[out, in]` weight in int8, packed for both of its products.

@@ -1,11 +1,13 @@
-//! Elements far above the rest of their row: with a scale that holds them, all others would be rounded coarsely.
+//! Outliers: the elements of a row that are much larger in absolute value than the rest. A scale that covers them would
+//! round all others coarsely.
 //!
-//! A few channels of an encoder's residual stream are tens of times as large as the median one (LLM.int8(), arXiv
-//! 2208.07339, section 3), and so are gradients times the scales of a weight that has a few large rows. The elements
-//! above half of a row's largest are set aside if there are at most [`MAX_OUTLIERS`]; then those above half of the
-//! largest that is left, as long as no more than so many are set aside. The scale is that of the rest. What is set
-//! aside is counted in the same scale, by two digits of seven bits: `full = 128 high + factor`, so that sums stay
-//! integers. A row with more large elements, as most rows have, is rounded as a whole.
+//! A few channels of BERT's residual stream are of that kind (arXiv 2109.12948, section 3); in all-mpnet-base-v2 they
+//! are up to 70 times as large as the median one. So are gradients times the scales of a weight that has a few large
+//! rows. The elements larger in absolute value than half the largest are set aside if they are at most
+//! [`MAX_OUTLIERS`]; then those larger than half of the largest of the rest, and so on, while the total is at most
+//! `MAX_OUTLIERS`. The scale is that of the rest, or 1/128 of the row's own if that is larger. What is set aside is an
+//! integer of two digits in this scale, `128 high + factor`, so that sums stay integers. Most rows have more than four
+//! elements larger than half the largest, and are rounded as a whole.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -14,13 +16,13 @@ use crate::cpu::{Float, simd::Simd};
 /// The most elements of a row that are set aside.
 pub(super) const MAX_OUTLIERS: usize = 4;
 
-/// What an element that is set aside may be at most, in units of the largest factor.
+/// The largest outlier, as a multiple of what the largest factor stands for.
 pub(super) const MOST_HIGH: f32 = 128.0;
 
-/// The outliers of a row; those behind the last one have `high` 0.
+/// The outliers of a row; entries after the last one have `high` 0.
 pub(super) type Outliers = [Outlier; MAX_OUTLIERS];
 
-/// An element that is set aside: `128 high` more than its factor.
+/// An element that is set aside: it is `128 high` more than its factor. One whose `high` would be 0 has no entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Outlier {
@@ -28,7 +30,7 @@ pub(super) struct Outlier {
     pub high: i32,
 }
 
-/// Vectors that are looked at together.
+/// The number of vectors between two checks of the count.
 const BLOCK: usize = 4;
 
 /// The elements of a row, each times the factor of its column.
@@ -41,9 +43,9 @@ pub(super) struct Row<'a, T> {
 /// Which elements of a row are set aside.
 #[derive(Clone, Copy)]
 pub(super) struct SetAside {
-    /// Those larger than this.
+    /// The absolute value above which an element is set aside.
     above: f32,
-    /// The largest of the others.
+    /// The largest absolute value of the other elements.
     pub rest: f32,
 }
 
@@ -58,12 +60,12 @@ impl<T: Float> Row<'_, T> {
         }
     }
 
-    /// What is set aside of a row whose largest element is `most` in size, which is finite and above 0; `None` if the
-    /// row is rounded as a whole.
+    /// What is set aside of a row whose largest absolute value is `most`, finite and above 0; `None` if the row is
+    /// rounded as a whole.
     #[inline(always)]
     pub fn set_aside<S: Simd>(&self, s: S, most: f32) -> Option<SetAside> {
         let (mut found, mut most) = (None, most);
-        // Each turn sets aside at least the largest of the rest.
+        // Each iteration sets aside at least the largest of the rest.
         while most > 0.0 {
             let above = 0.5 * most;
             let Some(rest) = self.rest(s, above) else { break };
@@ -73,7 +75,7 @@ impl<T: Float> Row<'_, T> {
         found
     }
 
-    /// The size of the largest element that is not above `above`; `None` if more are above it than may be set aside.
+    /// The largest absolute value that is not above `above`; `None` if more are above it than may be set aside.
     #[inline(always)]
     fn rest<S: Simd>(&self, s: S, above: f32) -> Option<f32> {
         let cols = self.elements.len();

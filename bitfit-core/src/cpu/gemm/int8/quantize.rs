@@ -1,4 +1,4 @@
-//! Rows rounded to int8, each with a scale of its own and the elements that are set aside from it.
+//! Rows rounded to int8, each with a scale of its own and its outliers.
 
 use rayon::prelude::*;
 
