@@ -1,6 +1,6 @@
 """What rounding to int8 costs each kind of product of an encoder, in PyTorch and without bitfit.
 
-For one batch of pairs of a GLUE file, each product of a linear layer's input, and of the gradient of its output, with
+For one batch of STS-B's pairs, each product of a linear layer's input, and of the gradient of its output, with
 the layer's weight is made with both factors rounded as bitfit's int8 mode does, and compared with that in f32: the norm
 of the difference over that of the result. Every product has inputs in f32, so that errors do not add up.
 
@@ -12,10 +12,11 @@ from which up to four elements are set aside, forward and for the input gradient
 
 import argparse
 import collections
-import csv
 
 import torch
-import transformers
+from transformers import AutoTokenizer
+
+from torch_scores import TASKS, Encoder, read
 
 OUTLIERS = 4
 
@@ -45,31 +46,26 @@ def error(got, want):
     return ((got - want).norm() / want.norm()).item()
 
 
-def errors(x, weight):
-    """Those of x · weight, with the weight as it is: rounded as a whole, and with outliers set aside."""
-    exact, rounded_weight = weight
-    want = x @ exact
+def errors(x, weight, rounded_weight):
+    """The errors of x · weight with the rows of x rounded as a whole, and with outliers set aside."""
+    want = x @ weight
     return [error(rounding(x) @ rounded_weight, want) for rounding in (rounded, rounded_without_outliers)]
-
-
-def batch(path, rows):
-    with open(path, newline="") as file:
-        table = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return table[:: max(len(table) // rows, 1)][:rows]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("pairs", help="a file of GLUE with the columns sentence1, sentence2 and score")
+    parser.add_argument("pairs", help="a file of STS-B as GLUE writes it")
     parser.add_argument("--rows", type=int, default=16)
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
-    model = transformers.AutoModel.from_pretrained(arguments.model).eval()
-    rows = batch(arguments.pairs, arguments.rows)
-    texts = [[row[name] for row in rows] for name in ("sentence1", "sentence2")]
-    tokens = transformers.AutoTokenizer.from_pretrained(arguments.model)(*texts, return_tensors="pt", padding=True)
+    # What trains here reaches every layer: a regression over the mean of the tokens, divided by its length.
+    model = Encoder(arguments.model, "mean-normalized", 1).eval()
+    texts, labels = read(arguments.pairs, TASKS["stsb"])
+    chosen = range(0, len(labels), max(len(labels) // arguments.rows, 1))[: arguments.rows]
+    texts = [[column[row] for row in chosen] for column in texts]
+    tokens = AutoTokenizer.from_pretrained(arguments.model)(*texts, return_tensors="pt", padding=True)
     mask = tokens["attention_mask"].bool()
 
     found = {}
@@ -83,23 +79,17 @@ def main():
 
             layer.register_forward_hook(forward)
             layer.register_full_backward_hook(backward)
-    # What trains here reaches every layer: a regression over the mean of the tokens, divided by its length.
-    last = model(**tokens).last_hidden_state
-    mean = (last * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-    head = torch.nn.Linear(last.shape[2], 1)
-    scores = torch.tensor([float(row["score"]) for row in rows])
-    (head(torch.nn.functional.normalize(mean))[:, 0] - scores).square().mean().backward()
+    scores = torch.tensor([float(labels[row]) for row in chosen])
+    (model(tokens)[:, 0] - scores).square().mean().backward()
 
     table = collections.defaultdict(list)
     for name, (weight, x, dy) in found.items():
         scales = (weight.abs().amax(1) / 127).clamp(min=1e-30)
         whole = (weight / scales[:, None]).round()
-        rounded_weight = whole * scales[:, None]
         kind = name.split(".layer.")[1].split(".", 1)[1]
         # In the second product the scales of the weight are factors of dy.
-        table[kind].append(
-            errors(x, (weight.T, rounded_weight.T)) + errors(dy * scales, (weight / scales[:, None], whole))
-        )
+        of_x = errors(x, weight.T, (whole * scales[:, None]).T)
+        table[kind].append(of_x + errors(dy * scales, weight / scales[:, None], whole))
     print("| layer | x · Wᵀ, whole rows | outliers set aside | dy · W, whole rows | outliers set aside |")
     print("|---|---:|---:|---:|---:|")
     for kind, values in table.items():

@@ -1,9 +1,9 @@
 //! The micro-kernels of int8: a tile of 32-bit sums in vector registers, multiplied by its scales when it is stored.
 //!
 //! The factors of the weight have 128 added to them, so that they are unsigned, as the dot products of VNNI take one of
-//! their operands; a sum begins with 128 times the negative sum of its row, and with the
-//! products of the row's outliers' second digits. Instructions without an intermediate sum
-//! of 16 bits are used throughout: `vpmaddubsw` would saturate (2 · 127 · 255 > 2¹⁵).
+//! their operands. A sum therefore begins with 128 times the negative sum of its row, and with the products of the
+//! second digits of the row's outliers. Instructions without an intermediate sum of 16 bits are used throughout:
+//! `vpmaddubsw` would saturate (2 · 127 · 255 > 2¹⁵).
 
 use std::marker::PhantomData;
 
