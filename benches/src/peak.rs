@@ -12,12 +12,12 @@ use rayon::prelude::*;
 
 /// Operations a second, in units of 10⁹, of all threads for only multiply-adds of the factors of a precision: of pairs
 /// of bfloat16 if the CPU has an instruction for them, of int8 with VNNI's dot products if it has those, otherwise as
-/// pairs of 16-bit integers. Of int8 in AMX's tile registers, for which the engine has no kernel, it says nothing.
+/// pairs of 16-bit integers; of both in AMX's tile registers where there are some.
 pub fn gflops(isa: Isa, precision: Precision) -> f64 {
     let isa = isa.available();
     #[cfg(target_arch = "x86_64")]
-    if precision == Precision::Bf16 && isa == Isa::Amx {
-        return tiles::gflops();
+    if isa == Isa::Amx && precision != Precision::F32 {
+        return tiles::gflops(precision);
     }
     let (tasks, rounds) = (4 * rayon::current_num_threads(), 500_000);
     let (multiply_adds, operations) = vectors::multiply_adds(isa, precision);

@@ -1,17 +1,25 @@
 //! Detection of AMX: the CPU must have tile registers, and the operating system must save them for each thread.
 //!
 //! Linux from 5.16 on saves them, eight kilobytes per thread, for a process that requests permission. On other systems
-//! AMX counts as unavailable. Permission is requested whatever the value of `BITFIT_ISA`, because detection comes
-//! first; from then on the system rejects signal stacks that are too small for the registers.
+//! AMX counts as unavailable. The unit tests can emulate it (`emulator`). Permission is requested whatever the value of
+//! `BITFIT_ISA`, because detection comes first; from then on the system rejects signal stacks that are too small for
+//! the registers.
+
+#[cfg(all(test, target_os = "linux"))]
+mod emulator;
 
 /// Whether AMX is available to this process.
 pub(super) fn available() -> bool {
-    has_bfloat16_tiles() && permitted()
+    #[cfg(all(test, target_os = "linux"))]
+    if emulator::install() {
+        return true;
+    }
+    has_tiles() && permitted()
 }
 
-/// Whether the CPU has AMX-TILE and AMX-BF16: bits 24 and 22 of edx in leaf 7 of `cpuid`.
-fn has_bfloat16_tiles() -> bool {
-    const NEEDED: u32 = 1 << 24 | 1 << 22;
+/// Whether the CPU has AMX-TILE, AMX-INT8 and AMX-BF16: bits 24, 25 and 22 of edx in leaf 7 of `cpuid`.
+fn has_tiles() -> bool {
+    const NEEDED: u32 = 1 << 24 | 1 << 25 | 1 << 22;
     use std::arch::x86_64::{__cpuid, __cpuid_count};
     __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & NEEDED == NEEDED
 }

@@ -16,7 +16,7 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with AVX512_BF16, whose `vdpbf16ps` multiplies pairs of bfloat16.
     Avx512Bf16,
-    /// AVX-512 with AVX512_BF16 and AMX, whose tile registers multiply matrices of bfloat16.
+    /// AVX-512 with AVX512_BF16 and AMX, whose tile registers multiply matrices of bfloat16 and int8.
     Amx,
 }
 

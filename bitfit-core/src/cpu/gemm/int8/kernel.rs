@@ -7,8 +7,14 @@
 
 use std::marker::PhantomData;
 
-use super::{PER_WORD, outliers::Outliers};
+#[cfg(any(test, not(target_arch = "x86_64")))]
+use super::words::Array;
+#[cfg(target_arch = "x86_64")]
+use super::words::x86::{Pairs128, Pairs256, Pairs512, Vnni256, Vnni512};
+use super::{PER_WORD, outliers::Outliers, words::Words};
 use crate::cpu::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::gemm::kernel::tiles;
 
 /// The most columns of a panel of any instruction set.
 const MAX_NR: usize = 48;
@@ -22,7 +28,7 @@ pub(super) struct Tile<'a> {
     pub a_stride: usize,
     /// A panel: for each word NR columns.
     pub b: *const u8,
-    /// What the sums of each row begin with.
+    /// For each row, what its sums begin with.
     pub starts: &'a [i32],
     /// The outliers of each row, whose columns are columns of a.
     pub outliers: &'a [Outliers],
@@ -40,21 +46,36 @@ pub(super) struct Tile<'a> {
 /// # Safety
 /// The CPU must support its instructions. a, b and c must be valid as [`Tile`] describes them, and c must not be
 /// accessed by anyone else during the call.
-type MicroKernel = unsafe fn(&Tile<'_>);
+pub(super) type MicroKernel = unsafe fn(&Tile<'_>);
 
-/// The micro-kernels of an instruction set.
+/// The micro-kernels of an instruction set, and the shape of the panels that they read.
 #[derive(Clone, Copy)]
 pub(super) struct Kernels {
     /// NR: the columns of a panel.
     pub nr: usize,
-    /// `table[rows - 1]`.
-    pub table: &'static [MicroKernel],
+    /// The number of words of a column in a panel is a multiple of this.
+    pub depth_multiple: usize,
+    pub kind: KernelKind,
+}
+
+/// The registers that hold a tile of the sums.
+#[derive(Clone, Copy)]
+pub(super) enum KernelKind {
+    /// Vector registers; `table[rows - 1]` is the micro-kernel of a tile.
+    Vectors(&'static [MicroKernel]),
+    /// AMX's tile registers.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 /// The instructions that multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Instructions {
+    #[cfg(any(test, not(target_arch = "x86_64")))]
     Portable,
+    /// Products of 16-bit integers.
+    #[cfg(target_arch = "x86_64")]
+    Sse2,
     /// Products of 16-bit integers.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -65,10 +86,13 @@ pub(super) enum Instructions {
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// Tile registers.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 impl Kernels {
-    /// Those of `isa`, with the dot products of VNNI where the CPU has them.
+    /// Those of `isa`, with the dot products of VNNI where it has no tile registers and the CPU has them.
     pub fn of(isa: Isa) -> Self {
         Self::with(Instructions::of(isa))
     }
@@ -76,11 +100,18 @@ impl Kernels {
     pub fn with(instructions: Instructions) -> Self {
         macro_rules! table {
             ($name:ident, $lanes:literal, $vectors:literal, [$($rows:literal)+]) => {
-                Self { nr: $lanes * $vectors, table: &[$($name::<$rows, $vectors>),+] }
+                Self {
+                    nr: $lanes * $vectors,
+                    depth_multiple: 1,
+                    kind: KernelKind::Vectors(&[$($name::<$rows, $vectors>),+]),
+                }
             };
         }
         match instructions {
+            #[cfg(any(test, not(target_arch = "x86_64")))]
             Instructions::Portable => table!(portable, 8, 1, [1 2 3 4]),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Sse2 => table!(sse2, 4, 2, [1 2 3 4]),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => table!(avx2, 8, 2, [1 2 3 4]),
             #[cfg(target_arch = "x86_64")]
@@ -89,6 +120,8 @@ impl Kernels {
             Instructions::Avx512 => table!(avx512, 16, 3, [1 2 3 4 5 6]),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512Vnni => table!(avx512_vnni, 16, 3, [1 2 3 4 5 6 7 8]),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Amx => Self { nr: 2 * tiles::STEPS, depth_multiple: tiles::STEPS, kind: KernelKind::Amx },
         }
     }
 }
@@ -98,11 +131,12 @@ impl Instructions {
     #[cfg(target_arch = "x86_64")]
     pub fn of(isa: Isa) -> Self {
         match isa.available() {
-            Isa::Portable => Self::Portable,
+            Isa::Portable => Self::Sse2,
             Isa::Avx2 if is_x86_feature_detected!("avxvnni") => Self::AvxVnni,
             Isa::Avx2 => Self::Avx2,
-            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx if is_x86_feature_detected!("avx512vnni") => Self::Avx512Vnni,
-            Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => Self::Avx512,
+            Isa::Avx512 | Isa::Avx512Bf16 if is_x86_feature_detected!("avx512vnni") => Self::Avx512Vnni,
+            Isa::Avx512 | Isa::Avx512Bf16 => Self::Avx512,
+            Isa::Amx => Self::Amx,
         }
     }
 
@@ -112,56 +146,14 @@ impl Instructions {
     }
 }
 
-/// Vectors of 32-bit integers, each of which is also a word of four factors.
-///
-/// # Safety
-/// Every method may be called only where the CPU has the instructions of the implementing type.
-trait Words: Copy {
-    type Vector: Copy;
-    type Floats: Copy;
-    const LANES: usize;
-
-    unsafe fn splat(value: i32) -> Self::Vector;
-    /// A whole vector of columns.
-    unsafe fn load(from: *const u8) -> Self::Vector;
-    /// `sums + Σ a b` over the four factors of each lane, a signed and b unsigned.
-    unsafe fn dot(sums: Self::Vector, b: Self::Vector, a: Self::Vector) -> Self::Vector;
-    /// `sums + factor b`, b the byte of each word that begins at its bit `shift`.
-    unsafe fn add_byte(sums: Self::Vector, words: Self::Vector, shift: i32, factor: i32) -> Self::Vector;
-    /// The sums times a scale of the row and those of the columns.
-    unsafe fn scaled(sums: Self::Vector, row: f32, columns: *const f32) -> Self::Floats;
-    unsafe fn add(a: Self::Floats, from: *const f32) -> Self::Floats;
-    unsafe fn store(to: *mut f32, values: Self::Floats);
-}
-
 /// # Safety
 /// As for [`MicroKernel`].
 #[inline(always)]
 unsafe fn micro_kernel<W: Words, const MR: usize, const NV: usize>(_words: PhantomData<W>, t: &Tile<'_>) {
     // SAFETY: the CPU has the instructions. Rows below MR and words below t.words are inside a, and b holds NV vectors
-    // for each word; the column of an outlier is in one of them.
-    let sums = unsafe {
-        // Loops, and not `array::from_fn`, which would not be compiled for the instructions where it is not inlined.
-        let starts: &[i32; MR] = t.starts.first_chunk().expect("a start for each row");
-        let mut sums = [[W::splat(0); NV]; MR];
-        for (sums, &start) in sums.iter_mut().zip(starts) {
-            *sums = [W::splat(start); NV];
-        }
-        if t.outliers.iter().any(|of_row| of_row[0].high != 0) {
-            // A copy in memory, because registers cannot be indexed at run time; the sums stay in registers.
-            let mut in_memory = sums;
-            for (sums, outliers) in in_memory.iter_mut().zip(t.outliers) {
-                for outlier in outliers.iter().take_while(|outlier| outlier.high != 0) {
-                    let (word, byte) = (outlier.column as usize / PER_WORD, outlier.column as usize % PER_WORD);
-                    let word = t.b.add(word * NV * W::LANES * PER_WORD);
-                    for (j, sum) in sums.iter_mut().enumerate() {
-                        let words = W::load(word.add(j * W::LANES * PER_WORD));
-                        *sum = W::add_byte(*sum, words, 8 * byte as i32, 128 * outlier.high);
-                    }
-                }
-            }
-            sums = in_memory;
-        }
+    // for each word.
+    unsafe {
+        let mut sums = first_sums::<W, MR, NV>(t);
         let (mut a, mut b) = (t.a, t.b);
         for _ in 0..t.words {
             let mut right = [W::splat(0); NV];
@@ -177,8 +169,50 @@ unsafe fn micro_kernel<W: Words, const MR: usize, const NV: usize>(_words: Phant
             a = a.add(PER_WORD);
             b = b.add(NV * W::LANES * PER_WORD);
         }
+        deliver::<W, MR, NV>(t, sums);
+    }
+}
+
+/// What the sums of the rows begin with: their starts, and the products of the second digits of their outliers.
+///
+/// # Safety
+/// As for [`MicroKernel`], but for a and c.
+#[inline(always)]
+unsafe fn first_sums<W: Words, const MR: usize, const NV: usize>(t: &Tile<'_>) -> [[W::Vector; NV]; MR] {
+    // SAFETY: the CPU has the instructions. b holds NV vectors for each word, and the column of an outlier is in one of
+    // them.
+    unsafe {
+        // Loops, and not `array::from_fn`, which would not be compiled for the instructions where it is not inlined.
+        let starts: &[i32; MR] = t.starts.first_chunk().expect("a start for each row");
+        let mut sums = [[W::splat(0); NV]; MR];
+        for (sums, &start) in sums.iter_mut().zip(starts) {
+            *sums = [W::splat(start); NV];
+        }
+        if t.outliers.iter().any(|of_row| !of_row[0].is_none()) {
+            // A copy in memory, because registers cannot be indexed at run time; the sums stay in registers.
+            let mut in_memory = sums;
+            for (sums, outliers) in in_memory.iter_mut().zip(t.outliers) {
+                for outlier in outliers.iter().take_while(|outlier| !outlier.is_none()) {
+                    let (word, byte) = (outlier.column as usize / PER_WORD, outlier.column as usize % PER_WORD);
+                    let word = t.b.add(word * NV * W::LANES * PER_WORD);
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        let words = W::load(word.add(j * W::LANES * PER_WORD));
+                        *sum = W::add_byte(*sum, words, 8 * byte as i32, outlier.beyond_factor());
+                    }
+                }
+            }
+            sums = in_memory;
+        }
         sums
-    };
+    }
+}
+
+/// Writes the sums to c, scaled, or adds them.
+///
+/// # Safety
+/// As for [`MicroKernel`], but for a and b.
+#[inline(always)]
+unsafe fn deliver<W: Words, const MR: usize, const NV: usize>(t: &Tile<'_>, sums: [[W::Vector; NV]; MR]) {
     let rows: &[f32; MR] = t.row_scales.first_chunk().expect("a scale for each row");
     if t.col_scales.len() == NV * W::LANES {
         // Loops of constant length, so that the sums stay in registers.
@@ -214,180 +248,63 @@ unsafe fn micro_kernel<W: Words, const MR: usize, const NV: usize>(_words: Phant
     }
 }
 
-/// Lanes in an array.
-#[derive(Clone, Copy)]
-struct Array;
-
-impl Words for Array {
-    type Vector = [i32; 8];
-    type Floats = [f32; 8];
-    const LANES: usize = 8;
-
-    #[inline(always)]
-    unsafe fn splat(value: i32) -> [i32; 8] {
-        [value; 8]
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const u8) -> [i32; 8] {
-        // SAFETY: the caller guarantees a whole vector.
-        unsafe { from.cast::<[i32; 8]>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn dot(sums: [i32; 8], b: [i32; 8], a: [i32; 8]) -> [i32; 8] {
-        std::array::from_fn(|lane| {
-            let (a, b) = (a[lane].to_le_bytes(), b[lane].to_le_bytes());
-            let products = a.into_iter().zip(b).map(|(a, b)| i32::from(a.cast_signed()) * i32::from(b));
-            products.fold(sums[lane], i32::wrapping_add)
-        })
-    }
-    #[inline(always)]
-    unsafe fn add_byte(sums: [i32; 8], words: [i32; 8], shift: i32, factor: i32) -> [i32; 8] {
-        std::array::from_fn(|lane| sums[lane].wrapping_add((i32::from_le(words[lane]) >> shift & 0xff) * factor))
-    }
-    #[inline(always)]
-    unsafe fn scaled(sums: [i32; 8], row: f32, columns: *const f32) -> [f32; 8] {
-        // SAFETY: the caller guarantees a whole vector of scales.
-        std::array::from_fn(|lane| sums[lane] as f32 * (row * unsafe { *columns.add(lane) }))
-    }
-    #[inline(always)]
-    unsafe fn add(a: [f32; 8], from: *const f32) -> [f32; 8] {
-        // SAFETY: the caller guarantees a whole vector.
-        std::array::from_fn(|lane| a[lane] + unsafe { *from.add(lane) })
-    }
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, values: [f32; 8]) {
-        // SAFETY: the caller guarantees a whole vector.
-        unsafe { to.cast::<[f32; 8]>().write_unaligned(values) }
-    }
-}
-
 /// # Safety
 /// As for [`MicroKernel`].
+#[cfg(any(test, not(target_arch = "x86_64")))]
 unsafe fn portable<const MR: usize, const NV: usize>(t: &Tile<'_>) {
     // SAFETY: the same contract as this function's.
     unsafe { micro_kernel::<_, MR, NV>(PhantomData::<Array>, t) }
 }
 
+/// Defines the micro-kernel compiled for the features of a type of vectors.
 #[cfg(target_arch = "x86_64")]
-use x86::{avx_vnni, avx2, avx512, avx512_vnni};
+macro_rules! kernel {
+    ($name:ident: $words:ty = $features:literal) => {
+        /// # Safety
+        /// As for [`MicroKernel`].
+        #[target_feature(enable = $features)]
+        unsafe fn $name<const MR: usize, const NV: usize>(t: &Tile<'_>) {
+            // SAFETY: the caller guarantees that the CPU has these features; the rest is the same contract.
+            unsafe { micro_kernel::<_, MR, NV>(PhantomData::<$words>, t) }
+        }
+    };
+}
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
+kernel!(sse2: Pairs128 = "sse2");
+#[cfg(target_arch = "x86_64")]
+kernel!(avx2: Pairs256 = "avx2,fma");
+#[cfg(target_arch = "x86_64")]
+kernel!(avx_vnni: Vnni256 = "avxvnni,avx2,fma");
+#[cfg(target_arch = "x86_64")]
+kernel!(avx512: Pairs512 = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+#[cfg(target_arch = "x86_64")]
+kernel!(avx512_vnni: Vnni512 = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 
-    use super::{PhantomData, Tile, Words, micro_kernel};
-
-    /// Implements [`Words`] for a type by the intrinsics of its width, and compiles the micro-kernel for its features.
-    macro_rules! words {
-        ($name:ident of 256 bits; $($rest:tt)*) => {
-            words!(
-                $name: 8 x __m256i, __m256;
-                _mm256_set1_epi32 _mm256_loadu_si256 _mm256_cvtepi32_ps _mm256_set1_ps
-                _mm256_mul_ps _mm256_add_ps _mm256_loadu_ps _mm256_storeu_ps
-                _mm256_srl_epi32 _mm256_and_si256 _mm256_mullo_epi32 _mm256_add_epi32; $($rest)*
-            );
+/// Writes the rows of a tile whose sums of products are in memory, two vectors a row, scaled, or adds them.
+///
+/// # Safety
+/// As for [`MicroKernel`], but for a; the CPU must have AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+pub(super) unsafe fn deliver_rows(t: &Tile<'_>, products: &[i32]) {
+    type W = Pairs512;
+    const NV: usize = 2;
+    for (i, products) in products.chunks_exact(NV * W::LANES).take(t.starts.len()).enumerate() {
+        let row = Tile {
+            starts: &t.starts[i..=i],
+            outliers: &t.outliers[i..=i],
+            row_scales: &t.row_scales[i..=i],
+            c: t.c.wrapping_add(i * t.c_stride),
+            ..*t
         };
-        ($name:ident of 512 bits; $($rest:tt)*) => {
-            words!(
-                $name: 16 x __m512i, __m512;
-                _mm512_set1_epi32 _mm512_loadu_si512 _mm512_cvtepi32_ps _mm512_set1_ps
-                _mm512_mul_ps _mm512_add_ps _mm512_loadu_ps _mm512_storeu_ps
-                _mm512_srl_epi32 _mm512_and_si512 _mm512_mullo_epi32 _mm512_add_epi32; $($rest)*
-            );
-        };
-        ($name:ident: $lanes:literal x $int:ty, $float:ty; $splat:ident $load:ident $to_float:ident $splat_float:ident
-         $mul:ident $add:ident $load_float:ident $store:ident $shift:ident $and:ident $mul_int:ident $add_int:ident;
-         dot($sums:ident, $b:ident, $a:ident) = $dot:expr;
-         $kernel:ident = $features:literal) => {
-            #[derive(Clone, Copy)]
-            struct $name;
-
-            impl Words for $name {
-                type Vector = $int;
-                type Floats = $float;
-                const LANES: usize = $lanes;
-
-                #[inline(always)]
-                unsafe fn splat(value: i32) -> $int {
-                    // SAFETY: the caller guarantees the instructions.
-                    unsafe { $splat(value) }
-                }
-                #[inline(always)]
-                unsafe fn load(from: *const u8) -> $int {
-                    // SAFETY: the caller guarantees the instructions and a whole vector.
-                    unsafe { $load(from.cast()) }
-                }
-                #[inline(always)]
-                unsafe fn dot($sums: $int, $b: $int, $a: $int) -> $int {
-                    // SAFETY: the caller guarantees the instructions.
-                    unsafe { $dot }
-                }
-                #[inline(always)]
-                unsafe fn add_byte(sums: $int, words: $int, shift: i32, factor: i32) -> $int {
-                    // SAFETY: the caller guarantees the instructions.
-                    unsafe {
-                        let bytes = $and($shift(words, _mm_cvtsi32_si128(shift)), $splat(0xff));
-                        $add_int(sums, $mul_int(bytes, $splat(factor)))
-                    }
-                }
-                #[inline(always)]
-                unsafe fn scaled(sums: $int, row: f32, columns: *const f32) -> $float {
-                    // SAFETY: the caller guarantees the instructions and a whole vector of scales.
-                    unsafe { $mul($to_float(sums), $mul($splat_float(row), $load_float(columns))) }
-                }
-                #[inline(always)]
-                unsafe fn add(a: $float, from: *const f32) -> $float {
-                    // SAFETY: the caller guarantees the instructions and a whole vector.
-                    unsafe { $add(a, $load_float(from)) }
-                }
-                #[inline(always)]
-                unsafe fn store(to: *mut f32, values: $float) {
-                    // SAFETY: the caller guarantees the instructions and a whole vector.
-                    unsafe { $store(to, values) }
-                }
+        // SAFETY: the caller guarantees the instructions, b and c, and there are as many products as a row has.
+        unsafe {
+            let [mut sums] = first_sums::<W, 1, NV>(&row);
+            for (sum, products) in sums.iter_mut().zip(products.chunks_exact(W::LANES)) {
+                *sum = W::add_sums(*sum, W::load(products.as_ptr().cast()));
             }
-
-            /// # Safety
-            /// As for [`MicroKernel`](super::MicroKernel).
-            #[target_feature(enable = $features)]
-            pub(super) unsafe fn $kernel<const MR: usize, const NV: usize>(t: &Tile<'_>) {
-                // SAFETY: the caller guarantees that the CPU has these features; the rest is the same contract.
-                unsafe { micro_kernel::<_, MR, NV>(PhantomData::<$name>, t) }
-            }
-        };
+            deliver::<W, 1, NV>(&row, [sums]);
+        }
     }
-
-    words!(
-        Vnni256 of 256 bits;
-        dot(sums, b, a) = _mm256_dpbusd_avx_epi32(sums, b, a);
-        avx_vnni = "avxvnni,avx2,fma"
-    );
-    words!(
-        Vnni512 of 512 bits;
-        dot(sums, b, a) = _mm512_dpbusd_epi32(sums, b, a);
-        avx512_vnni = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"
-    );
-
-    // Without VNNI: the even and the odd bytes of a word as 16-bit integers, whose products are added in 32 bits. Of
-    // several dot products with one operand, the compiler widens it once.
-    words!(
-        Pairs256 of 256 bits;
-        dot(sums, b, a) = {
-            let even = _mm256_and_si256(b, _mm256_set1_epi16(0xff));
-            let even = _mm256_madd_epi16(even, _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(a)));
-            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(b), _mm256_srai_epi16::<8>(a));
-            _mm256_add_epi32(_mm256_add_epi32(sums, even), odd)
-        };
-        avx2 = "avx2,fma"
-    );
-    words!(
-        Pairs512 of 512 bits;
-        dot(sums, b, a) = {
-            let even = _mm512_and_si512(b, _mm512_set1_epi16(0xff));
-            let even = _mm512_madd_epi16(even, _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(a)));
-            let odd = _mm512_madd_epi16(_mm512_srli_epi16::<8>(b), _mm512_srai_epi16::<8>(a));
-            _mm512_add_epi32(_mm512_add_epi32(sums, even), odd)
-        };
-        avx512 = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"
-    );
 }

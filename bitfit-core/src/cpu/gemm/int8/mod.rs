@@ -16,17 +16,22 @@
 //! factors is exact in f32; the sum of k products, at most 127² k + 4 · 127 · 16,256 in size, then fits 32 bits. It is
 //! exact, so that every instruction set computes the same bits. Intermediate sums may wrap around and do not change it.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod kernel;
 mod outliers;
 mod quantize;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{fmt, ops::Range};
 
 use rayon::prelude::*;
 
-use self::kernel::{Kernels, Tile};
+#[cfg(target_arch = "x86_64")]
+use self::amx::AmxProduct;
+use self::kernel::{KernelKind, Kernels, MicroKernel, Tile};
 pub use self::quantize::QuantizedRows;
 use super::{
     Epilogue, Output,
@@ -44,7 +49,7 @@ const WHOLE: f32 = 12_582_912.0; // 1.5 · 2²³
 const PER_WORD: usize = 4;
 
 /// The most terms of a sum, so that the sum of a row's factors is exact in f32.
-const MAX_TERMS: usize = ((1 << 24) - outliers::MAX_OUTLIERS * 128 * 127) / 127;
+const MAX_TERMS: usize = ((1 << 24) - outliers::MOST_BEYOND) / 127;
 
 /// A frozen `[out, in]` weight in int8, packed for both of its products.
 pub struct Int8Weight {
@@ -64,6 +69,7 @@ pub struct Int8Weight {
 /// former, and zeros are multiplied with the latter.
 struct Panels {
     lines: Vec<Line>,
+    /// The words of a column.
     words: usize,
     nr: usize,
 }
@@ -90,9 +96,9 @@ impl Int8Weight {
         // The sum is a whole number, rounded to even.
         let factor = |out: usize, of: usize| ((rows[out][of] * inverses[out]).clamp(-MOST, MOST) + WHOLE - WHOLE) as i8;
         let isa = isa.available();
-        let nr = Kernels::of(isa).nr;
-        let forward = Panels::pack(nr, in_features, out_features, |k, n| factor(n, k));
-        let backward = Panels::pack(nr, out_features, in_features, factor);
+        let kernels = Kernels::of(isa);
+        let forward = Panels::pack(kernels, in_features, out_features, |k, n| factor(n, k));
+        let backward = Panels::pack(kernels, out_features, in_features, factor);
         let ones = vec![1.0; in_features];
         Self { isa, out_features, in_features, scales, ones, forward, backward }
     }
@@ -136,8 +142,7 @@ impl Int8Weight {
     fn product(&self, a: &QuantizedRows, b: &Panels, scales: &[f32], to: Output<'_>, epilogue: &impl Epilogue) {
         let inner = if std::ptr::eq(b, &self.forward) { self.in_features } else { self.out_features };
         assert_eq!(a.cols(), inner, "columns of the left operand of {self:?}");
-        let kernels = Kernels::of(self.isa);
-        run(self.isa, &Int8Product { kernels, a, b, scales }, to, epilogue);
+        Int8Product { kernels: Kernels::of(self.isa), a, b, scales }.run(self.isa, to, epilogue);
     }
 }
 
@@ -148,8 +153,9 @@ impl fmt::Debug for Int8Weight {
 }
 
 impl Panels {
-    fn pack(nr: usize, k: usize, n: usize, factor: impl Fn(usize, usize) -> i8 + Sync) -> Self {
-        let words = k.div_ceil(PER_WORD);
+    fn pack(kernels: Kernels, k: usize, n: usize, factor: impl Fn(usize, usize) -> i8 + Sync) -> Self {
+        let nr = kernels.nr;
+        let words = k.div_ceil(PER_WORD).next_multiple_of(kernels.depth_multiple);
         let panel = words * nr * PER_WORD;
         let bytes = n.div_ceil(nr).checked_mul(panel).expect("panels that fit the address space");
         let mut lines = vec![Line::ZERO; bytes.div_ceil(size_of::<Line>())];
@@ -157,7 +163,7 @@ impl Panels {
             let all: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut lines)[..bytes];
             all.par_chunks_mut(panel).enumerate().for_each(|(i, panel)| {
                 for (word, columns) in panel.chunks_exact_mut(nr * PER_WORD).enumerate() {
-                    let ks = word * PER_WORD..k.min((word + 1) * PER_WORD);
+                    let ks = k.min(word * PER_WORD)..k.min((word + 1) * PER_WORD);
                     for (col, factors) in (i * nr..n).zip(columns.chunks_exact_mut(PER_WORD)) {
                         ks.clone().zip(factors).for_each(|(k, to)| *to = factor(k, col).cast_unsigned() ^ 0x80);
                     }
@@ -182,13 +188,63 @@ struct Int8Product<'a> {
     scales: &'a [f32],
 }
 
-impl Product for Int8Product<'_> {
+impl Int8Product<'_> {
+    /// Computes the product with the macro-kernel of its instructions.
+    fn run(&self, isa: Isa, to: Output<'_>, epilogue: &impl Epilogue) {
+        match self.kernels.kind {
+            KernelKind::Vectors(table) => run(isa, &VectorProduct { product: self, table }, to, epilogue),
+            #[cfg(target_arch = "x86_64")]
+            KernelKind::Amx => run(isa, &AmxProduct(self), to, epilogue),
+        }
+    }
+
     fn shape(&self) -> [usize; 3] {
         [self.a.rows(), self.a.cols(), self.scales.len()]
     }
 
+    /// The tile of the rows `rows` and the columns of a panel before `end`, at `c`.
+    #[inline]
+    fn tile(
+        &self,
+        rows: Range<usize>,
+        panel: usize,
+        end: usize,
+        c: *mut f32,
+        c_stride: usize,
+        accumulate: bool,
+    ) -> Tile<'_> {
+        let nr = self.kernels.nr;
+        let (a, a_stride) = self.a.row(rows.start);
+        Tile {
+            words: self.b.words,
+            a,
+            a_stride,
+            b: self.b.get(panel),
+            starts: &self.a.starts()[rows.clone()],
+            outliers: &self.a.outliers()[rows.clone()],
+            row_scales: &self.a.scales()[rows],
+            col_scales: &self.scales[panel * nr..end.min((panel + 1) * nr)],
+            c,
+            c_stride,
+            accumulate,
+        }
+    }
+}
+
+/// A product computed by micro-kernels in vector registers.
+struct VectorProduct<'a> {
+    product: &'a Int8Product<'a>,
+    table: &'static [MicroKernel],
+}
+
+impl Product for VectorProduct<'_> {
+    fn shape(&self) -> [usize; 3] {
+        self.product.shape()
+    }
+
     fn block_shape(&self) -> [usize; 2] {
-        [MC, block_width(self.a.rows().div_ceil(MC), self.scales.len(), self.kernels.nr, NC, MIN_BLOCKS)]
+        let [m, _, n] = self.shape();
+        [MC, block_width(m.div_ceil(MC), n, self.product.kernels.nr, NC, MIN_BLOCKS)]
     }
 
     unsafe fn macro_kernel(
@@ -199,28 +255,14 @@ impl Product for Int8Product<'_> {
         c_stride: usize,
         accumulate: bool,
     ) {
-        let Kernels { nr, table } = self.kernels;
+        let nr = self.product.kernels.nr;
         for panel in cols.start / nr..cols.end.div_ceil(nr) {
-            let first = panel * nr;
-            let scales = &self.scales[first..cols.end.min(first + nr)];
-            for (ir, count) in row_tiles(&rows, table.len()) {
-                let (a, a_stride) = self.a.row(ir);
-                let tile = Tile {
-                    words: self.b.words,
-                    a,
-                    a_stride,
-                    b: self.b.get(panel),
-                    starts: &self.a.starts()[ir..ir + count],
-                    outliers: &self.a.outliers()[ir..ir + count],
-                    row_scales: &self.a.scales()[ir..ir + count],
-                    col_scales: scales,
-                    c: c.wrapping_add((ir - rows.start) * c_stride + first - cols.start),
-                    c_stride,
-                    accumulate,
-                };
+            for (ir, count) in row_tiles(&rows, self.table.len()) {
+                let c = c.wrapping_add((ir - rows.start) * c_stride + panel * nr - cols.start);
+                let tile = self.product.tile(ir..ir + count, panel, cols.end, c, c_stride, accumulate);
                 // SAFETY: the micro-kernels belong to instructions that the CPU has. The rows of a hold as many words
                 // as the panel, their outliers are in columns of a, and the caller guarantees c.
-                unsafe { table[count - 1](&tile) };
+                unsafe { self.table[count - 1](&tile) };
             }
         }
     }

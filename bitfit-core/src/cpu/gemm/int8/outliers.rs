@@ -16,18 +16,45 @@ use crate::cpu::{Float, simd::Simd};
 /// The most elements of a row that are set aside.
 pub(super) const MAX_OUTLIERS: usize = 4;
 
-/// The largest outlier, as a multiple of what the largest factor stands for.
-pub(super) const MOST_HIGH: f32 = 128.0;
+/// The base of the digits.
+const BASE: i32 = 128;
 
-/// The outliers of a row; entries after the last one have `high` 0.
+/// The largest outlier, as a multiple of what the largest factor stands for.
+pub(super) const MOST_HIGH: f32 = BASE as f32;
+
+/// The most that the outliers add to the sum of a row's factors, in absolute value.
+pub(super) const MOST_BEYOND: usize = MAX_OUTLIERS * BASE as usize * 127;
+
+/// The outliers of a row, and then entries that are none.
 pub(super) type Outliers = [Outlier; MAX_OUTLIERS];
 
-/// An element that is set aside: it is `128 high` more than its factor. One whose `high` would be 0 has no entry.
+/// The second digit of an element that is set aside; its first one is its factor. The default is of no element.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Outlier {
     pub column: u32,
-    pub high: i32,
+    /// Not 0.
+    high: i32,
+}
+
+impl Outlier {
+    /// Splits the integer of a column into its factor and, where that is not all of it, its second digit.
+    ///
+    /// To nearest, so that the factor of an integer of two digits lies within ±64.
+    pub fn split(column: usize, full: i32) -> (i8, Option<Self>) {
+        let high = (full + BASE / 2).div_euclid(BASE);
+        ((full - BASE * high) as i8, (high != 0).then_some(Self { column: column as u32, high }))
+    }
+
+    /// Whether it is of no element.
+    pub fn is_none(&self) -> bool {
+        self.high == 0
+    }
+
+    /// By how much the element is more than its factor.
+    pub fn beyond_factor(&self) -> i32 {
+        BASE * self.high
+    }
 }
 
 /// The number of vectors between two checks of the count.

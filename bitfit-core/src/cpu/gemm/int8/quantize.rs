@@ -17,13 +17,18 @@ use crate::{
 /// Below this, the largest element of a row counts as zero: the inverse of its scale might not be finite.
 const LEAST: f32 = 1e-34;
 
+/// Rows are a multiple of so many bytes apart, and there is room for a multiple of so many rows, as AMX's tile
+/// registers read them.
+const ROW_BYTES: usize = 64;
+const ROWS: usize = 16;
+
 /// The f32-sized words that hold the outliers of a row.
 const OUTLIERS: usize = size_of::<Outliers>() / size_of::<f32>();
 
 /// A matrix `[T, cols]` in int8: `x[t, i] ≈ scales[t] q[t, i]`, with `|q| ≤ 127` but for the outliers of a row.
 #[derive(Debug)]
 pub struct QuantizedRows {
-    /// Rows of whole words.
+    /// Rows of whole [`ROW_BYTES`], the bytes past the last column 0; then unspecified ones up to whole [`ROWS`].
     factors: ThreadScratch,
     scales: ThreadScratch,
     /// `-128 Σᵢ q[t, i]` as i32, where a sum of products with factors that have 128 added to them begins.
@@ -56,9 +61,9 @@ impl QuantizedRows {
     fn of<T: Float>(isa: Isa, x: &[T], cols: usize, factors: Option<&[f32]>) -> Self {
         let rows = x.len() / cols.max(1);
         assert_eq!(rows * cols, x.len(), "whole rows of {cols} elements");
-        let words = cols.div_ceil(PER_WORD);
+        let words = row_words(cols);
         let mut this = Self {
-            factors: ThreadScratch::unspecified(rows * words),
+            factors: ThreadScratch::unspecified(rows.next_multiple_of(ROWS) * words),
             scales: ThreadScratch::unspecified(rows),
             starts: ThreadScratch::unspecified(rows),
             outliers: ThreadScratch::unspecified(rows * OUTLIERS),
@@ -68,7 +73,7 @@ impl QuantizedRows {
         if rows > 0 {
             let each = (
                 x.par_chunks(ROW_BLOCK * cols),
-                this.factors.par_chunks_mut(ROW_BLOCK * words),
+                this.factors[..rows * words].par_chunks_mut(ROW_BLOCK * words),
                 this.scales.par_chunks_mut(ROW_BLOCK),
                 this.starts.par_chunks_mut(ROW_BLOCK),
                 this.outliers.par_chunks_mut(ROW_BLOCK * OUTLIERS),
@@ -91,9 +96,10 @@ impl QuantizedRows {
         self.cols
     }
 
-    /// The address of a row's first factor, and the distance of two rows in bytes.
+    /// The address of a row's first factor, and the distance of two rows in bytes. Whole [`ROW_BYTES`] of each row may
+    /// be read, and [`ROWS`] rows from each multiple of it.
     pub(super) fn row(&self, row: usize) -> (*const i8, usize) {
-        let words = self.cols.div_ceil(PER_WORD);
+        let words = row_words(self.cols);
         (self.factors[row * words..].as_ptr().cast(), words * PER_WORD)
     }
 
@@ -113,12 +119,17 @@ impl QuantizedRows {
     /// A row's factors, those of its outliers in full.
     #[cfg(test)]
     pub(super) fn factors(&self, row: usize) -> Vec<i32> {
-        let words = self.cols.div_ceil(PER_WORD);
+        let words = row_words(self.cols);
         let low: &[i8] = &bytemuck::cast_slice(&self.factors[row * words..][..words])[..self.cols];
         let mut factors: Vec<i32> = low.iter().map(|&low| i32::from(low)).collect();
-        self.outliers()[row].iter().for_each(|outlier| factors[outlier.column as usize] += 128 * outlier.high);
+        self.outliers()[row].iter().for_each(|outlier| factors[outlier.column as usize] += outlier.beyond_factor());
         factors
     }
+}
+
+/// The words from one row to the next.
+fn row_words(cols: usize) -> usize {
+    cols.next_multiple_of(ROW_BYTES) / PER_WORD
 }
 
 struct Quantize<'a, T> {
@@ -176,12 +187,10 @@ impl<T: Float> Kernel for Quantize<'_, T> {
                 let mut free = outliers.iter_mut();
                 for &(column, value) in &columns[..number] {
                     let full = (value * inverse).round_ties_even() as i32;
-                    // To nearest, so that the factor, what is left, lies within ±64.
-                    let high = (full + 64) >> 7;
-                    to[column] = (full - 128 * high) as i8;
-                    if high != 0 {
-                        let outlier = free.next().expect("room for all outliers");
-                        *outlier = Outlier { column: column as u32, high };
+                    let (factor, outlier) = Outlier::split(column, full);
+                    to[column] = factor;
+                    if let Some(outlier) = outlier {
+                        *free.next().expect("room for all outliers") = outlier;
                     }
                 }
             }

@@ -1,193 +1,29 @@
-//! The micro-kernel in AMX's tile registers, for bfloat16. A tile register holds sixteen rows of 64 bytes.
-//!
-//! Four registers hold 32 rows and 32 columns of C, two hold rows of A and two hold columns of B: one round of sixteen
-//! steps of k, 32 bfloat16 of a row, at a time. A panel has the layout that the instruction requires: two elements that
-//! are neighbours along k in one f32-sized word. Rows of A are read in place if each round of each row is one cache
+//! Products of bfloat16 in AMX's tile registers. Rows of A are read in place if each round of each row is one cache
 //! line; all others are copied first.
 //!
 //! The instructions flush subnormal inputs and sums to zero.
 
-use std::{arch::asm, marker::PhantomData, ops::Range};
+use std::{marker::PhantomData, ops::Range};
 
 use super::{
     super::{
-        MC, MatMut, MatRef, NC,
-        driver::{PanelProduct, Product, block_width, k_parts},
+        MatMut, MatRef,
+        driver::{PanelProduct, Product, k_parts},
         pack::copy_rows,
     },
     Operand,
+    tiles::{self, AmxTile, ConfiguredTiles, ROWS, STEPS},
 };
 use crate::{
     cpu::simd::{self, Isa, Kernel, Simd},
     memory::{Line, ThreadScratch},
 };
 
-/// The rows of a tile register.
-const ROWS: usize = 16;
-
-/// The steps of k in a tile register, four bytes each.
-pub(super) const STEPS: usize = 16;
-
-/// The columns of a panel in vectors of 16 lanes: those of two registers.
-pub(super) const VECTORS: usize = 2;
-
 /// The bytes of a row of a tile register.
 const ROW_BYTES: usize = 64;
 
-/// The MC and NC of the tile registers, and KC in rounds: as large as possible while the rows of A, the block of C and
-/// the current panel of B stay in the L2 cache. Panels stream from the L3 cache, at a fifth of the speed.
-const TILE_MC: usize = 2 * MC;
-const TILE_NC: usize = 2 * NC;
+/// KC in rounds of sixteen steps, chosen with [`tiles::block_shape`].
 const KC_ROUNDS: usize = 72;
-
-/// The least number of blocks for each thread.
-const BLOCKS_PER_THREAD: usize = 8;
-
-/// The operand of `ldtilecfg`: the shape of each tile register.
-#[repr(C, align(64))]
-struct TileConfig {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-/// The configuration in which all eight registers have their full size.
-static FULL_SIZE: TileConfig = TileConfig {
-    palette: 1,
-    start_row: 0,
-    reserved: [0; 14],
-    row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
-    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
-};
-
-/// The tile registers of this thread, configured to their full size until dropped. Configuring them takes as long as
-/// three rounds, so it is done once for each part of k of a block.
-struct ConfiguredTiles {
-    /// Tile registers belong to a thread.
-    not_send: PhantomData<*mut ()>,
-}
-
-impl ConfiguredTiles {
-    /// Configures the tile registers of the current thread.
-    ///
-    /// # Safety
-    /// The CPU must support AMX, and the operating system must have granted its use.
-    unsafe fn configure() -> Self {
-        // SAFETY: the caller guarantees AMX; 64 bytes are read. By the ABI, calls preserve neither the registers nor
-        // their configuration, and no function that is called before `drop` uses them.
-        unsafe {
-            asm!(
-                "ldtilecfg [{}]",
-                in(reg) &raw const FULL_SIZE,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack, preserves_flags, readonly),
-            );
-        }
-        Self { not_send: PhantomData }
-    }
-}
-
-impl Drop for ConfiguredTiles {
-    fn drop(&mut self) {
-        // SAFETY: `self` proves that there is AMX. The contents of the registers are lost, and nothing reads them.
-        unsafe {
-            asm!(
-                "tilerelease",
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack, preserves_flags, nomem),
-            );
-        }
-    }
-}
-
-/// The arguments of one call of a micro-kernel: up to 32 rows and 32 columns of C.
-struct AmxTile {
-    rounds: usize,
-    /// Sixteen rows of A and the sixteen after them; rows are `a_stride` bytes apart.
-    a: [*const u8; 2],
-    a_stride: usize,
-    /// The steps of the panel, contiguous.
-    b: *const u8,
-    /// The rows of C, `c_stride` bytes apart.
-    c: *mut u8,
-    c_stride: usize,
-    /// Whether the sums start from the values at `c`.
-    accumulate: bool,
-}
-
-/// Defines the micro-kernel for one or two registers of rows and of columns. Instructions for the second register of
-/// rows, of columns or of both are prefixed with `$row`, `$col` or `$both`. A step of the panel has `$step` bytes.
-macro_rules! kernel {
-    ($name:ident, $row:literal, $col:literal, $both:literal, $step:literal) => {
-        /// # Safety
-        /// The tile registers must be configured. a, b and c must be valid as the fields of [`AmxTile`] describe them,
-        /// for this number of whole registers, and c must not be accessed by anyone else during the call.
-        unsafe fn $name(t: &AmxTile) {
-            // SAFETY: accesses only what the caller guarantees; all registers that it changes are declared.
-            unsafe {
-                asm!(
-                    "test {accumulate:e}, {accumulate:e}",
-                    "jz 2f",
-                    "tileloadd tmm0, [{c} + {c_stride}]",
-                    concat!($col, "tileloadd tmm1, [{c} + {c_stride} + 64]"),
-                    concat!($row, "tileloadd tmm2, [{second_c} + {c_stride}]"),
-                    concat!($both, "tileloadd tmm3, [{second_c} + {c_stride} + 64]"),
-                    "jmp 3f",
-                    "2:",
-                    "tilezero tmm0",
-                    concat!($col, "tilezero tmm1"),
-                    concat!($row, "tilezero tmm2"),
-                    concat!($both, "tilezero tmm3"),
-                    "3:",
-                    "test {rounds}, {rounds}",
-                    "jz 5f",
-                    "4:",
-                    "tileloadd tmm6, [{b} + {step}]",
-                    "tileloadd tmm4, [{a} + {a_stride}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    concat!($col, "tileloadd tmm7, [{b} + {step} + 64]"),
-                    concat!($col, "tdpbf16ps tmm1, tmm4, tmm7"),
-                    concat!($row, "tileloadd tmm5, [{second_a} + {a_stride}]"),
-                    concat!($row, "tdpbf16ps tmm2, tmm5, tmm6"),
-                    concat!($both, "tdpbf16ps tmm3, tmm5, tmm7"),
-                    "add {a}, 64",
-                    "add {second_a}, 64",
-                    concat!("add {b}, 16 * ", $step),
-                    "dec {rounds}",
-                    "jnz 4b",
-                    "5:",
-                    "tilestored [{c} + {c_stride}], tmm0",
-                    concat!($col, "tilestored [{c} + {c_stride} + 64], tmm1"),
-                    concat!($row, "tilestored [{second_c} + {c_stride}], tmm2"),
-                    concat!($both, "tilestored [{second_c} + {c_stride} + 64], tmm3"),
-                    accumulate = in(reg) u32::from(t.accumulate),
-                    rounds = inout(reg) t.rounds => _,
-                    a = inout(reg) t.a[0] => _,
-                    second_a = inout(reg) t.a[1] => _,
-                    a_stride = in(reg) t.a_stride,
-                    b = inout(reg) t.b => _,
-                    step = in(reg) $step as usize,
-                    c = in(reg) t.c,
-                    second_c = in(reg) t.c.wrapping_add(ROWS * t.c_stride),
-                    c_stride = in(reg) t.c_stride,
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                    options(nostack),
-                );
-            }
-        }
-    };
-}
-
-// A prefix of "#" turns an instruction into a comment.
-kernel!(two_by_two, "", "", "", 128);
-kernel!(two_by_one, "", "#", "#", 64);
-kernel!(one_by_two, "#", "", "#", 128);
-kernel!(one_by_one, "#", "#", "#", 64);
 
 /// A product computed by micro-kernels in tile registers.
 pub(in crate::cpu::gemm) struct AmxProduct<'a, 'b, T: 'static> {
@@ -200,10 +36,7 @@ impl<T: Operand> Product for AmxProduct<'_, '_, T> {
     }
 
     fn block_shape(&self) -> [usize; 2] {
-        // Results do not depend on where blocks end, so their number may depend on the number of threads.
-        let min_blocks = BLOCKS_PER_THREAD * rayon::current_num_threads();
-        let row_blocks = self.product.a.rows().div_ceil(TILE_MC);
-        [TILE_MC, block_width(row_blocks, self.product.n, self.product.kernels.nr(), TILE_NC, min_blocks)]
+        tiles::block_shape(self.product.a.rows(), self.product.n, self.product.kernels.nr())
     }
 
     unsafe fn macro_kernel(
@@ -250,12 +83,7 @@ impl<T: Operand> Product for AmxProduct<'_, '_, T> {
 /// # Safety
 /// As for the micro-kernel of this size, except that c need only be valid for the given number of elements.
 unsafe fn compute_tile(tile: &AmxTile, [rows, cols]: [usize; 2], scale: f32) {
-    let kernel = match (rows > ROWS, cols > STEPS) {
-        (true, true) => two_by_two,
-        (true, false) => two_by_one,
-        (false, true) => one_by_two,
-        (false, false) => one_by_one,
-    };
+    let kernel = tiles::bf16(rows, cols);
     if rows.is_multiple_of(ROWS) && cols.is_multiple_of(STEPS) && scale == 1.0 {
         // SAFETY: the caller's guarantee, and c consists of whole registers.
         return unsafe { kernel(tile) };

@@ -2,11 +2,13 @@
 //!
 //! - [`Operand`]: the element types of the left operand.
 //! - `vectors`: micro-kernels that hold a tile of the output in vector registers.
-//! - `amx`: micro-kernels that hold it in AMX's tile registers.
+//! - `tiles`: micro-kernels that hold it in AMX's tile registers, and `amx`: their products of bfloat16.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod operand;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod tiles;
 mod vectors;
 
 #[cfg(target_arch = "x86_64")]
@@ -46,7 +48,7 @@ impl<T: Operand> Kernels<T> {
         match isa.available() {
             #[cfg(target_arch = "x86_64")]
             Isa::Amx if T::IS_BF16 => {
-                Self { lanes: 16, vectors: amx::VECTORS, depth_multiple: amx::STEPS, kind: KernelKind::Amx }
+                Self { lanes: 16, vectors: 2, depth_multiple: tiles::STEPS, kind: KernelKind::Amx }
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16 | Isa::Amx => in_vectors(16, 3, vectors::Table::<T>::AVX512_BF16),
