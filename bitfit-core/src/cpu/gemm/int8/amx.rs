@@ -7,12 +7,19 @@ use std::ops::Range;
 use super::{
     super::{
         driver::Product,
-        kernel::tiles::{self, AmxTile, ConfiguredTiles, ROWS},
+        kernel::tiles::{self, AmxTile, ConfiguredTiles, MR, NR, ROWS, STEPS},
     },
-    Int8Product,
+    Int8Product, PER_WORD,
     kernel::deliver_rows,
+    quantize,
 };
 use crate::memory::Line;
+
+// The micro-kernels read whole registers of rows, in whole rounds.
+const _: () = assert!(
+    quantize::ROWS.is_multiple_of(ROWS) && quantize::ROW_BYTES.is_multiple_of(STEPS * PER_WORD),
+    "quantized rows have whole tile registers"
+);
 
 pub(super) struct AmxProduct<'a, 'b>(pub &'a Int8Product<'b>);
 
@@ -23,7 +30,7 @@ impl Product for AmxProduct<'_, '_> {
 
     fn block_shape(&self) -> [usize; 2] {
         let [m, _, n] = self.shape();
-        tiles::block_shape(m, n, self.0.kernels.nr)
+        tiles::block_shape(m, n, NR)
     }
 
     unsafe fn macro_kernel(
@@ -34,24 +41,23 @@ impl Product for AmxProduct<'_, '_> {
         c_stride: usize,
         accumulate: bool,
     ) {
-        let nr = self.0.kernels.nr;
-        let mut sums = [Line::ZERO; 4 * ROWS];
+        let mut sums = [Line::ZERO; MR * NR / Line::LEN];
         let sums: &mut [i32] = bytemuck::cast_slice_mut(&mut sums);
         // SAFETY: this product is only used if the CPU has AMX and the system permits its use (`Isa::available`).
         let _tiles = unsafe { ConfiguredTiles::configure() };
-        for panel in cols.start / nr..cols.end.div_ceil(nr) {
-            for ir in rows.clone().step_by(2 * ROWS) {
-                let tile_rows = ir..rows.end.min(ir + 2 * ROWS);
+        for panel in cols.start / NR..cols.end.div_ceil(NR) {
+            for ir in rows.clone().step_by(MR) {
+                let tile_rows = ir..rows.end.min(ir + MR);
                 let count = tile_rows.len();
-                let c = c.wrapping_add((ir - rows.start) * c_stride + panel * nr - cols.start);
+                let c = c.wrapping_add((ir - rows.start) * c_stride + panel * NR - cols.start);
                 let tile = self.0.tile(tile_rows, panel, cols.end, c, c_stride, accumulate);
                 let in_registers = AmxTile {
-                    rounds: tile.words / tiles::STEPS,
+                    rounds: tile.words / STEPS,
                     a: [0, 1].map(|i| tile.a.cast::<u8>().wrapping_add(i * ROWS * tile.a_stride)),
                     a_stride: tile.a_stride,
                     b: tile.b,
                     c: sums.as_mut_ptr().cast(),
-                    c_stride: nr * size_of::<i32>(),
+                    c_stride: NR * size_of::<i32>(),
                     accumulate: false,
                 };
                 // SAFETY: the registers are configured, and AMX comes with AVX-512. Blocks begin at a multiple of

@@ -5,6 +5,8 @@
 //! second digits of the row's outliers. Instructions without an intermediate sum of 16 bits are used throughout:
 //! `vpmaddubsw` would saturate (2 · 127 · 255 > 2¹⁵).
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::_mm512_add_epi32;
 use std::marker::PhantomData;
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
@@ -121,7 +123,7 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx512Vnni => table!(avx512_vnni, 16, 3, [1 2 3 4 5 6 7 8]),
             #[cfg(target_arch = "x86_64")]
-            Instructions::Amx => Self { nr: 2 * tiles::STEPS, depth_multiple: tiles::STEPS, kind: KernelKind::Amx },
+            Instructions::Amx => Self { nr: tiles::NR, depth_multiple: tiles::STEPS, kind: KernelKind::Amx },
         }
     }
 }
@@ -281,7 +283,8 @@ kernel!(avx512: Pairs512 = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 #[cfg(target_arch = "x86_64")]
 kernel!(avx512_vnni: Vnni512 = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
 
-/// Writes the rows of a tile whose sums of products are in memory, two vectors a row, scaled, or adds them.
+/// Writes the rows of a tile whose sums of products are in memory, NR of the tile registers a row, scaled, or adds
+/// them.
 ///
 /// # Safety
 /// As for [`MicroKernel`], but for a; the CPU must have AVX-512.
@@ -289,7 +292,7 @@ kernel!(avx512_vnni: Vnni512 = "avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,av
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(super) unsafe fn deliver_rows(t: &Tile<'_>, products: &[i32]) {
     type W = Pairs512;
-    const NV: usize = 2;
+    const NV: usize = tiles::NR / W::LANES;
     for (i, products) in products.chunks_exact(NV * W::LANES).take(t.starts.len()).enumerate() {
         let row = Tile {
             starts: &t.starts[i..=i],
@@ -302,7 +305,7 @@ pub(super) unsafe fn deliver_rows(t: &Tile<'_>, products: &[i32]) {
         unsafe {
             let [mut sums] = first_sums::<W, 1, NV>(&row);
             for (sum, products) in sums.iter_mut().zip(products.chunks_exact(W::LANES)) {
-                *sum = W::add_sums(*sum, W::load(products.as_ptr().cast()));
+                *sum = _mm512_add_epi32(*sum, W::load(products.as_ptr().cast()));
             }
             deliver::<W, 1, NV>(&row, [sums]);
         }

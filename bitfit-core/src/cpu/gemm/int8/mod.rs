@@ -65,8 +65,8 @@ pub struct Int8Weight {
 }
 
 /// A `[k, n]` matrix of factors in panels of NR columns: for each four rows a word of each column, whose bytes hold the
-/// factors, plus 128. Columns past the last one and rows past the last one are unspecified: nothing is computed of the
-/// former, and zeros are multiplied with the latter.
+/// factors, plus 128. Columns past the last one and rows past the last one are unspecified: sums of the former are
+/// discarded, and zeros are multiplied with the latter.
 struct Panels {
     lines: Vec<Line>,
     /// The words of a column.

@@ -25,7 +25,7 @@ pub(super) const MOST_HIGH: f32 = BASE as f32;
 /// The most that the outliers add to the sum of a row's factors, in absolute value.
 pub(super) const MOST_BEYOND: usize = MAX_OUTLIERS * BASE as usize * 127;
 
-/// The outliers of a row, and then entries that are none.
+/// The outliers of a row, then entries of no element.
 pub(super) type Outliers = [Outlier; MAX_OUTLIERS];
 
 /// The second digit of an element that is set aside; its first one is its factor. The default is of no element.
@@ -33,7 +33,7 @@ pub(super) type Outliers = [Outlier; MAX_OUTLIERS];
 #[repr(C)]
 pub(super) struct Outlier {
     pub column: u32,
-    /// Not 0.
+    /// 0 only in an entry that is of no element.
     high: i32,
 }
 

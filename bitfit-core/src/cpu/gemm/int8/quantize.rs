@@ -17,10 +17,11 @@ use crate::{
 /// Below this, the largest element of a row counts as zero: the inverse of its scale might not be finite.
 const LEAST: f32 = 1e-34;
 
-/// Rows are a multiple of so many bytes apart, and there is room for a multiple of so many rows, as AMX's tile
-/// registers read them.
-const ROW_BYTES: usize = 64;
-const ROWS: usize = 16;
+/// The distance between rows is a multiple of so many bytes, of which AMX's tile registers read whole ones.
+pub(super) const ROW_BYTES: usize = 64;
+
+/// There is room for a multiple of so many rows, of which AMX's tile registers read whole ones.
+pub(super) const ROWS: usize = 16;
 
 /// The f32-sized words that hold the outliers of a row.
 const OUTLIERS: usize = size_of::<Outliers>() / size_of::<f32>();

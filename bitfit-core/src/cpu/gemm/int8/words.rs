@@ -18,9 +18,6 @@ pub(super) trait Words: Copy {
     unsafe fn add_byte(sums: Self::Vector, words: Self::Vector, shift: i32, factor: i32) -> Self::Vector;
     /// The sums times a scale of the row and those of the columns.
     unsafe fn scaled(sums: Self::Vector, row: f32, columns: *const f32) -> Self::Floats;
-    /// Wraps around; for sums of products in tile registers.
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn add_sums(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     unsafe fn add(a: Self::Floats, from: *const f32) -> Self::Floats;
     unsafe fn store(to: *mut f32, values: Self::Floats);
 }
@@ -50,8 +47,8 @@ impl Words for Array {
         // One byte of each lane after the other, and shifts instead of bytes, so that compilers use vectors.
         for shift in [24, 16, 8, 0] {
             for ((sum, b), a) in sums.iter_mut().zip(b).zip(a) {
-                *sum =
-                    sum.wrapping_add((a << shift >> 24) * (b << shift).cast_unsigned().wrapping_shr(24).cast_signed());
+                let b = (b.cast_unsigned() << shift >> 24).cast_signed();
+                *sum = sum.wrapping_add((a << shift >> 24) * b);
             }
         }
         sums
@@ -64,11 +61,6 @@ impl Words for Array {
     unsafe fn scaled(sums: [i32; 8], row: f32, columns: *const f32) -> [f32; 8] {
         // SAFETY: the caller guarantees a whole vector of scales.
         std::array::from_fn(|lane| sums[lane] as f32 * (row * unsafe { *columns.add(lane) }))
-    }
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn add_sums(a: [i32; 8], b: [i32; 8]) -> [i32; 8] {
-        std::array::from_fn(|lane| a[lane].wrapping_add(b[lane]))
     }
     #[inline(always)]
     unsafe fn add(a: [f32; 8], from: *const f32) -> [f32; 8] {
@@ -153,11 +145,6 @@ pub(super) mod x86 {
                 unsafe fn scaled(sums: $int, row: f32, columns: *const f32) -> $float {
                     // SAFETY: the caller guarantees the instructions and a whole vector of scales.
                     unsafe { $mul($to_float(sums), $mul($splat_float(row), $load_float(columns))) }
-                }
-                #[inline(always)]
-                unsafe fn add_sums(a: $int, b: $int) -> $int {
-                    // SAFETY: the caller guarantees the instructions.
-                    unsafe { $add_int(a, b) }
                 }
                 #[inline(always)]
                 unsafe fn add(a: $float, from: *const f32) -> $float {

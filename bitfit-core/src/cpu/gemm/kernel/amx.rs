@@ -12,7 +12,7 @@ use super::{
         pack::copy_rows,
     },
     Operand,
-    tiles::{self, AmxTile, ConfiguredTiles, ROWS, STEPS},
+    tiles::{self, AmxTile, COLS, ConfiguredTiles, MR, NR, ROWS, STEPS},
 };
 use crate::{
     cpu::simd::{self, Isa, Kernel, Simd},
@@ -56,8 +56,8 @@ impl<T: Operand> Product for AmxProduct<'_, '_, T> {
             for jr in cols.start / nr..cols.end.div_ceil(nr) {
                 let panel = self.product.panel(jr);
                 let b = panel.data.as_ptr().wrapping_add(pc.start / T::PER_STEP * panel.stride);
-                for ir in (0..rows.len()).step_by(2 * ROWS) {
-                    let count = rows.len().min(ir + 2 * ROWS) - ir;
+                for ir in (0..rows.len()).step_by(MR) {
+                    let count = rows.len().min(ir + MR) - ir;
                     let tile = AmxTile {
                         rounds: pc.len().div_ceil(STEPS * T::PER_STEP),
                         a: [0, 1].map(|i| left.at(ir / ROWS + i)),
@@ -84,13 +84,13 @@ impl<T: Operand> Product for AmxProduct<'_, '_, T> {
 /// As for the micro-kernel of this size, except that c need only be valid for the given number of elements.
 unsafe fn compute_tile(tile: &AmxTile, [rows, cols]: [usize; 2], scale: f32) {
     let kernel = tiles::bf16(rows, cols);
-    if rows.is_multiple_of(ROWS) && cols.is_multiple_of(STEPS) && scale == 1.0 {
+    if rows.is_multiple_of(ROWS) && cols.is_multiple_of(COLS) && scale == 1.0 {
         // SAFETY: the caller's guarantee, and c consists of whole registers.
         return unsafe { kernel(tile) };
     }
     // SAFETY: the caller guarantees that these elements are valid and not accessed by anyone else.
     let mut to = unsafe { MatMut::from_raw(tile.c.cast(), [rows, cols], tile.c_stride / size_of::<f32>()) };
-    let mut buffer = [Line::ZERO; 4 * ROWS];
+    let mut buffer = [Line::ZERO; MR * NR / Line::LEN];
     let buffer: &mut [f32] = bytemuck::cast_slice_mut(&mut buffer);
     // Unscaled sums start from the values of c, as for whole registers: a row's result must not depend on its
     // neighbours.
@@ -108,7 +108,7 @@ unsafe fn compute_tile(tile: &AmxTile, [rows, cols]: [usize; 2], scale: f32) {
 }
 
 /// The distance between rows of the buffer of a tile, in f32.
-const BUFFER_STRIDE: usize = 2 * STEPS;
+const BUFFER_STRIDE: usize = NR;
 
 /// `to = scale * from`, or `to += scale * from` if `add`; rows of `from` are [`BUFFER_STRIDE`] apart.
 struct Deliver<'a, 'b> {

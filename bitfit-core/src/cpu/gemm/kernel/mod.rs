@@ -47,9 +47,12 @@ impl<T: Operand> Kernels<T> {
             |lanes, vectors, table| Self { lanes, vectors, depth_multiple: 1, kind: KernelKind::Vectors(table) };
         match isa.available() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Amx if T::IS_BF16 => {
-                Self { lanes: 16, vectors: 2, depth_multiple: tiles::STEPS, kind: KernelKind::Amx }
-            }
+            Isa::Amx if T::IS_BF16 => Self {
+                lanes: 16,
+                vectors: tiles::NR / tiles::COLS,
+                depth_multiple: tiles::STEPS,
+                kind: KernelKind::Amx,
+            },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16 | Isa::Amx => in_vectors(16, 3, vectors::Table::<T>::AVX512_BF16),
             #[cfg(target_arch = "x86_64")]

@@ -12,8 +12,15 @@ use super::super::{MC, NC, driver::block_width};
 /// The rows of a tile register.
 pub(in crate::cpu::gemm) const ROWS: usize = 16;
 
-/// The steps of k in a tile register, four bytes each, and its columns of C.
+/// The columns of C in a tile register.
+pub(in crate::cpu::gemm) const COLS: usize = 16;
+
+/// The steps of k in a tile register, four bytes each.
 pub(in crate::cpu::gemm) const STEPS: usize = 16;
+
+/// MR and NR: the rows and columns of C of a micro-kernel, two registers of each.
+pub(in crate::cpu::gemm) const MR: usize = 2 * ROWS;
+pub(in crate::cpu::gemm) const NR: usize = 2 * COLS;
 
 /// The MC and NC of the tile registers: as large as possible while the rows of A, the block of C and the current panel
 /// of B stay in the L2 cache. Panels stream from the L3 cache, at a fifth of the speed.
@@ -50,7 +57,7 @@ static FULL_SIZE: TileConfig = TileConfig {
 };
 
 /// The tile registers of this thread, configured to their full size until dropped. Configuring them takes as long as
-/// three rounds, so it is done once for each part of k of a block.
+/// three rounds, so it is done once for a block, or for each part of its k.
 pub(in crate::cpu::gemm) struct ConfiguredTiles {
     /// Tile registers belong to a thread.
     not_send: PhantomData<*mut ()>,
@@ -115,7 +122,7 @@ type TileKernel = unsafe fn(&AmxTile);
 
 /// The micro-kernel of bfloat16 for up to 32 rows and 32 columns; the panel has as many whole registers of columns.
 pub(in crate::cpu::gemm) fn bf16(rows: usize, cols: usize) -> TileKernel {
-    match (rows > ROWS, cols > STEPS) {
+    match (rows > ROWS, cols > COLS) {
         (true, true) => bf16_two_by_two,
         (true, false) => bf16_two_by_one,
         (false, true) => bf16_one_by_two,

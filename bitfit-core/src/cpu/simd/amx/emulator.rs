@@ -58,8 +58,8 @@ extern "C" fn on_illegal_instruction(_signal: libc::c_int, _info: *mut libc::sig
     // SAFETY: the system hands the handler the context of the thread, which nothing else refers to.
     let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
     let at = registers[libc::REG_RIP as usize] as *const u8;
-    // SAFETY: it lies in the code of the test's binary, after which come other parts of it, so that sixteen bytes are
-    // readable.
+    // SAFETY: it lies in the code of the test's binary or of a library, after which come other parts of it, so that
+    // sixteen bytes are readable.
     let decoded = unsafe { Instruction::decode(at, registers) };
     // SAFETY: the instruction's operands are those of the kernel, which guarantees them.
     let done = decoded
@@ -131,14 +131,18 @@ impl Instruction {
         let (prefix, vvvv) = (second & 3, usize::from(!second >> 3 & 15));
         let (mode, reg, rm) = (modrm >> 6, usize::from(modrm >> 3 & 7), usize::from(modrm & 7));
         let is_register = mode == 3;
-        if extends_reg || is_register && (extends_base || vvvv >= REGISTERS) {
+        let is_product = matches!(opcode, 0x5c | 0x5e);
+        if extends_reg || is_register && extends_base || vvvv >= if is_product { REGISTERS } else { 1 } {
             return None;
         }
         const NONE: u8 = 0;
         const P66: u8 = 1;
         const F3: u8 = 2;
         const F2: u8 = 3;
-        let multiply = |factors| Some((Self::Multiply { factors, to: reg, left: rm, right: vvvv }, 5));
+        let multiply = |factors| {
+            let are_different = reg != rm && rm != vvvv && vvvv != reg;
+            are_different.then_some((Self::Multiply { factors, to: reg, left: rm, right: vvvv }, 5))
+        };
         if is_register {
             return match (opcode, prefix, modrm) {
                 (0x49, NONE, 0xc0) => Some((Self::Release, 5)),
@@ -193,12 +197,12 @@ impl Instruction {
                 // SAFETY: the caller guarantees the 64 bytes of a configuration.
                 let config = unsafe { from.cast::<[u8; 64]>().read_unaligned() };
                 // Palette 1, and every register in its full size: the only configuration of the kernels.
-                let widths = config[16..16 + 2 * REGISTERS].chunks_exact(2);
-                let is_full = config[..2] == [1, 0]
-                    && widths.into_iter().all(|width| width == [ROW_BYTES as u8, 0])
-                    && config[48..48 + REGISTERS].iter().all(|&rows| usize::from(rows) == ROWS);
-                *tiles = Tiles { is_configured: is_full, ..UNCONFIGURED };
-                is_full.then_some(())?;
+                let mut full = [0; 64];
+                full[0] = 1;
+                full[16..16 + 2 * REGISTERS].chunks_exact_mut(2).for_each(|width| width[0] = ROW_BYTES as u8);
+                full[48..48 + REGISTERS].fill(ROWS as u8);
+                *tiles = Tiles { is_configured: config == full, ..UNCONFIGURED };
+                tiles.is_configured.then_some(())?;
             }
             Self::Release => tiles.is_configured = false,
             Self::Zero(to) => tiles.registers[to] = EMPTY,
