@@ -124,7 +124,7 @@ pub struct FinetuneArgs {
     pub no_probe: bool,
 
     /// Peak learning rate, above 0, or those of groups, such as head=1e-3,bias=4e-3 [default: the task's, otherwise
-    /// 1e-3]
+    /// 1e-3; 2e-5 where whole weights train]
     ///
     /// Biases need about twenty times the rate of full fine-tuning. The paper tries 1e-4, 4e-4, 7e-4 and 1e-3. The
     /// groups are head (what the task adds), bias, layernorm (scales and shifts; without a rate of their own, shifts

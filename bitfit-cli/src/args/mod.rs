@@ -83,8 +83,9 @@ pub enum Command {
     /// Compare methods on labelled texts, each from several seeds
     ///
     /// Trains a task by each method from each seed, on one base model that is opened once and data that is read once,
-    /// and writes the scores with their deviations, the scalars trained, time, memory and size of the task file as a
-    /// table and a chart. Called again, it goes on where it stopped.
+    /// and writes the scores with their deviations, the scalars trained and the size of the task file as a table and a
+    /// chart, and seconds and memory to a file of their own. Called again, it goes on where it stopped. --eval is
+    /// required.
     Compare(Box<CompareArgs>),
     /// Make a table of the BitFit paper again
     ///
@@ -230,9 +231,9 @@ pub struct MachineArgs {
     /// Number type of products with frozen weights, and of activations saved for backward
     ///
     /// f32 agrees with PyTorch's default to rounding. bf16 takes about 0.6 of the memory; a step takes about 0.6 of the
-    /// time on a CPU with avx512_bf16, and a third on one with AMX; on other CPUs it is slower than f32. Scores differ
-    /// by less than between two seeds, so auto chooses it where it is faster. int8 takes a fifth less memory than bf16,
-    /// and with VNNI two thirds of its time, with frozen weights and what they are multiplied with
+    /// time on an AMD CPU with avx512_bf16, and a third on an Intel CPU with AMX; on other CPUs it is slower than f32.
+    /// Scores differ by less than between two seeds, so auto chooses it where it is faster. int8 takes a fifth less
+    /// memory than bf16, and with VNNI two thirds of its time, with frozen weights and what they are multiplied with
     /// rounded to 8 bits. A GPU older than Ampere has no instructions for bf16; choose f32 there.
     #[arg(
         long,

@@ -22,7 +22,7 @@ pub enum Precision {
 /// The value of `--precision`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrecisionChoice {
-    /// The fastest on this machine whose scores are those of f32.
+    /// bf16 where it is faster than f32, which has the same scores; otherwise f32.
     Auto,
     /// One by name.
     Of(Precision),
@@ -42,9 +42,9 @@ impl ValueEnum for PrecisionChoice {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         match self {
-            Self::Auto => Some(
-                PossibleValue::new("auto").help("bf16 on a GPU and on a CPU with instructions for it, otherwise f32"),
-            ),
+            Self::Auto => {
+                Some(PossibleValue::new("auto").help("bf16 on a GPU and on a CPU where it is faster, otherwise f32"))
+            }
             Self::Of(precision) => precision.to_possible_value(),
         }
     }
@@ -58,7 +58,7 @@ impl MachineArgs {
             (PrecisionChoice::Auto, Device::Cuda(_)) => Precision::Bf16,
             // An unknown instruction set is refused where the device is opened.
             (PrecisionChoice::Auto, Device::Cpu) => match Isa::from_env() {
-                Ok(isa) if isa >= Isa::Avx512Bf16 => Precision::Bf16,
+                Ok(isa) if isa.has_fast_bf16() => Precision::Bf16,
                 _ => Precision::F32,
             },
         }
@@ -66,10 +66,11 @@ impl MachineArgs {
 
     /// A device's name in a plan, with how its precision was chosen.
     pub fn device_in_plan(&self, name: &str) -> String {
-        match (self.precision, self.precision()) {
-            (PrecisionChoice::Auto, Precision::Bf16) => {
-                format!("{name}; bf16 because it is the fastest here with the scores of f32")
+        match (self.precision, self.device, self.precision()) {
+            (PrecisionChoice::Auto, Device::Cpu, Precision::Bf16) => {
+                format!("{name}; bf16 because it is faster here than f32, with the same scores")
             }
+            (PrecisionChoice::Auto, Device::Cuda(_), _) => format!("{name}; bf16 by default"),
             _ => name.to_owned(),
         }
     }
