@@ -2,8 +2,8 @@
 //!
 //! The factors of the weight have 128 added to them, so that they are unsigned, as the dot products of VNNI take one of
 //! their operands. A sum therefore begins with 128 times the negative sum of its row, and with the products of the
-//! second digits of the row's outliers. Instructions without an intermediate sum of 16 bits are used throughout:
-//! `vpmaddubsw` would saturate (2 · 127 · 255 > 2¹⁵).
+//! second digits of the row's outliers. AVX2 takes the 128 off again: its `vpmaddubsw` adds two products in 16 bits,
+//! which would saturate (2 · 127 · 255 > 2¹⁵).
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::_mm512_add_epi32;
@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 #[cfg(any(test, not(target_arch = "x86_64")))]
 use super::words::Array;
 #[cfg(target_arch = "x86_64")]
-use super::words::x86::{Pairs128, Pairs256, Pairs512, Vnni256, Vnni512};
+use super::words::x86::{Pairs128, Pairs512, Signs256, Vnni256, Vnni512};
 use super::{PER_WORD, outliers::Outliers, words::Words};
 use crate::cpu::Isa;
 #[cfg(target_arch = "x86_64")]
@@ -78,7 +78,7 @@ pub(super) enum Instructions {
     /// Products of 16-bit integers.
     #[cfg(target_arch = "x86_64")]
     Sse2,
-    /// Products of 16-bit integers.
+    /// Products of 8-bit integers, one of them unsigned, in 16 bits.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -188,7 +188,7 @@ unsafe fn first_sums<W: Words, const MR: usize, const NV: usize>(t: &Tile<'_>) -
         let starts: &[i32; MR] = t.starts.first_chunk().expect("a start for each row");
         let mut sums = [[W::splat(0); NV]; MR];
         for (sums, &start) in sums.iter_mut().zip(starts) {
-            *sums = [W::splat(start); NV];
+            *sums = [W::splat(if W::TAKES_128_OFF { 0 } else { start }); NV];
         }
         if t.outliers.iter().any(|of_row| !of_row[0].is_none()) {
             // A copy in memory, because registers cannot be indexed at run time; the sums stay in registers.
@@ -275,7 +275,7 @@ macro_rules! kernel {
 #[cfg(target_arch = "x86_64")]
 kernel!(sse2: Pairs128 = "sse2");
 #[cfg(target_arch = "x86_64")]
-kernel!(avx2: Pairs256 = "avx2,fma");
+kernel!(avx2: Signs256 = "avx2,fma");
 #[cfg(target_arch = "x86_64")]
 kernel!(avx_vnni: Vnni256 = "avxvnni,avx2,fma");
 #[cfg(target_arch = "x86_64")]

@@ -8,11 +8,14 @@ pub(super) trait Words: Copy {
     type Vector: Copy;
     type Floats: Copy;
     const LANES: usize;
+    /// Whether `dot` and `add_byte` take b without the 128 that is added to the factors of a panel, so that sums begin
+    /// with 0.
+    const TAKES_128_OFF: bool;
 
     unsafe fn splat(value: i32) -> Self::Vector;
     /// A whole vector of columns.
     unsafe fn load(from: *const u8) -> Self::Vector;
-    /// `sums + Σ a b` over the four factors of each lane, a signed and b unsigned.
+    /// `sums + Σ a b` over the four factors of each lane, a within ±127.
     unsafe fn dot(sums: Self::Vector, b: Self::Vector, a: Self::Vector) -> Self::Vector;
     /// `sums + factor b`, b the byte of each word that begins at its bit `shift`; the factor has 16 bits.
     unsafe fn add_byte(sums: Self::Vector, words: Self::Vector, shift: i32, factor: i32) -> Self::Vector;
@@ -32,6 +35,7 @@ impl Words for Array {
     type Vector = [i32; 8];
     type Floats = [f32; 8];
     const LANES: usize = 8;
+    const TAKES_128_OFF: bool = false;
 
     #[inline(always)]
     unsafe fn splat(value: i32) -> [i32; 8] {
@@ -108,7 +112,7 @@ pub(super) mod x86 {
         };
         ($name:ident: $lanes:literal x $int:ty, $float:ty; $splat:ident $load:ident $to_float:ident $splat_float:ident
          $mul:ident $add:ident $load_float:ident $store:ident $shift:ident $and:ident $pairs:ident $add_int:ident;
-         dot($sums:ident, $b:ident, $a:ident) = $dot:expr) => {
+         takes_128_off = $takes_128_off:literal, dot($sums:ident, $b:ident, $a:ident) = $dot:expr) => {
             #[derive(Clone, Copy)]
             pub(in super::super) struct $name;
 
@@ -116,6 +120,7 @@ pub(super) mod x86 {
                 type Vector = $int;
                 type Floats = $float;
                 const LANES: usize = $lanes;
+                const TAKES_128_OFF: bool = $takes_128_off;
 
                 #[inline(always)]
                 unsafe fn splat(value: i32) -> $int {
@@ -138,7 +143,9 @@ pub(super) mod x86 {
                     unsafe {
                         let bytes = $and($shift(words, _mm_cvtsi32_si128(shift)), $splat(0xff));
                         // The upper halves of the words are zero, and the factor has 16 bits.
-                        $add_int(sums, $pairs(bytes, $splat(factor)))
+                        let product = $pairs(bytes, $splat(factor));
+                        let off = if $takes_128_off { $splat(-128 * factor) } else { $splat(0) };
+                        $add_int(sums, $add_int(product, off))
                     }
                 }
                 #[inline(always)]
@@ -162,18 +169,31 @@ pub(super) mod x86 {
 
     words!(
         Vnni256 of 256 bits;
-        dot(sums, b, a) = _mm256_dpbusd_avx_epi32(sums, b, a)
+        takes_128_off = false, dot(sums, b, a) = _mm256_dpbusd_avx_epi32(sums, b, a)
     );
     words!(
         Vnni512 of 512 bits;
-        dot(sums, b, a) = _mm512_dpbusd_epi32(sums, b, a)
+        takes_128_off = false, dot(sums, b, a) = _mm512_dpbusd_epi32(sums, b, a)
     );
 
-    // Without VNNI: the even and the odd bytes of a word as 16-bit integers, whose products are added in 32 bits. Of
-    // several dot products with one operand, the compiler widens it once.
+    // Without VNNI. Of several dot products with one operand, the compiler computes once what depends on it alone.
+
+    // The product of bytes takes one operand unsigned, so that a gives its signs to b. A sum of two of its products is
+    // at most 2 · 127² < 2¹⁵ in size: none saturates.
+    words!(
+        Signs256 of 256 bits;
+        takes_128_off = true, dot(sums, b, a) = {
+            let b = _mm256_xor_si256(b, _mm256_set1_epi8(-128));
+            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));
+            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    );
+
+    // The even and the odd bytes of a word as 16-bit integers, whose products are added in 32 bits; SSE2 has no product
+    // of bytes, and AVX-512 cannot move signs.
     words!(
         Pairs128 of 128 bits;
-        dot(sums, b, a) = {
+        takes_128_off = false, dot(sums, b, a) = {
             let even = _mm_and_si128(b, _mm_set1_epi16(0xff));
             let even = _mm_madd_epi16(even, _mm_srai_epi16::<8>(_mm_slli_epi16::<8>(a)));
             let odd = _mm_madd_epi16(_mm_srli_epi16::<8>(b), _mm_srai_epi16::<8>(a));
@@ -181,17 +201,8 @@ pub(super) mod x86 {
         }
     );
     words!(
-        Pairs256 of 256 bits;
-        dot(sums, b, a) = {
-            let even = _mm256_and_si256(b, _mm256_set1_epi16(0xff));
-            let even = _mm256_madd_epi16(even, _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(a)));
-            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(b), _mm256_srai_epi16::<8>(a));
-            _mm256_add_epi32(_mm256_add_epi32(sums, even), odd)
-        }
-    );
-    words!(
         Pairs512 of 512 bits;
-        dot(sums, b, a) = {
+        takes_128_off = false, dot(sums, b, a) = {
             let even = _mm512_and_si512(b, _mm512_set1_epi16(0xff));
             let even = _mm512_madd_epi16(even, _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(a)));
             let odd = _mm512_madd_epi16(_mm512_srli_epi16::<8>(b), _mm512_srai_epi16::<8>(a));
