@@ -21,6 +21,7 @@ const _: () = assert!(
     "quantized rows have whole tile registers"
 );
 
+/// A product computed by micro-kernels in tile registers.
 pub(super) struct AmxProduct<'a, 'b>(pub &'a Int8Product<'b>);
 
 impl Product for AmxProduct<'_, '_> {

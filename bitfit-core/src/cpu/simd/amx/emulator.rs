@@ -61,13 +61,15 @@ extern "C" fn on_illegal_instruction(_signal: libc::c_int, _info: *mut libc::sig
     // SAFETY: it lies in the code of the test's binary or of a library, after which come other parts of it, so that
     // sixteen bytes are readable.
     let decoded = unsafe { Instruction::decode(at, registers) };
-    // SAFETY: the instruction's operands are those of the kernel, which guarantees them.
-    let done = decoded
-        .is_some_and(|(instruction, _)| TILES.with_borrow_mut(|tiles| unsafe { instruction.execute(tiles) }).is_some());
-    match decoded {
-        Some((_, length)) if done => registers[libc::REG_RIP as usize] += length as i64,
+    let length = decoded.and_then(|(instruction, length)| {
+        // SAFETY: the instruction's operands are those of the kernel, which guarantees them.
+        TILES.with_borrow_mut(|tiles| unsafe { instruction.execute(tiles) })?;
+        Some(length)
+    });
+    match length {
+        Some(length) => registers[libc::REG_RIP as usize] += length as i64,
         // SAFETY: the default action is a valid one.
-        _ => unsafe {
+        None => unsafe {
             libc::signal(libc::SIGILL, libc::SIG_DFL);
         },
     }
