@@ -81,22 +81,26 @@ impl Case {
     }
 }
 
-/// One line of the table, from the best of several turns of each measurement.
-fn line(shape: [usize; 3], precision: Precision) {
-    let (isa, kind) = (Isa::selected(), precision.name());
-    let mut case = Case::new(precision, shape);
-    let mut best = [0.0f64; 3];
+/// A shape's lines of the table, from the best of several turns. A turn measures every precision, so that they can be
+/// compared with each other too.
+fn lines(shape: [usize; 3]) {
+    let isa = Isa::selected();
+    let mut cases = Precision::ALL.map(|precision| (precision, Case::new(precision, shape), [0.0f64; 3]));
     for _ in 0..if benches::is_test() { 1 } else { 8 } {
-        let turn = [peak::gflops(isa, precision), case.rate(Case::forward), case.rate(Case::input_gradient)];
-        best = std::array::from_fn(|i| best[i].max(turn[i]));
+        for (precision, case, best) in &mut cases {
+            let turn = [peak::gflops(isa, *precision), case.rate(Case::forward), case.rate(Case::input_gradient)];
+            *best = std::array::from_fn(|i| best[i].max(turn[i]));
+        }
     }
-    let [peak, forward, gradient] = best;
     let [rows, inputs, outputs] = shape;
-    println!(
-        "{kind:4} {rows:5} x {inputs:4} -> {outputs:4}   forward {forward:7.1} ({:.3})   input gradient {gradient:7.1} ({:.3})   peak {peak:7.1}",
-        forward / peak,
-        gradient / peak
-    );
+    for (precision, _, [peak, forward, gradient]) in cases {
+        println!(
+            "{:4} {rows:5} x {inputs:4} -> {outputs:4}   forward {forward:7.1} ({:.3})   input gradient {gradient:7.1} ({:.3})   peak {peak:7.1}",
+            precision.name(),
+            forward / peak,
+            gradient / peak
+        );
+    }
 }
 
 fn shares(_: &mut Criterion) {
@@ -105,9 +109,7 @@ fn shares(_: &mut Criterion) {
         Isa::selected(),
         rayon::current_num_threads()
     );
-    for precision in Precision::ALL {
-        SHAPES.into_iter().for_each(|shape| line(shape, precision));
-    }
+    SHAPES.into_iter().for_each(lines);
 }
 
 fn products(c: &mut Criterion) {
