@@ -21,6 +21,7 @@ mod amx;
 mod kernel;
 mod outliers;
 mod quantize;
+mod row;
 #[cfg(test)]
 mod tests;
 mod words;

@@ -11,6 +11,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::row::Row;
 use crate::cpu::{Float, simd::Simd};
 
 /// The most elements of a row that are set aside.
@@ -60,13 +61,6 @@ impl Outlier {
 /// The number of vectors between two checks of the count.
 const BLOCK: usize = 4;
 
-/// The elements of a row, each times the factor of its column.
-#[derive(Clone, Copy)]
-pub(super) struct Row<'a, T> {
-    pub elements: &'a [T],
-    pub factors: Option<&'a [f32]>,
-}
-
 /// Which elements of a row are set aside.
 #[derive(Clone, Copy)]
 pub(super) struct SetAside {
@@ -77,20 +71,15 @@ pub(super) struct SetAside {
 }
 
 impl<T: Float> Row<'_, T> {
-    /// The elements from `at` on. Not a closure, which would not be compiled for the instruction set.
+    /// What is set aside of a row whose largest absolute value is `most`, finite and above 0, and in each lane
+    /// `by_lane`; `None` if the row is rounded as a whole.
     #[inline(always)]
-    pub fn load<S: Simd>(&self, s: S, at: usize) -> S::F32 {
-        let value = T::load(s, &self.elements[at..]);
-        match self.factors {
-            None => value,
-            Some(factors) => s.mul(value, s.load_partial(&factors[at..])),
+    pub fn set_aside<S: Simd>(&self, s: S, by_lane: S::F32, most: f32) -> Option<SetAside> {
+        // Nearly every row has too many in different lanes, and need not be read again.
+        let is_above = s.lt(s.splat(0.5 * most), by_lane);
+        if s.reduce_sum(s.select(is_above, s.splat(1.0), s.zero())) > MAX_OUTLIERS as f32 {
+            return None;
         }
-    }
-
-    /// What is set aside of a row whose largest absolute value is `most`, finite and above 0; `None` if the row is
-    /// rounded as a whole.
-    #[inline(always)]
-    pub fn set_aside<S: Simd>(&self, s: S, most: f32) -> Option<SetAside> {
         let (mut found, mut most) = (None, most);
         // Each iteration sets aside at least the largest of the rest.
         while most > 0.0 {

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::{
     MOST, PER_WORD,
-    outliers::{MAX_OUTLIERS, MOST_HIGH, Outlier, Outliers, Row},
+    outliers::{MAX_OUTLIERS, MOST_HIGH, Outlier, Outliers},
+    row::Row,
 };
 use crate::{
     cpu::{
@@ -153,17 +154,10 @@ impl<T: Float> Kernel for Quantize<'_, T> {
         let rows = x.chunks_exact(cols).zip(to.chunks_exact_mut(words));
         for ((elements, to), ((scale, start), outliers)) in rows.zip(scales.iter_mut().zip(starts).zip(outliers)) {
             let row = Row { elements, factors };
-            let (mut most, mut zero) = (s.zero(), s.zero());
-            for at in (0..cols).step_by(S::LANES) {
-                let value = row.load(s, at);
-                most = s.max(most, s.abs(value));
-                // NaN where an element is not finite.
-                zero = s.fma(value, s.zero(), zero);
-            }
-            let most = s.reduce_max(most);
-            let is_finite = s.reduce_sum(zero) == 0.0;
+            let (most_by_lane, is_finite) = row.sizes(s);
+            let most = s.reduce_max(most_by_lane);
             let is_counted = is_finite && most > LEAST;
-            let set_aside = if is_counted { row.set_aside(s, most) } else { None };
+            let set_aside = if is_counted { row.set_aside(s, most_by_lane, most) } else { None };
             // What the largest factor stands for.
             let largest = set_aside.map_or(most, |set_aside| set_aside.rest.max(most / MOST_HIGH));
             let inverse = if is_counted { MOST / largest } else { 0.0 };
@@ -173,15 +167,9 @@ impl<T: Float> Kernel for Quantize<'_, T> {
                 (true, false) => 0.0,
             };
             let to: &mut [i8] = bytemuck::cast_slice_mut(to);
-            // A sum of integers below 2²⁴ is exact in any order.
-            let mut sum = s.zero();
-            for at in (0..cols).step_by(S::LANES) {
-                let factors = s.round(s.mul(row.load(s, at), s.splat(inverse)));
-                s.store_i8(&mut to[at..cols], factors);
-                sum = s.add(sum, factors);
-            }
+            let sum = row.round(s, inverse, &mut to[..cols]);
             to[cols..].fill(0);
-            *start = f32::from_bits((s.reduce_sum(sum) as i32).wrapping_mul(-128).cast_unsigned());
+            *start = f32::from_bits((sum as i32).wrapping_mul(-128).cast_unsigned());
             *outliers = [Outlier::default(); MAX_OUTLIERS];
             if let Some(set_aside) = set_aside {
                 let (columns, number) = row.outliers(s, set_aside);
