@@ -10,14 +10,11 @@ mod emulator;
 
 /// Whether AMX is available to this process.
 pub(super) fn available() -> bool {
-    if has_tiles() && permitted() {
-        return true;
-    }
     #[cfg(all(test, target_os = "linux"))]
     if emulator::install() {
         return true;
     }
-    false
+    has_tiles() && permitted()
 }
 
 /// Whether the CPU has AMX-TILE, AMX-INT8 and AMX-BF16: bits 24, 25 and 22 of edx in leaf 7 of `cpuid`.
