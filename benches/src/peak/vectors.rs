@@ -21,7 +21,7 @@ pub(super) fn multiply_adds(isa: Isa, precision: Precision) -> (fn(usize) -> f32
             // SAFETY: the CPU has the instructions, which `Isa::available` or the detection has said; so below.
             (Isa::Avx2, Precision::Int8) if has_vnni => return (|n| unsafe { avx_vnni(n) }, 12 * 8 * 8),
             // SAFETY: as above.
-            (Isa::Avx2, Precision::Int8) => return (|n| unsafe { avx2_pairs(n) }, 12 * 8 * 4),
+            (Isa::Avx2, Precision::Int8) => return (|n| unsafe { avx2_bytes(n) }, 12 * 8 * 8),
             // SAFETY: as above.
             (Isa::Avx2, _) => return (|n| unsafe { avx2(n) }, 12 * 8 * 2),
             // SAFETY: as above.
@@ -122,6 +122,8 @@ integers!(avx512_pairs, "avx512f,avx512bw", 12 x __m512i, _mm512_setzero_si512, 
     _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_xor_si512(a, sum), b))
 });
 #[cfg(target_arch = "x86_64")]
-integers!(avx2_pairs, "avx2", 12 x __m256i, _mm256_setzero_si256, _mm256_set1_epi32, |sum, a, b| {
-    _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_xor_si256(a, sum), b))
+integers!(avx2_bytes, "avx2", 12 x __m256i, _mm256_setzero_si256, _mm256_set1_epi32, |sum, a, b| {
+    // A product of an unsigned and a signed factor takes the sign of the other one first.
+    let pairs = _mm256_maddubs_epi16(a, _mm256_sign_epi8(b, sum));
+    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
 });
