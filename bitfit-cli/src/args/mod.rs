@@ -231,10 +231,11 @@ pub struct MachineArgs {
     /// Number type of products with frozen weights, and of activations saved for backward
     ///
     /// f32 agrees with PyTorch's default to rounding. bf16 takes about 0.6 of the memory; a step takes about 0.6 of the
-    /// time on an AMD CPU with avx512_bf16, and a third on an Intel CPU with AMX; on other CPUs it is slower than f32.
-    /// Scores differ by less than between two seeds, so auto chooses it where it is faster. int8 takes a fifth less
-    /// memory than bf16, and with VNNI two thirds of its time, with frozen weights and what they are multiplied with
-    /// rounded to 8 bits. A GPU older than Ampere has no instructions for bf16; choose f32 there.
+    /// time on an AMD CPU with avx512_bf16, and a quarter to a third on an Intel CPU with AMX; on other CPUs it is
+    /// slower than f32. Scores differ by less than between two seeds, so auto chooses it where it is faster. int8 takes
+    /// a fifth less memory than bf16, and with VNNI two thirds of its time, with AMX five sixths, with frozen weights
+    /// and what they are multiplied with rounded to 8 bits. A GPU older than Ampere has no instructions for bf16;
+    /// choose f32 there.
     #[arg(
         long,
         value_name = "PRECISION",

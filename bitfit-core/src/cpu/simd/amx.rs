@@ -1,15 +1,16 @@
 //! Detection of AMX: the CPU must have tile registers, and the operating system must save them for each thread.
 //!
 //! Linux from 5.16 on saves them, eight kilobytes per thread, for a process that requests permission. On other systems
-//! AMX counts as unavailable. The unit tests can emulate it (`emulator`). Permission is requested whatever the value of
-//! `BITFIT_ISA`, because detection comes first; from then on the system rejects signal stacks that are too small for
-//! the registers.
+//! AMX counts as unavailable. The unit tests can emulate it (`emulator`); then permission is not requested. Otherwise
+//! it is, whatever the value of `BITFIT_ISA`, because detection comes first; from then on the system rejects signal
+//! stacks that are too small for the registers.
 
 #[cfg(all(test, target_os = "linux"))]
 mod emulator;
 
 /// Whether AMX is available to this process.
 pub(super) fn available() -> bool {
+    // First, because a process that has permission raises no signal.
     #[cfg(all(test, target_os = "linux"))]
     if emulator::install() {
         return true;

@@ -71,11 +71,11 @@ pub(super) struct SetAside {
 }
 
 impl<T: Float> Row<'_, T> {
-    /// What is set aside of a row whose largest absolute value is `most`, finite and above 0, and in each lane
-    /// `by_lane`; `None` if the row is rounded as a whole.
+    /// What is set aside of a row whose largest absolute value is `most`, finite and above 0; `by_lane` holds the
+    /// largest of each lane. `None` if the row is rounded as a whole.
     #[inline(always)]
     pub fn set_aside<S: Simd>(&self, s: S, by_lane: S::F32, most: f32) -> Option<SetAside> {
-        // Nearly every row has too many in different lanes, and need not be read again.
+        // Nearly every row has more than MAX_OUTLIERS lanes with such an element, and need not be read again.
         let is_above = s.lt(s.splat(0.5 * most), by_lane);
         if s.reduce_sum(s.select(is_above, s.splat(1.0), s.zero())) > MAX_OUTLIERS as f32 {
             return None;

@@ -1,7 +1,7 @@
 //! The passes over a row that is rounded to int8.
 //!
-//! They read several vectors at a time, of a length that the compiler knows, and accumulate them independently of each
-//! other: so none waits for the one before it, and none is checked by itself.
+//! They read several vectors at a time, whose bounds are checked once for all of them, and accumulate them
+//! independently of each other, so that none waits for the one before it.
 
 use crate::cpu::{Float, simd::Simd};
 
@@ -29,13 +29,7 @@ impl<T: Float> Row<'_, T> {
     /// `len` elements from `at` on.
     #[inline(always)]
     fn part(&self, at: usize, len: usize) -> Self {
-        Self {
-            elements: &self.elements[at..at + len],
-            factors: match self.factors {
-                None => None,
-                Some(factors) => Some(&factors[at..at + len]),
-            },
-        }
+        Self { elements: &self.elements[at..at + len], factors: self.factors.map(|factors| &factors[at..at + len]) }
     }
 
     /// The largest absolute value of the elements of each lane, and whether all elements are finite.
@@ -65,7 +59,8 @@ impl<T: Float> Row<'_, T> {
         (most[0], s.reduce_sum(zero[0]) == 0.0)
     }
 
-    /// Writes each element times `scale`, rounded to even, as a byte, and returns the sum of the bytes.
+    /// Rounds each element times `scale` to the nearest integer, ties to even. Writes the integers as bytes, those
+    /// beyond ±127 as unspecified ones, and returns the sum of the integers.
     #[inline(always)]
     pub fn round<S: Simd>(&self, s: S, scale: f32, to: &mut [i8]) -> f32 {
         // A sum of integers below 2²⁴ is exact in any order.

@@ -22,6 +22,9 @@ use crate::{
 /// The bytes of a row of a tile register.
 const ROW_BYTES: usize = 64;
 
+/// The most bytes between rows that are read in place: the copied rows of a block, up to fifteen, are as far apart.
+const MAX_STRIDE: usize = 16 << 10;
+
 /// KC in rounds of sixteen steps, chosen by measurement with [`tiles::block_shape`]: the fewer, the more of a panel
 /// stays in the L1 cache, and the more often the sums are loaded and stored.
 const KC_ROUNDS: usize = 24;
@@ -152,14 +155,13 @@ impl<'a> LeftRows<'a> {
         let bytes = |elements: usize| elements * size_of::<T>();
         let whole = a.cols().next_multiple_of(STEPS * T::PER_STEP);
         let [row_stride, col_stride] = a.strides();
-        // Reading rows that straddle cache lines takes four times as long. Rows far apart are excluded because the
-        // copied rows have the same stride; fewer than a register of rows because the stride of a single row is
-        // arbitrary.
+        // Reading rows that straddle cache lines takes four times as long. Fewer than a register of rows are excluded
+        // because the stride of a single row is arbitrary.
         let can_be_in_place = a.rows() >= ROWS
             && whole > 0
             && col_stride == 1
             && a.cols() == whole
-            && (whole..=4 * whole).contains(&row_stride)
+            && (whole..=MAX_STRIDE / size_of::<T>()).contains(&row_stride)
             && bytes(row_stride).is_multiple_of(ROW_BYTES)
             && a.as_ptr().addr().is_multiple_of(ROW_BYTES);
         let stride = bytes(if can_be_in_place { row_stride } else { whole });

@@ -135,17 +135,18 @@ pub(in crate::cpu::gemm) fn int8(rows: usize) -> TileKernel {
     if rows > ROWS { int8_two_by_two } else { int8_one_by_two }
 }
 
-/// An instruction of the tile registers, and twelve that do nothing. With those, products are a sixth to a third faster
-/// while another virtual machine uses the other thread of the core, and as fast otherwise (ARCHITECTURE.md, Decisions).
+/// A tile instruction of a round, and twelve `nop`. With those, products are a sixth to a third faster while another
+/// virtual machine uses the other thread of the core, and as fast otherwise (ARCHITECTURE.md, Decisions).
 macro_rules! spaced {
     ($($part:expr),+) => {
-        concat!($($part),+, "\n.rept 12\nnop\n.endr")
+        concat!($($part),+, "; .fill 12, 1, 0x90")
     };
 }
 
 /// Defines the micro-kernel of an instruction for one or two registers of rows and of columns. Instructions for the
 /// second register of rows, of columns or of both are prefixed with `$row`, `$col` or `$both`. A step of the panel has
-/// `$step` bytes. A is loaded past the L1 cache, so that the panel stays there for the next rows.
+/// `$step` bytes. A is loaded with a hint to keep it out of the L1 cache, which is left to the panel as far as that
+/// fits.
 macro_rules! kernel {
     ($name:ident, $multiply:literal, $row:literal, $col:literal, $both:literal, $step:literal) => {
         /// # Safety

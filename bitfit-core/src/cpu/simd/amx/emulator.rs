@@ -1,13 +1,17 @@
-//! AMX for unit tests on an x86-64 CPU without it: a handler of `SIGILL` that carries out the instructions that the
-//! kernels use, as Intel's manual describes them, on tile registers in the memory of each thread.
+//! AMX for unit tests, on an x86-64 CPU with or without it: a handler of `SIGILL` that carries out the instructions
+//! that the kernels use, as Intel's manual describes them, on tile registers in the memory of each thread.
 //!
 //! It shows that kernels compute the right values and access only what they may, and nothing of their speed. As on the
 //! CPU, a use of tile registers that are not configured is an illegal instruction.
 //!
-//! A CPU with AMX raises the signal too while the process has no permission to use it, but not for `ldtilecfg` and
-//! `tilerelease`. There the registers count as configured.
+//! On a CPU with AMX, Linux sends the signal too while the process has not requested permission, except for `ldtilecfg`
+//! and `tilerelease`, which the CPU carries out itself. There the registers count as configured.
 
-use std::{cell::RefCell, mem, ptr, sync::OnceLock};
+use std::{
+    cell::RefCell,
+    mem, ptr,
+    sync::{LazyLock, OnceLock},
+};
 
 use half::bf16;
 
@@ -31,6 +35,10 @@ const UNCONFIGURED: Tiles = Tiles { is_configured: false, registers: [EMPTY; REG
 thread_local! {
     static TILES: RefCell<Tiles> = const { RefCell::new(UNCONFIGURED) };
 }
+
+/// Whether the CPU has tile registers, which the emulation must not ask at each instruction: in a virtual machine
+/// `cpuid` leaves it.
+static HAS_TILES: LazyLock<bool> = LazyLock::new(super::has_tiles);
 
 /// The variable that asks for emulation.
 const VARIABLE: &str = "BITFIT_EMULATE_AMX";
@@ -183,7 +191,7 @@ impl Instruction {
         let rows = Rows { first, stride: (index << scale) as isize };
         match (opcode, prefix) {
             (0x49, NONE) if reg == 0 => Some((Self::Configure(first), length)),
-            // The second with a hint that the rows are not read again soon.
+            // `tileloadd`, and `tileloaddt1`, whose hint to the caches changes no result.
             (0x4b, F2 | P66) if rm == 4 => Some((Self::Load(reg, rows), length)),
             (0x4b, F3) if rm == 4 => Some((Self::Store(reg, rows), length)),
             _ => None,
@@ -195,7 +203,7 @@ impl Instruction {
     /// # Safety
     /// The memory that it refers to must be valid as for the instruction.
     unsafe fn execute(self, tiles: &mut Tiles) -> Option<()> {
-        let is_configured = tiles.is_configured || super::has_tiles();
+        let is_configured = tiles.is_configured || *HAS_TILES;
         if !is_configured && !matches!(self, Self::Configure(_) | Self::Release) {
             return None;
         }
