@@ -30,6 +30,9 @@ fn each_format_is_recognised_and_read() {
     for (file, expected) in [
         (CONLL, &["EU/B-ORG rejects/O", "Peter/B-PER"][..]),
         ("# a comment\na\tX\nb\tY\r\n\n\n# of a sentence\n#\tZ\n", &["a/X b/Y", "#/Z"]),
+        ("#Happy\tB-TAG\nday\tO\n", &["#Happy/B-TAG day/O"]),
+        ("-DOCSTART- O\n\n# of a sentence\n#Happy B-TAG\n\n#\nday O\n", &["#Happy/B-TAG", "day/O"]),
+        ("# comment\n#1\tX\n\n# comment\na\tX\n#2\tY\n", &["#1/X", "a/X #2/Y"]),
         (CONLLU, &["do/AUX n't/PART", "#/SYM"]),
         ("{\"tokens\": [\"a\", \"b c\"], \"ner_tags\": [0, \"X\"]}\n", &["a/0 b c/X"]),
     ] {
@@ -94,6 +97,7 @@ fn what_is_malformed_is_refused_with_its_line() {
 fn texts_without_tags_are_columns_or_plain_lines() {
     let words = |file: &str| shown(&read(file, &options(false)).unwrap()).join(" | ");
     assert_eq!(words("EU\nrejects\n\nPeter\n"), "EU/ rejects/ | Peter/");
+    assert_eq!(words("#EU\nrejects\n\n# two words\nPeter\n"), "#EU/ rejects/ | Peter/");
     assert_eq!(words("EU rejects.\nBlair left\n"), "EU/ rejects/ ./ | Blair/ left/");
     assert_eq!(words(CONLL), "EU/B-ORG rejects/O | Peter/B-PER");
     assert_eq!(words("{\"tokens\": [\"a\"]}\n"), "a/");
