@@ -152,7 +152,7 @@ fn suspect<D: Backend>(
     (label != *class).then(|| {
         let probability = probabilities[label];
         let texts: Vec<String> =
-            std::iter::once(&example.text).chain(&example.pair).map(|text| text::field(text)).collect();
+            std::iter::once(&*example.text).chain(example.pair.as_deref()).map(text::field).collect();
         let line = format!(
             "{}\t{}\t{probability:.4}\t{}\t{:.4}\t{}\n",
             example.line,

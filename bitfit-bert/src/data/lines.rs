@@ -37,7 +37,7 @@ impl<R: BufRead> Lines<R> {
                 let reason = format!("{tabs} tabs; a line is one text, or two with one tab between them");
                 return Err(Error::DataRow { path: self.lines.path().into(), line, reason });
             }
-            Some((text, pair)) => (text, Some(pair.to_owned())),
+            Some((text, pair)) => (text, Some(pair.into())),
             None => (text, None),
         };
         Ok(Some(Example { text: text.to_owned(), pair, label: None, words: Vec::new(), question: None, line }))
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn texts(bytes: &[u8]) -> Vec<(usize, String, Option<String>)> {
-        read_lines(bytes).map(|e| e.unwrap()).map(|e| (e.line, e.text, e.pair)).collect()
+        read_lines(bytes).map(|e| e.unwrap()).map(|e| (e.line, e.text, e.pair.map(|pair| pair.to_string()))).collect()
     }
 
     #[test]

@@ -241,6 +241,7 @@ impl<'a> Table<'a> {
         if label.is_none() && self.options.require_labels {
             return Err(self.label_error(line, absence.into()));
         }
+        let pair = pair.map(Into::into);
         self.examples.push(Example { text, pair, label, words: Vec::new(), question: None, line });
         Ok(())
     }

@@ -195,7 +195,7 @@ fn worst(mut found: Vec<Found>, examples: &[Example]) -> Vec<Mistake> {
                 mistake.line = mistake.line.min(example.line);
             }
             Entry::Vacant(place) if mistakes.len() < MISTAKES => {
-                let texts = std::iter::once(&example.text).chain(&example.pair).cloned().collect();
+                let texts = std::iter::once(&*example.text).chain(example.pair.as_deref()).map(str::to_owned).collect();
                 let (_, _, expected, answered) = place.key().clone();
                 mistakes.push(Mistake { line: example.line, times: 1, texts, expected, answered, weight });
                 place.insert(mistakes.len() - 1);

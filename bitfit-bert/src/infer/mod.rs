@@ -172,7 +172,7 @@ impl<D: Backend> Predictor<D> {
     pub fn predict(&self, texts: &[(&str, Option<&str>)]) -> Result<Vec<Prediction>> {
         let example = |(line, &(text, pair)): (usize, &(&str, Option<&str>))| Example {
             text: text.to_owned(),
-            pair: pair.map(str::to_owned),
+            pair: pair.map(Into::into),
             label: None,
             words: Vec::new(),
             question: None,

@@ -16,7 +16,7 @@ fn only(task: GlueTask, require_labels: bool, file: &str) -> (String, Option<Str
     let mut set = read(task, require_labels, file);
     assert_eq!(set.examples.len(), 1, "{task}");
     let example = set.examples.remove(0);
-    (example.text, example.pair, example.label.map(|label| label.to_string()))
+    (example.text, example.pair.map(|pair| pair.to_string()), example.label.map(|label| label.to_string()))
 }
 
 #[test]

@@ -60,6 +60,9 @@ fn squad_and_rows_of_it_are_read_alike() {
         assert_eq!(found.collect::<Vec<_>>(), [("Where?", "a"), ("When?", "b"), ("Which country?", "c")]);
         assert!(set.is_paired() && set.examples[2].pair.as_deref() == Some(context));
     }
+    let set = read(&file.to_string(), true).unwrap();
+    let contexts: Vec<_> = set.examples.iter().flat_map(|example| &example.pair).map(|pair| pair.as_ptr()).collect();
+    assert_eq!(contexts, [contexts[0]; 3], "one memory for the questions of a paragraph");
 }
 
 #[test]
