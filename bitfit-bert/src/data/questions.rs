@@ -212,7 +212,12 @@ fn find(context: &str, answer: &str, start: u64) -> Result<Range<usize>, String>
         None => format!("which has {} characters", context.chars().count()),
     };
     // The nearest place, for the correction.
-    let places = context.match_indices(answer).map(|(byte, _)| context[..byte].chars().count() as u64);
+    let (mut behind, mut characters) = (0, 0);
+    let places = context.match_indices(answer).map(|(byte, _)| {
+        characters += context[behind..byte].chars().count() as u64;
+        behind = byte;
+        characters
+    });
     let advice = match places.min_by_key(|place| place.abs_diff(start)) {
         Some(place) => format!("; it is at character {place}"),
         None => "; the context does not have it".into(),

@@ -82,6 +82,7 @@ fn an_answer_that_is_not_where_it_is_said_to_be_is_refused_with_its_place() {
         ),
         "{message}"
     );
+    assert!(of("is", 20).contains("; it is at character 22"));
     assert!(of("old", 500).contains("which has 29 characters; it is at character 25"));
     assert!(of("Rome", 0).contains("which has \"Köln\" there; the context does not have it"));
     assert!(of(" ", 4).contains("is empty"));
