@@ -10,7 +10,7 @@ use std::sync::mpsc;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::Predictor;
-use bitfit_bert::data::{Contents, Dataset, Example, Format, Kind, ReadOptions, read_lines};
+use bitfit_bert::data::{Contents, Dataset, Example, Format, Kind, Lines, ReadOptions, read_lines};
 use bitfit_bert::presets::{Submission, TestSet};
 use bitfit_core::Backend;
 
@@ -21,6 +21,8 @@ use crate::setup::{self, FoundTask, Job, Loaded};
 use crate::{interrupt, report, threads};
 pub use answer::Answer;
 
+/// The name of stdin in errors.
+const STDIN: &str = "<stdin>";
 /// The number of texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;
 
@@ -64,7 +66,7 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     let mut answers = Answers { predictor: &loaded.predictor, format: args.output_format, sink, count: 0 };
     if reads_lines {
         refuse_columns(args)?;
-        answer_lines(&mut answers, args.machine.quiet)?;
+        answer_lines(&mut answers, args.read.format.is_some(), args.machine.quiet)?;
     } else {
         let dataset = read(args, &loaded, is_stdin)?;
         if !args.machine.quiet {
@@ -150,14 +152,15 @@ fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> R
     let preset = loaded.preset().filter(|_| !is_text && read.format != Some(Format::Lines));
     let options = ReadOptions { task: read.task.or(preset), ..read };
     Ok(if is_stdin {
-        Dataset::from_reader(io::stdin().lock(), Path::new("<stdin>"), &options)?
+        Dataset::from_reader(io::stdin().lock(), Path::new(STDIN), &options)?
     } else {
         Dataset::read(&args.input, &options)?
     })
 }
 
-/// Answers lines as they arrive: a single line at once, and lines that arrive together in one batch.
-fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result<()> {
+/// Answers lines as they arrive: a single line at once, and lines that arrive together in one batch. A first line that
+/// looks like another format is a text where lines are asked for (`is_certain`).
+fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, is_certain: bool, quiet: bool) -> Result<()> {
     if io::stdin().is_terminal() && !quiet {
         report::say(format_args!(
             "reading texts from stdin: one a line, with a tab between the two of a pair; Ctrl-D ends the input"
@@ -167,7 +170,9 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
     // A separate thread waits for lines, so that this one can check whether another has arrived. It ends with the
     // stream or with the process.
     let reader = threads::spawn("stdin", move || {
-        for line in read_lines(io::stdin().lock()) {
+        let stdin = io::stdin().lock();
+        let lines = if is_certain { Lines::new(stdin, Path::new(STDIN)) } else { read_lines(stdin) };
+        for line in lines {
             let is_last = line.is_err();
             if sender.send(line).is_err() || is_last {
                 return;
@@ -179,7 +184,7 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
         let (mut batch, mut failed) = (Vec::new(), None);
         for line in std::iter::once(first).chain(lines.try_iter().take(BATCH - 1)) {
             let checked = line.and_then(|example| {
-                answers.predictor.check_texts(Path::new("<stdin>"), slice::from_ref(&example)).map(|()| example)
+                answers.predictor.check_texts(Path::new(STDIN), slice::from_ref(&example)).map(|()| example)
             });
             match checked {
                 Ok(example) => batch.push(example),

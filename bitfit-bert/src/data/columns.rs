@@ -102,6 +102,16 @@ struct FirstRow<'a> {
     keyed: bool,
 }
 
+/// Whether cells are names of columns alone: words of which one is a common name, of a text where there is one cell.
+pub(super) fn are_names(cells: &[&str]) -> bool {
+    let bare = |cell: &&str| cell.trim().trim_matches('"').to_ascii_lowercase();
+    let cells: Vec<String> = cells.iter().map(bare).collect();
+    let is_text = |cell: &String| COMMON_TEXT.iter().any(|names| names[..] == [cell]);
+    let is_known = |cell: &String| COMMON_TEXT.iter().copied().flatten().chain(&COMMON_LABEL).any(|name| name == cell);
+    let are_words = cells.iter().all(|cell| !cell.is_empty() && !cell.contains(char::is_whitespace));
+    are_words && if let [cell] = &cells[..] { is_text(cell) } else { cells.iter().any(is_known) }
+}
+
 /// The plan for a file whose first row, or whose first object's keys, are `cells`.
 pub(super) fn resolve(path: &Path, cells: &[&str], keyed: bool, options: &ReadOptions) -> Result<Plan> {
     let given = &options.columns;

@@ -200,6 +200,17 @@ fn begins_like_json(start: &[u8]) -> bool {
     matches!((characters.next(), characters.next()), (Some(b'{'), Some(b'"' | b'}')) | (Some(b'['), Some(b'{')))
 }
 
+/// What a first line shows the stream to be other than plain texts.
+pub(super) fn of_first_line(line: &str) -> Option<&'static str> {
+    let text = line.trim();
+    let is_value = || text.starts_with(['{', '[']) && serde_json::from_str::<serde_json::Value>(text).is_ok();
+    if matches!(text, "{" | "[") || begins_like_json(text.as_bytes()) || is_value() {
+        return Some("it is JSON");
+    }
+    let names_columns = |separator: &u8| columns::are_names(&text.split(char::from(*separator)).collect::<Vec<_>>());
+    SEPARATORS.iter().any(names_columns).then_some("it is the header of a table")
+}
+
 /// The first rows of a table, by which its separator is recognised.
 struct Sample<'a> {
     path: &'a Path,

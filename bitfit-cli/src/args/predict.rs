@@ -17,8 +17,9 @@ Examples:
       --text body --output-format jsonl --out mails.jsonl
 
 Without --input, texts are read from stdin, one a line, with a tab between the
-two texts of a pair, and each is answered as soon as it is read. There is one
-answer for each row of the input, in the same order.
+two texts of a pair, and each is answered as soon as it is read; JSON and tables
+there need --format. There is one answer for each row of the input, in the same
+order.
 
 text:   label<TAB>probability<TAB>text, or score<TAB>text; a tab and the
         second text of a pair follow. Of several labels, those of a

@@ -178,6 +178,21 @@ fn answers_do_not_depend_on_the_format_of_the_texts() {
 }
 
 #[test]
+fn json_or_a_table_on_stdin_is_refused_unless_its_format_is_named() {
+    let fixture = trained();
+    for (input, what) in
+        [("{\"text\":\"good day\"}\n", "it is JSON"), ("text,label\ngood day,x\n", "header of a table")]
+    {
+        let run = fixture.run_with(PREDICT, input);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{}", run.stderr);
+        let is_named = run.stderr.starts_with("error: <stdin>, line 1: ") && run.stderr.ends_with("(--format)\n");
+        assert!(is_named && run.stderr.contains(what), "{}", run.stderr);
+        let lines = fixture.run_with(&format!("{PREDICT} --format lines"), input).succeeded();
+        assert_eq!(lines.lines().count(), input.lines().count());
+    }
+}
+
+#[test]
 fn a_text_with_tabs_and_line_breaks_stays_one_line() {
     let fixture = trained();
     fixture.write("mails.csv", "text\n\"good\tday\r\nvery\nfine\"\n");
