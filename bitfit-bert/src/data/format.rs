@@ -357,7 +357,7 @@ impl<'a> Sample<'a> {
     /// Whether a first row has the columns that are looked for, and whether it names them.
     fn fit(&self, first: &[String]) -> Option<bool> {
         let cells: Vec<&str> = first.iter().map(String::as_str).collect();
-        columns::resolve(self.path, &cells, false, self.options).ok().map(|plan| plan.header)
+        columns::find(self.path, &cells, false, self.options).ok().map(|plan| plan.header)
     }
 }
 
