@@ -5,6 +5,8 @@
 //! (`E` ends one, `S` is one of a single word), and tags out of order as the script reads them: an `I` of another type
 //! than the word before begins an entity.
 
+use super::f1;
+
 /// F1 over all sentences, 2 right / (predicted + true); 0 without any entity.
 pub fn entity_f1(predicted: &[Vec<&str>], expected: &[Vec<&str>]) -> f64 {
     let (mut right, mut all) = (0_usize, 0_usize);
@@ -18,7 +20,7 @@ pub fn entity_f1(predicted: &[Vec<&str>], expected: &[Vec<&str>]) -> f64 {
         };
         right += expected.iter().filter(is_found).count();
     }
-    if all == 0 { 0.0 } else { 2.0 * right as f64 / all as f64 }
+    f1::of_counts(right, all)
 }
 
 /// A run of words that is one thing.
