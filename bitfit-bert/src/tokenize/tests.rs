@@ -672,6 +672,23 @@ fn bpe() -> Value {
     })
 }
 
+/// As `tokenizer(words, is_split_into_words=True)` of transformers with `add_prefix_space=True`.
+#[test]
+fn a_word_that_is_an_added_token_has_no_space_before_it() {
+    let mut json = bpe();
+    json["model"]["vocab"]["<unk>"] = 5.into();
+    json["added_tokens"] = json!([{
+        "id": 5, "content": "<unk>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        "special": true,
+    }]);
+    let config = json!({"tokenizer_class": "TokenizersBackend"}).to_string();
+    let tokenizer = open(&[("tokenizer.json", json.to_string()), ("tokenizer_config.json", config)]).unwrap();
+    let found = tokenizer.encode_words(&["a", "<unk>", "b<unk>ab", " a"], 16).unwrap();
+    assert_eq!(found[0].ids, [4, 0, 5, 4, 1, 5, 4, 2, 4, 0]);
+    let read: Vec<_> = found[0].read.iter().map(|read| (read.word, read.token)).collect();
+    assert_eq!(read, [(0, 0), (1, 2), (2, 3), (3, 8)]);
+}
+
 #[test]
 fn the_dropout_of_a_bpe_is_off() {
     let mut random = bpe();
