@@ -294,6 +294,9 @@ fn the_left_end_is_cut_where_the_files_say_so() {
     for tokenizer in [by_config, from_json(&json).unwrap()] {
         assert_eq!(tokenizer.encode("a b c a b c a", Some("b b b b"), 8).unwrap().ids, [2, 6, 7, 5, 3, 6, 6, 3]);
         assert_eq!(tokenizer.encode("a b c a b c a", None, 5).unwrap().ids, [2, 6, 7, 5, 3]);
+        let windows = tokenizer.encode_windows("a", "b c a b c a", 7, 1).unwrap();
+        let ids: Vec<_> = windows.iter().map(|window| &window.ids[3..window.ids.len() - 1]).collect();
+        assert_eq!(ids, [&[6, 7, 5][..], &[7, 5, 6], &[6, 7]]);
     }
 }
 
