@@ -131,8 +131,8 @@ impl Analysis {
                 predicted.push(tag);
                 right.push(tagged);
                 if tag != tagged {
-                    let words = dataset.examples[text].words();
-                    let word = words.get(read.word).copied().unwrap_or_default();
+                    let example = &dataset.examples[text];
+                    let word = &example.text[example.words[read.word].range.clone()];
                     let tagged = format!("{word}: {}", self.names[tagged]);
                     found.push((f64::from(probabilities[tag]), text, tagged, self.names[tag].clone()));
                 }
