@@ -1,6 +1,7 @@
 //! The directory that a run writes into: one with results of an earlier run is refused unless they may be replaced, and
 //! so is one that another run is writing into.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
@@ -55,18 +56,24 @@ pub(super) struct OutputDir {
 }
 
 impl OutputDir {
-    /// Creates the directory if it is missing, and claims it. The states, records and event files of runs that are
-    /// replaced are removed, those of seeds and folds too.
+    /// Creates the directory of several runs if it is missing, and claims it. Where earlier runs are replaced, what
+    /// they left is removed: the new ones may be others, or end before they write. A mask file in the directory itself
+    /// stays, because it may be what the new runs have their masks from.
     ///
     /// # Errors
     /// [`Error::Output`] if it has files of an earlier run that must not be replaced or another run has claimed it,
     /// [`Error::Io`] if it cannot be created.
     pub(super) fn claim(out: &Path, earlier: EarlierRun) -> Result<Self> {
-        Self::claim_under(None, out, earlier)
+        let claimed = Self::claim_under(None, out, earlier)?;
+        if earlier == EarlierRun::Replace {
+            [TASK_FILE, METRICS_LOG].iter().try_for_each(|name| remove(&out.join(name)))?;
+        }
+        Ok(claimed)
     }
 
-    /// As [`OutputDir::claim`], for a run of a sweep. Where it was taken over, a server may still hold the lock of a
-    /// machine that is gone, and the lock says nothing.
+    /// As [`OutputDir::claim`], for a single run, whose task file and log take the place of an earlier run's. One of a
+    /// sweep may have been taken over: then a server may still hold the lock of a machine that is gone, and the lock
+    /// says nothing.
     pub(super) fn claim_under(claim: Option<&Claim>, out: &Path, earlier: EarlierRun) -> Result<Self> {
         fs::create_dir_all(out).map_err(Error::io(out))?;
         let lock = open(out).map_err(Error::io(out))?;
@@ -85,15 +92,20 @@ impl OutputDir {
         if earlier == EarlierRun::Replace {
             forget(out)?;
             for entry in fs::read_dir(out).map_err(Error::io(out))?.flatten() {
-                let name = entry.file_name();
-                let is_of_run = [SEED, FOLD].iter().any(|beginning| name.to_string_lossy().starts_with(beginning));
-                if is_of_run && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if is_of_several(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     forget(&entry.path())?;
+                    [TASK_FILE, METRICS_LOG, MASK_FILE].iter().try_for_each(|name| remove(&entry.path().join(name)))?;
                 }
             }
         }
         Ok(Self { _lock: lock })
     }
+}
+
+/// Whether a directory of this name is that of a seed or of a fold.
+fn is_of_several(name: &OsStr) -> bool {
+    let number = |beginning| name.to_str()?.strip_prefix(beginning)?.parse::<u64>().ok();
+    [SEED, FOLD].into_iter().any(|beginning| number(beginning).is_some())
 }
 
 /// Removes the state and the record of a run that is replaced: the new run may be interrupted before it writes its own,
@@ -159,6 +171,37 @@ mod tests {
         assert!(OutputDir::claim(&out, EarlierRun::Replace).is_ok());
         assert!(!out.join(STATE_FILE).exists() && !out.join("seed-3").join(STATE_FILE).exists());
         assert!(out.join(RUN_RECORD).exists());
+    }
+
+    #[test]
+    fn nothing_of_replaced_seeds_and_folds_stays_that_could_be_taken_for_the_new_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let files = |directory: &str| {
+            let entries = fs::read_dir(out.join(directory)).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.retain(|name| RESULTS.contains(&name.as_str()));
+            names.sort();
+            names
+        };
+        let begin = || {
+            for directory in ["", "seed-2", "fold-4", "seed-bank"] {
+                fs::create_dir_all(out.join(directory)).unwrap();
+                for name in [TASK_FILE, METRICS_LOG, MASK_FILE] {
+                    fs::write(out.join(directory).join(name), "").unwrap();
+                }
+            }
+        };
+        let all = [MASK_FILE, METRICS_LOG, TASK_FILE];
+        begin();
+        drop(OutputDir::claim(&out, EarlierRun::Resume).unwrap());
+        assert_eq!(files("seed-2"), all);
+        // A single run puts its own files in the place of those beside them.
+        drop(OutputDir::claim_under(None, &out, EarlierRun::Replace).unwrap());
+        assert_eq!(["", "seed-2", "fold-4", "seed-bank"].map(files), [&all[..], &[], &[], &all]);
+        begin();
+        drop(OutputDir::claim(&out, EarlierRun::Replace).unwrap());
+        assert_eq!(["", "seed-2", "fold-4", "seed-bank"].map(files), [&[MASK_FILE][..], &[], &[], &all]);
     }
 
     #[test]

@@ -97,8 +97,10 @@ fn the_mean_of_seeds_is_scored_beside_them() {
     let eval = fixture.run("eval -q --task-file mean/task.safetensors --data dev.tsv").json();
     assert_eq!(eval["metrics"], scores["mean"]);
     assert_eq!(fixture.metadata("mean/task.safetensors")["best"], "null");
+    std::fs::rename(fixture.path("out/seed-0/task.safetensors"), fixture.path("seed-0.safetensors")).unwrap();
     fixture.finetune("--epochs 1 --bias query");
-    let run = fixture.run(&format!("average out/seed-0/task.safetensors {TASK} --out other"));
+    assert!(fixture.names("out/seed-1").is_empty(), "nothing of the earlier runs is left to be averaged");
+    let run = fixture.run(&format!("average seed-0.safetensors {TASK} --out other"));
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
     assert!(run.stderr.contains("\"method\" is \"bitfit:query\""), "{}", run.stderr);
     assert!(fixture.names("other").is_empty());
