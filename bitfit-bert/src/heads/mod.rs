@@ -11,6 +11,7 @@ mod masking;
 mod multi_label;
 pub(crate) mod pooling;
 mod regress;
+pub(crate) mod sentence_encoder;
 mod span;
 mod tag;
 

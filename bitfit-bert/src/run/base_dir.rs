@@ -13,6 +13,7 @@ use crate::checkpoint::weight_files::{BESIDE_WEIGHTS, FOR_TRANSFORMERS};
 use crate::config::FILE_NAME as CONFIG;
 use crate::files::{NewDirectory, sync};
 use crate::heads::pooling::{MODULES, SentenceModule, modules};
+use crate::heads::sentence_encoder::SENTENCE_CONFIGS;
 use crate::model::Base;
 use crate::{Error, Result};
 
@@ -49,6 +50,7 @@ fn copy_files(from: &Path, to: &NewDirectory) -> Result<()> {
         BESIDE_WEIGHTS.into_iter().chain(FOR_TRANSFORMERS).chain([GENERATION]).map(str::to_owned).collect();
     if from.join(MODULES).exists() {
         names.extend(modules(&from.join(MODULES))?.iter().filter_map(SentenceModule::config));
+        names.extend(SENTENCE_CONFIGS.map(str::to_owned));
     }
     to.copy(from, names.iter().map(String::as_str))
 }

@@ -2,8 +2,10 @@
 //! be a header. Nothing of it is an error, and a clean data set has none of it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::data::{Dataset, Example, Kind};
+use crate::heads::sentence_encoder::SentenceConfig;
 use crate::heads::{NO_ANSWER, Targets};
 use crate::tokenize::Encoding;
 use crate::train::Examples;
@@ -66,6 +68,17 @@ pub enum PlanNote {
         left_out: usize,
         /// All their tokens.
         tokens: usize,
+    },
+    /// Texts that are read beyond the length at which the sentence encoder's own program cuts them.
+    BeyondSentenceEncoder {
+        /// The number of them.
+        texts: usize,
+        /// The number of all texts.
+        of: usize,
+        /// That length in tokens.
+        length: usize,
+        /// The file that says it.
+        path: PathBuf,
     },
     /// Texts that are longer than the maximum length and are read in several sequences, where nothing is left out.
     SeveralSequences {
@@ -197,6 +210,14 @@ fn cut<'a>(encodings: impl IntoIterator<Item = &'a Encoding>) -> Option<PlanNote
     (texts > 0).then_some(PlanNote::Cut { texts, of, left_out, tokens })
 }
 
+/// The note on texts that are read farther than a sentence encoder reads them.
+pub(super) fn beyond_encoder(encoder: &SentenceConfig, encodings: &[Encoding]) -> Option<PlanNote> {
+    let length = encoder.max_length?;
+    let texts = encodings.iter().filter(|encoding| encoding.lengths().any(|tokens| tokens > length)).count();
+    let (of, path) = (encodings.len(), encoder.path.clone());
+    (texts > 0).then_some(PlanNote::BeyondSentenceEncoder { texts, of, length, path })
+}
+
 /// The notes on texts whose tokens are masked, from the text that each sequence is of.
 pub(super) fn masked(texts: usize, of: &[usize]) -> Vec<PlanNote> {
     let several = of.chunk_by(|a, b| a == b).filter(|sequences| sequences.len() > 1).count();
@@ -292,6 +313,23 @@ mod tests {
         let expected = PlanNote::Cut { texts: 2, of: 3, left_out: 40, tokens: 60 };
         assert_eq!(cut(&[text(10, 30), text(3, 0), text(10, 10)]), Some(expected));
     }
+
+    #[test]
+    fn texts_that_a_sentence_encoder_would_cut_are_counted() {
+        let text = |tokens: usize, second| Encoding { ids: vec![7; tokens], second, ..Encoding::default() };
+        let encodings = [text(8, None), text(9, None), text(16, Some(8)), text(16, Some(7))];
+        let of = |max_length| {
+            let dir = tempfile::tempdir().unwrap();
+            let json = serde_json::json!({"max_seq_length": max_length}).to_string();
+            std::fs::write(dir.path().join("sentence_bert_config.json"), json).unwrap();
+            let encoder = SentenceConfig::of_directory(dir.path()).unwrap().unwrap();
+            beyond_encoder(&encoder, &encodings)
+        };
+        assert_eq!((of(None), of(Some(16))), (None, None));
+        let note = of(Some(8)).unwrap();
+        assert!(matches!(note, PlanNote::BeyondSentenceEncoder { texts: 2, of: 4, length: 8, .. }), "{note:?}");
+    }
+
     #[test]
     fn texts_of_several_sequences_and_of_none_are_counted() {
         assert_eq!(masked(3, &[0, 1, 2]), []);

@@ -10,6 +10,7 @@ use super::state_file::RunCommand;
 use super::state_saver::SaveEvery;
 use crate::Result;
 use crate::data::{Kind, ReadOptions};
+use crate::heads::sentence_encoder::SentenceConfig;
 use crate::heads::{MaskingOptions, PairEncoding, Pooling, PoolingSource, suits};
 use crate::methods::Method;
 use crate::metrics::Metric;
@@ -205,8 +206,22 @@ impl FinetuneOptions {
         match (Pooling::of_kind(self.kind), self.pooling) {
             (Some(only), _) => Ok((only, PoolingSource::Default)),
             (None, Some(pooling)) => Ok((pooling, PoolingSource::Chosen)),
-            (None, None) => Pooling::of_directory(base.checkpoint().dir()),
+            (None, None) => {
+                let (pooling, source) = Pooling::of_directory(base.checkpoint().dir())?;
+                if let Some(encoder) = sentence_encoder(base, &source)? {
+                    encoder.check_case(base.tokenizer()?)?;
+                }
+                Ok((pooling, source))
+            }
         }
+    }
+}
+
+/// What the base does with texts as a sentence encoder; `None` where it is not read as one.
+pub(super) fn sentence_encoder<D: Backend>(base: &Base<D>, read_out: &PoolingSource) -> Result<Option<SentenceConfig>> {
+    match read_out {
+        PoolingSource::File(_) => SentenceConfig::of_directory(base.checkpoint().dir()),
+        PoolingSource::Chosen | PoolingSource::Default => Ok(None),
     }
 }
 

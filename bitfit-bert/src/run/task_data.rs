@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 use super::head_file;
 use super::notes::{self, PlanNote};
-use super::options::{FinetuneOptions, HeadStart};
+use super::options::{FinetuneOptions, HeadStart, sentence_encoder};
 use super::plan::InitialHead;
 use super::probe;
 use super::scaling::{LastLayer, Scaling};
@@ -120,6 +120,9 @@ impl TaskData {
                 .flatten()
                 .for_each(|set| scaling.standardize(&mut set.targets));
             notes.push(PlanNote::Standardized(scaling));
+        }
+        if let Some(encoder) = sentence_encoder(base, &pooling_source)? {
+            notes.extend(notes::beyond_encoder(&encoder, &train.encodings));
         }
         let file = |path: &PathBuf| -> Result<_> {
             let (mut file, initial) = head_file::read(path, base.checkpoint(), &spec)?;

@@ -47,10 +47,12 @@ use std::fmt;
 use std::path::Path;
 
 use rayon::prelude::*;
+use tokenizers::{NormalizedString, Normalizer};
 
 use crate::arch::Module;
 use crate::config::ModelConfig;
 use crate::{Error, Result};
+use guard::guarded;
 pub use masked::MaskVocabulary;
 pub use windows::Window;
 
@@ -214,6 +216,14 @@ impl Tokenizer {
     /// it: a `vocab.txt` and the `tokenizer.json` that transformers makes of it have one fingerprint.
     pub fn fingerprint(&self) -> String {
         self.loaded.fingerprint.clone()
+    }
+
+    /// Whether capital letters become small ones before words are looked up.
+    pub(crate) fn lower_cases(&self) -> bool {
+        let mut text = NormalizedString::from("AÉЖ");
+        let Some(normalizer) = self.loaded.inner.get_normalizer() else { return false };
+        let is_normalized = guarded(|| normalizer.normalize(&mut text)).is_ok_and(|done| done.is_ok());
+        is_normalized && !text.get().chars().any(char::is_uppercase)
     }
 
     fn encode_row(&self, row: Option<usize>, text: &str, pair: Option<&str>, max_length: usize) -> Result<Encoding> {

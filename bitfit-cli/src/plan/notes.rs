@@ -46,6 +46,13 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
             grouped(*questions),
             grouped(*of)
         ),
+        PlanNote::BeyondSentenceEncoder { texts, of, length, path } => format!(
+            "{} of {} texts are read beyond {length} tokens, where sentence-transformers cuts them ({}); --max-length \
+             {length} cuts them there too",
+            grouped(*texts),
+            grouped(*of),
+            path.display()
+        ),
         PlanNote::SeveralSequences { texts, of, sequences } => format!(
             "{} of {} texts are longer than {} tokens and are read in several sequences, so that nothing is left out: {} \
              sequences in all",

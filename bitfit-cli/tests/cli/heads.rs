@@ -59,6 +59,18 @@ fn a_directory_that_asks_for_what_is_not_known_is_refused_by_name() {
     assert_eq!((code, message.lines().count()), (Some(1), 1), "{message}");
     assert!(message.contains("1_Pooling/config.json: ") && message.contains("max_tokens"), "{message}");
     assert_eq!(refused("--pooling cls --epochs 1").0, Some(0), "the way out");
+    fixture.write("model/1_Pooling/config.json", json!({"pooling_mode_mean_tokens": true}).to_string());
+    fixture.write("model/sentence_bert_config.json", json!({"do_lower_case": true, "max_seq_length": 4}).to_string());
+    let settings = json!({"tokenizer_class": "BertTokenizer", "do_lower_case": false});
+    fixture.write("model/tokenizer_config.json", settings.to_string());
+    let (code, message) = refused("");
+    assert_eq!((code, message.lines().count()), (Some(1), 1), "{message}");
+    assert!(message.contains("model/sentence_bert_config.json: \"do_lower_case\": true is not supported"), "{message}");
+    std::fs::remove_file(fixture.path("model/tokenizer_config.json")).unwrap();
+    let run = fixture.run("finetune --model model --train train.tsv --out out --overwrite --epochs 1");
+    let note = "texts are read beyond 4 tokens, where sentence-transformers cuts them (model/sentence_bert_config.json); \
+                --max-length 4 cuts them there too";
+    assert!(run.code == Some(0) && run.stderr.contains(note), "{}", run.stderr);
     let (code, message) = refused("--pooling mean --bias query,pooler");
     assert_eq!(code, Some(1));
     assert!(message.starts_with("error: --bias pooler: ") && message.lines().count() == 1, "{message}");
