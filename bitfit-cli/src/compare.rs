@@ -8,7 +8,7 @@ use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
     COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, Comparison,
-    FinishedComparison, MeanScore, PeakMemory,
+    FinishedComparison, MeanScore, PeakMemory, ProbeUse,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
@@ -62,10 +62,15 @@ impl Job for Comparing<'_> {
     }
 }
 
-/// Shows the plan of the first run, and what the others differ in.
+/// Shows the plan of one run, and what the others differ in.
 fn say_plan<D: Backend>(args: &CompareArgs, comparison: &Comparison<D>) {
     let names: Vec<&str> = args.methods.iter().map(|method| method.name.as_str()).collect();
-    report::say(format_args!("compares  {}, from the seeds {}; the first run:", names.join(", "), list(&args.seeds.0)));
+    let (names, seeds) = (names.join(", "), list(&args.seeds.0));
+    let shown = match comparison.plan().probe {
+        ProbeUse::Result => "the first run",
+        ProbeUse::Off | ProbeUse::Baseline => "the first run of steps",
+    };
+    report::say(format_args!("compares  {names}, from the seeds {seeds}; {shown}:"));
     plan::say(comparison.plan(), &args.data, &args.run.machine, None);
 }
 

@@ -5,7 +5,7 @@ use bitfit_bert::arch::Module;
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::{PairEncoding, Pooling, PoolingSource};
 use bitfit_bert::model::TrainableKind;
-use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanNote, PlanPart};
+use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanNote, PlanPart, ProbeUse};
 use bitfit_bert::train::{BatchSize, RateSummary};
 use indicatif::{BinaryBytes, HumanCount};
 
@@ -68,8 +68,13 @@ fn plan_lines(plan: &Plan, seeds: Option<&[u64]>) -> Vec<String> {
     if let Some(text) = initial_head(&plan.initial_head, plan.labels.as_deref()) {
         lines.add("", text);
     }
-    lines.add("training", training(plan));
-    lines.add("", settings(plan, seeds));
+    match plan.probe {
+        ProbeUse::Result => lines.add("training", probe(plan, seeds)),
+        ProbeUse::Off | ProbeUse::Baseline => {
+            lines.add("training", training(plan));
+            lines.add("", settings(plan, seeds));
+        }
+    }
     plan.rates.iter().for_each(|rates| lines.add("", rates_text(rates)));
     if let Some(weighting) = &plan.training.weighting {
         lines.add("loss", loss::weighted(weighting, plan.labels.as_deref().unwrap_or_default()));
@@ -180,6 +185,15 @@ fn initial_head(head: &InitialHead, labels: Option<&[String]>) -> Option<String>
     Some(format!("begins with the values of {}{order}", path.display()))
 }
 
+/// How a probe is made that is the result.
+fn probe(plan: &Plan, seeds: Option<&[u64]>) -> String {
+    let length = plan.max_length;
+    format!(
+        "the head is fitted to its optimum in one pass over texts of at most {length} tokens; {}",
+        seed(plan, seeds)
+    )
+}
+
 /// The length of the run.
 fn training(plan: &Plan) -> String {
     let training = &plan.training;
@@ -205,11 +219,16 @@ fn settings(plan: &Plan, seeds: Option<&[u64]>) -> String {
         warmup if warmup > 0.0 => format!(" after warm-up over {} % of the steps", warmup * 100.0),
         _ => String::new(),
     };
-    let seed = match seeds {
+    let (rate, schedule, seed) = (training.learning_rate, training.schedule, seed(plan, seeds));
+    format!("learning rate {rate}, {schedule}{warmup}; dropout {}, {seed}", plan.dropout)
+}
+
+/// The seed of the run, or those of several.
+fn seed(plan: &Plan, seeds: Option<&[u64]>) -> String {
+    match seeds {
         Some(seeds) => format!("a run each of the seeds {}", list(seeds)),
-        None => format!("seed {}", training.seed),
-    };
-    format!("learning rate {}, {}{warmup}; dropout {}, {seed}", training.learning_rate, training.schedule, plan.dropout)
+        None => format!("seed {}", plan.training.seed),
+    }
 }
 
 /// The rates of a group of tensors.

@@ -14,6 +14,7 @@ use crate::train::{Batches, Examples, RateSummary, TrainOptions, prefix_cache_by
 
 use super::FinetuneOptions;
 use super::notes::{self, PlanNote};
+use super::probe::ProbeUse;
 
 /// The plan of a run: what trains, on which data, for how long.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Plan {
     pub pooling: Pooling,
     /// Why.
     pub pooling_source: PoolingSource,
+    /// What is done with a probe. One that is the result has no steps, and what is said of them does not count.
+    pub probe: ProbeUse,
     /// Where the head's first values come from.
     pub initial_head: InitialHead,
     /// The number of rows to train on; of tags and of masked tokens, the number of sequences.
@@ -157,6 +160,7 @@ impl Plan {
             pair: model.spec().pairs.then_some(model.spec().pair),
             pooling: model.spec().pooling,
             pooling_source: PoolingSource::Default,
+            probe: options.probe,
             initial_head: InitialHead::Drawn,
             rows: batches.rows(),
             eval_rows: eval.map(Examples::len),
@@ -172,10 +176,10 @@ impl Plan {
             notes,
             labels: model.spec().labels.as_ref().map(|labels| labels.names().to_vec()),
             tokens: batches.tokens(),
-            steps: batches.steps(training.epochs),
+            steps: if options.probe == ProbeUse::Result { 0 } else { batches.steps(training.epochs) },
             dropout: options.dropout.unwrap_or(config.hidden_dropout_prob),
             max_length: model.spec().max_length,
-            cached_prefix: match train.are_drawn() {
+            cached_prefix: match train.are_drawn() || options.probe == ProbeUse::Result {
                 true => None,
                 false => cached_prefix(model, training, batches.of(&train.encodings)),
             },

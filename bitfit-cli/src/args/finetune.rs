@@ -42,8 +42,8 @@ Examples:
 
 OUT/task.safetensors is the task file: everything that was trained, under
 Hugging Face's names. It is written after every epoch that is the best so far,
-or after every epoch without --eval. OUT/metrics.jsonl is the log. The last
-line on stdout is the result as one JSON object.
+or after every epoch without --eval. OUT/metrics.jsonl is the log of the
+steps. The last line on stdout is the result as one JSON object.
 
 Ctrl-C ends the run after the current step and saves what it reached. A second
 Ctrl-C ends it at once; the task file is then that of the last epoch saved.
@@ -63,7 +63,7 @@ pub struct FinetuneArgs {
     /// of every LayerNorm. columns:K, rows:K: the first K columns or rows of each matrix. random-uniform: as many
     /// scalars of the matrices as bitfit trains, chosen by the seed. random-row-col: a row or a column of each matrix,
     /// and the scale of every LayerNorm. frozen: the head alone. probe: the head alone, fitted to its optimum in one
-    /// pass over the texts. Joined by +, as in bitfit+columns:3, the union trains.
+    /// pass over the texts, without steps and so without a log. Joined by +, as in bitfit+columns:3, the union trains.
     #[arg(long, value_name = "METHOD", help_heading = "What trains")]
     pub method: Option<MethodChoice>,
 
@@ -177,7 +177,7 @@ pub struct FinetuneArgs {
     )]
     pub shards: Option<usize>,
 
-    /// Directory for task.safetensors and metrics.jsonl; it is created if it does not exist
+    /// Directory for task.safetensors and the log, metrics.jsonl; it is created if it does not exist
     #[arg(long, value_name = "DIR", required_unless_present = "resume", help_heading = "Output")]
     out: Option<PathBuf>,
 

@@ -60,22 +60,8 @@ impl FinetuneArgs {
     /// What is done with a probe.
     fn probe(&self) -> Result<ProbeUse> {
         if self.is_probe() {
-            let contradicts = [
-                ("--no-probe", self.no_probe),
-                ("--init-head", self.init_head.is_some()),
-                ("--select", self.select.is_some()),
-                ("--micro-batch", self.run.micro_batch.is_some()),
-                ("--shards", self.shards.is_some()),
-                ("--class-weight", self.run.class_weight.is_some()),
-                ("--label-smoothing", self.run.label_smoothing != 0.0),
-                ("--focal", self.run.focal != 0.0),
-                ("--eval-every", self.run.eval_every.is_some()),
-                ("--patience", self.run.patience.is_some()),
-            ];
-            return match contradicts.into_iter().find(|(_, is_given)| *is_given) {
-                Some((flag, _)) => {
-                    bail!("{flag} contradicts --method probe, which fits the head itself: leave one out")
-                }
+            return match self.contradicts_probe() {
+                Some(flag) => bail!("{flag} contradicts --method probe, which fits the head itself: leave one out"),
                 None => Ok(ProbeUse::Result),
             };
         }
@@ -83,6 +69,39 @@ impl FinetuneArgs {
             bail!("--no-probe contradicts --init-head probe: leave one out");
         }
         Ok(if self.no_probe { ProbeUse::Off } else { ProbeUse::Baseline })
+    }
+
+    /// The first flag that says how steps are made, or what else a probe does not have. One with the value of its
+    /// default contradicts nothing.
+    fn contradicts_probe(&self) -> Option<&'static str> {
+        let (run, defaults) = (&self.run, TrainOptions::default());
+        let flags = [
+            ("--no-probe", self.no_probe),
+            ("--init-head", self.init_head.is_some()),
+            ("--select", self.select.is_some()),
+            ("--lr", self.lr.is_some()),
+            ("--layer-decay", run.layer_decay != defaults.rates.layer_decay),
+            ("--epochs", run.epochs != defaults.epochs),
+            ("--batch-size", run.batch_size.is_some()),
+            ("--batch-tokens", run.batch_tokens.is_some()),
+            ("--micro-batch", run.micro_batch.is_some()),
+            ("--shards", self.shards.is_some()),
+            ("--group-by-length", run.group_by_length),
+            ("--no-shuffle", run.no_shuffle),
+            ("--schedule", run.schedule != defaults.schedule),
+            ("--warmup", run.warmup != defaults.warmup),
+            ("--weight-decay", run.weight_decay != defaults.weight_decay),
+            ("--clip", run.clip.0 != defaults.max_grad_norm),
+            ("--dropout", run.dropout.is_some()),
+            ("--frozen-dropout", run.frozen_dropout),
+            ("--class-weight", run.class_weight.is_some()),
+            ("--label-smoothing", run.label_smoothing != 0.0),
+            ("--focal", run.focal != 0.0),
+            ("--eval-every", run.eval_every.is_some()),
+            ("--patience", run.patience.is_some()),
+            ("--tensorboard", run.tensorboard),
+        ];
+        flags.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
     }
 
     /// What trains beside the head, by --method, --mask, --bias and --layers.

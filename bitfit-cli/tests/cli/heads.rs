@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::fixture::{Fixture, HIDDEN};
+use crate::fixture::{Fixture, HIDDEN, POSITIONS};
 
 /// Makes the fixture's model a sentence encoder.
 fn make_sentence_encoder(fixture: &Fixture) {
@@ -87,6 +87,13 @@ fn a_probe_is_the_result_or_a_beginning_or_left_out() {
     assert_eq!(eval["metrics"], result["metrics"]);
     assert_eq!(fixture.tensors("out/task.safetensors").len(), 2, "the head alone");
 
+    let run = fixture.run("finetune --model model --train train.tsv --method probe --seed 3 --out out --overwrite");
+    let plan = format!(
+        "training  the head is fitted to its optimum in one pass over texts of at most {POSITIONS} tokens; seed 3\ndevice "
+    );
+    assert!(run.code == Some(0) && run.stderr.contains(&plan), "{}", run.stderr);
+    assert!(!run.stderr.contains("learning rate") && !run.stderr.contains(" steps"), "{}", run.stderr);
+
     // At this rate nothing moves. Over cls and mean a run begins with the probe, over a pooler it is told to.
     let still = |flags: &str| fixture.finetune(&format!("--eval dev.tsv --epochs 1 --lr 1e-9 {flags}"));
     for flags in ["--init-head probe", "--pooling mean", "--pooling cls"] {
@@ -105,6 +112,16 @@ fn a_probe_is_the_result_or_a_beginning_or_left_out() {
         ("--method probe --bias query", "--bias"),
         ("--method probe --micro-batch 4", "--micro-batch"),
         ("--method probe --init-head random", "--init-head"),
+        ("--method probe --lr 7", "--lr"),
+        ("--method probe --layer-decay 0.5", "--layer-decay"),
+        ("--method probe --epochs 4", "--epochs"),
+        ("--method probe --batch-size 3", "--batch-size"),
+        ("--method probe --schedule linear", "--schedule"),
+        ("--method probe --warmup 0.1", "--warmup"),
+        ("--method probe --weight-decay 0.3", "--weight-decay"),
+        ("--method probe --clip none", "--clip"),
+        ("--method probe --dropout 0", "--dropout"),
+        ("--method probe --tensorboard", "--tensorboard"),
         ("--no-probe --init-head probe", "--no-probe"),
     ] {
         let run = fixture.run(&format!("finetune --model model --train train.tsv --out never {flags}"));
