@@ -1,10 +1,10 @@
 //! What a person should see before a run starts: labels that look like slips, texts that are cut, a first row that may
 //! be a header. Nothing of it is an error, and a clean data set has none of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
-use crate::data::{Dataset, Example, Kind};
+use crate::data::{Dataset, Example, Kind, Labels};
 use crate::heads::sentence_encoder::SentenceConfig;
 use crate::heads::{NO_ANSWER, Targets};
 use crate::tokenize::Encoding;
@@ -58,6 +58,15 @@ pub enum PlanNote {
         /// The number of questions that have an answer.
         of: usize,
     },
+    /// Texts of the evaluation set that are trained on too, so that their scores say little.
+    EvaluatedOnTrained {
+        /// The number of them.
+        texts: usize,
+        /// The number of texts in the evaluation set.
+        of: usize,
+    },
+    /// Classes or labels that no row has which is trained on, by their names.
+    WithoutRows(Vec<String>),
     /// Texts that are longer than the maximum length.
     Cut {
         /// The number of them among the rows that are trained on.
@@ -123,6 +132,27 @@ pub(super) fn lost_answers(train: &Examples) -> Option<PlanNote> {
     let of = (0..answers.len()).filter(has_answer).count();
     let questions = (0..answers.len()).filter(has_answer).filter(|&text| !is_found[text]).count();
     (questions > 0).then_some(PlanNote::LostAnswers { questions, of })
+}
+
+/// The note on texts of the evaluation set that are among those which are trained on, by their numbers.
+pub(super) fn evaluated_on_trained(
+    training_set: &Dataset,
+    trained_on: impl IntoIterator<Item = usize>,
+    eval_set: &Dataset,
+) -> Option<PlanNote> {
+    fn text(example: &Example) -> (&str, Option<&str>) {
+        (&example.text, example.pair.as_deref())
+    }
+    let trained: HashSet<_> = trained_on.into_iter().map(|number| text(&training_set.examples[number])).collect();
+    let texts = eval_set.examples.iter().filter(|example| trained.contains(&text(example))).count();
+    (texts > 0).then_some(PlanNote::EvaluatedOnTrained { texts, of: eval_set.examples.len() })
+}
+
+/// The note on classes or labels without a row, by how many rows that are trained on have each.
+pub(super) fn without_rows(labels: &Labels, rows: &[usize]) -> Option<PlanNote> {
+    let without = labels.names().iter().zip(rows).filter(|(_, rows)| **rows == 0);
+    let names: Vec<String> = without.map(|(name, _)| name.clone()).collect();
+    (!names.is_empty()).then_some(PlanNote::WithoutRows(names))
 }
 
 /// Whether the first row was assumed to be an example and is unlike all others: its text is one word where every other
@@ -231,7 +261,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::data::{Columns, Header, Labels, ReadOptions, SeveralLabels};
+    use crate::data::{Columns, Header, ReadOptions, SeveralLabels};
 
     fn read(file: &str, options: &ReadOptions) -> Dataset {
         Dataset::from_reader(file.as_bytes(), Path::new("train.csv"), options).unwrap()
@@ -312,6 +342,23 @@ mod tests {
         assert_eq!(cut(&[text(10, 0), text(3, 0)]), None);
         let expected = PlanNote::Cut { texts: 2, of: 3, left_out: 40, tokens: 60 };
         assert_eq!(cut(&[text(10, 30), text(3, 0), text(10, 10)]), Some(expected));
+    }
+
+    #[test]
+    fn texts_that_are_trained_on_and_evaluated_are_counted() {
+        let train = read("sentence1,sentence2,label\na,b,x\nb,a,y\na,b,y\nc,d,x\n", &ReadOptions::default());
+        let eval = read("sentence1,sentence2,label\na,b,x\na,b,x\na,c,x\nc,d,x\n", &ReadOptions::default());
+        let note = |texts| Some(PlanNote::EvaluatedOnTrained { texts, of: 4 });
+        assert_eq!(evaluated_on_trained(&train, 0..4, &eval), note(3));
+        assert_eq!(evaluated_on_trained(&train, 0..3, &eval), note(2));
+        assert_eq!(evaluated_on_trained(&train, [1], &eval), None);
+    }
+
+    #[test]
+    fn classes_without_rows_are_named() {
+        let labels = Labels::from_names(["a", "b", "c"].map(str::to_owned).to_vec()).unwrap();
+        assert_eq!(without_rows(&labels, &[1, 4, 2]), None);
+        assert_eq!(without_rows(&labels, &[0, 4, 0]), Some(PlanNote::WithoutRows(vec!["a".into(), "c".into()])));
     }
 
     #[test]

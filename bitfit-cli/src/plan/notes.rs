@@ -53,6 +53,16 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
             grouped(*of),
             path.display()
         ),
+        PlanNote::EvaluatedOnTrained { texts, of } => format!(
+            "{} of {} evaluation texts are also trained on, so that their scores say little of other texts",
+            grouped(*texts),
+            grouped(*of)
+        ),
+        PlanNote::WithoutRows(names) => format!(
+            "{} have no row to train on: {}",
+            if names.len() == 1 { "1 class".into() } else { format!("{} classes", grouped(names.len())) },
+            listed(names, |name| format!("{:?}", short(name)), ", ")
+        ),
         PlanNote::SeveralSequences { texts, of, sequences } => format!(
             "{} of {} texts are longer than {} tokens and are read in several sequences, so that nothing is left out: {} \
              sequences in all",
@@ -111,8 +121,8 @@ fn places(labels: &[Occurrence]) -> String {
 }
 
 /// The first labels, then how many more.
-fn listed(labels: &[Occurrence], one: fn(&Occurrence) -> String, between: &str) -> String {
-    let shown: Vec<String> = labels.iter().take(MOST_NAMED).map(one).collect();
+fn listed<T>(labels: &[T], one: impl Fn(&T) -> String, between: &str) -> String {
+    let shown: Vec<String> = labels.iter().take(MOST_NAMED).map(&one).collect();
     let more = labels.len() - shown.len();
     let more = if more > 0 { format!("{between}{} more", grouped(more)) } else { String::new() };
     format!("{}{more}", shown.join(between))
