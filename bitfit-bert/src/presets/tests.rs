@@ -92,6 +92,42 @@ fn other_layouts_go_by_the_common_names() {
 }
 
 #[test]
+fn labels_of_other_tasks_are_refused_and_every_form_of_the_tasks_own_is_taken() {
+    let check = |task: GlueTask, labels: &[&str]| {
+        let rows: String = labels.iter().map(|label| format!("A\tB\t{label}\n")).collect();
+        let columns = match task.preset().layouts[0].text {
+            [_] => "sentence\tsource",
+            _ => "sentence1\tsentence2",
+        };
+        let set = read(task, true, &format!("{columns}\tlabel\n{rows}"));
+        task.check_labels(&set).map_err(|error| error.to_string())
+    };
+    for &task in GlueTask::ALL {
+        for form in task.preset().labels {
+            assert_eq!(check(task, form), Ok(()), "{task}");
+            assert_eq!(check(task, &form[1..]), Ok(()), "{task}: a part of them");
+        }
+    }
+    assert_eq!(check(GlueTask::Mnli, &["neutral", "-", "entailment"]), Ok(()), "a row that is skipped");
+    assert_eq!(check(GlueTask::Sst2, &["1.0", "0.0"]), Ok(()));
+    assert_eq!(check(GlueTask::Stsb, &["0.5", "4"]), Ok(()), "scores");
+    for (task, labels) in [
+        (GlueTask::Sst2, &["1", "2"][..]),
+        (GlueTask::Sst2, &["1", "positive"]),
+        (GlueTask::Sst2, &["weather", "alarm"]),
+        (GlueTask::Rte, &["entailment", "neutral"]),
+        (GlueTask::Mnli, &["neutral", "not_entailment"]),
+    ] {
+        assert!(check(task, labels).is_err(), "{task}: {labels:?}");
+    }
+    assert_eq!(
+        check(GlueTask::Rte, &["entailment", "neutral"]).unwrap_err(),
+        "x.tsv, line 3, column label: \"neutral\" is not a label of rte, expected entailment, not_entailment or 0, 1; \
+         leave the task out for other data"
+    );
+}
+
+#[test]
 fn names_are_read_as_people_write_them() {
     for &task in GlueTask::ALL {
         assert_eq!(task.to_string().parse::<GlueTask>().unwrap(), task);

@@ -66,6 +66,7 @@ impl TaskData {
             read.require_labels = false;
         }
         let mut training_set = Dataset::read(&options.train, &read)?;
+        options.read.task.map_or(Ok(()), |task| task.check_labels(&training_set))?;
         let pairs = options.kind != Kind::MaskedLm && training_set.is_paired();
         check_pairs(&training_set.path, &training_set.examples, pairs)?;
         let labels = labels(options.kind, &mut training_set)?;

@@ -32,7 +32,7 @@ pub struct DataArgs {
 
     /// GLUE task that sets the columns, the kind of label, the metrics and the learning rate
     ///
-    /// Other flags override what the task sets.
+    /// Other flags override what the task sets. The labels must be the task's own.
     #[arg(long, value_name = "TASK", value_parser = values::task(), help_heading = "Model and data")]
     pub task: Option<GlueTask>,
 

@@ -51,7 +51,8 @@ fn the_model_may_have_moved() {
 #[test]
 fn the_metrics_are_the_tasks_unless_another_preset_is_named() {
     let fixture = Fixture::new();
-    fixture.write("train.tsv", fixture.read("train.tsv").replace("text\tlabel", "sentence\tlabel"));
+    let named = fixture.read("train.tsv").replace("text\tlabel", "sentence\tlabel");
+    fixture.write("train.tsv", named.replace("praise", "positive").replace("blame", "negative"));
     fixture.finetune("--task sst2 --epochs 1");
     let metrics = |flags: &str| {
         let run = fixture.run(&format!("eval -q --task-file out/task.safetensors --data train.tsv {flags}"));
@@ -66,9 +67,9 @@ fn the_metrics_are_the_tasks_unless_another_preset_is_named() {
 #[test]
 fn rows_that_a_preset_skips_are_reported() {
     let fixture = Fixture::new();
-    fixture.write("train.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tyes\nbad\tday\tno\n");
+    fixture.write("train.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tneutral\nbad\tday\tentailment\n");
     fixture.finetune("--task mnli --epochs 1");
-    fixture.write("dev.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tyes\nbad\tday\t-\nsad\tday\tno\n");
+    fixture.write("dev.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tneutral\nbad\tday\t-\nsad\tday\tneutral\n");
     let run = fixture.run("eval --task-file out/task.safetensors --data dev.tsv");
     assert_eq!(run.json()["rows"], 2);
     assert!(

@@ -280,6 +280,16 @@ const FINETUNE: &[Refusal] = &[
         names: &["--task squad", "mnli"],
     },
     Refusal {
+        what: "labels of another task than that of GLUE",
+        corrupt: |fixture| {
+            fixture.write("train.tsv", "sentence\tlabel\ngood\tpositive\nbad\tnegative\nrain\tweather\n");
+        },
+        flags: &["--task", "sst2"],
+        names: &[
+            "error: train.tsv, line 4, column label: \"weather\" is not a label of sst2, expected 0, 1 or negative",
+        ],
+    },
+    Refusal {
         what: "an unknown method",
         corrupt: NOTHING,
         flags: &["--method", "lora"],

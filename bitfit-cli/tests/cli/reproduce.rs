@@ -421,6 +421,14 @@ fn command_lines_that_cannot_be_are_refused() {
     fs::create_dir_all(fixture.path("taken/glue.csv")).unwrap();
     let run = reproduce(&fixture, "glue", "--tasks rte --out taken");
     assert!(run.stderr.contains("--out taken: glue.csv in it is a directory"), "{}", run.stderr);
+    let dev = fixture.read("glue/MNLI/dev_mismatched.tsv");
+    fixture.write("glue/MNLI/dev_mismatched.tsv", dev.replacen("\tneutral", "\tpraise", 1));
+    let run = reproduce(&fixture, "glue", "-q --out out");
+    let reason = "\"praise\" is not a label of mnli, expected contradiction, entailment, neutral or 0, 1, 2; leave the \
+                  task out for other data";
+    assert!(run.stderr.starts_with("error: glue/MNLI/dev_mismatched.tsv, line "), "{}", run.stderr);
+    assert!(run.stderr.contains(reason) && run.stderr.lines().count() == 1, "{}", run.stderr);
+    assert!(fixture.names("out").is_empty());
 }
 
 #[cfg(unix)]
