@@ -23,7 +23,10 @@ fn weights_smoothing_and_the_focal_loss_are_planned_recorded_and_change_the_task
     let (smoothed, said, metadata) = task("--label-smoothing 0.1 --class-weight balanced");
     assert!(said.contains("label smoothing 0.1"), "{said}");
     assert!(metadata["hyperparameters"].contains("\"label_smoothing\":0.1"));
-    assert!(smoothed != task("--focal 2").0);
+    let (focal, _, metadata) = task("--focal 2");
+    assert!(smoothed != focal && !metadata["hyperparameters"].contains("class_weights"), "all count alike");
+    let (_, _, metadata) = task("--label-smoothing 0.1");
+    assert!(!metadata["hyperparameters"].contains("class_weights"), "all count alike");
 }
 
 #[test]
