@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! files --load--> tokenizer --encode, words, windows, masked--> Encoding
-//! config, vocab   class, added, recipe  guard
+//! config, vocab   class, added, recipe
 //!                 check, frame, cuts
 //! ```
 //!
@@ -33,7 +33,6 @@ mod cuts;
 mod encode;
 mod fingerprint;
 mod frame;
-pub(crate) mod guard;
 mod load;
 mod masked;
 mod recipe;
@@ -51,8 +50,7 @@ use tokenizers::{NormalizedString, Normalizer};
 
 use crate::arch::Module;
 use crate::config::ModelConfig;
-use crate::{Error, Result};
-use guard::guarded;
+use crate::{Error, Result, guard};
 pub use masked::MaskVocabulary;
 pub use windows::Window;
 
@@ -315,6 +313,12 @@ impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokenizer").field("path", &self.loaded.path).finish_non_exhaustive()
     }
+}
+
+/// The result of a call into the tokenizers crate, or what it panicked with. A panic leaves its tokenizers as they
+/// were, because encoding changes only their caches.
+fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    guard::guarded(call).map_err(|message| format!("the tokenizers library panicked: {message}"))
 }
 
 /// An error on one line, even if the tokenizers crate's message has several.

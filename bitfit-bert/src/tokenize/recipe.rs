@@ -13,7 +13,7 @@ use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 use super::added::Tokens;
 use super::class::Class;
 use super::config::{Config, short};
-use super::guard::guarded;
+use super::guarded;
 use crate::Result;
 
 /// What a class takes from the files.

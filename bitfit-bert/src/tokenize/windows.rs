@@ -11,9 +11,8 @@ use rayon::prelude::*;
 use tokenizers::Token;
 
 use super::encode::{MAX_BYTES, check_normalized};
-use super::guard::guarded;
 use super::load::Loaded;
-use super::{Encoding, Tokenizer};
+use super::{Encoding, Tokenizer, guarded};
 use crate::Result;
 use crate::data::Example;
 use crate::heads::Encoded;

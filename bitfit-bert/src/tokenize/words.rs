@@ -13,9 +13,8 @@ use rayon::prelude::*;
 use tokenizers::{PreTokenizerWrapper, Token};
 
 use super::encode::{MAX_BYTES, check_normalized};
-use super::guard::guarded;
 use super::load::Loaded;
-use super::{Encoding, ReadToken, Tokenizer};
+use super::{Encoding, ReadToken, Tokenizer, guarded};
 use crate::Result;
 use crate::data::Example;
 use crate::heads::Encoded;
