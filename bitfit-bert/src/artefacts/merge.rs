@@ -1,22 +1,22 @@
 //! A task file and its base as one model directory, which other programs load without this one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use ::safetensors::tensor::{Dtype, TensorView};
 use bitfit_core::{Backend, HostTensor};
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use super::card::{CARD_FILE, ModelCard};
 use super::header;
 use super::layout::{DENSE_TENSORS, Layout, configuration, sentence_files};
 use crate::arch::{MaskedLmTensor, Module, Part};
-use crate::checkpoint::safetensors::SINGLE;
+use crate::checkpoint::safetensors::{self, SINGLE};
 use crate::checkpoint::weight_files::{BESIDE_WEIGHTS, FOR_TRANSFORMERS};
 use crate::config::{FILE_NAME as CONFIG, read_json};
 use crate::data::Kind;
-use crate::files::{NewDirectory, sync};
+use crate::files::NewDirectory;
 use crate::heads::pooling::MODULES;
 use crate::model::{Base, head_names};
 use crate::{Error, Predictor, Result, TaskFile};
@@ -133,23 +133,14 @@ fn write_json(dir: &NewDirectory, name: &str, json: &Value) -> Result<()> {
 
 /// Writes tensors in F32.
 fn write_tensors(tensors: &BTreeMap<String, HostTensor>, path: &Path) -> Result<()> {
-    let refuse = |error: safetensors::SafeTensorError| Error::Weights {
-        path: path.into(),
-        reason: format!("it cannot be written: {error}"),
-    };
     let mut views = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytemuck::cast_slice(tensor.data()));
-        views.push((name.as_str(), view.map_err(refuse)?));
+        let view = view.map_err(|error| Error::Weights {
+            path: path.into(),
+            reason: format!("the tensor {name} cannot be written: {error}"),
+        });
+        views.push((name.as_str(), view?));
     }
-    // transformers asks for this key.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(Error::io(parent))?;
-    }
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(refuse)?;
-    // It is made for its owner alone; a file beside it is as any new file.
-    let plain = fs::metadata(path.with_file_name(CONFIG)).map_err(Error::io(path))?.permissions();
-    fs::set_permissions(path, plain).map_err(Error::io(path))?;
-    sync(path)
+    safetensors::write(views, path)
 }
