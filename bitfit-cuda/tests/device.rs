@@ -3,12 +3,14 @@
 use bitfit_core::ops::{
     activation::{Activation, Activations, reference},
     adamw::{AdamW, AdamWStep, Update},
+    dropout::DropoutMask,
     linear::{Linear, WeightGradient},
     matmul::Matmul,
 };
 use bitfit_core::{
-    DType, Device, Mask, Precision, Random,
+    BatchOffset, DType, Device, Mask, Precision, Random, Seed,
     backend::{Slice, SliceMut},
+    rng::{Dropout, RowsOf},
 };
 use bitfit_cuda::{Buffer, Cuda, Error};
 
@@ -179,6 +181,85 @@ fn kernels_in_graphs_are_executed_once_and_in_order() {
             assert_eq!(counted.join().unwrap(), [300.0 + thread as f32; 5]);
         }
     });
+}
+
+#[test]
+fn a_graph_that_cannot_be_made_is_done_without() {
+    const VARIABLE: &str = "BITFIT_EMULATOR_GRAPHS";
+    let Some(device) = common::device(Precision::F32) else { return };
+    if !common::is_emulated(&device) {
+        // A real driver cannot be told to refuse one.
+        return;
+    }
+    if std::env::var_os(VARIABLE).is_some() {
+        for _ in 0..4 {
+            assert_eq!(counted(&device, 100, &[]), [100.0; 5]);
+        }
+        return assert_eq!(device.graphs_launched(), 0);
+    }
+    // The emulator reads its environment once, so this test runs again, in a process of its own.
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "a_graph_that_cannot_be_made_is_done_without"]).env(VARIABLE, "refuses");
+    let output = again.output().unwrap();
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+}
+
+#[test]
+fn graphs_in_use_outlast_others() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    let chunks = 1500;
+    let ones = upload(&device, &vec![1.0; chunks]);
+    let mut sum = upload(&device, &[0.0]);
+    // A chunk of three kernels of its own for each word; whether it was launched as a graph.
+    let mut launch = |word: usize| {
+        let before = device.graphs_launched();
+        for _ in 0..3 {
+            device.accumulate(Slice::new(&ones, word, 1), SliceMut::new(&mut sum, 0, 1)).unwrap();
+        }
+        read(&device, &sum, 1); // submits them
+        device.graphs_launched() > before
+    };
+    for _ in 0..3 {
+        launch(0);
+    }
+    let mut launches = 3;
+    for word in 1..chunks {
+        assert!(!launch(word) && launch(word) && launch(0), "word {word}");
+        launches += 3;
+    }
+    // The last ones are still there, the first ones were forgotten.
+    assert!((chunks - 500..chunks).all(&mut launch));
+    assert!(!launch(1));
+    launches += 501;
+    assert_eq!(read(&device, &sum, 1), [3.0 * launches as f32]);
+}
+
+#[test]
+fn a_graph_draws_the_mask_of_the_pass_in_which_it_is_launched() {
+    let Some(device) = common::device(Precision::F32) else { return };
+    let (cols, len) = (24, 240);
+    let x = upload(&device, &vec![1.0; len]);
+    let mut y = upload(&device, &vec![0.0; len]);
+    let start = BatchOffset::default();
+    let passes = [(0, start), (1, start), (1, start.after(10, 1, 1)), (7, start.after(3, 1, 1))];
+    for pass in [0, 1, 0, 2, 0, 2, 3, 1, 3] {
+        let (step, offset) = passes[pass];
+        // Several chunks, each with masks and with sums of them.
+        let dropouts = (0..40).map(|site| {
+            let dropout = Dropout::new(Seed { run: 5, step }, site, 0.25).unwrap();
+            dropout.in_batch(offset, RowsOf::Tokens, cols)
+        });
+        let mut expected = vec![0.0; len];
+        device.fill(0.0, SliceMut::new(&mut y, 0, len)).unwrap();
+        for dropout in dropouts {
+            device.dropout(dropout, Slice::new(&x, 0, len), SliceMut::new(&mut y, 0, len), true).unwrap();
+            for (element, expected) in (0..).zip(&mut expected) {
+                *expected += dropout.factor(element);
+            }
+        }
+        assert_eq!(read(&device, &y, len), expected, "pass {pass}");
+    }
+    assert!(device.graphs_launched() > 0);
 }
 
 #[test]

@@ -34,56 +34,19 @@ pub use crate::ops::{
     weighted_cross_entropy::WeightedCrossEntropy,
 };
 
-/// The sum of the op traits: everything that a network on the tape uses. It is implemented for every type that
-/// implements them.
-pub trait Backend:
-    Activations
-    + AdamWStep
-    + AddNorm
-    + Arithmetic
-    + Attention
-    + BinaryCrossEntropy
-    + CrossEntropy
-    + DropoutMask
-    + Embedding
-    + FeedForward
-    + GatherRows
-    + Linear
-    + Matmul
-    + MeanSquaredError
-    + Normalize
-    + PairFeatures
-    + SequenceCrossEntropy
-    + SequenceMean
-    + SgdStep
-    + Softmax
-    + Sum
-    + WeightedCrossEntropy
-{
+/// Declares [`Backend`] as the sum of the op traits listed, so that an op stands in one list.
+macro_rules! backend {
+    ($($op:ident),+ $(,)?) => {
+        /// The sum of the op traits: everything that a network on the tape uses. It is implemented for every type that
+        /// implements them.
+        pub trait Backend: $($op +)+ {}
+
+        impl<D: $($op +)+> Backend for D {}
+    };
 }
 
-impl<D> Backend for D where
-    D: Activations
-        + AdamWStep
-        + AddNorm
-        + Arithmetic
-        + Attention
-        + BinaryCrossEntropy
-        + CrossEntropy
-        + DropoutMask
-        + Embedding
-        + FeedForward
-        + GatherRows
-        + Linear
-        + Matmul
-        + MeanSquaredError
-        + Normalize
-        + PairFeatures
-        + SequenceCrossEntropy
-        + SequenceMean
-        + SgdStep
-        + Softmax
-        + Sum
-        + WeightedCrossEntropy
-{
+backend! {
+    Activations, AdamWStep, AddNorm, Arithmetic, Attention, BinaryCrossEntropy, CrossEntropy, DropoutMask, Embedding,
+    FeedForward, GatherRows, Linear, Matmul, MeanSquaredError, Normalize, PairFeatures, SequenceCrossEntropy,
+    SequenceMean, SgdStep, Softmax, Sum, WeightedCrossEntropy,
 }

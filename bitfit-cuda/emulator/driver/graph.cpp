@@ -43,6 +43,7 @@ EXPORT CUresult cuGraphDestroy(CUgraph graph) {
 EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec* executable, CUgraph graph, unsigned long long flags) {
     ENTER("cuGraphInstantiate");
     if (!graph || flags != 0) return CUDA_ERROR_INVALID_VALUE;
+    if (options().no_graphs) return CUDA_ERROR_OUT_OF_MEMORY;
     trace("  of %zu nodes", graph->nodes.size());
     *executable = new Executable{graph->nodes};
     return CUDA_SUCCESS;

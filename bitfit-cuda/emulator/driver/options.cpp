@@ -59,6 +59,10 @@ static Options read() {
     else if (wanted == "refuses-late") options.refusal = Refusal::Product;
     else if (wanted == "refuses-borrowed") options.refusal = Refusal::Borrowed;
     else if (!wanted.empty()) refuse("BITFIT_EMULATOR_CUBLASLT", wanted, "refuses, refuses-late or refuses-borrowed");
+
+    const char* graphs = getenv("BITFIT_EMULATOR_GRAPHS");
+    options.no_graphs = graphs && *graphs;
+    if (options.no_graphs && graphs != std::string("refuses")) refuse("BITFIT_EMULATOR_GRAPHS", graphs, "refuses");
     return options;
 }
 

@@ -17,6 +17,7 @@ struct Options {
     bool lazy;              // BITFIT_EMULATOR_CHECK has `lazy`
     bool trace;             // BITFIT_EMULATOR_TRACE
     Refusal refusal;        // BITFIT_EMULATOR_CUBLASLT
+    bool no_graphs;         // BITFIT_EMULATOR_GRAPHS is `refuses`
 };
 
 const Options& options();

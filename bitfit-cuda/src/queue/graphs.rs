@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// A chunk of fewer commands is not captured.
 const LEAST: usize = 3;
 
-/// The maximum number of graphs, and of chunks that were seen once. Then all are forgotten.
+/// The maximum number of graphs; and of chunks that were seen once, which are then all forgotten.
 const GRAPHS: usize = 1024;
 
 /// The graphs of chunks that came twice, and the hashes of those that came once.
@@ -35,6 +35,8 @@ pub(super) struct Graphs {
 struct Made {
     words: Vec<u64>,
     graph: Executable,
+    /// The number of its last launch, of those of all graphs.
+    last: u64,
 }
 
 impl Graphs {
@@ -49,24 +51,45 @@ impl Graphs {
             return chunk.launch(stream);
         }
         let hash = chunk.hash();
-        if let Some(made) = self.made.get(&hash).filter(|made| made.words == chunk.words) {
-            self.launched += 1;
-            return made.graph.launch(stream);
+        if self.made.get(&hash).is_some_and(|made| made.words == chunk.words) {
+            return self.launch(hash, stream);
         }
         if self.seen.remove(&hash) {
-            let graph = Executable::capture(stream, || chunk.launch(stream))?;
-            if self.made.len() >= GRAPHS {
+            let Ok(graph) = Executable::capture(stream, || chunk.launch(stream)) else {
+                // Nothing was executed. A graph takes memory of the device, and other drivers may not capture a
+                // product. What is wrong with the chunk itself fails again here.
+                self.disabled = true;
                 self.clear();
-            }
-            let made = self.made.entry(hash).insert_entry(Made { words: chunk.words.clone(), graph });
-            self.launched += 1;
-            return made.get().graph.launch(stream);
+                return chunk.launch(stream);
+            };
+            self.make_room();
+            self.made.insert(hash, Made { words: chunk.words.clone(), graph, last: 0 });
+            return self.launch(hash, stream);
         }
         if self.seen.len() >= GRAPHS {
             self.seen.clear();
         }
         self.seen.insert(hash);
         chunk.launch(stream)
+    }
+
+    /// Launches the graph of a chunk.
+    fn launch(&mut self, hash: u64, stream: &Arc<CudaStream>) -> Result<()> {
+        let Some(made) = self.made.get_mut(&hash) else { unreachable!("the caller has it from here") };
+        self.launched += 1;
+        made.last = self.launched;
+        made.graph.launch(stream)
+    }
+
+    /// Destroys the eighth of the graphs that was not launched for longest, if there are as many as there may be. One
+    /// at a time would look through all of them for each new one.
+    fn make_room(&mut self) {
+        if self.made.len() < GRAPHS {
+            return;
+        }
+        let mut last: Vec<u64> = self.made.values().map(|made| made.last).collect();
+        let (_, &mut oldest, _) = last.select_nth_unstable(GRAPHS / 8);
+        self.made.retain(|_, made| made.last >= oldest);
     }
 }
 
