@@ -19,7 +19,7 @@ use crate::args::{CompareArgs, Part, name_of};
 use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
-use crate::output::OutputDirectory;
+use crate::output;
 use crate::plan::{self, list};
 use crate::progress::Progress;
 use crate::report;
@@ -40,7 +40,7 @@ impl Job for Comparing<'_> {
         let part = args.sweep.part(|name| std::env::var(name).ok())?;
         last_resort::check_stdout()?;
         args.data.check_files(None, &args.directories())?;
-        let out = OutputDirectory::check(&args.directories())?;
+        output::check_directories(&args.directories())?;
         let quiet = args.run.machine.quiet;
         let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;
         let comparison = Comparison::prepare(&base, options, &choices, &args.seeds.0)?;
@@ -52,12 +52,11 @@ impl Job for Comparing<'_> {
                 report::say(format_args!("{done} of {of} runs are on disk, and are not made again"));
             }
         }
-        let interrupt = Interrupt::install(quiet, out.clone())?;
+        let interrupt = Interrupt::install(quiet)?;
         let mut progress = Progress::new(comparison.plan(), args.run.log_every, quiet, interrupt)?;
         let memory = PeakMemory { reset: memory::reset_peak, read: memory::peak };
         let finished = comparison.run(&part.options, &mut progress, memory);
         progress.finish();
-        out.remove_if_new_and_empty();
         conclude(args, &part, &finished?, done)
     }
 }

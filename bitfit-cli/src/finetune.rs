@@ -23,7 +23,7 @@ use crate::folds;
 use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
-use crate::output::OutputDirectory;
+use crate::output;
 use crate::page::{self, Page, analyse};
 use crate::plan::{self, grouped};
 use crate::progress::Progress;
@@ -57,14 +57,14 @@ impl Job for Training<'_> {
             [Some(&args.data.train), args.data.eval.as_ref()].into_iter().flatten().map(|path| &**path).collect();
         let directories = if ranks.is_first() { args.directories() } else { Vec::new() };
         page::check(args.report.as_ref().filter(|_| ranks.is_first()), &inputs, &directories)?;
-        let out = OutputDirectory::check(&directories)?;
+        output::check_directories(&directories)?;
         let quiet = args.run.machine.quiet || !ranks.is_first();
         let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;
         if let Some(Seeds(seeds)) = &args.seeds {
-            return seeds::run(args, SeedRuns::prepare(&base, options, seeds)?, out);
+            return seeds::run(args, SeedRuns::prepare(&base, options, seeds)?);
         }
         if let Some(folds) = args.folds {
-            return folds::run(args, &base, FoldRuns::prepare(&base, options, folds)?, out);
+            return folds::run(args, &base, FoldRuns::prepare(&base, options, folds)?);
         }
         let finetune = Finetune::prepare(&base, options)?.with_ranks(Arc::clone(ranks.group()));
         let finetune = finetune.with_exchange(ranks.exchange());
@@ -75,12 +75,11 @@ impl Job for Training<'_> {
         if ranks.are_several() && !quiet {
             plan::say_line("ranks", &ranks.to_string());
         }
-        let interrupt = Interrupt::install(quiet, out.clone())?;
+        let interrupt = Interrupt::install(quiet)?;
         let mut progress = Progress::new(&plan, args.run.log_every, quiet, interrupt)?;
         ranks.meet();
         let finished = finetune.run(&mut progress);
         progress.finish();
-        out.remove_if_new_and_empty();
         let finished = finished?;
         if !ranks.is_first() {
             return Ok(match finished.report.stop {

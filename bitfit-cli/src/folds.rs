@@ -22,7 +22,7 @@ use crate::args::{FinetuneArgs, name_of};
 use crate::finetune::say_plan;
 use crate::interrupt::Interrupt;
 use crate::memory;
-use crate::output::{OUT_OF_FOLD, OutputDirectory, SUSPECTS};
+use crate::output::{OUT_OF_FOLD, SUSPECTS};
 use crate::plan::grouped;
 use crate::predict::Answer;
 use crate::progress::Progress;
@@ -52,20 +52,14 @@ struct Suspect {
 }
 
 /// Makes the runs and reports them.
-pub fn run<D: Backend>(
-    args: &FinetuneArgs,
-    base: &Base<D>,
-    runs: FoldRuns<D>,
-    out: OutputDirectory,
-) -> Result<ExitCode> {
+pub fn run<D: Backend>(args: &FinetuneArgs, base: &Base<D>, runs: FoldRuns<D>) -> Result<ExitCode> {
     let plan = runs.plan().clone();
     say_plan(args, &plan);
     let quiet = args.run.machine.quiet;
-    let interrupt = Interrupt::install(quiet, out.clone())?;
+    let interrupt = Interrupt::install(quiet)?;
     let mut progress = Progress::new(&plan, args.run.log_every, quiet, interrupt)?;
     let finished = runs.run(&mut progress);
     progress.finish();
-    out.remove_if_new_and_empty();
     let finished = finished?;
     let (means, stop) = (finished.means(), finished.stop());
     if stop != StopReason::Stopped {

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use bitfit_bert::files::AtomicFile;
+use bitfit_bert::files::abandon_all;
 
-use crate::output::OutputDirectory;
 use crate::{STOPPED, report};
 
 /// Whether a signal asked the run to end.
@@ -20,14 +19,13 @@ use crate::{STOPPED, report};
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Catches the first signal from now on. A signal before this call ends the program at once. A second one also
-    /// removes the directories of `out`, where nothing has been put into them yet.
-    pub fn install(quiet: bool, out: OutputDirectory) -> Result<Self> {
+    /// Catches the first signal from now on. A signal before this call ends the program at once.
+    pub fn install(quiet: bool) -> Result<Self> {
         let interrupt = Self::default();
         let is_set = Arc::clone(&interrupt.0);
         on_signal(move || {
             if is_set.swap(true, Ordering::Relaxed) {
-                quit(|| out.remove_if_new_and_empty());
+                quit();
             }
             if !quiet {
                 report::say(format_args!("stopping after this step, then saving; another signal quits immediately"));
@@ -42,10 +40,10 @@ impl Interrupt {
     }
 }
 
-/// Makes the first signal from now on end the process immediately, even while it waits for input, after deleting
-/// unfinished files.
+/// Makes the first signal from now on end the process immediately, even while it waits for input, after removing what
+/// is not finished.
 pub fn quit_on_signal() -> Result<()> {
-    on_signal(|| quit(|| ()))
+    on_signal(|| quit())
 }
 
 /// Makes a file that would exceed the limit on sizes (`ulimit -f`) an error of the write, like a full disk, rather than
@@ -59,9 +57,8 @@ pub fn survive_file_limit() {
     }
 }
 
-fn quit(clean_up: impl FnOnce()) -> ! {
-    AtomicFile::abandon_all();
-    clean_up();
+fn quit() -> ! {
+    abandon_all();
     process::exit(STOPPED.into())
 }
 

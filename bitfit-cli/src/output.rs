@@ -12,7 +12,7 @@ use bitfit_bert::artefacts::{CARD_FILE, ModelCard};
 use bitfit_bert::files::AtomicFile;
 use bitfit_bert::run::{
     COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, EARLIER_STATE_FILE, METRICS_LOG,
-    RUN_RECORD, STATE_FILE, SWEEP_DIR, TASK_FILE,
+    RUN_RECORD, STATE_FILE, TASK_FILE,
 };
 
 use crate::last_resort;
@@ -37,54 +37,19 @@ pub const FILES: [&str; 11] = [
     SUSPECTS,
 ];
 
-/// The directory of `--out` and those in it, each of which exists or can be created, and takes files.
-#[derive(Clone, Debug)]
-pub struct OutputDirectory {
-    /// For each, the innermost first, the directories that do not exist yet, the innermost first.
-    missing: Vec<Vec<PathBuf>>,
-    /// The directory that is there while processes of a sweep are at work.
-    sweep: Option<PathBuf>,
+/// Refuses a directory that cannot be written or created, and one in which a name that the run writes is taken by
+/// something other than a file. Nothing is created yet. The first is that of `--out`, and the others are in it: of
+/// those a symbolic link is refused, because it leads out of it.
+pub fn check_directories(directories: &[PathBuf]) -> Result<()> {
+    if let Some(inner) = directories.iter().skip(1).find(|inner| inner.is_symlink()) {
+        bail!("--out {}: it is a symbolic link; remove it or choose another directory", inner.display());
+    }
+    directories.iter().try_for_each(|directory| check_directory(directory))
 }
 
-impl OutputDirectory {
-    /// Refuses a directory that cannot be written or created, and one in which a name that the run writes is taken by
-    /// something other than a file. Nothing is created yet. The first is that of `--out`, and the others are in it: of
-    /// those a symbolic link is refused, because it leads out of it.
-    pub fn check(directories: &[PathBuf]) -> Result<Self> {
-        Self::check_for(directories, &[])
-    }
-
-    /// As [`OutputDirectory::check`], where files of further names are written into the first directory.
-    pub fn check_for(directories: &[PathBuf], further: &[String]) -> Result<Self> {
-        if let Some(inner) = directories.iter().skip(1).find(|inner| inner.is_symlink()) {
-            bail!("--out {}: it is a symbolic link; remove it or choose another directory", inner.display());
-        }
-        let missing = directories.iter().rev().map(|directory| missing(directory));
-        let missing = missing.collect::<Result<_>>()?;
-        let sweep = directories.first().map(|out| out.join(SWEEP_DIR));
-        if let Some(out) = directories.first() {
-            further.iter().try_for_each(|name| check_file(out, name))?;
-        }
-        Ok(Self { missing, sweep })
-    }
-
-    /// Removes the directories that the run created, if they are empty and no other process is at work in them.
-    pub fn remove_if_new_and_empty(&self) {
-        if self.sweep.as_ref().is_some_and(|sweep| sweep.exists()) {
-            return;
-        }
-        for missing in &self.missing {
-            // A directory that is not empty is not removed, and neither is what is above it.
-            let mut named = missing.iter().filter(|path| path.file_name().is_some());
-            _ = named.try_for_each(fs::remove_dir);
-        }
-    }
-}
-
-/// Checks a directory, and returns the directories that do not exist yet, the innermost first.
-fn missing(directory: &Path) -> Result<Vec<PathBuf>> {
+/// Checks one of the directories.
+fn check_directory(directory: &Path) -> Result<()> {
     let refuse = |error: io::Error| anyhow!("--out {}: {error}", directory.display());
-    let mut missing = Vec::new();
     let mut existing = directory;
     let metadata = loop {
         match fs::metadata(if existing.as_os_str().is_empty() { Path::new(".") } else { existing }) {
@@ -93,7 +58,6 @@ fn missing(directory: &Path) -> Result<Vec<PathBuf>> {
                 if existing.is_symlink() {
                     return Err(refuse(error));
                 }
-                missing.push(existing.to_owned());
                 existing = existing.parent().ok_or_else(|| refuse(error))?;
             }
             found => break found.map_err(refuse)?,
@@ -102,7 +66,7 @@ fn missing(directory: &Path) -> Result<Vec<PathBuf>> {
     if !metadata.is_dir() {
         bail!("--out {}: {} is not a directory", directory.display(), existing.display());
     }
-    if missing.is_empty() {
+    if existing == directory {
         FILES.iter().try_for_each(|name| check_file(directory, name))?;
     }
     // Permissions are not reliable on every file system and for every user, so this creates a file.
@@ -110,12 +74,11 @@ fn missing(directory: &Path) -> Result<Vec<PathBuf>> {
     let time = UNIX_EPOCH.elapsed().map_or(0, |time| time.subsec_nanos());
     let probe = existing.join(format!(".bitfit-{}-{time}", std::process::id()));
     File::create_new(&probe).map_err(refuse)?;
-    fs::remove_file(&probe).map_err(refuse)?;
-    Ok(missing)
+    fs::remove_file(&probe).map_err(refuse)
 }
 
 /// Refuses a name in a directory that is taken by something other than a file of its own.
-fn check_file(directory: &Path, name: &str) -> Result<()> {
+pub fn check_file(directory: &Path, name: &str) -> Result<()> {
     let what = match fs::symlink_metadata(directory.join(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => bail!("--out {}: {name}: {error}", directory.display()),
@@ -146,7 +109,7 @@ impl TaskTarget {
             bail!("--out {}: it is there already; remove it or choose another place", taken.display());
         }
         let parent = directory.as_deref().or_else(|| file.parent()).unwrap_or(Path::new("."));
-        OutputDirectory::check(&[parent.to_owned()])?;
+        check_directories(&[parent.to_owned()])?;
         Ok(Self { file, directory })
     }
 
@@ -252,7 +215,7 @@ mod tests {
     fn a_directory_that_can_be_created_is_accepted_and_not_created() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("a"), dir.path().join("a/b/c")] {
-            OutputDirectory::check(&[path]).unwrap();
+            check_directories(&[path]).unwrap();
         }
         assert!(names(dir.path()).is_empty());
     }
@@ -262,7 +225,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
         for below in ["file", "file/a"] {
-            let message = OutputDirectory::check(&[dir.path().join(below)]).unwrap_err().to_string();
+            let message = check_directories(&[dir.path().join(below)]).unwrap_err().to_string();
             assert!(message.starts_with("--out ") && message.contains(below), "{message}");
         }
         assert_eq!(names(dir.path()), ["file"]);
@@ -274,22 +237,8 @@ mod tests {
         let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let inner = dir.path().join("seed-0");
         std::os::unix::fs::symlink(elsewhere.path(), &inner).unwrap();
-        let message = OutputDirectory::check(&[dir.path().to_owned(), inner.clone()]).unwrap_err().to_string();
+        let message = check_directories(&[dir.path().to_owned(), inner.clone()]).unwrap_err().to_string();
         assert!(message.contains("seed-0: it is a symbolic link"), "{message}");
-        OutputDirectory::check(&[inner]).unwrap();
-    }
-
-    #[test]
-    fn only_new_and_empty_directories_are_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (inner, outer) = (dir.path().join("a/b"), dir.path().join("a"));
-        let out = OutputDirectory::check(std::slice::from_ref(&inner)).unwrap();
-        fs::create_dir_all(&inner).unwrap();
-        fs::write(outer.join("kept"), "").unwrap();
-        out.remove_if_new_and_empty();
-        assert_eq!(names(&outer), ["kept"]);
-        fs::remove_file(outer.join("kept")).unwrap();
-        OutputDirectory::check(&[outer]).unwrap().remove_if_new_and_empty();
-        assert_eq!(names(dir.path()), ["a"], "it was there before");
+        check_directories(&[inner]).unwrap();
     }
 }

@@ -17,7 +17,7 @@ use crate::args::{Part, ReproduceArgs, name_of};
 use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
-use crate::output::OutputDirectory;
+use crate::output;
 use crate::plan::{grouped, list};
 use crate::progress::Progress;
 use crate::report;
@@ -51,15 +51,15 @@ impl Job for Reproducing<'_> {
             report::print(&planned(args, &reproduction, &plan))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let out = OutputDirectory::check_for(&reproduction.directories(), &TableReport::files(args.table))?;
-        let interrupt = Interrupt::install(quiet, out.clone())?;
+        output::check_directories(&reproduction.directories())?;
+        TableReport::files(args.table).iter().try_for_each(|name| output::check_file(&args.out, name))?;
+        let interrupt = Interrupt::install(quiet)?;
         let mut progress = Progress::of_runs(args.log_every, quiet, interrupt)?;
         let (tasks, left_out) = (owned(&reproduction.tasks()), reproduction.left_out().to_vec());
         let methods = methods(&reproduction);
         let memory = PeakMemory { reset: memory::reset_peak, read: memory::peak };
         let finished = reproduction.run(&part.options, &mut progress, memory);
         progress.finish();
-        out.remove_if_new_and_empty();
         let finished = finished?;
         conclude(args, &finished, plan.runs.len())?;
         report::print(&json!({

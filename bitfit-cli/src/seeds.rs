@@ -15,21 +15,19 @@ use crate::args::{FinetuneArgs, name_of};
 use crate::finetune::say_plan;
 use crate::interrupt::Interrupt;
 use crate::memory;
-use crate::output::OutputDirectory;
 use crate::plan::grouped;
 use crate::progress::Progress;
 use crate::report::{self, BestSeedReport, SeedReport, SeedsReport, of_means};
 
 /// Makes the runs and reports them.
-pub fn run<D: Backend>(args: &FinetuneArgs, runs: SeedRuns<D>, out: OutputDirectory) -> Result<ExitCode> {
+pub fn run<D: Backend>(args: &FinetuneArgs, runs: SeedRuns<D>) -> Result<ExitCode> {
     let plan = runs.plan().clone();
     say_plan(args, &plan);
     let quiet = args.run.machine.quiet;
-    let interrupt = Interrupt::install(quiet, out.clone())?;
+    let interrupt = Interrupt::install(quiet)?;
     let mut progress = Progress::new(&plan, args.run.log_every, quiet, interrupt)?;
     let finished = runs.run(&mut progress);
     progress.finish();
-    out.remove_if_new_and_empty();
     conclude(args, &plan, &finished?)
 }
 

@@ -15,12 +15,15 @@ use super::seeds::SEED;
 use super::state_file::{EARLIER_STATE_FILE, RunState, STATE_FILE, can_resume};
 use super::sweep::Claim;
 use super::tensorboard::remove_event_files;
-use crate::files::remove;
+use crate::files::{MadeDirectories, is_linked, make_directories, remove};
 use crate::settings::Setting;
 use crate::{Error, Result};
 
 /// What a run leaves in its directory.
 const RESULTS: [&str; 6] = [TASK_FILE, METRICS_LOG, MASK_FILE, STATE_FILE, EARLIER_STATE_FILE, RUN_RECORD];
+
+/// How often a directory that another run removes is made again.
+const TRIES: usize = 10;
 
 /// Refuses a directory that has files of an earlier run, unless they may be replaced or the run goes on from them.
 /// Nothing is written.
@@ -48,9 +51,12 @@ pub fn check_output(out: &Path, earlier: EarlierRun) -> Result<()> {
 }
 
 /// A directory while a run writes into it. No other run can claim it until this value is dropped or its process ends,
-/// however it ends.
+/// however it ends. Directories that were made for the run and that it has put nothing into are removed then, while no
+/// other run can be in them.
 #[derive(Debug)]
 pub(super) struct OutputDir {
+    /// In front of the lock, which is released after it.
+    _made: MadeDirectories,
     _lock: File,
 }
 
@@ -68,19 +74,7 @@ impl OutputDir {
     /// As [`OutputDir::claim`], for a run of a sweep. Where it was taken over, a server may still hold the lock of a
     /// machine that is gone, and the lock says nothing.
     pub(super) fn claim_under(claim: Option<&Claim>, out: &Path, earlier: EarlierRun) -> Result<Self> {
-        fs::create_dir_all(out).map_err(Error::io(out))?;
-        let lock = open(out).map_err(Error::io(out))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            // A file system without locks cannot tell.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(Error::io(out)(error)),
-            Err(TryLockError::WouldBlock) if claim.is_some_and(Claim::is_taken_over) => {}
-            Err(TryLockError::WouldBlock) => {
-                let reason = "another run is writing into it: wait for its end, or choose another directory".into();
-                return Err(Error::Output { path: out.into(), reason, settings: &[] });
-            }
-        }
+        let claimed = Self::lock(claim, out)?;
         check_output(out, earlier)?;
         if earlier == EarlierRun::Replace {
             forget(out)?;
@@ -92,7 +86,35 @@ impl OutputDir {
                 }
             }
         }
-        Ok(Self { _lock: lock })
+        Ok(claimed)
+    }
+
+    /// Creates the directory if it is missing, and locks it.
+    fn lock(claim: Option<&Claim>, out: &Path) -> Result<Self> {
+        let mut made = Vec::new();
+        for _ in 0..TRIES {
+            made.extend(make_directories(out).map_err(Error::io(out))?);
+            let lock = match open(out) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(Error::io(out))?,
+            };
+            match lock.try_lock() {
+                Ok(()) => {}
+                // A file system without locks cannot tell.
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+                Err(TryLockError::Error(error)) => return Err(Error::io(out)(error)),
+                Err(TryLockError::WouldBlock) if claim.is_some_and(Claim::is_taken_over) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let reason = "another run is writing into it: wait for its end, or choose another directory".into();
+                    return Err(Error::Output { path: out.into(), reason, settings: &[] });
+                }
+            }
+            // Another run may have removed it since, because it had made it and put nothing into it.
+            if is_linked(&lock) {
+                return Ok(Self { _made: MadeDirectories::own(made), _lock: lock });
+            }
+        }
+        Err(Error::io(out)(io::ErrorKind::NotFound.into()))
     }
 }
 
@@ -128,6 +150,7 @@ mod tests {
         let out = dir.path().join("out");
         assert!(check_output(&out, EarlierRun::Refuse).is_ok());
         drop(OutputDir::claim(&out, EarlierRun::Refuse).unwrap());
+        fs::create_dir(&out).unwrap();
         fs::write(out.join("notes.txt"), "").unwrap();
         assert!(check_output(&out, EarlierRun::Refuse).is_ok());
         fs::write(out.join(METRICS_LOG), "").unwrap();
@@ -169,5 +192,35 @@ mod tests {
         assert!(message.ends_with("another run is writing into it: wait for its end, or choose another directory"));
         drop(claimed);
         assert!(OutputDir::claim(dir.path(), EarlierRun::Replace).is_ok());
+    }
+
+    #[test]
+    fn a_run_that_is_refused_leaves_the_directory_of_the_one_that_made_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("outer/out");
+        let claimed = OutputDir::claim(&out, EarlierRun::Refuse).unwrap();
+        OutputDir::claim(&out, EarlierRun::Refuse).unwrap_err();
+        fs::write(out.join("kept"), "").unwrap();
+        drop(claimed);
+        assert!(out.join("kept").exists());
+    }
+
+    #[test]
+    fn only_directories_that_were_made_and_are_empty_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outer, out) = (dir.path().join("outer"), dir.path().join("outer/inner/out"));
+        drop(OutputDir::claim(&out, EarlierRun::Refuse).unwrap());
+        assert!(!outer.exists());
+        let claimed = OutputDir::claim(&out, EarlierRun::Refuse).unwrap();
+        fs::write(outer.join("kept"), "").unwrap();
+        drop(claimed);
+        assert!(outer.join("kept").exists() && !outer.join("inner").exists());
+        drop(OutputDir::claim(&outer, EarlierRun::Refuse).unwrap());
+        fs::remove_file(outer.join("kept")).unwrap();
+        drop(OutputDir::claim(&outer, EarlierRun::Refuse).unwrap());
+        assert!(outer.is_dir(), "it was there before");
+        fs::write(outer.join(TASK_FILE), "").unwrap();
+        OutputDir::claim(&outer, EarlierRun::Refuse).unwrap_err();
+        assert!(outer.join(TASK_FILE).exists());
     }
 }

@@ -1,6 +1,8 @@
 //! Output files: a run writes and replaces only its own files, and leaves nothing after an error.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use bitfit_bert::arch::{BERT, Module, Role};
 
@@ -27,7 +29,7 @@ fn a_name_that_is_not_a_file_of_its_own_is_refused_before_the_first_step() {
         ("a symbolic link", |fixture, name| symlink("/dev/null", fixture.path(name)).unwrap()),
         ("a symbolic link", |fixture, name| symlink("nowhere", fixture.path(name)).unwrap()),
         ("not a regular file", |fixture, name| {
-            let made = std::process::Command::new("mkfifo").arg(fixture.path(name)).status().unwrap();
+            let made = Command::new("mkfifo").arg(fixture.path(name)).status().unwrap();
             assert!(made.success());
         }),
     ];
@@ -89,6 +91,26 @@ fn a_directory_that_was_created_and_not_used_is_removed_again() {
     assert!(fixture.path("old").is_dir(), "it was there before");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_refused_leaves_the_directory_of_the_run_that_made_it() {
+    let fixture = Fixture::new();
+    let (pipe, out) = (fixture.path("pipe.tsv"), fixture.path("out"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let line = "finetune -q --model model --train pipe.tsv --out out --epochs 1";
+    let child = fixture.command().args(line.split(' ')).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // While it waits for its texts, and has found no directory, another run makes and claims it.
+    let mut texts = File::options().write(true).open(pipe).unwrap();
+    fs::create_dir(&out).unwrap();
+    let claimed = File::open(&out).unwrap();
+    claimed.lock().unwrap();
+    texts.write_all(&fixture.bytes("train.tsv")).unwrap();
+    drop(texts);
+    let stderr = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(stderr.contains("out: another run is writing into it"), "{stderr}");
+    assert!(out.is_dir());
+}
+
 #[test]
 fn answers_do_not_replace_what_they_are_made_from() {
     let fixture = Fixture::new();
@@ -137,7 +159,7 @@ fn a_closed_stdout_is_refused_where_the_result_would_be_printed() {
     fixture.run("finetune --model model --train train.tsv --out out --epochs 1").succeeded();
     let closed = |line: &str| {
         let program = fixture.command().get_program().to_owned();
-        let mut shell = std::process::Command::new("sh");
+        let mut shell = Command::new("sh");
         shell.args(["-c", &format!("exec \"$0\" {line} >&-")]).arg(program).current_dir(fixture.path("."));
         let output = shell.output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
