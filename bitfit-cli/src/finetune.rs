@@ -64,7 +64,7 @@ impl Job for Training<'_> {
             return seeds::run(args, SeedRuns::prepare(&base, options, seeds)?);
         }
         if let Some(folds) = args.folds {
-            return folds::run(args, &base, FoldRuns::prepare(&base, options, folds)?);
+            return folds::run(args, FoldRuns::prepare(&base, options, folds)?);
         }
         let finetune = Finetune::prepare(&base, options)?.with_ranks(Arc::clone(ranks.group()));
         let finetune = finetune.with_exchange(ranks.exchange());

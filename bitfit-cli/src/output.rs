@@ -12,15 +12,10 @@ use bitfit_bert::artefacts::{CARD_FILE, ModelCard};
 use bitfit_bert::files::AtomicFile;
 use bitfit_bert::run::{
     COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, EARLIER_STATE_FILE, METRICS_LOG,
-    RUN_RECORD, STATE_FILE, TASK_FILE,
+    OUT_OF_FOLD, RUN_RECORD, STATE_FILE, SUSPECTS, TASK_FILE,
 };
 
 use crate::last_resort;
-
-/// The answers of a cross-validation, to each row by a model that has not seen it.
-pub const OUT_OF_FOLD: &str = "out_of_fold.jsonl";
-/// The rows whose label is likely to be wrong.
-pub const SUSPECTS: &str = "suspects.tsv";
 
 /// The files that a run or a comparison writes into its directory.
 pub const FILES: [&str; 11] = [
