@@ -9,6 +9,7 @@ use super::finetune::MASK_FILE;
 use super::folds::FOLD;
 use super::log::METRICS_LOG;
 use super::options::EarlierRun;
+use super::out_of_fold::{OUT_OF_FOLD, SUSPECTS};
 use super::run_record::{RUN_RECORD, RunRecord};
 use super::save::TASK_FILE;
 use super::seeds::SEED;
@@ -118,11 +119,12 @@ impl OutputDir {
     }
 }
 
-/// Removes the state and the record of a run that is replaced: the new run may be interrupted before it writes its own,
-/// and must not be taken for the old one.
+/// Removes the state, the record and the out-of-fold answers of a run that is replaced: the new run may be interrupted
+/// before it writes its own, or write none, and must not be taken for the old one.
 fn forget(directory: &Path) -> Result<()> {
     RunState::remove(directory)?;
     remove_event_files(directory)?;
+    [OUT_OF_FOLD, SUSPECTS].iter().try_for_each(|name| remove(&directory.join(name)))?;
     if is_record(directory) { remove(&directory.join(RUN_RECORD)) } else { Ok(()) }
 }
 
@@ -179,8 +181,10 @@ mod tests {
         assert_eq!(error.settings(), [Setting::Resume, Setting::Overwrite]);
         assert!(OutputDir::claim(&out, EarlierRun::Resume).is_ok());
         assert!(out.join(STATE_FILE).exists());
+        let old = [STATE_FILE, OUT_OF_FOLD, SUSPECTS];
+        old.iter().for_each(|name| fs::write(out.join(name), "").unwrap());
         assert!(OutputDir::claim(&out, EarlierRun::Replace).is_ok());
-        assert!(!out.join(STATE_FILE).exists() && !out.join("seed-3").join(STATE_FILE).exists());
+        assert!(old.iter().all(|name| !out.join(name).exists()) && !out.join("seed-3").join(STATE_FILE).exists());
         assert!(out.join(RUN_RECORD).exists());
     }
 

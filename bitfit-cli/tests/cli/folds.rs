@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, table, texts};
 
 const FOLDS: &str = "finetune --model model --train train.tsv --out out --epochs 3 --lr 1e-2 --dropout 0 --folds 4";
 
@@ -83,6 +83,24 @@ fn each_fold_is_the_evaluation_set_of_its_run() {
         .collect();
     assert_eq!(evaluations[..2], [2, 3], "every two steps, and after the three of an epoch: {log}");
     assert!(evaluations.len() < 24, "it stops when the score no longer rises: {evaluations:?}");
+}
+
+#[test]
+fn files_of_an_earlier_run_are_not_reported_as_those_of_a_new_one() {
+    let fixture = Fixture::new();
+    let scores = |class: usize| ["1.5", "4.5"][class].to_owned();
+    fixture.write("train.tsv", table("text\tlabel", &texts(64, 1), scores));
+    std::fs::create_dir(fixture.path("out")).unwrap();
+    fixture.write("out/suspects.tsv", "of another run\n");
+    // The answer to a regression is never a suspect.
+    let folds = FOLDS.replace("--folds 4", "--folds 2 --overwrite -q --kind regress");
+    let result = fixture.run(&folds).json();
+    assert_eq!(result["answers"], "out/out_of_fold.jsonl");
+    assert!(result["suspects"].is_null());
+    assert_eq!(fixture.names("out"), ["fold-0", "fold-1", "out_of_fold.jsonl"]);
+    // A run that writes no answers leaves none of the one before it.
+    fixture.finetune("--epochs 1");
+    assert!(!fixture.path("out/out_of_fold.jsonl").exists());
 }
 
 #[test]
