@@ -39,11 +39,14 @@ pub fn check_directories(directories: &[PathBuf]) -> Result<()> {
     if let Some(inner) = directories.iter().skip(1).find(|inner| inner.is_symlink()) {
         bail!("--out {}: it is a symbolic link; remove it or choose another directory", inner.display());
     }
-    directories.iter().try_for_each(|directory| check_directory(directory))
+    directories.iter().try_for_each(|directory| {
+        check_writable(directory)?;
+        FILES.iter().try_for_each(|name| check_file(directory, name))
+    })
 }
 
-/// Checks one of the directories.
-fn check_directory(directory: &Path) -> Result<()> {
+/// Refuses a directory that cannot be written or created.
+fn check_writable(directory: &Path) -> Result<()> {
     let refuse = |error: io::Error| anyhow!("--out {}: {error}", directory.display());
     let mut existing = directory;
     let metadata = loop {
@@ -60,9 +63,6 @@ fn check_directory(directory: &Path) -> Result<()> {
     };
     if !metadata.is_dir() {
         bail!("--out {}: {} is not a directory", directory.display(), existing.display());
-    }
-    if existing == directory {
-        FILES.iter().try_for_each(|name| check_file(directory, name))?;
     }
     // Permissions are not reliable on every file system and for every user, so this creates a file.
     // Processes on other machines may have the same number.
@@ -103,8 +103,8 @@ impl TaskTarget {
         if let Some(taken) = taken.into_iter().find(|path| path.symlink_metadata().is_ok()) {
             bail!("--out {}: it is there already; remove it or choose another place", taken.display());
         }
-        let parent = directory.as_deref().or_else(|| file.parent()).unwrap_or(Path::new("."));
-        check_directories(&[parent.to_owned()])?;
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        check_writable(parent.unwrap_or(Path::new(".")))?;
         Ok(Self { file, directory })
     }
 
@@ -224,6 +224,21 @@ mod tests {
             assert!(message.starts_with("--out ") && message.contains(below), "{message}");
         }
         assert_eq!(names(dir.path()), ["file"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_task_file_asks_for_no_name_but_its_own_and_that_of_its_card() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("elsewhere", dir.path().join(TASK_FILE)).unwrap();
+        fs::create_dir(dir.path().join("metrics.jsonl")).unwrap();
+        TaskTarget::check(&dir.path().join("mean.safetensors")).unwrap();
+        for out in [dir.path().to_owned(), dir.path().join(TASK_FILE)] {
+            let message = TaskTarget::check(&out).unwrap_err().to_string();
+            assert!(message.ends_with("task.safetensors: it is there already; remove it or choose another place"));
+        }
+        fs::remove_file(dir.path().join(TASK_FILE)).unwrap();
+        TaskTarget::check(dir.path()).unwrap();
     }
 
     #[cfg(unix)]
