@@ -10,27 +10,21 @@ use anyhow::{Result, anyhow, bail};
 use bitfit_bert::TaskFile;
 use bitfit_bert::artefacts::{CARD_FILE, ModelCard};
 use bitfit_bert::files::AtomicFile;
-use bitfit_bert::run::{
-    COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, EARLIER_STATE_FILE, METRICS_LOG,
-    OUT_OF_FOLD, RUN_RECORD, STATE_FILE, SUSPECTS, TASK_FILE,
-};
+use bitfit_bert::run::{COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, RESULTS, TASK_FILE};
 
 use crate::last_resort;
 
+/// The files of a comparison.
+const COMPARISON: [&str; 4] = [COMPARISON_MARKDOWN, COMPARISON_CSV, COMPARISON_COSTS, COMPARISON_CHART];
+
 /// The files that a run or a comparison writes into its directory.
-pub const FILES: [&str; 11] = [
-    TASK_FILE,
-    METRICS_LOG,
-    STATE_FILE,
-    EARLIER_STATE_FILE,
-    RUN_RECORD,
-    COMPARISON_MARKDOWN,
-    COMPARISON_CSV,
-    COMPARISON_COSTS,
-    COMPARISON_CHART,
-    OUT_OF_FOLD,
-    SUSPECTS,
-];
+pub const FILES: [&str; RESULTS.len() + COMPARISON.len()] = {
+    let mut files = [""; RESULTS.len() + COMPARISON.len()];
+    let (of_run, of_comparison) = files.split_at_mut(RESULTS.len());
+    of_run.copy_from_slice(&RESULTS);
+    of_comparison.copy_from_slice(&COMPARISON);
+    files
+};
 
 /// Refuses a directory that cannot be written or created, and one in which a name that the run writes is taken by
 /// something other than a file. Nothing is created yet. The first is that of `--out`, and the others are in it: of

@@ -253,7 +253,12 @@ impl<D: Backend> Finetune<D> {
             return Ok(Finished { probe, report, task: None });
         }
         let writer = TaskWriter::new(&options, &model, data.scaling)?;
-        chosen.map_or(Ok(()), |file| file.write())?;
+        match chosen {
+            Some(file) => file.write()?,
+            // That of a run that is replaced would be taken for what this one trains.
+            None if options.earlier == EarlierRun::Replace => remove(&options.out.join(MASK_FILE))?,
+            None => {}
+        }
         options.save_base.as_deref().map_or(Ok(()), check_new)?;
         if let (ProbeUse::Result, Some(probe)) = (options.probe, &probe) {
             // A probe has no steps, and the log of an earlier run would be taken for its own.

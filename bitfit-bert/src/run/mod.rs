@@ -44,7 +44,7 @@ pub use method_choice::MethodChoice;
 pub use notes::{Occurrence, PlanNote};
 pub use options::{EarlierRun, FinetuneOptions, HeadStart};
 pub use out_of_fold::{OUT_OF_FOLD, OutOfFoldAnswer, OutOfFoldFields, SUSPECTS};
-pub use output_dir::check_output;
+pub use output_dir::{RESULTS, check_output};
 pub use plan::{CachedPrefix, InitialHead, Plan, PlanPart};
 pub use probe::ProbeUse;
 pub use ranks::withdraw;

@@ -20,8 +20,9 @@ use crate::files::{MadeDirectories, is_linked, make_directories, remove};
 use crate::settings::Setting;
 use crate::{Error, Result};
 
-/// What a run leaves in its directory.
-const RESULTS: [&str; 6] = [TASK_FILE, METRICS_LOG, MASK_FILE, STATE_FILE, EARLIER_STATE_FILE, RUN_RECORD];
+/// The files that a run leaves in its directory.
+pub const RESULTS: [&str; 8] =
+    [TASK_FILE, METRICS_LOG, MASK_FILE, STATE_FILE, EARLIER_STATE_FILE, RUN_RECORD, OUT_OF_FOLD, SUSPECTS];
 
 /// How often a directory that another run removes is made again.
 const TRIES: usize = 10;

@@ -33,7 +33,7 @@ fn a_name_that_is_not_a_file_of_its_own_is_refused_before_the_first_step() {
             assert!(made.success());
         }),
     ];
-    for name in ["task.safetensors", "metrics.jsonl"] {
+    for name in ["task.safetensors", "metrics.jsonl", "mask.safetensors"] {
         for (what, make) in kinds {
             let fixture = Fixture::new();
             fs::create_dir(fixture.path("out")).unwrap();
