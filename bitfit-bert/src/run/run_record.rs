@@ -14,7 +14,7 @@ use crate::data::Kind;
 use crate::files::{AtomicFile, MAX_CONFIG, parse_json, read_bounded};
 use crate::heads::Examples;
 use crate::metrics::Metric;
-use crate::model::{Base, Model};
+use crate::model::{Base, Model, TensorFile};
 use crate::tokenize::Encoding;
 use crate::train::{BatchSize, ProbeReport, Score, State, StopReason};
 use crate::{Error, Result};
@@ -290,7 +290,21 @@ pub(super) fn origin_of_run<D: Backend>(
         ("seed", options.training.seed.to_string()),
     ];
     origin.extend(further.map(|(name, value)| (name.to_owned(), value)));
+    // A file may have been replaced since.
+    if let Some((file, _)) = &data.head {
+        origin.insert("first values of the head".into(), hash_of_tensors(file));
+    }
     Ok(origin)
+}
+
+/// A hash over the tensors of a file.
+fn hash_of_tensors(file: &TensorFile) -> String {
+    let mut hasher = Text(Hasher::new());
+    for (name, tensor) in file.tensors.whole.iter().collect::<BTreeMap<_, _>>() {
+        _ = write!(hasher, "{name} {:?}", tensor.shape());
+        hasher.0.update(bytemuck::cast_slice(tensor.data()));
+    }
+    hasher.0.finalize().to_hex().to_string()
 }
 
 /// A hash over the names, shapes and masks of all that trains.
