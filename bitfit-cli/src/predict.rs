@@ -88,15 +88,15 @@ fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) ->
     let set = TestSet::of(task, &args.input)?;
     let labels = loaded.predictor.labels();
     set.check_labels(&args.task_file, labels)?;
-    let mut submission = Submission::open(archive)?;
+    // What is no submission is refused before the texts are answered.
+    Submission::open(archive)?;
     let dataset = read(args, loaded, args.input == Path::new("-"))?;
     loaded.predictor.check_pairs(&dataset.path, &dataset.examples)?;
     let mut predictions = Vec::new();
     for examples in dataset.examples.chunks(BATCH) {
         predictions.extend(loaded.predictor.predict_examples(examples)?);
     }
-    submission.put(set, set.table(labels, &predictions));
-    submission.write(archive)?;
+    let submission = Submission::add(archive, set, set.table(labels, &predictions))?;
     if !args.machine.quiet {
         let (rows, expected) = (grouped(predictions.len()), grouped(set.rows));
         report::say(format_args!("{}: {} ({rows} rows)", archive.display(), set.file));

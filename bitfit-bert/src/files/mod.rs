@@ -6,6 +6,7 @@
 
 mod json;
 mod leftovers;
+mod lock;
 mod new_directory;
 mod read;
 mod unfinished;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use json::parse_json;
 pub(crate) use leftovers::is_linked;
+pub(crate) use lock::Lock;
 pub(crate) use new_directory::{NewDirectory, sync};
 pub(crate) use read::{MAX_CONFIG, MAX_INDEX, MAX_TASK, read_bounded};
 use tempfile::{Builder, NamedTempFile};
