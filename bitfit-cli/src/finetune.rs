@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::Predictor;
+use bitfit_bert::data::Dataset;
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
@@ -24,7 +25,7 @@ use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
 use crate::output;
-use crate::page::{self, Page, analyse};
+use crate::page::{self, Page};
 use crate::plan::{self, grouped};
 use crate::progress::Progress;
 use crate::ranks::Ranks;
@@ -69,6 +70,8 @@ impl Job for Training<'_> {
         let finetune = Finetune::prepare(&base, options)?.with_ranks(Arc::clone(ranks.group()));
         let finetune = finetune.with_exchange(ranks.exchange());
         let plan = finetune.plan().clone();
+        // For the page: a pipe cannot be read again, and a file may be another one then.
+        let eval_set = args.report.as_ref().and_then(|_| finetune.evaluation_set().cloned());
         if ranks.is_first() {
             say_plan(args, &plan);
         }
@@ -92,7 +95,8 @@ impl Job for Training<'_> {
         // A run that was stopped is not over.
         let is_over = finished.report.stop != StopReason::Stopped;
         if let (Some(path), Some(task)) = (args.report.as_ref().filter(|_| is_over), &finished.task) {
-            write_page(args, &plan, &base, path, &task.path, &finished)?;
+            let evaluation = args.data.eval.as_deref().zip(eval_set.as_ref());
+            write_page(args, &plan, &base, (path, &task.path), evaluation, &finished)?;
         }
         Ok(code)
     }
@@ -123,24 +127,19 @@ fn share(options: &mut FinetuneOptions, args: &FinetuneArgs, ranks: &Ranks) -> R
     Ok(())
 }
 
-/// Writes the page of `--report`.
+/// Writes the page of `--report` for a task file; the evaluation set with the path that the user gave.
 fn write_page<D: Backend>(
     args: &FinetuneArgs,
     plan: &Plan,
     base: &Base<D>,
-    path: &Path,
-    task_file: &Path,
+    (path, task_file): (&Path, &Path),
+    evaluation: Option<(&Path, &Dataset)>,
     finished: &Finished,
 ) -> Result<()> {
     let predictor = Predictor::open(base, task_file)?;
-    let read = args.data.read.labelled(
-        predictor.info().kind,
-        args.data.task,
-        args.data.label.as_deref(),
-        args.data.label_separator,
-    )?;
-    let answered =
-        args.data.eval.as_ref().map(|eval| Ok::<_, anyhow::Error>((&**eval, analyse(&predictor, eval, &read)?)));
+    let metrics = &predictor.info().hyperparameters.metrics;
+    let analyse = |(path, dataset)| Ok::<_, anyhow::Error>((path, predictor.analyse(dataset, metrics)?));
+    let analysis = evaluation.map(analyse).transpose()?;
     let seconds = finished.report.state.training.as_secs_f64();
     let log = args.out().join(METRICS_LOG);
     let mut data = vec![
@@ -164,7 +163,7 @@ fn write_page<D: Backend>(
         path,
         task_file,
         log: log.exists().then_some(&*log),
-        analysis: answered.transpose()?,
+        analysis,
         data,
         facts,
         quiet: args.run.machine.quiet,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use bitfit_bert::artefacts::Contents;
-use bitfit_bert::data::{Dataset, Kind, ReadOptions};
+use bitfit_bert::data::Kind;
 use bitfit_bert::infer::Analysis;
 use bitfit_bert::report::{Course, Report, class_table};
 use bitfit_bert::task_file::TaskInfo;
@@ -101,12 +101,6 @@ impl Page<'_> {
         }
         Ok(())
     }
-}
-
-/// The answers of a task on a labelled file.
-pub fn analyse<D: Backend>(predictor: &Predictor<D>, path: &Path, read: &ReadOptions) -> Result<Analysis> {
-    let dataset = Dataset::read(path, read)?;
-    Ok(predictor.analyse(&dataset, &predictor.info().hyperparameters.metrics)?)
 }
 
 fn title(info: &TaskInfo, task_file: &Path) -> String {

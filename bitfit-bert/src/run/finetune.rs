@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bitfit_core::Backend;
 use bitfit_core::optim::{Alone, Collective};
 
-use crate::data::Kind;
+use crate::data::{Dataset, Kind};
 use crate::files::remove;
 use crate::heads::Pooling;
 use crate::methods::{BiasKind, MaskFile, Method};
@@ -152,6 +152,11 @@ impl<D: Backend> Finetune<D> {
     /// The plan of the run.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The evaluation set, as it was read.
+    pub fn evaluation_set(&self) -> Option<&Dataset> {
+        self.data.eval_set.as_ref()
     }
 
     /// What the run is made from.
