@@ -11,7 +11,7 @@ use crate::args::ExportArgs;
 use crate::plan::grouped;
 use crate::report::{self, ExportReport};
 use crate::setup::{self, FoundTask};
-use crate::{interrupt, last_resort, output};
+use crate::{last_resort, output};
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<ExitCode> {
@@ -21,7 +21,6 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     refuse_existing(args)?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.quiet)?;
     output::refuse_overwriting("--out", &args.out, &args.task_file, &task.dir)?;
-    interrupt::quit_on_signal()?;
     let base = Base::open(&device, &task.dir)?;
     let exported = onnx::export(&base, &args.task_file, &task.file, &args.out).map_err(|error| match error {
         bitfit_bert::Error::Io { path, source } if path == args.out || path == onnx::weights_file(&args.out) => {

@@ -1,6 +1,6 @@
 //! The signals that end a program: SIGINT (Ctrl-C), SIGTERM, and SIGHUP when its terminal closes. A training run ends
-//! at the first signal and keeps its results, and quits at the second; `predict --out` quits at the first. Neither
-//! leaves a partial file.
+//! at the first signal and keeps its results, and quits at the second; any other command quits at the first. Neither
+//! leaves a partial file or directory.
 //!
 //! A signal that is ignored when the program begins, as under `nohup` or in a script's background, stays ignored. On
 //! systems other than Unix the program ends at once, as it does without a handler.

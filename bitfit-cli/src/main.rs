@@ -67,7 +67,10 @@ fn main() -> ExitCode {
             return ranks.fail(&error, &message);
         }
     };
-    let result = last_resort::report_truncated_maps().and_then(|()| match cli.command {
+    // A command that trains ends at a signal with what it reached.
+    let trains = matches!(cli.command, Command::Finetune(_) | Command::Compare(_) | Command::Reproduce(_));
+    let prepared = if trains { Ok(()) } else { interrupt::quit_on_signal() };
+    let result = prepared.and_then(|()| last_resort::report_truncated_maps()).and_then(|()| match cli.command {
         Command::Finetune(args) => finetune::run(*args, &ranks),
         Command::Compare(args) => compare::run(*args),
         Command::Reproduce(args) => reproduce::run(*args),

@@ -18,7 +18,7 @@ use crate::args::{OutputFormat, PredictArgs};
 use crate::output::{self, Sink};
 use crate::plan::grouped;
 use crate::setup::{self, FoundTask, Job, Loaded};
-use crate::{interrupt, report, threads};
+use crate::{report, threads};
 pub use answer::Answer;
 
 /// The number of texts answered at once. Answers do not depend on it.
@@ -47,9 +47,6 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
     refuse_overwriting(args, &task)?;
     let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
-    if args.out.is_some() || args.glue.is_some() {
-        interrupt::quit_on_signal()?;
-    }
     if let Some(archive) = &args.glue {
         return submit(args, &loaded, archive);
     }

@@ -131,7 +131,7 @@ fn write_json(dir: &NewDirectory, name: &str, json: &Value) -> Result<()> {
     dir.write(name, format!("{json:#}\n").as_bytes())
 }
 
-/// Writes tensors in F32.
+/// Writes tensors in F32, beside the configuration of what has them.
 fn write_tensors(tensors: &BTreeMap<String, HostTensor>, path: &Path) -> Result<()> {
     let refuse = |error: safetensors::SafeTensorError| Error::Weights {
         path: path.into(),
@@ -144,9 +144,6 @@ fn write_tensors(tensors: &BTreeMap<String, HostTensor>, path: &Path) -> Result<
     }
     // transformers asks for this key.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(Error::io(parent))?;
-    }
     safetensors::serialize_to_file(views, Some(metadata), path).map_err(refuse)?;
     // It is made for its owner alone; a file beside it is as any new file.
     let plain = fs::metadata(path.with_file_name(CONFIG)).map_err(Error::io(path))?.permissions();

@@ -3,11 +3,12 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, TempDir};
 
+use super::unfinished::{Unfinished, unfinished};
 use super::{SUFFIX, directory};
 use crate::{Error, Result};
 
@@ -15,7 +16,8 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct NewDirectory {
     target: PathBuf,
-    temporary: TempDir,
+    /// `None` when it was renamed.
+    temporary: Option<TempDir>,
 }
 
 impl NewDirectory {
@@ -44,12 +46,15 @@ impl NewDirectory {
             fs::remove_dir(&plain)?;
             Ok(new)
         };
-        Ok(Self { target: target.into(), temporary: make().map_err(Error::io(target))? })
+        let mut unfinished = unfinished();
+        let temporary = make().map_err(Error::io(target))?;
+        unfinished.push(Unfinished::Directory(temporary.path().into()));
+        Ok(Self { target: target.into(), temporary: Some(temporary) })
     }
 
     /// The directory while it is filled.
     pub(crate) fn path(&self) -> &Path {
-        self.temporary.path()
+        self.temporary.as_ref().expect("taken by finish and drop alone").path()
     }
 
     /// Writes a file, whose name may have directories in front of it.
@@ -58,10 +63,8 @@ impl NewDirectory {
     /// [`Error::Io`] with the file.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path().join(name);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(Error::io(parent))?;
-        }
-        fs::write(&path, bytes).map_err(Error::io(&path))?;
+        let mut file = create_file(&path).map_err(Error::io(&path))?;
+        file.write_all(bytes).map_err(Error::io(&path))?;
         sync(&path)
     }
 
@@ -83,15 +86,43 @@ impl NewDirectory {
     ///
     /// # Errors
     /// [`Error::Io`], also where another program has made the directory since.
-    pub(crate) fn finish(self) -> Result<()> {
-        let Self { target, temporary } = self;
-        refuse_existing(&target)?;
-        fs::rename(temporary.path(), &target).map_err(Error::io(&target))?;
-        // It has another name now, and nothing is to be removed.
-        _ = temporary.keep();
-        _ = File::open(directory(&target)).and_then(|parent| parent.sync_all());
+    pub(crate) fn finish(mut self) -> Result<()> {
+        refuse_existing(&self.target)?;
+        let mut unfinished = unfinished();
+        fs::rename(self.path(), &self.target).map_err(Error::io(&self.target))?;
+        if let Some(temporary) = self.temporary.take() {
+            forget(&mut unfinished, temporary.path());
+            // It has another name now, and nothing is to be removed.
+            _ = temporary.keep();
+        }
+        drop(unfinished);
+        _ = File::open(directory(&self.target)).and_then(|parent| parent.sync_all());
         Ok(())
     }
+}
+
+impl Drop for NewDirectory {
+    fn drop(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            let mut unfinished = unfinished();
+            forget(&mut unfinished, temporary.path());
+            drop(temporary);
+        }
+    }
+}
+
+/// Creates a file and the directories in front of it, which must not be made again when they are abandoned.
+fn create_file(path: &Path) -> io::Result<File> {
+    let _unfinished = unfinished();
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    File::create(path)
+}
+
+/// Removes a directory from the registry.
+fn forget(unfinished: &mut Vec<Unfinished>, directory: &Path) {
+    unfinished.retain(|other| !matches!(other, Unfinished::Directory(path) if path == directory));
 }
 
 /// Waits until a file is on the disk.
@@ -110,5 +141,35 @@ fn refuse_existing(dir: &Path) -> Result<()> {
             let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is there already: choose a new directory");
             Err(Error::Io { path: dir.into(), source })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_can_be_abandoned_until_it_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("new");
+        let begin = || {
+            let new = NewDirectory::create(&target).unwrap();
+            new.write("inner/file", b"text").unwrap();
+            let entry = Unfinished::Directory(new.path().into());
+            assert!(unfinished().contains(&entry));
+            (new, entry)
+        };
+        let (new, entry) = begin();
+        drop(new);
+        assert!(!unfinished().contains(&entry));
+        let (new, entry) = begin();
+        entry.remove();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        drop(new);
+        let (new, entry) = begin();
+        new.finish().unwrap();
+        assert!(!unfinished().contains(&entry));
+        assert_eq!(fs::read(target.join("inner/file")).unwrap(), b"text");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

@@ -1,12 +1,13 @@
-//! What a process has begun and not finished, so that one that quits in the middle can remove it: temporary files, and
-//! directories that were made for files to come.
+//! What a process has begun and not finished, so that one that quits in the middle can remove it: temporary files and
+//! directories, and directories that were made for files to come.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How often a directory that another process removes at the same time is made again.
+/// How often a directory that another process removes at the same time is made again, and one that another thread fills
+/// is removed again.
 const TRIES: usize = 10;
 
 /// Something that is not finished.
@@ -14,6 +15,8 @@ const TRIES: usize = 10;
 pub(super) enum Unfinished {
     /// A temporary file.
     File(PathBuf),
+    /// A temporary directory, with what is in it.
+    Directory(PathBuf),
     /// A directory, which is removed only if it is empty.
     Empty(PathBuf),
 }
@@ -27,21 +30,25 @@ pub(super) fn unfinished() -> MutexGuard<'static, Vec<Unfinished>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes everything that this process, which is about to exit, has not finished: its temporary files, and directories
-/// that it made for an output if they are empty. A thread that begins or ends one after this call waits for the exit.
+/// Removes everything that this process, which is about to exit, has not finished: its temporary files and directories,
+/// and directories that it made for an output if they are empty. A thread that begins or ends one after this call waits
+/// for the exit.
 pub fn abandon_all() {
     let mut unfinished = unfinished();
-    // Files go before the directories that they are in, and inner directories before outer ones.
-    let (directories, files): (Vec<_>, Vec<_>) =
-        unfinished.drain(..).partition(|one| matches!(one, Unfinished::Empty(_)));
-    files.iter().chain(directories.iter().rev()).for_each(Unfinished::remove);
+    // What is in a directory goes before it, and inner directories before outer ones.
+    let (outer, inner): (Vec<_>, Vec<_>) = unfinished.drain(..).partition(|one| matches!(one, Unfinished::Empty(_)));
+    inner.iter().chain(outer.iter().rev()).for_each(Unfinished::remove);
     std::mem::forget(unfinished);
 }
 
 impl Unfinished {
-    fn remove(&self) {
+    pub(super) fn remove(&self) {
         _ = match self {
             Self::File(path) => fs::remove_file(path),
+            Self::Directory(path) => {
+                // Another thread may be writing into it, though it makes no directory in it any more.
+                (0..TRIES).map(|_| fs::remove_dir_all(path)).find(|_| !path.exists()).unwrap_or(Ok(()))
+            }
             Self::Empty(path) => fs::remove_dir(path),
         };
     }
