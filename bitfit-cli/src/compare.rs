@@ -8,7 +8,7 @@ use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
     COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, Comparison,
-    FinishedComparison, MeanScore, PeakMemory,
+    FinishedComparison, PeakMemory,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
@@ -16,12 +16,11 @@ use serde_json::{Map, Value, json};
 
 use crate::STOPPED;
 use crate::args::{CompareArgs, Part, name_of};
-use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
 use crate::output;
 use crate::plan::{self, list};
-use crate::progress::Progress;
+use crate::progress;
 use crate::report;
 use crate::setup::{self, Job};
 
@@ -52,12 +51,11 @@ impl Job for Comparing<'_> {
                 report::say(format_args!("{done} of {of} runs are on disk, and are not made again"));
             }
         }
-        let interrupt = Interrupt::install(quiet)?;
-        let mut progress = Progress::new(comparison.plan(), args.run.log_every, quiet, interrupt)?;
         let memory = PeakMemory { reset: memory::reset_peak, read: memory::peak };
-        let finished = comparison.run(&part.options, &mut progress, memory);
-        progress.finish();
-        conclude(args, &part, &finished?, done)
+        let finished = progress::watched(None, (args.run.log_every, quiet), |progress| {
+            comparison.run(&part.options, progress, memory)
+        })?;
+        conclude(args, &part, &finished, done)
     }
 }
 
@@ -73,7 +71,7 @@ fn conclude(args: &CompareArgs, part: &Part, finished: &FinishedComparison, skip
     let runs: usize = finished.methods.iter().map(|method| method.runs.len()).sum();
     let file = |name: &str| args.out.join(name).display().to_string();
     let files = [COMPARISON_MARKDOWN, COMPARISON_CSV, COMPARISON_CHART, COMPARISON_COSTS].map(file);
-    let is_written = runs > 0 && (finished.remaining == 0 || finished.stop == StopReason::Stopped);
+    let is_written = report::has_table(runs, finished.remaining, &finished.stop);
     let end = report::end(&finished.stop);
     if !args.run.machine.quiet && !is_written && finished.stop != StopReason::Stopped {
         report::say(format_args!("{end}: {}", report::remaining(finished.remaining, runs + finished.remaining)));
@@ -108,10 +106,6 @@ fn conclude(args: &CompareArgs, part: &Part, finished: &FinishedComparison, skip
 /// A method for the result.
 fn method(method: &ComparedMethod) -> Value {
     let means = method.means();
-    let of_means = |value: fn(&MeanScore) -> Option<f64>| -> Value {
-        means.iter().map(|mean| (mean.metric.name().to_owned(), value(mean).into())).collect::<Map<_, _>>().into()
-    };
-    let learning_rate = method.learning_rate.and_then(|rate| rate.to_string().parse::<f64>().ok());
     let runs = method.runs.iter().map(|run| {
         json!({
             "seed": run.seed,
@@ -123,9 +117,9 @@ fn method(method: &ComparedMethod) -> Value {
     });
     json!({
         "method": method.name,
-        "learning_rate": learning_rate,
-        "metrics": of_means(|mean| Some(mean.mean)),
-        "deviations": of_means(|mean| mean.deviation),
+        "learning_rate": method.learning_rate.and_then(report::as_written),
+        "metrics": report::of_means(&means, |mean| Some(mean.mean)),
+        "deviations": report::of_means(&means, |mean| mean.deviation),
         "trainable": method.trainable(),
         "seconds": method.seconds().map(|seconds| report::rounded(seconds, 3)),
         "task_bytes": method.task_bytes(),

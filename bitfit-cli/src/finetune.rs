@@ -21,13 +21,12 @@ use bitfit_core::Backend;
 use crate::STOPPED;
 use crate::args::{FinetuneArgs, Seeds, name_of};
 use crate::folds;
-use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
 use crate::output;
 use crate::page::{self, Page};
 use crate::plan::{self, grouped};
-use crate::progress::Progress;
+use crate::progress;
 use crate::ranks::Ranks;
 use crate::report::{self, FinetuneReport};
 use crate::seeds;
@@ -78,12 +77,10 @@ impl Job for Training<'_> {
         if ranks.are_several() && !quiet {
             plan::say_line("ranks", &ranks.to_string());
         }
-        let interrupt = Interrupt::install(quiet)?;
-        let mut progress = Progress::new(&plan, args.run.log_every, quiet, interrupt)?;
-        ranks.meet();
-        let finished = finetune.run(&mut progress);
-        progress.finish();
-        let finished = finished?;
+        let finished = progress::watched(Some(&plan), (args.run.log_every, quiet), |progress| {
+            ranks.meet();
+            finetune.run(progress)
+        })?;
         if !ranks.is_first() {
             return Ok(match finished.report.stop {
                 StopReason::Finished | StopReason::NoImprovement => ExitCode::SUCCESS,

@@ -14,12 +14,12 @@ use serde::Serialize;
 use crate::STOPPED;
 use crate::args::{FinetuneArgs, name_of};
 use crate::finetune::say_plan;
-use crate::interrupt::Interrupt;
 use crate::memory;
 use crate::plan::grouped;
 use crate::predict::Answer;
-use crate::progress::Progress;
+use crate::progress;
 use crate::report::{self, FoldReport, FoldsReport, of_means};
+use crate::several::{self, Row};
 
 /// A line of the file of answers.
 #[derive(Serialize)]
@@ -35,11 +35,8 @@ pub fn run<D: Backend>(args: &FinetuneArgs, runs: FoldRuns<D>) -> Result<ExitCod
     let plan = runs.plan().clone();
     say_plan(args, &plan);
     let quiet = args.run.machine.quiet;
-    let interrupt = Interrupt::install(quiet)?;
-    let mut progress = Progress::new(&plan, args.run.log_every, quiet, interrupt)?;
-    let finished = runs.run(&mut progress, &line);
-    progress.finish();
-    let finished = finished?;
+    let how = (args.run.log_every, quiet);
+    let finished = progress::watched(Some(&plan), how, |progress| runs.run(progress, &line))?;
     let (means, stop) = (finished.means(), finished.stop());
     if !quiet {
         table(&finished.runs, &means).lines().iter().for_each(|line| report::say(format_args!("{line}")));
@@ -84,28 +81,13 @@ fn line<D: Backend>(answer: &OutOfFoldAnswer<'_, D>) -> Result<String> {
 
 /// The scores of each fold, and their means.
 fn table(runs: &[FoldRun], means: &[MeanScore]) -> Table {
-    let metrics = means.iter().map(|mean| mean.metric.to_string());
-    let columns = ["fold".to_owned()].into_iter().chain(metrics).chain(["epoch".into(), "rows".into(), "".into()]);
-    let row = |run: &FoldRun| {
-        let score = |mean: &MeanScore| {
-            let scores = run.best().map_or(&[][..], |best| &best.scores);
-            let score = scores.iter().find(|score| score.metric == mean.metric);
-            score.map_or_else(|| "-".to_owned(), |score| format!("{:.4}", score.value))
-        };
-        let note = match &run.finished.report.stop {
-            StopReason::Finished => "",
-            stop => report::end(stop),
-        };
-        let epoch = run.best().map_or_else(|| "-".to_owned(), |best| best.epoch.to_string());
-        let scores = means.iter().map(score);
-        [run.fold.to_string()].into_iter().chain(scores).chain([epoch, grouped(run.rows.len()), note.into()]).collect()
-    };
-    let mut table = Table { columns: columns.collect(), rows: runs.iter().map(row).collect() };
-    if !means.is_empty() {
-        let scores = means.iter().map(MeanScore::to_string);
-        table.rows.push(["mean".to_owned()].into_iter().chain(scores).chain([const { String::new() }; 3]).collect());
-    }
-    table
+    let rows = runs.iter().map(|FoldRun { fold, rows, finished }| Row {
+        number: *fold as u64,
+        run: finished,
+        further: grouped(rows.len()),
+        is_best: false,
+    });
+    several::table("fold", "rows", rows, means)
 }
 
 /// The run of a fold for the result.

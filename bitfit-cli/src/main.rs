@@ -34,6 +34,7 @@ mod report;
 mod reproduce;
 mod seeds;
 mod setup;
+mod several;
 mod text;
 mod threads;
 

@@ -323,6 +323,16 @@ pub fn remaining(remaining: usize, of: usize) -> String {
     format!("{remaining} of {of} runs {verb} left to other processes, the last of which writes the table")
 }
 
+/// Whether a process of a sweep has written the table: it sees the results of all runs, or was stopped.
+pub fn has_table(runs: usize, remaining: usize, stop: &StopReason) -> bool {
+    runs > 0 && (remaining == 0 || *stop == StopReason::Stopped)
+}
+
+/// A learning rate as it was written, and not as the nearest f64 of its f32.
+pub fn as_written(rate: f32) -> Option<f64> {
+    rate.to_string().parse().ok()
+}
+
 /// A value of each mean, by metric.
 pub fn of_means(means: &[MeanScore], value: fn(&MeanScore) -> Option<f64>) -> Value {
     Value::Object(means.iter().map(|mean| (mean.metric.name().to_owned(), value(mean).into())).collect())

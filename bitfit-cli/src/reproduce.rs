@@ -14,12 +14,11 @@ use serde_json::{Value, json};
 
 use crate::STOPPED;
 use crate::args::{Part, ReproduceArgs, name_of};
-use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
 use crate::output;
 use crate::plan::{grouped, list};
-use crate::progress::Progress;
+use crate::progress;
 use crate::report;
 use crate::setup::{self, Job};
 
@@ -53,14 +52,12 @@ impl Job for Reproducing<'_> {
         }
         output::check_directories(&reproduction.directories())?;
         TableReport::files(args.table).iter().try_for_each(|name| output::check_file(&args.out, name))?;
-        let interrupt = Interrupt::install(quiet)?;
-        let mut progress = Progress::of_runs(args.log_every, quiet, interrupt)?;
         let (tasks, left_out) = (owned(&reproduction.tasks()), reproduction.left_out().to_vec());
         let methods = methods(&reproduction);
         let memory = PeakMemory { reset: memory::reset_peak, read: memory::peak };
-        let finished = reproduction.run(&part.options, &mut progress, memory);
-        progress.finish();
-        let finished = finished?;
+        let finished = progress::watched(None, (args.log_every, quiet), |progress| {
+            reproduction.run(&part.options, progress, memory)
+        })?;
         conclude(args, &finished, plan.runs.len())?;
         report::print(&json!({
             "command": "reproduce",
@@ -176,7 +173,7 @@ fn planned<D: Backend>(args: &ReproduceArgs, reproduction: &Reproduction<D>, pla
     let estimate = plan.estimate();
     let run = |run: &PlannedRun| {
         json!({
-            "task": run.task, "method": run.method, "rate": rate(run.rate), "seed": run.seed,
+            "task": run.task, "method": run.method, "rate": report::as_written(run.rate), "seed": run.seed,
             "directory": run.directory.display().to_string(), "state": run.state.name(), "steps": run.steps,
             "seconds": run.seconds.map(|seconds| report::rounded(seconds, 3)),
         })
@@ -197,13 +194,11 @@ fn planned<D: Backend>(args: &ReproduceArgs, reproduction: &Reproduction<D>, pla
     })
 }
 
-/// A rate as it was written, and not as the nearest f64 of its f32.
-fn rate(rate: f32) -> Option<f64> {
-    rate.to_string().parse().ok()
-}
-
 fn methods<D: Backend>(reproduction: &Reproduction<D>) -> Value {
-    let method = |(name, rates): (&str, &[f32])| json!({"method": name, "rates": rates.iter().map(|of| rate(*of)).collect::<Vec<_>>()});
+    let method = |(name, rates): (&str, &[f32])| {
+        let rates: Vec<_> = rates.iter().map(|rate| report::as_written(*rate)).collect();
+        json!({"method": name, "rates": rates})
+    };
     reproduction.methods().into_iter().map(method).collect::<Vec<_>>().into()
 }
 
@@ -213,7 +208,7 @@ fn left_out_report(left_out: &[LeftOut]) -> Value {
 
 /// Whether there is a table.
 fn is_written(finished: &FinishedReproduction) -> bool {
-    finished.made > 0 && (finished.remaining == 0 || finished.stop == StopReason::Stopped)
+    report::has_table(finished.made, finished.remaining, &finished.stop)
 }
 
 /// Shows the table.
