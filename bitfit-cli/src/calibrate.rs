@@ -12,7 +12,7 @@ use bitfit_core::Backend;
 
 use crate::args::CalibrateArgs;
 use crate::last_resort;
-use crate::output::{self, is_same_file};
+use crate::output;
 use crate::plan::grouped;
 use crate::report::{self, CalibrateReport, LabelReport, ReliabilityReport};
 use crate::setup::{self, FoundTask, Job, Loaded};
@@ -45,7 +45,7 @@ fn fit_to_texts<D: Backend>(args: &CalibrateArgs, data: &Path, device: &D) -> Re
     let kind = task.file.info.kind;
     check_kind(args, kind)?;
     // The task file itself may be replaced, and no file of the base.
-    output::refuse_overwriting("--out", &args.out, Path::new(""), &task.dir)?;
+    output::spare_model("--out", &args.out, &task.dir)?;
     let file = task.file.clone();
     let loaded = Loaded::open(device, task, &args.task_file, None)?;
     let read = args.read.labelled(kind, args.task, args.label.as_deref(), args.label_separator)?;
@@ -63,6 +63,9 @@ fn fit_to_answers(args: &CalibrateArgs, answers: &Path) -> Result<ExitCode> {
     check_paths(args, answers)?;
     let file = TaskFile::read(&args.task_file)?;
     check_kind(args, file.info.kind)?;
+    if let Some(dir) = &file.info.base_path {
+        output::spare_model("--out", &args.out, dir)?;
+    }
     let OutOfFold { outputs, targets } = OutOfFold::read(answers, &file.info)?;
     let fit = Fit::new(&outputs, &targets, args.min_accuracy)?;
     let model = file.info.base.clone();
@@ -73,12 +76,7 @@ fn fit_to_answers(args: &CalibrateArgs, answers: &Path) -> Result<ExitCode> {
 fn check_paths(args: &CalibrateArgs, data: &Path) -> Result<()> {
     last_resort::check_stdout()?;
     [&args.task_file, data].into_iter().try_for_each(setup::check_input)?;
-    if args.out.is_dir() {
-        bail!("--out {}: it is a directory; name a file in it", args.out.display());
-    }
-    if is_same_file(&args.out, data) {
-        bail!("--out {}: it is the data, which would be overwritten; choose another file", args.out.display());
-    }
+    output::check_target("--out", &args.out, &[("the data", data)])?;
     if args.out.exists() && !args.overwrite {
         bail!("--out {}: it is there already: choose another file, or replace it (--overwrite)", args.out.display());
     }

@@ -19,7 +19,7 @@ use crate::args::{CompareArgs, Part, name_of};
 use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
-use crate::output::OutputDirectory;
+use crate::output::{Input, OutputDirectory};
 use crate::plan::{self, list};
 use crate::progress::Progress;
 use crate::report;
@@ -39,7 +39,8 @@ impl Job for Comparing<'_> {
         let (options, choices) = (args.options()?, args.choices()?);
         let part = args.sweep.part(|name| std::env::var(name).ok())?;
         last_resort::check_stdout()?;
-        args.data.check_files(None, &args.directories())?;
+        let weights: Vec<Input<'_>> = args.run.weights_file().into_iter().collect();
+        args.data.check_files(&weights, &args.directories())?;
         let out = OutputDirectory::check(&args.directories())?;
         let quiet = args.run.machine.quiet;
         let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;

@@ -13,6 +13,7 @@ use bitfit_core::Backend;
 use crate::args::{EvalArgs, name_of};
 use crate::last_resort;
 use crate::memory;
+use crate::output;
 use crate::page::{self, Page};
 use crate::plan::grouped;
 use crate::report::{self, EvalReport, RejectionReport};
@@ -35,8 +36,9 @@ impl Job for Scoring<'_> {
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     last_resort::check_stdout()?;
     [&args.task_file, &args.data].into_iter().try_for_each(|path| setup::check_input(path))?;
-    page::check(args.report.as_ref(), &[&args.task_file, &args.data], &[])?;
+    page::check(args.report.as_ref(), &[("the task file", &args.task_file), ("the data", &args.data)], &[])?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
+    args.report.iter().try_for_each(|report| output::spare_model("--report", report, &task.dir))?;
     let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
     let kind = loaded.predictor.info().kind;
     if let Some(task) = args.task

@@ -20,7 +20,10 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     setup::check_input(&args.task_file)?;
     refuse_existing(args)?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.quiet)?;
-    output::refuse_overwriting("--out", &args.out, &args.task_file, &task.dir)?;
+    for out in [args.out.clone(), onnx::weights_file(&args.out)] {
+        output::check_target("--out", &out, &[("the task file", &args.task_file)])?;
+        output::spare_model("--out", &out, &task.dir)?;
+    }
     interrupt::quit_on_signal()?;
     let base = Base::open(&device, &task.dir)?;
     let exported = onnx::export(&base, &args.task_file, &task.file, &args.out).map_err(|error| match error {

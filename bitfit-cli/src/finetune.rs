@@ -23,7 +23,7 @@ use crate::folds;
 use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
-use crate::output::OutputDirectory;
+use crate::output::{self, Input, OutputDirectory};
 use crate::page::{self, Page, analyse};
 use crate::plan::{self, grouped};
 use crate::progress::Progress;
@@ -53,13 +53,17 @@ impl Job for Training<'_> {
         share(&mut options, args, ranks)?;
         last_resort::check_stdout()?;
         check_files(args)?;
-        let inputs: Vec<&Path> =
-            [Some(&args.data.train), args.data.eval.as_ref()].into_iter().flatten().map(|path| &**path).collect();
+        let data = [Some(&*args.data.train), args.data.eval.as_deref()].into_iter().flatten();
+        let inputs = data.chain(args.further_files().into_iter().map(|(_, path)| path));
+        let inputs: Vec<Input<'_>> = inputs.map(|path| ("a file that the run reads", path)).collect();
         let directories = if ranks.is_first() { args.directories() } else { Vec::new() };
-        page::check(args.report.as_ref().filter(|_| ranks.is_first()), &inputs, &directories)?;
+        let report = args.report.as_ref().filter(|_| ranks.is_first());
+        page::check(report, &inputs, &directories)?;
         let out = OutputDirectory::check(&directories)?;
         let quiet = args.run.machine.quiet || !ranks.is_first();
-        let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;
+        let dir = hub::resolve(&args.data.model, quiet)?;
+        report.iter().try_for_each(|report| output::spare_model("--report", report, &dir))?;
+        let base = Base::open(device, &dir)?;
         if let Some(Seeds(seeds)) = &args.seeds {
             return seeds::run(args, SeedRuns::prepare(&base, options, seeds)?, out);
         }
@@ -265,7 +269,7 @@ fn check_files(args: &FinetuneArgs) -> Result<()> {
     if let Some(dir) = args.save_base.as_ref().filter(|dir| fs::symlink_metadata(dir).is_ok()) {
         bail!("--save-base {}: it is there already; choose a new directory", dir.display());
     }
-    args.data.check_files(args.head_file(), &args.directories())?;
+    args.data.check_files(&args.further_files(), &args.directories())?;
     let earlier = args.earlier()?;
     args.directories().iter().try_for_each(|dir| Ok(check_output(dir, earlier)?))
 }

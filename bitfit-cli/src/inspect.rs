@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::args::InspectArgs;
 use crate::last_resort;
+use crate::output::{self, Input};
 use crate::plan::grouped;
 use crate::report;
 use crate::setup;
@@ -26,10 +27,14 @@ pub fn run(args: InspectArgs) -> Result<ExitCode> {
     args.files.iter().try_for_each(|file| setup::check_input(file))?;
     let read = |path: &PathBuf| Ok::<_, anyhow::Error>((path.clone(), TaskFile::read(path)?));
     let files: Vec<(PathBuf, TaskFile)> = args.files.iter().map(read).collect::<Result<_>>()?;
-    let base = match &args.model {
-        Some(model) => Some(Base::open(&device, &hub::resolve(model, args.quiet)?)?),
-        None => None,
-    };
+    let dir = args.model.as_ref().map(|model| hub::resolve(model, args.quiet)).transpose()?;
+    if let Some(svg) = &args.svg {
+        let inputs: Vec<Input<'_>> = args.files.iter().map(|file| ("a task file", &**file)).collect();
+        output::check_target("--svg", svg, &inputs)?;
+        let recorded = files.iter().filter_map(|(_, file)| file.info.base_path.as_ref());
+        recorded.chain(&dir).try_for_each(|dir| output::spare_model("--svg", svg, dir))?;
+    }
+    let base = dir.map(|dir| Base::open(&device, &dir)).transpose()?;
     let mut maps = Vec::with_capacity(files.len());
     let mut reports = Vec::with_capacity(files.len());
     for (path, task) in &files {

@@ -11,8 +11,8 @@ use bitfit_bert::TaskFile;
 use bitfit_bert::artefacts::{CARD_FILE, ModelCard};
 use bitfit_bert::files::AtomicFile;
 use bitfit_bert::run::{
-    COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, EARLIER_STATE_FILE, METRICS_LOG,
-    RUN_RECORD, STATE_FILE, SWEEP_DIR, TASK_FILE,
+    COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, EARLIER_STATE_FILE, MASK_FILE,
+    METRICS_LOG, RUN_RECORD, STATE_FILE, SWEEP_DIR, TASK_FILE,
 };
 
 use crate::last_resort;
@@ -23,9 +23,10 @@ pub const OUT_OF_FOLD: &str = "out_of_fold.jsonl";
 pub const SUSPECTS: &str = "suspects.tsv";
 
 /// The files that a run or a comparison writes into its directory.
-pub const FILES: [&str; 11] = [
+pub const FILES: [&str; 12] = [
     TASK_FILE,
     METRICS_LOG,
+    MASK_FILE,
     STATE_FILE,
     EARLIER_STATE_FILE,
     RUN_RECORD,
@@ -167,21 +168,42 @@ impl TaskTarget {
     }
 }
 
-/// Whether two paths lead to one existing file.
+/// Whether two paths lead to one existing file; a terminal may be both read and written.
 pub fn is_same_file(one: &Path, other: &Path) -> bool {
-    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
+    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other && one.is_file())
 }
 
-/// Refuses to write the file of a flag over the task file or a file of its base model.
-pub fn refuse_overwriting(flag: &str, out: &Path, task_file: &Path, model: &Path) -> Result<()> {
-    let model_files = fs::read_dir(model).into_iter().flatten().flatten();
-    let what = if is_same_file(out, task_file) {
-        "the task file"
-    } else if model_files.into_iter().any(|file| is_same_file(out, &file.path())) {
-        "a file of the base model"
-    } else {
-        return Ok(());
-    };
+/// A file that a command reads, and what it is, for a message.
+pub type Input<'a> = (&'a str, &'a Path);
+
+/// Refuses to write the file of a flag in the place of a directory, into a directory that is not there, and over one of
+/// the `inputs`.
+pub fn check_target(flag: &str, out: &Path, inputs: &[Input<'_>]) -> Result<()> {
+    if out.is_dir() {
+        bail!("{flag} {}: it is a directory; name a file in it", out.display());
+    }
+    if let Some((what, _)) = inputs.iter().find(|(_, input)| is_same_file(out, input)) {
+        return refuse_overwriting(flag, out, what);
+    }
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        bail!("{flag} {}: its directory does not exist", out.display());
+    }
+    Ok(())
+}
+
+/// Refuses to write the file of a flag over a file of the base model in a directory.
+pub fn spare_model(flag: &str, out: &Path, model: &Path) -> Result<()> {
+    let entries = fs::read_dir(model).into_iter().flatten().flatten().map(|entry| entry.path());
+    // The modules of a sentence encoder have a directory each, with a configuration.
+    let mut files = entries.flat_map(|entry| [entry.join("config.json"), entry]);
+    match files.any(|file| is_same_file(out, &file)) {
+        true => refuse_overwriting(flag, out, "a file of the base model"),
+        false => Ok(()),
+    }
+}
+
+fn refuse_overwriting(flag: &str, out: &Path, what: &str) -> Result<()> {
     bail!("{flag} {}: it is {what}, which would be overwritten; choose another file", out.display())
 }
 

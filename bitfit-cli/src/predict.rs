@@ -45,7 +45,7 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
         setup::check_input(&args.input)?;
     }
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
-    refuse_overwriting(args, &task)?;
+    check_target(args, &task)?;
     let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
     if args.out.is_some() || args.glue.is_some() {
         interrupt::quit_on_signal()?;
@@ -113,14 +113,12 @@ fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) ->
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses to write the answers over the task file or a file of the base model. The answers may replace the input,
-/// because it is read before.
-fn refuse_overwriting(args: &PredictArgs, task: &FoundTask) -> Result<()> {
+/// Refuses answers in the place of what they are made from, or that cannot be written.
+fn check_target(args: &PredictArgs, task: &FoundTask) -> Result<()> {
     let flag = if args.glue.is_some() { "--glue" } else { "--out" };
-    match args.out.as_ref().or(args.glue.as_ref()) {
-        Some(out) => output::refuse_overwriting(flag, out, &args.task_file, &task.dir),
-        None => Ok(()),
-    }
+    let Some(out) = args.out.as_ref().or(args.glue.as_ref()) else { return Ok(()) };
+    output::check_target(flag, out, &[("the task file", &args.task_file), ("the input", &args.input)])?;
+    output::spare_model(flag, out, &task.dir)
 }
 
 /// Refuses flags that choose columns where the input has none.

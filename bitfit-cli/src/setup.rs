@@ -79,6 +79,20 @@ pub fn check_input(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// As [`check_input`], for the file of a flag that is not one of data. Some of them take words too, and what is not
+/// there may be one that is misspelt.
+pub fn check_input_of(flag: &str, path: &Path) -> Result<()> {
+    let expected = match flag {
+        "--init-head" => "expected probe, random or a file",
+        "--class-weight" => "expected balanced or a file",
+        _ => "expected a file",
+    };
+    match check_input(path) {
+        Err(_) if !path.exists() => bail!("{flag} {}: {expected}, and there is no such file", path.display()),
+        checked => checked.map_err(|error| anyhow!("{flag} {error}")),
+    }
+}
+
 fn cpu(precision: Precision) -> Result<Cpu> {
     let precision = match precision {
         Precision::F32 => bitfit_core::Precision::F32,

@@ -13,6 +13,8 @@ use bitfit_bert::{BiasSelection, MaskFile, Setting};
 use super::shared::{DataArgs, RunArgs};
 use super::values::GroupRates;
 use super::{FinetuneArgs, name_of};
+use crate::output::Input;
+use crate::setup;
 
 impl FinetuneArgs {
     /// The library's options, validated as far as they can be without model and data.
@@ -49,12 +51,14 @@ impl FinetuneArgs {
         std::iter::once(self.out().to_owned()).chain(seeds).chain(folds).collect()
     }
 
-    /// The file with the head's first values.
-    pub fn head_file(&self) -> Option<&PathBuf> {
-        match &self.init_head {
-            Some(HeadStart::File(path)) => Some(path),
+    /// The files that the run reads beside the model and the data, each with its flag.
+    pub fn further_files(&self) -> Vec<Input<'_>> {
+        let head = match &self.init_head {
+            Some(HeadStart::File(path)) => Some(("--init-head", &**path)),
             _ => None,
-        }
+        };
+        let mask = self.mask.as_ref().map(|path| ("--mask", &**path));
+        [head, mask, self.run.weights_file()].into_iter().flatten().collect()
     }
 
     /// What is done with a probe.
@@ -87,7 +91,11 @@ impl FinetuneArgs {
 
     /// What trains beside the head, by --method, --mask, --bias and --layers.
     fn method(&self) -> Result<bitfit_bert::Method> {
-        let file = self.mask.as_deref().map(MaskFile::read).transpose()?;
+        let read = |path: &PathBuf| {
+            setup::check_input_of("--mask", path)?;
+            Ok::<_, anyhow::Error>(MaskFile::read(path)?)
+        };
+        let file = self.mask.as_ref().map(read).transpose()?;
         self.method_with(file.map(|file| bitfit_bert::Method::Mask(Some(file.into()))))
     }
 

@@ -1,6 +1,6 @@
 //! The flags that the commands which train have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
@@ -13,7 +13,8 @@ use clap::Args;
 
 use super::values::{self, Clip, Pair, Pooling};
 use super::{MachineArgs, ReadArgs};
-use crate::{output, setup};
+use crate::output::{self, Input};
+use crate::setup;
 
 /// The base model and the data.
 #[derive(Debug, Args)]
@@ -104,21 +105,23 @@ impl DataArgs {
         self.kind.is_some() || self.task.is_some()
     }
 
-    /// Refuses files that do not exist, and data that runs into these directories would overwrite.
+    /// Refuses files that do not exist, and those that runs into these directories would overwrite. `further` files are
+    /// read beside the data, each with the flag that names it.
     ///
     /// # Errors
     /// One line with the file.
-    pub fn check_files(&self, head: Option<&PathBuf>, directories: &[PathBuf]) -> Result<()> {
-        for path in [Some(&self.train), self.eval.as_ref(), head].into_iter().flatten() {
-            setup::check_input(path)?;
-        }
+    pub fn check_files(&self, further: &[Input<'_>], directories: &[PathBuf]) -> Result<()> {
+        let data = [("--train", Some(&self.train)), ("--eval", self.eval.as_ref())];
+        let data = data.into_iter().filter_map(|(flag, path)| Some((flag, &**path?)));
+        let data: Vec<Input<'_>> = data.collect();
+        data.iter().try_for_each(|(_, path)| setup::check_input(path))?;
+        further.iter().try_for_each(|(flag, path)| setup::check_input_of(flag, path))?;
         let written = || directories.iter().flat_map(|directory| output::FILES.map(|name| directory.join(name)));
-        for (flag, path) in [("--train", Some(&self.train)), ("--eval", self.eval.as_ref())] {
-            if let Some(path) = path.filter(|path| written().any(|file| output::is_same_file(&file, path))) {
-                bail!("{flag} {}: the run would overwrite it; choose another --out", path.display());
-            }
+        let is_written = |path: &Path| written().any(|file| output::is_same_file(&file, path));
+        match data.iter().chain(further).find(|(_, path)| is_written(path)) {
+            Some((flag, path)) => bail!("{flag} {}: the run would overwrite it; choose another --out", path.display()),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -330,4 +333,14 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+impl RunArgs {
+    /// The file with the weights of classes.
+    pub fn weights_file(&self) -> Option<Input<'_>> {
+        match &self.class_weight {
+            Some(ClassWeights::File(path)) => Some(("--class-weight", path)),
+            _ => None,
+        }
+    }
 }

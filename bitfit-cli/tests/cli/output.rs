@@ -57,14 +57,19 @@ fn data_that_the_run_would_overwrite_is_refused() {
     fs::create_dir(fixture.path("out")).unwrap();
     let data = "{\"text\": \"good\", \"label\": \"praise\"}\n{\"text\": \"bad\", \"label\": \"blame\"}\n";
     fixture.write("out/metrics.jsonl", data);
+    fixture.write("out/mask.safetensors", "a mask");
+    fixture.write("out/comparison.csv", "good\t1\n");
+    let names = fixture.names("out");
     for (flag, line) in [
         ("--train", "finetune -q --model model --out out --train out/metrics.jsonl".to_owned()),
         ("--train", "finetune -q --model model --out ./model/../out --train out/../out/metrics.jsonl".to_owned()),
         ("--eval", format!("{FINETUNE} --out out --eval out/metrics.jsonl")),
+        ("--init-head", format!("{FINETUNE} --out out --overwrite --init-head out/mask.safetensors")),
+        ("--class-weight", format!("{FINETUNE} --out out --overwrite --class-weight out/comparison.csv")),
     ] {
         let message = refused(&fixture, &line);
         assert!(message.contains(flag) && message.contains("overwrite") && message.contains("--out"), "{message}");
-        assert_eq!((fixture.read("out/metrics.jsonl").as_str(), fixture.names("out").len()), (data, 1));
+        assert_eq!((fixture.read("out/metrics.jsonl").as_str(), fixture.names("out")), (data, names.clone()));
     }
 }
 
@@ -102,13 +107,56 @@ fn answers_do_not_replace_what_they_are_made_from() {
         assert!(message.contains(&format!("--out ./{out}")) && message.contains(what), "{message}");
         assert!(contents() == before, "{out}");
     }
-    // The input is read before the answers take its place.
-    fixture.write("copy.tsv", fixture.bytes("dev.tsv"));
-    for out in ["model/answers.tsv", "copy.tsv"] {
-        let run = fixture.run(&format!("predict -q --task-file out/task.safetensors --input copy.tsv --out {out}"));
-        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{out}");
+    let message = refused(&fixture, "predict -q --task-file out/task.safetensors --input dev.tsv --out ./dev.tsv");
+    assert!(message.contains("--out ./dev.tsv: it is the input, which would be overwritten"), "{message}");
+    let run = fixture.run("predict -q --task-file out/task.safetensors --input dev.tsv --out model/answers.tsv");
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "a new file beside the model's");
+}
+
+#[test]
+fn no_command_writes_over_what_it_reads() {
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
+    fixture.write("weights", "praise\t2\nblame\t1\n");
+    fs::create_dir(fixture.path("model/1_Pooling")).unwrap();
+    fixture.write("model/1_Pooling/config.json", "{}");
+    fs::copy(fixture.path("out/task.safetensors"), fixture.path("again.safetensors")).unwrap();
+    let task = "--task-file out/task.safetensors";
+    for (flag, out, line) in [
+        ("--svg", "out/task.safetensors", "inspect out/task.safetensors".to_owned()),
+        ("--svg", "again.safetensors", "inspect out/task.safetensors again.safetensors".into()),
+        ("--svg", "model/model.safetensors", "inspect out/task.safetensors".into()),
+        ("--svg", "model/1_Pooling/config.json", "inspect out/task.safetensors --model model".into()),
+        ("--report", "model/config.json", format!("eval {task} --data dev.tsv")),
+        ("--report", "weights", format!("{FINETUNE} --out new --class-weight weights")),
+        ("--report", "model/vocab.txt", format!("{FINETUNE} --out new")),
+        ("--out", "model/vocab.txt", format!("calibrate {task} --data dev.tsv --overwrite")),
+        ("--out", "out/task.safetensors", format!("export {task} --overwrite")),
+    ] {
+        let before = fixture.bytes(out);
+        let message = refused(&fixture, &format!("{line} {flag} {out}"));
+        assert!(message.starts_with(&format!("error: {flag} {out}: it is ")), "{message}");
+        assert!(message.contains("which would be overwritten; choose another file"), "{message}");
+        assert!(fixture.bytes(out) == before, "{out}");
     }
-    assert_eq!(fixture.read("copy.tsv"), fixture.read("model/answers.tsv"));
+    assert!(!fixture.path("new").exists());
+}
+
+#[test]
+fn an_output_without_a_directory_is_refused_before_anything_is_computed() {
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
+    let task = "--task-file out/task.safetensors";
+    for (flag, line) in [
+        ("--svg", "inspect out/task.safetensors".to_owned()),
+        ("--out", format!("predict {task} --input dev.tsv")),
+        ("--out", format!("calibrate {task} --data dev.tsv")),
+        ("--out", format!("export {task}")),
+        ("--report", format!("eval {task} --data dev.tsv")),
+    ] {
+        let message = refused(&fixture, &format!("{line} {flag} gone/file"));
+        assert_eq!(message, format!("error: {flag} gone/file: its directory does not exist\n"), "{line}");
+    }
 }
 
 #[test]
