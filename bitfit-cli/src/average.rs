@@ -107,11 +107,15 @@ fn score<D: Backend>(
         report::say_found(&dataset);
         report::say_skipped(&dataset);
     }
-    let score = |path: &Path, task: &TaskFile| -> Result<Vec<Score>> {
-        let predictor = Predictor::new(&base, path, task.clone())?;
+    let score = |predictor: &Predictor<D>| -> Result<Vec<Score>> {
         Ok(predictor.evaluate(&dataset, &info.hyperparameters.metrics)?.scores)
     };
-    let parts = files.iter().map(|(path, task)| score(path, task)).collect::<Result<_>>()?;
-    let (data, rows) = (data.display().to_string(), dataset.examples.len());
-    Ok(Scored { data, rows, parts, mean: score(&args.out, mean)? })
+    let part = |(path, task): &(PathBuf, TaskFile)| score(&Predictor::new(&base, path, task.clone())?);
+    let parts = files.iter().map(part).collect::<Result<_>>()?;
+    let predictor = Predictor::new(&base, &args.out, mean.clone())?;
+    let mean = score(&predictor)?;
+    if !args.machine.quiet {
+        report::say_cut(&predictor, None);
+    }
+    Ok(Scored { data: data.display().to_string(), rows: dataset.examples.len(), parts, mean })
 }

@@ -54,6 +54,7 @@ fn fit_to_texts<D: Backend>(args: &CalibrateArgs, data: &Path, device: &D) -> Re
     if !args.machine.quiet {
         report::say_found(&dataset);
         report::say_skipped(&dataset);
+        report::say_cut(&loaded.predictor, None);
     }
     finish(args, file, &loaded.model, dataset.examples.len(), &fit)
 }

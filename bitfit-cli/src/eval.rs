@@ -64,6 +64,7 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     if !args.machine.quiet {
         report::say_found(&dataset);
         report::say_skipped(&dataset);
+        report::say_cut(&loaded.predictor, Some("--max-length"));
         report::say(format_args!("{}  ({} rows, {seconds:.1} s)", report::scores(&scores), grouped(rows)));
         if let Some(answered) = &answered {
             say_answered(answered);
@@ -77,6 +78,7 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         kind: kind.name(),
         rows,
         tokens,
+        cut: loaded.predictor.cut().texts,
         metrics: scores_as_json(&scores),
         rejection: answered.as_ref().map(|answered| RejectionReport {
             reject_below: answered.reject_below,

@@ -16,6 +16,8 @@ mod labels;
 mod loss;
 mod notes;
 
+pub use notes::cut_text;
+
 /// Shows the plan of a run, or of runs of several seeds, over the data and on the machine that were asked for.
 pub fn say(plan: &Plan, data: &DataArgs, machine: &MachineArgs, seeds: Option<&[u64]>) {
     let mut plan = plan.clone();

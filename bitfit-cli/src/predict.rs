@@ -76,7 +76,15 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
         }
     }
     answers.finish()?;
+    say_cut(args, &loaded);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reports the texts that were answered without their end.
+fn say_cut<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>) {
+    if !args.machine.quiet {
+        report::say_cut(&loaded.predictor, Some("--max-length"));
+    }
 }
 
 /// Puts the answers to a test set of GLUE into a submission.
@@ -97,6 +105,7 @@ fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) ->
     }
     submission.put(set, set.table(labels, &predictions));
     submission.write(archive)?;
+    say_cut(args, loaded);
     if !args.machine.quiet {
         let (rows, expected) = (grouped(predictions.len()), grouped(set.rows));
         report::say(format_args!("{}: {} ({rows} rows)", archive.display(), set.file));

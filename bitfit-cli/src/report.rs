@@ -4,13 +4,15 @@ use std::fmt;
 use std::io::{self, Write};
 
 use anyhow::Result;
+use bitfit_bert::Predictor;
 use bitfit_bert::data::Dataset;
 use bitfit_bert::run::MeanScore;
 use bitfit_bert::train::{BestEpoch, Score, StopReason};
+use bitfit_core::Backend;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::plan::grouped;
+use crate::plan::{cut_text, grouped};
 use crate::{output, text};
 
 /// The result of `finetune`.
@@ -208,6 +210,8 @@ pub struct EvalReport<'a> {
     pub kind: &'static str,
     pub rows: usize,
     pub tokens: usize,
+    /// The number of texts that were longer than the maximum length and were cut.
+    pub cut: usize,
     /// The scores over all texts, those included that are rejected.
     pub metrics: Value,
     /// What is answered; left out for a task that rejects nothing.
@@ -292,6 +296,17 @@ pub fn say_skipped(dataset: &Dataset) {
             lines_text(lines)
         ));
     }
+}
+
+/// Reports the texts that a task read only in part. `flag` is that of a longer maximum, if the command has one.
+pub fn say_cut<D: Backend>(predictor: &Predictor<D>, flag: Option<&str>) {
+    let (cut, length) = (predictor.cut(), predictor.max_length());
+    if cut.texts == 0 {
+        return;
+    }
+    let most = predictor.base().config().max_length();
+    let longer = flag.filter(|_| length < most).map(|flag| format!("; {flag} {most} is the most that the model reads"));
+    say(format_args!("note: {}{}", cut_text(&cut, length), longer.unwrap_or_default()));
 }
 
 /// Why rows are skipped.

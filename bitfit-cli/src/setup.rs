@@ -87,10 +87,10 @@ pub fn check_input_of(flag: &str, path: &Path) -> Result<()> {
         "--class-weight" => "expected balanced or a file",
         _ => "expected a file",
     };
-    match check_input(path) {
-        Err(_) if !path.exists() => bail!("{flag} {}: {expected}, and there is no such file", path.display()),
-        checked => checked.map_err(|error| anyhow!("{flag} {error}")),
+    if !path.exists() {
+        bail!("{flag} {}: {expected}, and no file has this name", path.display());
     }
+    check_input(path).map_err(|error| anyhow!("{flag} {error}"))
 }
 
 fn cpu(precision: Precision) -> Result<Cpu> {

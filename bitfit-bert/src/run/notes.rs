@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::data::{Dataset, Example, Kind};
 use crate::heads::{NO_ANSWER, Targets};
+use crate::infer::Cut;
 use crate::tokenize::Encoding;
 use crate::train::Examples;
 
@@ -56,17 +57,8 @@ pub enum PlanNote {
         /// The number of questions that have an answer.
         of: usize,
     },
-    /// Texts that are longer than the maximum length.
-    Cut {
-        /// The number of them among the rows that are trained on.
-        texts: usize,
-        /// The number of rows that are trained on.
-        of: usize,
-        /// Their tokens that are left out; of very long texts an estimate.
-        left_out: usize,
-        /// All their tokens.
-        tokens: usize,
-    },
+    /// Texts that are longer than the maximum length, among the rows that are trained on.
+    Cut(Cut),
     /// Texts that are longer than the maximum length and are read in several sequences, where nothing is left out.
     SeveralSequences {
         /// The number of them.
@@ -185,16 +177,9 @@ fn are_scores(numbers: &[f64]) -> bool {
 
 /// The texts that are longer than the maximum length.
 fn cut<'a>(encodings: impl IntoIterator<Item = &'a Encoding>) -> Option<PlanNote> {
-    let (mut of, mut texts, mut left_out, mut tokens) = (0, 0, 0, 0);
-    for encoding in encodings {
-        of += 1;
-        if encoding.left_out > 0 {
-            texts += 1;
-            left_out += encoding.left_out;
-            tokens += encoding.left_out + encoding.ids.len();
-        }
-    }
-    (texts > 0).then_some(PlanNote::Cut { texts, of, left_out, tokens })
+    let mut cut = Cut::default();
+    cut.add(encodings);
+    (cut.texts > 0).then_some(PlanNote::Cut(cut))
 }
 
 /// The notes on texts whose tokens are masked, from the text that each sequence is of.
@@ -289,7 +274,7 @@ mod tests {
     fn texts_that_are_cut_are_counted_with_what_is_lost() {
         let text = |kept: usize, left_out| Encoding { ids: vec![7; kept], left_out, ..Encoding::default() };
         assert_eq!(cut(&[text(10, 0), text(3, 0)]), None);
-        let expected = PlanNote::Cut { texts: 2, of: 3, left_out: 40, tokens: 60 };
+        let expected = PlanNote::Cut(Cut { texts: 2, of: 3, left_out: 40, tokens: 60 });
         assert_eq!(cut(&[text(10, 30), text(3, 0), text(10, 10)]), Some(expected));
     }
     #[test]

@@ -1,5 +1,6 @@
 //! The notes of a plan, each one line with what to do.
 
+use bitfit_bert::infer::Cut;
 use bitfit_bert::run::{Occurrence, Plan, PlanNote, Scaling};
 
 use super::{grouped, labels::short};
@@ -57,22 +58,26 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
         PlanNote::NothingToMask(texts) => {
             format!("no token of {} can be masked: empty, or unknown to the tokenizer", rows_text(*texts))
         }
-        PlanNote::Cut { texts, of, left_out, tokens } => {
+        PlanNote::Cut(cut) => {
             let most = plan.config.max_length();
             let longer = if plan.max_length < most {
                 format!("; --max-length {most} is the most that the model reads")
             } else {
                 ", the most that the model reads".into()
             };
-            format!(
-                "{} of {} texts are longer than {} tokens and are cut, which loses {} of their tokens{longer}",
-                grouped(*texts),
-                grouped(*of),
-                plan.max_length,
-                share(*left_out, *tokens)
-            )
+            format!("{}{longer}", cut_text(cut, plan.max_length))
         }
     }
+}
+
+/// The texts that are cut at a maximum length.
+pub fn cut_text(cut: &Cut, max_length: usize) -> String {
+    format!(
+        "{} of {} texts are longer than {max_length} tokens and are cut, which loses {} of their tokens",
+        grouped(cut.texts),
+        grouped(cut.of),
+        share(cut.left_out, cut.tokens)
+    )
 }
 
 /// A number of rows, with its noun.
