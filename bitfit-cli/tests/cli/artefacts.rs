@@ -94,6 +94,12 @@ fn the_mean_of_seeds_is_scored_beside_them() {
     let report = run.json();
     let scores = &report["scores"];
     assert_eq!((scores["files"].as_array().unwrap().len(), &scores["rows"]), (2, &json!(32)));
+    assert_eq!((&report["device"], report["precision"].is_string()), (&json!("cpu"), true));
+    let unscored = fixture.run(&format!("average -q {files} --out unscored")).json();
+    assert_eq!((&unscored["device"], &unscored["precision"]), (&Value::Null, &Value::Null), "nothing is computed");
+    let twice = fixture.run("average out/seed-0/task.safetensors out/./seed-0/task.safetensors --out twice");
+    assert_eq!((twice.code, twice.stdout.as_str()), (Some(1), ""));
+    assert!(twice.stderr.contains("out/./seed-0/task.safetensors: it is listed twice"), "{}", twice.stderr);
     let eval = fixture.run("eval -q --task-file mean/task.safetensors --data dev.tsv").json();
     assert_eq!(eval["metrics"], scores["mean"]);
     assert_eq!(fixture.metadata("mean/task.safetensors")["best"], "null");
