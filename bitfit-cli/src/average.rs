@@ -31,7 +31,8 @@ impl Job for Averaging<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
         last_resort::check_stdout()?;
-        args.files.iter().chain(&args.data).try_for_each(|path| setup::check_input(path))?;
+        args.files.iter().try_for_each(|path| setup::check_task_file(path))?;
+        args.data.iter().try_for_each(|path| setup::check_input(path))?;
         refuse_twice(&args.files)?;
         let target = TaskTarget::check(&args.out)?;
         let read = |path: &PathBuf| Ok::<_, anyhow::Error>((path.clone(), TaskFile::read(path)?));

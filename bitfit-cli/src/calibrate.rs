@@ -76,7 +76,8 @@ fn fit_to_answers(args: &CalibrateArgs, answers: &Path) -> Result<ExitCode> {
 /// Refuses inputs that do not exist, an output in the place of something else, and a share that is none.
 fn check_paths(args: &CalibrateArgs, data: &Path) -> Result<()> {
     last_resort::check_stdout()?;
-    [&args.task_file, data].into_iter().try_for_each(setup::check_input)?;
+    setup::check_task_file(&args.task_file)?;
+    setup::check_input(data)?;
     output::check_target("--out", &args.out, &[("the data", data)])?;
     if args.out.exists() && !args.overwrite {
         bail!("--out {}: it is there already: choose another file, or replace it (--overwrite)", args.out.display());

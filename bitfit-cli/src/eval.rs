@@ -35,7 +35,8 @@ impl Job for Scoring<'_> {
 
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     last_resort::check_stdout()?;
-    [&args.task_file, &args.data].into_iter().try_for_each(|path| setup::check_input(path))?;
+    setup::check_task_file(&args.task_file)?;
+    setup::check_input(&args.data)?;
     page::check(args.report.as_ref(), &[("the task file", &args.task_file), ("the data", &args.data)], &[])?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
     args.report.iter().try_for_each(|report| output::spare_model("--report", report, &task.dir))?;

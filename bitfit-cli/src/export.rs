@@ -17,7 +17,7 @@ use crate::{interrupt, last_resort, output};
 pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     let device = setup::on_cpu(args.threads)?;
     last_resort::check_stdout()?;
-    setup::check_input(&args.task_file)?;
+    setup::check_task_file(&args.task_file)?;
     refuse_existing(args)?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.quiet)?;
     for out in [args.out.clone(), onnx::weights_file(&args.out)] {

@@ -24,7 +24,7 @@ use crate::setup;
 pub fn run(args: InspectArgs) -> Result<ExitCode> {
     let device = setup::on_cpu(None)?;
     last_resort::check_stdout()?;
-    args.files.iter().try_for_each(|file| setup::check_input(file))?;
+    args.files.iter().try_for_each(|file| setup::check_task_file(file))?;
     let read = |path: &PathBuf| Ok::<_, anyhow::Error>((path.clone(), TaskFile::read(path)?));
     let files: Vec<(PathBuf, TaskFile)> = args.files.iter().map(read).collect::<Result<_>>()?;
     let dir = args.model.as_ref().map(|model| hub::resolve(model, args.quiet)).transpose()?;

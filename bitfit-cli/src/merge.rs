@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use bitfit_bert::Error;
 use bitfit_bert::artefacts;
 use bitfit_bert::model::Base;
 use serde_json::json;
@@ -17,10 +18,13 @@ use crate::setup::{self, FoundTask};
 pub fn run(args: MergeArgs) -> Result<ExitCode> {
     let device = setup::on_cpu(None)?;
     last_resort::check_stdout()?;
-    setup::check_input(&args.task_file)?;
+    setup::check_task_file(&args.task_file)?;
     let FoundTask { file, model, dir } = FoundTask::find(args.model.as_deref(), &args.task_file, args.quiet)?;
     let base = Base::open(&device, &dir)?;
-    let merged = artefacts::merge(&base, &file, &args.task_file, &args.out)?;
+    let merged = artefacts::merge(&base, &file, &args.task_file, &args.out).map_err(|error| match error {
+        Error::Io { path, source } if path.starts_with(&args.out) => anyhow!("--out {}: {source}", path.display()),
+        error => error.into(),
+    })?;
     if !args.quiet {
         report::say(format_args!(
             "wrote {}: {} of {}, {} parameters",

@@ -40,7 +40,7 @@ impl Job for Answering<'_> {
 
 fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     let is_stdin = args.input == Path::new("-");
-    setup::check_input(&args.task_file)?;
+    setup::check_task_file(&args.task_file)?;
     if !is_stdin {
         setup::check_input(&args.input)?;
     }

@@ -8,6 +8,7 @@ use std::{env, fs, io};
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
+use bitfit_bert::run::TASK_FILE;
 use bitfit_bert::{Error, Predictor, TaskFile, hub};
 use bitfit_core::{Backend, Cpu, cpu::Isa};
 use bitfit_cuda::Cuda;
@@ -73,10 +74,22 @@ fn start_threads(flag: Option<usize>) -> Result<()> {
 /// Refuses a file that does not exist and a directory. A file is not opened: a named pipe can be opened only once.
 pub fn check_input(path: &Path) -> Result<()> {
     let refuse = |source| Error::Io { path: path.into(), source };
+    if path == Path::new("-") && !path.exists() {
+        bail!("-: stdin is not read here; give the name of a file");
+    }
     if fs::metadata(path).map_err(refuse)?.is_dir() {
         return Err(refuse(io::ErrorKind::IsADirectory.into()).into());
     }
     Ok(())
+}
+
+/// As [`check_input`], for a task file: in place of the directory of a run, the file in it is named.
+pub fn check_task_file(path: &Path) -> Result<()> {
+    let inner = path.join(TASK_FILE);
+    if inner.is_file() {
+        bail!("{}: is a directory; its task file is {}", path.display(), inner.display());
+    }
+    check_input(path)
 }
 
 /// As [`check_input`], for the file of a flag that is not one of data. Some of them take words too, and what is not

@@ -75,11 +75,11 @@ pub fn merge<D: Backend>(base: &Base<D>, task: &TaskFile, path: &Path, dir: &Pat
                 (DENSE_TENSORS[part].to_owned(), tensor)
             });
             let dense: BTreeMap<_, _> = renamed.collect();
-            write_tensors(&dense, &new.path().join(head_dir).join(SINGLE))?;
+            write_tensors(&dense, &new.path().join(head_dir).join(SINGLE)).map_err(new.renamed())?;
             parameters += count(&dense);
         }
     }
-    write_tensors(&tensors, &new.path().join(SINGLE))?;
+    write_tensors(&tensors, &new.path().join(SINGLE)).map_err(new.renamed())?;
     parameters += count(&tensors);
     header::write(task, architecture, &new)?;
     new.write(CARD_FILE, ModelCard::of_merged(&task.info, &layout, dir).text().as_bytes())?;

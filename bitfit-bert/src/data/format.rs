@@ -134,7 +134,7 @@ pub(super) fn recognise(source: &Source<'_>, path: &Path, options: &ReadOptions)
             return Err(Error::Setting {
                 setting: Setting::Format,
                 value: format.to_string(),
-                reason: "it holds words with tags, which a task of the kind tag reads",
+                reason: "it holds words with tags, which a task of the kind tag reads".into(),
             });
         }
         (Some(Format::Jsonl), _) => json(),

@@ -36,7 +36,8 @@ impl NewDirectory {
         let mut prefix = target.file_name().map(OsStr::to_owned).unwrap_or_default();
         prefix.push(".");
         let make = || {
-            let new = Builder::new().prefix(&prefix).suffix(SUFFIX).tempdir_in(directory(target))?;
+            let new = Builder::new().prefix(&prefix).suffix(SUFFIX).tempdir_in(directory(target));
+            let new = new.map_err(without_path)?;
             // A temporary directory is its owner's alone.
             let plain = new.path().join("new");
             fs::create_dir(&plain)?;
@@ -59,10 +60,20 @@ impl NewDirectory {
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path().join(name);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(Error::io(parent))?;
+            fs::create_dir_all(parent).map_err(Error::io(parent)).map_err(self.renamed())?;
         }
-        fs::write(&path, bytes).map_err(Error::io(&path))?;
-        sync(&path)
+        fs::write(&path, bytes).map_err(Error::io(&path)).and_then(|()| sync(&path)).map_err(self.renamed())
+    }
+
+    /// For `map_err`: an error of a file in the directory by the name that it is going to have.
+    pub(crate) fn renamed(&self) -> impl Fn(Error) -> Error {
+        |error| match error {
+            Error::Io { path, source } => match path.strip_prefix(self.path()) {
+                Ok(name) => Error::Io { path: self.target.join(name), source },
+                Err(_) => Error::Io { path, source },
+            },
+            error => error,
+        }
     }
 
     /// Copies those of these files that a directory has.
@@ -100,6 +111,15 @@ impl NewDirectory {
 /// [`Error::Io`] with the file.
 pub(crate) fn sync(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(path))
+}
+
+/// The system's reason, without the temporary path that is put behind it.
+fn without_path(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((reason, _)) => io::Error::new(error.kind(), reason.to_owned()),
+        None => error,
+    }
 }
 
 fn refuse_existing(dir: &Path) -> Result<()> {

@@ -112,7 +112,9 @@ impl Examples {
 
     /// Refuses examples that cannot be trained on.
     pub(crate) fn validate(&self) -> Result<()> {
-        let refuse = |value, reason| Err(Error::Setting { setting: Setting::TrainingSet, value, reason });
+        let refuse = |value, reason: &'static str| {
+            Err(Error::Setting { setting: Setting::TrainingSet, value, reason: reason.into() })
+        };
         match (self.len(), self.texts.last().map_or(0, |last| last + 1), self.targets.len()) {
             (0, ..) => refuse("empty".into(), "there must be at least one text"),
             (_, texts, targets) if texts > targets && !self.are_drawn() => {

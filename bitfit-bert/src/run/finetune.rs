@@ -329,9 +329,10 @@ fn wants_probe(options: &FinetuneOptions, plan: &Plan, evaluates: bool) -> bool 
 pub(super) fn check_options<D: Backend>(base: &Base<D>, options: &FinetuneOptions) -> Result<()> {
     options.validate()?;
     if let Some(layers) = options.method.biases().layers() {
-        let value = format!("{}-{}", layers.start(), layers.end());
-        let is_inside = *layers.end() < base.config().num_hidden_layers;
-        check(Setting::Layers, value, is_inside, "the model has fewer layers; they are counted from 0")?;
+        let (first, last, count) = (layers.start(), layers.end(), base.config().num_hidden_layers);
+        let value = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        let reason = format!("the model has {count} layers, counted from 0 to {}", count.saturating_sub(1));
+        check(Setting::Layers, value, *last < count, reason)?;
     }
     let (pooling, _) = options.pooling(base)?;
     check_kinds(base, &options.method, pooling)?;
@@ -355,7 +356,7 @@ fn check_kinds<D: Backend>(base: &Base<D>, method: &Method, pooling: Pooling) ->
     match biases.kinds().find(|&kind| !has(kind)) {
         None => Ok(()),
         Some(kind) => {
-            let reason = "the model has no such bias below this head";
+            let reason = "the model has no such bias below this head".into();
             Err(Error::Setting { setting: Setting::Biases, value: kind.to_string(), reason })
         }
     }

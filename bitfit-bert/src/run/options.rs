@@ -169,7 +169,10 @@ impl FinetuneOptions {
     /// Refuses metrics of another kind of task, and settings of evaluations where there is no evaluation set.
     fn validate_evaluation(&self) -> Result<()> {
         if let Some(metric) = self.metrics.iter().find(|metric| !suits(**metric, self.kind)) {
-            check(Setting::Metrics, metric, false, "it is a metric of another kind of task")?;
+            let suitable: Vec<&str> =
+                Metric::ALL.iter().filter(|of| suits(**of, self.kind)).map(Metric::name).collect();
+            let reason = format!("it is a metric of another kind of task; of {}: {}", self.kind, suitable.join(", "));
+            check(Setting::Metrics, metric, false, reason)?;
         }
         let is_twice = |(place, metric): (usize, &Metric)| self.metrics[..place].contains(metric);
         if let Some((_, metric)) = self.metrics.iter().enumerate().find(|each| is_twice(*each)) {

@@ -229,7 +229,7 @@ const FINETUNE: &[Refusal] = &[
         what: "a length over the model's positions",
         corrupt: NOTHING,
         flags: &["--max-length", "49"],
-        names: &["--max-length 49", "positions"],
+        names: &["--max-length 49", "at most 48"],
     },
     Refusal {
         what: "a length without room for text",
@@ -252,7 +252,37 @@ const FINETUNE: &[Refusal] = &[
         what: "layers beyond the model's",
         corrupt: NOTHING,
         flags: &["--layers", "1-2"],
-        names: &["--layers 1-2"],
+        names: &["--layers 1-2: the model has 2 layers, counted from 0 to 1"],
+    },
+    Refusal {
+        what: "a layer beyond the model's",
+        corrupt: NOTHING,
+        flags: &["--layers", "9"],
+        names: &["--layers 9: the model has 2 layers"],
+    },
+    Refusal {
+        what: "a metric of another kind",
+        corrupt: NOTHING,
+        flags: &["--metric", "pearson"],
+        names: &["--metric pearson: it is a metric of another kind of task; of classify: accuracy, f1, matthews"],
+    },
+    Refusal {
+        what: "a missing mask",
+        corrupt: NOTHING,
+        flags: &["--mask", "gone"],
+        names: &["--mask gone: expected a file"],
+    },
+    Refusal {
+        what: "weights of classes by a misspelt word",
+        corrupt: NOTHING,
+        flags: &["--class-weight", "balance"],
+        names: &["--class-weight balance: expected balanced or a file"],
+    },
+    Refusal {
+        what: "stdin for training data",
+        corrupt: NOTHING,
+        flags: &["--train", "-"],
+        names: &["error: -: stdin is not read here"],
     },
     Refusal { what: "layers backwards", corrupt: NOTHING, flags: &["--layers", "1-0"], names: &["--layers 1-0"] },
     Refusal {
@@ -348,7 +378,12 @@ const FINETUNE: &[Refusal] = &[
         names: &["--layers", "--method frozen"],
     },
     // the head
-    Refusal { what: "a missing head", corrupt: NOTHING, flags: &["--init-head", "gone"], names: &["gone"] },
+    Refusal {
+        what: "a missing head",
+        corrupt: NOTHING,
+        flags: &["--init-head", "prob"],
+        names: &["--init-head prob: expected probe, random or a file"],
+    },
     Refusal {
         what: "a head without weights",
         corrupt: |fixture| {
@@ -598,14 +633,15 @@ fn eval_and_predict_refuse_files_that_do_not_belong_together() {
     for (line, names) in [
         (format!("{eval} gone.tsv"), &["gone.tsv"][..]),
         (format!("{eval} model"), &["error: model: is a directory"]),
-        (format!("{predict} out"), &["error: out: is a directory"]),
+        (format!("{eval} -"), &["error: -: stdin is not read here"]),
+        (format!("{predict} out"), &["error: out: is a directory; its task file is out/task.safetensors"]),
         (format!("{predict} out/task.safetensors --input model"), &["error: model: is a directory"]),
         (format!("{eval} dev.tsv --model {other}"), &["out/task.safetensors", "trained on model", "other weights"]),
         (format!("{eval} dev.tsv --model ./gone"), &["gone", "no such directory"]),
         (format!("{eval} dev.tsv --task stsb"), &["--task stsb", "regress", "out/task.safetensors", "classify"]),
         (format!("{eval} unseen.tsv"), &["unseen.tsv, line 2", "\"doubt\""]),
         (format!("{eval} bare.tsv"), &["bare.tsv", "label", "--label"]),
-        (format!("{eval} dev.tsv --max-length 49"), &["--max-length 49: the model has fewer positions"]),
+        (format!("{eval} dev.tsv --max-length 49"), &["--max-length 49: ", "at most 48"]),
         (format!("{predict} out/task.safetensors --max-length 2"), &["--max-length 2: ", "at least 3"]),
         (format!("{predict} misspelt.safetensors"), &["misspelt.safetensors: unexpected tensor classifier.base"]),
         (format!("{predict} field.safetensors"), &["field.safetensors: ", "paris"]),

@@ -58,7 +58,7 @@ fn sentences(format: Format, source: Source<'_>, path: &Path, options: &ReadOpti
         Format::Tsv | Format::Csv | Format::Parquet => Err(Error::Setting {
             setting: Setting::Format,
             value: format.to_string(),
-            reason: "a row has one text and one label; words with tags are read from conll, conllu or jsonl",
+            reason: "a row has one text and one label; words with tags are read from conll, conllu or jsonl".into(),
         }),
     }
 }
