@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use bitfit_bert::TaskFile;
 use bitfit_bert::calibrate::{Calibration, Fit, LabelThreshold, OutOfFold, Reliability, TEMPERATURES};
 use bitfit_bert::data::{Dataset, Kind, ReadOptions};
 use bitfit_bert::run::Table;
 use bitfit_core::Backend;
 
-use crate::args::CalibrateArgs;
+use crate::args::{CalibrateArgs, unreadable};
 use crate::last_resort;
 use crate::output;
 use crate::plan::grouped;
@@ -83,7 +83,7 @@ fn check_paths(args: &CalibrateArgs, data: &Path) -> Result<()> {
         bail!("--out {}: it is there already: choose another file, or replace it (--overwrite)", args.out.display());
     }
     if let Some(share) = args.min_accuracy.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
-        bail!("--min-accuracy {share}: it is a share of answers, above 0 and at most 1");
+        return Err(unreadable(anyhow!("--min-accuracy {share}: it is a share of answers, above 0 and at most 1")));
     }
     Ok(())
 }

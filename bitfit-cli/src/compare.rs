@@ -15,7 +15,7 @@ use bitfit_core::Backend;
 use serde_json::{Map, Value, json};
 
 use crate::STOPPED;
-use crate::args::{CompareArgs, Part, name_of};
+use crate::args::{CompareArgs, Part, name_of, unreadable};
 use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
@@ -36,7 +36,8 @@ struct Comparing<'a>(&'a CompareArgs);
 impl Job for Comparing<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
-        let (options, choices) = (args.options()?, args.choices()?);
+        let options = args.options().map_err(unreadable)?;
+        let choices = args.choices().map_err(unreadable)?;
         let part = args.sweep.part(|name| std::env::var(name).ok())?;
         last_resort::check_stdout()?;
         let weights: Vec<Input<'_>> = args.run.weights_file().into_iter().collect();

@@ -14,7 +14,7 @@ use bitfit_bert::data::{Contents, Dataset, Example, Format, Kind, ReadOptions, r
 use bitfit_bert::presets::{Submission, TestSet};
 use bitfit_core::Backend;
 
-use crate::args::{OutputFormat, PredictArgs};
+use crate::args::{OutputFormat, PredictArgs, unreadable};
 use crate::output::{self, Sink};
 use crate::plan::grouped;
 use crate::setup::{self, FoundTask, Job, Loaded};
@@ -63,7 +63,7 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     let sink = Sink::open(args.out.as_deref())?;
     let mut answers = Answers { predictor: &loaded.predictor, format: args.output_format, sink, count: 0 };
     if reads_lines {
-        refuse_columns(args)?;
+        refuse_columns(args).map_err(unreadable)?;
         answer_lines(&mut answers, args.machine.quiet)?;
     } else {
         let dataset = read(args, &loaded, is_stdin)?;

@@ -13,7 +13,7 @@ use bitfit_core::Backend;
 use serde_json::{Value, json};
 
 use crate::STOPPED;
-use crate::args::{Part, ReproduceArgs, name_of};
+use crate::args::{Part, ReproduceArgs, name_of, unreadable};
 use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
@@ -34,7 +34,7 @@ struct Reproducing<'a>(&'a ReproduceArgs);
 impl Job for Reproducing<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
-        let options = args.options()?;
+        let options = args.options().map_err(unreadable)?;
         let part = args.sweep.part(|name| std::env::var(name).ok())?;
         last_resort::check_stdout()?;
         if !args.data.is_dir() {

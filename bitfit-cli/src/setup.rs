@@ -13,7 +13,7 @@ use bitfit_bert::{Error, Predictor, TaskFile, hub};
 use bitfit_core::{Backend, Cpu, cpu::Isa};
 use bitfit_cuda::Cuda;
 
-use crate::args::{self, Device, MachineArgs, Precision};
+use crate::args::{self, Device, MachineArgs, Precision, unreadable};
 use crate::{ranks, threads};
 
 /// The variable from which rayon takes the number of threads.
@@ -112,7 +112,8 @@ fn cpu(precision: Precision) -> Result<Cpu> {
         Precision::Bf16 => bitfit_core::Precision::Bf16,
         Precision::Int8 => bitfit_core::Precision::Int8,
         Precision::Tf32 => {
-            bail!("--precision tf32: only a GPU supports it; use f32, bf16 or int8, or add --device cuda")
+            let reason = "only a GPU supports it; use f32, bf16 or int8, or add --device cuda";
+            return Err(unreadable(anyhow!("--precision tf32: {reason}")));
         }
     };
     Ok(Cpu::default().with_precision(precision))
@@ -125,7 +126,8 @@ fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
         Precision::Tf32 => open()?.with_tf32(),
         Precision::Bf16 => open()?.with_precision(bitfit_core::Precision::Bf16),
         Precision::Int8 => {
-            bail!("--precision int8: only a CPU supports it; use f32, tf32 or bf16, or leave out --device")
+            let reason = "only a CPU supports it; use f32, tf32 or bf16, or leave out --device";
+            return Err(unreadable(anyhow!("--precision int8: {reason}")));
         }
     })
 }

@@ -12,7 +12,7 @@ use bitfit_bert::{BiasSelection, MaskFile, Setting};
 
 use super::shared::{DataArgs, RunArgs};
 use super::values::GroupRates;
-use super::{FinetuneArgs, name_of};
+use super::{FinetuneArgs, name_of, unreadable};
 use crate::output::Input;
 use crate::setup;
 
@@ -20,10 +20,17 @@ impl FinetuneArgs {
     /// The library's options, validated as far as they can be without model and data.
     ///
     /// # Errors
-    /// For flags that contradict each other and for a value out of its range.
+    /// For a mask that cannot be read; [`Unreadable`](super::Unreadable) for flags that contradict each other and for a
+    /// value out of its range.
     pub fn options(&self) -> Result<FinetuneOptions> {
+        let mask = self.read_mask()?;
+        self.options_with(mask).map_err(unreadable)
+    }
+
+    fn options_with(&self, mask: Option<bitfit_bert::Method>) -> Result<FinetuneOptions> {
+        self.check_evaluation()?;
         let mut options = options(&self.data, &self.run)?;
-        options.method = self.method()?;
+        options.method = self.method_with(mask)?;
         options.select = self.select.zip(self.budget).map(|(by, budget)| Select { by: by.into(), budget });
         options.probe = self.probe()?;
         options.head = self.init_head.clone().unwrap_or(HeadStart::Auto);
@@ -89,17 +96,31 @@ impl FinetuneArgs {
         Ok(if self.no_probe { ProbeUse::Off } else { ProbeUse::Baseline })
     }
 
-    /// What trains beside the head, by --method, --mask, --bias and --layers.
-    fn method(&self) -> Result<bitfit_bert::Method> {
+    /// Refuses what needs an evaluation set where there is none.
+    fn check_evaluation(&self) -> Result<()> {
+        let evaluates = self.data.eval.is_some() || self.folds.is_some();
+        let flags = [
+            ("--seeds", self.seeds.is_some()),
+            ("--eval-every", self.run.eval_every.is_some()),
+            ("--patience", self.run.patience.is_some()),
+        ];
+        match flags.into_iter().find(|(_, is_given)| *is_given && !evaluates) {
+            Some((flag, _)) => bail!("{flag}: it needs an evaluation set, and none is given (--eval)"),
+            None => Ok(()),
+        }
+    }
+
+    /// What the file of --mask names.
+    fn read_mask(&self) -> Result<Option<bitfit_bert::Method>> {
         let read = |path: &PathBuf| {
             setup::check_input_of("--mask", path)?;
             Ok::<_, anyhow::Error>(MaskFile::read(path)?)
         };
         let file = self.mask.as_ref().map(read).transpose()?;
-        self.method_with(file.map(|file| bitfit_bert::Method::Mask(Some(file.into()))))
+        Ok(file.map(|file| bitfit_bert::Method::Mask(Some(file.into()))))
     }
 
-    /// What trains beside the head, where --mask gives `mask`.
+    /// What trains beside the head, by --method, --bias and --layers, where --mask gives `mask`.
     fn method_with(&self, mask: Option<bitfit_bert::Method>) -> Result<bitfit_bert::Method> {
         use bitfit_bert::Method as M;
         let named = match &self.method {

@@ -20,6 +20,7 @@ mod sweep;
 mod values;
 
 use std::error::Error as _;
+use std::fmt;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
@@ -60,6 +61,9 @@ cannot be read, and 130 for a run that was stopped by a signal.
 
 See bitfit-cli COMMAND --help for the flags of a command.";
 
+/// The exit code for a command line that cannot be read.
+const UNREADABLE: u8 = 2;
+
 /// Fine-tune a BERT by training only its biases (BitFit)
 ///
 /// BitFit trains the bias terms of a BERT, 0.1 % of its parameters, and a small head for the task. The result is a task
@@ -84,8 +88,7 @@ pub enum Command {
     ///
     /// Trains a task by each method from each seed, on one base model that is opened once and data that is read once,
     /// and writes the scores with their deviations, the scalars trained and the size of the task file as a table and a
-    /// chart, and seconds and memory to a file of their own. Called again, it goes on where it stopped. --eval is
-    /// required.
+    /// chart, and seconds and memory to a file of their own. Called again, it goes on where it stopped.
     Compare(Box<CompareArgs>),
     /// Make a table of the BitFit paper again
     ///
@@ -281,6 +284,26 @@ pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
+/// What is wrong with a command line by itself, whatever the files, the model and the machine are.
+#[derive(Debug)]
+pub struct Unreadable(String);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// For `map_err`: an error that the command line alone decides, so that it ends as one that clap reports.
+pub fn unreadable(error: anyhow::Error) -> anyhow::Error {
+    anyhow::Error::msg(Unreadable(name_the_flag(error).to_string()))
+}
+
+/// The exit code for an error.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Unreadable>() { ExitCode::from(UNREADABLE) } else { ExitCode::FAILURE }
+}
+
 /// Prints what clap reports: help and version, one line for a value that a flag does not accept, and clap's message
 /// with the usage for an invalid command line.
 pub fn refuse(error: &clap::Error) -> ExitCode {
@@ -289,7 +312,7 @@ pub fn refuse(error: &clap::Error) -> ExitCode {
         // A failure to print cannot be reported.
         None => _ = error.print(),
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(UNREADABLE))
 }
 
 /// The line for a value that a flag does not accept: the flag, the value, and what is expected.

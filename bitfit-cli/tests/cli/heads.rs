@@ -96,7 +96,7 @@ fn a_probe_is_the_result_or_a_beginning_or_left_out() {
         ("--no-probe --init-head probe", "--no-probe"),
     ] {
         let run = fixture.run(&format!("finetune --model model --train train.tsv --out never {flags}"));
-        assert_eq!(run.code, Some(1), "{flags}");
+        assert_eq!(run.code, Some(2), "{flags}");
         assert!(run.stderr.starts_with(&format!("error: {culprit} ")), "{}", run.stderr);
     }
 }

@@ -182,19 +182,24 @@ const FINETUNE: &[Refusal] = &[
         flags: &["--lr", "fast"],
         names: &["--lr fast", "number"],
     },
-    Refusal { what: "no epochs", corrupt: NOTHING, flags: &["--epochs", "0"], names: &["--epochs 0"] },
+    Refusal {
+        what: "no epochs",
+        corrupt: NOTHING,
+        flags: &["--epochs", "0"],
+        names: &["--epochs 0: expected a whole number from 1 to 100000\n"],
+    },
     Refusal {
         what: "more epochs than the limit",
         corrupt: NOTHING,
         flags: &["--epochs", "100001"],
-        names: &["--epochs 100001", "at most 100000"],
+        names: &["--epochs 100001: expected a whole number from 1 to 100000\n"],
     },
     Refusal { what: "an empty batch", corrupt: NOTHING, flags: &["--batch-size", "0"], names: &["--batch-size 0"] },
     Refusal {
         what: "a part of a batch without texts",
         corrupt: NOTHING,
         flags: &["--micro-batch", "0"],
-        names: &["--micro-batch 0", "at least 1"],
+        names: &["--micro-batch 0: expected a whole number from 1 to "],
     },
     Refusal {
         what: "a part of a batch of a fraction of a text",
@@ -455,6 +460,32 @@ fn finetune_refuses_invalid_input_before_it_writes_anything() {
             assert!(message.contains(name), "{what}: {name} is not in {message}");
         }
         assert_eq!(fixture.names("."), before, "{what}");
+    }
+}
+
+#[test]
+fn what_the_command_line_alone_decides_ends_with_2() {
+    let fixture = Fixture::new();
+    for (code, flags) in [
+        (2, &["--epochs", "0"][..]),
+        (2, &["--lr", "0"]),
+        (2, &["--batch-size", "0"]),
+        (2, &["--threads", "0"]),
+        (2, &["--layers", "1-0"]),
+        (2, &["--dropout", "1"]),
+        (2, &["--metric", "pearson"]),
+        (2, &["--precision", "tf32"]),
+        (2, &["--max-length", "2"]),
+        (2, &["--bias", "query,all"]),
+        (2, &["--no-probe", "--init-head", "probe"]),
+        // The file, or the model.
+        (1, &["--mask", "gone"]),
+        (1, &["--layers", "9"]),
+        (1, &["--max-length", "49"]),
+        (1, &["--train", "gone.tsv"]),
+    ] {
+        let run = fixture.run(&finetune(flags));
+        assert_eq!((run.code, run.stderr.lines().count()), (Some(code), 1), "{flags:?}: {}", run.stderr);
     }
 }
 

