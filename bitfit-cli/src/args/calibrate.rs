@@ -30,9 +30,13 @@ chose the best epoch. predict answers by what is fitted, and eval scores by
 the thresholds of labels. The last line on stdout is the result as one JSON
 object.";
 
+const USAGE: &str = "\
+bitfit-cli calibrate [OPTIONS] --task-file <FILE> --data <FILE> --out <FILE>
+       bitfit-cli calibrate [OPTIONS] --task-file <FILE> --out-of-fold <FILE> --out <FILE>";
+
 /// The flags of `calibrate`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub struct CalibrateArgs {
     /// Base model the task was trained on: a directory or a Hugging Face hub id [default: what the task file names];
     /// with --out-of-fold none is needed

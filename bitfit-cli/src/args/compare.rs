@@ -40,7 +40,7 @@ of one that died. The files are the same, byte by byte, but for costs.csv.";
 
 /// The flags of `compare`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("eval", |eval| eval.required(true)))]
 pub struct CompareArgs {
     #[command(flatten)]
     pub data: DataArgs,

@@ -50,9 +50,13 @@ Ctrl-C ends it at once; the task file is then that of the last epoch saved.
 Either way, and after a crash, finetune --resume OUT goes on from the last
 state (see --checkpoint-every).";
 
+const USAGE: &str = "\
+bitfit-cli finetune [OPTIONS] --model <DIR|HUB-ID> --train <FILE> --out <DIR>
+       bitfit-cli finetune [OPTIONS] --resume <DIR>";
+
 /// The flags of `finetune`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub struct FinetuneArgs {
     #[command(flatten)]
     pub data: DataArgs,
@@ -173,7 +177,7 @@ pub struct FinetuneArgs {
     /// of ranks, and for one process with as many shards. Shards have about as many tokens each. A run with another
     /// number of shards, or without, differs by rounding alone.
     #[arg(
-        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training"
+        long, value_name = "N", value_parser = values::shards, allow_negative_numbers = true, help_heading = "Training"
     )]
     pub shards: Option<usize>,
 

@@ -200,7 +200,7 @@ fn command_lines_that_cannot_be_are_refused() {
         assert!(fixture.names("out").is_empty(), "{flags}");
     }
     let run = fixture.run("compare --model model --train train.tsv --methods frozen --out out");
-    assert!(run.stderr.contains("compared on an evaluation set, and none is given"), "{}", run.stderr);
+    assert!(run.code == Some(2) && run.stderr.contains("--eval <FILE>"), "{}", run.stderr);
 }
 
 #[test]

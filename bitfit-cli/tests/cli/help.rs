@@ -74,6 +74,21 @@ fn a_command_line_that_cannot_be_read_ends_with_2_and_the_usage() {
 }
 
 #[test]
+fn a_usage_shows_all_that_is_required() {
+    let fixture = Fixture::new();
+    for (command, usages) in [
+        ("finetune", &["[OPTIONS] --model <DIR|HUB-ID> --train <FILE> --out <DIR>", "[OPTIONS] --resume <DIR>"][..]),
+        ("compare", &["--eval <FILE>"]),
+        ("calibrate", &["--task-file <FILE> --data <FILE> --out <FILE>", "--out-of-fold <FILE> --out <FILE>"]),
+    ] {
+        let help = fixture.run(&format!("{command} --help")).succeeded();
+        let usage: Vec<&str> = help.lines().skip_while(|line| !line.starts_with("Usage: ")).collect();
+        let usage = usage.split(|line| line.is_empty()).next().unwrap().join("\n");
+        assert!(usages.iter().all(|part| usage.contains(part)), "{usage}");
+    }
+}
+
+#[test]
 fn the_former_name_of_the_prefix_cache_is_read_and_not_shown() {
     let fixture = Fixture::new();
     assert!(!fixture.run("finetune --help").succeeded().contains("reuse-memory"));
