@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use bitfit_bert::artefacts::{Contents, Differences, HeatMap, TensorSummary, heat_maps_svg};
+use bitfit_bert::calibrate::Calibration;
 use bitfit_bert::files::AtomicFile;
 use bitfit_bert::model::Base;
 use bitfit_bert::run::Table;
@@ -86,11 +87,17 @@ fn say(path: &std::path::Path, task: &TaskFile, contents: &Contents, map: &HeatM
     }
     say("method", format!("{}, seed {}, {} steps", info.method, info.seed, grouped(info.hyperparameters.steps)));
     say("scores", scores(info));
+    if let Some(calibration) = &info.calibration {
+        say("answers", calibration_text(calibration, info.labels.as_ref().map_or(&[][..], |labels| labels.names())));
+    }
     let what = if contents.is_change { "of the change" } else { "of the values" };
-    let [encoder, head] = [false, true]
-        .map(|of_head| format!("{} scalars, norm {:.4}", grouped(contents.scalars(of_head)), contents.norm(of_head)));
-    say("encoder", format!("{encoder} {what}"));
-    say("head", head);
+    let norm =
+        |of_head: bool| format!("{} scalars, norm {:.4}", grouped(contents.scalars(of_head)), contents.norm(of_head));
+    match contents.scalars(false) {
+        0 => say("encoder", "nothing was trained".into()),
+        _ => say("encoder", format!("{} {what}", norm(false))),
+    }
+    say("head", norm(true));
     let outside = contents.tensors.iter().filter(|tensor| tensor.layer.is_none());
     let row = |tensor: &TensorSummary| {
         vec![
@@ -110,6 +117,19 @@ fn say(path: &std::path::Path, task: &TaskFile, contents: &Contents, map: &HeatM
 fn shortened(names: &[String]) -> String {
     let first: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
     if names.len() > first.len() { format!("{}, …", first.join(", ")) } else { first.join(", ") }
+}
+
+/// What a task was calibrated to.
+fn calibration_text(calibration: &Calibration, labels: &[String]) -> String {
+    let mut text = format!("calibrated, temperature {:.4}", calibration.temperature);
+    if let Some(least) = calibration.reject_below {
+        text += &format!(", none below a probability of {least:.4}");
+    }
+    if let Some(thresholds) = &calibration.thresholds {
+        let of_labels = labels.iter().zip(thresholds).map(|(label, threshold)| format!("{label} {threshold:.4}"));
+        text += &format!(", from a probability of: {}", shortened(&of_labels.collect::<Vec<_>>()));
+    }
+    text
 }
 
 fn scores(info: &TaskInfo) -> String {
@@ -141,6 +161,7 @@ fn file_report(path: &std::path::Path, task: &TaskFile, contents: &Contents, map
         "max_length": info.hyperparameters.max_length,
         "steps": info.hyperparameters.steps,
         "best": info.best.as_ref().map(|best| json!({"epoch": best.epoch, "scores": best.scores})),
+        "calibration": info.calibration,
         "encoder": {"scalars": contents.scalars(false), "norm": contents.norm(false)},
         "head": {"scalars": contents.scalars(true), "norm": contents.norm(true)},
         "heat_map": rows.collect::<serde_json::Map<_, _>>(),
