@@ -132,12 +132,14 @@ fn lines<D: Backend>(
 /// How long the rest may take; `None` where there is none.
 fn estimate(plan: &GridPlan) -> Option<String> {
     let estimate = plan.estimate();
-    let unknown = format!("nothing is known yet of {} runs, of whose methods none is done", grouped(estimate.unknown));
     match (estimate.runs, estimate.unknown) {
         (0, 0) => None,
-        (0, _) => Some(unknown),
+        (0, _) => Some("none yet: no run of these methods is finished".into()),
         (runs, without) => {
-            let unknown = if without > 0 { format!("; {unknown}") } else { String::new() };
+            let unknown = match without {
+                0 => String::new(),
+                _ => format!("; none yet for {}, of whose methods no run is finished", grouped(without)),
+            };
             Some(format!("about {} for {} runs{unknown}", duration(estimate.seconds), grouped(runs)))
         }
     }
@@ -174,6 +176,7 @@ fn run_table(plan: &GridPlan) -> Table {
 /// The result of --plan.
 fn planned<D: Backend>(args: &ReproduceArgs, reproduction: &Reproduction<D>, plan: &GridPlan) -> Value {
     let estimate = plan.estimate();
+    let is_known = estimate.runs > 0 || estimate.unknown == 0;
     let run = |run: &PlannedRun| {
         json!({
             "task": run.task, "method": run.method, "rate": rate(run.rate), "seed": run.seed,
@@ -192,7 +195,9 @@ fn planned<D: Backend>(args: &ReproduceArgs, reproduction: &Reproduction<D>, pla
         "plan": plan.runs.iter().map(run).collect::<Vec<_>>(),
         "done": plan.count(RunState::Done),
         "estimate": {
-            "seconds": report::rounded(estimate.seconds, 1), "runs": estimate.runs, "unknown": estimate.unknown,
+            "seconds": is_known.then(|| report::rounded(estimate.seconds, 1)),
+            "runs": estimate.runs,
+            "unknown": estimate.unknown,
         },
     })
 }

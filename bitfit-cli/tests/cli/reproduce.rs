@@ -226,9 +226,10 @@ fn a_plan_writes_nothing() {
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(fixture.names("out").is_empty());
     assert!(run.stderr.contains("runs      120 of one epoch, seeds 0, 1: 120 to be made"), "{}", run.stderr);
-    assert!(run.stderr.contains("estimate  nothing is known yet of 120 runs"), "{}", run.stderr);
+    assert!(run.stderr.contains("estimate  none yet: no run of these methods is finished\n"), "{}", run.stderr);
     assert_eq!(run.stderr.lines().filter(|line| line.ends_with("to be made")).count(), 121, "{}", run.stderr);
     let result = run.json();
+    assert_eq!(result["estimate"], json!({"seconds": null, "runs": 0, "unknown": 120}));
     let first = &result["plan"][0];
     let expected = json!({
         "task": "mnli", "method": "bitfit", "rate": 0.0001, "seed": 0,
