@@ -38,7 +38,7 @@ pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
     match machine.device {
         Device::Cpu => job.run(&cpu(machine.precision())?),
         Device::Cuda(ordinal) => {
-            let device = cuda(ordinal, machine.precision())?;
+            let device = cuda(ordinal, machine)?;
             #[cfg(feature = "nccl")]
             job.use_gpu(&device)?;
             job.run(&device)
@@ -119,16 +119,18 @@ fn cpu(precision: Precision) -> Result<Cpu> {
     Ok(Cpu::default().with_precision(precision))
 }
 
-fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
-    let open = || Cuda::new(ordinal).map_err(|error| anyhow!("--device {}: {error}", Device::Cuda(ordinal)));
-    Ok(match precision {
-        Precision::F32 => open()?,
-        Precision::Tf32 => open()?.with_tf32(),
-        Precision::Bf16 => open()?.with_precision(bitfit_core::Precision::Bf16),
-        Precision::Int8 => {
-            let reason = "only a CPU supports it; use f32, tf32 or bf16, or leave out --device";
-            return Err(unreadable(anyhow!("--precision int8: {reason}")));
-        }
+/// Opens a GPU, on whose compute capability `--precision auto` depends.
+fn cuda(ordinal: usize, machine: &MachineArgs) -> Result<Cuda> {
+    if machine.precision() == Precision::Int8 {
+        let reason = "only a CPU supports it; use f32, tf32 or bf16, or leave out --device";
+        return Err(unreadable(anyhow!("--precision int8: {reason}")));
+    }
+    let device = Cuda::new(ordinal).map_err(|error| anyhow!("--device {}: {error}", Device::Cuda(ordinal)))?;
+    _ = machine.capability.set(device.capability());
+    Ok(match machine.precision() {
+        Precision::Tf32 => device.with_tf32(),
+        Precision::Bf16 => device.with_precision(bitfit_core::Precision::Bf16),
+        Precision::F32 | Precision::Int8 => device,
     })
 }
 

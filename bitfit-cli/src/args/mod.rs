@@ -22,6 +22,7 @@ mod values;
 use std::error::Error as _;
 use std::fmt;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::data::{Columns, Contents, Format, Header, Kind, ReadOptions, SeveralLabels};
@@ -237,8 +238,8 @@ pub struct MachineArgs {
     /// time on an AMD CPU with avx512_bf16, and a quarter to a third on an Intel CPU with AMX; on other CPUs it is
     /// slower than f32. Scores differ by less than between two seeds, so auto chooses it where it is faster. int8 takes
     /// a fifth less memory than bf16, and with VNNI two thirds of its time, with AMX five sixths, with frozen weights
-    /// and what they are multiplied with rounded to 8 bits. A GPU older than Ampere has no instructions for bf16;
-    /// choose f32 there.
+    /// and what they are multiplied with rounded to 8 bits. A GPU older than Ampere has no instructions for bf16, and
+    /// auto is f32 there.
     #[arg(
         long,
         value_name = "PRECISION",
@@ -254,6 +255,10 @@ pub struct MachineArgs {
     /// kernels. Dropout masks are the same on every device.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = values::device, help_heading = "Machine")]
     pub device: Device,
+
+    /// The compute capability of the GPU, once it is open.
+    #[arg(skip)]
+    pub capability: OnceLock<u32>,
 
     /// Number of threads, 1 to 1024 [default: RAYON_NUM_THREADS if it is set, otherwise one for each core]
     ///
