@@ -19,8 +19,10 @@ Examples:
       --out intents/careful.safetensors
 
   # without texts to hold out: the folds answer the rows of training
-  bitfit-cli finetune --model bert --train train.tsv --folds 5 --out folds
-  bitfit-cli finetune --model bert --train train.tsv --out intents
+  bitfit-cli finetune --model bert-base-uncased --train train.tsv \\
+      --folds 5 --out folds
+  bitfit-cli finetune --model bert-base-uncased --train train.tsv \\
+      --out intents
   bitfit-cli calibrate --task-file intents/task.safetensors \\
       --out-of-fold folds/out_of_fold.jsonl \\
       --out intents/calibrated.safetensors

@@ -76,7 +76,8 @@ pub struct ReproduceArgs {
 
     /// GLUE tasks to run, a list with commas [default: all whose files are there]
     #[arg(
-        long, value_name = "LIST", value_delimiter = ',', value_parser = values::task(), help_heading = "Model and data"
+        long, value_name = "LIST", value_delimiter = ',', value_parser = values::paper_task(),
+        help_heading = "Model and data"
     )]
     pub tasks: Vec<GlueTask>,
 

@@ -204,6 +204,11 @@ pub fn task() -> Named<GlueTask> {
     Named::new(GlueTask::ALL.iter().map(|task| task.name()))
 }
 
+/// A task of the paper's tables, which leave WNLI out.
+pub fn paper_task() -> Named<GlueTask> {
+    Named::new(GlueTask::ALL.iter().filter(|task| **task != GlueTask::Wnli).map(|task| task.name()))
+}
+
 pub fn table() -> Named<PaperTable> {
     Named::new(PaperTable::ALL.iter().map(|table| table.name()))
 }
@@ -462,6 +467,7 @@ mod tests {
             }
         }
         check(&task());
+        check(&paper_task());
         check(&table());
         check(&format());
         check(&kind());
