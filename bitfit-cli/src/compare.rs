@@ -8,7 +8,7 @@ use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
     COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, Comparison,
-    FinishedComparison, MeanScore, PeakMemory,
+    FinishedComparison, MeanScore, PeakMemory, ResultsOf, check_results,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
@@ -42,6 +42,7 @@ impl Job for Comparing<'_> {
         last_resort::check_stdout()?;
         let weights: Vec<Input<'_>> = args.run.weights_file().into_iter().collect();
         args.data.check_files(&weights, &args.directories())?;
+        check_results(&args.out, ResultsOf::Comparison)?;
         let out = OutputDirectory::check(&args.directories())?;
         let quiet = args.run.machine.quiet;
         let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;

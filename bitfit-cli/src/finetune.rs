@@ -11,8 +11,8 @@ use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
-    Finetune, FinetuneOptions, Finished, FoldRuns, METRICS_LOG, Plan, SeedRuns, can_resume, check_output,
-    scores_as_json,
+    Finetune, FinetuneOptions, Finished, FoldRuns, METRICS_LOG, Plan, ResultsOf, SeedRuns, can_resume, check_output,
+    check_results, scores_as_json,
 };
 use bitfit_bert::train::{DEFAULT_SHARDS, StopReason};
 use bitfit_core::Backend;
@@ -270,6 +270,7 @@ fn check_files(args: &FinetuneArgs) -> Result<()> {
         bail!("--save-base {}: it is there already; choose a new directory", dir.display());
     }
     args.data.check_files(&args.further_files(), &args.directories())?;
+    check_results(args.out(), ResultsOf::Run)?;
     let earlier = args.earlier()?;
     args.directories().iter().try_for_each(|dir| Ok(check_output(dir, earlier)?))
 }

@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::run::{
-    FinishedReproduction, GridPlan, LeftOut, Length, PeakMemory, PlannedRun, Reproduction, RunState, Table, TableReport,
+    FinishedReproduction, GridPlan, LeftOut, Length, PeakMemory, PlannedRun, Reproduction, ResultsOf, RunState, Table,
+    TableReport, check_results,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
@@ -40,6 +41,7 @@ impl Job for Reproducing<'_> {
         if !args.data.is_dir() {
             bail!("--data {}: it is not a directory", args.data.display());
         }
+        check_results(&args.out, ResultsOf::Reproduction)?;
         let quiet = args.machine.quiet;
         let base = Base::open(device, &hub::resolve(&args.model, quiet)?)?;
         let reproduction = Reproduction::prepare(&base, args.table, &options)?;

@@ -42,7 +42,7 @@ pub use log::{METRICS_LOG, scores_as_json};
 pub use method_choice::MethodChoice;
 pub use notes::{Occurrence, PlanNote};
 pub use options::{EarlierRun, FinetuneOptions, HeadStart};
-pub use output_dir::check_output;
+pub use output_dir::{ResultsOf, check_output, check_results};
 pub use plan::{CachedPrefix, InitialHead, Plan, PlanPart};
 pub use probe::ProbeUse;
 pub use ranks::withdraw;

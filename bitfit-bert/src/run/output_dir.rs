@@ -5,10 +5,12 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 
+use super::comparison_report::{COMPARISON_CHART, COMPARISON_CSV, COMPARISON_MARKDOWN};
 use super::finetune::MASK_FILE;
 use super::folds::FOLD;
 use super::log::METRICS_LOG;
 use super::options::EarlierRun;
+use super::reproduce::{PaperTable, TableReport};
 use super::run_record::{RUN_RECORD, RunRecord};
 use super::save::TASK_FILE;
 use super::seeds::SEED;
@@ -22,6 +24,57 @@ use crate::{Error, Result};
 /// What a run leaves in its directory.
 const RESULTS: [&str; 6] = [TASK_FILE, METRICS_LOG, MASK_FILE, STATE_FILE, EARLIER_STATE_FILE, RUN_RECORD];
 
+/// What a directory of results is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultsOf {
+    /// A run, or runs of several seeds or folds.
+    Run,
+    /// A [`Comparison`](super::Comparison).
+    Comparison,
+    /// A [`Reproduction`](super::Reproduction).
+    Reproduction,
+}
+
+/// Refuses a directory that has results of another kind, which would be mixed with the new ones.
+///
+/// # Errors
+/// [`Error::Output`] with the files.
+pub fn check_results(out: &Path, of: ResultsOf) -> Result<()> {
+    let comparison = [COMPARISON_MARKDOWN, COMPARISON_CSV, COMPARISON_CHART].map(str::to_owned);
+    let run = RESULTS.into_iter().filter(|name| has(out, name)).map(str::to_owned).collect();
+    // One of the names alone, such as glue.csv, may be that of a user's file.
+    let whole = |names: [String; 3]| if names.iter().all(|name| has(out, name)) { names.to_vec() } else { Vec::new() };
+    let tables = PaperTable::ALL.iter().flat_map(|table| whole(TableReport::files(*table))).collect();
+    let found: [(_, _, Vec<String>); 3] = [
+        (ResultsOf::Run, "a run", run),
+        (ResultsOf::Comparison, "a comparison", whole(comparison)),
+        (ResultsOf::Reproduction, "a table of the paper", tables),
+    ];
+    match found.iter().find(|(other, _, names)| *other != of && !names.is_empty()) {
+        Some((_, what, names)) => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let reason = format!("it has {} of {what}: choose another directory", listed(&names));
+            Err(Error::Output { path: out.into(), reason, settings: &[] })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a directory has a file of this name that a command may have written.
+fn has(out: &Path, name: &str) -> bool {
+    // Anything but a file cannot be replaced, whatever is allowed.
+    let is_file = fs::symlink_metadata(out.join(name)).is_ok_and(|metadata| metadata.is_file());
+    is_file && (name != RUN_RECORD || is_record(out))
+}
+
+/// Names for a message: "a", "a and b", "a, b and c".
+fn listed(names: &[&str]) -> String {
+    match names {
+        [names @ .., last] if !names.is_empty() => format!("{} and {last}", names.join(", ")),
+        names => names.concat(),
+    }
+}
+
 /// Refuses a directory that has files of an earlier run, unless they may be replaced or the run goes on from them.
 /// Nothing is written.
 ///
@@ -31,10 +84,7 @@ pub fn check_output(out: &Path, earlier: EarlierRun) -> Result<()> {
     if earlier != EarlierRun::Refuse {
         return Ok(());
     }
-    // Anything but a file cannot be replaced, whatever is allowed.
-    let is_file = |name: &&str| fs::symlink_metadata(out.join(name)).is_ok_and(|metadata| metadata.is_file());
-    let is_ours = |name: &&str| *name != RUN_RECORD || is_record(out);
-    let found: Vec<&str> = RESULTS.into_iter().filter(is_file).filter(is_ours).collect();
+    let found: Vec<&str> = RESULTS.into_iter().filter(|name| has(out, name)).collect();
     if found.is_empty() {
         return Ok(());
     }
@@ -42,7 +92,7 @@ pub fn check_output(out: &Path, earlier: EarlierRun) -> Result<()> {
         true => ("a run that was interrupted", "resume it, or", &[Setting::Resume, Setting::Overwrite]),
         false => ("an earlier run", "", &[Setting::Overwrite]),
     };
-    let (files, blank) = (found.join(" and "), if way_out.is_empty() { "" } else { " " });
+    let (files, blank) = (listed(&found), if way_out.is_empty() { "" } else { " " });
     let reason = format!("it has {files} of {which}: {way_out}{blank}choose another directory, or replace its files");
     Err(Error::Output { path: out.into(), reason, settings })
 }
@@ -150,8 +200,8 @@ mod tests {
         fs::write(out.join(STATE_FILE), "").unwrap();
         let error = check_output(&out, EarlierRun::Refuse).unwrap_err();
         assert!(error.to_string().ends_with(
-            "out: it has task.safetensors and metrics.jsonl and state.safetensors of a run that was interrupted: resume \
-             it, or choose another directory, or replace its files"
+            "out: it has task.safetensors, metrics.jsonl and state.safetensors of a run that was interrupted: resume it, \
+             or choose another directory, or replace its files"
         ));
         assert_eq!(error.settings(), [Setting::Resume, Setting::Overwrite]);
         assert!(OutputDir::claim(&out, EarlierRun::Resume).is_ok());
@@ -159,6 +209,35 @@ mod tests {
         assert!(OutputDir::claim(&out, EarlierRun::Replace).is_ok());
         assert!(!out.join(STATE_FILE).exists() && !out.join("seed-3").join(STATE_FILE).exists());
         assert!(out.join(RUN_RECORD).exists());
+    }
+
+    #[test]
+    fn results_of_one_kind_are_not_mixed_with_those_of_another() {
+        use ResultsOf::{Comparison, Reproduction, Run};
+        let kinds = [Run, Comparison, Reproduction];
+        for (of, files, what) in [
+            (Run, &["task.safetensors"][..], "task.safetensors of a run"),
+            (
+                Comparison,
+                &["comparison.md", "comparison.csv", "comparison.svg"],
+                "comparison.md, comparison.csv and comparison.svg of a comparison",
+            ),
+            (
+                Reproduction,
+                &["glue.md", "glue.csv", "glue.svg"],
+                "glue.md, glue.csv and glue.svg of a table of the paper",
+            ),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("tagging.csv"), "a user's").unwrap();
+            assert!(kinds.iter().all(|kind| check_results(dir.path(), *kind).is_ok()));
+            files.iter().for_each(|name| fs::write(dir.path().join(name), "").unwrap());
+            assert!(check_results(dir.path(), of).is_ok());
+            for other in kinds.into_iter().filter(|kind| *kind != of) {
+                let message = check_results(dir.path(), other).unwrap_err().to_string();
+                assert!(message.ends_with(&format!(": it has {what}: choose another directory")), "{message}");
+            }
+        }
     }
 
     #[test]

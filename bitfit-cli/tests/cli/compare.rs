@@ -67,6 +67,7 @@ fn methods_are_compared_side_by_side() {
     // A rate by the name without the kinds, one by name, none for the probe.
     let rates: Vec<&Value> = compared.iter().map(|method| &method["learning_rate"]).collect();
     assert_eq!(rates, [&Value::Null, &json!(0.01), &json!(0.01), &json!(0.02)]);
+    let alone = format!("finetune -q --model model --train train.tsv --out alone --overwrite {LEARN}");
     for (method, flags) in compared.iter().zip([
         "--method probe",
         "--lr 1e-2",
@@ -75,13 +76,12 @@ fn methods_are_compared_side_by_side() {
     ]) {
         let name = method["method"].as_str().unwrap().replace(':', "-");
         for seed in 0..2 {
-            let alone = fixture.finetune(&format!("{LEARN} {flags} --seed {seed}"));
+            let alone = fixture.run(&format!("{alone} {flags} --seed {seed}")).json();
             let among = &method["runs"][seed];
             assert_eq!((&among["metrics"], &among["seed"]), (&alone["metrics"], &json!(seed)), "{name}");
             assert_eq!(alone["trainable"], method["trainable"]);
-            // The directory of `alone` is in `out` too.
             let task = fixture.bytes(&format!("out/{name}/seed-{seed}/task.safetensors"));
-            assert!(task == fixture.bytes("out/task.safetensors"), "{name}, seed {seed}");
+            assert!(task == fixture.bytes("alone/task.safetensors"), "{name}, seed {seed}");
             assert_eq!(method["task_bytes"], task.len());
         }
     }
@@ -201,6 +201,22 @@ fn command_lines_that_cannot_be_are_refused() {
     }
     let run = fixture.run("compare --model model --train train.tsv --methods frozen --out out");
     assert!(run.code == Some(2) && run.stderr.contains("--eval <FILE>"), "{}", run.stderr);
+}
+
+#[test]
+fn a_run_and_a_comparison_are_not_mixed_in_one_directory() {
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
+    let run = compare(&fixture, "-q --methods frozen --seeds 0");
+    let expected = "error: out: it has task.safetensors and metrics.jsonl of a run: choose another directory\n";
+    assert_eq!((run.code, run.stderr.as_str()), (Some(1), expected));
+    fs::remove_dir_all(fixture.path("out")).unwrap();
+    assert_eq!(compare(&fixture, "-q --methods frozen --seeds 0").code, Some(0));
+    for flags in ["", "--overwrite", "--seeds 0-1 --eval dev.tsv"] {
+        let run = fixture.run(&format!("finetune -q --model model --train train.tsv --out out {flags}"));
+        assert_eq!(run.code, Some(1), "{flags}");
+        assert!(run.stderr.starts_with("error: out: it has comparison.md, comparison.csv"), "{flags}: {}", run.stderr);
+    }
 }
 
 #[test]
