@@ -20,7 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
 use crate::output::{Input, OutputDirectory};
-use crate::plan::{self, list};
+use crate::plan::{self, seeds_text};
 use crate::progress::Progress;
 use crate::report;
 use crate::setup::{self, Job};
@@ -68,7 +68,8 @@ impl Job for Comparing<'_> {
 /// Shows the plan of the first run, and what the others differ in.
 fn say_plan<D: Backend>(args: &CompareArgs, comparison: &Comparison<D>) {
     let names: Vec<&str> = args.methods.iter().map(|method| method.name.as_str()).collect();
-    report::say(format_args!("compares  {}, from the seeds {}; the first run:", names.join(", "), list(&args.seeds.0)));
+    let seeds = seeds_text(&args.seeds.0);
+    report::say(format_args!("compares  {}, from {seeds}; the first run:", names.join(", ")));
     plan::say(comparison.plan(), &args.data, &args.run.machine, None);
 }
 

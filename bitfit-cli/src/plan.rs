@@ -208,7 +208,8 @@ fn settings(plan: &Plan, seeds: Option<&[u64]>) -> String {
         _ => String::new(),
     };
     let seed = match seeds {
-        Some(seeds) => format!("a run each of the seeds {}", list(seeds)),
+        Some(seeds @ [_, _, ..]) => format!("a run each of the {}", seeds_text(seeds)),
+        Some(seeds) => seeds_text(seeds),
         None => format!("seed {}", training.seed),
     };
     format!("learning rate {}, {}{warmup}; dropout {}, {seed}", training.learning_rate, training.schedule, plan.dropout)
@@ -224,9 +225,10 @@ fn rates_text(rates: &RateSummary) -> String {
     format!("learning rate of {group:<10} {range}  ({} values)", grouped(*scalars))
 }
 
-/// Numbers with commas.
-pub fn list(numbers: &[u64]) -> String {
-    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+/// Seeds with commas and their noun.
+pub fn seeds_text(seeds: &[u64]) -> String {
+    let noun = if seeds.len() == 1 { "seed" } else { "seeds" };
+    format!("{noun} {}", seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", "))
 }
 
 /// The stages that are computed once for each row, and the memory of their outputs.
@@ -256,6 +258,11 @@ mod tests {
         assert_eq!(rates_text(&rates(1e-3)), "learning rate of head       0.001  (1,026 values)");
         let text = rates_text(&rates(9e-4));
         assert!(text.contains("1.000e-3 in the highest layer, 9.000e-4 in the lowest  ("), "{text}");
+    }
+
+    #[test]
+    fn one_seed_is_no_seeds() {
+        assert_eq!([seeds_text(&[7]), seeds_text(&[0, 3])], ["seed 7", "seeds 0, 3"]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
 use crate::output::OutputDirectory;
-use crate::plan::{grouped, list};
+use crate::plan::{grouped, seeds_text};
 use crate::progress::Progress;
 use crate::report;
 use crate::setup::{self, Job};
@@ -118,9 +118,9 @@ fn lines<D: Backend>(
     lines.extend(left_out.map(|LeftOut { name, reason }| format!("left out  {name}: {reason}")));
     lines.push(format!("methods   {}", methods.collect::<Vec<_>>().join("; ")));
     lines.push(format!(
-        "runs      {} of {length}, seeds {}: {}",
+        "runs      {} of {length}, {}: {}",
         grouped(plan.runs.len()),
-        list(&args.seeds.0),
+        seeds_text(&args.seeds.0),
         counts.join(", ")
     ));
     lines.extend(part.line(plan.runs.len()));
