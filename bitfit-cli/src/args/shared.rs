@@ -75,7 +75,7 @@ pub struct DataArgs {
     /// Maximum length of a sequence in tokens, at least 3, for pairs 4; longer texts are cut [default: 128, with --kind
     /// span 384, or less if the model has fewer positions]
     ///
-    /// With --kind tag and span nothing is cut: a longer text is several sequences.
+    /// With --kind tag, span and mlm nothing is cut: a longer text is several sequences.
     #[arg(
         long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
         help_heading = "Model and data"
