@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bitfit_bert::artefacts;
+use bitfit_bert::artefacts::{self, Layout};
 use bitfit_bert::model::Base;
 use serde_json::json;
 
@@ -22,8 +22,12 @@ pub fn run(args: MergeArgs) -> Result<ExitCode> {
     let base = Base::open(&device, &dir)?;
     let merged = artefacts::merge(&base, &file, &args.task_file, &args.out)?;
     if !args.quiet {
+        let use_it = match merged.layout {
+            Layout::Class(_) => "from_pretrained and pipeline open it",
+            Layout::SentenceEncoder => "SentenceTransformer opens it; transformers alone leaves the head out",
+        };
         report::say(format_args!(
-            "wrote {}: {} of {}, {} parameters",
+            "wrote {}: {} of {}, {} parameters; {use_it}",
             args.out.display(),
             merged.class,
             merged.layout.library(),

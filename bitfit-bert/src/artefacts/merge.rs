@@ -38,7 +38,8 @@ pub struct Merged {
 /// that has the task's head and with the labels, `model.safetensors` in F32 under that class's names, the files of the
 /// tokenizer, a model card, and the header of the task file ([`HEADER_FILE`](super::HEADER_FILE)). Where the head reads
 /// what no such class reads (the plain first token, the mean over the tokens, either divided by its length), the
-/// directory is one of sentence-transformers, whose last module is the head: its outputs are the logits, or the score.
+/// directory is one of sentence-transformers, whose last module is the head: its outputs are the logits, or the score,
+/// and the header and the card have the labels.
 ///
 /// The directory must not exist. It is written under a temporary name beside it and renamed when it is complete. `path`
 /// is the task file, for messages.

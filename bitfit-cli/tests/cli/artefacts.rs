@@ -9,14 +9,23 @@ const TASK: &str = "out/task.safetensors";
 #[test]
 fn a_task_goes_through_a_merged_directory_and_back_byte_by_byte() {
     let fixture = Fixture::new();
-    for (flags, library, class) in [
-        ("--epochs 1", "transformers", "BertForSequenceClassification"),
-        ("--epochs 1 --pooling mean --method bitfit+rows:1", "sentence-transformers", "BertModel"),
+    let labels = json!({"0": "blame", "1": "praise"});
+    for (flags, library, class, opened_by, named) in [
+        ("--epochs 1", "transformers", "BertForSequenceClassification", "from_pretrained and pipeline", labels),
+        (
+            "--epochs 1 --pooling mean --method bitfit+rows:1",
+            "sentence-transformers",
+            "BertModel",
+            "SentenceTransformer opens it",
+            // A class of transformers would answer by them with a head that it draws itself.
+            Value::Null,
+        ),
     ] {
         fixture.finetune(flags);
         let merged = format!("merged-{library}");
         let run = fixture.run(&format!("merge --task-file {TASK} --out {merged}"));
         assert!(run.stderr.contains(&format!("{class} of {library}")), "{}", run.stderr);
+        assert!(run.stderr.contains(opened_by), "{}", run.stderr);
         let report = run.json();
         assert_eq!((&report["library"], &report["class"]), (&json!(library), &json!(class)));
         let mut names = vec!["README.md", "bitfit.json", "config.json", "model.safetensors", "vocab.txt"];
@@ -27,7 +36,8 @@ fn a_task_goes_through_a_merged_directory_and_back_byte_by_byte() {
         assert_eq!(fixture.names(&merged), names);
         let config: Value = serde_json::from_str(&fixture.read(&format!("{merged}/config.json"))).unwrap();
         assert_eq!(config["architectures"], json!([class]));
-        assert_eq!(config["id2label"], json!({"0": "blame", "1": "praise"}));
+        assert_eq!(config["id2label"], named);
+        assert!(fixture.read(&format!("{merged}/bitfit.json")).contains(r#"[\"blame\",\"praise\"]"#));
         let run = fixture.run(&format!("extract --model model --checkpoint {merged} --out back-{library}"));
         assert!(run.stderr.contains("as the merged task file says"), "{}", run.stderr);
         let report = run.json();

@@ -23,7 +23,7 @@ fn help_goes_to_stdout_and_shows_examples() {
         ("finetune -h", &["Model and data:", "Examples:"]),
         ("eval --help", &["Examples:", "--task-file"]),
         ("reproduce --help", &["Examples:", "generalization-gap", "--plan"]),
-        ("merge --help", &["Examples:", "sentence-transformers"]),
+        ("merge --help", &["Examples:", "pipeline(\"text-classification\"", "SentenceTransformer(\"intents-model\")"]),
         ("extract --help", &["Examples:", "not_held"]),
         ("inspect --help", &["Examples:", "--svg"]),
         ("average --help", &["Examples:", "--data"]),
