@@ -85,13 +85,13 @@ impl FinetuneArgs {
         Ok(if self.no_probe { ProbeUse::Off } else { ProbeUse::Baseline })
     }
 
-    /// What trains beside the head, by --method, --mask, --bias and --layers.
+    /// What trains besides the head, by --method, --mask, --bias and --layers.
     fn method(&self) -> Result<bitfit_bert::Method> {
         let file = self.mask.as_deref().map(MaskFile::read).transpose()?;
         self.method_with(file.map(|file| bitfit_bert::Method::Mask(Some(file.into()))))
     }
 
-    /// What trains beside the head, where --mask gives `mask`.
+    /// What trains besides the head, where --mask gives `mask`.
     fn method_with(&self, mask: Option<bitfit_bert::Method>) -> Result<bitfit_bert::Method> {
         use bitfit_bert::Method as M;
         let named = match &self.method {

@@ -80,14 +80,14 @@ pub enum Command {
     /// Reads a pre-trained BERT and labelled texts, trains the biases and a new head, keeps the epoch that scores best
     /// on the evaluation set, and writes a task file, which eval and predict apply to the same base model.
     Finetune(Box<FinetuneArgs>),
-    /// Compare methods on labelled texts, each from several seeds
+    /// Compare methods on labelled texts, each with several seeds
     ///
-    /// Trains a task by each method from each seed, on one base model that is opened once and data that is read once,
-    /// and writes the scores with their deviations, the scalars trained and the size of the task file as a table and a
+    /// Trains a task by each method with each seed; the base model is opened once and the data is read once. Writes the
+    /// scores with their deviations, the number of scalars trained and the size of the task file as a table and a
     /// chart, and seconds and memory to a file of their own. Called again, it goes on where it stopped. --eval is
     /// required.
     Compare(Box<CompareArgs>),
-    /// Make a table of the BitFit paper again
+    /// Reproduce a table of the BitFit paper
     ///
     /// Runs the methods of a table on the tasks whose files are in a directory, with the learning rates that the paper
     /// searches and several seeds, and writes the table with the paper's figures beside it. Called again, it goes on
@@ -99,8 +99,9 @@ pub enum Command {
     Eval(EvalArgs),
     /// Fit the probabilities and thresholds of a task file to labelled texts
     ///
-    /// Finds the temperature under which the true classes are most likely, and thresholds: for a task of one class a
-    /// text the probability below which no class is given, for several labels that of each with the greatest F1.
+    /// Finds the temperature under which the true classes are most likely, and thresholds: for a task with one class
+    /// per text, the probability below which no class is given; for several labels, the threshold of each with the
+    /// greatest F1.
     Calibrate(CalibrateArgs),
     /// Classify or score texts with a task file
     ///
@@ -118,13 +119,13 @@ pub enum Command {
     Merge(MergeArgs),
     /// Make a task file of a fine-tuned checkpoint and its base model
     ///
-    /// Compares every tensor of the two and puts what moved, and the head, into a task file, and says what moved that a
-    /// task file cannot hold. Of a directory that merge wrote, it is the task file that was merged, byte by byte.
+    /// Compares every tensor of the two, puts what moved and the head into a task file, and says what moved that a task
+    /// file cannot hold. From a directory that merge wrote, it makes the task file that was merged, byte by byte.
     Extract(ExtractArgs),
     /// Show what is in task files: contents, norms, a heat-map, and how several differ
     ///
-    /// The heat-map is of the mean absolute value of each tensor, or with --model of its mean absolute difference from
-    /// the base model, by kind and layer.
+    /// The heat-map shows the mean absolute value of each tensor, or with --model its mean absolute difference from the
+    /// base model, by kind and layer.
     Inspect(InspectArgs),
     /// Average the task files of several seeds into one
     ///
@@ -145,15 +146,14 @@ pub struct ReadArgs {
     /// Format of the data [default: by the file's extension and its first bytes]
     ///
     /// In tsv, fields are separated by tabs and quotes have no special meaning, as in GLUE's files. csv is RFC 4180.
-    /// Where neither is given, quotes between tabs enclose fields if all of the file agrees. jsonl is JSON objects, one
-    /// per line, over several lines, in an array, or in the one array of an object, and exports of Label Studio,
-    /// doccano, Argilla and Prodigy. lines is one text per line, with a tab between the two texts of a pair, and has no
-    /// labels. Words with tags are in conll (a word and its tag a line, a blank line behind each sentence), conllu or
-    /// jsonl (a list of words and one of tags, or a text with labelled spans of characters, as the same tools export
-    /// it), which is found by looking at the file.
-    /// Questions with a context and answers are in jsonl: SQuAD's files, or rows with id, question, context and
-    /// answers. Of parquet, columns of strings are read, and for the labels also integers, floats and booleans. What is
-    /// packed with gzip is unpacked.
+    /// Where neither is given, quotes between tabs enclose fields if the whole file is consistent with that. jsonl is
+    /// JSON objects, one per line, over several lines, in an array, or in the one array of an object, and exports of
+    /// Label Studio, doccano, Argilla and Prodigy. lines is one text per line, with a tab between the two texts of a
+    /// pair, and has no labels. Words with tags are in conll (one word with its tag per line, a blank line after each
+    /// sentence), conllu or jsonl (a list of words and one of tags, or a text with labelled spans of characters, as the
+    /// same tools export it), which is found by looking at the file. Questions with a context and answers are in jsonl:
+    /// SQuAD's files, or rows with id, question, context and answers. From parquet, columns of strings are read, and
+    /// for the labels also integers, floats and booleans. Files packed with gzip are unpacked.
     #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]
     pub format: Option<Format>,
 
@@ -232,9 +232,9 @@ pub struct MachineArgs {
     ///
     /// f32 agrees with PyTorch's default to rounding. bf16 takes about 0.6 of the memory; a step takes about 0.6 of the
     /// time on an AMD CPU with avx512_bf16, and a quarter to a third on an Intel CPU with AMX; on other CPUs it is
-    /// slower than f32. Scores differ by less than between two seeds, so auto chooses it where it is faster. int8 takes
-    /// a fifth less memory than bf16, and with VNNI two thirds of its time, with AMX five sixths, with frozen weights
-    /// and what they are multiplied with rounded to 8 bits. A GPU older than Ampere has no instructions for bf16;
+    /// slower than f32. Scores differ by less than between two seeds, so auto chooses it where it is faster. int8
+    /// rounds frozen weights, and what they are multiplied with, to 8 bits: it takes a fifth less memory than bf16, and
+    /// two thirds of its time with VNNI, five sixths with AMX. A GPU older than Ampere has no instructions for bf16;
     /// choose f32 there.
     #[arg(
         long,

@@ -46,7 +46,7 @@ impl From<Ranking> for bitfit_bert::train::Ranking {
     }
 }
 
-/// What of the last layer the head reads.
+/// Which output of the last layer the head reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Pooling {
     /// As modules.json of a sentence encoder says; the pooler of any other model
