@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use bitfit_bert::data::{Dataset, ReadOptions};
 use bitfit_bert::infer::{Answered, Evaluation};
 use bitfit_bert::metrics::Metric;
@@ -39,13 +39,9 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
     let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
     let kind = loaded.predictor.info().kind;
-    if let Some(task) = args.task
-        && task.preset().kind != kind
-    {
-        bail!("--task {task} is of kind {}, but {} is of kind {kind}", task.preset().kind, args.task_file.display());
-    }
+    let task = loaded.preset(args.task, &args.task_file)?;
     let read = args.read.labelled(kind, args.task, args.label.as_deref(), args.label_separator)?;
-    let dataset = Dataset::read(&args.data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
+    let dataset = Dataset::read(&args.data, &ReadOptions { task, ..read })?;
     let metrics = metrics(args, &loaded);
     let start = Instant::now();
     let (Evaluation { scores, tokens, answered }, analysis) = match &args.report {

@@ -1,6 +1,6 @@
 //! The signals that end a program: SIGINT (Ctrl-C), SIGTERM, and SIGHUP when its terminal closes. A training run ends
-//! at the first signal and keeps its results, and quits at the second; `predict --out` quits at the first. Neither
-//! leaves a partial file.
+//! at the first signal and keeps its results, and quits at the second; a command that trains nothing quits at the
+//! first. Neither leaves a partial file.
 //!
 //! A signal that is ignored when the program begins, as under `nohup` or in a script's background, stays ignored. On
 //! systems other than Unix the program ends at once, as it does without a handler.
@@ -68,11 +68,10 @@ fn quit(clean_up: impl FnOnce()) -> ! {
 /// Runs `handler` at every signal, on a separate thread, where it may do what a signal handler must not.
 #[cfg(unix)]
 fn on_signal(mut handler: impl FnMut() + Send + 'static) -> Result<()> {
-    use anyhow::Context;
-
-    let mut signals = signal_hook::iterator::Signals::new(dispositions::not_ignored()).context("signal handler")?;
+    let refuse = |error| anyhow::anyhow!("cannot catch the signals that end a program: {error}");
+    let mut signals = signal_hook::iterator::Signals::new(dispositions::not_ignored()).map_err(refuse)?;
     let watch = move || signals.forever().for_each(|_| handler());
-    crate::threads::spawn("signals", watch).context("signal handler")
+    crate::threads::spawn("signals", watch).map_err(refuse)
 }
 
 #[cfg(not(unix))]

@@ -51,8 +51,8 @@ const STOPPED: u8 = 130;
 
 fn main() -> ExitCode {
     interrupt::survive_file_limit();
-    let is_shared = env::args_os().nth(1).is_some_and(|command| command == "finetune");
-    let ranks = match if is_shared { Ranks::join() } else { Ok(Ranks::alone()) } {
+    let subcommand = env::args_os().nth(1).and_then(|name| name.into_string().ok());
+    let ranks = match if subcommand.as_deref() == Some("finetune") { Ranks::join() } else { Ok(Ranks::alone()) } {
         Ok(ranks) => ranks,
         Err(error) => {
             report::error(&error.to_string());
@@ -67,6 +67,9 @@ fn main() -> ExitCode {
             return ranks.fail(&error, &message);
         }
     };
+    if let Command::Finetune(_) | Command::Compare(_) | Command::Reproduce(_) = cli.command {
+        last_resort::advise_on_batches();
+    }
     let result = last_resort::report_truncated_maps().and_then(|()| match cli.command {
         Command::Finetune(args) => finetune::run(*args, &ranks),
         Command::Compare(args) => compare::run(*args),
@@ -86,7 +89,7 @@ fn main() -> ExitCode {
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // The library's messages are complete, their causes included.
-            let error = args::name_the_flag(error);
+            let error = args::name_the_flag(error, subcommand.as_deref());
             let message = error.to_string();
             ranks.fail(&error, &message)
         }

@@ -81,7 +81,7 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
 
 /// Puts the answers to a test set of GLUE into a submission.
 fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) -> Result<ExitCode> {
-    let task = args.task.or(loaded.preset()).ok_or_else(|| {
+    let task = loaded.preset(args.task, &args.task_file)?.ok_or_else(|| {
         let path = args.task_file.display();
         anyhow!("--glue: {path} was not trained with --task, so no test set of GLUE is its own; name one with --task")
     })?;
@@ -147,8 +147,9 @@ fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> R
     // A .txt file may be plain texts, which have no columns for a preset to choose; a preset's own files are .tsv.
     let name = args.input.to_string_lossy().to_ascii_lowercase();
     let is_text = name.strip_suffix(".gz").unwrap_or(&name).ends_with(".txt");
-    let preset = loaded.preset().filter(|_| !is_text && read.format != Some(Format::Lines));
-    let options = ReadOptions { task: read.task.or(preset), ..read };
+    let has_columns = args.task.is_some() || (!is_text && read.format != Some(Format::Lines));
+    let preset = loaded.preset(args.task, &args.task_file)?.filter(|_| has_columns);
+    let options = ReadOptions { task: preset, ..read };
     Ok(if is_stdin {
         Dataset::from_reader(io::stdin().lock(), Path::new("<stdin>"), &options)?
     } else {

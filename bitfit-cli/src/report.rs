@@ -272,7 +272,11 @@ pub fn error(message: &str) {
 pub fn print(report: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string(report)?;
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{json}").and_then(|()| stdout.flush()).map_err(output::stdout_error)
+    match writeln!(stdout, "{json}").and_then(|()| stdout.flush()) {
+        // Its reader does not want it. What the command found, and its exit code, are the same.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(output::stdout_error),
+    }
 }
 
 /// Reports what was found about a file by looking at it.

@@ -130,7 +130,7 @@ impl FoundTask {
             let path = task_file.display();
             match recorded {
                 Some(dir) => anyhow!(
-                    "{path}: its base model {model:?} is no longer in {}; give its directory with --model",
+                    "{path}: its base model {model:?} is no longer in {}; give its directory with --model: {error}",
                     dir.display()
                 ),
                 None => anyhow!("{path}: its base model is not found; give its directory with --model: {error}"),
@@ -160,8 +160,17 @@ impl<D: Backend> Loaded<D> {
         Ok(Self { model, predictor })
     }
 
-    /// The preset that the task was trained with, if any.
-    pub fn preset(&self) -> Option<GlueTask> {
-        self.predictor.info().hyperparameters.task.as_ref()?.parse().ok()
+    /// The preset by which data is read: the one of `--task`, which must be of the task's kind, otherwise that with
+    /// which the task was trained, if any.
+    pub fn preset(&self, given: Option<GlueTask>, task_file: &Path) -> Result<Option<GlueTask>> {
+        let info = self.predictor.info();
+        let Some(task) = given else {
+            return Ok(info.hyperparameters.task.as_ref().and_then(|task| task.parse().ok()));
+        };
+        let (wanted, kind) = (task.preset().kind, info.kind);
+        if wanted != kind {
+            bail!("--task {task} is of kind {wanted}, but {} is of kind {kind}", task_file.display());
+        }
+        Ok(given)
     }
 }

@@ -26,7 +26,7 @@ use anyhow::{Result, anyhow, bail};
 use bitfit_bert::data::{Columns, Contents, Format, Header, Kind, ReadOptions, SeveralLabels};
 use bitfit_bert::presets::GlueTask;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use average::AverageArgs;
 pub use calibrate::CalibrateArgs;
@@ -263,15 +263,23 @@ pub struct MachineArgs {
     pub quiet: bool,
 }
 
-/// Names an invalid setting of the library by the flag that sets it.
-pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
+/// Names an invalid setting of the library by the flag of the subcommand that sets it.
+pub fn name_the_flag(error: anyhow::Error, subcommand: Option<&str>) -> anyhow::Error {
+    let command = Cli::command();
+    let command = subcommand.and_then(|name| command.find_subcommand(name));
+    let takes = |flag: &&str| {
+        let is_it =
+            |argument: &clap::Arg| argument.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long));
+        command.is_some_and(|command| command.get_arguments().any(is_it))
+    };
+    let flag_of = |setting| finetune_options::flag_of(setting).filter(takes);
     match error.downcast_ref() {
-        Some(bitfit_bert::Error::Setting { setting, value, reason }) => match finetune_options::flag_of(*setting) {
+        Some(bitfit_bert::Error::Setting { setting, value, reason }) => match flag_of(*setting) {
             Some(flag) => anyhow!("{flag} {value}: {reason}"),
             None => error,
         },
         Some(known) => {
-            let mut flags: Vec<_> = known.settings().into_iter().filter_map(finetune_options::flag_of).collect();
+            let mut flags: Vec<_> = known.settings().into_iter().filter_map(flag_of).collect();
             if flags == ["--header"] {
                 flags.push("--no-header");
             }

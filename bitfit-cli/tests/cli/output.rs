@@ -156,3 +156,27 @@ fn a_closed_stdout_is_refused_where_the_result_would_be_printed() {
     let (code, stderr) = closed("predict --task-file out/task.safetensors --input dev.tsv --out answers --quiet");
     assert_eq!(code, Some(0), "nothing goes to stdout: {stderr}");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_has_closed_stdout_changes_neither_files_nor_the_exit_code() {
+    let fixture = Fixture::new();
+    fixture.run("finetune --model model --train train.tsv --out out --epochs 1").succeeded();
+    let unread = |line: &str| {
+        let mut command = fixture.command();
+        command.args(line.split(' ')).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, stderr) = unread(&format!("{FINETUNE} --out diverged --lr 1e30 --clip none"));
+    assert!(code == Some(1) && stderr.contains("error: training diverged"), "{code:?}: {stderr}");
+    for line in [
+        "eval -q --task-file out/task.safetensors --data dev.tsv --report eval.html".to_owned(),
+        format!("{FINETUNE} --eval dev.tsv --out other --report run.html"),
+    ] {
+        assert_eq!(unread(&line), (Some(0), String::new()), "{line}");
+        assert!(fixture.path(line.rsplit(' ').next().unwrap()).is_file(), "{line}");
+    }
+}

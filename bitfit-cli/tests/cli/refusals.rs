@@ -568,6 +568,22 @@ fn an_earlier_task_file_is_replaced_only_by_a_complete_one() {
 }
 
 #[test]
+fn a_refusal_advises_no_flag_that_the_command_does_not_have() {
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
+    fixture.write("several.jsonl", "{\"text\": \"good\", \"label\": [\"praise\"]}\n");
+    let found = refused(&fixture, "finetune -q --model model --train several.jsonl --out o", "finetune");
+    assert!(found.contains("several.jsonl") && found.contains("--kind"), "{found}");
+    for line in [
+        "eval -q --task-file out/task.safetensors --data several.jsonl",
+        "average out/task.safetensors --data several.jsonl --out mean",
+    ] {
+        let message = refused(&fixture, line, line);
+        assert!(message.contains("several.jsonl") && !message.contains("--kind"), "{message}");
+    }
+}
+
+#[test]
 fn eval_and_predict_refuse_files_that_do_not_belong_together() {
     let fixture = Fixture::new();
     fixture.finetune("--epochs 1");
@@ -603,6 +619,14 @@ fn eval_and_predict_refuse_files_that_do_not_belong_together() {
         (format!("{eval} dev.tsv --model {other}"), &["out/task.safetensors", "trained on model", "other weights"]),
         (format!("{eval} dev.tsv --model ./gone"), &["gone", "no such directory"]),
         (format!("{eval} dev.tsv --task stsb"), &["--task stsb", "regress", "out/task.safetensors", "classify"]),
+        (
+            format!("{predict} out/task.safetensors --input dev.tsv --task stsb"),
+            &["--task stsb", "regress", "out/task.safetensors", "classify"],
+        ),
+        (
+            "calibrate -q --task-file out/task.safetensors --data dev.tsv --out c.safetensors --task stsb".into(),
+            &["--task stsb", "regress", "out/task.safetensors", "classify"],
+        ),
         (format!("{eval} unseen.tsv"), &["unseen.tsv, line 2", "\"doubt\""]),
         (format!("{eval} bare.tsv"), &["bare.tsv", "label", "--label"]),
         (format!("{eval} dev.tsv --max-length 49"), &["--max-length 49: the model has fewer positions"]),
