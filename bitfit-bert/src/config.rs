@@ -17,10 +17,6 @@ pub const FILE_NAME: &str = "config.json";
 /// The largest extent a checkpoint may declare. Any two extents can be multiplied in a u64, and no encoder comes near.
 const MAX_EXTENT: u64 = i32::MAX as u64;
 
-/// The most buckets of a position bias. A quarter of them are for one distance each, which must end far below the
-/// greatest distance that is told apart.
-const MAX_BUCKETS: usize = 256;
-
 /// The configuration of an encoder: its architecture, and its extents under the names of `transformers.BertConfig`.
 ///
 /// Every extent is at least 1, `num_attention_heads` divides `hidden_size`, there are positions for a token behind
@@ -144,7 +140,7 @@ impl ModelConfig {
             intermediate_size: keys.extent(names.intermediate_size, None)?,
             max_position_embeddings: keys.extent("max_position_embeddings", None)?,
             padding: keys.padding(architecture.positions)?,
-            position_buckets: names.position_buckets.map(|(key, default)| keys.buckets(key, default)).transpose()?,
+            position_buckets: names.position_buckets.map(|(key, only)| keys.buckets(key, only)).transpose()?,
             type_vocab_size: keys.extent("type_vocab_size", Some(2))?,
             layer_norm_eps: names.layer_norm_eps.map_or(Ok(1e-12), |key| keys.epsilon(key, 1e-12))?,
             hidden_act: keys.activation(names.hidden_act)?,
@@ -295,13 +291,13 @@ impl Keys<'_> {
         }
     }
 
-    /// The number of buckets of a position bias: half of them for each direction, half of those for one distance each.
-    fn buckets(&self, key: &str, default: usize) -> Result<usize> {
-        let buckets = self.extent(key, Some(default))?;
-        if buckets.is_multiple_of(4) && (8..=MAX_BUCKETS).contains(&buckets) {
-            return Ok(buckets);
+    /// The number of buckets of a position bias, of which there is one: transformers assigns distances to that many
+    /// buckets, whatever the file says, which has only the rows of the table.
+    fn buckets(&self, key: &str, only: usize) -> Result<usize> {
+        match self.extent(key, Some(only))? {
+            buckets if buckets == only => Ok(only),
+            other => Err(self.unsupported(format!("\"{key}\": {other}"), &format!("{only} is"))),
         }
-        Err(self.invalid(format!("\"{key}\" must be a multiple of 4 from 8 to {MAX_BUCKETS}, found {buckets}")))
     }
 
     fn epsilon(&self, key: &str, default: f32) -> Result<f32> {
@@ -490,5 +486,19 @@ mod tests {
         assert!(message(json!({"position_embedding_type": "relative_key"})).contains("relative_key"));
         assert!(message(json!({"is_decoder": true})).contains("is_decoder"));
         assert!(parse(json!({"is_decoder": false})).is_ok());
+    }
+
+    #[test]
+    fn a_position_bias_has_as_many_buckets_as_transformers_computes() {
+        let key = "relative_attention_num_buckets";
+        let mpnet = |buckets: Value| parse(json!({"model_type": "mpnet", key: buckets}));
+        assert_eq!(mpnet(json!(32)).unwrap().position_buckets, Some(32));
+        assert_eq!(mpnet(Value::Null).unwrap().position_buckets, Some(32));
+        for buckets in [8, 16, 31, 64] {
+            let error = mpnet(json!(buckets)).unwrap_err();
+            assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+            assert!(error.to_string().contains(&format!("\"{key}\": {buckets} is not supported")), "{error}");
+        }
+        assert_eq!(parse(json!({key: 64})).unwrap().position_buckets, None);
     }
 }

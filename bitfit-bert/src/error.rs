@@ -1,6 +1,7 @@
 //! The error type of the crate. Every message is one line that says what is wrong and where and, if possible, what to
 //! do.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -287,7 +288,7 @@ pub enum Error {
         /// The value that was given.
         value: String,
         /// What is required of it.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// The model's output for a text is NaN or infinite, because training diverged.
     #[error(

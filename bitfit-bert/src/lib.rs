@@ -65,6 +65,7 @@ mod error;
 pub mod files;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
+mod guard;
 pub mod heads;
 pub mod hub;
 pub mod infer;

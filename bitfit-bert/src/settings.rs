@@ -1,6 +1,8 @@
 //! The settings that this crate checks. An error names the setting, not a flag, because the caller determines how a
 //! user sets it.
 
+use std::borrow::Cow;
+
 use strum::{Display, EnumIter};
 
 use crate::{Error, Result};
@@ -165,20 +167,25 @@ pub enum Setting {
 }
 
 /// Refuses a value of a setting unless `holds`.
-pub(crate) fn check(setting: Setting, value: impl ToString, holds: bool, reason: &'static str) -> Result<()> {
-    if holds { Ok(()) } else { Err(Error::Setting { setting, value: value.to_string(), reason }) }
+pub(crate) fn check(
+    setting: Setting,
+    value: impl ToString,
+    holds: bool,
+    reason: impl Into<Cow<'static, str>>,
+) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::Setting { setting, value: value.to_string(), reason: reason.into() }) }
 }
 
 /// Refuses a maximum length that leaves no room for text beside so many special tokens, or that is above `most`.
 pub(crate) fn check_max_length(max_length: usize, most: usize, special: usize) -> Result<()> {
     let reason = match special {
-        2 if max_length < 3 => "the special tokens take two places, so it must be at least 3",
-        3 if max_length < 4 => "the special tokens of a pair take three places, so it must be at least 4",
-        _ if max_length <= special => "the tokenizer's special tokens leave no room for text",
-        _ if max_length > most => "the model has fewer positions; see max_position_embeddings in its config.json",
+        2 if max_length < 3 => "the special tokens take two places, so it must be at least 3".into(),
+        3 if max_length < 4 => "the special tokens of a pair take three places, so it must be at least 4".into(),
+        _ if max_length <= special => "the tokenizer's special tokens leave no room for text".into(),
+        _ if max_length > most => format!("the model has positions for {most} tokens, so it must be at most {most}"),
         _ => return Ok(()),
     };
-    Err(Error::Setting { setting: Setting::MaxLength, value: max_length.to_string(), reason })
+    check(Setting::MaxLength, max_length, false, reason)
 }
 
 #[cfg(test)]
@@ -193,7 +200,7 @@ mod tests {
             (3, 3, "at least 4"),
             (4, 4, "no room for text"),
             (0, 0, "no room for text"),
-            (9, 2, "fewer positions"),
+            (9, 2, "at most 8"),
         ] {
             let message = check_max_length(max_length, 8, special).unwrap_err().to_string();
             assert!(message.starts_with(&format!("the maximum length is {max_length}: ")), "{message}");

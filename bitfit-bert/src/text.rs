@@ -10,6 +10,11 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     if text.contains(is_unsafe) { Cow::Owned(OneLine(text).to_string()) } else { Cow::Borrowed(text) }
 }
 
+/// A text as a field of tab-separated output: tabs and line breaks become spaces, and the rest is escaped.
+pub fn field(text: &str) -> String {
+    escape(&text.replace("\r\n", " ").replace(['\t', '\n', '\r'], " ")).into_owned()
+}
+
 /// Shows a value with [`escape`] over its text: on one line, whatever it holds.
 pub(crate) struct OneLine<T>(pub T);
 
@@ -60,6 +65,12 @@ mod tests {
             assert_eq!(escape(text), expected);
             assert!(!escape(text).chars().any(is_unsafe));
         }
+    }
+
+    #[test]
+    fn a_field_ends_where_it_should() {
+        assert_eq!(field("good\tday\r\nvery\nfine"), "good day very fine");
+        assert_eq!(field("bell\x07"), r"bell\u{7}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bitfit_bert::data::{Dataset, ReadOptions};
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::args::{AverageArgs, name_of};
 use crate::last_resort;
-use crate::output::TaskTarget;
+use crate::output::{TaskTarget, is_same_file};
 use crate::report;
 use crate::setup::{self, FoundTask, Job};
 
@@ -31,7 +31,9 @@ impl Job for Averaging<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
         last_resort::check_stdout()?;
-        args.files.iter().chain(&args.data).try_for_each(|path| setup::check_input(path))?;
+        args.files.iter().try_for_each(|path| setup::check_task_file(path))?;
+        args.data.iter().try_for_each(|path| setup::check_input(path))?;
+        refuse_twice(&args.files)?;
         let target = TaskTarget::check(&args.out)?;
         let read = |path: &PathBuf| Ok::<_, anyhow::Error>((path.clone(), TaskFile::read(path)?));
         let files: Vec<(PathBuf, TaskFile)> = args.files.iter().map(read).collect::<Result<_>>()?;
@@ -60,10 +62,20 @@ impl Job for Averaging<'_> {
             "kind": mean.info.kind.name(),
             "method": mean.info.method.to_string(),
             "scores": scored.as_ref().map(scores),
-            "device": args.machine.device.to_string(),
-            "precision": name_of(args.machine.precision()),
+            // The mean alone is not computed there.
+            "device": scored.as_ref().map(|_| args.machine.device.to_string()),
+            "precision": scored.as_ref().map(|_| name_of(args.machine.precision())),
         }))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Refuses a file that is listed twice, under whatever names, which would count double.
+fn refuse_twice(files: &[PathBuf]) -> Result<()> {
+    let is_twice = |(place, file): &(usize, &PathBuf)| files[..*place].iter().any(|other| is_same_file(other, file));
+    match files.iter().enumerate().find(is_twice) {
+        Some((_, file)) => bail!("{}: it is listed twice; name each task file once", file.display()),
+        None => Ok(()),
     }
 }
 
@@ -107,11 +119,15 @@ fn score<D: Backend>(
         report::say_found(&dataset);
         report::say_skipped(&dataset);
     }
-    let score = |path: &Path, task: &TaskFile| -> Result<Vec<Score>> {
-        let predictor = Predictor::new(&base, path, task.clone())?;
+    let score = |predictor: &Predictor<D>| -> Result<Vec<Score>> {
         Ok(predictor.evaluate(&dataset, &info.hyperparameters.metrics)?.scores)
     };
-    let parts = files.iter().map(|(path, task)| score(path, task)).collect::<Result<_>>()?;
-    let (data, rows) = (data.display().to_string(), dataset.examples.len());
-    Ok(Scored { data, rows, parts, mean: score(&args.out, mean)? })
+    let part = |(path, task): &(PathBuf, TaskFile)| score(&Predictor::new(&base, path, task.clone())?);
+    let parts = files.iter().map(part).collect::<Result<_>>()?;
+    let predictor = Predictor::new(&base, &args.out, mean.clone())?;
+    let mean = score(&predictor)?;
+    if !args.machine.quiet {
+        report::say_cut(&predictor, None);
+    }
+    Ok(Scored { data: data.display().to_string(), rows: dataset.examples.len(), parts, mean })
 }

@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use bitfit_bert::TaskFile;
 use bitfit_bert::calibrate::{Calibration, Fit, LabelThreshold, OutOfFold, Reliability, TEMPERATURES};
 use bitfit_bert::data::{Dataset, Kind, ReadOptions};
 use bitfit_bert::run::Table;
 use bitfit_core::Backend;
 
-use crate::args::CalibrateArgs;
+use crate::args::{CalibrateArgs, unreadable};
 use crate::last_resort;
-use crate::output::{self, is_same_file};
+use crate::output;
 use crate::plan::grouped;
 use crate::report::{self, CalibrateReport, LabelReport, ReliabilityReport};
 use crate::setup::{self, FoundTask, Job, Loaded};
@@ -45,15 +45,17 @@ fn fit_to_texts<D: Backend>(args: &CalibrateArgs, data: &Path, device: &D) -> Re
     let kind = task.file.info.kind;
     check_kind(args, kind)?;
     // The task file itself may be replaced, and no file of the base.
-    output::refuse_overwriting("--out", &args.out, Path::new(""), &task.dir)?;
+    output::spare_model("--out", &args.out, &task.dir)?;
     let file = task.file.clone();
     let loaded = Loaded::open(device, task, &args.task_file, None)?;
+    let task = loaded.preset(args.task, &args.task_file)?;
     let read = args.read.labelled(kind, args.task, args.label.as_deref(), args.label_separator)?;
-    let dataset = Dataset::read(data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
+    let dataset = Dataset::read(data, &ReadOptions { task, ..read })?;
     let fit = loaded.predictor.calibrate(&dataset, args.min_accuracy)?;
     if !args.machine.quiet {
         report::say_found(&dataset);
         report::say_skipped(&dataset);
+        report::say_cut(&loaded.predictor, None);
     }
     finish(args, file, &loaded.model, dataset.examples.len(), &fit)
 }
@@ -63,6 +65,9 @@ fn fit_to_answers(args: &CalibrateArgs, answers: &Path) -> Result<ExitCode> {
     check_paths(args, answers)?;
     let file = TaskFile::read(&args.task_file)?;
     check_kind(args, file.info.kind)?;
+    if let Some(dir) = &file.info.base_path {
+        output::spare_model("--out", &args.out, dir)?;
+    }
     let OutOfFold { outputs, targets } = OutOfFold::read(answers, &file.info)?;
     let fit = Fit::new(&outputs, &targets, args.min_accuracy)?;
     let model = file.info.base.clone();
@@ -72,18 +77,14 @@ fn fit_to_answers(args: &CalibrateArgs, answers: &Path) -> Result<ExitCode> {
 /// Refuses inputs that do not exist, an output in the place of something else, and a share that is none.
 fn check_paths(args: &CalibrateArgs, data: &Path) -> Result<()> {
     last_resort::check_stdout()?;
-    [&args.task_file, data].into_iter().try_for_each(setup::check_input)?;
-    if args.out.is_dir() {
-        bail!("--out {}: it is a directory; name a file in it", args.out.display());
-    }
-    if is_same_file(&args.out, data) {
-        bail!("--out {}: it is the data, which would be overwritten; choose another file", args.out.display());
-    }
+    setup::check_task_file(&args.task_file)?;
+    setup::check_input(data)?;
+    output::check_target("--out", &args.out, &[("the data", data)])?;
     if args.out.exists() && !args.overwrite {
         bail!("--out {}: it is there already: choose another file, or replace it (--overwrite)", args.out.display());
     }
     if let Some(share) = args.min_accuracy.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
-        bail!("--min-accuracy {share}: it is a share of answers, above 0 and at most 1");
+        return Err(unreadable(anyhow!("--min-accuracy {share}: it is a share of answers, above 0 and at most 1")));
     }
     Ok(())
 }

@@ -8,20 +8,19 @@ use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
     COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, Comparison,
-    FinishedComparison, MeanScore, PeakMemory,
+    FinishedComparison, PeakMemory, ProbeUse, ResultsOf, check_results,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
 use serde_json::{Map, Value, json};
 
 use crate::STOPPED;
-use crate::args::{CompareArgs, Part, name_of};
-use crate::interrupt::Interrupt;
+use crate::args::{CompareArgs, Part, name_of, unreadable};
 use crate::last_resort;
 use crate::memory;
-use crate::output::OutputDirectory;
-use crate::plan::{self, list};
-use crate::progress::Progress;
+use crate::output::{self, Input};
+use crate::plan::{self, seeds_text};
+use crate::progress;
 use crate::report;
 use crate::setup::{self, Job};
 
@@ -36,11 +35,14 @@ struct Comparing<'a>(&'a CompareArgs);
 impl Job for Comparing<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
-        let (options, choices) = (args.options()?, args.choices()?);
+        let options = args.options().map_err(unreadable)?;
+        let choices = args.choices().map_err(unreadable)?;
         let part = args.sweep.part(|name| std::env::var(name).ok())?;
         last_resort::check_stdout()?;
-        args.data.check_files(None, &args.directories())?;
-        let out = OutputDirectory::check(&args.directories())?;
+        let weights: Vec<Input<'_>> = args.run.weights_file().into_iter().collect();
+        args.data.check_files(&weights, &args.directories())?;
+        check_results(&args.out, ResultsOf::Comparison)?;
+        output::check_directories(&args.directories())?;
         let quiet = args.run.machine.quiet;
         let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;
         let comparison = Comparison::prepare(&base, options, &choices, &args.seeds.0)?;
@@ -52,20 +54,23 @@ impl Job for Comparing<'_> {
                 report::say(format_args!("{done} of {of} runs are on disk, and are not made again"));
             }
         }
-        let interrupt = Interrupt::install(quiet, out.clone())?;
-        let mut progress = Progress::new(comparison.plan(), args.run.log_every, quiet, interrupt)?;
         let memory = PeakMemory { reset: memory::reset_peak, read: memory::peak };
-        let finished = comparison.run(&part.options, &mut progress, memory);
-        progress.finish();
-        out.remove_if_new_and_empty();
-        conclude(args, &part, &finished?, done)
+        let finished = progress::watched(None, (args.run.log_every, quiet), |progress| {
+            comparison.run(&part.options, progress, memory)
+        })?;
+        conclude(args, &part, &finished, done)
     }
 }
 
-/// Shows the plan of the first run, and what the others differ in.
+/// Shows the plan of one run, and what the others differ in.
 fn say_plan<D: Backend>(args: &CompareArgs, comparison: &Comparison<D>) {
     let names: Vec<&str> = args.methods.iter().map(|method| method.name.as_str()).collect();
-    report::say(format_args!("compares  {}, from the seeds {}; the first run:", names.join(", "), list(&args.seeds.0)));
+    let (names, seeds) = (names.join(", "), seeds_text(&args.seeds.0));
+    let shown = match comparison.plan().probe {
+        ProbeUse::Result => "the first run",
+        ProbeUse::Off | ProbeUse::Baseline => "the first run of steps",
+    };
+    report::say(format_args!("compares  {names}, from {seeds}; {shown}:"));
     plan::say(comparison.plan(), &args.data, &args.run.machine, None);
 }
 
@@ -74,7 +79,7 @@ fn conclude(args: &CompareArgs, part: &Part, finished: &FinishedComparison, skip
     let runs: usize = finished.methods.iter().map(|method| method.runs.len()).sum();
     let file = |name: &str| args.out.join(name).display().to_string();
     let files = [COMPARISON_MARKDOWN, COMPARISON_CSV, COMPARISON_CHART, COMPARISON_COSTS].map(file);
-    let is_written = runs > 0 && (finished.remaining == 0 || finished.stop == StopReason::Stopped);
+    let is_written = report::has_table(runs, finished.remaining, &finished.stop);
     let end = report::end(&finished.stop);
     if !args.run.machine.quiet && !is_written && finished.stop != StopReason::Stopped {
         report::say(format_args!("{end}: {}", report::remaining(finished.remaining, runs + finished.remaining)));
@@ -109,10 +114,6 @@ fn conclude(args: &CompareArgs, part: &Part, finished: &FinishedComparison, skip
 /// A method for the result.
 fn method(method: &ComparedMethod) -> Value {
     let means = method.means();
-    let of_means = |value: fn(&MeanScore) -> Option<f64>| -> Value {
-        means.iter().map(|mean| (mean.metric.name().to_owned(), value(mean).into())).collect::<Map<_, _>>().into()
-    };
-    let learning_rate = method.learning_rate.and_then(|rate| rate.to_string().parse::<f64>().ok());
     let runs = method.runs.iter().map(|run| {
         json!({
             "seed": run.seed,
@@ -124,9 +125,9 @@ fn method(method: &ComparedMethod) -> Value {
     });
     json!({
         "method": method.name,
-        "learning_rate": learning_rate,
-        "metrics": of_means(|mean| Some(mean.mean)),
-        "deviations": of_means(|mean| mean.deviation),
+        "learning_rate": method.learning_rate.and_then(report::as_written),
+        "metrics": report::of_means(&means, |mean| Some(mean.mean)),
+        "deviations": report::of_means(&means, |mean| mean.deviation),
         "trainable": method.trainable(),
         "seconds": method.seconds().map(|seconds| report::rounded(seconds, 3)),
         "task_bytes": method.task_bytes(),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use bitfit_bert::data::{Dataset, ReadOptions};
 use bitfit_bert::infer::{Answered, Evaluation};
 use bitfit_bert::metrics::Metric;
@@ -13,6 +13,7 @@ use bitfit_core::Backend;
 use crate::args::{EvalArgs, name_of};
 use crate::last_resort;
 use crate::memory;
+use crate::output;
 use crate::page::{self, Page};
 use crate::plan::grouped;
 use crate::report::{self, EvalReport, RejectionReport};
@@ -34,18 +35,16 @@ impl Job for Scoring<'_> {
 
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     last_resort::check_stdout()?;
-    [&args.task_file, &args.data].into_iter().try_for_each(|path| setup::check_input(path))?;
-    page::check(args.report.as_ref(), &[&args.task_file, &args.data], &[])?;
+    setup::check_task_file(&args.task_file)?;
+    setup::check_input(&args.data)?;
+    page::check(args.report.as_ref(), &[("the task file", &args.task_file), ("the data", &args.data)], &[])?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
+    args.report.iter().try_for_each(|report| output::spare_model("--report", report, &task.dir))?;
     let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
     let kind = loaded.predictor.info().kind;
-    if let Some(task) = args.task
-        && task.preset().kind != kind
-    {
-        bail!("--task {task} is of kind {}, but {} is of kind {kind}", task.preset().kind, args.task_file.display());
-    }
+    let task = loaded.preset(args.task, &args.task_file)?;
     let read = args.read.labelled(kind, args.task, args.label.as_deref(), args.label_separator)?;
-    let dataset = Dataset::read(&args.data, &ReadOptions { task: read.task.or(loaded.preset()), ..read })?;
+    let dataset = Dataset::read(&args.data, &ReadOptions { task, ..read })?;
     let metrics = metrics(args, &loaded);
     let start = Instant::now();
     let (Evaluation { scores, tokens, answered }, analysis) = match &args.report {
@@ -62,6 +61,7 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     if !args.machine.quiet {
         report::say_found(&dataset);
         report::say_skipped(&dataset);
+        report::say_cut(&loaded.predictor, Some("--max-length"));
         report::say(format_args!("{}  ({} rows, {seconds:.1} s)", report::scores(&scores), grouped(rows)));
         if let Some(answered) = &answered {
             say_answered(answered);
@@ -75,6 +75,7 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         kind: kind.name(),
         rows,
         tokens,
+        cut: loaded.predictor.cut().texts,
         metrics: scores_as_json(&scores),
         rejection: answered.as_ref().map(|answered| RejectionReport {
             reject_below: answered.reject_below,

@@ -11,17 +11,19 @@ use crate::args::ExportArgs;
 use crate::plan::grouped;
 use crate::report::{self, ExportReport};
 use crate::setup::{self, FoundTask};
-use crate::{interrupt, last_resort, output};
+use crate::{last_resort, output};
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     let device = setup::on_cpu(args.threads)?;
     last_resort::check_stdout()?;
-    setup::check_input(&args.task_file)?;
+    setup::check_task_file(&args.task_file)?;
     refuse_existing(args)?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.quiet)?;
-    output::refuse_overwriting("--out", &args.out, &args.task_file, &task.dir)?;
-    interrupt::quit_on_signal()?;
+    for out in [args.out.clone(), onnx::weights_file(&args.out)] {
+        output::check_target("--out", &out, &[("the task file", &args.task_file)])?;
+        output::spare_model("--out", &out, &task.dir)?;
+    }
     let base = Base::open(&device, &task.dir)?;
     let exported = onnx::export(&base, &args.task_file, &task.file, &args.out).map_err(|error| match error {
         bitfit_bert::Error::Io { path, source } if path == args.out || path == onnx::weights_file(&args.out) => {

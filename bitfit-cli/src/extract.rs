@@ -1,11 +1,12 @@
 //! `extract`: a task file of a fine-tuned checkpoint and its base model.
 
 use std::process::ExitCode;
+use std::{fs, io};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use bitfit_bert::artefacts::{self, Extracted, MovedTensor};
+use bitfit_bert::hub;
 use bitfit_bert::model::Base;
-use bitfit_bert::{Error, hub};
 use serde_json::{Value, json};
 
 use crate::args::ExtractArgs;
@@ -24,9 +25,9 @@ pub fn run(args: ExtractArgs) -> Result<ExitCode> {
     last_resort::check_stdout()?;
     let target = TaskTarget::check(&args.out)?;
     let base = Base::open(&device, &hub::resolve(&args.model, args.quiet)?)?;
-    if !args.checkpoint.is_dir() {
-        let source = std::io::ErrorKind::NotADirectory.into();
-        return Err(Error::Io { path: args.checkpoint, source }.into());
+    let refuse = |error| anyhow!("--checkpoint {}: {error}", args.checkpoint.display());
+    if !fs::metadata(&args.checkpoint).map_err(refuse)?.is_dir() {
+        return Err(refuse(io::ErrorKind::NotADirectory.into()));
     }
     let extracted = artefacts::extract(&base, &args.checkpoint, &args.task())?;
     let written = target.write(&extracted.task)?;

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::Predictor;
+use bitfit_bert::data::Dataset;
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
-    Finetune, FinetuneOptions, Finished, FoldRuns, METRICS_LOG, Plan, SeedRuns, can_resume, check_output,
-    scores_as_json,
+    Finetune, FinetuneOptions, Finished, FoldRuns, METRICS_LOG, Plan, ResultsOf, SeedRuns, can_resume, check_output,
+    check_results, scores_as_json,
 };
 use bitfit_bert::train::{DEFAULT_SHARDS, StopReason};
 use bitfit_core::Backend;
@@ -20,13 +21,12 @@ use bitfit_core::Backend;
 use crate::STOPPED;
 use crate::args::{FinetuneArgs, Seeds, name_of};
 use crate::folds;
-use crate::interrupt::Interrupt;
 use crate::last_resort;
 use crate::memory;
-use crate::output::OutputDirectory;
-use crate::page::{self, Page, analyse};
+use crate::output::{self, Input};
+use crate::page::{self, Page};
 use crate::plan::{self, grouped};
-use crate::progress::Progress;
+use crate::progress;
 use crate::ranks::Ranks;
 use crate::report::{self, FinetuneReport};
 use crate::seeds;
@@ -53,35 +53,38 @@ impl Job for Training<'_> {
         share(&mut options, args, ranks)?;
         last_resort::check_stdout()?;
         check_files(args)?;
-        let inputs: Vec<&Path> =
-            [Some(&args.data.train), args.data.eval.as_ref()].into_iter().flatten().map(|path| &**path).collect();
+        let data = [Some(&*args.data.train), args.data.eval.as_deref()].into_iter().flatten();
+        let inputs = data.chain(args.further_files().into_iter().map(|(_, path)| path));
+        let inputs: Vec<Input<'_>> = inputs.map(|path| ("a file that the run reads", path)).collect();
         let directories = if ranks.is_first() { args.directories() } else { Vec::new() };
-        page::check(args.report.as_ref().filter(|_| ranks.is_first()), &inputs, &directories)?;
-        let out = OutputDirectory::check(&directories)?;
+        let report = args.report.as_ref().filter(|_| ranks.is_first());
+        page::check(report, &inputs, &directories)?;
+        output::check_directories(&directories)?;
         let quiet = args.run.machine.quiet || !ranks.is_first();
-        let base = Base::open(device, &hub::resolve(&args.data.model, quiet)?)?;
+        let dir = hub::resolve(&args.data.model, quiet)?;
+        report.iter().try_for_each(|report| output::spare_model("--report", report, &dir))?;
+        let base = Base::open(device, &dir)?;
         if let Some(Seeds(seeds)) = &args.seeds {
-            return seeds::run(args, SeedRuns::prepare(&base, options, seeds)?, out);
+            return seeds::run(args, SeedRuns::prepare(&base, options, seeds)?);
         }
         if let Some(folds) = args.folds {
-            return folds::run(args, &base, FoldRuns::prepare(&base, options, folds)?, out);
+            return folds::run(args, FoldRuns::prepare(&base, options, folds)?);
         }
         let finetune = Finetune::prepare(&base, options)?.with_ranks(Arc::clone(ranks.group()));
         let finetune = finetune.with_exchange(ranks.exchange());
         let plan = finetune.plan().clone();
+        // For the page: a pipe cannot be read again, and a file may be another one then.
+        let eval_set = args.report.as_ref().and_then(|_| finetune.evaluation_set().cloned());
         if ranks.is_first() {
             say_plan(args, &plan);
         }
         if ranks.are_several() && !quiet {
             plan::say_line("ranks", &ranks.to_string());
         }
-        let interrupt = Interrupt::install(quiet, out.clone())?;
-        let mut progress = Progress::new(&plan, args.run.log_every, quiet, interrupt)?;
-        ranks.meet();
-        let finished = finetune.run(&mut progress);
-        progress.finish();
-        out.remove_if_new_and_empty();
-        let finished = finished?;
+        let finished = progress::watched(Some(&plan), (args.run.log_every, quiet), |progress| {
+            ranks.meet();
+            finetune.run(progress)
+        })?;
         if !ranks.is_first() {
             return Ok(match finished.report.stop {
                 StopReason::Finished | StopReason::NoImprovement => ExitCode::SUCCESS,
@@ -93,7 +96,8 @@ impl Job for Training<'_> {
         // A run that was stopped is not over.
         let is_over = finished.report.stop != StopReason::Stopped;
         if let (Some(path), Some(task)) = (args.report.as_ref().filter(|_| is_over), &finished.task) {
-            write_page(args, &plan, &base, path, &task.path, &finished)?;
+            let evaluation = args.data.eval.as_deref().zip(eval_set.as_ref());
+            write_page(args, &plan, &base, (path, &task.path), evaluation, &finished)?;
         }
         Ok(code)
     }
@@ -124,24 +128,19 @@ fn share(options: &mut FinetuneOptions, args: &FinetuneArgs, ranks: &Ranks) -> R
     Ok(())
 }
 
-/// Writes the page of `--report`.
+/// Writes the page of `--report` for a task file; the evaluation set with the path that the user gave.
 fn write_page<D: Backend>(
     args: &FinetuneArgs,
     plan: &Plan,
     base: &Base<D>,
-    path: &Path,
-    task_file: &Path,
+    (path, task_file): (&Path, &Path),
+    evaluation: Option<(&Path, &Dataset)>,
     finished: &Finished,
 ) -> Result<()> {
     let predictor = Predictor::open(base, task_file)?;
-    let read = args.data.read.labelled(
-        predictor.info().kind,
-        args.data.task,
-        args.data.label.as_deref(),
-        args.data.label_separator,
-    )?;
-    let answered =
-        args.data.eval.as_ref().map(|eval| Ok::<_, anyhow::Error>((&**eval, analyse(&predictor, eval, &read)?)));
+    let metrics = &predictor.info().hyperparameters.metrics;
+    let analyse = |(path, dataset)| Ok::<_, anyhow::Error>((path, predictor.analyse(dataset, metrics)?));
+    let analysis = evaluation.map(analyse).transpose()?;
     let seconds = finished.report.state.training.as_secs_f64();
     let log = args.out().join(METRICS_LOG);
     let mut data = vec![
@@ -165,7 +164,7 @@ fn write_page<D: Backend>(
         path,
         task_file,
         log: log.exists().then_some(&*log),
-        analysis: answered.transpose()?,
+        analysis,
         data,
         facts,
         quiet: args.run.machine.quiet,
@@ -265,7 +264,8 @@ fn check_files(args: &FinetuneArgs) -> Result<()> {
     if let Some(dir) = args.save_base.as_ref().filter(|dir| fs::symlink_metadata(dir).is_ok()) {
         bail!("--save-base {}: it is there already; choose a new directory", dir.display());
     }
-    args.data.check_files(args.head_file(), &args.directories())?;
+    args.data.check_files(&args.further_files(), &args.directories())?;
+    check_results(args.out(), ResultsOf::Run)?;
     let earlier = args.earlier()?;
     args.directories().iter().try_for_each(|dir| Ok(check_output(dir, earlier)?))
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use bitfit_bert::artefacts::{Contents, Differences, HeatMap, TensorSummary, heat_maps_svg};
+use bitfit_bert::calibrate::Calibration;
 use bitfit_bert::files::AtomicFile;
 use bitfit_bert::model::Base;
 use bitfit_bert::run::Table;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::args::InspectArgs;
 use crate::last_resort;
+use crate::output::{self, Input};
 use crate::plan::grouped;
 use crate::report;
 use crate::setup;
@@ -23,13 +25,17 @@ use crate::setup;
 pub fn run(args: InspectArgs) -> Result<ExitCode> {
     let device = setup::on_cpu(None)?;
     last_resort::check_stdout()?;
-    args.files.iter().try_for_each(|file| setup::check_input(file))?;
+    args.files.iter().try_for_each(|file| setup::check_task_file(file))?;
     let read = |path: &PathBuf| Ok::<_, anyhow::Error>((path.clone(), TaskFile::read(path)?));
     let files: Vec<(PathBuf, TaskFile)> = args.files.iter().map(read).collect::<Result<_>>()?;
-    let base = match &args.model {
-        Some(model) => Some(Base::open(&device, &hub::resolve(model, args.quiet)?)?),
-        None => None,
-    };
+    let dir = args.model.as_ref().map(|model| hub::resolve(model, args.quiet)).transpose()?;
+    if let Some(svg) = &args.svg {
+        let inputs: Vec<Input<'_>> = args.files.iter().map(|file| ("a task file", &**file)).collect();
+        output::check_target("--svg", svg, &inputs)?;
+        let recorded = files.iter().filter_map(|(_, file)| file.info.base_path.as_ref());
+        recorded.chain(&dir).try_for_each(|dir| output::spare_model("--svg", svg, dir))?;
+    }
+    let base = dir.map(|dir| Base::open(&device, &dir)).transpose()?;
     let mut maps = Vec::with_capacity(files.len());
     let mut reports = Vec::with_capacity(files.len());
     for (path, task) in &files {
@@ -81,11 +87,17 @@ fn say(path: &std::path::Path, task: &TaskFile, contents: &Contents, map: &HeatM
     }
     say("method", format!("{}, seed {}, {} steps", info.method, info.seed, grouped(info.hyperparameters.steps)));
     say("scores", scores(info));
+    if let Some(calibration) = &info.calibration {
+        say("answers", calibration_text(calibration, info.labels.as_ref().map_or(&[][..], |labels| labels.names())));
+    }
     let what = if contents.is_change { "of the change" } else { "of the values" };
-    let [encoder, head] = [false, true]
-        .map(|of_head| format!("{} scalars, norm {:.4}", grouped(contents.scalars(of_head)), contents.norm(of_head)));
-    say("encoder", format!("{encoder} {what}"));
-    say("head", head);
+    let norm =
+        |of_head: bool| format!("{} scalars, norm {:.4}", grouped(contents.scalars(of_head)), contents.norm(of_head));
+    match contents.scalars(false) {
+        0 => say("encoder", "nothing was trained".into()),
+        _ => say("encoder", format!("{} {what}", norm(false))),
+    }
+    say("head", norm(true));
     let outside = contents.tensors.iter().filter(|tensor| tensor.layer.is_none());
     let row = |tensor: &TensorSummary| {
         vec![
@@ -105,6 +117,19 @@ fn say(path: &std::path::Path, task: &TaskFile, contents: &Contents, map: &HeatM
 fn shortened(names: &[String]) -> String {
     let first: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
     if names.len() > first.len() { format!("{}, …", first.join(", ")) } else { first.join(", ") }
+}
+
+/// What a task was calibrated to.
+fn calibration_text(calibration: &Calibration, labels: &[String]) -> String {
+    let mut text = format!("calibrated, temperature {:.4}", calibration.temperature);
+    if let Some(least) = calibration.reject_below {
+        text += &format!(", none below a probability of {least:.4}");
+    }
+    if let Some(thresholds) = &calibration.thresholds {
+        let of_labels = labels.iter().zip(thresholds).map(|(label, threshold)| format!("{label} {threshold:.4}"));
+        text += &format!(", from a probability of: {}", shortened(&of_labels.collect::<Vec<_>>()));
+    }
+    text
 }
 
 fn scores(info: &TaskInfo) -> String {
@@ -136,6 +161,7 @@ fn file_report(path: &std::path::Path, task: &TaskFile, contents: &Contents, map
         "max_length": info.hyperparameters.max_length,
         "steps": info.hyperparameters.steps,
         "best": info.best.as_ref().map(|best| json!({"epoch": best.epoch, "scores": best.scores})),
+        "calibration": info.calibration,
         "encoder": {"scalars": contents.scalars(false), "norm": contents.norm(false)},
         "head": {"scalars": contents.scalars(true), "norm": contents.norm(true)},
         "heat_map": rows.collect::<serde_json::Map<_, _>>(),

@@ -1,6 +1,6 @@
 //! The signals that end a program: SIGINT (Ctrl-C), SIGTERM, and SIGHUP when its terminal closes. A training run ends
-//! at the first signal and keeps its results, and quits at the second; `predict --out` quits at the first. Neither
-//! leaves a partial file.
+//! at the first signal and keeps its results, and quits at the second; any other command quits at the first. Neither
+//! leaves a partial file or directory.
 //!
 //! A signal that is ignored when the program begins, as under `nohup` or in a script's background, stays ignored. On
 //! systems other than Unix the program ends at once, as it does without a handler.
@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use bitfit_bert::files::AtomicFile;
+use bitfit_bert::files::abandon_all;
 
-use crate::output::OutputDirectory;
 use crate::{STOPPED, report};
 
 /// Whether a signal asked the run to end.
@@ -20,14 +19,13 @@ use crate::{STOPPED, report};
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Catches the first signal from now on. A signal before this call ends the program at once. A second one also
-    /// removes the directories of `out`, where nothing has been put into them yet.
-    pub fn install(quiet: bool, out: OutputDirectory) -> Result<Self> {
+    /// Catches the first signal from now on. A signal before this call ends the program at once.
+    pub fn install(quiet: bool) -> Result<Self> {
         let interrupt = Self::default();
         let is_set = Arc::clone(&interrupt.0);
         on_signal(move || {
             if is_set.swap(true, Ordering::Relaxed) {
-                quit(|| out.remove_if_new_and_empty());
+                quit();
             }
             if !quiet {
                 report::say(format_args!("stopping after this step, then saving; another signal quits immediately"));
@@ -42,10 +40,10 @@ impl Interrupt {
     }
 }
 
-/// Makes the first signal from now on end the process immediately, even while it waits for input, after deleting
-/// unfinished files.
+/// Makes the first signal from now on end the process immediately, even while it waits for input, after removing what
+/// is not finished.
 pub fn quit_on_signal() -> Result<()> {
-    on_signal(|| quit(|| ()))
+    on_signal(|| quit())
 }
 
 /// Makes a file that would exceed the limit on sizes (`ulimit -f`) an error of the write, like a full disk, rather than
@@ -59,20 +57,18 @@ pub fn survive_file_limit() {
     }
 }
 
-fn quit(clean_up: impl FnOnce()) -> ! {
-    AtomicFile::abandon_all();
-    clean_up();
+fn quit() -> ! {
+    abandon_all();
     process::exit(STOPPED.into())
 }
 
 /// Runs `handler` at every signal, on a separate thread, where it may do what a signal handler must not.
 #[cfg(unix)]
 fn on_signal(mut handler: impl FnMut() + Send + 'static) -> Result<()> {
-    use anyhow::Context;
-
-    let mut signals = signal_hook::iterator::Signals::new(dispositions::not_ignored()).context("signal handler")?;
+    let refuse = |error| anyhow::anyhow!("cannot catch the signals that end a program: {error}");
+    let mut signals = signal_hook::iterator::Signals::new(dispositions::not_ignored()).map_err(refuse)?;
     let watch = move || signals.forever().for_each(|_| handler());
-    crate::threads::spawn("signals", watch).context("signal handler")
+    crate::threads::spawn("signals", watch).map_err(refuse)
 }
 
 #[cfg(not(unix))]

@@ -4,12 +4,21 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The system's allocator, but memory that cannot be had ends the program with one line and not with an abort.
 ///
-/// The library reports what it can foresee, the buffers of a device, as an error; everything else (a vector that grows,
-/// a library's table) has no way to.
+/// A vector that grows and a library's table have no way to report it. The memory of a GPU is not taken from here, and
+/// the library reports its end as an error.
 pub struct Allocator;
+
+/// Whether the command has batches whose size can be chosen.
+static HAS_BATCHES: AtomicBool = AtomicBool::new(false);
+
+/// Makes the line on memory that cannot be had advise smaller batches.
+pub fn advise_on_batches() {
+    HAS_BATCHES.store(true, Ordering::Relaxed);
+}
 
 // SAFETY: every call is passed on to the system's allocator as it came, and what that returns is returned unless it is
 // null, in which case the call does not return.
@@ -40,10 +49,9 @@ fn or_quit(memory: *mut u8, size: usize) -> *mut u8 {
         // Nothing may be allocated here, so the line is put together in place.
         let mut line = [0; 160];
         let mut rest = &mut line[..];
-        _ = writeln!(
-            rest,
-            "error: out of memory ({size} bytes more were needed); try a smaller --batch-size or --max-length"
-        );
+        let advice =
+            if HAS_BATCHES.load(Ordering::Relaxed) { "; try a smaller --batch-size or --max-length" } else { "" };
+        _ = writeln!(rest, "error: out of memory ({size} bytes more were needed){advice}");
         let len = 160 - rest.len();
         quit(&line[..len]);
     }
@@ -71,13 +79,11 @@ fn quit(line: &[u8]) -> ! {
 /// program with one line. Without this the system ends it by a signal, without a word.
 #[cfg(unix)]
 pub fn report_truncated_maps() -> anyhow::Result<()> {
-    use anyhow::Context;
-
     const LINE: &[u8] =
         b"error: a file of the base model was cut short while it was in use; fetch it again, then run again\n";
     // SAFETY: the handler does nothing but what a signal handler may do (see `quit`), and does not return.
     unsafe { signal_hook::low_level::register(signal_hook::consts::SIGBUS, || quit(LINE)) }
-        .context("signal handler")?;
+        .map_err(|error| anyhow::anyhow!("cannot watch for mapped files that are cut short: {error}"))?;
     Ok(())
 }
 

@@ -34,6 +34,7 @@ mod report;
 mod reproduce;
 mod seeds;
 mod setup;
+mod several;
 mod text;
 mod threads;
 
@@ -51,8 +52,8 @@ const STOPPED: u8 = 130;
 
 fn main() -> ExitCode {
     interrupt::survive_file_limit();
-    let is_shared = env::args_os().nth(1).is_some_and(|command| command == "finetune");
-    let ranks = match if is_shared { Ranks::join() } else { Ok(Ranks::alone()) } {
+    let ranks = match if args::subcommand().as_deref() == Some("finetune") { Ranks::join() } else { Ok(Ranks::alone()) }
+    {
         Ok(ranks) => ranks,
         Err(error) => {
             report::error(&error.to_string());
@@ -67,7 +68,15 @@ fn main() -> ExitCode {
             return ranks.fail(&error, &message);
         }
     };
-    let result = last_resort::report_truncated_maps().and_then(|()| match cli.command {
+    let trains = matches!(cli.command, Command::Finetune(_) | Command::Compare(_) | Command::Reproduce(_));
+    let prepared = if trains {
+        // It ends at a signal with what it reached.
+        last_resort::advise_on_batches();
+        Ok(())
+    } else {
+        interrupt::quit_on_signal()
+    };
+    let result = prepared.and_then(|()| last_resort::report_truncated_maps()).and_then(|()| match cli.command {
         Command::Finetune(args) => finetune::run(*args, &ranks),
         Command::Compare(args) => compare::run(*args),
         Command::Reproduce(args) => reproduce::run(*args),

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use bitfit_bert::artefacts;
+use anyhow::{Result, anyhow};
+use bitfit_bert::Error;
+use bitfit_bert::artefacts::{self, Layout};
 use bitfit_bert::model::Base;
 use serde_json::json;
 
@@ -17,13 +18,20 @@ use crate::setup::{self, FoundTask};
 pub fn run(args: MergeArgs) -> Result<ExitCode> {
     let device = setup::on_cpu(None)?;
     last_resort::check_stdout()?;
-    setup::check_input(&args.task_file)?;
+    setup::check_task_file(&args.task_file)?;
     let FoundTask { file, model, dir } = FoundTask::find(args.model.as_deref(), &args.task_file, args.quiet)?;
     let base = Base::open(&device, &dir)?;
-    let merged = artefacts::merge(&base, &file, &args.task_file, &args.out)?;
+    let merged = artefacts::merge(&base, &file, &args.task_file, &args.out).map_err(|error| match error {
+        Error::Io { path, source } if path.starts_with(&args.out) => anyhow!("--out {}: {source}", path.display()),
+        error => error.into(),
+    })?;
     if !args.quiet {
+        let use_it = match merged.layout {
+            Layout::Class(_) => "from_pretrained and pipeline open it",
+            Layout::SentenceEncoder => "SentenceTransformer opens it; transformers alone leaves the head out",
+        };
         report::say(format_args!(
-            "wrote {}: {} of {}, {} parameters",
+            "wrote {}: {} of {}, {} parameters; {use_it}",
             args.out.display(),
             merged.class,
             merged.layout.library(),

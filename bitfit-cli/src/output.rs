@@ -10,81 +10,38 @@ use anyhow::{Result, anyhow, bail};
 use bitfit_bert::TaskFile;
 use bitfit_bert::artefacts::{CARD_FILE, ModelCard};
 use bitfit_bert::files::AtomicFile;
-use bitfit_bert::run::{
-    COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, EARLIER_STATE_FILE, METRICS_LOG,
-    RUN_RECORD, STATE_FILE, SWEEP_DIR, TASK_FILE,
-};
+use bitfit_bert::run::{COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, RESULTS, TASK_FILE};
 
 use crate::last_resort;
 
-/// The answers of a cross-validation, to each row by a model that has not seen it.
-pub const OUT_OF_FOLD: &str = "out_of_fold.jsonl";
-/// The rows whose label is likely to be wrong.
-pub const SUSPECTS: &str = "suspects.tsv";
+/// The files of a comparison.
+const COMPARISON: [&str; 4] = [COMPARISON_MARKDOWN, COMPARISON_CSV, COMPARISON_COSTS, COMPARISON_CHART];
 
 /// The files that a run or a comparison writes into its directory.
-pub const FILES: [&str; 11] = [
-    TASK_FILE,
-    METRICS_LOG,
-    STATE_FILE,
-    EARLIER_STATE_FILE,
-    RUN_RECORD,
-    COMPARISON_MARKDOWN,
-    COMPARISON_CSV,
-    COMPARISON_COSTS,
-    COMPARISON_CHART,
-    OUT_OF_FOLD,
-    SUSPECTS,
-];
+pub const FILES: [&str; RESULTS.len() + COMPARISON.len()] = {
+    let mut files = [""; RESULTS.len() + COMPARISON.len()];
+    let (of_run, of_comparison) = files.split_at_mut(RESULTS.len());
+    of_run.copy_from_slice(&RESULTS);
+    of_comparison.copy_from_slice(&COMPARISON);
+    files
+};
 
-/// The directory of `--out` and those in it, each of which exists or can be created, and takes files.
-#[derive(Clone, Debug)]
-pub struct OutputDirectory {
-    /// For each, the innermost first, the directories that do not exist yet, the innermost first.
-    missing: Vec<Vec<PathBuf>>,
-    /// The directory that is there while processes of a sweep are at work.
-    sweep: Option<PathBuf>,
+/// Refuses a directory that cannot be written or created, and one in which a name that the run writes is taken by
+/// something other than a file. Nothing is created yet. The first is that of `--out`, and the others are in it: of
+/// those a symbolic link is refused, because it leads out of it.
+pub fn check_directories(directories: &[PathBuf]) -> Result<()> {
+    if let Some(inner) = directories.iter().skip(1).find(|inner| inner.is_symlink()) {
+        bail!("--out {}: it is a symbolic link; remove it or choose another directory", inner.display());
+    }
+    directories.iter().try_for_each(|directory| {
+        check_writable(directory)?;
+        FILES.iter().try_for_each(|name| check_file(directory, name))
+    })
 }
 
-impl OutputDirectory {
-    /// Refuses a directory that cannot be written or created, and one in which a name that the run writes is taken by
-    /// something other than a file. Nothing is created yet. The first is that of `--out`, and the others are in it: of
-    /// those a symbolic link is refused, because it leads out of it.
-    pub fn check(directories: &[PathBuf]) -> Result<Self> {
-        Self::check_for(directories, &[])
-    }
-
-    /// As [`OutputDirectory::check`], where files of further names are written into the first directory.
-    pub fn check_for(directories: &[PathBuf], further: &[String]) -> Result<Self> {
-        if let Some(inner) = directories.iter().skip(1).find(|inner| inner.is_symlink()) {
-            bail!("--out {}: it is a symbolic link; remove it or choose another directory", inner.display());
-        }
-        let missing = directories.iter().rev().map(|directory| missing(directory));
-        let missing = missing.collect::<Result<_>>()?;
-        let sweep = directories.first().map(|out| out.join(SWEEP_DIR));
-        if let Some(out) = directories.first() {
-            further.iter().try_for_each(|name| check_file(out, name))?;
-        }
-        Ok(Self { missing, sweep })
-    }
-
-    /// Removes the directories that the run created, if they are empty and no other process is at work in them.
-    pub fn remove_if_new_and_empty(&self) {
-        if self.sweep.as_ref().is_some_and(|sweep| sweep.exists()) {
-            return;
-        }
-        for missing in &self.missing {
-            // A directory that is not empty is not removed, and neither is what is above it.
-            let mut named = missing.iter().filter(|path| path.file_name().is_some());
-            _ = named.try_for_each(fs::remove_dir);
-        }
-    }
-}
-
-/// Checks a directory, and returns the directories that do not exist yet, the innermost first.
-fn missing(directory: &Path) -> Result<Vec<PathBuf>> {
+/// Refuses a directory that cannot be written or created.
+fn check_writable(directory: &Path) -> Result<()> {
     let refuse = |error: io::Error| anyhow!("--out {}: {error}", directory.display());
-    let mut missing = Vec::new();
     let mut existing = directory;
     let metadata = loop {
         match fs::metadata(if existing.as_os_str().is_empty() { Path::new(".") } else { existing }) {
@@ -93,7 +50,6 @@ fn missing(directory: &Path) -> Result<Vec<PathBuf>> {
                 if existing.is_symlink() {
                     return Err(refuse(error));
                 }
-                missing.push(existing.to_owned());
                 existing = existing.parent().ok_or_else(|| refuse(error))?;
             }
             found => break found.map_err(refuse)?,
@@ -102,20 +58,16 @@ fn missing(directory: &Path) -> Result<Vec<PathBuf>> {
     if !metadata.is_dir() {
         bail!("--out {}: {} is not a directory", directory.display(), existing.display());
     }
-    if missing.is_empty() {
-        FILES.iter().try_for_each(|name| check_file(directory, name))?;
-    }
     // Permissions are not reliable on every file system and for every user, so this creates a file.
     // Processes on other machines may have the same number.
     let time = UNIX_EPOCH.elapsed().map_or(0, |time| time.subsec_nanos());
     let probe = existing.join(format!(".bitfit-{}-{time}", std::process::id()));
     File::create_new(&probe).map_err(refuse)?;
-    fs::remove_file(&probe).map_err(refuse)?;
-    Ok(missing)
+    fs::remove_file(&probe).map_err(refuse)
 }
 
 /// Refuses a name in a directory that is taken by something other than a file of its own.
-fn check_file(directory: &Path, name: &str) -> Result<()> {
+pub fn check_file(directory: &Path, name: &str) -> Result<()> {
     let what = match fs::symlink_metadata(directory.join(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => bail!("--out {}: {name}: {error}", directory.display()),
@@ -145,8 +97,8 @@ impl TaskTarget {
         if let Some(taken) = taken.into_iter().find(|path| path.symlink_metadata().is_ok()) {
             bail!("--out {}: it is there already; remove it or choose another place", taken.display());
         }
-        let parent = directory.as_deref().or_else(|| file.parent()).unwrap_or(Path::new("."));
-        OutputDirectory::check(&[parent.to_owned()])?;
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        check_writable(parent.unwrap_or(Path::new(".")))?;
         Ok(Self { file, directory })
     }
 
@@ -167,21 +119,42 @@ impl TaskTarget {
     }
 }
 
-/// Whether two paths lead to one existing file.
+/// Whether two paths lead to one existing file; a terminal may be both read and written.
 pub fn is_same_file(one: &Path, other: &Path) -> bool {
-    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
+    matches!((fs::canonicalize(one), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other && one.is_file())
 }
 
-/// Refuses to write the file of a flag over the task file or a file of its base model.
-pub fn refuse_overwriting(flag: &str, out: &Path, task_file: &Path, model: &Path) -> Result<()> {
-    let model_files = fs::read_dir(model).into_iter().flatten().flatten();
-    let what = if is_same_file(out, task_file) {
-        "the task file"
-    } else if model_files.into_iter().any(|file| is_same_file(out, &file.path())) {
-        "a file of the base model"
-    } else {
-        return Ok(());
-    };
+/// A file that a command reads, and what it is, for a message.
+pub type Input<'a> = (&'a str, &'a Path);
+
+/// Refuses to write the file of a flag in the place of a directory, into a directory that is not there, and over one of
+/// the `inputs`.
+pub fn check_target(flag: &str, out: &Path, inputs: &[Input<'_>]) -> Result<()> {
+    if out.is_dir() {
+        bail!("{flag} {}: it is a directory; name a file in it", out.display());
+    }
+    if let Some((what, _)) = inputs.iter().find(|(_, input)| is_same_file(out, input)) {
+        return refuse_overwriting(flag, out, what);
+    }
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        bail!("{flag} {}: its directory does not exist", out.display());
+    }
+    Ok(())
+}
+
+/// Refuses to write the file of a flag over a file of the base model in a directory.
+pub fn spare_model(flag: &str, out: &Path, model: &Path) -> Result<()> {
+    let entries = fs::read_dir(model).into_iter().flatten().flatten().map(|entry| entry.path());
+    // The modules of a sentence encoder have a directory each, with a configuration.
+    let mut files = entries.flat_map(|entry| [entry.join("config.json"), entry]);
+    match files.any(|file| is_same_file(out, &file)) {
+        true => refuse_overwriting(flag, out, "a file of the base model"),
+        false => Ok(()),
+    }
+}
+
+fn refuse_overwriting(flag: &str, out: &Path, what: &str) -> Result<()> {
     bail!("{flag} {}: it is {what}, which would be overwritten; choose another file", out.display())
 }
 
@@ -252,7 +225,7 @@ mod tests {
     fn a_directory_that_can_be_created_is_accepted_and_not_created() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("a"), dir.path().join("a/b/c")] {
-            OutputDirectory::check(&[path]).unwrap();
+            check_directories(&[path]).unwrap();
         }
         assert!(names(dir.path()).is_empty());
     }
@@ -262,10 +235,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "").unwrap();
         for below in ["file", "file/a"] {
-            let message = OutputDirectory::check(&[dir.path().join(below)]).unwrap_err().to_string();
+            let message = check_directories(&[dir.path().join(below)]).unwrap_err().to_string();
             assert!(message.starts_with("--out ") && message.contains(below), "{message}");
         }
         assert_eq!(names(dir.path()), ["file"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_task_file_asks_for_no_name_but_its_own_and_that_of_its_card() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("elsewhere", dir.path().join(TASK_FILE)).unwrap();
+        fs::create_dir(dir.path().join("metrics.jsonl")).unwrap();
+        TaskTarget::check(&dir.path().join("mean.safetensors")).unwrap();
+        for out in [dir.path().to_owned(), dir.path().join(TASK_FILE)] {
+            let message = TaskTarget::check(&out).unwrap_err().to_string();
+            assert!(message.ends_with("task.safetensors: it is there already; remove it or choose another place"));
+        }
+        fs::remove_file(dir.path().join(TASK_FILE)).unwrap();
+        TaskTarget::check(dir.path()).unwrap();
     }
 
     #[cfg(unix)]
@@ -274,22 +262,8 @@ mod tests {
         let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let inner = dir.path().join("seed-0");
         std::os::unix::fs::symlink(elsewhere.path(), &inner).unwrap();
-        let message = OutputDirectory::check(&[dir.path().to_owned(), inner.clone()]).unwrap_err().to_string();
+        let message = check_directories(&[dir.path().to_owned(), inner.clone()]).unwrap_err().to_string();
         assert!(message.contains("seed-0: it is a symbolic link"), "{message}");
-        OutputDirectory::check(&[inner]).unwrap();
-    }
-
-    #[test]
-    fn only_new_and_empty_directories_are_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (inner, outer) = (dir.path().join("a/b"), dir.path().join("a"));
-        let out = OutputDirectory::check(std::slice::from_ref(&inner)).unwrap();
-        fs::create_dir_all(&inner).unwrap();
-        fs::write(outer.join("kept"), "").unwrap();
-        out.remove_if_new_and_empty();
-        assert_eq!(names(&outer), ["kept"]);
-        fs::remove_file(outer.join("kept")).unwrap();
-        OutputDirectory::check(&[outer]).unwrap().remove_if_new_and_empty();
-        assert_eq!(names(dir.path()), ["a"], "it was there before");
+        check_directories(&[inner]).unwrap();
     }
 }

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use bitfit_bert::artefacts::Contents;
-use bitfit_bert::data::{Dataset, Kind, ReadOptions};
+use bitfit_bert::data::Kind;
 use bitfit_bert::infer::Analysis;
 use bitfit_bert::report::{Course, Report, class_table};
 use bitfit_bert::task_file::TaskInfo;
 use bitfit_bert::{Predictor, TaskFile};
 use bitfit_core::Backend;
 
-use crate::output::{FILES, is_same_file};
+use crate::output::{self, FILES, Input};
 use crate::plan::grouped;
 use crate::report;
 
@@ -20,22 +20,15 @@ const CLASSES: usize = 40;
 
 /// Refuses a page in the place of something else: a directory, one of the `inputs`, or a file of a run; and one in a
 /// directory that is not there.
-pub fn check(path: Option<&PathBuf>, inputs: &[&Path], directories: &[PathBuf]) -> Result<()> {
+pub fn check(path: Option<&PathBuf>, inputs: &[Input<'_>], directories: &[PathBuf]) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
-    let refuse = |reason: &str| bail!("--report {}: {reason}", path.display());
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut others = directories.iter().flat_map(|directory| FILES.map(|name| directory.join(name)));
-    if path.is_dir() {
-        return refuse("it is a directory; name a file in it");
-    }
-    if inputs.iter().any(|input| is_same_file(path, input)) || others.any(|file| file == *path) {
-        return refuse("it is a file of the run, which would be overwritten; choose another name");
+    let mut written = directories.iter().flat_map(|directory| FILES.map(|name| directory.join(name)));
+    if written.any(|file| file == *path) {
+        bail!("--report {}: it is a file of the run, which would be overwritten; choose another file", path.display());
     }
     // The directory of the run is made with it.
-    if !parent.is_dir() && !directories.iter().any(|directory| directory == parent) {
-        return refuse("its directory does not exist");
-    }
-    Ok(())
+    let is_new = |parent: &Path| !parent.exists() && directories.iter().any(|directory| directory == parent);
+    if path.parent().is_some_and(is_new) { Ok(()) } else { output::check_target("--report", path, inputs) }
 }
 
 /// A page that is to be written.
@@ -101,12 +94,6 @@ impl Page<'_> {
         }
         Ok(())
     }
-}
-
-/// The answers of a task on a labelled file.
-pub fn analyse<D: Backend>(predictor: &Predictor<D>, path: &Path, read: &ReadOptions) -> Result<Analysis> {
-    let dataset = Dataset::read(path, read)?;
-    Ok(predictor.analyse(&dataset, &predictor.info().hyperparameters.metrics)?)
 }
 
 fn title(info: &TaskInfo, task_file: &Path) -> String {

@@ -5,7 +5,7 @@ use bitfit_bert::arch::Module;
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::{PairEncoding, Pooling, PoolingSource};
 use bitfit_bert::model::TrainableKind;
-use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanNote, PlanPart};
+use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanNote, PlanPart, ProbeUse};
 use bitfit_bert::train::{BatchSize, RateSummary};
 use indicatif::{BinaryBytes, HumanCount};
 
@@ -15,6 +15,8 @@ use crate::report::{self, SKIPPED, lines_text};
 mod labels;
 mod loss;
 mod notes;
+
+pub use notes::cut_text;
 
 /// Shows the plan of a run, or of runs of several seeds, over the data and on the machine that were asked for.
 pub fn say(plan: &Plan, data: &DataArgs, machine: &MachineArgs, seeds: Option<&[u64]>) {
@@ -68,8 +70,13 @@ fn plan_lines(plan: &Plan, seeds: Option<&[u64]>) -> Vec<String> {
     if let Some(text) = initial_head(&plan.initial_head, plan.labels.as_deref()) {
         lines.add("", text);
     }
-    lines.add("training", training(plan));
-    lines.add("", settings(plan, seeds));
+    match plan.probe {
+        ProbeUse::Result => lines.add("training", probe(plan, seeds)),
+        ProbeUse::Off | ProbeUse::Baseline => {
+            lines.add("training", training(plan));
+            lines.add("", settings(plan, seeds));
+        }
+    }
     plan.rates.iter().for_each(|rates| lines.add("", rates_text(rates)));
     if let Some(weighting) = &plan.training.weighting {
         lines.add("loss", loss::weighted(weighting, plan.labels.as_deref().unwrap_or_default()));
@@ -180,6 +187,15 @@ fn initial_head(head: &InitialHead, labels: Option<&[String]>) -> Option<String>
     Some(format!("begins with the values of {}{order}", path.display()))
 }
 
+/// How a probe is made that is the result.
+fn probe(plan: &Plan, seeds: Option<&[u64]>) -> String {
+    let length = plan.max_length;
+    format!(
+        "the head is fitted to its optimum in one pass over texts of at most {length} tokens; {}",
+        seed(plan, seeds)
+    )
+}
+
 /// The length of the run.
 fn training(plan: &Plan) -> String {
     let training = &plan.training;
@@ -205,11 +221,17 @@ fn settings(plan: &Plan, seeds: Option<&[u64]>) -> String {
         warmup if warmup > 0.0 => format!(" after warm-up over {} % of the steps", warmup * 100.0),
         _ => String::new(),
     };
-    let seed = match seeds {
-        Some(seeds) => format!("a run each of the seeds {}", list(seeds)),
-        None => format!("seed {}", training.seed),
-    };
-    format!("learning rate {}, {}{warmup}; dropout {}, {seed}", training.learning_rate, training.schedule, plan.dropout)
+    let (rate, schedule, seed) = (training.learning_rate, training.schedule, seed(plan, seeds));
+    format!("learning rate {rate}, {schedule}{warmup}; dropout {}, {seed}", plan.dropout)
+}
+
+/// The seed of the run, or those of several.
+fn seed(plan: &Plan, seeds: Option<&[u64]>) -> String {
+    match seeds {
+        Some(seeds @ [_, _, ..]) => format!("a run each of the {}", seeds_text(seeds)),
+        Some(seeds) => seeds_text(seeds),
+        None => format!("seed {}", plan.training.seed),
+    }
 }
 
 /// The rates of a group of tensors.
@@ -222,9 +244,10 @@ fn rates_text(rates: &RateSummary) -> String {
     format!("learning rate of {group:<10} {range}  ({} values)", grouped(*scalars))
 }
 
-/// Numbers with commas.
-pub fn list(numbers: &[u64]) -> String {
-    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+/// Seeds with commas and their noun.
+pub fn seeds_text(seeds: &[u64]) -> String {
+    let noun = if seeds.len() == 1 { "seed" } else { "seeds" };
+    format!("{noun} {}", seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", "))
 }
 
 /// The stages that are computed once for each row, and the memory of their outputs.
@@ -254,6 +277,11 @@ mod tests {
         assert_eq!(rates_text(&rates(1e-3)), "learning rate of head       0.001  (1,026 values)");
         let text = rates_text(&rates(9e-4));
         assert!(text.contains("1.000e-3 in the highest layer, 9.000e-4 in the lowest  ("), "{text}");
+    }
+
+    #[test]
+    fn one_seed_is_no_seeds() {
+        assert_eq!([seeds_text(&[7]), seeds_text(&[0, 3])], ["seed 7", "seeds 0, 3"]);
     }
 
     #[test]

@@ -10,17 +10,19 @@ use std::sync::mpsc;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::Predictor;
-use bitfit_bert::data::{Contents, Dataset, Example, Format, Kind, ReadOptions, read_lines};
+use bitfit_bert::data::{Contents, Dataset, Example, Format, Kind, Lines, ReadOptions, read_lines};
 use bitfit_bert::presets::{Submission, TestSet};
 use bitfit_core::Backend;
 
-use crate::args::{OutputFormat, PredictArgs};
+use crate::args::{OutputFormat, PredictArgs, unreadable};
 use crate::output::{self, Sink};
 use crate::plan::grouped;
 use crate::setup::{self, FoundTask, Job, Loaded};
-use crate::{interrupt, report, threads};
+use crate::{report, threads};
 pub use answer::Answer;
 
+/// The name of stdin in errors.
+const STDIN: &str = "<stdin>";
 /// The number of texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;
 
@@ -40,16 +42,13 @@ impl Job for Answering<'_> {
 
 fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     let is_stdin = args.input == Path::new("-");
-    setup::check_input(&args.task_file)?;
+    setup::check_task_file(&args.task_file)?;
     if !is_stdin {
         setup::check_input(&args.input)?;
     }
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
-    refuse_overwriting(args, &task)?;
+    check_target(args, &task)?;
     let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
-    if args.out.is_some() || args.glue.is_some() {
-        interrupt::quit_on_signal()?;
-    }
     if let Some(archive) = &args.glue {
         return submit(args, &loaded, archive);
     }
@@ -63,8 +62,8 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     let sink = Sink::open(args.out.as_deref())?;
     let mut answers = Answers { predictor: &loaded.predictor, format: args.output_format, sink, count: 0 };
     if reads_lines {
-        refuse_columns(args)?;
-        answer_lines(&mut answers, args.machine.quiet)?;
+        refuse_columns(args).map_err(unreadable)?;
+        answer_lines(&mut answers, args.read.format.is_some(), args.machine.quiet)?;
     } else {
         let dataset = read(args, &loaded, is_stdin)?;
         if !args.machine.quiet {
@@ -76,27 +75,36 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
         }
     }
     answers.finish()?;
+    say_cut(args, &loaded);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reports the texts that were answered without their end.
+fn say_cut<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>) {
+    if !args.machine.quiet {
+        report::say_cut(&loaded.predictor, Some("--max-length"));
+    }
 }
 
 /// Puts the answers to a test set of GLUE into a submission.
 fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) -> Result<ExitCode> {
-    let task = args.task.or(loaded.preset()).ok_or_else(|| {
+    let task = loaded.preset(args.task, &args.task_file)?.ok_or_else(|| {
         let path = args.task_file.display();
         anyhow!("--glue: {path} was not trained with --task, so no test set of GLUE is its own; name one with --task")
     })?;
     let set = TestSet::of(task, &args.input)?;
     let labels = loaded.predictor.labels();
     set.check_labels(&args.task_file, labels)?;
-    let mut submission = Submission::open(archive)?;
+    // What is no submission is refused before the texts are answered.
+    Submission::open(archive)?;
     let dataset = read(args, loaded, args.input == Path::new("-"))?;
     loaded.predictor.check_pairs(&dataset.path, &dataset.examples)?;
     let mut predictions = Vec::new();
     for examples in dataset.examples.chunks(BATCH) {
         predictions.extend(loaded.predictor.predict_examples(examples)?);
     }
-    submission.put(set, set.table(labels, &predictions));
-    submission.write(archive)?;
+    let submission = Submission::add(archive, set, set.table(labels, &predictions))?;
+    say_cut(args, loaded);
     if !args.machine.quiet {
         let (rows, expected) = (grouped(predictions.len()), grouped(set.rows));
         report::say(format_args!("{}: {} ({rows} rows)", archive.display(), set.file));
@@ -113,14 +121,12 @@ fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) ->
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses to write the answers over the task file or a file of the base model. The answers may replace the input,
-/// because it is read before.
-fn refuse_overwriting(args: &PredictArgs, task: &FoundTask) -> Result<()> {
+/// Refuses answers in the place of what they are made from, or that cannot be written.
+fn check_target(args: &PredictArgs, task: &FoundTask) -> Result<()> {
     let flag = if args.glue.is_some() { "--glue" } else { "--out" };
-    match args.out.as_ref().or(args.glue.as_ref()) {
-        Some(out) => output::refuse_overwriting(flag, out, &args.task_file, &task.dir),
-        None => Ok(()),
-    }
+    let Some(out) = args.out.as_ref().or(args.glue.as_ref()) else { return Ok(()) };
+    output::check_target(flag, out, &[("the task file", &args.task_file), ("the input", &args.input)])?;
+    output::spare_model(flag, out, &task.dir)
 }
 
 /// Refuses flags that choose columns where the input has none.
@@ -147,17 +153,19 @@ fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> R
     // A .txt file may be plain texts, which have no columns for a preset to choose; a preset's own files are .tsv.
     let name = args.input.to_string_lossy().to_ascii_lowercase();
     let is_text = name.strip_suffix(".gz").unwrap_or(&name).ends_with(".txt");
-    let preset = loaded.preset().filter(|_| !is_text && read.format != Some(Format::Lines));
-    let options = ReadOptions { task: read.task.or(preset), ..read };
+    let has_columns = args.task.is_some() || (!is_text && read.format != Some(Format::Lines));
+    let preset = loaded.preset(args.task, &args.task_file)?.filter(|_| has_columns);
+    let options = ReadOptions { task: preset, ..read };
     Ok(if is_stdin {
-        Dataset::from_reader(io::stdin().lock(), Path::new("<stdin>"), &options)?
+        Dataset::from_reader(io::stdin().lock(), Path::new(STDIN), &options)?
     } else {
         Dataset::read(&args.input, &options)?
     })
 }
 
-/// Answers lines as they arrive: a single line at once, and lines that arrive together in one batch.
-fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result<()> {
+/// Answers lines as they arrive: a single line at once, and lines that arrive together in one batch. A first line that
+/// looks like another format is a text where lines are asked for (`is_certain`).
+fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, is_certain: bool, quiet: bool) -> Result<()> {
     if io::stdin().is_terminal() && !quiet {
         report::say(format_args!(
             "reading texts from stdin: one a line, with a tab between the two of a pair; Ctrl-D ends the input"
@@ -167,7 +175,9 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
     // A separate thread waits for lines, so that this one can check whether another has arrived. It ends with the
     // stream or with the process.
     let reader = threads::spawn("stdin", move || {
-        for line in read_lines(io::stdin().lock()) {
+        let stdin = io::stdin().lock();
+        let lines = if is_certain { Lines::new(stdin, Path::new(STDIN)) } else { read_lines(stdin) };
+        for line in lines {
             let is_last = line.is_err();
             if sender.send(line).is_err() || is_last {
                 return;
@@ -179,7 +189,7 @@ fn answer_lines<D: Backend>(answers: &mut Answers<'_, D>, quiet: bool) -> Result
         let (mut batch, mut failed) = (Vec::new(), None);
         for line in std::iter::once(first).chain(lines.try_iter().take(BATCH - 1)) {
             let checked = line.and_then(|example| {
-                answers.predictor.check_texts(Path::new("<stdin>"), slice::from_ref(&example)).map(|()| example)
+                answers.predictor.check_texts(Path::new(STDIN), slice::from_ref(&example)).map(|()| example)
             });
             match checked {
                 Ok(example) => batch.push(example),

@@ -55,18 +55,24 @@ struct Recent {
     seconds: f64,
 }
 
-impl Progress {
-    /// The progress of a run of this plan.
-    pub fn new(plan: &Plan, log_every: usize, quiet: bool, interrupt: Interrupt) -> Result<Self> {
-        let progress = Self::of_runs(log_every, quiet, interrupt)?;
-        if let View::Bar { bar, .. } = &progress.view {
-            bar.set_length(plan.steps as u64);
-        }
-        Ok(Self { steps: plan.steps, epochs: plan.training.epochs, ..progress })
+/// Makes a run of this plan, or several of which each begins with its own; they end at a signal. `how` is the number of
+/// steps between two lines, and whether nothing is shown.
+pub fn watched<T, E: Into<anyhow::Error>>(
+    plan: Option<&Plan>,
+    (log_every, quiet): (usize, bool),
+    run: impl FnOnce(&mut Progress) -> Result<T, E>,
+) -> Result<T> {
+    let mut progress = Progress::new(log_every, quiet, Interrupt::install(quiet)?)?;
+    if let Some(plan) = plan {
+        progress.set_plan(plan);
     }
+    let made = run(&mut progress);
+    progress.finish();
+    made.map_err(Into::into)
+}
 
-    /// The progress of several runs, the plan of each of which comes with its beginning.
-    pub fn of_runs(log_every: usize, quiet: bool, interrupt: Interrupt) -> Result<Self> {
+impl Progress {
+    fn new(log_every: usize, quiet: bool, interrupt: Interrupt) -> Result<Self> {
         let view = if quiet {
             View::Quiet
         } else if io::stderr().is_terminal() {
@@ -81,6 +87,14 @@ impl Progress {
         Ok(Self { view, steps: 0, epochs: 0, interrupt })
     }
 
+    /// Begins with a run of this plan.
+    fn set_plan(&mut self, plan: &Plan) {
+        (self.steps, self.epochs) = (plan.steps, plan.training.epochs);
+        if let View::Bar { bar, .. } = &self.view {
+            bar.set_length(plan.steps as u64);
+        }
+    }
+
     /// Shows a line.
     fn line(&self, line: &str) {
         match &self.view {
@@ -91,7 +105,7 @@ impl Progress {
     }
 
     /// Clears the bar.
-    pub fn finish(&self) {
+    fn finish(&self) {
         if let View::Bar { bar, .. } = &self.view {
             bar.finish_and_clear();
         }
@@ -192,7 +206,7 @@ impl RunEvents for Progress {
     }
 
     fn begin(&mut self, run: &RunNumber<'_>, plan: &Plan) {
-        (self.steps, self.epochs) = (plan.steps, plan.training.epochs);
+        self.set_plan(plan);
         let method = run.method.map_or_else(String::new, |method| format!("{method}, "));
         let line = format!("{method}seed {}  (run {} of {})", run.seed, run.number, run.of);
         match &mut self.view {

@@ -162,7 +162,7 @@ impl Ranks {
     pub fn fail(&self, error: &anyhow::Error, message: &str) -> ExitCode {
         if !self.are_several() {
             report::error(message);
-            return ExitCode::FAILURE;
+            return args::exit_code(error);
         }
         let is_known_to_all =
             matches!(error.downcast_ref(), Some(bitfit_bert::Error::Core(bitfit_core::Error::Rank { .. })));
@@ -180,7 +180,7 @@ impl Ranks {
             report::error(&format!("rank {}: {message}", self.group.rank()));
             self.abort();
         }
-        ExitCode::FAILURE
+        args::exit_code(error)
     }
 
     fn say_once(&self, message: &str) {

@@ -4,13 +4,15 @@ use std::fmt;
 use std::io::{self, Write};
 
 use anyhow::Result;
+use bitfit_bert::Predictor;
 use bitfit_bert::data::Dataset;
 use bitfit_bert::run::MeanScore;
 use bitfit_bert::train::{BestEpoch, Score, StopReason};
+use bitfit_core::Backend;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::plan::grouped;
+use crate::plan::{cut_text, grouped};
 use crate::{output, text};
 
 /// The result of `finetune`.
@@ -208,6 +210,8 @@ pub struct EvalReport<'a> {
     pub kind: &'static str,
     pub rows: usize,
     pub tokens: usize,
+    /// The number of texts that were longer than the maximum length and were cut.
+    pub cut: usize,
     /// The scores over all texts, those included that are rejected.
     pub metrics: Value,
     /// What is answered; left out for a task that rejects nothing.
@@ -272,7 +276,11 @@ pub fn error(message: &str) {
 pub fn print(report: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string(report)?;
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{json}").and_then(|()| stdout.flush()).map_err(output::stdout_error)
+    match writeln!(stdout, "{json}").and_then(|()| stdout.flush()) {
+        // Its reader does not want it. What the command found, and its exit code, are the same.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(output::stdout_error),
+    }
 }
 
 /// Reports what was found about a file by looking at it.
@@ -292,6 +300,17 @@ pub fn say_skipped(dataset: &Dataset) {
             lines_text(lines)
         ));
     }
+}
+
+/// Reports the texts that a task read only in part. `flag` is that of a longer maximum, if the command has one.
+pub fn say_cut<D: Backend>(predictor: &Predictor<D>, flag: Option<&str>) {
+    let (cut, length) = (predictor.cut(), predictor.max_length());
+    if cut.texts == 0 {
+        return;
+    }
+    let most = predictor.base().config().max_length();
+    let longer = flag.filter(|_| length < most).map(|flag| format!("; {flag} {most} is the most that the model reads"));
+    say(format_args!("note: {}{}", cut_text(&cut, length), longer.unwrap_or_default()));
 }
 
 /// Why rows are skipped.
@@ -321,6 +340,16 @@ pub fn end(stop: &StopReason) -> &'static str {
 pub fn remaining(remaining: usize, of: usize) -> String {
     let verb = if remaining == 1 { "is" } else { "are" };
     format!("{remaining} of {of} runs {verb} left to other processes, the last of which writes the table")
+}
+
+/// Whether a process of a sweep has written the table: it sees the results of all runs, or was stopped.
+pub fn has_table(runs: usize, remaining: usize, stop: &StopReason) -> bool {
+    runs > 0 && (remaining == 0 || *stop == StopReason::Stopped)
+}
+
+/// A learning rate as it was written, and not as the nearest f64 of its f32.
+pub fn as_written(rate: f32) -> Option<f64> {
+    rate.to_string().parse().ok()
 }
 
 /// A value of each mean, by metric.

@@ -6,20 +6,20 @@ use anyhow::{Result, bail};
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::run::{
-    FinishedReproduction, GridPlan, LeftOut, Length, PeakMemory, PlannedRun, Reproduction, RunState, Table, TableReport,
+    FinishedReproduction, GridPlan, LeftOut, Length, PeakMemory, PlannedRun, Reproduction, ResultsOf, RunState, Table,
+    TableReport, check_results,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
 use serde_json::{Value, json};
 
 use crate::STOPPED;
-use crate::args::{Part, ReproduceArgs, name_of};
-use crate::interrupt::Interrupt;
+use crate::args::{Part, ReproduceArgs, name_of, unreadable};
 use crate::last_resort;
 use crate::memory;
-use crate::output::OutputDirectory;
-use crate::plan::{grouped, list};
-use crate::progress::Progress;
+use crate::output;
+use crate::plan::{grouped, seeds_text};
+use crate::progress;
 use crate::report;
 use crate::setup::{self, Job};
 
@@ -34,12 +34,13 @@ struct Reproducing<'a>(&'a ReproduceArgs);
 impl Job for Reproducing<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
-        let options = args.options()?;
+        let options = args.options().map_err(unreadable)?;
         let part = args.sweep.part(|name| std::env::var(name).ok())?;
         last_resort::check_stdout()?;
         if !args.data.is_dir() {
             bail!("--data {}: it is not a directory", args.data.display());
         }
+        check_results(&args.out, ResultsOf::Reproduction)?;
         let quiet = args.machine.quiet;
         let base = Base::open(device, &hub::resolve(&args.model, quiet)?)?;
         let reproduction = Reproduction::prepare(&base, args.table, &options)?;
@@ -51,16 +52,14 @@ impl Job for Reproducing<'_> {
             report::print(&planned(args, &reproduction, &plan))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let out = OutputDirectory::check_for(&reproduction.directories(), &TableReport::files(args.table))?;
-        let interrupt = Interrupt::install(quiet, out.clone())?;
-        let mut progress = Progress::of_runs(args.log_every, quiet, interrupt)?;
+        output::check_directories(&reproduction.directories())?;
+        TableReport::files(args.table).iter().try_for_each(|name| output::check_file(&args.out, name))?;
         let (tasks, left_out) = (owned(&reproduction.tasks()), reproduction.left_out().to_vec());
         let methods = methods(&reproduction);
         let memory = PeakMemory { reset: memory::reset_peak, read: memory::peak };
-        let finished = reproduction.run(&part.options, &mut progress, memory);
-        progress.finish();
-        out.remove_if_new_and_empty();
-        let finished = finished?;
+        let finished = progress::watched(None, (args.log_every, quiet), |progress| {
+            reproduction.run(&part.options, progress, memory)
+        })?;
         conclude(args, &finished, plan.runs.len())?;
         report::print(&json!({
             "command": "reproduce",
@@ -116,9 +115,9 @@ fn lines<D: Backend>(
     lines.extend(left_out.map(|LeftOut { name, reason }| format!("left out  {name}: {reason}")));
     lines.push(format!("methods   {}", methods.collect::<Vec<_>>().join("; ")));
     lines.push(format!(
-        "runs      {} of {length}, seeds {}: {}",
+        "runs      {} of {length}, {}: {}",
         grouped(plan.runs.len()),
-        list(&args.seeds.0),
+        seeds_text(&args.seeds.0),
         counts.join(", ")
     ));
     lines.extend(part.line(plan.runs.len()));
@@ -132,12 +131,14 @@ fn lines<D: Backend>(
 /// How long the rest may take; `None` where there is none.
 fn estimate(plan: &GridPlan) -> Option<String> {
     let estimate = plan.estimate();
-    let unknown = format!("nothing is known yet of {} runs, of whose methods none is done", grouped(estimate.unknown));
     match (estimate.runs, estimate.unknown) {
         (0, 0) => None,
-        (0, _) => Some(unknown),
+        (0, _) => Some("none yet: no run of these methods is finished".into()),
         (runs, without) => {
-            let unknown = if without > 0 { format!("; {unknown}") } else { String::new() };
+            let unknown = match without {
+                0 => String::new(),
+                _ => format!("; none yet for {}, of whose methods no run is finished", grouped(without)),
+            };
             Some(format!("about {} for {} runs{unknown}", duration(estimate.seconds), grouped(runs)))
         }
     }
@@ -174,9 +175,10 @@ fn run_table(plan: &GridPlan) -> Table {
 /// The result of --plan.
 fn planned<D: Backend>(args: &ReproduceArgs, reproduction: &Reproduction<D>, plan: &GridPlan) -> Value {
     let estimate = plan.estimate();
+    let is_known = estimate.runs > 0 || estimate.unknown == 0;
     let run = |run: &PlannedRun| {
         json!({
-            "task": run.task, "method": run.method, "rate": rate(run.rate), "seed": run.seed,
+            "task": run.task, "method": run.method, "rate": report::as_written(run.rate), "seed": run.seed,
             "directory": run.directory.display().to_string(), "state": run.state.name(), "steps": run.steps,
             "seconds": run.seconds.map(|seconds| report::rounded(seconds, 3)),
         })
@@ -192,18 +194,18 @@ fn planned<D: Backend>(args: &ReproduceArgs, reproduction: &Reproduction<D>, pla
         "plan": plan.runs.iter().map(run).collect::<Vec<_>>(),
         "done": plan.count(RunState::Done),
         "estimate": {
-            "seconds": report::rounded(estimate.seconds, 1), "runs": estimate.runs, "unknown": estimate.unknown,
+            "seconds": is_known.then(|| report::rounded(estimate.seconds, 1)),
+            "runs": estimate.runs,
+            "unknown": estimate.unknown,
         },
     })
 }
 
-/// A rate as it was written, and not as the nearest f64 of its f32.
-fn rate(rate: f32) -> Option<f64> {
-    rate.to_string().parse().ok()
-}
-
 fn methods<D: Backend>(reproduction: &Reproduction<D>) -> Value {
-    let method = |(name, rates): (&str, &[f32])| json!({"method": name, "rates": rates.iter().map(|of| rate(*of)).collect::<Vec<_>>()});
+    let method = |(name, rates): (&str, &[f32])| {
+        let rates: Vec<_> = rates.iter().map(|rate| report::as_written(*rate)).collect();
+        json!({"method": name, "rates": rates})
+    };
     reproduction.methods().into_iter().map(method).collect::<Vec<_>>().into()
 }
 
@@ -213,7 +215,7 @@ fn left_out_report(left_out: &[LeftOut]) -> Value {
 
 /// Whether there is a table.
 fn is_written(finished: &FinishedReproduction) -> bool {
-    finished.made > 0 && (finished.remaining == 0 || finished.stop == StopReason::Stopped)
+    report::has_table(finished.made, finished.remaining, &finished.stop)
 }
 
 /// Shows the table.

@@ -13,24 +13,19 @@ use bitfit_core::Backend;
 use crate::STOPPED;
 use crate::args::{FinetuneArgs, name_of};
 use crate::finetune::say_plan;
-use crate::interrupt::Interrupt;
 use crate::memory;
-use crate::output::OutputDirectory;
 use crate::plan::grouped;
-use crate::progress::Progress;
+use crate::progress;
 use crate::report::{self, BestSeedReport, SeedReport, SeedsReport, of_means};
+use crate::several::{self, Row};
 
 /// Makes the runs and reports them.
-pub fn run<D: Backend>(args: &FinetuneArgs, runs: SeedRuns<D>, out: OutputDirectory) -> Result<ExitCode> {
+pub fn run<D: Backend>(args: &FinetuneArgs, runs: SeedRuns<D>) -> Result<ExitCode> {
     let plan = runs.plan().clone();
     say_plan(args, &plan);
-    let quiet = args.run.machine.quiet;
-    let interrupt = Interrupt::install(quiet, out.clone())?;
-    let mut progress = Progress::new(&plan, args.run.log_every, quiet, interrupt)?;
-    let finished = runs.run(&mut progress);
-    progress.finish();
-    out.remove_if_new_and_empty();
-    conclude(args, &plan, &finished?)
+    let how = (args.run.log_every, args.run.machine.quiet);
+    let finished = progress::watched(Some(&plan), how, |progress| runs.run(progress))?;
+    conclude(args, &plan, &finished)
 }
 
 /// Reports how the runs ended.
@@ -93,32 +88,13 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &FinishedSeeds) -> Resul
 
 /// The scores of each seed, and their means.
 fn table(runs: &[SeedRun], best: Option<&SeedRun>, means: &[MeanScore]) -> Table {
-    let metrics = means.iter().map(|mean| mean.metric.to_string());
-    let columns = ["seed".to_owned()].into_iter().chain(metrics).chain(["epoch".into(), "seconds".into(), "".into()]);
-    let row = |run: &SeedRun| {
-        let is_best = best.is_some_and(|best| best.seed == run.seed);
-        let state = &run.finished.report.state;
-        let score = |mean: &MeanScore| {
-            let scores = run.best().map_or(&[][..], |best| &best.scores);
-            let score = scores.iter().find(|score| score.metric == mean.metric);
-            score.map_or_else(|| "-".to_owned(), |score| format!("{:.4}", score.value))
-        };
-        let note = match &run.finished.report.stop {
-            stop if is_best && stop.is_end() => "best",
-            StopReason::Finished => "",
-            stop => report::end(stop),
-        };
-        let epoch = run.best().map_or_else(|| "-".to_owned(), |best| best.epoch.to_string());
-        let seconds = format!("{:.1}", state.training.as_secs_f64());
-        let scores = means.iter().map(score);
-        [run.seed.to_string()].into_iter().chain(scores).chain([epoch, seconds, note.into()]).collect()
-    };
-    let mut table = Table { columns: columns.collect(), rows: runs.iter().map(row).collect() };
-    if !means.is_empty() {
-        let scores = means.iter().map(MeanScore::to_string);
-        table.rows.push(["mean".to_owned()].into_iter().chain(scores).chain([const { String::new() }; 3]).collect());
-    }
-    table
+    let rows = runs.iter().map(|SeedRun { seed, finished }| Row {
+        number: *seed,
+        run: finished,
+        further: format!("{:.1}", finished.report.state.training.as_secs_f64()),
+        is_best: best.is_some_and(|best| best.seed == *seed),
+    });
+    several::table("seed", "seconds", rows, means)
 }
 
 /// The run of a seed for the result.

@@ -8,11 +8,12 @@ use std::{env, fs, io};
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
+use bitfit_bert::run::TASK_FILE;
 use bitfit_bert::{Error, Predictor, TaskFile, hub};
 use bitfit_core::{Backend, Cpu, cpu::Isa};
 use bitfit_cuda::Cuda;
 
-use crate::args::{self, Device, MachineArgs, Precision};
+use crate::args::{self, Device, MachineArgs, Precision, unreadable};
 use crate::{ranks, threads};
 
 /// The variable from which rayon takes the number of threads.
@@ -37,7 +38,7 @@ pub fn on_device(machine: &MachineArgs, job: impl Job) -> Result<ExitCode> {
     match machine.device {
         Device::Cpu => job.run(&cpu(machine.precision())?),
         Device::Cuda(ordinal) => {
-            let device = cuda(ordinal, machine.precision())?;
+            let device = cuda(ordinal, machine)?;
             #[cfg(feature = "nccl")]
             job.use_gpu(&device)?;
             job.run(&device)
@@ -73,10 +74,36 @@ fn start_threads(flag: Option<usize>) -> Result<()> {
 /// Refuses a file that does not exist and a directory. A file is not opened: a named pipe can be opened only once.
 pub fn check_input(path: &Path) -> Result<()> {
     let refuse = |source| Error::Io { path: path.into(), source };
+    if path == Path::new("-") && !path.exists() {
+        bail!("-: stdin is not read here; give the name of a file");
+    }
     if fs::metadata(path).map_err(refuse)?.is_dir() {
         return Err(refuse(io::ErrorKind::IsADirectory.into()).into());
     }
     Ok(())
+}
+
+/// As [`check_input`], for a task file: in place of the directory of a run, the file in it is named.
+pub fn check_task_file(path: &Path) -> Result<()> {
+    let inner = path.join(TASK_FILE);
+    if inner.is_file() {
+        bail!("{}: is a directory; its task file is {}", path.display(), inner.display());
+    }
+    check_input(path)
+}
+
+/// As [`check_input`], for the file of a flag that is not one of data. Some of them take words too, and what is not
+/// there may be one that is misspelt.
+pub fn check_input_of(flag: &str, path: &Path) -> Result<()> {
+    let expected = match flag {
+        "--init-head" => "expected probe, random or a file",
+        "--class-weight" => "expected balanced or a file",
+        _ => "expected a file",
+    };
+    if !path.exists() {
+        bail!("{flag} {}: {expected}, and no file has this name", path.display());
+    }
+    check_input(path).map_err(|error| anyhow!("{flag} {error}"))
 }
 
 fn cpu(precision: Precision) -> Result<Cpu> {
@@ -85,21 +112,25 @@ fn cpu(precision: Precision) -> Result<Cpu> {
         Precision::Bf16 => bitfit_core::Precision::Bf16,
         Precision::Int8 => bitfit_core::Precision::Int8,
         Precision::Tf32 => {
-            bail!("--precision tf32: only a GPU supports it; use f32, bf16 or int8, or add --device cuda")
+            let reason = "only a GPU supports it; use f32, bf16 or int8, or add --device cuda";
+            return Err(unreadable(anyhow!("--precision tf32: {reason}")));
         }
     };
     Ok(Cpu::default().with_precision(precision))
 }
 
-fn cuda(ordinal: usize, precision: Precision) -> Result<Cuda> {
-    let open = || Cuda::new(ordinal).map_err(|error| anyhow!("--device {}: {error}", Device::Cuda(ordinal)));
-    Ok(match precision {
-        Precision::F32 => open()?,
-        Precision::Tf32 => open()?.with_tf32(),
-        Precision::Bf16 => open()?.with_precision(bitfit_core::Precision::Bf16),
-        Precision::Int8 => {
-            bail!("--precision int8: only a CPU supports it; use f32, tf32 or bf16, or leave out --device")
-        }
+/// Opens a GPU, on whose compute capability `--precision auto` depends.
+fn cuda(ordinal: usize, machine: &MachineArgs) -> Result<Cuda> {
+    if machine.precision() == Precision::Int8 {
+        let reason = "only a CPU supports it; use f32, tf32 or bf16, or leave out --device";
+        return Err(unreadable(anyhow!("--precision int8: {reason}")));
+    }
+    let device = Cuda::new(ordinal).map_err(|error| anyhow!("--device {}: {error}", Device::Cuda(ordinal)))?;
+    _ = machine.capability.set(device.capability());
+    Ok(match machine.precision() {
+        Precision::Tf32 => device.with_tf32(),
+        Precision::Bf16 => device.with_precision(bitfit_core::Precision::Bf16),
+        Precision::F32 | Precision::Int8 => device,
     })
 }
 
@@ -130,7 +161,7 @@ impl FoundTask {
             let path = task_file.display();
             match recorded {
                 Some(dir) => anyhow!(
-                    "{path}: its base model {model:?} is no longer in {}; give its directory with --model",
+                    "{path}: its base model {model:?} is no longer in {}; give its directory with --model: {error}",
                     dir.display()
                 ),
                 None => anyhow!("{path}: its base model is not found; give its directory with --model: {error}"),
@@ -160,8 +191,17 @@ impl<D: Backend> Loaded<D> {
         Ok(Self { model, predictor })
     }
 
-    /// The preset that the task was trained with, if any.
-    pub fn preset(&self) -> Option<GlueTask> {
-        self.predictor.info().hyperparameters.task.as_ref()?.parse().ok()
+    /// The preset by which data is read: the one of `--task`, which must be of the task's kind, otherwise that with
+    /// which the task was trained, if any.
+    pub fn preset(&self, given: Option<GlueTask>, task_file: &Path) -> Result<Option<GlueTask>> {
+        let info = self.predictor.info();
+        let Some(task) = given else {
+            return Ok(info.hyperparameters.task.as_ref().and_then(|task| task.parse().ok()));
+        };
+        let (wanted, kind) = (task.preset().kind, info.kind);
+        if wanted != kind {
+            bail!("--task {task} is of kind {wanted}, but {} is of kind {kind}", task_file.display());
+        }
+        Ok(given)
     }
 }

@@ -1,8 +1,8 @@
-//! Text for a terminal: messages as one line, fields of tab-separated output.
+//! Text for a terminal: messages as one line.
 
 use std::borrow::Cow;
 
-pub use bitfit_bert::text::escape;
+pub use bitfit_bert::text::{escape, field};
 
 /// A message as one safe line: line breaks and the blanks around them become one space, and the rest is escaped.
 pub fn one_line(message: &str) -> String {
@@ -25,11 +25,6 @@ pub fn shortened(message: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{start} … {end}"))
 }
 
-/// A text as a field of tab-separated output: tabs and line breaks become spaces, and the rest is escaped.
-pub fn field(text: &str) -> String {
-    escape(&text.replace("\r\n", " ").replace(['\t', '\n', '\r'], " ")).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,11 +41,5 @@ mod tests {
         let long = format!("start{}end", "é".repeat(50_000));
         let short = shortened(&long);
         assert!(short.starts_with("starté") && short.ends_with("éend") && short.chars().count() < 1010, "{short}");
-    }
-
-    #[test]
-    fn a_field_ends_where_it_should() {
-        assert_eq!(field("good\tday\r\nvery\nfine"), "good day very fine");
-        assert_eq!(field("bell\x07"), r"bell\u{7}");
     }
 }

@@ -135,7 +135,7 @@ pub struct ConfigKeys {
     pub layer_norm_eps: Option<&'static str>,
     /// E, and what it is where the key is absent; `None` where it is always H.
     pub embedding_size: Option<(&'static str, usize)>,
-    /// The number of buckets of the position bias, and what it is where the key is absent; `None` without such a bias.
+    /// The number of buckets of the position bias, and the only one that it may be; `None` without such a bias.
     pub position_buckets: Option<(&'static str, usize)>,
 }
 

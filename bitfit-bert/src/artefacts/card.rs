@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::header::HEADER_FILE;
 use super::layout::{ANSWERS, Layout, MASKS, TAGS, TEXTS};
 use crate::data::Kind;
 use crate::task_file::{Best, TaskInfo};
@@ -117,7 +118,11 @@ impl<'a> ModelCard<'a> {
             let listed: Vec<String> = names.iter().take(LISTED).map(|name| format!("- {}", quoted(name))).collect();
             _ = write!(text, "\n## Labels\n\n{}\n", listed.join("\n"));
             if names.len() > LISTED {
-                _ = writeln!(text, "- and {} more", names.len() - LISTED);
+                let holder = match self.form {
+                    Form::Merged(_) => HEADER_FILE,
+                    Form::TaskFile(file) => file,
+                };
+                _ = writeln!(text, "- and {} more, which {holder} names", names.len() - LISTED);
             }
         }
         if let Some(Scores { best, origin }) = &self.scores {
@@ -149,8 +154,8 @@ impl<'a> ModelCard<'a> {
             }
             (Form::Merged(Layout::SentenceEncoder), kind) => {
                 let meaning = match kind {
-                    Kind::Classify => "the logits of the labels: their softmax is the probabilities",
-                    Kind::MultiLabel => "the logits of the labels: the sigmoid of each is its probability",
+                    Kind::Classify => "the logits of the labels below: their softmax is the probabilities",
+                    Kind::MultiLabel => "the logits of the labels below: the sigmoid of each is its probability",
                     _ => "the score",
                 };
                 let text = if self.info.pairs { "[[\"a text\", \"its second text\"]]" } else { "[\"a text\"]" };
@@ -202,6 +207,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::artefacts::testing::Trained;
+    use crate::data::Labels;
 
     #[test]
     fn a_card_says_what_is_known_and_quotes_what_came_from_a_file() {
@@ -226,5 +232,9 @@ mod tests {
         let text = ModelCard::of_task_file(&task.info, "task.safetensors", "a/b".as_ref()).text();
         assert!(text.starts_with("---\nlibrary_name: bitfit\n") && !text.contains("someone"), "{text}");
         assert!(!text.contains("model-index") && text.contains("predict --task-file task.safetensors"), "{text}");
+        let names = (0..=LISTED).map(|number| format!("label {number}")).collect();
+        task.info.labels = Labels::from_names(names);
+        let text = ModelCard::of_merged(&task.info, &Layout::SentenceEncoder, "a/b".as_ref()).text();
+        assert!(text.contains("the logits of the labels below") && text.contains("1 more, which bitfit.json names"));
     }
 }

@@ -84,7 +84,8 @@ impl Contents {
     /// The Euclidean norm over all tensors of the encoder, or of the head.
     pub fn norm(&self, of_head: bool) -> f64 {
         let tensors = self.tensors.iter().filter(|tensor| tensor.is_head == of_head);
-        tensors.map(|tensor| tensor.norm * tensor.norm).sum::<f64>().sqrt()
+        // The sum of no floats is -0.
+        (tensors.map(|tensor| tensor.norm * tensor.norm).sum::<f64>() + 0.0).sqrt()
     }
 
     /// The number of scalars of the encoder, or of the head.

@@ -111,7 +111,9 @@ pub(super) fn configuration(base: Value, info: &TaskInfo, layout: &Layout, archi
         Kind::Classify | Kind::MultiLabel | Kind::Tag => info.labels.as_ref().map(|labels| labels.names().to_vec()),
         Kind::Span | Kind::MaskedLm => None,
     };
-    if let Some(names) = names {
+    // Under the labels, transformers would give the answers of a head that it draws itself as the task's: of a sentence
+    // encoder the head is a module of its own. bitfit.json and the card name its labels.
+    if let (Layout::Class(_), Some(names)) = (layout, names) {
         let by_number: Map<_, _> =
             names.iter().enumerate().map(|(number, name)| (number.to_string(), name.as_str().into())).collect();
         let by_name: Map<_, _> = names.iter().enumerate().map(|(number, name)| (name.clone(), number.into())).collect();

@@ -1,22 +1,22 @@
 //! A task file and its base as one model directory, which other programs load without this one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use ::safetensors::tensor::{Dtype, TensorView};
 use bitfit_core::{Backend, HostTensor};
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use super::card::{CARD_FILE, ModelCard};
 use super::header;
 use super::layout::{DENSE_TENSORS, Layout, configuration, sentence_files};
 use crate::arch::{MaskedLmTensor, Module, Part};
-use crate::checkpoint::safetensors::SINGLE;
+use crate::checkpoint::safetensors::{self, SINGLE};
 use crate::checkpoint::weight_files::{BESIDE_WEIGHTS, FOR_TRANSFORMERS};
 use crate::config::{FILE_NAME as CONFIG, read_json};
 use crate::data::Kind;
-use crate::files::{NewDirectory, sync};
+use crate::files::NewDirectory;
 use crate::heads::pooling::MODULES;
 use crate::model::{Base, head_names};
 use crate::{Error, Predictor, Result, TaskFile};
@@ -38,7 +38,8 @@ pub struct Merged {
 /// that has the task's head and with the labels, `model.safetensors` in F32 under that class's names, the files of the
 /// tokenizer, a model card, and the header of the task file ([`HEADER_FILE`](super::HEADER_FILE)). Where the head reads
 /// what no such class reads (the plain first token, the mean over the tokens, either divided by its length), the
-/// directory is one of sentence-transformers, whose last module is the head: its outputs are the logits, or the score.
+/// directory is one of sentence-transformers, whose last module is the head: its outputs are the logits, or the score,
+/// and the header and the card have the labels.
 ///
 /// The directory must not exist. It is written under a temporary name beside it and renamed when it is complete. `path`
 /// is the task file, for messages.
@@ -75,11 +76,11 @@ pub fn merge<D: Backend>(base: &Base<D>, task: &TaskFile, path: &Path, dir: &Pat
                 (DENSE_TENSORS[part].to_owned(), tensor)
             });
             let dense: BTreeMap<_, _> = renamed.collect();
-            write_tensors(&dense, &new.path().join(head_dir).join(SINGLE))?;
+            write_tensors(&dense, &new.path().join(head_dir).join(SINGLE)).map_err(new.renamed())?;
             parameters += count(&dense);
         }
     }
-    write_tensors(&tensors, &new.path().join(SINGLE))?;
+    write_tensors(&tensors, &new.path().join(SINGLE)).map_err(new.renamed())?;
     parameters += count(&tensors);
     header::write(task, architecture, &new)?;
     new.write(CARD_FILE, ModelCard::of_merged(&task.info, &layout, dir).text().as_bytes())?;
@@ -131,25 +132,16 @@ fn write_json(dir: &NewDirectory, name: &str, json: &Value) -> Result<()> {
     dir.write(name, format!("{json:#}\n").as_bytes())
 }
 
-/// Writes tensors in F32.
+/// Writes tensors in F32, beside the configuration of what has them.
 fn write_tensors(tensors: &BTreeMap<String, HostTensor>, path: &Path) -> Result<()> {
-    let refuse = |error: safetensors::SafeTensorError| Error::Weights {
-        path: path.into(),
-        reason: format!("it cannot be written: {error}"),
-    };
     let mut views = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), bytemuck::cast_slice(tensor.data()));
-        views.push((name.as_str(), view.map_err(refuse)?));
+        let view = view.map_err(|error| Error::Weights {
+            path: path.into(),
+            reason: format!("the tensor {name} cannot be written: {error}"),
+        });
+        views.push((name.as_str(), view?));
     }
-    // transformers asks for this key.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(Error::io(parent))?;
-    }
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(refuse)?;
-    // It is made for its owner alone; a file beside it is as any new file.
-    let plain = fs::metadata(path.with_file_name(CONFIG)).map_err(Error::io(path))?.permissions();
-    fs::set_permissions(path, plain).map_err(Error::io(path))?;
-    sync(path)
+    safetensors::write(views, path)
 }

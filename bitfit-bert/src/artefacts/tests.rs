@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use bitfit_core::Mask;
@@ -8,6 +9,8 @@ use serde_json::Value;
 use super::testing::Trained;
 use super::*;
 use crate::arch::{BERT, DISTILBERT, ELECTRA, Module, Role};
+use crate::checkpoint::mapped::Entry;
+use crate::fixture::{Tiny, TinyTensor};
 use crate::heads::{PairEncoding, Pooling};
 use crate::methods::{MaskFile, Masks, Method};
 use crate::model::PartialTensor;
@@ -130,14 +133,7 @@ fn what_a_task_file_cannot_hold_is_named() {
     let dir = trained.path("merged");
     merge(&trained.base, &trained.task, "task.safetensors".as_ref(), &dir).unwrap();
     fs::remove_file(dir.join(HEADER_FILE)).unwrap();
-    let mut tiny = crate::fixture::Tiny::new();
-    let merged = Checkpoint::open(&dir).unwrap();
-    let mut tensors: BTreeMap<String, crate::fixture::TinyTensor> = BTreeMap::new();
-    for (entry, _) in merged.all_entries() {
-        let (shape, data) = (entry.shape.clone(), entry.to_f32().unwrap());
-        tensors.insert(entry.name.clone(), crate::fixture::TinyTensor { dtype: entry.dtype, shape, data });
-    }
-    tiny.tensors = tensors;
+    let mut tiny = tensors_of(&dir);
     tiny.add("bert.pooler.dense.weight", &[8, 8], safetensors::Dtype::F32);
     tiny.add("bert.pooler.dense.bias", &[8], safetensors::Dtype::F32);
     tiny.add("span_head.weight", &[2, 8], safetensors::Dtype::F32);
@@ -145,6 +141,35 @@ fn what_a_task_file_cannot_hold_is_named() {
     fs::write(dir.join("model.safetensors"), tiny.bytes()).unwrap();
     let extracted = extract(&trained.base, &dir, &options()).unwrap();
     assert_eq!(extracted.not_held, ["pooler.dense.weight", "pooler.dense.bias", "span_head.weight"]);
+}
+
+/// The weights of a model directory, to be changed.
+fn tensors_of(dir: &Path) -> Tiny {
+    let checkpoint = Checkpoint::open(dir).unwrap();
+    let tensor = |entry: &Entry| {
+        let (shape, data) = (entry.shape.clone(), entry.to_f32().unwrap());
+        (entry.name.clone(), TinyTensor { dtype: entry.dtype, shape, data })
+    };
+    Tiny { tensors: checkpoint.all_entries().map(|(entry, _)| tensor(entry)).collect(), ..Tiny::new() }
+}
+
+#[test]
+fn a_classifier_that_is_not_a_matrix_is_refused_by_name() {
+    for kind in ["classify", "multi-label", "tag"] {
+        let trained = Trained::new(kind, "bitfit");
+        let dir = trained.path("merged");
+        merge(&trained.base, &trained.task, "task.safetensors".as_ref(), &dir).unwrap();
+        fs::remove_file(dir.join(HEADER_FILE)).unwrap();
+        for shape in [&[][..], &[1], &[2, 8, 1]] {
+            let mut tiny = tensors_of(&dir);
+            tiny.add("classifier.weight", shape, safetensors::Dtype::F32);
+            fs::write(dir.join("model.safetensors"), tiny.bytes()).unwrap();
+            let message = extract(&trained.base, &dir, &options()).unwrap_err().to_string();
+            let expected =
+                format!("model.safetensors: the tensor classifier.weight has shape {shape:?}, expected a matrix");
+            assert!(message.contains(&expected), "{kind}: {message}");
+        }
+    }
 }
 
 #[test]

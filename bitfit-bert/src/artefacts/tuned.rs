@@ -52,7 +52,12 @@ pub(super) fn info<D: Backend>(
         Kind::Classify | Kind::MultiLabel | Kind::Tag => {
             let weight = architecture.classifier_name(pooling, Part::Weight);
             let missing = || Error::MissingTensor { path: tuned.path().into(), name: weight.clone() };
-            let rows = tuned.other(&weight)?.ok_or_else(missing)?.shape()[0];
+            let tensor = tuned.other(&weight)?.ok_or_else(missing)?;
+            let &[rows, _] = tensor.shape() else {
+                let reason =
+                    format!("the tensor {weight} has shape {:?}, expected a matrix with a row a label", tensor.shape());
+                return Err(Error::Weights { path: tuned.path().into(), reason });
+            };
             Some(labels(&path, &config, rows)?)
         }
         Kind::Regress | Kind::Span | Kind::MaskedLm => None,

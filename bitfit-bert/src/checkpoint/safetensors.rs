@@ -1,11 +1,15 @@
-//! The tensors of a safetensors file, with its header checked.
+//! The tensors of a safetensors file, with its header checked; and the weight file of a new model directory.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 
-use safetensors::tensor::{SafeTensors, TensorInfo};
+use safetensors::tensor::{SafeTensors, TensorInfo, TensorView};
 
 use super::mapped::{Entry, MappedFile};
-use crate::Result;
+use crate::config::FILE_NAME as CONFIG;
+use crate::files::sync;
+use crate::{Error, Result};
 
 pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -37,14 +41,26 @@ pub(crate) fn read(file: &MappedFile) -> Result<(Vec<Entry>, HashMap<String, Str
     Ok((metadata.tensors().into_iter().map(entry).collect(), metadata.metadata().clone().unwrap_or_default()))
 }
 
+/// Writes a weight file beside its model's `config.json`, which must be there, and waits until it is on the disk.
+///
+/// # Errors
+/// [`Error::Weights`] and [`Error::Io`] with the file.
+pub(crate) fn write(tensors: Vec<(&str, TensorView<'_>)>, path: &Path) -> Result<()> {
+    // transformers asks for this key.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(tensors, Some(metadata), path)
+        .map_err(|error| Error::Weights { path: path.into(), reason: format!("it cannot be written: {error}") })?;
+    // It is made for its owner alone; the configuration beside it is as any new file.
+    let plain = fs::metadata(path.with_file_name(CONFIG)).map_err(Error::io(path))?.permissions();
+    fs::set_permissions(path, plain).map_err(Error::io(path))?;
+    sync(path)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use tempfile::tempdir;
 
     use super::*;
-    use crate::Error;
     use crate::checkpoint::weight_files::read_directory;
     use crate::fixture::Tiny;
 

@@ -1,29 +1,20 @@
 //! Which columns of a file hold the text and the label: named by the caller, expected by a preset, or recognised.
 //!
 //! The candidates, in order, are the preset's layouts and then the common column names; a column that the caller gives
-//! replaces that field of every candidate. The first candidate that matches the file's first row is the plan.
+//! replaces that field of every candidate. The first candidate that matches the file's first row is the plan. Common
+//! names that allow of several plans are refused, unless one has all the columns of the other.
 //! Candidates with a label are tried before those without, and a plan without a label is made only if labels are not
 //! required.
 
+mod common;
+
 use std::path::Path;
+
+pub(super) use common::are_names;
 
 use super::ReadOptions;
 use crate::presets::Col;
 use crate::{Error, Result, Setting};
-
-/// Column names that hold texts, pairs first; in this order.
-const COMMON_TEXT: [&[&str]; 7] = [
-    &["sentence1", "sentence2"],
-    &["question1", "question2"],
-    &["premise", "hypothesis"],
-    &["question", "sentence"],
-    &["question", "context"],
-    &["text"],
-    &["sentence"],
-];
-
-/// Column names that hold labels, in this order.
-const COMMON_LABEL: [&str; 7] = ["label", "labels", "gold_label", "intent", "category", "class", "score"];
 
 /// One column of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -85,6 +76,10 @@ pub(super) struct Plan {
     pub(super) label_name: Option<String>,
     /// The positions and names of the columns of 0 and 1, where each label has one; empty otherwise.
     pub(super) indicators: Vec<(usize, String)>,
+    /// Whether its text columns and its label column were recognised by common names.
+    pub(super) recognised: [bool; 2],
+    /// Whether the file has columns that are not read.
+    pub(super) leaves_some: bool,
 }
 
 /// Columns that a file may have.
@@ -92,6 +87,8 @@ struct Candidate {
     columns: Columns,
     /// The number of columns that the file must have.
     width: Option<usize>,
+    /// Whether its texts and its label are by common names.
+    recognised: [bool; 2],
 }
 
 /// A file's first row, in which columns are searched.
@@ -103,7 +100,29 @@ struct FirstRow<'a> {
 }
 
 /// The plan for a file whose first row, or whose first object's keys, are `cells`.
+///
+/// # Errors
+/// [`Error::DataColumn`] where there is none, or more than one.
 pub(super) fn resolve(path: &Path, cells: &[&str], keyed: bool, options: &ReadOptions) -> Result<Plan> {
+    let mut plan = find(path, cells, keyed, options)?;
+    let row = FirstRow { path, cells, keyed };
+    let several = |columns: &[String]| format!("its columns {} may each be read", columns.join(" or "));
+    let texts: Vec<String> = common::texts(cells).iter().map(|names| names.join(" with ")).collect();
+    if plan.recognised[0] && texts.len() > 1 {
+        return Err(row.error(several(&texts), Setting::TextColumn));
+    }
+    let labels: Vec<String> = common::labels(cells).map(str::to_owned).collect();
+    if plan.recognised[1] && plan.label.is_some() && labels.len() > 1 {
+        if !options.labels_are_optional() {
+            return Err(row.error(several(&labels), Setting::LabelColumn));
+        }
+        (plan.label, plan.label_name) = (None, None);
+    }
+    Ok(plan)
+}
+
+/// As [`resolve`], with one of several plans.
+pub(super) fn find(path: &Path, cells: &[&str], keyed: bool, options: &ReadOptions) -> Result<Plan> {
     let given = &options.columns;
     if given.text.len() > 2 {
         let reason = format!("{} text columns are given; a text is one column, a pair is two", given.text.len());
@@ -141,17 +160,19 @@ fn candidates(row: &FirstRow, options: &ReadOptions) -> Vec<Candidate> {
             header: Header::Auto,
         },
         width: layout.width,
+        recognised: [false; 2],
     });
     let by_name = |name: &&str| ColumnRef::Name((*name).to_owned());
-    let text = COMMON_TEXT.iter().find(|names| names.iter().all(|name| row.names(name)));
-    let label = COMMON_LABEL.iter().find(|name| row.names(name));
+    let texts = common::texts(row.cells);
+    let (text, label) = (texts.first(), common::labels(row.cells).next());
     let recognised = Candidate {
         columns: Columns {
             text: text.map(|names| names.iter().map(by_name).collect()).unwrap_or_default(),
-            label: label.map(by_name),
+            label: label.as_ref().map(by_name),
             header: Header::Auto,
         },
         width: None,
+        recognised: [true; 2],
     };
     let given = &options.columns;
     expected
@@ -161,9 +182,11 @@ fn candidates(row: &FirstRow, options: &ReadOptions) -> Vec<Candidate> {
             columns.header = given.header;
             if !given.text.is_empty() {
                 columns.text.clone_from(&given.text);
+                candidate.recognised[0] = false;
             }
             if given.label.is_some() {
                 columns.label.clone_from(&given.label);
+                candidate.recognised[1] = false;
             }
             candidate
         })
@@ -173,7 +196,7 @@ fn candidates(row: &FirstRow, options: &ReadOptions) -> Vec<Candidate> {
 impl FirstRow<'_> {
     /// The plan for these columns; `None` if the row does not have them.
     fn fit(&self, candidate: &Candidate, labelled: bool) -> Result<Option<Plan>> {
-        let Candidate { columns: Columns { text, label, header }, width } = candidate;
+        let Candidate { columns: Columns { text, label, header }, width, recognised } = candidate;
         let label = label.as_ref().filter(|_| labelled);
         if text.is_empty() || labelled != label.is_some() || width.is_some_and(|width| width != self.cells.len()) {
             return Ok(None);
@@ -195,6 +218,7 @@ impl FirstRow<'_> {
                 None => return Ok(None),
             }
         }
+        let leaves_some = positions.len() < self.cells.len();
         let mut names: Vec<String> = positions.iter().map(|&position| self.name(position, header)).collect();
         let label = if labelled { positions.pop() } else { None };
         let label_name = if labelled { names.pop() } else { None };
@@ -206,6 +230,8 @@ impl FirstRow<'_> {
             text_names: names,
             label_name,
             indicators: Vec::new(),
+            recognised: *recognised,
+            leaves_some,
         }))
     }
 
@@ -271,16 +297,11 @@ impl FirstRow<'_> {
         }
     }
 
-    /// Whether some column has this name.
-    fn names(&self, name: &str) -> bool {
-        self.cells.iter().any(|cell| cell.trim().eq_ignore_ascii_case(name))
-    }
-
     /// Whether the column, chosen by number, begins with a name instead of a value.
     fn looks_like_a_name(&self, column: &ColumnRef) -> bool {
         let ColumnRef::Index(index) = column else { return false };
         let Some(cell) = self.cells.get(*index).map(|cell| cell.trim()) else { return false };
-        COMMON_TEXT.iter().copied().flatten().chain(&COMMON_LABEL).any(|name| cell.eq_ignore_ascii_case(name))
+        common::is_known(cell)
     }
 
     /// Whether the cells are 0, 1 and so on, which is a header of pandas. An error if they are so from the second on:

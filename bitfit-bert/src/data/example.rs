@@ -43,8 +43,8 @@ impl fmt::Display for Label {
 pub struct Example {
     /// The text, exactly as in the file.
     pub text: String,
-    /// The second text of a pair.
-    pub pair: Option<String>,
+    /// The second text of a pair. Questions about one paragraph share the memory of their context.
+    pub pair: Option<Arc<str>>,
     /// The label; `None` where the file has none.
     pub label: Option<Label>,
     /// The words of a text whose words are tagged, in their order; empty for any other.

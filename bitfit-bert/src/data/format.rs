@@ -134,7 +134,7 @@ pub(super) fn recognise(source: &Source<'_>, path: &Path, options: &ReadOptions)
             return Err(Error::Setting {
                 setting: Setting::Format,
                 value: format.to_string(),
-                reason: "it holds words with tags, which a task of the kind tag reads",
+                reason: "it holds words with tags, which a task of the kind tag reads".into(),
             });
         }
         (Some(Format::Jsonl), _) => json(),
@@ -198,6 +198,17 @@ pub(super) fn packing(source: &Source<'_>, path: &Path) -> Option<String> {
 fn begins_like_json(start: &[u8]) -> bool {
     let mut characters = start.iter().filter(|byte| !byte.is_ascii_whitespace());
     matches!((characters.next(), characters.next()), (Some(b'{'), Some(b'"' | b'}')) | (Some(b'['), Some(b'{')))
+}
+
+/// What a first line shows the stream to be other than plain texts.
+pub(super) fn of_first_line(line: &str) -> Option<&'static str> {
+    let text = line.trim();
+    let is_value = || text.starts_with(['{', '[']) && serde_json::from_str::<serde_json::Value>(text).is_ok();
+    if matches!(text, "{" | "[") || begins_like_json(text.as_bytes()) || is_value() {
+        return Some("it is JSON");
+    }
+    let names_columns = |separator: &u8| columns::are_names(&text.split(char::from(*separator)).collect::<Vec<_>>());
+    SEPARATORS.iter().any(names_columns).then_some("it is the header of a table")
 }
 
 /// The first rows of a table, by which its separator is recognised.
@@ -346,7 +357,7 @@ impl<'a> Sample<'a> {
     /// Whether a first row has the columns that are looked for, and whether it names them.
     fn fit(&self, first: &[String]) -> Option<bool> {
         let cells: Vec<&str> = first.iter().map(String::as_str).collect();
-        columns::resolve(self.path, &cells, false, self.options).ok().map(|plan| plan.header)
+        columns::find(self.path, &cells, false, self.options).ok().map(|plan| plan.header)
     }
 }
 

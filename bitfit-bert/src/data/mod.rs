@@ -306,7 +306,7 @@ impl Dataset {
         Error::UnsureHeader { path: self.path.clone(), line: example.line, column: self.label_name(), reason }
     }
 
-    fn label_error(&self, example: &Example, reason: String) -> Error {
+    pub(crate) fn label_error(&self, example: &Example, reason: String) -> Error {
         Error::DataField { path: self.path.clone(), line: example.line, column: self.label_name(), reason }
     }
 

@@ -13,6 +13,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -85,12 +86,12 @@ impl Reader<'_> {
             return Ok(());
         }
         let context = text(&mut entry, "context").map_err(|reason| self.row(line, named(&at("context"), reason)))?;
-        self.question(line, entry, &context, place)
+        self.question(line, entry, &context.into(), place)
     }
 
     fn paragraph(&mut self, line: usize, mut paragraph: Map<String, Value>, place: &str) -> Result<()> {
         let wrong = |key: &str, reason| self.row(line, named(&format!("{place}.{key}"), reason));
-        let context = text(&mut paragraph, "context").map_err(|reason| wrong("context", reason))?;
+        let context = text(&mut paragraph, "context").map_err(|reason| wrong("context", reason))?.into();
         let questions = paragraph.remove("qas").ok_or_else(|| wrong("qas", "it is missing".into()))?;
         let questions = array(questions, &format!("{place}.qas")).map_err(|reason| self.row(line, reason))?;
         for (number, question) in questions.into_iter().enumerate() {
@@ -102,7 +103,7 @@ impl Reader<'_> {
     }
 
     /// Adds a question about a context.
-    fn question(&mut self, line: usize, mut entry: Map<String, Value>, context: &str, place: &str) -> Result<()> {
+    fn question(&mut self, line: usize, mut entry: Map<String, Value>, context: &Arc<str>, place: &str) -> Result<()> {
         let id = match entry.remove("id") {
             Some(Value::String(id)) => id,
             Some(Value::Number(id)) => id.to_string(),
@@ -142,7 +143,7 @@ impl Reader<'_> {
         self.ids.insert(id.clone());
         self.examples.push(Example {
             text: question,
-            pair: Some(context.to_owned()),
+            pair: Some(Arc::clone(context)),
             label: None,
             words: Vec::new(),
             question: Some(Question { id, answers }),
@@ -211,7 +212,12 @@ fn find(context: &str, answer: &str, start: u64) -> Result<Range<usize>, String>
         None => format!("which has {} characters", context.chars().count()),
     };
     // The nearest place, for the correction.
-    let places = context.match_indices(answer).map(|(byte, _)| context[..byte].chars().count() as u64);
+    let (mut behind, mut characters) = (0, 0);
+    let places = context.match_indices(answer).map(|(byte, _)| {
+        characters += context[behind..byte].chars().count() as u64;
+        behind = byte;
+        characters
+    });
     let advice = match places.min_by_key(|place| place.abs_diff(start)) {
         Some(place) => format!("; it is at character {place}"),
         None => "; the context does not have it".into(),

@@ -169,20 +169,14 @@ impl Dataset {
     /// [`Error::DataField`] for an example without a label field, and for an empty label between separators.
     fn label_sets(&self, separator: Option<char>) -> Result<Vec<Vec<String>>> {
         let labels = |example| -> Result<Vec<String>> {
-            let refuse = |reason: &str| Err(self.label_error(example, reason.into()));
-            match self.label(example)?.written() {
-                Written::List(labels) => Ok(labels.to_vec()),
-                Written::Field("") => Ok(Vec::new()),
-                Written::Field(field) => {
-                    let parts: Vec<&str> =
-                        separator.map_or_else(|| vec![field], |separator| field.split(separator).collect());
-                    let parts: Vec<String> = parts.into_iter().map(|part| part.trim().to_owned()).collect();
-                    if parts.iter().any(String::is_empty) {
-                        return refuse(&format!("an empty label between separators in {field:?}"));
-                    }
-                    Ok(parts)
-                }
+            let label = self.label(example)?;
+            let parts = label.parts(separator);
+            if parts.contains(&"") {
+                return Err(
+                    self.label_error(example, format!("an empty label between separators in {:?}", label.as_str()))
+                );
             }
+            Ok(parts.into_iter().map(str::to_owned).collect())
         };
         self.examples.iter().map(labels).collect()
     }
@@ -260,13 +254,16 @@ impl Label {
 
     /// The labels of a list or of a field with a separator; otherwise the label itself, or none if it is empty.
     pub(super) fn names(&self, separator: Option<char>) -> Vec<&str> {
-        match self.written() {
-            Written::List(labels) => labels.iter().map(String::as_str).collect(),
-            Written::Field(field) => {
-                let parts: Vec<&str> =
-                    separator.map_or_else(|| vec![field], |separator| field.split(separator).collect());
-                parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).collect()
-            }
+        self.parts(separator).into_iter().filter(|part| !part.is_empty()).collect()
+    }
+
+    /// As [`Label::names`], with an empty one for nothing between separators.
+    fn parts(&self, separator: Option<char>) -> Vec<&str> {
+        match (self.written(), separator) {
+            (Written::List(labels), _) => labels.iter().map(String::as_str).collect(),
+            (Written::Field(""), _) => Vec::new(),
+            (Written::Field(field), Some(separator)) => field.split(separator).map(str::trim).collect(),
+            (Written::Field(field), None) => vec![field.trim()],
         }
     }
 

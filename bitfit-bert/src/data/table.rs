@@ -241,6 +241,7 @@ impl<'a> Table<'a> {
         if label.is_none() && self.options.require_labels {
             return Err(self.label_error(line, absence.into()));
         }
+        let pair = pair.map(Into::into);
         self.examples.push(Example { text, pair, label, words: Vec::new(), question: None, line });
         Ok(())
     }
@@ -284,10 +285,15 @@ impl<'a> Table<'a> {
         examples.shrink_to_fit();
         let is_unsure = plan.as_ref().is_some_and(|(plan, _)| !plan.header) && options.columns.header == Header::Auto;
         let numbered = plan.as_ref().and_then(|(plan, _)| plan.is_numbered.then(|| NUMBERED.to_owned()));
+        let chosen = plan.as_ref().filter(|(plan, _)| plan.recognised[0] && plan.leaves_some).map(|(plan, _)| {
+            let names: Vec<String> =
+                plan.text_names.iter().chain(&plan.label_name).map(|name| format!("{name:?}")).collect();
+            format!("of its columns, {} are read", names.join(", "))
+        });
         let (text, label, indicators) =
             plan.map(|(plan, _)| (plan.text_names, plan.label_name, plan.indicators)).unwrap_or_default();
         let mut set = Dataset::assemble(path, examples, is_unsure, text, label, skipped)?;
-        set.found.extend(numbered);
+        set.found.extend(numbered.or(chosen));
         set.indicators = indicators.into_iter().map(|(_, name)| name.trim().to_owned()).collect();
         Ok(set)
     }

@@ -1,24 +1,29 @@
 //! Bounded reads of whole files and of JSON, and atomic writes: a file is written beside its target under a temporary
 //! name, and renamed when its last byte is on the disk.
 //!
-//! The temporary files of a process are registered, so that one that quits in the middle can delete them first. Those
-//! of a process that was killed are deleted by the next write to the same target.
+//! What a process has not finished is registered, so that one that quits in the middle can remove it first
+//! ([`abandon_all`]). Temporary files of a process that was killed are deleted by the next write to the same target.
 
 mod json;
 mod leftovers;
+mod lock;
 mod new_directory;
 mod read;
+mod unfinished;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use json::parse_json;
 pub(crate) use leftovers::is_linked;
+pub(crate) use lock::Lock;
 pub(crate) use new_directory::{NewDirectory, sync};
 pub(crate) use read::{MAX_CONFIG, MAX_INDEX, MAX_TASK, read_bounded};
 use tempfile::{Builder, NamedTempFile};
+pub use unfinished::abandon_all;
+pub(crate) use unfinished::{MadeDirectories, make_directories};
+use unfinished::{Unfinished, unfinished};
 
 use crate::{Error, Result};
 
@@ -26,15 +31,6 @@ use crate::{Error, Result};
 const SUFFIX: &str = ".partial";
 /// The number of random letters and digits between the target's name and [`SUFFIX`].
 const RANDOM: usize = 6;
-
-/// The paths of this process's temporary files.
-static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-
-/// The registry of temporary files. While it is locked, none is created, renamed or deleted.
-fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
-    // A path is pushed or removed whole, so the list is sound even if another thread panicked.
-    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A file that replaces its target in one step: a reader finds the old content or the new one, never a part of either.
 ///
@@ -106,16 +102,6 @@ impl AtomicFile {
         };
         replace().map_err(Error::io(&path))
     }
-
-    /// Deletes all temporary files of this process, which is about to exit: a thread that creates, finishes or drops an
-    /// [`AtomicFile`] after this call waits for the exit.
-    pub fn abandon_all() {
-        let mut unfinished = unfinished();
-        for path in unfinished.drain(..) {
-            _ = fs::remove_file(path);
-        }
-        std::mem::forget(unfinished);
-    }
 }
 
 impl Write for Destination {
@@ -172,14 +158,14 @@ impl TemporaryFile {
         if let Some(permissions) = permissions {
             file.as_file().set_permissions(permissions)?;
         }
-        unfinished.push(file.path().into());
+        unfinished.push(Unfinished::File(file.path().into()));
         Ok(Self(Some(file)))
     }
 
     /// Renames the file to `path`.
     fn persist(mut self, path: &Path) -> io::Result<()> {
         let file = self.0.take().expect("taken once");
-        let temporary = file.path().to_owned();
+        let temporary = Unfinished::File(file.path().into());
         // A full disk may be reported only when the data is flushed from the cache.
         let synced = file.as_file().sync_all();
         let mut unfinished = unfinished();
@@ -197,7 +183,7 @@ impl Drop for TemporaryFile {
     fn drop(&mut self) {
         if let Some(file) = self.0.take() {
             let mut unfinished = unfinished();
-            unfinished.retain(|other| other != file.path());
+            unfinished.retain(|other| *other != Unfinished::File(file.path().into()));
             drop(file);
         }
     }

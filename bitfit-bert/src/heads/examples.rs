@@ -77,6 +77,12 @@ impl Examples {
         self.targets.of(rows.iter().map(|&row| (self.texts[row], &self.encodings[row])))
     }
 
+    /// The words that are read, in the order of the rows of outputs: the number of the text, and that of the word.
+    pub fn words(&self) -> impl Iterator<Item = (usize, usize)> {
+        let sequences = self.texts.iter().zip(&self.encodings);
+        sequences.flat_map(|(&text, encoding)| encoding.read.iter().map(move |read| (text, read.word)))
+    }
+
     /// The class of each row that a head which chooses one of several reads of some of the sequences; none for other
     /// targets.
     ///
@@ -112,7 +118,9 @@ impl Examples {
 
     /// Refuses examples that cannot be trained on.
     pub(crate) fn validate(&self) -> Result<()> {
-        let refuse = |value, reason| Err(Error::Setting { setting: Setting::TrainingSet, value, reason });
+        let refuse = |value, reason: &'static str| {
+            Err(Error::Setting { setting: Setting::TrainingSet, value, reason: reason.into() })
+        };
         match (self.len(), self.texts.last().map_or(0, |last| last + 1), self.targets.len()) {
             (0, ..) => refuse("empty".into(), "there must be at least one text"),
             (_, texts, targets) if texts > targets && !self.are_drawn() => {

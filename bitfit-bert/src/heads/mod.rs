@@ -11,6 +11,7 @@ mod masking;
 mod multi_label;
 pub(crate) mod pooling;
 mod regress;
+pub(crate) mod sentence_encoder;
 mod span;
 mod tag;
 
@@ -37,7 +38,7 @@ use masked_lm::MaskedLm;
 pub use masking::{Masking, MaskingOptions};
 use multi_label::MultiLabel;
 pub use multi_label::THRESHOLD;
-pub(crate) use multi_label::logistic;
+pub(crate) use multi_label::{is_given, logistic};
 pub use pooling::{Pooling, PoolingSource};
 use regress::Regress;
 use span::Span;

@@ -53,16 +53,21 @@ impl<D: Backend> Head<D> for MultiLabel {
 
     fn decode(&self, outputs: ArrayView2<'_, f32>, _: &[Encoding]) -> Prediction {
         let probabilities: Vec<f32> = outputs.row(0).iter().map(|&logit| logistic(logit)).collect();
-        let labels = (0..probabilities.len()).filter(|&label| probabilities[label] >= THRESHOLD).collect();
+        let labels = (0..probabilities.len()).filter(|&label| is_given(outputs[[0, label]])).collect();
         Prediction::Labels { labels, probabilities }
     }
 
     fn score(&self, metric: Metric, outputs: &Array2<f32>, examples: &Examples) -> Result<f64> {
         let Targets::Indicators(expected) = &examples.targets else { return Err(foreign_targets(metric.name())) };
-        let predicted = outputs.mapv(|logit| logistic(logit) >= THRESHOLD);
+        let predicted = outputs.mapv(is_given);
         let expected = expected.mapv(|indicator| indicator == 1.0);
         metric.compute(&Predictions::Labels { predicted: predicted.view(), expected: expected.view() })
     }
+}
+
+/// Whether a text is given a label of this logit.
+pub(crate) fn is_given(logit: f32) -> bool {
+    logistic(logit) >= THRESHOLD
 }
 
 /// `1 / (1 + exp(-z))`.

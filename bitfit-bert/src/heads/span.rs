@@ -153,11 +153,10 @@ impl<D: Backend> Head<D> for Span {
     fn targets(&self, dataset: &Dataset) -> Result<Targets> {
         let mut targets: Vec<Answers> = Vec::with_capacity(dataset.examples.len());
         for example in &dataset.examples {
-            let context = example.pair.as_deref().unwrap_or_default();
-            let context = match targets.last().filter(|last| *last.context == *context) {
-                Some(last) => Arc::clone(&last.context),
-                None => context.into(),
-            };
+            let context = example.pair.clone().unwrap_or_default();
+            // Rows that repeat a context share its memory here.
+            let context = targets.last().map(|last| &last.context).filter(|last| **last == context).unwrap_or(&context);
+            let context = Arc::clone(context);
             let ranges = example.question.as_ref().and_then(|question| question.answers.clone());
             let ranges = ranges.ok_or_else(|| Error::DataRow {
                 path: dataset.path.clone(),

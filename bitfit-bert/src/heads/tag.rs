@@ -73,13 +73,10 @@ impl<D: Backend> Head<D> for Tag {
 
     fn score(&self, metric: Metric, outputs: &Array2<f32>, examples: &Examples) -> Result<f64> {
         let Targets::Tags(all) = &examples.targets else { return Err(foreign_targets(metric.name())) };
-        let mut rows = outputs.rows().into_iter();
         let mut sentences: [Vec<Vec<usize>>; 2] = [vec![Vec::new(); all.len()], vec![Vec::new(); all.len()]];
-        for (&text, encoding) in examples.texts.iter().zip(&examples.encodings) {
-            for (read, row) in encoding.read.iter().zip(&mut rows) {
-                sentences[0][text].push(argmax(row.iter().copied()));
-                sentences[1][text].push(all[text][read.word]);
-            }
+        for ((text, word), row) in examples.words().zip(outputs.rows()) {
+            sentences[0][text].push(argmax(row.iter().copied()));
+            sentences[1][text].push(all[text][word]);
         }
         if metric == Metric::EntityF1 {
             let name = |tag: &usize| self.labels.name(*tag).unwrap_or_default();

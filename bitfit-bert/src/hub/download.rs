@@ -18,6 +18,7 @@ use super::{address, has_tokenizer, names};
 use crate::checkpoint::weight_files::{self, BESIDE_WEIGHTS, Candidate, shards};
 use crate::config::FILE_NAME as CONFIG;
 use crate::heads::pooling::{MODULES, SentenceModule, modules};
+use crate::heads::sentence_encoder::SENTENCE_CONFIGS;
 
 /// The number of times that a download restarts because the main branch changed.
 const MOVES: usize = 3;
@@ -79,9 +80,11 @@ impl Download<'_> {
                 self.file(&listing, &directory, shard)?;
             }
         }
-        if !listing.has(MODULES) {
-            let absent = self.repository.set_absent(&listing.sha, MODULES);
-            absent.map_err(|error| Failure::Final(error.to_string()))?;
+        for alternatives in [&[MODULES][..], &SENTENCE_CONFIGS] {
+            if !alternatives.iter().any(|file| listing.has(file)) {
+                let absent = self.repository.set_absent(&listing.sha, alternatives[0]);
+                absent.map_err(|error| Failure::Final(error.to_string()))?;
+            }
         }
         self.repository.set_main(&listing.sha).map_err(|error| Failure::Final(error.to_string()))?;
         Ok(directory)
@@ -253,7 +256,8 @@ fn files(listing: &Listing) -> Result<Files, Failure> {
     let weights = weight_files::find(|file| listing.has(file));
     let weights =
         weights.ok_or_else(|| lacks("model.safetensors or pytorch_model.bin, nor an index of their shards"))?;
-    Ok(Files { small: BESIDE_WEIGHTS.into_iter().filter(|file| listing.has(file)).collect(), weights })
+    let small = BESIDE_WEIGHTS.into_iter().chain(SENTENCE_CONFIGS).filter(|file| listing.has(file)).collect();
+    Ok(Files { small, weights })
 }
 
 /// The offset of a response's bytes in the file, and the size of the file if the server reports it.

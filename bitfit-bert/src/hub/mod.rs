@@ -32,6 +32,7 @@ use settings::Settings;
 use crate::checkpoint::weight_files::{self, shards};
 use crate::config::FILE_NAME as CONFIG;
 use crate::heads::pooling::{MODULES, SentenceModule, modules};
+use crate::heads::sentence_encoder::SENTENCE_CONFIGS;
 use crate::{Error, Result};
 
 /// Returns the directory of the model called `model`.
@@ -83,13 +84,17 @@ impl Hub {
         cfg!(feature = "hub") && !self.settings.offline
     }
 
-    /// Whether the cache knows if the model is a sentence encoder. Another program may have fetched the files that it
-    /// needs itself, and without the list of modules a sentence encoder would be taken for another model.
+    /// Whether the cache knows if the model is a sentence encoder, and what such a one does with its texts. Another
+    /// program may have fetched the files that it needs itself, and without the list of modules a sentence encoder
+    /// would be taken for another model.
     fn knows_modules(&self, model: &str, dir: &Path) -> bool {
-        let is_absent = || self.repository(model).is_some_and(|repository| repository.is_absent(dir, MODULES));
+        let is_absent = |file| self.repository(model).is_some_and(|repository| repository.is_absent(dir, file));
         match modules(&dir.join(MODULES)) {
-            Ok(modules) => modules.iter().filter_map(SentenceModule::config).all(|config| dir.join(config).exists()),
-            Err(_) => dir.join(MODULES).exists() || is_absent(),
+            Ok(modules) => {
+                modules.iter().filter_map(SentenceModule::config).all(|config| dir.join(config).exists())
+                    && (SENTENCE_CONFIGS.iter().any(|file| dir.join(file).exists()) || is_absent(SENTENCE_CONFIGS[0]))
+            }
+            Err(_) => dir.join(MODULES).exists() || is_absent(MODULES),
         }
     }
 

@@ -209,7 +209,12 @@ mod downloads {
     fn the_pooling_of_a_sentence_encoder_is_fetched() {
         let modules = r#"[{"type": "m.Transformer", "path": ""}, {"type": "m.Pooling", "path": "1_Pooling"}]"#;
         let pooling = r#"{"pooling_mode_mean_tokens": true}"#;
-        let files = [&FILES[..], &[("modules.json", modules), ("1_Pooling/config.json", pooling)]].concat();
+        let of_texts = r#"{"max_seq_length": 128, "do_lower_case": false}"#;
+        let files = [
+            &FILES[..],
+            &[("modules.json", modules), ("1_Pooling/config.json", pooling), ("sentence_bert_config.json", of_texts)],
+        ];
+        let files = files.concat();
         for symlinks in [true, false] {
             let server = Server::start(hub(&files));
             let (_root, mut hub) = online(&server);
@@ -226,7 +231,21 @@ mod downloads {
             fs::remove_file(dir.join("modules.json")).unwrap();
             hub.resolve("a/b").unwrap();
             assert!(dir.join("modules.json").exists() && dir.join("1_Pooling/config.json").exists());
+            fs::remove_file(dir.join("sentence_bert_config.json")).unwrap();
+            hub.resolve("a/b").unwrap();
+            assert_eq!(fs::read_to_string(dir.join("sentence_bert_config.json")).unwrap(), of_texts);
         }
+    }
+
+    #[test]
+    fn a_sentence_encoder_that_says_nothing_of_its_texts_is_known_to() {
+        let modules = r#"[{"type": "m.Transformer", "path": ""}]"#;
+        let server = Server::start(hub(&[&FILES[..], &[("modules.json", modules)]].concat()));
+        let (_root, hub) = online(&server);
+        hub.resolve("a/b").unwrap();
+        let before = server.requests().len();
+        hub.resolve("a/b").unwrap();
+        assert_eq!(server.requests().len(), before);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{Answered, Evaluation, Predictor, Scored};
 use crate::Result;
 use crate::calibrate::Reliability;
 use crate::data::{Dataset, Example};
-use crate::heads::{Examples, Targets, argmax, logistic, softmax};
+use crate::heads::{Examples, Targets, argmax, is_given, logistic, softmax};
 use crate::metrics::Metric;
 use crate::metrics::class_report::{ClassReport, ClassScore};
 use crate::train::Score;
@@ -122,20 +122,17 @@ impl Analysis {
         examples: &Examples,
         dataset: &Dataset,
     ) -> Vec<Found> {
-        let mut rows = logits.rows().into_iter();
         let (mut predicted, mut right, mut found) = (Vec::new(), Vec::new(), Vec::new());
-        for (&text, encoding) in examples.texts.iter().zip(&examples.encodings) {
-            for (read, row) in encoding.read.iter().zip(&mut rows) {
-                let probabilities = softmax(row);
-                let (tag, tagged) = (argmax(probabilities.iter().copied()), expected[text][read.word]);
-                predicted.push(tag);
-                right.push(tagged);
-                if tag != tagged {
-                    let words = dataset.examples[text].words();
-                    let word = words.get(read.word).copied().unwrap_or_default();
-                    let tagged = format!("{word}: {}", self.names[tagged]);
-                    found.push((f64::from(probabilities[tag]), text, tagged, self.names[tag].clone()));
-                }
+        for ((text, word), row) in examples.words().zip(logits.rows()) {
+            let probabilities = softmax(row);
+            let (tag, tagged) = (argmax(probabilities.iter().copied()), expected[text][word]);
+            predicted.push(tag);
+            right.push(tagged);
+            if tag != tagged {
+                let example = &dataset.examples[text];
+                let word = &example.text[example.words[word].range.clone()];
+                let tagged = format!("{word}: {}", self.names[tagged]);
+                found.push((f64::from(probabilities[tag]), text, tagged, self.names[tag].clone()));
             }
         }
         self.classes = Some(ClassReport::new(&predicted, &right, self.names.len()));
@@ -144,11 +141,11 @@ impl Analysis {
 
     /// Labels are given from `decided` above 0, which holds the thresholds.
     fn of_labels(&mut self, logits: &Array2<f32>, decided: &Array2<f32>, expected: &Array2<f32>) -> Vec<Found> {
+        let (given, has) = (decided.mapv(is_given), expected.mapv(|indicator| indicator == 1.0));
         let score = |label: usize| {
-            let given = decided.column(label).mapv(|logit| logistic(logit) >= crate::heads::THRESHOLD);
-            let has = expected.column(label).mapv(|indicator| indicator == 1.0);
             let count = |holds: &dyn Fn(bool, bool) -> bool| {
-                given.iter().zip(&has).filter(|(given, has)| holds(**given, **has)).count()
+                let rows = given.column(label).into_iter().zip(has.column(label));
+                rows.filter(|(given, has)| holds(**given, **has)).count()
             };
             ClassScore::new(count(&|given, has| given && has), count(&|given, _| given), count(&|_, has| has))
         };
@@ -157,8 +154,7 @@ impl Analysis {
         self.reliability = (!expected.is_empty()).then(|| Reliability::of_labels(logits, expected));
         let mut found = Vec::new();
         for ((row, label), &probability) in probabilities.indexed_iter() {
-            let (given, has) =
-                (logistic(decided[[row, label]]) >= crate::heads::THRESHOLD, expected[[row, label]] == 1.0);
+            let (given, has) = (given[[row, label]], has[[row, label]]);
             if given != has {
                 let (name, weight) = (&self.names[label], if given { probability } else { 1.0 - probability });
                 let [expected, answered] = [has, given].map(|is_there| match is_there {
@@ -195,7 +191,7 @@ fn worst(mut found: Vec<Found>, examples: &[Example]) -> Vec<Mistake> {
                 mistake.line = mistake.line.min(example.line);
             }
             Entry::Vacant(place) if mistakes.len() < MISTAKES => {
-                let texts = std::iter::once(&example.text).chain(&example.pair).cloned().collect();
+                let texts = std::iter::once(&*example.text).chain(example.pair.as_deref()).map(str::to_owned).collect();
                 let (_, _, expected, answered) = place.key().clone();
                 mistakes.push(Mistake { line: example.line, times: 1, texts, expected, answered, weight });
                 place.insert(mistakes.len() - 1);

@@ -2,12 +2,15 @@
 
 mod analysis;
 mod answered;
+mod cut;
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 pub use analysis::{Analysis, MISTAKES, Mistake};
 pub use answered::Answered;
 use bitfit_core::Backend;
+pub use cut::Cut;
 use ndarray::{Array2, s};
 
 use crate::calibrate::Fit;
@@ -41,6 +44,8 @@ pub struct Predictor<D: Backend> {
     info: TaskInfo,
     model: Model<D>,
     max_length: usize,
+    /// What was cut so far.
+    cut: Mutex<Cut>,
 }
 
 impl<D: Backend> Predictor<D> {
@@ -67,7 +72,7 @@ impl<D: Backend> Predictor<D> {
             dropout: None,
         };
         let model = Model::new(base, &options)?;
-        let predictor = Self { max_length: info.hyperparameters.max_length, info, model };
+        let predictor = Self { max_length: info.hyperparameters.max_length, info, model, cut: Mutex::default() };
         let max_length = predictor.max_length;
         // Here it is the file's and not the caller's.
         predictor.with_max_length(max_length).map_err(|error| match error {
@@ -108,6 +113,15 @@ impl<D: Backend> Predictor<D> {
         let special = self.model.spec().special_tokens(self.model.base().tokenizer()?);
         check_max_length(max_length, self.model.base().config().max_length(), special)?;
         Ok(Self { max_length, ..self })
+    }
+
+    /// The texts that were read so far, and those of them that were cut at the longest sequence.
+    pub fn cut(&self) -> Cut {
+        *self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_cut(&self, encodings: &[Encoding]) {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner).add(encodings);
     }
 
     /// Refuses single texts where the task was trained on pairs, and pairs where it was trained on single texts.
@@ -172,7 +186,7 @@ impl<D: Backend> Predictor<D> {
     pub fn predict(&self, texts: &[(&str, Option<&str>)]) -> Result<Vec<Prediction>> {
         let example = |(line, &(text, pair)): (usize, &(&str, Option<&str>))| Example {
             text: text.to_owned(),
-            pair: pair.map(str::to_owned),
+            pair: pair.map(Into::into),
             label: None,
             words: Vec::new(),
             question: None,
@@ -198,6 +212,7 @@ impl<D: Backend> Predictor<D> {
         let tokenizer = self.model.base().tokenizer()?;
         let encoded = self.model.spec().encode(tokenizer, examples, self.max_length)?;
         self.check_masks(Path::new("<texts>"), examples, &encoded.encodings)?;
+        self.count_cut(&encoded.encodings);
         let outputs = train::outputs(&self.model, &encoded.encodings)?;
         self.model.base().checkpoint().check_unchanged()?;
         let calibration = self.info.calibration.as_ref();
@@ -266,6 +281,7 @@ impl<D: Backend> Predictor<D> {
         for (part, texts) in dataset.examples.chunks(ENCODED_AT_ONCE).enumerate() {
             let first = part * ENCODED_AT_ONCE;
             let mut encoded = self.model.spec().encode_labelled(tokenizer, texts, self.max_length)?;
+            self.count_cut(&encoded.encodings);
             let outputs = match &masking {
                 Some(masking) => {
                     let masked = masking.once(&encoded.encodings, examples.len());

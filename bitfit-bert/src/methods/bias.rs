@@ -5,9 +5,7 @@
 //! the official code's `output` means two of them.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
@@ -53,7 +51,7 @@ impl BiasKind {
     /// Every kind, in the order of the network within a layer, then those outside the layers.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The kind's name, as a user writes it and [`FromStr`] reads it.
+    /// The kind's name, as a user writes it and [`FromStr`](std::str::FromStr) reads it.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -154,49 +152,6 @@ impl BiasSelection {
     }
 }
 
-impl fmt::Display for BiasSelection {
-    /// The form that a user writes: `all` or `query,intermediate`, followed by the layers if not all train.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kinds.len() {
-            0 => f.write_str("none")?,
-            len if len == BiasKind::ALL.len() => f.write_str("all")?,
-            _ => f.write_str(&self.kinds().map(BiasKind::name).collect::<Vec<_>>().join(","))?,
-        }
-        match &self.layers {
-            Some(layers) => write!(f, " in layers {}-{}", layers.start(), layers.end()),
-            None => Ok(()),
-        }
-    }
-}
-
-impl FromStr for BiasSelection {
-    type Err = String;
-
-    /// Reads what [`Display`](fmt::Display) writes.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (kinds, layers) = match text.split_once(" in layers ") {
-            Some((kinds, layers)) => (kinds, Some(layers)),
-            None => (text, None),
-        };
-        let kinds = match kinds {
-            "none" => BTreeSet::new(),
-            "all" => BiasKind::ALL.iter().copied().collect(),
-            list => list
-                .split(',')
-                .map(str::parse)
-                .collect::<Result<_, UnknownName>>()
-                .map_err(|error| error.to_string())?,
-        };
-        let range = |layers: &str| {
-            let (first, last) = layers.split_once('-')?;
-            Some(first.parse().ok()?..=last.parse().ok()?).filter(|range| !range.is_empty())
-        };
-        let wrong = |layers| format!("expected a range of layers such as 4-5, found {layers:?}");
-        let layers = layers.map(|layers| range(layers).ok_or_else(|| wrong(layers))).transpose()?;
-        Ok(Self { kinds, layers })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,22 +182,5 @@ mod tests {
         assert!(selection.is_every_kind() && BiasSelection::all().is_every_kind());
         let named = BiasSelection::of([BiasKind::EmbeddingsLayerNorm, BiasKind::Query]).in_layers(4..=5);
         assert!(named.contains(BiasKind::EmbeddingsLayerNorm, 0) && !named.is_every_kind());
-        assert_eq!(named.to_string(), "query,embeddings-layernorm in layers 4-5");
-    }
-
-    #[test]
-    fn a_selection_is_read_as_it_is_written() {
-        for selection in [
-            BiasSelection::all(),
-            BiasSelection::none(),
-            BiasSelection::of([BiasKind::Query, BiasKind::OutputLayerNorm]),
-            BiasSelection::all().in_layers(4..=5),
-            BiasSelection::of([BiasKind::Pooler]).in_layers(0..=0),
-        ] {
-            assert_eq!(selection.to_string().parse(), Ok(selection));
-        }
-        for wrong in ["", "query,", "keys", "all in layers", "all in layers 5-4", "query in layers x"] {
-            assert!(wrong.parse::<BiasSelection>().is_err(), "{wrong}");
-        }
     }
 }

@@ -63,7 +63,8 @@ fn words(answer: &str) -> Vec<String> {
     kept.split(is_blank).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// What `\w` matches in Python: letters, digits and numbers, but no marks.
+/// What `\w` matches in Python: letters, digits and numbers. Other than there, vowel signs and circled letters, which
+/// Unicode calls alphabetic too, count here; it matters only beside the bare words a, an and the.
 fn is_of_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }

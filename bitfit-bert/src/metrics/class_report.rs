@@ -3,6 +3,8 @@
 
 use ndarray::Array2;
 
+use super::f1;
+
 /// How a class is predicted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClassScore {
@@ -20,8 +22,7 @@ impl ClassScore {
     /// From the number of rows that are found, predicted and there.
     pub fn new(hits: usize, predicted: usize, support: usize) -> Self {
         let share = |of: usize| if of == 0 { 0.0 } else { hits as f64 / of as f64 };
-        let occurrences = predicted + support;
-        let f1 = if occurrences == 0 { 0.0 } else { 2.0 * hits as f64 / occurrences as f64 };
+        let f1 = f1::of_counts(hits, predicted + support);
         Self { precision: share(predicted), recall: share(support), f1, support }
     }
 }

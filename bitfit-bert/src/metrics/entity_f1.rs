@@ -5,16 +5,22 @@
 //! (`E` ends one, `S` is one of a single word), and tags out of order as the script reads them: an `I` of another type
 //! than the word before begins an entity.
 
+use super::f1;
+
 /// F1 over all sentences, 2 right / (predicted + true); 0 without any entity.
 pub fn entity_f1(predicted: &[Vec<&str>], expected: &[Vec<&str>]) -> f64 {
     let (mut right, mut all) = (0_usize, 0_usize);
     for (predicted, expected) in predicted.iter().zip(expected) {
         let (predicted, expected) = (entities(predicted), entities(expected));
         all += predicted.len() + expected.len();
-        // Both are in the order of their first words, and an entity begins where no other does.
-        right += expected.iter().filter(|entity| predicted.contains(entity)).count();
+        // Both are in the order of their last words, and an entity ends where no other does.
+        let is_found = |entity: &&Entity| {
+            let place = predicted.binary_search_by_key(&entity.last, |found| found.last);
+            place.is_ok_and(|place| predicted[place] == **entity)
+        };
+        right += expected.iter().filter(is_found).count();
     }
-    if all == 0 { 0.0 } else { 2.0 * right as f64 / all as f64 }
+    f1::of_counts(right, all)
 }
 
 /// A run of words that is one thing.
@@ -103,6 +109,19 @@ mod tests {
         assert!(mark_entities(["O", "B-PER", "I-PER"]) && mark_entities(["S-a-b", "O"]));
         for tags in [&["O"][..], &["NOUN", "VERB"], &["B-PER", "NOUN"], &["B-", "O"], &["B-NP", "X-NP"]] {
             assert!(!mark_entities(tags.iter().copied()), "{tags:?}");
+        }
+    }
+
+    #[test]
+    fn an_entity_counts_where_its_type_and_both_ends_are_right() {
+        let expected = vec!["B-X", "I-X", "O", "B-Y", "B-Y", "O", "S-Z"];
+        for (predicted, right) in [
+            (expected.clone(), 4.0),
+            (vec!["O", "I-X", "O", "B-Y", "I-Y", "O", "S-Z"], 1.0),
+            (vec!["B-Y", "I-Y", "O", "B-X", "B-Y", "O", "O"], 1.0),
+        ] {
+            let all = (entities(&predicted).len() + entities(&expected).len()) as f64;
+            assert_eq!(entity_f1(&[predicted], std::slice::from_ref(&expected)), 2.0 * right / all);
         }
     }
 

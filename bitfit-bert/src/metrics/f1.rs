@@ -2,29 +2,37 @@
 
 /// F1 of class 1, the positive one (GLUE's F1 for MRPC and QQP). Every other class counts as negative.
 pub fn binary(predicted: &[usize], expected: &[usize]) -> f64 {
-    of_class(predicted, expected, 1).unwrap_or(0.0)
+    let counts = counts(predicted, expected, 2);
+    of_counts(counts[1].0, counts[1].1)
 }
 
 /// The unweighted mean of the F1 of each class that occurs among the predictions or the truths: scikit-learn's
 /// `f1_score(average="macro")`. A class that occurs in neither has no F1 and is left out.
 pub fn macro_average(predicted: &[usize], expected: &[usize], classes: usize) -> f64 {
     let (mut sum, mut present) = (0.0, 0_usize);
-    for f1 in (0..classes).filter_map(|class| of_class(predicted, expected, class)) {
-        sum += f1;
+    for (hits, occurrences) in counts(predicted, expected, classes).into_iter().filter(|counts| counts.1 > 0) {
+        sum += of_counts(hits, occurrences);
         present += 1;
     }
     sum / present.max(1) as f64
 }
 
-/// F1 of one class against the rest; `None` if it occurs on neither side.
-fn of_class(predicted: &[usize], expected: &[usize], class: usize) -> Option<f64> {
-    let (mut hits, mut occurrences) = (0_usize, 0_usize);
-    for (&p, &e) in predicted.iter().zip(expected) {
-        hits += usize::from(p == class && e == class);
-        occurrences += usize::from(p == class) + usize::from(e == class);
+/// F1 from the number of hits (TP) and that of occurrences on both sides together (2 TP + FP + FN).
+pub(super) fn of_counts(hits: usize, occurrences: usize) -> f64 {
+    if occurrences == 0 { 0.0 } else { 2.0 * hits as f64 / occurrences as f64 }
+}
+
+/// The hits and the occurrences on both sides of each class below `classes`.
+fn counts(predicted: &[usize], expected: &[usize], classes: usize) -> Vec<(usize, usize)> {
+    // The last is that of all classes behind.
+    let mut counts = vec![(0, 0); classes + 1];
+    for (&predicted, &expected) in predicted.iter().zip(expected) {
+        counts[predicted.min(classes)].1 += 1;
+        counts[expected.min(classes)].1 += 1;
+        counts[expected.min(classes)].0 += usize::from(predicted == expected);
     }
-    // Occurrences on both sides together are 2 TP + FP + FN.
-    (occurrences > 0).then(|| 2.0 * hits as f64 / occurrences as f64)
+    counts.truncate(classes);
+    counts
 }
 
 #[cfg(test)]
@@ -48,6 +56,12 @@ mod tests {
         let expected: Vec<usize> = (0..40).map(|i| (i * 7 + i / 3) % 4).collect();
         let predicted: Vec<usize> = (0..40).map(|i| (i * 5 + i / 2 + i / 7) % 4).collect();
         assert!((macro_average(&predicted, &expected, 4) - 0.135_011_441_647_597_26).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_class_behind_those_that_are_averaged_does_not_weigh_in() {
+        assert_eq!(macro_average(&[0, 1, 2], &[0, 0, 2], 2), (2.0 / 3.0 + 0.0) / 2.0);
+        assert_eq!(binary(&[1, 7], &[1, 1]), 2.0 / 3.0);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use ndarray::{ArrayView2, Zip};
 
+use super::f1;
+
 /// `2 TP / (2 TP + FP + FN)` over all elements; 0 where that is 0/0. Both matrices are `[rows, C]`: whether the row has
 /// the label.
 pub fn micro_f1(predicted: ArrayView2<'_, bool>, expected: ArrayView2<'_, bool>) -> f64 {
@@ -11,6 +13,5 @@ pub fn micro_f1(predicted: ArrayView2<'_, bool>, expected: ArrayView2<'_, bool>)
         hits += usize::from(p && e);
         occurrences += usize::from(p) + usize::from(e);
     });
-    // Occurrences on both sides together are 2 TP + FP + FN.
-    if occurrences == 0 { 0.0 } else { 2.0 * hits as f64 / occurrences as f64 }
+    f1::of_counts(hits, occurrences)
 }

@@ -9,9 +9,9 @@ use std::str::FromStr;
 use strum::{Display, IntoStaticStr, VariantArray};
 
 use super::{Col, Layout, Preset};
-use crate::UnknownName;
-use crate::data::Kind;
+use crate::data::{Dataset, Kind};
 use crate::metrics::Metric;
+use crate::{Result, UnknownName};
 
 /// A GLUE task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, IntoStaticStr, VariantArray)]
@@ -45,6 +45,9 @@ const fn headed(text: &'static [Col], label: &'static str) -> Layout {
 const SENTENCE: &[Col] = &[Col::Name("sentence")];
 const SENTENCES: &[Col] = &[Col::Name("sentence1"), Col::Name("sentence2")];
 
+const BINARY: &[&str] = &["0", "1"];
+const PAIRS: &[&str] = &["entailment", "not_entailment"];
+
 /// The settings that most tasks have in common.
 const BASE: Preset = Preset {
     kind: Kind::Classify,
@@ -53,6 +56,7 @@ const BASE: Preset = Preset {
     layouts: &[headed(SENTENCES, "label")],
     skip_malformed: false,
     skip_labels: &[],
+    labels: &[PAIRS, BINARY],
 };
 
 static COLA: Preset = Preset {
@@ -63,13 +67,20 @@ static COLA: Preset = Preset {
         headed(SENTENCE, "label"),
         Layout { text: &[Col::Index(3)], label: Some(Col::Index(1)), width: Some(4) },
     ],
+    labels: &[BINARY, &["acceptable", "unacceptable"]],
     ..BASE
 };
-static SST2: Preset = Preset { learning_rate: 4e-4, layouts: &[headed(SENTENCE, "label")], ..BASE };
+static SST2: Preset = Preset {
+    learning_rate: 4e-4,
+    layouts: &[headed(SENTENCE, "label")],
+    labels: &[BINARY, &["negative", "positive"]],
+    ..BASE
+};
 static MRPC: Preset = Preset {
     metrics: &[Metric::Accuracy, Metric::F1],
     learning_rate: 7e-4,
     layouts: &[headed(&[Col::Name("#1 String"), Col::Name("#2 String")], "Quality")],
+    labels: &[BINARY, &["equivalent", "not_equivalent"]],
     ..BASE
 };
 static STSB: Preset = Preset {
@@ -77,6 +88,7 @@ static STSB: Preset = Preset {
     metrics: &[Metric::Spearman, Metric::Pearson],
     learning_rate: 1e-4,
     layouts: &[headed(SENTENCES, "score")],
+    labels: &[],
     ..BASE
 };
 static QQP: Preset = Preset {
@@ -84,12 +96,14 @@ static QQP: Preset = Preset {
     learning_rate: 4e-4,
     layouts: &[headed(&[Col::Name("question1"), Col::Name("question2")], "is_duplicate")],
     skip_malformed: true,
+    labels: &[BINARY, &["duplicate", "not_duplicate"]],
     ..BASE
 };
 static MNLI: Preset = Preset {
     learning_rate: 1e-4,
     layouts: &[headed(SENTENCES, "gold_label"), headed(SENTENCES, "label")],
     skip_labels: &["-"],
+    labels: &[&["contradiction", "entailment", "neutral"], &["0", "1", "2"]],
     ..BASE
 };
 static QNLI: Preset = Preset {
@@ -119,6 +133,32 @@ impl GlueTask {
             Self::Qnli => &QNLI,
             Self::Rte | Self::Wnli => &BASE,
         }
+    }
+
+    /// Refuses a data set with labels of another task: its scores would stand beside those of this one. The labels may
+    /// have any of the forms in which the task is distributed, but all of them the same, and a part of them may be
+    /// missing.
+    ///
+    /// # Errors
+    /// [`crate::Error::DataField`] with the first of them.
+    pub fn check_labels(self, dataset: &Dataset) -> Result<()> {
+        let mut forms = self.preset().labels.to_vec();
+        if forms.is_empty() {
+            return Ok(());
+        }
+        for example in &dataset.examples {
+            let Some(label) = &example.label else { continue };
+            // A column of numbers may have been written with fractions.
+            let number = label.as_str().parse::<f64>().map(|number| number.to_string());
+            let plain = number.unwrap_or_else(|_| label.as_str().to_lowercase());
+            forms.retain(|form| form.contains(&plain.as_str()));
+            if forms.is_empty() {
+                let known = self.preset().labels.iter().map(|form| form.join(", ")).collect::<Vec<_>>().join(" or ");
+                let reason = format!("{:?} is not a label of {self}, expected {known}", label.as_str());
+                return Err(dataset.label_error(example, format!("{reason}; leave the task out for other data")));
+            }
+        }
+        Ok(())
     }
 }
 

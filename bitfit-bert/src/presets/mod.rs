@@ -50,4 +50,7 @@ pub struct Preset {
     /// Labels that mean "no label": their rows are skipped and reported if labels are required. Only for MNLI, whose
     /// `-` says that the annotators did not agree (in MultiNLI's own files; GLUE's have none).
     pub skip_labels: &'static [&'static str],
+    /// The labels of the task, in each form in which its files are distributed: as in GLUE's download, and as numbers
+    /// or by their names as in exports of the Hugging Face data sets. None for scores.
+    pub labels: &'static [&'static [&'static str]],
 }

@@ -10,7 +10,7 @@ use rawzip::{CompressionMethod, ZipArchive, ZipArchiveWriter};
 
 use super::GlueTask;
 use crate::data::Labels;
-use crate::files::{AtomicFile, read_bounded};
+use crate::files::{AtomicFile, Lock, read_bounded};
 use crate::heads::Prediction;
 use crate::{Error, Result};
 
@@ -149,8 +149,21 @@ impl Submission {
         Ok(Self(tables))
     }
 
+    /// Adds the table of a test set to the archive, or replaces it there, and returns all of its tables. Several
+    /// processes may add tables to one archive at the same time.
+    ///
+    /// # Errors
+    /// As [`Submission::open`].
+    pub fn add(path: &Path, set: &TestSet, table: String) -> Result<Self> {
+        let _lock = Lock::on(path).map_err(Error::io(path))?;
+        let mut submission = Self::open(path)?;
+        submission.put(set, table);
+        submission.write(path)?;
+        Ok(submission)
+    }
+
     /// Adds the table of a test set, or replaces it.
-    pub fn put(&mut self, set: &TestSet, table: String) {
+    fn put(&mut self, set: &TestSet, table: String) {
         self.0.insert(set.file.to_owned(), table.into_bytes());
     }
 
@@ -163,7 +176,7 @@ impl Submission {
     ///
     /// # Errors
     /// [`Error::Io`] with the path.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    fn write(&self, path: &Path) -> Result<()> {
         let mut file = AtomicFile::create(path)?;
         file.write(&self.zip().map_err(|error| Error::DataFile { path: path.into(), reason: error.to_string() })?)?;
         file.finish()
@@ -248,6 +261,23 @@ mod tests {
         let again = Submission::open(&path).unwrap();
         assert_eq!(again, submission);
         assert_eq!(again.missing().next().unwrap().file, "MRPC.tsv");
+    }
+
+    #[test]
+    fn tables_that_are_added_at_the_same_time_are_all_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("glue.zip");
+        std::thread::scope(|scope| {
+            for set in &TEST_SETS {
+                scope.spawn(|| Submission::add(&path, set, set.file.to_owned()).unwrap());
+            }
+        });
+        let all = Submission::open(&path).unwrap();
+        assert_eq!(all.missing().count(), 0);
+        assert!(all.0.iter().all(|(name, table)| name.as_bytes() == table));
+        if cfg!(unix) {
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "the lock is gone");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn only(task: GlueTask, require_labels: bool, file: &str) -> (String, Option<Str
     let mut set = read(task, require_labels, file);
     assert_eq!(set.examples.len(), 1, "{task}");
     let example = set.examples.remove(0);
-    (example.text, example.pair, example.label.map(|label| label.to_string()))
+    (example.text, example.pair.map(|pair| pair.to_string()), example.label.map(|label| label.to_string()))
 }
 
 #[test]
@@ -89,6 +89,42 @@ fn other_layouts_go_by_the_common_names() {
     assert_eq!(only(GlueTask::Stsb, true, "sentence1\tsentence2\tlabel\tidx\nA\tB\t1\t0\n"), expected);
     assert_eq!(only(GlueTask::Mrpc, true, "sentence1\tsentence2\tlabel\tidx\nA\tB\t1\t0\n"), expected);
     assert_eq!(only(GlueTask::Cola, true, "sentence\tlabel\tidx\nA\t1\t0\n"), ("A".into(), None, Some("1".into())));
+}
+
+#[test]
+fn labels_of_other_tasks_are_refused_and_every_form_of_the_tasks_own_is_taken() {
+    let check = |task: GlueTask, labels: &[&str]| {
+        let rows: String = labels.iter().map(|label| format!("A\tB\t{label}\n")).collect();
+        let columns = match task.preset().layouts[0].text {
+            [_] => "sentence\tsource",
+            _ => "sentence1\tsentence2",
+        };
+        let set = read(task, true, &format!("{columns}\tlabel\n{rows}"));
+        task.check_labels(&set).map_err(|error| error.to_string())
+    };
+    for &task in GlueTask::ALL {
+        for form in task.preset().labels {
+            assert_eq!(check(task, form), Ok(()), "{task}");
+            assert_eq!(check(task, &form[1..]), Ok(()), "{task}: a part of them");
+        }
+    }
+    assert_eq!(check(GlueTask::Mnli, &["neutral", "-", "entailment"]), Ok(()), "a row that is skipped");
+    assert_eq!(check(GlueTask::Sst2, &["1.0", "0.0"]), Ok(()));
+    assert_eq!(check(GlueTask::Stsb, &["0.5", "4"]), Ok(()), "scores");
+    for (task, labels) in [
+        (GlueTask::Sst2, &["1", "2"][..]),
+        (GlueTask::Sst2, &["1", "positive"]),
+        (GlueTask::Sst2, &["weather", "alarm"]),
+        (GlueTask::Rte, &["entailment", "neutral"]),
+        (GlueTask::Mnli, &["neutral", "not_entailment"]),
+    ] {
+        assert!(check(task, labels).is_err(), "{task}: {labels:?}");
+    }
+    assert_eq!(
+        check(GlueTask::Rte, &["entailment", "neutral"]).unwrap_err(),
+        "x.tsv, line 3, column label: \"neutral\" is not a label of rte, expected entailment, not_entailment or 0, 1; \
+         leave the task out for other data"
+    );
 }
 
 #[test]

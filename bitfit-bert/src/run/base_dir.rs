@@ -2,17 +2,17 @@
 //! `from_pretrained` of transformers open.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::Path;
 
+use ::safetensors::SafeTensorError;
+use ::safetensors::tensor::{Dtype, TensorView};
 use bitfit_core::{Backend, HostTensor};
-use safetensors::tensor::{Dtype, TensorView};
 
-use crate::checkpoint::safetensors::SINGLE;
+use crate::checkpoint::safetensors::{self, SINGLE};
 use crate::checkpoint::weight_files::{BESIDE_WEIGHTS, FOR_TRANSFORMERS};
-use crate::config::FILE_NAME as CONFIG;
-use crate::files::{NewDirectory, sync};
+use crate::files::NewDirectory;
 use crate::heads::pooling::{MODULES, SentenceModule, modules};
+use crate::heads::sentence_encoder::SENTENCE_CONFIGS;
 use crate::model::Base;
 use crate::{Error, Result};
 
@@ -49,6 +49,7 @@ fn copy_files(from: &Path, to: &NewDirectory) -> Result<()> {
         BESIDE_WEIGHTS.into_iter().chain(FOR_TRANSFORMERS).chain([GENERATION]).map(str::to_owned).collect();
     if from.join(MODULES).exists() {
         names.extend(modules(&from.join(MODULES))?.iter().filter_map(SentenceModule::config));
+        names.extend(SENTENCE_CONFIGS.map(str::to_owned));
     }
     to.copy(from, names.iter().map(String::as_str))
 }
@@ -70,7 +71,7 @@ fn write_weights<D: Backend>(base: &Base<D>, trained: &HashMap<String, HostTenso
             }
             None => TensorView::new(entry.dtype, entry.shape.clone(), &entry.bytes[entry.range.clone()]),
         };
-        let wrong = |error: safetensors::SafeTensorError| Error::Weights {
+        let wrong = |error: SafeTensorError| Error::Weights {
             path: entry.path.to_path_buf(),
             reason: format!("the tensor {} cannot be written: {error}", entry.name),
         };
@@ -79,12 +80,5 @@ fn write_weights<D: Backend>(base: &Base<D>, trained: &HashMap<String, HostTenso
     if let Some(name) = trained.keys().filter(|name| !replaced.contains(name)).min() {
         return Err(Error::MissingTensor { path: base.checkpoint().path().into(), name: name.clone() });
     }
-    // transformers asks for this key.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path)
-        .map_err(|error| Error::Weights { path: path.into(), reason: format!("it cannot be written: {error}") })?;
-    // It is made for its owner alone; the configuration beside it is as any new file.
-    let plain = fs::metadata(path.with_file_name(CONFIG)).map_err(Error::io(path))?.permissions();
-    fs::set_permissions(path, plain).map_err(Error::io(path))?;
-    sync(path)
+    safetensors::write(views, path)
 }

@@ -106,13 +106,15 @@ impl<D: Backend> Comparison<D> {
             }
             methods.push(method);
         }
-        let mut first = methods[0].options.clone();
+        let has_steps = |method: &&Method| method.options.probe != ProbeUse::Result;
+        let mut first = methods.iter().find(has_steps).unwrap_or(&methods[0]).options.clone();
         first.training.seed = seeds[0];
         let plan = Finetune::over(base, &data, first)?.plan().clone();
         Ok(Self { base: base.clone(), data, out: options.out, methods, seeds: seeds.to_vec(), plan })
     }
 
-    /// The plan of the first run. The others differ in what trains, the learning rate and the seed.
+    /// The plan of the first run that has steps, or of the first where all are probes. The others differ in what
+    /// trains, the learning rate and the seed.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }

@@ -6,31 +6,25 @@ use std::sync::Arc;
 use bitfit_core::Backend;
 use bitfit_core::optim::{Alone, Collective};
 
-use crate::data::Kind;
-use crate::files::remove;
+use crate::data::Dataset;
 use crate::heads::Pooling;
 use crate::methods::{BiasKind, MaskFile, Method};
 use crate::model::{Base, InitialValues, Model, ModelOptions};
 use crate::settings::{Setting, check};
-use crate::train::{
-    Batches, BestEpoch, Evaluation, Events, Examples, PrefixCaches, ProbeReport, Sharing, State, StopReason,
-    TrainReport, Trainer, rate_summaries, select,
-};
+use crate::train::{Batches, Events, Examples, PrefixCaches, ProbeReport, TrainReport, rate_summaries, select};
 use crate::{Error, Result};
 
-use super::base_dir::{check_new, write_base};
-use super::log::{METRICS_LOG, MetricsLog};
 use super::options::{EarlierRun, FinetuneOptions};
-use super::output_dir::{OutputDir, check_output};
+use super::output_dir::check_output;
 use super::plan::{InitialHead, Plan};
 use super::probe::{self, FittedProbe, ProbeUse};
 use super::ranks;
 use super::run_record::{Origin, origin_of_arena, origin_of_run};
-use super::save::{Saving, TaskWriter, WrittenTask};
+use super::save::WrittenTask;
 use super::state_file::RunState;
-use super::state_saver::StateSaver;
-use super::sweep::Claim;
 use super::task_data::TaskData;
+
+mod execution;
 
 /// The name of the file in the output directory that has what a short run has chosen.
 pub const MASK_FILE: &str = "mask.safetensors";
@@ -154,6 +148,11 @@ impl<D: Backend> Finetune<D> {
         &self.plan
     }
 
+    /// The evaluation set, as it was read.
+    pub fn evaluation_set(&self) -> Option<&Dataset> {
+        self.data.eval_set.as_ref()
+    }
+
     /// What the run is made from.
     pub(super) fn origin(&self) -> Result<Origin> {
         origin(self.model.base(), &self.data, &self.options, &origin_of_arena(&self.model))
@@ -184,8 +183,8 @@ impl<D: Backend> Finetune<D> {
     /// # Errors
     /// [`bitfit_core::Error::Rank`] for a rank that cannot begin the run or is about to make another one.
     /// [`Error::Io`] when the output directory cannot be written, [`Error::Output`] when another run is writing into
-    /// it, and every error of [`Trainer::run`]; those of [`write_base`], of which an existing directory is refused
-    /// before the first step.
+    /// it, and every error of [`Trainer::run`](crate::train::Trainer::run); those of
+    /// [`write_base`](super::write_base), of which an existing directory is refused before the first step.
     pub fn run(self, events: &mut dyn Events) -> Result<Finished> {
         self.run_with(&mut HandedOn::default(), events)
     }
@@ -194,113 +193,6 @@ impl<D: Backend> Finetune<D> {
     /// without, except as [`PrefixCaches`] says.
     pub(super) fn run_with(self, handed_on: &mut HandedOn, events: &mut dyn Events) -> Result<Finished> {
         self.run_under(None, handed_on, events)
-    }
-
-    /// As [`Finetune::run_with`], for a run of a sweep.
-    ///
-    /// # Errors
-    /// As [`Finetune::run`]; [`Error::TakenOver`] where another process has taken the run over. Nothing is written
-    /// from then on.
-    pub(super) fn run_under(
-        self,
-        claim: Option<&Claim>,
-        handed_on: &mut HandedOn,
-        events: &mut dyn Events,
-    ) -> Result<Finished> {
-        ranks::meet(&*self.ranks, || self.origin_of_rank())?;
-        let Self { options, mut model, data, masked_anew, chosen, saved, plan, exchange: ranks, .. } = self;
-        let writes = ranks.rank() == 0;
-        let _claimed = writes.then(|| OutputDir::claim_under(claim, &options.out, options.earlier)).transpose()?;
-        let still_held = || claim.map_or(Ok(()), Claim::check);
-        let train = masked_anew.as_ref().unwrap_or(&data.train);
-        let evaluation = data.eval.as_ref().map(|examples| Evaluation { examples, metrics: &options.metrics });
-        let rows = Batches::new(train.lengths(), &options.training).row_numbers();
-        if handed_on.rows != rows {
-            *handed_on = HandedOn { rows, ..HandedOn::default() };
-        }
-        let mut probe = saved.as_ref().and_then(|saved| saved.about.probe.clone());
-        if saved.is_none() && wants_probe(&options, &plan, evaluation.is_some()) {
-            if handed_on.probe.is_none() {
-                let (watched, over, rows, ranks) = (&mut *events, &model, &handed_on.rows, &*ranks);
-                let fit = move || {
-                    let how = Sharing { stop: &|| watched.should_stop(), ranks };
-                    probe::fit(how, over, train, rows, evaluation)
-                };
-                handed_on.probe = model.base().device().install(fit)?;
-                if let Some(fitted) = &handed_on.probe {
-                    events.probe(&fitted.report);
-                }
-            }
-            let Some(fitted) = &handed_on.probe else {
-                let report = TrainReport { stop: StopReason::Stopped, state: State::default() };
-                return Ok(Finished { probe: None, report, task: None });
-            };
-            if options.probe == ProbeUse::Result || plan.initial_head == InitialHead::Probe {
-                model.set_values(&fitted.tensors)?;
-            }
-            probe = Some(fitted.report.clone());
-        }
-        if !writes {
-            let report = match (options.probe, &probe) {
-                (ProbeUse::Result, Some(_)) => TrainReport { stop: StopReason::Finished, state: State::default() },
-                _ => {
-                    let mut trainer = Trainer::new(&mut model, train, evaluation, &options.training)?;
-                    trainer = trainer.with_ranks(Arc::clone(&ranks))?;
-                    saved.map_or(Ok(()), |saved| trainer.resume(saved.saved))?;
-                    trainer.run_with(&mut handed_on.caches, events)?
-                }
-            };
-            return Ok(Finished { probe, report, task: None });
-        }
-        let writer = TaskWriter::new(&options, &model, data.scaling)?;
-        chosen.map_or(Ok(()), |file| file.write())?;
-        options.save_base.as_deref().map_or(Ok(()), check_new)?;
-        if let (ProbeUse::Result, Some(probe)) = (options.probe, &probe) {
-            // A probe has no steps, and the log of an earlier run would be taken for its own.
-            remove(&options.out.join(METRICS_LOG))?;
-            let best =
-                (!probe.scores.is_empty()).then(|| BestEpoch { epoch: 0, step: 0, scores: probe.scores.clone() });
-            let state = State { last: probe.scores.clone(), best, ..State::default() };
-            still_held()?;
-            let task = Some(writer.write(&state, &model.arena().read()?)?);
-            let report = TrainReport { stop: StopReason::Finished, state };
-            return Ok(Finished { probe: Some(probe.clone()), report, task });
-        }
-        let (base, trained) = (model.base().clone(), origin_of_arena(&model));
-        let origin = || origin(&base, &data, &options, &trained);
-        let path = options.out.join(METRICS_LOG);
-        let mut log = match &saved {
-            None => MetricsLog::new(&path, options.log_every, events),
-            Some(saved) => MetricsLog::resume(&path, options.log_every, saved.about.log, events)?,
-        };
-        if options.tensorboard {
-            log = log.with_tensorboard(&options.out);
-        }
-        let state = StateSaver::new(options.out.clone(), options.save_every, &origin);
-        let state = state.of(options.command.clone(), probe.clone()).under(claim);
-        let mut saving = Saving { writer: &writer, state, claim, inner: &mut log };
-        let trainer = Trainer::new(&mut model, train, evaluation, &options.training)?;
-        let mut trainer = trainer.with_ranks(Arc::clone(&ranks))?;
-        if let Some(saved) = saved {
-            saving.resumed(&saved.saved.counters, saved.saved.place);
-            trainer.resume(saved.saved)?;
-        }
-        let report = trainer.run_with(&mut handed_on.caches, &mut saving)?;
-        let saved = saving.state.finish();
-        still_held()?;
-        let written = report.state.steps > 0;
-        let task = written.then(|| writer.write(&report.state, &model.arena().read()?)).transpose()?;
-        // A run that was stopped may be resumed, and then writes the base at its end.
-        let is_over = written && report.stop != StopReason::Stopped;
-        if let Some(dir) = options.save_base.as_ref().filter(|_| is_over) {
-            write_base(model.base(), &model.values()?, dir)?;
-        }
-        log.finish()?;
-        saved?;
-        if report.stop != StopReason::Stopped {
-            RunState::remove(&options.out)?;
-        }
-        Ok(Finished { probe, report, task })
     }
 }
 
@@ -314,24 +206,14 @@ fn origin<D: Backend>(base: &Base<D>, data: &TaskData, options: &FinetuneOptions
     Ok(origin)
 }
 
-/// Whether a run fits a probe.
-fn wants_probe(options: &FinetuneOptions, plan: &Plan, evaluates: bool) -> bool {
-    match options.probe {
-        _ if plan.initial_head == InitialHead::Probe => true,
-        ProbeUse::Off => false,
-        _ if matches!(options.kind, Kind::Span | Kind::MaskedLm) => false,
-        ProbeUse::Baseline => evaluates,
-        ProbeUse::Result => true,
-    }
-}
-
 /// Refuses options that are invalid, or that do not suit the base, before data is read.
 pub(super) fn check_options<D: Backend>(base: &Base<D>, options: &FinetuneOptions) -> Result<()> {
     options.validate()?;
     if let Some(layers) = options.method.biases().layers() {
-        let value = format!("{}-{}", layers.start(), layers.end());
-        let is_inside = *layers.end() < base.config().num_hidden_layers;
-        check(Setting::Layers, value, is_inside, "the model has fewer layers; they are counted from 0")?;
+        let (first, last, count) = (layers.start(), layers.end(), base.config().num_hidden_layers);
+        let value = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        let reason = format!("the model has {count} layers, counted from 0 to {}", count.saturating_sub(1));
+        check(Setting::Layers, value, *last < count, reason)?;
     }
     let (pooling, _) = options.pooling(base)?;
     check_kinds(base, &options.method, pooling)?;
@@ -355,7 +237,7 @@ fn check_kinds<D: Backend>(base: &Base<D>, method: &Method, pooling: Pooling) ->
     match biases.kinds().find(|&kind| !has(kind)) {
         None => Ok(()),
         Some(kind) => {
-            let reason = "the model has no such bias below this head";
+            let reason = "the model has no such bias below this head".into();
             Err(Error::Setting { setting: Setting::Biases, value: kind.to_string(), reason })
         }
     }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use bitfit_core::{Backend, Random};
 
-use crate::Result;
-use crate::data::{Example, Kind};
+use crate::data::Kind;
 use crate::heads::Targets;
 use crate::model::Base;
 use crate::settings::{Setting, check};
 use crate::train::{BestEpoch, StopReason};
+use crate::{Error, Result};
 
 use super::finetune::{Finetune, Finished, HandedOn, check_options};
 use super::options::FinetuneOptions;
+use super::out_of_fold::{OutOfFoldAnswer, OutOfFoldFiles, answer};
 use super::output_dir::{OutputDir, check_output};
 use super::plan::Plan;
 use super::seeds::{RunEvents, RunNumber};
@@ -63,10 +64,12 @@ impl FoldRun {
 pub struct FinishedFolds {
     /// The runs that were made, in the order of the folds; the last may have been stopped.
     pub runs: Vec<FoldRun>,
-    /// The texts of the training set.
-    pub examples: Vec<Example>,
-    /// Their targets. The scores of a regression may be standardised.
-    pub targets: Targets,
+    /// The number of texts that were dealt to the folds.
+    pub rows: usize,
+    /// The file of the answers; `None` where the runs were stopped.
+    pub answers: Option<PathBuf>,
+    /// The file of the rows whose label is likely to be wrong; `None` where there are none.
+    pub suspects: Option<PathBuf>,
 }
 
 impl FinishedFolds {
@@ -125,9 +128,17 @@ impl<D: Backend> FoldRuns<D> {
     /// from being made; one that is stopped is the last. Where runs are resumed, those that came to their end are not
     /// made again.
     ///
+    /// Unless they were stopped, the rows of each fold are then answered by its model: the answers go into
+    /// [`OUT_OF_FOLD`](super::OUT_OF_FOLD) in the output directory, each as the line that `line` makes of it, without
+    /// its end, and the rows whose label is likely to be wrong into [`SUSPECTS`](super::SUSPECTS).
+    ///
     /// # Errors
-    /// As [`Finetune::run`].
-    pub fn run(self, events: &mut dyn RunEvents) -> Result<FinishedFolds> {
+    /// As [`Finetune::run`]; every error of [`Predictor`](crate::Predictor) and of `line`.
+    pub fn run<E: From<Error>>(
+        self,
+        events: &mut dyn RunEvents,
+        line: &dyn Fn(&OutOfFoldAnswer<'_, D>) -> std::result::Result<String, E>,
+    ) -> std::result::Result<FinishedFolds, E> {
         let Self { base, data, options, folds, count, first } = self;
         let _claimed = OutputDir::claim(&options.out, options.earlier)?;
         let mut first = Some(first);
@@ -146,7 +157,13 @@ impl<D: Backend> FoldRuns<D> {
                 break;
             }
         }
-        Ok(FinishedFolds { runs, examples: data.training_set.examples, targets: data.train.targets })
+        let rows = (&data.training_set.examples[..], &data.train.targets);
+        let mut finished = FinishedFolds { runs, rows: folds.len(), answers: None, suspects: None };
+        if finished.stop() != StopReason::Stopped {
+            let OutOfFoldFiles { answers, suspects } = answer(&options.out, &base, &finished.runs, rows, line)?;
+            (finished.answers, finished.suspects) = (Some(answers), suspects);
+        }
+        Ok(finished)
     }
 }
 

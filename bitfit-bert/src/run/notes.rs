@@ -1,10 +1,13 @@
 //! What a person should see before a run starts: labels that look like slips, texts that are cut, a first row that may
 //! be a header. Nothing of it is an error, and a clean data set has none of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 
-use crate::data::{Dataset, Example, Kind};
+use crate::data::{Dataset, Example, Kind, Labels};
+use crate::heads::sentence_encoder::SentenceConfig;
 use crate::heads::{NO_ANSWER, Targets};
+use crate::infer::Cut;
 use crate::tokenize::Encoding;
 use crate::train::Examples;
 
@@ -56,16 +59,27 @@ pub enum PlanNote {
         /// The number of questions that have an answer.
         of: usize,
     },
-    /// Texts that are longer than the maximum length.
-    Cut {
-        /// The number of them among the rows that are trained on.
+    /// Texts of the evaluation set that are trained on too, so that their scores say little.
+    EvaluatedOnTrained {
+        /// The number of them.
         texts: usize,
-        /// The number of rows that are trained on.
+        /// The number of texts in the evaluation set.
         of: usize,
-        /// Their tokens that are left out; of very long texts an estimate.
-        left_out: usize,
-        /// All their tokens.
-        tokens: usize,
+    },
+    /// Classes or labels that no row has which is trained on, by their names.
+    WithoutRows(Vec<String>),
+    /// Texts that are longer than the maximum length, among the rows that are trained on.
+    Cut(Cut),
+    /// Texts that are read beyond the length at which the sentence encoder's own program cuts them.
+    BeyondSentenceEncoder {
+        /// The number of them.
+        texts: usize,
+        /// The number of all texts.
+        of: usize,
+        /// That length in tokens.
+        length: usize,
+        /// The file that says it.
+        path: PathBuf,
     },
     /// Texts that are longer than the maximum length and are read in several sequences, where nothing is left out.
     SeveralSequences {
@@ -110,6 +124,27 @@ pub(super) fn lost_answers(train: &Examples) -> Option<PlanNote> {
     let of = (0..answers.len()).filter(has_answer).count();
     let questions = (0..answers.len()).filter(has_answer).filter(|&text| !is_found[text]).count();
     (questions > 0).then_some(PlanNote::LostAnswers { questions, of })
+}
+
+/// The note on texts of the evaluation set that are among those which are trained on, by their numbers.
+pub(super) fn evaluated_on_trained(
+    training_set: &Dataset,
+    trained_on: impl IntoIterator<Item = usize>,
+    eval_set: &Dataset,
+) -> Option<PlanNote> {
+    fn text(example: &Example) -> (&str, Option<&str>) {
+        (&example.text, example.pair.as_deref())
+    }
+    let trained: HashSet<_> = trained_on.into_iter().map(|number| text(&training_set.examples[number])).collect();
+    let texts = eval_set.examples.iter().filter(|example| trained.contains(&text(example))).count();
+    (texts > 0).then_some(PlanNote::EvaluatedOnTrained { texts, of: eval_set.examples.len() })
+}
+
+/// The note on classes or labels without a row, by how many rows that are trained on have each.
+pub(super) fn without_rows(labels: &Labels, rows: &[usize]) -> Option<PlanNote> {
+    let without = labels.names().iter().zip(rows).filter(|(_, rows)| **rows == 0);
+    let names: Vec<String> = without.map(|(name, _)| name.clone()).collect();
+    (!names.is_empty()).then_some(PlanNote::WithoutRows(names))
 }
 
 /// Whether the first row was assumed to be an example and is unlike all others: its text is one word where every other
@@ -185,16 +220,17 @@ fn are_scores(numbers: &[f64]) -> bool {
 
 /// The texts that are longer than the maximum length.
 fn cut<'a>(encodings: impl IntoIterator<Item = &'a Encoding>) -> Option<PlanNote> {
-    let (mut of, mut texts, mut left_out, mut tokens) = (0, 0, 0, 0);
-    for encoding in encodings {
-        of += 1;
-        if encoding.left_out > 0 {
-            texts += 1;
-            left_out += encoding.left_out;
-            tokens += encoding.left_out + encoding.ids.len();
-        }
-    }
-    (texts > 0).then_some(PlanNote::Cut { texts, of, left_out, tokens })
+    let mut cut = Cut::default();
+    cut.add(encodings);
+    (cut.texts > 0).then_some(PlanNote::Cut(cut))
+}
+
+/// The note on texts that are read farther than a sentence encoder reads them.
+pub(super) fn beyond_encoder(encoder: &SentenceConfig, encodings: &[Encoding]) -> Option<PlanNote> {
+    let length = encoder.max_length?;
+    let texts = encodings.iter().filter(|encoding| encoding.lengths().any(|tokens| tokens > length)).count();
+    let (of, path) = (encodings.len(), encoder.path.clone());
+    (texts > 0).then_some(PlanNote::BeyondSentenceEncoder { texts, of, length, path })
 }
 
 /// The notes on texts whose tokens are masked, from the text that each sequence is of.
@@ -210,7 +246,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::data::{Columns, Header, Labels, ReadOptions, SeveralLabels};
+    use crate::data::{Columns, Header, ReadOptions, SeveralLabels};
 
     fn read(file: &str, options: &ReadOptions) -> Dataset {
         Dataset::from_reader(file.as_bytes(), Path::new("train.csv"), options).unwrap()
@@ -289,9 +325,43 @@ mod tests {
     fn texts_that_are_cut_are_counted_with_what_is_lost() {
         let text = |kept: usize, left_out| Encoding { ids: vec![7; kept], left_out, ..Encoding::default() };
         assert_eq!(cut(&[text(10, 0), text(3, 0)]), None);
-        let expected = PlanNote::Cut { texts: 2, of: 3, left_out: 40, tokens: 60 };
+        let expected = PlanNote::Cut(Cut { texts: 2, of: 3, left_out: 40, tokens: 60 });
         assert_eq!(cut(&[text(10, 30), text(3, 0), text(10, 10)]), Some(expected));
     }
+
+    #[test]
+    fn texts_that_are_trained_on_and_evaluated_are_counted() {
+        let train = read("sentence1,sentence2,label\na,b,x\nb,a,y\na,b,y\nc,d,x\n", &ReadOptions::default());
+        let eval = read("sentence1,sentence2,label\na,b,x\na,b,x\na,c,x\nc,d,x\n", &ReadOptions::default());
+        let note = |texts| Some(PlanNote::EvaluatedOnTrained { texts, of: 4 });
+        assert_eq!(evaluated_on_trained(&train, 0..4, &eval), note(3));
+        assert_eq!(evaluated_on_trained(&train, 0..3, &eval), note(2));
+        assert_eq!(evaluated_on_trained(&train, [1], &eval), None);
+    }
+
+    #[test]
+    fn classes_without_rows_are_named() {
+        let labels = Labels::from_names(["a", "b", "c"].map(str::to_owned).to_vec()).unwrap();
+        assert_eq!(without_rows(&labels, &[1, 4, 2]), None);
+        assert_eq!(without_rows(&labels, &[0, 4, 0]), Some(PlanNote::WithoutRows(vec!["a".into(), "c".into()])));
+    }
+
+    #[test]
+    fn texts_that_a_sentence_encoder_would_cut_are_counted() {
+        let text = |tokens: usize, second| Encoding { ids: vec![7; tokens], second, ..Encoding::default() };
+        let encodings = [text(8, None), text(9, None), text(16, Some(8)), text(16, Some(7))];
+        let of = |max_length| {
+            let dir = tempfile::tempdir().unwrap();
+            let json = serde_json::json!({"max_seq_length": max_length}).to_string();
+            std::fs::write(dir.path().join("sentence_bert_config.json"), json).unwrap();
+            let encoder = SentenceConfig::of_directory(dir.path()).unwrap().unwrap();
+            beyond_encoder(&encoder, &encodings)
+        };
+        assert_eq!((of(None), of(Some(16))), (None, None));
+        let note = of(Some(8)).unwrap();
+        assert!(matches!(note, PlanNote::BeyondSentenceEncoder { texts: 2, of: 4, length: 8, .. }), "{note:?}");
+    }
+
     #[test]
     fn texts_of_several_sequences_and_of_none_are_counted() {
         assert_eq!(masked(3, &[0, 1, 2]), []);

@@ -10,6 +10,7 @@ use super::state_file::RunCommand;
 use super::state_saver::SaveEvery;
 use crate::Result;
 use crate::data::{Kind, ReadOptions};
+use crate::heads::sentence_encoder::SentenceConfig;
 use crate::heads::{MaskingOptions, PairEncoding, Pooling, PoolingSource, suits};
 use crate::methods::Method;
 use crate::metrics::Metric;
@@ -169,7 +170,10 @@ impl FinetuneOptions {
     /// Refuses metrics of another kind of task, and settings of evaluations where there is no evaluation set.
     fn validate_evaluation(&self) -> Result<()> {
         if let Some(metric) = self.metrics.iter().find(|metric| !suits(**metric, self.kind)) {
-            check(Setting::Metrics, metric, false, "it is a metric of another kind of task")?;
+            let suitable: Vec<&str> =
+                Metric::ALL.iter().filter(|of| suits(**of, self.kind)).map(Metric::name).collect();
+            let reason = format!("it is a metric of another kind of task; of {}: {}", self.kind, suitable.join(", "));
+            check(Setting::Metrics, metric, false, reason)?;
         }
         let is_twice = |(place, metric): (usize, &Metric)| self.metrics[..place].contains(metric);
         if let Some((_, metric)) = self.metrics.iter().enumerate().find(|each| is_twice(*each)) {
@@ -205,8 +209,22 @@ impl FinetuneOptions {
         match (Pooling::of_kind(self.kind), self.pooling) {
             (Some(only), _) => Ok((only, PoolingSource::Default)),
             (None, Some(pooling)) => Ok((pooling, PoolingSource::Chosen)),
-            (None, None) => Pooling::of_directory(base.checkpoint().dir()),
+            (None, None) => {
+                let (pooling, source) = Pooling::of_directory(base.checkpoint().dir())?;
+                if let Some(encoder) = sentence_encoder(base, &source)? {
+                    encoder.check_case(base.tokenizer()?)?;
+                }
+                Ok((pooling, source))
+            }
         }
+    }
+}
+
+/// What the base does with texts as a sentence encoder; `None` where it is not read as one.
+pub(super) fn sentence_encoder<D: Backend>(base: &Base<D>, read_out: &PoolingSource) -> Result<Option<SentenceConfig>> {
+    match read_out {
+        PoolingSource::File(_) => SentenceConfig::of_directory(base.checkpoint().dir()),
+        PoolingSource::Chosen | PoolingSource::Default => Ok(None),
     }
 }
 

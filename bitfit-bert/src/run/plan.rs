@@ -14,6 +14,7 @@ use crate::train::{Batches, Examples, RateSummary, TrainOptions, prefix_cache_by
 
 use super::FinetuneOptions;
 use super::notes::{self, PlanNote};
+use super::probe::ProbeUse;
 
 /// The plan of a run: what trains, on which data, for how long.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Plan {
     pub pooling: Pooling,
     /// Why.
     pub pooling_source: PoolingSource,
+    /// What is done with a probe. One that is the result has no steps, and what is said of them does not count.
+    pub probe: ProbeUse,
     /// Where the head's first values come from.
     pub initial_head: InitialHead,
     /// The number of rows to train on; of tags and of masked tokens, the number of sequences.
@@ -141,10 +144,16 @@ impl Plan {
         let batches = Batches::new(train.lengths(), training);
         let rows = batches.row_numbers();
         let targets = train.targets(&rows);
-        let notes = datasets.first().map(|training_set| {
-            notes::notes(model.spec().kind, training_set, rows.iter().map(|&row| &train.encodings[row]))
-        });
-        let notes = notes.into_iter().flatten().chain(notes::lost_answers(train)).collect();
+        let label_rows = label_rows(&targets, model.outputs());
+        let mut notes = Vec::new();
+        if let [training_set, others @ ..] = datasets {
+            let encodings = rows.iter().map(|&row| &train.encodings[row]);
+            notes.extend(notes::notes(model.spec().kind, training_set, encodings));
+            let texts = trained_texts(train, &rows, training_set);
+            notes.extend(others.first().and_then(|set| notes::evaluated_on_trained(training_set, texts, set)));
+        }
+        notes.extend(model.spec().labels.as_ref().and_then(|labels| notes::without_rows(labels, &label_rows)));
+        notes.extend(notes::lost_answers(train));
         let skipped = datasets.iter().map(|dataset| (dataset.name.clone(), dataset.skipped.len()));
         let found = datasets.iter().map(|dataset| (dataset.name.clone(), dataset.found.clone()));
         Self {
@@ -157,11 +166,12 @@ impl Plan {
             pair: model.spec().pairs.then_some(model.spec().pair),
             pooling: model.spec().pooling,
             pooling_source: PoolingSource::Default,
+            probe: options.probe,
             initial_head: InitialHead::Drawn,
             rows: batches.rows(),
             eval_rows: eval.map(Examples::len),
             kind: model.spec().kind,
-            label_rows: label_rows(&targets, model.outputs()),
+            label_rows,
             unlabelled_rows: match targets {
                 Targets::Indicators(indicators) => indicators.rows().into_iter().filter(|row| row.sum() == 0.0).count(),
                 Targets::Spans(spans) => spans.iter().filter(|span| **span == NO_ANSWER).count(),
@@ -172,10 +182,10 @@ impl Plan {
             notes,
             labels: model.spec().labels.as_ref().map(|labels| labels.names().to_vec()),
             tokens: batches.tokens(),
-            steps: batches.steps(training.epochs),
+            steps: if options.probe == ProbeUse::Result { 0 } else { batches.steps(training.epochs) },
             dropout: options.dropout.unwrap_or(config.hidden_dropout_prob),
             max_length: model.spec().max_length,
-            cached_prefix: match train.are_drawn() {
+            cached_prefix: match train.are_drawn() || options.probe == ProbeUse::Result {
                 true => None,
                 false => cached_prefix(model, training, batches.of(&train.encodings)),
             },
@@ -191,6 +201,16 @@ impl Plan {
     pub fn bias_scalars(&self) -> usize {
         let biases = self.parts.iter().filter(|part| matches!(part.kind, TrainableKind::Bias(_)));
         biases.map(|part| part.scalars).sum()
+    }
+}
+
+/// The texts that are trained on, by their numbers; none where it is not known, because masked sequences were chosen,
+/// which do not say what text they are of.
+fn trained_texts(train: &Examples, rows: &[usize], training_set: &Dataset) -> Vec<usize> {
+    match train.are_drawn() {
+        false => rows.iter().map(|&row| train.texts[row]).collect(),
+        true if rows.len() == train.len() => (0..training_set.examples.len()).collect(),
+        true => Vec::new(),
     }
 }
 

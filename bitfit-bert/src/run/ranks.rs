@@ -12,10 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::train::SavedState;
 use crate::{Error, Result};
 
-use super::run_record::Origin;
-
-/// The characters of a value that a message quotes.
-const LONGEST_VALUE: usize = 100;
+use super::run_record::{Difference, Origin};
 
 /// What a rank tells the others.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -78,12 +75,8 @@ fn verdict(told: &[Told]) -> Result<()> {
 
 /// The first of what the run of a rank is made from that differs from that of rank 0.
 fn difference(first: &Origin, other: &Origin) -> Option<String> {
-    let value = |origin: &Origin, name: &String| match origin.get(name) {
-        None => "nothing".to_owned(),
-        Some(value) => value.chars().take(LONGEST_VALUE).collect(),
-    };
-    let name = first.keys().chain(other.keys()).find(|name| first.get(*name) != other.get(*name))?;
-    Some(format!("it has another {name} than rank 0: {}, not {}", value(other, name), value(first, name)))
+    let Difference { name, values: [first, other] } = Difference::find(first, other)?;
+    Some(format!("it has another {name} than rank 0: {other}, not {first}"))
 }
 
 /// What every rank tells, in their order.
@@ -177,5 +170,8 @@ mod tests {
         assert_eq!(difference(&one, &two).unwrap(), "it has another b than rank 0: 1, not nothing");
         assert_eq!(difference(&two, &one).unwrap(), "it has another b than rank 0: nothing, not 1");
         assert_eq!(difference(&two, &two), None);
+        let long = |end: &str| Origin::from([("a".to_owned(), "x".repeat(100) + end)]);
+        let message = difference(&long("y"), &long("z")).unwrap();
+        assert!(message.ends_with("x …"), "it shows that it was cut: {message}");
     }
 }

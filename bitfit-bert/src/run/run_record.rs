@@ -1,7 +1,7 @@
 //! The record of a finished run, one of several seeds or of a comparison: what it was made from, and what it reached.
 //! The same runs, made again, find it beside the task file, and skip the run if it was made from the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::data::Kind;
 use crate::files::{AtomicFile, MAX_CONFIG, parse_json, read_bounded};
 use crate::heads::Examples;
 use crate::metrics::Metric;
-use crate::model::{Base, Model};
+use crate::model::{Base, Model, TensorFile};
 use crate::tokenize::Encoding;
 use crate::train::{BatchSize, ProbeReport, Score, State, StopReason};
 use crate::{Error, Result};
@@ -172,18 +172,31 @@ impl<R: Serialize + DeserializeOwned> RunRecord<R> {
     }
 }
 
-/// The first difference between what was recorded and what is asked for.
+/// The first difference between what was recorded and what is asked for, as a message.
 pub(super) fn difference(recorded: &Origin, asked: &Origin) -> Option<String> {
-    let names: std::collections::BTreeSet<&String> = recorded.keys().chain(asked.keys()).collect();
-    let shortened = |value: &String| match value.char_indices().nth(LONGEST_VALUE) {
-        Some((end, _)) => format!("{} …", &value[..end]),
-        None => value.clone(),
-    };
-    let value = |origin: &Origin, name| origin.get(name).map_or_else(|| "nothing".to_owned(), shortened);
-    names
-        .into_iter()
-        .find(|name| recorded.get(*name) != asked.get(*name))
-        .map(|name| format!("{name} is {} there and {} here", value(recorded, name), value(asked, name)))
+    let Difference { name, values: [recorded, asked] } = Difference::find(recorded, asked)?;
+    Some(format!("{name} is {recorded} there and {asked} here"))
+}
+
+/// Something from which two runs were not made alike.
+pub(super) struct Difference<'o> {
+    pub(super) name: &'o str,
+    /// Its values as a message quotes them, that of the first run and that of the second.
+    pub(super) values: [String; 2],
+}
+
+impl<'o> Difference<'o> {
+    /// The first by its name.
+    pub(super) fn find(one: &'o Origin, other: &'o Origin) -> Option<Self> {
+        let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+        let name = names.into_iter().find(|name| one.get(*name) != other.get(*name))?;
+        let shortened = |value: &String| match value.char_indices().nth(LONGEST_VALUE) {
+            Some((end, _)) => format!("{} …", &value[..end]),
+            None => value.clone(),
+        };
+        let value = |origin: &Origin| origin.get(name).map_or_else(|| "nothing".to_owned(), shortened);
+        Some(Self { name, values: [one, other].map(value) })
+    }
 }
 
 /// What runs over this base and data are made from, whatever the method and the seed.
@@ -290,7 +303,21 @@ pub(super) fn origin_of_run<D: Backend>(
         ("seed", options.training.seed.to_string()),
     ];
     origin.extend(further.map(|(name, value)| (name.to_owned(), value)));
+    // A file may have been replaced since.
+    if let Some((file, _)) = &data.head {
+        origin.insert("first values of the head".into(), hash_of_tensors(file));
+    }
     Ok(origin)
+}
+
+/// A hash over the tensors of a file.
+fn hash_of_tensors(file: &TensorFile) -> String {
+    let mut hasher = Text(Hasher::new());
+    for (name, tensor) in file.tensors.whole.iter().collect::<BTreeMap<_, _>>() {
+        _ = write!(hasher, "{name} {:?}", tensor.shape());
+        hasher.0.update(bytemuck::cast_slice(tensor.data()));
+    }
+    hasher.0.finalize().to_hex().to_string()
 }
 
 /// A hash over the names, shapes and masks of all that trains.

@@ -14,6 +14,7 @@ use crate::train::{BatchSize, EpochReport, Events, Place, ProbeReport, SavedStat
 use crate::{Error, Result, TaskFile};
 
 use super::FinetuneOptions;
+use super::class_weights::ClassWeights;
 use super::log::MetricsLog;
 use super::scaling::{LastLayer, Scaling};
 use super::state_saver::StateSaver;
@@ -104,7 +105,10 @@ impl<D: Backend> TaskWriter<D> {
                 },
                 micro_batch: training.micro_batch,
                 shards: training.shards,
-                class_weights: training.weighting.as_ref().map(|weighting| weighting.weights.clone()),
+                class_weights: match &options.loss.class_weights {
+                    ClassWeights::Equal => None,
+                    _ => training.weighting.as_ref().map(|weighting| weighting.weights.clone()),
+                },
                 label_smoothing: Some(options.loss.label_smoothing).filter(|share| *share > 0.0),
                 focal_gamma: Some(options.loss.focal_gamma).filter(|gamma| *gamma > 0.0),
                 eval_every: training.eval_every,

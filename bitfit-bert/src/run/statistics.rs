@@ -37,12 +37,15 @@ pub fn mean_scores(runs: &[&[Score]]) -> Vec<MeanScore> {
     means.collect()
 }
 
-/// The arithmetic mean; NaN of nothing.
+/// The arithmetic mean; NaN of nothing. Of equal values it is that value, which a rounded sum would miss.
 pub(super) fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
+    match values {
+        [first, others @ ..] if others.iter().all(|other| other == first) => *first,
+        _ => values.iter().sum::<f64>() / values.len() as f64,
+    }
 }
 
-/// The standard deviation of a sample; `None` for less than two values.
+/// The standard deviation of a sample, of equal values 0; `None` for less than two values.
 pub(super) fn deviation(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
         return None;
@@ -63,6 +66,15 @@ mod tests {
         assert!((deviation(&[0.7, 0.8, 0.85, 0.95]).unwrap() - expected).abs() < 1e-15);
         assert_eq!((deviation(&[2.0, 4.0]), deviation(&[3.0, 3.0])), (Some(2f64.sqrt()), Some(0.0)));
         assert_eq!((deviation(&[3.0]), deviation(&[])), (None, None));
+    }
+
+    #[test]
+    fn equal_values_are_their_mean_and_do_not_deviate() {
+        for (value, count) in [(0.95, 3), (0.1, 7), (1.0 / 3.0, 11)] {
+            let values = vec![value; count];
+            assert_eq!((mean(&values), deviation(&values)), (value, Some(0.0)));
+        }
+        assert!(mean(&[]).is_nan() && mean(&[f64::NAN, 0.5]).is_nan());
     }
 
     #[test]

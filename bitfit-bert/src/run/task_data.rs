@@ -1,20 +1,22 @@
 //! The data of a task: read, checked and tokenised once, for one run or for several over one base.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use bitfit_core::Backend;
 
-use crate::data::{Contents, Dataset, Example, Kind, Labels, Question, check_pairs};
+use crate::data::{Contents, Dataset, Example, Kind, Labels, Question, ReadOptions, check_pairs};
 use crate::heads::{
-    self, DEFAULT_STRIDE, Encoded, Examples, Masking, PairEncoding, PoolingSource, SpanSettings, TaskSpec,
+    self, DEFAULT_STRIDE, Encoded, Examples, Masking, MaskingOptions, PairEncoding, PoolingSource, SpanSettings,
+    TaskSpec,
 };
 use crate::model::{Base, TensorFile};
 use crate::settings::{Setting, check, check_max_length};
+use crate::tokenize::Tokenizer;
 use crate::{Error, Result};
 
 use super::head_file;
 use super::notes::{self, PlanNote};
-use super::options::{FinetuneOptions, HeadStart};
+use super::options::{FinetuneOptions, HeadStart, sentence_encoder};
 use super::plan::InitialHead;
 use super::probe;
 use super::scaling::{LastLayer, Scaling};
@@ -49,23 +51,12 @@ impl TaskData {
     /// Every error of reading the base's tokenizer, the data and a head's file; [`Error::Setting`] for settings that do
     /// not suit them.
     pub(super) fn read<D: Backend>(base: &Base<D>, options: &FinetuneOptions) -> Result<Self> {
-        let config = base.config();
-        let usual = if options.kind == Kind::Span { DEFAULT_WINDOW } else { DEFAULT_MAX_LENGTH };
-        let max_length = options.max_length.unwrap_or(config.max_length().min(usual));
-        if options.kind == Kind::Span {
-            let reason =
-                "it must be less than the maximum length, so that a sequence goes on where the one before ends";
-            options.stride.map_or(Ok(()), |stride| check(Setting::Stride, stride, stride < max_length, reason))?;
-        }
+        let max_length = max_length(base, options)?;
         let (pooling, pooling_source) = options.pooling(base)?;
         let tokenizer = base.tokenizer()?;
-        let mut read = options.read.clone();
-        read.contents = Contents::of(options.kind);
-        if options.kind == Kind::MaskedLm {
-            base.checkpoint().check_masked_lm()?;
-            read.require_labels = false;
-        }
+        let read = read_options(base, options)?;
         let mut training_set = Dataset::read(&options.train, &read)?;
+        options.read.task.map_or(Ok(()), |task| task.check_labels(&training_set))?;
         let pairs = options.kind != Kind::MaskedLm && training_set.is_paired();
         check_pairs(&training_set.path, &training_set.examples, pairs)?;
         let labels = labels(options.kind, &mut training_set)?;
@@ -73,63 +64,34 @@ impl TaskData {
             true => heads::default_metrics(options.kind, labels.as_ref()),
             false => options.metrics.clone(),
         };
-        let span = (options.kind == Kind::Span).then(|| {
-            let has_answer = |example: &Example| example.question.as_ref().is_some_and(Question::has_answer);
-            let stride = options.stride.unwrap_or(DEFAULT_STRIDE.min(max_length / 3));
-            SpanSettings { stride, unanswerable: !training_set.examples.iter().all(has_answer) }
-        });
+        let span = (options.kind == Kind::Span).then(|| span(options, &training_set, max_length));
         let spec =
             TaskSpec { kind: options.kind, labels, pairs, pair: options.pair, span, pooling, max_length, metrics };
-        check_max_length(max_length, config.max_length(), spec.special_tokens(tokenizer))?;
+        check_max_length(max_length, base.config().max_length(), spec.special_tokens(tokenizer))?;
         check_pair(base, &spec)?;
         let eval_set = options.eval.as_ref().map(|path| Dataset::read(path, &read)).transpose()?;
         if let Some(eval_set) = &eval_set {
             check_pairs(&eval_set.path, &eval_set.examples, pairs)?;
         }
-        let head = spec.head::<D>();
         let seed = options.training.seed;
-        let encode = |dataset: &Dataset| {
-            let encoded = spec.encode_labelled(tokenizer, &dataset.examples, max_length)?;
-            if spec.kind == Kind::MaskedLm && encoded.encodings.is_empty() {
-                let reason =
-                    "none of its texts has a token that can be masked: to the tokenizer they are empty or unknown";
-                return Err(Error::DataFile { path: dataset.path.clone(), reason: reason.into() });
+        let (mut train, mut eval, mut notes) = match spec.kind {
+            Kind::MaskedLm => masked(&spec, tokenizer, &training_set, eval_set.as_ref(), (options.masking, seed))?,
+            _ => {
+                let examples = |dataset: &Dataset| labelled::<D>(&spec, tokenizer, dataset);
+                (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?, Vec::new())
             }
-            Ok(encoded)
-        };
-        let (mut train, mut eval, mut notes) = if spec.kind == Kind::MaskedLm {
-            let (options, vocabulary) = (options.masking, tokenizer.mask_vocabulary()?);
-            let Encoded { encodings, texts } = encode(&training_set)?;
-            let eval = eval_set.as_ref().map(&encode).transpose()?;
-            let once = Masking::of_evaluation(options, vocabulary.clone());
-            let eval = eval.map(|eval| once.once(&eval.encodings, 0));
-            let masked = notes::masked(training_set.examples.len(), &texts);
-            (Masking::of_training(options, vocabulary, seed).anew(encodings), eval, masked)
-        } else {
-            let examples = |dataset: &Dataset| -> Result<Examples> {
-                let targets = head.targets(dataset)?;
-                let Encoded { encodings, texts } = encode(dataset)?;
-                Ok(Examples { encodings, texts, targets })
-            };
-            (examples(&training_set)?, eval_set.as_ref().map(examples).transpose()?, Vec::new())
         };
         let scaling = Scaling::of(&train.targets).filter(|_| options.standardize_scores);
         if let Some(scaling) = scaling {
-            [Some(&mut train), eval.as_mut()]
-                .into_iter()
-                .flatten()
-                .for_each(|set| scaling.standardize(&mut set.targets));
+            let sets = [Some(&mut train), eval.as_mut()].into_iter().flatten();
+            sets.for_each(|set| scaling.standardize(&mut set.targets));
             notes.push(PlanNote::Standardized(scaling));
         }
-        let file = |path: &PathBuf| -> Result<_> {
-            let (mut file, initial) = head_file::read(path, base.checkpoint(), &spec)?;
-            if let Some(scaling) = scaling {
-                scaling.unscale(&LastLayer::of(base, &spec), &mut file.tensors.whole)?;
-            }
-            Ok((file, initial))
-        };
+        if let Some(encoder) = sentence_encoder(base, &pooling_source)? {
+            notes.extend(notes::beyond_encoder(&encoder, &train.encodings));
+        }
         let head = match &options.head {
-            HeadStart::File(path) => Some(file(path)?),
+            HeadStart::File(path) => Some(head_of_file(path, base, &spec, scaling)?),
             HeadStart::Auto | HeadStart::Probe | HeadStart::Drawn => None,
         };
         Ok(Self { spec, pooling_source, training_set, eval_set, train, seed, eval, scaling, head, notes })
@@ -169,6 +131,82 @@ impl TaskData {
     pub(super) fn masked_anew(&self, seed: u64) -> Option<Examples> {
         if seed == self.seed { None } else { self.train.with_seed(seed) }
     }
+}
+
+/// The longest sequence in tokens, which a stride must be less than.
+fn max_length<D: Backend>(base: &Base<D>, options: &FinetuneOptions) -> Result<usize> {
+    let usual = if options.kind == Kind::Span { DEFAULT_WINDOW } else { DEFAULT_MAX_LENGTH };
+    let max_length = options.max_length.unwrap_or(base.config().max_length().min(usual));
+    if let (Kind::Span, Some(stride)) = (options.kind, options.stride) {
+        let reason = "it must be less than the maximum length, so that a sequence goes on where the one before ends";
+        check(Setting::Stride, stride, stride < max_length, reason)?;
+    }
+    Ok(max_length)
+}
+
+/// How files are read for this kind of task, which the base must be able to do.
+fn read_options<D: Backend>(base: &Base<D>, options: &FinetuneOptions) -> Result<ReadOptions> {
+    let mut read = options.read.clone();
+    read.contents = Contents::of(options.kind);
+    if options.kind == Kind::MaskedLm {
+        base.checkpoint().check_masked_lm()?;
+        read.require_labels = false;
+    }
+    Ok(read)
+}
+
+/// How questions are asked and answered.
+fn span(options: &FinetuneOptions, training_set: &Dataset, max_length: usize) -> SpanSettings {
+    let has_answer = |example: &Example| example.question.as_ref().is_some_and(Question::has_answer);
+    let stride = options.stride.unwrap_or(DEFAULT_STRIDE.min(max_length / 3));
+    SpanSettings { stride, unanswerable: !training_set.examples.iter().all(has_answer) }
+}
+
+/// The texts of a data set with their targets.
+fn labelled<D: Backend>(spec: &TaskSpec, tokenizer: &Tokenizer, dataset: &Dataset) -> Result<Examples> {
+    let targets = spec.head::<D>().targets(dataset)?;
+    let Encoded { encodings, texts } = spec.encode_labelled(tokenizer, &dataset.examples, spec.max_length)?;
+    Ok(Examples { encodings, texts, targets })
+}
+
+/// The texts of both sets for masked language modelling: those that are trained on masked anew in each epoch, by the
+/// seed, the others once; and the notes on them.
+fn masked(
+    spec: &TaskSpec,
+    tokenizer: &Tokenizer,
+    training_set: &Dataset,
+    eval_set: Option<&Dataset>,
+    (options, seed): (MaskingOptions, u64),
+) -> Result<(Examples, Option<Examples>, Vec<PlanNote>)> {
+    let vocabulary = tokenizer.mask_vocabulary()?;
+    let encode = |dataset: &Dataset| {
+        let encoded = spec.encode_labelled(tokenizer, &dataset.examples, spec.max_length)?;
+        if encoded.encodings.is_empty() {
+            let reason = "none of its texts has a token that can be masked: to the tokenizer they are empty or unknown";
+            return Err(Error::DataFile { path: dataset.path.clone(), reason: reason.into() });
+        }
+        Ok(encoded)
+    };
+    let Encoded { encodings, texts } = encode(training_set)?;
+    let once = Masking::of_evaluation(options, vocabulary.clone());
+    let eval = eval_set.map(encode).transpose()?.map(|eval| once.once(&eval.encodings, 0));
+    let notes = notes::masked(training_set.examples.len(), &texts);
+    Ok((Masking::of_training(options, vocabulary, seed).anew(encodings), eval, notes))
+}
+
+/// The first values of a head from a file, and what the plan says of them. Scores that are standardised take the
+/// scaling out of the last layer.
+fn head_of_file<D: Backend>(
+    path: &Path,
+    base: &Base<D>,
+    spec: &TaskSpec,
+    scaling: Option<Scaling>,
+) -> Result<(TensorFile, InitialHead)> {
+    let (mut file, initial) = head_file::read(path, base.checkpoint(), spec)?;
+    if let Some(scaling) = scaling {
+        scaling.unscale(&LastLayer::of(base, spec), &mut file.tensors.whole)?;
+    }
+    Ok((file, initial))
 }
 
 /// The classes or labels of a training set; `None` for kinds that have none. Finds what separates several labels.

@@ -56,6 +56,16 @@ impl Config {
         });
         switch.transpose()
     }
+
+    /// A switch, with its value where the file does not have it.
+    pub fn switch_or(&self, key: &str, default: bool) -> Result<bool> {
+        self.switch(key).map(|on| on.unwrap_or(default))
+    }
+
+    /// As [`Config::switch_or`], where Python only asks whether a switch is set: a null is a no.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        self.switch_or(key, default && !self.keys.get(key).is_some_and(Value::is_null))
+    }
 }
 
 /// A JSON object; `None` if there is no such file.

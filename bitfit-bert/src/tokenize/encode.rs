@@ -6,8 +6,7 @@
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{Encoding as Raw, NormalizedString, Normalizer};
 
-use super::guard::guarded;
-use super::{Encoding, load::Loaded};
+use super::{Encoding, guarded, load::Loaded};
 
 /// The maximum size in bytes of the part of a text that is encoded at once, which takes about 400 MB of memory. A part
 /// is larger than a chunk only if it cannot be cut: it has no space and no punctuation, or the tokenizer does not work

@@ -10,7 +10,7 @@ use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper};
 
 use super::class::Class;
-use super::guard::guarded;
+use super::guarded;
 
 /// A post-processor that is known to work; none leaves the texts as they are.
 pub(super) struct Frame {

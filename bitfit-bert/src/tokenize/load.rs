@@ -12,9 +12,8 @@ use super::class::{Class, Files};
 use super::config::{self, Config};
 use super::cuts::Cuts;
 use super::frame::Frame;
-use super::guard::guarded;
 use super::recipe::{self, Parts};
-use super::{check, fingerprint, vocab, wrong};
+use super::{check, fingerprint, guarded, vocab, wrong};
 use crate::Result;
 use crate::files::{parse_json, read_bounded};
 

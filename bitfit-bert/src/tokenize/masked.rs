@@ -5,9 +5,8 @@ use rayon::prelude::*;
 use tokenizers::Token;
 
 use super::encode::encode_part;
-use super::guard::guarded;
 use super::load::Loaded;
-use super::{Encoding, ReadToken, Tokenizer};
+use super::{Encoding, ReadToken, Tokenizer, guarded};
 use crate::Result;
 use crate::data::Example;
 use crate::heads::Encoded;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! files --load--> tokenizer --encode, words, windows, masked--> Encoding
-//! config, vocab   class, added, recipe  guard
+//! config, vocab   class, added, recipe
 //!                 check, frame, cuts
 //! ```
 //!
@@ -33,7 +33,6 @@ mod cuts;
 mod encode;
 mod fingerprint;
 mod frame;
-pub(crate) mod guard;
 mod load;
 mod masked;
 mod recipe;
@@ -47,10 +46,11 @@ use std::fmt;
 use std::path::Path;
 
 use rayon::prelude::*;
+use tokenizers::{NormalizedString, Normalizer};
 
 use crate::arch::Module;
 use crate::config::ModelConfig;
-use crate::{Error, Result};
+use crate::{Error, Result, guard};
 pub use masked::MaskVocabulary;
 pub use windows::Window;
 
@@ -216,6 +216,14 @@ impl Tokenizer {
         self.loaded.fingerprint.clone()
     }
 
+    /// Whether capital letters become small ones before words are looked up.
+    pub(crate) fn lower_cases(&self) -> bool {
+        let mut text = NormalizedString::from("AÉЖ");
+        let Some(normalizer) = self.loaded.inner.get_normalizer() else { return false };
+        let is_normalized = guarded(|| normalizer.normalize(&mut text)).is_ok_and(|done| done.is_ok());
+        is_normalized && !text.get().chars().any(char::is_uppercase)
+    }
+
     fn encode_row(&self, row: Option<usize>, text: &str, pair: Option<&str>, max_length: usize) -> Result<Encoding> {
         let room = self.room(pair.is_some(), max_length)?;
         let encoding = encode::encode(&self.loaded, text, pair, room);
@@ -305,6 +313,12 @@ impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokenizer").field("path", &self.loaded.path).finish_non_exhaustive()
     }
+}
+
+/// The result of a call into the tokenizers crate, or what it panicked with. A panic leaves its tokenizers as they
+/// were, because encoding changes only their caches.
+fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    guard::guarded(call).map_err(|message| format!("the tokenizers library panicked: {message}"))
 }
 
 /// An error on one line, even if the tokenizers crate's message has several.

@@ -13,7 +13,7 @@ use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 use super::added::Tokens;
 use super::class::Class;
 use super::config::{Config, short};
-use super::guard::guarded;
+use super::guarded;
 use crate::Result;
 
 /// What a class takes from the files.
@@ -73,10 +73,15 @@ fn model_type(class: Class) -> &'static str {
 pub(super) fn build(class: Class, config: &Config, tokens: &Tokens, parts: Parts) -> Result<Value> {
     let Parts { vocab, merges, charsmap } = parts;
     let unknown = tokens.named("unk_token").unwrap_or_default();
-    let switch = |key: &str, default: bool| config.switch(key).map(|on| on.unwrap_or(default));
-    // Where Python only asks whether a switch is set, a null is a no.
-    let flag = |key: &str, default: bool| switch(key, default && !config.keys.get(key).is_some_and(Value::is_null));
-    let model = match model_type(class) {
+    Ok(json!({
+        "version": "1.0", "added_tokens": [], "normalizer": normalizer(class, config, charsmap)?,
+        "pre_tokenizer": pre_tokenizer(class, config)?, "model": model(class, config, unknown, vocab, merges),
+    }))
+}
+
+/// The model of a class.
+fn model(class: Class, config: &Config, unknown: &str, vocab: Value, merges: Value) -> Value {
+    match model_type(class) {
         "WordPiece" => json!({
             "type": "WordPiece", "unk_token": unknown, "continuing_subword_prefix": "##",
             "max_input_chars_per_word": 100, "vocab": vocab,
@@ -89,25 +94,29 @@ pub(super) fn build(class: Class, config: &Config, tokens: &Tokens, parts: Parts
             "type": "Unigram", "unk_id": unknown_id(class, config, unknown, &vocab), "byte_fallback": false,
             "vocab": vocab,
         }),
-    };
+    }
+}
+
+/// The normalizer of a class, with the character map of its files.
+fn normalizer(class: Class, config: &Config, charsmap: Option<String>) -> Result<Value> {
     let charsmap = charsmap.map(|map| json!({"type": "Precompiled", "precompiled_charsmap": map}));
     let replace = |from: Value, to: &str| json!({"type": "Replace", "pattern": from, "content": to});
-    let normalizer = match class {
+    Ok(match class {
         Class::Bert | Class::ConvBert | Class::Funnel | Class::MPNet | Class::File => json!({
             "type": "BertNormalizer",
-            "clean_text": class != Class::Funnel || switch("clean_text", true)?,
-            "handle_chinese_chars": switch("tokenize_chinese_chars", true)?,
+            "clean_text": class != Class::Funnel || config.switch_or("clean_text", true)?,
+            "handle_chinese_chars": config.switch_or("tokenize_chinese_chars", true)?,
             "strip_accents": config.switch("strip_accents")?,
-            "lowercase": switch("do_lower_case", true)?,
+            "lowercase": config.switch_or("do_lower_case", true)?,
         }),
         Class::Roberta | Class::Deberta => Value::Null,
         Class::XlmRoberta | Class::Camembert => charsmap.unwrap_or_default(),
         Class::Albert => {
             let mut parts = vec![replace(json!({"String": "``"}), "\""), replace(json!({"String": "''"}), "\"")];
-            if !flag("keep_accents", false)? {
+            if !config.flag("keep_accents", false)? {
                 parts.extend([json!({"type": "NFKD"}), json!({"type": "StripAccents"})]);
             }
-            if flag("do_lower_case", true)? {
+            if config.flag("do_lower_case", true)? {
                 parts.push(json!({"type": "Lowercase"}));
             }
             parts.extend(charsmap);
@@ -115,7 +124,7 @@ pub(super) fn build(class: Class, config: &Config, tokens: &Tokens, parts: Parts
         }
         Class::DebertaV2 => {
             let mut parts = Vec::new();
-            if flag("do_lower_case", false)? {
+            if config.flag("do_lower_case", false)? {
                 parts.push(json!({"type": "Lowercase"}));
             }
             parts.extend([
@@ -125,37 +134,38 @@ pub(super) fn build(class: Class, config: &Config, tokens: &Tokens, parts: Parts
             ]);
             json!({"type": "Sequence", "normalizers": parts})
         }
-    };
+    })
+}
+
+/// The pre-tokenizer of a class.
+fn pre_tokenizer(class: Class, config: &Config) -> Result<Value> {
     let metaspace = |scheme: &str| {
         json!({
             "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": true,
         })
     };
-    let pre_tokenizer = match class {
+    Ok(match class {
         Class::Bert | Class::ConvBert | Class::Funnel | Class::MPNet | Class::File => {
             json!({"type": "BertPreTokenizer"})
         }
         Class::Roberta | Class::Deberta => json!({
-            "type": "ByteLevel", "add_prefix_space": switch("add_prefix_space", false)?, "trim_offsets": true,
-            "use_regex": true,
+            "type": "ByteLevel", "add_prefix_space": config.switch_or("add_prefix_space", false)?,
+            "trim_offsets": true, "use_regex": true,
         }),
         Class::XlmRoberta | Class::Camembert | Class::Albert => {
-            let scheme = if flag("add_prefix_space", true)? { "always" } else { "never" };
+            let scheme = if config.flag("add_prefix_space", true)? { "always" } else { "never" };
             json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace(scheme)]})
         }
         Class::DebertaV2 => {
-            let scheme = if flag("add_prefix_space", true)? { "always" } else { "first" };
+            let scheme = if config.flag("add_prefix_space", true)? { "always" } else { "first" };
             let mut parts = Vec::new();
-            if flag("split_by_punct", false)? {
+            if config.flag("split_by_punct", false)? {
                 parts.push(json!({"type": "Punctuation", "behavior": "Isolated"}));
             }
             parts.push(metaspace(scheme));
             json!({"type": "Sequence", "pretokenizers": parts})
         }
-    };
-    Ok(json!({
-        "version": "1.0", "added_tokens": [], "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "model": model,
-    }))
+    })
 }
 
 /// The number of the piece that stands for unknown characters.

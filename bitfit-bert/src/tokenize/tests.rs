@@ -294,6 +294,9 @@ fn the_left_end_is_cut_where_the_files_say_so() {
     for tokenizer in [by_config, from_json(&json).unwrap()] {
         assert_eq!(tokenizer.encode("a b c a b c a", Some("b b b b"), 8).unwrap().ids, [2, 6, 7, 5, 3, 6, 6, 3]);
         assert_eq!(tokenizer.encode("a b c a b c a", None, 5).unwrap().ids, [2, 6, 7, 5, 3]);
+        let windows = tokenizer.encode_windows("a", "b c a b c a", 7, 1).unwrap();
+        let ids: Vec<_> = windows.iter().map(|window| &window.ids[3..window.ids.len() - 1]).collect();
+        assert_eq!(ids, [&[6, 7, 5][..], &[7, 5, 6], &[6, 7]]);
     }
 }
 
@@ -670,6 +673,23 @@ fn bpe() -> Value {
             "vocab": {"a": 0, "b": 1, "ab": 2, "abab": 3, "Ġ": 4}, "merges": ["a b", "ab ab"],
         },
     })
+}
+
+/// As `tokenizer(words, is_split_into_words=True)` of transformers with `add_prefix_space=True`.
+#[test]
+fn a_word_that_is_an_added_token_has_no_space_before_it() {
+    let mut json = bpe();
+    json["model"]["vocab"]["<unk>"] = 5.into();
+    json["added_tokens"] = json!([{
+        "id": 5, "content": "<unk>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        "special": true,
+    }]);
+    let config = json!({"tokenizer_class": "TokenizersBackend"}).to_string();
+    let tokenizer = open(&[("tokenizer.json", json.to_string()), ("tokenizer_config.json", config)]).unwrap();
+    let found = tokenizer.encode_words(&["a", "<unk>", "b<unk>ab", " a"], 16).unwrap();
+    assert_eq!(found[0].ids, [4, 0, 5, 4, 1, 5, 4, 2, 4, 0]);
+    let read: Vec<_> = found[0].read.iter().map(|read| (read.word, read.token)).collect();
+    assert_eq!(read, [(0, 0), (1, 2), (2, 3), (3, 8)]);
 }
 
 #[test]

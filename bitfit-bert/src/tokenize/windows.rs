@@ -2,8 +2,8 @@
 //!
 //! A context that does not fit beside its question is several sequences, each with the whole question: windows over the
 //! context that overlap, as `tokenizer(question, context, truncation="only_second", stride=n,
-//! return_overflowing_tokens=True)` of transformers makes them. The tokens of a context are made once for all questions
-//! about it.
+//! return_overflowing_tokens=True)` of transformers makes them: from the beginning, or from the end and the last first
+//! where the tokenizer truncates on the left. The tokens of a context are made once for all questions about it.
 
 use std::ops::Range;
 
@@ -11,9 +11,8 @@ use rayon::prelude::*;
 use tokenizers::Token;
 
 use super::encode::{MAX_BYTES, check_normalized};
-use super::guard::guarded;
 use super::load::Loaded;
-use super::{Encoding, Tokenizer};
+use super::{Encoding, Tokenizer, guarded};
 use crate::Result;
 use crate::data::Example;
 use crate::heads::Encoded;
@@ -95,15 +94,19 @@ impl Tokenizer {
             ))
         })?;
         let frame = |range: Range<usize>| self.fitted(frame(&self.loaded, &question, context, range).map_err(wrong)?);
-        ranges(context.ids.len(), room, stride.min(room / 2)).map(frame).collect()
+        ranges(context.ids.len(), room, stride.min(room / 2), self.loaded.cut_left).map(frame).collect()
     }
 }
 
-/// The ranges of `count` tokens in windows of at most `room` with `overlap` in common.
-fn ranges(count: usize, room: usize, overlap: usize) -> impl Iterator<Item = Range<usize>> {
+/// The ranges of `count` tokens in windows of at most `room` with `overlap` in common, from the beginning or the end.
+fn ranges(count: usize, room: usize, overlap: usize, from_end: bool) -> impl Iterator<Item = Range<usize>> {
     let step = room - overlap;
     let windows = if count <= room { 1 } else { (count - room).div_ceil(step) + 1 };
-    (0..windows).map(move |window| window * step..count.min(window * step + room))
+    let range = move |window: usize| window * step..count.min(window * step + room);
+    (0..windows).map(range).map(move |range| match from_end {
+        true => count - range.end..count - range.start,
+        false => range,
+    })
 }
 
 /// How an error names a question.
@@ -151,7 +154,16 @@ mod tests {
     use super::*;
 
     fn all(count: usize, room: usize, overlap: usize) -> Vec<(usize, usize)> {
-        ranges(count, room, overlap).map(|range| (range.start, range.end)).collect()
+        ranges(count, room, overlap, false).map(|range| (range.start, range.end)).collect()
+    }
+
+    /// As the tokenizers crate cuts ten, six and five tokens with the direction left.
+    #[test]
+    fn windows_from_the_end_are_whole_at_the_end() {
+        let all = |count| ranges(count, 5, 1, true).map(|range| (range.start, range.end)).collect::<Vec<_>>();
+        assert_eq!(all(10), [(5, 10), (1, 6), (0, 2)]);
+        assert_eq!(all(6), [(1, 6), (0, 2)]);
+        assert_eq!((all(5), all(0)), (vec![(0, 5)], vec![(0, 0)]));
     }
 
     #[test]

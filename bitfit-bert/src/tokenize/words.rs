@@ -2,7 +2,7 @@
 //!
 //! Each word is encoded by itself, as `tokenizer(words, is_split_into_words=True)` of transformers does. A tokenizer
 //! that distinguishes a word behind a space sees each behind a space, as with `add_prefix_space=True`, which
-//! transformers asks for there.
+//! transformers asks for there: not the word, but each part of it between added tokens.
 //!
 //! A text of more tokens than a sequence takes is several sequences. Each begins and ends with words that are read in
 //! its neighbours, so that no word is read without what stands before and behind it; each word is read once.
@@ -10,18 +10,15 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use tokenizers::{PreTokenizerWrapper, Token};
+use tokenizers::{Model, OffsetType, PreTokenizer, PreTokenizerWrapper, Token};
 
 use super::encode::{MAX_BYTES, check_normalized};
-use super::guard::guarded;
 use super::load::Loaded;
-use super::{Encoding, ReadToken, Tokenizer};
+use super::{Encoding, ReadToken, Tokenizer, guarded};
 use crate::Result;
 use crate::data::Example;
 use crate::heads::Encoded;
 
-/// The words that are encoded at once.
-const CHUNK: usize = 1024;
 /// Of the room in a sequence, the share that words take at each end which its neighbours read.
 const CONTEXT: usize = 4;
 
@@ -81,38 +78,39 @@ struct Word {
 /// The tokens of all words, of each at most `room`, and the words that have some.
 fn tokens<W: AsRef<str>>(loaded: &Loaded, words: &[W], room: usize) -> Result<(Vec<u32>, Vec<Word>), String> {
     let behind_space = loaded.inner.get_pre_tokenizer().is_some_and(distinguishes_a_space);
-    let (mut ids, mut found) = (Vec::new(), Vec::<Word>::new());
-    for (chunk, words) in words.chunks(CHUNK).enumerate() {
-        let words: Vec<String> = words
-            .iter()
-            .map(|word| match word.as_ref() {
-                word if behind_space && !word.starts_with(' ') => format!(" {word}"),
-                word => word.to_owned(),
-            })
-            .collect();
-        if let Some(word) = words.iter().find(|word| word.len() > MAX_BYTES) {
+    let (mut ids, mut found) = (Vec::new(), Vec::new());
+    for (number, word) in words.iter().map(AsRef::as_ref).enumerate() {
+        if word.len() > MAX_BYTES {
             return Err(format!("a word of {} bytes, of which at most {MAX_BYTES} are encoded", word.len()));
         }
-        for word in &words {
-            check_normalized(loaded, word)?;
-        }
-        // Not encode_fast, which tells no words.
-        let encoding = guarded(|| loaded.inner.encode(words, false))?.map_err(|error| error.to_string())?;
-        for (&id, word) in encoding.get_ids().iter().zip(encoding.get_word_ids()) {
-            let number = word.ok_or("a token that belongs to no word")? as usize + chunk * CHUNK;
-            match found.last_mut() {
-                Some(last) if last.number == number => {
-                    if last.tokens.len() == room {
-                        continue;
-                    }
-                    last.tokens.end += 1;
-                }
-                _ => found.push(Word { number, tokens: ids.len()..ids.len() + 1 }),
-            }
-            ids.push(id);
+        check_normalized(loaded, word)?;
+        let word = guarded(|| encode_word(loaded, word, behind_space))?.map_err(|error| error.to_string())?;
+        let word = &word.get_ids()[..word.len().min(room)];
+        if !word.is_empty() {
+            found.push(Word { number, tokens: ids.len()..ids.len() + word.len() });
+            ids.extend_from_slice(word);
         }
     }
     Ok((ids, found))
+}
+
+/// A word as the tokenizers crate encodes it, but each part that is no added token behind a space where `behind_space`.
+fn encode_word(loaded: &Loaded, word: &str, behind_space: bool) -> tokenizers::Result<tokenizers::Encoding> {
+    let inner = &loaded.inner;
+    let mut parts = inner.get_added_vocabulary().extract_and_normalize(inner.get_normalizer(), word);
+    if behind_space {
+        parts.split(|_, mut part| {
+            if !part.get().starts_with(' ') {
+                part.prepend(" ");
+            }
+            Ok([part])
+        })?;
+    }
+    if let Some(pre_tokenizer) = inner.get_pre_tokenizer() {
+        pre_tokenizer.pre_tokenize(&mut parts)?;
+    }
+    inner.get_model().tokenize_in_pretokenized(&mut parts, None)?;
+    parts.into_encoding(None, 0, OffsetType::None)
 }
 
 /// Whether a word behind a space has other tokens than one at the beginning of a text: byte-level BPE without a prefix

@@ -65,7 +65,15 @@ pub(super) struct Part<D: Backend> {
 }
 
 impl BatchPass<'_> {
-    /// Adds the gradient of the batch's loss to `gradient`.
+    /// Computes with the batch as a step of this epoch reads it: where sequences are drawn for each epoch, with those
+    /// that were drawn.
+    pub fn drawn<T>(self, compute: impl FnOnce(BatchPass<'_>) -> T) -> T {
+        let Some(examples) = self.examples.drawn(self.epoch, self.rows) else { return compute(self) };
+        let rows: Vec<usize> = (0..examples.len()).collect();
+        compute(BatchPass { examples: &examples, rows: &rows, ..self })
+    }
+
+    /// Adds the gradient of the batch's loss to `gradient`. Its sequences must be drawn ([`BatchPass::drawn`]).
     ///
     /// # Errors
     /// As [`Model::forward`] and [`Model::loss`].
@@ -75,10 +83,6 @@ impl BatchPass<'_> {
         mut cache: Option<&mut FrozenPrefixCache>,
         gradient: &mut Gradient<D>,
     ) -> Result<BatchLoss<D>> {
-        if let Some(drawn) = self.drawn() {
-            let rows: Vec<usize> = (0..drawn.len()).collect();
-            return BatchPass { examples: &drawn, rows: &rows, ..*self }.add_gradient(model, cache, gradient);
-        }
         let total = self.micro_batch.filter(|&size| size < self.rows.len()).and_then(|_| self.loss_total());
         let size = total.and(self.micro_batch).unwrap_or(self.rows.len());
         let mut loss = BatchLoss { parts: Vec::new(), tokens: 0, stops: false };
@@ -175,11 +179,6 @@ impl BatchPass<'_> {
         };
         tape.backward_in_parts(&Parts::new(places, kinds), &losses, gradients)?;
         Ok(losses)
-    }
-
-    /// The rows as the step of this epoch reads them, where they are drawn for each.
-    pub fn drawn(&self) -> Option<Examples> {
-        self.examples.drawn(self.epoch, self.rows)
     }
 
     /// What the loss of the batch is a mean over. `None` for a batch without any target, which cannot be computed in

@@ -203,10 +203,10 @@ mod tests {
             };
             let all_kept = with(0.0, usize::MAX, false);
             for (some, frozen_dropout) in [(0, false), (100, false), (300, false), (0, true)] {
-                assert_eq!(with(0.0, some, frozen_dropout), all_kept, "{selection}, {some} bytes");
+                assert_eq!(with(0.0, some, frozen_dropout), all_kept, "{selection:?}, {some} bytes");
             }
-            assert_eq!(with(0.3, 0, false), with(0.3, usize::MAX, false), "{selection}, dropout above");
-            assert_ne!(with(0.3, 0, false).0, with(0.3, 0, true).0, "{selection}, dropout below");
+            assert_eq!(with(0.3, 0, false), with(0.3, usize::MAX, false), "{selection:?}, dropout above");
+            assert_ne!(with(0.3, 0, false).0, with(0.3, 0, true).0, "{selection:?}, dropout below");
         }
     }
 

@@ -111,7 +111,7 @@ pub(super) fn peak_rates<D: Backend>(model: &Model<D>, options: &TrainOptions) -
     let rates: Vec<(RateGroup, f32)> = entries.iter().map(|entry| rate(model, options, entry)).collect();
     for (group, rate) in &options.rates.groups {
         if rates.iter().all(|(of, _)| of != group) {
-            let reason = "nothing of this group trains with this method";
+            let reason = "nothing of this group trains with this method".into();
             return Err(Error::Setting { setting: Setting::LearningRate, value: format!("{group}={rate}"), reason });
         }
     }

@@ -121,16 +121,18 @@ impl<D: Backend> Shards<D> {
         stops: bool,
         gradient: &mut Gradient<D>,
     ) -> Result<BatchLoss<D>> {
-        if let Some(drawn) = pass.drawn() {
-            let rows: Vec<usize> = (0..drawn.len()).collect();
-            return self.add_gradient(
-                BatchPass { examples: &drawn, rows: &rows, ..pass },
-                model,
-                cache,
-                stops,
-                gradient,
-            );
-        }
+        pass.drawn(|pass| self.add_drawn(pass, model, cache, stops, gradient))
+    }
+
+    /// [`Shards::add_gradient`] for a batch whose sequences are drawn.
+    fn add_drawn(
+        &self,
+        pass: BatchPass<'_>,
+        model: &Model<D>,
+        cache: Option<&mut FrozenPrefixCache>,
+        stops: bool,
+        gradient: &mut Gradient<D>,
+    ) -> Result<BatchLoss<D>> {
         // The error of a batch without any target is that of its one pass, on every rank.
         let (Some(count), Some(total)) = (self.count, pass.loss_total()) else {
             return pass.add_gradient(model, cache, gradient);

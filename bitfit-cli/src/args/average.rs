@@ -28,7 +28,7 @@ pub struct AverageArgs {
     #[arg(long, value_name = "DIR|HUB-ID", requires = "data", help_heading = "Model and data")]
     pub model: Option<String>,
 
-    /// Labelled texts by which each file and the mean are scored
+    /// Labelled texts on which each file and the mean are scored
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub data: Option<PathBuf>,
 
@@ -39,8 +39,8 @@ pub struct AverageArgs {
     #[arg(long, value_name = "COL", requires = "data", help_heading = "Model and data")]
     pub label: Option<String>,
 
-    /// What separates the labels of a field, where a text has several: one character, such as ; , or | [default: the
-    /// one under which the task has every label]
+    /// Character between the labels of a field, where a text has several, such as ; , or | [default: the one under
+    /// which the task has every label]
     #[arg(
         long, value_name = "CHAR", value_parser = values::separator, allow_hyphen_values = true, requires = "data",
         help_heading = "Model and data"

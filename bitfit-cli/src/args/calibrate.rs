@@ -19,20 +19,26 @@ Examples:
       --out intents/careful.safetensors
 
   # without texts to hold out: the folds answer the rows of training
-  bitfit-cli finetune --model bert --train train.tsv --folds 5 --out folds
-  bitfit-cli finetune --model bert --train train.tsv --out intents
+  bitfit-cli finetune --model bert-base-uncased --train train.tsv \\
+      --folds 5 --out folds
+  bitfit-cli finetune --model bert-base-uncased --train train.tsv \\
+      --out intents
   bitfit-cli calibrate --task-file intents/task.safetensors \\
       --out-of-fold folds/out_of_fold.jsonl \\
       --out intents/calibrated.safetensors
 
-The data must be other texts than those of training, and better not those that
-chose the best epoch. predict answers by what is fitted, and eval scores by
-the thresholds of labels. The last line on stdout is the result as one JSON
+The data must not be the texts of training, and should not be those that chose
+the best epoch. predict answers with what is fitted, and eval scores with the
+thresholds of labels. The last line on stdout is the result as one JSON
 object.";
+
+const USAGE: &str = "\
+bitfit-cli calibrate [OPTIONS] --task-file <FILE> --data <FILE> --out <FILE>
+       bitfit-cli calibrate [OPTIONS] --task-file <FILE> --out-of-fold <FILE> --out <FILE>";
 
 /// The flags of `calibrate`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub struct CalibrateArgs {
     /// Base model the task was trained on: a directory or a Hugging Face hub id [default: what the task file names];
     /// with --out-of-fold none is needed
@@ -55,9 +61,9 @@ pub struct CalibrateArgs {
 
     /// In place of --data: out_of_fold.jsonl of finetune --folds over the rows that the task was trained on
     ///
-    /// It has the outputs for every row by a model that was not trained on it, so that no row has to be held out, and
-    /// no model is run. The task file is that of a run over all rows with the same settings; what a task file records
-    /// of them is checked. A model that was trained on all rows has seen a few more than those of the folds.
+    /// For every row it has the outputs of a model that was not trained on it, so that no row has to be held out, and
+    /// no model is run. The task file must be that of a run over all rows with the same settings; those that a task
+    /// file records are checked. A model that was trained on all rows has seen a few more than those of the folds.
     #[arg(
         long, value_name = "FILE",
         conflicts_with_all = [
@@ -81,8 +87,8 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "COL", help_heading = "Model and data")]
     pub label: Option<String>,
 
-    /// What separates the labels of a field, where a text has several: one character, such as ; , or | [default: the
-    /// one under which the task has every label]
+    /// Character between the labels of a field, where a text has several, such as ; , or | [default: the one under
+    /// which the task has every label]
     #[arg(
         long, value_name = "CHAR", value_parser = values::separator, allow_hyphen_values = true,
         help_heading = "Model and data"
@@ -90,10 +96,10 @@ pub struct CalibrateArgs {
     pub label_separator: Option<char>,
 
     /// Give no class where the probability is so low that fewer than this share of the answers would be right, above 0
-    /// and at most 1; for tasks of one class a text
+    /// and at most 1; for tasks with one class per text
     ///
-    /// predict then answers with an empty label, in JSON null. eval scores what is answered beside all, and says how
-    /// many texts are rejected.
+    /// predict then answers with an empty label, in JSON null. eval scores the answered texts too, beside all texts,
+    /// and says how many are rejected.
     #[arg(
         long, value_name = "SHARE", value_parser = values::number::<f64>, allow_hyphen_values = true,
         help_heading = "What is fitted"

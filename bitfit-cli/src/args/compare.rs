@@ -13,7 +13,7 @@ use super::values::{self, MethodRates, Seeds};
 
 const EXAMPLES: &str = "\
 Examples:
-  # a probe, BitFit, two kinds of bias, a frozen base: five seeds each
+  # a probe, BitFit, two kinds of bias, a frozen base: with five seeds each
   bitfit-cli compare --model bert-base-uncased --train train.tsv \\
       --eval dev.tsv --methods probe,bitfit,bitfit:query+intermediate,frozen \\
       --seeds 0-4 --out comparison
@@ -34,13 +34,14 @@ object.
 
 Ctrl-C ends the comparison after the current step. Called again, it skips the
 runs that were finished, and refuses those that were made from other data or
-settings. Called again while it runs, here or on another machine, it takes
-part: each process makes the runs that no other one has, and takes over those
-of one that died. The files are the same, byte by byte, but for costs.csv.";
+settings. Started again while it runs, here or on another machine, it takes
+part: each process makes the runs that no other process has, and takes over
+those of a process that died. All files but costs.csv are the same, byte by
+byte, however many processes there were.";
 
 /// The flags of `compare`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("eval", |eval| eval.required(true)))]
 pub struct CompareArgs {
     #[command(flatten)]
     pub data: DataArgs,
@@ -48,18 +49,18 @@ pub struct CompareArgs {
     /// Methods to compare, a list with commas: probe, bitfit, bitfit:KIND+KIND, full and so on
     ///
     /// The methods are those of finetune --method. A probe depends on no seed unless --limit chooses its rows. bitfit
-    /// trains all biases, or those of the kinds behind the colon (see finetune --bias), and with @4-5 those of these
-    /// layers. The head begins as in finetune.
+    /// trains all biases, or those of the kinds after a colon (see finetune --bias), and with @4-5 only those of layers
+    /// 4 and 5. The head begins as in finetune.
     #[arg(
         long, value_name = "LIST", value_delimiter = ',', required = true, value_parser = values::method_choice,
         help_heading = "What trains"
     )]
     pub methods: Vec<MethodChoice>,
 
-    /// Peak learning rate of all methods, or METHOD=RATE with commas [default: as finetune has for each]
+    /// Peak learning rate of all methods, or METHOD=RATE with commas [default: for each that of finetune]
     ///
-    /// METHOD is one of --methods, or its name without what stands behind the colon. A method that is not named keeps
-    /// the default.
+    /// METHOD is one of --methods, or the part of its name before the colon. A method that is not named keeps the
+    /// default.
     #[arg(
         long, value_name = "RATE|METHOD=RATE", value_parser = values::method_rates, allow_hyphen_values = true,
         help_heading = "Training"

@@ -14,8 +14,8 @@ Examples:
   bitfit-cli eval --model ./bert-base-uncased \\
       --task-file stsb/task.safetensors --data STS-B/dev.tsv
 
-The metrics are those the task was trained for. Of a task that rejects texts
-(calibrate --min-accuracy) they are over all texts, and beside them, with the
+The metrics are those the task was trained for. If the task rejects texts
+(calibrate --min-accuracy), they are computed over all texts and, with the
 accuracy, over those that are answered. The last line on stdout is the result
 as one JSON object.";
 
@@ -31,7 +31,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub task_file: PathBuf,
 
-    /// Labelled texts; for a task of kind mlm texts, which are masked in the same way every time
+    /// Labelled texts; for a task of kind mlm plain texts, which are masked in the same way every time
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
     pub data: PathBuf,
 
@@ -50,15 +50,16 @@ pub struct EvalArgs {
     #[arg(long, value_name = "COL", help_heading = "Model and data")]
     pub label: Option<String>,
 
-    /// What separates the labels of a field, where a text has several: one character, such as ; , or | [default: the
-    /// one under which the task has every label]
+    /// Character between the labels of a field, where a text has several, such as ; , or | [default: the one under
+    /// which the task has every label]
     #[arg(
         long, value_name = "CHAR", value_parser = values::separator, allow_hyphen_values = true,
         help_heading = "Model and data"
     )]
     pub label_separator: Option<char>,
 
-    /// Maximum length of a sequence in tokens; longer texts are cut [default: as in training]
+    /// Maximum length of a sequence in tokens; longer texts are cut, or read in several sequences for tasks of kind
+    /// tag, span and mlm [default: as in training]
     #[arg(
         long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
         help_heading = "Model and data"

@@ -12,10 +12,11 @@ Examples:
 
 The inputs are input_ids, attention_mask and, where the architecture has
 them, token_type_ids: int64 of [batch, sequence], both extents free. The
-mask is 1 for a token and 0 for padding. The outputs are logits; of an answer
-to a question start_logits and end_logits. Where the two texts of a pair are
-encoded apart, the inputs of the second end in _pair. The labels are in the
-model's metadata under id2label, other facts of the task under bitfit.NAME.
+mask is 1 for a token and 0 for padding. The output is logits; for answers to
+questions the outputs are start_logits and end_logits. Where the two texts of
+a pair are encoded apart, the names of the second text's inputs end in _pair.
+The labels are in the model's metadata under id2label, other facts of the task
+under bitfit.NAME.
 
 The last line on stdout is the result as one JSON object.";
 

@@ -35,7 +35,7 @@ pub struct ExtractArgs {
     #[arg(long, value_name = "DIR", help_heading = "Model and data")]
     pub checkpoint: PathBuf,
 
-    /// The task is one of pairs of texts, which a checkpoint of transformers does not say
+    /// The texts of the task are pairs, which a checkpoint of transformers does not say
     #[arg(long, help_heading = "Model and data")]
     pub pairs: bool,
 
@@ -43,7 +43,7 @@ pub struct ExtractArgs {
     #[arg(long, help_heading = "Model and data")]
     pub unanswerable: bool,
 
-    /// Maximum length of a sequence in tokens, which a checkpoint of transformers does not say [default: 128, of
+    /// Maximum length of a sequence in tokens, which a checkpoint of transformers does not say [default: 128, for
     /// questions 384, or less if the model has fewer positions]
     #[arg(
         long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,

@@ -42,45 +42,49 @@ Examples:
 
 OUT/task.safetensors is the task file: everything that was trained, under
 Hugging Face's names. It is written after every epoch that is the best so far,
-or after every epoch without --eval. OUT/metrics.jsonl is the log. The last
-line on stdout is the result as one JSON object.
+or after every epoch without --eval. OUT/metrics.jsonl is the log of the
+steps. The last line on stdout is the result as one JSON object.
 
 Ctrl-C ends the run after the current step and saves what it reached. A second
 Ctrl-C ends it at once; the task file is then that of the last epoch saved.
 Either way, and after a crash, finetune --resume OUT goes on from the last
 state (see --checkpoint-every).";
 
+const USAGE: &str = "\
+bitfit-cli finetune [OPTIONS] --model <DIR|HUB-ID> --train <FILE> --out <DIR>
+       bitfit-cli finetune [OPTIONS] --resume <DIR>";
+
 /// The flags of `finetune`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub struct FinetuneArgs {
     #[command(flatten)]
     pub data: DataArgs,
 
-    /// What trains beside the head [default: bitfit]
+    /// What trains besides the head [default: bitfit]
     ///
     /// bitfit: biases, all or those of --bias and --layers. full: every parameter. layernorm: the scale and the shift
     /// of every LayerNorm. columns:K, rows:K: the first K columns or rows of each matrix. random-uniform: as many
     /// scalars of the matrices as bitfit trains, chosen by the seed. random-row-col: a row or a column of each matrix,
     /// and the scale of every LayerNorm. frozen: the head alone. probe: the head alone, fitted to its optimum in one
-    /// pass over the texts. Joined by +, as in bitfit+columns:3, the union trains.
+    /// pass over the texts, without steps and so without a log. Joined by +, as in bitfit+columns:3, the union trains.
     #[arg(long, value_name = "METHOD", help_heading = "What trains")]
     pub method: Option<MethodChoice>,
 
     /// Train the entries that a safetensors file names by index lists; with --method, the union of both
     ///
-    /// For the parameter NAME it has NAME.rows, NAME.columns or NAME.elements, a list of integers, or NAME.all.
+    /// For a parameter NAME the file has NAME.rows, NAME.columns or NAME.elements, a list of integers, or NAME.all.
     #[arg(long, value_name = "FILE", help_heading = "What trains")]
     pub mask: Option<PathBuf>,
 
     /// Train a part of what the method trains, chosen by a short run of 64 steps; needs --budget
     ///
-    /// Of biases whole tensors, so kinds and layers of them; of matrices single entries. OUT/mask.safetensors has what
-    /// was chosen, for --mask.
+    /// Biases are chosen as whole tensors, that is by kind and layer, and matrices entry by entry. What was chosen is
+    /// written to OUT/mask.safetensors, for --mask.
     #[arg(long, value_name = "RANKING", value_enum, requires = "budget", help_heading = "What trains")]
     pub select: Option<Ranking>,
 
-    /// Most scalars that --select chooses, those of the head not counted
+    /// Maximum number of scalars that --select chooses, without those of the head
     #[arg(
         long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, requires = "select",
         help_heading = "What trains"
@@ -109,17 +113,17 @@ pub struct FinetuneArgs {
     /// First values of the head: probe, random, or a safetensors FILE [default: probe over cls or mean, else random]
     ///
     /// A probe is the best linear head over the frozen base, fitted in one pass over the texts. Where the head has a
-    /// layer of its own, as of models other than BERT, it can begin the run only over --pooling cls or mean. A file is
-    /// a task file or the weights of a fine-tuned model: it must hold the layers of the head, such as classifier.weight
-    /// and classifier.bias. A pooler that the head reads is taken from it if the base model has none. Other tensors are
-    /// ignored.
+    /// layer of its own, as in models other than BERT, a run can begin with a probe only under --pooling cls or mean. A
+    /// file is a task file or the weights of a fine-tuned model: it must hold the layers of the head, such as
+    /// classifier.weight and classifier.bias. A pooler that the head reads is taken from it if the base model has none.
+    /// Other tensors are ignored.
     #[arg(long, value_name = "probe|random|FILE", value_parser = values::head_start(), help_heading = "What trains")]
     pub init_head: Option<HeadStart>,
 
     /// Fit no probe, neither for comparison nor for the head's first values
     ///
-    /// With --eval, a probe is fitted first and scored: what a run does not beat, it need not be made for. It costs one
-    /// pass over the texts.
+    /// With --eval, a probe is fitted first and scored: a run that does not beat it is not worth its time. The probe
+    /// costs one pass over the texts.
     #[arg(long, help_heading = "What trains")]
     pub no_probe: bool,
 
@@ -129,7 +133,7 @@ pub struct FinetuneArgs {
     /// Biases need about twenty times the rate of full fine-tuning. The paper tries 1e-4, 4e-4, 7e-4 and 1e-3. The
     /// groups are head (what the task adds), bias, layernorm (scales and shifts; without a rate of their own, shifts
     /// have that of bias and scales that of weight) and weight (matrices and embeddings). The others have the default,
-    /// or a number before the groups: 1e-3,head=5e-3. A group of which nothing trains is refused.
+    /// or a number before the groups: 1e-3,head=5e-3. A group in which nothing trains is refused.
     #[arg(
         long, value_name = "RATE|GROUP=RATE", value_parser = values::group_rates, allow_hyphen_values = true,
         help_heading = "Training"
@@ -153,13 +157,13 @@ pub struct FinetuneArgs {
     #[arg(long, value_name = "SEEDS", value_parser = values::seeds, help_heading = "Training")]
     pub seeds: Option<Seeds>,
 
-    /// Cross-validation: cut the rows of --train into N folds, and for each train on the others and answer it
+    /// Cross-validation: cut the rows of --train into N folds; for each fold, train on the others and predict it
     ///
-    /// Of each class every fold has as many rows, by the seed. Each run has a directory of its own, OUT/fold-N, and
-    /// keeps the epoch that is best on its fold, which flatters its score a little. OUT/out_of_fold.jsonl has an answer
-    /// to each row by a model that was not trained on it, to which calibrate --out-of-fold fits a task that was trained
-    /// on all rows, and OUT/suspects.tsv the rows of which the label is likely to be wrong, the least likely label
-    /// first.
+    /// Every fold has the same share of each class; the seed decides which rows. Each run has a directory of its own,
+    /// OUT/fold-N, and keeps the epoch that is best on its fold, which flatters its score a little.
+    /// OUT/out_of_fold.jsonl has an answer to each row by a model that was not trained on it; calibrate --out-of-fold
+    /// fits a task that was trained on all rows to these answers. OUT/suspects.tsv has the rows whose label is likely
+    /// to be wrong, the least likely label first.
     #[arg(
         long, value_name = "N", value_parser = values::folds, allow_negative_numbers = true,
         conflicts_with_all = ["seeds", "eval", "report", "save_base"], help_heading = "Training"
@@ -169,23 +173,23 @@ pub struct FinetuneArgs {
     /// Cut each batch into N logical shards, at most 1024, whose gradients are added in a fixed order [default: 16
     /// under mpirun, otherwise none]
     ///
-    /// Started by mpirun, the ranks of a run compute some shards each: the task file has the same bits for any number
-    /// of ranks, and for one process with as many shards. Shards have about as many tokens each. A run with another
-    /// number of shards, or without, differs by rounding alone.
+    /// Under mpirun, each rank of a run computes some of the shards: the task file has the same bits for any number of
+    /// ranks, and for one process with the same number of shards. The shards have about the same number of tokens each.
+    /// A run with another number of shards, or without, differs by rounding alone.
     #[arg(
-        long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training"
+        long, value_name = "N", value_parser = values::shards, allow_negative_numbers = true, help_heading = "Training"
     )]
     pub shards: Option<usize>,
 
-    /// Directory for task.safetensors and metrics.jsonl; it is created if it does not exist
+    /// Directory for task.safetensors and the log, metrics.jsonl; it is created if it does not exist
     #[arg(long, value_name = "DIR", required_unless_present = "resume", help_heading = "Output")]
     out: Option<PathBuf>,
 
     /// Go on with the run of this directory, which was interrupted, to the same task file as if it had not been
     ///
-    /// No other flag is needed: those of the run are in its state. Flags that are given all the same must agree with
-    /// them, but for the number of threads and what is shown; paths are those of the directory in which the run was
-    /// begun. The base model, the data and the device must be the same too, and what differs is named.
+    /// No other flag is needed: those of the run are in its state. Flags that are given nevertheless must agree with
+    /// them, except for the number of threads and what is shown; paths are relative to the directory in which the run
+    /// was begun. The base model, the data and the device must be the same too, and what differs is named.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     resume: Option<PathBuf>,
 

@@ -12,16 +12,25 @@ use bitfit_bert::{BiasSelection, MaskFile, Setting};
 
 use super::shared::{DataArgs, RunArgs};
 use super::values::GroupRates;
-use super::{FinetuneArgs, name_of};
+use super::{FinetuneArgs, name_of, unreadable};
+use crate::output::Input;
+use crate::setup;
 
 impl FinetuneArgs {
     /// The library's options, validated as far as they can be without model and data.
     ///
     /// # Errors
-    /// For flags that contradict each other and for a value out of its range.
+    /// For a mask that cannot be read; [`Unreadable`](super::Unreadable) for flags that contradict each other and for a
+    /// value out of its range.
     pub fn options(&self) -> Result<FinetuneOptions> {
+        let mask = self.read_mask()?;
+        self.options_with(mask).map_err(unreadable)
+    }
+
+    fn options_with(&self, mask: Option<bitfit_bert::Method>) -> Result<FinetuneOptions> {
+        self.check_evaluation()?;
         let mut options = options(&self.data, &self.run)?;
-        options.method = self.method()?;
+        options.method = self.method_with(mask)?;
         options.select = self.select.zip(self.budget).map(|(by, budget)| Select { by: by.into(), budget });
         options.probe = self.probe()?;
         options.head = self.init_head.clone().unwrap_or(HeadStart::Auto);
@@ -49,33 +58,21 @@ impl FinetuneArgs {
         std::iter::once(self.out().to_owned()).chain(seeds).chain(folds).collect()
     }
 
-    /// The file with the head's first values.
-    pub fn head_file(&self) -> Option<&PathBuf> {
-        match &self.init_head {
-            Some(HeadStart::File(path)) => Some(path),
+    /// The files that the run reads beside the model and the data, each with its flag.
+    pub fn further_files(&self) -> Vec<Input<'_>> {
+        let head = match &self.init_head {
+            Some(HeadStart::File(path)) => Some(("--init-head", &**path)),
             _ => None,
-        }
+        };
+        let mask = self.mask.as_ref().map(|path| ("--mask", &**path));
+        [head, mask, self.run.weights_file()].into_iter().flatten().collect()
     }
 
     /// What is done with a probe.
     fn probe(&self) -> Result<ProbeUse> {
         if self.is_probe() {
-            let contradicts = [
-                ("--no-probe", self.no_probe),
-                ("--init-head", self.init_head.is_some()),
-                ("--select", self.select.is_some()),
-                ("--micro-batch", self.run.micro_batch.is_some()),
-                ("--shards", self.shards.is_some()),
-                ("--class-weight", self.run.class_weight.is_some()),
-                ("--label-smoothing", self.run.label_smoothing != 0.0),
-                ("--focal", self.run.focal != 0.0),
-                ("--eval-every", self.run.eval_every.is_some()),
-                ("--patience", self.run.patience.is_some()),
-            ];
-            return match contradicts.into_iter().find(|(_, is_given)| *is_given) {
-                Some((flag, _)) => {
-                    bail!("{flag} contradicts --method probe, which fits the head itself: leave one out")
-                }
+            return match self.contradicts_probe() {
+                Some(flag) => bail!("{flag} contradicts --method probe, which fits the head itself: leave one out"),
                 None => Ok(ProbeUse::Result),
             };
         }
@@ -85,13 +82,64 @@ impl FinetuneArgs {
         Ok(if self.no_probe { ProbeUse::Off } else { ProbeUse::Baseline })
     }
 
-    /// What trains beside the head, by --method, --mask, --bias and --layers.
-    fn method(&self) -> Result<bitfit_bert::Method> {
-        let file = self.mask.as_deref().map(MaskFile::read).transpose()?;
-        self.method_with(file.map(|file| bitfit_bert::Method::Mask(Some(file.into()))))
+    /// The first flag that says how steps are made, or what else a probe does not have. One with the value of its
+    /// default contradicts nothing.
+    fn contradicts_probe(&self) -> Option<&'static str> {
+        let (run, defaults) = (&self.run, TrainOptions::default());
+        let flags = [
+            ("--no-probe", self.no_probe),
+            ("--init-head", self.init_head.is_some()),
+            ("--select", self.select.is_some()),
+            ("--lr", self.lr.is_some()),
+            ("--layer-decay", run.layer_decay != defaults.rates.layer_decay),
+            ("--epochs", run.epochs != defaults.epochs),
+            ("--batch-size", run.batch_size.is_some()),
+            ("--batch-tokens", run.batch_tokens.is_some()),
+            ("--micro-batch", run.micro_batch.is_some()),
+            ("--shards", self.shards.is_some()),
+            ("--group-by-length", run.group_by_length),
+            ("--no-shuffle", run.no_shuffle),
+            ("--schedule", run.schedule != defaults.schedule),
+            ("--warmup", run.warmup != defaults.warmup),
+            ("--weight-decay", run.weight_decay != defaults.weight_decay),
+            ("--clip", run.clip.0 != defaults.max_grad_norm),
+            ("--dropout", run.dropout.is_some()),
+            ("--frozen-dropout", run.frozen_dropout),
+            ("--class-weight", run.class_weight.is_some()),
+            ("--label-smoothing", run.label_smoothing != 0.0),
+            ("--focal", run.focal != 0.0),
+            ("--eval-every", run.eval_every.is_some()),
+            ("--patience", run.patience.is_some()),
+            ("--tensorboard", run.tensorboard),
+        ];
+        flags.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
     }
 
-    /// What trains beside the head, where --mask gives `mask`.
+    /// Refuses what needs an evaluation set where there is none.
+    fn check_evaluation(&self) -> Result<()> {
+        let evaluates = self.data.eval.is_some() || self.folds.is_some();
+        let flags = [
+            ("--seeds", self.seeds.is_some()),
+            ("--eval-every", self.run.eval_every.is_some()),
+            ("--patience", self.run.patience.is_some()),
+        ];
+        match flags.into_iter().find(|(_, is_given)| *is_given && !evaluates) {
+            Some((flag, _)) => bail!("{flag}: it needs an evaluation set, and none is given (--eval)"),
+            None => Ok(()),
+        }
+    }
+
+    /// What the file of --mask names.
+    fn read_mask(&self) -> Result<Option<bitfit_bert::Method>> {
+        let read = |path: &PathBuf| {
+            setup::check_input_of("--mask", path)?;
+            Ok::<_, anyhow::Error>(MaskFile::read(path)?)
+        };
+        let file = self.mask.as_ref().map(read).transpose()?;
+        Ok(file.map(|file| bitfit_bert::Method::Mask(Some(file.into()))))
+    }
+
+    /// What trains besides the head, by --method, --bias and --layers, where --mask gives `mask`.
     fn method_with(&self, mask: Option<bitfit_bert::Method>) -> Result<bitfit_bert::Method> {
         use bitfit_bert::Method as M;
         let named = match &self.method {

@@ -14,8 +14,8 @@ Examples:
   bitfit-cli inspect seeds/seed-0/task.safetensors \\
       seeds/seed-1/task.safetensors --model bert-base-uncased
 
-With --model, figures are of the changes from the base model's values,
-otherwise of the values themselves; those of a new head are always of its
+With --model, the figures describe the changes from the base model's values,
+otherwise the values themselves; for a new head they always describe its
 values. The last line on stdout is everything as one JSON object.";
 
 /// The flags of `inspect`.
@@ -26,8 +26,8 @@ pub struct InspectArgs {
     #[arg(required = true, value_name = "FILE", help_heading = "Model and data")]
     pub files: Vec<PathBuf>,
 
-    /// Base model the tasks were trained on, from whose values the changes are: a directory or a Hugging Face hub id
-    /// [default: none, and the values are shown]
+    /// Base model the tasks were trained on, to show changes from its values: a directory or a Hugging Face hub id
+    /// [default: none, which shows the values themselves]
     #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
     pub model: Option<String>,
 

@@ -29,6 +29,10 @@ pub fn seeds(text: &str) -> Result<Seeds, String> {
         }
         seeds.extend(first..=last);
     }
+    let is_twice = |(place, seed): (usize, &u64)| seeds[..place].contains(seed);
+    if seeds.iter().enumerate().any(is_twice) {
+        return Err("one of them is listed twice".into());
+    }
     Ok(Seeds(seeds))
 }
 
@@ -131,7 +135,7 @@ mod tests {
         assert_eq!(list("0-4"), Ok(vec![0, 1, 2, 3, 4]));
         assert_eq!(list("0,3,7"), Ok(vec![0, 3, 7]));
         assert_eq!(list("9, 1-2"), Ok(vec![9, 1, 2]));
-        for bad in ["", "-", "4-0", "a", "1-", "-1", "0-4-5", "1,,2", "0-1000", "0-18446744073709551615"] {
+        for bad in ["", "-", "4-0", "a", "1-", "-1", "0-4-5", "1,,2", "0-1000", "0-18446744073709551615", "3,0-4"] {
             assert!(list(bad).is_err(), "{bad}");
         }
     }

@@ -19,14 +19,17 @@ mod shared;
 mod sweep;
 mod values;
 
+use std::env;
 use std::error::Error as _;
+use std::fmt;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow, bail};
 use bitfit_bert::data::{Columns, Contents, Format, Header, Kind, ReadOptions, SeveralLabels};
 use bitfit_bert::presets::GlueTask;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use average::AverageArgs;
 pub use calibrate::CalibrateArgs;
@@ -60,6 +63,9 @@ cannot be read, and 130 for a run that was stopped by a signal.
 
 See bitfit-cli COMMAND --help for the flags of a command.";
 
+/// The exit code for a command line that cannot be read.
+const UNREADABLE: u8 = 2;
+
 /// Fine-tune a BERT by training only its biases (BitFit)
 ///
 /// BitFit trains the bias terms of a BERT, 0.1 % of its parameters, and a small head for the task. The result is a task
@@ -80,14 +86,13 @@ pub enum Command {
     /// Reads a pre-trained BERT and labelled texts, trains the biases and a new head, keeps the epoch that scores best
     /// on the evaluation set, and writes a task file, which eval and predict apply to the same base model.
     Finetune(Box<FinetuneArgs>),
-    /// Compare methods on labelled texts, each from several seeds
+    /// Compare methods on labelled texts, each with several seeds
     ///
-    /// Trains a task by each method from each seed, on one base model that is opened once and data that is read once,
-    /// and writes the scores with their deviations, the scalars trained and the size of the task file as a table and a
-    /// chart, and seconds and memory to a file of their own. Called again, it goes on where it stopped. --eval is
-    /// required.
+    /// Trains a task by each method with each seed; the base model is opened once and the data is read once. Writes the
+    /// scores with their deviations, the number of scalars trained and the size of the task file as a table and a
+    /// chart, and seconds and memory to a file of their own. Called again, it goes on where it stopped.
     Compare(Box<CompareArgs>),
-    /// Make a table of the BitFit paper again
+    /// Reproduce a table of the BitFit paper
     ///
     /// Runs the methods of a table on the tasks whose files are in a directory, with the learning rates that the paper
     /// searches and several seeds, and writes the table with the paper's figures beside it. Called again, it goes on
@@ -99,8 +104,9 @@ pub enum Command {
     Eval(EvalArgs),
     /// Fit the probabilities and thresholds of a task file to labelled texts
     ///
-    /// Finds the temperature under which the true classes are most likely, and thresholds: for a task of one class a
-    /// text the probability below which no class is given, for several labels that of each with the greatest F1.
+    /// Finds the temperature under which the true classes are most likely, and thresholds: for a task with one class
+    /// per text, the probability below which no class is given; for several labels, the threshold of each with the
+    /// greatest F1.
     Calibrate(CalibrateArgs),
     /// Classify or score texts with a task file
     ///
@@ -118,13 +124,13 @@ pub enum Command {
     Merge(MergeArgs),
     /// Make a task file of a fine-tuned checkpoint and its base model
     ///
-    /// Compares every tensor of the two and puts what moved, and the head, into a task file, and says what moved that a
-    /// task file cannot hold. Of a directory that merge wrote, it is the task file that was merged, byte by byte.
+    /// Compares every tensor of the two, puts what moved and the head into a task file, and says what moved that a task
+    /// file cannot hold. From a directory that merge wrote, it makes the task file that was merged, byte by byte.
     Extract(ExtractArgs),
     /// Show what is in task files: contents, norms, a heat-map, and how several differ
     ///
-    /// The heat-map is of the mean absolute value of each tensor, or with --model of its mean absolute difference from
-    /// the base model, by kind and layer.
+    /// The heat-map shows the mean absolute value of each tensor, or with --model its mean absolute difference from the
+    /// base model, by kind and layer.
     Inspect(InspectArgs),
     /// Average the task files of several seeds into one
     ///
@@ -145,15 +151,14 @@ pub struct ReadArgs {
     /// Format of the data [default: by the file's extension and its first bytes]
     ///
     /// In tsv, fields are separated by tabs and quotes have no special meaning, as in GLUE's files. csv is RFC 4180.
-    /// Where neither is given, quotes between tabs enclose fields if all of the file agrees. jsonl is JSON objects, one
-    /// per line, over several lines, in an array, or in the one array of an object, and exports of Label Studio,
-    /// doccano, Argilla and Prodigy. lines is one text per line, with a tab between the two texts of a pair, and has no
-    /// labels. Words with tags are in conll (a word and its tag a line, a blank line behind each sentence), conllu or
-    /// jsonl (a list of words and one of tags, or a text with labelled spans of characters, as the same tools export
-    /// it), which is found by looking at the file.
-    /// Questions with a context and answers are in jsonl: SQuAD's files, or rows with id, question, context and
-    /// answers. Of parquet, columns of strings are read, and for the labels also integers, floats and booleans. What is
-    /// packed with gzip is unpacked.
+    /// Where neither is given, quotes between tabs enclose fields if the whole file is consistent with that. jsonl is
+    /// JSON objects, one per line, over several lines, in an array, or in the one array of an object, and exports of
+    /// Label Studio, doccano, Argilla and Prodigy. lines is one text per line, with a tab between the two texts of a
+    /// pair, and has no labels. Words with tags are in conll (one word with its tag per line, a blank line after each
+    /// sentence), conllu or jsonl (a list of words and one of tags, or a text with labelled spans of characters, as the
+    /// same tools export it), which is found by looking at the file. Questions with a context and answers are in jsonl:
+    /// SQuAD's files, or rows with id, question, context and answers. From parquet, columns of strings are read, and
+    /// for the labels also integers, floats and booleans. Files packed with gzip are unpacked.
     #[arg(long, value_name = "FORMAT", value_parser = values::format(), help_heading = "Model and data")]
     pub format: Option<Format>,
 
@@ -232,10 +237,10 @@ pub struct MachineArgs {
     ///
     /// f32 agrees with PyTorch's default to rounding. bf16 takes about 0.6 of the memory; a step takes about 0.6 of the
     /// time on an AMD CPU with avx512_bf16, and a quarter to a third on an Intel CPU with AMX; on other CPUs it is
-    /// slower than f32. Scores differ by less than between two seeds, so auto chooses it where it is faster. int8 takes
-    /// a fifth less memory than bf16, and with VNNI two thirds of its time, with AMX five sixths, with frozen weights
-    /// and what they are multiplied with rounded to 8 bits. A GPU older than Ampere has no instructions for bf16;
-    /// choose f32 there.
+    /// slower than f32. Scores differ by less than between two seeds, so auto chooses it where it is faster. int8
+    /// rounds frozen weights, and what they are multiplied with, to 8 bits: it takes a fifth less memory than bf16, and
+    /// two thirds of its time with VNNI, five sixths with AMX. A GPU older than Ampere has no instructions for bf16, and
+    /// auto is f32 there.
     #[arg(
         long,
         value_name = "PRECISION",
@@ -252,6 +257,10 @@ pub struct MachineArgs {
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = values::device, help_heading = "Machine")]
     pub device: Device,
 
+    /// The compute capability of the GPU, once it is open.
+    #[arg(skip)]
+    pub capability: OnceLock<u32>,
+
     /// Number of threads, 1 to 1024 [default: RAYON_NUM_THREADS if it is set, otherwise one for each core]
     ///
     /// Results do not depend on it.
@@ -263,15 +272,28 @@ pub struct MachineArgs {
     pub quiet: bool,
 }
 
-/// Names an invalid setting of the library by the flag that sets it.
+/// The name of the subcommand of this process.
+pub fn subcommand() -> Option<String> {
+    env::args_os().nth(1)?.into_string().ok()
+}
+
+/// Names an invalid setting of the library by the flag of the process's subcommand that sets it.
 pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
+    let command = Cli::command();
+    let command = subcommand().and_then(|name| command.find_subcommand(name));
+    let takes = |flag: &&str| {
+        let is_it =
+            |argument: &clap::Arg| argument.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long));
+        command.is_none_or(|command| command.get_arguments().any(is_it))
+    };
+    let flag_of = |setting| finetune_options::flag_of(setting).filter(takes);
     match error.downcast_ref() {
-        Some(bitfit_bert::Error::Setting { setting, value, reason }) => match finetune_options::flag_of(*setting) {
+        Some(bitfit_bert::Error::Setting { setting, value, reason }) => match flag_of(*setting) {
             Some(flag) => anyhow!("{flag} {value}: {reason}"),
             None => error,
         },
         Some(known) => {
-            let mut flags: Vec<_> = known.settings().into_iter().filter_map(finetune_options::flag_of).collect();
+            let mut flags: Vec<_> = known.settings().into_iter().filter_map(flag_of).collect();
             if flags == ["--header"] {
                 flags.push("--no-header");
             }
@@ -279,6 +301,26 @@ pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
         }
         None => error,
     }
+}
+
+/// What is wrong with a command line by itself, whatever the files, the model and the machine are.
+#[derive(Debug)]
+pub struct Unreadable(String);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// For `map_err`: an error that the command line alone decides, so that it ends as one that clap reports.
+pub fn unreadable(error: anyhow::Error) -> anyhow::Error {
+    anyhow::Error::msg(Unreadable(name_the_flag(error).to_string()))
+}
+
+/// The exit code for an error.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Unreadable>() { ExitCode::from(UNREADABLE) } else { ExitCode::FAILURE }
 }
 
 /// Prints what clap reports: help and version, one line for a value that a flag does not accept, and clap's message
@@ -289,7 +331,7 @@ pub fn refuse(error: &clap::Error) -> ExitCode {
         // A failure to print cannot be reported.
         None => _ = error.print(),
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(UNREADABLE))
 }
 
 /// The line for a value that a flag does not accept: the flag, the value, and what is expected.

@@ -6,6 +6,9 @@ use clap::builder::PossibleValue;
 
 use super::{Device, MachineArgs};
 
+/// The least compute capability with instructions for bf16, ten times major plus minor.
+const AMPERE: u32 = 80;
+
 /// The type of products with frozen weights, and of activations saved for backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
@@ -43,7 +46,7 @@ impl ValueEnum for PrecisionChoice {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         match self {
             Self::Auto => {
-                Some(PossibleValue::new("auto").help("bf16 on a GPU and on a CPU where it is faster, otherwise f32"))
+                Some(PossibleValue::new("auto").help("bf16 on a GPU or a CPU where it is faster, otherwise f32"))
             }
             Self::Of(precision) => precision.to_possible_value(),
         }
@@ -55,7 +58,10 @@ impl MachineArgs {
     pub fn precision(&self) -> Precision {
         match (self.precision, self.device) {
             (PrecisionChoice::Of(precision), _) => precision,
-            (PrecisionChoice::Auto, Device::Cuda(_)) => Precision::Bf16,
+            (PrecisionChoice::Auto, Device::Cuda(_)) => match self.capability.get() {
+                Some(..AMPERE) => Precision::F32,
+                _ => Precision::Bf16,
+            },
             // An unknown instruction set is refused where the device is opened.
             (PrecisionChoice::Auto, Device::Cpu) => match Isa::from_env() {
                 Ok(isa) if isa.has_fast_bf16() => Precision::Bf16,
@@ -70,8 +76,37 @@ impl MachineArgs {
             (PrecisionChoice::Auto, Device::Cpu, Precision::Bf16) => {
                 format!("{name}; bf16 because it is faster here than f32, with the same scores")
             }
+            (PrecisionChoice::Auto, Device::Cuda(_), Precision::F32) => {
+                format!("{name}; f32 because this GPU has no instructions for bf16")
+            }
             (PrecisionChoice::Auto, Device::Cuda(_), _) => format!("{name}; bf16 by default"),
             _ => name.to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Machine {
+        #[command(flatten)]
+        machine: MachineArgs,
+    }
+
+    #[test]
+    fn a_gpu_without_instructions_for_bf16_has_f32_unless_another_is_named() {
+        let on = |flags: &str, capability: u32| {
+            let machine = Machine::parse_from(format!("bitfit {flags}").split(' ')).machine;
+            machine.capability.set(capability).unwrap();
+            (machine.precision(), machine.device_in_plan("gpu"))
+        };
+        let turing = (Precision::F32, "gpu; f32 because this GPU has no instructions for bf16".to_owned());
+        assert_eq!(on("--device cuda", 75), turing);
+        assert_eq!(on("--device cuda", 80), (Precision::Bf16, "gpu; bf16 by default".to_owned()));
+        assert_eq!(on("--device cuda --precision bf16", 75), (Precision::Bf16, "gpu".to_owned()));
     }
 }

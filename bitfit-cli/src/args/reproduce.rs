@@ -41,11 +41,11 @@ Tables:
   tagging             tags of words: BitFit and full fine-tuning
   squad-size          SQuAD by the size of the training set
 
---data has the files as they are distributed: of GLUE the directories CoLA,
+--data has the files as they are distributed: for GLUE the directories CoLA,
 SST-2, MRPC, STS-B, QQP, MNLI, QNLI and RTE with train.tsv and dev.tsv
-(MNLI: dev_matched.tsv, dev_mismatched.tsv), of which those that are missing
-are left out; for tagging NAME-train.conllu and NAME-dev.conllu, or .conll;
-for squad-size train-v1.1.json and dev-v1.1.json.
+(MNLI: dev_matched.tsv, dev_mismatched.tsv), where a task whose files are
+missing is left out; for tagging NAME-train.conllu and NAME-dev.conllu, or
+.conll; for squad-size train-v1.1.json and dev-v1.1.json.
 
 OUT/TABLE.md, TABLE.csv and TABLE.svg are the table with the paper's figures
 beside it, its numbers, and a drawing. OUT/TASK/METHOD/lr-RATE/seed-N holds
@@ -53,10 +53,10 @@ each run. The last line on stdout is the result as one JSON object.
 
 Ctrl-C ends it after the current step. Called again, it goes on there, skips
 the runs that are finished, and refuses those that were made from other data
-or settings. Called again while it runs, here or on another machine that
+or settings. Started again while it runs, here or on another machine that
 shares the file system, it takes part: each process makes the runs that no
-other one has, and takes over those of one that died. The files of the table
-are the same, byte by byte.";
+other process has, and takes over those of a process that died. The files of
+the table are the same, byte by byte.";
 
 /// The flags of `reproduce`.
 #[derive(Debug, Args)]
@@ -76,7 +76,8 @@ pub struct ReproduceArgs {
 
     /// GLUE tasks to run, a list with commas [default: all whose files are there]
     #[arg(
-        long, value_name = "LIST", value_delimiter = ',', value_parser = values::task(), help_heading = "Model and data"
+        long, value_name = "LIST", value_delimiter = ',', value_parser = values::paper_task(),
+        help_heading = "Model and data"
     )]
     pub tasks: Vec<GlueTask>,
 
@@ -95,7 +96,7 @@ pub struct ReproduceArgs {
     )]
     pub sizes: Vec<usize>,
 
-    /// Maximum length of a sequence in tokens [default: 128, of squad-size 384, or less if the model has fewer
+    /// Maximum length of a sequence in tokens [default: 128, for squad-size 384, or less if the model has fewer
     /// positions]
     #[arg(
         long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
@@ -103,22 +104,22 @@ pub struct ReproduceArgs {
     )]
     pub max_length: Option<usize>,
 
-    /// Methods, a list with commas, as those of compare, but no probe [default: those of the table]
+    /// Methods, a list with commas, as for compare, without probe [default: those of the table]
     #[arg(
         long, value_name = "LIST", value_delimiter = ',', value_parser = values::method_choice,
         help_heading = "What trains"
     )]
     pub methods: Vec<MethodChoice>,
 
-    /// What of the last layer the head reads
+    /// Which output of the last layer the head reads
     #[arg(long, value_name = "POOLING", value_enum, default_value_t = Pooling::Auto, help_heading = "What trains")]
     pub pooling: Pooling,
 
     /// Learning rates to search, a list with commas of RATE for all methods and METHOD=RATE for one [default: the
     /// paper's, 1e-4, 4e-4, 7e-4 and 1e-3, where whole weights train 1e-5, 2e-5, 3e-5 and 5e-5]
     ///
-    /// Of each task and method the rate is shown whose mean score on the development set is the best, as in the paper.
-    /// METHOD is a name of --methods, or what stands before its colon; it may be listed with several rates.
+    /// For each task and method, the table shows the rate with the best mean score on the development set, as in the
+    /// paper. METHOD is a name of --methods, or the part of it before the colon; it may be listed with several rates.
     #[arg(
         long, value_name = "LIST", value_parser = values::grid_rates, allow_hyphen_values = true,
         help_heading = "Training"
@@ -131,13 +132,13 @@ pub struct ReproduceArgs {
     )]
     pub seeds: Seeds,
 
-    /// Number of passes over the training set [default: 16, as in the authors' code; of squad-size at least 5]
+    /// Number of passes over the training set [default: 16, as in the authors' code; for squad-size at least 5]
     #[arg(
         long, value_name = "N", value_parser = values::epochs, allow_negative_numbers = true, help_heading = "Training"
     )]
     pub epochs: Option<usize>,
 
-    /// Least number of steps for squad-size, so that small training sets get as many as larger ones [default: 2000]
+    /// Minimum number of steps for squad-size, so that small training sets get as many as larger ones [default: 2000]
     #[arg(
         long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training"
     )]

@@ -9,7 +9,7 @@ use bitfit_bert::run::{RunCommand, saved_command};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use super::{Cli, Command};
+use super::{Cli, Command, unreadable};
 
 /// Why arguments are refused.
 pub enum Refused {
@@ -75,7 +75,8 @@ fn complete(given: &[OsString], dir: PathBuf) -> Result<Cli> {
         given.iter().any(|argument| argument == flag || argument.to_string_lossy().starts_with(&with_value))
     };
     if let Some(flag) = ["--out", "--overwrite"].into_iter().find(|flag| contradicts(flag)) {
-        bail!("{flag} contradicts --resume, whose directory is that of the run: leave it out");
+        let reason = "contradicts --resume, whose directory is that of the run: leave it out";
+        return Err(unreadable(anyhow!("{flag} {reason}")));
     }
     let Some(saved) = saved_command(&dir)? else {
         bail!("--resume {}: its state does not say with which flags it was begun: give all of them", dir.display());

@@ -1,6 +1,6 @@
 //! The flags that the commands which train have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
@@ -13,7 +13,8 @@ use clap::Args;
 
 use super::values::{self, Clip, Pair, Pooling};
 use super::{MachineArgs, ReadArgs};
-use crate::{output, setup};
+use crate::output::{self, Input};
+use crate::setup;
 
 /// The base model and the data.
 #[derive(Debug, Args)]
@@ -32,7 +33,7 @@ pub struct DataArgs {
 
     /// GLUE task that sets the columns, the kind of label, the metrics and the learning rate
     ///
-    /// Other flags override what the task sets.
+    /// Other flags override what the task sets. The labels must be the task's own.
     #[arg(long, value_name = "TASK", value_parser = values::task(), help_heading = "Model and data")]
     pub task: Option<GlueTask>,
 
@@ -47,8 +48,8 @@ pub struct DataArgs {
     #[arg(long, value_name = "COL", help_heading = "Model and data")]
     pub label: Option<String>,
 
-    /// What separates the labels of a field, where a text has several: one character, such as ; , or | [default: found
-    /// by looking at all fields]
+    /// Character between the labels of a field, where a text has several, such as ; , or | [default: found by looking
+    /// at all fields]
     #[arg(
         long, value_name = "CHAR", value_parser = values::separator, allow_hyphen_values = true,
         help_heading = "Model and data"
@@ -66,16 +67,16 @@ pub struct DataArgs {
     /// (B-PER, I-PER, O), by the F1 of entities as seqeval computes it; answers are scored by the F1 of their words and
     /// by exact match, as SQuAD's script computes them. The first metric chooses the best epoch.
     ///
-    /// mlm adapts a model to plain texts: tokens are masked, and the model's own head for masked language modelling, of
-    /// which the biases train too, predicts them. Every token of a text is read, of a long one in several sequences. It
-    /// is scored by perplexity, of which the lowest is kept, and by the share of masked tokens that are right.
+    /// mlm adapts a model to plain texts: tokens are masked, and the model's own head for masked language modelling,
+    /// whose biases train too, predicts them. Every token of a text is read; a long text is read in several sequences.
+    /// The scores are perplexity, by which the best epoch is chosen, and the share of masked tokens that are right.
     #[arg(long, value_name = "KIND", value_parser = values::kind(), help_heading = "Model and data")]
     pub kind: Option<Kind>,
 
     /// Maximum length of a sequence in tokens, at least 3, for pairs 4; longer texts are cut [default: 128, with --kind
     /// span 384, or less if the model has fewer positions]
     ///
-    /// With --kind tag and span nothing is cut: a longer text is several sequences.
+    /// With --kind tag, span and mlm nothing is cut: a longer text is read in several sequences.
     #[arg(
         long, value_name = "N", value_parser = values::count, allow_negative_numbers = true,
         help_heading = "Model and data"
@@ -104,38 +105,40 @@ impl DataArgs {
         self.kind.is_some() || self.task.is_some()
     }
 
-    /// Refuses files that do not exist, and data that runs into these directories would overwrite.
+    /// Refuses files that do not exist, and those that runs into these directories would overwrite. `further` files are
+    /// read beside the data, each with the flag that names it.
     ///
     /// # Errors
     /// One line with the file.
-    pub fn check_files(&self, head: Option<&PathBuf>, directories: &[PathBuf]) -> Result<()> {
-        for path in [Some(&self.train), self.eval.as_ref(), head].into_iter().flatten() {
-            setup::check_input(path)?;
-        }
+    pub fn check_files(&self, further: &[Input<'_>], directories: &[PathBuf]) -> Result<()> {
+        let data = [("--train", Some(&self.train)), ("--eval", self.eval.as_ref())];
+        let data = data.into_iter().filter_map(|(flag, path)| Some((flag, &**path?)));
+        let data: Vec<Input<'_>> = data.collect();
+        data.iter().try_for_each(|(_, path)| setup::check_input(path))?;
+        further.iter().try_for_each(|(flag, path)| setup::check_input_of(flag, path))?;
         let written = || directories.iter().flat_map(|directory| output::FILES.map(|name| directory.join(name)));
-        for (flag, path) in [("--train", Some(&self.train)), ("--eval", self.eval.as_ref())] {
-            if let Some(path) = path.filter(|path| written().any(|file| output::is_same_file(&file, path))) {
-                bail!("{flag} {}: the run would overwrite it; choose another --out", path.display());
-            }
+        let is_written = |path: &Path| written().any(|file| output::is_same_file(&file, path));
+        match data.iter().chain(further).find(|(_, path)| is_written(path)) {
+            Some((flag, path)) => bail!("{flag} {}: the run would overwrite it; choose another --out", path.display()),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
 /// How a run goes, whatever trains.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// What of the last layer the head reads
+    /// Which output of the last layer the head reads
     ///
-    /// A sentence encoder, such as all-MiniLM-L6-v2, was trained through its own pooling, and what it computes is lost
-    /// where another is read. The plan says what is read and why.
+    /// A sentence encoder, such as all-MiniLM-L6-v2, was trained with its own pooling; what it has learned is lost if
+    /// the head reads another. The plan says what is read and why.
     #[arg(long, value_name = "POOLING", value_enum, default_value_t = Pooling::Auto, help_heading = "What trains")]
     pub pooling: Pooling,
 
     /// How the two texts of a pair go through the model
     ///
-    /// Jointly is as BERT was made for pairs, and reads how the texts answer each other. Separately suits sentence
-    /// encoders, whose vectors of two texts are made to be compared.
+    /// joint is how BERT was made to read pairs, each text in the light of the other. separate suits sentence encoders,
+    /// whose vectors of two texts are made to be compared.
     #[arg(long, value_name = "PAIR", value_enum, default_value_t = Pair::Joint, help_heading = "What trains")]
     pub pair: Pair,
 
@@ -155,8 +158,8 @@ pub struct RunArgs {
 
     /// Factor of the learning rate from a layer to the one below it, above 0 and at most 1
     ///
-    /// Layer l of L has the rate times D^(L-1-l), so that the highest layer has all of it; the embeddings have it times
-    /// D^L. The pooler and the head, above all layers, keep theirs. As in ELECTRA and BEiT.
+    /// Layer l of L has the rate times D^(L-1-l), so that the highest layer has the full rate; the embeddings have the
+    /// rate times D^L. The pooler and the head, above all layers, keep theirs. As in ELECTRA and BEiT.
     #[arg(
         long, value_name = "D", default_value_t = Rates::default().layer_decay, value_parser = values::number::<f32>,
         allow_hyphen_values = true, help_heading = "Training"
@@ -198,8 +201,8 @@ pub struct RunArgs {
     )]
     pub micro_batch: Option<usize>,
 
-    /// Metrics of the evaluation, a list with commas, of which the first chooses what is kept [default: by the task or
-    /// the kind of label]
+    /// Metrics of the evaluation, a list with commas; the first one chooses what is kept [default: by the task or the
+    /// kind of label]
     #[arg(
         long, value_name = "LIST", value_delimiter = ',', value_parser = values::metric(), help_heading = "Training"
     )]
@@ -213,16 +216,16 @@ pub struct RunArgs {
 
     /// End after N evaluations without a better score; needs --eval
     ///
-    /// The task file is that of the best, as always.
+    /// The task file is that of the best evaluation, as always.
     #[arg(
         long, value_name = "N", value_parser = values::count, allow_negative_numbers = true, help_heading = "Training"
     )]
     pub patience: Option<usize>,
 
-    /// Weights of classes in the loss: balanced, or a file with a line of a class, a tab and its weight for each
+    /// Weights of classes in the loss: balanced, or a file with one line per class: CLASS<TAB>WEIGHT
     ///
-    /// Balanced, all classes count alike however rare they are: a class with n of N rows has the weight N / (C n). The
-    /// file may also be a JSON object from class to weight. With --kind classify and tag.
+    /// With balanced, all classes count alike however rare they are: a class with n of N rows has the weight N / (C n).
+    /// The file may also be a JSON object from class to weight. With --kind classify and tag.
     #[arg(long, value_name = "balanced|FILE", value_parser = values::class_weights(), help_heading = "Training")]
     pub class_weight: Option<ClassWeights>,
 
@@ -330,4 +333,14 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+impl RunArgs {
+    /// The file with the weights of classes.
+    pub fn weights_file(&self) -> Option<Input<'_>> {
+        match &self.class_weight {
+            Some(ClassWeights::File(path)) => Some(("--class-weight", path)),
+            _ => None,
+        }
+    }
 }

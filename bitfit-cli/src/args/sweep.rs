@@ -14,13 +14,12 @@ const TASK: &str = "SLURM_ARRAY_TASK_ID";
 /// The flags of a sweep.
 #[derive(Debug, Args)]
 pub struct SweepArgs {
-    /// Make only the runs of shard I of N, counted from 1, or all [default: in a job array of Slurm that of the task,
+    /// Make only the runs of shard I of N, counted from 1, or all [default: in a Slurm job array the shard of its task,
     /// elsewhere all]
     ///
     /// The runs are dealt out in turn: of four shards the second has the runs 2, 6, 10 and so on. With all, each
-    /// process makes the next run that no other process has, which suits runs of different lengths. Of a job array
-    /// whose numbers are not a range, such as that of tasks that are submitted again, each task makes what is left of
-    /// all runs.
+    /// process makes the next run that no other process has, which suits runs of different lengths. In a job array
+    /// whose numbers are not a range, as when some tasks are submitted again, each task makes what is left of all runs.
     #[arg(long, value_name = "I/N|all", value_parser = values::shard, help_heading = "Several processes")]
     pub shard: Option<Shard>,
 

@@ -13,6 +13,7 @@ use bitfit_bert::heads::PairEncoding;
 use bitfit_bert::metrics::Metric;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{ClassWeights, HeadStart, PaperTable, SaveEvery, Shard};
+use bitfit_bert::train::MOST_SHARDS;
 use bitfit_bert::{BiasKind, UnknownName};
 use bitfit_core::optim::Schedule;
 use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -24,9 +25,11 @@ pub use super::lists::{GroupRates, MethodRates, Seeds, grid_rates, group_rates, 
 pub const MAX_THREADS: usize = 1024;
 
 /// The most folds; each is a run.
-const MAX_FOLDS: u32 = 1000;
+const MAX_FOLDS: usize = 1000;
+/// The largest number of seconds, minutes or hours.
+const MOST_OF_A_UNIT: u32 = 100_000;
 /// The largest number of epochs. Larger numbers are mistakes, such as steps given as epochs: the paper uses up to 16.
-const MAX_EPOCHS: u32 = 100_000;
+const MAX_EPOCHS: usize = 100_000;
 
 /// By what the scalars that train are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,7 +49,7 @@ impl From<Ranking> for bitfit_bert::train::Ranking {
     }
 }
 
-/// What of the last layer the head reads.
+/// Which output of the last layer the head reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Pooling {
     /// As modules.json of a sentence encoder says; the pooler of any other model
@@ -201,6 +204,11 @@ pub fn task() -> Named<GlueTask> {
     Named::new(GlueTask::ALL.iter().map(|task| task.name()))
 }
 
+/// A task of the paper's tables, which leave WNLI out.
+pub fn paper_task() -> Named<GlueTask> {
+    Named::new(GlueTask::ALL.iter().filter(|task| **task != GlueTask::Wnli).map(|task| task.name()))
+}
+
 pub fn table() -> Named<PaperTable> {
     Named::new(PaperTable::ALL.iter().map(|table| table.name()))
 }
@@ -242,20 +250,24 @@ pub fn device(text: &str) -> Result<Device, String> {
 
 /// A count. More than four billion of anything is a mistake, and sums of counts below that do not overflow.
 pub fn count(text: &str) -> Result<usize, String> {
-    at_most(text, u32::MAX)
+    whole(text, 1..=u32::MAX as usize)
 }
 
 pub fn folds(text: &str) -> Result<usize, String> {
-    at_most(text, MAX_FOLDS)
+    whole(text, 2..=MAX_FOLDS)
 }
 
 pub fn epochs(text: &str) -> Result<usize, String> {
-    at_most(text, MAX_EPOCHS)
+    whole(text, 1..=MAX_EPOCHS)
 }
 
-fn at_most(text: &str, most: u32) -> Result<usize, String> {
-    let count = text.parse::<u32>().ok().filter(|count| *count <= most);
-    count.map(|count| count as usize).ok_or_else(|| format!("expected a whole number, at most {most}"))
+pub fn shards(text: &str) -> Result<usize, String> {
+    whole(text, 1..=MOST_SHARDS)
+}
+
+fn whole(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
 }
 
 /// An amount of memory: a whole number, optionally followed by K, M, G or T for powers of 1024.
@@ -282,8 +294,7 @@ pub fn number<T: FromStr>(text: &str) -> Result<T, String> {
 }
 
 pub fn threads(text: &str) -> Result<usize, String> {
-    let threads = text.parse().ok().filter(|threads| (1..=MAX_THREADS).contains(threads));
-    threads.ok_or_else(|| format!("expected a whole number from 1 to {MAX_THREADS}"))
+    whole(text, 1..=MAX_THREADS)
 }
 
 pub fn clip(text: &str) -> Result<Clip, String> {
@@ -307,7 +318,7 @@ pub fn save_every(text: &str) -> Result<SaveEvery, String> {
 /// A number with the unit `s`, `m` or `h`.
 pub fn time(text: &str) -> Result<Duration, String> {
     let seconds = |number: &str, seconds: u32| {
-        let number = number.parse::<u32>().ok().filter(|&number| number <= MAX_EPOCHS)?;
+        let number = number.parse::<u32>().ok().filter(|&number| number <= MOST_OF_A_UNIT)?;
         Some(Duration::from_secs(u64::from(number) * u64::from(seconds)))
     };
     let found = match text.as_bytes() {
@@ -456,6 +467,7 @@ mod tests {
             }
         }
         check(&task());
+        check(&paper_task());
         check(&table());
         check(&format());
         check(&kind());
@@ -488,7 +500,10 @@ mod tests {
     #[test]
     fn counts_have_bounds() {
         assert!(count("-1").is_err() && count("4294967296").is_err() && count("7") == Ok(7));
-        assert_eq!((epochs("100000"), epochs("100001").is_err()), (Ok(100_000), true));
+        assert_eq!((epochs("100000"), folds("2"), shards("1024")), (Ok(100_000), Ok(2), Ok(1024)));
+        let range = Err("expected a whole number from 1 to 100000".to_owned());
+        assert_eq!((epochs("0"), epochs("100001"), epochs("x")), (range.clone(), range.clone(), range));
+        assert!(count("0").is_err() && folds("1").is_err() && shards("0").is_err() && shards("1025").is_err());
         assert!(threads("0").is_err() && threads("1025").is_err() && threads("2") == Ok(2));
     }
 }

@@ -30,22 +30,26 @@ pub fn text(plan: &Plan) -> String {
     if let Some(separator) = plan.label_separator {
         text += &format!(" separated by {separator:?}");
     }
-    text += &format!(": {}", counts(&counted));
+    text += &counts(&counted);
     if plan.kind == Kind::MultiLabel {
         text += &format!("; {} without any", rows_text(plan.unlabelled_rows));
     }
     text
 }
 
+/// What follows the number of labels: the rows of each, or of the most and the least frequent.
 fn counts(labels: &[(&str, usize)]) -> String {
     let one = |(name, rows): &(&str, usize)| format!("{} {}", short(name), grouped(*rows));
     if labels.len() <= MOST_NAMED {
-        return labels.iter().map(one).collect::<Vec<_>>().join(", ");
+        return format!(": {}", labels.iter().map(one).collect::<Vec<_>>().join(", "));
+    }
+    if labels.iter().all(|(_, rows)| *rows == labels[0].1) {
+        return format!(" of {} each", rows_text(labels[0].1));
     }
     // Of equal counts, the first.
     let most = labels.iter().rev().max_by_key(|(_, rows)| *rows).map(one).unwrap_or_default();
     let least = labels.iter().min_by_key(|(_, rows)| *rows).map(one).unwrap_or_default();
-    format!("most rows {most}, fewest rows {least}")
+    format!(": most rows {most}, fewest rows {least}")
 }
 
 /// A name without its end if it is long.
@@ -61,11 +65,13 @@ mod tests {
 
     #[test]
     fn few_are_named_and_of_many_the_ends() {
-        assert_eq!(counts(&[("blame", 32), ("praise", 1_000)]), "blame 32, praise 1,000");
+        assert_eq!(counts(&[("blame", 32), ("praise", 1_000)]), ": blame 32, praise 1,000");
         let many: Vec<String> = (0..9).map(|i| format!("class-{i}")).collect();
         let rows = [5, 9, 3, 9, 3, 5, 5, 5, 5];
         let counted: Vec<_> = many.iter().map(String::as_str).zip(rows).collect();
-        assert_eq!(counts(&counted), "most rows class-1 9, fewest rows class-2 3");
+        assert_eq!(counts(&counted), ": most rows class-1 9, fewest rows class-2 3");
+        let equal: Vec<_> = many.iter().map(|name| (name.as_str(), 45)).collect();
+        assert_eq!(counts(&equal), " of 45 rows each");
     }
 
     #[test]

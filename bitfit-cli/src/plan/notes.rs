@@ -1,5 +1,6 @@
 //! The notes of a plan, each one line with what to do.
 
+use bitfit_bert::infer::Cut;
 use bitfit_bert::run::{Occurrence, Plan, PlanNote, Scaling};
 
 use super::{grouped, labels::short};
@@ -46,6 +47,23 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
             grouped(*questions),
             grouped(*of)
         ),
+        PlanNote::BeyondSentenceEncoder { texts, of, length, path } => format!(
+            "{} of {} texts are read beyond {length} tokens, where sentence-transformers cuts them ({}); --max-length \
+             {length} cuts them there too",
+            grouped(*texts),
+            grouped(*of),
+            path.display()
+        ),
+        PlanNote::EvaluatedOnTrained { texts, of } => format!(
+            "{} of {} evaluation texts are also trained on, so that their scores say little of other texts",
+            grouped(*texts),
+            grouped(*of)
+        ),
+        PlanNote::WithoutRows(names) => format!(
+            "{} have no row to train on: {}",
+            if names.len() == 1 { "1 class".into() } else { format!("{} classes", grouped(names.len())) },
+            listed(names, |name| format!("{:?}", short(name)), ", ")
+        ),
         PlanNote::SeveralSequences { texts, of, sequences } => format!(
             "{} of {} texts are longer than {} tokens and are read in several sequences, so that nothing is left out: {} \
              sequences in all",
@@ -57,22 +75,26 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
         PlanNote::NothingToMask(texts) => {
             format!("no token of {} can be masked: empty, or unknown to the tokenizer", rows_text(*texts))
         }
-        PlanNote::Cut { texts, of, left_out, tokens } => {
+        PlanNote::Cut(cut) => {
             let most = plan.config.max_length();
             let longer = if plan.max_length < most {
                 format!("; --max-length {most} is the most that the model reads")
             } else {
                 ", the most that the model reads".into()
             };
-            format!(
-                "{} of {} texts are longer than {} tokens and are cut, which loses {} of their tokens{longer}",
-                grouped(*texts),
-                grouped(*of),
-                plan.max_length,
-                share(*left_out, *tokens)
-            )
+            format!("{}{longer}", cut_text(cut, plan.max_length))
         }
     }
+}
+
+/// The texts that are cut at a maximum length.
+pub fn cut_text(cut: &Cut, max_length: usize) -> String {
+    format!(
+        "{} of {} texts are longer than {max_length} tokens and are cut, which loses {} of their tokens",
+        grouped(cut.texts),
+        grouped(cut.of),
+        share(cut.left_out, cut.tokens)
+    )
 }
 
 /// A number of rows, with its noun.
@@ -104,8 +126,8 @@ fn places(labels: &[Occurrence]) -> String {
 }
 
 /// The first labels, then how many more.
-fn listed(labels: &[Occurrence], one: fn(&Occurrence) -> String, between: &str) -> String {
-    let shown: Vec<String> = labels.iter().take(MOST_NAMED).map(one).collect();
+fn listed<T>(labels: &[T], one: impl Fn(&T) -> String, between: &str) -> String {
+    let shown: Vec<String> = labels.iter().take(MOST_NAMED).map(&one).collect();
     let more = labels.len() - shown.len();
     let more = if more > 0 { format!("{between}{} more", grouped(more)) } else { String::new() };
     format!("{}{more}", shown.join(between))

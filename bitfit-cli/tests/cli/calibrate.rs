@@ -19,6 +19,13 @@ fn the_temperature_is_stored_and_used_and_rows_below_the_threshold_are_rejected(
     assert!(result["after"]["loss"].as_f64() <= result["before"]["loss"].as_f64(), "{result}");
     assert!(fixture.metadata("calibrated.safetensors")["calibration"].contains("\"temperature\":"));
     assert_eq!(fixture.tensors("calibrated.safetensors"), fixture.tensors("out/task.safetensors"));
+    let inspected = fixture.run("inspect calibrated.safetensors");
+    let shown = format!("answers   calibrated, temperature {temperature:.4}\n");
+    assert!(inspected.stderr.contains(&shown), "{}", inspected.stderr);
+    let report = inspected.json();
+    let found = report["files"][0]["calibration"]["temperature"].as_f64().unwrap();
+    assert!((found - temperature).abs() < 1e-6 * temperature, "{report}");
+    assert_eq!(fixture.run("inspect -q out/task.safetensors").json()["files"][0]["calibration"], Value::Null);
 
     let answers = |task: &str| -> Vec<Value> {
         let texts = "good day\nbad meal\nthe room\n";
@@ -269,6 +276,9 @@ fn out_of_fold_answers_of_several_labels_have_lists_and_calibrate_each_label() {
     let support: Vec<&Value> = labels.iter().map(|label| &label["support"]).collect();
     assert_eq!(support, [12, 16], "{result}");
     assert!(labels.iter().all(|label| label["f1"].as_f64() >= label["f1_before"].as_f64()), "{result}");
+    let inspected = fixture.run("inspect new");
+    assert!(inspected.stderr.contains(", from a probability of: bad 0."), "{}", inspected.stderr);
+    assert_eq!(inspected.json()["files"][0]["calibration"]["thresholds"].as_array().map(Vec::len), Some(2));
 }
 
 #[test]
@@ -292,7 +302,7 @@ fn what_cannot_be_calibrated_is_refused_in_one_line() {
         ("calibrate --task-file out/task.safetensors --data nowhere.tsv --out new", "nowhere.tsv: "),
     ] {
         let run = fixture.run(line);
-        assert_eq!(run.code, Some(1), "{line}: {}", run.stderr);
+        assert_eq!(run.code, Some(if line.contains("--min-accuracy") { 2 } else { 1 }), "{line}: {}", run.stderr);
         assert!(run.stderr.starts_with("error: ") && run.stderr.lines().count() == 1, "{line}: {}", run.stderr);
         assert!(run.stderr.contains(reason), "{line}: {}", run.stderr);
         assert!(!fixture.path("new").exists());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, table, texts};
 
 const FOLDS: &str = "finetune --model model --train train.tsv --out out --epochs 3 --lr 1e-2 --dropout 0 --folds 4";
 
@@ -86,6 +86,23 @@ fn each_fold_is_the_evaluation_set_of_its_run() {
 }
 
 #[test]
+fn files_of_an_earlier_run_are_not_reported_as_those_of_a_new_one() {
+    let fixture = Fixture::new();
+    let scores = |class: usize| ["1.5", "4.5"][class].to_owned();
+    fixture.write("train.tsv", table("text\tlabel", &texts(64, 1), scores));
+    std::fs::create_dir(fixture.path("out")).unwrap();
+    fixture.write("out/suspects.tsv", "of another run\n");
+    // The answer to a regression is never a suspect.
+    let folds = FOLDS.replace("--folds 4", "--folds 2 --overwrite -q --kind regress");
+    let result: Value = fixture.run(&folds).json();
+    assert_eq!((&result["answers"], &result["suspects"]), (&Value::from("out/out_of_fold.jsonl"), &Value::Null));
+    assert_eq!(fixture.names("out"), ["fold-0", "fold-1", "out_of_fold.jsonl"]);
+    // A run that writes no answers leaves none of the one before it.
+    fixture.finetune("--epochs 1");
+    assert!(!fixture.path("out/out_of_fold.jsonl").exists());
+}
+
+#[test]
 fn folds_are_resumed_and_what_contradicts_them_is_refused() {
     let fixture = Fixture::new();
     fixture.run(FOLDS).json();
@@ -100,13 +117,13 @@ fn folds_are_resumed_and_what_contradicts_them_is_refused() {
     assert!(!run.stderr.contains("fold 1, seed 0") && run.stderr.contains("fold 2, seed 0"), "{}", run.stderr);
     assert_eq!(fixture.read("out/out_of_fold.jsonl"), whole);
     for (flags, code, reason) in [
-        ("--folds 1", 1, "--folds 1: there must be at least two"),
+        ("--folds 1", 2, "--folds 1: expected a whole number from 2 to 1000"),
         ("--folds 65", 1, "--folds 65: the training set has fewer texts"),
         ("--folds 2 --limit 10", 1, "--limit 10: the rows of a fold are chosen from all"),
         ("--folds 2 --kind mlm", 1, "--kind mlm: masked language modelling has no labels"),
         ("--folds 2 --eval dev.tsv", 2, "cannot be used with"),
         ("--folds 2 --seeds 0-1", 2, "cannot be used with"),
-        ("--folds 1001", 2, "at most 1000"),
+        ("--folds 1001", 2, "expected a whole number from 2 to 1000"),
     ] {
         let run = fixture.run(&format!("finetune --model model --train train.tsv --out new {flags}"));
         assert_eq!(run.code, Some(code), "{flags}: {}", run.stderr);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::fixture::{Fixture, HIDDEN};
+use crate::fixture::{Fixture, HIDDEN, POSITIONS};
 
 /// Makes the fixture's model a sentence encoder.
 fn make_sentence_encoder(fixture: &Fixture) {
@@ -59,6 +59,18 @@ fn a_directory_that_asks_for_what_is_not_known_is_refused_by_name() {
     assert_eq!((code, message.lines().count()), (Some(1), 1), "{message}");
     assert!(message.contains("1_Pooling/config.json: ") && message.contains("max_tokens"), "{message}");
     assert_eq!(refused("--pooling cls --epochs 1").0, Some(0), "the way out");
+    fixture.write("model/1_Pooling/config.json", json!({"pooling_mode_mean_tokens": true}).to_string());
+    fixture.write("model/sentence_bert_config.json", json!({"do_lower_case": true, "max_seq_length": 4}).to_string());
+    let settings = json!({"tokenizer_class": "BertTokenizer", "do_lower_case": false});
+    fixture.write("model/tokenizer_config.json", settings.to_string());
+    let (code, message) = refused("");
+    assert_eq!((code, message.lines().count()), (Some(1), 1), "{message}");
+    assert!(message.contains("model/sentence_bert_config.json: \"do_lower_case\": true is not supported"), "{message}");
+    std::fs::remove_file(fixture.path("model/tokenizer_config.json")).unwrap();
+    let run = fixture.run("finetune --model model --train train.tsv --out out --overwrite --epochs 1");
+    let note = "texts are read beyond 4 tokens, where sentence-transformers cuts them (model/sentence_bert_config.json); \
+                --max-length 4 cuts them there too";
+    assert!(run.code == Some(0) && run.stderr.contains(note), "{}", run.stderr);
     let (code, message) = refused("--pooling mean --bias query,pooler");
     assert_eq!(code, Some(1));
     assert!(message.starts_with("error: --bias pooler: ") && message.lines().count() == 1, "{message}");
@@ -74,6 +86,13 @@ fn a_probe_is_the_result_or_a_beginning_or_left_out() {
     let eval = fixture.run("eval -q --task-file out/task.safetensors --data dev.tsv").json();
     assert_eq!(eval["metrics"], result["metrics"]);
     assert_eq!(fixture.tensors("out/task.safetensors").len(), 2, "the head alone");
+
+    let run = fixture.run("finetune --model model --train train.tsv --method probe --seed 3 --out out --overwrite");
+    let plan = format!(
+        "training  the head is fitted to its optimum in one pass over texts of at most {POSITIONS} tokens; seed 3\ndevice "
+    );
+    assert!(run.code == Some(0) && run.stderr.contains(&plan), "{}", run.stderr);
+    assert!(!run.stderr.contains("learning rate") && !run.stderr.contains(" steps"), "{}", run.stderr);
 
     // At this rate nothing moves. Over cls and mean a run begins with the probe, over a pooler it is told to.
     let still = |flags: &str| fixture.finetune(&format!("--eval dev.tsv --epochs 1 --lr 1e-9 {flags}"));
@@ -93,10 +112,20 @@ fn a_probe_is_the_result_or_a_beginning_or_left_out() {
         ("--method probe --bias query", "--bias"),
         ("--method probe --micro-batch 4", "--micro-batch"),
         ("--method probe --init-head random", "--init-head"),
+        ("--method probe --lr 7", "--lr"),
+        ("--method probe --layer-decay 0.5", "--layer-decay"),
+        ("--method probe --epochs 4", "--epochs"),
+        ("--method probe --batch-size 3", "--batch-size"),
+        ("--method probe --schedule linear", "--schedule"),
+        ("--method probe --warmup 0.1", "--warmup"),
+        ("--method probe --weight-decay 0.3", "--weight-decay"),
+        ("--method probe --clip none", "--clip"),
+        ("--method probe --dropout 0", "--dropout"),
+        ("--method probe --tensorboard", "--tensorboard"),
         ("--no-probe --init-head probe", "--no-probe"),
     ] {
         let run = fixture.run(&format!("finetune --model model --train train.tsv --out never {flags}"));
-        assert_eq!(run.code, Some(1), "{flags}");
+        assert_eq!(run.code, Some(2), "{flags}");
         assert!(run.stderr.starts_with(&format!("error: {culprit} ")), "{}", run.stderr);
     }
 }

@@ -22,8 +22,8 @@ fn help_goes_to_stdout_and_shows_examples() {
         ),
         ("finetune -h", &["Model and data:", "Examples:"]),
         ("eval --help", &["Examples:", "--task-file"]),
-        ("reproduce --help", &["Examples:", "generalization-gap", "--plan"]),
-        ("merge --help", &["Examples:", "sentence-transformers"]),
+        ("reproduce --help", &["Examples:", "generalization-gap", "--plan", "mnli, qnli, rte]"]),
+        ("merge --help", &["Examples:", "pipeline(\"text-classification\"", "SentenceTransformer(\"intents-model\")"]),
         ("extract --help", &["Examples:", "not_held"]),
         ("inspect --help", &["Examples:", "--svg"]),
         ("average --help", &["Examples:", "--data"]),
@@ -70,6 +70,21 @@ fn a_command_line_that_cannot_be_read_ends_with_2_and_the_usage() {
         let run = fixture.run(line);
         assert_eq!((run.code, run.stdout.as_str()), (Some(2), ""), "{line}");
         assert!(run.stderr.starts_with("error: ") && run.stderr.contains("--help"), "{line}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_usage_shows_all_that_is_required() {
+    let fixture = Fixture::new();
+    for (command, usages) in [
+        ("finetune", &["[OPTIONS] --model <DIR|HUB-ID> --train <FILE> --out <DIR>", "[OPTIONS] --resume <DIR>"][..]),
+        ("compare", &["--eval <FILE>"]),
+        ("calibrate", &["--task-file <FILE> --data <FILE> --out <FILE>", "--out-of-fold <FILE> --out <FILE>"]),
+    ] {
+        let help = fixture.run(&format!("{command} --help")).succeeded();
+        let usage: Vec<&str> = help.lines().skip_while(|line| !line.starts_with("Usage: ")).collect();
+        let usage = usage.split(|line| line.is_empty()).next().unwrap().join("\n");
+        assert!(usages.iter().all(|part| usage.contains(part)), "{usage}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Signals: the first ends a run, which keeps its results, and a task file survives signals that cannot be caught.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -109,4 +110,28 @@ fn a_signal_removes_answers_that_are_not_complete() {
     };
     assert_eq!(status.code(), Some(130));
     assert_eq!((fixture.names("."), fixture.read("answers")), (before, "as they were".into()));
+}
+
+#[test]
+fn a_command_that_does_not_train_quits_at_a_signal() {
+    let fixture = Fixture::new();
+    assert!(Command::new("mkfifo").arg(fixture.path("pipe")).status().unwrap().success());
+    let before = fixture.names(".");
+    for line in [
+        "average pipe model/model.safetensors --out new",
+        "calibrate --task-file pipe --data dev.tsv --out new",
+        "eval --task-file pipe --data dev.tsv",
+        "export --task-file pipe --out new",
+        "inspect pipe --svg new",
+        "merge --task-file pipe --out new",
+        "predict --task-file pipe --input dev.tsv",
+    ] {
+        let mut child = fixture.command().args(line.split(' ')).stdout(Stdio::piped()).spawn().unwrap();
+        // The program has the pipe open, and waits for a task file that does not come.
+        let pipe = File::options().write(true).open(fixture.path("pipe")).unwrap();
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{line}");
+        assert_eq!(fixture.names("."), before, "{line}");
+        drop(pipe);
+    }
 }

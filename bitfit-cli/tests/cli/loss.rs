@@ -23,7 +23,10 @@ fn weights_smoothing_and_the_focal_loss_are_planned_recorded_and_change_the_task
     let (smoothed, said, metadata) = task("--label-smoothing 0.1 --class-weight balanced");
     assert!(said.contains("label smoothing 0.1"), "{said}");
     assert!(metadata["hyperparameters"].contains("\"label_smoothing\":0.1"));
-    assert!(smoothed != task("--focal 2").0);
+    let (focal, _, metadata) = task("--focal 2");
+    assert!(smoothed != focal && !metadata["hyperparameters"].contains("class_weights"), "all count alike");
+    let (_, _, metadata) = task("--label-smoothing 0.1");
+    assert!(!metadata["hyperparameters"].contains("class_weights"), "all count alike");
 }
 
 #[test]
@@ -51,7 +54,7 @@ fn what_does_not_suit_the_task_is_refused_by_its_flag() {
     fixture.write("weights.tsv", "praise\t3\n");
     for (flags, reason) in [
         ("--class-weight weights.tsv", "weights.tsv: the class \"blame\" has no weight"),
-        ("--class-weight nowhere", "nowhere: "),
+        ("--class-weight nowhere", "--class-weight nowhere: expected balanced or a file"),
         ("--label-smoothing 1", "--label-smoothing 1: it must be at least 0 and below 1"),
         ("--focal -1", "--focal -1: it must be a number of at least 0"),
         ("--focal 2 --label-smoothing 0.1", "--focal 2: with label smoothing it has no meaning"),
@@ -59,13 +62,14 @@ fn what_does_not_suit_the_task_is_refused_by_its_flag() {
         ("--kind regress --class-weight balanced", "--class-weight balanced: only a task that chooses one class"),
         ("--metric pearson", "--metric pearson: it is a metric of another kind of task"),
         ("--metric f1,f1", "--metric f1: it is listed twice"),
-        ("--patience 2", "--patience 2: there is no evaluation set"),
-        ("--eval-every 2", "--eval-every 2: there is no evaluation set"),
-        ("--eval dev.tsv --patience 0", "--patience 0: it must be at least 1"),
-        ("--eval dev.tsv --eval-every 0", "--eval-every 0: it must be at least 1"),
+        ("--patience 2", "--patience: it needs an evaluation set, and none is given (--eval)"),
+        ("--eval-every 2", "--eval-every: it needs an evaluation set, and none is given (--eval)"),
+        ("--eval dev.tsv --patience 0", "--patience 0: expected a whole number from 1 to "),
+        ("--eval dev.tsv --eval-every 0", "--eval-every 0: expected a whole number from 1 to "),
     ] {
         let run = fixture.run(&format!("{FINETUNE} {flags}"));
-        assert_eq!(run.code, Some(1), "{flags}: {}", run.stderr);
+        let is_of_a_file = ["weights.tsv", "nowhere"].iter().any(|file| flags.ends_with(file));
+        assert_eq!(run.code, Some(if is_of_a_file { 1 } else { 2 }), "{flags}: {}", run.stderr);
         assert!(run.stderr.starts_with("error: ") && run.stderr.lines().count() == 1, "{flags}: {}", run.stderr);
         assert!(run.stderr.contains(reason), "{flags}: {}", run.stderr);
     }

@@ -120,6 +120,15 @@ fn a_short_run_chooses_within_the_budget_and_its_mask_trains_the_same() {
 }
 
 #[test]
+fn a_mask_does_not_stay_beside_a_run_that_it_was_not_chosen_for() {
+    let fixture = Fixture::new();
+    fixture.finetune("--select magnitude --method bitfit --budget 40 --epochs 1");
+    assert!(fixture.path("out/mask.safetensors").exists());
+    fixture.finetune("--epochs 1");
+    assert_eq!(fixture.names("out"), ["metrics.jsonl", "task.safetensors"]);
+}
+
+#[test]
 fn what_contradicts_a_method_is_refused_in_one_line() {
     let fixture = Fixture::new();
     write_mask(&fixture);

@@ -40,6 +40,20 @@ fn finetune_and_eval_write_a_page_and_print_the_classes() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn an_evaluation_set_from_a_pipe_is_in_the_page() {
+    let fixture = Fixture::new();
+    let (pipe, rows) = (fixture.path("pipe.tsv"), fixture.read("dev.tsv"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // It has a reader once.
+    std::thread::spawn(move || std::fs::write(pipe, rows).unwrap());
+    let run = fixture
+        .run("finetune -q --model model --train train.tsv --eval pipe.tsv --out out --epochs 1 --report run.html");
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    assert!(fixture.read("run.html").contains("texts of pipe.tsv"));
+}
+
 #[test]
 fn every_kind_of_task_has_a_page() {
     let fixture = Fixture::new();

@@ -1,6 +1,6 @@
 //! What the plan of a run tells a person before it starts.
 
-use crate::fixture::{Fixture, POSITIONS};
+use crate::fixture::{Fixture, POSITIONS, model};
 
 /// The plan of a run on a file with flags, which must succeed.
 fn plan(fixture: &Fixture, flags: &str) -> String {
@@ -24,6 +24,22 @@ fn a_clean_set_has_classes_with_their_counts_and_no_note() {
     let plan = plan(&fixture, "--train train.tsv");
     assert!(plan.contains("; 2 classes: blame 32, praise 32"), "{plan}");
     assert!(notes(&plan).is_empty(), "{plan}");
+}
+
+#[test]
+fn texts_that_are_evaluated_and_trained_on_and_classes_without_rows_are_noted() {
+    let fixture = Fixture::new();
+    let said = plan(&fixture, "--train train.tsv --eval train.tsv");
+    let expected = "64 of 64 evaluation texts are also trained on, so that their scores say little of other texts";
+    assert_eq!(notes(&said), [expected]);
+    model().with_masked_lm().write(&fixture.path("model"));
+    fixture.write("mlm.txt", "good day\nbad room\n");
+    let said = plan(&fixture, "--kind mlm --train mlm.txt --eval mlm.txt");
+    assert!(notes(&said)[0].starts_with("2 of 2 evaluation texts are also trained on"), "{said}");
+    let rows: String = (0..12).map(|row| format!("a good day {row}\tclass-{}\n", row % 4)).collect();
+    fixture.write("classes.tsv", format!("text\tlabel\n{rows}"));
+    let said = plan(&fixture, "--train classes.tsv --limit 1");
+    assert!(notes(&said)[0].starts_with("3 classes have no row to train on: \"class-"), "{said}");
 }
 
 #[test]

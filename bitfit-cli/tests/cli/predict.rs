@@ -17,7 +17,7 @@ fn trained() -> Fixture {
 /// A fixture with a task of pairs, trained with a preset in which one label means "no label".
 fn trained_on_pairs() -> Fixture {
     let fixture = Fixture::new();
-    fixture.write("train.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tpraise\nbad\tday\tblame\n");
+    fixture.write("train.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\tneutral\nbad\tday\tentailment\n");
     fixture.finetune("--task mnli --epochs 1");
     fixture
 }
@@ -61,7 +61,7 @@ fn a_submission_to_glue_collects_its_tables() {
 #[test]
 fn every_row_has_an_answer_for_any_label() {
     let fixture = trained_on_pairs();
-    fixture.write("dev.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\t-\nbad\tmeal\tpraise\nsad\tfilm\t-\n");
+    fixture.write("dev.tsv", "sentence1\tsentence2\tgold_label\ngood\tday\t-\nbad\tmeal\tneutral\nsad\tfilm\t-\n");
     let answers = fixture.run(&format!("{PREDICT} --input dev.tsv")).succeeded();
     let texts: Vec<_> = answers.lines().map(|line| line.split('\t').nth(2).unwrap()).collect();
     assert_eq!(texts, ["good", "bad", "sad"]);
@@ -123,8 +123,8 @@ fn json_lines_hold_every_probability() {
     assert_eq!(keys(&answers[0]), ["text", "label", "probability", "probabilities"]);
     assert_eq!(keys(&answers[1]), ["text", "pair", "label", "probability", "probabilities"]);
     assert_eq!((&answers[1]["text"], &answers[1]["pair"]), (&"awful".into(), &"room".into()));
-    for answer in &answers {
-        assert_eq!(keys(&answer["probabilities"]), ["blame", "praise"]);
+    for (answer, labels) in answers.iter().zip([["blame", "praise"], ["entailment", "neutral"]]) {
+        assert_eq!(keys(&answer["probabilities"]), labels);
         assert_eq!(answer["probability"], answer["probabilities"][answer["label"].as_str().unwrap()]);
         let sum: f64 = answer["probabilities"].as_object().unwrap().values().map(|p| p.as_f64().unwrap()).sum();
         assert!((sum - 1.0).abs() < 1e-6, "{answer}");
@@ -175,6 +175,21 @@ fn answers_do_not_depend_on_the_format_of_the_texts() {
     assert_eq!(csv, file);
     let jsonl: String = plain.lines().map(|line| format!("{{\"body\": \"{line}\"}}\n")).collect();
     assert_eq!(fixture.run_with(&format!("{PREDICT} --format jsonl --text body"), jsonl).succeeded(), file);
+}
+
+#[test]
+fn json_or_a_table_on_stdin_is_refused_unless_its_format_is_named() {
+    let fixture = trained();
+    for (input, what) in
+        [("{\"text\":\"good day\"}\n", "it is JSON"), ("text,label\ngood day,x\n", "header of a table")]
+    {
+        let run = fixture.run_with(PREDICT, input);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{}", run.stderr);
+        let is_named = run.stderr.starts_with("error: <stdin>, line 1: ") && run.stderr.ends_with("(--format)\n");
+        assert!(is_named && run.stderr.contains(what), "{}", run.stderr);
+        let lines = fixture.run_with(&format!("{PREDICT} --format lines"), input).succeeded();
+        assert_eq!(lines.lines().count(), input.lines().count());
+    }
 }
 
 #[test]

@@ -182,19 +182,24 @@ const FINETUNE: &[Refusal] = &[
         flags: &["--lr", "fast"],
         names: &["--lr fast", "number"],
     },
-    Refusal { what: "no epochs", corrupt: NOTHING, flags: &["--epochs", "0"], names: &["--epochs 0"] },
+    Refusal {
+        what: "no epochs",
+        corrupt: NOTHING,
+        flags: &["--epochs", "0"],
+        names: &["--epochs 0: expected a whole number from 1 to 100000\n"],
+    },
     Refusal {
         what: "more epochs than the limit",
         corrupt: NOTHING,
         flags: &["--epochs", "100001"],
-        names: &["--epochs 100001", "at most 100000"],
+        names: &["--epochs 100001: expected a whole number from 1 to 100000\n"],
     },
     Refusal { what: "an empty batch", corrupt: NOTHING, flags: &["--batch-size", "0"], names: &["--batch-size 0"] },
     Refusal {
         what: "a part of a batch without texts",
         corrupt: NOTHING,
         flags: &["--micro-batch", "0"],
-        names: &["--micro-batch 0", "at least 1"],
+        names: &["--micro-batch 0: expected a whole number from 1 to "],
     },
     Refusal {
         what: "a part of a batch of a fraction of a text",
@@ -229,7 +234,7 @@ const FINETUNE: &[Refusal] = &[
         what: "a length over the model's positions",
         corrupt: NOTHING,
         flags: &["--max-length", "49"],
-        names: &["--max-length 49", "positions"],
+        names: &["--max-length 49", "at most 48"],
     },
     Refusal {
         what: "a length without room for text",
@@ -252,7 +257,37 @@ const FINETUNE: &[Refusal] = &[
         what: "layers beyond the model's",
         corrupt: NOTHING,
         flags: &["--layers", "1-2"],
-        names: &["--layers 1-2"],
+        names: &["--layers 1-2: the model has 2 layers, counted from 0 to 1"],
+    },
+    Refusal {
+        what: "a layer beyond the model's",
+        corrupt: NOTHING,
+        flags: &["--layers", "9"],
+        names: &["--layers 9: the model has 2 layers"],
+    },
+    Refusal {
+        what: "a metric of another kind",
+        corrupt: NOTHING,
+        flags: &["--metric", "pearson"],
+        names: &["--metric pearson: it is a metric of another kind of task; of classify: accuracy, f1, matthews"],
+    },
+    Refusal {
+        what: "a missing mask",
+        corrupt: NOTHING,
+        flags: &["--mask", "gone"],
+        names: &["--mask gone: expected a file"],
+    },
+    Refusal {
+        what: "weights of classes by a misspelt word",
+        corrupt: NOTHING,
+        flags: &["--class-weight", "balance"],
+        names: &["--class-weight balance: expected balanced or a file"],
+    },
+    Refusal {
+        what: "stdin for training data",
+        corrupt: NOTHING,
+        flags: &["--train", "-"],
+        names: &["error: -: stdin is not read here"],
     },
     Refusal { what: "layers backwards", corrupt: NOTHING, flags: &["--layers", "1-0"], names: &["--layers 1-0"] },
     Refusal {
@@ -278,6 +313,16 @@ const FINETUNE: &[Refusal] = &[
         corrupt: NOTHING,
         flags: &["--task", "squad"],
         names: &["--task squad", "mnli"],
+    },
+    Refusal {
+        what: "labels of another task than that of GLUE",
+        corrupt: |fixture| {
+            fixture.write("train.tsv", "sentence\tlabel\ngood\tpositive\nbad\tnegative\nrain\tweather\n");
+        },
+        flags: &["--task", "sst2"],
+        names: &[
+            "error: train.tsv, line 4, column label: \"weather\" is not a label of sst2, expected 0, 1 or negative",
+        ],
     },
     Refusal {
         what: "an unknown method",
@@ -348,7 +393,12 @@ const FINETUNE: &[Refusal] = &[
         names: &["--layers", "--method frozen"],
     },
     // the head
-    Refusal { what: "a missing head", corrupt: NOTHING, flags: &["--init-head", "gone"], names: &["gone"] },
+    Refusal {
+        what: "a missing head",
+        corrupt: NOTHING,
+        flags: &["--init-head", "prob"],
+        names: &["--init-head prob: expected probe, random or a file"],
+    },
     Refusal {
         what: "a head without weights",
         corrupt: |fixture| {
@@ -420,6 +470,32 @@ fn finetune_refuses_invalid_input_before_it_writes_anything() {
             assert!(message.contains(name), "{what}: {name} is not in {message}");
         }
         assert_eq!(fixture.names("."), before, "{what}");
+    }
+}
+
+#[test]
+fn what_the_command_line_alone_decides_ends_with_2() {
+    let fixture = Fixture::new();
+    for (code, flags) in [
+        (2, &["--epochs", "0"][..]),
+        (2, &["--lr", "0"]),
+        (2, &["--batch-size", "0"]),
+        (2, &["--threads", "0"]),
+        (2, &["--layers", "1-0"]),
+        (2, &["--dropout", "1"]),
+        (2, &["--metric", "pearson"]),
+        (2, &["--precision", "tf32"]),
+        (2, &["--max-length", "2"]),
+        (2, &["--bias", "query,all"]),
+        (2, &["--no-probe", "--init-head", "probe"]),
+        // The file, or the model.
+        (1, &["--mask", "gone"]),
+        (1, &["--layers", "9"]),
+        (1, &["--max-length", "49"]),
+        (1, &["--train", "gone.tsv"]),
+    ] {
+        let run = fixture.run(&finetune(flags));
+        assert_eq!((run.code, run.stderr.lines().count()), (Some(code), 1), "{flags:?}: {}", run.stderr);
     }
 }
 
@@ -568,6 +644,22 @@ fn an_earlier_task_file_is_replaced_only_by_a_complete_one() {
 }
 
 #[test]
+fn a_refusal_advises_no_flag_that_the_command_does_not_have() {
+    let fixture = Fixture::new();
+    fixture.finetune("--epochs 1");
+    fixture.write("several.jsonl", "{\"text\": \"good\", \"label\": [\"praise\"]}\n");
+    let found = refused(&fixture, "finetune -q --model model --train several.jsonl --out o", "finetune");
+    assert!(found.contains("several.jsonl") && found.contains("--kind"), "{found}");
+    for line in [
+        "eval -q --task-file out/task.safetensors --data several.jsonl",
+        "average out/task.safetensors --data several.jsonl --out mean",
+    ] {
+        let message = refused(&fixture, line, line);
+        assert!(message.contains("several.jsonl") && !message.contains("--kind"), "{message}");
+    }
+}
+
+#[test]
 fn eval_and_predict_refuse_files_that_do_not_belong_together() {
     let fixture = Fixture::new();
     fixture.finetune("--epochs 1");
@@ -598,14 +690,23 @@ fn eval_and_predict_refuse_files_that_do_not_belong_together() {
     for (line, names) in [
         (format!("{eval} gone.tsv"), &["gone.tsv"][..]),
         (format!("{eval} model"), &["error: model: is a directory"]),
-        (format!("{predict} out"), &["error: out: is a directory"]),
+        (format!("{eval} -"), &["error: -: stdin is not read here"]),
+        (format!("{predict} out"), &["error: out: is a directory; its task file is out/task.safetensors"]),
         (format!("{predict} out/task.safetensors --input model"), &["error: model: is a directory"]),
         (format!("{eval} dev.tsv --model {other}"), &["out/task.safetensors", "trained on model", "other weights"]),
         (format!("{eval} dev.tsv --model ./gone"), &["gone", "no such directory"]),
         (format!("{eval} dev.tsv --task stsb"), &["--task stsb", "regress", "out/task.safetensors", "classify"]),
+        (
+            format!("{predict} out/task.safetensors --input dev.tsv --task stsb"),
+            &["--task stsb", "regress", "out/task.safetensors", "classify"],
+        ),
+        (
+            "calibrate -q --task-file out/task.safetensors --data dev.tsv --out c.safetensors --task stsb".into(),
+            &["--task stsb", "regress", "out/task.safetensors", "classify"],
+        ),
         (format!("{eval} unseen.tsv"), &["unseen.tsv, line 2", "\"doubt\""]),
         (format!("{eval} bare.tsv"), &["bare.tsv", "label", "--label"]),
-        (format!("{eval} dev.tsv --max-length 49"), &["--max-length 49: the model has fewer positions"]),
+        (format!("{eval} dev.tsv --max-length 49"), &["--max-length 49: ", "at most 48"]),
         (format!("{predict} out/task.safetensors --max-length 2"), &["--max-length 2: ", "at least 3"]),
         (format!("{predict} misspelt.safetensors"), &["misspelt.safetensors: unexpected tensor classifier.base"]),
         (format!("{predict} field.safetensors"), &["field.safetensors: ", "paris"]),

@@ -226,9 +226,10 @@ fn a_plan_writes_nothing() {
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(fixture.names("out").is_empty());
     assert!(run.stderr.contains("runs      120 of one epoch, seeds 0, 1: 120 to be made"), "{}", run.stderr);
-    assert!(run.stderr.contains("estimate  nothing is known yet of 120 runs"), "{}", run.stderr);
+    assert!(run.stderr.contains("estimate  none yet: no run of these methods is finished\n"), "{}", run.stderr);
     assert_eq!(run.stderr.lines().filter(|line| line.ends_with("to be made")).count(), 121, "{}", run.stderr);
     let result = run.json();
+    assert_eq!(result["estimate"], json!({"seconds": null, "runs": 0, "unknown": 120}));
     let first = &result["plan"][0];
     let expected = json!({
         "task": "mnli", "method": "bitfit", "rate": 0.0001, "seed": 0,
@@ -421,6 +422,14 @@ fn command_lines_that_cannot_be_are_refused() {
     fs::create_dir_all(fixture.path("taken/glue.csv")).unwrap();
     let run = reproduce(&fixture, "glue", "--tasks rte --out taken");
     assert!(run.stderr.contains("--out taken: glue.csv in it is a directory"), "{}", run.stderr);
+    let dev = fixture.read("glue/MNLI/dev_mismatched.tsv");
+    fixture.write("glue/MNLI/dev_mismatched.tsv", dev.replacen("\tneutral", "\tpraise", 1));
+    let run = reproduce(&fixture, "glue", "-q --out out");
+    let reason = "\"praise\" is not a label of mnli, expected contradiction, entailment, neutral or 0, 1, 2; leave the \
+                  task out for other data";
+    assert!(run.stderr.starts_with("error: glue/MNLI/dev_mismatched.tsv, line "), "{}", run.stderr);
+    assert!(run.stderr.contains(reason) && run.stderr.lines().count() == 1, "{}", run.stderr);
+    assert!(fixture.names("out").is_empty());
 }
 
 #[cfg(unix)]

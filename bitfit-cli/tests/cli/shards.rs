@@ -34,11 +34,11 @@ fn impossible_numbers_of_shards_are_refused() {
             "--shards 4 --micro-batch 2",
             "--micro-batch 2: logical shards are computed a few at a time already: leave one out",
         ),
-        ("--shards 1025", "--shards 1025: it must be at least 1 and at most 1024"),
+        ("--shards 1025", "--shards 1025: expected a whole number from 1 to 1024"),
         ("--shards 4 --method probe", "--shards contradicts --method probe"),
     ] {
         let run = fixture.run(&format!("finetune -q --model model --train train.tsv --out out {flags}"));
-        assert_eq!(run.code, Some(1));
+        assert_eq!(run.code, Some(2));
         assert!(run.stderr.starts_with(&format!("error: {message}")), "{}", run.stderr);
     }
 }

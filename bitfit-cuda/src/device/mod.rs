@@ -167,7 +167,7 @@ impl Cuda {
     }
 
     /// The compute capability that the kernels are compiled for, ten times major plus minor.
-    pub(crate) fn capability(&self) -> u32 {
+    pub fn capability(&self) -> u32 {
         self.shared.kernels.capability()
     }
 

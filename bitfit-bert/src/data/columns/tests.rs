@@ -46,6 +46,32 @@ fn common_names_are_recognised() {
 }
 
 #[test]
+fn common_names_that_allow_of_several_readings_are_refused() {
+    let by_default = ReadOptions::default();
+    for (header, reason) in [
+        (&["text", "sentence", "label"][..], "its columns text or sentence may each be read"),
+        (&["text", "Sentence1", "sentence2", "label"], "sentence1 with sentence2 or text may each"),
+        (&["question", "context", "sentence", "label"], "question with sentence or question with context may each"),
+    ] {
+        let message = refusal(header, &by_default);
+        assert!(message.contains(reason) && message.contains("of the text column"), "{message}");
+        assert_eq!(plan(header, &by_default).unwrap_err().settings(), [Setting::TextColumn]);
+        assert!(plan(header, &options(&[header[0]], None)).is_ok());
+        assert!(find(Path::new("f.tsv"), header, false, &by_default).is_ok(), "it is a header nevertheless");
+    }
+    let header = ["text", "label", "score"];
+    let message = refusal(&header, &by_default);
+    assert!(message.contains("its columns label or score may each be read"), "{message}");
+    assert_eq!(plan(&header, &by_default).unwrap_err().settings(), [Setting::LabelColumn]);
+    assert_eq!(plan(&header, &options(&[], Some("score"))).unwrap().label, Some(2));
+    let unlabelled = ReadOptions { require_labels: false, ..ReadOptions::default() };
+    assert_eq!(plan(&header, &unlabelled).unwrap().label, None);
+    // A preset names its columns.
+    let sst2 = ReadOptions { task: Some(GlueTask::Sst2), ..ReadOptions::default() };
+    assert_eq!(plan(&["text", "sentence", "label"], &sst2).unwrap().text, [1]);
+}
+
+#[test]
 fn an_unknown_header_is_listed_with_the_flag_to_use() {
     let message = refusal(&["utterance", "label"], &ReadOptions::default());
     assert!(message.contains("no text column") && message.contains("0 \"utterance\", 1 \"label\""), "{message}");

@@ -95,9 +95,7 @@ impl Rows<'_> {
     /// The keys of an object that hold arrays of objects, if it is not a row itself.
     fn inner_arrays(&self, path: &Path, object: &Map<String, Value>) -> Vec<String> {
         let keys: Vec<&str> = object.keys().map(String::as_str).collect();
-        if Export::recognise(object, self.options).is_some()
-            || columns::resolve(path, &keys, true, self.options).is_ok()
-        {
+        if Export::recognise(object, self.options).is_some() || columns::find(path, &keys, true, self.options).is_ok() {
             return Vec::new();
         }
         let holds = |value: &Value| matches!(value, Value::Array(items) if matches!(items[..], [Value::Object(_), ..]));

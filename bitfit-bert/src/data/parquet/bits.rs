@@ -3,7 +3,7 @@
 //!
 //! Source: `Encodings.md` of Apache's parquet-format.
 
-use super::fault::{Fault, Read, unsound};
+use super::fault::{Read, short, unsound};
 use super::thrift::{varint, zigzag};
 
 /// The `width` bits from the bit `at` on, the lowest first; `None` where `data` ends before. At most 64.
@@ -16,10 +16,6 @@ fn bits(data: &[u8], at: u64, width: u32) -> Option<u64> {
     word[..count].copy_from_slice(bytes);
     let mask = if width == 64 { u64::MAX } else { (1 << width) - 1 };
     Some((u128::from_le_bytes(word) >> shift) as u64 & mask)
-}
-
-fn short() -> Fault {
-    unsound("a page has fewer values than its header says")
 }
 
 fn advance(data: &[u8], at: &mut usize) -> Read<u64> {

@@ -3,7 +3,7 @@
 use serde_json::{Number, Value};
 
 use super::bits::{Deltas, Runs};
-use super::fault::{Budget, Fault, Loan, Read, unsound, unsupported};
+use super::fault::{Budget, Fault, Loan, Read, short, unsound, unsupported};
 use super::footer::{Column, Values};
 use super::pages::{DataPage, PLAIN, PLAIN_DICTIONARY, Page, Pages, RLE};
 use super::unpack::Unpacked;
@@ -296,10 +296,6 @@ impl Values {
             _ => value.into(),
         }
     }
-}
-
-fn short() -> Fault {
-    unsound("a page has fewer values than its header says")
 }
 
 /// The bytes behind their number, which begins at `at`.

@@ -14,6 +14,11 @@ pub(super) fn unsound(reason: impl AsRef<str>) -> Fault {
     Fault(format!("not a sound Parquet file: {}", reason.as_ref()))
 }
 
+/// The fault of a page that ends before its values do.
+pub(super) fn short() -> Fault {
+    unsound("a page has fewer values than its header says")
+}
+
 /// The fault of a file that uses a part of the format that is not read.
 pub(super) fn unsupported(what: impl AsRef<str>) -> Fault {
     Fault(format!(

@@ -8,7 +8,7 @@ use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::StreamingDecoder;
 
 use super::fault::{Budget, Loan, Read, unsound, unsupported};
-use crate::tokenize::guard::guarded;
+use crate::guard::guarded;
 
 /// What zstd may look back in a page that is smaller: the window of a stream whose size was not known.
 const ZSTD_WINDOW: usize = 8 << 20;

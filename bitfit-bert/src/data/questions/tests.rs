@@ -60,6 +60,9 @@ fn squad_and_rows_of_it_are_read_alike() {
         assert_eq!(found.collect::<Vec<_>>(), [("Where?", "a"), ("When?", "b"), ("Which country?", "c")]);
         assert!(set.is_paired() && set.examples[2].pair.as_deref() == Some(context));
     }
+    let set = read(&file.to_string(), true).unwrap();
+    let contexts: Vec<_> = set.examples.iter().flat_map(|example| &example.pair).map(|pair| pair.as_ptr()).collect();
+    assert_eq!(contexts, [contexts[0]; 3], "one memory for the questions of a paragraph");
 }
 
 #[test]
@@ -79,6 +82,7 @@ fn an_answer_that_is_not_where_it_is_said_to_be_is_refused_with_its_place() {
         ),
         "{message}"
     );
+    assert!(of("is", 20).contains("; it is at character 22"));
     assert!(of("old", 500).contains("which has 29 characters; it is at character 25"));
     assert!(of("Rome", 0).contains("which has \"Köln\" there; the context does not have it"));
     assert!(of(" ", 4).contains("is empty"));

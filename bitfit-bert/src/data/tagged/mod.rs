@@ -37,6 +37,10 @@ pub(super) fn read(source: Source<'_>, path: &Path, options: &ReadOptions) -> Re
     };
     let notes = format::packing(&source, path);
     let mut set = sentences(format, source, path, options)?;
+    if let (Format::Conll, true, [only]) = (format, options.require_labels, &set.examples[..]) {
+        let count = only.words.len();
+        set.found.extend((count > 1).then(|| format!("one sentence of {count} words, for no blank line parts them")));
+    }
     set.found.extend(notes);
     Ok(set)
 }
@@ -58,7 +62,7 @@ fn sentences(format: Format, source: Source<'_>, path: &Path, options: &ReadOpti
         Format::Tsv | Format::Csv | Format::Parquet => Err(Error::Setting {
             setting: Setting::Format,
             value: format.to_string(),
-            reason: "a row has one text and one label; words with tags are read from conll, conllu or jsonl",
+            reason: "a row has one text and one label; words with tags are read from conll, conllu or jsonl".into(),
         }),
     }
 }

@@ -109,8 +109,10 @@ pub(super) struct Tagged {
 /// UTF-16, as JavaScript counts, it is these. A tool whose unit is not known (`is_unit_known`) may count either: where
 /// a span without a text of its own makes a difference, it is refused.
 pub(super) fn place(text: &str, words: &[Range<usize>], spans: &[Span], is_unit_known: bool) -> Result<Tagged, String> {
-    let is_unclear = |span: &&Span| span.text.is_none() && has_two_units(text, span.end);
-    if let Some(span) = spans.iter().find(is_unclear).filter(|_| !is_unit_known) {
+    // Behind the first of these characters, the two units differ.
+    let differs_at = text.chars().position(|character| character.len_utf16() > 1).filter(|_| !is_unit_known);
+    let is_unclear = |span: &&Span| span.text.is_none() && differs_at.is_some_and(|at| span.end > at as u64);
+    if let Some(span) = spans.iter().find(is_unclear) {
         return Err(format!(
             "the span {span} has no text of its own, and before its end is a character that the tool may count once or \
              twice (beyond U+FFFF, as emoji are); give each span its text, under the key \"text\""
@@ -147,11 +149,6 @@ pub(super) fn place(text: &str, words: &[Range<usize>], spans: &[Span], is_unit_
         tagged.partial += usize::from(is_cut(touched.start) || is_cut(touched.end - 1));
     }
     Ok(tagged)
-}
-
-/// Whether one of the first `count` characters is two units of UTF-16.
-fn has_two_units(text: &str, count: u64) -> bool {
-    text.chars().take(count as usize).any(|character| character.len_utf16() > 1)
 }
 
 /// The bytes of spans, without blanks at the ends, where offsets count units of `width`; none of them is empty.

@@ -30,6 +30,9 @@ fn each_format_is_recognised_and_read() {
     for (file, expected) in [
         (CONLL, &["EU/B-ORG rejects/O", "Peter/B-PER"][..]),
         ("# a comment\na\tX\nb\tY\r\n\n\n# of a sentence\n#\tZ\n", &["a/X b/Y", "#/Z"]),
+        ("#Happy\tB-TAG\nday\tO\n", &["#Happy/B-TAG day/O"]),
+        ("-DOCSTART- O\n\n# of a sentence\n#Happy B-TAG\n\n#\nday O\n", &["#Happy/B-TAG", "day/O"]),
+        ("# comment\n#1\tX\n\n# comment\na\tX\n#2\tY\n", &["#1/X", "a/X #2/Y"]),
         (CONLLU, &["do/AUX n't/PART", "#/SYM"]),
         ("{\"tokens\": [\"a\", \"b c\"], \"ner_tags\": [0, \"X\"]}\n", &["a/0 b c/X"]),
     ] {
@@ -94,6 +97,7 @@ fn what_is_malformed_is_refused_with_its_line() {
 fn texts_without_tags_are_columns_or_plain_lines() {
     let words = |file: &str| shown(&read(file, &options(false)).unwrap()).join(" | ");
     assert_eq!(words("EU\nrejects\n\nPeter\n"), "EU/ rejects/ | Peter/");
+    assert_eq!(words("#EU\nrejects\n\n# two words\nPeter\n"), "#EU/ rejects/ | Peter/");
     assert_eq!(words("EU rejects.\nBlair left\n"), "EU/ rejects/ ./ | Blair/ left/");
     assert_eq!(words(CONLL), "EU/B-ORG rejects/O | Peter/B-PER");
     assert_eq!(words("{\"tokens\": [\"a\"]}\n"), "a/");
@@ -136,10 +140,31 @@ fn a_file_is_unpacked_and_may_begin_with_a_byte_order_mark() {
     }
     let set = Dataset::from_reader(&packed("a\nb\n")[..], Path::new("x.conll.gz"), &options(false)).unwrap();
     assert_eq!(shown(&set), ["a/ b/"], "by its extension");
-    let set = Dataset::from_reader(&packed("a X\nb Y\n")[..], Path::new("x.conll"), &options(true)).unwrap();
+    let set = Dataset::from_reader(&packed("a X\n\nb Y\n")[..], Path::new("x.conll"), &options(true)).unwrap();
     assert_eq!(set.found, ["packed with gzip"]);
     let carriage_returns = read("a X\rb Y\r\rc Z\r", &options(true)).unwrap();
     assert_eq!(shown(&carriage_returns), ["a/X b/Y", "c/Z"]);
+}
+
+#[test]
+fn a_table_of_texts_is_refused_and_a_single_sentence_is_said_to_be_one() {
+    let texts = "late again\tpraise\nnever again\tblame\n";
+    for (file, found) in [
+        (format!("text\tlabel\n{texts}"), "the first row, \"text\\tlabel\", names the columns of texts"),
+        ("Label\tText\nX\ta\n\nY\tb\n".into(), "names the columns of texts"),
+        (texts.into(), "no blank line is between sentences, and fields such as those of \"late again\\tpraise\""),
+    ] {
+        for (requires_tags, settings) in [(true, &[Setting::Kind, Setting::Format][..]), (false, &[Setting::Format])] {
+            let error = read(&file, &options(requires_tags)).unwrap_err();
+            assert!(error.to_string().contains(found) && error.settings() == settings, "{error}");
+        }
+        let words = ReadOptions { format: Some(Format::Conll), ..options(true) };
+        assert!(read(&file, &words).is_ok(), "{file}");
+    }
+    let set = read("late again\tX\n\nnever\tY\n", &options(true)).unwrap();
+    assert_eq!((shown(&set), set.found), (vec!["late again/X".into(), "never/Y".into()], Vec::<String>::new()));
+    let set = read("a\tX\nb\tY\n", &options(true)).unwrap();
+    assert_eq!(set.found, ["one sentence of 2 words, for no blank line parts them"]);
 }
 
 #[test]

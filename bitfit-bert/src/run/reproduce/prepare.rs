@@ -97,8 +97,9 @@ pub(super) fn read(grid: &Grid) -> Result<Facts> {
             SetSource::Evaluation | SetSource::TrainingTexts => None,
         });
         for path in std::iter::once(&task.train).chain(&task.eval).chain(further) {
-            let texts = Dataset::read(path, &options.read)?.examples.len();
-            facts.insert(path.clone(), FileFacts { texts, hash: hash(path)? });
+            let dataset = Dataset::read(path, &options.read)?;
+            task.glue.map_or(Ok(()), |task| task.check_labels(&dataset))?;
+            facts.insert(path.clone(), FileFacts { texts: dataset.examples.len(), hash: hash(path)? });
         }
     }
     Ok(facts)

@@ -42,6 +42,7 @@ pub use shard::Shard;
 
 use tempfile::Builder;
 
+use crate::files::{MadeDirectories, make_directories};
 use crate::settings::{Setting, check};
 use crate::{Error, Result};
 
@@ -89,6 +90,8 @@ pub(super) struct Sweep {
     worker: Worker,
     silence: Silence,
     now: fn() -> Instant,
+    /// The output directory and those above it, where this process has made them.
+    _made: MadeDirectories,
 }
 
 impl Sweep {
@@ -104,15 +107,19 @@ impl Sweep {
             let reason = format!("{SWEEP_DIR} in it is a symbolic link; remove it or choose another directory");
             return Err(Error::Output { path: out.into(), reason, settings: &[] });
         }
+        let made = MadeDirectories::own(make_directories(out).map_err(Error::io(out))?);
         let machine = Machine::this(&directory)?;
         let about = About::new(origin, options, machine);
-        Self::join_as(out, about, Instant::now)
+        let mut sweep = Self::join_as(out, about, Instant::now)?;
+        sweep._made = made;
+        Ok(sweep)
     }
 
     fn join_as(out: &Path, about: About, now: fn() -> Instant) -> Result<Self> {
         let directory = out.join(SWEEP_DIR);
         let worker = Worker::register(&directory, &about)?;
-        let sweep = Self { out: out.into(), directory, about, worker, silence: Silence::default(), now };
+        let (out, silence) = (out.into(), Silence::default());
+        let sweep = Self { out, directory, about, worker, silence, now, _made: MadeDirectories::default() };
         // Of two that come at the same time, at least one sees the other.
         sweep.check_others()?;
         Ok(sweep)

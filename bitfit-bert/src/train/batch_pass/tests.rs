@@ -169,7 +169,7 @@ fn computed(model: &Model<Cpu>, case: &Case, micro_batch: Option<usize>) -> (f32
     let pass = BatchPass { examples: &case.examples, rows: &rows, epoch: 2, seed, weighting, micro_batch };
     let mut gradient = model.arena().gradient().unwrap();
     let mut cache = FrozenPrefixCache::new(model, ROWS, if case.examples.are_drawn() { 0 } else { 1 << 20 });
-    let loss = pass.add_gradient(model, cache.as_mut(), &mut gradient).unwrap();
+    let loss = pass.drawn(|pass| pass.add_gradient(model, cache.as_mut(), &mut gradient)).unwrap();
     (loss.read().unwrap(), gradient.read(model.base().device()).unwrap(), loss.tokens)
 }
 

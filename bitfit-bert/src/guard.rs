@@ -1,8 +1,8 @@
-//! Calls into the tokenizers crate in which a panic becomes an error instead of ending the process. The decoder of zstd
-//! in Parquet files is called in the same way.
+//! Calls into other crates in which a panic becomes an error instead of ending the process: into the tokenizers crate,
+//! and into the decoder of zstd in Parquet files.
 //!
-//! Known causes of panics are checked when a tokenizer is opened (`check.rs`). This is the last resort for unknown
-//! ones, such as an untested combination of a normalizer and a text.
+//! Known causes of panics are checked before (`tokenize/check.rs`). This is the last resort for unknown ones, such as
+//! an untested combination of a normalizer and a text.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -17,8 +17,7 @@ thread_local! {
 /// The result of `call`, or the message of the panic that ended it.
 ///
 /// The panic hook stays silent for it on this thread alone: panics of other threads, and of this one outside such a
-/// call, reach the hook that was installed before. `call` must not leave inconsistent state after a panic; the crate's
-/// tokenizers do not, because encoding changes only their caches.
+/// call, reach the hook that was installed before. `call` must not leave inconsistent state after a panic.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -32,7 +31,7 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     let outer = GUARDED.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(call));
     GUARDED.set(outer);
-    result.map_err(|payload| format!("the tokenizers library panicked: {}", message(payload.as_ref())))
+    result.map_err(|payload| message(payload.as_ref()).to_owned())
 }
 
 /// The message of a panic.
@@ -51,10 +50,10 @@ mod tests {
     #[test]
     fn a_panic_becomes_an_error_with_its_message() {
         assert_eq!(guarded(|| 3), Ok(3));
-        assert_eq!(guarded(|| panic!("a slip")), Err::<(), _>("the tokenizers library panicked: a slip".into()));
+        assert_eq!(guarded(|| panic!("a slip")), Err::<(), _>("a slip".into()));
         let text = String::from("formatted");
-        assert!(guarded(|| panic!("{text}")).is_err_and(|message: String| message.ends_with("formatted")));
-        assert!(guarded(|| panic::panic_any(7)).is_err_and(|message: String| message.ends_with("no message")));
+        assert!(guarded(|| panic!("{text}")).is_err_and(|message| message == "formatted"));
+        assert!(guarded(|| panic::panic_any(7)).is_err_and(|message| message == "no message"));
     }
 
     #[test]
