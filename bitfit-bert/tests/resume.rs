@@ -26,6 +26,8 @@ const STEPS: usize = 6;
 enum End {
     /// As by kill -9 after this step: nothing is saved any more.
     Killed(usize),
+    /// As by kill -9 after the first step of this run of several.
+    KilledInRun(usize),
     /// As by kill -9 after the evaluation of this epoch.
     KilledAfterEpoch(usize),
     /// As by Ctrl-C before the step after this one, or while the epoch that it ends is evaluated.
@@ -37,6 +39,7 @@ enum End {
 /// Interrupts a run.
 struct Interrupt {
     end: End,
+    run: usize,
     steps: AtomicUsize,
     resumed: Cell<Option<usize>>,
     /// The epoch behind which it is killed when its state has been saved.
@@ -46,7 +49,8 @@ struct Interrupt {
 
 impl Interrupt {
     fn at(end: End) -> Self {
-        Self { end, steps: AtomicUsize::new(0), resumed: Cell::new(None), fails_behind_epoch: None, epochs: 0 }
+        let steps = AtomicUsize::new(0);
+        Self { end, run: 0, steps, resumed: Cell::new(None), fails_behind_epoch: None, epochs: 0 }
     }
 }
 
@@ -58,7 +62,8 @@ fn killed() -> Error {
 impl Events for Interrupt {
     fn step(&mut self, report: &StepReport) -> Result<()> {
         self.steps.store(report.step, Relaxed);
-        if self.end == End::Killed(report.step) { Err(killed()) } else { Ok(()) }
+        let is_killed = [End::Killed(report.step), End::KilledInRun(self.run)].contains(&self.end);
+        if is_killed { Err(killed()) } else { Ok(()) }
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<()> {
@@ -80,7 +85,8 @@ impl Events for Interrupt {
 }
 
 impl RunEvents for Interrupt {
-    fn begin(&mut self, _: &RunNumber<'_>, _: &Plan) {
+    fn begin(&mut self, run: &RunNumber<'_>, _: &Plan) {
+        self.run = run.number;
         self.steps.store(0, Relaxed);
     }
 }
@@ -145,7 +151,7 @@ fn a_run_that_is_interrupted_anywhere_goes_on_to_the_same_bits() {
                 }
                 End::Killed(step) => (step - 1) / 2 * 2,
                 End::KilledAfterEpoch(epoch) => epoch * STEPS / 2 / 2 * 2,
-                End::Never => unreachable!("it is no interruption"),
+                End::Never | End::KilledInRun(_) => unreachable!("not among the ends"),
             };
             if saved == 0 {
                 assert!(!can_resume(&first.out));
@@ -278,12 +284,10 @@ fn runs_of_several_seeds_are_resumed_where_they_were_interrupted() {
         SeedRuns::prepare(&base, options(out, earlier), &[0, 1, 2])?.run(events)
     };
     let alone = run("alone", EarlierRun::Replace, &mut Interrupt::at(End::Never)).unwrap();
-    // The first seed comes to its end; the second is interrupted by a directory in the place of its log.
+    // The first seed comes to its end.
     let out = dir.path().join("resumed");
     let second = seed_directory(&out, 1);
-    fs::create_dir_all(second.join(METRICS_LOG)).unwrap();
-    run("resumed", EarlierRun::Replace, &mut Interrupt::at(End::Never)).unwrap_err();
-    fs::remove_dir(second.join(METRICS_LOG)).unwrap();
+    run("resumed", EarlierRun::Replace, &mut Interrupt::at(End::KilledInRun(2))).unwrap_err();
     let mut events = Interrupt::at(End::Killed(4));
     run("resumed", EarlierRun::Resume, &mut events).unwrap_err();
     assert!(can_resume(&second) && !can_resume(&seed_directory(&out, 0)));

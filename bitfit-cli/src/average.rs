@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use bitfit_bert::data::{Dataset, ReadOptions};
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
@@ -13,7 +13,7 @@ use bitfit_bert::{Predictor, TaskFile, artefacts};
 use bitfit_core::Backend;
 use serde_json::{Value, json};
 
-use crate::args::{AverageArgs, name_of};
+use crate::args::{AverageArgs, name_of, unreadable};
 use crate::last_resort;
 use crate::output::{TaskTarget, is_same_file};
 use crate::report;
@@ -34,6 +34,10 @@ impl Job for Averaging<'_> {
         args.files.iter().try_for_each(|path| setup::check_task_file(path))?;
         args.data.iter().try_for_each(|path| setup::check_input(path))?;
         refuse_twice(&args.files)?;
+        let reading = args.read.of_columns().or(args.read.format.is_some().then_some("--format"));
+        if let Some(flag) = reading.filter(|_| args.data.is_none()) {
+            return Err(unreadable(anyhow!("{flag}: no file of texts is read without --data")));
+        }
         let target = TaskTarget::check(&args.out)?;
         let read = |path: &PathBuf| Ok::<_, anyhow::Error>((path.clone(), TaskFile::read(path)?));
         let files: Vec<(PathBuf, TaskFile)> = args.files.iter().map(read).collect::<Result<_>>()?;

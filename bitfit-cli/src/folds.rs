@@ -41,7 +41,7 @@ pub fn run<D: Backend>(args: &FinetuneArgs, runs: FoldRuns<D>) -> Result<ExitCod
     if !quiet {
         table(&finished.runs, &means).lines().iter().for_each(|line| report::say(format_args!("{line}")));
         match &finished.answers {
-            None => report::say(format_args!("go on with: bitfit-cli finetune --resume {}", args.out().display())),
+            None => several::say_how_to_go_on(args),
             Some(path) => {
                 report::say(format_args!("{}: {} has an answer to each row", report::end(&stop), path.display()));
             }

@@ -16,15 +16,18 @@ use crate::{STOPPED, report};
 
 /// Whether a signal asked the run to end.
 #[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt {
+    is_set: Arc<AtomicBool>,
+    run_is_over: Arc<AtomicBool>,
+}
 
 impl Interrupt {
     /// Catches the first signal from now on. A signal before this call ends the program at once.
     pub fn install(quiet: bool) -> Result<Self> {
         let interrupt = Self::default();
-        let is_set = Arc::clone(&interrupt.0);
+        let Self { is_set, run_is_over } = interrupt.clone();
         on_signal(move || {
-            if is_set.swap(true, Ordering::Relaxed) {
+            if is_set.swap(true, Ordering::Relaxed) || run_is_over.load(Ordering::Relaxed) {
                 quit();
             }
             if !quiet {
@@ -36,7 +39,12 @@ impl Interrupt {
 
     /// Whether the first signal came.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_set.load(Ordering::Relaxed)
+    }
+
+    /// Makes the first signal from now on end the process: what is left to do does not ask whether one came.
+    pub fn end_of_run(&self) {
+        self.run_is_over.store(true, Ordering::Relaxed);
     }
 }
 

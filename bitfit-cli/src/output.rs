@@ -10,7 +10,9 @@ use anyhow::{Result, anyhow, bail};
 use bitfit_bert::TaskFile;
 use bitfit_bert::artefacts::{CARD_FILE, ModelCard};
 use bitfit_bert::files::AtomicFile;
-use bitfit_bert::run::{COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, RESULTS, TASK_FILE};
+use bitfit_bert::run::{
+    COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, RESULTS, TASK_FILE, TENSORBOARD_DIR,
+};
 
 use crate::last_resort;
 
@@ -30,7 +32,8 @@ pub const FILES: [&str; RESULTS.len() + COMPARISON.len()] = {
 /// something other than a file. Nothing is created yet. The first is that of `--out`, and the others are in it: of
 /// those a symbolic link is refused, because it leads out of it.
 pub fn check_directories(directories: &[PathBuf]) -> Result<()> {
-    if let Some(inner) = directories.iter().skip(1).find(|inner| inner.is_symlink()) {
+    let events = directories.iter().map(|directory| directory.join(TENSORBOARD_DIR));
+    if let Some(inner) = directories.iter().skip(1).cloned().chain(events).find(|inner| inner.is_symlink()) {
         bail!("--out {}: it is a symbolic link; remove it or choose another directory", inner.display());
     }
     directories.iter().try_for_each(|directory| {
@@ -264,6 +267,9 @@ mod tests {
         std::os::unix::fs::symlink(elsewhere.path(), &inner).unwrap();
         let message = check_directories(&[dir.path().to_owned(), inner.clone()]).unwrap_err().to_string();
         assert!(message.contains("seed-0: it is a symbolic link"), "{message}");
-        check_directories(&[inner]).unwrap();
+        check_directories(std::slice::from_ref(&inner)).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), elsewhere.path().join(TENSORBOARD_DIR)).unwrap();
+        let message = check_directories(&[inner]).unwrap_err().to_string();
+        assert!(message.contains("seed-0/tensorboard: it is a symbolic link"), "{message}");
     }
 }

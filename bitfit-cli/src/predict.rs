@@ -131,16 +131,9 @@ fn check_target(args: &PredictArgs, task: &FoundTask) -> Result<()> {
 
 /// Refuses flags that choose columns where the input has none.
 fn refuse_columns(args: &PredictArgs) -> Result<()> {
-    let flags = [
-        ("--text", !args.read.text.is_empty()),
-        ("--delimiter", args.read.delimiter.is_some()),
-        ("--header", args.read.header),
-        ("--no-header", args.read.no_header),
-        ("--task", args.task.is_some()),
-    ];
-    match flags.into_iter().find(|(_, is_given)| *is_given) {
+    match args.read.of_columns().or(args.task.is_some().then_some("--task")) {
         None => Ok(()),
-        Some((flag, _)) => {
+        Some(flag) => {
             bail!("{flag} chooses columns, but stdin is read as plain lines; give its format with --format")
         }
     }

@@ -62,12 +62,14 @@ pub fn watched<T, E: Into<anyhow::Error>>(
     (log_every, quiet): (usize, bool),
     run: impl FnOnce(&mut Progress) -> Result<T, E>,
 ) -> Result<T> {
-    let mut progress = Progress::new(log_every, quiet, Interrupt::install(quiet)?)?;
+    let interrupt = Interrupt::install(quiet)?;
+    let mut progress = Progress::new(log_every, quiet, interrupt.clone())?;
     if let Some(plan) = plan {
         progress.set_plan(plan);
     }
     let made = run(&mut progress);
     progress.finish();
+    interrupt.end_of_run();
     made.map_err(Into::into)
 }
 

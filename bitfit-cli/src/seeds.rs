@@ -4,9 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{
-    FinishedSeeds, MeanScore, Plan, RUN_RECORD, SeedRun, SeedRuns, Table, can_resume, scores_as_json,
-};
+use bitfit_bert::run::{FinishedSeeds, MeanScore, Plan, SeedRun, SeedRuns, Table, scores_as_json};
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
 
@@ -46,9 +44,8 @@ fn conclude(args: &FinetuneArgs, plan: &Plan, finished: &FinishedSeeds) -> Resul
             )),
             _ => report::say(format_args!("{} before the end of an epoch: there is no best", report::end(&stop))),
         }
-        let can_go_on = args.directories().iter().any(|dir| can_resume(dir) || dir.join(RUN_RECORD).exists());
-        if stop == StopReason::Stopped && can_go_on {
-            report::say(format_args!("go on with: bitfit-cli finetune --resume {}", args.out().display()));
+        if stop == StopReason::Stopped {
+            several::say_how_to_go_on(args);
         }
     }
     let seconds = runs.iter().map(|run| run.finished.report.state.training.as_secs_f64()).sum();

@@ -1,8 +1,10 @@
-//! What several seeds and several folds show alike: a table with the scores of each run and their means.
+//! What several seeds and several folds show alike: a table with the scores of each run and their means, and how to go
+//! on.
 
-use bitfit_bert::run::{Finished, MeanScore, Table};
+use bitfit_bert::run::{Finished, MeanScore, RUN_RECORD, Table, can_resume};
 use bitfit_bert::train::StopReason;
 
+use crate::args::FinetuneArgs;
 use crate::report;
 
 /// A run as a row of the table.
@@ -15,6 +17,13 @@ pub struct Row<'a> {
     pub further: String,
     /// Whether it is the best of all.
     pub is_best: bool,
+}
+
+/// Says how runs that were stopped go on, where the state of one of them or what one reached was saved.
+pub fn say_how_to_go_on(args: &FinetuneArgs) {
+    if args.directories().iter().any(|dir| can_resume(dir) || dir.join(RUN_RECORD).exists()) {
+        report::say(format_args!("go on with: bitfit-cli finetune --resume {}", args.out().display()));
+    }
 }
 
 /// The table: what a run is one of, its scores, its best epoch, a further field and how it ended.

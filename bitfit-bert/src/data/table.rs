@@ -193,6 +193,8 @@ impl<'a> Table<'a> {
     pub(super) fn name_label(&mut self, name: &str) {
         if let Some((plan, _)) = &mut self.plan {
             plan.label_name = Some(name.into());
+            // What else a record has are no columns.
+            plan.leaves_some = false;
         }
     }
 
@@ -285,10 +287,10 @@ impl<'a> Table<'a> {
         examples.shrink_to_fit();
         let is_unsure = plan.as_ref().is_some_and(|(plan, _)| !plan.header) && options.columns.header == Header::Auto;
         let numbered = plan.as_ref().and_then(|(plan, _)| plan.is_numbered.then(|| NUMBERED.to_owned()));
-        let chosen = plan.as_ref().filter(|(plan, _)| plan.recognised[0] && plan.leaves_some).map(|(plan, _)| {
-            let names: Vec<String> =
-                plan.text_names.iter().chain(&plan.label_name).map(|name| format!("{name:?}")).collect();
-            format!("of its columns, {} are read", names.join(", "))
+        let is_part = |plan: &Plan| plan.recognised[0] && plan.leaves_some && plan.indicators.is_empty();
+        let chosen = plan.as_ref().filter(|(plan, _)| is_part(plan)).map(|(plan, _)| {
+            let names = plan.text_names.iter().chain(&plan.label_name).map(|name| format!("{name:?}"));
+            format!("of its columns {} are read", names.collect::<Vec<_>>().join(" and "))
         });
         let (text, label, indicators) =
             plan.map(|(plan, _)| (plan.text_names, plan.label_name, plan.indicators)).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What trains: a method turns the tensors of an encoder into masks over them ([`Masks`]). The checkpoint and the
 //! configuration do not depend on it.
 //!
-//! | method | what trains beside the head | source |
+//! | method | what trains besides the head | source |
 //! |---|---|---|
 //! | `bitfit` | biases, all or of some kinds and layers | BitFit (arXiv 2106.10199) |
 //! | `frozen` | nothing | its section 4 |

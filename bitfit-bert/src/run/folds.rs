@@ -15,7 +15,7 @@ use crate::{Error, Result};
 
 use super::finetune::{Finetune, Finished, HandedOn, check_options};
 use super::options::FinetuneOptions;
-use super::out_of_fold::{OutOfFoldAnswer, OutOfFoldFiles, answer};
+use super::out_of_fold::{OutOfFoldAnswer, answer};
 use super::output_dir::{OutputDir, check_output};
 use super::plan::Plan;
 use super::seeds::{RunEvents, RunNumber};
@@ -66,7 +66,7 @@ pub struct FinishedFolds {
     pub runs: Vec<FoldRun>,
     /// The number of texts that were dealt to the folds.
     pub rows: usize,
-    /// The file of the answers; `None` where the runs were stopped.
+    /// The file of the answers; `None` where the runs, or the answering of their rows, was stopped.
     pub answers: Option<PathBuf>,
     /// The file of the rows whose label is likely to be wrong; `None` where there are none.
     pub suspects: Option<PathBuf>,
@@ -78,8 +78,11 @@ impl FinishedFolds {
         several::means(self.runs.iter().map(|run| &run.finished))
     }
 
-    /// How the last run ended, or else the first one that diverged.
+    /// How the last run ended, or else the first one that diverged; stopped where there are no answers.
     pub fn stop(&self) -> StopReason {
+        if self.answers.is_none() {
+            return StopReason::Stopped;
+        }
         several::stop(self.runs.iter().map(|run| &run.finished))
     }
 }
@@ -150,20 +153,17 @@ impl<D: Backend> FoldRuns<D> {
             let number = RunNumber { method: Some(&name), seed, number: fold + 1, of: count };
             // Probes and outputs of frozen stages are of other rows in each fold.
             let finished = several::make(run, &options, &directory, &number, &mut HandedOn::default(), &mut *events)?;
-            let stop = finished.report.stop.clone();
+            let is_stopped = finished.report.stop == StopReason::Stopped;
             let rows = (0..folds.len()).filter(|&row| folds[row] == fold).collect();
             runs.push(FoldRun { fold, rows, finished });
-            if stop == StopReason::Stopped {
-                break;
+            if is_stopped {
+                return Ok(FinishedFolds { runs, rows: folds.len(), answers: None, suspects: None });
             }
         }
         let rows = (&data.training_set.examples[..], &data.train.targets);
-        let mut finished = FinishedFolds { runs, rows: folds.len(), answers: None, suspects: None };
-        if finished.stop() != StopReason::Stopped {
-            let OutOfFoldFiles { answers, suspects } = answer(&options.out, &base, &finished.runs, rows, line)?;
-            (finished.answers, finished.suspects) = (Some(answers), suspects);
-        }
-        Ok(finished)
+        let files = answer(&options.out, &base, &runs, rows, (&|| events.should_stop(), line))?;
+        let (answers, suspects) = files.map_or((None, None), |files| (Some(files.answers), files.suspects));
+        Ok(FinishedFolds { runs, rows: folds.len(), answers, suspects })
     }
 }
 

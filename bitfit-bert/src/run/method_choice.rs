@@ -12,7 +12,7 @@ use super::probe::ProbeUse;
 pub struct MethodChoice {
     /// The name, as it was written.
     pub name: String,
-    /// What trains beside the head.
+    /// What trains besides the head.
     pub method: Method,
     /// What is done with a probe.
     pub probe: ProbeUse,

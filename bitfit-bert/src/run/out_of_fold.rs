@@ -47,6 +47,9 @@ pub struct OutOfFoldAnswer<'a, D: Backend> {
     pub prediction: &'a Prediction,
 }
 
+/// What makes the line of an answer, without its end.
+pub(super) type LineOf<'a, D, E> = &'a dyn Fn(&OutOfFoldAnswer<'_, D>) -> std::result::Result<String, E>;
+
 /// The files that were written.
 #[derive(Debug)]
 pub(super) struct OutOfFoldFiles {
@@ -63,14 +66,14 @@ struct Suspect {
 }
 
 /// Answers the rows of each fold by its model, and writes the answers in the order of the file, each as the line that
-/// `line` makes of it.
+/// `line` makes of it; `None`, and nothing is written, where `stop` says so between two batches.
 pub(super) fn answer<D: Backend, E: From<Error>>(
     out: &Path,
     base: &Base<D>,
     runs: &[FoldRun],
     (examples, targets): (&[Example], &Targets),
-    line: &dyn Fn(&OutOfFoldAnswer<'_, D>) -> std::result::Result<String, E>,
-) -> std::result::Result<OutOfFoldFiles, E> {
+    (stop, line): (&dyn Fn() -> bool, LineOf<'_, D, E>),
+) -> std::result::Result<Option<OutOfFoldFiles>, E> {
     let mut lines: Vec<Option<String>> = vec![None; examples.len()];
     let mut suspects = Vec::new();
     for FoldRun { fold, rows, finished: run } in runs {
@@ -78,6 +81,9 @@ pub(super) fn answer<D: Backend, E: From<Error>>(
         let predictor = Predictor::open(base, &task.path)?;
         let writer = OutOfFoldWriter::new(predictor.info(), targets, examples.len());
         for rows in rows.chunks(BATCH) {
+            if stop() {
+                return Ok(None);
+            }
             let batch: Vec<Example> = rows.iter().map(|&row| examples[row].clone()).collect();
             let predictions = predictor.predict_with_outputs(&batch)?;
             for ((&row, example), (prediction, outputs)) in rows.iter().zip(&batch).zip(&predictions) {
@@ -89,11 +95,18 @@ pub(super) fn answer<D: Backend, E: From<Error>>(
             }
         }
     }
-    Ok(write(out, lines.into_iter().flatten(), suspects)?)
+    let has_pairs = examples.iter().any(|example| example.pair.is_some());
+    Ok(Some(write(out, lines.into_iter().flatten(), suspects, has_pairs)?))
 }
 
-/// Writes both files. Where there are no suspects, their file is not written, and that of an earlier call is removed.
-fn write(out: &Path, lines: impl Iterator<Item = String>, mut suspects: Vec<Suspect>) -> Result<OutOfFoldFiles> {
+/// Writes both files, the second with a column more for pairs. Where there are no suspects, their file is not written,
+/// and that of an earlier call is removed.
+fn write(
+    out: &Path,
+    lines: impl Iterator<Item = String>,
+    mut suspects: Vec<Suspect>,
+    has_pairs: bool,
+) -> Result<OutOfFoldFiles> {
     let (answers, path) = (out.join(OUT_OF_FOLD), out.join(SUSPECTS));
     let mut file = AtomicFile::create(&answers)?;
     for line in lines {
@@ -106,7 +119,8 @@ fn write(out: &Path, lines: impl Iterator<Item = String>, mut suspects: Vec<Susp
     }
     suspects.sort_by(|one, other| one.probability.total_cmp(&other.probability));
     let mut file = AtomicFile::create(&path)?;
-    file.write(b"line\tlabel\tprobability\tanswered\tprobability of the answer\ttext\n")?;
+    let pair = if has_pairs { "\tpair" } else { "" };
+    file.write(format!("line\tlabel\tprobability\tanswered\tprobability of the answer\ttext{pair}\n").as_bytes())?;
     suspects.iter().try_for_each(|suspect| file.write(suspect.line.as_bytes()))?;
     file.finish()?;
     Ok(OutOfFoldFiles { answers, suspects: Some(path) })

@@ -235,8 +235,7 @@ mod tests {
         fs::write(out.join(RUN_RECORD), "{}").unwrap();
         fs::create_dir_all(out.join("seed-3")).unwrap();
         fs::write(out.join("seed-3").join(STATE_FILE), "").unwrap();
-        let old = [STATE_FILE, OUT_OF_FOLD, SUSPECTS];
-        old.iter().for_each(|name| fs::write(out.join(name), "").unwrap());
+        fs::write(out.join(STATE_FILE), "").unwrap();
         let error = check_output(&out, EarlierRun::Refuse).unwrap_err();
         assert!(error.to_string().ends_with(
             "out: it has task.safetensors, metrics.jsonl and state.safetensors of a run that was interrupted: resume it, \
@@ -245,6 +244,8 @@ mod tests {
         assert_eq!(error.settings(), [Setting::Resume, Setting::Overwrite]);
         assert!(OutputDir::claim(&out, EarlierRun::Resume).is_ok());
         assert!(out.join(STATE_FILE).exists());
+        let old = [STATE_FILE, OUT_OF_FOLD, SUSPECTS];
+        old.iter().for_each(|name| fs::write(out.join(name), "").unwrap());
         assert!(OutputDir::claim(&out, EarlierRun::Replace).is_ok());
         assert!(old.iter().all(|name| !out.join(name).exists()) && !out.join("seed-3").join(STATE_FILE).exists());
         assert!(out.join(RUN_RECORD).exists());

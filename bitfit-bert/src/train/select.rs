@@ -64,7 +64,7 @@ pub fn select<D: Backend>(
         .map(|e| (e, &scores[e.range()]))
         .collect();
     let all: usize = candidates.iter().map(|(entry, _)| entry.len).sum();
-    let reason = "it is more than the method trains beside the head";
+    let reason = "it is more than the method trains besides the head";
     check(Setting::Budget, select.budget, select.budget <= all, reason)?;
     let is_vector = |entry: &Entry| entry.shape.len() == 1 && *entry.mask == Mask::All;
     if candidates.iter().all(|(entry, _)| is_vector(entry)) {

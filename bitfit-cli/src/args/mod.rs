@@ -176,6 +176,17 @@ pub struct ReadArgs {
 }
 
 impl ReadArgs {
+    /// The first flag that is given of those that choose columns, or where the first row begins.
+    pub fn of_columns(&self) -> Option<&'static str> {
+        let flags = [
+            ("--text", !self.text.is_empty()),
+            ("--delimiter", self.delimiter.is_some()),
+            ("--header", self.header),
+            ("--no-header", self.no_header),
+        ];
+        flags.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
+    }
+
     /// The library's options, with the command's `--task` and `--label`.
     pub fn options(&self, task: Option<GlueTask>, label: Option<&str>, require_labels: bool) -> ReadOptions {
         let header = match (self.header, self.no_header) {
@@ -239,8 +250,8 @@ pub struct MachineArgs {
     /// time on an AMD CPU with avx512_bf16, and a quarter to a third on an Intel CPU with AMX; on other CPUs it is
     /// slower than f32. Scores differ by less than between two seeds, so auto chooses it where it is faster. int8
     /// rounds frozen weights, and what they are multiplied with, to 8 bits: it takes a fifth less memory than bf16, and
-    /// two thirds of its time with VNNI, five sixths with AMX. A GPU older than Ampere has no instructions for bf16, and
-    /// auto is f32 there.
+    /// two thirds of its time with VNNI, five sixths with AMX. A GPU older than Ampere has no instructions for bf16,
+    /// and auto is f32 there.
     #[arg(
         long,
         value_name = "PRECISION",
@@ -281,12 +292,16 @@ pub fn subcommand() -> Option<String> {
 pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
     let command = Cli::command();
     let command = subcommand().and_then(|name| command.find_subcommand(name));
-    let takes = |flag: &&str| {
+    let takes = |flag: &String| {
         let is_it =
             |argument: &clap::Arg| argument.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long));
         command.is_none_or(|command| command.get_arguments().any(is_it))
     };
-    let flag_of = |setting| finetune_options::flag_of(setting).filter(takes);
+    // Where several are compared, as by --methods, the flag has their list.
+    let flag_of = |setting| {
+        let flag = finetune_options::flag_of(setting)?;
+        [flag.to_owned(), format!("{flag}s")].into_iter().find(takes)
+    };
     match error.downcast_ref() {
         Some(bitfit_bert::Error::Setting { setting, value, reason }) => match flag_of(*setting) {
             Some(flag) => anyhow!("{flag} {value}: {reason}"),
@@ -295,7 +310,7 @@ pub fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
         Some(known) => {
             let mut flags: Vec<_> = known.settings().into_iter().filter_map(flag_of).collect();
             if flags == ["--header"] {
-                flags.push("--no-header");
+                flags.push("--no-header".into());
             }
             if flags.is_empty() { error } else { anyhow!("{error} ({})", flags.join(" or ")) }
         }

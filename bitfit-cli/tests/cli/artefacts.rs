@@ -111,6 +111,11 @@ fn the_mean_of_seeds_is_scored_beside_them() {
     assert_eq!((&report["device"], report["precision"].is_string()), (&json!("cpu"), true));
     let unscored = fixture.run(&format!("average -q {files} --out unscored")).json();
     assert_eq!((&unscored["device"], &unscored["precision"]), (&Value::Null, &Value::Null), "nothing is computed");
+    let unread = fixture.run(&format!("average {files} --out unread --text body"));
+    assert_eq!(
+        (unread.code, unread.stderr.as_str()),
+        (Some(2), "error: --text: no file of texts is read without --data\n")
+    );
     let twice = fixture.run("average out/seed-0/task.safetensors out/./seed-0/task.safetensors --out twice");
     assert_eq!((twice.code, twice.stdout.as_str()), (Some(1), ""));
     assert!(twice.stderr.contains("out/./seed-0/task.safetensors: it is listed twice"), "{}", twice.stderr);

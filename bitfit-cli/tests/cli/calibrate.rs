@@ -20,7 +20,7 @@ fn the_temperature_is_stored_and_used_and_rows_below_the_threshold_are_rejected(
     assert!(fixture.metadata("calibrated.safetensors")["calibration"].contains("\"temperature\":"));
     assert_eq!(fixture.tensors("calibrated.safetensors"), fixture.tensors("out/task.safetensors"));
     let inspected = fixture.run("inspect calibrated.safetensors");
-    let shown = format!("answers   calibrated, temperature {temperature:.4}\n");
+    let shown = format!("answers   calibrated, temperature {temperature:.4}, none below a probability of 0.");
     assert!(inspected.stderr.contains(&shown), "{}", inspected.stderr);
     let report = inspected.json();
     let found = report["files"][0]["calibration"]["temperature"].as_f64().unwrap();

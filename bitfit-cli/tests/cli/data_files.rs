@@ -80,6 +80,20 @@ fn a_header_of_numbers_is_no_row() {
 }
 
 #[test]
+fn the_columns_that_are_recognised_among_others_are_said() {
+    let fixture = Fixture::new();
+    let rows = ROWS.replace(';', ",7,");
+    fixture.write("rows.csv", format!("text,id,label\n{rows}"));
+    let plan = trains(&fixture, "rows.csv");
+    assert!(plan.contains("rows.csv: of its columns \"text\" and \"label\" are read\n"), "{plan}");
+    fixture.write("both.csv", format!("text,sentence,label\n{rows}"));
+    let run = fixture.run("finetune -q --model model --out other --train both.csv");
+    let expected = "error: both.csv: its columns text or sentence may each be read; the first row has 0 \"text\", 1 \
+                    \"sentence\", 2 \"label\"; choose by its name or its number from 0 the text column (--text)\n";
+    assert_eq!(run.stderr, expected);
+}
+
+#[test]
 fn an_export_is_read_and_what_is_skipped_is_reported() {
     let fixture = Fixture::new();
     let row = |text: &str, label: &str, answer: &str| {
@@ -106,7 +120,7 @@ fn parquet_is_read_by_name_and_by_its_first_bytes() {
     fixture.write("rows.parquet", file);
     fixture.write("rows", file);
     let plan = trains(&fixture, "rows.parquet --eval rows");
-    assert!(plan.contains("rows: Parquet\n"), "{plan}");
+    assert!(plan.contains("rows: Parquet, of its columns \""), "{plan}");
     let run = fixture.run("predict --task-file out/task.safetensors --input rows.parquet");
     assert_eq!((run.code, run.stdout.lines().count()), (Some(0), 300), "{}", run.stderr);
     fixture.write("cut.parquet", &file[..file.len() / 2]);

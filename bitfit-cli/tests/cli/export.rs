@@ -52,7 +52,7 @@ fn it_refuses_by_name() {
         (format!("{task} new.onnx --model {other}"), &["out/task.safetensors: ", "trained on model", "other weights"]),
         (format!("{task} new.onnx --model ./gone"), &["gone", "no such directory"]),
         (format!("{task} gone/new.onnx"), &["--out gone/new.onnx"]),
-        (format!("{task} model --overwrite"), &["--out model: is a directory"]),
+        (format!("{task} model --overwrite"), &["--out model: it is a directory"]),
         ("export -q --task-file model/model.safetensors --out new.onnx".into(), &["not a task file"]),
         ("export -q --task-file gone.safetensors --out new.onnx".into(), &["gone.safetensors"]),
     ] {

@@ -59,6 +59,13 @@ fn each_command_says_what_a_preset_sets_for_it() {
 }
 
 #[test]
+fn the_tasks_of_the_papers_tables_are_those_that_the_paper_has() {
+    let help = Fixture::new().run("reproduce --help").succeeded();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("[possible values: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte]"), "{help}");
+}
+
+#[test]
 fn the_version_is_the_crates() {
     assert_eq!(Fixture::new().run("-V").succeeded(), concat!("bitfit-cli ", env!("CARGO_PKG_VERSION"), "\n"));
 }

@@ -143,7 +143,7 @@ fn what_contradicts_a_method_is_refused_in_one_line() {
         ("--method mask", "with --mask"),
         ("--method columns:99", "the method columns:99: "),
         ("--method rows", "such as rows:3"),
-        ("--select fisher --budget 99999999", "--budget 99999999: it is more than the method trains beside the head"),
+        ("--select fisher --budget 99999999", "--budget 99999999: it is more than the method trains besides the head"),
         ("--select fisher --budget 3", "--budget 3: it holds none of the method's tensors"),
         ("--select fisher --budget 3 --method probe", "--select contradicts --method probe"),
     ] {

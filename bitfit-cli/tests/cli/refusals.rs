@@ -647,12 +647,14 @@ fn an_earlier_task_file_is_replaced_only_by_a_complete_one() {
 fn a_refusal_advises_no_flag_that_the_command_does_not_have() {
     let fixture = Fixture::new();
     fixture.finetune("--epochs 1");
-    fixture.write("several.jsonl", "{\"text\": \"good\", \"label\": [\"praise\"]}\n");
+    let row = |labels: &str| format!("{{\"text\": \"good\", \"label\": [{labels}]}}\n");
+    fixture.write("copy.safetensors", fixture.bytes("out/task.safetensors"));
+    fixture.write("several.jsonl", row("\"praise\"") + &row("\"praise\", \"blame\""));
     let found = refused(&fixture, "finetune -q --model model --train several.jsonl --out o", "finetune");
     assert!(found.contains("several.jsonl") && found.contains("--kind"), "{found}");
     for line in [
         "eval -q --task-file out/task.safetensors --data several.jsonl",
-        "average out/task.safetensors --data several.jsonl --out mean",
+        "average out/task.safetensors copy.safetensors --data several.jsonl --out mean",
     ] {
         let message = refused(&fixture, line, line);
         assert!(message.contains("several.jsonl") && !message.contains("--kind"), "{message}");

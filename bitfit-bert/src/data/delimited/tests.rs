@@ -239,7 +239,7 @@ fn quotes_of_a_program_that_quotes_fields_are_taken_off_between_tabs() {
     ] {
         let set = tsv(file.as_bytes()).unwrap();
         assert_eq!((texts(&set), labels(&set)), (expected.into(), vec!["b", "a"]), "{file}");
-        assert_eq!(set.found, ["fields in quotes"]);
+        assert!(set.found.contains(&"fields in quotes".to_owned()), "{:?}", set.found);
     }
 }
 
