@@ -137,9 +137,18 @@ mod tests {
             let certain: Result<Vec<_>> = Lines::new(stream.as_bytes(), Path::new("x")).collect();
             assert_eq!(certain.unwrap().len(), 2, "{first}");
         }
-        for first in
-            ["[MASK] is a city", "[1] a note", "{x", "Text, please: me", "label", "my text", "a,b", "class", ""]
-        {
+        for first in [
+            "[MASK] is a city",
+            "[1] a note",
+            "{x",
+            "Text, please: me",
+            "Class, dismissed",
+            "label",
+            "my text",
+            "a,b",
+            "class",
+            "",
+        ] {
             let stream = format!("{first}\n{{\"text\": \"a\"}}\ntext,label\n");
             assert_eq!(texts(stream.as_bytes()).len(), 3, "{first}");
         }

@@ -222,7 +222,7 @@ pub struct RunArgs {
     )]
     pub patience: Option<usize>,
 
-    /// Weights of classes in the loss: balanced, or a file with one line per class: CLASS<TAB>WEIGHT
+    /// Weights of classes in the loss: balanced, or a file with one line per class: class, tab, weight
     ///
     /// With balanced, all classes count alike however rare they are: a class with n of N rows has the weight N / (C n).
     /// The file may also be a JSON object from class to weight. With --kind classify and tag.

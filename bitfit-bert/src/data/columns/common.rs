@@ -31,10 +31,10 @@ pub(super) fn is_known(cell: &str) -> bool {
     TEXTS.into_iter().flatten().chain(&LABELS).any(|name| cell.trim().eq_ignore_ascii_case(name))
 }
 
-/// Whether cells, quoted or not, are nothing but names of columns: words of which one is known, and of a text where
-/// there is one cell.
+/// Whether cells, quoted or not, are nothing but names of columns: words without blanks around them, as there are in
+/// prose, of which one is known, and of a text where there is one cell.
 pub(in crate::data) fn are_names(cells: &[&str]) -> bool {
-    let bare: Vec<&str> = cells.iter().map(|cell| cell.trim().trim_matches('"')).collect();
+    let bare: Vec<&str> = cells.iter().map(|cell| cell.trim_matches('"')).collect();
     let are_words = bare.iter().all(|cell| !cell.is_empty() && !cell.contains(char::is_whitespace));
     are_words && if bare.len() == 1 { !texts(&bare).is_empty() } else { bare.iter().any(|cell| is_known(cell)) }
 }
