@@ -20,6 +20,8 @@ pub struct Batch<D: Device> {
     sequences: Sequences<D>,
     /// The sequences, and the padding as one more if there is any.
     attended: Sequences<D>,
+    /// The rows of the sequences among those of all that are attended to; `None` where there is no padding.
+    unpadded: Option<Indices<D>>,
     first_tokens: Indices<D>,
     first_token_sequences: Sequences<D>,
     /// The tokens that a head over tokens reads; `None` where there are none.
@@ -58,7 +60,9 @@ impl<D: Device> Batch<D> {
         let mut of_first_tokens = Sequences::<D>::offsets_of(starts.iter().map(|_| 1))?;
         let mut attended = offsets.clone();
         let rows = if pads { device.padded_rows(ids.len()) } else { ids.len() };
+        let mut unpadded = Vec::new();
         if rows > ids.len() {
+            unpadded.extend(0..starts.len() as u32);
             attended.push(rows as u32);
             of_first_tokens.push(starts.len() as u32);
             // Any token serves.
@@ -70,8 +74,9 @@ impl<D: Device> Batch<D> {
             read.extend(encoding.read.iter().map(|read| first + read.token as u32));
             first += encoding.ids.len() as u32;
         }
-        let lists = [&ids, &token_types, &positions, &offsets, &attended, starts, &of_first_tokens, &read[..]];
-        let [ids, token_types, positions, there, attended_there, first_tokens, first_there, read] =
+        let lists =
+            [&ids, &token_types, &positions, &offsets, &attended, starts, &of_first_tokens, &read, &unpadded[..]];
+        let [ids, token_types, positions, there, attended_there, first_tokens, first_there, read, unpadded] =
             Indices::several(device, lists)?;
         Ok(Self {
             ids,
@@ -81,6 +86,7 @@ impl<D: Device> Batch<D> {
             first_token_sequences: Sequences::from_offsets(of_first_tokens, first_there),
             sequences: Sequences::from_offsets(offsets, there),
             attended: Sequences::from_offsets(attended, attended_there),
+            unpadded: (!unpadded.is_empty()).then_some(unpadded),
             read: (!read.is_empty()).then_some(read),
             targets: None,
             weighting: None,
@@ -160,6 +166,12 @@ impl<D: Device> Batch<D> {
     /// The bounds of the sequences, and of the padding as one more.
     pub fn attended(&self) -> &Sequences<D> {
         &self.attended
+    }
+
+    /// The rows `[B]` of the sequences in a matrix that has one for each of [`Batch::attended`]; `None` where these are
+    /// all.
+    pub fn unpadded(&self) -> Option<&Indices<D>> {
+        self.unpadded.as_ref()
     }
 
     /// The rows `[B]` of the sequences' first tokens, `[CLS]`.

@@ -106,7 +106,13 @@ impl<D: Backend> Encoder<D> {
                 return tape.gather_rows(x, tokens);
             }
             Pooling::EveryToken => return Ok(x.clone()),
-            Pooling::Mean | Pooling::MeanNormalized => tape.sequence_mean(x, batch.sequences())?,
+            Pooling::Mean | Pooling::MeanNormalized => {
+                let means = tape.sequence_mean(x, batch.attended())?;
+                match batch.unpadded() {
+                    Some(rows) => tape.gather_rows(&means, rows)?,
+                    None => means,
+                }
+            }
             Pooling::Pooler | Pooling::Cls | Pooling::ClsNormalized => x.clone(),
         };
         if self.pooling.normalizes() { tape.normalize(&pooled) } else { Ok(pooled) }

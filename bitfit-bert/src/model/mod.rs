@@ -117,9 +117,8 @@ impl<D: Backend> Model<D> {
     /// # Errors
     /// As [`Batch::new`].
     pub fn batch<'a>(&self, encodings: impl IntoIterator<Item = &'a Encoding> + Clone) -> Result<Batch<D>> {
-        // A read-out of all rows would read the padding, and a position bias has no distance for it.
-        let reads_some = !self.spec.pooling.reads_every_token() || self.spec.pooling == Pooling::Tokens;
-        let pads = reads_some && !self.base.has(Module::PositionBias);
+        // A head over every token would read the padding, and a position bias has no distance for it.
+        let pads = self.spec.pooling != Pooling::EveryToken && !self.base.has(Module::PositionBias);
         Ok(Batch::new(self.base.device(), encodings, self.base.config().padding, pads)?)
     }
 

@@ -39,4 +39,5 @@ mod full;
 mod goldens;
 mod masked_lm;
 mod multi_label;
+mod padding;
 mod trajectories;
