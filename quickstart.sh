@@ -5,7 +5,7 @@
 #
 #     ./quickstart.sh
 #
-# Needs cargo (https://rustup.rs), and the network once. Writes to target/quickstart. The last line on stdout is the
+# Needs cargo (https://rustup.rs), and the network once. Writes target/quickstart anew. The last line on stdout is the
 # result of the first BitFit run as one JSON object.
 set -eu
 cd "$(dirname "$0")"
@@ -45,6 +45,7 @@ cargo build --release -p bitfit-cli || fail "the build failed; it needs Rust 1.9
 heading "Model: all-MiniLM-L6-v2, 22.7 million parameters"
 minilm=$(scripts/fetch-minilm.sh) || fail "there is no model to train; see the reason above"
 echo "$minilm"
+rm -rf "$out" # of an earlier call
 mkdir -p "$out"
 
 heading "Probe: a linear head on the frozen model, fitted to its optimum in one pass over the texts"
