@@ -1,6 +1,6 @@
 //! `--report`: the page of a run or of an evaluation, and its table of classes on the terminal.
 
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use anyhow::{Result, bail};
 use bitfit_bert::artefacts::Contents;
@@ -22,13 +22,17 @@ const CLASSES: usize = 40;
 /// directory that is not there.
 pub fn check(path: Option<&PathBuf>, inputs: &[Input<'_>], directories: &[PathBuf]) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
+    // One place has several names, such as ./out and out, also before it is there.
+    let absolute = |path: &Path| path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (place, directories) = (absolute(path), directories.iter().map(|directory| absolute(directory)));
+    let directories: Vec<PathBuf> = directories.collect();
     let mut written = directories.iter().flat_map(|directory| FILES.map(|name| directory.join(name)));
-    if written.any(|file| file == *path) {
+    if written.any(|file| file == place) {
         bail!("--report {}: it is a file of the run, which would be overwritten; choose another file", path.display());
     }
     // The directory of the run is made with it.
     let is_new = |parent: &Path| !parent.exists() && directories.iter().any(|directory| directory == parent);
-    if path.parent().is_some_and(is_new) { Ok(()) } else { output::check_target("--report", path, inputs) }
+    if place.parent().is_some_and(is_new) { Ok(()) } else { output::check_target("--report", path, inputs) }
 }
 
 /// A page that is to be written.

@@ -81,6 +81,10 @@ fn what_cannot_be_written_is_refused_before_the_run() {
     let run = fixture.run("finetune --model model --train train.tsv --out out --report model");
     assert_eq!(run.code, Some(1));
     assert_eq!(run.stderr, "error: --report model: it is a directory; name a file in it\n");
+    let run = fixture.run("finetune --model model --train train.tsv --out out --report ./out/task.safetensors");
+    assert!(run.code == Some(1) && run.stderr.contains("it is a file of the run"), "{}", run.stderr);
+    let run = fixture.run("finetune -q --model model --train train.tsv --epochs 1 --out ./new --report new/page.html");
+    assert!(run.code == Some(0) && fixture.path("new/page.html").is_file(), "{}", run.stderr);
     let run =
         fixture.run("finetune --model model --train train.tsv --eval dev.tsv --seeds 0-1 --out out --report p.html");
     assert_eq!(run.code, Some(2));
