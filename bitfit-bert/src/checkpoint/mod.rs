@@ -135,7 +135,7 @@ impl Checkpoint {
         self.entries.values().map(|entry| entry.shape.iter().product::<usize>()).sum()
     }
 
-    /// The tensor of this role, in f32: a view of the mapped file if it is stored as aligned F32, otherwise a converted
+    /// The tensor of this role, in f32: a view of the mapped file if it is stored as aligned F32 and large, otherwise a
     /// copy. Matrices of dense layers are `[out, in]`.
     ///
     /// # Errors
@@ -297,13 +297,19 @@ impl Checkpoint {
     }
 }
 
-/// A tensor in f32: a view of the mapped file if it is stored as aligned F32, otherwise a converted copy.
+/// The bytes of a tensor up to which it is copied. A view of a vector would keep in memory whatever the system maps
+/// around it, 2 MiB where it maps files in large pages, and with those of all layers a large part of the file.
+const COPIED_BYTES: usize = 1 << 16;
+
+/// A tensor in f32: a view of the mapped file if it is stored as aligned F32 and large, otherwise a copy.
 fn to_host(entry: &Entry) -> Result<HostTensor> {
     let shape = entry.shape.clone();
-    Ok(match entry.dtype {
-        Dtype::F32 => HostTensor::from_shared(shape, entry.bytes.clone(), entry.range.clone())?,
-        dtype => HostTensor::new(shape, to_f32::to_f32(dtype, &entry.bytes[entry.range.clone()]))?,
-    })
+    if entry.dtype == Dtype::F32 && entry.range.len() > COPIED_BYTES {
+        return Ok(HostTensor::from_shared(shape, entry.bytes.clone(), entry.range.clone())?);
+    }
+    let tensor = HostTensor::new(shape, to_f32::to_f32(entry.dtype, &entry.bytes[entry.range.clone()]))?;
+    entry.release();
+    Ok(tensor)
 }
 
 #[cfg(test)]
