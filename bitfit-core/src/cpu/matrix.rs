@@ -4,7 +4,7 @@ use half::bf16;
 
 use super::{
     Cpu, Elements, Isa,
-    gemm::{self, Epilogue, Int8Weight, MatRef, Output, PackedWeight, QuantizedRows},
+    gemm::{self, Epilogue, Int8Weight, MatRef, Output, PackedWeight},
 };
 use crate::{HostTensor, Precision};
 
@@ -94,13 +94,10 @@ impl Matrix {
             Packed::Bf16(w) => cpu.with_bf16(x, |x| {
                 gemm::forward(cpu.isa(), MatRef::new(x, w.in_features()), w, y, epilogue);
             }),
-            Packed::Int8(w) => {
-                let x = match x {
-                    Elements::F32(x) => QuantizedRows::new(cpu.isa(), x, w.in_features()),
-                    Elements::Bf16(x) => QuantizedRows::new(cpu.isa(), x, w.in_features()),
-                };
-                w.forward(&x, y, epilogue);
-            }
+            Packed::Int8(w) => match x {
+                Elements::F32(x) => w.forward(x, y, epilogue),
+                Elements::Bf16(x) => w.forward(x, y, epilogue),
+            },
         }
     }
 
@@ -113,13 +110,10 @@ impl Matrix {
             Packed::Bf16(w) => cpu.with_bf16(dy, |dy| {
                 gemm::input_gradient(cpu.isa(), MatRef::new(dy, w.out_features()), w, dx, epilogue);
             }),
-            Packed::Int8(w) => {
-                let dy = match dy {
-                    Elements::F32(dy) => QuantizedRows::scaled(cpu.isa(), dy, w.scales()),
-                    Elements::Bf16(dy) => QuantizedRows::scaled(cpu.isa(), dy, w.scales()),
-                };
-                w.input_gradient(&dy, dx, epilogue);
-            }
+            Packed::Int8(w) => match dy {
+                Elements::F32(dy) => w.input_gradient(dy, dx, epilogue),
+                Elements::Bf16(dy) => w.input_gradient(dy, dx, epilogue),
+            },
         }
     }
 }

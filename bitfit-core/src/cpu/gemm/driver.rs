@@ -64,18 +64,32 @@ pub enum Output<'a> {
 
 /// A product with a macro-kernel that computes one block of it.
 pub(super) trait Product: Sync {
+    /// The rows of A of one task.
+    type Left<'a>
+    where
+        Self: 'a;
+
     /// `[m, k, n]` of a product `[m, k] · [k, n]`.
     fn shape(&self) -> [usize; 3];
 
     /// `[MC, NC]` of this product; its MC is a multiple of [`MC`].
     fn block_shape(&self) -> [usize; 2];
 
-    /// Computes a block to `c`, the address of its first element.
+    /// Whether a task computes all blocks of its rows, one after the other, and not one of them.
+    fn has_tasks_of_whole_rows(&self) -> bool {
+        false
+    }
+
+    /// What the blocks of a task with the rows `rows` read of A.
+    fn left(&self, rows: Range<usize>) -> Self::Left<'_>;
+
+    /// Computes a block to `c`, the address of its first element; `left` is that of its rows.
     ///
     /// # Safety
     /// The elements of the block must be writable at `c`, in rows `c_stride` apart, and not accessed by anyone else.
     unsafe fn macro_kernel(
         &self,
+        left: &Self::Left<'_>,
         rows: Range<usize>,
         cols: Range<usize>,
         c: *mut f32,
@@ -141,6 +155,11 @@ struct VectorProduct<'a, 'b, T: 'static> {
 }
 
 impl<T: Operand> Product for VectorProduct<'_, '_, T> {
+    type Left<'a>
+        = ()
+    where
+        Self: 'a;
+
     fn shape(&self) -> [usize; 3] {
         self.product.shape()
     }
@@ -150,8 +169,11 @@ impl<T: Operand> Product for VectorProduct<'_, '_, T> {
         [MC, block_width(row_blocks, self.product.n, self.product.kernels.nr(), NC, MIN_BLOCKS)]
     }
 
+    fn left(&self, _rows: Range<usize>) {}
+
     unsafe fn macro_kernel(
         &self,
+        _left: &(),
         rows: Range<usize>,
         cols: Range<usize>,
         c: *mut f32,
@@ -247,16 +269,16 @@ pub(super) fn run(isa: Isa, product: &impl Product, output: Output<'_>, epilogue
     let number = next_product();
     let [mc, nc] = product.block_shape();
     let (row_blocks, col_blocks) = (m.div_ceil(mc), n.div_ceil(nc));
+    let width = if product.has_tasks_of_whole_rows() { col_blocks } else { 1 };
 
-    let block = |i: usize| {
-        let (ic, jc) = (i % row_blocks * mc, i / row_blocks * nc);
+    let block = |left: &_, ic: usize, jc: usize| {
         let (rows, cols) = (ic..m.min(ic + mc), jc..n.min(jc + nc));
         let compute = |c: *mut f32, c_stride: usize| {
             // SAFETY: `c` is the block's part of the output, which is exclusively borrowed for this call, or scratch
-            // memory of this task. Each i is one block, computed once, and blocks of different i do not overlap; nor do
-            // the parts of it that the epilogue sees, which exist one after the other.
+            // memory of this task. Each block is computed once, and different ones do not overlap; nor do the parts of
+            // it that the epilogue sees, which exist one after the other.
             unsafe {
-                product.macro_kernel(rows.clone(), cols.clone(), c, c_stride, accumulate);
+                product.macro_kernel(left, rows.clone(), cols.clone(), c, c_stride, accumulate);
                 for row in rows.clone().step_by(MC) {
                     for col in cols.clone().step_by(NC) {
                         let part = (row..rows.end.min(row + MC), col..cols.end.min(col + NC));
@@ -271,11 +293,16 @@ pub(super) fn run(isa: Isa, product: &impl Product, output: Output<'_>, epilogue
             None => compute(ThreadScratch::unspecified(mc * nc).as_mut_ptr(), nc),
         }
     };
-    let blocks = row_blocks * col_blocks;
-    if blocks == 1 || m.max(4) * n * k <= SEQUENTIAL {
-        (0..blocks).for_each(block);
+    let task = |i: usize| {
+        let (ic, first) = (i % row_blocks * mc, i / row_blocks);
+        let left = product.left(ic..m.min(ic + mc));
+        (first..first + width).for_each(|j| block(&left, ic, j * nc));
+    };
+    let tasks = row_blocks * col_blocks / width;
+    if tasks == 1 || m.max(4) * n * k <= SEQUENTIAL {
+        (0..tasks).for_each(task);
     } else {
-        (0..blocks).into_par_iter().with_max_len(1).for_each(block);
+        (0..tasks).into_par_iter().with_max_len(1).for_each(task);
     }
 }
 

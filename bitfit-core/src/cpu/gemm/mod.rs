@@ -2,7 +2,7 @@
 //! frozen weights with int8 operands and 32-bit integer sums.
 //!
 //! - [`PackedWeight`]: a frozen weight, packed once; [`forward`] and [`input_gradient`] read activations in place.
-//! - [`Int8Weight`]: a frozen weight in int8, and [`QuantizedRows`] that it is multiplied with.
+//! - [`Int8Weight`]: a frozen weight in int8; its products round activations row by row.
 //! - [`gemm`] and [`PackedMatrix`]: all other products.
 //! - [`Epilogue`]: work on each block of the result while it is in cache.
 //!
@@ -24,7 +24,7 @@ pub use block::{Aux, Block, ColumnPartials};
 pub use driver::{MC, NC, Output};
 pub use epilogue::{Bias, BiasGelu, Epilogue, MulColumnSum, NoEpilogue, StoreBf16};
 pub use general::{PackedMatrix, gemm, multiply};
-pub use int8::{Int8Weight, QuantizedRows};
+pub use int8::Int8Weight;
 pub use kernel::{Operand, Pair};
 pub use pack::{transpose, transpose_block};
 pub use view::{MatMut, MatRef};

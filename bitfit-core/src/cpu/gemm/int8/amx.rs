@@ -6,14 +6,14 @@ use std::ops::Range;
 
 use super::{
     super::{
-        driver::Product,
+        driver::{MC, Product},
         kernel::tiles::{self, AmxTile, ConfiguredTiles, MR, NR, ROWS, STEPS},
     },
-    Int8Product, PER_WORD,
+    Int8Product, PER_WORD, TaskRows,
     kernel::deliver_rows,
     quantize,
 };
-use crate::memory::Line;
+use crate::{cpu::Float, memory::Line};
 
 // The micro-kernels read whole registers of rows, in whole rounds.
 const _: () = assert!(
@@ -22,20 +22,35 @@ const _: () = assert!(
 );
 
 /// A product computed by micro-kernels in tile registers.
-pub(super) struct AmxProduct<'a, 'b>(pub &'a Int8Product<'b>);
+pub(super) struct AmxProduct<'a, 'b, T>(pub &'a Int8Product<'b, T>);
 
-impl Product for AmxProduct<'_, '_> {
+impl<T: Float> Product for AmxProduct<'_, '_, T> {
+    type Left<'a>
+        = TaskRows<'a>
+    where
+        Self: 'a;
+
     fn shape(&self) -> [usize; 3] {
         self.0.shape()
     }
 
     fn block_shape(&self) -> [usize; 2] {
         let [m, _, n] = self.shape();
-        tiles::block_shape(m, n, NR)
+        let [mc, nc] = tiles::block_shape(m, n, NR);
+        if self.has_tasks_of_whole_rows() { [MC, nc] } else { [mc, nc] }
+    }
+
+    fn has_tasks_of_whole_rows(&self) -> bool {
+        self.0.has_tasks_of_whole_rows()
+    }
+
+    fn left(&self, rows: Range<usize>) -> TaskRows<'_> {
+        self.0.left(rows)
     }
 
     unsafe fn macro_kernel(
         &self,
+        left: &TaskRows<'_>,
         rows: Range<usize>,
         cols: Range<usize>,
         c: *mut f32,
@@ -47,11 +62,11 @@ impl Product for AmxProduct<'_, '_> {
         // SAFETY: this product is only used if the CPU has AMX and the system permits its use (`Isa::available`).
         let _tiles = unsafe { ConfiguredTiles::configure() };
         for panel in cols.start / NR..cols.end.div_ceil(NR) {
-            for ir in rows.clone().step_by(MR) {
-                let tile_rows = ir..rows.end.min(ir + MR);
+            for ir in (0..rows.len()).step_by(MR) {
+                let tile_rows = ir..rows.len().min(ir + MR);
                 let count = tile_rows.len();
-                let c = c.wrapping_add((ir - rows.start) * c_stride + panel * NR - cols.start);
-                let tile = self.0.tile(tile_rows, panel, cols.end, c, c_stride, accumulate);
+                let c = c.wrapping_add(ir * c_stride + panel * NR - cols.start);
+                let tile = self.0.tile(left, tile_rows, panel, cols.end, c, c_stride, accumulate);
                 let in_registers = AmxTile {
                     rounds: tile.words / STEPS,
                     a: [0, 1].map(|i| tile.a.cast::<u8>().wrapping_add(i * ROWS * tile.a_stride)),

@@ -33,12 +33,15 @@ use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
 use self::amx::AmxProduct;
 use self::kernel::{KernelKind, Kernels, MicroKernel, Tile};
-pub use self::quantize::QuantizedRows;
+use self::quantize::{QuantizedRows, Unquantized};
 use super::{
     Epilogue, Output,
     driver::{MC, MIN_BLOCKS, NC, Product, block_width, row_tiles, run},
 };
-use crate::{cpu::Isa, memory::Line};
+use crate::{
+    cpu::{Float, Isa},
+    memory::Line,
+};
 
 /// The largest factor.
 const MOST: f32 = 127.0;
@@ -70,6 +73,8 @@ pub struct Int8Weight {
 /// discarded, and zeros are multiplied with the latter.
 struct Panels {
     lines: Vec<Line>,
+    /// The columns.
+    n: usize,
     /// The words of a column.
     words: usize,
     nr: usize,
@@ -119,32 +124,47 @@ impl Int8Weight {
         self.in_features
     }
 
-    /// The scale of each row: the factors of `dy` in [`Int8Weight::input_gradient`].
-    pub fn scales(&self) -> &[f32] {
-        &self.scales
-    }
-
     /// `y = x · Wᵀ`; x `[T, in]`, y `[T, out]`.
     ///
     /// # Panics
     /// If a shape does not fit.
-    pub fn forward(&self, x: &QuantizedRows, y: Output<'_>, epilogue: &impl Epilogue) {
-        self.product(x, &self.forward, &self.scales, y, epilogue);
+    pub fn forward<T: Float>(&self, x: &[T], y: Output<'_>, epilogue: &impl Epilogue) {
+        self.product(Unquantized::new(x, self.in_features), &self.forward, &self.scales, y, epilogue);
     }
 
-    /// `dx = dy · W`; dy `[T, out]`, quantized with the weight's [`scales`](Self::scales) as factors, dx `[T, in]`.
+    /// `dx = dy · W`; dy `[T, out]`, dx `[T, in]`.
     ///
     /// # Panics
     /// If a shape does not fit.
-    pub fn input_gradient(&self, dy: &QuantizedRows, dx: Output<'_>, epilogue: &impl Epilogue) {
-        self.product(dy, &self.backward, &self.ones, dx, epilogue);
+    pub fn input_gradient<T: Float>(&self, dy: &[T], dx: Output<'_>, epilogue: &impl Epilogue) {
+        self.product(Unquantized::scaled(dy, &self.scales), &self.backward, &self.ones, dx, epilogue);
     }
 
-    fn product(&self, a: &QuantizedRows, b: &Panels, scales: &[f32], to: Output<'_>, epilogue: &impl Epilogue) {
-        let inner = if std::ptr::eq(b, &self.forward) { self.in_features } else { self.out_features };
-        assert_eq!(a.cols(), inner, "columns of the left operand of {self:?}");
-        Int8Product { kernels: Kernels::of(self.isa), a, b, scales }.run(self.isa, to, epilogue);
+    fn product<T: Float>(
+        &self,
+        a: Unquantized<'_, T>,
+        b: &Panels,
+        scales: &[f32],
+        to: Output<'_>,
+        epilogue: &impl Epilogue,
+    ) {
+        let kernels = Kernels::of(self.isa);
+        let quantized;
+        let a = if b.can_be_read_by_each_task(kernels) && fills_the_threads(a.rows().div_ceil(MC)) {
+            Left::Unquantized(a)
+        } else {
+            quantized = a.quantize(self.isa);
+            Left::Quantized(&quantized)
+        };
+        Int8Product { isa: self.isa, kernels, a, b, scales }.run(to, epilogue);
     }
+}
+
+/// Whether tasks of one length keep the threads of the pool busy, the last of them too.
+fn fills_the_threads(tasks: usize) -> bool {
+    let threads = rayon::current_num_threads();
+    let rounds = tasks.div_ceil(threads);
+    rounds >= 3 && 10 * tasks >= 9 * rounds * threads
 }
 
 impl fmt::Debug for Int8Weight {
@@ -171,7 +191,19 @@ impl Panels {
                 }
             });
         }
-        Self { lines, words, nr }
+        Self { lines, n, words, nr }
+    }
+
+    /// Whether tasks of whole rows, each of which reads all panels and rounds its rows itself, are faster than blocks
+    /// of rows that were rounded before. In tile registers a product takes hardly longer than reading the panels from
+    /// the L3 cache, so there the panels must stay in the L2 cache, or be few.
+    fn can_be_read_by_each_task(&self, kernels: Kernels) -> bool {
+        const L2_BYTES: usize = 640 << 10;
+        match kernels.kind {
+            KernelKind::Vectors(_) => true,
+            #[cfg(target_arch = "x86_64")]
+            KernelKind::Amx => self.lines.len() * size_of::<Line>() <= L2_BYTES || self.words * PER_WORD >= self.n,
+        }
     }
 
     /// The address of panel `i`.
@@ -181,49 +213,86 @@ impl Panels {
     }
 }
 
-struct Int8Product<'a> {
+/// The left operand of a product.
+#[derive(Clone, Copy)]
+enum Left<'a, T> {
+    /// Rounded before.
+    Quantized(&'a QuantizedRows),
+    /// Rounded by the tasks that compute whole rows.
+    Unquantized(Unquantized<'a, T>),
+}
+
+/// The rows of the left operand in a task.
+enum TaskRows<'a> {
+    Own(QuantizedRows),
+    /// Some of all rows, from this one on.
+    From(&'a QuantizedRows, usize),
+}
+
+struct Int8Product<'a, T> {
+    isa: Isa,
     kernels: Kernels,
-    a: &'a QuantizedRows,
+    a: Left<'a, T>,
     b: &'a Panels,
     /// The scale of each column.
     scales: &'a [f32],
 }
 
-impl Int8Product<'_> {
+impl<T: Float> Int8Product<'_, T> {
     /// Computes the product with the macro-kernel of its instructions.
-    fn run(&self, isa: Isa, to: Output<'_>, epilogue: &impl Epilogue) {
+    fn run(&self, to: Output<'_>, epilogue: &impl Epilogue) {
         match self.kernels.kind {
-            KernelKind::Vectors(table) => run(isa, &VectorProduct { product: self, table }, to, epilogue),
+            KernelKind::Vectors(table) => run(self.isa, &VectorProduct { product: self, table }, to, epilogue),
             #[cfg(target_arch = "x86_64")]
-            KernelKind::Amx => run(isa, &AmxProduct(self), to, epilogue),
+            KernelKind::Amx => run(self.isa, &AmxProduct(self), to, epilogue),
         }
     }
 
     fn shape(&self) -> [usize; 3] {
-        [self.a.rows(), self.a.cols(), self.scales.len()]
+        let [m, k] = match &self.a {
+            Left::Quantized(a) => [a.rows(), a.cols()],
+            Left::Unquantized(a) => [a.rows(), a.cols()],
+        };
+        [m, k, self.scales.len()]
     }
 
-    /// The tile of the rows `rows` and the columns of a panel before `end`, at `c`.
+    fn has_tasks_of_whole_rows(&self) -> bool {
+        matches!(self.a, Left::Unquantized(_))
+    }
+
+    fn left(&self, rows: Range<usize>) -> TaskRows<'_> {
+        match &self.a {
+            Left::Quantized(a) => TaskRows::From(a, rows.start),
+            Left::Unquantized(a) => TaskRows::Own(a.quantize_rows(self.isa, rows)),
+        }
+    }
+
+    /// The tile of the rows `rows` of the task and the columns of a panel before `end`, at `c`.
     #[inline]
-    fn tile(
-        &self,
+    fn tile<'a>(
+        &'a self,
+        left: &'a TaskRows<'_>,
         rows: Range<usize>,
         panel: usize,
         end: usize,
         c: *mut f32,
         c_stride: usize,
         accumulate: bool,
-    ) -> Tile<'_> {
+    ) -> Tile<'a> {
         let nr = self.kernels.nr;
-        let (a, a_stride) = self.a.row(rows.start);
+        let (left, rows) = match left {
+            TaskRows::Own(left) => (left, rows),
+            TaskRows::From(left, first) => (*left, first + rows.start..first + rows.end),
+        };
+        let (a, a_stride) = left.row(rows.start);
         Tile {
             words: self.b.words,
             a,
             a_stride,
             b: self.b.get(panel),
-            starts: &self.a.starts()[rows.clone()],
-            outliers: &self.a.outliers()[rows.clone()],
-            row_scales: &self.a.scales()[rows],
+            starts: &left.starts()[rows.clone()],
+            outliers: &left.outliers()[rows.clone()],
+            row_scales: &left.scales()[rows],
             col_scales: &self.scales[panel * nr..end.min((panel + 1) * nr)],
             c,
             c_stride,
@@ -233,12 +302,17 @@ impl Int8Product<'_> {
 }
 
 /// A product computed by micro-kernels in vector registers.
-struct VectorProduct<'a> {
-    product: &'a Int8Product<'a>,
+struct VectorProduct<'a, T> {
+    product: &'a Int8Product<'a, T>,
     table: &'static [MicroKernel],
 }
 
-impl Product for VectorProduct<'_> {
+impl<T: Float> Product for VectorProduct<'_, T> {
+    type Left<'a>
+        = TaskRows<'a>
+    where
+        Self: 'a;
+
     fn shape(&self) -> [usize; 3] {
         self.product.shape()
     }
@@ -248,8 +322,17 @@ impl Product for VectorProduct<'_> {
         [MC, block_width(m.div_ceil(MC), n, self.product.kernels.nr, NC, MIN_BLOCKS)]
     }
 
+    fn has_tasks_of_whole_rows(&self) -> bool {
+        self.product.has_tasks_of_whole_rows()
+    }
+
+    fn left(&self, rows: Range<usize>) -> TaskRows<'_> {
+        self.product.left(rows)
+    }
+
     unsafe fn macro_kernel(
         &self,
+        left: &TaskRows<'_>,
         rows: Range<usize>,
         cols: Range<usize>,
         c: *mut f32,
@@ -258,9 +341,9 @@ impl Product for VectorProduct<'_> {
     ) {
         let nr = self.product.kernels.nr;
         for panel in cols.start / nr..cols.end.div_ceil(nr) {
-            for (ir, count) in row_tiles(&rows, self.table.len()) {
-                let c = c.wrapping_add((ir - rows.start) * c_stride + panel * nr - cols.start);
-                let tile = self.product.tile(ir..ir + count, panel, cols.end, c, c_stride, accumulate);
+            for (ir, count) in row_tiles(&(0..rows.len()), self.table.len()) {
+                let c = c.wrapping_add(ir * c_stride + panel * nr - cols.start);
+                let tile = self.product.tile(left, ir..ir + count, panel, cols.end, c, c_stride, accumulate);
                 // SAFETY: the micro-kernels belong to instructions that the CPU has. The rows of a hold as many words
                 // as the panel, their outliers are in columns of a, and the caller guarantees c.
                 unsafe { self.table[count - 1](&tile) };

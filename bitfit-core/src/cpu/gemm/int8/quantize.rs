@@ -1,5 +1,7 @@
 //! Rows rounded to int8, each with a scale of its own and its outliers.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{
@@ -41,51 +43,103 @@ pub struct QuantizedRows {
     cols: usize,
 }
 
-impl QuantizedRows {
-    /// Rounds the rows of `x`, of `cols` elements each.
-    ///
-    /// A row with an element that is not finite has a scale that is not, so that its products show it.
+/// A matrix `[T, cols]` that is to be rounded.
+#[derive(Clone, Copy)]
+pub(super) struct Unquantized<'a, T> {
+    elements: &'a [T],
+    cols: usize,
+    /// A factor of each column that the elements are multiplied with.
+    factors: Option<&'a [f32]>,
+}
+
+impl<'a, T: Float> Unquantized<'a, T> {
+    /// The rows of `x`, of `cols` elements each.
     ///
     /// # Panics
     /// If `x` does not hold whole rows.
-    pub fn new<T: Float>(isa: Isa, x: &[T], cols: usize) -> Self {
-        Self::of(isa, x, cols, None)
+    pub fn new(x: &'a [T], cols: usize) -> Self {
+        assert!(x.len().is_multiple_of(cols.max(1)), "whole rows of {cols} elements");
+        Self { elements: x, cols, factors: None }
     }
 
-    /// As [`QuantizedRows::new`], of the rows with each element multiplied by the factor of its column.
+    /// The rows of `x` with each element multiplied by the factor of its column.
     ///
     /// # Panics
-    /// If `x` does not hold whole rows, or there are not as many factors as columns.
-    pub fn scaled<T: Float>(isa: Isa, x: &[T], factors: &[f32]) -> Self {
-        Self::of(isa, x, factors.len(), Some(factors))
+    /// If `x` does not hold whole rows of as many elements as there are factors.
+    pub fn scaled(x: &'a [T], factors: &'a [f32]) -> Self {
+        Self { factors: Some(factors), ..Self::new(x, factors.len()) }
     }
 
-    fn of<T: Float>(isa: Isa, x: &[T], cols: usize, factors: Option<&[f32]>) -> Self {
-        let rows = x.len() / cols.max(1);
-        assert_eq!(rows * cols, x.len(), "whole rows of {cols} elements");
-        let words = row_words(cols);
-        let mut this = Self {
-            factors: ThreadScratch::unspecified(rows.next_multiple_of(ROWS) * words),
+    /// The number of rows, T.
+    pub fn rows(&self) -> usize {
+        self.elements.len() / self.cols.max(1)
+    }
+
+    /// The number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Rounds all rows, with all threads.
+    ///
+    /// A row with an element that is not finite has a scale that is not, so that its products show it.
+    pub fn quantize(&self, isa: Isa) -> QuantizedRows {
+        let mut to = QuantizedRows::unspecified(self.rows(), self.cols);
+        if self.rows() > 0 {
+            self.elements.par_chunks(ROW_BLOCK * self.cols).zip(to.blocks()).for_each(|(x, to)| self.round(isa, x, to));
+        }
+        to
+    }
+
+    /// Rounds some of the rows, in the calling thread.
+    pub fn quantize_rows(&self, isa: Isa, rows: Range<usize>) -> QuantizedRows {
+        let mut to = QuantizedRows::unspecified(rows.len(), self.cols);
+        self.round(isa, &self.elements[rows.start * self.cols..rows.end * self.cols], to.all());
+        to
+    }
+
+    fn round(&self, isa: Isa, elements: &'a [T], to: Destination<'_>) {
+        simd::dispatch(isa, Quantize { x: Self { elements, ..*self }, to });
+    }
+}
+
+impl QuantizedRows {
+    /// Room for rows.
+    fn unspecified(rows: usize, cols: usize) -> Self {
+        Self {
+            factors: ThreadScratch::unspecified(rows.next_multiple_of(ROWS) * row_words(cols)),
             scales: ThreadScratch::unspecified(rows),
             starts: ThreadScratch::unspecified(rows),
             outliers: ThreadScratch::unspecified(rows * OUTLIERS),
             rows,
             cols,
-        };
-        if rows > 0 {
-            let each = (
-                x.par_chunks(ROW_BLOCK * cols),
-                this.factors[..rows * words].par_chunks_mut(ROW_BLOCK * words),
-                this.scales.par_chunks_mut(ROW_BLOCK),
-                this.starts.par_chunks_mut(ROW_BLOCK),
-                this.outliers.par_chunks_mut(ROW_BLOCK * OUTLIERS),
-            );
-            each.into_par_iter().for_each(|(x, to, scales, starts, outliers)| {
-                let outliers = bytemuck::cast_slice_mut(outliers);
-                simd::dispatch(isa, Quantize { x, cols, factors, to, words, scales, starts, outliers });
-            });
         }
-        this
+    }
+
+    /// Where the rows are written to.
+    fn all(&mut self) -> Destination<'_> {
+        let words = row_words(self.cols);
+        Destination {
+            factors: &mut self.factors[..self.rows * words],
+            words,
+            scales: &mut self.scales,
+            starts: &mut self.starts,
+            outliers: bytemuck::cast_slice_mut(&mut self.outliers),
+        }
+    }
+
+    /// Where each [`ROW_BLOCK`] of them is written to; the rows are not empty.
+    fn blocks(&mut self) -> impl IndexedParallelIterator<Item = Destination<'_>> {
+        let Destination { factors, words, scales, starts, outliers } = self.all();
+        let blocks = factors.par_chunks_mut(ROW_BLOCK * words).zip(scales.par_chunks_mut(ROW_BLOCK));
+        let others = starts.par_chunks_mut(ROW_BLOCK).zip(outliers.par_chunks_mut(ROW_BLOCK));
+        blocks.zip(others).map(move |((factors, scales), (starts, outliers))| Destination {
+            factors,
+            words,
+            scales,
+            starts,
+            outliers,
+        })
     }
 
     /// The number of rows, T.
@@ -134,15 +188,19 @@ fn row_words(cols: usize) -> usize {
     cols.next_multiple_of(ROW_BYTES) / PER_WORD
 }
 
-struct Quantize<'a, T> {
-    x: &'a [T],
-    cols: usize,
-    factors: Option<&'a [f32]>,
-    to: &'a mut [f32],
+/// Where some rows are written to, the fields as in [`QuantizedRows`].
+struct Destination<'a> {
+    factors: &'a mut [f32],
+    /// The words from one row to the next.
     words: usize,
     scales: &'a mut [f32],
     starts: &'a mut [f32],
     outliers: &'a mut [Outliers],
+}
+
+struct Quantize<'a, T> {
+    x: Unquantized<'a, T>,
+    to: Destination<'a>,
 }
 
 impl<T: Float> Kernel for Quantize<'_, T> {
@@ -150,8 +208,9 @@ impl<T: Float> Kernel for Quantize<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { x, cols, factors, to, words, scales, starts, outliers } = self;
-        let rows = x.chunks_exact(cols).zip(to.chunks_exact_mut(words));
+        let Self { x: Unquantized { elements, cols, factors }, to } = self;
+        let Destination { factors: to, words, scales, starts, outliers } = to;
+        let rows = elements.chunks_exact(cols).zip(to.chunks_exact_mut(words));
         for ((elements, to), ((scale, start), outliers)) in rows.zip(scales.iter_mut().zip(starts).zip(outliers)) {
             let row = Row { elements, factors };
             let (most_by_lane, is_finite) = row.sizes(s);

@@ -61,14 +61,23 @@ fn set_aside(row: &[f32]) -> (f32, Vec<usize>) {
     }
 }
 
+/// All of the rows of `x`, rounded.
+fn quantized(isa: Isa, x: &[f32], cols: usize) -> QuantizedRows {
+    Unquantized::new(x, cols).quantize(isa)
+}
+
 /// `x · Wᵀ` by the kernels of `instructions`, with a weight of which only the panels for it are used.
-fn product(instructions: Instructions, x: &QuantizedRows, w: &[i8], scales: &[f32], y: &mut [f32], adds: bool) {
-    let (k, n) = (x.cols(), scales.len());
+fn product(instructions: Instructions, a: Left<'_, f32>, w: &[i8], scales: &[f32], y: &mut [f32], adds: bool) {
+    let k = match a {
+        Left::Quantized(a) => a.cols(),
+        Left::Unquantized(a) => a.cols(),
+    };
+    let n = scales.len();
     let kernels = Kernels::with(instructions);
     let panels = Panels::pack(kernels, k, n, |at, col| w[col * k + at]);
     let y = MatMut::new(y, n);
     let to = if adds { Output::Accumulate(y) } else { Output::Write(y) };
-    Int8Product { kernels, a: x, b: &panels, scales }.run(Isa::Portable, to, &NoEpilogue);
+    Int8Product { isa: Isa::Portable, kernels, a, b: &panels, scales }.run(to, &NoEpilogue);
 }
 
 /// The exact sums, multiplied by their scales as the kernels do.
@@ -99,16 +108,20 @@ fn every_instruction_set_computes_the_bits_of_a_plain_loop() {
 }
 
 fn check(m: usize, k: usize, n: usize) {
-    let x = QuantizedRows::new(Isa::Portable, &rows_with_outliers(m, k, 1), k);
+    let x = rows_with_outliers(m, k, 1);
+    let in_tasks = Left::Unquantized(Unquantized::new(&x, k));
+    let x = quantized(Isa::Portable, &x, k);
     let w: Vec<i8> = values(n * k, 2).iter().map(|value| (value * 211.0) as i8).collect();
     let (scales, start) = (values(n, 3), values(m * n, 4));
     let want = reference(&x, &w, &scales);
     for instructions in all() {
-        let mut y = vec![f32::NAN; m * n];
-        product(instructions, &x, &w, &scales, &mut y, false);
-        assert_eq!(y, want, "{instructions:?} [{m}, {k}, {n}]");
+        for a in [Left::Quantized(&x), in_tasks] {
+            let mut y = vec![f32::NAN; m * n];
+            product(instructions, a, &w, &scales, &mut y, false);
+            assert_eq!(y, want, "{instructions:?} [{m}, {k}, {n}]");
+        }
         let mut y = start.clone();
-        product(instructions, &x, &w, &scales, &mut y, true);
+        product(instructions, Left::Quantized(&x), &w, &scales, &mut y, true);
         let added: Vec<f32> = want.iter().zip(&start).map(|(want, start)| want + start).collect();
         assert_eq!(y, added, "{instructions:?} [{m}, {k}, {n}], added");
     }
@@ -120,7 +133,7 @@ fn the_largest_sums_are_exact() {
     for (sign, outliers) in [(1.0, 0), (-1.0, 0), (1.0, 4), (-1.0, 4)] {
         let mut row = vec![sign; k];
         row[k / 2..][..outliers].fill(128.0 * sign);
-        let x = QuantizedRows::new(Isa::Portable, &row, k);
+        let x = quantized(Isa::Portable, &row, k);
         assert_eq!(
             [x.factors(0)[0], x.factors(0)[k / 2]],
             [127, if outliers > 0 { 128 * 127 } else { 127 }].map(|f| f * sign as i32)
@@ -131,7 +144,7 @@ fn the_largest_sums_are_exact() {
             let want = (i64::from(factor) * sign as i64 * full) as f32 * (x.scales()[0] * 1.0);
             for instructions in all() {
                 let mut y = [0.0];
-                product(instructions, &x, &w, &[1.0], &mut y, false);
+                product(instructions, Left::Quantized(&x), &w, &[1.0], &mut y, false);
                 assert_eq!(y, [want], "{instructions:?}");
             }
         }
@@ -144,7 +157,7 @@ fn every_instruction_set_rounds_rows_alike() {
         let mut x = rows_with_outliers(70, cols, 5);
         x[..cols].fill(0.0);
         let scales = values(cols, 6);
-        let first = QuantizedRows::scaled(Isa::Portable, &x, &scales);
+        let first = Unquantized::scaled(&x, &scales).quantize(Isa::Portable);
         assert_eq!((first.scales()[0], first.factors(0)), (0.0, vec![0; cols]));
         for row in 1..70 {
             let values: Vec<f32> = x[row * cols..][..cols].iter().zip(&scales).map(|(x, scale)| x * scale).collect();
@@ -160,11 +173,11 @@ fn every_instruction_set_rounds_rows_alike() {
         let of_bf16: Vec<half::bf16> = x.iter().map(|&x| half::bf16::from_f32(x)).collect();
         let widened: Vec<f32> = of_bf16.iter().map(|x| x.to_f32()).collect();
         for isa in Isa::supported() {
-            assert_same(&QuantizedRows::scaled(isa, &x, &scales), &first);
-            let first = QuantizedRows::scaled(Isa::Portable, &widened, &scales);
-            assert_same(&QuantizedRows::scaled(isa, &of_bf16, &scales), &first);
-            let first = QuantizedRows::new(Isa::Portable, &widened, cols);
-            assert_same(&QuantizedRows::new(isa, &of_bf16, cols), &first);
+            assert_same(&Unquantized::scaled(&x, &scales).quantize(isa), &first);
+            let first = Unquantized::scaled(&widened, &scales).quantize(Isa::Portable);
+            assert_same(&Unquantized::scaled(&of_bf16, &scales).quantize(isa), &first);
+            let first = Unquantized::new(&widened, cols).quantize(Isa::Portable);
+            assert_same(&Unquantized::new(&of_bf16, cols).quantize(isa), &first);
         }
     }
 }
@@ -194,20 +207,20 @@ fn the_limits_of_what_is_set_aside() {
     for (large, largest, listed) in cases {
         let mut row = vec![0.5; 100];
         large.iter().enumerate().for_each(|(i, &large)| row[90 - 13 * i] = large);
-        let rows = QuantizedRows::new(Isa::selected(), &row, 100);
+        let rows = quantized(Isa::selected(), &row, 100);
         assert_eq!(rows.scales(), [largest / 127.0], "{large:?}");
         assert_eq!(rows.outliers()[0].iter().filter(|outlier| !outlier.is_none()).count(), listed, "{large:?}");
         let w: Vec<i8> = values(300, 2).iter().map(|value| (value * 211.0) as i8).collect();
         let want = reference(&rows, &w, &[1.0; 3]);
         for instructions in all() {
             let mut y = [0.0; 3];
-            product(instructions, &rows, &w, &[1.0; 3], &mut y, false);
+            product(instructions, Left::Quantized(&rows), &w, &[1.0; 3], &mut y, false);
             assert_eq!(y[..], want, "{instructions:?} {large:?}");
         }
     }
     // Next to what counts as zero, and with a rest below the normal numbers.
     for row in [[2e-34, 1e-34, 5e-35, 1e-36], [1e-34, 0.0, 0.0, 0.0], [1.0, 1e-40, -1e-41, 0.0]] {
-        let rows = QuantizedRows::new(Isa::selected(), &row, 4);
+        let rows = quantized(Isa::selected(), &row, 4);
         assert!(rows.scales()[0] > 0.0 || row[0] == 1e-34, "{row:?}");
         let back = |at: usize| rows.factors(0)[at] as f32 * rows.scales()[0];
         assert!((back(0) - row[0]).abs() <= row[0] / 16_000.0 || row[0] == 1e-34, "{} {}", back(0), row[0]);
@@ -221,7 +234,7 @@ fn elements_far_above_the_rest_do_not_coarsen_it() {
         x[at] = large;
     }
     let error = |x: &[f32]| {
-        let rows = QuantizedRows::new(Isa::selected(), x, 100);
+        let rows = quantized(Isa::selected(), x, 100);
         let error = rows.factors(0).into_iter().zip(x).map(|(q, &x)| (q as f32 * rows.scales()[0] - x).abs());
         error.fold(0.0, f32::max)
     };
@@ -238,8 +251,7 @@ fn an_element_that_is_not_finite_shows_in_its_row_alone() {
         let mut x = values(3 * 20, 8);
         x[33] = wrong;
         let mut y = [0.0; 15];
-        let rows = QuantizedRows::new(Isa::selected(), &x, 20);
-        w.forward(&rows, Output::Write(MatMut::new(&mut y, 5)), &NoEpilogue);
+        w.forward(&x, Output::Write(MatMut::new(&mut y, 5)), &NoEpilogue);
         assert!(y[5..10].iter().all(|y| y.is_nan()), "{y:?}");
         assert!(y[..5].iter().chain(&y[10..]).all(|y| y.is_finite()), "{y:?}");
     }
@@ -252,9 +264,8 @@ fn both_products_are_those_of_f32_to_the_rounding_of_their_factors() {
     let isa = Isa::selected();
     let weight = Int8Weight::new(isa, &[&w[..30 * k], &w[30 * k..]], n, k);
     let (mut y, mut dx) = (vec![0.0; m * n], vec![0.0; m * k]);
-    weight.forward(&QuantizedRows::new(isa, &x, k), Output::Write(MatMut::new(&mut y, n)), &NoEpilogue);
-    let rows = QuantizedRows::scaled(isa, &dy, weight.scales());
-    weight.input_gradient(&rows, Output::Write(MatMut::new(&mut dx, k)), &NoEpilogue);
+    weight.forward(&x, Output::Write(MatMut::new(&mut y, n)), &NoEpilogue);
+    weight.input_gradient(&dy, Output::Write(MatMut::new(&mut dx, k)), &NoEpilogue);
     let distance = |got: &[f32], want: &[f32]| {
         let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
         norm(&mut got.iter().zip(want).map(|(got, want)| got - want)) / norm(&mut want.iter().copied())
@@ -268,6 +279,5 @@ fn both_products_are_those_of_f32_to_the_rounding_of_their_factors() {
 #[test]
 fn a_product_may_have_no_rows() {
     let w = Int8Weight::new(Isa::selected(), &[&[1.0, 2.0]], 1, 2);
-    let rows = QuantizedRows::new::<f32>(Isa::selected(), &[], 2);
-    w.forward(&rows, Output::Write(MatMut::new(&mut [], 1)), &NoEpilogue);
+    w.forward::<f32>(&[], Output::Write(MatMut::new(&mut [], 1)), &NoEpilogue);
 }

@@ -35,6 +35,11 @@ pub(in crate::cpu::gemm) struct AmxProduct<'a, 'b, T: 'static> {
 }
 
 impl<T: Operand> Product for AmxProduct<'_, '_, T> {
+    type Left<'a>
+        = ()
+    where
+        Self: 'a;
+
     fn shape(&self) -> [usize; 3] {
         self.product.shape()
     }
@@ -43,8 +48,11 @@ impl<T: Operand> Product for AmxProduct<'_, '_, T> {
         tiles::block_shape(self.product.a.rows(), self.product.n, self.product.kernels.nr())
     }
 
+    fn left(&self, _rows: Range<usize>) {}
+
     unsafe fn macro_kernel(
         &self,
+        _left: &(),
         rows: Range<usize>,
         cols: Range<usize>,
         c: *mut f32,
