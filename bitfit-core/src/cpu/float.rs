@@ -23,6 +23,8 @@ pub trait Float: Operand {
 
     /// Loads the first `min(from.len(), LANES)` values; the remaining lanes are zero.
     fn load<S: Simd>(s: S, from: &[Self]) -> S::F32;
+    /// The largest absolute value of the elements that are in a lane, each of them in any one; NaN where one of them is.
+    fn magnitudes<S: Simd>(s: S, of: &[Self]) -> S::F32;
     /// Stores the first `min(to.len(), LANES)` lanes, rounded to this type.
     fn store<S: Simd>(s: S, to: &mut [Self], v: S::F32);
 
@@ -62,6 +64,15 @@ impl Float for f32 {
     }
 
     #[inline(always)]
+    fn magnitudes<S: Simd>(s: S, of: &[f32]) -> S::F32 {
+        let mut most = s.zero();
+        for from in of.chunks(S::LANES) {
+            most = s.max_magnitude(most, s.abs(s.load_partial(from)));
+        }
+        most
+    }
+
+    #[inline(always)]
     fn store<S: Simd>(s: S, to: &mut [f32], v: S::F32) {
         s.store_partial(to, v);
     }
@@ -96,6 +107,11 @@ impl Float for bf16 {
     #[inline(always)]
     fn load<S: Simd>(s: S, from: &[bf16]) -> S::F32 {
         s.load_bf16(from)
+    }
+
+    #[inline(always)]
+    fn magnitudes<S: Simd>(s: S, of: &[bf16]) -> S::F32 {
+        s.max_magnitude_bf16(s.zero(), of)
     }
 
     #[inline(always)]

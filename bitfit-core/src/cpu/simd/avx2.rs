@@ -152,6 +152,67 @@ impl Simd for Avx2 {
         }
     }
 
+    #[inline(always)]
+    fn store_i8x4(self, to: &mut [i8], [a, b, c, d]: [__m256; 4]) {
+        let to = &mut to[..32];
+        // SAFETY: `self` proves AVX2, and 32 elements are in bounds.
+        unsafe {
+            let ab = _mm256_packs_epi32(_mm256_cvtps_epi32(a), _mm256_cvtps_epi32(b));
+            let cd = _mm256_packs_epi32(_mm256_cvtps_epi32(c), _mm256_cvtps_epi32(d));
+            let bytes = _mm256_packs_epi16(ab, cd);
+            // In each 128 bits four elements of every vector follow each other; now those of a vector do.
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm256_permutevar8x32_epi32(bytes, order));
+        }
+    }
+    #[inline(always)]
+    fn sum_i8(self, from: &[i8]) -> i32 {
+        let (vectors, rest) = from.as_chunks::<32>();
+        assert!(rest.is_empty(), "whole vectors");
+        // SAFETY: `self` proves AVX2, and the loads are those of whole vectors, unaligned.
+        unsafe {
+            // The instruction adds up bytes without a sign, so that 128 is added to each.
+            let (mut sums, zero, sign) = (_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_set1_epi8(-128));
+            for vector in vectors {
+                let bytes = _mm256_xor_si256(_mm256_loadu_si256(vector.as_ptr().cast()), sign);
+                sums = _mm256_add_epi64(sums, _mm256_sad_epu8(bytes, zero));
+            }
+            let halves = _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+            let sum = _mm_add_epi64(halves, _mm_unpackhi_epi64(halves, halves));
+            _mm_cvtsi128_si32(sum) - 128 * from.len() as i32
+        }
+    }
+    #[inline(always)]
+    fn max_magnitude_bf16(self, most: __m256, from: &[bf16]) -> __m256 {
+        let (pairs, rest) = from.as_chunks::<16>();
+        // SAFETY: `self` proves AVX2, and the loads are those of whole vectors, unaligned.
+        let most = unsafe {
+            let (mut first, mut second) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+            let (magnitude, (both, last)) = (_mm256_set1_epi16(0x7fff), pairs.as_chunks::<2>());
+            // Two at a time, so that not each waits for the one before it.
+            for [a, b] in both {
+                first = _mm256_max_epu16(first, _mm256_and_si256(magnitude, _mm256_loadu_si256(a.as_ptr().cast())));
+                second = _mm256_max_epu16(second, _mm256_and_si256(magnitude, _mm256_loadu_si256(b.as_ptr().cast())));
+            }
+            for a in last {
+                first = _mm256_max_epu16(first, _mm256_and_si256(magnitude, _mm256_loadu_si256(a.as_ptr().cast())));
+            }
+            // The upper halves of lanes are bfloat16 as f32, but for their lowest bits.
+            let pairs = _mm256_max_epu16(first, second);
+            let (low, high) = (_mm256_slli_epi32::<16>(pairs), _mm256_and_si256(pairs, _mm256_set1_epi32(-65536)));
+            let most = self.max_magnitude(most, _mm256_castsi256_ps(low));
+            self.max_magnitude(most, _mm256_castsi256_ps(high))
+        };
+        let magnitudes = rest.chunks(8).map(|from| self.abs(self.load_bf16(from)));
+        magnitudes.fold(most, |most, magnitude| self.max_magnitude(most, magnitude))
+    }
+    #[inline(always)]
+    fn max_magnitude(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX2; no memory is accessed. Of values without a sign, the order of the bits is that of the
+        // values, NaN last.
+        unsafe { _mm256_castsi256_ps(_mm256_max_epu32(_mm256_castps_si256(a), _mm256_castps_si256(b))) }
+    }
+
     lanewise! {
         add(a, b) = _mm256_add_ps(a, b);
         sub(a, b) = _mm256_sub_ps(a, b);

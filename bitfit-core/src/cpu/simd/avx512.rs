@@ -154,6 +154,65 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
 
+    #[inline(always)]
+    fn store_i8x4(self, to: &mut [i8], [a, b, c, d]: [__m512; 4]) {
+        let to = &mut to[..64];
+        // SAFETY: `self` proves AVX-512, and 64 elements are in bounds.
+        unsafe {
+            let ab = _mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
+            let cd = _mm512_packs_epi32(_mm512_cvtps_epi32(c), _mm512_cvtps_epi32(d));
+            let bytes = _mm512_packs_epi16(ab, cd);
+            // In each 128 bits four elements of every vector follow each other; now those of a vector do.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_permutexvar_epi32(order, bytes));
+        }
+    }
+    #[inline(always)]
+    fn sum_i8(self, from: &[i8]) -> i32 {
+        let (vectors, rest) = from.as_chunks::<64>();
+        assert!(rest.is_empty(), "whole vectors");
+        // SAFETY: `self` proves AVX-512, and the loads are those of whole vectors, unaligned.
+        unsafe {
+            // The instruction adds up bytes without a sign, so that 128 is added to each.
+            let (mut sums, zero, sign) = (_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_set1_epi8(-128));
+            for vector in vectors {
+                let bytes = _mm512_xor_si512(_mm512_loadu_si512(vector.as_ptr().cast()), sign);
+                sums = _mm512_add_epi64(sums, _mm512_sad_epu8(bytes, zero));
+            }
+            _mm512_reduce_add_epi64(sums) as i32 - 128 * from.len() as i32
+        }
+    }
+    #[inline(always)]
+    fn max_magnitude_bf16(self, most: __m512, from: &[bf16]) -> __m512 {
+        let (pairs, rest) = from.as_chunks::<32>();
+        // SAFETY: `self` proves AVX-512, and the loads are those of whole vectors, unaligned.
+        let most = unsafe {
+            let (mut first, mut second) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+            let (magnitude, (both, last)) = (_mm512_set1_epi16(0x7fff), pairs.as_chunks::<2>());
+            // Two at a time, so that not each waits for the one before it.
+            for [a, b] in both {
+                first = _mm512_max_epu16(first, _mm512_and_si512(magnitude, _mm512_loadu_si512(a.as_ptr().cast())));
+                second = _mm512_max_epu16(second, _mm512_and_si512(magnitude, _mm512_loadu_si512(b.as_ptr().cast())));
+            }
+            for a in last {
+                first = _mm512_max_epu16(first, _mm512_and_si512(magnitude, _mm512_loadu_si512(a.as_ptr().cast())));
+            }
+            // The upper halves of lanes are bfloat16 as f32, but for their lowest bits.
+            let pairs = _mm512_max_epu16(first, second);
+            let (low, high) = (_mm512_slli_epi32::<16>(pairs), _mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
+            let most = self.max_magnitude(most, _mm512_castsi512_ps(low));
+            self.max_magnitude(most, _mm512_castsi512_ps(high))
+        };
+        let magnitudes = rest.chunks(16).map(|from| self.abs(self.load_bf16(from)));
+        magnitudes.fold(most, |most, magnitude| self.max_magnitude(most, magnitude))
+    }
+    #[inline(always)]
+    fn max_magnitude(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512; no memory is accessed. Of values without a sign, the order of the bits is that of the
+        // values, NaN last.
+        unsafe { _mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(a), _mm512_castps_si512(b))) }
+    }
+
     lanewise! {
         add(a, b) = _mm512_add_ps(a, b);
         sub(a, b) = _mm512_sub_ps(a, b);

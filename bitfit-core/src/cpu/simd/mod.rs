@@ -56,9 +56,21 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn load_bf16(self, from: &[bf16]) -> Self::F32;
     /// As [`store_partial`](Simd::store_partial), rounded to bfloat16 to nearest even (subnormals may flush to zero).
     fn store_bf16(self, to: &mut [bf16], v: Self::F32);
-    /// Stores the first `min(to.len(), LANES)` lanes, integers within ±127, as int8; any other value as an unspecified
-    /// one.
+    /// Stores the first `min(to.len(), LANES)` lanes as int8, rounded to nearest even; what is not within ±127 then as
+    /// an unspecified value.
     fn store_i8(self, to: &mut [i8], v: Self::F32);
+    /// [`store_i8`](Simd::store_i8) of all lanes of four vectors, one after the other. Panics if `to` is shorter.
+    #[inline(always)]
+    fn store_i8x4(self, to: &mut [i8], v: [Self::F32; 4]) {
+        for (to, v) in to[..4 * Self::LANES].chunks_exact_mut(Self::LANES).zip(v) {
+            self.store_i8(to, v);
+        }
+    }
+    /// The sum of the elements, of which there are a multiple of 64.
+    #[inline(always)]
+    fn sum_i8(self, from: &[i8]) -> i32 {
+        from.iter().map(|&value| i32::from(value)).sum()
+    }
 
     /// `a + b`.
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
@@ -82,6 +94,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `if a < b { a } else { b }`: `b` where either is NaN.
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The larger one of two values without a sign; NaN if one of them is, whatever the other.
+    fn max_magnitude(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The [`max_magnitude`](Simd::max_magnitude) of `most` and the absolute values of `from`, each of them in any lane.
+    #[inline(always)]
+    fn max_magnitude_bf16(self, most: Self::F32, from: &[bf16]) -> Self::F32 {
+        let magnitudes = from.chunks(Self::LANES).map(|from| self.abs(self.load_bf16(from)));
+        magnitudes.fold(most, |most, magnitude| self.max_magnitude(most, magnitude))
+    }
     /// The magnitude of `a` with the sign of `sign`.
     fn copysign(self, a: Self::F32, sign: Self::F32) -> Self::F32;
     /// The nearest whole number, ties to even; a zero may have either sign. For `|a| < 2^22`.

@@ -82,7 +82,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn store_i8(self, to: &mut [i8], v: V) {
-        to.iter_mut().zip(to_array(v)).for_each(|(to, v)| *to = v as i8);
+        to.iter_mut().zip(to_array(self.round(v))).for_each(|(to, v)| *to = v as i8);
     }
 
     lanewise! {
@@ -100,6 +100,12 @@ impl Simd for Portable {
         round(a);
     }
 
+    #[inline(always)]
+    fn max_magnitude(self, a: V, b: V) -> V {
+        // Of values without a sign, the order of the bits is that of the values, NaN last.
+        let (a, b) = (to_array(a), to_array(b));
+        from_array(std::array::from_fn(|lane| f32::from_bits(a[lane].to_bits().max(b[lane].to_bits()))))
+    }
     #[inline(always)]
     fn fnma(self, a: V, b: V, c: V) -> V {
         self.fma(self.neg(a), b, c)

@@ -232,3 +232,55 @@ fn a_transpose_changes_rows_and_columns_and_nothing_else() {
         }
     }
 }
+
+/// The integers of some values, their sum, and the largest magnitude of the values and of them as bfloat16.
+struct Bytes<'a>(&'a [f32], &'a mut [i8]);
+impl Kernel for Bytes<'_> {
+    type Output = (i32, [f32; 2]);
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (i32, [f32; 2]) {
+        let Self(x, to) = self;
+        let whole = x.len() / (4 * S::LANES) * 4 * S::LANES;
+        for at in (0..whole).step_by(4 * S::LANES) {
+            s.store_i8x4(&mut to[at..], [0, 1, 2, 3].map(|i| s.load(&x[at + i * S::LANES..])));
+        }
+        for at in (whole..x.len()).step_by(S::LANES) {
+            s.store_i8(&mut to[at..x.len()], s.load_partial(&x[at..]));
+        }
+        let mut most = s.zero();
+        for x in x.chunks(S::LANES) {
+            most = s.max_magnitude(most, s.abs(s.load_partial(x)));
+        }
+        let bf16: Vec<bf16> = x.iter().map(|&x| bf16::from_f32(x)).collect();
+        let most = [most, s.max_magnitude_bf16(s.splat(0.25), &bf16)].map(|most| {
+            let mut lanes = [0.0; 16];
+            s.store(&mut lanes, most);
+            lanes.iter().fold(0.0, |most: f32, &lane| if (most + lane).is_nan() { f32::NAN } else { lane.max(most) })
+        });
+        (s.sum_i8(to), most)
+    }
+}
+
+#[test]
+fn bytes_are_rounded_to_even_and_no_nan_is_lost() {
+    for isa in Isa::supported() {
+        for n in (0..70_usize).chain([127, 128, 129, 200, 256]) {
+            let mut x: Vec<f32> = (0..n).map(|i| (i * 37 % 255) as f32 / 2.0 - 63.0).collect();
+            let mut to = vec![0; n.next_multiple_of(64) + 64];
+            let (sum, most) = dispatch(isa, Bytes(&x, &mut to));
+            let want: Vec<i8> = x.iter().map(|x| x.round_ties_even() as i8).collect();
+            assert_eq!(to[..n], want, "{isa}, {n}");
+            assert!(to[n..].iter().all(|&byte| byte == 0), "{isa}, {n}: wrote past the end");
+            assert_eq!(sum, want.iter().map(|&x| i32::from(x)).sum::<i32>(), "{isa}, {n}");
+            let largest = x.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+            assert_eq!(most, [largest, largest.max(0.25)], "{isa}, {n}");
+            for (at, wrong) in [(n / 3, f32::NAN), (n.saturating_sub(1), -f32::NAN), (0, f32::NEG_INFINITY)] {
+                let Some(x) = x.get_mut(at) else { continue };
+                *x = wrong;
+            }
+            let (_, most) = dispatch(isa, Bytes(&x, &mut to));
+            let want = if n > 1 { f32::NAN } else { f32::INFINITY };
+            assert!(n == 0 || most.iter().all(|most| most.to_bits() == want.to_bits()), "{isa}, {n}: {most:?}");
+        }
+    }
+}

@@ -12,9 +12,9 @@
 //! itself, so that its result depends on no other row of its batch. Up to four elements of a row of x or dy that are
 //! much larger than the rest do not count for its scale (`outliers`).
 //!
-//! Factors lie within ±127, those of the outliers within ±16,256. k is at most 131,592, so that the sum of a row's
-//! factors is exact in f32; the sum of k products, at most 127² k + 4 · 127 · 16,256 in size, then fits 32 bits. It is
-//! exact, so that every instruction set computes the same bits. Intermediate sums may wrap around and do not change it.
+//! Factors lie within ±127, those of the outliers within ±16,256. k is at most 132,632, so that the sum of k products,
+//! at most 127² k + 4 · 127 · 16,256 in size, fits 32 bits. It is exact, so that every instruction set computes the same
+//! bits. Intermediate sums may wrap around and do not change it.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -52,8 +52,8 @@ const WHOLE: f32 = 12_582_912.0; // 1.5 · 2²³
 /// Factors in a word, which an instruction multiplies and adds up.
 const PER_WORD: usize = 4;
 
-/// The most terms of a sum, so that the sum of a row's factors is exact in f32.
-const MAX_TERMS: usize = ((1 << 24) - outliers::MOST_BEYOND) / 127;
+/// The most terms of a sum, so that it fits 32 bits.
+const MAX_TERMS: usize = (i32::MAX as usize - 127 * outliers::MOST_BEYOND) / (127 * 127);
 
 /// A frozen `[out, in]` weight in int8, packed for both of its products.
 pub struct Int8Weight {
@@ -84,7 +84,7 @@ impl Int8Weight {
     /// Rounds and packs the row-wise concatenation of `parts`, each `[out_i, in]` row-major, for `isa`.
     ///
     /// # Panics
-    /// Unless the parts hold `out_features` rows of `in_features` elements, or if either is more than 131,592.
+    /// Unless the parts hold `out_features` rows of `in_features` elements, or if either is more than 132,632.
     pub fn new(isa: Isa, parts: &[&[f32]], out_features: usize, in_features: usize) -> Self {
         assert!(
             out_features.max(in_features) <= MAX_TERMS,

@@ -226,9 +226,8 @@ impl<T: Float> Kernel for Quantize<'_, T> {
                 (true, false) => 0.0,
             };
             let to: &mut [i8] = bytemuck::cast_slice_mut(to);
-            let sum = row.round(s, inverse, &mut to[..cols]);
+            row.round(s, inverse, &mut to[..cols]);
             to[cols..].fill(0);
-            *start = f32::from_bits((sum as i32).wrapping_mul(-128).cast_unsigned());
             *outliers = [Outlier::default(); MAX_OUTLIERS];
             if let Some(set_aside) = set_aside {
                 let (columns, number) = row.outliers(s, set_aside);
@@ -242,6 +241,8 @@ impl<T: Float> Kernel for Quantize<'_, T> {
                     }
                 }
             }
+            let sum = outliers.iter().fold(s.sum_i8(to), |sum, outlier| sum + outlier.beyond_factor());
+            *start = f32::from_bits(sum.wrapping_mul(-128).cast_unsigned());
         }
     }
 }

@@ -35,55 +35,52 @@ impl<T: Float> Row<'_, T> {
     /// The largest absolute value of the elements of each lane, and whether all elements are finite.
     #[inline(always)]
     pub fn sizes<S: Simd>(&self, s: S) -> (S::F32, bool) {
-        let (mut most, mut zero) = ([s.zero(); VECTORS], [s.zero(); VECTORS]);
+        let most = match self.factors {
+            None => T::magnitudes(s, self.elements),
+            Some(_) => self.products(s),
+        };
+        let is_finite = s.select(s.lt(most, s.splat(f32::INFINITY)), s.zero(), s.splat(1.0));
+        (most, s.reduce_sum(is_finite) == 0.0)
+    }
+
+    /// The largest absolute value of the elements of each lane times their factors, NaN where one of them is.
+    #[inline(always)]
+    fn products<S: Simd>(&self, s: S) -> S::F32 {
+        let mut most = [s.zero(); VECTORS];
         let cols = self.elements.len();
         let whole = cols - cols % (VECTORS * S::LANES);
         for at in (0..whole).step_by(VECTORS * S::LANES) {
             let part = self.part(at, VECTORS * S::LANES);
-            for i in 0..VECTORS {
-                let value = part.load(s, i * S::LANES);
-                most[i] = s.max(most[i], s.abs(value));
-                // NaN where an element is not finite.
-                zero[i] = s.fma(value, s.zero(), zero[i]);
+            for (i, most) in most.iter_mut().enumerate() {
+                *most = s.max_magnitude(*most, s.abs(part.load(s, i * S::LANES)));
             }
         }
         for at in (whole..cols).step_by(S::LANES) {
-            let value = self.load(s, at);
-            most[0] = s.max(most[0], s.abs(value));
-            zero[0] = s.fma(value, s.zero(), zero[0]);
+            most[0] = s.max_magnitude(most[0], s.abs(self.load(s, at)));
         }
         for i in 1..VECTORS {
-            most[0] = s.max(most[0], most[i]);
-            zero[0] = s.add(zero[0], zero[i]);
+            most[0] = s.max_magnitude(most[0], most[i]);
         }
-        (most[0], s.reduce_sum(zero[0]) == 0.0)
+        most[0]
     }
 
     /// Rounds each element times `scale` to the nearest integer, ties to even. Writes the integers as bytes, those
-    /// beyond ±127 as unspecified ones, and returns the sum of the integers.
+    /// beyond ±127 as unspecified ones.
     #[inline(always)]
-    pub fn round<S: Simd>(&self, s: S, scale: f32, to: &mut [i8]) -> f32 {
-        // A sum of integers below 2²⁴ is exact in any order.
-        let mut sums = [s.zero(); VECTORS];
+    pub fn round<S: Simd>(&self, s: S, scale: f32, to: &mut [i8]) {
+        let scale = s.splat(scale);
         let cols = self.elements.len();
         let whole = cols - cols % (VECTORS * S::LANES);
         for at in (0..whole).step_by(VECTORS * S::LANES) {
             let part = self.part(at, VECTORS * S::LANES);
-            let to = &mut to[at..at + VECTORS * S::LANES];
-            for i in 0..VECTORS {
-                let factors = s.round(s.mul(part.load(s, i * S::LANES), s.splat(scale)));
-                s.store_i8(&mut to[i * S::LANES..], factors);
-                sums[i] = s.add(sums[i], factors);
+            let mut scaled = [s.zero(); VECTORS];
+            for (i, scaled) in scaled.iter_mut().enumerate() {
+                *scaled = s.mul(part.load(s, i * S::LANES), scale);
             }
+            s.store_i8x4(&mut to[at..], scaled);
         }
         for at in (whole..cols).step_by(S::LANES) {
-            let factors = s.round(s.mul(self.load(s, at), s.splat(scale)));
-            s.store_i8(&mut to[at..cols], factors);
-            sums[0] = s.add(sums[0], factors);
+            s.store_i8(&mut to[at..cols], s.mul(self.load(s, at), scale));
         }
-        for i in 1..VECTORS {
-            sums[0] = s.add(sums[0], sums[i]);
-        }
-        s.reduce_sum(sums[0])
     }
 }
