@@ -68,12 +68,12 @@ impl FinetuneArgs {
         [head, mask, self.run.weights_file()].into_iter().flatten().collect()
     }
 
-    /// What is done with a probe.
+    /// What is done with a probe beside the method.
     fn probe(&self) -> Result<ProbeUse> {
         if self.is_probe() {
             return match self.contradicts_probe() {
                 Some(flag) => bail!("{flag} contradicts --method probe, which fits the head itself: leave one out"),
-                None => Ok(ProbeUse::Result),
+                None => Ok(ProbeUse::Baseline),
             };
         }
         if self.no_probe && self.init_head == Some(HeadStart::Probe) {
@@ -191,13 +191,12 @@ impl FinetuneArgs {
     /// The method as the result names it.
     pub fn method_text(&self) -> Result<String> {
         let mask = self.mask.is_some().then_some(bitfit_bert::Method::Mask(None));
-        let method = if self.is_probe() { "probe".into() } else { self.method_with(mask)?.to_string() };
-        Ok(if self.select.is_some() { format!("part of {method}") } else { method })
+        let method = self.method_with(mask)?;
+        Ok(if self.select.is_some() { format!("part of {method}") } else { method.to_string() })
     }
 
-    /// Whether the probe is the result.
     fn is_probe(&self) -> bool {
-        self.method.as_ref().is_some_and(|choice| choice.probe == ProbeUse::Result)
+        self.method.as_ref().is_some_and(|choice| choice.method == bitfit_bert::Method::Probe)
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use bitfit_core::Backend;
 
 use crate::Result;
+use crate::methods::Method;
 use crate::model::Base;
-use crate::run::ProbeUse;
 use crate::run::compare::{PeakMemory, check_methods};
 use crate::run::finetune::check_options;
 use crate::run::options::FinetuneOptions;
@@ -76,7 +76,7 @@ impl<D: Backend> Reproduction<D> {
         let length = length(table, options)?;
         let methods = if options.methods.is_empty() { table.methods() } else { options.methods.clone() };
         check_methods(&methods)?;
-        if let Some(probe) = methods.iter().find(|choice| choice.probe == ProbeUse::Result) {
+        if let Some(probe) = methods.iter().find(|choice| choice.method == Method::Probe) {
             let reason = "a probe has no learning rate to search, and the paper has none: see compare";
             check(Setting::Methods, &probe.name, false, reason)?;
         }
