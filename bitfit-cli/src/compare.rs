@@ -9,7 +9,7 @@ use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
     COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, Comparison,
-    FinishedComparison, PeakMemory, ResultsOf, check_results,
+    FinishedComparison, PeakMemory, ResultsOf, check_comparison, check_results,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
@@ -38,6 +38,7 @@ impl Job for Comparing<'_> {
         let Self(args) = self;
         let options = args.options().map_err(unreadable)?;
         let choices = args.choices().map_err(unreadable)?;
+        check_comparison(&options, &choices, &args.seeds.0).map_err(|error| unreadable(error.into()))?;
         let part = args.sweep.part(|name| std::env::var(name).ok())?;
         last_resort::check_stdout()?;
         let weights: Vec<Input<'_>> = args.run.weights_file().into_iter().collect();

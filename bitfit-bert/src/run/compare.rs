@@ -73,20 +73,12 @@ impl<D: Backend> Comparison<D> {
         choices: &[MethodChoice],
         seeds: &[u64],
     ) -> Result<Self> {
-        check_methods(choices)?;
-        check_seeds(seeds, options.eval.is_some())?;
+        check_comparison(&options, choices, seeds)?;
         // The data must not depend on the seeds, which may be others in the next call.
         options.training.seed = 0;
         let mut all = Vec::new();
         for choice in choices {
-            let mut options = options.clone();
-            options.method = choice.method.clone();
-            if choice.method == methods::Method::Probe {
-                // It is fitted to its optimum by the plain loss.
-                options.loss = LossOptions::default();
-                (options.training.eval_every, options.training.patience) = (None, None);
-            }
-            options.training.learning_rate = choice.learning_rate.unwrap_or(options.training.learning_rate);
+            let options = options_of(&options, choice);
             check_options(base, &options)?;
             all.push((choice, options));
         }
@@ -255,6 +247,29 @@ impl Method {
         origin.insert("seed".into(), seed.to_string());
         origin
     }
+}
+
+/// Refuses a comparison that is impossible whatever the base and the data are.
+///
+/// # Errors
+/// [`Error::Setting`] with the first setting that is, or that contradicts another.
+pub fn check_comparison(options: &FinetuneOptions, choices: &[MethodChoice], seeds: &[u64]) -> Result<()> {
+    check_methods(choices)?;
+    check_seeds(seeds, options.eval.is_some())?;
+    choices.iter().try_for_each(|choice| options_of(options, choice).validate())
+}
+
+/// The options of the runs of a method, of those that all methods have in common.
+fn options_of(common: &FinetuneOptions, choice: &MethodChoice) -> FinetuneOptions {
+    let mut options = common.clone();
+    options.method = choice.method.clone();
+    if choice.method == methods::Method::Probe {
+        // It is fitted to its optimum by the plain loss.
+        options.loss = LossOptions::default();
+        (options.training.eval_every, options.training.patience) = (None, None);
+    }
+    options.training.learning_rate = choice.learning_rate.unwrap_or(options.training.learning_rate);
+    options
 }
 
 /// Refuses no method, and one that is listed twice.

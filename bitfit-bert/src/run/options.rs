@@ -135,6 +135,7 @@ impl FinetuneOptions {
     /// # Errors
     /// [`crate::Error::Setting`] with the first of them.
     pub fn validate(&self) -> Result<()> {
+        self.read.validate()?;
         self.training.validate()?;
         self.loss.validate(self.kind)?;
         self.validate_evaluation()?;
@@ -154,6 +155,9 @@ impl FinetuneOptions {
             let reason =
                 "no probe is fitted to the answers in a context; a head over the frozen base trains step by step";
             check(Setting::Kind, self.kind, !uses_probe, reason)?;
+        }
+        if let (Kind::Span, Some(stride), Some(max_length)) = (self.kind, self.stride, self.max_length) {
+            check_stride(stride, max_length)?;
         }
         self.validate_masked_lm()?;
         if let Some(dropout) = self.dropout {
@@ -218,6 +222,12 @@ impl FinetuneOptions {
             }
         }
     }
+}
+
+/// Refuses a stride after which sequences of the maximum length would not go on.
+pub(super) fn check_stride(stride: usize, max_length: usize) -> Result<()> {
+    let reason = "it must be less than the maximum length, so that a sequence goes on where the one before ends";
+    check(Setting::Stride, stride, stride < max_length, reason)
 }
 
 /// What the base does with texts as a sentence encoder; `None` where it is not read as one.

@@ -6,12 +6,15 @@ use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::MaskingOptions;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{EarlierRun, FinetuneOptions, HeadStart, LossOptions, ProbeUse, fold_directory, seed_directory};
+use bitfit_bert::run::{
+    EarlierRun, FinetuneOptions, HeadStart, LossOptions, ProbeUse, check_folds, check_seed_runs, fold_directory,
+    seed_directory,
+};
 use bitfit_bert::train::{BatchSize, Rates, Select, TrainOptions};
 use bitfit_bert::{BiasSelection, MaskFile, Setting};
 
 use super::shared::{DataArgs, RunArgs};
-use super::values::GroupRates;
+use super::values::{GroupRates, Seeds};
 use super::{FinetuneArgs, name_of, unreadable};
 use crate::output::Input;
 use crate::setup;
@@ -48,6 +51,8 @@ impl FinetuneArgs {
         // Each fold is the evaluation set of its run.
         let of_fold = self.folds.map(|_| FinetuneOptions { eval: Some(options.train.clone()), ..options.clone() });
         of_fold.as_ref().unwrap_or(&options).validate()?;
+        self.seeds.as_ref().map_or(Ok(()), |Seeds(seeds)| check_seed_runs(&options, seeds))?;
+        self.folds.map_or(Ok(()), |folds| check_folds(&options, folds))?;
         Ok(options)
     }
 
