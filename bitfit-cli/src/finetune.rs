@@ -268,6 +268,6 @@ fn check_files(args: &FinetuneArgs) -> Result<()> {
     }
     args.data.check_files(&args.further_files(), &args.directories())?;
     check_results(args.out(), ResultsOf::Run)?;
-    let earlier = args.earlier()?;
+    let earlier = args.earlier();
     args.directories().iter().try_for_each(|dir| Ok(check_output(dir, earlier)?))
 }

@@ -46,7 +46,7 @@ impl FinetuneArgs {
         options.training.shards = self.shards;
         options.save_base.clone_from(&self.save_base);
         self.out().clone_into(&mut options.out);
-        options.earlier = self.earlier()?;
+        options.earlier = self.earlier();
         options.command.clone_from(&self.command);
         // Each fold is the evaluation set of its run.
         let of_fold = self.folds.map(|_| FinetuneOptions { eval: Some(options.train.clone()), ..options.clone() });
