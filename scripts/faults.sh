@@ -9,20 +9,11 @@
 # `FAILED` or `SKIPPED`, and ends with 1 where one failed. Needs GNU coreutils.
 set -uo pipefail
 set -m # a job in the background must not begin with SIGINT ignored
-cli=$(realpath "$1") model=$(realpath "$2") kills=${3:-30}
-cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
-desk=$PWD/data/support-desk
-work=$(mktemp -d)
-trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
-cd "$work" || exit 2
-head -n 33 "$desk/test.tsv" >dev.tsv
+kills=${3:-30}
+# shellcheck source=scripts/checks.sh
+source "$(dirname "${BASH_SOURCE[0]}")/checks.sh" || exit 2
 cut -f1 dev.tsv | tail -n +2 >texts.txt
 export RAYON_NUM_THREADS=2
-
-passed=0 failed=0 skipped=0
-ok() { passed=$((passed + 1)) && printf 'ok       %s\n' "$1"; }
-bad() { failed=$((failed + 1)) && printf 'FAILED   %s: %s\n' "$1" "$2"; }
-skip() { skipped=$((skipped + 1)) && printf 'SKIPPED  %s: %s\n' "$1" "$2"; }
 
 # The arguments of a short run; with `--epochs 1000 --log-every 1`, of one that has to be stopped.
 run=(finetune --model "$model" --train "$desk/train.tsv" --eval dev.tsv --limit 96 --epochs 2)
@@ -56,21 +47,7 @@ either() {
     fi
 }
 
-# Whether a directory holds the files of a run and nothing else.
-has_only_known_names() {
-    local name
-    for name in $(ls -A "$1"); do
-        case $name in
-            task.safetensors | metrics.jsonl | state.safetensors | state.earlier.safetensors) ;;
-            *) return 1 ;;
-        esac
-    done
-}
-
 evaluates() { "$cli" eval -q --model "$model" --task-file "$1/task.safetensors" --data dev.tsv >/dev/null 2>err; }
-
-now() { date +%s%3N; }
-pause() { sleep "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))"; }
 
 # Waits until a line of `err` begins with `$1`, for the job `$2`.
 await() {

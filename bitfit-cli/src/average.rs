@@ -34,7 +34,7 @@ impl Job for Averaging<'_> {
         args.files.iter().try_for_each(|path| setup::check_task_file(path))?;
         args.data.iter().try_for_each(|path| setup::check_input(path))?;
         refuse_twice(&args.files)?;
-        let reading = args.read.of_columns().or(args.read.format.is_some().then_some("--format"));
+        let reading = args.read.file.of_columns().or(args.read.file.format.is_some().then_some("--format"));
         if let Some(flag) = reading.filter(|_| args.data.is_none()) {
             return Err(unreadable(anyhow!("{flag}: no file of texts is read without --data")));
         }
@@ -117,7 +117,7 @@ fn score<D: Backend>(
     let found = FoundTask::find(args.model.as_deref(), &args.files[0], args.machine.quiet)?;
     let base = Base::open(device, &found.dir)?;
     let preset: Option<GlueTask> = info.hyperparameters.task.as_ref().and_then(|task| task.parse().ok());
-    let read = args.read.labelled(info.kind, None, args.label.as_deref(), args.label_separator)?;
+    let read = args.read.options(info.kind, None)?;
     let dataset = Dataset::read(data, &ReadOptions { task: preset, ..read })?;
     if !args.machine.quiet {
         report::say_found(&dataset);

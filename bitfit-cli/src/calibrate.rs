@@ -49,7 +49,7 @@ fn fit_to_texts<D: Backend>(args: &CalibrateArgs, data: &Path, device: &D) -> Re
     let file = task.file.clone();
     let loaded = Loaded::open(device, task, &args.task_file, None)?;
     let task = loaded.preset(args.task, &args.task_file)?;
-    let read = args.read.labelled(kind, args.task, args.label.as_deref(), args.label_separator)?;
+    let read = args.read.options(kind, args.task)?;
     let dataset = Dataset::read(data, &ReadOptions { task, ..read })?;
     let fit = loaded.predictor.calibrate(&dataset, args.min_accuracy)?;
     if !args.machine.quiet {

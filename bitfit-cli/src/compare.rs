@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use bitfit_bert::Method;
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
     COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, Comparison,
-    FinishedComparison, PeakMemory, ProbeUse, ResultsOf, check_results,
+    FinishedComparison, PeakMemory, ResultsOf, check_comparison, check_results,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
@@ -37,6 +38,7 @@ impl Job for Comparing<'_> {
         let Self(args) = self;
         let options = args.options().map_err(unreadable)?;
         let choices = args.choices().map_err(unreadable)?;
+        check_comparison(&options, &choices, &args.seeds.0).map_err(|error| unreadable(error.into()))?;
         let part = args.sweep.part(|name| std::env::var(name).ok())?;
         last_resort::check_stdout()?;
         let weights: Vec<Input<'_>> = args.run.weights_file().into_iter().collect();
@@ -66,9 +68,9 @@ impl Job for Comparing<'_> {
 fn say_plan<D: Backend>(args: &CompareArgs, comparison: &Comparison<D>) {
     let names: Vec<&str> = args.methods.iter().map(|method| method.name.as_str()).collect();
     let (names, seeds) = (names.join(", "), seeds_text(&args.seeds.0));
-    let shown = match comparison.plan().probe {
-        ProbeUse::Result => "the first run",
-        ProbeUse::Off | ProbeUse::Baseline => "the first run of steps",
+    let shown = match comparison.plan().method {
+        Method::Probe => "the first run",
+        _ => "the first run of steps",
     };
     report::say(format_args!("compares  {names}, from {seeds}; {shown}:"));
     plan::say(comparison.plan(), &args.data, &args.run.machine, None);

@@ -35,15 +35,15 @@ impl Job for Scoring<'_> {
 
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     last_resort::check_stdout()?;
-    setup::check_task_file(&args.task_file)?;
+    setup::check_task_file(&args.trained.task_file)?;
     setup::check_input(&args.data)?;
-    page::check(args.report.as_ref(), &[("the task file", &args.task_file), ("the data", &args.data)], &[])?;
-    let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
+    page::check(args.report.as_ref(), &[("the task file", &args.trained.task_file), ("the data", &args.data)], &[])?;
+    let task = FoundTask::find(args.trained.model.as_deref(), &args.trained.task_file, args.machine.quiet)?;
     args.report.iter().try_for_each(|report| output::spare_model("--report", report, &task.dir))?;
-    let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
+    let loaded = Loaded::open(device, task, &args.trained.task_file, args.max_length)?;
     let kind = loaded.predictor.info().kind;
-    let task = loaded.preset(args.task, &args.task_file)?;
-    let read = args.read.labelled(kind, args.task, args.label.as_deref(), args.label_separator)?;
+    let task = loaded.preset(args.task, &args.trained.task_file)?;
+    let read = args.read.options(kind, args.task)?;
     let dataset = Dataset::read(&args.data, &ReadOptions { task, ..read })?;
     let metrics = metrics(args, &loaded);
     let start = Instant::now();
@@ -70,7 +70,7 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
     report::print(&EvalReport {
         command: "eval",
         model: &loaded.model,
-        task_file: args.task_file.display().to_string(),
+        task_file: args.trained.task_file.display().to_string(),
         data: args.data.display().to_string(),
         kind: kind.name(),
         rows,
@@ -94,7 +94,7 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         let machine = format!("{}, {}", args.machine.device, name_of(args.machine.precision()));
         let page = Page {
             path,
-            task_file: &args.task_file,
+            task_file: &args.trained.task_file,
             log: None,
             analysis: Some((&args.data, analysis)),
             data: Vec::new(),

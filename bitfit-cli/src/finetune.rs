@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
-use bitfit_bert::Predictor;
 use bitfit_bert::data::Dataset;
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
@@ -16,6 +15,7 @@ use bitfit_bert::run::{
     check_results, scores_as_json,
 };
 use bitfit_bert::train::{DEFAULT_SHARDS, StopReason};
+use bitfit_bert::{Method, Predictor};
 use bitfit_core::Backend;
 
 use crate::STOPPED;
@@ -151,11 +151,13 @@ fn write_page<D: Backend>(
         let each = if least == most { grouped(*most) } else { format!("{} to {}", grouped(*least), grouped(*most)) };
         data.push(("rows of each class".into(), each));
     }
-    let mut facts = vec![
-        ("tokens seen".into(), grouped(finished.report.state.tokens)),
-        ("time in steps".into(), format!("{seconds:.1} s")),
-    ];
-    if let Some(probe) = finished.probe.as_ref().filter(|probe| !probe.scores.is_empty()) {
+    let has_steps = plan.method != Method::Probe;
+    let mut facts = Vec::new();
+    if has_steps {
+        facts.push(("tokens seen".into(), grouped(finished.report.state.tokens)));
+        facts.push(("time in steps".into(), format!("{seconds:.1} s")));
+    }
+    if let Some(probe) = finished.probe.as_ref().filter(|probe| has_steps && !probe.scores.is_empty()) {
         let scores = probe.scores.iter().map(|score| format!("{} {:.4}", score.metric.name(), score.value));
         let scores = scores.collect::<Vec<_>>().join(", ");
         facts.push(("probe, for comparison".into(), format!("{scores} (a linear head over the frozen base)")));
@@ -266,6 +268,6 @@ fn check_files(args: &FinetuneArgs) -> Result<()> {
     }
     args.data.check_files(&args.further_files(), &args.directories())?;
     check_results(args.out(), ResultsOf::Run)?;
-    let earlier = args.earlier()?;
+    let earlier = args.earlier();
     args.directories().iter().try_for_each(|dir| Ok(check_output(dir, earlier)?))
 }

@@ -135,7 +135,9 @@ fn calibration_text(calibration: &Calibration, labels: &[String]) -> String {
 fn scores(info: &TaskInfo) -> String {
     let Some(best) = &info.best else { return "none".into() };
     let scores: Vec<String> = best.scores.iter().map(|(metric, value)| format!("{metric} {value:.4}")).collect();
-    format!("{} (epoch {})", scores.join("  "), best.epoch)
+    let scores = scores.join("  ");
+    // A probe has no epochs.
+    if best.epoch == 0 { scores } else { format!("{scores} (epoch {})", best.epoch) }
 }
 
 fn file_report(path: &std::path::Path, task: &TaskFile, contents: &Contents, map: &HeatMap) -> Value {

@@ -18,10 +18,11 @@ use crate::setup::{self, FoundTask};
 pub fn run(args: MergeArgs) -> Result<ExitCode> {
     let device = setup::on_cpu(None)?;
     last_resort::check_stdout()?;
-    setup::check_task_file(&args.task_file)?;
-    let FoundTask { file, model, dir } = FoundTask::find(args.model.as_deref(), &args.task_file, args.quiet)?;
+    setup::check_task_file(&args.trained.task_file)?;
+    let FoundTask { file, model, dir } =
+        FoundTask::find(args.trained.model.as_deref(), &args.trained.task_file, args.quiet)?;
     let base = Base::open(&device, &dir)?;
-    let merged = artefacts::merge(&base, &file, &args.task_file, &args.out).map_err(|error| match error {
+    let merged = artefacts::merge(&base, &file, &args.trained.task_file, &args.out).map_err(|error| match error {
         Error::Io { path, source } if path.starts_with(&args.out) => anyhow!("--out {}: {source}", path.display()),
         error => error.into(),
     })?;
@@ -41,7 +42,7 @@ pub fn run(args: MergeArgs) -> Result<ExitCode> {
     report::print(&json!({
         "command": "merge",
         "model": model,
-        "task_file": args.task_file.display().to_string(),
+        "task_file": args.trained.task_file.display().to_string(),
         "out": args.out.display().to_string(),
         "kind": file.info.kind.name(),
         "library": merged.layout.library(),

@@ -8,7 +8,7 @@ use bitfit_bert::data::Kind;
 use bitfit_bert::infer::Analysis;
 use bitfit_bert::report::{Course, Report, class_table};
 use bitfit_bert::task_file::TaskInfo;
-use bitfit_bert::{Predictor, TaskFile};
+use bitfit_bert::{Method, Predictor, TaskFile};
 use bitfit_core::Backend;
 
 use crate::output::{self, FILES, Input};
@@ -120,14 +120,15 @@ fn facts_of(info: &TaskInfo) -> Vec<(String, String)> {
         ("kind", info.kind.to_string()),
         ("read-out", info.pooling.to_string()),
         ("method", info.method.to_string()),
-        ("learning rate", rate),
-        ("epochs", format!("{} ({} steps)", training.epochs, grouped(training.steps))),
-        ("batch", batch),
         ("maximum length", format!("{} tokens", training.max_length)),
         ("seed", info.seed.to_string()),
         ("trained on", format!("{}, {}", training.device, training.precision)),
     ];
     let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+    let has_steps = info.method != Method::Probe;
+    add("learning rate", has_steps.then_some(rate));
+    add("epochs", has_steps.then(|| format!("{} ({} steps)", training.epochs, grouped(training.steps))));
+    add("batch", has_steps.then_some(batch));
     add("warm-up", (training.warmup > 0.0).then(|| training.warmup.to_string()));
     add("layer-wise decay of the rate", training.layer_decay.map(|decay| decay.to_string()));
     add("weight decay", (training.weight_decay > 0.0).then(|| training.weight_decay.to_string()));
@@ -139,7 +140,7 @@ fn facts_of(info: &TaskInfo) -> Vec<(String, String)> {
     add("exponent of the focal loss", training.focal_gamma.map(|gamma| gamma.to_string()));
     add("patience", training.patience.map(|patience| format!("{patience} evaluations")));
     add("limit", training.limit.map(|limit| format!("{limit} texts")));
-    if let Some(best) = &info.best {
+    if let Some(best) = info.best.as_ref().filter(|_| has_steps) {
         let step = best.step.map(|step| format!(", step {step}")).unwrap_or_default();
         let kept = format!("epoch {}{step}, the best on the evaluation set, whose scores it flatters", best.epoch);
         facts.push(("kept", kept));

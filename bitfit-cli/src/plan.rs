@@ -1,12 +1,12 @@
 //! The plan of a run as text, shown before the run starts.
 
-use bitfit_bert::BiasKind;
 use bitfit_bert::arch::Module;
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::{PairEncoding, Pooling, PoolingSource};
 use bitfit_bert::model::TrainableKind;
-use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanNote, PlanPart, ProbeUse};
+use bitfit_bert::run::{CachedPrefix, InitialHead, Plan, PlanNote, PlanPart};
 use bitfit_bert::train::{BatchSize, RateSummary};
+use bitfit_bert::{BiasKind, Method};
 use indicatif::{BinaryBytes, HumanCount};
 
 use crate::args::{DataArgs, MachineArgs};
@@ -70,9 +70,9 @@ fn plan_lines(plan: &Plan, seeds: Option<&[u64]>) -> Vec<String> {
     if let Some(text) = initial_head(&plan.initial_head, plan.labels.as_deref()) {
         lines.add("", text);
     }
-    match plan.probe {
-        ProbeUse::Result => lines.add("training", probe(plan, seeds)),
-        ProbeUse::Off | ProbeUse::Baseline => {
+    match plan.method {
+        Method::Probe => lines.add("training", probe(plan, seeds)),
+        _ => {
             lines.add("training", training(plan));
             lines.add("", settings(plan, seeds));
         }

@@ -42,13 +42,13 @@ impl Job for Answering<'_> {
 
 fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     let is_stdin = args.input == Path::new("-");
-    setup::check_task_file(&args.task_file)?;
+    setup::check_task_file(&args.trained.task_file)?;
     if !is_stdin {
         setup::check_input(&args.input)?;
     }
-    let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
+    let task = FoundTask::find(args.trained.model.as_deref(), &args.trained.task_file, args.machine.quiet)?;
     check_target(args, &task)?;
-    let loaded = Loaded::open(device, task, &args.task_file, args.max_length)?;
+    let loaded = Loaded::open(device, task, &args.trained.task_file, args.max_length)?;
     if let Some(archive) = &args.glue {
         return submit(args, &loaded, archive);
     }
@@ -88,13 +88,13 @@ fn say_cut<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>) {
 
 /// Puts the answers to a test set of GLUE into a submission.
 fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) -> Result<ExitCode> {
-    let task = loaded.preset(args.task, &args.task_file)?.ok_or_else(|| {
-        let path = args.task_file.display();
+    let task = loaded.preset(args.task, &args.trained.task_file)?.ok_or_else(|| {
+        let path = args.trained.task_file.display();
         anyhow!("--glue: {path} was not trained with --task, so no test set of GLUE is its own; name one with --task")
     })?;
     let set = TestSet::of(task, &args.input)?;
     let labels = loaded.predictor.labels();
-    set.check_labels(&args.task_file, labels)?;
+    set.check_labels(&args.trained.task_file, labels)?;
     // What is no submission is refused before the texts are answered.
     Submission::open(archive)?;
     let dataset = read(args, loaded, args.input == Path::new("-"))?;
@@ -125,7 +125,7 @@ fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) ->
 fn check_target(args: &PredictArgs, task: &FoundTask) -> Result<()> {
     let flag = if args.glue.is_some() { "--glue" } else { "--out" };
     let Some(out) = args.out.as_ref().or(args.glue.as_ref()) else { return Ok(()) };
-    output::check_target(flag, out, &[("the task file", &args.task_file), ("the input", &args.input)])?;
+    output::check_target(flag, out, &[("the task file", &args.trained.task_file), ("the input", &args.input)])?;
     output::spare_model(flag, out, &task.dir)
 }
 
@@ -147,7 +147,7 @@ fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> R
     let name = args.input.to_string_lossy().to_ascii_lowercase();
     let is_text = name.strip_suffix(".gz").unwrap_or(&name).ends_with(".txt");
     let has_columns = args.task.is_some() || (!is_text && read.format != Some(Format::Lines));
-    let preset = loaded.preset(args.task, &args.task_file)?.filter(|_| has_columns);
+    let preset = loaded.preset(args.task, &args.trained.task_file)?.filter(|_| has_columns);
     let options = ReadOptions { task: preset, ..read };
     Ok(if is_stdin {
         Dataset::from_reader(io::stdin().lock(), Path::new(STDIN), &options)?

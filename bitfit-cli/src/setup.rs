@@ -75,7 +75,7 @@ fn start_threads(flag: Option<usize>) -> Result<()> {
 pub fn check_input(path: &Path) -> Result<()> {
     let refuse = |source| Error::Io { path: path.into(), source };
     if path == Path::new("-") && !path.exists() {
-        bail!("-: stdin is not read here; give the name of a file");
+        return Err(unreadable(anyhow!("-: stdin is not read here; give the name of a file")));
     }
     if fs::metadata(path).map_err(refuse)?.is_dir() {
         return Err(refuse(io::ErrorKind::IsADirectory.into()).into());

@@ -93,7 +93,7 @@ pub(super) fn field_differences(files: &[(PathBuf, TaskFile)]) -> Vec<FieldDiffe
 /// The fields of a header, those of its parts by a name with a dot.
 fn fields(task: &TaskFile) -> Map<String, Value> {
     let mut flat = Map::new();
-    let Ok(Value::Object(fields)) = serde_json::to_value(&task.info) else { return flat };
+    let Ok(fields) = task.info.fields() else { return flat };
     for (name, value) in fields {
         match value {
             Value::Object(parts) => {

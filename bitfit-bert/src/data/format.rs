@@ -123,7 +123,7 @@ const FOREIGN: [(&[u8], &str); 7] = [
 
 /// What a file is, with notes on what its name does not tell.
 pub(super) fn recognise(source: &Source<'_>, path: &Path, options: &ReadOptions) -> Result<(Layout, Vec<String>)> {
-    check_delimiter(options, matches!(options.format, None | Some(Format::Tsv | Format::Csv)))?;
+    options.validate()?;
     let start = source.start.as_slice();
     let mut notes = Vec::from_iter(packing(source, path));
     let json = || Layout::Json(Shape::of(start, source.is_whole));
@@ -131,11 +131,7 @@ pub(super) fn recognise(source: &Source<'_>, path: &Path, options: &ReadOptions)
     let layout = match (options.format, &by_name) {
         (Some(Format::Lines), _) => Layout::Lines,
         (Some(format @ (Format::Conll | Format::Conllu)), _) => {
-            return Err(Error::Setting {
-                setting: Setting::Format,
-                value: format.to_string(),
-                reason: "it holds words with tags, which a task of the kind tag reads".into(),
-            });
+            return Err(not_of_texts(format));
         }
         (Some(Format::Jsonl), _) => json(),
         (Some(Format::Parquet), _) | (None, Ok(Format::Parquet)) => Layout::Parquet,
@@ -169,6 +165,18 @@ pub(super) fn recognise(source: &Source<'_>, path: &Path, options: &ReadOptions)
         }
     };
     Ok((layout, notes))
+}
+
+/// The error for a format of tagged words, where texts are read.
+pub(super) fn not_of_texts(format: Format) -> Error {
+    let reason = "it holds words with tags, which a task of the kind tag reads".into();
+    Error::Setting { setting: Setting::Format, value: format.to_string(), reason }
+}
+
+/// The error for a format of texts with a label each, where tagged words are read.
+pub(super) fn not_of_words(format: Format) -> Error {
+    let reason = "a row has one text and one label; words with tags are read from conll, conllu or jsonl".into();
+    Error::Setting { setting: Setting::Format, value: format.to_string(), reason }
 }
 
 /// Refuses a separator of fields that is none, and one where nothing has fields.

@@ -160,6 +160,29 @@ impl Default for ReadOptions {
 }
 
 impl ReadOptions {
+    /// Refuses a format and a separator that contradict each other or the contents, whatever the file is.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the first of them.
+    pub fn validate(&self) -> Result<()> {
+        let may_be_table = match self.contents {
+            Contents::Texts => true,
+            Contents::TaggedWords => false,
+            Contents::Questions => !self.require_labels,
+        };
+        let is_table = may_be_table && matches!(self.format, None | Some(Format::Tsv | Format::Csv));
+        format::check_delimiter(self, is_table)?;
+        match (self.contents, self.format) {
+            (Contents::TaggedWords, Some(format @ (Format::Tsv | Format::Csv | Format::Parquet))) => {
+                Err(format::not_of_words(format))
+            }
+            (Contents::Texts | Contents::Questions, Some(format @ (Format::Conll | Format::Conllu))) => {
+                Err(format::not_of_texts(format))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a label that cannot be used is ignored: labels are not required, and the caller named no label column.
     fn labels_are_optional(&self) -> bool {
         !self.require_labels && self.columns.label.is_none()

@@ -60,7 +60,7 @@ impl Masks {
     /// [`Error::MaskFile`] for a mask file of another model.
     pub fn new(method: &Method, tensors: EncoderTensors<'_>) -> Result<Self> {
         Ok(match method {
-            Method::Frozen | Method::Mask(None) => Self::default(),
+            Method::Frozen | Method::Probe | Method::Mask(None) => Self::default(),
             Method::BitFit(biases) => {
                 Self::all(tensors, |role| BiasKind::of(role).is_some_and(|kind| biases.contains(kind, role.layer)))
             }

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `bitfit` | biases, all or of some kinds and layers | BitFit (arXiv 2106.10199) |
 //! | `frozen` | nothing | its section 4 |
+//! | `probe` | nothing, and the head is fitted to its optimum ([`crate::probe`]) | |
 //! | `full` | everything, embeddings included | its section 4 |
 //! | `layernorm` | the scale and the shift of every LayerNorm | |
 //! | `random-uniform` | as many scalars as there are biases, anywhere in the matrices | its section 4 |
@@ -33,6 +34,8 @@ pub enum Method {
     BitFit(BiasSelection),
     /// Only the head: the encoder is frozen.
     Frozen,
+    /// Only the head, which is not trained by steps but fitted to its optimum: see [`crate::probe`].
+    Probe,
     /// Every parameter of the encoder.
     Full,
     /// The scale and the shift of every LayerNorm.
@@ -59,6 +62,7 @@ impl Method {
         match self {
             Self::BitFit(_) => "bitfit",
             Self::Frozen => "frozen",
+            Self::Probe => "probe",
             Self::Full => "full",
             Self::LayerNorm => "layernorm",
             Self::RandomUniform(_) => "random-uniform",

@@ -7,7 +7,7 @@ use super::{BiasKind, BiasSelection, Method};
 
 /// The forms that are read, for messages.
 const FORMS: &str = "bitfit, bitfit:KIND+KIND, frozen, full, layernorm, random-uniform, random-row-col, columns:K, \
-                     rows:K, or several of them joined by +";
+                     rows:K, several of them joined by +, or probe";
 
 impl fmt::Display for Method {
     /// The form that a user writes and [`FromStr`] reads.
@@ -59,6 +59,9 @@ impl FromStr for Method {
         }
         match methods.len() {
             1 => Ok(methods.remove(0)),
+            _ if methods.contains(&Self::Probe) => {
+                Err(format!("probe has no steps, so that it cannot be joined with a method that has: {text:?}"))
+            }
             _ => Ok(Self::Union(methods)),
         }
     }
@@ -81,6 +84,7 @@ fn single(text: &str) -> Result<Method, String> {
     let plain = |method: Method| if argument.is_none() { Ok(method) } else { Err(unknown()) };
     match name {
         "frozen" => plain(Method::Frozen),
+        "probe" => plain(Method::Probe),
         "full" => plain(Method::Full),
         "layernorm" => plain(Method::LayerNorm),
         "mask" => plain(Method::Mask(None)),
@@ -122,6 +126,7 @@ mod tests {
             "bitfit@4-5",
             "bitfit:query@0-0",
             "frozen",
+            "probe",
             "full",
             "layernorm",
             "random-uniform",
@@ -151,6 +156,7 @@ mod tests {
             ("bitfit:keys", "\"keys\""),
             ("bitfit@5-4", "such as 4-5"),
             ("rows:1+rows:2", "rows stands twice"),
+            ("bitfit+probe", "probe has no steps"),
             ("bitfit+query", "unknown method \"query\""),
             ("", "unknown method \"\""),
         ] {

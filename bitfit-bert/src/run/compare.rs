@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bitfit_core::Backend;
 
+use crate::methods;
 use crate::model::Base;
 use crate::settings::{Setting, check};
 use crate::train::{PrefixCaches, StopReason};
@@ -17,7 +18,6 @@ use super::finetune::{Finetune, HandedOn, check_options};
 use super::method_choice::MethodChoice;
 use super::options::{EarlierRun, FinetuneOptions};
 use super::plan::Plan;
-use super::probe::ProbeUse;
 use super::run_record::{Origin, RunRecord, RunResult, origin_of_data, origin_of_options};
 use super::seeds::{RunEvents, RunNumber, check_seeds, seed_directory};
 use super::state_file::can_resume;
@@ -73,21 +73,12 @@ impl<D: Backend> Comparison<D> {
         choices: &[MethodChoice],
         seeds: &[u64],
     ) -> Result<Self> {
-        check_methods(choices)?;
-        check_seeds(seeds, options.eval.is_some())?;
+        check_comparison(&options, choices, seeds)?;
         // The data must not depend on the seeds, which may be others in the next call.
         options.training.seed = 0;
         let mut all = Vec::new();
         for choice in choices {
-            let mut options = options.clone();
-            options.method = choice.method.clone();
-            options.probe = choice.probe;
-            if choice.probe == ProbeUse::Result {
-                // It is fitted to its optimum by the plain loss.
-                options.loss = LossOptions::default();
-                (options.training.eval_every, options.training.patience) = (None, None);
-            }
-            options.training.learning_rate = choice.learning_rate.unwrap_or(options.training.learning_rate);
+            let options = options_of(&options, choice);
             check_options(base, &options)?;
             all.push((choice, options));
         }
@@ -106,7 +97,7 @@ impl<D: Backend> Comparison<D> {
             }
             methods.push(method);
         }
-        let has_steps = |method: &&Method| method.options.probe != ProbeUse::Result;
+        let has_steps = |method: &&Method| method.options.method != methods::Method::Probe;
         let mut first = methods.iter().find(has_steps).unwrap_or(&methods[0]).options.clone();
         first.training.seed = seeds[0];
         let plan = Finetune::over(base, &data, first)?.plan().clone();
@@ -166,7 +157,8 @@ impl<D: Backend> Comparison<D> {
     fn finished(&self, stop: StopReason, remaining: usize) -> FinishedComparison {
         let compared = |method: &Method| ComparedMethod {
             name: method.choice.name.clone(),
-            learning_rate: (method.choice.probe != ProbeUse::Result).then_some(method.options.training.learning_rate),
+            learning_rate: (method.choice.method != methods::Method::Probe)
+                .then_some(method.options.training.learning_rate),
             runs: method.done.iter().flatten().cloned().collect(),
         };
         let methods = self.methods.iter().map(compared).collect();
@@ -257,12 +249,34 @@ impl Method {
     }
 }
 
+/// Refuses a comparison that is impossible whatever the base and the data are.
+///
+/// # Errors
+/// [`Error::Setting`] with the first setting that is, or that contradicts another.
+pub fn check_comparison(options: &FinetuneOptions, choices: &[MethodChoice], seeds: &[u64]) -> Result<()> {
+    check_methods(choices)?;
+    check_seeds(seeds, options.eval.is_some())?;
+    choices.iter().try_for_each(|choice| options_of(options, choice).validate())
+}
+
+/// The options of the runs of a method, of those that all methods have in common.
+fn options_of(common: &FinetuneOptions, choice: &MethodChoice) -> FinetuneOptions {
+    let mut options = common.clone();
+    options.method = choice.method.clone();
+    if choice.method == methods::Method::Probe {
+        // It is fitted to its optimum by the plain loss.
+        options.loss = LossOptions::default();
+        (options.training.eval_every, options.training.patience) = (None, None);
+    }
+    options.training.learning_rate = choice.learning_rate.unwrap_or(options.training.learning_rate);
+    options
+}
+
 /// Refuses no method, and one that is listed twice.
 pub(super) fn check_methods(choices: &[MethodChoice]) -> Result<()> {
     let list = || choices.iter().map(|choice| choice.name.as_str()).collect::<Vec<_>>().join(",");
     check(Setting::Methods, list(), !choices.is_empty(), "there must be at least one")?;
-    let is_like = |a: &MethodChoice, b: &MethodChoice| (&a.method, a.probe) == (&b.method, b.probe);
-    let is_twice =
-        choices.iter().enumerate().any(|(place, one)| choices[..place].iter().any(|other| is_like(one, other)));
+    let is_among = |one: &MethodChoice, others: &[MethodChoice]| others.iter().any(|other| other.method == one.method);
+    let is_twice = choices.iter().enumerate().any(|(place, one)| is_among(one, &choices[..place]));
     check(Setting::Methods, list(), !is_twice, "one of them is listed twice")
 }

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 use super::options::{EarlierRun, FinetuneOptions};
 use super::output_dir::check_output;
 use super::plan::{InitialHead, Plan};
-use super::probe::{self, FittedProbe, ProbeUse};
+use super::probe::{self, FittedProbe};
 use super::ranks;
 use super::run_record::{Origin, origin_of_arena, origin_of_run};
 use super::save::WrittenTask;
@@ -113,9 +113,9 @@ impl<D: Backend> Finetune<D> {
         }
         let plan = Plan::new(&options, &model, train, data.eval.as_ref(), &data.datasets());
         // A probe is fitted without steps.
-        let rates = match options.probe {
-            ProbeUse::Result => Vec::new(),
-            ProbeUse::Off | ProbeUse::Baseline => rate_summaries(&model, &options.training)?,
+        let rates = match options.method {
+            Method::Probe => Vec::new(),
+            _ => rate_summaries(&model, &options.training)?,
         };
         let mut plan = Plan { initial_head, pooling_source: data.pooling_source.clone(), rates, ..plan };
         plan.notes.extend(data.notes.iter().cloned());
@@ -217,7 +217,7 @@ pub(super) fn check_options<D: Backend>(base: &Base<D>, options: &FinetuneOption
     }
     let (pooling, _) = options.pooling(base)?;
     check_kinds(base, &options.method, pooling)?;
-    if options.begins_with_probe(pooling) || options.probe == ProbeUse::Result {
+    if options.begins_with_probe(pooling) || options.method == Method::Probe {
         let reason = "a probe is one layer over rows of the base, but this head has another layer of its own: choose cls or mean";
         check(Setting::Pooling, pooling, probe::is_linear(base, pooling), reason)?;
     }

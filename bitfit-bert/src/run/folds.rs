@@ -92,6 +92,20 @@ pub fn fold_directory(out: &Path, fold: usize) -> PathBuf {
     out.join(format!("{FOLD}{fold}"))
 }
 
+/// Refuses a cross-validation that is impossible whatever the base and the data are.
+///
+/// # Errors
+/// [`crate::Error::Setting`] with the setting.
+pub fn check_folds(options: &FinetuneOptions, count: usize) -> Result<()> {
+    check(Setting::Folds, count, count >= 2, "there must be at least two")?;
+    let reason = "each fold is the evaluation set of a run, so that there is no other";
+    check(Setting::Folds, count, options.eval.is_none(), reason)?;
+    let reason = "masked language modelling has no labels to hold out";
+    check(Setting::Kind, options.kind, options.kind != Kind::MaskedLm, reason)?;
+    let reason = "the rows of a fold are chosen from all: leave the limit out";
+    options.training.limit.map_or(Ok(()), |limit| check(Setting::Limit, limit, false, reason))
+}
+
 impl<D: Backend> FoldRuns<D> {
     /// Reads the training set for runs over `base`, and deals its texts to `count` folds by the seed: of each class as
     /// many to each fold as to any other, or one more.
@@ -100,13 +114,7 @@ impl<D: Backend> FoldRuns<D> {
     /// As [`Finetune::prepare`]; [`crate::Error::Setting`] for fewer than two folds or more than texts, for an
     /// evaluation set, and for a kind of task without labels.
     pub fn prepare(base: &Base<D>, mut options: FinetuneOptions, count: usize) -> Result<Self> {
-        check(Setting::Folds, count, count >= 2, "there must be at least two")?;
-        let reason = "each fold is the evaluation set of a run, so that there is no other";
-        check(Setting::Folds, count, options.eval.is_none(), reason)?;
-        let reason = "masked language modelling has no labels to hold out";
-        check(Setting::Kind, options.kind, options.kind != Kind::MaskedLm, reason)?;
-        let reason = "the rows of a fold are chosen from all: leave the limit out";
-        options.training.limit.map_or(Ok(()), |limit| check(Setting::Limit, limit, false, reason))?;
+        check_folds(&options, count)?;
         check_output(&options.out, options.earlier)?;
         let directories: Vec<PathBuf> = (0..count).map(|fold| fold_directory(&options.out, fold)).collect();
         directories.iter().try_for_each(|directory| check_output(directory, options.earlier))?;

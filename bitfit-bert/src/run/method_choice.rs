@@ -1,21 +1,17 @@
-//! A method by the name that a user gives it: one that trains step by step, or a probe.
+//! A method by the name that a user gives it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::methods::Method;
 
-use super::probe::ProbeUse;
-
-/// A method as it was named: what trains, and what is done with a probe.
+/// A method as it was named, and its learning rate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MethodChoice {
     /// The name, as it was written.
     pub name: String,
     /// What trains besides the head.
     pub method: Method,
-    /// What is done with a probe.
-    pub probe: ProbeUse,
     /// The learning rate; `None` for that of the task.
     pub learning_rate: Option<f32>,
 }
@@ -35,20 +31,12 @@ impl MethodChoice {
 impl FromStr for MethodChoice {
     type Err = String;
 
-    /// Reads `probe`, or what [`Method`] reads. A mask has no name: it is read from a file.
+    /// Reads what [`Method`] reads. A mask has no name: it is read from a file.
     fn from_str(name: &str) -> Result<Self, String> {
-        let (method, probe) = match name {
-            "probe" => (Method::Frozen, ProbeUse::Result),
-            "mask" => return Err("a mask has no name: it is read from a file, with --mask".into()),
-            name => {
-                let method = name.parse().map_err(|error: String| match error.contains("expected bitfit, ") {
-                    true => format!("{error}; or probe"),
-                    false => error,
-                });
-                (method?, ProbeUse::Baseline)
-            }
-        };
-        Ok(Self { name: name.into(), method, probe, learning_rate: None })
+        match name {
+            "mask" => Err("a mask has no name: it is read from a file, with --mask".into()),
+            name => Ok(Self { name: name.into(), method: name.parse()?, learning_rate: None }),
+        }
     }
 }
 
@@ -67,18 +55,18 @@ mod tests {
     fn a_method_may_have_kinds_of_bias_of_its_own() {
         let choice: MethodChoice = "bitfit:query+intermediate@0-1".parse().unwrap();
         let kinds = BiasSelection::of([BiasKind::Query, BiasKind::Intermediate]).in_layers(0..=1);
-        assert_eq!((choice.method.clone(), choice.probe), (Method::BitFit(kinds), ProbeUse::Baseline));
+        assert_eq!(choice.method, Method::BitFit(kinds));
         let names = (choice.to_string(), choice.base_name(), choice.file_name());
         assert_eq!(names, (choice.name.clone(), "bitfit", "bitfit-query+intermediate-0-1".into()));
         assert_eq!("bitfit+columns:3".parse::<MethodChoice>().unwrap().base_name(), "bitfit");
-        assert_eq!("probe".parse::<MethodChoice>().unwrap().probe, ProbeUse::Result);
+        assert_eq!("probe".parse::<MethodChoice>().unwrap().method, Method::Probe);
     }
 
     #[test]
     fn what_is_no_method_is_named() {
         let refused = |name: &str| name.parse::<MethodChoice>().unwrap_err();
         assert!(refused("bitfti").contains("unknown method \"bitfti\": expected bitfit, "));
-        assert!(refused("bitfti").ends_with("; or probe") && !refused("bitfit:q").ends_with("; or probe"));
+        assert!(refused("bitfti").ends_with(", or probe") && !refused("bitfit:q").ends_with(", or probe"));
         assert!(refused("mask").contains("from a file"));
     }
 }

@@ -33,12 +33,12 @@ mod tensorboard;
 
 pub use base_dir::write_base;
 pub use class_weights::{ClassWeights, LossOptions};
-pub use compare::{Comparison, PeakMemory, method_directory};
+pub use compare::{Comparison, PeakMemory, check_comparison, method_directory};
 pub use comparison_report::{
     COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, FinishedComparison,
 };
 pub use finetune::{Finetune, Finished, MASK_FILE};
-pub use folds::{FinishedFolds, FoldRun, FoldRuns, fold_directory};
+pub use folds::{FinishedFolds, FoldRun, FoldRuns, check_folds, fold_directory};
 pub use log::{METRICS_LOG, scores_as_json};
 pub use method_choice::MethodChoice;
 pub use notes::{Occurrence, PlanNote};
@@ -56,7 +56,7 @@ pub use reproduce::{
 pub use run_record::{RUN_RECORD, RunResult};
 pub use save::{TASK_FILE, WrittenTask};
 pub use scaling::Scaling;
-pub use seeds::{FinishedSeeds, RunEvents, RunNumber, SeedRun, SeedRuns, seed_directory};
+pub use seeds::{FinishedSeeds, RunEvents, RunNumber, SeedRun, SeedRuns, check_seed_runs, seed_directory};
 pub use state_file::{EARLIER_STATE_FILE, RunCommand, STATE_FILE, can_resume, saved_command};
 pub use state_saver::SaveEvery;
 pub use statistics::{MeanScore, mean_scores};

@@ -67,7 +67,7 @@ pub struct FinetuneOptions {
     pub max_length: Option<usize>,
     /// Replaces every dropout probability of the base's configuration.
     pub dropout: Option<f32>,
-    /// What is done with a probe.
+    /// What is done with a probe, where it is not the method.
     pub probe: ProbeUse,
     /// Where the head's first values come from.
     pub head: HeadStart,
@@ -119,7 +119,7 @@ pub enum HeadStart {
 impl FinetuneOptions {
     /// Whether the run's head begins with a probe's values.
     pub(super) fn begins_with_probe(&self, pooling: Pooling) -> bool {
-        let trains_below = self.method != Method::Frozen;
+        let trains_below = !matches!(self.method, Method::Frozen | Method::Probe);
         match self.head {
             HeadStart::Auto => {
                 let is_measured = !matches!(pooling, Pooling::Pooler | Pooling::Tokens | Pooling::EveryToken);
@@ -135,6 +135,7 @@ impl FinetuneOptions {
     /// # Errors
     /// [`crate::Error::Setting`] with the first of them.
     pub fn validate(&self) -> Result<()> {
+        self.read.validate()?;
         self.training.validate()?;
         self.loss.validate(self.kind)?;
         self.validate_evaluation()?;
@@ -150,10 +151,13 @@ impl FinetuneOptions {
         if self.kind == Kind::Span {
             let reason = "a question is read together with its context";
             check(Setting::Pair, self.pair, self.pair == PairEncoding::Joint, reason)?;
-            let uses_probe = self.probe == ProbeUse::Result || self.head == HeadStart::Probe;
+            let uses_probe = self.method == Method::Probe || self.head == HeadStart::Probe;
             let reason =
                 "no probe is fitted to the answers in a context; a head over the frozen base trains step by step";
             check(Setting::Kind, self.kind, !uses_probe, reason)?;
+        }
+        if let (Kind::Span, Some(stride), Some(max_length)) = (self.kind, self.stride, self.max_length) {
+            check_stride(stride, max_length)?;
         }
         self.validate_masked_lm()?;
         if let Some(dropout) = self.dropout {
@@ -198,7 +202,7 @@ impl FinetuneOptions {
         let reason = "the head of masked language modelling is the checkpoint's own, with its values";
         check(Setting::InitialHead, self.head.name(), self.head == HeadStart::Auto, reason)?;
         let reason = "no probe is made for masked language modelling: choose bitfit or frozen";
-        check(Setting::Method, "probe", self.probe != ProbeUse::Result, reason)?;
+        check(Setting::Method, &self.method, self.method != Method::Probe, reason)?;
         let probability = self.masking.probability;
         let reason = "it is a probability, above 0 and at most 1";
         check(Setting::MaskProbability, probability, self.masking.is_sound(), reason)
@@ -218,6 +222,12 @@ impl FinetuneOptions {
             }
         }
     }
+}
+
+/// Refuses a stride after which sequences of the maximum length would not go on.
+pub(super) fn check_stride(stride: usize, max_length: usize) -> Result<()> {
+    let reason = "it must be less than the maximum length, so that a sequence goes on where the one before ends";
+    check(Setting::Stride, stride, stride < max_length, reason)
 }
 
 /// What the base does with texts as a sentence encoder; `None` where it is not read as one.

@@ -14,7 +14,6 @@ use crate::train::{Batches, Examples, RateSummary, TrainOptions, prefix_cache_by
 
 use super::FinetuneOptions;
 use super::notes::{self, PlanNote};
-use super::probe::ProbeUse;
 
 /// The plan of a run: what trains, on which data, for how long.
 #[derive(Clone, Debug)]
@@ -23,7 +22,7 @@ pub struct Plan {
     pub model: String,
     /// The base model's architecture and extents.
     pub config: ModelConfig,
-    /// What trains in addition to the head.
+    /// What trains in addition to the head. A probe has no steps, and what is said of them does not count.
     pub method: Method,
     /// The trainable tensors by kind, in the order of the network.
     pub parts: Vec<PlanPart>,
@@ -37,8 +36,6 @@ pub struct Plan {
     pub pooling: Pooling,
     /// Why.
     pub pooling_source: PoolingSource,
-    /// What is done with a probe. One that is the result has no steps, and what is said of them does not count.
-    pub probe: ProbeUse,
     /// Where the head's first values come from.
     pub initial_head: InitialHead,
     /// The number of rows to train on; of tags and of masked tokens, the number of sequences.
@@ -166,7 +163,6 @@ impl Plan {
             pair: model.spec().pairs.then_some(model.spec().pair),
             pooling: model.spec().pooling,
             pooling_source: PoolingSource::Default,
-            probe: options.probe,
             initial_head: InitialHead::Drawn,
             rows: batches.rows(),
             eval_rows: eval.map(Examples::len),
@@ -182,10 +178,10 @@ impl Plan {
             notes,
             labels: model.spec().labels.as_ref().map(|labels| labels.names().to_vec()),
             tokens: batches.tokens(),
-            steps: if options.probe == ProbeUse::Result { 0 } else { batches.steps(training.epochs) },
+            steps: if options.method == Method::Probe { 0 } else { batches.steps(training.epochs) },
             dropout: options.dropout.unwrap_or(config.hidden_dropout_prob),
             max_length: model.spec().max_length,
-            cached_prefix: match train.are_drawn() || options.probe == ProbeUse::Result {
+            cached_prefix: match train.are_drawn() || options.method == Method::Probe {
                 true => None,
                 false => cached_prefix(model, training, batches.of(&train.encodings)),
             },

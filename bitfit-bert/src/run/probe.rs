@@ -13,15 +13,13 @@ use crate::model::{Base, InitialValues, Model, ModelOptions};
 use crate::probe::Probe;
 use crate::train::{Evaluation, Examples, ProbeReport, Sharing, pooled_unless, scores};
 
-/// What a run does with a probe.
+/// What a run does with a probe that is not its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeUse {
     /// None is made.
     Off,
     /// It is scored on the evaluation set, where there is one, for comparison.
     Baseline,
-    /// It is the result: nothing is trained step by step.
-    Result,
 }
 
 /// A probe that was fitted, and what it reached.

@@ -114,11 +114,7 @@ impl<D: Backend> SeedRuns<D> {
     /// As [`Finetune::prepare`]; [`crate::Error::Setting`] where there is no seed, one twice, or no evaluation set to
     /// compare the seeds on.
     pub fn prepare(base: &Base<D>, mut options: FinetuneOptions, seeds: &[u64]) -> Result<Self> {
-        check_seeds(seeds, options.eval.is_some())?;
-        if let Some(dir) = &options.save_base {
-            let reason = "each seed has another base as its result: choose a single seed";
-            check(Setting::SaveBase, dir.display(), false, reason)?;
-        }
+        check_seed_runs(&options, seeds)?;
         options.training.seed = seeds[0];
         check_options(base, &options)?;
         check_output(&options.out, options.earlier)?;
@@ -179,6 +175,16 @@ fn of_seed(options: &FinetuneOptions, seed: u64) -> FinetuneOptions {
     let mut of_seed = several::options_in(options, seed_directory(&options.out, seed));
     of_seed.training.seed = seed;
     of_seed
+}
+
+/// Refuses runs of several seeds that are impossible whatever the base and the data are.
+///
+/// # Errors
+/// [`crate::Error::Setting`] with the setting.
+pub fn check_seed_runs(options: &FinetuneOptions, seeds: &[u64]) -> Result<()> {
+    check_seeds(seeds, options.eval.is_some())?;
+    let reason = "each seed has another base as its result: choose a single seed";
+    options.save_base.as_ref().map_or(Ok(()), |dir| check(Setting::SaveBase, dir.display(), false, reason))
 }
 
 /// Refuses seeds whose runs there would be nothing to compare of.

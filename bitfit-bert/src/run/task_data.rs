@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 use super::head_file;
 use super::notes::{self, PlanNote};
-use super::options::{FinetuneOptions, HeadStart, sentence_encoder};
+use super::options::{FinetuneOptions, HeadStart, check_stride, sentence_encoder};
 use super::plan::InitialHead;
 use super::probe;
 use super::scaling::{LastLayer, Scaling};
@@ -138,8 +138,7 @@ fn max_length<D: Backend>(base: &Base<D>, options: &FinetuneOptions) -> Result<u
     let usual = if options.kind == Kind::Span { DEFAULT_WINDOW } else { DEFAULT_MAX_LENGTH };
     let max_length = options.max_length.unwrap_or(base.config().max_length().min(usual));
     if let (Kind::Span, Some(stride)) = (options.kind, options.stride) {
-        let reason = "it must be less than the maximum length, so that a sequence goes on where the one before ends";
-        check(Setting::Stride, stride, stride < max_length, reason)?;
+        check_stride(stride, max_length)?;
     }
     Ok(max_length)
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::as_text;
 use crate::calibrate::Calibration;
@@ -66,7 +66,8 @@ pub struct TaskInfo {
     pub method: Method,
     /// The run's seed.
     pub seed: u64,
-    /// How the task was trained.
+    /// How the task was trained. A probe has no steps, and its file none of their settings: read, they are those of
+    /// nothing.
     pub hyperparameters: Hyperparameters,
     /// The epoch that the file holds and its scores; `None` without an evaluation set.
     #[serde(deserialize_with = "required")]
@@ -185,15 +186,23 @@ impl TaskInfo {
 
     /// The metadata of a safetensors file.
     pub(crate) fn to_metadata(&self) -> serde_json::Result<HashMap<String, String>> {
-        // Converted through text, so that an f32 is written with the fewest digits that are read back as the same
-        // value.
-        let fields: Map<String, Value> = serde_json::from_str(&serde_json::to_string(self)?)?;
         let header = [("format", FORMAT), ("version", VERSION)].map(|(key, value)| (key.to_owned(), value.to_owned()));
         let text = |(key, value): (String, Value)| match value {
             Value::String(text) if TEXT_FIELDS.contains(&key.as_str()) => (key, text),
             value => (key, value.to_string()),
         };
-        Ok(header.into_iter().chain(fields.into_iter().map(text)).collect())
+        Ok(header.into_iter().chain(self.fields()?.into_iter().map(text)).collect())
+    }
+
+    /// The fields of the file.
+    pub(crate) fn fields(&self) -> serde_json::Result<Map<String, Value>> {
+        // Converted through text, so that an f32 is written with the fewest digits that are read back as the same
+        // value.
+        let mut fields: Map<String, Value> = serde_json::from_str(&serde_json::to_string(self)?)?;
+        if let (Method::Probe, Some(Value::Object(settings))) = (&self.method, fields.get_mut("hyperparameters")) {
+            settings.retain(|name, _| !without_steps().contains_key(name));
+        }
+        Ok(fields)
     }
 
     /// Whether the metadata of a safetensors file is that of a task file, sound or not.
@@ -230,6 +239,14 @@ impl TaskInfo {
             fields.insert(key.clone(), value);
         }
         fields.sort_keys();
+        let is_probe = fields.get("method").is_some_and(|method| method == Method::Probe.name());
+        if let (true, Some(Value::Object(settings))) = (is_probe, fields.get_mut("hyperparameters")) {
+            let without_steps = without_steps();
+            if let Some(name) = without_steps.keys().find(|name| settings.contains_key(*name)) {
+                return Err(format!("the metadata's \"hyperparameters.{name}\" is of steps, and a probe has none"));
+            }
+            settings.extend(without_steps);
+        }
         let info: Self = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
             match error.path().to_string() {
                 path if path == "." => format!("the metadata: {}", error.inner()),
@@ -282,6 +299,38 @@ impl TaskInfo {
             None => Ok(()),
         }
     }
+}
+
+/// The settings of steps, as they are read where there are no steps. `shuffle` is none of them: it also decides which
+/// rows `limit` leaves.
+fn without_steps() -> Map<String, Value> {
+    let of_all = [
+        ("learning_rate", json!(0)),
+        ("schedule", json!("none")),
+        ("warmup", json!(0)),
+        ("epochs", json!(0)),
+        ("steps", json!(0)),
+        ("group_by_length", json!(false)),
+        ("weight_decay", json!(0)),
+        ("frozen_dropout", json!(false)),
+        ("learning_rates", json!({})),
+    ];
+    let of_some = [
+        "layer_decay",
+        "batch_size",
+        "batch_tokens",
+        "micro_batch",
+        "shards",
+        "class_weights",
+        "label_smoothing",
+        "focal_gamma",
+        "eval_every",
+        "patience",
+        "max_grad_norm",
+        "dropout",
+    ];
+    let of_some = of_some.map(|name| (name, Value::Null));
+    of_all.into_iter().chain(of_some).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// An optional field that is required, but may be null.

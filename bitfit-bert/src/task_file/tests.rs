@@ -123,6 +123,25 @@ fn the_metadata_is_readable_in_python() {
 }
 
 #[test]
+fn a_probe_has_no_settings_of_steps() {
+    let (_dir, path) = place();
+    let mut probe = task();
+    probe.info.method = Method::Probe;
+    probe.write(&path).unwrap();
+    let read = TaskFile::read(&path).unwrap().info;
+    let settings = &read.hyperparameters;
+    assert_eq!((settings.learning_rate, settings.epochs, settings.batch_size, settings.patience), (0.0, 0, None, None));
+    assert_eq!((&read.method, settings.max_length), (&Method::Probe, 128));
+    let metadata = read.to_metadata().unwrap();
+    assert_eq!((metadata["method"].as_str(), &metadata), ("probe", &probe.info.to_metadata().unwrap()));
+    let settings: Value = serde_json::from_str(&metadata["hyperparameters"]).unwrap();
+    let names: Vec<&String> = settings.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["task", "max_length", "shuffle", "limit", "device", "precision", "metrics"]);
+    let message = refusal(|metadata| _ = metadata.insert("method".into(), "probe".into()));
+    assert!(message.contains("\"hyperparameters.learning_rate\" is of steps"), "{message}");
+}
+
+#[test]
 fn every_field_is_required_and_an_unknown_one_is_refused() {
     for key in task().info.to_metadata().unwrap().into_keys().filter(|key| key != "calibration") {
         let message = refusal(|metadata| _ = metadata.remove(&key));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{MachineArgs, ReadArgs, values};
+use super::{LabelledArgs, MachineArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,7 +17,11 @@ that of the first file, without its scores.";
 
 /// The flags of `average`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    after_help = EXAMPLES,
+    mut_arg("label", |label| label.requires("data")),
+    mut_arg("label_separator", |separator| separator.requires("data"))
+)]
 pub struct AverageArgs {
     /// Task files, two or more
     #[arg(required = true, num_args = 2.., value_name = "FILE", help_heading = "Model and data")]
@@ -33,19 +37,7 @@ pub struct AverageArgs {
     pub data: Option<PathBuf>,
 
     #[command(flatten)]
-    pub read: ReadArgs,
-
-    /// Column of the label, by name or by number from 0 [default: by common names]
-    #[arg(long, value_name = "COL", requires = "data", help_heading = "Model and data")]
-    pub label: Option<String>,
-
-    /// Character between the labels of a field, where a text has several, such as ; , or | [default: the one under
-    /// which the task has every label]
-    #[arg(
-        long, value_name = "CHAR", value_parser = values::separator, allow_hyphen_values = true, requires = "data",
-        help_heading = "Model and data"
-    )]
-    pub label_separator: Option<char>,
+    pub read: LabelledArgs,
 
     /// Task file to write, whose name ends with .safetensors, or a directory for task.safetensors and a model card
     #[arg(long, value_name = "DIR|FILE", help_heading = "Output")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bitfit_bert::presets::GlueTask;
 use clap::Args;
 
-use super::{MachineArgs, ReadArgs, values};
+use super::{LabelledArgs, MachineArgs, values};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,21 +79,7 @@ pub struct CalibrateArgs {
     pub task: Option<GlueTask>,
 
     #[command(flatten)]
-    pub read: ReadArgs,
-
-    /// Column of the label, by name or by number from 0 [default: by common names]
-    ///
-    /// For a task of several labels it may be a list of columns with commas, one of 0 and 1 for each label.
-    #[arg(long, value_name = "COL", help_heading = "Model and data")]
-    pub label: Option<String>,
-
-    /// Character between the labels of a field, where a text has several, such as ; , or | [default: the one under
-    /// which the task has every label]
-    #[arg(
-        long, value_name = "CHAR", value_parser = values::separator, allow_hyphen_values = true,
-        help_heading = "Model and data"
-    )]
-    pub label_separator: Option<char>,
+    pub read: LabelledArgs,
 
     /// Give no class where the probability is so low that fewer than this share of the answers would be right, above 0
     /// and at most 1; for tasks with one class per text

@@ -88,14 +88,13 @@ impl CompareArgs {
     /// The library's options that all runs have in common.
     ///
     /// # Errors
-    /// For flags that contradict each other and for a value out of its range.
+    /// For flags that contradict each other.
     pub fn options(&self) -> Result<FinetuneOptions> {
         let mut options = options(&self.data, &self.run)?;
         if let Some(rate) = self.lr.as_ref().and_then(|rates| rates.all) {
             options.training.learning_rate = rate;
         }
         options.out.clone_from(&self.out);
-        options.training.validate()?;
         Ok(options)
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bitfit_bert::presets::GlueTask;
 use clap::Args;
 
-use super::{MachineArgs, ReadArgs, values};
+use super::{LabelledArgs, MachineArgs, TaskArgs, values};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,13 +23,8 @@ as one JSON object.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvalArgs {
-    /// Base model the task was trained on: a directory or a Hugging Face hub id [default: what the task file names]
-    #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
-    pub model: Option<String>,
-
-    /// Task file that finetune wrote
-    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
-    pub task_file: PathBuf,
+    #[command(flatten)]
+    pub trained: TaskArgs,
 
     /// Labelled texts; for a task of kind mlm plain texts, which are masked in the same way every time
     #[arg(long, value_name = "FILE", help_heading = "Model and data")]
@@ -42,21 +37,7 @@ pub struct EvalArgs {
     pub task: Option<GlueTask>,
 
     #[command(flatten)]
-    pub read: ReadArgs,
-
-    /// Column of the label, by name or by number from 0 [default: by common names]
-    ///
-    /// For a task of several labels it may be a list of columns with commas, one of 0 and 1 for each label.
-    #[arg(long, value_name = "COL", help_heading = "Model and data")]
-    pub label: Option<String>,
-
-    /// Character between the labels of a field, where a text has several, such as ; , or | [default: the one under
-    /// which the task has every label]
-    #[arg(
-        long, value_name = "CHAR", value_parser = values::separator, allow_hyphen_values = true,
-        help_heading = "Model and data"
-    )]
-    pub label_separator: Option<char>,
+    pub read: LabelledArgs,
 
     /// Maximum length of a sequence in tokens; longer texts are cut, or read in several sequences for tasks of kind
     /// tag, span and mlm [default: as in training]

@@ -3,7 +3,6 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
 use bitfit_bert::run::{EarlierRun, HeadStart, MethodChoice, RunCommand};
 use bitfit_bert::train::TrainOptions;
 use clap::Args;
@@ -226,18 +225,11 @@ impl FinetuneArgs {
     }
 
     /// What is done with the files in it.
-    ///
-    /// # Errors
-    /// For flags that contradict each other.
-    pub fn earlier(&self) -> Result<EarlierRun> {
-        match &self.resume {
-            None if self.overwrite => Ok(EarlierRun::Replace),
-            None => Ok(EarlierRun::Refuse),
-            Some(_) if self.overwrite => bail!("--overwrite contradicts --resume: leave one out"),
-            Some(dir) if self.out.as_ref().is_some_and(|out| out != dir) => {
-                bail!("--out contradicts --resume, whose directory is that of the run: leave it out")
-            }
-            Some(_) => Ok(EarlierRun::Resume),
+    pub fn earlier(&self) -> EarlierRun {
+        match (&self.resume, self.overwrite) {
+            (Some(_), _) => EarlierRun::Resume,
+            (None, true) => EarlierRun::Replace,
+            (None, false) => EarlierRun::Refuse,
         }
     }
 

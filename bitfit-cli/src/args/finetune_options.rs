@@ -6,12 +6,15 @@ use anyhow::{Result, bail};
 use bitfit_bert::data::Kind;
 use bitfit_bert::heads::MaskingOptions;
 use bitfit_bert::presets::GlueTask;
-use bitfit_bert::run::{EarlierRun, FinetuneOptions, HeadStart, LossOptions, ProbeUse, fold_directory, seed_directory};
+use bitfit_bert::run::{
+    EarlierRun, FinetuneOptions, HeadStart, LossOptions, ProbeUse, check_folds, check_seed_runs, fold_directory,
+    seed_directory,
+};
 use bitfit_bert::train::{BatchSize, Rates, Select, TrainOptions};
 use bitfit_bert::{BiasSelection, MaskFile, Setting};
 
 use super::shared::{DataArgs, RunArgs};
-use super::values::GroupRates;
+use super::values::{GroupRates, Seeds};
 use super::{FinetuneArgs, name_of, unreadable};
 use crate::output::Input;
 use crate::setup;
@@ -43,11 +46,13 @@ impl FinetuneArgs {
         options.training.shards = self.shards;
         options.save_base.clone_from(&self.save_base);
         self.out().clone_into(&mut options.out);
-        options.earlier = self.earlier()?;
+        options.earlier = self.earlier();
         options.command.clone_from(&self.command);
         // Each fold is the evaluation set of its run.
         let of_fold = self.folds.map(|_| FinetuneOptions { eval: Some(options.train.clone()), ..options.clone() });
         of_fold.as_ref().unwrap_or(&options).validate()?;
+        self.seeds.as_ref().map_or(Ok(()), |Seeds(seeds)| check_seed_runs(&options, seeds))?;
+        self.folds.map_or(Ok(()), |folds| check_folds(&options, folds))?;
         Ok(options)
     }
 
@@ -68,12 +73,12 @@ impl FinetuneArgs {
         [head, mask, self.run.weights_file()].into_iter().flatten().collect()
     }
 
-    /// What is done with a probe.
+    /// What is done with a probe beside the method.
     fn probe(&self) -> Result<ProbeUse> {
         if self.is_probe() {
             return match self.contradicts_probe() {
                 Some(flag) => bail!("{flag} contradicts --method probe, which fits the head itself: leave one out"),
-                None => Ok(ProbeUse::Result),
+                None => Ok(ProbeUse::Baseline),
             };
         }
         if self.no_probe && self.init_head == Some(HeadStart::Probe) {
@@ -191,13 +196,12 @@ impl FinetuneArgs {
     /// The method as the result names it.
     pub fn method_text(&self) -> Result<String> {
         let mask = self.mask.is_some().then_some(bitfit_bert::Method::Mask(None));
-        let method = if self.is_probe() { "probe".into() } else { self.method_with(mask)?.to_string() };
-        Ok(if self.select.is_some() { format!("part of {method}") } else { method })
+        let method = self.method_with(mask)?;
+        Ok(if self.select.is_some() { format!("part of {method}") } else { method.to_string() })
     }
 
-    /// Whether the probe is the result.
     fn is_probe(&self) -> bool {
-        self.method.as_ref().is_some_and(|choice| choice.probe == ProbeUse::Result)
+        self.method.as_ref().is_some_and(|choice| choice.method == bitfit_bert::Method::Probe)
     }
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::TaskArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   bitfit-cli merge --task-file intents/task.safetensors --out intents-model
@@ -31,13 +33,8 @@ such form, and is refused.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct MergeArgs {
-    /// Base model the task was trained on: a directory or a Hugging Face hub id [default: what the task file names]
-    #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
-    pub model: Option<String>,
-
-    /// Task file that finetune wrote
-    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
-    pub task_file: PathBuf,
+    #[command(flatten)]
+    pub trained: TaskArgs,
 
     /// Directory to write, which must not exist
     #[arg(long, value_name = "DIR", help_heading = "Output")]

@@ -6,7 +6,7 @@ use bitfit_bert::presets::GlueTask;
 use clap::Args;
 
 use super::values::{self, OutputFormat};
-use super::{MachineArgs, ReadArgs};
+use super::{MachineArgs, ReadArgs, TaskArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,13 +56,8 @@ token, such as [MASK]. Tokens are written as the vocabulary has them.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PredictArgs {
-    /// Base model the task was trained on: a directory or a Hugging Face hub id [default: what the task file names]
-    #[arg(long, value_name = "DIR|HUB-ID", help_heading = "Model and data")]
-    pub model: Option<String>,
-
-    /// Task file that finetune wrote
-    #[arg(long, value_name = "FILE", help_heading = "Model and data")]
-    pub task_file: PathBuf,
+    #[command(flatten)]
+    pub trained: TaskArgs,
 
     /// Texts, with or without labels; - is stdin
     #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Model and data")]

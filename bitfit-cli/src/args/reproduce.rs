@@ -219,7 +219,7 @@ impl ReproduceArgs {
         }
         let common = self.common();
         common.validate()?;
-        Ok(ReproduceOptions {
+        let options = ReproduceOptions {
             common,
             data: self.data.clone(),
             tasks: self.tasks.clone(),
@@ -230,7 +230,9 @@ impl ReproduceArgs {
             steps: self.steps,
             sizes: self.sizes.clone(),
             remove_task_files: self.remove_task_files,
-        })
+        };
+        options.validate(self.table)?;
+        Ok(options)
     }
 
     /// The settings that all runs have in common. The library sets the others for each run.

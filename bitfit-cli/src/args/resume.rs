@@ -1,4 +1,5 @@
-//! `finetune --resume DIR` alone: the other flags are those with which the run was begun, as its state has them.
+//! `finetune --resume DIR`: the flags with which the run was begun, as its state has them, and those given in their
+//! places.
 
 use std::env;
 use std::ffi::OsString;
@@ -21,19 +22,22 @@ pub enum Refused {
 
 /// Reads the arguments of the process, the name of the program first.
 pub fn parse(given: Vec<OsString>) -> Result<Cli, Refused> {
-    match Cli::try_parse_from(&given) {
-        Ok(mut cli) => {
-            if let Command::Finetune(args) = &mut cli.command {
-                args.command = command(&given);
-            }
-            Ok(cli)
+    match (Cli::try_parse_from(&given), directory(&given)) {
+        (Ok(cli), None) => Ok(begun_by(&given, cli)),
+        (Ok(cli), Some(dir)) => complete(&given, dir, Some(cli)).map_err(Refused::Resume),
+        (Err(error), Some(dir)) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            complete(&given, dir, None).map_err(Refused::Resume)
         }
-        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => match directory(&given) {
-            Some(dir) => complete(&given, dir).map_err(Refused::Resume),
-            None => Err(Refused::Usage(error)),
-        },
-        Err(error) => Err(Refused::Usage(error)),
+        (Err(error), _) => Err(Refused::Usage(error)),
     }
+}
+
+/// With the command that is saved with the state of a run.
+fn begun_by(given: &[OsString], mut cli: Cli) -> Cli {
+    if let Command::Finetune(args) = &mut cli.command {
+        args.command = command(given);
+    }
+    cli
 }
 
 /// What is saved with the state of a run; `None` where a later process could not repeat it.
@@ -42,7 +46,7 @@ fn command(given: &[OsString]) -> Option<RunCommand> {
     Some(RunCommand { directory: env::current_dir().ok()?, arguments: arguments.collect::<Option<_>>()? })
 }
 
-/// The directory of `--resume` in arguments that are not complete.
+/// The directory of `--resume` in arguments that may not be complete.
 fn directory(given: &[OsString]) -> Option<PathBuf> {
     let matches = Cli::command().ignore_errors(true).try_get_matches_from(given).ok()?;
     matches.subcommand_matches("finetune")?.get_one::<PathBuf>("resume").cloned()
@@ -68,8 +72,9 @@ fn without_lists<'a>(saved: &'a [String], own: &[OsString]) -> impl Iterator<Ite
     })
 }
 
-/// The arguments of the run in a directory, with those given in their places.
-fn complete(given: &[OsString], dir: PathBuf) -> Result<Cli> {
+/// The arguments of the run in a directory, with those given in their places. `whole` is what was read of these alone,
+/// where they have all that is required.
+fn complete(given: &[OsString], dir: PathBuf, whole: Option<Cli>) -> Result<Cli> {
     let contradicts = |flag: &str| {
         let with_value = format!("{flag}=");
         given.iter().any(|argument| argument == flag || argument.to_string_lossy().starts_with(&with_value))
@@ -78,15 +83,20 @@ fn complete(given: &[OsString], dir: PathBuf) -> Result<Cli> {
         let reason = "contradicts --resume, whose directory is that of the run: leave it out";
         return Err(unreadable(anyhow!("{flag} {reason}")));
     }
-    let Some(saved) = saved_command(&dir)? else {
+    let is_whole = whole.is_some();
+    let Some(mut saved) = saved_command(&dir)? else {
+        if let Some(whole) = whole {
+            return Ok(begun_by(given, whole));
+        }
         bail!("--resume {}: its state does not say with which flags it was begun: give all of them", dir.display());
     };
     let dir = absolute(&dir).with_context(|| format!("--resume {}", dir.display()))?;
     let (program, own) = given.split_at(2);
     let kept = without_lists(&saved.arguments, own);
-    let all = program.iter().cloned().chain(kept.map(OsString::from)).chain(own.iter().cloned());
+    let all: Vec<OsString> =
+        program.iter().cloned().chain(kept.map(OsString::from)).chain(own.iter().cloned()).collect();
     // What is given replaces what was saved; whether it may differ, the state decides.
-    let matches = Cli::command().args_override_self(true).try_get_matches_from(all);
+    let matches = Cli::command().args_override_self(true).try_get_matches_from(&all);
     let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
         let first = error.to_string();
         let first = first.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -94,10 +104,15 @@ fn complete(given: &[OsString], dir: PathBuf) -> Result<Cli> {
     })?;
     let Command::Finetune(args) = cli.command else { unreachable!("the subcommand is finetune") };
     // Paths of the run begin where it was begun.
-    env::set_current_dir(&saved.directory).with_context(|| {
+    let moved = env::set_current_dir(&saved.directory).with_context(|| {
         let was = saved.directory.display();
         format!("--resume {}: it was begun in {was}, which is not there: give all its flags", dir.display())
-    })?;
+    });
+    match moved {
+        // They are given, so that paths begin here from now on.
+        Err(_) if is_whole => saved = command(&all).unwrap_or(saved),
+        moved => moved?,
+    }
     let mut args = args.resumed_in(dir);
     args.command = Some(saved);
     Ok(Cli { command: Command::Finetune(args) })

@@ -89,9 +89,11 @@ fn what_is_in_task_files_is_shown_and_compared() {
     let cosine = &report["differences"]["cosines"]["encoder"];
     assert!((cosine[0][0].as_f64().unwrap() - 1.0).abs() < 1e-9 && cosine[0][1].as_f64().unwrap() < 0.999, "{cosine}");
     assert_eq!(fixture.read("map.svg").matches("Mean absolute change").count(), 2);
-    fixture.finetune("--method probe");
+    fixture.finetune("--method probe --eval dev.tsv");
     let probe = fixture.run(&format!("inspect {TASK}"));
     assert!(probe.stderr.contains("encoder   nothing was trained\n"), "{}", probe.stderr);
+    assert!(probe.stderr.contains("\nmethod    probe, ") && !probe.stderr.contains("epoch"), "{}", probe.stderr);
+    assert_eq!(probe.json()["files"][0]["method"], "probe");
     assert!(!probe.stdout.contains("-0.0"), "{}", probe.stdout);
     let quiet = fixture.run(&format!("inspect -q {TASK}"));
     assert_eq!(quiet.stderr, "");

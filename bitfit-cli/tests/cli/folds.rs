@@ -131,8 +131,8 @@ fn folds_are_resumed_and_what_contradicts_them_is_refused() {
     for (flags, code, reason) in [
         ("--folds 1", 2, "--folds 1: expected a whole number from 2 to 1000"),
         ("--folds 65", 1, "--folds 65: the training set has fewer texts"),
-        ("--folds 2 --limit 10", 1, "--limit 10: the rows of a fold are chosen from all"),
-        ("--folds 2 --kind mlm", 1, "--kind mlm: masked language modelling has no labels"),
+        ("--folds 2 --limit 10", 2, "--limit 10: the rows of a fold are chosen from all"),
+        ("--folds 2 --kind mlm", 2, "--kind mlm: masked language modelling has no labels"),
         ("--folds 2 --eval dev.tsv", 2, "cannot be used with"),
         ("--folds 2 --seeds 0-1", 2, "cannot be used with"),
         ("--folds 1001", 2, "expected a whole number from 2 to 1000"),

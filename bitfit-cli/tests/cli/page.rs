@@ -40,6 +40,17 @@ fn finetune_and_eval_write_a_page_and_print_the_classes() {
     }
 }
 
+#[test]
+fn the_page_of_a_probe_has_no_steps() {
+    let fixture = Fixture::new();
+    fixture.finetune("--method probe --eval dev.tsv --report run.html");
+    let page = fixture.read("run.html");
+    assert!(page.contains("<td>probe</td>"));
+    for absent in ["learning rate", "epoch", "time in steps", "for comparison"] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_evaluation_set_from_a_pipe_is_in_the_page() {

@@ -488,6 +488,12 @@ fn what_the_command_line_alone_decides_ends_with_2() {
         (2, &["--max-length", "2"]),
         (2, &["--bias", "query,all"]),
         (2, &["--no-probe", "--init-head", "probe"]),
+        (2, &["--train", "-"]),
+        (2, &["--format", "jsonl", "--delimiter", ";"]),
+        (2, &["--format", "csv", "--kind", "tag"]),
+        (2, &["--format", "conll"]),
+        (2, &["--kind", "span", "--stride", "9", "--max-length", "9"]),
+        (2, &["--kind", "mlm", "--seeds", "0-1", "--save-base", "base"]),
         // The file, or the model.
         (1, &["--mask", "gone"]),
         (1, &["--layers", "9"]),

@@ -14,9 +14,18 @@ const FINETUNE: &str = "finetune --model model --train train.tsv --eval dev.tsv 
 
 /// Begins a run and signals it after the line of a step that begins with `line`.
 fn stop_at(fixture: &Fixture, flags: &str, line: &str) -> Vec<String> {
+    stop_in(fixture, ".", flags, line)
+}
+
+/// As [`stop_at`], of a run in another directory.
+fn stop_in(fixture: &Fixture, directory: &str, flags: &str, line: &str) -> Vec<String> {
     let arguments = format!("{FINETUNE} {flags}");
     let mut command = fixture.command();
-    let piped = command.args(arguments.split_whitespace()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let piped = command
+        .current_dir(fixture.path(directory))
+        .args(arguments.split_whitespace())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut child = piped.spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(stderr.any(|found| found.unwrap().starts_with(line)));
@@ -73,7 +82,8 @@ fn a_run_that_was_stopped_goes_on_with_its_own_flags_from_any_directory() {
         ("finetune --resume model", "model: there is nothing to resume: no run has saved a state in it"),
         ("finetune --resume alone", "alone: there is nothing to resume: the run in it came to its end"),
         ("finetune --model model --train train.tsv --out other --resume out", "--out contradicts --resume"),
-        ("finetune --model model --train train.tsv --resume out", "begun with another setting: "),
+        ("finetune --model model --train dev.tsv --resume out", "begun with another setting: training set is "),
+        ("finetune --model model --train train.tsv --out out --resume out", "--out contradicts --resume"),
         ("finetune --model model --train train.tsv --out new --checkpoint-every 0", "--checkpoint-every 0: "),
     ] {
         let run = fixture.run(line);
@@ -91,6 +101,27 @@ fn a_run_that_was_stopped_goes_on_with_its_own_flags_from_any_directory() {
     let result = run.json();
     for key in ["epochs", "steps", "tokens", "best", "metrics", "probe"] {
         assert_eq!(result[key], alone[key], "{key}");
+    }
+}
+
+#[test]
+fn a_run_keeps_what_is_not_given_anew_where_all_that_is_required_is() {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path("begun")).unwrap();
+    let copied = ["model", "train.tsv", "dev.tsv"].map(|name| fixture.path(name));
+    assert!(Command::new("cp").arg("-r").args(copied).arg(fixture.path("begun")).status().unwrap().success());
+    stop_in(&fixture, "begun", "--out out --report run.html", "step 2/");
+    std::fs::rename(fixture.path("begun"), fixture.path("moved")).unwrap();
+    let run = run_in(&fixture, "moved", "finetune --resume out");
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("begun, which is not there: give all its flags"), "{}", run.stderr);
+    let run = run_in(&fixture, "moved", "finetune -q --model model --train train.tsv --resume out");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(fixture.read("moved/run.html").contains("texts of dev.tsv"));
+    fixture.run(&format!("{FINETUNE} -q --out alone")).succeeded();
+    let [own, alone] = ["moved/out", "alone"].map(|out| fixture.metadata(&format!("{out}/task.safetensors")));
+    for key in ["hyperparameters", "best"] {
+        assert_eq!(own[key], alone[key]);
     }
 }
 

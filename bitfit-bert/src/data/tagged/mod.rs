@@ -25,11 +25,11 @@ pub use split::split_words;
 use super::line_reader::LineReader;
 use super::source::Source;
 use super::{Dataset, Example, Format, Label, ReadOptions, Word, format, lines};
-use crate::{Error, Result, Setting};
+use crate::{Error, Result};
 
 /// Reads a whole stream; `path` names it in errors.
 pub(super) fn read(source: Source<'_>, path: &Path, options: &ReadOptions) -> Result<Dataset> {
-    format::check_delimiter(options, false)?;
+    options.validate()?;
     format::refuse_foreign(&source.start, path)?;
     let format = match options.format {
         Some(format) => format,
@@ -59,11 +59,7 @@ fn sentences(format: Format, source: Source<'_>, path: &Path, options: &ReadOpti
             }
             Ok(dataset)
         }
-        Format::Tsv | Format::Csv | Format::Parquet => Err(Error::Setting {
-            setting: Setting::Format,
-            value: format.to_string(),
-            reason: "a row has one text and one label; words with tags are read from conll, conllu or jsonl".into(),
-        }),
+        Format::Tsv | Format::Csv | Format::Parquet => Err(format::not_of_words(format)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the readers make of files, and what they refuse.
 
 use super::*;
+use crate::Setting;
 use crate::data::{Contents, Labels};
 
 pub(super) fn options(require_labels: bool) -> ReadOptions {

@@ -7,6 +7,7 @@ use super::{Finetune, Finished, HandedOn, MASK_FILE, origin};
 use crate::Result;
 use crate::data::Kind;
 use crate::files::remove;
+use crate::methods::Method;
 use crate::run::base_dir::{check_new, write_base};
 use crate::run::log::{METRICS_LOG, MetricsLog};
 use crate::run::options::{EarlierRun, FinetuneOptions};
@@ -62,8 +63,8 @@ impl<D: Backend> Finetune<D> {
             None => {}
         }
         self.options.save_base.as_deref().map_or(Ok(()), check_new)?;
-        match (self.options.probe, probe) {
-            (ProbeUse::Result, Some(probe)) => self.write_probe(probe, &writer, claim),
+        match (&self.options.method, probe) {
+            (Method::Probe, Some(probe)) => self.write_probe(probe, &writer, claim),
             (_, probe) => self.train(probe, &writer, claim, handed_on, events),
         }
     }
@@ -95,7 +96,7 @@ impl<D: Backend> Finetune<D> {
             }
         }
         let Some(fitted) = &handed_on.probe else { return Ok(Err(StopReason::Stopped)) };
-        if self.options.probe == ProbeUse::Result || self.plan.initial_head == InitialHead::Probe {
+        if self.options.method == Method::Probe || self.plan.initial_head == InitialHead::Probe {
             self.model.set_values(&fitted.tensors)?;
         }
         Ok(Ok(Some(fitted.report.clone())))
@@ -104,7 +105,7 @@ impl<D: Backend> Finetune<D> {
     /// The part of a rank that does not write.
     fn follow(self, probe: Option<ProbeReport>, handed_on: &mut HandedOn, events: &mut dyn Events) -> Result<Finished> {
         let Self { options, mut model, data, masked_anew, saved, exchange, .. } = self;
-        if options.probe == ProbeUse::Result && probe.is_some() {
+        if options.method == Method::Probe && probe.is_some() {
             let report = TrainReport { stop: StopReason::Finished, state: State::default() };
             return Ok(Finished { probe, report, task: None });
         }
@@ -195,10 +196,8 @@ fn check_held(claim: Option<&Claim>) -> Result<()> {
 /// Whether a run fits a probe.
 fn wants_probe(options: &FinetuneOptions, plan: &Plan, evaluates: bool) -> bool {
     match options.probe {
-        _ if plan.initial_head == InitialHead::Probe => true,
+        _ if options.method == Method::Probe || plan.initial_head == InitialHead::Probe => true,
         ProbeUse::Off => false,
-        _ if matches!(options.kind, Kind::Span | Kind::MaskedLm) => false,
-        ProbeUse::Baseline => evaluates,
-        ProbeUse::Result => true,
+        ProbeUse::Baseline => evaluates && !matches!(options.kind, Kind::Span | Kind::MaskedLm),
     }
 }

@@ -9,16 +9,47 @@ use std::path::{Path, PathBuf};
 use bitfit_core::Backend;
 
 use crate::data::Dataset;
+use crate::methods::Method;
 use crate::model::Base;
 use crate::presets::GlueTask;
-use crate::run::RUN_RECORD;
+use crate::run::compare::check_methods;
 use crate::run::run_record::{Origin, origin_of_base, origin_of_options};
+use crate::run::seeds::check_seeds;
+use crate::run::{MethodChoice, RUN_RECORD};
 use crate::settings::{Setting, check};
+use crate::train::BatchSize;
 use crate::{Error, Result};
 
 use super::files::{self, LeftOut};
 use super::grid::{Grid, GridResult, GridRun, GridTask, Length, ScoredSet, SetSource};
 use super::{Data, PaperTable, ReproduceOptions, SQUAD_POINTS};
+
+impl ReproduceOptions {
+    /// Refuses settings that are impossible or not the table's, whatever the base and the data are.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the first of them.
+    pub fn validate(&self, table: PaperTable) -> Result<()> {
+        length(table, self)?;
+        let methods = self.methods(table);
+        check_methods(&methods)?;
+        if let Some(probe) = methods.iter().find(|choice| choice.method == Method::Probe) {
+            let reason = "a probe has no learning rate to search, and the paper has none: see compare";
+            check(Setting::Methods, &probe.name, false, reason)?;
+        }
+        check_seeds(&self.seeds, true)?;
+        if let BatchSize::Tokens(size) = self.common.training.batch_size {
+            check(Setting::BatchTokens, size, false, "the paper's batches are of a number of texts")?;
+        }
+        methods.iter().try_for_each(|choice| check_rates(&self.rates.of(choice)))?;
+        check_tasks(table, &self.tasks)
+    }
+
+    /// The methods that are run.
+    pub(super) fn methods(&self, table: PaperTable) -> Vec<MethodChoice> {
+        if self.methods.is_empty() { table.methods() } else { self.methods.clone() }
+    }
+}
 
 /// What is known of a file before it is tokenised.
 pub(super) struct FileFacts {
@@ -32,11 +63,6 @@ pub(super) type Facts = BTreeMap<PathBuf, FileFacts>;
 /// The tasks of a table in the data directory, and what is left out.
 pub(super) fn tasks(table: PaperTable, options: &ReproduceOptions) -> Result<(Vec<GridTask>, Vec<LeftOut>)> {
     let data = table.description().data;
-    let is_glue = matches!(data, Data::Glue | Data::GlueWithTrainingScores);
-    let list = || options.tasks.iter().map(|task| task.name()).collect::<Vec<_>>().join(",");
-    check(Setting::Tasks, list(), is_glue || options.tasks.is_empty(), "only tables of GLUE have several tasks")?;
-    let is_left_out = options.tasks.iter().copied().find(|&task| !files::is_in_paper(task));
-    is_left_out.map_or(Ok(()), |task| check(Setting::Tasks, task.name(), false, "the paper leaves it out"))?;
     let mut found = match data {
         Data::Glue | Data::GlueWithTrainingScores => files::glue_tasks(&options.data, &options.tasks)?,
         Data::Tagging => (vec![files::tagging_task(&options.data)?], Vec::new()),
@@ -77,8 +103,17 @@ pub(super) fn length(table: PaperTable, options: &ReproduceOptions) -> Result<Le
     })
 }
 
+/// Refuses tasks that the table does not have.
+fn check_tasks(table: PaperTable, tasks: &[GlueTask]) -> Result<()> {
+    let is_glue = matches!(table.description().data, Data::Glue | Data::GlueWithTrainingScores);
+    let list = || tasks.iter().map(|task| task.name()).collect::<Vec<_>>().join(",");
+    check(Setting::Tasks, list(), is_glue || tasks.is_empty(), "only tables of GLUE have several tasks")?;
+    let is_left_out = tasks.iter().copied().find(|&task| !files::is_in_paper(task));
+    is_left_out.map_or(Ok(()), |task| check(Setting::Tasks, task.name(), false, "the paper leaves it out"))
+}
+
 /// Refuses rates that are impossible or listed twice.
-pub(super) fn check_rates(rates: &[f32]) -> Result<()> {
+fn check_rates(rates: &[f32]) -> Result<()> {
     let list = || rates.iter().map(|rate| format!("{rate:e}")).collect::<Vec<_>>().join(",");
     check(Setting::Rates, list(), !rates.is_empty(), "there must be at least one")?;
     let are_sound = rates.iter().all(|rate| rate.is_finite() && *rate > 0.0);

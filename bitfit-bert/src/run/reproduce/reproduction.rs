@@ -7,15 +7,13 @@ use bitfit_core::Backend;
 
 use crate::Result;
 use crate::model::Base;
-use crate::run::ProbeUse;
-use crate::run::compare::{PeakMemory, check_methods};
+use crate::run::compare::PeakMemory;
 use crate::run::finetune::check_options;
 use crate::run::options::FinetuneOptions;
 use crate::run::run_record::{Origin, RunRecord};
-use crate::run::seeds::{RunEvents, check_seeds};
+use crate::run::seeds::RunEvents;
 use crate::run::state_file::can_resume;
 use crate::run::sweep::{SweepOptions, Worked, merged, work_through};
-use crate::settings::{Setting, check};
 use crate::train::{BatchSize, StopReason};
 
 use super::files::LeftOut;
@@ -23,7 +21,7 @@ use super::findings::{Cell, Findings, RateRuns};
 use super::grid::{Grid, GridResult, GridRun, Length};
 use super::making::Making;
 use super::plan::{GridPlan, PlannedRun, RunState};
-use super::prepare::{check_rates, check_scored, length, origin, read, sized, tasks};
+use super::prepare::{check_scored, length, origin, read, sized, tasks};
 use super::report::TableReport;
 use super::{Data, PaperTable, ReproduceOptions};
 
@@ -73,19 +71,9 @@ impl<D: Backend> Reproduction<D> {
     /// [`crate::Error::Setting`] for settings that are impossible or not the table's; [`crate::Error::RunRecord`] where
     /// the output directory has a run of another base, data or setting.
     pub fn prepare(base: &Base<D>, table: PaperTable, options: &ReproduceOptions) -> Result<Self> {
-        let length = length(table, options)?;
-        let methods = if options.methods.is_empty() { table.methods() } else { options.methods.clone() };
-        check_methods(&methods)?;
-        if let Some(probe) = methods.iter().find(|choice| choice.probe == ProbeUse::Result) {
-            let reason = "a probe has no learning rate to search, and the paper has none: see compare";
-            check(Setting::Methods, &probe.name, false, reason)?;
-        }
-        check_seeds(&options.seeds, true)?;
-        if let BatchSize::Tokens(size) = options.common.training.batch_size {
-            check(Setting::BatchTokens, size, false, "the paper's batches are of a number of texts")?;
-        }
+        options.validate(table)?;
+        let (length, methods) = (length(table, options)?, options.methods(table));
         let rates: Vec<Vec<f32>> = methods.iter().map(|choice| options.rates.of(choice)).collect();
-        rates.iter().try_for_each(|rates| check_rates(rates))?;
         let (tasks, mut left_out) = tasks(table, options)?;
         let common = options.common.clone();
         let mut grid = Grid { tasks, methods, rates, seeds: options.seeds.clone(), length, common };
