@@ -23,7 +23,7 @@ pub trait Float: Operand {
 
     /// Loads the first `min(from.len(), LANES)` values; the remaining lanes are zero.
     fn load<S: Simd>(s: S, from: &[Self]) -> S::F32;
-    /// The largest absolute value of the elements that are in a lane, each of them in any one; NaN where one of them is.
+    /// The largest absolute values of the elements, each of which counts in one lane; NaN where it is NaN.
     fn magnitudes<S: Simd>(s: S, of: &[Self]) -> S::F32;
     /// Stores the first `min(to.len(), LANES)` lanes, rounded to this type.
     fn store<S: Simd>(s: S, to: &mut [Self], v: S::F32);

@@ -186,7 +186,7 @@ impl Simd for Avx2 {
     fn max_magnitude_bf16(self, most: __m256, from: &[bf16]) -> __m256 {
         let (pairs, rest) = from.as_chunks::<16>();
         // SAFETY: `self` proves AVX2, and the loads are those of whole vectors, unaligned.
-        let most = unsafe {
+        let mut most = unsafe {
             let (mut first, mut second) = (_mm256_setzero_si256(), _mm256_setzero_si256());
             let (magnitude, (both, last)) = (_mm256_set1_epi16(0x7fff), pairs.as_chunks::<2>());
             // Two at a time, so that not each waits for the one before it.
@@ -203,13 +203,15 @@ impl Simd for Avx2 {
             let most = self.max_magnitude(most, _mm256_castsi256_ps(low));
             self.max_magnitude(most, _mm256_castsi256_ps(high))
         };
-        let magnitudes = rest.chunks(8).map(|from| self.abs(self.load_bf16(from)));
-        magnitudes.fold(most, |most, magnitude| self.max_magnitude(most, magnitude))
+        for from in rest.chunks(8) {
+            most = self.max_magnitude(most, self.abs(self.load_bf16(from)));
+        }
+        most
     }
     #[inline(always)]
     fn max_magnitude(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves AVX2; no memory is accessed. Of values without a sign, the order of the bits is that of the
-        // values, NaN last.
+        // Of values without a sign, the order of the bits is that of the values, NaN last.
+        // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe { _mm256_castsi256_ps(_mm256_max_epu32(_mm256_castps_si256(a), _mm256_castps_si256(b))) }
     }
 

@@ -186,7 +186,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     fn max_magnitude_bf16(self, most: __m512, from: &[bf16]) -> __m512 {
         let (pairs, rest) = from.as_chunks::<32>();
         // SAFETY: `self` proves AVX-512, and the loads are those of whole vectors, unaligned.
-        let most = unsafe {
+        let mut most = unsafe {
             let (mut first, mut second) = (_mm512_setzero_si512(), _mm512_setzero_si512());
             let (magnitude, (both, last)) = (_mm512_set1_epi16(0x7fff), pairs.as_chunks::<2>());
             // Two at a time, so that not each waits for the one before it.
@@ -203,13 +203,15 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
             let most = self.max_magnitude(most, _mm512_castsi512_ps(low));
             self.max_magnitude(most, _mm512_castsi512_ps(high))
         };
-        let magnitudes = rest.chunks(16).map(|from| self.abs(self.load_bf16(from)));
-        magnitudes.fold(most, |most, magnitude| self.max_magnitude(most, magnitude))
+        for from in rest.chunks(16) {
+            most = self.max_magnitude(most, self.abs(self.load_bf16(from)));
+        }
+        most
     }
     #[inline(always)]
     fn max_magnitude(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: `self` proves AVX-512; no memory is accessed. Of values without a sign, the order of the bits is that of the
-        // values, NaN last.
+        // Of values without a sign, the order of the bits is that of the values, NaN last.
+        // SAFETY: `self` proves AVX-512; no memory is accessed.
         unsafe { _mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(a), _mm512_castps_si512(b))) }
     }
 

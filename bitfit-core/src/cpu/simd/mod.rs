@@ -96,11 +96,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The larger one of two values without a sign; NaN if one of them is, whatever the other.
     fn max_magnitude(self, a: Self::F32, b: Self::F32) -> Self::F32;
-    /// The [`max_magnitude`](Simd::max_magnitude) of `most` and the absolute values of `from`, each of them in any lane.
+    /// The [`max_magnitude`](Simd::max_magnitude) of `most` and the absolute values of `from`, each of which counts in
+    /// one lane.
     #[inline(always)]
     fn max_magnitude_bf16(self, most: Self::F32, from: &[bf16]) -> Self::F32 {
-        let magnitudes = from.chunks(Self::LANES).map(|from| self.abs(self.load_bf16(from)));
-        magnitudes.fold(most, |most, magnitude| self.max_magnitude(most, magnitude))
+        let mut most = most;
+        for from in from.chunks(Self::LANES) {
+            most = self.max_magnitude(most, self.abs(self.load_bf16(from)));
+        }
+        most
     }
     /// The magnitude of `a` with the sign of `sign`.
     fn copysign(self, a: Self::F32, sign: Self::F32) -> Self::F32;

@@ -66,7 +66,7 @@ impl<T: Float> Product for AmxProduct<'_, '_, T> {
                 let tile_rows = ir..rows.len().min(ir + MR);
                 let count = tile_rows.len();
                 let c = c.wrapping_add(ir * c_stride + panel * NR - cols.start);
-                let tile = self.0.tile(left, tile_rows, panel, cols.end, c, c_stride, accumulate);
+                let tile = self.0.tile(left.at(tile_rows), panel, cols.end, c, c_stride, accumulate);
                 let in_registers = AmxTile {
                     rounds: tile.words / STEPS,
                     a: [0, 1].map(|i| tile.a.cast::<u8>().wrapping_add(i * ROWS * tile.a_stride)),

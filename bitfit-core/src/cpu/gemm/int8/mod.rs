@@ -13,8 +13,8 @@
 //! much larger than the rest do not count for its scale (`outliers`).
 //!
 //! Factors lie within ±127, those of the outliers within ±16,256. k is at most 132,632, so that the sum of k products,
-//! at most 127² k + 4 · 127 · 16,256 in size, fits 32 bits. It is exact, so that every instruction set computes the same
-//! bits. Intermediate sums may wrap around and do not change it.
+//! at most 127² k + 4 · 127 · 16,256 in size, fits 32 bits. It is exact, so that every instruction set computes the
+//! same bits. Intermediate sums may wrap around and do not change it.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -196,7 +196,8 @@ impl Panels {
 
     /// Whether tasks of whole rows, each of which reads all panels and rounds its rows itself, are faster than blocks
     /// of rows that were rounded before. In tile registers a product takes hardly longer than reading the panels from
-    /// the L3 cache, so there the panels must stay in the L2 cache, or be few.
+    /// the L3 cache, so there the panels must stay in the L2 cache, or the rows to round be as long as there are
+    /// columns.
     fn can_be_read_by_each_task(&self, kernels: Kernels) -> bool {
         const L2_BYTES: usize = 640 << 10;
         match kernels.kind {
@@ -227,6 +228,16 @@ enum TaskRows<'a> {
     Own(QuantizedRows),
     /// Some of all rows, from this one on.
     From(&'a QuantizedRows, usize),
+}
+
+impl TaskRows<'_> {
+    /// Where rows of the task are.
+    fn at(&self, rows: Range<usize>) -> (&QuantizedRows, Range<usize>) {
+        match self {
+            Self::Own(own) => (own, rows),
+            Self::From(all, first) => (all, first + rows.start..first + rows.end),
+        }
+    }
 }
 
 struct Int8Product<'a, T> {
@@ -267,12 +278,11 @@ impl<T: Float> Int8Product<'_, T> {
         }
     }
 
-    /// The tile of the rows `rows` of the task and the columns of a panel before `end`, at `c`.
+    /// The tile of some rows and the columns of a panel before `end`, at `c`.
     #[inline]
     fn tile<'a>(
         &'a self,
-        left: &'a TaskRows<'_>,
-        rows: Range<usize>,
+        (left, rows): (&'a QuantizedRows, Range<usize>),
         panel: usize,
         end: usize,
         c: *mut f32,
@@ -280,10 +290,6 @@ impl<T: Float> Int8Product<'_, T> {
         accumulate: bool,
     ) -> Tile<'a> {
         let nr = self.kernels.nr;
-        let (left, rows) = match left {
-            TaskRows::Own(left) => (left, rows),
-            TaskRows::From(left, first) => (*left, first + rows.start..first + rows.end),
-        };
         let (a, a_stride) = left.row(rows.start);
         Tile {
             words: self.b.words,
@@ -343,7 +349,7 @@ impl<T: Float> Product for VectorProduct<'_, T> {
         for panel in cols.start / nr..cols.end.div_ceil(nr) {
             for (ir, count) in row_tiles(&(0..rows.len()), self.table.len()) {
                 let c = c.wrapping_add(ir * c_stride + panel * nr - cols.start);
-                let tile = self.product.tile(left, ir..ir + count, panel, cols.end, c, c_stride, accumulate);
+                let tile = self.product.tile(left.at(ir..ir + count), panel, cols.end, c, c_stride, accumulate);
                 // SAFETY: the micro-kernels belong to instructions that the CPU has. The rows of a hold as many words
                 // as the panel, their outliers are in columns of a, and the caller guarantees c.
                 unsafe { self.table[count - 1](&tile) };
