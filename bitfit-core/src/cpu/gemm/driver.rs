@@ -39,10 +39,10 @@ pub const MC: usize = 96;
 pub const NC: usize = 192;
 
 /// KC: steps of k in a part of it, if k is split.
-const KC: usize = 512;
+pub(super) const KC: usize = 512;
 
 /// The number of steps up to which k is not split.
-const KC_UNSPLIT: usize = 768;
+pub(super) const KC_UNSPLIT: usize = 768;
 
 /// The number of blocks below which they are made narrower.
 pub(super) const MIN_BLOCKS: usize = 64;

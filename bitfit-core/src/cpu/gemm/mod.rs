@@ -17,6 +17,7 @@ mod general;
 mod int8;
 mod kernel;
 mod pack;
+mod transposed;
 mod view;
 mod weights;
 

@@ -181,6 +181,11 @@ impl Panels {
         [self.steps, self.n]
     }
 
+    /// All panels.
+    pub fn iter(&self) -> impl Iterator<Item = Panel<'_>> {
+        (0..self.n.div_ceil(self.nr)).map(|i| self.get(i))
+    }
+
     /// Panel `i`, which holds the columns from `i * NR` on.
     pub fn get(&self, i: usize) -> Panel<'_> {
         let words: &[f32] = bytemuck::cast_slice(&self.lines);

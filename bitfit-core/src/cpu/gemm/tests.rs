@@ -88,8 +88,9 @@ fn shapes() -> Vec<[usize; 3]> {
         }
     }
     shapes.extend([[97, 384, 50], [100, 1000, 193], [200, 130, 400], [17, 768, 768], [130, 1536, 384], [33, 2304, 65]]);
-    // An f32 weight of more than 2²⁰ elements is packed in one orientation only, and turned as a whole for many rows.
-    shapes.extend([[3, 1031, 1033], [97, 1031, 1033]]);
+    // An f32 weight of more than 2²⁰ elements is packed in one orientation only. It is turned as a whole for many rows,
+    // by parts for few, and not at all where few rows fill vectors.
+    shapes.extend([[3, 1031, 1033], [16, 1031, 1033], [30, 1031, 1033], [97, 1031, 1033]]);
     shapes
 }
 
@@ -200,14 +201,14 @@ fn a_row_does_not_depend_on_the_others() {
             assert_eq!(alone, all[i * n..][..n], "{isa}: row {i}");
         }
     }
-    // Through panels of a large weight that are made for all rows, or by the blocks of a few.
+    // Through panels of a large weight that are made for all rows, or by the blocks of a few, or without any.
     let (k, n) = (1031, 1033);
     let (w, dy) = (values(n * k, 2), values(m * n, 3));
     for isa in Isa::supported() {
         let packed = PackedWeight::new(isa, &[&w], n, k);
         let mut all = vec![0.0; m * k];
         input_gradient(isa, &dy, &packed, &mut all, false, &NoEpilogue);
-        for rows in [0..1, 7..40, 96..103] {
+        for rows in [0..1, 2..18, 7..40, 70..100, 96..103] {
             let mut few = vec![0.0; rows.len() * k];
             input_gradient(isa, &dy[rows.start * n..rows.end * n], &packed, &mut few, false, &NoEpilogue);
             assert_eq!(few, all[rows.start * k..rows.end * k], "{isa}: rows {rows:?}");

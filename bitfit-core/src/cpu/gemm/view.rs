@@ -176,7 +176,6 @@ impl<'a, T> MatMut<'a, T> {
     ///
     /// # Safety
     /// The elements must be valid for `'a` and not accessed by anyone else during it, and rows must not overlap.
-    #[cfg(target_arch = "x86_64")]
     pub(super) unsafe fn from_raw(data: *mut T, [rows, cols]: [usize; 2], row_stride: usize) -> Self {
         Self { data, rows, cols, row_stride, borrow: PhantomData }
     }
@@ -192,7 +191,6 @@ impl<'a, T> MatMut<'a, T> {
     }
 
     /// Row `i`, for writing.
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn row_mut(&mut self, i: usize) -> &mut [T] {
         assert!(i < self.rows);
         // SAFETY: the row is inside the matrix, which is exclusively borrowed.

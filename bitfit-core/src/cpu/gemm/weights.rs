@@ -4,7 +4,7 @@
 //! f32 weight. A large f32 weight is packed for `x · Wᵀ` only; the panels for `dy · W` are made from those for each
 //! product, in memory that all weights used by the calling thread share. That is one pass over the weight before a
 //! product that uses each of its elements T times. With so few rows that one block of rows is all of them, each block
-//! makes its own panels, a part at a time, which stay in cache.
+//! makes its own panels, a part at a time, which stay in cache, and with still fewer rows none are made (`transposed`).
 
 use std::{any::type_name, fmt, marker::PhantomData};
 
@@ -13,9 +13,10 @@ use rayon::prelude::*;
 
 use super::{
     Epilogue, MatRef, Output,
-    driver::{MC, PanelProduct, RightOperand},
+    driver::{MC, PanelProduct, RightOperand, run},
     kernel::Kernels,
     pack::Panels,
+    transposed::TransposedProduct,
 };
 use crate::{
     cpu::{
@@ -30,9 +31,9 @@ use crate::{
 /// pass over them.
 const SMALL: usize = 1 << 20;
 
-/// The panels for `dy · W` of the last large f32 weight that this thread used.
+/// The panels that this thread made last for a product `dy · W` with a large f32 weight: of W, or of dyᵀ.
 #[derive(Default)]
-struct TransposedPanels(Panels);
+struct Transposed(Panels);
 
 /// An `[out, in]` weight, packed into panels for `x · Wᵀ` and `dy · W`.
 pub struct PackedWeight<T = f32> {
@@ -124,18 +125,6 @@ impl<T: Float> PackedWeight<T> {
         self.in_features
     }
 
-    /// Calls `product` with the right operand of `dy · W`, where dy has so many rows.
-    fn with_backward(&self, rows: usize, product: impl FnOnce(RightOperand<'_>)) {
-        match &self.backward {
-            Some(panels) => product(RightOperand::Packed(panels)),
-            None if rows <= MC => product(RightOperand::Transposed(&self.forward)),
-            None => with_thread_value(|TransposedPanels(panels)| {
-                panels.pack_transpose(self.isa, &Kernels::<T>::of(self.isa), &self.forward);
-                product(RightOperand::Packed(panels));
-            }),
-        }
-    }
-
     /// The product of `a` with the `n` columns of `b`.
     fn product<'a>(&self, a: MatRef<'a, T>, b: RightOperand<'a>, n: usize) -> PanelProduct<'a, T> {
         assert!(T::PER_STEP == 1 || a.strides()[1] == 1, "rows of bfloat16 must be contiguous");
@@ -177,5 +166,17 @@ pub fn input_gradient<T: Float>(
 ) {
     w.check(isa);
     assert_eq!(dy.cols(), w.out_features, "columns of dy for {w:?}");
-    w.with_backward(dy.rows(), |b| w.product(dy, b, w.in_features).run(w.isa, dx, epilogue));
+    let compute = |b: RightOperand<'_>, dx: Output<'_>| w.product(dy, b, w.in_features).run(w.isa, dx, epilogue);
+    match &w.backward {
+        Some(panels) => compute(RightOperand::Packed(panels), dx),
+        None if TransposedProduct::pays(w.isa, dy.rows()) => with_thread_value(|Transposed(panels)| {
+            panels.pack_matrix(w.isa, dy.words().t());
+            run(w.isa, &TransposedProduct::new(w.isa, panels, &w.forward), dx, epilogue);
+        }),
+        None if dy.rows() <= MC => compute(RightOperand::Transposed(&w.forward), dx),
+        None => with_thread_value(|Transposed(panels)| {
+            panels.pack_transpose(w.isa, &Kernels::<T>::of(w.isa), &w.forward);
+            compute(RightOperand::Packed(panels), dx);
+        }),
+    }
 }

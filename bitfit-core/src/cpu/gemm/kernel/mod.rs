@@ -1,7 +1,8 @@
 //! The micro-kernels, and which of them an instruction set uses.
 //!
 //! - [`Operand`]: the element types of the left operand.
-//! - `vectors`: micro-kernels that hold a tile of the output in vector registers.
+//! - `vectors`: micro-kernels that hold a tile of the output in vector registers, and `transposed`: those that hold the
+//!   transpose of one.
 //! - `tiles`: micro-kernels that hold it in AMX's tile registers, and `amx`: their products of bfloat16.
 
 #[cfg(target_arch = "x86_64")]
@@ -9,11 +10,13 @@ mod amx;
 mod operand;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod tiles;
+mod transposed;
 mod vectors;
 
 #[cfg(target_arch = "x86_64")]
 pub(in crate::cpu::gemm) use amx::AmxProduct;
 pub use operand::{Operand, Pair};
+pub(in crate::cpu::gemm) use transposed::{TransposedTile, transposed_kernels};
 pub(in crate::cpu::gemm) use vectors::{VectorKernel, VectorTile};
 
 use crate::cpu::simd::{Isa, Portable, Simd};
