@@ -1,8 +1,9 @@
 //! Blocks of a product, and the auxiliary matrices that an epilogue writes.
 //!
 //! The blocks of one product do not overlap, and there is only one [`Block`] value for each. Exclusive access to it is
-//! therefore exclusive access to the same rows and columns of an [`Aux`] matrix: an epilogue writes them without locks
-//! and without unsafe code. An auxiliary matrix belongs to one product, which it records at its first use.
+//! therefore exclusive access to the same rows and columns of the output and of an [`Aux`] matrix: an epilogue writes
+//! them without locks and without unsafe code. An auxiliary matrix belongs to one product, which it records at its
+//! first use.
 
 use std::{
     fmt,
@@ -12,9 +13,15 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::MC;
+use half::bf16;
+
+use super::{MC, MatMut};
 use crate::{
-    cpu::simd::{Isa, Simd},
+    cpu::{
+        load,
+        simd::{Isa, Simd},
+        store,
+    },
     memory::ThreadScratch,
 };
 
@@ -28,23 +35,55 @@ pub struct Block<'a> {
     /// The address of element `(rows.start, cols.start)`.
     data: *mut f32,
     row_stride: usize,
+    /// The whole product rounded, if that is its output.
+    rounded: Option<&'a MatMut<'a, bf16>>,
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-impl Block<'_> {
-    /// The block of the given rows and columns of product number `product`, whose first element is at `data`.
+/// A row of a block.
+#[derive(Debug)]
+pub struct BlockRow<'b> {
+    product: &'b mut [f32],
+    rounded: Option<&'b mut [bf16]>,
+}
+
+impl BlockRow<'_> {
+    /// The number of columns.
+    pub fn len(&self) -> usize {
+        self.product.len()
+    }
+
+    /// The product's elements from column `j` on; lanes past the last column are zero.
+    #[inline(always)]
+    pub fn load<S: Simd>(&self, s: S, j: usize) -> S::F32 {
+        load(s, self.product, j)
+    }
+
+    /// Makes the lanes the output's elements from column `j` on, up to the last column.
+    #[inline(always)]
+    pub fn store<S: Simd>(&mut self, s: S, j: usize, values: S::F32) {
+        match &mut self.rounded {
+            Some(rounded) => s.store_bf16(&mut rounded[j..], values),
+            None => store(s, self.product, j, values),
+        }
+    }
+}
+
+impl<'a> Block<'a> {
+    /// The block of the given rows and columns of product number `product`, whose first element is at `data`; `rounded`
+    /// has the shape of the product.
     ///
     /// # Safety
-    /// The elements must be writable and not accessed by anyone else during the block's lifetime, and no other block of
-    /// `product` may overlap this one during it.
+    /// The elements must be writable and not accessed by anyone else during the block's lifetime, nor those of
+    /// `rounded` in the same rows and columns; and no other block of `product` may overlap this one during it.
     pub(super) unsafe fn new(
         isa: Isa,
         product: u64,
         (rows, cols): (Range<usize>, Range<usize>),
-        data: *mut f32,
-        row_stride: usize,
+        (data, row_stride): (*mut f32, usize),
+        rounded: Option<&'a MatMut<'a, bf16>>,
     ) -> Self {
-        Self { isa, product, rows, cols, data, row_stride, borrow: PhantomData }
+        Self { isa, product, rows, cols, data, row_stride, rounded, borrow: PhantomData }
     }
 
     /// The instruction set of the product, for the epilogue to use.
@@ -63,17 +102,37 @@ impl Block<'_> {
         self.cols.clone()
     }
 
-    /// The block's columns of row `i` of the product.
+    /// Whether the output is another matrix, so that what an epilogue does not store is not written.
+    pub fn is_rounded(&self) -> bool {
+        self.rounded.is_some()
+    }
+
+    /// Prefetches the block's columns of a row of the output, which need not exist, if it is another matrix.
+    #[inline(always)]
+    pub(super) fn prefetch<S: Simd>(&self, s: S, row: usize) {
+        if let Some(to) = self.rounded {
+            let first = to.at(0, self.cols.start).wrapping_add(row.wrapping_mul(to.row_stride()));
+            s.prefetch_all(first.cast_const(), self.cols.len());
+        }
+    }
+
+    /// Row `i` of the product, in the block's columns.
     ///
     /// # Panics
     /// If row `i` is not in the block.
-    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+    pub fn row(&mut self, i: usize) -> BlockRow<'_> {
         assert!(self.rows.contains(&i));
-        // SAFETY: the row is inside the block, whose elements are its own, and the borrow of the block is exclusive.
-        unsafe { slice::from_raw_parts_mut(self.data.add((i - self.rows.start) * self.row_stride), self.cols.len()) }
+        let len = self.cols.len();
+        // SAFETY: the row is inside the block, whose elements are its own, as are those in the same place of the
+        // rounded matrix, and the borrow of the block is exclusive.
+        unsafe {
+            let product = self.data.add((i - self.rows.start) * self.row_stride);
+            let rounded = self.rounded.map(|to| slice::from_raw_parts_mut(to.at(i, self.cols.start), len));
+            BlockRow { product: slice::from_raw_parts_mut(product, len), rounded }
+        }
     }
 
-    /// The block's columns of row `i` of the product, and of row `i` of an auxiliary matrix.
+    /// Row `i` of the product and of an auxiliary matrix, in the block's columns.
     ///
     /// # Panics
     /// If row `i` is not in the block, or the matrix is smaller than the product or was used with another one.
@@ -89,18 +148,17 @@ impl Block<'_> {
     ///     block.row_and_aux(0, &aux).1
     /// }
     /// ```
-    pub fn row_and_aux<'b, T>(&'b mut self, i: usize, aux: &'b Aux<'_, T>) -> (&'b mut [f32], &'b mut [T]) {
-        assert!(self.rows.contains(&i) && i < aux.rows && self.cols.end <= aux.cols);
+    pub fn row_and_aux<'b, T>(&'b mut self, i: usize, aux: &'b Aux<'_, T>) -> (BlockRow<'b>, &'b mut [T]) {
+        assert!(i < aux.rows && self.cols.end <= aux.cols);
         aux.claim(self.product);
-        // SAFETY: the row as in `row_mut`. The matrix holds an exclusive borrow of its elements for longer than `'b`,
-        // so they are valid and distinct from the product's. The matrix belongs to this product alone; of the product's
+        let beside = aux.data.wrapping_add(i * aux.row_stride + self.cols.start);
+        let row = self.row(i);
+        // SAFETY: the matrix holds an exclusive borrow of its elements for longer than `'b`, so they are valid and
+        // distinct from the product's and its output's. The matrix belongs to this product alone; of the product's
         // blocks only this one covers these elements, and it stays exclusively borrowed for as long as the slices are
         // in use.
-        unsafe {
-            let row = self.data.add((i - self.rows.start) * self.row_stride);
-            let beside = aux.data.add(i * aux.row_stride + self.cols.start);
-            (slice::from_raw_parts_mut(row, self.cols.len()), slice::from_raw_parts_mut(beside, self.cols.len()))
-        }
+        let beside = unsafe { slice::from_raw_parts_mut(beside, row.len()) };
+        (row, beside)
     }
 }
 
@@ -136,7 +194,7 @@ unsafe impl<T: Send> Sync for Aux<'_, T> {}
 
 impl<'a, T> Aux<'a, T> {
     /// An auxiliary matrix of the product's shape.
-    pub fn new(matrix: super::MatMut<'a, T>) -> Self {
+    pub fn new(matrix: MatMut<'a, T>) -> Self {
         Self {
             data: matrix.at(0, 0),
             rows: matrix.rows(),

@@ -20,6 +20,7 @@
 
 use std::ops::Range;
 
+use half::bf16;
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
@@ -58,8 +59,8 @@ pub enum Output<'a> {
     Write(MatMut<'a>),
     /// `y += product`; the epilogue sees the sum.
     Accumulate(MatMut<'a>),
-    /// The product is only passed to the epilogue, block by block.
-    Discard,
+    /// `y = product`, rounded to bfloat16 after the epilogue.
+    Round(MatMut<'a, bf16>),
 }
 
 /// A product with a macro-kernel that computes one block of it.
@@ -255,14 +256,13 @@ pub(super) fn block_width(row_blocks: usize, n: usize, nr: usize, most: usize, m
 /// If the output does not have the product's shape.
 pub(super) fn run(isa: Isa, product: &impl Product, output: Output<'_>, epilogue: &impl Epilogue) {
     let [m, k, n] = product.shape();
-    let (y, accumulate) = match &output {
-        Output::Write(y) => (Some(y), false),
-        Output::Accumulate(y) => (Some(y), true),
-        Output::Discard => (None, false),
+    let (y, rounded, accumulate) = match &output {
+        Output::Write(y) => (Some(y), None, false),
+        Output::Accumulate(y) => (Some(y), None, true),
+        Output::Round(y) => (None, Some(y), false),
     };
-    if let Some(y) = y {
-        assert_eq!([y.rows(), y.cols()], [m, n], "the output of a [{m}, {n}] product");
-    }
+    let shape = y.map(MatMut::shape).or(rounded.map(MatMut::shape));
+    assert_eq!(shape, Some([m, n]), "the output of a [{m}, {n}] product");
     if m == 0 || n == 0 {
         return;
     }
@@ -275,15 +275,16 @@ pub(super) fn run(isa: Isa, product: &impl Product, output: Output<'_>, epilogue
         let (rows, cols) = (ic..m.min(ic + mc), jc..n.min(jc + nc));
         let compute = |c: *mut f32, c_stride: usize| {
             // SAFETY: `c` is the block's part of the output, which is exclusively borrowed for this call, or scratch
-            // memory of this task. Each block is computed once, and different ones do not overlap; nor do the parts of
-            // it that the epilogue sees, which exist one after the other.
+            // memory of this task, and the same part of `rounded` is exclusively borrowed. Each block is computed once,
+            // and different ones do not overlap; nor do the parts of it that the epilogue sees, which exist one after
+            // the other.
             unsafe {
                 product.macro_kernel(left, rows.clone(), cols.clone(), c, c_stride, accumulate);
                 for row in rows.clone().step_by(MC) {
                     for col in cols.clone().step_by(NC) {
                         let part = (row..rows.end.min(row + MC), col..cols.end.min(col + NC));
                         let c = c.wrapping_add((row - ic) * c_stride + col - jc);
-                        epilogue.apply(&mut Block::new(isa, number, part, c, c_stride));
+                        epilogue.apply(&mut Block::new(isa, number, part, (c, c_stride), rounded));
                     }
                 }
             }
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn k_is_covered_once_in_even_steps() {
         for k in [0, 1, 15, 384, 768, 769, 1024, 3072, 4097] {
-            let parts: Vec<_> = k_parts::<half::bf16>(k, KC_UNSPLIT, KC).collect();
+            let parts: Vec<_> = k_parts::<bf16>(k, KC_UNSPLIT, KC).collect();
             assert_eq!(parts[0].start, 0);
             assert_eq!(parts.last().unwrap().end, k);
             assert!(parts.windows(2).all(|w| w[0].end == w[1].start && w[1].start % 2 == 0));

@@ -1,34 +1,55 @@
 //! Epilogues: work on each block of a product while the block is in cache.
 //!
-//! An epilogue sees every element once, in blocks of at most [`MC`](super::MC) rows, from several threads at once. It
-//! writes results other than the product itself to an [`Aux`] or [`ColumnPartials`]. An op can define its own by
-//! implementing [`Epilogue`]; those here are used by the encoder.
-
-use half::bf16;
+//! An epilogue sees every element once, in blocks of at most [`MC`](super::MC) rows, from several threads at once. What
+//! it stores is the output, in f32 or rounded to bfloat16; other results it writes to an [`Aux`] or [`ColumnPartials`].
+//! An op can define its own by implementing [`Epilogue`]; those here are used by the encoder.
 
 use super::{Aux, Block, ColumnPartials, MatMut, MatRef, NC};
 use crate::cpu::{
-    Float,
+    Float, load,
     simd::{self, Kernel, Simd, math},
+    store,
 };
 
-/// Prefetch distance in rows of an auxiliary matrix. A block's rows of it are short and far apart, which defeats the
-/// hardware prefetcher.
+/// Prefetch distance in rows of a matrix beside the product. A block's rows of it are short and far apart, which the
+/// hardware prefetcher does not detect.
 const ROWS_AHEAD: usize = 4;
 
 /// Work on the blocks of a product. Results must not depend on the columns of a block, which may depend on the number
 /// of threads.
 pub trait Epilogue: Sync {
-    /// Processes a block. Called once for each block, when its values are final.
+    /// Processes a block. Called once for each block, when its values are final. If the block
+    /// [is rounded](Block::is_rounded), every element has to be stored.
     fn apply(&self, block: &mut Block<'_>);
 }
 
-/// The epilogue that does nothing.
+/// The epilogue that leaves the product as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct NoEpilogue;
 
 impl Epilogue for NoEpilogue {
-    fn apply(&self, _block: &mut Block<'_>) {}
+    fn apply(&self, block: &mut Block<'_>) {
+        if block.is_rounded() {
+            simd::dispatch(block.isa(), Round(block));
+        }
+    }
+}
+
+/// Stores what is there.
+struct Round<'a, 'b>(&'a mut Block<'b>);
+
+impl Kernel for Round<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for i in self.0.rows() {
+            self.0.prefetch(s, i + ROWS_AHEAD);
+            let mut row = self.0.row(i);
+            for j in (0..row.len()).step_by(S::LANES) {
+                row.store(s, j, row.load(s, j));
+            }
+        }
+    }
 }
 
 /// `y += b`, where b is one row that is added to every row of y.
@@ -51,10 +72,10 @@ impl Kernel for AddBias<'_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for i in self.block.rows() {
-            let row = self.block.row_mut(i);
-            for (y, b) in row.chunks_mut(S::LANES).zip(self.bias.chunks(S::LANES)) {
-                let sum = s.add(s.load_partial(y), s.load_partial(b));
-                s.store_partial(y, sum);
+            self.block.prefetch(s, i + ROWS_AHEAD);
+            let mut row = self.block.row(i);
+            for j in (0..row.len()).step_by(S::LANES) {
+                row.store(s, j, s.add(row.load(s, j), load(s, self.bias, j)));
             }
         }
     }
@@ -92,22 +113,22 @@ impl<T: Float> Kernel for ApplyGelu<'_, '_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for i in self.block.rows() {
+            self.block.prefetch(s, i + ROWS_AHEAD);
             match self.derivative {
                 Some(derivative) => {
                     derivative.prefetch(s, i + ROWS_AHEAD, self.block.cols());
-                    let (row, slopes) = self.block.row_and_aux(i, derivative);
-                    let chunks = row.chunks_mut(S::LANES).zip(slopes.chunks_mut(S::LANES));
-                    for ((y, slope), b) in chunks.zip(self.bias.chunks(S::LANES)) {
-                        let (value, rate) = math::gelu(s, s.add(s.load_partial(y), s.load_partial(b)));
-                        s.store_partial(y, value);
-                        T::store(s, slope, rate);
+                    let (mut row, slopes) = self.block.row_and_aux(i, derivative);
+                    for j in (0..row.len()).step_by(S::LANES) {
+                        let (value, slope) = math::gelu(s, s.add(row.load(s, j), load(s, self.bias, j)));
+                        row.store(s, j, value);
+                        T::store(s, &mut slopes[j..], slope);
                     }
                 }
                 None => {
-                    let row = self.block.row_mut(i);
-                    for (y, b) in row.chunks_mut(S::LANES).zip(self.bias.chunks(S::LANES)) {
-                        let (value, _) = math::gelu(s, s.add(s.load_partial(y), s.load_partial(b)));
-                        s.store_partial(y, value);
+                    let mut row = self.block.row(i);
+                    for j in (0..row.len()).step_by(S::LANES) {
+                        let (value, _) = math::gelu(s, s.add(row.load(s, j), load(s, self.bias, j)));
+                        row.store(s, j, value);
                     }
                 }
             }
@@ -157,60 +178,14 @@ impl<T: Float> Kernel for Multiply<'_, '_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for i in self.block.rows() {
+            self.block.prefetch(s, i + ROWS_AHEAD);
             self.factor.prefetch(s, i + ROWS_AHEAD, self.block.cols());
             let factor = &self.factor.row(i)[self.block.cols()];
-            let row = self.block.row_mut(i);
-            let chunks = row.chunks_mut(S::LANES).zip(factor.chunks(S::LANES));
-            for ((y, f), sum) in chunks.zip(self.sums.chunks_mut(S::LANES)) {
-                let product = s.mul(s.load_partial(y), T::load(s, f));
-                s.store_partial(y, product);
-                let total = s.add(s.load_partial(sum), product);
-                s.store_partial(sum, total);
-            }
-        }
-    }
-}
-
-/// Another epilogue, followed by storing the result rounded to bfloat16 in an auxiliary matrix.
-#[derive(Debug)]
-pub struct StoreBf16<'a, E> {
-    first: E,
-    to: Aux<'a, bf16>,
-}
-
-impl<'a, E: Epilogue> StoreBf16<'a, E> {
-    /// Stores the result of `first` to `to`, which has the product's shape.
-    pub fn new(first: E, to: MatMut<'a, bf16>) -> Self {
-        Self { first, to: Aux::new(to) }
-    }
-
-    /// Returns the first epilogue, for use after the product.
-    pub fn into_first(self) -> E {
-        self.first
-    }
-}
-
-impl<E: Epilogue> Epilogue for StoreBf16<'_, E> {
-    fn apply(&self, block: &mut Block<'_>) {
-        self.first.apply(block);
-        simd::dispatch(block.isa(), Round { to: &self.to, block });
-    }
-}
-
-struct Round<'a, 'b> {
-    to: &'a Aux<'a, bf16>,
-    block: &'a mut Block<'b>,
-}
-
-impl Kernel for Round<'_, '_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for i in self.block.rows() {
-            self.to.prefetch(s, i + ROWS_AHEAD, self.block.cols());
-            let (row, to) = self.block.row_and_aux(i, self.to);
-            for (from, to) in row.chunks(S::LANES).zip(to.chunks_mut(S::LANES)) {
-                s.store_bf16(to, s.load_partial(from));
+            let mut row = self.block.row(i);
+            for j in (0..row.len()).step_by(S::LANES) {
+                let product = s.mul(row.load(s, j), T::load(s, &factor[j..]));
+                row.store(s, j, product);
+                store(s, self.sums, j, s.add(load(s, self.sums, j), product));
             }
         }
     }

@@ -23,7 +23,7 @@ mod weights;
 
 pub use block::{Aux, Block, ColumnPartials};
 pub use driver::{MC, NC, Output};
-pub use epilogue::{Bias, BiasGelu, Epilogue, MulColumnSum, NoEpilogue, StoreBf16};
+pub use epilogue::{Bias, BiasGelu, Epilogue, MulColumnSum, NoEpilogue};
 pub use general::{PackedMatrix, gemm, multiply};
 pub use int8::Int8Weight;
 pub use kernel::{Operand, Pair};

@@ -429,20 +429,27 @@ fn a_bfloat16_chain_stores_only_rounded_results() {
         forward(isa, &x, &packed, &mut y, false, &BiasGelu::new(&bias, Some(&mut slope)));
 
         let (mut y16, mut slope16) = (vec![bf16::ZERO; m * n], vec![bf16::ZERO; m * n]);
-        let epilogue = StoreBf16::new(BiasGelu::new(&bias, Some(&mut slope16)), MatMut::new(&mut y16, n));
-        super::forward(isa, MatRef::new(&x, k), &packed, Output::Discard, &epilogue);
+        let epilogue = BiasGelu::new(&bias, Some(&mut slope16));
+        super::forward(isa, MatRef::new(&x, k), &packed, Output::Round(MatMut::new(&mut y16, n)), &epilogue);
         assert_eq!((&y16, &slope16), (&narrow(&y), &narrow(&slope)), "{isa}");
 
         let mut dz = vec![bf16::ZERO; m * n];
-        let epilogue = StoreBf16::new(MulColumnSum::new(&slope16, n), MatMut::new(&mut dz, n));
-        super::forward(isa, MatRef::new(&x, k), &packed, Output::Discard, &epilogue);
+        let epilogue = MulColumnSum::new(&slope16, n);
+        super::forward(isa, MatRef::new(&x, k), &packed, Output::Round(MatMut::new(&mut dz, n)), &epilogue);
         let mut sums = vec![0.0; n];
-        epilogue.into_first().add_to(&mut sums);
+        epilogue.add_to(&mut sums);
         let epilogue = MulColumnSum::new(&slope16, n);
         forward(isa, &x, &packed, &mut y, false, &epilogue);
         let mut want = vec![0.0; n];
         epilogue.add_to(&mut want);
         assert_eq!((dz, sums), (narrow(&y), want), "{isa}");
+
+        forward(isa, &x, &packed, &mut y, false, &Bias(&bias));
+        super::forward(isa, MatRef::new(&x, k), &packed, Output::Round(MatMut::new(&mut y16, n)), &Bias(&bias));
+        assert_eq!(y16, narrow(&y), "{isa}");
+        forward(isa, &x, &packed, &mut y, false, &NoEpilogue);
+        super::forward(isa, MatRef::new(&x, k), &packed, Output::Round(MatMut::new(&mut y16, n)), &NoEpilogue);
+        assert_eq!(y16, narrow(&y), "{isa}");
     }
 }
 
@@ -462,7 +469,8 @@ fn an_epilogue_sees_every_element_once() {
         let (x, w) = (values(m * k, 1), values(n * k, 2));
         for isa in Isa::supported() {
             let (packed, cover) = (PackedWeight::new(isa, &[&w], n, k), Cover::default());
-            super::forward(isa, MatRef::new(&x, k), &packed, Output::Discard, &cover);
+            let mut y = vec![0.0; m * n];
+            forward(isa, &x, &packed, &mut y, false, &cover);
             let mut seen = vec![0; m * n];
             for (rows, cols) in cover.0.into_inner().unwrap() {
                 rows.for_each(|i| cols.clone().for_each(|j| seen[i * n + j] += 1));

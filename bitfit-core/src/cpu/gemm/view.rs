@@ -180,6 +180,11 @@ impl<'a, T> MatMut<'a, T> {
         Self { data, rows, cols, row_stride, borrow: PhantomData }
     }
 
+    /// The number of rows and of columns.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.rows, self.cols]
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows

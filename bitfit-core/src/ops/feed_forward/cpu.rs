@@ -1,5 +1,5 @@
 //! The feed-forward on the CPU: two products, with the activation and its derivative in their epilogues. In bfloat16
-//! the epilogue rounds the hidden matrix, and the next product reads it without a copy.
+//! the output of the first product is rounded, and the next product reads it without a copy.
 
 use super::{BackwardInput, FeedForward, Input};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     backend::SliceMut,
     cpu::{
         Elements,
-        gemm::{BiasGelu, MatMut, MulColumnSum, NoEpilogue, Output, StoreBf16},
+        gemm::{BiasGelu, MatMut, MulColumnSum, NoEpilogue, Output},
     },
     tape::ColumnSums,
 };
@@ -33,10 +33,10 @@ impl FeedForward for Cpu {
         } else {
             let hidden = hidden.bf16();
             let gelu = BiasGelu::new(bias, derivative.map(SliceMut::bf16));
-            let gelu = StoreBf16::new(gelu, MatMut::new(&mut *hidden, ffn));
-            input.up.forward(self, input.x.elements(), Output::Discard, &gelu);
-            let y = StoreBf16::new(NoEpilogue, MatMut::new(y.bf16(), input.down.out_features()));
-            input.down.forward(self, Elements::Bf16(hidden), Output::Discard, &y);
+            let to = Output::Round(MatMut::new(&mut *hidden, ffn));
+            input.up.forward(self, input.x.elements(), to, &gelu);
+            let y = Output::Round(MatMut::new(y.bf16(), input.down.out_features()));
+            input.down.forward(self, Elements::Bf16(hidden), y, &NoEpilogue);
         }
         Ok(())
     }
@@ -69,10 +69,10 @@ impl FeedForward for Cpu {
         } else {
             let hidden = hidden.bf16();
             let slopes = MulColumnSum::new(input.derivative.bf16(), ffn);
-            let slopes = StoreBf16::new(slopes, MatMut::new(&mut *hidden, ffn));
-            input.down.input_gradient(self, input.dy.elements(), Output::Discard, &slopes);
+            let to = Output::Round(MatMut::new(&mut *hidden, ffn));
+            input.down.input_gradient(self, input.dy.elements(), to, &slopes);
             if let Some(sum) = sums.part(0, ffn) {
-                slopes.into_first().add_to(sum.f32());
+                slopes.add_to(sum.f32());
             }
             input_gradient(Elements::Bf16(hidden));
         }

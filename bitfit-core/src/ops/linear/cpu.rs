@@ -10,7 +10,7 @@ use crate::{
     backend::{Slice, SliceMut},
     cpu::{
         Elements, ElementsMut, Float, Matrix, ROW_BLOCK, blocks_of,
-        gemm::{Bias, MatMut, NoEpilogue, Output, StoreBf16},
+        gemm::{Bias, MatMut, NoEpilogue, Output},
         load,
         simd::{self, Isa, Kernel, Simd},
         store, sum_columns,
@@ -29,18 +29,13 @@ impl Linear for Cpu {
         self.check_weights("linear", &[weight])?;
         let bias = ThreadScratch::concat(bias.iter().map(Slice::f32));
         let out = weight.out_features();
-        if weight.is_f32() {
-            let y = Output::Write(MatMut::new(y.f32(), out));
-            match &*bias {
-                [] => weight.forward(self, x.elements(), y, &NoEpilogue),
-                bias => weight.forward(self, x.elements(), y, &Bias(bias)),
-            }
-        } else {
-            let y = MatMut::new(y.bf16(), out);
-            match &*bias {
-                [] => weight.forward(self, x.elements(), Output::Discard, &StoreBf16::new(NoEpilogue, y)),
-                bias => weight.forward(self, x.elements(), Output::Discard, &StoreBf16::new(Bias(bias), y)),
-            }
+        let y = match weight.is_f32() {
+            true => Output::Write(MatMut::new(y.f32(), out)),
+            false => Output::Round(MatMut::new(y.bf16(), out)),
+        };
+        match &*bias {
+            [] => weight.forward(self, x.elements(), y, &NoEpilogue),
+            bias => weight.forward(self, x.elements(), y, &Bias(bias)),
         }
         Ok(())
     }
@@ -54,18 +49,13 @@ impl Linear for Cpu {
     ) -> Result<()> {
         self.check_weights("linear", &[weight])?;
         let cols = weight.in_features();
-        match dx.elements() {
-            ElementsMut::F32(dx) => {
-                let dx = MatMut::new(dx, cols);
-                let to = if accumulate { Output::Accumulate(dx) } else { Output::Write(dx) };
-                weight.input_gradient(self, dy.elements(), to, &NoEpilogue);
-            }
+        let dx = match dx.elements() {
+            ElementsMut::F32(dx) if accumulate => Output::Accumulate(MatMut::new(dx, cols)),
+            ElementsMut::F32(dx) => Output::Write(MatMut::new(dx, cols)),
             // Not of an f32 weight: the tape converts its inputs to f32.
-            ElementsMut::Bf16(dx) => {
-                let to = StoreBf16::new(NoEpilogue, MatMut::new(dx, cols));
-                weight.input_gradient(self, dy.elements(), Output::Discard, &to);
-            }
-        }
+            ElementsMut::Bf16(dx) => Output::Round(MatMut::new(dx, cols)),
+        };
+        weight.input_gradient(self, dy.elements(), dx, &NoEpilogue);
         Ok(())
     }
 
