@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use bitfit_bert::data::{Dataset, ReadOptions};
 use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
@@ -30,14 +30,15 @@ struct Averaging<'a>(&'a AverageArgs);
 impl Job for Averaging<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
-        last_resort::check_stdout()?;
-        args.files.iter().try_for_each(|path| setup::check_task_file(path))?;
-        args.data.iter().try_for_each(|path| setup::check_input(path))?;
-        refuse_twice(&args.files)?;
         let reading = args.read.file.of_columns().or(args.read.file.format.is_some().then_some("--format"));
         if let Some(flag) = reading.filter(|_| args.data.is_none()) {
             return Err(unreadable(anyhow!("{flag}: no file of texts is read without --data")));
         }
+        args.read.file.check()?;
+        refuse_twice(&args.files)?;
+        last_resort::check_stdout()?;
+        args.files.iter().try_for_each(|path| setup::check_task_file(path))?;
+        args.data.iter().try_for_each(|path| setup::check_input(path))?;
         let target = TaskTarget::check(&args.out)?;
         let read = |path: &PathBuf| Ok::<_, anyhow::Error>((path.clone(), TaskFile::read(path)?));
         let files: Vec<(PathBuf, TaskFile)> = args.files.iter().map(read).collect::<Result<_>>()?;
@@ -76,9 +77,11 @@ impl Job for Averaging<'_> {
 
 /// Refuses a file that is listed twice, under whatever names, which would count double.
 fn refuse_twice(files: &[PathBuf]) -> Result<()> {
-    let is_twice = |(place, file): &(usize, &PathBuf)| files[..*place].iter().any(|other| is_same_file(other, file));
+    let is_twice = |(place, file): &(usize, &PathBuf)| {
+        files[..*place].iter().any(|other| other == *file || is_same_file(other, file))
+    };
     match files.iter().enumerate().find(is_twice) {
-        Some((_, file)) => bail!("{}: it is listed twice; name each task file once", file.display()),
+        Some((_, file)) => Err(unreadable(anyhow!("{}: it is listed twice; name each task file once", file.display()))),
         None => Ok(()),
     }
 }

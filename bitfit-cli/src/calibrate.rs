@@ -40,7 +40,7 @@ impl Job for Fitting<'_> {
 
 /// Fits to the outputs for labelled texts.
 fn fit_to_texts<D: Backend>(args: &CalibrateArgs, data: &Path, device: &D) -> Result<ExitCode> {
-    check_paths(args, data)?;
+    check(args, data)?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
     let kind = task.file.info.kind;
     check_kind(args, kind)?;
@@ -62,7 +62,7 @@ fn fit_to_texts<D: Backend>(args: &CalibrateArgs, data: &Path, device: &D) -> Re
 
 /// Fits to out-of-fold answers, for which no model is run.
 fn fit_to_answers(args: &CalibrateArgs, answers: &Path) -> Result<ExitCode> {
-    check_paths(args, answers)?;
+    check(args, answers)?;
     let file = TaskFile::read(&args.task_file)?;
     check_kind(args, file.info.kind)?;
     if let Some(dir) = &file.info.base_path {
@@ -74,17 +74,18 @@ fn fit_to_answers(args: &CalibrateArgs, answers: &Path) -> Result<ExitCode> {
     finish(args, file, &model, targets.len(), &fit)
 }
 
-/// Refuses inputs that do not exist, an output in the place of something else, and a share that is none.
-fn check_paths(args: &CalibrateArgs, data: &Path) -> Result<()> {
+/// Refuses flags that contradict each other, inputs that do not exist, and an output in the place of something else.
+fn check(args: &CalibrateArgs, data: &Path) -> Result<()> {
+    args.read.file.check()?;
+    if let Some(share) = args.min_accuracy.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
+        return Err(unreadable(anyhow!("--min-accuracy {share}: it is a share of answers, above 0 and at most 1")));
+    }
     last_resort::check_stdout()?;
     setup::check_task_file(&args.task_file)?;
     setup::check_input(data)?;
     output::check_target("--out", &args.out, &[("the data", data)])?;
     if args.out.exists() && !args.overwrite {
         bail!("--out {}: it is there already: choose another file, or replace it (--overwrite)", args.out.display());
-    }
-    if let Some(share) = args.min_accuracy.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
-        return Err(unreadable(anyhow!("--min-accuracy {share}: it is a share of answers, above 0 and at most 1")));
     }
     Ok(())
 }

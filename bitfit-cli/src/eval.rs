@@ -34,6 +34,7 @@ impl Job for Scoring<'_> {
 }
 
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
+    args.read.file.check()?;
     last_resort::check_stdout()?;
     setup::check_task_file(&args.trained.task_file)?;
     setup::check_input(&args.data)?;

@@ -23,6 +23,9 @@ pub use answer::Answer;
 
 /// The name of stdin in errors.
 const STDIN: &str = "<stdin>";
+/// Why there are no answers in SQuAD's format.
+const NO_IDS: &str =
+    "--output-format squad: it has answers by the id of their question, which only a JSON file of them gives";
 /// The number of texts answered at once. Answers do not depend on it.
 const BATCH: usize = 64;
 
@@ -42,6 +45,8 @@ impl Job for Answering<'_> {
 
 fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     let is_stdin = args.input == Path::new("-");
+    let reads_lines = is_stdin && args.glue.is_none() && matches!(args.read.format, None | Some(Format::Lines));
+    check_flags(args, reads_lines)?;
     setup::check_task_file(&args.trained.task_file)?;
     if !is_stdin {
         setup::check_input(&args.input)?;
@@ -52,17 +57,12 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     if let Some(archive) = &args.glue {
         return submit(args, &loaded, archive);
     }
-    let reads_lines = is_stdin && matches!(args.read.format, None | Some(Format::Lines));
-    let kind = loaded.predictor.info().kind;
-    if args.output_format == OutputFormat::Squad && (kind != Kind::Span || reads_lines) {
-        bail!(
-            "--output-format squad: it has answers by the id of their question, which only a JSON file of them gives"
-        );
+    if args.output_format == OutputFormat::Squad && loaded.predictor.info().kind != Kind::Span {
+        bail!(NO_IDS);
     }
     let sink = Sink::open(args.out.as_deref())?;
     let mut answers = Answers { predictor: &loaded.predictor, format: args.output_format, sink, count: 0 };
     if reads_lines {
-        refuse_columns(args).map_err(unreadable)?;
         answer_lines(&mut answers, args.read.format.is_some(), args.machine.quiet)?;
     } else {
         let dataset = read(args, &loaded, is_stdin)?;
@@ -129,14 +129,18 @@ fn check_target(args: &PredictArgs, task: &FoundTask) -> Result<()> {
     output::spare_model(flag, out, &task.dir)
 }
 
-/// Refuses flags that choose columns where the input has none.
-fn refuse_columns(args: &PredictArgs) -> Result<()> {
-    match args.read.of_columns().or(args.task.is_some().then_some("--task")) {
-        None => Ok(()),
-        Some(flag) => {
-            bail!("{flag} chooses columns, but stdin is read as plain lines; give its format with --format")
-        }
+/// Refuses flags that contradict each other, whatever the task is: those that choose columns, or answers by the ids of
+/// questions, where plain lines have none.
+fn check_flags(args: &PredictArgs, reads_lines: bool) -> Result<()> {
+    let columns = args.read.of_columns().or(args.task.is_some().then_some("--task"));
+    if let Some(flag) = columns.filter(|_| reads_lines) {
+        let reason = "chooses columns, but stdin is read as plain lines; give its format with --format";
+        return Err(unreadable(anyhow!("{flag} {reason}")));
     }
+    if reads_lines && args.output_format == OutputFormat::Squad {
+        return Err(unreadable(anyhow!(NO_IDS)));
+    }
+    args.read.check()
 }
 
 /// The texts of a file, or of a table on stdin.

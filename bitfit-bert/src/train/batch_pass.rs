@@ -14,6 +14,7 @@ use bitfit_core::tape::Parts;
 use bitfit_core::{Backend, BatchOffset, Gradient, Indices, RowsOf, Seed, Var};
 
 use super::Examples;
+use super::batch_loss::{BatchLoss, Loss, Shares};
 use super::prefix_cache::FrozenPrefixCache;
 use crate::Result;
 use crate::heads::Pooling;
@@ -31,26 +32,6 @@ pub(super) struct BatchPass<'a> {
     pub weighting: Option<&'a Arc<ClassWeighting>>,
     /// The most rows that are computed at a time, if not all.
     pub micro_batch: Option<usize>,
-}
-
-/// The loss of a batch, which the device may still be computing.
-#[derive(Debug)]
-pub(super) struct BatchLoss<D: Backend> {
-    /// The share of each part.
-    pub parts: Vec<Share<D>>,
-    /// The number of tokens.
-    pub tokens: usize,
-    /// Whether a rank is to stop.
-    pub stops: bool,
-}
-
-/// A part's share of a loss.
-#[derive(Debug)]
-pub(super) enum Share<D: Backend> {
-    /// On the device.
-    Here(Var<D>),
-    /// On the host.
-    Known(f32),
 }
 
 /// A part that was computed.
@@ -84,16 +65,22 @@ impl BatchPass<'_> {
         gradient: &mut Gradient<D>,
     ) -> Result<BatchLoss<D>> {
         let total = self.micro_batch.filter(|&size| size < self.rows.len()).and_then(|_| self.loss_total());
-        let size = total.and(self.micro_batch).unwrap_or(self.rows.len());
-        let mut loss = BatchLoss { parts: Vec::new(), tokens: 0, stops: false };
-        let mut offset = BatchOffset::default();
-        for rows in self.rows.chunks(size) {
-            let part = self.add_part(model, cache.as_deref_mut(), rows, offset, total, gradient)?;
-            offset = part.next;
-            loss.tokens += part.tokens;
-            loss.parts.extend(part.share.map(Share::Here));
+        let Some((size, total)) = self.micro_batch.zip(total) else {
+            let whole = self.add_part(model, cache, self.rows, BatchOffset::default(), None, gradient)?;
+            let Some(loss) = whole.share else { unreachable!("a whole batch has a loss, or an error") };
+            return Ok(BatchLoss { loss: Loss::Whole(loss), tokens: whole.tokens, stops: false });
+        };
+        let parts = self.rows.chunks(size);
+        let shares = Shares::new(model, parts.len())?;
+        let (mut offset, mut tokens) = (BatchOffset::default(), 0);
+        for (number, rows) in parts.enumerate() {
+            let part = self.add_part(model, cache.as_deref_mut(), rows, offset, Some(total), gradient)?;
+            (offset, tokens) = (part.next, tokens + part.tokens);
+            if let Some(share) = part.share {
+                shares.put(number, &share)?;
+            }
         }
-        Ok(loss)
+        Ok(BatchLoss { loss: Loss::Parts(shares), tokens, stops: false })
     }
 
     /// Adds the gradient of the share of some rows, before which the batch has `offset`; `total` is what the loss of
@@ -186,33 +173,6 @@ impl BatchPass<'_> {
     pub fn loss_total(&self) -> Option<f64> {
         let targets = self.examples.targets(self.rows);
         (!targets.is_empty()).then(|| targets.loss_total(self.weighting.map(|weighting| &**weighting)))
-    }
-}
-
-impl<D: Backend> Share<D> {
-    /// Waits for the share of a loss.
-    ///
-    /// # Errors
-    /// [`crate::Error::Core`] when the device fails.
-    pub fn value(loss: &Var<D>) -> Result<f32> {
-        Ok(loss.tensor().to_array()?[[0, 0]])
-    }
-}
-
-impl<D: Backend> BatchLoss<D> {
-    /// Waits for the loss.
-    ///
-    /// # Errors
-    /// [`crate::Error::Core`] when the device fails.
-    pub fn read(&self) -> Result<f32> {
-        let mut sum = 0.0;
-        for part in &self.parts {
-            sum += f64::from(match part {
-                Share::Here(loss) => Share::value(loss)?,
-                Share::Known(value) => *value,
-            });
-        }
-        Ok(sum as f32)
     }
 }
 

@@ -5,6 +5,7 @@
 //! Examples -> Batches -> Trainer (State: counters, best) -> Events: step, epoch, keep
 //! ```
 
+mod batch_loss;
 mod batch_pass;
 mod batches;
 mod check;

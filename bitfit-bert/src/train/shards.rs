@@ -16,10 +16,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bitfit_core::optim::Collective;
-use bitfit_core::{Backend, BatchOffset, Gradient, Var};
+use bitfit_core::{Backend, BatchOffset, Gradient};
 
 use super::TrainOptions;
-use super::batch_pass::{BatchLoss, BatchPass, Share};
+use super::batch_loss::{BatchLoss, Loss, Shares};
+use super::batch_pass::BatchPass;
 use super::prefix_cache::FrozenPrefixCache;
 use crate::Result;
 use crate::model::Model;
@@ -56,11 +57,11 @@ pub(super) struct Shards<D: Backend> {
     spare: Mutex<Vec<Gradient<D>>>,
 }
 
-/// A part of the tree: the sum of the gradients of its shards, unless none of them has a row that is read, and the
-/// share of the loss of each.
+/// A part of the tree: the sum of the gradients of its shards, unless none of them has a row that is read, and whether
+/// each has one, and with it a share of the loss.
 struct Node<D: Backend> {
     gradient: Option<Gradient<D>>,
-    shares: Vec<Option<Var<D>>>,
+    has_share: Vec<bool>,
 }
 
 /// What the passes over the shards of a batch have in common.
@@ -73,6 +74,8 @@ struct Job<'a, D: Backend> {
     /// What the batch has before each shard, and what it has altogether.
     places: Vec<BatchOffset>,
     total: f64,
+    /// The share of each shard in the loss.
+    shares: Shares<D>,
     /// What one pass over several shards computes; `None` where each is a pass.
     limits: Option<PassLimits>,
 }
@@ -149,21 +152,18 @@ impl<D: Backend> Shards<D> {
         }
         let tokens = pass.rows.iter().map(tokens).sum();
         let limits = model.computes_parts_at_once().then_some(self.limits);
-        let job = Job { pass, model, cache, rows, places, total, limits };
+        let shares = Shares::new(model, count)?;
+        let job = Job { pass, model, cache, rows, places, total, shares, limits };
         let own = own(count, self.ranks.rank(), self.ranks.size());
         let nodes = roots(&(0..count), &own).into_iter().map(|root| self.node(&job, root)).collect::<Result<_>>()?;
         if self.are_shared() {
             return self.exchange(&job, nodes, stops, tokens, gradient);
         }
-        let mut parts = Vec::new();
-        for node in nodes {
-            if let Some(sum) = node.gradient {
-                gradient.add(model.base().device(), &sum)?;
-                self.give_back(sum);
-            }
-            parts.extend(node.shares.into_iter().flatten().map(Share::Here));
+        for sum in nodes.into_iter().filter_map(|node| node.gradient) {
+            gradient.add(model.base().device(), &sum)?;
+            self.give_back(sum);
         }
-        Ok(BatchLoss { parts, tokens, stops })
+        Ok(BatchLoss { loss: Loss::Parts(job.shares), tokens, stops })
     }
 
     /// The subtree of `range`.
@@ -180,7 +180,7 @@ impl<D: Backend> Shards<D> {
     /// The shards of `range`, each a node, in one pass over those that have rows.
     fn leaves(&self, job: &Job<'_, D>, range: Range<usize>) -> Result<Vec<Node<D>>> {
         let there: Vec<usize> = range.clone().filter(|&shard| !job.rows[shard].is_empty()).collect();
-        let mut leaves: Vec<_> = range.clone().map(|_| Node { gradient: None, shares: vec![None] }).collect();
+        let mut leaves: Vec<_> = range.clone().map(|_| Node { gradient: None, has_share: vec![false] }).collect();
         if there.is_empty() {
             return Ok(leaves);
         }
@@ -198,7 +198,10 @@ impl<D: Backend> Shards<D> {
         };
         for ((shard, share), gradient) in there.into_iter().zip(shares).zip(gradients) {
             match share {
-                Some(_) => leaves[shard - range.start] = Node { gradient: Some(gradient), shares: vec![share] },
+                Some(share) => {
+                    job.shares.put(shard, &share)?;
+                    leaves[shard - range.start] = Node { gradient: Some(gradient), has_share: vec![true] };
+                }
                 None => self.give_back(gradient),
             }
         }
@@ -214,7 +217,7 @@ impl<D: Backend> Shards<D> {
 
     /// Adds the right of two neighbouring subtrees to the left one.
     fn pair(&self, job: &Job<'_, D>, mut left: Node<D>, right: Node<D>) -> Result<Node<D>> {
-        left.shares.extend(right.shares);
+        left.has_share.extend(right.has_share);
         match (&mut left.gradient, right.gradient) {
             (Some(sum), Some(other)) => {
                 sum.add(job.model.base().device(), &other)?;
@@ -241,10 +244,10 @@ impl<D: Backend> Shards<D> {
         let (device, count, size) = (job.model.base().device(), job.rows.len(), self.ranks.size());
         let scalars = job.model.arena().len();
         let (mut mine, mut sums) = (vec![u32::from(stops)], Vec::new());
-        for Node { gradient, shares } in nodes {
-            for share in shares {
-                let value = share.as_ref().map(Share::value).transpose()?;
-                mine.extend([u32::from(value.is_some()), value.unwrap_or(0.0).to_bits()]);
+        let mut shares = job.shares.read()?.into_iter().skip(own(count, self.ranks.rank(), size).start);
+        for Node { gradient, has_share } in nodes {
+            for (has_share, share) in has_share.into_iter().zip(&mut shares) {
+                mine.extend([u32::from(has_share), share.to_bits()]);
             }
             match gradient {
                 Some(sum) => {
@@ -281,8 +284,8 @@ impl<D: Backend> Shards<D> {
             gradient.add(device, &there)?;
             self.give_back(there);
         }
-        let parts = values.into_iter().flatten().map(Share::Known).collect();
-        Ok(BatchLoss { parts, tokens, stops: any_stops })
+        let loss = Loss::Known(values.into_iter().flatten().collect());
+        Ok(BatchLoss { loss, tokens, stops: any_stops })
     }
 
     /// A gradient of zeros.

@@ -6,7 +6,8 @@ use std::time::Instant;
 use bitfit_core::optim::{AdamW, Alone, ArenaOptimizer, Collective, LearningRate};
 use bitfit_core::{Backend, Error as CoreError, Gradient, Seed, Snapshot};
 
-use super::batch_pass::{BatchLoss, BatchPass};
+use super::batch_loss::BatchLoss;
+use super::batch_pass::BatchPass;
 use super::check::check_gradients_by;
 use super::evaluate::{Sharing, evaluate_unless};
 use super::rates::peak_rates;

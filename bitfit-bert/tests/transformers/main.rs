@@ -40,4 +40,5 @@ mod goldens;
 mod masked_lm;
 mod multi_label;
 mod padding;
+mod parts;
 mod trajectories;

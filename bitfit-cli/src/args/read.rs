@@ -5,7 +5,7 @@ use bitfit_bert::data::{Columns, Contents, Format, Header, Kind, ReadOptions, Se
 use bitfit_bert::presets::GlueTask;
 use clap::Args;
 
-use super::values;
+use super::{unreadable, values};
 
 /// How to read a data file.
 #[derive(Debug, Args)]
@@ -54,6 +54,18 @@ impl ReadArgs {
             ("--no-header", self.no_header),
         ];
         flags.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
+    }
+
+    /// Refuses a separator of fields that is none, or that the format does not have, whatever the file holds.
+    ///
+    /// # Errors
+    /// [`Unreadable`](super::Unreadable).
+    pub fn check(&self) -> Result<()> {
+        // Which formats there may be is the task's, but none without fields has a separator.
+        match self.delimiter {
+            Some(_) => self.options(None, None, false).validate().map_err(|error| unreadable(error.into())),
+            None => Ok(()),
+        }
     }
 
     /// The library's options, with the command's `--task` and `--label`.

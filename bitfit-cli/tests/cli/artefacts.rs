@@ -119,7 +119,7 @@ fn the_mean_of_seeds_is_scored_beside_them() {
         (Some(2), "error: --text: no file of texts is read without --data\n")
     );
     let twice = fixture.run("average out/seed-0/task.safetensors out/./seed-0/task.safetensors --out twice");
-    assert_eq!((twice.code, twice.stdout.as_str()), (Some(1), ""));
+    assert_eq!((twice.code, twice.stdout.as_str()), (Some(2), ""));
     assert!(twice.stderr.contains("out/./seed-0/task.safetensors: it is listed twice"), "{}", twice.stderr);
     let eval = fixture.run("eval -q --task-file mean/task.safetensors --data dev.tsv").json();
     assert_eq!(eval["metrics"], scores["mean"]);

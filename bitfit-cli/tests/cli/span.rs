@@ -127,10 +127,8 @@ fn what_does_not_fit_is_refused_by_name() {
         assert_eq!(run.stderr.lines().count(), 1, "{flags}: {}", run.stderr);
     }
     fixture.run(&format!("{FINETUNE} --epochs 1")).json();
-    for line in
-        [format!("{PREDICT} --output-format squad"), format!("{PREDICT} --output-format squad --input train.tsv")]
-    {
-        let run = fixture.run_with(&line, "a\tb\n");
-        assert_eq!((run.code, run.stderr.lines().count()), (Some(1), 1), "{}", run.stderr);
+    for (flags, code) in [("", 2), ("--input train.tsv", 1)] {
+        let run = fixture.run_with(&format!("{PREDICT} --output-format squad {flags}"), "a\tb\n");
+        assert_eq!((run.code, run.stderr.lines().count()), (Some(code), 1), "{}", run.stderr);
     }
 }
