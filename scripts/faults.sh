@@ -10,7 +10,7 @@
 set -uo pipefail
 set -m # a job in the background must not begin with SIGINT ignored
 # Nor may this shell, which could not undo it: so it is where another script starts this one in the background.
-[[ -z $(trap -p INT) ]] || exec env --default-signal=INT "$0" "$@"
+[[ -z $(trap -p INT) ]] || exec env --default-signal=INT "$BASH" "$0" "$@"
 kills=${3:-30}
 # shellcheck source=scripts/checks.sh
 source "$(dirname "${BASH_SOURCE[0]}")/checks.sh" || exit 2

@@ -93,8 +93,9 @@ if [[ -e killed/state.safetensors ]]; then
     "$own" finetune -q --resume killed >out 2>err || wrong+="in one process: $(head -c 300 err); "
     cmp -s killed/task.safetensors alone/task.safetensors || wrong+="another task file in one process; "
 fi
+((resumed != 0)) || wrong+="no run was resumed; "
 name="$killed ranks killed, $resumed runs resumed, and the same task file"
-if [[ -z $wrong && $killed == "$kills" && $resumed != 0 ]]; then ok "$name"; else bad "$name" "$wrong"; fi
+if [[ -z $wrong && $killed == "$kills" ]]; then ok "$name"; else bad "$name" "$wrong"; fi
 
 # refused NAME TEXT COMMAND…: mpirun ends with an error, and one line of ours has the text in it.
 refused() {

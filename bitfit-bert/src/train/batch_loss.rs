@@ -24,7 +24,7 @@ pub(super) enum Loss<D: Backend> {
     /// On the device, of one pass over the batch.
     Whole(Var<D>),
     /// On the device, in parts.
-    Parts(Shares<D>),
+    Parts(LossShares<D>),
     /// On the host, in parts.
     Known(Vec<f32>),
 }
@@ -36,13 +36,13 @@ pub(super) enum Loss<D: Backend> {
 /// the parts before, and a device that launches the same commands on the same addresses as one would seldom meet them
 /// again.
 #[derive(Debug)]
-pub(super) struct Shares<D: Backend> {
+pub(super) struct LossShares<D: Backend> {
     values: Mutex<Scratch<D>>,
     workspace: Workspace<D>,
 }
 
-impl<D: Backend> Shares<D> {
-    /// Those of so many parts, without any yet.
+impl<D: Backend> LossShares<D> {
+    /// The shares of so many parts, all 0.
     ///
     /// # Errors
     /// [`crate::Error::Core`] when the device is out of memory.
@@ -63,7 +63,7 @@ impl<D: Backend> Shares<D> {
         Ok(self.workspace.device().copy(share.tensor().slice(), place)?)
     }
 
-    /// Waits for all of them.
+    /// Waits for the shares of all parts.
     ///
     /// # Errors
     /// [`crate::Error::Core`] when the device fails.
@@ -82,7 +82,7 @@ impl<D: Backend> BatchLoss<D> {
     /// [`crate::Error::Core`] when the device fails.
     pub fn read(&self) -> Result<f32> {
         let shares = match &self.loss {
-            Loss::Whole(loss) => &loss.to_vec()?,
+            Loss::Whole(loss) => return Ok(loss.item()?),
             Loss::Parts(shares) => &shares.read()?,
             Loss::Known(shares) => shares,
         };

@@ -14,7 +14,7 @@ use bitfit_core::tape::Parts;
 use bitfit_core::{Backend, BatchOffset, Gradient, Indices, RowsOf, Seed, Var};
 
 use super::Examples;
-use super::batch_loss::{BatchLoss, Loss, Shares};
+use super::batch_loss::{BatchLoss, Loss, LossShares};
 use super::prefix_cache::FrozenPrefixCache;
 use crate::Result;
 use crate::heads::Pooling;
@@ -71,7 +71,7 @@ impl BatchPass<'_> {
             return Ok(BatchLoss { loss: Loss::Whole(loss), tokens: whole.tokens, stops: false });
         };
         let parts = self.rows.chunks(size);
-        let shares = Shares::new(model, parts.len())?;
+        let shares = LossShares::new(model, parts.len())?;
         let (mut offset, mut tokens) = (BatchOffset::default(), 0);
         for (number, rows) in parts.enumerate() {
             let part = self.add_part(model, cache.as_deref_mut(), rows, offset, Some(total), gradient)?;

@@ -19,7 +19,7 @@ use bitfit_core::optim::Collective;
 use bitfit_core::{Backend, BatchOffset, Gradient};
 
 use super::TrainOptions;
-use super::batch_loss::{BatchLoss, Loss, Shares};
+use super::batch_loss::{BatchLoss, Loss, LossShares};
 use super::batch_pass::BatchPass;
 use super::prefix_cache::FrozenPrefixCache;
 use crate::Result;
@@ -75,7 +75,7 @@ struct Job<'a, D: Backend> {
     places: Vec<BatchOffset>,
     total: f64,
     /// The share of each shard in the loss.
-    shares: Shares<D>,
+    shares: LossShares<D>,
     /// What one pass over several shards computes; `None` where each is a pass.
     limits: Option<PassLimits>,
 }
@@ -152,7 +152,7 @@ impl<D: Backend> Shards<D> {
         }
         let tokens = pass.rows.iter().map(tokens).sum();
         let limits = model.computes_parts_at_once().then_some(self.limits);
-        let shares = Shares::new(model, count)?;
+        let shares = LossShares::new(model, count)?;
         let job = Job { pass, model, cache, rows, places, total, shares, limits };
         let own = own(count, self.ranks.rank(), self.ranks.size());
         let nodes = roots(&(0..count), &own).into_iter().map(|root| self.node(&job, root)).collect::<Result<_>>()?;
@@ -244,6 +244,7 @@ impl<D: Backend> Shards<D> {
         let (device, count, size) = (job.model.base().device(), job.rows.len(), self.ranks.size());
         let scalars = job.model.arena().len();
         let (mut mine, mut sums) = (vec![u32::from(stops)], Vec::new());
+        // In the order of the nodes, which are those of this rank's shards.
         let mut shares = job.shares.read()?.into_iter().skip(own(count, self.ranks.rank(), size).start);
         for Node { gradient, has_share } in nodes {
             for (has_share, share) in has_share.into_iter().zip(&mut shares) {

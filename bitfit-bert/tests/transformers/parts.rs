@@ -74,6 +74,7 @@ fn on_a_gpu_parts_are_launched_as_graphs_as_often_as_whole_batches() {
     }
     let sequences = |size| TrainOptions { batch_size: BatchSize::Sequences(size), ..TrainOptions::default() };
     let Some(whole) = launched(&sequences(PART)) else { return };
+    assert!(whole > 0, "no graph is launched");
     let in_parts = TrainOptions { micro_batch: Some(PART), ..sequences(8 * PART) };
     let in_shards = TrainOptions { shards: Some(8), ..sequences(8 * PART) };
     // Shards are cut by tokens, so that they have more shapes.

@@ -56,7 +56,7 @@ impl ReadArgs {
         flags.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
     }
 
-    /// Refuses a separator of fields that is none, or that the format does not have, whatever the file holds.
+    /// Refuses a `--delimiter` that cannot separate fields, or whose format has none, whatever the file holds.
     ///
     /// # Errors
     /// [`Unreadable`](super::Unreadable).

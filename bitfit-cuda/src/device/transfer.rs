@@ -84,7 +84,8 @@ impl Device for Cuda {
 
     fn index_lists(&self, lists: &[&[u32]]) -> Result<Vec<Indices>> {
         let words = lists.concat();
-        // Sums that wait hold memory, which would decide where the lists of the next part of a batch lie.
+        // Sums that wait hold memory, which would decide where the lists of the next part of a batch lie; staging the
+        // words ends them anyway.
         self.work().direct(|_| Ok(())).map_err(|error| self.error(error))?;
         let mut buffer = self.allocate(words.len())?;
         self.stage(&words, &mut buffer, 0)?;

@@ -53,7 +53,8 @@ impl BlockRow<'_> {
         self.product.len()
     }
 
-    /// The product's elements from column `j` on; lanes past the last column are zero.
+    /// The product's elements from column `j` on; lanes past the last column are zero. If the block
+    /// [is rounded](Block::is_rounded), what is stored does not change them.
     #[inline(always)]
     pub fn load<S: Simd>(&self, s: S, j: usize) -> S::F32 {
         load(s, self.product, j)
@@ -70,12 +71,12 @@ impl BlockRow<'_> {
 }
 
 impl<'a> Block<'a> {
-    /// The block of the given rows and columns of product number `product`, whose first element is at `data`; `rounded`
-    /// has the shape of the product.
+    /// The block of the given rows and columns of product number `product`, whose first element is at `data`.
     ///
     /// # Safety
-    /// The elements must be writable and not accessed by anyone else during the block's lifetime, nor those of
-    /// `rounded` in the same rows and columns; and no other block of `product` may overlap this one during it.
+    /// `rounded` must have the shape of the product. During the block's lifetime its elements, and those of `rounded`
+    /// in the same rows and columns, must be writable and not accessed by anyone else, and no other block of `product`
+    /// may overlap this one.
     pub(super) unsafe fn new(
         isa: Isa,
         product: u64,
@@ -136,18 +137,6 @@ impl<'a> Block<'a> {
     ///
     /// # Panics
     /// If row `i` is not in the block, or the matrix is smaller than the product or was used with another one.
-    ///
-    /// The slice of the auxiliary matrix cannot outlive it:
-    ///
-    /// ```compile_fail,E0515
-    /// use bitfit_core::cpu::gemm::{Aux, Block, MatMut};
-    ///
-    /// fn dangling<'b>(block: &'b mut Block<'_>) -> &'b mut [f32] {
-    ///     let mut data = vec![0.0_f32; 4];
-    ///     let aux = Aux::new(MatMut::new(&mut data, 2));
-    ///     block.row_and_aux(0, &aux).1
-    /// }
-    /// ```
     pub fn row_and_aux<'b, T>(&'b mut self, i: usize, aux: &'b Aux<'_, T>) -> (BlockRow<'b>, &'b mut [T]) {
         assert!(i < aux.rows && self.cols.end <= aux.cols);
         aux.claim(self.product);
@@ -265,17 +254,6 @@ impl ColumnPartials {
     ///
     /// # Panics
     /// If the block is outside the shape, or belongs to another product than the blocks before it.
-    ///
-    /// The slice cannot outlive the sums of the whole product:
-    ///
-    /// ```compile_fail,E0515
-    /// use bitfit_core::cpu::gemm::{Block, ColumnPartials};
-    ///
-    /// fn dangling<'b>(block: &'b mut Block<'_>) -> &'b mut [f32] {
-    ///     let sums = ColumnPartials::new(2, 2);
-    ///     sums.of(block)
-    /// }
-    /// ```
     pub fn of<'b>(&'b self, block: &'b mut Block<'_>) -> &'b mut [f32] {
         let row = block.rows.start / MC;
         assert!(block.rows.start.is_multiple_of(MC) && row < self.aux.rows && block.cols.end <= self.cols);

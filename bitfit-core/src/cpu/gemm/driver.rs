@@ -59,7 +59,7 @@ pub enum Output<'a> {
     Write(MatMut<'a>),
     /// `y += product`; the epilogue sees the sum.
     Accumulate(MatMut<'a>),
-    /// `y = product`, rounded to bfloat16 after the epilogue.
+    /// `y = product`, each element rounded to bfloat16 when the epilogue stores it.
     Round(MatMut<'a, bf16>),
 }
 

@@ -35,7 +35,7 @@ impl Epilogue for NoEpilogue {
     }
 }
 
-/// Stores what is there.
+/// Stores the product as it is, where the output is another matrix.
 struct Round<'a, 'b>(&'a mut Block<'b>);
 
 impl Kernel for Round<'_, '_> {

@@ -6,9 +6,10 @@
 //! - [`gemm`] and [`PackedMatrix`]: all other products.
 //! - [`Epilogue`]: work on each block of the result while it is in cache.
 //!
-//! `driver` has the loop nest, `kernel` the micro-kernels, `pack` the layout of the right operand. An element of a
-//! product is the sum of its terms in an order that depends only on k and the instruction set: results are
-//! bit-identical for any number of threads, and a row's result does not depend on the other rows.
+//! `driver` has the loop nest, `kernel` the micro-kernels, `pack` the layout of the right operand, `transposed` another
+//! macro-kernel, for few rows. An element of a product is the sum of its terms in an order that depends only on k and
+//! the instruction set: results are bit-identical for any number of threads, and a row's result does not depend on the
+//! other rows.
 
 mod block;
 mod driver;

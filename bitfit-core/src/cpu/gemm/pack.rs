@@ -181,6 +181,17 @@ impl Panels {
         [self.steps, self.n]
     }
 
+    /// NR: the columns of every panel but the last.
+    pub fn nr(&self) -> usize {
+        self.nr
+    }
+
+    /// The words from panel `i` on.
+    pub fn from(&self, i: usize) -> &[f32] {
+        let words: &[f32] = bytemuck::cast_slice(&self.lines);
+        &words[i * self.nr * self.depth..]
+    }
+
     /// All panels.
     pub fn iter(&self) -> impl Iterator<Item = Panel<'_>> {
         (0..self.n.div_ceil(self.nr)).map(|i| self.get(i))
@@ -188,10 +199,9 @@ impl Panels {
 
     /// Panel `i`, which holds the columns from `i * NR` on.
     pub fn get(&self, i: usize) -> Panel<'_> {
-        let words: &[f32] = bytemuck::cast_slice(&self.lines);
         let cols = i * self.nr..self.n.min((i + 1) * self.nr);
         let stride = if cols.len() == self.nr { self.nr } else { self.last_width };
-        Panel { data: &words[i * self.nr * self.depth..][..stride * self.depth], stride, cols }
+        Panel { data: &self.from(i)[..stride * self.depth], stride, cols }
     }
 }
 

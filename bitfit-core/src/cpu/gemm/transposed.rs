@@ -14,6 +14,9 @@ use super::{
 };
 use crate::{cpu::simd::Isa, memory::ThreadScratch};
 
+/// The most rows.
+const MOST_ROWS: usize = 32;
+
 /// The product of a matrix of f32 of few rows with the transpose of one in panels.
 pub(super) struct TransposedProduct<'a> {
     isa: Isa,
@@ -24,24 +27,27 @@ pub(super) struct TransposedProduct<'a> {
 }
 
 impl<'a> TransposedProduct<'a> {
-    /// Whether this is faster, with so many rows in the left operand, than making panels of the right one. The rows are
-    /// lanes of vectors here, few of which may be empty; and the more rows, the less panels cost beside the product.
+    /// Whether a left operand of so many rows is multiplied faster this way than with panels of the right operand. Rows
+    /// are lanes of vectors, of which few may be empty; and the more rows, the less panels cost beside the product.
     pub fn pays(isa: Isa, rows: usize) -> bool {
-        const MOST: usize = 32;
-        rows <= MOST && 6 * rows >= 5 * rows.next_multiple_of(lanes(isa))
+        rows <= MOST_ROWS && 6 * rows >= 5 * rows.next_multiple_of(Kernels::<f32>::of(isa).lanes)
     }
 
-    /// The product of the transposes of `left` `[k, m]`, m up to [`MC`], and `right` `[n, k]`, both packed for `isa`.
+    /// The product of the transposes of `left` `[k, m]`, m up to [`MOST_ROWS`], and `right` `[n, k]`.
+    ///
+    /// # Panics
+    /// If the shapes do not match, or a matrix is not packed for `isa`.
     pub fn new(isa: Isa, left: &'a Panels, right: &'a Panels) -> Self {
         let ([k, m], [_, steps]) = (left.shape(), right.shape());
-        assert!(k == steps && m <= MC, "a product of few rows");
+        assert!(k == steps && m <= MOST_ROWS, "a product of few rows");
+        assert_eq!([left.nr(), right.nr()], [Kernels::<f32>::of(isa).nr(); 2], "panels for {isa}");
         Self { isa, left, right }
     }
 
     /// Parts of k whose steps are the same columns of one or several panels of the right operand: `(first panel,
     /// panels, columns)`.
     fn in_panels(&self, steps: Range<usize>) -> impl Iterator<Item = (usize, usize, Range<usize>)> + use<> {
-        let (nr, k) = (Kernels::<f32>::of(self.isa).nr(), self.right.shape()[1]);
+        let (nr, k) = (self.right.nr(), self.right.shape()[1]);
         // The last panel may be narrower than the others.
         let in_wide_panels = steps.end.min(k / nr * nr);
         let mut next = steps.start;
@@ -55,11 +61,6 @@ impl<'a> TransposedProduct<'a> {
             (!columns.is_empty()).then_some((panel, panels, columns))
         })
     }
-}
-
-/// The f32 lanes of a vector.
-fn lanes(isa: Isa) -> usize {
-    Kernels::<f32>::of(isa).lanes
 }
 
 impl Product for TransposedProduct<'_> {
@@ -90,7 +91,7 @@ impl Product for TransposedProduct<'_> {
         c_stride: usize,
         accumulate: bool,
     ) {
-        let (table, lanes) = (transposed_kernels(self.isa), lanes(self.isa));
+        let (table, lanes) = (transposed_kernels(self.isa), Kernels::<f32>::of(self.isa).lanes);
         let [n, k] = self.right.shape();
         let width = rows.len().next_multiple_of(lanes);
         // The sums of a part of k as `[cols, rows]`, and turned around.
@@ -109,7 +110,8 @@ impl Product for TransposedProduct<'_> {
                             panels,
                             panel_stride: n * right.stride,
                             steps: columns.len(),
-                            a: right.data[ir * right.stride + columns.start..].as_ptr(),
+                            // Within all panels, as the kernel reads those that follow.
+                            a: self.right.from(panel)[ir * right.stride + columns.start..].as_ptr(),
                             a_stride: right.stride,
                             b: left.data[step * left.stride..].as_ptr(),
                             b_stride: left.stride,
@@ -117,9 +119,10 @@ impl Product for TransposedProduct<'_> {
                             sums_stride: width,
                         };
                         let vectors = left.cols.len().div_ceil(lanes);
-                        // SAFETY: the micro-kernels belong to an instruction set that the CPU has. The panels have
-                        // these columns in rows `ir..ir + count`, the left operand has whole vectors for as many steps
-                        // from `step` on, and so have the sums for each of the rows.
+                        // SAFETY: the micro-kernels belong to an instruction set that the CPU has. Several panels have
+                        // the width of the first, and n rows, so that they are `panel_stride` apart; rows
+                        // `ir..ir + count` of each have these columns. The left operand has whole vectors for as many
+                        // steps from `step` on, and so have the sums for each of the rows.
                         unsafe { table[count - 1][vectors - 1](&tile) };
                     }
                 }

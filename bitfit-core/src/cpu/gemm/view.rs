@@ -123,13 +123,6 @@ fn span([rows, cols]: [usize; 2], [row_stride, col_stride]: [usize; 2]) -> usize
 }
 
 /// A mutable view of a `[rows, cols]` matrix whose rows are contiguous and `row_stride` apart.
-///
-/// Threads that share a view write its elements, so the elements have to be [`Send`]; [`Sync`] is not enough:
-///
-/// ```compile_fail,E0277
-/// fn shared<T: Sync>() {}
-/// shared::<bitfit_core::cpu::gemm::MatMut<'static, std::sync::MutexGuard<'static, f32>>>();
-/// ```
 #[derive(Debug)]
 pub struct MatMut<'a, T = f32> {
     data: *mut T,

@@ -4,7 +4,8 @@
 //! f32 weight. A large f32 weight is packed for `x · Wᵀ` only; the panels for `dy · W` are made from those for each
 //! product, in memory that all weights used by the calling thread share. That is one pass over the weight before a
 //! product that uses each of its elements T times. With so few rows that one block of rows is all of them, each block
-//! makes its own panels, a part at a time, which stay in cache, and with still fewer rows none are made (`transposed`).
+//! makes its own panels, a part at a time, which stay in cache; and where up to 32 rows fill vectors, or nearly so,
+//! none are made (`transposed`).
 
 use std::{any::type_name, fmt, marker::PhantomData};
 

@@ -36,7 +36,7 @@ pub(in crate::cpu::gemm) struct TransposedTile {
 /// [`TransposedTile`] describe them, and sums must not be accessed by anyone else during the call.
 pub(in crate::cpu::gemm) type TransposedKernel = unsafe fn(&TransposedTile);
 
-/// The micro-kernels of `isa`; `[rows - 1][vectors - 1]` is that of a tile.
+/// The micro-kernels of `isa`, for the vectors of up to 32 lanes; `[rows - 1][vectors - 1]` is that of a tile.
 pub(in crate::cpu::gemm) fn transposed_kernels(isa: Isa) -> &'static [&'static [TransposedKernel]] {
     macro_rules! table {
         ($kernel:ident; $($rows:literal)+; $vectors:tt) => {
@@ -48,7 +48,7 @@ pub(in crate::cpu::gemm) fn transposed_kernels(isa: Isa) -> &'static [&'static [
     }
     match isa.available() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => table!(avx512; 1 2 3 4 5 6 7 8; [1 2 3]),
+        Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => table!(avx512; 1 2 3 4 5 6 7 8; [1 2]),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => table!(avx2; 1 2 3 4 5 6; [1 2]),
         _ => table!(portable; 1 2 3 4; [1]),
