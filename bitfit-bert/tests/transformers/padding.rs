@@ -14,7 +14,8 @@ use bitfit_core::{Backend, Precision, Seed};
 /// The lengths of the texts of each batch. Each has another number of tokens, and none more than 32 rows take.
 const BATCHES: [[usize; 4]; 6] = [[8, 8, 8, 8], [5, 7, 3, 4], [8, 1, 2, 6], [2, 2, 3, 5], [8, 8, 7, 8], [6, 5, 7, 8]];
 
-fn model<D: Backend>(device: &D, pooling: Pooling) -> Model<D> {
+/// A classifier of two classes.
+pub fn model<D: Backend>(device: &D, pooling: Pooling, dropout: f32) -> Model<D> {
     let spec = TaskSpec {
         kind: Kind::Classify,
         labels: Labels::from_names(["a", "b"].map(str::to_owned).to_vec()),
@@ -22,11 +23,11 @@ fn model<D: Backend>(device: &D, pooling: Pooling) -> Model<D> {
         pair: PairEncoding::Joint,
         span: None,
         pooling,
-        max_length: 16,
+        max_length: 64,
         metrics: vec![Metric::Accuracy],
     };
     let method = Method::BitFit(BiasSelection::all());
-    let options = ModelOptions { spec, method, initial: InitialValues::Drawn { seed: 0 }, dropout: Some(0.0) };
+    let options = ModelOptions { spec, method, initial: InitialValues::Drawn { seed: 0 }, dropout: Some(dropout) };
     Model::new(&Base::open(device, &goldens("bert-h32-l2")).unwrap(), &options).unwrap()
 }
 
@@ -59,7 +60,7 @@ fn on_a_gpu_batches_of_other_lengths_are_launched_as_graphs_and_padding_changes_
     for pooling in [Pooling::Pooler, Pooling::Cls, Pooling::Mean, Pooling::MeanNormalized] {
         let Some(gpu) = gpu(Precision::F32) else { return };
         let Some(cpu) = cpus(Precision::F32).next() else { return };
-        let (on_gpu, on_cpu) = (model(&gpu, pooling), model(&cpu, pooling));
+        let (on_gpu, on_cpu) = (model(&gpu, pooling, 0.0), model(&cpu, pooling, 0.0));
         for lengths in BATCHES {
             let (found, expected) = (step(&on_gpu, &lengths), step(&on_cpu, &lengths));
             let most = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));

@@ -1,12 +1,9 @@
 //! Batches that a GPU computes in parts: the buffers of a part get the same addresses whatever the parts before it are,
 //! so that parts of mixed lengths are launched as graphs as often as whole batches are.
 
-use crate::common::{goldens, gpu};
-use bitfit_bert::Method;
-use bitfit_bert::data::{Kind, Labels};
-use bitfit_bert::heads::{PairEncoding, Pooling, Targets, TaskSpec};
-use bitfit_bert::metrics::Metric;
-use bitfit_bert::model::{Base, InitialValues, Model, ModelOptions};
+use crate::common::gpu;
+use crate::padding::model;
+use bitfit_bert::heads::{Pooling, Targets};
 use bitfit_bert::tokenize::Encoding;
 use bitfit_bert::train::{BatchSize, EpochReport, Events, Examples, TrainOptions, Trainer};
 use bitfit_core::{Precision, Random};
@@ -46,20 +43,7 @@ fn examples() -> Examples {
 /// The number of graphs that the later epochs of a run launch, of batches in random order.
 fn launched(options: &TrainOptions) -> Option<u64> {
     let gpu = gpu(Precision::F32)?;
-    let spec = TaskSpec {
-        kind: Kind::Classify,
-        labels: Labels::from_names(["a", "b"].map(str::to_owned).to_vec()),
-        pairs: false,
-        pair: PairEncoding::Joint,
-        span: None,
-        pooling: Pooling::Mean,
-        max_length: 64,
-        metrics: vec![Metric::Accuracy],
-    };
-    let method: Method = "bitfit".parse().unwrap();
-    let initial = InitialValues::Drawn { seed: 0 };
-    let base = Base::open(&gpu, &goldens("bert-h32-l2")).unwrap();
-    let mut model = Model::new(&base, &ModelOptions { spec, method, initial, dropout: Some(0.1) }).unwrap();
+    let mut model = model(&gpu, Pooling::Mean, 0.1);
     let options = TrainOptions { epochs: EPOCHS, ..options.clone() };
     let mut launched = Launched { gpu, graphs: Vec::new() };
     Trainer::new(&mut model, &examples(), None, &options).unwrap().run(&mut launched).unwrap();
