@@ -1,7 +1,7 @@
 //! `step MODEL PRECISION SEQUENCES TOKENS [STEPS] [--device cpu|cuda[:N]] [--pooling READ-OUT] [--method METHOD]`:
 //! training steps on random tokens, dropout on, the first one not counted. MODEL is minilm, base (of BERT), large,
-//! roberta-base, distilbert-base or mpnet-base, PRECISION f32 or bf16, on a GPU also tf32, READ-OUT and METHOD as in
-//! bitfit-cli; the method is bitfit if none is given.
+//! roberta-base, distilbert-base or mpnet-base, PRECISION f32, bf16, on a CPU int8, or on a GPU tf32, READ-OUT and
+//! METHOD as in bitfit-cli; the method is bitfit if none is given.
 //!
 //! `step MODEL PRECISION --batches FILE [--warm N] [--device …]`: an epoch of steps instead. A line of FILE is a batch:
 //! the lengths of its sequences. The first N steps, one if it is not given, are not counted; the epoch begins again
@@ -23,7 +23,7 @@ use bitfit_bert::{BiasSelection, Method};
 use bitfit_core::{Backend, Cpu, Precision};
 use bitfit_cuda::Cuda;
 
-const USAGE: &str = "usage: step minilm|base|large|roberta-base|distilbert-base|mpnet-base f32|tf32|bf16 \
+const USAGE: &str = "usage: step minilm|base|large|roberta-base|distilbert-base|mpnet-base f32|tf32|bf16|int8 \
                      (SEQUENCES TOKENS [STEPS] | --batches FILE [--warm N]) [--device cpu|cuda[:N]] \
                      [--pooling READ-OUT] [--method METHOD]";
 

@@ -4,9 +4,9 @@
 //! it stores is the output, in f32 or rounded to bfloat16; other results it writes to an [`Aux`] or [`ColumnPartials`].
 //! An op can define its own by implementing [`Epilogue`]; those here are used by the encoder.
 
-use super::{Aux, Block, ColumnPartials, MatMut, MatRef, NC};
+use super::{Aux, Block, ColumnPartials, MatMut, MatRef, NC, Slope};
 use crate::cpu::{
-    Float, load,
+    load,
     simd::{self, Kernel, Simd, math},
     store,
 };
@@ -88,14 +88,14 @@ pub struct BiasGelu<'a, T = f32> {
     derivative: Option<Aux<'a, T>>,
 }
 
-impl<'a, T: Float> BiasGelu<'a, T> {
+impl<'a, T: Slope> BiasGelu<'a, T> {
     /// An epilogue for a product with `bias.len()` columns; `derivative` has the product's shape.
     pub fn new(bias: &'a [f32], derivative: Option<&'a mut [T]>) -> Self {
         Self { bias, derivative: derivative.map(|data| Aux::new(MatMut::new(data, bias.len()))) }
     }
 }
 
-impl<T: Float> Epilogue for BiasGelu<'_, T> {
+impl<T: Slope> Epilogue for BiasGelu<'_, T> {
     fn apply(&self, block: &mut Block<'_>) {
         let bias = &self.bias[block.cols()];
         simd::dispatch(block.isa(), ApplyGelu { bias, derivative: self.derivative.as_ref(), block });
@@ -108,7 +108,7 @@ struct ApplyGelu<'a, 'b, T> {
     block: &'a mut Block<'b>,
 }
 
-impl<T: Float> Kernel for ApplyGelu<'_, '_, T> {
+impl<T: Slope> Kernel for ApplyGelu<'_, '_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -144,7 +144,7 @@ pub struct MulColumnSum<'a, T = f32> {
     sums: ColumnPartials,
 }
 
-impl<'a, T: Float> MulColumnSum<'a, T> {
+impl<'a, T: Slope> MulColumnSum<'a, T> {
     /// An epilogue for a product with `cols` columns; `factor` has the product's shape.
     pub fn new(factor: &'a [T], cols: usize) -> Self {
         let factor = MatRef::new(factor, cols);
@@ -158,7 +158,7 @@ impl<'a, T: Float> MulColumnSum<'a, T> {
     }
 }
 
-impl<T: Float> Epilogue for MulColumnSum<'_, T> {
+impl<T: Slope> Epilogue for MulColumnSum<'_, T> {
     fn apply(&self, block: &mut Block<'_>) {
         let mut sums = [0.0; NC];
         let sums = &mut sums[..block.cols().len()];
@@ -173,7 +173,7 @@ struct Multiply<'a, 'b, T> {
     block: &'a mut Block<'b>,
 }
 
-impl<T: Float> Kernel for Multiply<'_, '_, T> {
+impl<T: Slope> Kernel for Multiply<'_, '_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {

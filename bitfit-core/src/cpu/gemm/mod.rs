@@ -18,6 +18,7 @@ mod general;
 mod int8;
 mod kernel;
 mod pack;
+mod slope;
 mod transposed;
 mod view;
 mod weights;
@@ -29,6 +30,7 @@ pub use general::{PackedMatrix, gemm, multiply};
 pub use int8::Int8Weight;
 pub use kernel::{Operand, Pair};
 pub use pack::{transpose, transpose_block};
+pub use slope::{Slope, SlopeCode};
 pub use view::{MatMut, MatRef};
 pub use weights::{PackedWeight, forward, input_gradient};
 

@@ -136,7 +136,19 @@ impl Simd for Avx2 {
             None => to.copy_from_slice(&bits[..to.len()]),
         }
     }
-
+    #[inline(always)]
+    fn load_i8(self, from: &[i8]) -> __m256 {
+        let bytes = match from.first_chunk::<8>() {
+            Some(bytes) => *bytes,
+            None => {
+                let mut bytes = [0; 8];
+                bytes[..from.len()].copy_from_slice(from);
+                bytes
+            }
+        };
+        // SAFETY: eight bytes are read from `bytes`; `self` proves AVX2.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast()))) }
+    }
     #[inline(always)]
     fn store_i8(self, to: &mut [i8], v: __m256) {
         let mut bytes = [0_i8; 8];

@@ -140,7 +140,18 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
             }
         }
     }
-
+    #[inline(always)]
+    fn load_i8(self, from: &[i8]) -> __m512 {
+        // SAFETY: lanes outside the slice are masked off, and a masked lane is not read; without a mask sixteen
+        // elements are in bounds.
+        unsafe {
+            let narrow = match from.len() >= 16 {
+                true => _mm_loadu_si128(from.as_ptr().cast()),
+                false => _mm_maskz_loadu_epi8(first(from.len()), from.as_ptr().cast()),
+            };
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(narrow))
+        }
+    }
     #[inline(always)]
     fn store_i8(self, to: &mut [i8], v: __m512) {
         // SAFETY: lanes outside the slice are masked off, and a masked lane is not written. A store without a mask,

@@ -56,6 +56,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn load_bf16(self, from: &[bf16]) -> Self::F32;
     /// As [`store_partial`](Simd::store_partial), rounded to bfloat16 to nearest even (subnormals may flush to zero).
     fn store_bf16(self, to: &mut [bf16], v: Self::F32);
+    /// As [`load_partial`](Simd::load_partial), from int8.
+    fn load_i8(self, from: &[i8]) -> Self::F32;
     /// Stores the first `min(to.len(), LANES)` lanes as int8, rounded to nearest even; what is not within ±127 then as
     /// an unspecified value.
     fn store_i8(self, to: &mut [i8], v: Self::F32);

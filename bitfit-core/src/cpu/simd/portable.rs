@@ -79,7 +79,12 @@ impl Simd for Portable {
     fn store_bf16(self, to: &mut [bf16], v: V) {
         to.iter_mut().zip(to_array(v)).for_each(|(to, v)| *to = bf16::from_f32(v));
     }
-
+    #[inline(always)]
+    fn load_i8(self, from: &[i8]) -> V {
+        let mut whole = [0.0; 8];
+        whole.iter_mut().zip(from).for_each(|(to, &from)| *to = f32::from(from));
+        from_array(whole)
+    }
     #[inline(always)]
     fn store_i8(self, to: &mut [i8], v: V) {
         to.iter_mut().zip(to_array(self.round(v))).for_each(|(to, v)| *to = v as i8);

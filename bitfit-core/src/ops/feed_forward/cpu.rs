@@ -1,5 +1,6 @@
 //! The feed-forward on the CPU: two products, with the activation and its derivative in their epilogues. In bfloat16
-//! the output of the first product is rounded, and the next product reads it without a copy.
+//! the output of the first product is rounded, and the next product reads it without a copy; the derivative is a
+//! [`SlopeCode`] for each element.
 
 use super::{BackwardInput, FeedForward, Input};
 use crate::{
@@ -7,7 +8,7 @@ use crate::{
     backend::SliceMut,
     cpu::{
         Elements,
-        gemm::{BiasGelu, MatMut, MulColumnSum, NoEpilogue, Output},
+        gemm::{BiasGelu, MatMut, MulColumnSum, NoEpilogue, Output, SlopeCode},
     },
     tape::ColumnSums,
 };
@@ -32,7 +33,10 @@ impl FeedForward for Cpu {
             input.down.forward(self, Elements::F32(hidden), y, &NoEpilogue);
         } else {
             let hidden = hidden.bf16();
-            let gelu = BiasGelu::new(bias, derivative.map(SliceMut::bf16));
+            let codes = derivative.map(|derivative| -> &mut [SlopeCode] {
+                &mut bytemuck::cast_slice_mut(derivative.bf16())[..hidden.len()]
+            });
+            let gelu = BiasGelu::new(bias, codes);
             let to = Output::Round(MatMut::new(&mut *hidden, ffn));
             input.up.forward(self, input.x.elements(), to, &gelu);
             let y = Output::Round(MatMut::new(y.bf16(), input.down.out_features()));
@@ -68,7 +72,8 @@ impl FeedForward for Cpu {
             input_gradient(Elements::F32(hidden));
         } else {
             let hidden = hidden.bf16();
-            let slopes = MulColumnSum::new(input.derivative.bf16(), ffn);
+            let codes: &[SlopeCode] = bytemuck::cast_slice(input.derivative.bf16());
+            let slopes = MulColumnSum::new(&codes[..hidden.len()], ffn);
             let to = Output::Round(MatMut::new(&mut *hidden, ffn));
             input.down.input_gradient(self, input.dy.elements(), to, &slopes);
             if let Some(sum) = sums.part(0, ffn) {
