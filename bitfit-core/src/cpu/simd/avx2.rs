@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, round_bf16};
 
 /// Proof that the CPU has AVX2 and FMA; only [`dispatch`](super::dispatch) makes one.
 #[derive(Clone, Copy, Debug)]
@@ -28,21 +28,6 @@ fn first(_proof: Avx2, n: usize) -> __m256i {
     let start = 8 - n.min(8);
     // SAFETY: the CPU has AVX2, and 8 of the 16 entries from an offset of at most 8 are inside.
     unsafe { _mm256_loadu_si256(WINDOW.as_ptr().add(start).cast()) }
-}
-
-/// The bits of the nearest bfloat16 in each lane.
-#[inline(always)]
-fn round_bf16(_proof: Avx2, v: __m256) -> __m256i {
-    // SAFETY: the CPU has AVX2; no memory is accessed.
-    unsafe {
-        let wide = _mm256_castps_si256(v);
-        let high = _mm256_srli_epi32::<16>(wide);
-        let odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
-        let rounded = _mm256_add_epi32(wide, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
-        let quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
-        _mm256_blendv_epi8(_mm256_srli_epi32::<16>(rounded), quiet, nan)
-    }
 }
 
 /// A safe method for an intrinsic that only computes: sound because `self` proves that the CPU has it.
@@ -127,7 +112,7 @@ impl Simd for Avx2 {
         let mut bits = [bf16::ZERO; 8];
         // SAFETY: `bits` takes the 16 bytes that are stored; `self` proves AVX2.
         unsafe {
-            let narrow = round_bf16(self, v);
+            let narrow = round_bf16::eight(self, v);
             let packed = _mm_packus_epi32(_mm256_castsi256_si128(narrow), _mm256_extracti128_si256::<1>(narrow));
             _mm_storeu_si128(bits.as_mut_ptr().cast(), packed);
         }
@@ -259,7 +244,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn pair_bf16(self, low: __m256, high: __m256) -> __m256 {
-        let (low, high) = (round_bf16(self, low), round_bf16(self, high));
+        let (low, high) = (round_bf16::eight(self, low), round_bf16::eight(self, high));
         // SAFETY: `self` proves AVX2; no memory is accessed.
         unsafe { _mm256_castsi256_ps(_mm256_or_si256(low, _mm256_slli_epi32::<16>(high))) }
     }

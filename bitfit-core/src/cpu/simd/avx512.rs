@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::bf16;
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, round_bf16};
 
 /// Proof that the CPU has AVX-512 F, BW, DQ and VL, and AVX512_BF16 if `BF16`; only
 /// [`dispatch`](super::dispatch) makes one.
@@ -33,21 +33,6 @@ pub(super) unsafe fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
 #[inline(always)]
 fn first(n: usize) -> u16 {
     if n >= 16 { u16::MAX } else { (1u16 << n) - 1 }
-}
-
-/// The bits of the nearest bfloat16 in each lane, without the instruction for it.
-#[inline(always)]
-fn round_bf16<const BF16: bool>(_proof: Avx512<BF16>, v: __m512) -> __m512i {
-    // SAFETY: the CPU has AVX-512; no memory is accessed.
-    unsafe {
-        let wide = _mm512_castps_si512(v);
-        let high = _mm512_srli_epi32::<16>(wide);
-        let odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-        let rounded = _mm512_add_epi32(wide, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-        let quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
-        _mm512_mask_mov_epi32(_mm512_srli_epi32::<16>(rounded), nan, quiet)
-    }
 }
 
 /// A safe method for an intrinsic that only computes: sound because `self` proves that the CPU has it.
@@ -132,7 +117,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
             let narrow = if BF16 {
                 std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
             } else {
-                _mm512_cvtepi32_epi16(round_bf16(self, v))
+                _mm512_cvtepi32_epi16(round_bf16::sixteen(self, v))
             };
             match to.len() >= 16 {
                 true => _mm256_storeu_si256(to.as_mut_ptr().cast(), narrow),
@@ -270,7 +255,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
                 let wide = |v| _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)));
                 (wide(low), wide(high))
             } else {
-                (round_bf16(self, low), round_bf16(self, high))
+                (round_bf16::sixteen(self, low), round_bf16::sixteen(self, high))
             };
             _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high)))
         }

@@ -15,6 +15,8 @@ mod isa;
 pub mod math;
 mod portable;
 mod quad;
+#[cfg(target_arch = "x86_64")]
+mod round_bf16;
 mod slices;
 
 #[cfg(target_arch = "x86_64")]

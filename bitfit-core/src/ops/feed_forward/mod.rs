@@ -10,11 +10,13 @@
 //! ```
 //!
 //! Saved: gelu'(z) only, neither z nor gelu(z) nor x; x if W₁ trains and gelu(z) if W₂ does, of a mask of columns those
-//! columns; and nothing if neither x needs a gradient nor anything trains. It is the largest part of what a step saves.
-//! Between bfloat16 activations it is therefore kept in steps of [`DERIVATIVE_STEP`], a byte each. As one op, it lets a device apply the
-//! activation to a tile of the first product while the tile is in cache, and the derivative and the column sum of the
-//! bias gradient to a tile of the product of backward. In a pass over parts of a batch ([`crate::tape::Parts`]), db₁ is
-//! summed for each part from dz as it was stored, in bfloat16 where products are.
+//! columns; and nothing if neither x needs a gradient nor anything trains. The derivative is the largest part of what a
+//! step saves: between bfloat16 activations it is kept in steps of [`DERIVATIVE_STEP`], a byte each.
+//!
+//! As one op, it lets a device apply the activation to a tile of the first product while the tile is in cache, and the
+//! derivative and the column sum of the bias gradient to a tile of the product of backward. In a pass over parts of a
+//! batch ([`crate::tape::Parts`]), db₁ is summed for each part from dz as it was stored, in bfloat16 where products
+//! are.
 
 mod cpu;
 pub mod reference;
@@ -32,7 +34,7 @@ use crate::{
 /// 0.0025, is about that of bfloat16 near 1.
 pub const DERIVATIVE_STEP: f32 = 0.005;
 
-/// The type and the number of elements of a buffer for gelu'(z), of `len` elements, between activations of type `dtype`.
+/// The type and the number of elements of a buffer for `len` values of gelu'(z), between activations of type `dtype`.
 fn derivative_buffer(dtype: DType, len: usize) -> (DType, usize) {
     match dtype {
         DType::F32 => (DType::F32, len),
@@ -43,9 +45,11 @@ fn derivative_buffer(dtype: DType, len: usize) -> (DType, usize) {
 
 /// The device's part of the feed-forward.
 pub trait FeedForward: Device {
-    /// Writes y `[T, H']`; see the [module](self). `hidden` `[T, F]` receives gelu(z); `derivative`, if given, gelu'(z):
-    /// an f32 for each element, or between bfloat16 activations a byte, in half as many elements of bfloat16. How a
-    /// byte stands for a multiple of [`DERIVATIVE_STEP`] is the device's choice; only itself reads it.
+    /// Writes y `[T, H']`; see the [module](self). `hidden` `[T, F]` receives gelu(z).
+    ///
+    /// `derivative`, if given, receives gelu'(z): an f32 for each element, or between bfloat16 activations a byte, in
+    /// half as many elements of bfloat16, rounded up. Which byte stands for which multiple of [`DERIVATIVE_STEP`] is
+    /// the device's choice; only the device itself reads it.
     fn feed_forward(
         &self,
         input: Input<'_, Self>,
