@@ -46,7 +46,8 @@ impl Precision {
     }
 
     /// The type of the activations that this precision applies to: results of products with frozen weights, their
-    /// gradients, and what an op saves for backward.
+    /// gradients, and what an op saves for backward. Where it is bfloat16, the derivative of the GELU is kept in a byte
+    /// ([`feed_forward`](crate::ops::feed_forward)).
     pub fn activation_dtype(self) -> DType {
         self.dtype()
     }

@@ -217,6 +217,42 @@ fn a_row_does_not_depend_on_the_others() {
     }
 }
 
+/// Few rows and an f32 weight so large that the product is computed as its transpose.
+#[test]
+fn a_transposed_product_keeps_strides_and_has_its_epilogue() {
+    let (m, k, n, stride) = (16, 1031, 1033, 1040);
+    let (w, dy, factor, start) = (values(n * k, 2), values(m * n, 3), values(m * k, 4), values(m * stride, 5));
+    let inside =
+        |rows: &[f32]| -> Vec<f32> { rows.chunks_exact(stride).flat_map(|row| &row[3..3 + k]).copied().collect() };
+    for isa in Isa::supported() {
+        assert!(transposed::TransposedProduct::pays(isa, m), "{isa}");
+        let packed = PackedWeight::new(isa, &[&w], n, k);
+        for accumulate in [false, true] {
+            let (mut dense, mut dx) = (inside(&start), start.clone());
+            input_gradient(isa, &dy, &packed, &mut dense, accumulate, &NoEpilogue);
+            let to = MatMut::strided(&mut dx[3..], [m, k], stride);
+            let to = if accumulate { Output::Accumulate(to) } else { Output::Write(to) };
+            super::input_gradient(isa, MatRef::new(&dy, n), &packed, to, &NoEpilogue);
+            assert!(inside(&dx) == dense, "{isa}, accumulate: {accumulate}");
+            let is_inside = |i: usize| (3..3 + k).contains(&(i % stride));
+            assert!((0..m * stride).all(|i| is_inside(i) || dx[i] == start[i]), "{isa}: wrote outside");
+        }
+
+        let (mut plain, mut dx, mut sums) = (vec![f32::NAN; m * k], vec![f32::NAN; m * k], vec![0.0; k]);
+        input_gradient(isa, &dy, &packed, &mut plain, false, &NoEpilogue);
+        let epilogue = MulColumnSum::new(&factor, k);
+        input_gradient(isa, &dy, &packed, &mut dx, false, &epilogue);
+        epilogue.add_to(&mut sums);
+        let want: Vec<f32> = plain.iter().zip(&factor).map(|(plain, factor)| plain * factor).collect();
+        assert!(dx == want, "{isa}");
+        let mut sums_want = vec![0.0_f32; k];
+        for row in want.chunks_exact(k) {
+            sums_want.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        assert!(sums == sums_want, "{isa}");
+    }
+}
+
 #[test]
 fn epilogues_do_what_they_say() {
     for [m, k, n] in [[1, 5, 1], [100, 20, 70], [97, 64, 400]] {

@@ -139,3 +139,51 @@ impl Product for TransposedProduct<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_fill_vectors_pay() {
+        for isa in Isa::supported() {
+            let lanes = Kernels::<f32>::of(isa).lanes;
+            let pays: Vec<usize> = (0..100).filter(|&rows| rows > 0 && TransposedProduct::pays(isa, rows)).collect();
+            let want: Vec<usize> = match lanes {
+                8 => [7..=8, 14..=16, 20..=24, 27..=32].into_iter().flatten().collect(),
+                _ => [14..=16, 27..=32].into_iter().flatten().collect(),
+            };
+            assert_eq!(pays, want, "{isa}");
+        }
+    }
+
+    #[test]
+    fn steps_are_cut_at_panels_and_whole_panels_stay_together() {
+        for isa in Isa::supported() {
+            let nr = Kernels::<f32>::of(isa).nr();
+            // Three whole panels and a narrower one; three whole ones alone.
+            for k in [3 * nr + 3, 3 * nr] {
+                let (mut left, mut right) = (Panels::default(), Panels::default());
+                left.pack_matrix(isa, MatRef::new(&vec![0.0; k], 1));
+                right.pack_matrix(isa, MatRef::new(&vec![0.0; 2 * k], k));
+                let product = TransposedProduct::new(isa, &left, &right);
+                let check = |steps: Range<usize>, want: &[(usize, usize, Range<usize>)]| {
+                    assert_eq!(product.in_panels(steps.clone()).collect::<Vec<_>>(), want, "{isa} {k} {steps:?}");
+                };
+                check(0..3 * nr, &[(0, 3, 0..nr)]);
+                check(nr..2 * nr, &[(1, 1, 0..nr)]);
+                check(0..nr + 1, &[(0, 1, 0..nr), (1, 1, 0..1)]);
+                check(5..3 * nr, &[(0, 1, 5..nr), (1, 2, 0..nr)]);
+                check(5..2 * nr + 4, &[(0, 1, 5..nr), (1, 1, 0..nr), (2, 1, 0..4)]);
+                check(3..6, &[(0, 1, 3..6)]);
+                check(4..4, &[]);
+                check(k..k, &[]);
+                if k > 3 * nr {
+                    check(0..k, &[(0, 3, 0..nr), (3, 1, 0..3)]);
+                    check(2 * nr + 1..k, &[(2, 1, 1..nr), (3, 1, 0..3)]);
+                    check(3 * nr + 1..3 * nr + 2, &[(3, 1, 1..2)]);
+                }
+            }
+        }
+    }
+}

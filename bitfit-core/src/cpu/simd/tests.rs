@@ -247,8 +247,8 @@ impl Kernel for Bytes<'_> {
         for at in (whole..x.len()).step_by(S::LANES) {
             s.store_i8(&mut to[at..x.len()], s.load_partial(&x[at..]));
         }
-        for bytes in to.chunks(S::LANES) {
-            let mut lanes = [0.0; 16];
+        for bytes in to[..x.len()].chunks(S::LANES) {
+            let mut lanes = [1.0; 16];
             s.store(&mut lanes, s.load_i8(bytes));
             let want = bytes.iter().map(|&byte| f32::from(byte)).chain(std::iter::repeat(0.0));
             assert!(lanes[..S::LANES].iter().zip(want).all(|(&found, want)| found == want));

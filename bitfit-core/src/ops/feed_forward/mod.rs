@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Saved: gelu'(z) only, neither z nor gelu(z) nor x; x if W₁ trains and gelu(z) if W₂ does, of a mask of columns those
-//! columns; and nothing if neither x needs a gradient nor anything trains. The derivative is the largest part of what a
-//! step saves: between bfloat16 activations it is kept in steps of [`DERIVATIVE_STEP`], a byte each.
+//! columns; and nothing if neither x needs a gradient nor anything trains. A step saves more values of the derivative
+//! than of anything else: between bfloat16 activations they are kept in steps of [`DERIVATIVE_STEP`], a byte each.
 //!
 //! As one op, it lets a device apply the activation to a tile of the first product while the tile is in cache, and the
 //! derivative and the column sum of the bias gradient to a tile of the product of backward. In a pass over parts of a

@@ -1,8 +1,9 @@
 // The pass over the hidden matrix [rows, cols] of the feed-forward between its products, in each direction. Launch of
 // all kernels: Shape::tiles(rows, cols).
 
-// The derivative of the GELU in a byte: 200 d, rounded, plus 26. It is between -0.129 and 1.129, so the code is at most
-// 252; 0 and 1 are exact. That of a NaN is a number: gelu(z) is NaN too, and so is the loss.
+// The derivative of the GELU in a byte, in steps of 1/200 (DERIVATIVE_STEP in bitfit-core): 200 d, rounded, plus 26. It
+// is between -0.129 and 1.129, so the code is at most 252; 0 and 1 are exact. That of a NaN is a number: gelu(z) is NaN
+// too, and so is the loss.
 struct Slope8 {
     unsigned char code;
 };
