@@ -94,7 +94,7 @@ pub(super) enum Instructions {
 }
 
 impl Kernels {
-    /// Those of `isa`, with the dot products of VNNI where it has no tile registers and the CPU has them.
+    /// The micro-kernels of `isa`: with the dot products of VNNI where it has no tile registers and the CPU has them.
     pub fn of(isa: Isa) -> Self {
         Self::with(Instructions::of(isa))
     }

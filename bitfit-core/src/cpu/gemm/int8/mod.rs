@@ -33,7 +33,7 @@ use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
 use self::amx::AmxProduct;
 use self::kernel::{KernelKind, Kernels, MicroKernel, Tile};
-use self::quantize::{QuantizedRows, Unquantized};
+use self::quantize::{LEAST, QuantizedRows, Unquantized};
 use super::{
     Epilogue, Output,
     driver::{MC, MIN_BLOCKS, NC, Product, block_width, row_tiles, run},
@@ -83,6 +83,8 @@ struct Panels {
 impl Int8Weight {
     /// Rounds and packs the row-wise concatenation of `parts`, each `[out_i, in]` row-major, for `isa`.
     ///
+    /// A row with an element that is not finite has a scale that is not, so that its products show it.
+    ///
     /// # Panics
     /// Unless the parts hold `out_features` rows of `in_features` elements, or if either is more than 132,632.
     pub fn new(isa: Isa, parts: &[&[f32]], out_features: usize, in_features: usize) -> Self {
@@ -96,8 +98,7 @@ impl Int8Weight {
             "the parts of a [{out_features}, {in_features}] weight hold {} elements",
             parts.iter().map(|part| part.len()).sum::<usize>()
         );
-        let scales: Vec<f32> =
-            rows.par_iter().map(|row| row.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / MOST).collect();
+        let scales: Vec<f32> = rows.par_iter().map(|row| scale(row)).collect();
         let inverses: Vec<f32> = scales.iter().map(|&scale| if scale > 0.0 { 1.0 / scale } else { 0.0 }).collect();
         // The sum is a whole number, rounded to even.
         let factor = |out: usize, of: usize| ((rows[out][of] * inverses[out]).clamp(-MOST, MOST) + WHOLE - WHOLE) as i8;
@@ -157,6 +158,16 @@ impl Int8Weight {
             Left::Quantized(&quantized)
         };
         Int8Product { isa: self.isa, kernels, a, b, scales }.run(to, epilogue);
+    }
+}
+
+/// The scale of a row of a weight.
+fn scale(row: &[f32]) -> f32 {
+    let most = row.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    match row.iter().all(|value| value.is_finite()) {
+        true if most > LEAST => most / MOST,
+        true => 0.0,
+        false => f32::NAN,
     }
 }
 

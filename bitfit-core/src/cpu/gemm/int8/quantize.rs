@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Below this, the largest element of a row counts as zero: the inverse of its scale might not be finite.
-const LEAST: f32 = 1e-34;
+pub(super) const LEAST: f32 = 1e-34;
 
 /// The distance between rows is a multiple of so many bytes, of which AMX's tile registers read whole ones.
 pub(super) const ROW_BYTES: usize = 64;
@@ -31,7 +31,7 @@ const OUTLIERS: usize = size_of::<Outliers>() / size_of::<f32>();
 
 /// A matrix `[T, cols]` in int8: `x[t, i] ≈ scales[t] q[t, i]`, with `|q| ≤ 127` but for the outliers of a row.
 #[derive(Debug)]
-pub struct QuantizedRows {
+pub(super) struct QuantizedRows {
     /// Rows of whole [`ROW_BYTES`], the bytes past the last column 0; then unspecified ones up to whole [`ROWS`].
     factors: ThreadScratch,
     scales: ThreadScratch,
@@ -104,7 +104,7 @@ impl<'a, T: Float> Unquantized<'a, T> {
 }
 
 impl QuantizedRows {
-    /// Room for rows.
+    /// Memory for `rows` rows of `cols` factors, its contents unspecified.
     fn unspecified(rows: usize, cols: usize) -> Self {
         Self {
             factors: ThreadScratch::unspecified(rows.next_multiple_of(ROWS) * row_words(cols)),
@@ -116,7 +116,7 @@ impl QuantizedRows {
         }
     }
 
-    /// Where the rows are written to.
+    /// The memory of all rows, to be written.
     fn all(&mut self) -> Destination<'_> {
         let words = row_words(self.cols);
         Destination {
@@ -128,7 +128,7 @@ impl QuantizedRows {
         }
     }
 
-    /// Where each [`ROW_BLOCK`] of them is written to; the rows are not empty.
+    /// The memory of all rows, to be written in parts of [`ROW_BLOCK`] rows. There must be at least one row.
     fn blocks(&mut self) -> impl IndexedParallelIterator<Item = Destination<'_>> {
         let Destination { factors, words, scales, starts, outliers } = self.all();
         let blocks = factors.par_chunks_mut(ROW_BLOCK * words).zip(scales.par_chunks_mut(ROW_BLOCK));

@@ -258,6 +258,29 @@ fn an_element_that_is_not_finite_shows_in_its_row_alone() {
 }
 
 #[test]
+fn an_element_of_a_weight_that_is_not_finite_shows_in_its_feature_and_in_every_gradient() {
+    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut w = values(5 * 20, 7);
+        w[3 * 20 + 2] = wrong;
+        let w = Int8Weight::new(Isa::selected(), &[&w], 5, 20);
+        let mut y = [0.0; 15];
+        w.forward(&values(3 * 20, 8), Output::Write(MatMut::new(&mut y, 5)), &NoEpilogue);
+        assert!(y.iter().enumerate().all(|(i, y)| y.is_nan() == (i % 5 == 3)), "{y:?}");
+        let mut dx = [0.0; 60];
+        w.input_gradient(&values(3 * 5, 9), Output::Write(MatMut::new(&mut dx, 20)), &NoEpilogue);
+        assert!(dx.iter().all(|dx| dx.is_nan()), "{dx:?}");
+    }
+}
+
+#[test]
+fn a_weight_too_small_for_a_scale_counts_as_zero() {
+    let w = Int8Weight::new(Isa::selected(), &[&[1e-39, 0.0, 0.5, 1.0]], 2, 2);
+    let mut y = [f32::NAN; 2];
+    w.forward(&[1.0, 1.0], Output::Write(MatMut::new(&mut y, 2)), &NoEpilogue);
+    assert!(y[0] == 0.0 && (y[1] - 1.5).abs() < 0.01, "{y:?}");
+}
+
+#[test]
 fn both_products_are_those_of_f32_to_the_rounding_of_their_factors() {
     let [m, k, n] = [70, 200, 90];
     let (x, w, dy) = (values(m * k, 1), values(n * k, 2), values(m * n, 3));
