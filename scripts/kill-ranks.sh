@@ -6,7 +6,7 @@
 #     scripts/kill-ranks.sh CLI MODEL [N]
 #
 # CLI is a bitfit-cli that was built with --features mpi and MODEL a directory of all-MiniLM-L6-v2
-# (scripts/fetch-minilm.sh), of which a copy is made. N is the number of kills, 10 by default; about four minutes on two
+# (scripts/fetch-minilm.sh), of which a copy is made. N is the number of kills, 10 by default; some minutes on two
 # cores. Prints a line for each check, `ok` or `FAILED`, and ends with 1 where one failed. Needs Open MPI and GNU
 # coreutils.
 set -uo pipefail

@@ -21,7 +21,21 @@ use crate::setup::{self, FoundTask, Job};
 
 /// Runs the command.
 pub fn run(args: AverageArgs) -> Result<ExitCode> {
+    check(&args)?;
     setup::on_device(&args.machine, Averaging(&args))
+}
+
+/// Refuses flags that contradict each other, and files that do not exist.
+fn check(args: &AverageArgs) -> Result<()> {
+    let reading = args.read.file.of_columns().or(args.read.file.format.is_some().then_some("--format"));
+    if let Some(flag) = reading.filter(|_| args.data.is_none()) {
+        return Err(unreadable(anyhow!("{flag}: no file of texts is read without --data")));
+    }
+    args.read.file.check()?;
+    refuse_twice(&args.files)?;
+    last_resort::check_stdout()?;
+    args.files.iter().try_for_each(|path| setup::check_task_file(path))?;
+    args.data.iter().try_for_each(|path| setup::check_input(path))
 }
 
 /// The command, ready for its device.
@@ -30,15 +44,6 @@ struct Averaging<'a>(&'a AverageArgs);
 impl Job for Averaging<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
         let Self(args) = self;
-        let reading = args.read.file.of_columns().or(args.read.file.format.is_some().then_some("--format"));
-        if let Some(flag) = reading.filter(|_| args.data.is_none()) {
-            return Err(unreadable(anyhow!("{flag}: no file of texts is read without --data")));
-        }
-        args.read.file.check()?;
-        refuse_twice(&args.files)?;
-        last_resort::check_stdout()?;
-        args.files.iter().try_for_each(|path| setup::check_task_file(path))?;
-        args.data.iter().try_for_each(|path| setup::check_input(path))?;
         let target = TaskTarget::check(&args.out)?;
         let read = |path: &PathBuf| Ok::<_, anyhow::Error>((path.clone(), TaskFile::read(path)?));
         let files: Vec<(PathBuf, TaskFile)> = args.files.iter().map(read).collect::<Result<_>>()?;

@@ -20,7 +20,10 @@ use crate::setup::{self, FoundTask, Job, Loaded};
 /// Runs the command.
 pub fn run(args: CalibrateArgs) -> Result<ExitCode> {
     match (&args.data, &args.out_of_fold) {
-        (Some(data), _) => setup::on_device(&args.machine, Fitting { args: &args, data }),
+        (Some(data), _) => {
+            check(&args, data)?;
+            setup::on_device(&args.machine, Fitting { args: &args, data })
+        }
         (None, Some(answers)) => fit_to_answers(&args, answers),
         (None, None) => bail!("--data or --out-of-fold is required"),
     }
@@ -40,7 +43,6 @@ impl Job for Fitting<'_> {
 
 /// Fits to the outputs for labelled texts.
 fn fit_to_texts<D: Backend>(args: &CalibrateArgs, data: &Path, device: &D) -> Result<ExitCode> {
-    check(args, data)?;
     let task = FoundTask::find(args.model.as_deref(), &args.task_file, args.machine.quiet)?;
     let kind = task.file.info.kind;
     check_kind(args, kind)?;

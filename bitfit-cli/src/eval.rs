@@ -21,7 +21,17 @@ use crate::setup::{self, FoundTask, Job, Loaded};
 
 /// Runs the command.
 pub fn run(args: EvalArgs) -> Result<ExitCode> {
+    check(&args)?;
     setup::on_device(&args.machine, Scoring(&args))
+}
+
+/// Refuses flags that contradict each other, inputs that do not exist, and a report in the place of one of them.
+fn check(args: &EvalArgs) -> Result<()> {
+    args.read.file.check()?;
+    last_resort::check_stdout()?;
+    setup::check_task_file(&args.trained.task_file)?;
+    setup::check_input(&args.data)?;
+    page::check(args.report.as_ref(), &[("the task file", &args.trained.task_file), ("the data", &args.data)], &[])
 }
 
 /// The command, ready for its device.
@@ -34,11 +44,6 @@ impl Job for Scoring<'_> {
 }
 
 fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
-    args.read.file.check()?;
-    last_resort::check_stdout()?;
-    setup::check_task_file(&args.trained.task_file)?;
-    setup::check_input(&args.data)?;
-    page::check(args.report.as_ref(), &[("the task file", &args.trained.task_file), ("the data", &args.data)], &[])?;
     let task = FoundTask::find(args.trained.model.as_deref(), &args.trained.task_file, args.machine.quiet)?;
     args.report.iter().try_for_each(|report| output::spare_model("--report", report, &task.dir))?;
     let loaded = Loaded::open(device, task, &args.trained.task_file, args.max_length)?;

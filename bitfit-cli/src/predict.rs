@@ -31,7 +31,24 @@ const BATCH: usize = 64;
 
 /// Runs the command.
 pub fn run(args: PredictArgs) -> Result<ExitCode> {
+    check(&args)?;
     setup::on_device(&args.machine, Answering(&args))
+}
+
+/// Refuses flags that contradict each other, and files that do not exist.
+fn check(args: &PredictArgs) -> Result<()> {
+    check_flags(args)?;
+    setup::check_task_file(&args.trained.task_file)?;
+    if is_stdin(args) { Ok(()) } else { setup::check_input(&args.input) }
+}
+
+fn is_stdin(args: &PredictArgs) -> bool {
+    args.input == Path::new("-")
+}
+
+/// Whether the texts are lines of stdin, answered as they arrive.
+fn reads_lines(args: &PredictArgs) -> bool {
+    is_stdin(args) && args.glue.is_none() && matches!(args.read.format, None | Some(Format::Lines))
 }
 
 /// The command, ready for its device.
@@ -44,13 +61,6 @@ impl Job for Answering<'_> {
 }
 
 fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
-    let is_stdin = args.input == Path::new("-");
-    let reads_lines = is_stdin && args.glue.is_none() && matches!(args.read.format, None | Some(Format::Lines));
-    check_flags(args, reads_lines)?;
-    setup::check_task_file(&args.trained.task_file)?;
-    if !is_stdin {
-        setup::check_input(&args.input)?;
-    }
     let task = FoundTask::find(args.trained.model.as_deref(), &args.trained.task_file, args.machine.quiet)?;
     check_target(args, &task)?;
     let loaded = Loaded::open(device, task, &args.trained.task_file, args.max_length)?;
@@ -62,10 +72,10 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
     }
     let sink = Sink::open(args.out.as_deref())?;
     let mut answers = Answers { predictor: &loaded.predictor, format: args.output_format, sink, count: 0 };
-    if reads_lines {
+    if reads_lines(args) {
         answer_lines(&mut answers, args.read.format.is_some(), args.machine.quiet)?;
     } else {
-        let dataset = read(args, &loaded, is_stdin)?;
+        let dataset = read(args, &loaded)?;
         if !args.machine.quiet {
             report::say_found(&dataset);
         }
@@ -97,7 +107,7 @@ fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) ->
     set.check_labels(&args.trained.task_file, labels)?;
     // What is no submission is refused before the texts are answered.
     Submission::open(archive)?;
-    let dataset = read(args, loaded, args.input == Path::new("-"))?;
+    let dataset = read(args, loaded)?;
     loaded.predictor.check_pairs(&dataset.path, &dataset.examples)?;
     let mut predictions = Vec::new();
     for examples in dataset.examples.chunks(BATCH) {
@@ -131,20 +141,23 @@ fn check_target(args: &PredictArgs, task: &FoundTask) -> Result<()> {
 
 /// Refuses flags that contradict each other, whatever the task is: those that choose columns, or answers by the ids of
 /// questions, where plain lines have none.
-fn check_flags(args: &PredictArgs, reads_lines: bool) -> Result<()> {
+fn check_flags(args: &PredictArgs) -> Result<()> {
     let columns = args.read.of_columns().or(args.task.is_some().then_some("--task"));
-    if let Some(flag) = columns.filter(|_| reads_lines) {
-        let reason = "chooses columns, but stdin is read as plain lines; give its format with --format";
-        return Err(unreadable(anyhow!("{flag} {reason}")));
+    if let Some(flag) = columns.filter(|_| reads_lines(args)) {
+        let reason = match args.read.format {
+            None => "stdin is read as plain lines; give its format with --format",
+            Some(_) => "stdin is read as plain lines, as --format says",
+        };
+        return Err(unreadable(anyhow!("{flag} chooses columns, but {reason}")));
     }
-    if reads_lines && args.output_format == OutputFormat::Squad {
+    if reads_lines(args) && args.output_format == OutputFormat::Squad {
         return Err(unreadable(anyhow!(NO_IDS)));
     }
     args.read.check()
 }
 
 /// The texts of a file, or of a table on stdin.
-fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> Result<Dataset> {
+fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>) -> Result<Dataset> {
     let read = args.read.options(args.task, None, false);
     let read = ReadOptions { contents: Contents::of(loaded.predictor.info().kind), ..read };
     // A .txt file may be plain texts, which have no columns for a preset to choose; a preset's own files are .tsv.
@@ -153,7 +166,7 @@ fn read<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, is_stdin: bool) -> R
     let has_columns = args.task.is_some() || (!is_text && read.format != Some(Format::Lines));
     let preset = loaded.preset(args.task, &args.trained.task_file)?.filter(|_| has_columns);
     let options = ReadOptions { task: preset, ..read };
-    Ok(if is_stdin {
+    Ok(if is_stdin(args) {
         Dataset::from_reader(io::stdin().lock(), Path::new(STDIN), &options)?
     } else {
         Dataset::read(&args.input, &options)?

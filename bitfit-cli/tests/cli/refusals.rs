@@ -503,12 +503,16 @@ fn what_the_command_line_alone_decides_ends_with_2() {
         let run = fixture.run(&finetune(flags));
         assert_eq!((run.code, run.stderr.lines().count()), (Some(code), 1), "{flags:?}: {}", run.stderr);
     }
-    // Before a file is looked for.
+    // Before a file is looked for, and a device.
     for (line, message) in [
         ("eval --task-file gone --data gone --format jsonl --delimiter ;", "--delimiter ;: only tables, tsv and csv"),
         ("predict --task-file gone --input gone --format lines --delimiter ;", "--delimiter ;: only tables"),
         ("predict --task-file gone --format jsonl --delimiter ;", "--delimiter ;: only tables"),
         ("predict --task-file gone --delimiter ;", "--delimiter chooses columns, but stdin is read as plain lines"),
+        (
+            "predict --task-file gone --format lines --delimiter ;",
+            "--delimiter chooses columns, but stdin is read as plain lines, as --format says",
+        ),
         ("predict --task-file gone --output-format squad", "--output-format squad: it has answers by the id"),
         ("calibrate --task-file gone --data gone --out new --format lines --delimiter ;", "--delimiter ;: only tables"),
         ("calibrate --task-file gone --data gone --out new --min-accuracy 2", "--min-accuracy 2: it is a share"),
@@ -516,9 +520,11 @@ fn what_the_command_line_alone_decides_ends_with_2() {
         ("average gone other --out new --text body", "--text: no file of texts is read without --data"),
         ("average gone other gone --out new", "gone: it is listed twice"),
     ] {
-        let run = fixture.run(line);
-        assert_eq!((run.code, run.stderr.lines().count()), (Some(2), 1), "{line}: {}", run.stderr);
-        assert!(run.stderr.starts_with(&format!("error: {message}")), "{line}: {}", run.stderr);
+        for line in [line, &format!("{line} --device cuda:99")] {
+            let run = fixture.run(line);
+            assert_eq!((run.code, run.stderr.lines().count()), (Some(2), 1), "{line}: {}", run.stderr);
+            assert!(run.stderr.starts_with(&format!("error: {message}")), "{line}: {}", run.stderr);
+        }
     }
 }
 
