@@ -9,7 +9,7 @@ use bitfit_bert::model::Base;
 use bitfit_bert::presets::GlueTask;
 use bitfit_bert::run::{
     COMPARISON_CHART, COMPARISON_COSTS, COMPARISON_CSV, COMPARISON_MARKDOWN, ComparedMethod, Comparison,
-    FinishedComparison, PeakMemory, ResultsOf, check_comparison, check_results,
+    FinetuneOptions, FinishedComparison, MethodChoice, PeakMemory, ResultsOf, check_comparison, check_results,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
@@ -27,20 +27,25 @@ use crate::setup::{self, Job};
 
 /// Runs the command.
 pub fn run(args: CompareArgs) -> Result<ExitCode> {
-    setup::on_device(&args.run.machine, Comparing(&args))
+    let options = args.options().map_err(unreadable)?;
+    let choices = args.choices().map_err(unreadable)?;
+    check_comparison(&options, &choices, &args.seeds.0).map_err(|error| unreadable(error.into()))?;
+    let part = args.sweep.part(|name| std::env::var(name).ok())?;
+    last_resort::check_stdout()?;
+    setup::on_device(&args.run.machine, Comparing { args: &args, options, choices, part })
 }
 
 /// The command, ready for its device.
-struct Comparing<'a>(&'a CompareArgs);
+struct Comparing<'a> {
+    args: &'a CompareArgs,
+    options: FinetuneOptions,
+    choices: Vec<MethodChoice>,
+    part: Part,
+}
 
 impl Job for Comparing<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
-        let Self(args) = self;
-        let options = args.options().map_err(unreadable)?;
-        let choices = args.choices().map_err(unreadable)?;
-        check_comparison(&options, &choices, &args.seeds.0).map_err(|error| unreadable(error.into()))?;
-        let part = args.sweep.part(|name| std::env::var(name).ok())?;
-        last_resort::check_stdout()?;
+        let Self { args, options, choices, part } = self;
         let weights: Vec<Input<'_>> = args.run.weights_file().into_iter().collect();
         args.data.check_files(&weights, &args.directories())?;
         check_results(&args.out, ResultsOf::Comparison)?;

@@ -34,25 +34,29 @@ use crate::setup::{self, Job};
 
 /// Runs the command.
 pub fn run(args: FinetuneArgs, ranks: &Ranks) -> Result<ExitCode> {
-    setup::on_device(&args.run.machine, Training(&args, ranks))
+    // Checks that cost nothing are made before a device is opened, a model is fetched and data is read.
+    let mut options = args.options()?;
+    share(&mut options, &args, ranks)?;
+    last_resort::check_stdout()?;
+    check_files(&args)?;
+    setup::on_device(&args.run.machine, Training { args: &args, options, ranks })
 }
 
 /// The command, ready for its device.
-struct Training<'a>(&'a FinetuneArgs, &'a Ranks);
+struct Training<'a> {
+    args: &'a FinetuneArgs,
+    options: FinetuneOptions,
+    ranks: &'a Ranks,
+}
 
 impl Job for Training<'_> {
     #[cfg(feature = "nccl")]
     fn use_gpu(&self, device: &bitfit_cuda::Cuda) -> Result<()> {
-        self.1.use_gpu(device)
+        self.ranks.use_gpu(device)
     }
 
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
-        let Self(args, ranks) = self;
-        // Checks that cost nothing are made before a model is fetched and data is read.
-        let mut options = args.options()?;
-        share(&mut options, args, ranks)?;
-        last_resort::check_stdout()?;
-        check_files(args)?;
+        let Self { args, options, ranks } = self;
         let data = [Some(&*args.data.train), args.data.eval.as_deref()].into_iter().flatten();
         let inputs = data.chain(args.further_files().into_iter().map(|(_, path)| path));
         let inputs: Vec<Input<'_>> = inputs.map(|path| ("a file that the run reads", path)).collect();

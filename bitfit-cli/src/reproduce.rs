@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use bitfit_bert::hub;
 use bitfit_bert::model::Base;
 use bitfit_bert::run::{
-    FinishedReproduction, GridPlan, LeftOut, Length, PeakMemory, PlannedRun, Reproduction, ResultsOf, RunState, Table,
-    TableReport, check_results,
+    FinishedReproduction, GridPlan, LeftOut, Length, PeakMemory, PlannedRun, ReproduceOptions, Reproduction, ResultsOf,
+    RunState, Table, TableReport, check_results,
 };
 use bitfit_bert::train::StopReason;
 use bitfit_core::Backend;
@@ -25,21 +25,25 @@ use crate::setup::{self, Job};
 
 /// Runs the command.
 pub fn run(args: ReproduceArgs) -> Result<ExitCode> {
-    setup::on_device(&args.machine, Reproducing(&args))
+    let options = args.options().map_err(unreadable)?;
+    let part = args.sweep.part(|name| std::env::var(name).ok())?;
+    last_resort::check_stdout()?;
+    if !args.data.is_dir() {
+        bail!("--data {}: it is not a directory", args.data.display());
+    }
+    setup::on_device(&args.machine, Reproducing { args: &args, options, part })
 }
 
 /// The command, ready for its device.
-struct Reproducing<'a>(&'a ReproduceArgs);
+struct Reproducing<'a> {
+    args: &'a ReproduceArgs,
+    options: ReproduceOptions,
+    part: Part,
+}
 
 impl Job for Reproducing<'_> {
     fn run<D: Backend>(self, device: &D) -> Result<ExitCode> {
-        let Self(args) = self;
-        let options = args.options().map_err(unreadable)?;
-        let part = args.sweep.part(|name| std::env::var(name).ok())?;
-        last_resort::check_stdout()?;
-        if !args.data.is_dir() {
-            bail!("--data {}: it is not a directory", args.data.display());
-        }
+        let Self { args, options, part } = self;
         check_results(&args.out, ResultsOf::Reproduction)?;
         let quiet = args.machine.quiet;
         let base = Base::open(device, &hub::resolve(&args.model, quiet)?)?;

@@ -502,6 +502,18 @@ fn what_the_command_line_alone_decides_ends_with_2() {
     ] {
         let run = fixture.run(&finetune(flags));
         assert_eq!((run.code, run.stderr.lines().count()), (Some(code), 1), "{flags:?}: {}", run.stderr);
+        // A GPU has tf32.
+        if code == 2 && !flags.contains(&"tf32") {
+            let run = fixture.run(&format!("{} --device cuda:99", finetune(flags)));
+            assert_eq!(run.code, Some(2), "{flags:?}: {}", run.stderr);
+        }
+    }
+    for line in [
+        "compare --model gone --train gone --eval gone --methods bitfit,bitfit --seeds 0 --out new --device cuda:99",
+        "reproduce glue --model gone --data gone --methods full,full --out new --device cuda:99",
+    ] {
+        let run = fixture.run(line);
+        assert_eq!(run.code, Some(2), "{line}: {}", run.stderr);
     }
     // Before a file is looked for, and a device.
     for (line, message) in [
