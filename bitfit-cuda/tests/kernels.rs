@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    thread,
 };
 
 use bitfit_cuda::{Error, Target, compile_all, source_names};
@@ -75,9 +76,14 @@ fn every_kernel_compiles_for_every_architecture() {
     let (of_tensor_cores, of_all): (BTreeSet<_>, BTreeSet<_>) =
         launched.into_iter().partition(|name| stems.iter().any(|stem| name.starts_with(stem)));
     assert_eq!(of_tensor_cores.len(), 9 + 8);
-    let targets = [75, 80, 90, 100].map(Target::Machine);
-    for target in targets.into_iter().chain([Target::Virtual(75)]) {
-        let compiled = match compile_all(target) {
+    let targets = [75, 80, 90, 100].map(Target::Machine).into_iter().chain([Target::Virtual(75)]);
+    // NVRTC compiles on several threads at a time.
+    let compiled = thread::scope(|scope| {
+        let threads: Vec<_> = targets.map(|target| (target, scope.spawn(move || compile_all(target)))).collect();
+        threads.into_iter().map(|(target, thread)| (target, thread.join().unwrap())).collect::<Vec<_>>()
+    });
+    for (target, compiled) in compiled {
+        let compiled = match compiled {
             Ok(compiled) => compiled,
             Err(error @ Error::NoCompiler) => return common::skip("NVRTC", &error.to_string()),
             Err(error) => panic!("{error}"),
