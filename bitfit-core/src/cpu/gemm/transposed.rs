@@ -47,14 +47,12 @@ impl<'a> TransposedProduct<'a> {
     /// Parts of k whose steps are the same columns of one or several panels of the right operand: `(first panel,
     /// panels, columns)`.
     fn in_panels(&self, steps: Range<usize>) -> impl Iterator<Item = (usize, usize, Range<usize>)> + use<> {
-        let (nr, k) = (self.right.nr(), self.right.shape()[1]);
-        // The last panel may be narrower than the others.
-        let in_wide_panels = steps.end.min(k / nr * nr);
+        let nr = self.right.nr();
         let mut next = steps.start;
         std::iter::from_fn(move || {
             let (panel, first) = (next / nr, next % nr);
             let (panels, columns) = match first {
-                0 if next + nr <= in_wide_panels => ((in_wide_panels - next) / nr, 0..nr),
+                0 if next + nr <= steps.end => ((steps.end - next) / nr, 0..nr),
                 _ => (1, first..nr.min(first + steps.end - next)),
             };
             next += panels * columns.len();
