@@ -53,7 +53,10 @@ impl Linear for Cpu {
             ElementsMut::F32(dx) if accumulate => Output::Accumulate(MatMut::new(dx, cols)),
             ElementsMut::F32(dx) => Output::Write(MatMut::new(dx, cols)),
             // Not of an f32 weight: the tape converts its inputs to f32.
-            ElementsMut::Bf16(dx) => Output::Round(MatMut::new(dx, cols)),
+            ElementsMut::Bf16(dx) => {
+                assert!(!accumulate, "the product is added to f32 alone");
+                Output::Round(MatMut::new(dx, cols))
+            }
         };
         weight.input_gradient(self, dy.elements(), dx, &NoEpilogue);
         Ok(())

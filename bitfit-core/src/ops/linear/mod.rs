@@ -39,6 +39,10 @@ pub trait Linear: Device {
     ) -> Result<()>;
 
     /// `dx = dy · W`, or `dx += dy · W` if `accumulate`.
+    ///
+    /// # Panics
+    ///
+    /// The CPU's, if it is to add to bfloat16.
     fn linear_input(
         &self,
         dy: Slice<'_, Self>,

@@ -76,3 +76,13 @@ fn a_weight_that_was_laid_out_for_another_instruction_set_is_refused() {
         assert!(matches!(error, Error::Foreign { owner: "device", .. }), "{error}");
     }
 }
+
+#[test]
+#[should_panic = "added to f32 alone"]
+fn a_product_is_not_added_to_bfloat16() {
+    let case = case(&Cpu::default(), [3, 5, 4], true, Mask::None, &[]);
+    let device = case.workspace.device();
+    let [dy, mut dx] = [12, 15].map(|len| case.workspace.scratch_of(DType::Bf16, len).unwrap());
+    let weight = case.arena.matrix(&case.weight).unwrap();
+    let _ = device.linear_input(dy.as_ref(), weight, dx.as_mut(), true);
+}
