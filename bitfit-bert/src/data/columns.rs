@@ -222,6 +222,7 @@ impl FirstRow<'_> {
         let mut names: Vec<String> = positions.iter().map(|&position| self.name(position, header)).collect();
         let label = if labelled { positions.pop() } else { None };
         let label_name = if labelled { names.pop() } else { None };
+        self.refuse_twice(&positions, label, header)?;
         Ok(Some(Plan {
             header,
             is_numbered,
@@ -233,6 +234,20 @@ impl FirstRow<'_> {
             recognised: *recognised,
             leaves_some,
         }))
+    }
+
+    /// Refuses a column that would be read twice: as the label it tells the answer to the text, and as both texts of a
+    /// pair it tells nothing.
+    fn refuse_twice(&self, text: &[usize], label: Option<usize>, header: bool) -> Result<()> {
+        let both: &[Setting] = &[Setting::TextColumn, Setting::LabelColumn];
+        let (position, what, settings) = match (text, label) {
+            (text, Some(label)) if text.contains(&label) => (label, "a text and the label", both),
+            (&[first, second], _) if first == second => (first, "both texts of a pair", &both[..1]),
+            _ => return Ok(()),
+        };
+        let reason = format!("its column {:?} would be {what}", self.name(position, header));
+        let advice = "choose another column for one of them".into();
+        Err(Error::DataColumn { path: self.path.into(), reason, found: self.found(), advice, settings })
     }
 
     /// The name of a column: its number where there is no header. A key is found again by all of its characters.

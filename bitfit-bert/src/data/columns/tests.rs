@@ -143,6 +143,28 @@ fn flags_replace_single_fields_of_a_preset() {
 }
 
 #[test]
+fn a_column_is_read_once() {
+    let header = ["text", "label", "remark"];
+    let both = [Setting::TextColumn, Setting::LabelColumn];
+    for (text, label, what, settings) in [
+        (&["text", "label"][..], None, "its column \"label\" would be a text and the label", &both[..]),
+        (&["LABEL"], None, "its column \"label\" would be a text and the label", &both),
+        (&[], Some("text"), "its column \"text\" would be a text and the label", &both),
+        (&["remark", "2"], None, "its column \"remark\" would be both texts of a pair", &[Setting::TextColumn]),
+    ] {
+        let options = options(text, label);
+        let message = refusal(&header, &options);
+        assert!(message.contains(what) && message.contains("0 \"text\", 1 \"label\""), "{message}");
+        assert_eq!(plan(&header, &options).unwrap_err().settings(), settings);
+    }
+    assert!(refusal(&["a b", "c d"], &options(&["1"], Some("1"))).contains("its column \"1\" would be a text and"));
+    // A text that is to be answered may be in a column whose name is one of labels.
+    let unlabelled = ReadOptions { require_labels: false, ..options(&["label"], None) };
+    let found = plan(&header, &unlabelled).unwrap();
+    assert_eq!((found.text, found.label), (vec![1], None));
+}
+
+#[test]
 fn three_text_columns_are_too_many() {
     assert!(matches!(plan(&["a", "b", "c"], &options(&["a", "b", "c"], None)), Err(Error::DataFile { .. })));
 }
