@@ -45,8 +45,12 @@ pub enum PlanNote {
     MayBeMissing(Occurrence),
     /// Labels that differ in the case of letters alone.
     DifferInCase(Vec<Occurrence>),
+    /// Labels that are one whole number, written in several ways, as by two programs: 1 and 1.0.
+    OneNumber(Vec<Occurrence>),
     /// Labels of one row each, where others have more.
     SingleRows(Vec<Occurrence>),
+    /// All scores are this one, so that there is nothing to learn.
+    OneScore(f64),
     /// So many classes, and all are numbers: they may be scores.
     MayBeScores(usize),
     /// No text has more than one label, although it may.
@@ -106,7 +110,8 @@ pub(super) fn notes<'a>(
     }
     match kind {
         Kind::Classify | Kind::MultiLabel => notes.extend(of_labels(kind, dataset)),
-        Kind::Regress | Kind::Tag | Kind::Span | Kind::MaskedLm => {}
+        Kind::Regress => notes.extend(one_score(dataset)),
+        Kind::Tag | Kind::Span | Kind::MaskedLm => {}
     }
     notes.extend(cut(trained_on));
     notes
@@ -174,11 +179,8 @@ fn of_labels(kind: Kind, dataset: &Dataset) -> Vec<PlanNote> {
     let mut notes: Vec<PlanNote> = Vec::new();
     notes.extend(header.clone().map(PlanNote::HeaderAmongRows));
     notes.extend(labels.iter().filter(|label| is_missing(label)).map(|&label| PlanNote::MayBeMissing(label.clone())));
-    let mut alike: BTreeMap<String, Vec<Occurrence>> = BTreeMap::new();
-    for &label in &labels {
-        alike.entry(label.name.to_lowercase()).or_default().push(label.clone());
-    }
-    notes.extend(alike.into_values().filter(|alike| alike.len() > 1).map(PlanNote::DifferInCase));
+    notes.extend(alike(&labels, |name| Some(name.to_lowercase())).map(PlanNote::DifferInCase));
+    notes.extend(alike(&labels, whole_number).map(PlanNote::OneNumber));
     let numbers: Option<Vec<f64>> =
         labels.iter().map(|label| label.name.parse().ok().filter(|x: &f64| x.is_finite())).collect();
     if kind == Kind::Classify && numbers.is_some_and(|numbers| are_scores(&numbers)) {
@@ -196,6 +198,31 @@ fn of_labels(kind: Kind, dataset: &Dataset) -> Vec<PlanNote> {
         notes.push(PlanNote::OneLabelATextAtMost);
     }
     notes
+}
+
+/// The labels that have the same key as another, by their keys.
+fn alike<K: Ord>(labels: &[&Occurrence], key: impl Fn(&str) -> Option<K>) -> impl Iterator<Item = Vec<Occurrence>> {
+    let mut alike: BTreeMap<K, Vec<Occurrence>> = BTreeMap::new();
+    for &label in labels {
+        if let Some(key) = key(&label.name) {
+            alike.entry(key).or_default().push(label.clone());
+        }
+    }
+    alike.into_values().filter(|alike| alike.len() > 1)
+}
+
+/// The whole number that a label is. One with a fraction is none, since 1.1 and 1.10 may be the numbers of sections.
+fn whole_number(label: &str) -> Option<i64> {
+    let number: f64 = label.parse().ok()?;
+    // From here on, f64 no longer has every whole number.
+    (number.fract() == 0.0 && number.abs() < 2.0_f64.powi(53)).then_some(number as i64)
+}
+
+/// The note on scores that are all the same.
+fn one_score(dataset: &Dataset) -> Option<PlanNote> {
+    let mut scores = dataset.examples.iter().map(|example| example.label.as_ref()?.as_str().parse().ok());
+    let first: f64 = scores.next()??;
+    scores.all(|score| score == Some(first)).then_some(PlanNote::OneScore(first))
 }
 
 /// The rows that hold the names of their columns; a label alone may well be its column's name, such as `spam`.
@@ -276,12 +303,25 @@ mod tests {
             of_classes(&["Good", "bad", "good", "bad", "good"])[0],
             DifferInCase(vec![label("Good", 1, 2), label("good", 2, 4)])
         );
+        assert_eq!(
+            of_classes(&["1.0", "0", "1", "0", "1"])[0],
+            OneNumber(vec![label("1", 2, 4), label("1.0", 1, 2)]),
+            "of two programs"
+        );
+        assert_eq!(of_classes(&["1.1", "1.10", "1.1", "1.10"]), [], "numbers of sections");
         assert_eq!(of_classes(&["a", "b", "NaN", "a", "b", "NaN"]), [MayBeMissing(label("NaN", 2, 4))]);
         assert_eq!(of_classes(&["a", "b", "none", "a", "b"]), [MayBeMissing(label("none", 1, 4))], "said once");
         let of = |file: &str| notes(Kind::Classify, &read(file, &ReadOptions::default()), []);
         let headed = "text,label\nx,a\ny,b\nText,Label\nx,a\ny,b\n";
         assert_eq!(of(headed), [HeaderAmongRows(label("Label", 1, 4))]);
         assert_eq!(of("text,label\nx,label\ny,no\nz,label\nv,no\n"), [], "the name of a class too");
+    }
+
+    #[test]
+    fn scores_that_are_all_the_same_are_told() {
+        let of = |scores: &str| notes(Kind::Regress, &read(scores, &ReadOptions::default()), []);
+        assert_eq!(of("text,score\nx,2.5\ny,2.50\n"), [PlanNote::OneScore(2.5)]);
+        assert_eq!(of("text,score\nx,2.5\ny,2.6\n"), []);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
         ),
         PlanNote::MayBeMissing(label) => format!("{} may stand for a missing label", occurrence(label)),
         PlanNote::DifferInCase(labels) => format!("{} differ only in the case of letters", named(labels)),
+        PlanNote::OneNumber(labels) => format!("{} are one number, written differently", named(labels)),
+        PlanNote::OneScore(score) => format!("every score is {score}, so that there is nothing to learn"),
         PlanNote::SingleRows(labels) if labels.len() == 1 => {
             format!("only one row has the label {}", place(&labels[0]))
         }

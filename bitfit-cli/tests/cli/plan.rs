@@ -64,12 +64,24 @@ fn stray_classes_are_named_with_their_lines() {
             "good,Yes\nbad,No\nwarm,yes\ncold,No\nfine,yes\n",
             "\"Yes\" (1 row, line 2) and \"yes\" (2 rows, first in line 4) differ only in the case of letters",
         ),
+        (
+            "good,1.0\nbad,0\nwarm,1\ncold,0\nfine,1\n",
+            "\"1\" (2 rows, first in line 4) and \"1.0\" (1 row, line 2) are one number, written differently",
+        ),
         ("good,yes\nbad,no\nwarm,yes\ncold,no\nfine,ye\n", "only one row has the label \"ye\" (line 6)"),
     ] {
         fixture.write("stray.csv", format!("text,label\n{rows}"));
         let plan = plan(&fixture, "--train stray.csv");
         assert!(notes(&plan).contains(&expected), "{plan}");
     }
+}
+
+#[test]
+fn scores_that_are_all_the_same_are_pointed_out() {
+    let fixture = Fixture::new();
+    fixture.write("same.tsv", "text\tscore\ngood day\t2.5\nbad day\t2.50\n");
+    let plan = plan(&fixture, "--train same.tsv --kind regress");
+    assert!(notes(&plan).contains(&"every score is 2.5, so that there is nothing to learn"), "{plan}");
 }
 
 #[test]
