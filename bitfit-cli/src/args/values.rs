@@ -315,10 +315,10 @@ pub fn save_every(text: &str) -> Result<SaveEvery, String> {
     found.ok_or_else(|| "expected a number of steps, a time, such as 30s, 5m or 1h, or none".into())
 }
 
-/// A number with the unit `s`, `m` or `h`.
+/// A number above 0 with the unit `s`, `m` or `h`.
 pub fn time(text: &str) -> Result<Duration, String> {
     let seconds = |number: &str, seconds: u32| {
-        let number = number.parse::<u32>().ok().filter(|&number| number <= MOST_OF_A_UNIT)?;
+        let number = number.parse::<u32>().ok().filter(|number| (1..=MOST_OF_A_UNIT).contains(number))?;
         Some(Duration::from_secs(u64::from(number) * u64::from(seconds)))
     };
     let found = match text.as_bytes() {
@@ -327,7 +327,7 @@ pub fn time(text: &str) -> Result<Duration, String> {
         [.., b'h'] => seconds(&text[..text.len() - 1], 3600),
         _ => None,
     };
-    found.ok_or_else(|| "expected a time, such as 30s, 5m or 1h".into())
+    found.ok_or_else(|| "expected a time above 0, such as 30s, 5m or 1h".into())
 }
 
 /// A shard of several, such as `2/4`, or all runs.
@@ -483,7 +483,7 @@ mod tests {
         for (text, seconds) in [("30s", 30), ("5m", 300), ("2h", 7200)] {
             assert_eq!(save_every(text), Ok(SaveEvery::Time(Duration::from_secs(seconds))));
         }
-        for bad in ["", "m", "-1", "1.5h", "5 m", "all", "9999999h"] {
+        for bad in ["", "m", "-1", "1.5h", "5 m", "all", "0s", "9999999h"] {
             assert!(save_every(bad).is_err_and(|message| message.contains("30s")), "{bad}");
         }
     }

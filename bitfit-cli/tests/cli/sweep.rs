@@ -245,8 +245,8 @@ fn shards_and_directories_that_cannot_be_are_refused() {
     for (flags, part) in [
         ("--shard 0/3", "--shard 0/3: expected I/N with I from 1 to N, such as 2/4, or all"),
         ("--shard 4/3", "--shard 4/3: expected I/N"),
-        ("--heartbeat 0s", "--heartbeat 0ns: it must be above 0"),
-        ("--heartbeat 5", "--heartbeat 5: expected a time, such as 30s"),
+        ("--heartbeat 0s", "--heartbeat 0s: expected a time above 0, such as 30s"),
+        ("--heartbeat 5", "--heartbeat 5: expected a time above 0, such as 30s"),
     ] {
         let run = shard(&fixture, "out", &[], flags);
         let last = run.stderr.lines().last().unwrap();
