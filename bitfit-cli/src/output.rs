@@ -130,8 +130,8 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
 /// A file that a command reads, and what it is, for a message.
 pub type Input<'a> = (&'a str, &'a Path);
 
-/// Refuses to write the file of a flag in the place of a directory, into a directory that is not there, and over one of
-/// the `inputs`.
+/// Refuses to write the file of a flag in the place of a directory, into a directory that is not there or cannot be
+/// written, and over one of the `inputs`.
 pub fn check_target(flag: &str, out: &Path, inputs: &[Input<'_>]) -> Result<()> {
     if out.is_dir() {
         bail!("{flag} {}: it is a directory; name a file in it", out.display());
@@ -143,7 +143,11 @@ pub fn check_target(flag: &str, out: &Path, inputs: &[Input<'_>]) -> Result<()> 
     if !parent.is_dir() {
         bail!("{flag} {}: its directory does not exist", out.display());
     }
-    Ok(())
+    // Not a device or a pipe: a reader of a pipe would see its end.
+    if out.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Ok(());
+    }
+    AtomicFile::create(out).map(drop).map_err(|error| anyhow!("{flag} {error}"))
 }
 
 /// Refuses to write the file of a flag over a file of the base model in a directory.

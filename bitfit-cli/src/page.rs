@@ -19,7 +19,7 @@ use crate::report;
 const CLASSES: usize = 40;
 
 /// Refuses a page in the place of something else: a directory, one of the `inputs`, or a file of a run; and one in a
-/// directory that is not there.
+/// directory that is not there or cannot be written.
 pub fn check(path: Option<&PathBuf>, inputs: &[Input<'_>], directories: &[PathBuf]) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
     // One place has several names, such as ./out and out, also before it is there.

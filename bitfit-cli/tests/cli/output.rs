@@ -165,7 +165,7 @@ fn no_command_writes_over_what_it_reads() {
 }
 
 #[test]
-fn an_output_without_a_directory_is_refused_before_anything_is_computed() {
+fn an_output_that_cannot_be_written_is_refused_before_anything_is_computed() {
     let fixture = Fixture::new();
     fixture.finetune("--epochs 1");
     let task = "--task-file out/task.safetensors";
@@ -175,10 +175,17 @@ fn an_output_without_a_directory_is_refused_before_anything_is_computed() {
         ("--out", format!("calibrate {task} --data dev.tsv")),
         ("--out", format!("export {task}")),
         ("--report", format!("eval {task} --data dev.tsv")),
+        ("--report", format!("{FINETUNE} --out new")),
     ] {
         let message = refused(&fixture, &format!("{line} {flag} gone/file"));
         assert_eq!(message, format!("error: {flag} gone/file: its directory does not exist\n"), "{line}");
+        // Nobody may create a file there.
+        if cfg!(target_os = "linux") {
+            let message = refused(&fixture, &format!("{line} {flag} /proc/file"));
+            assert!(message.starts_with(&format!("error: {flag} /proc/file: ")), "{line}: {message}");
+        }
     }
+    assert!(!fixture.path("new").exists());
 }
 
 #[test]
