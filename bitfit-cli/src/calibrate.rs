@@ -13,7 +13,7 @@ use bitfit_core::Backend;
 use crate::args::{CalibrateArgs, unreadable};
 use crate::last_resort;
 use crate::output;
-use crate::plan::grouped;
+use crate::plan::{grouped, rows_text};
 use crate::report::{self, CalibrateReport, LabelReport, ReliabilityReport};
 use crate::setup::{self, FoundTask, Job, Loaded};
 
@@ -143,8 +143,8 @@ fn finish(args: &CalibrateArgs, mut file: TaskFile, model: &str, rows: usize, fi
 
 /// Shows what was fitted.
 fn say(args: &CalibrateArgs, fit: &Fit, names: &[String], rows: usize) {
-    let (temperature, rows) = (fit.calibration.temperature, grouped(rows));
-    report::say(format_args!("temperature  {temperature:.4}, fitted to {rows} rows"));
+    let (temperature, rows) = (fit.calibration.temperature, rows_text(rows));
+    report::say(format_args!("temperature  {temperature:.4}, fitted to {rows}"));
     let (before, after) = (&fit.before, &fit.after);
     report::say(format_args!(
         "error        {:.4} before, {:.4} after (expected calibration error)",

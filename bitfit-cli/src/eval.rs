@@ -15,7 +15,7 @@ use crate::last_resort;
 use crate::memory;
 use crate::output;
 use crate::page::{self, Page};
-use crate::plan::grouped;
+use crate::plan::{grouped, rows_text};
 use crate::report::{self, EvalReport, RejectionReport};
 use crate::setup::{self, FoundTask, Job, Loaded};
 
@@ -68,7 +68,7 @@ fn score<D: Backend>(args: &EvalArgs, device: &D) -> Result<ExitCode> {
         report::say_found(&dataset);
         report::say_skipped(&dataset);
         report::say_cut(&loaded.predictor, Some("--max-length"));
-        report::say(format_args!("{}  ({} rows, {seconds:.1} s)", report::scores(&scores), grouped(rows)));
+        report::say(format_args!("{}  ({}, {seconds:.1} s)", report::scores(&scores), rows_text(rows)));
         if let Some(answered) = &answered {
             say_answered(answered);
         }

@@ -16,7 +16,7 @@ mod labels;
 mod loss;
 mod notes;
 
-pub use notes::cut_text;
+pub use notes::{cut_text, rows_text};
 
 /// Shows the plan of a run, or of runs of several seeds, over the data and on the machine that were asked for.
 pub fn say(plan: &Plan, data: &DataArgs, machine: &MachineArgs, seeds: Option<&[u64]>) {
@@ -109,9 +109,9 @@ impl Lines {
 
 /// The rows, and what is predicted for them.
 fn data(plan: &Plan) -> String {
-    let (rows, tokens) = (grouped(plan.rows), grouped(plan.tokens));
+    let (rows, tokens) = (rows_text(plan.rows), grouped(plan.tokens));
     let eval = plan.eval_rows.map_or("no evaluation set".into(), |rows| format!("{} to evaluate", grouped(rows)));
-    format!("{rows} rows ({tokens} tokens) to train on, {eval}; {}", labels::text(plan))
+    format!("{rows} ({tokens} tokens) to train on, {eval}; {}", labels::text(plan))
 }
 
 /// The tensors of one kind, in a task of this kind.
@@ -203,6 +203,7 @@ fn training(plan: &Plan) -> String {
     let steps = if plan.steps == 1 { "1 step".into() } else { format!("{} steps", grouped(plan.steps)) };
     let similar = if training.group_by_length { " of similar lengths" } else { "" };
     let batch = match training.batch_size {
+        BatchSize::Sequences(1) => "1 text".into(),
         BatchSize::Sequences(size) => format!("{size} texts{similar}"),
         BatchSize::Tokens(size) => format!("up to {size} tokens, in texts{similar}"),
     };

@@ -16,7 +16,7 @@ use bitfit_core::Backend;
 
 use crate::args::{OutputFormat, PredictArgs, unreadable};
 use crate::output::{self, Sink};
-use crate::plan::grouped;
+use crate::plan::{grouped, rows_text};
 use crate::setup::{self, FoundTask, Job, Loaded};
 use crate::{report, threads};
 pub use answer::Answer;
@@ -116,8 +116,8 @@ fn submit<D: Backend>(args: &PredictArgs, loaded: &Loaded<D>, archive: &Path) ->
     let submission = Submission::add(archive, set, set.table(labels, &predictions))?;
     say_cut(args, loaded);
     if !args.machine.quiet {
-        let (rows, expected) = (grouped(predictions.len()), grouped(set.rows));
-        report::say(format_args!("{}: {} ({rows} rows)", archive.display(), set.file));
+        let (rows, expected) = (rows_text(predictions.len()), grouped(set.rows));
+        report::say(format_args!("{}: {} ({rows})", archive.display(), set.file));
         if predictions.len() != set.rows {
             report::say(format_args!(
                 "note: GLUE's own test set has {expected} rows; its server refuses another number"

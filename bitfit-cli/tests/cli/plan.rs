@@ -27,6 +27,16 @@ fn a_clean_set_has_classes_with_their_counts_and_no_note() {
 }
 
 #[test]
+fn one_row_is_in_the_singular() {
+    let fixture = Fixture::new();
+    let plan = plan(&fixture, "--train train.tsv --limit 1 --batch-size 1");
+    assert!(plan.contains(" 1 row (") && plan.contains("1 step; a batch is 1 text, of at most"), "{plan}");
+    fixture.write("one.tsv", "text\tlabel\ngood day\tpraise\n");
+    let scored = fixture.run("eval --task-file out/task.safetensors --data one.tsv");
+    assert!(scored.stderr.contains("  (1 row, "), "{}", scored.stderr);
+}
+
+#[test]
 fn texts_that_are_evaluated_and_trained_on_and_classes_without_rows_are_noted() {
     let fixture = Fixture::new();
     let said = plan(&fixture, "--train train.tsv --eval train.tsv");
