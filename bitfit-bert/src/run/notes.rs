@@ -13,6 +13,10 @@ use crate::train::Examples;
 
 use super::scaling::Scaling;
 
+/// So many embeddings without a token are more than padding. The vocabularies of BERT, cased and uncased, differ by
+/// 1,526.
+const MORE_THAN_PADDING: usize = 1_000;
+
 /// The names that programs write for a value that is missing, in lower case.
 const MISSING: [&str; 11] = ["nan", "none", "null", "nil", "na", "n/a", "#n/a", "<na>", "-", "?", "undefined"];
 
@@ -72,6 +76,13 @@ pub enum PlanNote {
     },
     /// Classes or labels that no row has which is trained on, by their names.
     WithoutRows(Vec<String>),
+    /// The tokenizer has far fewer tokens than the model has embeddings, as that of another model may.
+    OtherTokenizer {
+        /// The number of its tokens.
+        tokens: usize,
+        /// The number of the model's embeddings.
+        embeddings: usize,
+    },
     /// Texts that are longer than the maximum length, among the rows that are trained on.
     Cut(Cut),
     /// Texts that are read beyond the length at which the sentence encoder's own program cuts them.
@@ -252,6 +263,11 @@ fn cut<'a>(encodings: impl IntoIterator<Item = &'a Encoding>) -> Option<PlanNote
     (cut.texts > 0).then_some(PlanNote::Cut(cut))
 }
 
+/// The note on a tokenizer that may be another model's. One with more tokens than there are embeddings is refused.
+pub(super) fn other_tokenizer(tokens: usize, embeddings: usize) -> Option<PlanNote> {
+    (tokens + MORE_THAN_PADDING <= embeddings).then_some(PlanNote::OtherTokenizer { tokens, embeddings })
+}
+
 /// The note on texts that are read farther than a sentence encoder reads them.
 pub(super) fn beyond_encoder(encoder: &SentenceConfig, encodings: &[Encoding]) -> Option<PlanNote> {
     let length = encoder.max_length?;
@@ -384,6 +400,15 @@ mod tests {
         let labels = Labels::from_names(["a", "b", "c"].map(str::to_owned).to_vec()).unwrap();
         assert_eq!(without_rows(&labels, &[1, 4, 2]), None);
         assert_eq!(without_rows(&labels, &[0, 4, 0]), Some(PlanNote::WithoutRows(vec!["a".into(), "c".into()])));
+    }
+
+    #[test]
+    fn a_tokenizer_with_far_fewer_tokens_than_embeddings_may_be_another_models() {
+        for (tokens, embeddings) in [(25, 32), (30_522, 30_528), (250_002, 250_037)] {
+            assert_eq!(other_tokenizer(tokens, embeddings), None);
+        }
+        let cased_over_uncased = PlanNote::OtherTokenizer { tokens: 28_996, embeddings: 30_522 };
+        assert_eq!(other_tokenizer(28_996, 30_522), Some(cased_over_uncased));
     }
 
     #[test]

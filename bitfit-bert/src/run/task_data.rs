@@ -87,6 +87,7 @@ impl TaskData {
             sets.for_each(|set| scaling.standardize(&mut set.targets));
             notes.push(PlanNote::Standardized(scaling));
         }
+        notes.extend(notes::other_tokenizer(tokenizer.tokens(), base.config().vocab_size));
         if let Some(encoder) = sentence_encoder(base, &pooling_source)? {
             notes.extend(notes::beyond_encoder(&encoder, &train.encodings));
         }

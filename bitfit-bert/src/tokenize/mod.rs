@@ -249,6 +249,11 @@ impl Tokenizer {
         Ok(encoding)
     }
 
+    /// The number of tokens in the vocabulary, with those that were added to it.
+    pub(crate) fn tokens(&self) -> usize {
+        self.loaded.inner.get_vocab_size(true)
+    }
+
     /// How many tokens of text fit beside the special tokens.
     fn room(&self, is_pair: bool, max_length: usize) -> Result<usize> {
         let limit = self.limits.max_length;

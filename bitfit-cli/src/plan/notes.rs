@@ -77,6 +77,12 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
         PlanNote::NothingToMask(texts) => {
             format!("no token of {} can be masked: empty, or unknown to the tokenizer", rows_text(*texts))
         }
+        PlanNote::OtherTokenizer { tokens, embeddings } => format!(
+            "the tokenizer has {} tokens, and the model embeddings of {}: with the files of another model's tokenizer it \
+             learns and answers other texts than it is given",
+            grouped(*tokens),
+            grouped(*embeddings)
+        ),
         PlanNote::Cut(cut) => {
             let most = plan.config.max_length();
             let longer = if plan.max_length < most {

@@ -27,6 +27,21 @@ fn a_clean_set_has_classes_with_their_counts_and_no_note() {
 }
 
 #[test]
+fn a_tokenizer_that_may_be_another_models_is_pointed_out() {
+    let fixture = Fixture::new();
+    let mut model = model();
+    let tokens = model.config["vocab_size"].as_u64().unwrap();
+    model.config["vocab_size"] = (tokens + 1_000).into();
+    let words = model.tensors.iter_mut().find(|(name, _)| name.ends_with("word_embeddings.weight")).unwrap().1;
+    words.shape[0] += 1_000;
+    words.data.resize(words.shape.iter().product(), 0.0);
+    model.write(&fixture.path("model"));
+    let plan = plan(&fixture, "--train train.tsv");
+    let expected = format!("the tokenizer has {tokens} tokens, and the model embeddings of 1,0{tokens}: ");
+    assert!(notes(&plan)[0].starts_with(&expected), "{plan}");
+}
+
+#[test]
 fn one_row_is_in_the_singular() {
     let fixture = Fixture::new();
     let plan = plan(&fixture, "--train train.tsv --limit 1 --batch-size 1");
