@@ -16,7 +16,7 @@ mod labels;
 mod loss;
 mod notes;
 
-pub use notes::{cut_text, rows_text};
+pub use notes::{cut_text, header_text, rows_text};
 
 /// Shows the plan of a run, or of runs of several seeds, over the data and on the machine that were asked for.
 pub fn say(plan: &Plan, data: &DataArgs, machine: &MachineArgs, seeds: Option<&[u64]>) {

@@ -16,7 +16,7 @@ use bitfit_core::Backend;
 
 use crate::args::{OutputFormat, PredictArgs, unreadable};
 use crate::output::{self, Sink};
-use crate::plan::{grouped, rows_text};
+use crate::plan::{grouped, header_text, rows_text};
 use crate::setup::{self, FoundTask, Job, Loaded};
 use crate::{report, threads};
 pub use answer::Answer;
@@ -78,6 +78,9 @@ fn answer<D: Backend>(args: &PredictArgs, device: &D) -> Result<ExitCode> {
         let dataset = read(args, &loaded)?;
         if !args.machine.quiet {
             report::say_found(&dataset);
+            if let Some(first) = dataset.possible_header() {
+                report::say(format_args!("note: {}", header_text(first.line, "answered", &first.text)));
+            }
         }
         loaded.predictor.check_texts(&dataset.path, &dataset.examples)?;
         for examples in dataset.examples.chunks(BATCH) {

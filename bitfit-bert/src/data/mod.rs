@@ -319,6 +319,15 @@ impl Dataset {
         })
     }
 
+    /// The first row, if it was assumed to be an example and is unlike all others, as a header is: its text is one word
+    /// where every other has several.
+    pub fn possible_header(&self) -> Option<&Example> {
+        let [first, others @ ..] = &self.examples[..] else { return None };
+        let is_word = |example: &Example| example.text.split_whitespace().count() < 2;
+        let is_unlike = others.len() > 2 && is_word(first) && !others.iter().any(is_word);
+        Some(first).filter(|_| self.header_is_unsure && is_unlike)
+    }
+
     /// Whether the example is a first row that may also be a header.
     fn may_be_header(&self, example: &Example) -> bool {
         self.header_is_unsure && self.examples.first().is_some_and(|first| first.line == example.line)

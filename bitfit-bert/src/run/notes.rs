@@ -116,7 +116,7 @@ pub(super) fn notes<'a>(
     trained_on: impl IntoIterator<Item = &'a Encoding>,
 ) -> Vec<PlanNote> {
     let mut notes = Vec::new();
-    if let Some(first) = dataset.examples.first().filter(|_| may_be_header(dataset)) {
+    if let Some(first) = dataset.possible_header() {
         notes.push(PlanNote::FirstRowMayBeHeader { line: first.line, text: first.text.clone() });
     }
     match kind {
@@ -161,14 +161,6 @@ pub(super) fn without_rows(labels: &Labels, rows: &[usize]) -> Option<PlanNote> 
     let without = labels.names().iter().zip(rows).filter(|(_, rows)| **rows == 0);
     let names: Vec<String> = without.map(|(name, _)| name.clone()).collect();
     (!names.is_empty()).then_some(PlanNote::WithoutRows(names))
-}
-
-/// Whether the first row was assumed to be an example and is unlike all others: its text is one word where every other
-/// has several.
-fn may_be_header(dataset: &Dataset) -> bool {
-    let [first, others @ ..] = &dataset.examples[..] else { return false };
-    let is_word = |example: &Example| example.text.split_whitespace().count() < 2;
-    dataset.header_is_unsure && others.len() > 2 && is_word(first) && !others.iter().any(is_word)
 }
 
 /// The notes on classes or on several labels.

@@ -15,11 +15,7 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
             "scores are standardised in training, by their mean {mean:.4} and their deviation {deviation:.4}; answers are in \
              their own units"
         ),
-        PlanNote::FirstRowMayBeHeader { line, text } => format!(
-            "line {line} is trained on, but its text {:?} is unlike those of all other rows: if the line names the \
-             columns, add --header, otherwise --no-header",
-            short(text)
-        ),
+        PlanNote::FirstRowMayBeHeader { line, text } => header_text(*line, "trained on", text),
         PlanNote::HeaderAmongRows(label) => format!(
             "line {} may be a header among the rows: its label is {:?}, the name of the column ({})",
             label.line,
@@ -93,6 +89,15 @@ pub fn text(note: &PlanNote, plan: &Plan) -> String {
             format!("{}{longer}", cut_text(cut, plan.max_length))
         }
     }
+}
+
+/// A first row that may be a header, and what is done with it.
+pub fn header_text(line: usize, done: &str, text: &str) -> String {
+    format!(
+        "line {line} is {done}, but its text {:?} is unlike those of all other rows: if the line names the columns, add \
+         --header, otherwise --no-header",
+        short(text)
+    )
 }
 
 /// The texts that are cut at a maximum length.

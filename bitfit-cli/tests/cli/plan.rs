@@ -146,4 +146,12 @@ fn a_first_row_unlike_all_others_is_pointed_out() {
         "{said}"
     );
     assert!(notes(&plan(&fixture, "--train frame.csv --text 0 --label 1 --header")).is_empty());
+    let answer = |flags: &str| {
+        let run = fixture.run(&format!("predict --task-file out/task.safetensors --input frame.csv --text 0 {flags}"));
+        (run.stdout.lines().count(), run.stderr)
+    };
+    let (answers, said) = answer("");
+    assert!(answers == 5 && said.starts_with("note: line 1 is answered, but its text \"body\" is unlike"), "{said}");
+    assert_eq!(answer("--header"), (4, String::new()));
+    assert_eq!(answer("--no-header"), (5, String::new()));
 }
