@@ -80,6 +80,7 @@ fn shapes_ranges_names_and_masks_are_named() {
     let mut builder = ArenaBuilder::new(Cpu::default());
     let tensor = || HostTensor::filled([2, 3], 0.0);
     builder.add("taken", tensor(), Mask::None).unwrap();
+    let norm = builder.add("norm", HostTensor::filled([3], 1.0), Mask::None).unwrap();
     let class = Indices::new(tape.device(), &[0, 2]).unwrap();
     for (error, words) in [
         (tape.input(2, 3, &[0.0; 5]).unwrap_err(), "the data has shape [5], expected [2, 3]"),
@@ -101,7 +102,15 @@ fn shapes_ranges_names_and_masks_are_named() {
             "add_norm: gamma bias has shape [2], expected [3]",
         ),
         (tape.embedding(&class, &bias).unwrap_err(), "index 2 is out of range for the table bias, which has 1 rows"),
-        (tape.cross_entropy(&x, &Indices::new(tape.device(), &[0]).unwrap()).unwrap_err(), "expected [2]"),
+        (
+            tape.cross_entropy(&x, &Indices::new(tape.device(), &[0]).unwrap()).unwrap_err(),
+            "the list of labels has shape [1], expected [2]",
+        ),
+        (
+            tape.layer_norm(&x, &norm, &norm, -1e-5).unwrap_err(),
+            "add_norm: eps is -0.00001, expected a finite value that is not negative",
+        ),
+        (tape.layer_norm(&x, &norm, &norm, f32::NAN).unwrap_err(), "add_norm: eps is NaN"),
         (tape.dropout(&x, 1.0, RowsOf::Tokens).unwrap_err(), "the probability is 1"),
         (tape.sub(&x, &tape.input(1, 2, &[0.0; 2]).unwrap()).unwrap_err(), "b has shape [1, 2], expected [2, 3]"),
         (x.item().unwrap_err(), "expected [1, 1]"),

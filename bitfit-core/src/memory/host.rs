@@ -46,16 +46,24 @@ impl HostTensor {
     }
 
     /// A tensor of `shape` with `value` everywhere.
+    ///
+    /// # Panics
+    ///
+    /// If `shape` has more elements than a `usize` can count.
     pub fn filled(shape: impl Into<Vec<usize>>, value: f32) -> Self {
         let shape = shape.into();
-        let data = vec![value; shape.iter().product()];
+        let data = vec![value; counted(&shape)];
         Self { shape: shape.into(), data: Data::Owned(Arc::new(data)) }
     }
 
     /// A tensor of `shape` with normal numbers of mean 0 and the given standard deviation, row-major.
+    ///
+    /// # Panics
+    ///
+    /// If `shape` has more elements than a `usize` can count.
     pub fn normal(shape: impl Into<Vec<usize>>, deviation: f64, random: &mut Random) -> Self {
         let shape = shape.into();
-        let data = (0..shape.iter().product()).map(|_| (deviation * random.normal()) as f32).collect();
+        let data = (0..counted(&shape)).map(|_| (deviation * random.normal()) as f32).collect();
         Self { shape: shape.into(), data: Data::Owned(Arc::new(data)) }
     }
 
@@ -129,9 +137,20 @@ fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent))
 }
 
+/// The number of elements of a shape whose memory is taken next.
+fn counted(shape: &[usize]) -> usize {
+    element_count(shape).unwrap_or_else(|| panic!("a tensor of shape {shape:?} has more elements than can be counted"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[should_panic = "has more elements than can be counted"]
+    fn a_shape_of_too_many_elements_does_not_wrap_around() {
+        HostTensor::filled([1 << (usize::BITS - 1), 2], 0.0);
+    }
 
     /// `pad` bytes of filler, then the floats: with an aligned base, the pad decides the alignment of the window.
     fn shared(floats: &[f32], pad: usize) -> (SharedBytes, Range<usize>) {

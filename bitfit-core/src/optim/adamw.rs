@@ -48,7 +48,7 @@ impl SparseAdamW {
     /// [`Error::Shape`] if a slice does not have the optimizer's length; [`Error::Invalid`] for a learning rate that is
     /// negative or not finite. On an error nothing is changed.
     pub fn step(&mut self, lr: f32, params: &mut [f32], grads: &[f32]) -> Result<()> {
-        for (what, found) in [("the parameters", params.len()), ("the gradient", grads.len())] {
+        for (what, found) in [("the slice of parameters", params.len()), ("the gradient", grads.len())] {
             if found != self.m.len() {
                 return Err(Error::shape("adamw", what, &[self.m.len()], &[found]));
             }
@@ -189,6 +189,8 @@ mod tests {
         let mut params = [1.0, 2.0, 3.0];
         let short = optimizer.step(1e-3, &mut params, &[1.0, 1.0]).unwrap_err();
         assert_eq!(short.to_string(), "adamw: the gradient has shape [2], expected [3]");
+        let negative = optimizer.step(-0.1, &mut params, &[1.0; 3]).unwrap_err().to_string();
+        assert_eq!(negative, "adamw: lr is -0.1, expected a finite value that is not negative");
         assert!(matches!(optimizer.step(1e-3, &mut params[..2], &[1.0; 3]), Err(Error::Shape { .. })));
         assert!(matches!(optimizer.step(f32::INFINITY, &mut params, &[1.0; 3]), Err(Error::Invalid { .. })));
         assert_eq!((params, optimizer), ([1.0, 2.0, 3.0], untouched));

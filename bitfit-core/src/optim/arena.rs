@@ -252,7 +252,7 @@ mod tests {
         let (gradient, _) = gradient(&arena, 3);
         let mut optimizer = ArenaOptimizer::new(&arena, hyper).unwrap();
         let message = optimizer.step_by_entry(&mut arena, &gradient, &[1e-3], None).unwrap_err().to_string();
-        assert_eq!(message, "adamw: the rates has shape [1], expected [2]");
+        assert_eq!(message, "adamw: the list of rates has shape [1], expected [2]");
         assert_eq!(optimizer.steps(), 0);
     }
 

@@ -68,7 +68,7 @@ impl Groups {
         let mut groups = Vec::with_capacity(arena.entries().len());
         for entry in arena.entries() {
             let group = group(entry);
-            not_negative(op, &format!("the rate of {}", entry.name), group.rate.into())?;
+            not_negative(op, &format!("the rate of {}", entry.name), group.rate)?;
             not_negative(op, &format!("the weight decay of {}", entry.name), group.weight_decay.unwrap_or(0.0))?;
             groups.push(group);
         }
@@ -97,5 +97,5 @@ pub(super) fn check_rates(op: &'static str, entries: &[Entry], rates: &[f32]) ->
     if rates.len() == entries.len() {
         return Ok(());
     }
-    Err(Error::shape(op, "the rates", &[entries.len()], &[rates.len()]))
+    Err(Error::shape(op, "the list of rates", &[entries.len()], &[rates.len()]))
 }

@@ -359,7 +359,7 @@ fn runs_that_do_not_cover_the_parameters_are_refused<D: Backend>(device: &D) {
         buffers.step_in_runs(&random(2, 9), runs, 1, None, AdamW::default()).unwrap_err()
     };
     let message = step(&mut buffers, &runs(&[4, 4])).to_string();
-    assert_eq!(message, "adamw: the runs together has shape [8], expected [9]");
+    assert_eq!(message, "adamw: the sum of the runs has shape [8], expected [9]");
     let negative = [RateRun { len: 9, lr: -1.0, weight_decay: None }];
     assert!(matches!(step(&mut buffers, &negative), Error::Invalid { .. }));
     assert_eq!(buffers.read(), before);

@@ -27,6 +27,8 @@ mod step;
 #[cfg(feature = "engine")]
 pub use step::{AdamWStep, RateRun, Update};
 
+use std::fmt::Display;
+
 use crate::{Error, Result};
 
 /// The hyper-parameters of AdamW, except the learning rate, which is an argument of each step. The defaults are those
@@ -91,8 +93,8 @@ impl AdamW {
     /// [`Error::Invalid`] as [`AdamW::validate`], for a learning rate that is negative or not finite, and for step 0.
     pub fn coefficients(&self, lr: f32, step: u64) -> Result<Coefficients> {
         self.validate()?;
-        let lr = f64::from(lr);
         not_negative("adamw", "lr", lr)?;
+        let lr = f64::from(lr);
         if step == 0 {
             return Err(Error::invalid("adamw", "step is 0; steps are counted from 1"));
         }
@@ -109,9 +111,9 @@ impl AdamW {
     }
 }
 
-/// Checks a hyper-parameter of the op `op`.
-pub(crate) fn not_negative(op: &'static str, name: &str, value: f64) -> Result<()> {
-    if value.is_finite() && value >= 0.0 {
+/// Checks a hyper-parameter of the op `op`. The message has it in the digits of its own type.
+pub(crate) fn not_negative(op: &'static str, name: &str, value: impl Copy + Into<f64> + Display) -> Result<()> {
+    if (0.0..f64::INFINITY).contains(&value.into()) {
         return Ok(());
     }
     Err(Error::invalid(op, format!("{name} is {value}, expected a finite value that is not negative")))

@@ -87,7 +87,7 @@ impl<D: Device> Update<'_, D> {
         self.coefficients()?;
         let len = runs.iter().map(|run| run.len).sum();
         if len != self.params.len {
-            return Err(Error::shape("adamw", "the runs together", &[self.params.len], &[len]));
+            return Err(Error::shape("adamw", "the sum of the runs", &[self.params.len], &[len]));
         }
         let coefficients = |run: &RateRun| {
             let weight_decay = run.weight_decay.unwrap_or(self.hyper.weight_decay);

@@ -29,6 +29,7 @@ use crate::{
     Backend, DType, Device, Error, Param, Result, Tape, Tensor, Trainable, Var,
     backend::{Slice, SliceMut},
     memory::Scratch,
+    ops::adamw::not_negative,
     params::{named, of},
     rng::{Dropout, RowsOf},
     tape::{Backward, ColumnSums, Grads, Slot},
@@ -182,7 +183,8 @@ impl<D: Backend> Tape<'_, D> {
     ///
     /// # Errors
     /// [`Error::Shape`] if x has no columns, or the residual or a vector does not match x; [`Error::Invalid`] for a
-    /// residual that is not f32, and for a dropout probability outside `[0, 1)`.
+    /// residual that is not f32, for a dropout probability outside `[0, 1)`, and for an ε that is negative or not
+    /// finite.
     pub fn add_norm(&mut self, x: &Var<D>, args: &AddNormArgs<'_, D>) -> Result<Var<D>> {
         for var in [Some(x), args.residual].into_iter().flatten() {
             self.check("add_norm", var)?;
@@ -205,6 +207,7 @@ impl<D: Backend> Tape<'_, D> {
             let what = of("the residual", args.gamma.name());
             return Err(Error::invalid("add_norm", format!("{what} is {:?}, expected F32", residual.dtype())));
         }
+        not_negative("add_norm", "eps", args.eps)?;
         let dropout = self.dropout_site(args.dropout, args.rows, rows, cols as u64)?;
 
         let residual = args.residual.and_then(Var::slot);
@@ -262,7 +265,8 @@ impl<D: Backend> Tape<'_, D> {
     /// Layer norm `γ ∘ x̂ + β` of each row of x `[T, H]`; see the [module](self).
     ///
     /// # Errors
-    /// [`Error::Shape`] if x has no columns, or γ or β does not have H elements.
+    /// [`Error::Shape`] if x has no columns, or γ or β does not have H elements; [`Error::Invalid`] for an ε that is
+    /// negative or not finite.
     pub fn layer_norm(&mut self, x: &Var<D>, gamma: &Param<D>, beta: &Param<D>, eps: f32) -> Result<Var<D>> {
         let rows = RowsOf::Tokens;
         self.add_norm(x, &AddNormArgs { linear_bias: None, residual: None, gamma, beta, dropout: 0.0, rows, eps })

@@ -52,7 +52,7 @@ impl<D: Backend> Tape<'_, D> {
         let logits = &self.to_f32(logits)?;
         let shape = logits.tensor().shape();
         if targets.shape() != shape {
-            return Err(Error::shape(OP, "the targets", &shape, &targets.shape()));
+            return Err(Error::shape(OP, "the matrix of targets", &shape, &targets.shape()));
         }
         if logits.slice().len == 0 {
             return Err(Error::invalid(OP, "the logits have no elements, so there is no mean"));

@@ -66,7 +66,7 @@ impl<D: Backend> Tape<'_, D> {
         const OP: &str = "cross_entropy";
         let [rows, classes] = logits.tensor().shape();
         if labels.len() != rows {
-            return Err(Error::shape(OP, "the labels", &[rows], &[labels.len()]));
+            return Err(Error::shape(OP, "the list of labels", &[rows], &[labels.len()]));
         }
         if rows == 0 {
             return Err(Error::invalid(OP, "the logits have no rows, so there is no mean"));

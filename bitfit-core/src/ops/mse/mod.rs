@@ -42,7 +42,7 @@ impl<D: Backend> Tape<'_, D> {
         let predictions = &self.to_f32(predictions)?;
         let shape = predictions.tensor().shape();
         if targets.shape() != shape {
-            return Err(Error::shape("mse", "the targets", &shape, &targets.shape()));
+            return Err(Error::shape("mse", "the matrix of targets", &shape, &targets.shape()));
         }
         if predictions.slice().len == 0 {
             return Err(Error::invalid("mse", "the predictions have no elements, so there is no mean"));

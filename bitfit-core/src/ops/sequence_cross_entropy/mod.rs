@@ -72,13 +72,13 @@ impl<D: Backend> Tape<'_, D> {
         let logits = &self.to_f32(logits)?;
         let [tokens, columns] = logits.tensor().shape();
         if tokens != sequences.tokens() {
-            return Err(Error::shape(OP, "the logits", &[sequences.tokens(), columns], &[tokens, columns]));
+            return Err(Error::shape(OP, "the matrix of logits", &[sequences.tokens(), columns], &[tokens, columns]));
         }
         if columns == 0 {
             return Err(Error::invalid(OP, "the logits have no columns, so there is no mean"));
         }
         if targets.len() != sequences.count() * columns {
-            return Err(Error::shape(OP, "the targets", &[sequences.count() * columns], &[targets.len()]));
+            return Err(Error::shape(OP, "the list of targets", &[sequences.count() * columns], &[targets.len()]));
         }
         let mut rows = Vec::with_capacity(targets.len());
         for (sequence, targets) in targets.chunks_exact(columns).enumerate() {

@@ -142,11 +142,11 @@ impl<D: Device> SgdUpdate<'_, D> {
         }
         let covered = runs.iter().map(|run| run.len).sum();
         if covered != len {
-            return Err(Error::shape("sgd", "the runs together", &[len], &[covered]));
+            return Err(Error::shape("sgd", "the sum of the runs", &[len], &[covered]));
         }
         let coefficients = |run: &RateRun| {
             let weight_decay = run.weight_decay.unwrap_or(self.hyper.weight_decay);
-            not_negative("sgd", "lr", run.lr.into())?;
+            not_negative("sgd", "lr", run.lr)?;
             not_negative("sgd", "weight_decay", weight_decay)?;
             let (momentum, weight_decay) = (self.hyper.momentum as f32, weight_decay as f32);
             Ok((run.len, SgdCoefficients { lr: run.lr, momentum, weight_decay }))

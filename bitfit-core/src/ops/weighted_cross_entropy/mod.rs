@@ -148,10 +148,10 @@ impl<D: Backend> Tape<'_, D> {
         let logits = &self.to_f32(logits)?;
         let [rows, classes] = logits.tensor().shape();
         if labels.len() != rows {
-            return Err(Error::shape(OP, "the labels", &[rows], &[labels.len()]));
+            return Err(Error::shape(OP, "the list of labels", &[rows], &[labels.len()]));
         }
         if weighting.weights.len() != classes {
-            return Err(Error::shape(OP, "the weights", &[classes], &[weighting.weights.len()]));
+            return Err(Error::shape(OP, "the list of weights", &[classes], &[weighting.weights.len()]));
         }
         if rows == 0 {
             return Err(Error::invalid(OP, "the logits have no rows, so there is no mean"));

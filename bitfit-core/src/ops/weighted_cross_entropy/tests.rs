@@ -129,7 +129,7 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
         (2, &[0, 3][..], of(&ones, 0.0, 0.0), "label 3 is out of range for 3 classes"),
         (2, &[0], of(&ones, 0.0, 0.0), "expected [2]"),
         (0, &[], of(&ones, 0.0, 0.0), "no rows"),
-        (1, &[0], of(&ones[..2], 0.0, 0.0), "the weights"),
+        (1, &[0], of(&ones[..2], 0.0, 0.0), "the list of weights has shape [2], expected [3]"),
         (1, &[0], of(&[0.0, 1.0, 1.0], 0.0, 0.0), "the weight 0"),
         (1, &[0], of(&[-1.0, 1.0, 1.0], 0.0, 0.0), "the weight -1"),
         (1, &[0], of(&[f32::NAN, 1.0, 1.0], 0.0, 0.0), "the weight NaN"),
